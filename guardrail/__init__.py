@@ -1,0 +1,70 @@
+"""guardrail: policy decisions and a tamper-evident ledger between LLM agents and their tools.
+
+::
+
+    from guardrail import Guard
+
+    guard = Guard.open(policies="policies", ledger="audit.db")
+    with guard.session(principal="alice@example.com", agent="support-bot"):
+        result = guard.call("send_email", {"to": "bob@example.com"}, run=send_email)
+
+The names below are resolved when they are first used, so that importing one part does not load the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from guardrail.admission import Admission
+    from guardrail.core.types import Agent, Principal, Status
+    from guardrail.errors import (
+        ApprovalRequired,
+        ConfigError,
+        Denied,
+        GuardrailError,
+        LedgerError,
+        PolicyError,
+        UsageError,
+    )
+    from guardrail.guard import Guard
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Admission",
+    "Agent",
+    "ApprovalRequired",
+    "ConfigError",
+    "Denied",
+    "Guard",
+    "GuardrailError",
+    "LedgerError",
+    "PolicyError",
+    "Principal",
+    "Status",
+    "UsageError",
+    "__version__",
+]
+
+_HOMES = {
+    "Admission": "guardrail.admission",
+    "Agent": "guardrail.core.types",
+    "Guard": "guardrail.guard",
+    "Principal": "guardrail.core.types",
+    "Status": "guardrail.core.types",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'guardrail' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES.get(name, "guardrail.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,331 @@
+"""An admitted call, and how it ends: steps (8) and (9)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Generator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from guardrail.core import decision as decisions
+from guardrail.core import fields
+from guardrail.core.record import Draft
+from guardrail.core.types import Decision, EngineReply, Receipt, Status
+from guardrail.errors import LedgerError, PolicyError, RecordError, RedactionError, UsageError
+from guardrail.session import SessionState
+from guardrail.waiting import wait_async
+
+if TYPE_CHECKING:
+    from guardrail.journal import Journal
+    from guardrail.tools import Tool
+
+__all__ = ["Admission", "same_verdict"]
+
+_CURRENT: ContextVar[str | None] = ContextVar("guardrail_call", default=None)
+
+_AGAIN_LIMIT = 2.0
+"""Seconds that an outcome waits for the second derivation of its decision; then it says that it does not know."""
+
+
+def same_verdict(first: Decision, document: object) -> bool:
+    """True where *document* leads to the effect, cause and rules of *first*."""
+    second = decisions.parse(document)
+    return (first.effect, first.cause, {rule.rule for rule in first.rules}) == (
+        second.effect,
+        second.cause,
+        {rule.rule for rule in second.rules},
+    )
+
+
+class Admission:
+    """A call that was allowed, and whose decision is durable. It owes exactly one outcome.
+
+    Who admitted it settles it once. One that is never settled is closed as ``unknown`` after its process has ended.
+    """
+
+    __slots__ = (
+        "_again", "_journal", "_origin", "_parent", "_pid", "_settled", "_state", "_tool", "_verdict",
+        "arguments", "call", "seq",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        state: SessionState,
+        tool: Tool,
+        call: str,
+        parent: str | None,
+        origin: Mapping[str, Any],
+        seq: int,
+        arguments: Mapping[str, Any],
+        again: Future[EngineReply] | None,
+        verdict: Decision,
+    ) -> None:
+        self._journal = journal
+        self._state = state
+        self._tool = tool
+        self._parent = parent
+        self._origin = origin
+        self._again = again
+        self._verdict = verdict
+        self._pid = os.getpid()
+        self._settled = False
+        self.call = call
+        """Call id (ULID)."""
+        self.seq = seq
+        """Sequence number of the decision."""
+        self.arguments = arguments
+        """What the body gets: the validated snapshot, not the caller's objects."""
+
+    @staticmethod
+    def current_call() -> str | None:
+        """Return the id of the governed call whose body runs in this context, or None."""
+        return _CURRENT.get()
+
+    @contextlib.contextmanager
+    def current(self) -> Generator[None]:
+        """Make this call the parent of governed calls that its body makes."""
+        token = _CURRENT.set(self.call)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+
+    def settle(
+        self,
+        status: Status | str = Status.OK,
+        *,
+        result: object = None,
+        error: BaseException | None = None,
+        seconds: float | None = None,
+    ) -> Receipt:
+        """Record how the call ended; durable when this returns.
+
+        Raises ``LedgerError`` where it can't be written now: it stays owed and is written as soon as the ledger can
+        be. An outcome that comes after the call was closed as ``unknown`` is recorded as ``call.claim``. Raises
+        ``UsageError`` when it is settled twice.
+        """
+        return self._finish(Status(status), result, error, seconds)
+
+    async def asettle(
+        self,
+        status: Status | str = Status.OK,
+        *,
+        result: object = None,
+        error: BaseException | None = None,
+        seconds: float | None = None,
+    ) -> Receipt:
+        """As ``settle``, awaited. A cancellation waits until the outcome is durable."""
+        return await self._afinish(Status(status), result, error, seconds)
+
+    # -- for the guard ----------------------------------------------------------------------------------------------
+
+    def succeed(self, result: object, seconds: float) -> None:
+        """Record that the body returned; raise ``LedgerError`` (and so withhold the result) where that fails."""
+        self._finish(self._returned, result, None, seconds)
+
+    async def asucceed(self, result: object, seconds: float) -> None:
+        """As ``succeed``, awaited."""
+        await self._afinish(self._returned, result, None, seconds)
+
+    def fail(
+        self, error: BaseException, seconds: float, interrupts: tuple[type[BaseException], ...]
+    ) -> None:
+        """Record that the body raised *error*. Raises ``LedgerError`` from it where that fails."""
+        try:
+            self._finish(_status(error, interrupts), None, error, seconds)
+        except LedgerError as problem:
+            raise problem from error
+
+    async def afail(
+        self, error: BaseException, seconds: float, interrupts: tuple[type[BaseException], ...]
+    ) -> None:
+        """As ``fail``, awaited."""
+        try:
+            await self._afinish(_status(error, interrupts), None, error, seconds)
+        except LedgerError as problem:
+            raise problem from error
+
+    @property
+    def _returned(self) -> Status:
+        return Status.RETURNED if self._tool.unsafe_stream else Status.OK
+
+    def _finish(
+        self, status: Status, result: object, error: BaseException | None, seconds: float | None
+    ) -> Receipt:
+        draft = self._draft(status, result, error, seconds, self._wait_again())
+        try:
+            return self._journal.append(draft)
+        except LedgerError as problem:
+            return self._journal.append(self._late(problem, status, result, error, seconds))
+
+    async def _afinish(
+        self, status: Status, result: object, error: BaseException | None, seconds: float | None
+    ) -> Receipt:
+        draft = self._draft(
+            status, result, error, seconds, await asyncio.shield(self._await_again())
+        )
+        try:
+            return await self._append_shielded(draft)
+        except LedgerError as problem:
+            return await self._append_shielded(self._late(problem, status, result, error, seconds))
+
+    async def _append_shielded(self, draft: Draft) -> Receipt:
+        future = self._journal.submit(draft)
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                receipt: Receipt = await wait_async(future, self._journal.deadline)
+            except asyncio.CancelledError as stop:
+                # The outcome is owed whatever happens to the task: remember the cancellation and wait on.
+                cancelled = stop
+                continue
+            except TimeoutError:
+                raise self._journal.expired(future) from None
+            if cancelled is not None:
+                raise cancelled
+            return receipt
+
+    def _draft(
+        self,
+        status: Status,
+        result: object,
+        error: BaseException | None,
+        seconds: float | None,
+        same: bool | None,
+    ) -> Draft:
+        if os.getpid() != self._pid:
+            # A body that forked returns twice; only the process that admitted the call may say how it ended.
+            raise LedgerError(
+                "this call was admitted by the parent process, which records its outcome",
+                code="ledger.forked",
+                hint="end the child with os._exit, or use subprocess",
+            )
+        if self._settled:
+            raise UsageError("this call is settled already", code="usage.settled")
+        self._settled = True
+        return self._outcome(status, result, error, seconds, same)
+
+    def _late(
+        self,
+        problem: LedgerError,
+        status: Status,
+        result: object,
+        error: BaseException | None,
+        seconds: float | None,
+    ) -> Draft:
+        if problem.code != "ledger.closed_call":
+            raise problem
+        shown, failure, _omitted = self._parts(result, error)
+        record = fields.claim(
+            self._common("call.claim"),
+            status,
+            decision_seq=self.seq,
+            result=shown,
+            error=failure,
+            milliseconds=_milliseconds(seconds),
+        )
+        return Draft.build(record)
+
+    def _outcome(
+        self,
+        status: Status,
+        result: object,
+        error: BaseException | None,
+        seconds: float | None,
+        same: bool | None,
+    ) -> Draft:
+        shown, failure, omitted = self._parts(result, error)
+        record = fields.outcome(
+            self._common("call.outcome", bare=omitted is not None),
+            status,
+            decision_seq=self.seq,
+            result=shown,
+            error=failure,
+            reproducible=same,
+            milliseconds=_milliseconds(seconds),
+            omitted=omitted,
+        )
+        try:
+            return Draft.build(record)
+        except RecordError as problem:
+            reason = "size" if problem.code == "record.too_large" else "record"
+        # Always fits: nothing in it comes from the tool or the user.
+        record = fields.outcome(
+            self._common("call.outcome", bare=True),
+            status,
+            decision_seq=self.seq,
+            result=None,
+            error=None,
+            reproducible=same,
+            milliseconds=_milliseconds(seconds),
+            omitted=reason,
+        )
+        return Draft.build(record)
+
+    def _common(self, type_: str, *, bare: bool = False) -> dict[str, Any]:
+        if bare:
+            origin = {**self._origin, "call_id": None}
+            return self._state.bare.common(type_, call=self.call, parent=self._parent, where=origin)
+        return self._state.fields.common(
+            type_, call=self.call, parent=self._parent, where=self._origin
+        )
+
+    def _parts(
+        self, result: object, error: BaseException | None
+    ) -> tuple[dict[str, Any] | None, dict[str, str] | None, str | None]:
+        """Return (result, error, omitted) as they are recorded. Never raises: whatever a tool hands back, the guard goes on."""
+        redactor, memory = self._state.redactor, self._state.memory
+        shown: dict[str, Any] | None = None
+        failure: dict[str, str] | None = None
+        try:
+            if error is not None:
+                failure = redactor.error(error, memory)
+            else:
+                shown = redactor.result(result, log_output=self._tool.log_output, memory=memory)
+            # Values that this very result made known may stand in an id as well.
+            hit = redactor.gate(fields.strings([shown, failure]), memory) or redactor.gate_identity(
+                self._state.identities
+            )
+        except RedactionError:
+            return None, None, "redactor"
+        except Exception:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
+            return None, None, "redactor"
+        if hit is not None:
+            return None, None, f"gate:{hit}"
+        return shown, failure, None
+
+    def _wait_again(self) -> bool | None:
+        if self._again is None:
+            return None
+        try:
+            return same_verdict(self._verdict, self._again.result(_AGAIN_LIMIT).document)
+        except (PolicyError, FutureTimeoutError):
+            return None
+
+    async def _await_again(self) -> bool | None:
+        if self._again is None:
+            return None
+        try:
+            return same_verdict(
+                self._verdict, (await wait_async(self._again, _AGAIN_LIMIT)).document
+            )
+        except (PolicyError, TimeoutError):
+            return None
+
+
+def _status(error: BaseException, interrupts: tuple[type[BaseException], ...]) -> Status:
+    if interrupts and isinstance(error, interrupts):
+        return Status.INTERRUPTED
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return Status.CANCELLED
+    return Status.ERROR
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)

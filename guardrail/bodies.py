@@ -1,0 +1,56 @@
+"""What may be the body of a governed call, and what it may return."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from guardrail.errors import UsageError
+from guardrail.tools import Tool
+
+__all__ = ["check_body", "check_result", "is_async"]
+
+
+def is_async(run: Callable[..., Any]) -> bool:
+    """True where calling *run* gives a coroutine."""
+    return inspect.iscoroutinefunction(run) or (
+        callable(run) and inspect.iscoroutinefunction(type(run).__call__)
+    )
+
+
+def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
+    """Refuse what can't be run as the body of *tool*, before anything is decided. Raises ``UsageError``."""
+    if not callable(run):
+        raise UsageError(f"run: a callable, not {type(run).__name__}", code="usage.run")
+    if not awaited and is_async(run):
+        raise UsageError("run is a coroutine function", code="usage.run", hint="use acall")
+    if not tool.unsafe_stream and (
+        inspect.isgeneratorfunction(run) or inspect.isasyncgenfunction(run)
+    ):
+        raise UsageError(
+            "run is a generator function: its body would run after the outcome was recorded",
+            code="usage.generator",
+            hint="return a list, or declare the tool with unsafe_stream=True",
+        )
+
+
+def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
+    """Refuse a result whose work has not been done yet. Raises ``UsageError``; the outcome is then ``error``."""
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        if tool.unsafe_stream:
+            return
+        if inspect.isgenerator(result):
+            result.close()
+        raise UsageError(
+            "the body returned a generator, which would run after the outcome was recorded",
+            code="usage.generator",
+            hint="return a list, or declare the tool with unsafe_stream=True",
+        )
+    if not awaited and inspect.iscoroutine(result):
+        result.close()
+        raise UsageError(
+            "the body returned a coroutine, which nobody awaited",
+            code="usage.run",
+            hint="use acall",
+        )

@@ -1,0 +1,265 @@
+"""Settings: one frozen object from guardrail.toml, the environment and what the program passes.
+
+Unknown keys are refused, naming the nearest known one; so are values of another type or out of range. Relative paths in
+a file are relative to that file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from guardrail.core.record import dumps
+from guardrail.errors import ConfigError
+
+__all__ = [
+    "ENVIRONMENT",
+    "FILE_NAME",
+    "IdentitySettings",
+    "KeySettings",
+    "LedgerSection",
+    "PolicySettings",
+    "RedactionSettings",
+    "Settings",
+    "find",
+]
+
+FILE_NAME = "guardrail.toml"
+ENVIRONMENT = {
+    "GUARDRAIL_LEDGER": ("ledger", "path"),
+    "GUARDRAIL_POLICIES": ("policy", "path"),
+    "GUARDRAIL_KEYS": ("keys", "path"),
+}
+"""Environment variables that override a setting. ``GUARDRAIL_CONFIG`` names the file itself."""
+
+
+def _limits(default: float, low: float, high: float, about: str) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "about": about})
+
+
+def _choice(default: str, *choices: str, about: str) -> Any:
+    return field(default=default, metadata={"choices": choices, "about": about})
+
+
+def _text(default: Any, about: str) -> Any:
+    return field(default=default, metadata={"about": about})
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSection:
+    """``[ledger]``"""
+
+    path: Path = _text(
+        Path("audit.db"), "the SQLite file; -wal, -shm, -lock and -leases stand beside it"
+    )
+    log: str = _text("", "origin name of a new log; default: host name and file name")
+    append_deadline_ms: int = _limits(
+        5000, 50, 600_000, "how long a call waits for its record before the guard is poisoned"
+    )
+    sweep_interval_s: int = _limits(
+        60, 1, 86_400, "how often the open calls of dead processes are closed as unknown"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """``[keys]``"""
+
+    path: Path | None = _text(
+        None,
+        "folder of the log key and the token key, mode 0700; default: beside the ledger, its name with .keys",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """``[policy]``"""
+
+    path: tuple[Path, ...] = _text(
+        (Path("policies"),), "folder or file, or a list of them, with Rego and data.json"
+    )
+    engine: str = _choice("embedded", "embedded", about="who evaluates the policy")
+    input: str = _choice(
+        "raw",
+        "raw",
+        "recorded",
+        about="what the policy sees: the arguments, or exactly what is recorded",
+    )
+    deadline_ms: int = _limits(1000, 10, 60_000, "a call that is undecided after this is denied")
+    eval_limit_ms: int = _limits(
+        250, 5, 60_000, "one evaluation that runs longer gets its worker killed"
+    )
+    workers: int = _limits(1, 1, 64, "worker processes that serve")
+    memory_mb: int = _limits(1024, 64, 65_536, "address space of a worker")
+
+
+@dataclass(frozen=True, slots=True)
+class RedactionSettings:
+    """``[redaction]``"""
+
+    profile: str = _choice("standard/1", "standard/1", about="the set of rules")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """``[identity]``"""
+
+    tenant: str = _text("default", "tenant of sessions that name none")
+    principal_form: str = _choice("clear", "clear", "token", about="how principal ids are recorded")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set. Every field has a default."""
+
+    ledger: LedgerSection = field(default_factory=LedgerSection)
+    keys: KeySettings = field(default_factory=KeySettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    redaction: RedactionSettings = field(default_factory=RedactionSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    source: Path | None = None
+    """The file that was read, or None."""
+
+    @classmethod
+    def load(
+        cls, path: Path | None = None, *, environment: Mapping[str, str] | None = None
+    ) -> Settings:
+        """Read *path* (or no file at all), then apply the environment.
+
+        Raises ``ConfigError``: unreadable file, no TOML, unknown section or key, wrong type or range.
+        """
+        environment = os.environ if environment is None else environment
+        settings = cls() if path is None else _from_file(path)
+        for variable, (section, key) in ENVIRONMENT.items():
+            value = environment.get(variable)
+            if value:
+                parts: list[str] = (
+                    value.split(os.pathsep) if key == "path" and section == "policy" else [value]
+                )
+                raw = {section: {key: parts if len(parts) > 1 else parts[0]}}
+                settings = _apply(settings, raw, Path.cwd(), variable)
+        return settings
+
+    @property
+    def key_path(self) -> Path:
+        """Where the keys are: set, or beside the ledger (``audit.db`` -> ``audit.keys``)."""
+        return (
+            self.keys.path if self.keys.path is not None else self.ledger.path.with_suffix(".keys")
+        )
+
+    def digest(self) -> str:
+        """Return SHA-256 (hex) over what decides how calls are governed: everything but paths and names."""
+        governed = {
+            "policy": {
+                name: getattr(self.policy, name)
+                for name in (
+                    "engine",
+                    "input",
+                    "deadline_ms",
+                    "eval_limit_ms",
+                    "workers",
+                    "memory_mb",
+                )
+            },
+            "ledger": {
+                "append_deadline_ms": self.ledger.append_deadline_ms,
+                "sweep_interval_s": self.ledger.sweep_interval_s,
+            },
+            "redaction": {"profile": self.redaction.profile},
+            "identity": {
+                "tenant": self.identity.tenant,
+                "principal_form": self.identity.principal_form,
+            },
+        }
+        return hashlib.sha256(dumps(governed)).hexdigest()
+
+    def override(self, **sections: Mapping[str, object]) -> Settings:
+        """Return a copy with given values replaced, checked like a file: ``override(policy={"workers": 2})``."""
+        return _apply(self, sections, Path.cwd(), "argument")
+
+
+def find(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the settings file: ``GUARDRAIL_CONFIG``, else guardrail.toml in *start* or the nearest folder above it."""
+    environment = os.environ if environment is None else environment
+    named = environment.get("GUARDRAIL_CONFIG")
+    if named:
+        return Path(named)
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        candidate = folder / FILE_NAME
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _from_file(path: Path) -> Settings:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file", code="config.missing", hint="guardrail init"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: can't be read ({type(error).__name__})", code="config.unreadable"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}", code="config.syntax") from None
+    settings = _apply(Settings(), raw, path.resolve().parent, str(path))
+    return replace(settings, source=path.resolve())
+
+
+def _apply(settings: Settings, raw: Mapping[str, Any], base: Path, where: str) -> Settings:
+    known = {item.name for item in fields(Settings) if item.name != "source"}
+    changed: dict[str, Any] = {}
+    for name, values in raw.items():
+        if name not in known:
+            raise _unknown(name, known, f"{where}: no section [{name}]")
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{where}: [{name}] is not a table", code="config.type")
+        section = getattr(settings, name)
+        by_name = {item.name: item for item in fields(section)}
+        parsed: dict[str, Any] = {}
+        for key, value in values.items():
+            if key not in by_name:
+                raise _unknown(key, set(by_name), f"{where}: [{name}] has no key {key!r}")
+            parsed[key] = _value(by_name[key], value, base, f"{where}: {name}.{key}")
+        changed[name] = replace(section, **parsed)
+    return replace(settings, **changed)
+
+
+def _unknown(name: str, known: set[str], message: str) -> ConfigError:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known))
+    return ConfigError(f"{message}; {hint}", code="config.unknown_key", hint=hint)
+
+
+def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
+    meta = spec.metadata
+    if "choices" in meta:
+        if value not in meta["choices"]:
+            raise ConfigError(f"{where}: one of {', '.join(meta['choices'])}", code="config.value")
+        return value
+    if "low" in meta:
+        if type(value) is not int:
+            raise ConfigError(f"{where}: a whole number", code="config.type")
+        if not meta["low"] <= value <= meta["high"]:
+            raise ConfigError(f"{where}: from {meta['low']} to {meta['high']}", code="config.value")
+        return value
+    default = spec.default if spec.default is not MISSING else None
+    if isinstance(default, tuple):
+        items = value if isinstance(value, list) else [value]
+        if not items or not all(isinstance(item, str | Path) and str(item) for item in items):
+            raise ConfigError(f"{where}: a path or a list of paths", code="config.type")
+        return tuple(base / item for item in items)
+    if not isinstance(value, str | Path) or not str(value):
+        raise ConfigError(f"{where}: a text", code="config.type")
+    if isinstance(default, Path) or spec.name == "path":
+        return base / value
+    return str(value)

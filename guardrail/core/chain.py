@@ -1,0 +1,233 @@
+"""Link and verify: whether a sequence of lines is the chain that docs/record-format.md section 3 describes.
+
+Pure, in constant memory but for the calls that are open at the moment. A chain alone proves only that nobody changed it
+without recomputing what follows; what a head kept elsewhere adds is compared in ``guardrail.review.verify``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, MAX_LINE, decode, leaf_hash
+from guardrail.errors import RecordError
+
+__all__ = ["Chain", "Difference", "Head", "Report", "verify"]
+
+
+class Difference(StrEnum):
+    """What is not as it must be, at the first bad record."""
+
+    SEQUENCE = "sequence"
+    """A number is missing, repeated or out of order."""
+    LEAF = "leaf"
+    """The line is not the one whose hash was stored with it."""
+    LINE = "line"
+    """The bytes are no record: too long, several lines, or not a JSON object."""
+    NUMBER = "number"
+    """The line says another ``seq`` than its place."""
+    PREV = "prev"
+    """The line names another predecessor than the one that is there."""
+    LOG = "log"
+    """The line belongs to another log."""
+    VERSION = "version"
+    """The line has a version that this verifier does not know."""
+    GENESIS = "genesis"
+    """Line 0 is no genesis, or a later one is."""
+    CALL = "call"
+    """An outcome without an open call, or a second decision about an open one."""
+    COLUMN = "column"
+    """What queries see of a record is not what its line says."""
+    OPEN_CALLS = "open_calls"
+    """The table of open calls is not what the lines say."""
+    SCHEMA = "schema"
+    """The tables, indexes or triggers are not the ones that guardrail makes."""
+    INDEX = "index"
+    """An index leads queries past records."""
+    HEAD = "head"
+    """The log does not contain a head that was given or acknowledged: cut, rolled back, forked or replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A state of a log: which one, how many records, and the leaf of the last one."""
+
+    log: str
+    size: int
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What verifying found. ``first_bad`` is None exactly where every line that was seen is as it must be."""
+
+    records: int
+    """Good records, from the start to ``first_bad`` or the end."""
+    last_seq: int
+    """Of the last good record; -1 where there is none."""
+    leaf: bytes
+    """Of the last good record; 32 zero bytes where there is none."""
+    log: str
+    """Origin name; empty where there is no line 0."""
+    first_bad: int | None = None
+    differs: Difference | None = None
+    detail: str = ""
+    """In words, without anything that the record holds."""
+    backwards: int = 0
+    """How often the time stamp went back: a notice, clocks do that."""
+    first_backwards: int | None = None
+    open_calls: Mapping[str, int] = field(default_factory=dict)
+    """Call id -> seq of the decision, for allowed calls without an outcome."""
+
+
+class Chain:
+    """The state of a verification: what the next line must look like.
+
+    ``take`` each row in order; it returns the decoded record, or None once something differs. After that nothing
+    more is taken.
+    """
+
+    def __init__(self, after: Head | None = None) -> None:
+        """Begin at line 0, or behind *after*; what was open there is not known then."""
+        self._partial = after is not None
+        self._next = after.size if after is not None else 0
+        self._leaf = after.leaf if after is not None else bytes.fromhex(GENESIS_PREV)
+        self._log = after.log if after is not None else ""
+        self._records = 0
+        self._ts = ""
+        self._backwards = 0
+        self._first_backwards: int | None = None
+        self._open: dict[str, int] = {}
+        self._bad: tuple[int, Difference, str] | None = None
+
+    @property
+    def next_seq(self) -> int:
+        """The number that the next row must have."""
+        return self._next
+
+    def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
+        """Verify one row; *leaf* is the stored hash, or None where none is stored (an export)."""
+        if self._bad is not None:
+            return None
+        # (1) Nothing is missing, repeated or out of order.
+        if seq != self._next:
+            return self._stop(
+                self._next,
+                Difference.SEQUENCE,
+                f"record {self._next} is missing: record {seq} comes next",
+            )
+        # (2) The line is the one whose hash was stored with it.
+        actual = leaf_hash(line)
+        if leaf is not None and leaf != actual:
+            return self._stop(
+                seq, Difference.LEAF, "the line does not have the hash that is stored with it"
+            )
+        # (3) The bytes are one record.
+        if len(line) > MAX_LINE or b"\n" in line or b"\r" in line:
+            return self._stop(seq, Difference.LINE, "the line is too long or more than one")
+        try:
+            record = decode(line)
+        except (RecordError, UnicodeDecodeError):
+            return self._stop(seq, Difference.LINE, "the line is not a JSON object")
+        # (4) It says itself where it stands, and (5) what stood before it.
+        if record.get("seq") != seq or record.get("seq") is True or record.get("seq") is False:
+            return self._stop(
+                seq, Difference.NUMBER, "the line says another sequence number than its place"
+            )
+        if record.get("prev") != self._leaf.hex():
+            return self._stop(
+                seq,
+                Difference.PREV,
+                f"the line names another predecessor: record {seq - 1} was changed together with its hash, or this link was"
+                if seq
+                else "line 0 names a predecessor",
+            )
+        # (6) It belongs to this log, in a version that is known.
+        difference = self._belongs(seq, record)
+        if difference is not None:
+            return self._stop(seq, *difference)
+        # (7) One decision, and at most one outcome, per call.
+        problem = self._calls(seq, record)
+        if problem:
+            return self._stop(seq, Difference.CALL, problem)
+        # (8) Time that goes back is noticed; clocks do that.
+        ts = record.get("ts")
+        if isinstance(ts, str):
+            if ts < self._ts:
+                self._backwards += 1
+                if self._first_backwards is None:
+                    self._first_backwards = seq
+            self._ts = ts
+        self._next = seq + 1
+        self._records += 1
+        self._leaf = actual
+        return record
+
+    def reject(self, seq: int, differs: Difference, detail: str) -> None:
+        """Count *seq* as the first bad record, for a reason that the line itself can't show."""
+        if self._bad is None:
+            self._bad = (seq, differs, detail)
+
+    def report(self) -> Report:
+        """Return what was found so far."""
+        seq, differs, detail = self._bad if self._bad is not None else (None, None, "")
+        return Report(
+            records=self._records,
+            last_seq=self._next - 1,
+            leaf=self._leaf,
+            log=self._log,
+            first_bad=seq,
+            differs=differs,
+            detail=detail,
+            backwards=self._backwards,
+            first_backwards=self._first_backwards,
+            open_calls=dict(self._open),
+        )
+
+    def _stop(self, seq: int, differs: Difference, detail: str) -> dict[str, Any] | None:
+        self._bad = (seq, differs, detail)
+        return None
+
+    def _belongs(self, seq: int, record: Mapping[str, Any]) -> tuple[Difference, str] | None:
+        if record.get("v") != FORMAT_VERSION:
+            return Difference.VERSION, "the line has a version that this verifier does not know"
+        log, type_ = record.get("log"), record.get("type")
+        if not isinstance(log, str) or not isinstance(type_, str):
+            return Difference.LINE, "the line names no log or no type"
+        if (type_ == "genesis") is not (seq == 0):
+            return Difference.GENESIS, "a genesis line stands at line 0, and only there"
+        if seq == 0:
+            self._log = log
+        elif log != self._log:
+            return Difference.LOG, "the line belongs to another log"
+        return None
+
+    def _calls(self, seq: int, record: Mapping[str, Any]) -> str:
+        type_, call = record["type"], record.get("call")
+        if type_ == "call.decision" and isinstance(call, str):
+            if call in self._open:
+                return "a second decision about a call that is open"
+            decision = record.get("decision")
+            if isinstance(decision, dict) and decision.get("effect") == "allow":
+                self._open[call] = seq
+        elif type_ == "call.outcome":
+            opened = self._open.pop(call, None) if isinstance(call, str) else None
+            if opened is None and not self._partial:
+                return "an outcome of a call that is not open"
+            if opened is not None and record.get("decision_seq") != opened:
+                return "an outcome that names another decision than its call's"
+        return ""
+
+
+def verify(rows: Iterable[tuple[int, bytes | None, bytes]], *, after: Head | None = None) -> Report:
+    """Return whether *rows* of (seq, stored leaf or None, line) are a chain, in one pass and constant memory.
+
+    Stops at the first bad record. *after* begins in the middle, behind a head that is known to be good.
+    """
+    chain = Chain(after)
+    for seq, leaf, line in rows:
+        if chain.take(seq, leaf, line) is None:
+            break
+    return chain.report()

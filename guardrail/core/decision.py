@@ -1,0 +1,147 @@
+"""The policy's reply, or the failure to get one, as a Decision. The only maker of ``Effect.ALLOW``.
+
+Nothing here raises: whatever arrives, a decision comes out, and everything but a well-formed allow is a denial or
+a request for approval. The shape is that of ``data.guardrail.main.decision``, contract ``guardrail/1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from guardrail.core.types import Cause, Decision, Effect, Rule
+
+__all__ = ["CONTRACT", "denied", "parse", "public_message"]
+
+CONTRACT = "guardrail/1"
+
+_KEYS = frozenset({"effect", "rules", "redact", "labels", "obligations", "contract"})
+_RULE_KEYS = frozenset({"rule", "message", "severity", "effect", "needs", "approvers"})
+_MAX_RULES = 256
+_MAX_LIST = 1024
+_MAX_TEXT = 4096
+_MAX_APPROVERS = 100
+
+_PUBLIC = {
+    Cause.POLICY: "denied by policy",
+    Cause.ARGUMENTS: "denied: the arguments do not fit the tool's schema",
+    Cause.OBLIGATION: "denied: the policy asks for something this guard can't do",
+    Cause.REDACTOR: "denied: the call can't be recorded safely",
+    Cause.IDENTITY: "denied: who is calling could not be established",
+}
+
+
+class _MalformedError(Exception):
+    """Carries the detail of a reply that has the wrong shape."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+def denied(cause: Cause, detail: str, *, redact: Sequence[str] = ()) -> Decision:
+    """Return the denial for a call that the policy was not asked about, or gave no usable reply to."""
+    return Decision(effect=Effect.DENY, cause=cause, detail=detail, redact=tuple(redact))
+
+
+def parse(document: object) -> Decision:
+    """Judge a reply. Never raises.
+
+    A well-formed reply gives its own effect with cause ``policy``. Any other is a denial: ``malformed`` with a detail
+    that names the first thing that is wrong, or ``obligation`` where it asks for one, since ``guardrail/1`` knows none.
+    """
+    try:
+        return _parse(document)
+    except _MalformedError as problem:
+        return denied(Cause.MALFORMED, problem.detail)
+
+
+def public_message(decision: Decision) -> str:
+    """Return the short text that an agent may read: no rule ids, no values, no internals.
+
+    For a plain policy denial it is the message of the first denying rule that has one; the caller scrubs it.
+    """
+    if decision.cause is Cause.POLICY:
+        for rule in decision.rules:
+            if rule.effect is decision.effect and rule.message:
+                return (
+                    f"{_PUBLIC[Cause.POLICY]}: {rule.message}"
+                    if decision.effect is Effect.DENY
+                    else rule.message
+                )
+        return _PUBLIC[Cause.POLICY]
+    return _PUBLIC.get(decision.cause, "denied: the policy could not be asked")
+
+
+def _parse(document: object) -> Decision:
+    if not isinstance(document, Mapping):
+        raise _MalformedError("not_object")
+    keys = set(document)
+    if not keys <= _KEYS:
+        raise _MalformedError("unknown_key")
+    if keys != _KEYS:
+        raise _MalformedError("missing_key")
+    if document["contract"] != CONTRACT:
+        raise _MalformedError("contract")
+    effect = _effect(document["effect"], "effect")
+    rules = tuple(_rule(entry) for entry in _list(document["rules"], "rules", _MAX_RULES))
+    redact = _strings(document["redact"], "redact")
+    labels = _strings(document["labels"], "labels")
+    obligations = _list(document["obligations"], "obligations", _MAX_LIST)
+    # A verdict names at least one rule of its own effect: a denial without a reason can't be investigated, and an
+    # allow without one was allowed by nothing.
+    if not any(rule.effect is effect for rule in rules):
+        # The composition denies with no rule when nothing allowed: it says so with a rule of its own.
+        raise _MalformedError("no_reason")
+    # Deny overrides whatever the document claims as its effect.
+    if effect is not Effect.DENY and any(rule.effect is Effect.DENY for rule in rules):
+        raise _MalformedError("contradiction")
+    if obligations:
+        return Decision(Effect.DENY, Cause.OBLIGATION, "unknown", rules, redact, labels)
+    return Decision(effect, Cause.POLICY, "", rules, redact, labels)
+
+
+def _rule(entry: object) -> Rule:
+    if not isinstance(entry, Mapping):
+        raise _MalformedError("rule_not_object")
+    if set(entry) != _RULE_KEYS:
+        raise _MalformedError("rule_keys")
+    approvers = entry["approvers"]
+    if type(approvers) is not int or not 1 <= approvers <= _MAX_APPROVERS:
+        raise _MalformedError("rule_approvers")
+    rule, message = _text(entry["rule"], "rule_id"), _text(entry["message"], "rule_message")
+    if not rule or not message:
+        raise _MalformedError("empty_reason")
+    return Rule(
+        rule=rule,
+        message=message,
+        severity=_text(entry["severity"], "rule_severity"),
+        effect=_effect(entry["effect"], "rule_effect"),
+        needs=_strings(entry["needs"], "rule_needs"),
+        approvers=approvers,
+    )
+
+
+def _effect(value: object, detail: str) -> Effect:
+    if type(value) is not str:
+        raise _MalformedError(detail)
+    try:
+        return Effect(value)
+    except ValueError:
+        raise _MalformedError(detail) from None
+
+
+def _text(value: object, detail: str) -> str:
+    if type(value) is not str or len(value) > _MAX_TEXT:
+        raise _MalformedError(detail)
+    return value
+
+
+def _list(value: Any, detail: str, limit: int) -> list[Any]:
+    if type(value) is not list or len(value) > limit:
+        raise _MalformedError(detail)
+    return value
+
+
+def _strings(value: object, detail: str) -> tuple[str, ...]:
+    return tuple(_text(item, detail) for item in _list(value, detail, _MAX_LIST))

@@ -1,0 +1,276 @@
+"""The fields of each record type (docs/record-format.md), from the values of a call. Pure: ids and times are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.core.record import FORMAT_VERSION
+from guardrail.core.types import (
+    Decision,
+    Enforcement,
+    Origin,
+    PolicyIdentity,
+    Rule,
+    Session,
+    Status,
+)
+
+__all__ = [
+    "CallFields",
+    "admin",
+    "call_fields",
+    "claim",
+    "decision",
+    "genesis",
+    "origin",
+    "outcome",
+    "policy",
+    "rejected",
+    "rule",
+    "strings",
+]
+
+PROFILE = "sha256-json-lines/1"
+
+
+@dataclass(frozen=True, slots=True)
+class CallFields:
+    """What every ``call.*`` record of one session has in common, as recorded."""
+
+    log: str
+    session: str
+    tenant: str
+    principal: Mapping[str, Any]
+    agent: Mapping[str, Any]
+    delegation: Sequence[Mapping[str, Any]]
+    trace: str | None
+
+    def common(
+        self, type_: str, *, call: str, parent: str | None, where: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the fields of section 4.2 plus ``v``, ``log`` and ``type``."""
+        return {
+            "v": FORMAT_VERSION,
+            "log": self.log,
+            "type": type_,
+            "call": call,
+            "parent": parent,
+            "session": self.session,
+            "tenant": self.tenant,
+            "principal": self.principal,
+            "agent": self.agent,
+            "delegation": self.delegation,
+            "origin": where,
+            "trace": self.trace,
+        }
+
+
+def call_fields(
+    log: str,
+    session: Session,
+    *,
+    principal_id: str,
+    principal_form: str,
+    agent_id: str,
+    delegation: Sequence[Mapping[str, Any]],
+    session_id: str,
+) -> CallFields:
+    """Return the common fields of *session*, with its ids as they are to be recorded."""
+    principal, agent = session.principal, session.agent
+    return CallFields(
+        log=log,
+        session=session_id,
+        tenant=session.tenant,
+        principal={
+            "id": principal_id,
+            "form": principal_form,
+            "type": principal.type,
+            "issuer": principal.issuer,
+            "assurance": str(principal.assurance),
+            "method": principal.method,
+        },
+        agent={
+            "id": agent_id,
+            "form": "clear" if agent_id == agent.id else "token",
+            "version": agent.version,
+            "framework": agent.framework,
+            "assurance": str(agent.assurance),
+            "method": agent.method,
+        },
+        delegation=[dict(step) for step in delegation],
+        trace=session.trace,
+    )
+
+
+def strings(value: object) -> list[str]:
+    """Return every string in a JSON value, keys included, in no particular order."""
+    found: list[str] = []
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            found.append(item)
+        elif isinstance(item, Mapping):
+            found.extend(item)
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+    return found
+
+
+def origin(where: Origin) -> dict[str, Any]:
+    """Return an Origin as it is recorded."""
+    return {
+        "host": where.host,
+        "pid": where.pid,
+        "process": where.process,
+        "adapter": where.adapter,
+        "address": where.address,
+        "call_id": where.call_id,
+    }
+
+
+def policy(identity: PolicyIdentity | None) -> dict[str, Any] | None:
+    """Return the ``policy`` field."""
+    if identity is None:
+        return None
+    return {
+        "engine": identity.engine,
+        "version": identity.version,
+        "digest": identity.digest,
+        "revision": identity.revision,
+        "data": identity.data,
+    }
+
+
+def rule(entry: Rule, message: str) -> dict[str, Any]:
+    """Return one rule with its message as recorded."""
+    return {
+        "rule": entry.rule,
+        "message": message,
+        "severity": entry.severity,
+        "effect": str(entry.effect),
+        "needs": list(entry.needs),
+        "approvers": entry.approvers,
+    }
+
+
+def decision(
+    common: dict[str, Any],
+    verdict: Decision,
+    *,
+    rules: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    tool: Mapping[str, Any],
+    target: Sequence[Any],
+    recorded_input: object,
+    redaction: Mapping[str, Any],
+    commitment: str | None,
+    engine: Mapping[str, Any] | None,
+    reproducible: bool | None,
+    enforcement: Enforcement,
+    milliseconds: Mapping[str, float],
+    omitted: str | None,
+) -> dict[str, Any]:
+    """Return the fields of a ``call.decision``."""
+    common.update(
+        tool=tool,
+        target=target,
+        input=recorded_input,
+        redaction=redaction,
+        commitment=commitment,
+        decision={
+            "effect": str(verdict.effect),
+            "cause": str(verdict.cause),
+            "detail": verdict.detail,
+            "rules": rules,
+            "labels": labels,
+        },
+        policy=engine,
+        reproducible=reproducible,
+        enforcement=str(enforcement),
+        approval=None,
+        ms=milliseconds,
+        omitted=omitted,
+    )
+    return common
+
+
+def outcome(
+    common: dict[str, Any],
+    status: Status,
+    *,
+    decision_seq: int,
+    result: Mapping[str, Any] | None,
+    error: Mapping[str, str] | None,
+    reproducible: bool | None,
+    milliseconds: float | None,
+    omitted: str | None,
+) -> dict[str, Any]:
+    """Return the fields of a ``call.outcome``."""
+    common.update(
+        decision_seq=decision_seq,
+        status=str(status),
+        result=result,
+        error=error,
+        reproducible=reproducible,
+        ms=milliseconds,
+        omitted=omitted,
+    )
+    return common
+
+
+def claim(
+    common: dict[str, Any],
+    status: Status,
+    *,
+    decision_seq: int,
+    result: Mapping[str, Any] | None,
+    error: Mapping[str, str] | None,
+    milliseconds: float | None,
+) -> dict[str, Any]:
+    """Return the fields of a ``call.claim``."""
+    common.update(
+        decision_seq=decision_seq, status=str(status), result=result, error=error, ms=milliseconds
+    )
+    return common
+
+
+def rejected(common: dict[str, Any], *, tool: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Return the fields of a ``call.rejected``: no values, only which tool and a stable reason."""
+    common.update(tool=tool, reason=reason)
+    return common
+
+
+def genesis(
+    *, nonce: str, public_key: str, config_digest: str, predecessor: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what a new log's line 0 says beyond ``v``, ``log`` and ``type``."""
+    return {
+        "profile": PROFILE,
+        "nonce": nonce,
+        "key": {"type": "ed25519", "public": public_key},
+        "config": {"digest": config_digest},
+        "predecessor": predecessor,
+    }
+
+
+def admin(
+    log: str,
+    type_: str,
+    *,
+    actor: Mapping[str, Any],
+    where: Mapping[str, Any],
+    detail: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the fields of an ``admin.*`` record."""
+    return {
+        "v": FORMAT_VERSION,
+        "log": log,
+        "type": f"admin.{type_}",
+        "actor": actor,
+        "origin": where,
+        "detail": detail,
+    }

@@ -1,0 +1,279 @@
+"""A private, strictly JSON copy of what a caller passed in.
+
+The copy is taken once. Whatever the caller, another thread or a policy does to the original afterwards changes nothing
+that guardrail decides, records or runs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from guardrail.core.types import Json
+from guardrail.errors import ArgumentsError
+
+__all__ = ["ArgumentLimits", "Foreign", "Refused", "arguments_error", "clone", "is_panic", "take"]
+
+_TEXTS: Final[Mapping[str, str]] = {
+    "not_object": "arguments must be a JSON object",
+    "unknown_argument": "an argument that the tool does not declare",
+    "missing": "a required argument is missing",
+    "type": "an argument has the wrong type",
+    "value": "an argument has a value that the schema does not accept",
+    "nan": "NaN and infinity are not JSON",
+    "surrogate": "a lone surrogate is not Unicode text",
+    "integer_range": "an integer is outside the range of 64 bits",
+    "depth": "arguments are nested too deeply for this tool",
+    "nodes": "arguments hold too many values for this tool",
+    "size": "arguments are too large for this tool",
+    "cyclic": "arguments refer to themselves",
+    "key": "an object key is not a string",
+    "not_json": "an argument is of a type that JSON does not have",
+    "unstable": "arguments changed while they were copied",
+    "model": "the tool's model does not accept the arguments",
+}
+"""Every ``detail`` of an ``ArgumentsError``, and its text. Programs match on the names: none is ever renamed."""
+
+
+class Foreign(StrEnum):
+    """What happens to a value of a type that JSON does not have."""
+
+    REFUSED = "refused"
+    KEPT = "kept"
+    """Kept as it is, for a Python model that knows the type. The result is not JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentLimits:
+    """How much one call may pass to a tool."""
+
+    depth: int = 64
+    """Containers inside each other, the outermost counted as 1."""
+    nodes: int = 10_000
+    """Values, the members of every container counted."""
+    string: int = 1_048_576
+    """Characters of one string or key."""
+    size: int = 2_097_152
+    """Characters of all strings and keys together, and bytes of the encoded copy."""
+    lowest: int = -(2**63)
+    highest: int = 2**64 - 1
+    """Integers outside these two are refused: the embedded engine would silently make floats of them."""
+
+
+class Refused(Exception):
+    """Why a copy stopped. ``path`` leads to the place, innermost first; it may hold keys that no one declared."""
+
+    def __init__(self, detail: str, remark: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.remark = remark
+        self.path: list[str | int] = []
+        self.containers: list[int] = []
+
+
+def arguments_error(detail: str, pointer: str = "", remark: str = "") -> ArgumentsError:
+    """Return the error for *detail*; *remark* is guardrail's own words, *pointer* holds declared names only."""
+    text = _TEXTS[detail]
+    if pointer:
+        text += f" (at {pointer})"
+    if remark:
+        text += f" [{remark}]"
+    return ArgumentsError(text, detail=detail, pointer=pointer)
+
+
+def is_panic(error: BaseException) -> bool:
+    """True for a panic of a Rust library, which is no ``Exception``, so that programs do not handle it by accident."""
+    return type(error).__name__ == "PanicException"
+
+
+class _Budget:
+    """What is left of the limits while one copy is made."""
+
+    __slots__ = ("depth", "foreign", "highest", "lowest", "nodes", "size", "string")
+
+    def __init__(self, limits: ArgumentLimits, foreign: Foreign) -> None:
+        self.depth = limits.depth
+        self.nodes = limits.nodes
+        self.string = limits.string
+        self.size = limits.size
+        self.lowest = limits.lowest
+        self.highest = limits.highest
+        self.foreign = foreign
+
+
+def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUSED) -> Any:
+    """Return a copy of *value* that shares no container with it and holds only what JSON has.
+
+    Exactly dict, list, tuple (becomes a list), str, int, float, bool and None are copied; subclasses of str, int and
+    float (``StrEnum``, ``IntEnum``, ``numpy.float64``) lose their class without running their code; ``OrderedDict``
+    and ``defaultdict`` become plain. Raises ``Refused`` for everything else, past a limit, and where another thread
+    changed the size of a container meanwhile. Lone surrogates are left to the encoder.
+    """
+    try:
+        return _value(value, 1, _Budget(limits, foreign))
+    except RecursionError:
+        refused = Refused("depth")
+    except RuntimeError:
+        # The only other RuntimeError that copying exact containers raises: size changed during iteration.
+        refused = Refused("unstable")
+    except Refused as error:
+        refused = error
+        if error.detail == "depth" and len(set(error.containers)) < len(error.containers):
+            refused.detail = "cyclic"
+    # Outside the handlers, so that no context travels with it.
+    raise refused
+
+
+def _value(value: Any, depth: int, budget: _Budget) -> Any:
+    """Return the copy of one value of any type. *depth* is that of the container it would be."""
+    kind = type(value)
+    if kind is dict or kind is OrderedDict or kind is defaultdict:
+        return _object(value, depth, budget)
+    if kind is list or kind is tuple:
+        return _array(value, depth, budget)
+    # issubclass, not isinstance: an object may lie about its __class__.
+    if issubclass(kind, str):
+        text = str.__str__(value)
+        _charge(len(text), budget)
+        return text
+    if kind is bool or value is None:
+        return value
+    if issubclass(kind, int):
+        whole = int.__int__(value)
+        if not budget.lowest <= whole <= budget.highest:
+            raise Refused("integer_range")
+        return whole
+    if issubclass(kind, float):
+        number = float.__float__(value)
+        if number - number != 0.0:
+            raise Refused("nan")
+        return number
+    if budget.foreign is Foreign.KEPT:
+        return value
+    raise Refused("not_json")
+
+
+def _charge(length: int, budget: _Budget) -> None:
+    if length > budget.string:
+        raise Refused("size")
+    budget.size -= length
+    if budget.size < 0:
+        raise Refused("size")
+
+
+def _key(key: object, taken: dict[str, Any]) -> str:
+    if not issubclass(type(key), str):
+        raise Refused("key")
+    text = str.__str__(key)
+    if text in taken:
+        # Only a subclass with its own __eq__ can hold one text twice.
+        raise Refused("key")
+    return text
+
+
+def _object(  # noqa: PLR0912 - one branch per JSON type
+    source: dict[Any, Any], depth: int, budget: _Budget
+) -> dict[str, Any]:
+    # The common types are copied inline: a call per leaf would double the cost of a snapshot.
+    if depth > budget.depth:
+        raise Refused("depth")
+    budget.nodes -= len(source)
+    if budget.nodes < 0:
+        raise Refused("nodes")
+    copy: dict[str, Any] = {}
+    lowest, highest, longest = budget.lowest, budget.highest, budget.string
+    size = 0
+    key: Any = ""
+    try:
+        for key, value in dict.items(source):
+            name = key if type(key) is str else _key(key, copy)
+            length = len(name)
+            if length > longest:
+                raise Refused("size")
+            size += length
+            kind = type(value)
+            if kind is str:
+                length = len(value)
+                if length > longest:
+                    raise Refused("size")
+                size += length
+                copy[name] = value
+            elif kind is int:
+                if not lowest <= value <= highest:
+                    raise Refused("integer_range")
+                copy[name] = value
+            elif kind is float:
+                if value - value != 0.0:
+                    raise Refused("nan")
+                copy[name] = value
+            elif kind is bool or value is None:
+                copy[name] = value
+            else:
+                copy[name] = _value(value, depth + 1, budget)
+    except Refused as refused:
+        if type(key) is str:
+            refused.path.append(key)
+        else:
+            refused.path.clear()
+        refused.containers.append(id(source))
+        raise
+    budget.size -= size
+    if budget.size < 0:
+        raise Refused("size")
+    return copy
+
+
+def _array(source: list[Any] | tuple[Any, ...], depth: int, budget: _Budget) -> list[Any]:
+    if depth > budget.depth:
+        raise Refused("depth")
+    budget.nodes -= len(source)
+    if budget.nodes < 0:
+        raise Refused("nodes")
+    # One slice, and not iteration over the source: another thread could append for ever.
+    copy = list(source)
+    lowest, highest, longest = budget.lowest, budget.highest, budget.string
+    size = 0
+    index = 0
+    try:
+        for index, value in enumerate(copy):
+            kind = type(value)
+            if kind is str:
+                length = len(value)
+                if length > longest:
+                    raise Refused("size")
+                size += length
+            elif kind is int:
+                if not lowest <= value <= highest:
+                    raise Refused("integer_range")
+            elif kind is float:
+                if value - value != 0.0:
+                    raise Refused("nan")
+            elif kind is not bool and value is not None:
+                copy[index] = _value(value, depth + 1, budget)
+    except Refused as refused:
+        refused.path.append(index)
+        refused.containers.append(id(source))
+        raise
+    budget.size -= size
+    if budget.size < 0:
+        raise Refused("size")
+    return copy
+
+
+_ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+
+
+def clone(value: Json) -> Any:
+    """Return a copy of a value that ``take`` made: nothing is checked any more."""
+    kind = type(value)
+    if kind is dict:
+        return {
+            key: item if type(item) in _ATOMS else clone(item)
+            for key, item in value.items()  # type: ignore[union-attr]
+        }
+    if kind is list:
+        return [item if type(item) in _ATOMS else clone(item) for item in value]  # type: ignore[union-attr]
+    return value

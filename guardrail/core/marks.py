@@ -1,0 +1,52 @@
+"""guardrail's own marks in recorded text, and text as detectors see it.
+
+A mark is ``gr1:<class>:<key id>:<24 characters>``: a token, equal for equal values, or (key id ``-``) a random one. It is
+never redacted again. Whoever writes such a mark into an argument can therefore place 120 bits of their own in a record.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = ["FILLER", "MARK_PREFIX", "is_mark", "is_mark_key", "mask_marks", "needs_normalising", "normalised"]
+
+MARK_PREFIX = "gr1:"
+FILLER = "\x01"
+"""Stands for a mark while detectors look at a text. No detector takes it for part of a value."""
+
+_MARK = re.compile(r"gr1:[a-z][a-z0-9_]{0,31}:[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}(?![a-z2-7])")
+_MARK_KEY = re.compile(_MARK.pattern + r"(?:-[0-9]{1,6})?")
+# Format characters (category Cf), and other characters without width: they split a word that a reader sees whole.
+_INVISIBLE = re.compile(
+    "[\x00\x01\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def is_mark(text: str) -> bool:
+    """Return whether *text* is one of guardrail's own marks and nothing else."""
+    return text.startswith(MARK_PREFIX) and _MARK.fullmatch(text) is not None
+
+
+def is_mark_key(text: str) -> bool:
+    """Return whether *text* is a mark that stands for a key: numbered where two keys of an object got the same one."""
+    return text.startswith(MARK_PREFIX) and _MARK_KEY.fullmatch(text) is not None
+
+
+def mask_marks(text: str) -> str:
+    """Return *text* with each of guardrail's own marks overwritten, length and positions unchanged."""
+    return _MARK.sub(lambda match: FILLER * (match.end() - match.start()), text)
+
+
+def normalised(text: str) -> str:
+    """Return *text* in NFKC without invisible characters; a lone surrogate becomes U+FFFD."""
+    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+    return _SURROGATES.sub("\ufffd", _INVISIBLE.sub("", text))
+
+
+def needs_normalising(text: str) -> bool:
+    """Return whether ``normalised`` could change *text*."""
+    return not text.isascii() or "\x00" in text or FILLER in text

@@ -1,0 +1,130 @@
+"""The document that the policy decides on: AuthZEN 1.0 shape, every documented key present.
+
+Built twice per call at most: with the snapshot, for the engine, and with the recorded view, for the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from guardrail.core.decision import CONTRACT
+from guardrail.core.types import Json, JsonObject, Session
+
+__all__ = ["SessionInput", "build", "resolve", "session_input", "targets", "tool_input"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInput:
+    """What stays the same for all calls of one session. Shared between inputs: never mutated."""
+
+    subject: JsonObject
+    agent: JsonObject
+    delegation: list[Json]
+    session: JsonObject
+
+
+def session_input(
+    session: Session,
+    *,
+    principal_id: str,
+    agent_id: str,
+    attributes: Mapping[str, Json],
+    delegation: Sequence[Mapping[str, Json]],
+) -> SessionInput:
+    """Return the constant parts for *session*, with its ids and attributes either raw or as recorded."""
+    principal, agent = session.principal, session.agent
+    return SessionInput(
+        subject={
+            "type": principal.type,
+            "id": principal_id,
+            # What the host adds never overrides what guardrail says about the identity.
+            "properties": {
+                **attributes,
+                "assurance": str(principal.assurance),
+                "issuer": principal.issuer,
+                "method": principal.method,
+                "roles": list(principal.roles),
+                "tenant": session.tenant,
+            },
+        },
+        agent={
+            "id": agent_id,
+            "version": agent.version,
+            "framework": agent.framework,
+            "assurance": str(agent.assurance),
+            "method": agent.method,
+        },
+        delegation=[dict(step) for step in delegation],
+        session={"id": session.id},
+    )
+
+
+def tool_input(
+    *, declared: bool, server: str | None, schema_digest: str | None, labels: Sequence[str]
+) -> JsonObject:
+    """Return ``resource.properties`` without ``target``: constant per tool."""
+    return {
+        "declared": declared,
+        "server": server,
+        "schema_digest": schema_digest,
+        "labels": list(labels),
+    }
+
+
+def build(
+    session: SessionInput,
+    *,
+    tool_name: str,
+    tool: JsonObject,
+    target: list[Json],
+    args: Json,
+    arg_classes: Mapping[str, Sequence[str]],
+    time: str,
+    adapter: str,
+) -> JsonObject:
+    """Return the whole input document. *time* is RFC 3339 UTC."""
+    return {
+        "subject": session.subject,
+        "action": {
+            "name": "tools/call",
+            "properties": {
+                "args": args,
+                "arg_classes": {key: list(value) for key, value in arg_classes.items()},
+            },
+        },
+        "resource": {"type": "tool", "id": tool_name, "properties": {**tool, "target": target}},
+        "context": {
+            "agent": session.agent,
+            "delegation": session.delegation,
+            "session": session.session,
+            "time": time,
+            "model": None,
+            "approval": None,
+            "origin": {"adapter": adapter},
+            "contract": CONTRACT,
+        },
+    }
+
+
+def resolve(document: Json, pointer: str) -> Json:
+    """Return the value at an RFC 6901 *pointer*, or None where there is none."""
+    value = document
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict):
+            if name not in value:
+                return None
+            value = value[name]
+        elif isinstance(value, list):
+            if not name.isascii() or not name.isdigit() or int(name) >= len(value):
+                return None
+            value = value[int(name)]
+        else:
+            return None
+    return value
+
+
+def targets(args: Json, pointers: Sequence[str]) -> list[Json]:
+    """Return the values at *pointers*, in their order."""
+    return [resolve(args, pointer) for pointer in pointers]

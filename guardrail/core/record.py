@@ -1,0 +1,192 @@
+"""A record and its one byte string. The only module that makes or reads lines.
+
+A record is one line of UTF-8 JSON: keys sorted by code point, no insignificant space, no line feed, at most
+``MAX_LINE`` bytes. The stored bytes are the record; verification never serialises anything again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from guardrail.errors import RecordError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "GENESIS_PREV",
+    "MAX_LINE",
+    "Draft",
+    "decode",
+    "dumps",
+    "leaf_hash",
+]
+
+FORMAT_VERSION = 1
+MAX_LINE = 65_535
+"""Bytes. The limit of C2SP tlog-tiles entries, so that a record can become one later."""
+GENESIS_PREV = "0" * 64
+
+# seq has at most 19 digits; the other spliced fields have a fixed length.
+_SPLICE_OVERHEAD = len('"prev":"",') + 64 + len('"seq":,') + 19 + len('"ts":"",') + 27
+
+_OPTIONS = (
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+
+
+def _str_enum(value: object) -> str:
+    # StrEnum members are str subclasses, which orjson is told not to take silently.
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError
+
+
+def dumps(value: object) -> bytes:
+    """Return the canonical bytes of a JSON value: sorted keys, no spaces, UTF-8.
+
+    Integers of any size are kept exactly. Raises ``RecordError`` for what JSON can't hold: NaN and infinity are
+    the caller's duty to refuse (``core.schema`` does), lone surrogates, non-string keys and foreign objects are
+    refused here.
+    """
+    try:
+        return orjson.dumps(value, _str_enum, _OPTIONS)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    # orjson stops at 64 bits; the standard library keeps any integer. Floats differ in form (1e16 / 1e+16), which
+    # is harmless: a line is never serialised twice.
+    try:
+        text = json.dumps(
+            value,
+            sort_keys=True,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+        )
+        encoded = text.encode("utf-8")
+        # It turns keys of other types into text: two keys could become one.
+        if not _text_keys(value):
+            raise TypeError
+        return encoded
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RecordError(f"a value can't be written as JSON ({type(error).__name__})") from None
+
+
+def _text_keys(value: object) -> bool:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            if not all(isinstance(key, str) for key in item):
+                return False
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+    return True
+
+
+def leaf_hash(line: bytes) -> bytes:
+    """Return SHA-256(0x00 || line), 32 bytes: chain link and Merkle leaf in one (RFC 6962 section 2.1)."""
+    return hashlib.sha256(b"\x00" + line).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A record that lacks only what the writer adds under its lock: ``prev``, ``seq`` and ``ts``.
+
+    Serialised on the caller's thread, so that nothing is encoded while the lock is held.
+    """
+
+    type: str
+    call: str | None
+    """Call id (ULID), for ``call.*`` records."""
+    opens: bool
+    """An allowed decision: the call is open once this is durable, and owes an outcome."""
+    process: str | None
+    """``origin.process`` of the caller: whose death closes the call."""
+    segments: tuple[bytes, bytes, bytes, bytes]
+    """Members before ``prev``, between ``prev`` and ``seq``, between ``seq`` and ``ts``, after ``ts``; no braces."""
+
+    @classmethod
+    def build(
+        cls,
+        fields: Mapping[str, object],
+        *,
+        opens: bool = False,
+        process: str | None = None,
+    ) -> Draft:
+        """Serialise *fields* (all of the record but ``prev``, ``seq`` and ``ts``; ``type``, ``log`` and ``v`` included).
+
+        Raises ``RecordError`` with code ``record.too_large`` where the finished line could exceed ``MAX_LINE``, and
+        ``record`` where a value is not JSON.
+        """
+        head: dict[str, object] = {}
+        early: dict[str, object] = {}
+        late: dict[str, object] = {}
+        tail: dict[str, object] = {}
+        for name, value in fields.items():
+            if name < "prev":
+                head[name] = value
+            elif name < "seq":
+                early[name] = value
+            elif name < "ts":
+                late[name] = value
+            else:
+                tail[name] = value
+        segments = (
+            dumps(head)[1:-1],
+            dumps(early)[1:-1],
+            dumps(late)[1:-1],
+            dumps(tail)[1:-1],
+        )
+        size = sum(len(segment) + 1 for segment in segments) + 2 + _SPLICE_OVERHEAD
+        if size > MAX_LINE:
+            raise RecordError(
+                f"a record of about {size} bytes; the limit is {MAX_LINE}",
+                code="record.too_large",
+            )
+        call = fields.get("call")
+        return cls(
+            type=str(fields["type"]),
+            call=str(call) if call is not None else None,
+            opens=opens,
+            process=process,
+            segments=segments,
+        )
+
+    def finish(self, *, seq: int, prev: str, ts: str) -> bytes:
+        """Return the line: *prev* is the hex leaf of the line before, *ts* RFC 3339 UTC with microseconds and ``Z``."""
+        head, early, late, tail = self.segments
+        parts = [
+            head,
+            b'"prev":"%b"' % prev.encode("ascii"),
+            early,
+            b'"seq":%d' % seq,
+            late,
+            b'"ts":"%b"' % ts.encode("ascii"),
+            tail,
+        ]
+        return b"{" + b",".join([part for part in parts if part]) + b"}"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Parse a line. Raises ``RecordError`` unless it is one JSON object.
+
+    Unknown fields are kept: a later version may have added them.
+    """
+    try:
+        value = orjson.loads(line)
+    except ValueError:
+        # Integers beyond 64 bits become floats in orjson only where they do not fit at all; it never raises for
+        # them, so this is no JSON.
+        raise RecordError("a line is not JSON", code="record.undecodable") from None
+    if not isinstance(value, dict):
+        raise RecordError("a line is not a JSON object", code="record.undecodable")
+    return value

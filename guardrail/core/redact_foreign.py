@@ -1,0 +1,215 @@
+"""Results and exceptions: objects of foreign classes, whose own methods may do anything.
+
+Nothing here calls a method that a foreign class could have overridden, but ``str()`` of an exception, which is caught.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from guardrail.core.record import dumps
+from guardrail.errors import RecordError
+
+__all__ = ["describe_error", "plain", "shape"]
+
+_TOKEN_CHARS = 4_000_000
+_SHAPE_NODES = 20_000
+_DEPTH = 24
+_CAUSES = 5
+_INPUT_VALUE = re.compile(r"(?:input_value|input|instance|value)=[^\r\n]*")
+_KINDS: dict[type, str] = {str: "str", int: "int", float: "float", bool: "bool", dict: "object", list: "array", tuple: "array", bytes: "bytes"}
+
+
+def qualified(cls: type) -> str:
+    """Return module and name of a class, as far as they are strings."""
+    try:
+        module, name = type.__getattribute__(cls, "__module__"), type.__getattribute__(cls, "__qualname__")
+    except AttributeError:
+        return "object"
+    name = str.__str__(name)[:200] if isinstance(name, str) else "object"
+    return f"{str.__str__(module)[:200]}.{name}" if isinstance(module, str) and module != "builtins" else name
+
+
+def shape(value: object, token: Callable[[str, str], str], scrub: Callable[[str], str]) -> dict[str, Any]:
+    """Return ``{"type", "bytes", "token", "items"}`` of a result. What would cost too much to find out is null."""
+    kind = type(value)
+    name = "null" if value is None else _KINDS.get(kind) or scrub(qualified(kind))
+    size: int | None = None
+    items: int | None = None
+    tok: str | None = None
+    if value is None:
+        size = 4
+    elif kind is str:
+        size, tok = _text_shape(value, token)  # type: ignore[arg-type]
+    elif kind is bytes:
+        size = len(value)  # type: ignore[arg-type]
+        tok = token("result", value.hex()) if size <= _TOKEN_CHARS // 2 else None  # type: ignore[attr-defined]
+    elif kind in {bool, int, float}:
+        text = _number(value)
+        size, tok = len(text), token("result", text)
+    elif kind in {dict, list, tuple}:
+        items = len(value)  # type: ignore[arg-type]
+        if _affordable(value):
+            try:
+                line = dumps(value)
+            except RecordError:
+                line = b""
+            if line:
+                size, tok = len(line), token("result", line.decode("utf-8"))
+    return {"type": name, "bytes": size, "token": tok, "items": items}
+
+
+def _text_shape(text: str, token: Callable[[str, str], str]) -> tuple[int, str | None]:
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return size, token("result", text) if size <= _TOKEN_CHARS else None
+
+
+def _number(value: Any) -> str:
+    if type(value) is int and value.bit_length() > 2_048:
+        return hex(value)
+    return "true" if value is True else "false" if value is False else repr(value)
+
+
+def _affordable(value: object) -> bool:
+    """Return whether *value* is plain JSON of a size that can be written within a few milliseconds."""
+    nodes, chars = 0, 0
+    pending = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        kind = type(item)
+        nodes += 1
+        if kind is str:
+            chars += len(item)  # type: ignore[arg-type]
+        elif kind is dict:
+            for key, member in item.items():  # type: ignore[attr-defined]
+                if type(key) is not str:
+                    return False
+                chars += len(key)
+                pending.append((member, depth + 1))
+        elif kind in {list, tuple}:
+            pending.extend((member, depth + 1) for member in item)  # type: ignore[attr-defined]
+        elif item is not None and kind not in {int, float, bool}:
+            return False
+        if nodes + len(pending) > _SHAPE_NODES or chars > _TOKEN_CHARS or depth > _DEPTH * 4:
+            return False
+    return True
+
+
+def plain(value: object, *, nodes: int, chars: int) -> object:
+    """Return the readable content of any object as plain JSON, no more of it than the bounds allow.
+
+    Of objects of foreign classes, what their instance dictionary holds.
+    """
+    return _Plain(nodes, chars).take(value, 0)
+
+
+class _Plain:
+    """What is left of the bounds while one value is taken apart."""
+
+    def __init__(self, nodes: int, chars: int) -> None:
+        self.nodes = nodes
+        self.chars = chars
+
+    def take(self, value: object, depth: int) -> object:
+        self.nodes -= 1
+        if value is None or self.nodes < 0 or depth > _DEPTH or self.chars <= 0:
+            return None
+        if isinstance(value, str):
+            text = str.__str__(value)[: self.chars]
+            self.chars -= len(text)
+            return text
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return int.__int__(value)
+        if isinstance(value, float):
+            return float.__float__(value)
+        if isinstance(value, bytes | bytearray):
+            text = bytes(value[: self.chars]).decode("utf-8", "replace")
+            self.chars -= len(text)
+            return text
+        if isinstance(value, dict):
+            return self._members(value, depth)
+        if isinstance(value, list | tuple | set | frozenset):
+            return self._elements(value, depth)
+        return self._attributes(value, depth)
+
+    def _members(self, value: dict[Any, Any], depth: int) -> dict[str, object]:
+        out: dict[str, object] = {}
+        for key, member in dict.items(value):
+            if self.nodes <= 0 or self.chars <= 0:
+                break
+            name = str.__str__(key)[: self.chars] if isinstance(key, str) else qualified(type(key)) if not isinstance(key, int) else _number(int.__int__(key))
+            self.chars -= len(name)
+            out[name] = self.take(member, depth + 1)
+        return out
+
+    def _elements(self, value: Any, depth: int) -> list[object]:
+        base = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
+        out: list[object] = []
+        for member in base.__iter__(value):  # type: ignore[arg-type]
+            if self.nodes <= 0 or self.chars <= 0:
+                break
+            out.append(self.take(member, depth + 1))
+        return out
+
+    def _attributes(self, value: object, depth: int) -> object:
+        try:
+            attributes = object.__getattribute__(value, "__dict__")
+        except Exception:  # noqa: BLE001 - a descriptor of a foreign class may raise anything
+            return None
+        return self._members(attributes, depth) if type(attributes) is dict and not isinstance(value, type) else None
+
+
+def describe_error(error: BaseException, size: int) -> tuple[str, str]:
+    """Return the class of *error* and its unscrubbed message, with the causes behind it. Never raises."""
+    parts: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen and len(parts) < _CAUSES:
+        seen.add(id(current))
+        message = _message(current, size * 4)
+        parts.append(message if current is error else f"caused by {qualified(type(current))}: {message}")
+        current = _cause(current)
+    return qualified(type(error)), "; ".join(part for part in parts if part)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    cause = BaseException.__getattribute__(error, "__cause__")
+    if isinstance(cause, BaseException):
+        return cause
+    if BaseException.__getattribute__(error, "__suppress_context__"):
+        return None
+    context = BaseException.__getattribute__(error, "__context__")
+    return context if isinstance(context, BaseException) else None
+
+
+def _message(error: BaseException, size: int) -> str:
+    for base in type(error).__mro__:
+        if base.__name__ == "ValidationError":
+            # Their texts quote the value that did not fit.
+            return _validation(error, str(base.__module__))
+    try:
+        text = str.__str__(str(error))
+    except Exception:  # noqa: BLE001 - str() of a foreign exception is foreign code
+        return "(no message: its str() failed)"
+    text = text[:size]
+    return _INPUT_VALUE.sub("(input not shown)", text) if "input_value=" in text else text
+
+
+def _validation(error: BaseException, module: str) -> str:
+    if not module.startswith("pydantic"):
+        return "a value does not fit the schema (details not shown)"
+    try:
+        found = error.errors(include_url=False, include_context=False, include_input=False)  # type: ignore[attr-defined]
+        places = [f"{_place(entry)} ({str(entry.get('type'))[:60]})" for entry in found[:10] if isinstance(entry, Mapping)]
+    except Exception:  # noqa: BLE001 - a foreign class that only shares the name
+        return "a value does not fit the model (details not shown)"
+    return f"{len(found)} values do not fit: " + ", ".join(places)
+
+
+def _place(entry: Mapping[str, Any]) -> str:
+    location = entry.get("loc")
+    return ".".join(str(part)[:60] for part in location[:8]) if isinstance(location, tuple | list) else "?"

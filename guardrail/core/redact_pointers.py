@@ -1,0 +1,55 @@
+"""The policy's pointers, and a bounded account of what was removed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from guardrail.core.keynames import stricter
+from guardrail.errors import RedactionError
+
+__all__ = ["bounded", "parse"]
+
+_MAX_POINTER = 1_024
+_BAD_ESCAPE = re.compile(r"~(?![01])")
+_INDEX = re.compile(r"[0-9]+\Z")
+
+
+def parse(text: str) -> list[str]:
+    """Return the segments of an RFC 6901 pointer. Raises ``RedactionError`` where it is malformed."""
+    if not isinstance(text, str) or (text and text[0] != "/") or len(text) > _MAX_POINTER or _BAD_ESCAPE.search(text):
+        raise RedactionError("a redact pointer of the policy is not an RFC 6901 pointer", code="redaction.pointer")
+    return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
+
+
+def bounded(removed: Mapping[str, list[str]], limit: int) -> tuple[dict[str, list[str]], bool]:
+    """Return *removed* in at most *limit* bytes, about: list indexes become ``*``, then deep pointers are cut."""
+    if len(removed) < 40 and sum(map(len, removed)) < limit // 4:
+        return dict(removed), False
+    current = {key: list(entry) for key, entry in removed.items()}
+    for keep in (None, 4, 2, 1, 0):
+        if _size(current) <= limit:
+            return current, keep is not None
+        current = _folded(removed, keep)
+    return (current, True) if _size(current) <= limit else ({"": ["many", "many"]}, True)
+
+
+def _size(entries: Mapping[str, list[str]]) -> int:
+    # Six bytes is what one character can take at most.
+    return sum((len(key) if key.isascii() else 6 * len(key)) + sum(map(len, entry)) + 4 * len(entry) + 8 for key, entry in entries.items())
+
+
+def _folded(entries: Mapping[str, list[str]], keep: int | None) -> dict[str, list[str]]:
+    out: dict[str, list[str]] = {}
+    for key, entry in entries.items():
+        parts = ["*" if _INDEX.match(part) else part for part in key.split("/")]
+        if keep is not None and len(parts) > keep + 1:
+            parts = [*parts[: keep + 1], "*"]
+        name = "/".join(parts)
+        known = out.get(name)
+        if known is None:
+            out[name] = list(entry)
+        else:
+            known[0] = stricter(known[0], entry[0])
+            known += [rule for rule in entry[1:] if rule not in known[1:]]
+    return out

@@ -1,0 +1,305 @@
+"""What a foreign JSON Schema may cost, found out before anything is validated against it.
+
+A schema that comes from a tool server is hostile: it may ask for remote documents, refer to itself, or grow
+exponentially when references are followed. ``survey`` walks every place where a schema can stand and refuses what
+guardrail does not follow; ``measure`` computes how much work the worst arguments could cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import unquote
+
+from guardrail.core.jsoncopy import ArgumentLimits
+from guardrail.errors import SchemaError
+
+__all__ = ["Cost", "SchemaLimits", "Survey", "follow", "measure", "refuse", "survey"]
+
+IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
+IN_PLACE_SINGLES: Final = ("not", "if", "then", "else")
+IN_PLACE_MAPS: Final = ("dependentSchemas", "dependencies")
+_ANY_MEMBER: Final = ("additionalProperties", "unevaluatedProperties", "propertyNames")
+_ANY_ITEM: Final = ("items", "additionalItems", "unevaluatedItems", "contains")
+_UNUSED: Final = ("$defs", "definitions")
+_DYNAMIC: Final = ("$dynamicRef", "$recursiveRef")
+_NAMES: Final = ("$anchor", "$dynamicAnchor", "$recursiveAnchor")
+_MAX_PATTERN = 1_000
+"""Characters of one pattern."""
+_SMALLEST_DEPTH = 4
+SMALLEST_STRING = 4_096
+"""Characters that arguments may have in any case."""
+
+_REASONS: Final[Mapping[str, str]] = {
+    "not_json": "a schema must be JSON",
+    "not_object": "the top level of a tool's schema must describe an object",
+    "size": "a schema is too large",
+    "draft": "only the drafts 7, 2019-09 and 2020-12 are understood",
+    "reference": "only references into the schema itself (#/...) that lead somewhere are followed",
+    "dynamic_reference": "dynamic and recursive references are not followed",
+    "identifier": "$id and $schema are accepted at the top level only",
+    "recursion": "a schema applies itself to the same value without end",
+    "expansion": "checking arguments against the schema could take too long",
+    "pattern": "a pattern is too large, malformed, or needs backtracking (look-around, back-references)",
+    "invalid": "not a valid JSON Schema of its draft",
+}
+
+
+def refuse(detail: str) -> SchemaError:
+    """Return the error for *detail*. It quotes nothing: the text of a foreign schema is hostile."""
+    return SchemaError(
+        _REASONS[detail],
+        code=f"schema.{detail}",
+        hint="the tool counts as undeclared until its schema is accepted",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaLimits:
+    """How large a tool schema may be, and how much work one call may cause by it."""
+
+    size: int = 262_144
+    """Bytes of its canonical JSON."""
+    depth: int = 64
+    nodes: int = 20_000
+    """JSON values in it."""
+    places: int = 5_000
+    """Places in it where a schema stands."""
+    path_work: int = 5_000
+    """Keyword groups that the worst value may be checked against, summed from the root to a leaf."""
+    total_work: int = 20_000_000
+    """The same over all values of one call: about 12 ns each, a quarter of a second."""
+    pattern_text: int = 262_144
+    """Characters that patterns may read in one call (about 0.25 s at worst), divided by how many read the same string."""
+    arguments: ArgumentLimits = ArgumentLimits()
+    """What arguments may be; a costly schema lowers it."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """One place where a schema stands."""
+
+    work: int
+    patterns: int
+    factor: int
+    """3 where ``unevaluated*`` makes the validator go through everything below again."""
+    in_place: list[int] = field(default_factory=list)
+    members: dict[str, list[int]] = field(default_factory=dict)
+    any_member: list[int] = field(default_factory=list)
+    positions: list[list[int]] = field(default_factory=list)
+    any_item: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Every place of a schema, and an order in which each comes after those it applies to the same value."""
+
+    nodes: list[_Node]
+    order: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What arguments may be, so that validating them stays within the limits."""
+
+    depth: int
+    nodes: int
+    patterns: int
+    """How many patterns may read one string; 0 where the schema has none."""
+
+
+def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
+    """Strip the names of *schema* in place and return its places.
+
+    Raises ``SchemaError`` for references that are remote, dynamic or lead nowhere, for identifiers below the top
+    level, and for schemas that apply themselves to the same value.
+    """
+    schema.pop("$id", None)
+    schema.pop("$schema", None)
+    nodes = _Walk(schema, limits.places).nodes
+    return Survey(nodes, _in_place_order(nodes))
+
+
+def measure(places: Survey, limits: SchemaLimits) -> Cost:
+    """Return what the worst arguments may cost. Raises ``SchemaError`` where even small ones cost too much."""
+    nodes, order, deepest = places.nodes, places.order, limits.arguments.depth
+    depth, worst = 0, 0
+    for level, total in _levels(nodes, order, [node.work for node in nodes], deepest):
+        if total > limits.path_work:
+            break
+        depth, worst = level, total
+    else:
+        depth = deepest
+    if depth < _SMALLEST_DEPTH:
+        raise refuse("expansion")
+    patterns = 0
+    if any(node.patterns for node in nodes):
+        for _, total in _levels(nodes, order, [node.patterns for node in nodes], depth):
+            patterns = total
+    if patterns and limits.pattern_text // patterns < SMALLEST_STRING:
+        raise refuse("expansion")
+    return Cost(depth, min(limits.arguments.nodes, limits.total_work // max(worst, 1)), patterns)
+
+
+class _Walk:
+    """Every schema that can be reached from the root, as a graph of ``_Node``."""
+
+    def __init__(self, root: dict[str, Any], places: int) -> None:
+        self.root = root
+        self.places = places
+        self.nodes: list[_Node] = []
+        self._numbers: dict[int, int] = {}
+        self._todo: list[dict[str, Any]] = []
+        self._number(root)
+        while self._todo:
+            schema = self._todo.pop()
+            self._visit(schema, self.nodes[self._numbers[id(schema)]])
+
+    def _number(self, schema: Any) -> list[int]:
+        # Boolean schemas cost nothing; anything else that is no object, the validator refuses.
+        if not isinstance(schema, dict):
+            return []
+        number = self._numbers.get(id(schema))
+        if number is None:
+            number = self._numbers[id(schema)] = len(self.nodes)
+            if number >= self.places:
+                raise refuse("size")
+            self.nodes.append(_own_cost(schema))
+            self._todo.append(schema)
+        return [number]
+
+    def _visit(self, schema: dict[str, Any], node: _Node) -> None:
+        if any(name in schema for name in _DYNAMIC):
+            raise refuse("dynamic_reference")
+        if "$id" in schema or "$schema" in schema:
+            raise refuse("identifier")
+        for name in _NAMES:
+            schema.pop(name, None)
+        if "$ref" in schema:
+            node.in_place += self._number(follow(self.root, schema["$ref"]))
+        node.in_place += self._singles(schema, IN_PLACE_SINGLES)
+        node.in_place += self._maps(schema, IN_PLACE_MAPS)
+        for keyword in IN_PLACE_LISTS:
+            node.in_place += [n for item in _list(schema.get(keyword)) for n in self._number(item)]
+        for key, item in _dict(schema.get("properties")).items():
+            node.members[key] = self._number(item)
+        node.any_member += self._maps(schema, ("patternProperties",))
+        node.any_member += self._singles(schema, _ANY_MEMBER)
+        for keyword in ("prefixItems", "items"):
+            node.positions += [self._number(item) for item in _list(schema.get(keyword))]
+        node.any_item += self._singles(schema, _ANY_ITEM)
+        self._maps(schema, _UNUSED)
+
+    def _singles(self, schema: dict[str, Any], keywords: tuple[str, ...]) -> list[int]:
+        return [number for word in keywords for number in self._number(schema.get(word))]
+
+    def _maps(self, schema: dict[str, Any], keywords: tuple[str, ...]) -> list[int]:
+        return [
+            number
+            for word in keywords
+            for item in _dict(schema.get(word)).values()
+            for number in self._number(item)
+        ]
+
+
+def _own_cost(schema: dict[str, Any]) -> _Node:
+    # A validator looks at every entry of properties, required and the like for every value.
+    entries = sum(len(value) for value in schema.values() if isinstance(value, (dict, list)))
+    patterns = [pattern for pattern in (schema.get("pattern"),) if isinstance(pattern, str)]
+    patterns += _dict(schema.get("patternProperties"))
+    if any(len(pattern) > _MAX_PATTERN for pattern in patterns):
+        raise refuse("pattern")
+    again = "unevaluatedProperties" in schema or "unevaluatedItems" in schema
+    return _Node(1 + entries // 4, len(patterns), 3 if again else 1)
+
+
+def follow(root: Mapping[str, Any], reference: object) -> Any:
+    """Return what a local reference (``#`` or ``#/...``) leads to. Raises ``SchemaError`` for every other."""
+    if not isinstance(reference, str):
+        raise refuse("reference")
+    if reference == "#":
+        return root
+    if not reference.startswith("#/"):
+        raise refuse("reference")
+    found: Any = root
+    for step in reference[2:].split("/"):
+        key = unquote(step).replace("~1", "/").replace("~0", "~")
+        if isinstance(found, dict) and key in found:
+            found = found[key]
+        elif (
+            isinstance(found, list) and key.isascii() and key.isdecimal() and int(key) < len(found)
+        ):
+            found = found[int(key)]
+        else:
+            raise refuse("reference")
+        # A part with an identifier of its own would resolve what is below it by other rules.
+        if isinstance(found, dict) and isinstance(found.get("$id"), str):
+            raise refuse("identifier")
+    if not isinstance(found, (dict, bool)):
+        raise refuse("reference")
+    return found
+
+
+def _in_place_order(nodes: list[_Node]) -> list[int]:
+    """Return the nodes so that each comes after those it applies to the same value. Raises where there is a circle."""
+    order: list[int] = []
+    state = [0] * len(nodes)  # 0 new, 1 on the path, 2 done
+    for start in range(len(nodes)):
+        if state[start]:
+            continue
+        state[start] = 1
+        path: list[tuple[int, Iterator[int]]] = [(start, iter(nodes[start].in_place))]
+        while path:
+            number, rest = path[-1]
+            for other in rest:
+                if state[other] == 1:
+                    raise refuse("recursion")
+                if state[other] == 0:
+                    state[other] = 1
+                    path.append((other, iter(nodes[other].in_place)))
+                    break
+            else:
+                state[number] = 2
+                order.append(number)
+                path.pop()
+    return order
+
+
+_ENOUGH = 10**9
+"""Sums stop here: exponential schemas would make them hundreds of digits long."""
+
+
+def _levels(
+    nodes: list[_Node], order: list[int], weights: list[int], depth: int
+) -> Iterator[tuple[int, int]]:
+    """Yield (levels of containers, worst sum of weights on a path from the root) until it grows no more."""
+    below = [0] * len(nodes)
+    for level in range(depth + 1):
+        here = [0] * len(nodes)
+        for number in order:
+            node = nodes[number]
+            total = weights[number] + sum(here[other] for other in node.in_place)
+            if level:
+                total += max(
+                    _branch(list(node.members.values()), node.any_member, below),
+                    _branch(node.positions, node.any_item, below),
+                )
+            here[number] = min(total * node.factor, _ENOUGH)
+        yield level, here[0]
+        if here == below:
+            return
+        below = here
+
+
+def _branch(named: list[list[int]], anywhere: list[int], below: list[int]) -> int:
+    most = max((sum(below[number] for number in numbers) for numbers in named), default=0)
+    return most + sum(below[number] for number in anywhere)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

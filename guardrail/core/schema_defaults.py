@@ -1,0 +1,174 @@
+"""What missing properties get: the defaults of a schema, found once, filled in for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from guardrail.core.jsoncopy import ArgumentLimits, Refused, clone
+from guardrail.core.schema_check import follow
+
+__all__ = ["Defaults", "plan_defaults"]
+
+_Sized: TypeAlias = tuple[Any, int, int, int]
+"""A default, how many values it holds, their characters, its levels of containers."""
+
+
+class Defaults:
+    """The defaults of one place in a schema and of all below it. Shared by recursive schemas, so not a tree."""
+
+    __slots__ = ("below", "items", "useful", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, _Sized] = {}
+        self.below: dict[str, Defaults] = {}
+        self.items: Defaults | None = None
+        self.useful = False
+
+    def fill(self, args: dict[str, Any], limits: ArgumentLimits) -> None:
+        """Give *args* a copy of every default that it lacks, also in nested objects and arrays of objects.
+
+        An object that is missing and has no default of its own stays missing. Raises ``Refused`` where that would
+        exceed *limits*: a small schema could make a huge value otherwise.
+        """
+        budget = [limits.nodes, limits.size, limits.depth]
+        _fill_object(self, args, 1, budget)
+
+
+def _fill_object(plan: Defaults, target: dict[str, Any], depth: int, budget: list[int]) -> None:
+    for key, (value, nodes, size, levels) in plan.values.items():
+        if key not in target:
+            budget[0] -= nodes
+            budget[1] -= size
+            if budget[0] < 0:
+                raise Refused("nodes")
+            if budget[1] < 0:
+                raise Refused("size")
+            if depth + levels > budget[2]:
+                raise Refused("depth")
+            target[key] = clone(value)
+    for key, below in plan.below.items():
+        found = target.get(key)
+        if type(found) is dict or type(found) is list:
+            _fill(below, found, depth + 1, budget)
+
+
+def _fill(plan: Defaults, target: Any, depth: int, budget: list[int]) -> None:
+    if type(target) is dict:
+        _fill_object(plan, target, depth, budget)
+    elif type(target) is list and plan.items is not None:
+        for item in target:
+            _fill(plan.items, item, depth + 1, budget)
+
+
+def plan_defaults(root: dict[str, Any]) -> Defaults | None:
+    """Return the defaults of *root*, or None where it has none.
+
+    Only what applies in any case counts: ``properties`` and ``items``, through ``allOf`` and local references. What
+    stands in ``anyOf``, ``oneOf`` or ``if`` may not apply and is left alone. *root* has passed ``survey``.
+    """
+    plans: dict[int, Defaults] = {}
+    todo: list[dict[str, Any]] = []
+    values = _Values(root)
+
+    def plan_of(schema: Any) -> Defaults | None:
+        if not isinstance(schema, dict):
+            return None
+        plan = plans.get(id(schema))
+        if plan is None:
+            plan = plans[id(schema)] = Defaults()
+            todo.append(schema)
+        return plan
+
+    first = plan_of(root)
+    parents: dict[int, list[Defaults]] = {}
+    while todo:
+        schema = todo.pop()
+        plan = plans[id(schema)]
+        for part in _certain(root, schema):
+            for key, item in _properties(part):
+                nested = plan_of(item)
+                if nested is not None:
+                    plan.below.setdefault(key, nested)
+                    parents.setdefault(id(nested), []).append(plan)
+                if key not in plan.values and (found := values.find(item)) is not None:
+                    plan.values[key] = found
+            if plan.items is None and (nested := plan_of(part.get("items"))) is not None:
+                plan.items = nested
+                parents.setdefault(id(nested), []).append(plan)
+    _keep_useful(list(plans.values()), parents)
+    return first if first is not None and first.useful else None
+
+
+class _Values:
+    """The default of each schema, its size measured once."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        self._found: dict[int, _Sized | None] = {}
+
+    def find(self, schema: Any) -> _Sized | None:
+        if not isinstance(schema, dict):
+            return None
+        if id(schema) not in self._found:
+            self._found[id(schema)] = None
+            for part in _certain(self._root, schema):
+                if "default" in part:
+                    self._found[id(schema)] = (part["default"], *_size(part["default"]))
+                    break
+        return self._found[id(schema)]
+
+
+def _certain(root: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield *schema* and what it applies in any case. Ends, because ``survey`` refused circles."""
+    seen: set[int] = set()
+    todo: list[Any] = [schema]
+    while todo:
+        part = todo.pop()
+        if not isinstance(part, dict) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        yield part
+        if "$ref" in part:
+            todo.append(follow(root, part["$ref"]))
+        every = part.get("allOf")
+        if isinstance(every, list):
+            todo += reversed(every)
+
+
+def _properties(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    properties = schema.get("properties")
+    if isinstance(properties, dict):
+        yield from properties.items()
+
+
+def _keep_useful(plans: list[Defaults], parents: dict[int, list[Defaults]]) -> None:
+    """Drop every branch that leads to no default, so that a call visits nothing in vain."""
+    todo = [plan for plan in plans if plan.values]
+    while todo:
+        plan = todo.pop()
+        if not plan.useful:
+            plan.useful = True
+            todo += parents.get(id(plan), ())
+    for plan in plans:
+        plan.below = {key: nested for key, nested in plan.below.items() if nested.useful}
+        if plan.items is not None and not plan.items.useful:
+            plan.items = None
+
+
+def _size(value: Any) -> tuple[int, int, int]:
+    """Return (values, characters, levels of containers) of a JSON value."""
+    if isinstance(value, str):
+        return 1, len(value), 0
+    if isinstance(value, dict):
+        parts = [_size(item) for item in value.values()]
+        keys = sum(len(key) for key in value)
+    elif isinstance(value, list):
+        parts, keys = [_size(item) for item in value], 0
+    else:
+        return 1, 0, 0
+    return (
+        1 + sum(part[0] for part in parts),
+        keys + sum(part[1] for part in parts),
+        1 + max((part[2] for part in parts), default=0),
+    )

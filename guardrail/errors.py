@@ -1,0 +1,247 @@
+"""Every exception that guardrail raises, as one tree.
+
+::
+
+    GuardrailError                  code, message, hint
+     +- ConfigError                 settings or files that guardrail refuses to start with
+     +- UsageError                  the program called guardrail wrongly; nothing was recorded or run
+     +- Denied                      the call was decided and recorded, and must not run
+     +- ApprovalRequired            the call was recorded; a person must approve it first
+     +- PolicyError                 no well-formed reply from the policy: cause and detail
+     |   +- PolicyLoadError         policies that are refused at load: a list of findings
+     +- LedgerError                 the call could not be recorded; its body did not run, or its result is withheld
+     |   +- LedgerPoisonedError     an I/O error or a deadline: blocked until the ledger can be reopened (by itself)
+     |   +- LedgerSealedError       the files contradict what was acknowledged: only `guardrail recover` helps
+     |   +- LedgerOpenError         missing, unreadable, refused or newer files at open
+     +- RecordError                 a value that no record can hold
+     +- SchemaError                 a tool schema that guardrail refuses
+     +- ArgumentsError              arguments that do not fit the tool's schema
+     +- RedactionError              a value that can't be redacted
+     +- IdentityError               who is calling can't be established
+     +- KeysError                   key files that are missing, unreadable or exposed
+
+``code`` is stable and made for programs; ``hint`` says what to do next and, where there is one, the command to run.
+No message holds a value that a caller passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "ApprovalRequired",
+    "ArgumentsError",
+    "ConfigError",
+    "Denied",
+    "Finding",
+    "GuardrailError",
+    "IdentityError",
+    "KeysError",
+    "LedgerError",
+    "LedgerOpenError",
+    "LedgerPoisonedError",
+    "LedgerSealedError",
+    "PolicyError",
+    "PolicyLoadError",
+    "RecordError",
+    "RedactionError",
+    "SchemaError",
+    "UsageError",
+]
+
+
+class GuardrailError(Exception):
+    """The root: catch this to catch everything that guardrail raises on purpose."""
+
+    default_code = "guardrail"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code if code is not None else self.default_code
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.args, self.__dict__.copy()))
+
+
+def _rebuild(
+    cls: type[GuardrailError], args: tuple[object, ...], state: dict[str, object]
+) -> GuardrailError:
+    error = cls.__new__(cls, *args)
+    Exception.__init__(error, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigError(GuardrailError):
+    """Settings or files that guardrail refuses to start with. Nothing was changed."""
+
+    default_code = "config"
+
+
+class UsageError(GuardrailError):
+    """The program called guardrail wrongly. Nothing was recorded and nothing ran."""
+
+    default_code = "usage"
+
+
+class Denied(GuardrailError):
+    """The call was decided, the decision is durable, and the body did not run.
+
+    ``str``, ``repr``, ``args`` and a pickle of it hold the public message and ``seq`` alone, so that it can be
+    shown to the agent. Every rule that fired stands in the ledger, at ``seq``.
+    """
+
+    default_code = "denied"
+
+    def __init__(self, message: str, *, seq: int, cause: str = "policy") -> None:
+        super().__init__(message, code=f"denied.{cause}", hint=f"guardrail why {seq}")
+        self.seq = seq
+
+    def __repr__(self) -> str:
+        return f"Denied({self.message!r}, seq={self.seq})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_denied, (type(self), self.message, self.seq))
+
+
+def _rebuild_denied(cls: type[Denied], message: str, seq: int) -> Denied:
+    return cls(message, seq=seq)
+
+
+class ApprovalRequired(GuardrailError):
+    """A person must approve this call. It is recorded, and its body did not run."""
+
+    default_code = "approval_required"
+
+    def __init__(self, message: str, *, seq: int) -> None:
+        super().__init__(message, hint=f"guardrail why {seq}")
+        self.seq = seq
+
+    def __repr__(self) -> str:
+        return f"ApprovalRequired({self.message!r}, seq={self.seq})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_approval, (type(self), self.message, self.seq))
+
+
+def _rebuild_approval(cls: type[ApprovalRequired], message: str, seq: int) -> ApprovalRequired:
+    return cls(message, seq=seq)
+
+
+class PolicyError(GuardrailError):
+    """The policy gave no well-formed reply. The guard turns it into a recorded denial.
+
+    ``cause`` is one of the causes of design section 5 (``timeout``, ``crashed``, ``malformed``, ...);
+    ``detail`` is a stable sub-code. The message never quotes the input.
+    """
+
+    default_code = "policy"
+
+    def __init__(self, message: str, *, cause: str, detail: str, hint: str = "") -> None:
+        super().__init__(message, code=f"policy.{cause}.{detail}", hint=hint)
+        self.cause = cause
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason why a policy is refused, or a remark about it, at its place."""
+
+    file: str
+    """Path as it was given, or ``-`` where there is none."""
+    line: int
+    """From 1; 0 where the finding has no line."""
+    code: str
+    """Stable name of the check, e.g. ``walk-assigned``."""
+    message: str
+    """What is wrong, in one line."""
+    hint: str = ""
+    """What to write instead, and whether the server engine can do it."""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.message} [{self.code}]"
+
+
+class PolicyLoadError(PolicyError):
+    """Policies that are refused at load. ``findings`` holds every reason that was found, not only the first."""
+
+    def __init__(
+        self, findings: Sequence[Finding], *, hint: str = "guardrail policy check"
+    ) -> None:
+        self.findings = tuple(findings)
+        lines = "; ".join(str(finding) for finding in self.findings[:3])
+        more = len(self.findings) - 3
+        text = f"policies refused: {lines}" + (f" (and {more} more)" if more > 0 else "")
+        super().__init__(text, cause="error", detail="load", hint=hint)
+
+
+class LedgerError(GuardrailError):
+    """The call could not be recorded: its body did not run, or it ran and its result is withheld."""
+
+    default_code = "ledger"
+
+
+class LedgerPoisonedError(LedgerError):
+    """An I/O error, a deadline or an unknown commit. The next call tries to reopen the ledger and to go on."""
+
+    default_code = "ledger.poisoned"
+
+
+class LedgerSealedError(LedgerError):
+    """The files contradict what was acknowledged. Nothing goes on before `guardrail recover`."""
+
+    default_code = "ledger.sealed"
+
+
+class LedgerOpenError(LedgerError):
+    """The ledger can't be opened: missing, unreadable, of a newer format, or on a refused file system."""
+
+    default_code = "ledger.open"
+
+
+class RecordError(GuardrailError):
+    """A value that no record can hold: NaN, a lone surrogate, too large, not JSON."""
+
+    default_code = "record"
+
+
+class SchemaError(GuardrailError):
+    """A tool schema that guardrail refuses. The tool counts as undeclared. ``code`` is ``schema.<detail>``."""
+
+    default_code = "schema"
+
+
+class ArgumentsError(GuardrailError):
+    """Arguments that do not fit. ``detail`` is a stable sub-code, ``pointer`` (RFC 6901) the place.
+
+    The guard turns it into a recorded denial with cause ``arguments``.
+    """
+
+    default_code = "arguments"
+
+    def __init__(self, message: str, *, detail: str, pointer: str = "") -> None:
+        super().__init__(message, code=f"arguments.{detail}")
+        self.detail = detail
+        self.pointer = pointer
+
+
+class RedactionError(GuardrailError):
+    """A value that can't be redacted. A decision denies with cause ``redactor``; an outcome is written bare."""
+
+    default_code = "redaction"
+
+
+class IdentityError(GuardrailError):
+    """Who is calling can't be established, or an id belongs to someone else."""
+
+    default_code = "identity"
+
+
+class KeysError(GuardrailError):
+    """Key files that are missing, unreadable, malformed or readable by others."""
+
+    default_code = "keys"

@@ -1,0 +1,530 @@
+"""The guard: decides, records, runs, records. The only module that runs a tool.
+
+One call, in the numbered steps of the code below:
+
+(1) who is calling; (2) the arguments, validated and copied once; (3) what in them is sensitive; (4) the policy input;
+(5) the policy is asked; (6) its reply becomes a decision; (7) the decision record is durable; (8) the body runs; (9) the
+outcome record is durable, and only then the result is released.
+
+Steps (2) to (7) are in ``guardrail.pipeline``, written once as a generator that yields what it waits for: ``call`` and
+``acall`` differ only in how they wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import itertools
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
+
+from guardrail import session as sessions
+from guardrail.admission import Admission
+from guardrail.bodies import check_body, check_result, is_async
+from guardrail.config import Settings
+from guardrail.core import fields
+from guardrail.core.record import Draft
+from guardrail.core.redact import Redactor
+from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
+from guardrail.errors import GuardrailError, LedgerError
+from guardrail.identity import SessionTable, check_id
+from guardrail.identity import agent as named_agent
+from guardrail.identity import delegation as checked_delegation
+from guardrail.identity import principal as named_principal
+from guardrail.journal import Journal
+from guardrail.pipeline import Pipeline
+from guardrail.recording import Recorder
+from guardrail.reload import ReloadWatch
+from guardrail.session import SessionScope, SessionState
+from guardrail.tools import Tool, ToolRegistry, from_function
+from guardrail.tools import declare as declare_tool
+from guardrail.ulid import new_ulid
+from guardrail.waiting import drive, drive_async, run_in_thread
+
+if TYPE_CHECKING:
+    from guardrail.keys import Keys
+    from guardrail.policy.engine import Engine
+
+__all__ = ["Guard"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_GUARDS = itertools.count()
+
+
+class Guard:
+    """Stands between agents and tools: no body runs without a durable, well-formed ``allow``.
+
+    Thread-safe, and usable from any number of threads and event loops at once. Open one per process with ``Guard.open``.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        engine: Engine,
+        journal: Journal,
+        keys: Keys,
+        policy_data: Mapping[str, Json] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._journal = journal
+        self._keys = keys
+        self._tools = ToolRegistry()
+        self._sessions: SessionTable[SessionState] = SessionTable()
+        self._key = next(_GUARDS)
+        self._policy_data = policy_data
+        self._recorder = Recorder(
+            profile=settings.redaction.profile,
+            raw_input=settings.policy.input == "raw",
+            identity=lambda: self._engine.identity,
+            process=lambda: self._journal.process,
+        )
+        self._pipeline = Pipeline(
+            engine=lambda: self._engine,
+            journal=journal,
+            recorder=self._recorder,
+            deadline=settings.policy.deadline_ms / 1000,
+        )
+        self._retired: list[tuple[Engine, threading.Timer]] = []
+        self._reload_lock = threading.Lock()
+        self._watch: ReloadWatch | None = None
+        self._absent: SessionState | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        config: str | os.PathLike[str] | Settings | None = None,
+        *,
+        policies: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        ledger: str | os.PathLike[str] | None = None,
+        keys: str | os.PathLike[str] | None = None,
+        policy_data: Mapping[str, Json] | None = None,
+    ) -> Guard:
+        """Open the ledger, load the policy and start its workers; the guard is ready when this returns.
+
+        *config* is a guardrail.toml; the keyword arguments override it. Where neither ledger nor keys exist, both are
+        created. Raises ``ConfigError``, ``KeysError``, ``LedgerOpenError`` (one without the other, traces of an earlier log),
+        ``PolicyLoadError`` (every finding at once).
+        """
+        from guardrail.opening import open_guard, settings_from
+
+        settings = settings_from(config, policies=policies, ledger=ledger, keys=keys)
+        return open_guard(cls, settings, policy_data)
+
+    def close(self) -> None:
+        """Record the stop, close the ledger and end the workers. Idempotent. Calls that are under way fail."""
+        if self._watch is not None:
+            self._watch.close()
+        self._journal.stop()
+        self._engine.close()
+        with self._reload_lock:
+            for engine, timer in self._retired:
+                timer.cancel()
+                engine.close()
+            self._retired.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def reload(self) -> str:
+        """Read the policies again and use them from the next call on; return their digest.
+
+        Recorded as ``admin.policy_loaded`` before the first decision under them. Raises ``PolicyLoadError`` and goes on with
+        the old ones where the new ones are refused; raises ``LedgerError``, and goes on with the old ones, where the
+        record can't be written.
+        """
+        from guardrail.opening import load_engine
+
+        with self._reload_lock:
+            previous = self._engine
+            engine = load_engine(self._settings, self._policy_data)
+            try:
+                self._journal.admin(
+                    "policy_loaded",
+                    {
+                        "policy": fields.policy(engine.identity),
+                        "previous": fields.policy(previous.identity),
+                    },
+                )
+            except BaseException:
+                engine.close()
+                raise
+            self._engine = engine
+            # Decisions that are under way may still end on the old one, and their records name it.
+            timer = threading.Timer(2 * self._settings.policy.deadline_ms / 1000, previous.close)
+            timer.daemon = True
+            timer.start()
+            self._retired.append((previous, timer))
+            return engine.identity.digest or ""
+
+    def watch(self) -> None:
+        """Obey requests to reload that other processes leave beside the ledger (``guardrail policy reload``)."""
+
+        def refused(error: GuardrailError) -> None:
+            detail = {"code": error.code, "kept": fields.policy(self._engine.identity)}
+            with contextlib.suppress(LedgerError):
+                self._journal.admin("policy_refused", detail)
+
+        self._watch = ReloadWatch(self._settings.ledger.path, self.reload, refused)
+
+    # -- sessions and tools ---------------------------------------------------------------------------------------
+
+    def session(
+        self,
+        principal: Principal | str | None = None,
+        agent: Agent | str | None = None,
+        *,
+        tenant: str | None = None,
+        id: str | None = None,  # noqa: A002 - the public name of a session id
+        delegation: Sequence[Mapping[str, Any]] = (),
+        attributes: Mapping[str, Json] | None = None,
+        trace: str | None = None,
+    ) -> SessionScope:
+        """Return a session to enter with ``with`` or ``async with``; calls made inside belong to it.
+
+        Without *id* it is a new session. Raises ``IdentityError`` where an id has a bad form or belongs to someone else,
+        ``RedactionError`` where the attributes can't be recorded.
+        """
+        made = _make_session(
+            principal=principal,
+            agent=agent,
+            tenant=tenant or self._settings.identity.tenant,
+            id_=id,
+            delegation=delegation,
+            attributes=attributes,
+            trace=trace,
+        )
+        state = self._sessions.enter(
+            made,
+            self._make_state,
+            self._journal.session_owner if id is not None else lambda _: None,
+        )
+        return SessionScope(self._key, state)
+
+    def declare(
+        self,
+        name: str,
+        *,
+        schema: Any = None,
+        server: str | None = None,
+        target: Sequence[str] = (),
+        labels: Sequence[str] = (),
+        log_output: bool = False,
+        unsafe_stream: bool = False,
+    ) -> Tool:
+        """Tell the guard about a tool: its schema (JSON Schema or a pydantic model), which arguments name what it acts on,
+        its labels for the policy, and whether its result is recorded (redacted) and not only its type, size and token.
+
+        A schema that is refused (remote references, too deep, patterns that need backtracking) leaves the tool
+        undeclared: ``tool.refused`` says why.
+        """
+        tool = declare_tool(
+            name,
+            schema=schema,
+            server=server,
+            target=tuple(target),
+            labels=tuple(labels),
+            log_output=log_output,
+            unsafe_stream=unsafe_stream,
+        )
+        self._tools.put(tool)
+        return tool
+
+    def register(self, tool: Tool) -> Tool:
+        """Put a tool that an integration made into the registry. Raises ``ConfigError`` on a conflicting redeclaration."""
+        self._tools.put(tool)
+        return tool
+
+    @overload
+    def tool(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    @overload
+    def tool(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        server: str | None = None,
+        target: Sequence[str] = (),
+        labels: Sequence[str] = (),
+        log_output: bool = False,
+        unsafe_stream: bool = False,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def tool(self, function: Any = None, /, **options: Any) -> Any:
+        """Make a function a governed tool: name and schema come from its signature and docstring.
+
+        Calling it is ``guard.call`` (or ``guard.acall`` for a coroutine function) with its arguments.
+        """
+        if function is None:
+            return lambda decorated: self.tool(decorated, **options)
+        made = from_function(function, **options)
+        self._tools.put(made)
+        signature = inspect.signature(function)
+
+        def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+            try:
+                return dict(signature.bind(*args, **kwargs).arguments)
+            except TypeError:
+                # Too many, too few or unknown ones: the names that fit are passed on and the snapshot denies, so that
+                # a bad call is recorded as any other.
+                return {**dict(zip(signature.parameters, args, strict=False)), **kwargs}
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def governed_async(*args: Any, **kwargs: Any) -> Any:
+                return await self._acall(made, arguments(args, kwargs), function)
+
+            governed_async.__guardrail_tool__ = made  # type: ignore[attr-defined]
+            return governed_async
+
+        @functools.wraps(function)
+        def governed(*args: Any, **kwargs: Any) -> Any:
+            return self._call(made, arguments(args, kwargs), function)
+
+        governed.__guardrail_tool__ = made  # type: ignore[attr-defined]
+        return governed
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        tool: str | Tool,
+        args: Mapping[str, Any],
+        run: Callable[..., R],
+        *,
+        server: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        adapter: str = "python",
+        call_id: str | None = None,
+        interrupts: tuple[type[BaseException], ...] = (),
+    ) -> R:
+        """Decide, record, run ``run(**args)``, record, and return its result.
+
+        *run* gets the validated snapshot of *args* (never the caller's objects) and *extra*, which is injected beside it and
+        neither judged nor recorded. *interrupts* are exceptions by which a framework pauses a body.
+
+        Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded and not run; or run and its
+        outcome not recorded yet, the result withheld), ``UsageError`` (nothing happened), and what the body raises.
+        """
+        return cast(
+            "R",
+            self._call(
+                self._find(tool, server),
+                args,
+                run,
+                extra=extra,
+                adapter=adapter,
+                call_id=call_id,
+                interrupts=interrupts,
+            ),
+        )
+
+    async def acall(
+        self,
+        tool: str | Tool,
+        args: Mapping[str, Any],
+        run: Callable[..., Awaitable[R]] | Callable[..., R],
+        *,
+        server: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        adapter: str = "python",
+        call_id: str | None = None,
+        interrupts: tuple[type[BaseException], ...] = (),
+    ) -> R:
+        """As ``call``, awaited. A *run* that is no coroutine function runs in a thread, and a cancellation waits for it.
+
+        The outcome is written even when the task is cancelled; then ``CancelledError`` goes on.
+        """
+        return cast(
+            "R",
+            await self._acall(
+                self._find(tool, server),
+                args,
+                run,
+                extra=extra,
+                adapter=adapter,
+                call_id=call_id,
+                interrupts=interrupts,
+            ),
+        )
+
+    def admit(
+        self,
+        tool: str | Tool,
+        args: Mapping[str, Any],
+        *,
+        server: str | None = None,
+        adapter: str = "python",
+        call_id: str | None = None,
+    ) -> Admission:
+        """Decide and record a call that someone else will run; ``admission.settle`` records how it ended.
+
+        Raises as ``call`` does. The record says ``enforcement: release``.
+        """
+        call = self._pipeline.begin(
+            self._find(tool, server), self._here(), adapter, call_id, Enforcement.RELEASE
+        )
+        return drive(self._pipeline.admission(call, args))
+
+    async def aadmit(
+        self,
+        tool: str | Tool,
+        args: Mapping[str, Any],
+        *,
+        server: str | None = None,
+        adapter: str = "python",
+        call_id: str | None = None,
+    ) -> Admission:
+        """As ``admit``, awaited."""
+        call = self._pipeline.begin(
+            self._find(tool, server), self._here(), adapter, call_id, Enforcement.RELEASE
+        )
+        return await drive_async(self._pipeline.admission(call, args))
+
+    def reject(
+        self,
+        tool: str | Tool,
+        reason: str,
+        *,
+        server: str | None = None,
+        adapter: str = "python",
+        call_id: str | None = None,
+    ) -> int:
+        """Record a call that a framework refused before its body; *reason* is a stable code, not a message. Return its seq."""
+        call = self._pipeline.begin(
+            self._find(tool, server), self._here(), adapter, call_id, Enforcement.BODY
+        )
+        where, name = call.origin, call.state.redactor.text(call.tool.name, call.state.memory)
+        common = call.state.fields.common(
+            "call.rejected", call=call.id, parent=call.parent, where=where
+        )
+        record = fields.rejected(
+            common, tool=self._recorder.tool_parts(call.tool)[1] | {"name": name}, reason=reason
+        )
+        return self._journal.append(Draft.build(record)).seq
+
+    def _call(
+        self,
+        tool: Tool,
+        args: Mapping[str, Any],
+        run: Callable[..., Any],
+        *,
+        extra: Mapping[str, Any] | None = None,
+        adapter: str = "python",
+        call_id: str | None = None,
+        interrupts: tuple[type[BaseException], ...] = (),
+    ) -> Any:
+        check_body(tool, run, awaited=False)
+        call = self._pipeline.begin(tool, self._here(), adapter, call_id, Enforcement.BODY)  # (1)
+        admission = drive(self._pipeline.admission(call, args))
+        began = time.perf_counter()
+        try:
+            with admission.current():
+                result = run(**admission.arguments, **(extra or {}))  # (8) the body
+            check_result(tool, result, awaited=False)
+        except BaseException as error:
+            admission.fail(
+                error, time.perf_counter() - began, interrupts
+            )  # (9), for a body that raised
+            raise
+        admission.succeed(
+            result, time.perf_counter() - began
+        )  # (9) durable, or LedgerError and no result
+        return result
+
+    async def _acall(
+        self,
+        tool: Tool,
+        args: Mapping[str, Any],
+        run: Callable[..., Any],
+        *,
+        extra: Mapping[str, Any] | None = None,
+        adapter: str = "python",
+        call_id: str | None = None,
+        interrupts: tuple[type[BaseException], ...] = (),
+    ) -> Any:
+        check_body(tool, run, awaited=True)
+        call = self._pipeline.begin(tool, self._here(), adapter, call_id, Enforcement.BODY)  # (1)
+        admission = await drive_async(self._pipeline.admission(call, args))
+        began = time.perf_counter()
+        stop: BaseException | None = None
+        try:
+            with admission.current():
+                if is_async(run):
+                    result = await run(**admission.arguments, **(extra or {}))  # (8) the body
+                else:
+                    body = functools.partial(run, **admission.arguments, **(extra or {}))
+                    result, stop = await run_in_thread(body)  # (8)
+                    if inspect.isawaitable(result):
+                        result = await result
+            check_result(tool, result, awaited=True)
+        except BaseException as error:
+            await admission.afail(
+                error, time.perf_counter() - began, interrupts
+            )  # (9), for a body that raised
+            raise
+        await admission.asucceed(
+            result, time.perf_counter() - began
+        )  # (9) durable, or LedgerError and no result
+        if stop is not None:
+            raise stop
+        return result
+
+    # -- plumbing -------------------------------------------------------------------------------------------------
+
+    def _here(self) -> SessionState:
+        # Who is calling: the session of this context, else an absent principal, which the policy may refuse.
+        return sessions.current(self._key) or self._absent_state()
+
+    def _find(self, tool: str | Tool, server: str | None) -> Tool:
+        return tool if isinstance(tool, Tool) else self._tools.get(tool, server)
+
+    def _make_state(self, session: Session) -> SessionState:
+        keys = self._keys.tenant(session.tenant)
+        return sessions.make_state(
+            session,
+            log=self._journal.log,
+            keys=keys,
+            redactor=Redactor(
+                token=keys.token, mark=keys.mark, profile=self._settings.redaction.profile
+            ),
+            principal_form=self._settings.identity.principal_form,
+        )
+
+    def _absent_state(self) -> SessionState:
+        if self._absent is None:
+            self._absent = self._make_state(_make_session(tenant=self._settings.identity.tenant))
+        return self._absent
+
+
+def _make_session(
+    *,
+    principal: Principal | str | None = None,
+    agent: Agent | str | None = None,
+    tenant: str,
+    id_: str | None = None,
+    delegation: Sequence[Mapping[str, Any]] = (),
+    attributes: Mapping[str, Json] | None = None,
+    trace: str | None = None,
+) -> Session:
+    return Session(
+        id=new_ulid() if id_ is None else check_id(id_, "session id"),
+        tenant=check_id(tenant, "tenant"),
+        principal=named_principal(principal),
+        agent=named_agent(agent),
+        delegation=checked_delegation(delegation),
+        attributes=dict(attributes or {}),
+        trace=None if trace is None else check_id(trace, "trace"),
+    )

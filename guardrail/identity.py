@@ -1,0 +1,134 @@
+"""Who is calling: what the host says, checked for form, as Principal, Agent and Session.
+
+Nothing here verifies a signature yet: every identity is ``asserted``, or ``absent`` where the host said nothing.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+from guardrail.core.types import Agent, Assurance, Principal, Session
+from guardrail.errors import IdentityError
+
+__all__ = ["SessionTable", "agent", "check_id", "delegation", "principal", "session_key"]
+
+State = TypeVar("State")
+
+_MAX_ID = 512
+_MAX_SESSIONS = 10_000
+
+
+def check_id(value: object, what: str) -> str:
+    """Return *value* when it can serve as an id: a non-empty str of at most 512 characters, printable.
+
+    Raises ``IdentityError`` without quoting it.
+    """
+    if not isinstance(value, str):
+        raise IdentityError(f"{what}: a str, not {type(value).__name__}", code="identity.type")
+    if not value or len(value) > _MAX_ID:
+        raise IdentityError(
+            f"{what}: from 1 to {_MAX_ID} characters, not {len(value)}", code="identity.length"
+        )
+    if any(unicodedata.category(character)[0] == "C" for character in value):
+        raise IdentityError(
+            f"{what}: holds a control, format or surrogate character", code="identity.characters"
+        )
+    return str(value)
+
+
+def principal(value: Principal | str | None) -> Principal:
+    """Return the principal that the host named; an id alone is an asserted user, None is an absent one."""
+    if value is None:
+        return Principal(id="", assurance=Assurance.ABSENT, method="none")
+    if isinstance(value, Principal):
+        if value.assurance is Assurance.VERIFIED:
+            raise IdentityError(
+                "a host can't hand over a verified principal: only guardrail verifies",
+                code="identity.assurance",
+            )
+        if value.assurance is not Assurance.ABSENT:
+            check_id(value.id, "principal")
+        return value
+    return Principal(id=check_id(value, "principal"))
+
+
+def agent(value: Agent | str | None) -> Agent:
+    """Return the agent that the host named; see ``principal``."""
+    if value is None:
+        return Agent(id="", assurance=Assurance.ABSENT, method="none")
+    if isinstance(value, Agent):
+        if value.assurance is Assurance.VERIFIED:
+            raise IdentityError(
+                "a host can't hand over a verified agent: only guardrail verifies",
+                code="identity.assurance",
+            )
+        if value.assurance is not Assurance.ABSENT:
+            check_id(value.id, "agent")
+        return value
+    return Agent(id=check_id(value, "agent"))
+
+
+def delegation(value: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Return a delegation chain, outermost first: at most 8 steps, each with a ``sub``."""
+    if len(value) > 8:
+        raise IdentityError("delegation: at most 8 steps", code="identity.delegation")
+    for step in value:
+        check_id(step.get("sub"), "delegation sub")
+    return tuple(dict(step) for step in value)
+
+
+def session_key(session: Session) -> tuple[str, str, str, str]:
+    """Return what keys a session: (tenant, principal, agent, id)."""
+    return (session.tenant, session.principal.id, session.agent.id, session.id)
+
+
+class SessionTable(Generic[State]):
+    """The sessions that this guard knows, newest last, at most 10,000. Thread-safe."""
+
+    def __init__(self, limit: int = _MAX_SESSIONS) -> None:
+        self._limit = limit
+        self._lock = Lock()
+        self._states: OrderedDict[str, tuple[tuple[str, str, str, str], State]] = OrderedDict()
+
+    def enter(
+        self,
+        session: Session,
+        make: Callable[[Session], State],
+        recorded_owner: Callable[[str], tuple[str, str, str] | None],
+    ) -> State:
+        """Return the state of *session*, made by *make* where it is new.
+
+        *recorded_owner* tells (tenant, principal, agent) of the session's first record in the ledger, or None. Raises
+        ``IdentityError`` where the id belongs to another tenant, principal or agent, here or in the ledger.
+        """
+        key = session_key(session)
+        with self._lock:
+            found = self._states.get(session.id)
+            if found is not None:
+                if found[0] != key:
+                    raise _someone_elses()
+                self._states.move_to_end(session.id)
+                return found[1]
+        owner = recorded_owner(session.id)
+        if owner is not None and owner != key[:3]:
+            raise _someone_elses()
+        state = make(session)
+        with self._lock:
+            found = self._states.setdefault(session.id, (key, state))
+            if found[0] != key:
+                raise _someone_elses()
+            while len(self._states) > self._limit:
+                self._states.popitem(last=False)
+            return found[1]
+
+
+def _someone_elses() -> IdentityError:
+    return IdentityError(
+        "this session id belongs to another tenant, principal or agent",
+        code="identity.session",
+        hint="leave the id out to get a new one",
+    )

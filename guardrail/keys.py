@@ -1,0 +1,229 @@
+"""The log key and the token keys. The only importer of ``cryptography``.
+
+A key folder (mode 0700) holds ``log.key`` (Ed25519, PKCS 8 PEM) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each
+mode 0600. Whoever can read it can compute tokens and sign heads: keep it from the people whose records are kept, and
+back it up: without the token key, tokens can no longer be looked up.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from guardrail.errors import KeysError
+
+__all__ = ["Keys", "TenantKeys"]
+
+_LOG_KEY = "log.key"
+_TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
+_TOKEN_BYTES = 15
+
+
+class TenantKeys:
+    """The keyed functions of one tenant. Two tenants never share a token for the same value."""
+
+    __slots__ = ("_commitment", "_kid", "_master", "_states")
+
+    def __init__(self, master: bytes, tenant: str, kid: str) -> None:
+        self._master = _derive(
+            master, b"guardrail/tenant/1/" + tenant.encode("utf-8", "surrogatepass")
+        )
+        self._kid = kid
+        self._commitment = hmac.new(
+            _derive(self._master, b"guardrail/commitment/1"), digestmod=hashlib.sha256
+        )
+        # class -> (prefix, HMAC state with the key absorbed): copying it is half the cost of a new HMAC
+        self._states: dict[str, tuple[str, hmac.HMAC]] = {}
+
+    @property
+    def kid(self) -> str:
+        """Name of the token key, as it stands in every token."""
+        return self._kid
+
+    def token(self, cls: str, value: str) -> str:
+        """Return ``gr1:<cls>:<kid>:<24 characters>``, equal for equal values of one class (docs/record-format.md section 5)."""
+        found = self._states.get(cls)
+        if found is None:
+            key = _derive(self._master, f"guardrail/token/1/{cls}/{self._kid}".encode())
+            found = (f"gr1:{cls}:{self._kid}:", hmac.new(key, digestmod=hashlib.sha256))
+            self._states[cls] = found
+        state = found[1].copy()
+        state.update(value.encode("utf-8", "surrogatepass"))
+        return found[0] + base64.b32encode(state.digest()[:_TOKEN_BYTES]).decode("ascii").lower()
+
+    @staticmethod
+    def mark(class_: str) -> str:
+        """Return ``gr1:<class>:-:<24 random characters>``: says that something was removed, and nothing about it."""
+        return (
+            f"gr1:{class_}:-:" + base64.b32encode(os.urandom(_TOKEN_BYTES)).decode("ascii").lower()
+        )
+
+    def commit(self, parts: Iterable[bytes]) -> str:
+        """Return the commitment over *parts*, each preceded by its length (8 bytes, big endian), as 64 hex characters."""
+        state = self._commitment.copy()
+        for part in parts:
+            state.update(len(part).to_bytes(8, "big"))
+            state.update(part)
+        return state.hexdigest()
+
+
+class Keys:
+    """The keys of one log."""
+
+    def __init__(self, log_key: Ed25519PrivateKey, master: bytes, epoch: int) -> None:
+        self._log_key = log_key
+        self._master = master
+        self._epoch = epoch
+        self._tenants: dict[str, TenantKeys] = {}
+
+    @classmethod
+    def ephemeral(cls) -> Keys:
+        """Return new keys that are written nowhere, for tests."""
+        return cls(Ed25519PrivateKey.generate(), os.urandom(32), 1)
+
+    @classmethod
+    def create(cls, folder: Path) -> Keys:
+        """Make new keys in *folder* (made with mode 0700), synced before this returns.
+
+        Raises ``KeysError`` where the folder exists and is not empty: keys are never overwritten.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise KeysError(
+                    f"{folder}: not empty; keys are never overwritten", code="keys.exist"
+                )
+            folder.chmod(0o700)
+            log_key = Ed25519PrivateKey.generate()
+            pem = log_key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+            master = os.urandom(32)
+            _write(folder / _LOG_KEY, pem)
+            _write(
+                folder / _TOKEN_KEY, json.dumps({"epoch": 1, "key": master.hex()}).encode() + b"\n"
+            )
+            _sync_folder(folder)
+            _sync_folder(folder.parent)
+        except OSError as error:
+            raise KeysError(
+                f"{folder}: can't create keys ({error.strerror})", code="keys.create"
+            ) from None
+        return cls(log_key, master, 1)
+
+    @classmethod
+    def load(cls, folder: Path) -> Keys:
+        """Read the keys in *folder*. Raises ``KeysError``: missing, malformed, or readable by others."""
+        _check_mode(folder, 0o077, f"chmod 700 {folder}")
+        try:
+            log_key = serialization.load_pem_private_key(_read(folder / _LOG_KEY), password=None)
+            tokens = json.loads(_read(folder / _TOKEN_KEY))
+            master, epoch = bytes.fromhex(tokens["key"]), tokens["epoch"]
+        except (ValueError, KeyError, TypeError, UnsupportedAlgorithm):
+            raise KeysError(
+                f"{folder}: a key file is malformed",
+                code="keys.malformed",
+                hint="restore the folder from a backup",
+            ) from None
+        if (
+            not isinstance(log_key, Ed25519PrivateKey)
+            or len(master) != 32
+            or type(epoch) is not int
+        ):
+            raise KeysError(
+                f"{folder}: a key file is of another kind",
+                code="keys.malformed",
+                hint="restore the folder from a backup",
+            )
+        return cls(log_key, master, epoch)
+
+    @property
+    def public(self) -> str:
+        """The log key's public half: 64 hex characters."""
+        raw = self._log_key.public_key().public_bytes(
+            serialization.Encoding.Raw, serialization.PublicFormat.Raw
+        )
+        return raw.hex()
+
+    def tenant(self, tenant: str) -> TenantKeys:
+        """Return the keyed functions of *tenant*; the same object each time."""
+        found = self._tenants.get(tenant)
+        if found is None:
+            kid = (
+                base64.b32encode(
+                    hashlib.sha256(self._master + self._epoch.to_bytes(4, "big")).digest()[:5]
+                )
+                .decode()
+                .lower()
+            )
+            found = self._tenants.setdefault(tenant, TenantKeys(self._master, tenant, kid))
+        return found
+
+    def signer(self) -> Callable[[bytes], bytes]:
+        """Return a function that signs bytes with the log key (Ed25519, 64 bytes)."""
+        return self._log_key.sign
+
+
+def _derive(key: bytes, info: bytes) -> bytes:
+    # RFC 5869, without salt: the input is 32 uniformly random bytes, or derived from them.
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(key)
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> bytes:
+    _check_mode(path, 0o077, f"chmod 600 {path}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KeysError(
+            f"{path}: can't be read ({error.strerror})", code="keys.unreadable"
+        ) from None
+
+
+def _check_mode(path: Path, forbidden: int, hint: str) -> None:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        raise KeysError(
+            f"{path}: missing",
+            code="keys.missing",
+            hint="restore the folder from a backup, or guardrail recover",
+        ) from None
+    except OSError as error:
+        raise KeysError(
+            f"{path}: can't be read ({error.strerror})", code="keys.unreadable"
+        ) from None
+    if mode & forbidden:
+        raise KeysError(
+            f"{path}: others can read it (mode {mode:o})", code="keys.exposed", hint=hint
+        )

@@ -1,0 +1,586 @@
+"""The commit thread of a writer: batches, the checks around each commit, poisoned, sealed, and the way back.
+
+Two rules carry the promises. A future ends with a receipt only after its commit was synced *and* the files were found
+unchanged. And whatever could not be acknowledged is either known not to be in the log, or settled by looking it up in
+the log before anything else is written.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import deque
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from guardrail.core.record import Draft, decode
+from guardrail.core.types import Receipt
+from guardrail.errors import (
+    LedgerError,
+    LedgerOpenError,
+    LedgerPoisonedError,
+    LedgerSealedError,
+    RecordError,
+)
+from guardrail.ledger import handles, outcomes
+from guardrail.ledger.files import (
+    Fault,
+    FileWatch,
+    Seal,
+    leases_path,
+    lock_path,
+    mend_shared_memory,
+    resolve,
+    seal_path,
+    sync_directory,
+    traces,
+    utc_now,
+)
+from guardrail.ledger.lease import Leases, Life, process_name
+from guardrail.ledger.lock import FileLock
+from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.sqlite import create, open_error, reason
+from guardrail.ledger.store import Store, Tail
+from guardrail.ledger.work import Entry, Order, Work
+
+__all__ = ["Committer"]
+
+
+# A live process whose lease file was removed is not swept either: its number is looked up. So this may be rare.
+_KEEP_SECONDS = 1.0
+
+
+class Committer:
+    """What the commit thread knows. Only that thread touches it, except where a method says otherwise."""
+
+    def __init__(self, db: Path, settings: LedgerSettings) -> None:
+        self._db = db
+        self._settings = settings
+        self._watch = FileWatch(db)
+        self._lock = FileLock(lock_path(db))
+        self._leases = Leases(leases_path(db))
+        self._has_lease = False
+        self._store: Store | None = None
+        self._last: tuple[int, bytes] | None = None
+        """Newest record that this process knows to be durable: acknowledged, or read and verified."""
+        self._owed: deque[Draft] = deque()
+        self._unsure: deque[Draft] = deque()
+        """Decisions whose caller was told that they were not written, and which may be in the log."""
+        self._suspect = False
+        """A sync may have failed: the kernel may have dropped what it could not write, and calls it clean."""
+        self._genesis: dict[str, object] = {}
+        self._marker = str(seal_path(db))
+        self._order: Order | None = None
+        self._next_sweep = 0.0
+        self._next_keep = 0.0
+        self._next_retry = 0.0
+        self._patience = settings.retry_interval
+        self.log = ""
+        self.trouble = ""
+        self.sealed: LedgerSealedError | None = None
+
+    def in_child(self, *, stuck: bool) -> Committer:
+        """Return what a forked child keeps: which log it is, and the newest record known to be durable."""
+        if stuck and self._store is not None:
+            # Its connection was in use at the fork. Neither using nor closing it is safe here, so it must outlive
+            # the interpreter's clean-up too.
+            handles.keep_for_ever(self._store)
+        self._lock.close()
+        fresh = Committer(self._db, self._settings)
+        fresh._watch = self._watch
+        fresh._last = self._last
+        fresh._genesis = self._genesis
+        fresh.log = self.log
+        fresh.sealed = self.sealed
+        fresh.trouble = self.trouble if self.sealed is not None else ""
+        return fresh
+
+    # -- called by any thread ---------------------------------------------------------------------------------------
+
+    @property
+    def owes(self) -> int:
+        """How many outcomes wait to be written."""
+        return len(self._owed) + len(self._unsure)
+
+    def disown(self, decision: Draft) -> None:
+        """Remember that the caller of *decision*, which may be durable, was told that it is not."""
+        if decision.opens:
+            self._unsure.append(decision)
+
+    def stall(self) -> None:
+        """Say that a commit outlives its callers; it ends by itself."""
+        if not self.trouble:
+            self.trouble = "a commit does not end"
+
+    # -- the thread -------------------------------------------------------------------------------------------------
+
+    def run(self, inbox: SimpleQueue[Work]) -> None:
+        """Serve *inbox* until a close order, or until opening fails."""
+        while True:
+            work = self._receive(inbox)
+            if work is None:
+                self._idle()
+            elif isinstance(work, Entry):
+                self._round(work, inbox)
+            elif not self._obey(work):
+                self._refuse_rest(inbox)
+                return
+
+    def _receive(self, inbox: SimpleQueue[Work]) -> Work | None:
+        order, self._order = self._order, None
+        if order is not None:
+            return order
+        if self.owes and self.sealed is None and (self._store is not None or not self.trouble):
+            try:
+                return inbox.get_nowait()
+            except Empty:
+                return None
+        due = self._next_sweep if self._store is not None else self._next_retry
+        try:
+            return inbox.get(timeout=max(0.001, due - time.monotonic()) if self._wakes else None)
+        except Empty:
+            return None
+
+    @property
+    def _wakes(self) -> bool:
+        return (
+            self.sealed is None
+            and bool(self.log)
+            and (self._store is not None or bool(self.trouble))
+        )
+
+    def _obey(self, order: Order) -> bool:
+        """Do what is ordered; false where the thread is to end."""
+        if order.kind == "park":
+            self._drop_store()
+            order.parked.set()
+            order.release.wait()
+            return True
+        if order.kind == "retire":
+            self._drop_store()
+            return True
+        if order.kind == "wake":
+            return True
+        order.set_running_or_notify_cancel()
+        try:
+            if order.kind == "open":
+                self._open_first(order.genesis)
+                order.set_result(None)
+            elif order.kind == "sweep":
+                order.set_result(self._locked_sweep())
+            else:
+                self._close()
+                order.set_result(None)
+                return False
+        except LedgerError as error:
+            order.set_exception(error)
+            return order.kind == "sweep"
+        return True
+
+    def _refuse_rest(self, inbox: SimpleQueue[Work]) -> None:
+        while True:
+            try:
+                work = inbox.get_nowait()
+            except Empty:
+                return
+            if isinstance(work, Entry):
+                work.fail(LedgerError("the ledger was closed", code="ledger.closed"))
+            elif work.kind == "park":
+                work.parked.set()
+            elif not work.done():
+                work.set_result(None)
+
+    def _idle(self) -> None:
+        """Nobody calls: write what is owed, try to come back, look for the dead."""
+        if self._store is None or self.owes:
+            self._round(None, None)
+        elif time.monotonic() >= self._next_sweep:
+            try:
+                self._locked_sweep()
+            except LedgerError:
+                # Recorded as this writer's trouble; the next caller gets it.
+                self._next_sweep = time.monotonic() + self._settings.sweep_interval
+
+    # -- opening ----------------------------------------------------------------------------------------------------
+
+    def _open_first(self, genesis: bytes | None) -> None:
+        try:
+            with self._lock:
+                if genesis is not None:
+                    self._create(genesis)
+                self._open_store()
+                try:
+                    self._sweep()
+                except BaseException:
+                    self._drop_store()
+                    raise
+        except (OSError, sqlite3.Error) as error:
+            raise open_error(error) from error
+        finally:
+            if self._store is None:
+                self._give_up_lease()
+                self._lock.close()
+
+    def _create(self, genesis: bytes) -> None:
+        found = traces(self._db)
+        if self._db in found:
+            raise LedgerOpenError("there is a ledger already", code="ledger.exists")
+        if found:
+            raise LedgerOpenError(
+                f"something is left of an earlier ledger: {', '.join(item.name for item in found)}",
+                code="ledger.traces",
+                hint="guardrail recover",
+            )
+        create(self._db, genesis)
+
+    def _open_store(self) -> None:
+        """Connect, and make sure that the log is the one that is known. Call under the lock.
+
+        Raises ``LedgerError``, ``sqlite3.Error`` or ``OSError``; then there is no store.
+        """
+        seal = Seal.read(self._db)
+        if seal is not None:
+            raise self._seal(seal.why, mark=False)
+        self._raise_fault(self._watch.check_database())
+        resolve(self._db)
+        if not self._db.exists():
+            raise LedgerOpenError(
+                "there is no ledger at this path",
+                code="ledger.missing",
+                hint="guardrail recover" if traces(self._db) else "guardrail init",
+            )
+        store = Store(self._db)
+        try:
+            self._raise_fault(self._watch.adopt())
+            self._check_log(store)
+            if not self._has_lease:
+                self._leases.take()
+                self._has_lease = True
+            self._leases.keep()
+            sync_directory(self._db.parent)  # the names of -wal and leases may be new
+        except BaseException:
+            store.close()
+            raise
+        self._store = store
+        self.trouble = ""
+        self._patience = self._settings.retry_interval
+
+    def _check_log(self, store: Store) -> None:
+        if self._last is None:
+            line = store.line(0)
+            try:
+                self._genesis = decode(line) if line is not None else {}
+            except RecordError:
+                self._genesis = {}
+            self.log = str(self._genesis.get("log", ""))
+        problem = store.verify_tail(self.log, self._last)
+        if problem:
+            raise self._seal(problem)
+        if self._suspect:
+            # What a failed sync left behind is rewritten through the database file, with syncs of its own.
+            if not store.checkpoint("RESTART"):
+                raise LedgerPoisonedError(
+                    "a reader keeps the ledger from being rewritten after a failed sync"
+                )
+            self._suspect = False
+        tail = store.tail()
+        self._last = (tail.seq, tail.leaf)
+
+    # -- one commit -------------------------------------------------------------------------------------------------
+
+    def _round(self, first: Entry | None, inbox: SimpleQueue[Work] | None) -> None:
+        """Write *first*, what else is waiting, and what is owed, in one commit."""
+        batch = deque([first]) if first is not None else deque()
+        if self.sealed is None and self._store is None and self.trouble:
+            # Poisoned: one attempt per interval, inside the deadline of whoever calls.
+            time.sleep(
+                max(0.0, min(self._next_retry - time.monotonic(), self._settings.retry_interval))
+            )
+        try:
+            if self.sealed is not None:
+                raise self.sealed
+            with self._lock:
+                if inbox is not None:
+                    self._drain(inbox, batch)
+                if self._store is None:
+                    self._open_store()
+                self._transaction(batch)
+        except LedgerError as error:
+            self._failed(batch, error)
+        except (OSError, sqlite3.Error) as error:
+            self._failed(batch, self._outside(error))
+
+    def _drain(self, inbox: SimpleQueue[Work], batch: deque[Entry]) -> None:
+        for _ in range(min(inbox.qsize(), self._settings.max_batch)):
+            try:
+                work = inbox.get_nowait()
+            except Empty:
+                return
+            if isinstance(work, Entry):
+                batch.append(work)
+            else:
+                self._order = work  # after what was sent before it
+                return
+
+    def _transaction(self, batch: deque[Entry]) -> list[Entry]:
+        """Commit *batch* and what is owed; end their futures. Return the entries that are durable.
+
+        Raises ``LedgerError`` after the writer became poisoned or sealed; entries that were not taken are left in
+        *batch* for the caller to fail, those that were are dealt with here.
+        """
+        store = self._store
+        assert store is not None
+        taken: list[tuple[Entry, Receipt | LedgerError]] = []
+        committing = False
+        try:
+            self._before()
+            tail = store.begin()
+            problem = self._contradiction(store, tail)
+            if problem:
+                raise self._seal(problem)
+            self._settle_unsure(store)
+            for draft in self._owed:
+                self._try_add(store, draft, tail)
+            while batch:
+                entry = batch.popleft()
+                if entry.take():
+                    taken.append((entry, self._try_add(store, entry.draft, tail)))
+            committing = True
+            store.commit()
+            self._raise_fault(self._watch.check())  # not before this is anything acknowledged
+        except (LedgerError, sqlite3.Error, OSError) as error:
+            raise self._undo(
+                store, [entry for entry, _ in taken], error, committing=committing
+            ) from None
+        self._owed.clear()
+        self._last = (tail.seq, tail.leaf)
+        self.trouble = ""
+        self._lock.release()  # the next process need not wait for this one's callers to be told
+        return self._acknowledge(taken)
+
+    def _acknowledge(self, taken: list[tuple[Entry, Receipt | LedgerError]]) -> list[Entry]:
+        durable = []
+        for entry, answer in taken:
+            if isinstance(answer, LedgerError):
+                entry.fail(answer)
+            else:
+                durable.append(entry)
+                if not entry.acknowledge(answer):
+                    self.disown(entry.draft)
+        return durable
+
+    def _try_add(self, store: Store, draft: Draft, tail: Tail) -> Receipt | LedgerError:
+        try:
+            return store.add(draft, tail)
+        except LedgerError as refused:
+            return refused
+
+    def _before(self) -> None:
+        """Make sure that nothing has changed on disk, before SQLite touches anything."""
+        fault = self._watch.check()
+        if fault is not None:
+            self._raise_fault(fault)
+        if os.access(self._marker, os.F_OK):
+            seal = Seal.read(self._db)
+            raise self._seal(
+                seal.why if seal is not None else "sealed by another process", mark=False
+            )
+        now = time.monotonic()
+        if now >= self._next_keep:
+            self._next_keep = now + _KEEP_SECONDS
+            self._leases.keep()
+
+    def _contradiction(self, store: Store, tail: Tail) -> str:
+        """Say what in the log contradicts the newest record known to be durable, if anything does."""
+        assert self._last is not None
+        seq, leaf = self._last
+        there = tail.leaf if tail.seq == seq else store.leaf(seq) if tail.seq > seq else None
+        if there == leaf:
+            return ""
+        return f"record {seq}, which was acknowledged, is missing or another one"
+
+    def _settle_unsure(self, store: Store) -> None:
+        """Owe an outcome for each decision that is in the log although its caller was told that it is not."""
+        while self._unsure:
+            draft = self._unsure.popleft()
+            assert draft.call is not None
+            line = store.of_call(draft.call, "call.decision")
+            if line is not None:
+                self._owed.append(outcomes.not_started(line))
+
+    # -- faults -----------------------------------------------------------------------------------------------------
+
+    def _undo(
+        self, store: Store, taken: list[Entry], error: Exception, *, committing: bool
+    ) -> LedgerError:
+        """Leave the transaction after *error*; return what its callers get. Nothing owed is lost."""
+        if committing and isinstance(error, sqlite3.Error | OSError):
+            self._suspect = True
+        if isinstance(error, sqlite3.Error) and reason(error).startswith("SQLITE_IOERR"):
+            self._suspect = True
+        store.rollback()
+        problem = error if isinstance(error, LedgerError) else self._poison(reason(error))
+        for entry in taken:
+            if entry.draft.type == "call.outcome":
+                self._owed.append(entry.draft)
+            elif committing:
+                self.disown(entry.draft)
+            entry.fail(problem)
+        self._drop_store()
+        return problem
+
+    def _failed(self, batch: deque[Entry], error: LedgerError) -> None:
+        """Fail what was not taken. Outcomes stay owed; of the rest it is certain that nothing was written."""
+        if self.sealed is None:
+            if isinstance(error, LedgerSealedError):
+                self.sealed = error
+            elif not isinstance(error, LedgerPoisonedError):
+                error = LedgerPoisonedError(error.message, hint=error.hint)
+            self.trouble = error.message
+        self._next_retry = time.monotonic() + self._patience
+        if not batch:
+            self._patience = min(self._patience * 2, self._settings.retry_limit)
+        for entry in batch:
+            if entry.draft.type == "call.outcome":
+                self._owed.append(entry.draft)
+            entry.fail(error)
+
+    def _poison(self, why: str) -> LedgerPoisonedError:
+        self.trouble = f"the ledger can't be written: {why}"
+        return LedgerPoisonedError(self.trouble, hint="guardrail doctor")
+
+    def _outside(self, error: OSError | sqlite3.Error) -> LedgerError:
+        """Return what an error outside a transaction means: the log may be gone, else it is a matter of time."""
+        fault = self._watch.check_database()
+        if fault is not None and fault.seals:
+            return self._seal(str(fault))
+        return self._poison(reason(error))
+
+    def _raise_fault(self, fault: Fault | None) -> None:
+        if fault is None:
+            return
+        if fault.seals:
+            raise self._seal(str(fault))
+        # SQLite keeps one shared memory per process and file: it is let go only when every connection is.
+        handles.retire_all(self._db)
+        raise self._poison(str(fault))
+
+    def _seal(self, why: str, *, mark: bool = True) -> LedgerSealedError:
+        """Refuse from now on, and leave a marker for others where that is possible."""
+        error = LedgerSealedError(f"the ledger is sealed: {why}", hint="guardrail recover")
+        self.sealed, self.trouble = error, error.message
+        if mark and self._last is not None:
+            seq, leaf = self._last
+            seal = Seal(self.log, seq, leaf.hex(), why, utc_now(), dict(self._genesis))
+            try:
+                seal.write(self._db)
+            except OSError:
+                pass  # the folder may be gone: this process refuses all the same
+        return error
+
+    def _drop_store(self) -> None:
+        """Close the connection without a checkpoint: what lies under it may not be what it thinks."""
+        store, self._store = self._store, None
+        if store is not None:
+            mend_shared_memory(self._db, self._watch.largest_shm)
+            store.close()
+
+    # -- sweeping ---------------------------------------------------------------------------------------------------
+
+    def _locked_sweep(self) -> int:
+        try:
+            if self.sealed is not None:
+                raise self.sealed
+            with self._lock:
+                if self._store is None:
+                    self._open_store()
+                return self._sweep()
+        except LedgerError as error:
+            self._failed(deque(), error)
+            raise
+        except (OSError, sqlite3.Error) as error:
+            problem = self._outside(error)
+            self._failed(deque(), problem)
+            raise problem from None
+
+    def _sweep(self) -> int:
+        """Close the open calls of dead processes, then forget their leases. Call under the lock."""
+        self._next_sweep = time.monotonic() + self._settings.sweep_interval
+        store = self._store
+        assert store is not None
+        drafts, left = _dead_calls(store, self._leases)
+        swept = 0
+        for start in range(0, len(drafts), self._settings.max_batch):
+            chunk = deque(
+                Entry(draft) for draft in drafts[start : start + self._settings.max_batch]
+            )
+            if not self._lock.held:
+                self._lock.acquire()
+            swept += len(self._transaction(chunk))
+        if not self._lock.held:
+            self._lock.acquire()
+        for process in self._leases.names():
+            if process not in left and self._leases.life(process) is Life.DEAD:
+                self._leases.remove(process)
+        return swept
+
+    # -- closing ----------------------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        try:
+            if self.sealed is None and (self._store is not None or self.owes):
+                self._flush_and_checkpoint()
+        finally:
+            self._drop_store()
+            self._give_up_lease()
+            self._lock.close()
+
+    def _flush_and_checkpoint(self) -> None:
+        try:
+            with self._lock:
+                if self._store is None:
+                    self._open_store()
+                assert self._store is not None
+                if self.owes:
+                    self._transaction(deque())
+                    self._lock.acquire()
+                self._raise_fault(self._watch.check())
+                # SQLite hides what fails in the checkpoint at close, so it is done, and judged, here.
+                clean = self._store.checkpoint("PASSIVE")
+                if self._store.has_open_call(process_name()):
+                    self._has_lease = (
+                        False  # stays until this process ends: its calls may still be running
+                    )
+                store, self._store = self._store, None
+                store.close(clean=clean)
+                self._give_up_lease()
+        except (OSError, sqlite3.Error) as error:
+            problem = self._outside(error)
+            if self.owes:
+                raise problem from None
+
+    def _give_up_lease(self) -> None:
+        if self._has_lease:
+            self._has_lease = False
+            self._leases.drop()
+
+
+def _dead_calls(store: Store, leases: Leases) -> tuple[list[Draft], set[str]]:
+    """Return the outcomes that the calls of dead processes are owed, and the processes that keep open calls."""
+    lives: dict[str, Life] = {process_name(): Life.OWN}
+    left: set[str] = set()
+    drafts: list[Draft] = []
+    for call in store.open_calls():
+        life = lives.get(call.process)
+        if life is None:
+            life = lives[call.process] = leases.life(call.process, call.host, call.pid)
+        line = store.line(call.seq) if life is Life.DEAD else None
+        if line is None:
+            left.add(call.process)
+            continue
+        try:
+            drafts.append(outcomes.unknown(line))
+        except (RecordError, KeyError):
+            left.add(call.process)  # a line that is no decision: `verify` names it
+    return drafts, left

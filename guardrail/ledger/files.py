@@ -1,0 +1,389 @@
+"""The files of a log on disk: their names, their identity under an open handle, the seal, and where they may be."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from guardrail.errors import LedgerOpenError
+
+__all__ = [
+    "Fault",
+    "FileWatch",
+    "Part",
+    "Seal",
+    "leases_path",
+    "lock_path",
+    "mend_shared_memory",
+    "network_filesystem",
+    "own_descriptors",
+    "resolve",
+    "seal_path",
+    "sync_directory",
+    "traces",
+    "utc_now",
+]
+
+# Locks, shared memory or rename do not mean on these what SQLite needs them to mean.
+_NETWORK_TYPES = frozenset(
+    {
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "fuse.ceph",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+        "fuse.mergerfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "smb3",
+        "smbfs",
+    }
+)
+
+
+def lock_path(db: Path) -> Path:
+    """Return the file whose flock serialises transactions, checkpoints, open and close."""
+    return db.with_name(db.name + "-lock")
+
+
+def leases_path(db: Path) -> Path:
+    """Return the folder that holds one lease file per process."""
+    return db.with_name(db.name + "-leases")
+
+
+def seal_path(db: Path) -> Path:
+    """Return the marker that keeps everyone from writing until ``guardrail recover``."""
+    return db.with_name(db.name + "-sealed")
+
+
+def traces(path: Path) -> list[Path]:
+    """Return what is left on disk of a log at *path*, in a stable order; empty where there never was one.
+
+    The lock file and an empty folder of leases are no trace: they hold nothing of a log.
+    """
+    db = Path(os.path.realpath(path))
+    found = [
+        db.with_name(db.name + suffix) for suffix in ("", "-wal", "-shm", "-journal", "-sealed")
+    ]
+    found = [item for item in found if os.path.lexists(item)]
+    leases = leases_path(db)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if any(leases.iterdir()):
+            found.append(leases)
+    return found
+
+
+def resolve(path: Path) -> Path:
+    """Return *path* with symbolic links followed once; from then on it is identity that counts, not the name.
+
+    Raises ``LedgerOpenError`` where its folder is missing, where it is not a regular file, has several names, or
+    lies on a network file system.
+    """
+    db = Path(os.path.realpath(path))
+    if not db.parent.is_dir():
+        raise LedgerOpenError(
+            "the ledger's folder does not exist",
+            code="ledger.missing",
+            hint=f"mkdir -p {db.parent}",
+        )
+    kind = network_filesystem(db.parent)
+    if kind is not None:
+        raise LedgerOpenError(
+            f"the ledger lies on a network file system ({kind}), where locks and syncs can't be relied on",
+            code="ledger.filesystem",
+            hint="put the ledger on a local disk: one writer host, one log",
+        )
+    try:
+        found = os.stat(db)
+    except FileNotFoundError:
+        return db
+    except OSError as error:
+        raise LedgerOpenError(
+            f"the ledger can't be examined: {error.strerror}", code="ledger.unreadable"
+        ) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise LedgerOpenError("the ledger's path is not a regular file", code="ledger.not_a_file")
+    if found.st_nlink != 1:
+        raise LedgerOpenError(
+            f"the ledger has {found.st_nlink} names (hard links); each would get a log of its own beside it",
+            code="ledger.linked",
+            hint="remove the other names; copy the file where a copy is wanted",
+        )
+    return db
+
+
+def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:
+    """Return the type of the network file system that holds *folder*, or None where it is a local one.
+
+    *mounts* is the text of ``/proc/self/mountinfo``; where that can't be read, nothing is refused.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text(
+                encoding="utf-8", errors="surrogateescape"
+            )
+        except OSError:
+            return None
+    target = os.path.realpath(folder) + "/"
+    best, kind = "", None
+    for line in mounts.splitlines():
+        left, separator, right = line.partition(" - ")
+        fields = left.split(" ")
+        if not separator or len(fields) < 5:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+        if target.startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+            best, kind = point, right.split(" ", 1)[0]
+    return kind if kind in _NETWORK_TYPES else None
+
+
+def sync_directory(folder: Path) -> None:
+    """Make the names in *folder* durable. Raises ``OSError``."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def utc_now() -> str:
+    """Return the time as records hold it: RFC 3339, UTC, microseconds, ``Z``."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+class Part(StrEnum):
+    """The three files that SQLite works on."""
+
+    DATABASE = ""
+    WAL = "-wal"
+    SHM = "-shm"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A file is no longer the one that was opened."""
+
+    part: Part
+    what: str
+    """``missing``, ``replaced``, ``shrunk``, ``linked`` or ``unreadable``."""
+    seals: bool
+    """Whether only ``guardrail recover`` helps."""
+
+    def __str__(self) -> str:
+        name = "database" if self.part is Part.DATABASE else self.part.value
+        return f"the {name} file is {self.what}"
+
+
+@dataclass(slots=True)
+class _Seen:
+    device: int
+    inode: int
+    size: int
+
+
+class FileWatch:
+    """Tells by ``stat`` whether database, ``-wal`` and ``-shm`` are still the files that were opened.
+
+    Never opens them: closing a descriptor would drop SQLite's POSIX locks. SQLite itself notices none of this and
+    goes on returning success.
+    """
+
+    def __init__(self, db: Path) -> None:
+        self._paths = {part: f"{db}{part}" for part in Part}
+        self._database: _Seen | None = None
+        self._seen: list[tuple[Part, str, _Seen]] = []
+
+    def adopt(self) -> Fault | None:
+        """Take the files as they are now for the ones that are open; return what speaks against it.
+
+        The database keeps the identity that it had when it was first adopted. SQLite must have read from it.
+        """
+        fault = self.check_database()
+        if fault is not None:
+            return fault
+        mine = own_descriptors(self._paths[Part.DATABASE])
+        seen: list[tuple[Part, str, _Seen]] = []
+        for part, path in self._paths.items():
+            try:
+                found = os.stat(path)
+            except FileNotFoundError:
+                return Fault(part, "missing", seals=part is Part.DATABASE)
+            except OSError:
+                return Fault(part, "unreadable", seals=False)
+            if mine is not None and (found.st_dev, found.st_ino) not in mine:
+                # Another handle of this process keeps SQLite on the old file.
+                return Fault(part, "replaced", seals=False)
+            entry = _Seen(found.st_dev, found.st_ino, found.st_size)
+            if part is Part.DATABASE:
+                if self._database is None:
+                    self._database = entry
+                entry = self._database
+            seen.append((part, path, entry))
+        self._seen = seen
+        return None
+
+    def check_database(self) -> Fault | None:
+        """Compare the database file alone; nothing to compare before the first ``adopt``."""
+        if self._database is None:
+            return None
+        return _compare(Part.DATABASE, self._paths[Part.DATABASE], self._database)
+
+    @property
+    def largest_shm(self) -> int:
+        """Size of the ``-shm`` when it was largest; 0 before the first ``adopt``."""
+        return max((seen.size for part, _, seen in self._seen if part is Part.SHM), default=0)
+
+    def check(self) -> Fault | None:
+        """Return the first file that is not what it was, or None. Remembers the largest sizes."""
+        stat_ = os.stat
+        for part, path, seen in self._seen:
+            try:
+                found = stat_(path)
+            except OSError:
+                return _compare(part, path, seen)
+            size = found.st_size
+            if (
+                found.st_ino != seen.inode
+                or found.st_dev != seen.device
+                or size < seen.size
+                or found.st_nlink != 1
+            ):
+                return _compare(part, path, seen)
+            seen.size = size
+        return None
+
+
+def _compare(part: Part, path: str, seen: _Seen) -> Fault | None:
+    seals = part is Part.DATABASE
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Fault(part, "missing", seals)
+    except OSError:
+        return Fault(part, "unreadable", seals=False)
+    if found.st_ino != seen.inode or found.st_dev != seen.device:
+        return Fault(part, "replaced", seals)
+    if found.st_size < seen.size:
+        return Fault(part, "shrunk", seals)
+    if found.st_nlink != 1:
+        # Not yet harmful, and gone with the second name: blocks, but needs no operator.
+        return Fault(part, "linked", seals=False)
+    seen.size = found.st_size
+    return None
+
+
+def own_descriptors(db: str) -> set[tuple[int, int]] | None:
+    """Return (device, inode) of every file under the name of *db* that this process has open; None where unknown."""
+    try:
+        numbers = os.listdir("/proc/self/fd")
+    except OSError:
+        return None
+    return {(found.st_dev, found.st_ino) for _, found in _descriptors(db, numbers)}
+
+
+def _descriptors(db: str, numbers: list[str]) -> Iterator[tuple[int, os.stat_result]]:
+    for number in numbers:
+        try:
+            if os.readlink(f"/proc/self/fd/{number}").startswith(db):
+                yield int(number), os.fstat(int(number))
+        except OSError:
+            continue
+
+
+def mend_shared_memory(db: Path, largest: int) -> None:
+    """Give a truncated ``-shm`` its size back, so that touching the mapping can't kill this process with SIGBUS.
+
+    The new bytes are zeros, which SQLite takes for an index that is to be rebuilt from the ``-wal``.
+    """
+    try:
+        numbers = os.listdir("/proc/self/fd")
+    except OSError:
+        return
+    for number, found in _descriptors(f"{db}-shm", numbers):
+        if found.st_size < largest:
+            with contextlib.suppress(OSError):
+                os.truncate(f"/proc/self/fd/{number}", largest)
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What the marker beside a sealed ledger says."""
+
+    log: str
+    last_seq: int
+    """Last record that this process acknowledged."""
+    last_leaf: str
+    why: str
+    when: str
+    genesis: dict[str, Any]
+    """Line 0, decoded: what a successor needs to name its predecessor."""
+
+    def write(self, db: Path) -> None:
+        """Put the marker beside *db*, durably; keep one that is there. Raises ``OSError``."""
+        body = json.dumps(
+            {
+                "log": self.log,
+                "last_seq": self.last_seq,
+                "last_leaf": self.last_leaf,
+                "why": self.why,
+                "when": self.when,
+                "genesis": self.genesis,
+            },
+            indent=1,
+        )
+        try:
+            descriptor = os.open(
+                seal_path(db), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
+        except FileExistsError:
+            return
+        try:
+            os.write(descriptor, body.encode("utf-8") + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_directory(db.parent)
+
+    @classmethod
+    def read(cls, db: Path) -> Seal | None:
+        """Return the marker beside *db*, or None where there is none. One that can't be read still seals."""
+        try:
+            data = json.loads(seal_path(db).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            data = {}
+        if not isinstance(data, dict):
+            data = {}
+        genesis = data.get("genesis")
+        seq = data.get("last_seq")
+        return cls(
+            log=str(data.get("log", "")),
+            last_seq=seq if isinstance(seq, int) else -1,
+            last_leaf=str(data.get("last_leaf", "")),
+            why=str(data.get("why", "the marker can't be read")),
+            when=str(data.get("when", "")),
+            genesis=genesis if isinstance(genesis, dict) else {},
+        )

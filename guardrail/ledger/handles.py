@@ -1,0 +1,210 @@
+"""What one process must know about all its connections to a log: they share SQLite's state, and forks copy it.
+
+SQLite keeps locks and shared memory per file and process, so (1) the last connection that closes checkpoints and
+deletes the ``-wal``, which must not happen when a file under it has been exchanged; (2) a new connection joins the
+shared memory of an old one; (3) a child made by ``fork`` would inherit locks in name that it does not hold. So a
+second, harmless lock keeps closing from checkpointing, and connections are closed before a fork.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+import threading
+import weakref
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+__all__ = [
+    "Handle",
+    "Share",
+    "forget",
+    "keep_for_ever",
+    "register",
+    "retire_all",
+    "taint",
+    "tainted",
+]
+
+# The range that SQLite locks for reading (file format, section "Locking": SHARED_FIRST, SHARED_SIZE).
+_SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
+
+
+class Handle(Protocol):
+    """A writer or reader that holds a connection."""
+
+    db: Path
+
+    def retire(self) -> None:
+        """Close the connection as soon as possible; a later use opens it again. Never waits long, never raises."""
+
+    def before_fork(self) -> None:
+        """Close the connection and hold still. Never raises; waits at most briefly."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget everything that is the parent's."""
+
+
+_writers: set[Handle] = set()
+_readers: weakref.WeakSet[Handle] = weakref.WeakSet()
+_tainted: set[Path] = set()
+_lock = threading.Lock()
+_forking: list[Handle] = []
+
+
+def register(handle: Handle, *, weakly: bool = False) -> None:
+    """Remember *handle* for forks and for ``retire_all``, until ``forget`` or, where *weakly*, while it is used."""
+    with _lock:
+        if weakly:
+            _readers.add(handle)
+        else:
+            _writers.add(handle)
+
+
+def forget(handle: Handle) -> None:
+    """Forget a writer that was closed."""
+    with _lock:
+        _writers.discard(handle)
+
+
+def _all() -> list[Handle]:
+    with _lock:
+        return [*_writers, *_readers]
+
+
+def retire_all(db: Path) -> None:
+    """Ask every handle of this process on *db* to close its connection. Never waits long."""
+    for handle in _all():
+        if handle.db == db:
+            handle.retire()
+
+
+def taint(db: Path) -> None:
+    """Remember, in a forked child, that a connection to *db* was in use at the fork."""
+    _tainted.add(db)
+
+
+def tainted(db: Path) -> bool:
+    """Tell whether SQLite's state about *db* in this process is a parent's, so that it can't be used safely."""
+    return db in _tainted
+
+
+def keep_for_ever(thing: object) -> None:
+    """Keep *thing* from being cleaned up, even when the interpreter ends: it is a parent's connection."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def _before() -> None:
+    _forking[:] = _all()
+    for handle in _forking:
+        handle.before_fork()
+
+
+def _in_parent() -> None:
+    for handle in _forking:
+        handle.after_fork_in_parent()
+    _forking.clear()
+
+
+def _in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+    Share.forget_parents()
+    for handle in _forking:
+        handle.after_fork_in_child()
+    _forking.clear()
+
+
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+class Share:
+    """While it is held, no connection of any process can become the last one: closing neither checkpoints nor deletes.
+
+    It is an open-file-description lock on the range that SQLite locks for reading. Such locks conflict with a POSIX
+    lock of the same process, and reading is not disturbed by them. The descriptor is kept while this process has
+    any connection to the log, for closing it would drop SQLite's own POSIX locks.
+    """
+
+    _lock = threading.Lock()
+    _descriptors: ClassVar[dict[Path, int]] = {}
+    _connections: ClassVar[dict[Path, int]] = {}
+    _holders: ClassVar[dict[Path, int]] = {}
+
+    @classmethod
+    def connected(cls, db: Path) -> None:
+        """Count a new connection of this process."""
+        with cls._lock:
+            cls._connections[db] = cls._connections.get(db, 0) + 1
+
+    @classmethod
+    def disconnected(cls, db: Path) -> None:
+        """Count a connection as closed, after it was."""
+        with cls._lock:
+            left = cls._connections.get(db, 0) - 1
+            if left > 0:
+                cls._connections[db] = left
+                return
+            cls._connections.pop(db, None)
+            if not cls._holders.get(db):
+                descriptor = cls._descriptors.pop(db, None)
+                if descriptor is not None:
+                    os.close(descriptor)
+
+    @classmethod
+    def hold(cls, db: Path) -> None:
+        """Keep closing harmless until ``let_go``. Raises ``OSError``."""
+        with cls._lock:
+            descriptor = cls._descriptors.get(db)
+            if descriptor is not None and not _same(descriptor, db) and not cls._holders.get(db):
+                # The path leads to another file now; nothing of ours is open on the old one's lock any more.
+                os.close(descriptor)
+                descriptor = None
+            if descriptor is None:
+                descriptor = cls._descriptors[db] = os.open(db, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_RDLCK))
+            cls._holders[db] = cls._holders.get(db, 0) + 1
+
+    @classmethod
+    def let_go(cls, db: Path) -> None:
+        """End one ``hold``; with the last one, the last connection to close cleans up again."""
+        with cls._lock:
+            left = cls._holders.get(db, 0) - 1
+            if left > 0:
+                cls._holders[db] = left
+                return
+            cls._holders.pop(db, None)
+            descriptor = cls._descriptors.get(db)
+            if descriptor is None:
+                return
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK))
+            if not cls._connections.get(db):
+                os.close(cls._descriptors.pop(db))
+
+    @classmethod
+    def forget_parents(cls) -> None:
+        """In a forked child: close the copies. The parent's lock stays with the parent's descriptor."""
+        cls._lock = threading.Lock()
+        for descriptor in cls._descriptors.values():
+            os.close(descriptor)
+        cls._descriptors.clear()
+        cls._connections.clear()
+        cls._holders.clear()
+
+
+def _same(descriptor: int, db: Path) -> bool:
+    mine = os.fstat(descriptor)
+    try:
+        there = os.stat(db)
+    except OSError:
+        return False
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _flock(kind: int) -> bytes:
+    return struct.pack("hhqqi0q", kind, 0, _SHARED_FIRST, _SHARED_SIZE, 0)

@@ -1,0 +1,67 @@
+"""Outcomes that the ledger writes by itself, for calls whose own process can't: from the decision's line alone."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from guardrail.core import fields
+from guardrail.core.record import Draft, decode
+from guardrail.core.types import Status
+from guardrail.ledger.lease import host_name, process_name
+
+__all__ = ["not_started", "unknown"]
+
+_COMMON = (
+    "log",
+    "v",
+    "call",
+    "parent",
+    "session",
+    "tenant",
+    "principal",
+    "agent",
+    "delegation",
+    "trace",
+)
+
+
+def unknown(line: bytes) -> Draft:
+    """Return the outcome of an allowed call whose process died: what happened to the body is not known.
+
+    Raises ``RecordError`` for a line that is not a record.
+    """
+    return _outcome(line, Status.UNKNOWN, "sweep", None)
+
+
+def not_started(line: bytes) -> Draft:
+    """Return the outcome of a decision that turned out to be durable after its caller had been told otherwise.
+
+    The body did not run. Raises ``RecordError`` for a line that is not a record.
+    """
+    return _outcome(line, Status.CANCELLED, "ledger", {"class": "not_started", "message": ""})
+
+
+def _outcome(line: bytes, status: Status, adapter: str, error: dict[str, str] | None) -> Draft:
+    decision = decode(line)
+    common: dict[str, Any] = {name: decision.get(name) for name in _COMMON}
+    common["type"] = "call.outcome"
+    common["origin"] = {
+        "host": host_name(),
+        "pid": os.getpid(),
+        "process": process_name(),
+        "adapter": adapter,
+        "address": None,
+        "call_id": None,
+    }
+    record = fields.outcome(
+        common,
+        status,
+        decision_seq=decision["seq"],
+        result=None,
+        error=error,
+        reproducible=None,
+        milliseconds=None,
+        omitted=None,
+    )
+    return Draft.build(record)

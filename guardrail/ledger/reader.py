@@ -1,0 +1,336 @@
+"""The reader: looks at a log while writers run, and never writes to it.
+
+Rows are fetched in short transactions, so that a reader never keeps the ``-wal`` from being written anew, unless
+``snapshot`` asks for one consistent view.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from guardrail.core.chain import Head
+from guardrail.core.record import decode
+from guardrail.errors import LedgerError, LedgerOpenError, RecordError
+from guardrail.ledger import handles
+from guardrail.ledger.files import leases_path
+from guardrail.ledger.handles import Share
+from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.sqlite import connect_reader, open_error, read_error
+from guardrail.ledger.store import OpenCall
+
+__all__ = ["LedgerReader", "SessionRow"]
+
+_CHUNK = 256
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One session, as the log knows it."""
+
+    session: str
+    tenant: str
+    principal: str
+    agent: str
+    first_seq: int
+    started: str
+    last: str
+    """Time stamp of its newest call."""
+    calls: int
+    denied: int
+    rejected: int
+    """Refused by a framework before they were decided."""
+    open: int
+    errors: int
+
+
+class LedgerReader:
+    """Reads one log. Any thread may use it; one query at a time."""
+
+    def __init__(self, db: Path, *, immutable: bool = False) -> None:
+        """Use ``open``; *immutable* is for a file that nobody can write, without a ``-wal``."""
+        self.db = db
+        self._immutable = immutable
+        self._mutex = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._views = 0
+        self._pid = os.getpid()
+        self._genesis: dict[str, Any] | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> LedgerReader:
+        """Open the log at *path*. Raises ``LedgerOpenError`` where it is missing, unreadable, newer, or no ledger."""
+        db = Path(os.path.realpath(path))
+        if not db.exists():
+            raise LedgerOpenError(
+                "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
+            )
+        reader = cls(db)
+        try:
+            reader._ask("SELECT count(*) FROM record WHERE seq = 0")
+        except LedgerOpenError:
+            reader.close()
+            raise
+        except LedgerError as error:
+            reader.close()
+            raise LedgerOpenError(error.message, code=error.code, hint=error.hint) from None
+        handles.register(reader, weakly=True)
+        return reader
+
+    def close(self) -> None:
+        """Give the connection up. Idempotent; a later use opens it again."""
+        with self._mutex:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+                Share.disconnected(self.db)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+            Share.disconnected(self.db)
+
+    # -- queries ----------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """Where the log is, symbolic links resolved."""
+        return self.db
+
+    @property
+    def genesis(self) -> dict[str, Any]:
+        """Line 0, decoded. Raises ``LedgerError`` or ``RecordError`` where there is none."""
+        if self._genesis is None:
+            line = self.record(0)
+            if line is None:
+                raise RecordError(
+                    "the log has no line 0", code="record.undecodable", hint="guardrail verify"
+                )
+            self._genesis = decode(line)
+        return self._genesis
+
+    @property
+    def log(self) -> str:
+        """Origin name, from the genesis."""
+        return str(self.genesis.get("log", ""))
+
+    def size(self) -> int:
+        """Return how many records there are: one more than the highest number."""
+        return int(self._ask("SELECT coalesce(max(seq), -1) + 1 FROM record")[0][0])
+
+    def head(self) -> Head | None:
+        """Return the end of the log as it is stored, unverified; None where it is empty."""
+        rows = self._ask("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1")
+        return Head(self.log, rows[0][0] + 1, rows[0][1]) if rows else None
+
+    def record(self, seq: int) -> bytes | None:
+        """Return the line of *seq*, byte for byte, or None."""
+        rows = self._ask("SELECT CAST(line AS BLOB) FROM record WHERE seq = ?", seq)
+        return rows[0][0] if rows else None
+
+    def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield (seq, leaf, line) from *start*, before *stop* or to the end that is there when it is reached."""
+        while True:
+            rows = self._ask(
+                "SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq >= ? ORDER BY seq LIMIT ?",
+                start,
+                _CHUNK,
+            )
+            for row in rows:
+                if stop is not None and row[0] >= stop:
+                    return
+                yield row
+            if len(rows) < _CHUNK:
+                return
+            start = rows[-1][0] + 1
+
+    def by_call(self, call: str) -> Iterator[bytes]:
+        """Yield every line about *call*, the oldest first."""
+        rows = self._ask(
+            "SELECT seq, CAST(line AS BLOB) FROM record WHERE call = ?1 AND type IN ('call.decision', 'call.outcome') UNION ALL "
+            "SELECT seq, CAST(line AS BLOB) FROM record WHERE call = ?1 AND type IN ('call.claim', 'call.rejected') ORDER BY 1",
+            call,
+        )
+        yield from (row[1] for row in rows)
+
+    def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
+        """Return the ids of calls that begin with *prefix*, sorted, at most *limit*."""
+        rows = self._ask(
+            "SELECT DISTINCT call FROM record WHERE call >= ? AND call < ? "
+            "AND type IN ('call.decision', 'call.outcome') ORDER BY call LIMIT ?",
+            prefix,
+            prefix + "\U0010ffff",
+            limit,
+        )
+        return [row[0] for row in rows]
+
+    def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
+        """Return the ids of sessions that begin with *prefix*, sorted, at most *limit*."""
+        rows = self._ask(
+            "SELECT DISTINCT session FROM record WHERE session >= ? AND session < ? AND type IN ('call.decision', 'call.rejected') "
+            "ORDER BY session LIMIT ?",
+            prefix,
+            prefix + "\U0010ffff",
+            limit,
+        )
+        return [row[0] for row in rows]
+
+    def first_of_session(self, session: str) -> bytes | None:
+        """Return the line of the first call of *session*, or None."""
+        rows = self._ask(
+            "SELECT CAST(line AS BLOB) FROM record WHERE session = ? AND type IN ('call.decision', 'call.rejected') ORDER BY seq LIMIT 1",
+            session,
+        )
+        return rows[0][0] if rows else None
+
+    def calls(self, session: str) -> Iterator[bytes]:
+        """Yield the line of each decision and rejection of *session*, the oldest first."""
+        start = -1
+        while True:
+            rows = self._ask(
+                "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? AND type IN ('call.decision', 'call.rejected') AND seq > ? "
+                "ORDER BY seq LIMIT ?",
+                session,
+                start,
+                _CHUNK,
+            )
+            yield from (row[1] for row in rows)
+            if len(rows) < _CHUNK:
+                return
+            start = rows[-1][0]
+
+    def sessions(self) -> list[SessionRow]:
+        """Return every session, the one that began last first."""
+        from sqlite_utils import Database
+
+        def ask(connection: sqlite3.Connection) -> list[SessionRow]:
+            return [
+                SessionRow(**row)
+                for row in Database(connection, recursive_triggers=False).query(_SESSIONS)
+            ]
+
+        return self._with(ask)
+
+    def open_calls(self) -> list[tuple[OpenCall, Life]]:
+        """Return every allowed call without an outcome, and whether its process lives."""
+        leases = Leases(leases_path(self.db))
+        calls = [
+            OpenCall(*row)
+            for row in self._ask("SELECT call, seq, process, host, pid FROM open_call ORDER BY seq")
+        ]
+        return [(call, leases.life(call.process, call.host, call.pid)) for call in calls]
+
+    def objects(self) -> dict[str, str]:
+        """Return the SQL of every table, index, trigger and view that the file holds, by name."""
+        rows = self._ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        return dict(rows)
+
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a read-only query. Raises ``LedgerError``."""
+        return self._ask(sql, *values)
+
+    # -- one consistent view ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Self]:
+        """Let everything that is read inside see the log as it is now. Do not keep it open for long."""
+        with self._mutex:
+            outermost = self._views == 0
+            if outermost:
+                self._ask("BEGIN")
+            self._views += 1
+            try:
+                if outermost:
+                    self._ask(
+                        "SELECT max(seq) FROM record"
+                    )  # a transaction begins with its first read
+                yield self
+            finally:
+                self._views -= 1
+                if outermost and self._connection is not None:
+                    self._ask("COMMIT")
+
+    def _ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return self._with(lambda connection: connection.execute(sql, values).fetchall())
+
+    def _with(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        with self._mutex:
+            try:
+                return ask(self._connected())
+            except (sqlite3.Error, OSError) as error:
+                raise read_error(error) from error
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if handles.tainted(self.db):
+                raise LedgerError(
+                    "a connection was in use when this process was forked", code="ledger.forked"
+                )
+            try:
+                self._connection = connect_reader(self.db, immutable=self._immutable)
+            except (sqlite3.Error, OSError) as error:
+                raise open_error(error) from error
+            self._pid = os.getpid()
+            Share.connected(self.db)
+        return self._connection
+
+    # -- other handles and forks (guardrail.ledger.handles) ---------------------------------------------------------
+
+    def retire(self) -> None:
+        """Close the connection unless it is being read from; the next query opens it again."""
+        if self._mutex.acquire(timeout=0.1):
+            try:
+                if not self._views:
+                    self.close()
+            finally:
+                self._mutex.release()
+
+    def before_fork(self) -> None:
+        """Close the connection: the child can't inherit one."""
+        self.retire()
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing to do: the next query opens a connection."""
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew; where the connection was in use, nothing in this process may open this log any more."""
+        self._mutex = threading.RLock()
+        self._views = 0
+        if self._connection is not None:
+            handles.keep_for_ever(self._connection)
+            self._connection = None
+            handles.taint(self.db)
+
+
+_SESSIONS = """
+WITH began AS (
+  SELECT seq, ts, call, type, session, tenant, principal, agent, effect FROM record WHERE type IN ('call.decision', 'call.rejected')
+)
+SELECT
+  coalesce(began.session, '') AS session, coalesce(began.tenant, '') AS tenant,
+  coalesce(began.principal, '') AS principal, coalesce(began.agent, '') AS agent,
+  min(began.seq) AS first_seq, coalesce(min(began.ts), '') AS started, coalesce(max(began.ts), '') AS last,
+  count(*) AS calls,
+  sum(began.effect IS 'deny') AS denied,
+  sum(began.type = 'call.rejected') AS rejected,
+  sum(began.effect IS 'allow' AND ended.status IS NULL) AS open,
+  sum(ended.status IS 'error') AS errors
+FROM began LEFT JOIN record AS ended
+  ON ended.call = began.call AND ended.type = 'call.outcome' AND began.effect IS 'allow'
+GROUP BY 1, 2, 3, 4
+ORDER BY first_seq DESC
+"""

@@ -1,0 +1,347 @@
+"""Recover: bring a sealed or damaged ledger back into use, by a person's decision and on the record.
+
+Nothing that can still be read is ever deleted or changed. A log whose chain is intact goes on, with an ``admin.recovered``
+record that says what was found. One that is not is set aside as it is, and a new log is begun whose genesis names the last
+intact head of the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from guardrail.core import chain, fields
+from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
+from guardrail.core.types import Receipt
+from guardrail.errors import LedgerError, RecordError
+from guardrail.ledger import outcomes
+from guardrail.ledger.files import (
+    Seal,
+    leases_path,
+    lock_path,
+    resolve,
+    seal_path,
+    sync_directory,
+    traces,
+    utc_now,
+)
+from guardrail.ledger.lease import Leases, Life, host_name, process_name
+from guardrail.ledger.lock import FileLock
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import create, open_error
+from guardrail.ledger.store import OpenCall, Store
+
+__all__ = ["Action", "RecoveryPlan", "RecoveryReport", "inspect", "recover"]
+
+
+class Action(StrEnum):
+    """What ``recover`` does."""
+
+    NOTHING = "nothing"
+    """Nothing is wrong: writers come back by themselves."""
+    CONTINUE = "continue"
+    """The chain is intact: lift the seal, say so in the log, go on in it."""
+    CLOSE_CALLS = "close_calls"
+    """Close open calls of which nobody can tell whether their process lives."""
+    RESTART = "restart"
+    """Set the old files aside and begin a new log that names the old one's last intact head."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPlan:
+    """What was found, and what ``recover`` would do about it."""
+
+    action: Action
+    found: str
+    """What is wrong, in a sentence."""
+    seal: Seal | None
+    traces: tuple[Path, ...]
+    log: str
+    genesis: Mapping[str, Any]
+    """Line 0 as far as it is known: from the log, else from the seal."""
+    intact: chain.Head | None
+    """Last head up to which the chain is intact; None where no record can be read."""
+    first_bad: int | None
+    lost: int
+    """How many records were acknowledged, by the seal, and are gone."""
+    untold: tuple[OpenCall, ...]
+    """Open calls of which nobody can tell whether their process lives."""
+    alive: tuple[str, ...]
+    """Other processes that hold a lease: they must end first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What ``recover`` did."""
+
+    plan: RecoveryPlan
+    set_aside: tuple[Path, ...]
+    """Where the old files are now."""
+    receipt: Receipt | None
+    """Of the ``admin.recovered`` record; None where nothing was to be done."""
+    log: str
+    """Origin name of the log that goes on."""
+    closed: int
+    """Open calls that were closed as ``unknown``."""
+
+
+def inspect(path: Path) -> RecoveryPlan:
+    """Look at the ledger and say what ``recover`` would do. Changes nothing.
+
+    Where nothing is left of a log, a new one is to be begun. Raises ``LedgerOpenError`` for a log of a newer format.
+    """
+    db = Path(os.path.realpath(path))
+    left = traces(db)
+    seal = Seal.read(db)
+    report, problem = _chain(db)
+    genesis: Mapping[str, Any] = _genesis(db) if report is not None else {}
+    if not genesis and seal is not None:
+        genesis = seal.genesis
+    intact = (
+        chain.Head(report.log, report.records, report.leaf)
+        if report is not None and report.records
+        else None
+    )
+    untold: tuple[OpenCall, ...] = ()
+    action = Action.NOTHING
+    if problem:
+        action = Action.RESTART
+    else:
+        with LedgerReader.open(db) as reader:
+            untold = tuple(call for call, life in reader.open_calls() if life is Life.UNTOLD)
+        if seal is not None:
+            action, problem = Action.CONTINUE, f"sealed: {seal.why}"
+        elif untold:
+            action, problem = Action.CLOSE_CALLS, "open calls whose process left no lease"
+    return RecoveryPlan(
+        action=action,
+        found=problem or "nothing is wrong with this ledger",
+        seal=seal,
+        traces=tuple(left),
+        log=str(genesis.get("log", "")),
+        genesis=genesis,
+        intact=intact,
+        first_bad=report.first_bad if report is not None else None,
+        lost=max(0, seal.last_seq - (intact.size - 1 if intact is not None else -1))
+        if seal is not None
+        else 0,
+        untold=untold,
+        alive=_alive(db),
+    )
+
+
+def recover(
+    path: Path,
+    *,
+    who: Mapping[str, Any],
+    reason: str,
+    genesis: Mapping[str, object] | None = None,
+    log: str | None = None,
+) -> RecoveryReport:
+    """Do what ``inspect`` says; durable, and the ledger opens again, when this returns.
+
+    *who* is the ``actor`` of the record, *reason* a person's words for it. *genesis* and *log* are for a new log where
+    nothing of the old line 0 can be read: ``profile``, ``key`` and ``config``; nonce and predecessor are filled in.
+    Raises ``LedgerError``: ``ledger.in_use`` while other processes hold leases, ``ledger.no_genesis`` where *genesis* is
+    needed.
+    """
+    db = resolve(Path(path))
+    lock = FileLock(lock_path(db))
+    try:
+        _acquire(lock)
+        plan = inspect(db)
+        if plan.alive and plan.action in (Action.CONTINUE, Action.RESTART):
+            raise LedgerError(
+                f"{len(plan.alive)} other processes have this ledger open",
+                code="ledger.in_use",
+                hint="end them first: the seal or the file is about to change under them",
+            )
+        if plan.action is Action.NOTHING:
+            return RecoveryReport(plan, (), None, plan.log, 0)
+        if plan.action is Action.RESTART:
+            return _restart(db, plan, known=genesis, log=log, who=who, reason=reason)
+        return _continue(db, plan, who, reason)
+    except (OSError, sqlite3.Error) as error:
+        raise open_error(error) from error
+    finally:
+        lock.close()
+
+
+def _acquire(lock: FileLock, seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not lock.try_acquire():
+        if time.monotonic() > until:
+            raise LedgerError(
+                "another process holds the ledger's lock",
+                code="ledger.timeout",
+                hint="guardrail doctor",
+            )
+        time.sleep(0.02)
+
+
+def _chain(db: Path) -> tuple[chain.Report | None, str]:
+    """Return what can be read of the chain, and what is wrong with it."""
+    if not db.exists():
+        return None, "the database file is missing" if traces(
+            db
+        ) else "nothing is left of the ledger"
+    verifier = chain.Chain()
+    try:
+        with LedgerReader.open(db) as reader:
+            for seq, leaf, line in reader.lines():
+                if verifier.take(seq, leaf, line) is None:
+                    break
+    except LedgerError as error:
+        if error.code == "ledger.newer_format":
+            raise
+        return verifier.report(), error.message
+    report = verifier.report()
+    if report.first_bad is not None:
+        return report, f"record {report.first_bad}: {report.detail}"
+    return report, "" if report.records else "the log has no records"
+
+
+def _genesis(db: Path) -> Mapping[str, Any]:
+    with contextlib.suppress(LedgerError, RecordError), LedgerReader.open(db) as reader:
+        return reader.genesis
+    return {}
+
+
+def _alive(db: Path) -> tuple[str, ...]:
+    leases = Leases(leases_path(db))
+    found = []
+    for process in leases.names():
+        with contextlib.suppress(OSError):
+            if leases.life(process) is Life.ALIVE:
+                found.append(process)
+    return tuple(found)
+
+
+def _recovered(
+    log: str, plan: RecoveryPlan, who: Mapping[str, Any], reason: str, **more: object
+) -> Draft:
+    seal = plan.seal
+    detail = {
+        "found": plan.found,
+        "reason": reason,
+        "action": str(plan.action),
+        "lost": plan.lost,
+        "acknowledged": {"seq": seal.last_seq, "leaf": seal.last_leaf, "when": seal.when}
+        if seal is not None
+        else None,
+        **more,
+    }
+    where = {
+        "host": host_name(),
+        "pid": os.getpid(),
+        "process": process_name(),
+        "adapter": "recover",
+        "address": None,
+        "call_id": None,
+    }
+    return Draft.build(fields.admin(log, "recovered", actor=who, where=where, detail=detail))
+
+
+def _continue(db: Path, plan: RecoveryPlan, who: Mapping[str, Any], reason: str) -> RecoveryReport:
+    store = Store(db)
+    try:
+        tail = store.begin()
+        receipt = store.add(_recovered(plan.log, plan, who, reason), tail)
+        closed = 0
+        for call in plan.untold:
+            line = store.line(call.seq)
+            if line is not None:
+                store.add(outcomes.unknown(line), tail)
+                closed += 1
+        store.commit()
+        # What a failed sync may have left only in memory is rewritten with syncs of its own.
+        store.checkpoint("RESTART")
+    finally:
+        store.rollback()
+        store.close()
+    seal_path(db).unlink(missing_ok=True)  # last: until here nobody else writes
+    sync_directory(db.parent)
+    return RecoveryReport(plan, (), receipt, plan.log, closed)
+
+
+def _restart(
+    db: Path,
+    plan: RecoveryPlan,
+    *,
+    known: Mapping[str, object] | None,
+    log: str | None,
+    who: Mapping[str, Any],
+    reason: str,
+) -> RecoveryReport:
+    line0 = (
+        dict(known)
+        if known is not None
+        else {each: plan.genesis.get(each) for each in ("profile", "key", "config")}
+    )
+    name = log or plan.log
+    if not name or not line0.get("profile"):
+        raise LedgerError(
+            "nothing of the old log's first line can be read, so a new one needs its key and name",
+            code="ledger.no_genesis",
+            hint="guardrail recover with the settings and keys of this ledger",
+        )
+    intact = plan.intact
+    head = (
+        {"log": intact.log, "size": intact.size, "leaf": intact.leaf.hex()}
+        if intact is not None
+        else None
+    )
+    if head is None and plan.seal is not None and plan.seal.last_seq >= 0:
+        seal = plan.seal
+        head = {"log": seal.log, "size": seal.last_seq + 1, "leaf": seal.last_leaf}
+    line0.update(nonce=secrets.token_hex(16), predecessor=head)
+    first = Draft.build({**line0, "v": FORMAT_VERSION, "log": name, "type": "genesis"})
+    line = first.finish(seq=0, prev=GENESIS_PREV, ts=utc_now())
+    aside = _set_aside(db, plan)
+    create(db, line)
+    store = Store(db)
+    try:
+        tail = store.begin()
+        receipt = store.add(
+            _recovered(
+                name, plan, who, reason, set_aside=[item.name for item in aside], predecessor=head
+            ),
+            tail,
+        )
+        store.commit()
+    finally:
+        store.rollback()
+        store.close(clean=True)
+    return RecoveryReport(plan, aside, receipt, name, 0)
+
+
+def _set_aside(db: Path, plan: RecoveryPlan) -> tuple[Path, ...]:
+    """Rename everything that is left, so that the old log stays together and can be examined under its new name."""
+    stamp = utc_now()[:19].replace(":", "").replace("-", "")
+    base = f"{db.name}-broken-{stamp}"
+    number = 1
+    while any(item.name.startswith(base) for item in db.parent.iterdir()):
+        number += 1
+        base = f"{db.name}-broken-{stamp}-{number}"
+    moved = []
+    # The database first: once it is gone, no writer takes the rest for its own.
+    for item in sorted(plan.traces, key=lambda each: len(each.name)):
+        if item == leases_path(db):
+            continue
+        target = db.with_name(base + item.name.removeprefix(db.name))
+        os.rename(item, target)
+        moved.append(target)
+    leases = Leases(leases_path(db))
+    for process in leases.names():
+        if leases.life(process) is Life.DEAD:
+            leases.remove(process)
+    sync_directory(db.parent)
+    return tuple(moved)

@@ -1,0 +1,250 @@
+"""The SQLite side of a log: its tables, how it is created, and how connections are opened. Holds no lock itself."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from guardrail.core.record import leaf_hash
+from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.ledger.files import sync_directory
+
+__all__ = [
+    "APPLICATION_ID",
+    "COLUMNS",
+    "FORMAT",
+    "SCHEMA",
+    "check_format",
+    "connect",
+    "connect_reader",
+    "create",
+    "damaged",
+    "open_error",
+    "quoted",
+    "read_error",
+    "reason",
+]
+
+APPLICATION_ID = 0x6772_6C31
+"""``grl1``"""
+FORMAT = 1
+"""``user_version``. A higher one is refused: this version would not maintain what it does not know."""
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "type": ("type",),
+    "ts": ("ts",),
+    "call": ("call",),
+    "session": ("session",),
+    "tenant": ("tenant",),
+    "principal": ("principal", "id"),
+    "agent": ("agent", "id"),
+    "tool": ("tool", "name"),
+    "effect": ("decision", "effect"),
+    "cause": ("decision", "cause"),
+    "status": ("status",),
+}
+"""Generated columns, and the path into the line that each of them shows."""
+
+_GENERATED = ",\n".join(
+    f"  {name} TEXT GENERATED ALWAYS AS (json_extract(line, '$.{'.'.join(path)}')) VIRTUAL"
+    for name, path in COLUMNS.items()
+)
+
+SCHEMA: dict[str, str] = {
+    "record": f"""CREATE TABLE record (
+  seq INTEGER PRIMARY KEY CHECK (seq >= 0),
+  leaf BLOB NOT NULL CHECK (length(leaf) = 32),
+  line TEXT NOT NULL,
+{_GENERATED}
+) STRICT""",
+    # An index on a generated column costs an append 10 us or more: only what reviewers look up, and what must be unique.
+    "record_call": """CREATE UNIQUE INDEX record_call ON record (call, type)
+WHERE type IN ('call.decision', 'call.outcome')""",
+    "record_claim": """CREATE INDEX record_claim ON record (call, type)
+WHERE type IN ('call.claim', 'call.rejected')""",
+    "record_session": """CREATE INDEX record_session ON record (session)
+WHERE type IN ('call.decision', 'call.rejected')""",
+    "open_call": """CREATE TABLE open_call (
+  call TEXT PRIMARY KEY,
+  seq INTEGER NOT NULL,
+  process TEXT NOT NULL,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL
+) STRICT, WITHOUT ROWID""",
+    # Against accidents, not against attacks: whoever can write the file can drop a trigger.
+    "record_no_update": """CREATE TRIGGER record_no_update BEFORE UPDATE ON record
+BEGIN SELECT RAISE(ABORT, 'records are never changed'); END""",
+    "record_no_delete": """CREATE TRIGGER record_no_delete BEFORE DELETE ON record
+BEGIN SELECT RAISE(ABORT, 'records are never deleted'); END""",
+}
+"""Every object of the database, by name, exactly as ``sqlite_schema`` holds it: ``verify`` compares the texts."""
+
+_BUSY_SECONDS = 1.0
+# Pages of 4 KiB: fewer make commits slower, more make the slowest ones slower still (docs/adr/0003).
+_CHECKPOINT_PAGES = 1000
+
+
+def quoted(db: Path) -> str:
+    """Return *db* as the path of an SQLite URI."""
+    return str(db).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def reason(error: BaseException) -> str:
+    """Return why SQLite or the system refused, without any value of a caller."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorname", None) or type(error).__name__
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return type(error).__name__
+
+
+def create(db: Path, genesis_line: bytes) -> None:
+    """Put a new log with its line 0 at *db*; it is complete and durable, name included, when this returns.
+
+    Call it under the file lock. Raises ``LedgerOpenError`` with code ``ledger.exists`` where something is there, and
+    ``OSError`` or ``sqlite3.Error`` where the disk refuses; then nothing is left at *db*.
+    """
+    from sqlite_utils import Database
+
+    for left in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
+        left.unlink(
+            missing_ok=True
+        )  # of a process that died here: nobody else creates under the lock
+    fresh = db.with_name(f"{db.name}-new-{os.getpid()}")
+    try:
+        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(
+            f"file:{quoted(fresh)}?mode=rw", uri=True, isolation_level=None
+        )
+        try:
+            database = Database(connection)
+            for pragma in ("page_size = 4096", "journal_mode = WAL", "synchronous = FULL"):
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in SCHEMA.values():
+                database.execute(statement)
+            connection.execute(
+                "INSERT INTO record (seq, leaf, line) VALUES (0, ?, ?)",
+                (leaf_hash(genesis_line), genesis_line.decode("utf-8")),
+            )
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+        descriptor = os.open(fresh, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            os.link(fresh, db)  # unlike a rename, refuses to replace
+        except FileExistsError:
+            raise LedgerOpenError("there is a ledger already", code="ledger.exists") from None
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
+    sync_directory(db.parent)
+
+
+def connect(db: Path) -> sqlite3.Connection:
+    """Open *db* for appending. Call it under the file lock, in the thread that will use it.
+
+    Raises ``LedgerOpenError`` for what is no log of this format, ``sqlite3.Error`` where SQLite or the disk refuses.
+    """
+    connection = sqlite3.connect(
+        f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
+    )
+    try:
+        check_format(connection)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA mmap_size = 0")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise LedgerOpenError(
+                f"SQLite keeps journal mode {mode}, not WAL", code="ledger.journal_mode"
+            )
+        connection.execute("SELECT count(*) FROM open_call").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """Open *db* so that nothing can be written through the connection. Raises as ``connect`` does."""
+    mode = "immutable=1" if immutable else "mode=ro"
+    connection = sqlite3.connect(
+        f"file:{quoted(db)}?{mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=_BUSY_SECONDS,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        check_format(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_format(connection: sqlite3.Connection) -> None:
+    """Raise ``LedgerOpenError`` unless the connected file is a log of a format that this version knows."""
+    try:
+        application: Any = connection.execute("PRAGMA application_id").fetchone()[0]
+        version: Any = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
+            raise LedgerOpenError(
+                "this file is not a guardrail ledger", code="ledger.not_a_ledger"
+            ) from None
+        raise
+    if application != APPLICATION_ID:
+        raise LedgerOpenError("this file is not a guardrail ledger", code="ledger.not_a_ledger")
+    if version > FORMAT:
+        raise LedgerOpenError(
+            f"the ledger has format {version}; this version of guardrail knows {FORMAT}",
+            code="ledger.newer_format",
+            hint="pip install --upgrade guardrail-ledger",
+        )
+    if version < 1:
+        raise LedgerOpenError("the ledger has no format number", code="ledger.not_a_ledger")
+
+
+def damaged(error: BaseException) -> bool:
+    """Tell whether *error* of SQLite says that the file is torn, or is no database."""
+    return reason(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))
+
+
+def open_error(error: sqlite3.Error | OSError) -> LedgerError:
+    """Return what an error of SQLite or the system at open means to a caller."""
+    if isinstance(error, FileNotFoundError):
+        return LedgerOpenError(
+            "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
+        )
+    torn = damaged(error)
+    return LedgerOpenError(
+        f"the ledger can't be opened: {reason(error)}",
+        code="ledger.damaged" if torn else "ledger.unreadable",
+        hint="guardrail recover" if torn else "guardrail doctor",
+    )
+
+
+def read_error(error: sqlite3.Error | OSError) -> LedgerError:
+    """Return what an error of SQLite or the system at reading means to a caller.
+
+    ``ledger.query``: SQLite could not evaluate the query on what the records hold.
+    """
+    code = "ledger.damaged" if damaged(error) else "ledger.unreadable"
+    if reason(error) == "SQLITE_ERROR":
+        code = "ledger.query"
+    return LedgerError(
+        f"the ledger can't be read: {reason(error)}", code=code, hint="guardrail verify"
+    )

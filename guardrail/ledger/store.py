@@ -1,0 +1,232 @@
+"""One open connection of a writer: statements inside its transaction. Used by one thread, under the file lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardrail.core import chain
+from guardrail.core.record import Draft, leaf_hash
+from guardrail.core.types import Receipt
+from guardrail.errors import LedgerError, LedgerPoisonedError
+from guardrail.ledger import handles
+from guardrail.ledger.files import utc_now
+from guardrail.ledger.handles import Share
+from guardrail.ledger.lease import host_name, process_name
+from guardrail.ledger.sqlite import connect
+
+__all__ = ["OpenCall", "Store", "Tail"]
+
+_TAIL_RECORDS = 100
+"""How many records an opening verifies. The rest is ``guardrail verify``'s."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """An allowed call without an outcome."""
+
+    call: str
+    seq: int
+    """Of its decision."""
+    process: str
+    host: str
+    pid: int
+
+
+@dataclass(slots=True)
+class Tail:
+    """The end of the log inside a transaction: what the next record links to."""
+
+    seq: int
+    leaf: bytes
+
+
+class Store:
+    """A connection that appends. Closing it never checkpoints, unless ``close(clean=True)`` is asked for."""
+
+    def __init__(self, db: Path) -> None:
+        """Connect to *db*. Raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``; then nothing stays open."""
+        if handles.tainted(db):
+            raise LedgerPoisonedError(
+                "a connection was in use when this process was forked", code="ledger.forked"
+            )
+        self.db = db
+        self._connection = connect(db)
+        self._execute = self._connection.execute
+        Share.connected(db)
+        try:
+            Share.hold(db)
+        except OSError:
+            self._connection.close()
+            Share.disconnected(db)
+            raise
+
+    def close(self, *, clean: bool = False) -> None:
+        """Close the connection; with *clean*, let SQLite tidy up where it is the last one of all processes."""
+        if clean:
+            Share.let_go(self.db)
+        # Errors at close lose nothing: all that was acknowledged is synced.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        if not clean:
+            Share.let_go(self.db)
+        Share.disconnected(self.db)
+
+    def checkpoint(self, mode: str) -> bool:
+        """Copy the ``-wal`` into the database; return whether all of it was copied and synced.
+
+        Raises ``sqlite3.Error``. ``RESTART`` makes the next commit write the ``-wal`` from its beginning.
+        """
+        busy, frames, copied = self._execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        return not busy and frames == copied
+
+    def begin(self) -> Tail:
+        """Begin a transaction that will write; return the end of the log. Raises ``sqlite3.Error``."""
+        self._execute("BEGIN IMMEDIATE")
+        return self.tail()
+
+    def tail(self) -> Tail:
+        """Return the end of the log. Raises ``sqlite3.Error``, and ``LedgerError`` where there is no record at all."""
+        row = self._execute("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1").fetchone()
+        if row is None:
+            return Tail(-1, bytes(32))
+        return Tail(row[0], row[1])
+
+    def commit(self) -> None:
+        """Make everything since ``begin`` durable. Raises ``sqlite3.Error``; whether it is durable is unknown then."""
+        self._execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo everything since ``begin``, where that is still possible. Never raises."""
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._execute("ROLLBACK")
+
+    def add(self, draft: Draft, tail: Tail) -> Receipt:
+        """Append *draft* inside the transaction and move *tail* on; not durable before ``commit``.
+
+        Raises ``LedgerError`` for a record that this log must not hold (the transaction goes on without it), and
+        ``sqlite3.Error``.
+        """
+        ts = utc_now()
+        seq = tail.seq + 1
+        line = draft.finish(seq=seq, prev=tail.leaf.hex(), ts=ts)
+        leaf = leaf_hash(line)
+        if draft.opens:
+            self._open_call(draft, seq)
+        elif draft.type == "call.outcome":
+            self._close_call(draft)
+        try:
+            self._execute(
+                "INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)",
+                (seq, leaf, line.decode("utf-8")),
+            )
+        except sqlite3.IntegrityError:
+            if draft.opens:
+                self._execute("DELETE FROM open_call WHERE call = ?", (draft.call,))
+            if draft.type == "call.outcome":
+                raise _closed() from None
+            raise LedgerError(
+                "a call of this id is in the log already", code="ledger.duplicate_call"
+            ) from None
+        tail.seq = seq
+        tail.leaf = leaf
+        return Receipt(seq, leaf, ts)
+
+    def _open_call(self, draft: Draft, seq: int) -> None:
+        process = draft.process if draft.process is not None else process_name()
+        try:
+            self._execute(
+                "INSERT INTO open_call (call, seq, process, host, pid) VALUES (?, ?, ?, ?, ?)",
+                (draft.call, seq, process, host_name(), os.getpid()),
+            )
+        except sqlite3.IntegrityError:
+            raise LedgerError(
+                "a call of this id is open already", code="ledger.duplicate_call"
+            ) from None
+
+    def _close_call(self, draft: Draft) -> None:
+        closed = self._execute("DELETE FROM open_call WHERE call = ?", (draft.call,)).rowcount
+        if closed != 1:
+            if draft.call is not None and self.of_call(draft.call, "call.outcome") is not None:
+                raise _closed()
+            raise LedgerError("no call of this id is open", code="ledger.no_open_call")
+
+    def of_call(self, call: str, type_: str) -> bytes | None:
+        """Return the line of *type_* about *call*: its decision or its outcome."""
+        row = self._execute(
+            "SELECT CAST(line AS BLOB) FROM record WHERE call = ? AND type = ?"
+            " AND type IN ('call.decision', 'call.outcome')",
+            (call, type_),
+        ).fetchone()
+        return row[0] if row is not None else None
+
+    def line(self, seq: int) -> bytes | None:
+        """Return the line of *seq*."""
+        row = self._execute(
+            "SELECT CAST(line AS BLOB) FROM record WHERE seq = ?", (seq,)
+        ).fetchone()
+        return row[0] if row is not None else None
+
+    def leaf(self, seq: int) -> bytes | None:
+        """Return the stored leaf of *seq*."""
+        row = self._execute("SELECT leaf FROM record WHERE seq = ?", (seq,)).fetchone()
+        return row[0] if row is not None else None
+
+    def open_calls(self) -> list[OpenCall]:
+        """Return every call that is open, of any process."""
+        return [
+            OpenCall(*row)
+            for row in self._execute(
+                "SELECT call, seq, process, host, pid FROM open_call ORDER BY seq"
+            ).fetchall()
+        ]
+
+    def has_open_call(self, process: str) -> bool:
+        """Tell whether *process* has a call open."""
+        return (
+            self._execute(
+                "SELECT 1 FROM open_call WHERE process = ? LIMIT 1", (process,)
+            ).fetchone()
+            is not None
+        )
+
+    def rows(self, start: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield (seq, leaf, line) from *start* to the end."""
+        yield from self._execute(
+            "SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq >= ? ORDER BY seq", (start,)
+        )
+
+    def verify_tail(self, log: str, known: tuple[int, bytes] | None) -> str:
+        """Verify the end of the log: behind *known* (seq, leaf), which must still be there, else the last records.
+
+        Return what is wrong, or an empty string. Raises ``sqlite3.Error``.
+        """
+        if known is None:
+            last = self.tail().seq
+            if last < 0:
+                return "the log has no records"
+            start = max(0, last - _TAIL_RECORDS)
+            if start == 0:
+                report = chain.verify(self.rows(0))
+                return report.detail
+            leaf = self.leaf(start)
+            if leaf is None:
+                return f"record {start} is missing"
+            known = (start, leaf)
+        seq, leaf = known
+        if self.leaf(seq) != leaf:
+            return f"record {seq}, which was acknowledged, is missing or another one"
+        report = chain.verify(self.rows(seq + 1), after=chain.Head(log, seq + 1, leaf))
+        return report.detail
+
+
+def _closed() -> LedgerError:
+    return LedgerError(
+        "the call was closed before: an outcome is recorded for it",
+        code="ledger.closed_call",
+    )

@@ -1,0 +1,296 @@
+"""The writer: records in, receipts out. One commit thread per writer, deadlines for callers, and no operator for faults."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Self
+
+from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
+from guardrail.core.types import Receipt
+from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError
+from guardrail.ledger import handles
+from guardrail.ledger.committer import Committer
+from guardrail.ledger.files import resolve, traces, utc_now
+from guardrail.ledger.lease import process_name
+from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.work import Entry, Order, Work
+
+__all__ = ["LedgerSettings", "LedgerWriter", "traces"]
+
+_DEFAULTS = LedgerSettings()
+
+
+class LedgerWriter:
+    """Appends to one log. Any thread may call it; a forked child may go on using it.
+
+    What ``append`` returns, or the future of ``submit`` ends with, is durable: committed, synced, and the files were
+    still the ones that were opened. A decision that fails was not acknowledged: if it turns out to be durable all the
+    same, the writer closes its call as ``cancelled``, class ``not_started``. An outcome that fails with
+    ``LedgerPoisonedError`` is *owed*: the writer keeps it and writes it as soon as the ledger can be written; do not
+    send it again.
+    """
+
+    def __init__(self, db: Path, settings: LedgerSettings) -> None:
+        """Use ``create`` or ``open``."""
+        self.db = db
+        self._settings = settings
+        self._mutex = threading.Lock()
+        self._inbox: SimpleQueue[Work] = SimpleQueue()
+        self._committer = Committer(db, settings)
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._park: Order | None = None
+
+    # -- opening and closing ----------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        log: str,
+        genesis: Mapping[str, object],
+        settings: LedgerSettings = _DEFAULTS,
+    ) -> LedgerWriter:
+        """Make a new log at *path* and open it; it is durable when this returns.
+
+        *genesis* holds ``profile``, ``nonce``, ``key``, ``config`` and ``predecessor``. Raises ``LedgerOpenError``: code
+        ``ledger.exists`` where a log is there, ``ledger.traces`` where something is left of an earlier one. Raises
+        ``RecordError`` where *genesis* can't be written as JSON.
+        """
+        line = Draft.build({**genesis, "v": FORMAT_VERSION, "log": log, "type": "genesis"}).finish(
+            seq=0, prev=GENESIS_PREV, ts=utc_now()
+        )
+        return cls._opened(path, settings, line)
+
+    @classmethod
+    def open(cls, path: Path, *, settings: LedgerSettings = _DEFAULTS) -> LedgerWriter:
+        """Open an existing log: format, file system and tail checked, the calls of dead processes closed.
+
+        Raises ``LedgerOpenError`` or, where the files contradict what was acknowledged, ``LedgerSealedError``.
+        """
+        return cls._opened(path, settings, None)
+
+    @classmethod
+    def _opened(cls, path: Path, settings: LedgerSettings, genesis: bytes | None) -> LedgerWriter:
+        writer = cls(resolve(Path(path)), settings)
+        order = Order("open", genesis=genesis)
+        writer._send(order)
+        try:
+            order.result(settings.open_deadline)
+        except TimeoutError:
+            writer._closed = True
+            writer._inbox.put(Order("close"))
+            raise LedgerOpenError(
+                "the ledger could not be opened in time: another process holds its lock, or the disk hangs",
+                code="ledger.timeout",
+                hint="guardrail doctor",
+            ) from None
+        except BaseException:
+            writer._closed = True
+            raise
+        handles.register(writer)
+        return writer
+
+    def close(self, timeout: float | None = None) -> None:
+        """Write what is owed, checkpoint, and give up files and lease. Idempotent.
+
+        Raises ``LedgerPoisonedError`` where outcomes could not be written (their calls stay open until this process
+        ends, then count as ``unknown``) or the time ran out, ``LedgerSealedError`` where the files contradict what
+        was acknowledged.
+        """
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+            if self._thread is None:
+                handles.forget(self)  # a forked child that never wrote
+                return
+        order = Order("close")
+        self._send(order)
+        try:
+            order.result(self._settings.append_deadline if timeout is None else timeout)
+        except TimeoutError:
+            raise LedgerPoisonedError(
+                "the ledger could not be closed in time: a commit or the lock hangs"
+            ) from None
+        finally:
+            if order.done():
+                handles.forget(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """Where the log is, symbolic links resolved."""
+        return self.db
+
+    @property
+    def log(self) -> str:
+        """Origin name, from the genesis."""
+        return self._committer.log
+
+    @property
+    def process(self) -> str:
+        """Name of this process's lease, for ``origin.process``; another one after a fork."""
+        return process_name()
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written at the moment; empty where nothing is known to be wrong."""
+        return self._committer.trouble
+
+    @property
+    def sealed(self) -> bool:
+        """Whether only ``guardrail recover`` helps."""
+        return self._committer.sealed is not None
+
+    @property
+    def owed(self) -> int:
+        """How many outcomes wait in memory for the ledger to be writable."""
+        return self._committer.owes
+
+    # -- appending --------------------------------------------------------------------------------------------------
+
+    def submit(self, draft: Draft) -> Future[Receipt]:
+        """Queue *draft*. The future ends with a receipt once it is durable, or with a ``LedgerError``.
+
+        A caller that stops waiting says so with ``expired``. Codes beside those of the exception classes:
+        ``ledger.closed_call`` (an outcome is recorded for this call already), ``ledger.no_open_call``,
+        ``ledger.duplicate_call``, ``ledger.closed``.
+        """
+        entry = Entry(draft)
+        if self._closed or handles.tainted(self.db):
+            entry.fail(self._refusal())
+            return entry
+        self._send(entry)
+        return entry
+
+    def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
+        """Write *draft* and return when it is durable; wait at most *timeout* seconds (default: the setting).
+
+        Raises ``LedgerError`` as ``submit`` says; past the deadline ``LedgerPoisonedError``: it is either certain that
+        nothing was written, or unknown, and then the writer settles the matter before it writes anything else.
+        """
+        entry = self.submit(draft)
+        assert isinstance(entry, Entry)
+        try:
+            return entry.wait(self._settings.append_deadline if timeout is None else timeout)
+        except (TimeoutError, CancelledError):
+            if entry.give_up(unless_written=True):
+                raise self._late(entry) from None
+            return entry.result()  # it is being handed over this moment
+        except LedgerError:
+            raise
+        except BaseException:
+            # Ctrl-C while waiting: the body will not run, so the decision must not stay open.
+            self.expired(entry)
+            raise
+
+    def expired(self, future: Future[Receipt]) -> LedgerError:
+        """Say that nobody waits for *future* (from ``submit``) any more; return the error to raise.
+
+        A decision that is durable all the same gets its call closed as ``not_started``; an outcome stays owed.
+        """
+        assert isinstance(future, Entry)
+        future.give_up()
+        if future.written:
+            self._committer.disown(future.draft)
+            self._send(Order("wake"))
+        elif future.done() and not future.cancelled():
+            problem = future.exception()
+            if isinstance(problem, LedgerError):
+                return problem
+        return self._late(future)
+
+    def sweep(self) -> int:
+        """Close the calls of dead processes as ``unknown`` and return how many; also runs at open and every minute.
+
+        Raises ``LedgerError``.
+        """
+        if self._closed or handles.tainted(self.db):
+            raise self._refusal()
+        order = Order("sweep")
+        self._send(order)
+        try:
+            return order.result(self._settings.append_deadline) or 0
+        except TimeoutError:
+            raise LedgerPoisonedError("the ledger could not be swept in time") from None
+
+    def _late(self, entry: Entry) -> LedgerError:
+        if not entry.taken:
+            return LedgerPoisonedError(
+                self.trouble
+                or "the ledger was not reached in time: another process holds its lock, or the disk hangs"
+            )
+        self._committer.stall()
+        return LedgerPoisonedError(
+            "the record's commit did not end in time; whether it is durable is not known yet"
+        )
+
+    def _refusal(self) -> LedgerError:
+        if handles.tainted(self.db):
+            return LedgerPoisonedError(
+                "this process was forked while a commit was under way; it can't use the ledger safely",
+                code="ledger.forked",
+                hint="start workers with spawn, or fork before calls are made",
+            )
+        return LedgerError("the ledger was closed", code="ledger.closed")
+
+    def _send(self, work: Work) -> None:
+        self._inbox.put(work)
+        if self._thread is None:
+            with self._mutex:
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._committer.run,
+                        args=(self._inbox,),
+                        name="guardrail-commit",
+                        daemon=True,
+                    )
+                    self._thread.start()
+
+    # -- other handles and forks (guardrail.ledger.handles) ---------------------------------------------------------
+
+    def retire(self) -> None:
+        """Close the connection between two commits and open it again at the next one."""
+        if self._thread is not None:
+            self._inbox.put(Order("retire"))
+
+    def before_fork(self) -> None:
+        """Let the commit thread close its connection and wait: the child can't inherit one."""
+        self._park = None
+        thread = self._thread
+        if thread is None or thread is threading.current_thread() or not thread.is_alive():
+            return
+        park = Order("park")
+        self._inbox.put(park)
+        park.parked.wait(self._settings.fork_deadline)
+        self._park = park
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; the connection is opened again with the next record."""
+        if self._park is not None:
+            self._park.release.set()
+            self._park = None
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew with what this process needs; queue, owed outcomes, lock and lease are the parent's."""
+        stuck = self._thread is not None and (self._park is None or not self._park.parked.is_set())
+        self._park = None
+        self._mutex = threading.Lock()
+        self._inbox = SimpleQueue()
+        self._thread = None
+        if stuck:
+            handles.taint(self.db)
+        self._committer = self._committer.in_child(stuck=stuck)

@@ -1,0 +1,220 @@
+"""Opening a guard: keys and ledger found or made together, the policy loaded, the start recorded.
+
+What is refused here would otherwise be a hole: a ledger without its keys, keys without their ledger, traces of an earlier
+log, keys of another log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import socket
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guardrail.config import Settings
+from guardrail.core import fields
+from guardrail.core.record import decode
+from guardrail.core.types import Json
+from guardrail.errors import ConfigError, KeysError, LedgerOpenError
+from guardrail.journal import Journal, Owner
+from guardrail.keys import Keys
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.writer import LedgerWriter, traces
+from guardrail.policy.embedded import EmbeddedEngine
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = [
+    "create_log",
+    "default_log_name",
+    "load_engine",
+    "open_guard",
+    "open_journal",
+    "settings_from",
+]
+
+PathLike = str | os.PathLike[str]
+
+
+def settings_from(
+    config: PathLike | Settings | None,
+    *,
+    policies: PathLike | Sequence[PathLike] | None = None,
+    ledger: PathLike | None = None,
+    keys: PathLike | None = None,
+) -> Settings:
+    """Return the settings of *config* (a file, settings, or none) with the given paths in place of its own."""
+    if isinstance(config, Settings):
+        settings = config
+    else:
+        settings = Settings.load(None if config is None else Path(config))
+    if policies is not None:
+        paths = [policies] if isinstance(policies, str | os.PathLike) else list(policies)
+        settings = settings.override(policy={"path": [Path(path) for path in paths]})
+    if ledger is not None:
+        settings = settings.override(ledger={"path": Path(ledger)})
+    if keys is not None:
+        settings = settings.override(keys={"path": Path(keys)})
+    return settings
+
+
+def load_engine(
+    settings: Settings, policy_data: Mapping[str, Json] | None = None
+) -> EmbeddedEngine:
+    """Load the policies and start their workers. Raises ``PolicyLoadError`` or ``ConfigError``."""
+    policy = settings.policy
+    for path in policy.path:
+        if not path.exists():
+            raise ConfigError(
+                f"{path}: there are no policies here", code="config.policies", hint="guardrail init"
+            )
+    return EmbeddedEngine.load(
+        policy.path,
+        data=policy_data,
+        workers=policy.workers,
+        eval_limit=policy.eval_limit_ms / 1000,
+        memory_limit=policy.memory_mb * 1024 * 1024,
+    )
+
+
+def default_log_name(settings: Settings) -> str:
+    """Return the origin name of a new log: as set, or host name and file name; no spaces, no ``+`` (C2SP signed-note)."""
+    name = settings.ledger.log or f"{socket.gethostname()}/{settings.ledger.path.stem}"
+    return "".join(
+        "-" if character.isspace() or character == "+" else character for character in name
+    )
+
+
+def create_log(
+    settings: Settings, keys: Keys, *, predecessor: Mapping[str, Any] | None = None
+) -> LedgerWriter:
+    """Create the ledger with its genesis record, durable when this returns."""
+    genesis = fields.genesis(
+        nonce=os.urandom(16).hex(),
+        public_key=keys.public,
+        config_digest=settings.digest(),
+        predecessor=predecessor,
+    )
+    return LedgerWriter.create(
+        settings.ledger.path,
+        log=default_log_name(settings),
+        genesis=genesis,
+        settings=_ledger_settings(settings),
+    )
+
+
+def open_journal(settings: Settings) -> tuple[Journal, Keys]:
+    """Open the ledger and its keys, or create both where nothing of either is there."""
+    path = settings.ledger.path
+    with _one_at_a_time(path):
+        has_keys = settings.key_path.is_dir() and any(settings.key_path.iterdir())
+        left = traces(path)
+        if not has_keys and not left:
+            keys = Keys.create(settings.key_path)
+            writer = create_log(settings, keys)
+        elif path.exists() and has_keys:
+            keys = Keys.load(settings.key_path)
+            writer = LedgerWriter.open(path, settings=_ledger_settings(settings))
+            try:
+                _same_log(path, keys)
+            except BaseException:
+                writer.close()
+                raise
+        else:
+            raise _half_there(settings, has_keys, left)
+    deadline = settings.ledger.append_deadline_ms / 1000
+    return Journal(writer, deadline=deadline, owner=functools.partial(_session_owner, path)), keys
+
+
+def open_guard(
+    cls: type[Guard], settings: Settings, policy_data: Mapping[str, Json] | None
+) -> Guard:
+    """Open everything that a guard needs; what was opened is closed again where a later step fails."""
+    with contextlib.ExitStack() as undo:
+        engine = load_engine(settings, policy_data)
+        undo.callback(engine.close)
+        journal, keys = open_journal(settings)
+        undo.callback(journal.stop)
+        from guardrail import __version__
+
+        journal.admin(
+            "start",
+            {
+                "version": __version__,
+                "policy": fields.policy(engine.identity),
+                "config": settings.digest(),
+            },
+        )
+        guard = cls(
+            settings=settings, engine=engine, journal=journal, keys=keys, policy_data=policy_data
+        )
+        undo.pop_all()
+    return guard
+
+
+def _session_owner(path: Path, session: str) -> Owner | None:
+    with LedgerReader.open(path) as reader:
+        line = reader.first_of_session(session)
+    if line is None:
+        return None
+    record = decode(line)
+    return (record["tenant"], record["principal"]["id"], record["agent"]["id"])
+
+
+def _ledger_settings(settings: Settings) -> LedgerSettings:
+    return LedgerSettings(
+        append_deadline=settings.ledger.append_deadline_ms / 1000,
+        sweep_interval=float(settings.ledger.sweep_interval_s),
+    )
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Generator[None]:
+    # Two processes that start at once on an empty folder must not make two logs. The folder itself is locked, so that no
+    # file is left behind that would look like a trace of an earlier log.
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise LedgerOpenError(
+            f"{path.parent}: can't be opened ({error.strerror})",
+            code="ledger.folder",
+            hint="guardrail doctor",
+        ) from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _same_log(path: Path, keys: Keys) -> None:
+    with LedgerReader.open(path) as reader:
+        recorded = reader.genesis.get("key", {}).get("public")
+    if recorded != keys.public:
+        raise KeysError(
+            "these are the keys of another log",
+            code="keys.other_log",
+            hint="point [keys] path at the folder that was made with this ledger",
+        )
+
+
+def _half_there(settings: Settings, has_keys: bool, left: Sequence[Path]) -> LedgerOpenError:
+    path = settings.ledger.path
+    if has_keys and not left:
+        found = f"keys in {settings.key_path} without their ledger {path}"
+    elif path.exists():
+        found = f"the ledger {path} without its keys in {settings.key_path}"
+    else:
+        found = f"traces of an earlier log ({', '.join(sorted(item.name for item in left))}) without {path}"
+    return LedgerOpenError(
+        f"{found}: a new log would hide what was there",
+        code="ledger.half",
+        hint="guardrail recover",
+    )

@@ -1,0 +1,251 @@
+"""Steps (2) to (7) of a call: from its arguments to a durable decision.
+
+Written once, as generators (see ``guardrail.waiting``); what can fail on the way becomes a denial with its own cause, and
+every denial is recorded like any other decision.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from guardrail.admission import Admission, same_verdict
+from guardrail.core import decision as decisions
+from guardrail.core import fields
+from guardrail.core.record import Draft
+from guardrail.core.redact import View
+from guardrail.core.types import (
+    Cause,
+    Decision,
+    Effect,
+    Enforcement,
+    EngineReply,
+    Json,
+    Origin,
+    Receipt,
+)
+from guardrail.errors import (
+    ApprovalRequired,
+    ArgumentsError,
+    Denied,
+    LedgerError,
+    PolicyError,
+    RecordError,
+    RedactionError,
+)
+from guardrail.journal import Journal
+from guardrail.recording import Call, Recorder, UnsafeRecordError, outline
+from guardrail.session import SessionState
+from guardrail.tools import Tool
+from guardrail.ulid import new_ulid
+from guardrail.waiting import Steps, Wait
+
+if TYPE_CHECKING:
+    from guardrail.policy.engine import Engine
+
+__all__ = ["Pipeline"]
+
+_ENGINE_GRACE = 1.0
+"""Seconds past its deadline after which an engine that did not end its future is given up."""
+
+
+class Pipeline:
+    """Takes calls from their arguments to a durable decision. Thread-safe: a call's state is its own."""
+
+    def __init__(
+        self, *, engine: Callable[[], Engine], journal: Journal, recorder: Recorder, deadline: float
+    ) -> None:
+        self._current_engine = engine
+        self._journal = journal
+        self._recorder = recorder
+        self._deadline = deadline
+        self._host = socket.gethostname()
+
+    def begin(
+        self,
+        tool: Tool,
+        state: SessionState,
+        adapter: str,
+        call_id: str | None,
+        enforcement: Enforcement,
+    ) -> Call:
+        """Return a new call of *state*'s session, at step (1)."""
+        where = Origin(
+            host=self._host,
+            pid=os.getpid(),
+            process=self._journal.process,
+            adapter=adapter,
+            call_id=None if call_id is None else state.redactor.text(call_id, state.memory),
+        )
+        return Call(
+            id=new_ulid(),
+            tool=tool,
+            state=state,
+            origin=fields.origin(where),
+            parent=Admission.current_call(),
+            enforcement=enforcement,
+            started=time.perf_counter(),
+            time=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            arguments={},
+        )
+
+    def admission(self, call: Call, args: Mapping[str, Any]) -> Steps[Admission]:
+        """Decide and record *call*: steps (2) to (7).
+
+        Ends with an admission, or raises ``Denied``, ``ApprovalRequired`` or ``LedgerError``.
+        """
+        verdict: Decision | None
+        try:
+            verdict = self._prepare(call, args)
+        except RedactionError as error:
+            verdict = decisions.denied(Cause.REDACTOR, error.code)
+        if verdict is None:
+            verdict = yield from self._decide(call)
+        view: View | None = None
+        try:
+            view = None if call.inspection is None else call.inspection.view(verdict.redact)
+        except RedactionError:
+            # Only a pointer of the policy's that is none can fail here.
+            verdict = decisions.denied(Cause.MALFORMED, "redact_pointer")
+        draft, verdict, again = yield from self._write_up(call, verdict, view)
+        # (7) durable when the wait returns. A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns
+        # that the call was allowed, so its body never runs: should the record be durable all the same, its outcome
+        # says `not_started`.
+        future = self._journal.submit(draft)
+        try:
+            receipt: Receipt = yield Wait(future, self._journal.deadline)
+        except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
+            _give_up(self._journal, future, error)
+        if verdict.effect is not Effect.ALLOW:
+            _refuse(verdict, receipt.seq, call.state)
+        return Admission(
+            journal=self._journal,
+            state=call.state,
+            tool=call.tool,
+            call=call.id,
+            parent=call.parent,
+            origin=call.origin,
+            seq=receipt.seq,
+            arguments=call.arguments,
+            again=again,
+            verdict=verdict,
+        )
+
+    def _prepare(self, call: Call, args: Mapping[str, Any]) -> Decision | None:
+        tool, state = call.tool, call.state
+        try:
+            # (2) one private copy, validated, defaults filled. Policy, record, commitment and body all use it.
+            snapshot, call.arguments = tool.take(args)
+        except ArgumentsError as error:
+            call.inspection = outline(state, args)
+            return decisions.denied(Cause.ARGUMENTS, error.detail)
+        call.args, call.encoded = cast("Json", snapshot.args), snapshot.encoded
+        # (3) what is sensitive, and why. Found values are known to this session from here on.
+        call.inspection = state.redactor.inspect(
+            snapshot.args,
+            schema=None if tool.schema is None else tool.schema.schema,
+            declared=tool.declared,
+            memory=state.memory,
+        )
+        # (4) the policy input, complete: an absent key would leave a deny rule undefined.
+        call.raw = self._recorder.policy_input(call)
+        return None
+
+    def _decide(self, call: Call) -> Steps[Decision]:
+        # (5) ask; (6) whatever comes back becomes a decision.
+        reply = yield from self._ask(call, call.raw)
+        if isinstance(reply, Decision):
+            return reply
+        call.reply = reply
+        return decisions.parse(reply.document)
+
+    def _ask(self, call: Call, document: bytes) -> Steps[EngineReply | Decision]:
+        try:
+            future = self._current_engine().decide(
+                document, shard=_shard(call), deadline=self._deadline
+            )
+            reply: EngineReply = yield Wait(future, self._deadline + _ENGINE_GRACE)
+        except PolicyError as error:
+            return decisions.denied(_cause(error.cause), error.detail)
+        except TimeoutError:
+            return decisions.denied(Cause.TIMEOUT, "engine")
+        return reply
+
+    # -- the decision record --------------------------------------------------------------------------------------
+
+    def _write_up(
+        self, call: Call, verdict: Decision, view: View | None
+    ) -> Steps[tuple[Draft, Decision, Future[EngineReply] | None]]:
+        """Make the decision record; where it can't be made as it should be, the bare one, which denies."""
+        try:
+            recorded = self._recorder.recorded_input(call, view)
+            again: Future[EngineReply] | None = None
+            reproducible: bool | None = None
+            if call.reply is not None and view is not None:
+                if view.truncated:
+                    reproducible = False
+                elif recorded == call.raw:
+                    reproducible = True
+                else:
+                    again = self._derive_again(call, recorded)
+                    if verdict.effect is not Effect.ALLOW:
+                        # Nothing runs meanwhile, so the answer can be awaited and stands in this record.
+                        reproducible = yield from _compare(again, verdict, self._deadline)
+                        again = None
+            draft = self._recorder.full(call, verdict, view, recorded, reproducible)
+        except UnsafeRecordError as problem:
+            verdict = decisions.denied(Cause.REDACTOR, problem.reason)
+            return self._recorder.bare(call, verdict, problem.reason), verdict, None
+        except RecordError as error:
+            reason = "size" if error.code == "record.too_large" else "record"
+            verdict = decisions.denied(Cause.REDACTOR, reason)
+            return self._recorder.bare(call, verdict, reason), verdict, None
+        return draft, verdict, again
+
+    def _derive_again(self, call: Call, recorded: bytes) -> Future[EngineReply]:
+        return self._current_engine().decide(recorded, shard=_shard(call), deadline=self._deadline)
+
+
+def _shard(call: Call) -> str:
+    return f"{call.state.session.tenant}\x00{call.state.session.id}\x00{call.tool.server}\x00{call.tool.name}"
+
+
+def _compare(again: Future[EngineReply], verdict: Decision, deadline: float) -> Steps[bool | None]:
+    try:
+        reply: EngineReply = yield Wait(again, deadline + _ENGINE_GRACE)
+    except (PolicyError, TimeoutError):
+        return None
+    return same_verdict(verdict, reply.document)
+
+
+def _give_up(journal: Journal, future: Future[Receipt], error: BaseException) -> NoReturn:
+    """Raise for a caller that stopped waiting for its decision record.
+
+    The ledger is told, so that no call stays open by it: a decision that is durable all the same gets its outcome,
+    ``cancelled``, class ``not_started``.
+    """
+    if isinstance(error, LedgerError):
+        raise error
+    problem = journal.expired(future)
+    if isinstance(error, TimeoutError):
+        raise problem from None
+    raise error
+
+
+def _refuse(verdict: Decision, seq: int, state: SessionState) -> NoReturn:
+    message = state.redactor.text(decisions.public_message(verdict), state.memory)
+    if verdict.effect is Effect.REQUIRE_APPROVAL:
+        raise ApprovalRequired(message, seq=seq)
+    raise Denied(message, seq=seq, cause=str(verdict.cause))
+
+
+def _cause(name: str) -> Cause:
+    try:
+        return Cause(name)
+    except ValueError:
+        return Cause.ERROR

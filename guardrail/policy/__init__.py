@@ -1,0 +1,1 @@
+"""Policy engines: one method each, alike in what they answer."""

@@ -1,0 +1,172 @@
+"""What policies for the guard look like: packages, sets, and what they may read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from guardrail.errors import Finding
+from guardrail.policy.tree import Module, nodes, reference
+
+__all__ = ["SETS", "examine", "remarks", "unavailable"]
+
+ROOT = ("guardrail", "policy")
+RESERVED = (("guardrail", "main"), ("guardrail", "lib"))
+SETS = frozenset({"allow", "deny", "require_approval", "redact", "label", "hide", "obligation"})
+"""What the composition reads of ``package guardrail.policy``."""
+NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
+"""Below ``input.context.session``: documented, and not there before labels and counts are kept."""
+
+
+def unavailable(path: Sequence[str]) -> str | None:
+    """Return which session field *path* (below ``input``) reads that does not exist yet, or None."""
+    if tuple(path[:2]) == ("context", "session") and len(path) > 2 and path[2] in NOT_YET:
+        return path[2]
+    return None
+
+
+def examine(modules: Sequence[Module]) -> Iterator[Finding]:
+    """Yield what authors' modules may not do, whatever the engine."""
+    for module in modules:
+        if module.source.installed:
+            continue
+        yield from _package(module)
+        if module.test:
+            continue
+        for rule in module.rules:
+            if rule.name not in SETS:
+                continue
+            if module.package != ROOT:
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "set-elsewhere",
+                    f"{rule.name} is read only in package guardrail.policy: here it has no effect",
+                    "package guardrail.policy, in as many files as you like",
+                )
+            elif rule.form != "set" or rule.default:
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "set-form",
+                    f"{rule.name} is a set that policies add to",
+                    f'{rule.name} contains "why" if {{ ... }}',
+                )
+            elif rule.name == "label":
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "label-unavailable",
+                    "labels are not kept yet: a policy that counts on them would never see one",
+                    "leave label out until a version that keeps them",
+                )
+        yield from _session_through_get(module)
+
+
+def _package(module: Module) -> Iterator[Finding]:
+    package, name = module.package, ".".join(module.package)
+    reserved = any(package[: len(own)] == own for own in RESERVED)
+    test_name = package[-1].endswith("_test")
+    subject = (*package[:-1], package[-1].removesuffix("_test")) if module.test else package
+    if reserved:
+        message = f"package {name} is guardrail's own, and always loaded from the installed package"
+        yield Finding(
+            module.source.name,
+            module.package_line,
+            "reserved-package",
+            message,
+            "package guardrail.policy",
+        )
+    elif subject[: len(ROOT)] != ROOT:
+        message = f"package {name} is outside guardrail.policy"
+        yield Finding(
+            module.source.name,
+            module.package_line,
+            "package-name",
+            message,
+            "package guardrail.policy",
+        )
+    elif module.test is not test_name:
+        message = "a test is a file named ..._test.rego with a package named ..._test: this is only one of both"
+        yield Finding(
+            module.source.name,
+            module.package_line,
+            "test-package",
+            message,
+            "package guardrail.policy_test",
+        )
+
+
+def _session_through_get(module: Module) -> Iterator[Finding]:
+    """``object.get`` reads a field without naming it in a reference."""
+    for rule in module.rules:
+        for kind, content in nodes(rule.node):
+            if kind != "Call":
+                continue
+            callee = reference(content["fcn"])
+            if callee is None or callee.dotted != "object.get" or len(content["params"]) < 2:
+                continue
+            base = reference(content["params"][0])
+            path = list(base.static) if base is not None and base.head == "input" else None
+            if path is None:
+                continue
+            field = unavailable([*path, *_names(content["params"][1])])
+            if field is not None:
+                message = f"input.context.session.{field} does not exist yet"
+                yield Finding(
+                    module.source.name,
+                    int(content["span"]["line"]),
+                    "session-field",
+                    message,
+                    "use only id",
+                )
+
+
+def _names(key: dict[str, dict[str, object]]) -> Iterator[str]:
+    for kind, content in nodes(key):
+        if kind in {"String", "RawString"}:
+            yield str(content["value"])
+
+
+def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
+    """Yield what is allowed and probably a mistake: sets of ``guardrail.policy`` that nobody reads."""
+    read: set[str] = set()
+    for module in modules:
+        for rule in module.rules:
+            for kind, content in nodes(rule.node):
+                if kind == "Var":
+                    read.add(str(content["value"]))
+                elif kind == "RefDot":
+                    read.add(str(content["field"][1]))
+    written: dict[str, int] = {}
+    for module in modules:
+        for rule in module.rules:
+            written[rule.name] = written.get(rule.name, 0) + 1
+    for module in modules:
+        if module.package != ROOT or module.source.installed:
+            continue
+        for rule in module.rules:
+            # The head of a rule mentions its own name once.
+            if (
+                rule.form == "set"
+                and rule.name not in SETS
+                and _mentions(modules, rule.name) <= written[rule.name]
+            ):
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "unread-set",
+                    f"nothing reads {rule.name}: a misspelt allow or deny has no effect",
+                    f"the sets are {', '.join(sorted(SETS - {'label', 'obligation'}))}",
+                )
+
+
+def _mentions(modules: Sequence[Module], name: str) -> int:
+    count = 0
+    for module in modules:
+        for rule in module.rules:
+            for kind, content in nodes(rule.node):
+                if (kind == "Var" and content["value"] == name) or (
+                    kind == "RefDot" and content["field"][1] == name
+                ):
+                    count += 1
+    return count

@@ -1,0 +1,30 @@
+"""What the guard asks of a policy engine: one method."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Protocol
+
+from guardrail.core.types import EngineReply, PolicyIdentity
+
+__all__ = ["Engine"]
+
+
+class Engine(Protocol):
+    """A source of decisions. Thread-safe; never evaluates in the calling thread."""
+
+    @property
+    def identity(self) -> PolicyIdentity:
+        """What every reply of this engine is derived from, until it is replaced."""
+
+    def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
+        """Ask for ``data.guardrail.main.decision`` of *policy_input* (the JSON of the whole input document).
+
+        *shard* names tenant, session and tool: a breaker per shard keeps one agent's poison from stopping others.
+        *deadline* is in seconds from now. The future always ends: with a reply, or with a ``PolicyError`` that
+        carries cause and detail, at the latest shortly after the deadline. Asking has no effects, so an engine may
+        ask again by itself.
+        """
+
+    def close(self) -> None:
+        """Release processes and connections. Idempotent; open futures end with ``PolicyError`` (``unreachable``)."""

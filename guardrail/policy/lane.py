@@ -1,0 +1,539 @@
+"""A lane: one worker process after the other, the requests that wait for it, and the thread that looks after both.
+
+Requests are pipelined: written as they come, answered in their order. Only the first one in the pipe is being evaluated,
+so only its time counts against the evaluation limit. When it is over, the worker is killed, that request fails, and all
+others are asked again on the next worker: a decision has no effects.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from guardrail.core.types import EngineReply
+from guardrail.errors import PolicyError
+from guardrail.policy.breaker import Breaker
+from guardrail.policy.process import Death, Frame, FrameError, WorkerProcess, frame
+
+__all__ = ["MAX_REPLY", "Lane", "Request", "Spares", "WorkerSettings"]
+
+MAX_REPLY = 1 << 20
+"""Bytes of one decision. The worker is held to it, and ended where it announces more."""
+_TICK = 0.025
+"""Seconds between looks at limits while something is under way: what a limit is late by at most."""
+_LINGER = 1.0
+"""Seconds without requests after which the thread sleeps until it is woken, which costs the next caller a system call."""
+_BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
+"""Seconds before the next start, by the number of starts that failed in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How workers are started and held to their limits."""
+
+    load: bytes
+    """Body of the message that gives a worker its policies."""
+    eval_limit: float
+    """Seconds that one evaluation may take."""
+    start_limit: float
+    """Seconds until a worker must be ready."""
+    memory: int
+    """Bytes of address space."""
+    script: Path | None = None
+    """Another worker script; for tests."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One question on its way."""
+
+    rid: bytes
+    data: bytes
+    """The whole frame."""
+    shard: str
+    future: Future[EngineReply]
+    started: float
+    """``time.monotonic`` of its dispatch."""
+    deadline: float
+    """``time.monotonic`` after which nobody waits for it."""
+    settle: Callable[[Request, Frame], None]
+    """Ends the future with what the worker answered."""
+
+    def fail(self, error: PolicyError) -> None:
+        """End the future with *error*, unless it has ended."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Born:
+    """A worker that has been sent its policies and has not said yet that it is ready."""
+
+    worker: WorkerProcess
+    rid: bytes
+    since: float
+
+
+def _bear(settings: WorkerSettings) -> _Born:
+    worker = WorkerProcess(memory=settings.memory, script=settings.script)
+    rid = os.urandom(16)
+    worker.write(frame(rid, b"L", settings.load))
+    return _Born(worker, rid, time.monotonic())
+
+
+class Spares:
+    """One worker that is started and loaded in advance, so that a kill costs no start. Thread-safe."""
+
+    def __init__(self, settings: WorkerSettings, *, wanted: bool = True) -> None:
+        self.settings = settings
+        self._wanted = wanted
+        self._lock = threading.Lock()
+        self._spare: _Born | None = None
+        self._closed = False
+
+    def take(self) -> _Born:
+        """Return the spare, or a worker started now. Raises ``OSError``."""
+        with self._lock:
+            born, self._spare = self._spare, None
+        if born is None:
+            return _bear(self.settings)
+        # What is larger than a pipe waits here for the rest of it to be sent.
+        born.since = time.monotonic()
+        return born
+
+    def renew(self) -> None:
+        """Start a spare where there is none. A failure shows when one is needed."""
+        with self._lock:
+            if self._spare is None and self._wanted and not self._closed:
+                try:
+                    self._spare = _bear(self.settings)
+                except OSError:
+                    pass
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the spare; for tests."""
+        spare = self._spare
+        return spare.worker.pid if spare else None
+
+    def close(self) -> None:
+        """End the spare. Idempotent."""
+        with self._lock:
+            self._closed = True
+            if self._spare is not None:
+                self._spare.worker.kill()
+                self._spare = None
+
+    def abandon(self) -> None:
+        """Forget a spare that belongs to the process this one was forked from."""
+        self._lock = threading.Lock()
+        if self._spare is not None:
+            self._spare.worker.abandon()
+            self._spare = None
+
+
+@dataclass(slots=True)
+class _State:
+    """What the lane's lock guards."""
+
+    waiting: deque[Request] = field(default_factory=deque)
+    """In the order they were or will be written; the first is being evaluated."""
+    ready: bool = False
+    head_since: float = 0.0
+    """When the first one became the first, or the worker ready, whichever was later."""
+    asleep: bool = False
+    """The thread waits without a limit and must be woken."""
+    closed: bool = False
+
+
+class Lane:
+    """Sends requests to its worker and ends their futures. Thread-safe; starts its thread when it is first needed."""
+
+    def __init__(
+        self,
+        spares: Spares,
+        breaker: Breaker,
+        *,
+        name: str,
+        divert: Callable[[Request], bool] | None = None,
+    ) -> None:
+        """*divert* may take a request of a session that has just killed a worker to another lane, and says if it did."""
+        self._spares = spares
+        self._settings = spares.settings
+        self._breaker = breaker
+        self._name = name
+        self._divert = divert
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._state = _State()
+        self._thread: threading.Thread | None = None
+        self._worker: WorkerProcess | None = None
+        self._load_rid = b""
+        self._born = 0.0
+        self._retry_at = 0.0
+        self._failures = 0
+        self._failure: PolicyError | None = None
+        self._settled_start = threading.Event()
+        self._last_use = 0.0
+        self._next_scan = 0.0
+        self._wake_reader = -1
+        self._wake_writer = -1
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker; for tests and reports."""
+        worker = self._worker
+        return worker.pid if worker else None
+
+    @property
+    def load(self) -> int:
+        """How many requests wait here."""
+        return len(self._state.waiting)
+
+    def start(self) -> None:
+        """Start the thread, and with it the worker. Idempotent."""
+        with self._lock:
+            self._start_locked()
+
+    def _start_locked(self) -> None:
+        if self._thread is None and not self._state.closed:
+            self._wake_reader, self._wake_writer = os.pipe()
+            os.set_blocking(self._wake_reader, False)
+            os.set_blocking(self._wake_writer, False)
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def wait(self, timeout: float) -> None:
+        """Wait for the first worker to be ready. Raises ``PolicyError`` where it is not."""
+        self._settled_start.wait(timeout)
+        if self._failure is not None:
+            raise self._failure
+        if not self._state.ready:
+            raise PolicyError(
+                "the policy worker did not start in time",
+                cause="unreachable",
+                detail="worker_start",
+            )
+
+    def submit(self, request: Request) -> None:
+        """Send *request*, or keep it until the worker is ready. Its future ends in any case."""
+        wake = -1
+        state = self._state
+        with self._lock:
+            if state.closed:
+                closed = True
+            else:
+                closed = False
+                if self._thread is None:
+                    self._start_locked()
+                if not state.waiting:
+                    state.head_since = time.monotonic()
+                state.waiting.append(request)
+                worker = self._worker
+                whole = not (state.ready and worker is not None) or worker.write(request.data)
+                if state.asleep or not whole:
+                    state.asleep = False
+                    wake = self._wake_writer
+                if wake >= 0:
+                    self._wake(wake)
+        if closed:
+            request.fail(_closed())
+
+    @staticmethod
+    def _wake(descriptor: int) -> None:
+        try:
+            os.write(descriptor, b"w")
+        except OSError:
+            # Full: the thread is about to wake anyway.
+            pass
+
+    def close(self) -> None:
+        """End the worker and every open request. Idempotent."""
+        with self._lock:
+            self._state.closed = True
+            thread = self._thread
+            if thread is not None:
+                self._wake(self._wake_writer)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def abandon(self, breaker: Breaker) -> None:
+        """In a forked child: forget what belongs to the parent, and start anew, with *breaker*, when needed."""
+        worker = self._worker
+        closed = self._state.closed
+        if worker is not None:
+            worker.abandon()
+        for descriptor in (self._wake_reader, self._wake_writer):
+            if descriptor >= 0:
+                try:
+                    os.close(descriptor)
+                except OSError:
+                    pass
+        self._breaker = breaker
+        self._reset()
+        self._state.closed = closed
+
+    # Everything below runs on the lane's thread.
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake_reader, select.POLLIN)
+        watched: WorkerProcess | None = None
+        try:
+            while not self._state.closed:
+                if self._worker is None:
+                    self._adopt()
+                worker = self._worker
+                if worker is not watched:
+                    watched = worker
+                    poll = select.poll()
+                    poll.register(self._wake_reader, select.POLLIN)
+                    if worker is not None:
+                        poll.register(worker.reader, select.POLLIN)
+                writing = worker is not None and bool(worker.pending)
+                if writing and worker is not None:
+                    poll.register(worker.writer, select.POLLOUT)
+                self._serve(poll.poll(self._patience()), worker)
+                if writing and worker is not None and worker is self._worker and not worker.pending:
+                    poll.unregister(worker.writer)
+        finally:
+            self._finish()
+
+    def _patience(self) -> float | None:
+        """Milliseconds to wait for events; None, without a limit, where nothing is under way."""
+        state = self._state
+        now = time.monotonic()
+        if state.waiting or (self._worker is not None and not state.ready):
+            self._last_use = now
+            return _TICK * 1000
+        if self._worker is None:
+            return max(_TICK, self._retry_at - now) * 1000
+        if now - self._last_use < _LINGER:
+            return _LINGER * 250
+        with self._lock:
+            if state.waiting or state.closed:
+                return 0
+            state.asleep = True
+        return None
+
+    def _serve(self, events: list[tuple[int, int]], worker: WorkerProcess | None) -> None:
+        readable = False
+        for descriptor, event in events:
+            if descriptor == self._wake_reader:
+                os.read(self._wake_reader, 4096)
+            elif worker is not None and descriptor == worker.reader:
+                readable = True
+            elif worker is not None and event & select.POLLOUT:
+                with self._lock:
+                    worker.flush()
+        self._state.asleep = False
+        if worker is not None and readable:
+            try:
+                alive = worker.read(MAX_REPLY)
+                for answer in worker.frames():
+                    if not self._take(answer):
+                        return
+            except FrameError:
+                self._bury(Death("crashed", "bad_frame"))
+                return
+            if not alive:
+                self._bury(None)
+                return
+        self._check_limits(readable=readable)
+
+    def _adopt(self) -> None:
+        """Get a worker: the spare, or a new one, not before it is time."""
+        now = time.monotonic()
+        if now < self._retry_at:
+            self._expire(now)
+            return
+        try:
+            born = self._spares.take()
+        except OSError:
+            self._start_failed("worker_start")
+            return
+        self._load_rid, self._born = born.rid, born.since
+        self._worker = born.worker
+
+    def _take(self, answer: Frame) -> bool:
+        """Handle one answer. False where it ended the worker."""
+        state = self._state
+        if not state.ready:
+            return self._take_start(answer)
+        with self._lock:
+            request = state.waiting[0] if state.waiting else None
+            matches = request is not None and request.rid == answer.rid
+            if matches:
+                state.waiting.popleft()
+                state.head_since = time.monotonic()
+        if request is None or not matches:
+            self._bury(Death("crashed", "wrong_id"))
+            return False
+        if not request.future.done():
+            request.settle(request, answer)
+        return True
+
+    def _take_start(self, answer: Frame) -> bool:
+        if answer.rid != self._load_rid or answer.kind != b"k":
+            detail = "worker_start"
+            if answer.kind == b"e" and json.loads(answer.body).get("type") == "canary":
+                detail = "canary"
+            self._discard()
+            self._start_failed(detail)
+            return False
+        state = self._state
+        with self._lock:
+            state.ready = True
+            state.head_since = time.monotonic()
+            assert self._worker is not None
+            for request in state.waiting:
+                self._worker.write(request.data)
+        self._failures = 0
+        self._settled_start.set()
+        self._spares.renew()
+        return True
+
+    def _check_limits(self, *, readable: bool) -> None:
+        state = self._state
+        now = time.monotonic()
+        if (
+            self._worker is not None
+            and not state.ready
+            and now - self._born > self._settings.start_limit
+        ):
+            self._discard()
+            self._start_failed("worker_start")
+            return
+        if now >= self._next_scan and state.waiting:
+            self._next_scan = now + _TICK
+            self._expire(now)
+        # Only after a look at the pipe that found nothing: an answer that is there is not late.
+        if (
+            not readable
+            and state.ready
+            and state.waiting
+            and now - state.head_since > self._settings.eval_limit
+        ):
+            self._bury(Death("timeout", "eval_limit"))
+
+    def _expire(self, now: float) -> None:
+        with self._lock:
+            late = [request for request in self._state.waiting if now >= request.deadline]
+            if not self._state.ready:
+                self._state.waiting = deque(r for r in self._state.waiting if now < r.deadline)
+        for request in late:
+            request.fail(
+                PolicyError(
+                    "the policy did not decide before the deadline",
+                    cause="timeout",
+                    detail="deadline",
+                )
+            )
+
+    def _bury(self, death: Death | None) -> None:
+        """The worker is dead or must be: blame the request it was on, and keep the others for the next one."""
+        worker, state = self._worker, self._state
+        assert worker is not None
+        how = worker.reap(1.0) if death is None else worker.kill()
+        if death is None:
+            death = how
+        started = state.ready
+        now = time.monotonic()
+        with self._lock:
+            self._worker = None
+            state.ready = False
+            victim = state.waiting.popleft() if started and state.waiting else None
+            state.waiting = deque(request for request in state.waiting if not request.future.done())
+        if not started:
+            self._start_failed("worker_start")
+            return
+        if victim is not None:
+            self._breaker.record(victim.shard, death.cause, now)
+            self._part(now)
+            victim.fail(_dead(death))
+
+    def _part(self, now: float) -> None:
+        """Let requests of suspect sessions go to another lane, so that they delay only each other."""
+        if self._divert is None:
+            return
+        with self._lock:
+            going = [
+                request
+                for request in self._state.waiting
+                if self._breaker.suspect(request.shard, now)
+            ]
+            if going:
+                self._state.waiting = deque(
+                    request
+                    for request in self._state.waiting
+                    if not self._breaker.suspect(request.shard, now)
+                )
+        for request in going:
+            if not self._divert(request):
+                request.fail(_closed())
+
+    def _start_failed(self, detail: str) -> None:
+        self._failures += 1
+        self._retry_at = time.monotonic() + _BACKOFF[min(self._failures, len(_BACKOFF)) - 1]
+        # A spare may have died long ago: only a second failure in a row is held against the policies.
+        if self._failures < 2:
+            return
+        error = PolicyError(
+            "policy workers can't be started"
+            if detail != "canary"
+            else "the embedded policy engine does not answer as it must",
+            cause="unreachable",
+            detail=detail,
+            hint="guardrail doctor",
+        )
+        with self._lock:
+            waiting, self._state.waiting = self._state.waiting, deque()
+        for request in waiting:
+            request.fail(error)
+        if not self._settled_start.is_set():
+            self._failure = error
+            self._settled_start.set()
+
+    def _discard(self) -> None:
+        worker = self._worker
+        with self._lock:
+            self._worker = None
+            self._state.ready = False
+        if worker is not None:
+            worker.kill()
+
+    def _finish(self) -> None:
+        self._discard()
+        with self._lock:
+            self._state.closed = True
+            waiting, self._state.waiting = self._state.waiting, deque()
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+            self._wake_reader = self._wake_writer = -1
+        for request in waiting:
+            request.fail(_closed())
+        self._settled_start.set()
+
+
+def _closed() -> PolicyError:
+    return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
+
+
+def _dead(death: Death) -> PolicyError:
+    if death.cause == "timeout":
+        return PolicyError(
+            "the policy took too long over this call", cause="timeout", detail=death.detail
+        )
+    return PolicyError(
+        "the policy worker died over this call", cause="crashed", detail=death.detail
+    )

@@ -1,0 +1,284 @@
+"""One worker process as seen from its parent: start, frames in and out, end. No threads and no policy in here."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from guardrail.errors import PolicyError
+
+__all__ = [
+    "ENGINE",
+    "ENGINE_VERSION",
+    "HEADER",
+    "Death",
+    "Frame",
+    "FrameError",
+    "WorkerProcess",
+    "engine_folder",
+    "frame",
+]
+
+ENGINE = "regorus"
+ENGINE_VERSION = "0.13.0"
+"""The one build whose differences from OPA are known; see docs/adr/0005."""
+
+HEADER = struct.Struct(">I16sc")
+_HEADER_SIZE = HEADER.size
+_ID_AND_KIND = 17
+_PIPE_SIZE = 1 << 20
+_READ_SIZE = 1 << 16
+_STDERR_TAIL = 4_096
+_SCRIPT = Path(__file__).with_name("worker.py")
+
+
+@cache
+def engine_folder() -> str:
+    """Return the folder that holds the engine's module. Raises ``PolicyError`` unless it is exactly the pinned version."""
+    try:
+        found = importlib.metadata.version("gordon-to-regorus")
+    except importlib.metadata.PackageNotFoundError:
+        found = ""
+    if found != ENGINE_VERSION:
+        raise PolicyError(
+            f"the embedded policy engine is version {found or 'none'}, and only {ENGINE_VERSION} is known to answer like OPA",
+            cause="unreachable",
+            detail="engine_version",
+            hint=f"pip install gordon-to-regorus=={ENGINE_VERSION}",
+        )
+    files = importlib.metadata.files("gordon-to-regorus") or ()
+    for file in files:
+        if file.name.startswith("regorus.") and file.name.endswith(".so"):
+            return str(Path(str(file.locate())).parent.parent)
+    raise PolicyError(
+        "the embedded policy engine is installed without its library",
+        cause="unreachable",
+        detail="engine_version",
+        hint=f"pip install --force-reinstall gordon-to-regorus=={ENGINE_VERSION}",
+    )
+
+
+def frame(rid: bytes, kind: bytes, body: bytes) -> bytes:
+    """Return one request: *rid* 16 bytes, *kind* 1 byte."""
+    return HEADER.pack(_ID_AND_KIND + len(body), rid, kind) + body
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One answer."""
+
+    rid: bytes
+    kind: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a worker ended."""
+
+    cause: str
+    """``crashed`` or ``timeout``."""
+    detail: str
+    """``eval_limit`` (its own timer), ``memory``, ``segv``, ``aborted``, ``killed``, ``signal`` or ``exited``."""
+
+
+class FrameError(Exception):
+    """The worker announces more than it may send."""
+
+
+class WorkerProcess:
+    """A running worker. Used by one thread, except for :meth:`write`, which its owner guards by a lock."""
+
+    __slots__ = ("_buffer", "_popen", "_stderr", "pending", "reader", "writer")
+
+    def __init__(self, *, memory: int, script: Path | None = None) -> None:
+        """Start the process: no inherited descriptors or environment, a session of its own. Raises ``OSError``."""
+        folder = engine_folder()
+        self._stderr = _memory_file()
+        try:
+            self._popen = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    str(script or _SCRIPT),
+                    folder,
+                    str(memory),
+                    str(os.getpid()),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr if self._stderr is not None else subprocess.DEVNULL,
+                # Stack traces in engine errors cost 150 ms each.
+                env={"RUST_BACKTRACE": "0"},
+                close_fds=True,
+                start_new_session=True,
+                cwd="/",
+                bufsize=0,
+            )
+        except BaseException:
+            if self._stderr is not None:
+                os.close(self._stderr)
+            raise
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self.writer = self._popen.stdin.fileno()
+        self.reader = self._popen.stdout.fileno()
+        self.pending = bytearray()
+        """Bytes that the pipe had no room for yet."""
+        self._buffer = bytearray()
+        for descriptor in (self.writer, self.reader):
+            os.set_blocking(descriptor, False)
+            _grow_pipe(descriptor)
+
+    @property
+    def pid(self) -> int:
+        """The process id; for tests and reports."""
+        return self._popen.pid
+
+    def write(self, data: bytes) -> bool:
+        """Send *data* as far as the pipe takes it, keep the rest, and return whether all of it went out.
+
+        A broken pipe counts as sent: the reading side learns of the death and deals with it.
+        """
+        if self.pending:
+            self.pending += data
+            return False
+        try:
+            sent = os.write(self.writer, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return True
+        if sent == len(data):
+            return True
+        self.pending += data[sent:]
+        return False
+
+    def flush(self) -> bool:
+        """Send what is pending; return whether nothing is left."""
+        data = bytes(self.pending)
+        self.pending.clear()
+        return self.write(data) if data else True
+
+    def read(self, limit: int) -> bool:
+        """Take in what the worker sent. False at end of file: it is dead.
+
+        Raises ``FrameError`` where it announces a frame of more than *limit* bytes.
+        """
+        try:
+            chunk = os.read(self.reader, _READ_SIZE)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not chunk:
+            return False
+        self._buffer += chunk
+        if (
+            len(self._buffer) >= _HEADER_SIZE
+            and HEADER.unpack_from(self._buffer)[0] > limit + _ID_AND_KIND
+        ):
+            raise FrameError
+        return True
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the answers that are complete, and forget them."""
+        buffer = self._buffer
+        start = 0
+        size = len(buffer)
+        try:
+            while size - start >= _HEADER_SIZE:
+                length, rid, kind = HEADER.unpack_from(buffer, start)
+                end = start + 4 + length
+                if end > size or length < _ID_AND_KIND:
+                    if length < _ID_AND_KIND:
+                        raise FrameError
+                    return
+                body = bytes(buffer[start + _HEADER_SIZE : end])
+                start = end
+                yield Frame(rid, kind, body)
+        finally:
+            if start:
+                del buffer[:start]
+
+    def kill(self) -> Death:
+        """End the process, reap it, release its descriptors, and return how it ended. Idempotent."""
+        popen = self._popen
+        # Reaped without a kill first: whoever died by itself keeps its own reason.
+        if popen.poll() is None:
+            popen.kill()
+        popen.wait()
+        death = _death(popen.returncode, self._tail())
+        self._release()
+        return death
+
+    def reap(self, timeout: float) -> Death:
+        """Wait for a process that closed its end to end, and return how. Kills it after *timeout* seconds."""
+        try:
+            self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            pass
+        return self.kill()
+
+    def abandon(self) -> None:
+        """Let go of a worker that belongs to the process this one was forked from: close, neither kill nor wait."""
+        self._popen.returncode = 0
+        self._release()
+
+    def _release(self) -> None:
+        for stream in (self._popen.stdin, self._popen.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    pass
+        if self._stderr is not None:
+            os.close(self._stderr)
+            self._stderr = None
+
+    def _tail(self) -> bytes:
+        if self._stderr is None:
+            return b""
+        size = os.fstat(self._stderr).st_size
+        return os.pread(self._stderr, _STDERR_TAIL, max(0, size - _STDERR_TAIL))
+
+
+def _memory_file() -> int | None:
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        return os.memfd_create("guardrail-worker", os.MFD_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _grow_pipe(descriptor: int) -> None:
+    # A larger pipe is only an economy: unprivileged users may be at their limit.
+    operation = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if operation is not None:
+        try:
+            fcntl.fcntl(descriptor, operation, _PIPE_SIZE)
+        except OSError:
+            pass
+
+
+def _death(code: int, tail: bytes) -> Death:
+    if code == -signal.SIGALRM:
+        return Death("timeout", "eval_limit")
+    # The engine's allocator says so and aborts; Python's raises, and the worker answers.
+    if b"memory allocation of" in tail or b"MemoryError" in tail:
+        return Death("crashed", "memory")
+    named = {-signal.SIGSEGV: "segv", -signal.SIGABRT: "aborted", -signal.SIGKILL: "killed"}
+    if code in named:
+        return Death("crashed", named[code])
+    return Death("crashed", "signal" if code < 0 else "exited")

@@ -1,0 +1,292 @@
+"""Policies and data as files: read once, digested, never judged here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardrail.core.types import Json
+from guardrail.errors import Finding, PolicyLoadError
+
+__all__ = ["PolicySet", "Source", "installed_folder", "load_policies"]
+
+MAX_FILE = 256 * 1024
+"""Bytes of one module."""
+MAX_DATA = 4 * 1024 * 1024
+"""Bytes of one data file."""
+MAX_FILES = 500
+MAX_TOTAL = 16 * 1024 * 1024
+MAX_INTEGER = 2**64 - 1
+MIN_INTEGER = -(2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One module as it was read."""
+
+    name: str
+    """Path as it was given, for findings."""
+    key: str
+    """Path below the folder that was given, with ``/``: the same on every machine. For order and digest."""
+    text: str
+    installed: bool = False
+    """Part of guardrail's own composition and library."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """Everything a decision is derived from, as bytes in memory. A change on disk no longer matters."""
+
+    modules: tuple[Source, ...]
+    """The authors' modules and the installed ones, by key."""
+    tests: tuple[Source, ...]
+    """Modules of files named ``*_test.rego``."""
+    data: str
+    """The data document, one JSON object."""
+    digest: str
+    """SHA-256 over keys and bytes of ``modules``, 64 hex characters."""
+    data_digest: str
+    """SHA-256 over ``data``."""
+
+
+def installed_folder() -> Path:
+    """Return the folder with guardrail's own policies: in the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "_policies"
+    return inside if inside.is_dir() else package.parent / "policies"
+
+
+def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = None) -> PolicySet:
+    """Read every module and ``data.json`` below *paths*, and add the installed composition and library.
+
+    A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Names that begin with a dot are left
+    out. *data* is merged in at the root. Raises ``PolicyLoadError`` with all that is wrong: missing, unreadable, too
+    large, not UTF-8, data that contradicts other data.
+    """
+    reader = _Reader()
+    for path in paths:
+        reader.take(Path(path))
+    if data is not None:
+        reader.merge(dict(data), (), "-")
+    if not reader.modules and not reader.findings:
+        where = str(paths[0]) if paths else "-"
+        reader.refuse(
+            where,
+            "no-policies",
+            "no policy module in here",
+            "guardrail init writes a starter policy",
+        )
+    own = [*_installed_modules()]
+    if reader.findings:
+        raise PolicyLoadError(reader.findings)
+    modules = tuple(sorted([*own, *reader.modules], key=lambda source: (source.key, source.text)))
+    tests = tuple(sorted(reader.tests, key=lambda source: (source.key, source.text)))
+    text = json.dumps(reader.data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return PolicySet(
+        modules=modules,
+        tests=tests,
+        data=text,
+        digest=_digest((source.key, source.text) for source in modules),
+        data_digest=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+    )
+
+
+def _digest(parts: Iterator[tuple[str, str]]) -> str:
+    state = hashlib.sha256()
+    for part in parts:
+        for text in part:
+            raw = text.encode("utf-8")
+            state.update(b"%d:" % len(raw) + raw)
+    return state.hexdigest()
+
+
+def _installed_modules() -> Iterator[Source]:
+    root = installed_folder()
+    found = False
+    for folder in ("guardrail", "lib"):
+        for file in sorted((root / folder).glob("*.rego")):
+            if not file.name.endswith("_test.rego"):
+                found = True
+                key = f"guardrail:{folder}/{file.name}"
+                yield Source(name=key, key=key, text=file.read_text("utf-8"), installed=True)
+    if not found:
+        finding = Finding(
+            str(root),
+            0,
+            "not-installed",
+            "guardrail's own policies are missing",
+            "reinstall guardrail",
+        )
+        raise PolicyLoadError([finding])
+
+
+class _Reader:
+    """Collects files, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.modules: list[Source] = []
+        self.tests: list[Source] = []
+        self.findings: list[Finding] = []
+        self.data: dict[str, Json] = {}
+        self._own = {installed_folder() / "guardrail", installed_folder() / "lib"}
+        self._seen: set[Path] = set()
+        self._total = 0
+
+    def refuse(self, file: str, code: str, message: str, hint: str = "", line: int = 0) -> None:
+        self.findings.append(Finding(file, line, code, message, hint))
+
+    def take(self, path: Path) -> None:
+        """Read a file, or a folder with all below it."""
+        if path.is_dir():
+            for folder, folders, files in os.walk(path):
+                here = Path(folder)
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                if here.resolve() in self._own:
+                    # A checkout's own policies folder: these are loaded as what they are.
+                    folders[:] = []
+                    continue
+                for name in sorted(files):
+                    if not name.startswith("."):
+                        self._file(here / name, path)
+        elif path.is_file():
+            self._file(path, path.parent, named=True)
+        else:
+            self.refuse(str(path), "missing", "there is no such file or folder")
+
+    def _file(self, file: Path, root: Path, *, named: bool = False) -> None:
+        relative = file.relative_to(root)
+        if file.suffix == ".rego":
+            self._module(file, relative.as_posix())
+        elif file.name == "data.json" or (named and file.suffix == ".json"):
+            self._data(file, relative.parent.parts)
+        elif named or file.name in {"data.yaml", "data.yml"}:
+            self.refuse(
+                str(file),
+                "format",
+                "only .rego modules and data.json are read",
+                "convert it to data.json",
+            )
+
+    def _read(self, file: Path, limit: int) -> str | None:
+        real = file.resolve()
+        if real in self._seen:
+            return None
+        self._seen.add(real)
+        if len(self._seen) > MAX_FILES:
+            if len(self._seen) == MAX_FILES + 1:
+                self.refuse(str(file), "too-many", f"more than {MAX_FILES} files")
+            return None
+        try:
+            with file.open("rb") as stream:
+                raw = stream.read(limit + 1)
+        except OSError as error:
+            self.refuse(str(file), "unreadable", f"can't be read ({type(error).__name__})")
+            return None
+        self._total += len(raw)
+        if len(raw) > limit or self._total > MAX_TOTAL:
+            self.refuse(
+                str(file),
+                "too-large",
+                f"over {limit} bytes, or {MAX_TOTAL} bytes together with the others",
+            )
+            return None
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            self.refuse(str(file), "encoding", "is not UTF-8")
+            return None
+        return text.removeprefix("\ufeff")
+
+    def _module(self, file: Path, key: str) -> None:
+        text = self._read(file, MAX_FILE)
+        if text is not None:
+            into = self.tests if file.name.endswith("_test.rego") else self.modules
+            into.append(Source(name=str(file), key=key, text=text))
+
+    def _data(self, file: Path, place: tuple[str, ...]) -> None:
+        text = self._read(file, MAX_DATA)
+        if text is None:
+            return
+        try:
+            value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+        except (ValueError, RecursionError) as error:
+            line = error.lineno if isinstance(error, json.JSONDecodeError) else 0
+            self.refuse(str(file), "data-json", "is not JSON, or repeats a key", line=line)
+            return
+        self.merge(value, place, str(file))
+
+    def merge(self, value: Json, place: tuple[str, ...], file: str) -> None:
+        """Put *value* at *place* of the data document."""
+        if not isinstance(value, dict):
+            self.refuse(file, "data-object", "data must be a JSON object")
+            return
+        problem = _unfit(value)
+        if problem:
+            self.refuse(file, *problem)
+            return
+        for name in reversed(place):
+            value = {name: value}
+        clash = _merge(self.data, value, ())
+        if clash is not None:
+            self.refuse(
+                file,
+                "data-conflict",
+                f"data.{'.'.join(clash)} is also set elsewhere, to something else",
+            )
+
+
+def _merge(
+    into: dict[str, Json], value: dict[str, Json], at: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    for key, item in value.items():
+        if key not in into:
+            into[key] = item
+            continue
+        present = into[key]
+        if isinstance(present, dict) and isinstance(item, dict):
+            clash = _merge(present, item, (*at, key))
+            if clash is not None:
+                return clash
+        else:
+            # Also where both are equal: two places for one value is a mistake that shows when one is edited.
+            return (*at, key)
+    return None
+
+
+def _unfit(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
+    """Return code, message and hint for what the engine would answer differently about, or None."""
+    if depth > 64:
+        return "data-depth", "data is nested deeper than 64 levels", ""
+    if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
+        return (
+            "integer-range",
+            "an integer beyond 64 bits: the embedded engine would take it for another number",
+            "write it as a string, or use the server engine",
+        )
+    children: Sequence[Json] = ()
+    if isinstance(value, dict):
+        children = [*value.values(), *value.keys()]
+    elif isinstance(value, list):
+        children = value
+    elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        return "data-text", "data holds half of a surrogate pair, which is no text", ""
+    for child in children:
+        problem = _unfit(child, depth + 1)
+        if problem:
+            return problem
+    return None
+
+
+def _no_constant(name: str) -> Json:
+    raise ValueError(name)
+
+
+def _no_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("repeated key")
+    return result

@@ -1,0 +1,261 @@
+"""Reading the engine's syntax tree: nodes, references, and which names are local.
+
+A node is an object with one capitalised key, ``{"Call": {...}}``; everything between nodes is plain structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from guardrail.policy.sources import Source
+
+__all__ = [
+    "Module",
+    "Node",
+    "Reference",
+    "Rule",
+    "children",
+    "kind",
+    "nodes",
+    "parse_module",
+    "reference",
+]
+
+Node: TypeAlias = "dict[str, Any]"
+
+REFERENCES = frozenset({"Var", "RefDot", "RefBrack"})
+IGNORED_IMPORTS = ("rego", "future")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """``data.a.b["c"][x]`` taken apart."""
+
+    head: str | None
+    """The variable it begins with; None where it begins with an expression."""
+    parts: tuple[str | Node, ...]
+    """Names that are written out, and nodes for everything else."""
+    base: Node | None
+    """The expression it begins with, where that is no variable."""
+    line: int
+
+    @property
+    def static(self) -> tuple[str, ...]:
+        """The names up to the first part that is not written out."""
+        names: list[str] = []
+        for part in self.parts:
+            if not isinstance(part, str):
+                break
+            names.append(part)
+        return tuple(names)
+
+    @property
+    def dotted(self) -> str | None:
+        """The whole as ``a.b.c``, or None where a part is not written out."""
+        names = self.static
+        if self.head is None or len(names) != len(self.parts):
+            return None
+        return ".".join((self.head, *names))
+
+    @property
+    def dynamic(self) -> Iterator[Node]:
+        """The parts that are not written out."""
+        return (part for part in self.parts if not isinstance(part, str))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule or default."""
+
+    name: str
+    """First name of its head."""
+    form: str
+    """``set``, ``value``, ``object``, ``function``."""
+    default: bool
+    head: Reference
+    node: Node
+    """What is below ``Spec`` or ``Default``."""
+    line: int
+    arity: int
+    simple: Node | None
+    """The value, where the rule is just ``name := value``."""
+    local: frozenset[str]
+    """Names bound somewhere in it: arguments, ``some``, ``:=``, ``every``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One parsed file."""
+
+    source: Source
+    package: tuple[str, ...]
+    """Below ``data``."""
+    package_line: int
+    package_span: tuple[int, int]
+    imports: tuple[Import, ...]
+    rules: tuple[Rule, ...]
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import."""
+
+    alias: str
+    target: Reference
+    line: int
+    span: tuple[int, int]
+    """Bytes of the statement in the file."""
+    ignored: bool = field(default=False)
+    """``rego.v1`` and ``future.keywords``, which say nothing any more."""
+
+
+def kind(node: Any) -> str | None:
+    """Return the kind of a node, or None for plain structure."""
+    if isinstance(node, dict) and len(node) == 1:
+        (name,) = node
+        if isinstance(name, str) and name[:1].isupper():
+            return name
+    return None
+
+
+def children(node: Any) -> Iterator[Any]:
+    """Yield what lies directly below."""
+    if isinstance(node, dict):
+        yield from node.values()
+    elif isinstance(node, list):
+        yield from node
+
+
+def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield kind and content of every node of *tree*, from the outside in."""
+    stack = [tree]
+    while stack:
+        item = stack.pop()
+        name = kind(item)
+        if name is not None and isinstance(item[name], dict):
+            yield name, item[name]
+        stack.extend(reversed(list(children(item))))
+
+
+def line_of(node: Any) -> int:
+    """Return the line a node begins on."""
+    name = kind(node)
+    content = node[name] if name is not None else node
+    span = content.get("span") if isinstance(content, dict) else None
+    return int(span["line"]) if span else 0
+
+
+def reference(node: Node) -> Reference | None:
+    """Return *node* as a reference, or None where it is none."""
+    name = kind(node)
+    if name not in REFERENCES:
+        return None
+    line = line_of(node)
+    parts: list[str | Node] = []
+    while True:
+        name = kind(node)
+        if name == "RefDot":
+            content = node["RefDot"]
+            parts.append(content["field"][1])
+        elif name == "RefBrack":
+            content = node["RefBrack"]
+            index = content["index"]
+            written = kind(index) in {"String", "RawString"}
+            parts.append(index[kind(index)]["value"] if written else index)
+        elif name == "Var":
+            return Reference(node["Var"]["value"], tuple(reversed(parts)), None, line)
+        else:
+            return Reference(None, tuple(reversed(parts)), node, line)
+        node = content["refr"]
+
+
+def parse_module(source: Source, tree: dict[str, Any], *, test: bool = False) -> Module:
+    """Return what guardrail needs to know of the engine's *tree* of *source*."""
+    package = reference(tree["package"]["refr"])
+    assert package is not None
+    assert package.head is not None
+    span = tree["package"]["span"]
+    raw = source.text.encode("utf-8")
+    return Module(
+        source=source,
+        package=(package.head, *package.static),
+        package_line=int(span["line"]),
+        package_span=(span["start"], span["end"]),
+        imports=tuple(_import(item, raw) for item in tree["imports"]),
+        rules=tuple(_rule(item, raw) for item in tree["rules"]),
+        test=test,
+    )
+
+
+def _import(item: dict[str, Any], raw: bytes) -> Import:
+    target = reference(item["refr"])
+    assert target is not None
+    span = item["span"]
+    names = (str(target.head), *target.static)
+    alias = _text(item["as"], raw) if item.get("as") else names[-1]
+    return Import(
+        alias,
+        target,
+        int(span["line"]),
+        (span["start"], span["end"]),
+        target.head in IGNORED_IMPORTS,
+    )
+
+
+def _rule(item: dict[str, Any], raw: bytes) -> Rule:
+    default = "Default" in item
+    node = item["Default"] if default else item["Spec"]
+    form, content = ("value", node) if default else next(iter(node["head"].items()))
+    head = reference(content["refr"])
+    assert head is not None
+    arity = 0
+    if form == "Func":
+        arity = len(content["args"])
+    elif default and node.get("args"):
+        arity, form = len(node["args"]), "Func"
+    shape = {"Func": "function", "Set": "set"}.get(form, "object" if head.parts else "value")
+    simple = None
+    if not default and shape == "value" and not node["bodies"] and content.get("assign"):
+        simple = content["assign"]["value"]
+    return Rule(
+        name=str(head.head),
+        form=shape,
+        default=default,
+        head=head,
+        node=node,
+        line=int(node["span"]["line"]),
+        arity=arity,
+        simple=simple,
+        local=frozenset(_bound(node, content, raw)),
+    )
+
+
+def _bound(node: Node, head: Node, raw: bytes) -> Iterator[str]:
+    for argument in head.get("args") or ():
+        yield from _variables(argument)
+    for name, content in nodes(node):
+        if name == "AssignExpr" and content["op"] == "ColEq":
+            yield from _variables(content["lhs"])
+        elif name == "SomeVars":
+            yield from (_text(variable, raw) for variable in content["vars"])
+        elif name in {"SomeIn", "Every"}:
+            for side in ("key", "value"):
+                place = content.get(side)
+                if place and kind(place) is None:
+                    yield _text(place, raw)
+                elif place:
+                    yield from _variables(place)
+
+
+def _variables(pattern: Any) -> Iterator[str]:
+    for name, content in nodes(pattern):
+        if name == "Var":
+            yield content["value"]
+
+
+def _text(span: dict[str, int], raw: bytes) -> str:
+    # Names that are only declared stand in the tree as places in the text.
+    return raw[span["start"] : span["end"]].decode("utf-8")

@@ -1,0 +1,258 @@
+"""The decision record of one call: what the policy saw, as recorded, and the bare form where that can't be written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+
+from guardrail.core import fields
+from guardrail.core.policy_input import SessionInput, build, targets, tool_input
+from guardrail.core.record import Draft, dumps
+from guardrail.core.redact import Inspection, View
+from guardrail.core.schema import copy_json
+from guardrail.core.types import Decision, Effect, Enforcement, EngineReply, Json, PolicyIdentity
+from guardrail.errors import ArgumentsError, RedactionError
+from guardrail.session import SessionState
+from guardrail.tools import Tool
+
+__all__ = ["Call", "Recorder", "UnsafeRecordError", "outline"]
+
+_MAX_TOOLS = 10_000
+
+
+class UnsafeRecordError(Exception):
+    """The finished record still holds something sensitive. ``reason`` is what ``omitted`` will say."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call on its way through steps (1) to (7)."""
+
+    id: str
+    tool: Tool
+    state: SessionState
+    origin: Mapping[str, Any]
+    parent: str | None
+    enforcement: Enforcement
+    started: float
+    time: str
+    arguments: Mapping[str, Any]
+    """What the body will get."""
+    encoded: bytes | None = None
+    """Canonical bytes of the snapshot; None where the arguments did not fit."""
+    args: Json = None
+    inspection: Inspection | None = None
+    raw: bytes = b""
+    """The policy input as the engine got it."""
+    reply: EngineReply | None = None
+
+
+class Recorder:
+    """Makes policy inputs and decision records. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        profile: str,
+        raw_input: bool,
+        identity: Callable[[], PolicyIdentity],
+        process: Callable[[], str],
+    ) -> None:
+        self._profile = profile
+        self._raw_input = raw_input
+        self._identity = identity
+        self._process = process
+        self._parts: dict[
+            tuple[str, str | None, str | None, bool, tuple[str, ...]],
+            tuple[dict[str, Any], dict[str, Any]],
+        ] = {}
+
+    def policy_input(self, call: Call) -> bytes:
+        """Return the input that the engine is to decide on: with the snapshot, or exactly what will be recorded."""
+        assert call.inspection is not None
+        if self._raw_input:
+            return self._input(call, call.state.raw, call.args, call.inspection.arg_classes)
+        return self._input(
+            call,
+            call.state.recorded,
+            cast("Json", call.inspection.view().value),
+            call.inspection.arg_classes,
+        )
+
+    def _input(
+        self,
+        call: Call,
+        who: SessionInput,
+        args: Json,
+        classes: Mapping[str, Sequence[str]],
+        name: str | None = None,
+    ) -> bytes:
+        tool = call.tool
+        return dumps(
+            build(
+                who,
+                tool_name=tool.name if name is None else name,
+                tool=self.tool_parts(tool)[0],
+                target=targets(args, tool.target),
+                args=args,
+                arg_classes=classes,
+                time=call.time,
+                adapter=str(call.origin["adapter"]),
+            )
+        )
+
+    def recorded_input(self, call: Call, view: View | None) -> bytes:
+        """Return the input as it stands in the record."""
+        state, name = call.state, call.state.redactor.text(call.tool.name, call.state.memory)
+        if view is None:
+            return self._input(call, state.recorded, {}, {}, name)
+        unchanged = (
+            self._raw_input
+            and not view.changed
+            and state.recorded is state.raw
+            and name == call.tool.name
+        )
+        if unchanged and call.raw:
+            return call.raw
+        classes = call.inspection.arg_classes if call.inspection is not None else {}
+        return self._input(call, state.recorded, cast("Json", view.value), classes, name)
+
+    def full(
+        self,
+        call: Call,
+        verdict: Decision,
+        view: View | None,
+        recorded: bytes,
+        reproducible: bool | None,
+    ) -> Draft:
+        """Return the decision record. Raises ``UnsafeRecordError`` where the last gate hits, ``RecordError`` where it is too large."""
+        state, redactor, memory = call.state, call.state.redactor, call.state.memory
+        rules = [
+            fields.rule(entry, redactor.text(entry.message, memory)) for entry in verdict.rules
+        ]
+        for entry in rules:
+            entry["rule"] = redactor.text(entry["rule"], memory)
+        labels = [redactor.text(label, memory) for label in verdict.labels]
+        name = redactor.text(call.tool.name, memory)
+        value = {} if view is None else view.value
+        target = targets(cast("Json", value), call.tool.target)
+        leaves = [name, call.tool.server or "", *labels]
+        leaves.extend(text for entry in rules for text in (entry["rule"], entry["message"]))
+        hit = redactor.gate([*leaves, *fields.strings(value)], memory) or redactor.gate_identity(
+            state.identities
+        )
+        if hit is not None:
+            raise UnsafeRecordError(f"gate:{hit}")
+        record = fields.decision(
+            state.fields.common(
+                "call.decision", call=call.id, parent=call.parent, where=call.origin
+            ),
+            verdict,
+            rules=rules,
+            labels=labels,
+            tool=self.tool_parts(call.tool)[1] | {"name": name},
+            target=target,
+            recorded_input=orjson.Fragment(recorded),
+            redaction={
+                "profile": self._profile,
+                "removed": {} if view is None else view.removed,
+                "truncated": False if view is None else view.truncated,
+                "key": state.keys.kid,
+            },
+            commitment=self._commitment(call),
+            engine=fields.policy(self._identity() if call.reply is None else call.reply.policy),
+            reproducible=reproducible,
+            enforcement=call.enforcement,
+            milliseconds=self._elapsed(call),
+            omitted=None if view is not None or call.encoded is not None else "arguments",
+        )
+        return Draft.build(record, opens=verdict.effect is Effect.ALLOW, process=self._process())
+
+    def bare(self, call: Call, verdict: Decision, reason: str) -> Draft:
+        """Return the record with every id as a token and no text of a user. Always fits, is never scanned, never allows."""
+        assert verdict.effect is Effect.DENY
+        state, tool = call.state, call.tool
+        origin = {**call.origin, "call_id": None}
+        record = fields.decision(
+            state.bare.common("call.decision", call=call.id, parent=call.parent, where=origin),
+            verdict,
+            rules=[],
+            labels=[],
+            tool={
+                "name": state.keys.token("tool", tool.name),
+                "server": None if tool.server is None else state.keys.token("server", tool.server),
+                "schema": None if tool.schema is None else tool.schema.digest,
+                "declared": tool.declared,
+            },
+            target=[],
+            recorded_input=None,
+            redaction={
+                "profile": self._profile,
+                "removed": {},
+                "truncated": True,
+                "key": state.keys.kid,
+            },
+            commitment=self._commitment(call),
+            engine=fields.policy(self._identity() if call.reply is None else call.reply.policy),
+            reproducible=None,
+            enforcement=call.enforcement,
+            milliseconds=self._elapsed(call),
+            omitted=reason,
+        )
+        return Draft.build(record, process=self._process())
+
+    def _commitment(self, call: Call) -> str | None:
+        if call.encoded is None:
+            return None
+        tool = call.tool
+        digest = "" if tool.schema is None else tool.schema.digest
+        rest = ((tool.server or "").encode(), tool.name.encode(), digest.encode(), call.encoded)
+        return call.state.keys.commit((*call.state.commitment, *rest))
+
+    def _elapsed(self, call: Call) -> dict[str, float]:
+        total = (time.perf_counter() - call.started) * 1000
+        asked = 0.0 if call.reply is None else call.reply.milliseconds
+        return {"decide": round(asked, 3), "total": round(total, 3)}
+
+    def tool_parts(self, tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the policy and what the record say about a tool, the same objects each time."""
+        digest = None if tool.schema is None else tool.schema.digest
+        key = (tool.name, tool.server, digest, tool.declared, tool.labels)
+        found = self._parts.get(key)
+        if found is None:
+            found = (
+                tool_input(
+                    declared=tool.declared,
+                    server=tool.server,
+                    schema_digest=digest,
+                    labels=tool.labels,
+                ),
+                {
+                    "name": tool.name,
+                    "server": tool.server,
+                    "schema": digest,
+                    "declared": tool.declared,
+                },
+            )
+            if len(self._parts) < _MAX_TOOLS:
+                self._parts[key] = found
+        return found
+
+
+def outline(state: SessionState, args: object) -> Inspection | None:
+    """Return the minimal view (keys, types, lengths, tokens) of arguments that did not fit, or None where they are no JSON."""
+    try:
+        copied = copy_json(args)
+        if not isinstance(copied, dict):
+            return None
+        return state.redactor.inspect(copied, schema=None, declared=False, memory=state.memory)
+    except (ArgumentsError, RedactionError):
+        return None

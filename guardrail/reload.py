@@ -1,0 +1,76 @@
+"""Asking running guards to load their policies again, from another process.
+
+A request is one small file beside the ledger. Guards look at it once a second; nothing but a request (or
+``guard.reload()``) ever makes them read policies again. What came of it stands in the ledger: ``admin.policy_loaded``, or
+``admin.policy_refused`` where the new policies were refused and the old ones stay.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from guardrail.errors import GuardrailError, LedgerError
+
+__all__ = ["ReloadWatch", "request", "request_path"]
+
+_INTERVAL = 1.0
+
+
+def request_path(ledger: Path) -> Path:
+    """Return where a request for the guards of *ledger* stands."""
+    return ledger.with_name(ledger.name + "-reload")
+
+
+def request(ledger: Path, digest: str) -> None:
+    """Ask every guard that runs on *ledger* to load its policies again; *digest* is what they are expected to find."""
+    path = request_path(ledger)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+class ReloadWatch:
+    """Calls *reload* in a thread of its own when a request appears or changes; one that was there before counts as seen."""
+
+    def __init__(
+        self,
+        ledger: Path,
+        reload: Callable[[], object],
+        refused: Callable[[GuardrailError], object],
+    ) -> None:
+        self._path = request_path(ledger)
+        self._reload = reload
+        self._refused = refused
+        self._seen = self._mark()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="guardrail-reload", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching. Idempotent."""
+        self._stop.set()
+
+    def _mark(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return (found.st_ino, found.st_mtime_ns)
+
+    def _run(self) -> None:
+        while not self._stop.wait(_INTERVAL):
+            mark = self._mark()
+            if mark is None or mark == self._seen:
+                continue
+            try:
+                self._reload()
+            except LedgerError:
+                # Not recorded, so not loaded. Asked again at the next look.
+                continue
+            except GuardrailError as error:
+                self._refused(error)
+            self._seen = mark

@@ -1,0 +1,228 @@
+"""Doubles for tests: a policy that answers what it is told, a ledger in memory, and the guard on top of them.
+
+::
+
+    from guardrail.testing import StaticPolicy, allow, deny, memory_guard
+
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.call("add", {"a": 1}, run=lambda a: a + 1)
+    assert [record["type"] for record in ledger.records] == [
+        "genesis",
+        "call.decision",
+        "call.outcome",
+    ]
+
+The guard itself, the schema, redaction and record layers are the real ones. Nothing here is durable.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from guardrail.config import Settings
+from guardrail.core import fields
+from guardrail.core.decision import CONTRACT
+from guardrail.core.record import GENESIS_PREV, Draft, decode, leaf_hash
+from guardrail.core.types import Effect, EngineReply, PolicyIdentity, Receipt
+from guardrail.errors import LedgerError, LedgerPoisonedError, PolicyError
+from guardrail.guard import Guard
+from guardrail.journal import Journal
+from guardrail.keys import Keys
+from guardrail.ledger.outcomes import not_started
+from guardrail.ulid import new_ulid
+
+__all__ = ["MemoryLedger", "StaticPolicy", "allow", "ask", "deny", "document", "memory_guard"]
+
+Reply = object
+
+
+def document(effect: Effect | str, /, *rules: str, **parts: Any) -> dict[str, Any]:
+    """Return a well-formed reply of the composed policy: *rules* fired with *effect*; *parts* replace whole keys."""
+    return {
+        "effect": str(effect),
+        "rules": [
+            {
+                "rule": rule,
+                "message": rule,
+                "severity": "info",
+                "effect": str(effect),
+                "needs": [],
+                "approvers": 1,
+            }
+            for rule in (rules or (str(effect),))
+        ],
+        "redact": [],
+        "labels": [],
+        "obligations": [],
+        "contract": CONTRACT,
+    } | parts
+
+
+def allow(*rules: str, **parts: Any) -> dict[str, Any]:
+    """Return a reply that allows."""
+    return document(Effect.ALLOW, *rules, **parts)
+
+
+def deny(*rules: str, **parts: Any) -> dict[str, Any]:
+    """Return a reply that denies."""
+    return document(Effect.DENY, *rules, **parts)
+
+
+def ask(*rules: str, **parts: Any) -> dict[str, Any]:
+    """Return a reply that asks for an approval."""
+    return document(Effect.REQUIRE_APPROVAL, *rules, **parts)
+
+
+class StaticPolicy:
+    """An engine that gives one reply, or what a function makes of the input, or raises a ``PolicyError``.
+
+    *delay* seconds pass before it answers. ``inputs`` collects every input it was asked about, decoded.
+    """
+
+    def __init__(
+        self,
+        reply: Mapping[str, Any] | Callable[[dict[str, Any]], Reply] | PolicyError | None,
+        *,
+        delay: float = 0.0,
+        digest: str = "00" * 32,
+    ) -> None:
+        self._reply = reply
+        self._delay = delay
+        self._identity = PolicyIdentity(engine="static", version="1", digest=digest)
+        self.inputs: list[dict[str, Any]] = []
+        self.closed = False
+
+    @property
+    def identity(self) -> PolicyIdentity:
+        """A fixed identity; engine ``static``."""
+        return self._identity
+
+    def decide(
+        self,
+        policy_input: bytes,
+        *,
+        shard: str,  # noqa: ARG002 - one policy for all
+        deadline: float,
+    ) -> Future[EngineReply]:
+        """Answer at once, or after the delay in another thread; a delay beyond *deadline* is a ``timeout``."""
+        future: Future[EngineReply] = Future()
+        if self._delay:
+            threading.Thread(
+                target=self._answer, args=(future, policy_input, deadline), daemon=True
+            ).start()
+        else:
+            self._answer(future, policy_input, deadline)
+        return future
+
+    def _answer(self, future: Future[EngineReply], policy_input: bytes, deadline: float) -> None:
+        time.sleep(min(self._delay, deadline))
+        if self._delay > deadline:
+            future.set_exception(PolicyError("too slow", cause="timeout", detail="deadline"))
+            return
+        asked = orjson.loads(policy_input)
+        self.inputs.append(asked)
+        try:
+            reply = self._reply(asked) if callable(self._reply) else self._reply
+        except PolicyError as error:
+            future.set_exception(error)
+            return
+        if isinstance(reply, PolicyError):
+            future.set_exception(reply)
+        else:
+            future.set_result(EngineReply(reply, self._identity, self._delay * 1000))
+
+    def close(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+
+
+class MemoryLedger:
+    """A log in memory, with the same lines as on disk. Thread-safe; its clock is frozen and steps 1 ms per record.
+
+    ``fail`` raises for each draft for which it returns an error: a ledger that can't be written.
+    """
+
+    def __init__(self, log: str = "memory") -> None:
+        self.log = log
+        self.process = new_ulid()
+        self.lines: list[bytes] = []
+        self.fail: Callable[[Draft], LedgerError | None] = lambda _: None
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self._lock = threading.Lock()
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Every record, decoded, in order."""
+        return [decode(line) for line in self.lines]
+
+    def of(self, type_: str) -> list[dict[str, Any]]:
+        """Return the records of one type."""
+        return [record for record in self.records if record["type"] == type_]
+
+    def submit(self, draft: Draft) -> Future[Receipt]:
+        """Append at once."""
+        future: Future[Receipt] = Future()
+        error = self.fail(draft)
+        if error is not None:
+            future.set_exception(error)
+            return future
+        with self._lock:
+            prev = leaf_hash(self.lines[-1]).hex() if self.lines else GENESIS_PREV
+            ts = self.now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            self.now += timedelta(milliseconds=1)
+            line = draft.finish(seq=len(self.lines), prev=prev, ts=ts)
+            self.lines.append(line)
+            receipt = Receipt(len(self.lines) - 1, leaf_hash(line), ts)
+        future.set_result(receipt)
+        return future
+
+    def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
+        """Append at once."""
+        return self.submit(draft).result(timeout)
+
+    def expired(self, future: Future[Receipt]) -> LedgerError:
+        """Close the call of a decision that becomes durable although nobody waits for it any more."""
+
+        def close(done: Future[Receipt]) -> None:
+            line = self.lines[done.result().seq]
+            if decode(line)["type"] == "call.decision":
+                self.submit(not_started(line))
+
+        future.add_done_callback(close)
+        return LedgerPoisonedError("the record was not durable in time")
+
+    def owner(self, session: str) -> tuple[str, str, str] | None:
+        """Return whose session it is, by its first record."""
+        for record in self.records:
+            if record.get("session") == session:
+                return (record["tenant"], record["principal"]["id"], record["agent"]["id"])
+        return None
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def memory_guard(
+    policy: StaticPolicy, *, settings: Settings | None = None, deadline: float = 5.0
+) -> tuple[Guard, MemoryLedger]:
+    """Return a guard over *policy* and a ledger in memory, and that ledger."""
+    settings = settings or Settings()
+    ledger = MemoryLedger()
+    keys = Keys.ephemeral()
+    genesis = fields.genesis(
+        nonce=os.urandom(16).hex(),
+        public_key=keys.public,
+        config_digest=settings.digest(),
+        predecessor=None,
+    )
+    ledger.append(Draft.build({"v": 1, "log": ledger.log, "type": "genesis", **genesis}))
+    journal = Journal(ledger, deadline=deadline, owner=ledger.owner)
+    return Guard(settings=settings, engine=policy, journal=journal, keys=keys), ledger

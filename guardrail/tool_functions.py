@@ -1,0 +1,158 @@
+"""A Python function as a tool: its parameters as a pydantic model, made from signature and docstring."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from guardrail.docstrings import read_docstring
+from guardrail.errors import UsageError
+
+__all__ = ["Signature", "is_generator", "read_function"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a function takes, as a model."""
+
+    name: str | None
+    """``__name__`` of the function, None where it has none of its own."""
+    description: str
+    model: type[BaseModel]
+    parameters: dict[str, str]
+    """Keyword of each field of the model. The fields have names of their own: a parameter may be called ``schema``."""
+
+
+def is_generator(function: Callable[..., Any]) -> bool:
+    """True where calling *function* gives a generator, sync or async, whatever wraps it."""
+    inner = _innermost(function)
+    return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+
+
+def _innermost(function: Callable[..., Any]) -> Any:
+    inner: Any = function
+    for _ in range(64):
+        if isinstance(inner, functools.partial):
+            inner = inner.func
+        elif inspect.ismethod(inner):
+            inner = inner.__func__
+        elif hasattr(inner, "__wrapped__"):
+            inner = inner.__wrapped__
+        elif not inspect.isroutine(inner) and not isinstance(inner, type):
+            inner = type(inner).__call__
+        else:
+            break
+    return inner
+
+
+def read_function(function: Callable[..., Any], injected: Collection[str] = ()) -> Signature:
+    """Return the parameters of *function* as a model that refuses unknown arguments.
+
+    Parameters named in *injected*, and those that a ``functools.partial`` has bound by keyword, are left out: the
+    program supplies them beside the arguments. Raises ``UsageError`` for ``*args``, ``**kwargs``, parameters that are
+    positional only, and annotations that can't be resolved.
+    """
+    if isinstance(function, type) or not callable(function):
+        raise UsageError("a tool is made from a function or another callable", code="usage.tool")
+    inner = _innermost(function)
+    description, texts = read_docstring(inspect.getdoc(inner))
+    fields: dict[str, Any] = {}
+    parameters: dict[str, str] = {}
+    for parameter in _parameters(function, injected):
+        field = f"a{len(fields)}"
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[field] = (_annotation(parameter, inner, texts.get(parameter.name, "")), default)
+        parameters[field] = parameter.name
+    name = getattr(inner, "__name__", None) if inspect.isroutine(_named(function)) else None
+    problem = ""
+    try:
+        model = create_model(
+            name or "Arguments",
+            __config__=ConfigDict(extra="forbid", validate_default=True),
+            __doc__=description or None,
+            **fields,
+        )
+    except Exception as error:  # noqa: BLE001 - border: annotations bring their own code, and pydantic its own tree
+        problem = type(error).__name__
+    if problem:
+        raise UsageError(
+            f"the signature can't be made a schema ({problem})", code="usage.signature"
+        )
+    return Signature(name, description, model, parameters)
+
+
+def _named(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list[inspect.Parameter]:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise UsageError("the callable has no signature", code="usage.signature") from None
+    bound = set(function.keywords) if isinstance(function, functools.partial) else set()
+    kept = []
+    for parameter in signature.parameters.values():
+        if parameter.name in injected or parameter.name in bound:
+            continue
+        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+            raise UsageError(
+                "*args and **kwargs have no schema: name each parameter", code="usage.signature"
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise UsageError(
+                "tools are called by keyword: a parameter is positional only",
+                code="usage.signature",
+            )
+        kept.append(parameter)
+    return kept
+
+
+def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any:
+    """Return the type of a parameter under its own name, with what the docstring or ``Annotated`` says about it."""
+    annotation = _resolved(parameter, inner)
+    metadata: tuple[Any, ...] = getattr(annotation, "__metadata__", ())
+    if metadata:
+        annotation = annotation.__origin__
+    text = described or next((item for item in metadata if isinstance(item, str)), "")
+    # The later one wins: a Field of the program over the docstring, and the parameter's name over every alias.
+    infos = [Field(description=text)] if text else []
+    try:
+        if parameter.default is None and annotation is not Any:
+            # Programs write ``limit: int = None``.
+            annotation = annotation | None
+        return Annotated[(annotation, *infos, *metadata, Field(alias=parameter.name))]
+    except (TypeError, AttributeError):
+        pass
+    raise UsageError(
+        f"the annotation of parameter {parameter.name} is not a type", code="usage.signature"
+    )
+
+
+def _resolved(parameter: inspect.Parameter, inner: Any) -> Any:
+    if parameter.annotation is parameter.empty:
+        return Any
+    # One by one: an injected parameter may have an annotation that exists for type checkers only.
+    holder = types.SimpleNamespace(__annotations__={"value": parameter.annotation})
+    try:
+        hints = typing.get_type_hints(
+            holder, globalns=getattr(inner, "__globals__", {}), include_extras=True
+        )
+    except Exception:  # noqa: BLE001 - border: evaluating an annotation runs the program's own code
+        hints = {}
+    if "value" not in hints:
+        raise UsageError(
+            f"the annotation of parameter {parameter.name} can't be resolved",
+            code="usage.signature",
+            hint="import it where the function is defined, at module level",
+        )
+    return hints["value"]

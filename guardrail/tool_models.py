@@ -1,0 +1,332 @@
+"""Tools whose arguments a pydantic model describes.
+
+The model coerces as it does; policy and record see its JSON dump, and the body gets objects that are rebuilt from
+that very dump, never what the caller passed. Imported only where a tool has a model: it imports pydantic.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, get_args
+
+from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import to_jsonable_python
+from pydantic_core.core_schema import ErrorType
+
+from guardrail.core.jsoncopy import Refused, arguments_error, is_panic, take
+from guardrail.core.record import dumps
+from guardrail.core.schema import (
+    CompiledSchema,
+    Foreign,
+    Snapshot,
+    declared_pointer,
+    encode,
+    explain,
+)
+from guardrail.errors import ArgumentsError, RecordError, SchemaError
+
+__all__ = ["describe", "is_model", "take_model"]
+
+_HUGE = 2**8192
+_ROUNDS = 2
+_SEQUENCES = frozenset({list, tuple, deque})
+_SECRETS = (SecretStr, SecretBytes, Secret)
+
+
+def is_model(schema: type[Any]) -> bool:
+    """True for a pydantic model class."""
+    return issubclass(schema, BaseModel)
+
+
+# -- at declaration -----------------------------------------------------------------------------------------------
+
+
+def describe(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON Schema of *model*, secrets marked.
+
+    Raises ``SchemaError`` where calls could not be rebuilt from JSON: types without a JSON Schema, defaults that are
+    not JSON, excluded fields, iterators, and aliases that differ between reading and writing.
+    """
+    if issubclass(model, RootModel):
+        raise _refuse("a root model describes one value, and arguments have names")
+    failure = ""
+    try:
+        schema = model.model_json_schema(schema_generator=_Generator)
+        written = model.model_json_schema(mode="serialization", schema_generator=_Generator)
+    except SchemaError:
+        raise
+    except Exception as error:  # noqa: BLE001 - border: types bring their own code, and pydantic its own tree
+        failure = f"the model has no JSON Schema ({type(error).__name__})"
+    if failure:
+        raise _refuse(failure)
+    for part in _parts(model.__pydantic_core_schema__):
+        if part.get("serialization_exclude") or part.get("serialization_exclude_if"):
+            raise _refuse("a field is excluded from the dump: it could not be rebuilt")
+        if part.get("type") == "generator":
+            raise _refuse("an iterator can be read only once: use a list")
+    if set(_property_names(schema)) - set(_property_names(written)):
+        raise _refuse("a field is read and written under different aliases")
+    return schema
+
+
+def _refuse(reason: str) -> SchemaError:
+    return SchemaError(reason, code="schema.model", hint="change the model or the signature")
+
+
+def _parts(value: Any) -> Iterator[dict[str, Any]]:
+    todo = [value]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, dict):
+            yield part
+            todo += part.values()
+        elif isinstance(part, (list, tuple)):
+            todo += part
+
+
+def _property_names(schema: dict[str, Any]) -> Iterator[str]:
+    for part in _parts(schema):
+        properties = part.get("properties")
+        if isinstance(properties, dict):
+            yield from properties
+
+
+class _Generator(GenerateJsonSchema):
+    """Marks every secret, and turns remarks into refusals."""
+
+    def emit_warning(self, kind: str, detail: str) -> None:  # noqa: ARG002 - detail may quote a value
+        raise _refuse(f"the model has no exact JSON Schema ({kind})")
+
+    def json_or_python_schema(self, schema: Any) -> Any:
+        made = super().json_or_python_schema(schema)
+        # Secret[int] and its like: pydantic itself marks only SecretStr and SecretBytes.
+        if _writes_secret(schema):
+            made = {**made, "writeOnly": True, "format": "password"}
+        return made
+
+
+def _writes_secret(schema: Any) -> bool:
+    writer = schema.get("serialization", {}).get("function")
+    return getattr(writer, "__module__", "") == "pydantic.types" and "secret" in getattr(
+        writer, "__name__", ""
+    )
+
+
+_SIMPLE = frozenset(
+    {
+        "bool",
+        "bytes",
+        "date",
+        "datetime",
+        "decimal",
+        "default",
+        "definition-ref",
+        "definitions",
+        "dict",
+        "enum",
+        "float",
+        "int",
+        "list",
+        "literal",
+        "model",
+        "model-field",
+        "model-fields",
+        "none",
+        "nullable",
+        "str",
+        "time",
+        "timedelta",
+        "tuple",
+        "typed-dict",
+        "typed-dict-field",
+        "union",
+        "url",
+        "uuid",
+    }
+)
+"""Core schema types whose JSON dump is all there is to see: no secrets, no sets, nothing of any type."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_simple(model: type[BaseModel]) -> bool:
+    """True where the JSON dump of *model* can hide no secret and its order is always the same."""
+    for part in _parts(model.__pydantic_core_schema__):
+        kind = part.get("type")
+        if isinstance(kind, str) and kind not in _SIMPLE:
+            return False
+        if "serialization" in part or part.get("extra_behavior") == "allow":
+            return False
+        if part.get("extra_fields_behavior") == "allow":
+            return False
+    return True
+
+
+# -- at a call ----------------------------------------------------------------------------------------------------
+
+
+def take_model(
+    model: type[BaseModel],
+    schema: CompiledSchema,
+    parameters: Mapping[str, str],
+    args: object,
+) -> tuple[Snapshot, dict[str, Any]]:
+    """Return the snapshot (the model's JSON dump) and the keyword arguments of the body, rebuilt from it.
+
+    *parameters* names the keyword of each field. Raises ``ArgumentsError`` and nothing else, without a value in it or
+    in its context.
+    """
+    failure: ArgumentsError
+    try:
+        # The containers are copied first, so that limits hold and no other thread can change them under the model.
+        # Integers of any size pass here: what counts is what the dump makes of them.
+        loose = replace(schema.limits, lowest=-_HUGE, highest=_HUGE)
+        private = take(args, loose, Foreign.KEPT)
+        if type(private) is not dict:
+            raise Refused("not_object")
+        return _settle(model, schema, _first(model, private), parameters)
+    except Refused as error:
+        failure = explain(error, schema.schema)
+    except ValidationError as error:
+        failure = _model_error(error, schema)
+    except Exception as error:  # noqa: BLE001 - border: validators and serializers are the program's own code
+        failure = arguments_error("model", "", type(error).__name__)
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        failure = arguments_error("model", "", "panic")
+    # Outside the handlers: a pydantic error holds its inputs, and would travel as context.
+    raise failure
+
+
+def _model_error(error: ValidationError, schema: CompiledSchema) -> ArgumentsError:
+    """Return what *error* says without its text, which quotes the input."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    kind = first["type"] if first["type"] in _known_kinds() else "custom"
+    return arguments_error("model", declared_pointer(schema.schema, first["loc"]), kind)
+
+
+@functools.cache
+def _known_kinds() -> frozenset[str]:
+    # A custom error names itself, and could name itself after a value.
+    return frozenset(get_args(ErrorType))
+
+
+def _first(model: type[BaseModel], private: dict[str, Any]) -> BaseModel:
+    try:
+        return model.model_validate(private)
+    except ValidationError as error:
+        # A strict model takes a date as text only in JSON, and arguments that come from a language model are JSON.
+        try:
+            encoded = dumps(private)
+        except RecordError:
+            raise error from None
+        return model.model_validate_json(encoded)
+
+
+def _settle(
+    model: type[BaseModel], schema: CompiledSchema, built: BaseModel, parameters: Mapping[str, str]
+) -> tuple[Snapshot, dict[str, Any]]:
+    """Return snapshot and keyword arguments once rebuilding changes nothing any more.
+
+    A validator that changes its own output (adds one, appends) never gets there: the body would see something else
+    than the policy. A default that the model coerces (``x: float = 5``) gets there in the second round.
+    """
+    seen, secrets = _dump(built, schema)
+    for _ in range(_ROUNDS):
+        rebuilt = _rebuild(model, built, seen)
+        again, kept = _dump(rebuilt, schema)
+        if kept != secrets:
+            # It was passed where the model expects something else, so that no mark would protect it.
+            raise Refused("model", "a secret in a place that is not declared as one")
+        if again.encoded == seen.encoded:
+            return seen, _keywords(rebuilt, parameters)
+        built, seen = rebuilt, again
+    raise Refused("model", "rebuilding the arguments changes them")
+
+
+def _rebuild(model: type[BaseModel], built: BaseModel, seen: Snapshot) -> BaseModel:
+    try:
+        return model.model_validate_json(seen.encoded, by_alias=True, by_name=True)
+    except ValidationError:
+        # A default that the model itself would not accept (``limit: int = None``) must come from the model again.
+        given, _ = _plain(built, exclude_unset=True)
+        return model.model_validate_json(dumps(given), by_alias=True, by_name=True)
+
+
+def _keywords(rebuilt: BaseModel, parameters: Mapping[str, str]) -> dict[str, Any]:
+    keywords = {keyword: getattr(rebuilt, name) for name, keyword in parameters.items()}
+    return {**(rebuilt.model_extra or {}), **keywords}
+
+
+def _dump(built: BaseModel, schema: CompiledSchema) -> tuple[Snapshot, int]:
+    """Return what policy and record see of *built*, and how many secrets are in it."""
+    limits = schema.limits
+    plain, secrets = _plain(built)
+    args = take(plain, limits)
+    if type(args) is not dict:
+        raise Refused("not_object")
+    return Snapshot(args, encode(args, limits)), secrets
+
+
+def _plain(built: BaseModel, *, exclude_unset: bool = False) -> tuple[Any, int]:
+    """Return the JSON dump with what its secrets hold (the body needs it, the redactor masks it later), and how many."""
+    written = built.model_dump(
+        mode="json", by_alias=True, round_trip=True, exclude_unset=exclude_unset, warnings="none"
+    )
+    if _is_simple(type(built)):
+        return written, 0
+    objects = built.model_dump(
+        by_alias=True, round_trip=True, exclude_unset=exclude_unset, warnings="none"
+    )
+    revealer = _Revealer()
+    return revealer.reveal(objects, written), revealer.secrets
+
+
+class _Revealer:
+    """Puts the content of secrets into a JSON dump, and counts them."""
+
+    def __init__(self) -> None:
+        self.secrets = 0
+
+    def reveal(self, found: Any, written: Any) -> Any:
+        """Return *written* (JSON), with the content of each secret that *found* (the same dump as objects) has there.
+
+        Sets come out sorted: their order differs from one copy to the next, and the snapshot must not.
+        """
+        kind = type(found)
+        if kind is str or kind is int or found is None or kind is bool or kind is float:
+            return written
+        if kind is dict and type(written) is dict and len(found) == len(written):
+            pairs = zip(written.items(), found.values(), strict=True)
+            return {key: self.reveal(value, text) for (key, text), value in pairs}
+        if kind in _SEQUENCES and type(written) is list and len(found) == len(written):
+            return [self.reveal(value, text) for value, text in zip(found, written, strict=True)]
+        if kind is set or kind is frozenset:
+            items = [self._alone(item) for item in found] if _holds_secret(found) else written
+            return sorted(items, key=dumps) if type(items) is list else items
+        if issubclass(kind, _SECRETS):
+            return self._alone(found)
+        if _holds_secret(found):
+            raise Refused("model", "a secret that can't be written as JSON")
+        return written
+
+    def _alone(self, value: Any) -> Any:
+        """Return the JSON of a value that stands in no field, its secret revealed."""
+        if isinstance(value, _SECRETS):
+            self.secrets += 1
+            return self._alone(value.get_secret_value())
+        return self.reveal(value, to_jsonable_python(value))
+
+
+def _holds_secret(value: Any) -> bool:
+    if isinstance(value, _SECRETS):
+        return True
+    if isinstance(value, dict):
+        return any(_holds_secret(item) for item in (*value, *value.values()))
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return any(_holds_secret(item) for item in value)
+    return False

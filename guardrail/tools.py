@@ -1,0 +1,273 @@
+"""What the guard knows about a tool, and what it takes from a call's arguments."""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from guardrail.core.schema import (
+    Checker,
+    CompiledSchema,
+    Snapshot,
+    clone,
+    compile_schema,
+    snapshot,
+)
+from guardrail.errors import ConfigError, SchemaError, UsageError
+
+__all__ = ["Tool", "ToolRegistry", "declare", "from_function", "tool_name", "undeclared"]
+
+_MAX_NAME = 256
+_POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
+# Control, format (bidi marks among them), surrogate, private, unassigned; line and paragraph separators.
+_REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool as it was declared. Immutable."""
+
+    name: str
+    server: str | None = None
+    """Which tool server it belongs to; None for a tool of the program itself."""
+    declared: bool = False
+    """False where there is no accepted schema: the policy sees it, and records take the minimal view."""
+    schema: CompiledSchema | None = None
+    target: tuple[str, ...] = ()
+    """RFC 6901 pointers to the arguments that name what the tool acts on."""
+    labels: tuple[str, ...] = ()
+    """For the policy: ``resource.properties.labels``."""
+    log_output: bool = False
+    """Record the result, redacted, and not only its type, size and token."""
+    model: Any = None
+    """The pydantic model that coerces the arguments; None where a plain JSON Schema checks them."""
+    description: str = ""
+    unsafe_stream: bool = False
+    """The body may be a generator: it then runs after its outcome was recorded."""
+    refused: str = ""
+    """Code and reason why the schema was refused; empty where it was not."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Keyword of the body for each field of ``model``."""
+
+    def take(self, args: object) -> tuple[Snapshot, Mapping[str, Any]]:
+        """Return the snapshot for policy and record, and the keyword arguments of the body.
+
+        The two share no container, and neither shares one with *args*: the body can't change what is recorded, and
+        the caller can't change what the body gets. Raises ``ArgumentsError`` and nothing else.
+        """
+        if self.model is None or self.schema is None:
+            taken = snapshot(self.schema, args)
+            return taken, clone(taken.args)
+        from guardrail.tool_models import take_model
+
+        return take_model(self.model, self.schema, self.parameters, args)
+
+
+def tool_name(name: object) -> str:
+    """Return *name*, which can be shown and recorded as it is.
+
+    Raises ``UsageError`` for what is not text, empty, longer than 256 characters, begins or ends with a space, or
+    holds control, format (bidi), private or unassigned characters, line breaks or lone surrogates.
+    """
+    return _shown(name, "a tool name")
+
+
+def _shown(name: object, what: str) -> str:
+    if type(name) is not str or not name:
+        raise UsageError(f"{what} must be a text that is not empty", code="usage.name")
+    if len(name) > _MAX_NAME:
+        raise UsageError(f"{what} has at most {_MAX_NAME} characters", code="usage.name")
+    if name != name.strip() or any(
+        unicodedata.category(character) in _REFUSED_CATEGORIES for character in name
+    ):
+        raise UsageError(
+            f"{what} holds line breaks, control or format characters, or begins or ends with a space",
+            code="usage.name",
+        )
+    return name
+
+
+def _pointers(target: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(target, str):
+        raise UsageError(
+            "target: a list of pointers", code="usage.target", hint='target=["/account"]'
+        )
+    pointers = tuple(target)
+    if not all(
+        type(pointer) is str and pointer and _POINTER.match(pointer) for pointer in pointers
+    ):
+        raise UsageError(
+            "target: RFC 6901 pointers into the arguments",
+            code="usage.target",
+            hint='target=["/account"]',
+        )
+    return pointers
+
+
+def _labels(labels: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(labels, str):
+        raise UsageError("labels: a list of texts", code="usage.labels", hint='labels=["money"]')
+    return tuple(_shown(label, "a label") for label in labels)
+
+
+def undeclared(name: str, server: str | None = None) -> Tool:
+    """Return a tool that nobody declared. Raises ``UsageError`` for a name that can't be recorded."""
+    return Tool(
+        name=tool_name(name), server=None if server is None else _shown(server, "a server name")
+    )
+
+
+def declare(
+    name: str,
+    *,
+    schema: Any = None,
+    server: str | None = None,
+    target: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    log_output: bool = False,
+    unsafe_stream: bool = False,
+    description: str = "",
+) -> Tool:
+    """Return the tool that *schema* (a JSON Schema, a pydantic model class, or None) describes.
+
+    A JSON Schema is foreign: where it is refused the tool counts as undeclared and ``refused`` says why; nothing is
+    raised. A model is the program's own: ``SchemaError`` says what about it can't work. Raises ``UsageError`` for a
+    bad name, label or target.
+    """
+    compiled: CompiledSchema | None = None
+    model: Any = None
+    refused = ""
+    parameters: dict[str, str] = {}
+    if schema is not None:
+        if isinstance(schema, type):
+            from guardrail.tool_models import describe, is_model
+
+            if not is_model(schema):
+                raise UsageError("schema: a JSON Schema or a pydantic model", code="usage.schema")
+            model = schema
+            compiled = compile_schema(describe(model), checker=Checker.MODEL)
+            parameters = {attribute: attribute for attribute in model.model_fields}
+            description = description or (model.__doc__ or "").strip()
+        else:
+            try:
+                compiled = compile_schema(schema)
+            except SchemaError as error:
+                refused = f"{error.code}: {error.message}"
+    return Tool(
+        name=tool_name(name),
+        server=None if server is None else _shown(server, "a server name"),
+        declared=compiled is not None,
+        schema=compiled,
+        target=_pointers(target),
+        labels=_labels(labels),
+        log_output=log_output,
+        model=model,
+        description=description,
+        unsafe_stream=unsafe_stream,
+        refused=refused,
+        parameters=parameters,
+    )
+
+
+def from_function(
+    function: Callable[..., Any],
+    *,
+    name: str | None = None,
+    server: str | None = None,
+    description: str | None = None,
+    target: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    log_output: bool = False,
+    unsafe_stream: bool = False,
+    injected: Collection[str] = (),
+) -> Tool:
+    """Return the tool that *function* is: name, schema and descriptions from its signature and docstring.
+
+    *function* may be a coroutine function, a method, a ``functools.partial`` or another callable. Parameters named in
+    *injected* are no arguments: the program supplies them. Raises ``UsageError`` for generators (unless
+    *unsafe_stream*), ``*args``, ``**kwargs`` and signatures that give no schema, ``SchemaError`` for types that can't
+    be rebuilt from JSON.
+    """
+    from guardrail.tool_functions import is_generator, read_function
+    from guardrail.tool_models import describe
+
+    signature = read_function(function, injected)
+    if not unsafe_stream and is_generator(function):
+        raise UsageError(
+            "a generator would run after its outcome was recorded",
+            code="usage.generator",
+            hint="return a list, or declare the tool with unsafe_stream=True",
+        )
+    if name is None and signature.name is None:
+        raise UsageError("a callable object has no name: give one", code="usage.name")
+    return Tool(
+        name=tool_name(signature.name if name is None else name),
+        server=None if server is None else _shown(server, "a server name"),
+        declared=True,
+        schema=compile_schema(describe(signature.model), checker=Checker.MODEL),
+        target=_pointers(target),
+        labels=_labels(labels),
+        log_output=log_output,
+        model=signature.model,
+        description=signature.description if description is None else description,
+        unsafe_stream=unsafe_stream,
+        parameters=signature.parameters,
+    )
+
+
+class ToolRegistry:
+    """The tools of one guard, by name and server. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tools: dict[tuple[str, str | None], Tool] = {}
+
+    def get(self, name: str, server: str | None = None) -> Tool:
+        """Return the tool, or an undeclared one of that name. Raises ``UsageError`` for a name that can't be recorded."""
+        try:
+            # No lock: one lookup is atomic, and an entry is never changed, only replaced.
+            found = self._tools.get((name, server))
+        except TypeError:
+            found = None
+        return undeclared(name, server) if found is None else found
+
+    def put(self, tool: Tool, *, replace: bool = False) -> Tool:
+        """Register *tool* and return it.
+
+        A second declaration of the same tool must say the same, else ``ConfigError``: two parts of a program would
+        otherwise disagree about what is checked and recorded. *replace* allows it.
+        """
+        key = (tool.name, tool.server)
+        with self._lock:
+            known = self._tools.get(key)
+            if known is not None and not replace and _says(known) != _says(tool):
+                raise ConfigError(
+                    "a tool of this name and server is declared already, with another schema or other options",
+                    code="config.tool",
+                    hint="give it another name or server, or put(tool, replace=True)",
+                )
+            self._tools[key] = tool
+        return tool
+
+    def names(self) -> list[tuple[str, str | None]]:
+        """Return (name, server) of every registered tool, in the order of their declaration."""
+        with self._lock:
+            return list(self._tools)
+
+
+def _says(tool: Tool) -> tuple[object, ...]:
+    digest = None if tool.schema is None else tool.schema.digest
+    return (
+        tool.declared,
+        digest,
+        tool.target,
+        tool.labels,
+        tool.log_output,
+        tool.unsafe_stream,
+        tool.refused,
+        tool.model is None,
+    )

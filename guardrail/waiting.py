@@ -1,0 +1,100 @@
+"""Waiting for work of other threads, in a thread or on an event loop, without ever cancelling that work.
+
+A procedure that waits is written once, as a generator that yields a ``Wait`` and gets the result sent, or the exception
+thrown, where it stands; ``drive`` runs it in a thread, ``drive_async`` on an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+__all__ = ["Steps", "Wait", "drive", "drive_async", "run_in_thread", "wait_async"]
+
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class Wait:
+    """What a step waits for."""
+
+    future: Future[Any]
+    timeout: float | None
+    """Seconds; then ``TimeoutError`` is thrown into the step."""
+
+
+Steps = Generator[Wait, Any, R]
+
+
+def drive(steps: Steps[R]) -> R:
+    """Run *steps* to their end in this thread and return their value."""
+    try:
+        wait = next(steps)
+        while True:
+            try:
+                value = wait.future.result(wait.timeout)
+            except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
+                wait = steps.throw(error)
+            else:
+                wait = steps.send(value)
+    except StopIteration as done:
+        return cast("R", done.value)
+
+
+async def drive_async(steps: Steps[R]) -> R:
+    """As ``drive``, on the running event loop."""
+    try:
+        wait = next(steps)
+        while True:
+            try:
+                value = await wait_async(wait.future, wait.timeout)
+            except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
+                wait = steps.throw(error)
+            else:
+                wait = steps.send(value)
+    except StopIteration as done:
+        return cast("R", done.value)
+
+
+async def wait_async(future: Future[R], timeout: float | None) -> R:
+    """Return the result of *future*, or raise its exception, or ``TimeoutError`` after *timeout* seconds.
+
+    Unlike ``asyncio.wrap_future``, a cancelled wait does not cancel the future: a record under way is not to be lost.
+    """
+    if future.done():
+        return future.result()
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def done(_: Future[R]) -> None:
+        # A loop that is closed has nobody waiting any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(wake)
+
+    future.add_done_callback(done)
+    async with asyncio.timeout(timeout):
+        await waiter
+    return future.result()
+
+
+async def run_in_thread(body: Callable[[], R]) -> tuple[R, asyncio.CancelledError | None]:
+    """Run *body* in a thread; return its result, and the cancellation that arrived meanwhile, if one did.
+
+    A thread can't be stopped: saying ``cancelled`` while it goes on would be untrue, so a cancellation waits for its end.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(body))
+    stop: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            stop = error
+    return task.result(), stop

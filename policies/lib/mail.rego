@@ -1,0 +1,13 @@
+# Mail addresses.
+package guardrail.lib.mail
+
+# What stands after the last @, in lower case; "" for anything that is no plain address.
+default domain(_) := ""
+
+domain(address) := lower(parts[1]) if {
+	is_string(address)
+	parts := split(address, "@")
+	count(parts) == 2
+	parts[0] != ""
+	regex.match(`^[A-Za-z0-9.-]+$`, parts[1])
+}

@@ -1,0 +1,102 @@
+"""A record and its bytes."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardrail.core.record import MAX_LINE, Draft, decode, dumps, leaf_hash
+from guardrail.errors import RecordError
+
+TS = "2026-11-24T09:00:00.000000Z"
+
+
+class Word(StrEnum):
+    """A StrEnum, as effects and causes are."""
+
+    YES = "yes"
+
+
+def test_a_line_is_sorted_json_without_spaces() -> None:
+    """The spliced fields stand where sorting puts them."""
+    draft = Draft.build({"v": 1, "type": "x", "log": "l", "prex": 1, "sea": 2, "set": 3, "tt": 4, "a": {"b": 1, "a": 2}})
+    line = draft.finish(seq=7, prev="0" * 64, ts=TS)
+    keys = list(json.loads(line))
+    assert keys == sorted(keys)
+    assert {"prev", "seq", "ts"} < set(keys)
+    assert line == json.dumps(json.loads(line), sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_a_record_of_only_its_type_is_a_line() -> None:
+    """Empty segments leave no stray commas."""
+    assert json.loads(Draft.build({"type": "x"}).finish(seq=0, prev="0" * 64, ts=TS))["seq"] == 0
+
+
+@given(st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=6).filter(lambda key: key not in ("prev", "seq", "ts")), st.integers(-(2**63), 2**63 - 1)))
+def test_every_field_survives(fields: dict[str, int]) -> None:
+    """What goes in comes out, and the keys are in code point order."""
+    line = Draft.build(fields | {"type": "x"}).finish(seq=1, prev="ab" * 32, ts=TS)
+    found = json.loads(line)
+    assert {key: found[key] for key in fields if key != "type"} == {key: fields[key] for key in fields if key != "type"}
+    assert list(found) == sorted(found)
+    assert b"\n" not in line
+
+
+def test_numbers_stay_as_they_are() -> None:
+    """Integers of any size are exact, floats read back the same."""
+    values = [0, -0.0, 1e16, 1e-7, 0.1, 2**63, -(2**70), 10**40]
+    assert json.loads(dumps(values)) == values
+    assert dumps(2**64) == b"18446744073709551616"
+
+
+def test_enums_are_their_words() -> None:
+    """A StrEnum is written as its value, also beside an integer that is too long for the fast path."""
+    assert dumps({"w": Word.YES}) == b'{"w":"yes"}'
+    assert dumps({"w": Word.YES, "n": 2**70}) == b'{"n":%d,"w":"yes"}' % 2**70
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, b"bytes", object(), {1, 2}, {3: "x"}])
+def test_what_json_cannot_hold_is_refused(value: Any) -> None:
+    """Lone surrogates, bytes, sets, foreign objects and keys that are no strings have no line."""
+    with pytest.raises(RecordError):
+        dumps([value])
+
+
+def test_a_cyclic_value_is_refused() -> None:
+    """It has no bytes, and asking for them ends."""
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(RecordError):
+        dumps(value)
+
+
+def test_a_line_never_exceeds_the_limit() -> None:
+    """A draft that could is refused before anything is written, and one that fits stays below it."""
+    room = MAX_LINE - 300
+    line = Draft.build({"type": "x", "a": "b" * room}).finish(seq=10**18, prev="0" * 64, ts=TS)
+    assert len(line) <= MAX_LINE
+    with pytest.raises(RecordError) as caught:
+        Draft.build({"type": "x", "a": "b" * MAX_LINE})
+    assert caught.value.code == "record.too_large"
+
+
+def test_the_leaf_hash_is_that_of_rfc_6962() -> None:
+    """SHA-256(0x00) of the empty entry, the known answer of the certificate transparency tests."""
+    assert leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"null", b"{", b'"x"', b"\xff", b"{}{}"])
+def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
+    """Torn and foreign lines are not records."""
+    with pytest.raises(RecordError):
+        decode(line)
+
+
+def test_unknown_fields_are_kept() -> None:
+    """A later version may have added them."""
+    assert decode(b'{"later":{"x":1},"v":9}') == {"later": {"x": 1}, "v": 9}

@@ -1,0 +1,528 @@
+"""One governed call: decided, recorded, run, recorded, released, in this order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from guardrail.core.record import Draft
+from guardrail.errors import (
+    ApprovalRequired,
+    Denied,
+    LedgerError,
+    LedgerPoisonedError,
+    PolicyError,
+    UsageError,
+)
+from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, deny, memory_guard
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"to": {"type": "string"}, "n": {"type": "integer", "default": 3}},
+    "required": ["to"],
+}
+
+
+class Body:
+    """A tool body that counts its runs."""
+
+    def __init__(self, result: Any = "done") -> None:
+        self.runs = 0
+        self.got: dict[str, Any] = {}
+        self.result = result
+
+    def __call__(self, **arguments: Any) -> Any:
+        self.runs += 1
+        self.got = arguments
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+
+def only(ledger: MemoryLedger, type_: str) -> dict[str, Any]:
+    """Return the one record of a type."""
+    (record,) = ledger.of(type_)
+    return record
+
+
+def test_an_allowed_call_is_recorded_before_and_after_its_body() -> None:
+    """The decision is in the ledger while the body runs, the outcome is not."""
+    guard, ledger = memory_guard(StaticPolicy(allow("mail")))
+    guard.declare("send", schema=SCHEMA)
+    seen: list[str] = []
+
+    def body(**arguments: Any) -> str:
+        seen.extend(record["type"] for record in ledger.records)
+        return f"sent {arguments['n']}"
+
+    with guard.session(principal="alice", agent="bot"):
+        assert guard.call("send", {"to": "bob"}, body) == "sent 3"
+    assert seen == ["genesis", "call.decision"]
+    decision, outcome = only(ledger, "call.decision"), only(ledger, "call.outcome")
+    assert decision["decision"]["effect"] == "allow"
+    assert decision["input"]["action"]["properties"]["args"] == {"to": "bob", "n": 3} or decision["redaction"]["removed"]
+    assert decision["principal"]["id"] == "alice"
+    assert decision["principal"]["assurance"] == "asserted"
+    assert (outcome["status"], outcome["decision_seq"], outcome["call"]) == ("ok", decision["seq"], decision["call"])
+    assert outcome["result"]["type"] == "str"
+
+
+@pytest.mark.parametrize(("reply", "error"), [(deny("no"), Denied), (ask("person"), ApprovalRequired)])
+def test_a_call_that_is_not_allowed_does_not_run(reply: dict[str, Any], error: type[Exception]) -> None:
+    """It is recorded, the agent is told little, and no outcome is owed."""
+    guard, ledger = memory_guard(StaticPolicy(reply))
+    body = Body()
+    with pytest.raises(error) as caught:
+        guard.call("send", {"to": "bob"}, body)
+    assert body.runs == 0
+    assert caught.value.seq == only(ledger, "call.decision")["seq"]
+    assert not ledger.of("call.outcome")
+
+
+@pytest.mark.parametrize("cause", ["undefined", "malformed", "unreachable", "timeout", "crashed", "error", "revision"])
+def test_each_failure_to_get_a_reply_denies_with_its_cause(cause: str) -> None:
+    """And is recorded, with the detail that the engine gave."""
+    guard, ledger = memory_guard(StaticPolicy(PolicyError("x", cause=cause, detail="why")))
+    body = Body()
+    with pytest.raises(Denied):
+        guard.call("send", {}, body)
+    assert body.runs == 0
+    verdict = only(ledger, "call.decision")["decision"]
+    assert (verdict["effect"], verdict["cause"], verdict["detail"]) == ("deny", cause, "why")
+
+
+def test_a_cause_that_nobody_knows_is_an_error() -> None:
+    """A newer engine must not make the record unreadable."""
+    guard, ledger = memory_guard(StaticPolicy(PolicyError("x", cause="novel", detail="why")))
+    with pytest.raises(Denied):
+        guard.call("send", {}, Body())
+    assert only(ledger, "call.decision")["decision"]["cause"] == "error"
+
+
+def test_an_engine_that_never_answers_is_given_up() -> None:
+    """Even if it breaks its own promise about the deadline."""
+    from guardrail.config import Settings
+
+    class Silent(StaticPolicy):
+        def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Any:
+            from concurrent.futures import Future
+
+            return Future()
+
+    guard, ledger = memory_guard(Silent(None), settings=Settings().override(policy={"deadline_ms": 10}))
+    with pytest.raises(Denied):
+        guard.call("send", {}, Body())
+    assert only(ledger, "call.decision")["decision"]["cause"] == "timeout"
+
+
+def test_a_decision_that_cannot_be_written_stops_the_call() -> None:
+    """LedgerError, and the body does not run."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    ledger.fail = lambda _: LedgerPoisonedError("full")
+    body = Body()
+    with pytest.raises(LedgerError):
+        guard.call("send", {}, body)
+    assert body.runs == 0
+
+
+@pytest.mark.parametrize("result", ["value", ValueError("x")])
+def test_an_outcome_that_cannot_be_written_withholds_the_result(result: Any) -> None:
+    """Whatever the body did, the caller learns that it is not recorded."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+
+    def fail(draft: Draft) -> LedgerError | None:
+        return LedgerPoisonedError("full") if draft.type == "call.outcome" else None
+
+    ledger.fail = fail
+    body = Body(result)
+    with pytest.raises(LedgerPoisonedError) as caught:
+        guard.call("send", {}, body)
+    assert body.runs == 1
+    assert caught.value.__cause__ is (result if isinstance(result, Exception) else None)
+
+
+async def test_the_same_holds_when_awaited() -> None:
+    """For coroutines and for functions, that run in a thread."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+
+    async def body() -> str:
+        return "async"
+
+    assert await guard.acall("send", {}, body) == "async"
+    assert await guard.acall("send", {}, Body("thread")) == "thread"
+    with pytest.raises(ValueError, match="x"):
+        await guard.acall("send", {}, Body(ValueError("x")))
+    assert [record["status"] for record in ledger.of("call.outcome")] == ["ok", "ok", "error"]
+
+    def fail(draft: Draft) -> LedgerError | None:
+        return LedgerPoisonedError("full") if draft.type == "call.outcome" else None
+
+    ledger.fail = fail
+    with pytest.raises(LedgerPoisonedError):
+        await guard.acall("send", {}, body)
+    with pytest.raises(LedgerPoisonedError):
+        await guard.acall("send", {}, Body(ValueError("x")))
+
+
+async def test_a_function_that_returns_an_awaitable_is_awaited() -> None:
+    """As a wrapped coroutine function is."""
+    guard, _ = memory_guard(StaticPolicy(allow()))
+
+    async def inner() -> int:
+        return 5
+
+    assert await guard.acall("send", {}, lambda: inner()) == 5
+
+
+async def test_a_cancelled_body_has_a_cancelled_outcome() -> None:
+    """And the cancellation goes on."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+
+    async def body() -> None:
+        await asyncio.sleep(60)
+
+    task = asyncio.ensure_future(guard.acall("send", {}, body))
+    while not ledger.of("call.decision"):
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert only(ledger, "call.outcome")["status"] == "cancelled"
+
+
+async def test_a_body_in_a_thread_is_recorded_as_it_ended() -> None:
+    """A cancellation waits for the thread, then goes on."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    task = asyncio.ensure_future(guard.acall("send", {}, lambda: time.sleep(0.05)))
+    while not ledger.of("call.decision"):
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert only(ledger, "call.outcome")["status"] == "ok"
+
+
+async def test_concurrent_calls_do_not_wait_for_each_other() -> None:
+    """No lock is held while a body runs."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    together = asyncio.Barrier(8)
+
+    async def body() -> None:
+        await together.wait()
+
+    await asyncio.gather(*(guard.acall("send", {}, body) for _ in range(8)))
+    assert len(ledger.of("call.outcome")) == 8
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("x"), "error"),
+        (SystemExit(3), "error"),
+        (GeneratorExit(), "error"),
+        (KeyboardInterrupt(), "cancelled"),
+        (asyncio.CancelledError(), "cancelled"),
+        (StopIteration(), "error"),
+    ],
+)
+def test_whatever_a_body_raises_has_an_outcome_and_goes_on(error: BaseException, status: str) -> None:
+    """The caller gets the very exception."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    with pytest.raises(type(error)) as caught:
+        guard.call("send", {}, Body(error))
+    assert caught.value is error
+    assert only(ledger, "call.outcome")["status"] == status
+
+
+def test_a_pause_of_the_framework_is_interrupted() -> None:
+    """Not an error: the body will be run again."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    with pytest.raises(LookupError):
+        guard.call("send", {}, Body(KeyError("pause")), interrupts=(LookupError,))
+    assert only(ledger, "call.outcome")["status"] == "interrupted"
+
+
+def test_a_governed_call_inside_a_body_names_its_parent() -> None:
+    """And after the body there is no parent any more."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.call("outer", {}, lambda: guard.call("inner", {}, Body()))
+    guard.call("later", {}, Body())
+    outer, inner, later = ledger.of("call.decision")
+    assert inner["parent"] == outer["call"]
+    assert outer["parent"] is None
+    assert later["parent"] is None
+
+
+@pytest.mark.parametrize("run", [None, 5, "send", [len]])
+def test_a_body_that_cannot_be_called_is_refused_before_anything_happens(run: Any) -> None:
+    """Nothing is decided or recorded for a mistake of the program."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    with pytest.raises(UsageError):
+        guard.call("send", {}, run)
+    assert len(ledger.records) == 1
+
+
+def test_generators_and_coroutines_are_no_bodies() -> None:
+    """Their work would be done after the outcome."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+
+    def generator() -> Any:
+        yield 1
+
+    async def agenerator() -> Any:
+        yield 1
+
+    async def coroutine() -> None:
+        pass
+
+    class Coroutine:
+        async def __call__(self) -> None:
+            pass
+
+    for run in (generator, agenerator, coroutine, Coroutine()):
+        with pytest.raises(UsageError):
+            guard.call("send", {}, run)
+    assert len(ledger.records) == 1
+
+
+def test_a_body_that_returns_a_generator_or_coroutine_failed() -> None:
+    """It is seen only when it has run: the outcome is an error, and nothing of it is released."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+
+    async def coroutine() -> None:
+        pass
+
+    for run in (lambda: (n for n in range(3)), lambda: coroutine()):
+        with pytest.raises(UsageError):
+            guard.call("send", {}, run)
+    assert [record["status"] for record in ledger.of("call.outcome")] == ["error", "error"]
+
+
+async def test_an_async_generator_is_refused_as_a_result() -> None:
+    """Awaited or not."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+
+    async def stream() -> Any:
+        yield 1
+
+    with pytest.raises(UsageError):
+        await guard.acall("send", {}, lambda: stream())
+    assert only(ledger, "call.outcome")["status"] == "error"
+
+
+def test_a_declared_stream_is_allowed_and_the_record_says_so() -> None:
+    """Only its return was seen."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("stream", schema={"type": "object"}, unsafe_stream=True)
+
+    def generator() -> Any:
+        yield 1
+
+    assert list(guard.call("stream", {}, generator)) == [1]
+    assert list(guard.call("stream", {}, lambda: generator())) == [1]
+    assert [record["status"] for record in ledger.of("call.outcome")] == ["returned", "returned"]
+
+
+def test_arguments_that_do_not_fit_deny_before_the_policy_is_asked() -> None:
+    """A deny rule on a mistyped argument would silently not fire; the record shows keys and types, no values."""
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(policy)
+    guard.declare("send", schema=SCHEMA)
+    body = Body()
+    for args, detail in (({}, "missing"), ({"to": 5}, "type"), ({"to": "b", "zz": "hello there"}, "unknown_argument")):
+        with pytest.raises(Denied):
+            guard.call("send", args, body)
+        verdict = ledger.of("call.decision")[-1]["decision"]
+        assert (verdict["cause"], verdict["detail"]) == ("arguments", detail)
+    assert body.runs == 0
+    assert policy.inputs == []
+    assert b"hello there" not in b"".join(ledger.lines)
+    assert set(ledger.of("call.decision")[-1]["input"]["action"]["properties"]["args"]) == {"to", "zz"}
+
+
+@pytest.mark.parametrize("args", [None, [], "x", {"a": float("nan")}, {"a": object()}, {"a": "\ud800"}, {5: "x"}, {"a": 2**70}])
+def test_arguments_that_are_no_json_object_deny(args: Any) -> None:
+    """Recorded, with nothing of them where nothing can be."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    with pytest.raises(Denied):
+        guard.call("send", args, Body())
+    assert only(ledger, "call.decision")["decision"]["cause"] == "arguments"
+
+
+def test_the_caller_cannot_change_what_was_decided() -> None:
+    """Policy, record and body use one copy; a policy double that mutates the caller's object changes nothing."""
+    args = {"to": "bob", "list": [1, 2]}
+
+    def reply(asked: dict[str, Any]) -> dict[str, Any]:
+        args["to"] = "mallory"
+        args["list"].append(3)  # type: ignore[attr-defined]
+        return allow()
+
+    guard, ledger = memory_guard(StaticPolicy(reply))
+    guard.declare("send", schema={"type": "object", "additionalProperties": True})
+    body = Body()
+    guard.call("send", args, body)
+    assert body.got == {"to": "bob", "list": [1, 2]}
+    assert "mallory" not in str(ledger.records)
+
+
+def test_a_thread_that_keeps_changing_the_arguments_changes_nothing_after_the_copy() -> None:
+    """What the policy saw is what the body got, every time."""
+    policy = StaticPolicy(allow())
+    guard, _ = memory_guard(policy)
+    guard.declare("send", schema={"type": "object", "additionalProperties": True})
+    args: dict[str, Any] = {"n": 0, "inner": {"n": 0}}
+    stop = threading.Event()
+
+    def mutate() -> None:
+        count = 0
+        while not stop.is_set():
+            count += 1
+            args["n"] = count
+            args["inner"] = {"n": count}
+
+    thread = threading.Thread(target=mutate)
+    thread.start()
+    try:
+        for _ in range(50):
+            body = Body()
+            guard.call("send", args, body)
+            assert policy.inputs[-1]["action"]["properties"]["args"] == body.got
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_body_that_changes_its_arguments_changes_no_record() -> None:
+    """It has a copy of its own."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("send", schema={"type": "object", "additionalProperties": True})
+
+    def body(items: list[int]) -> None:
+        items.append(99)
+
+    guard.call("send", {"items": [1]}, body)
+    assert "99" not in str(only(ledger, "call.decision")["input"])
+
+
+def test_injected_values_travel_beside_the_arguments() -> None:
+    """Neither judged nor recorded."""
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(policy)
+    body = Body()
+    guard.call("send", {"to": "bob"}, body, extra={"state": object()})
+    assert set(body.got) == {"to", "state"}
+    assert "state" not in str(policy.inputs)
+    assert "state" not in str(only(ledger, "call.decision")["input"])
+
+
+def test_the_adapter_and_its_call_id_are_recorded() -> None:
+    """So that a record can be found from the framework's side."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.call("send", {}, Body(), adapter="langchain", call_id="call_7")
+    assert only(ledger, "call.decision")["origin"]["adapter"] == "langchain"
+    assert only(ledger, "call.decision")["origin"]["call_id"] == "call_7"
+
+
+def test_rejected_calls_are_recorded_without_values() -> None:
+    """Calls that the framework refused before the body."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    seq = guard.reject("send", "bad_arguments", call_id="c")
+    record = only(ledger, "call.rejected")
+    assert (record["seq"], record["reason"], record["tool"]["name"]) == (seq, "bad_arguments", "send")
+
+
+def test_a_caller_that_is_interrupted_while_the_decision_is_written_leaves_no_open_call() -> None:
+    """The body never runs, and the outcome says so."""
+    from concurrent.futures import Future
+
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    submit = ledger.submit
+    held: list[tuple[Future[Any], Draft]] = []
+
+    class Interrupted(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            if not self.done():
+                raise KeyboardInterrupt
+            return super().result(timeout)
+
+    def hold(draft: Draft) -> Future[Any]:
+        if draft.type != "call.decision":
+            return submit(draft)
+        future = Interrupted()
+        held.append((future, draft))
+        return future
+
+    ledger.submit = hold  # type: ignore[method-assign]
+    body = Body()
+    with pytest.raises(KeyboardInterrupt):
+        guard.call("send", {}, body)
+    future, draft = held[0]
+    future.set_result(submit(draft).result())
+    assert body.runs == 0
+    outcome = only(ledger, "call.outcome")
+    assert (outcome["status"], outcome["error"]["class"]) == ("cancelled", "not_started")
+
+
+def test_a_decision_that_is_late_blocks_the_call() -> None:
+    """Past the deadline the commit is unknown: the body does not run."""
+    from concurrent.futures import Future
+
+    guard, ledger = memory_guard(StaticPolicy(allow()), deadline=0.01)
+    ledger.submit = lambda _: Future()  # type: ignore[method-assign]
+    body = Body()
+    with pytest.raises(LedgerPoisonedError):
+        guard.call("send", {}, body)
+    assert body.runs == 0
+
+
+async def test_an_outcome_that_is_late_is_an_error_when_awaited() -> None:
+    """The ledger is told that nobody waits any more."""
+    from concurrent.futures import Future
+
+    guard, ledger = memory_guard(StaticPolicy(allow()), deadline=0.05)
+    submit = ledger.submit
+    ledger.submit = lambda draft: Future() if draft.type == "call.outcome" else submit(draft)  # type: ignore[method-assign]
+
+    async def body() -> None:
+        pass
+
+    with pytest.raises(LedgerPoisonedError):
+        await guard.acall("send", {}, body)
+
+
+async def test_a_cancellation_while_the_outcome_is_written_waits_for_it() -> None:
+    """The outcome is owed whatever happens to the task."""
+    from concurrent.futures import Future
+
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    submit = ledger.submit
+    held: list[tuple[Future[Any], Draft]] = []
+
+    def hold(draft: Draft) -> Future[Any]:
+        if draft.type != "call.outcome":
+            return submit(draft)
+        future: Future[Any] = Future()
+        held.append((future, draft))
+        return future
+
+    ledger.submit = hold  # type: ignore[method-assign]
+
+    async def body() -> None:
+        pass
+
+    task = asyncio.ensure_future(guard.acall("send", {}, body))
+    while not held:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    held[0][0].set_result(submit(held[0][1]).result())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert only(ledger, "call.outcome")["status"] == "ok"

@@ -1,0 +1,97 @@
+"""Settings: read once, refused when they are not understood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from guardrail.config import Settings, find
+from guardrail.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    """Write a guardrail.toml."""
+    path = folder / "guardrail.toml"
+    path.write_text(text)
+    return path
+
+
+def test_no_file_is_all_defaults() -> None:
+    """Keys stand beside the ledger."""
+    settings = Settings.load(environment={})
+    assert settings.ledger.path == Path("audit.db")
+    assert settings.key_path == Path("audit.keys")
+    assert settings.source is None
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Where the program was started from does not matter."""
+    path = write(tmp_path, '[ledger]\npath = "x/a.db"\n[keys]\npath = "k"\n[policy]\npath = ["p", "/abs"]\n')
+    settings = Settings.load(path, environment={})
+    assert settings.ledger.path == tmp_path / "x/a.db"
+    assert settings.key_path == tmp_path / "k"
+    assert settings.policy.path == (tmp_path / "p", Path("/abs"))
+    assert settings.source == path
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[ledgr]\n", "did you mean 'ledger'"),
+        ('[ledger]\npth = "x"\n', "did you mean 'path'"),
+        ("[policy]\nzzz = 1\n", "known: "),
+        ("ledger = 5\n", "not a table"),
+        ("[ledger]\npath = 5\n", "a text"),
+        ('[ledger]\npath = ""\n', "a text"),
+        ("[policy]\npath = []\n", "a path or a list"),
+        ("[policy]\npath = [1]\n", "a path or a list"),
+        ('[policy]\nworkers = "2"\n', "a whole number"),
+        ("[policy]\nworkers = true\n", "a whole number"),
+        ("[policy]\nworkers = 0\n", "from 1 to 64"),
+        ('[policy]\ninput = "both"\n', "one of raw, recorded"),
+        ("[identity]\ntenant = 1\n", "a text"),
+        ("not toml", "not TOML"),
+    ],
+)
+def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    """A typo in a security setting must not be a default."""
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(write(tmp_path, text), environment={})
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
+    """With what to do next."""
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(tmp_path / "guardrail.toml", environment={})
+    assert caught.value.hint == "guardrail init"
+    write(tmp_path, "").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError):
+        Settings.load(tmp_path / "guardrail.toml", environment={})
+
+
+def test_the_environment_overrides_paths() -> None:
+    """Several policy folders are separated as in PATH."""
+    settings = Settings.load(environment={"GUARDRAIL_LEDGER": "/l.db", "GUARDRAIL_POLICIES": "/a:/b", "GUARDRAIL_KEYS": "/k"})
+    assert settings.ledger.path == Path("/l.db")
+    assert settings.policy.path == (Path("/a"), Path("/b"))
+    assert settings.key_path == Path("/k")
+    assert Settings.load(environment={"GUARDRAIL_POLICIES": "/a"}).policy.path == (Path("/a"),)
+
+
+def test_the_digest_speaks_of_how_calls_are_governed() -> None:
+    """Paths do not change it, limits do."""
+    settings = Settings()
+    assert settings.override(ledger={"path": "other.db"}).digest() == settings.digest()
+    assert settings.override(policy={"workers": 2}).digest() != settings.digest()
+
+
+def test_the_file_is_found_from_below(tmp_path: Path) -> None:
+    """As git does it; GUARDRAIL_CONFIG names another."""
+    path = write(tmp_path, "")
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    assert find(deep, environment={}) == path
+    assert find(deep, environment={"GUARDRAIL_CONFIG": "/x.toml"}) == Path("/x.toml")
+    assert find(Path("/proc"), environment={}) is None

@@ -1,0 +1,72 @@
+"""One tree of errors; what an agent may see holds nothing else."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from guardrail import errors
+from guardrail.errors import (
+    ApprovalRequired,
+    ArgumentsError,
+    Denied,
+    Finding,
+    GuardrailError,
+    LedgerSealedError,
+    PolicyError,
+    PolicyLoadError,
+)
+
+
+def test_every_error_is_in_the_tree_and_in_its_drawing() -> None:
+    """The module's docstring is the reference."""
+    for name in errors.__all__:
+        if name == "Finding":
+            continue
+        assert issubclass(getattr(errors, name), GuardrailError)
+        assert name in (errors.__doc__ or "")
+
+
+def test_a_denial_shows_its_public_message_and_seq_alone() -> None:
+    """str, repr, args and a pickle of it."""
+    denied = Denied("denied by policy: no", seq=7, cause="policy")
+    assert str(denied) == "denied by policy: no"
+    assert repr(denied) == "Denied('denied by policy: no', seq=7)"
+    assert denied.args == ("denied by policy: no",)
+    again = pickle.loads(pickle.dumps(denied))
+    assert (str(again), again.seq, again.hint) == (str(denied), 7, "guardrail why 7")
+
+
+def test_an_approval_request_travels_as_well() -> None:
+    """As a denial does."""
+    asked = ApprovalRequired("a person must agree", seq=3)
+    again = pickle.loads(pickle.dumps(asked))
+    assert (repr(again), again.seq) == ("ApprovalRequired('a person must agree', seq=3)", 3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        GuardrailError("m", code="c", hint="h"),
+        PolicyError("m", cause="timeout", detail="deadline"),
+        PolicyLoadError([Finding("a.rego", 3, "walk-assigned", "no"), Finding("-", 0, "x", "y")] * 2),
+        ArgumentsError("m", detail="type", pointer="/a"),
+        LedgerSealedError("m"),
+    ],
+)
+def test_errors_survive_a_process_boundary(error: GuardrailError) -> None:
+    """With everything they carry."""
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.__dict__ == error.__dict__
+
+
+def test_a_load_error_names_every_place() -> None:
+    """The first three in its message, all in findings."""
+    error = PolicyLoadError([Finding("a.rego", line, "c", "m") for line in range(1, 6)])
+    assert "a.rego:1: m [c]" in str(error)
+    assert "and 2 more" in str(error)
+    assert len(error.findings) == 5
+    assert str(Finding("-", 0, "c", "m")) == "-: m [c]"

@@ -1,0 +1,210 @@
+"""Make the vectors in this folder anew. Run only when a type is added: what is there never changes.
+
+python tests/vectors/make_vectors.py FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from guardrail.core import fields
+from guardrail.core.fields import CallFields
+from guardrail.core.record import GENESIS_PREV, Draft, leaf_hash
+from guardrail.core.types import (
+    Cause,
+    Decision,
+    Effect,
+    Enforcement,
+    Origin,
+    PolicyIdentity,
+    Rule,
+    Status,
+)
+
+LOG = "example.com/vectors"
+PROCESS = "01JD9Y3ZK4QJ8M5T6V7W8X9YZ0"
+CALLS = ("01JD9Y40000000000000000000", "01JD9Y40000000000000000001", "01JD9Y40000000000000000002")
+
+
+def _records() -> list[dict[str, Any]]:
+    who = CallFields(
+        log=LOG,
+        session="s-1",
+        tenant="default",
+        principal={
+            "id": "zoë@example.com",
+            "form": "clear",
+            "type": "user",
+            "issuer": None,
+            "assurance": "asserted",
+            "method": "context",
+        },
+        agent={
+            "id": "support-bot",
+            "form": "clear",
+            "version": None,
+            "framework": None,
+            "assurance": "asserted",
+            "method": "context",
+        },
+        delegation=(),
+        trace=None,
+    )
+    origin = fields.origin(Origin(host="host-1", pid=4711, process=PROCESS))
+    actor = {"id": "root", "assurance": "asserted", "method": "os_user"}
+    engine = fields.policy(
+        PolicyIdentity(engine="regorus", version="0.13.0", digest="ab" * 32, data="cd" * 32)
+    )
+
+    def decision(
+        call: str, verdict: Decision, args: dict[str, Any], removed: dict[str, Any]
+    ) -> dict[str, Any]:
+        return fields.decision(
+            who.common("call.decision", call=call, parent=None, where=origin),
+            verdict,
+            rules=[fields.rule(rule, rule.message) for rule in verdict.rules],
+            labels=verdict.labels,
+            tool={"name": "send_email", "server": None, "schema": "ef" * 32, "declared": True},
+            target=[args.get("to")],
+            recorded_input={"action": {"name": "tools/call", "properties": {"args": args}}},
+            redaction={
+                "profile": "standard/1",
+                "removed": removed,
+                "truncated": False,
+                "key": "abcdefgh",
+            },
+            commitment="01" * 32,
+            engine=engine,
+            reproducible=not removed or None,
+            enforcement=Enforcement.BODY,
+            milliseconds={"decide": 0.412, "total": 1.03},
+            omitted=None,
+        )
+
+    def outcome(call: str, seq: int, status: Status, **parts: Any) -> dict[str, Any]:
+        return fields.outcome(
+            who.common("call.outcome", call=call, parent=None, where=origin),
+            status,
+            decision_seq=seq,
+            result=parts.get("result"),
+            error=parts.get("error"),
+            reproducible=parts.get("reproducible"),
+            milliseconds=parts.get("milliseconds"),
+            omitted=None,
+        )
+
+    allow = Decision(
+        Effect.ALLOW, Cause.POLICY, rules=(Rule("email", "to a colleague", Effect.ALLOW),)
+    )
+    deny = Decision(
+        Effect.DENY,
+        Cause.POLICY,
+        rules=(Rule("outside", 'outside \u202e the "company"\n', Effect.DENY, "high"),),
+    )
+    hurt = Decision(Effect.DENY, Cause.TIMEOUT, "evaluation")
+    genesis = fields.genesis(
+        nonce="00" * 16, public_key="11" * 32, config_digest="22" * 32, predecessor=None
+    )
+    odd = {
+        "to": "bob@example.com",
+        "n": [1, -0.0, 1e16, 1.5e-7, 2**53 + 1, -(2**63)],
+        "\U0001f600": "\ufb33",
+        "": None,
+    }
+    token = "gr1:contact:abcdefgh:" + "a" * 24
+    return [
+        {"v": 1, "log": LOG, "type": "genesis", **genesis},
+        fields.admin(
+            LOG,
+            "start",
+            actor=actor,
+            where=origin,
+            detail={"version": "0.1.0", "policy": engine, "config": "22" * 32},
+        ),
+        decision(CALLS[0], allow, odd, {}),
+        outcome(
+            CALLS[0],
+            2,
+            Status.OK,
+            result={"type": "str", "bytes": 4, "token": token, "items": None},
+            milliseconds=12.5,
+        ),
+        decision(CALLS[1], deny, {"to": token}, {"/to": ["contact", "key:to"]}),
+        decision(CALLS[2], allow, {"to": token}, {"/to": ["contact", "key:to"]}),
+        outcome(
+            CALLS[2],
+            5,
+            Status.ERROR,
+            error={"class": "ValueError", "message": "no such user"},
+            reproducible=True,
+            milliseconds=0.2,
+        ),
+        decision("01JD9Y40000000000000000003", hurt, {}, {}),
+        {
+            **who.common(
+                "call.rejected", call="01JD9Y40000000000000000004", parent=None, where=origin
+            ),
+            "tool": {"name": "x", "server": None, "schema": None, "declared": False},
+            "reason": "unknown_tool",
+        },
+        {"v": 1, "log": LOG, "type": "example.later", "added": {"later": True}},
+        fields.admin(LOG, "stop", actor=actor, where=origin, detail={}),
+    ]
+
+
+def _chain(records: list[dict[str, Any]], start: int = 0, prev: str = GENESIS_PREV) -> list[bytes]:
+    lines = []
+    for seq, record in enumerate(records, start):
+        line = Draft.build(record).finish(seq=seq, prev=prev, ts=f"2026-11-24T09:00:00.{seq:06d}Z")
+        prev = leaf_hash(line).hex()
+        lines.append(line)
+    return lines
+
+
+def _bad(lines: list[bytes], records: list[dict[str, Any]]) -> dict[str, tuple[list[bytes], int]]:
+    """Return name -> (lines, first bad line)."""
+    edited = lines[4].replace(b'"deny"', b'"allow"')
+    swapped = [*lines[:3], lines[4], lines[3], *lines[5:]]
+    other = _chain([{**record, "log": "example.com/other"} for record in records])
+    second = json.loads(lines[3])
+    for name in ("seq", "prev", "ts"):
+        del second[name]
+    prev = leaf_hash(lines[3]).hex()
+    return {
+        "edited": ([*lines[:4], edited, *lines[5:]], 5),
+        "deleted": ([*lines[:4], *lines[5:]], 4),
+        "swapped": (swapped, 3),
+        "inserted": ([*lines[:4], lines[3], *lines[4:]], 4),
+        "torn": ([*lines[:6], lines[6][:40]], 6),
+        "other-log": ([*lines[:5], other[5], *lines[6:]], 5),
+        "without-genesis": (_chain(records[1:]), 0),
+        "second-genesis": (
+            [*lines, *_chain(records[:1], len(lines), leaf_hash(lines[-1]).hex())],
+            len(lines),
+        ),
+        "two-outcomes": ([*lines[:4], *_chain([second], 4, prev)], 4),
+        "not-an-object": ([*lines[:2], b"[]", *lines[3:]], 2),
+        "version-2": (_chain([records[0], {**records[1], "v": 2}]), 1),
+    }
+
+
+def main(folder: Path) -> None:
+    records = _records()
+    lines = _chain(records)
+    (folder / "bad").mkdir(parents=True, exist_ok=True)
+    (folder / "log.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    (folder / "leaves.txt").write_text("".join(leaf_hash(line).hex() + "\n" for line in lines))
+    expected = {}
+    for name, (bad, first) in _bad(lines, records).items():
+        (folder / "bad" / f"{name}.jsonl").write_bytes(b"".join(line + b"\n" for line in bad))
+        expected[name] = first
+    (folder / "bad" / "expected.json").write_text(
+        json.dumps(expected, indent=1, sort_keys=True) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
