@@ -131,6 +131,8 @@ class Committer:
         order, self._order = self._order, None
         if order is not None:
             return order
+        if self._store is not None:
+            self.trouble = ""  # whatever callers took for a stall has ended
         if self.owes and self.sealed is None and (self._store is not None or not self.trouble):
             try:
                 return inbox.get_nowait()
@@ -299,7 +301,7 @@ class Committer:
             )
         try:
             if self.sealed is not None:
-                raise self.sealed
+                raise _anew(self.sealed)
             with self._lock:
                 if inbox is not None:
                     self._drain(inbox, batch)
@@ -403,11 +405,12 @@ class Committer:
     def _settle_unsure(self, store: Store) -> None:
         """Owe an outcome for each decision that is in the log although its caller was told that it is not."""
         while self._unsure:
-            draft = self._unsure.popleft()
+            draft = self._unsure[0]
             assert draft.call is not None
             line = store.of_call(draft.call, "call.decision")
             if line is not None:
                 self._owed.append(outcomes.not_started(line))
+            self._unsure.popleft()
 
     # -- faults -----------------------------------------------------------------------------------------------------
 
@@ -426,7 +429,7 @@ class Committer:
                 self._owed.append(entry.draft)
             elif committing:
                 self.disown(entry.draft)
-            entry.fail(problem)
+            entry.fail(_anew(problem))
         self._drop_store()
         return problem
 
@@ -444,7 +447,7 @@ class Committer:
         for entry in batch:
             if entry.draft.type == "call.outcome":
                 self._owed.append(entry.draft)
-            entry.fail(error)
+            entry.fail(_anew(error))
 
     def _poison(self, why: str) -> LedgerPoisonedError:
         self.trouble = f"the ledger can't be written: {why}"
@@ -491,7 +494,7 @@ class Committer:
     def _locked_sweep(self) -> int:
         try:
             if self.sealed is not None:
-                raise self.sealed
+                raise _anew(self.sealed)
             with self._lock:
                 if self._store is None:
                     self._open_store()
@@ -564,6 +567,11 @@ class Committer:
         if self._has_lease:
             self._has_lease = False
             self._leases.drop()
+
+
+def _anew(error: LedgerError) -> LedgerError:
+    """Return a copy of *error* for one more caller: raised in several threads, one object would mix their tracebacks."""
+    return type(error)(error.message, code=error.code, hint=error.hint)
 
 
 def _dead_calls(store: Store, leases: Leases) -> tuple[list[Draft], set[str]]:
