@@ -1,0 +1,486 @@
+"""Verify on real files: every way of tampering, every state, every exit code that a chain alone can reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
+
+from ledgerkit import FAST, LOG, decision, driven, make, note, small_disk, whole_call
+
+from guardrail.core.chain import Difference, Head
+from guardrail.core.record import Draft, leaf_hash
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.writer import LedgerWriter
+from guardrail.review.verify import HeadError, VerifyState, load_head, verify_export, verify_ledger
+from guardrail.ulid import new_ulid
+
+Tamper = Callable[[sqlite3.Connection], object]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """A closed ledger of 20 whole calls and one that is open: records 0 to 41."""
+    with make(tmp_path / "a.db") as writer:
+        for _ in range(20):
+            whole_call(writer)
+        writer.append(decision(new_ulid(), writer.process, session="open"))
+    return tmp_path / "a.db"
+
+
+def tamper(db: Path, *statements: str | Tamper) -> None:
+    """Change *db* as someone with the file in hand would, and put the triggers back."""
+    connection = sqlite3.connect(db, isolation_level=None)
+    triggers = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+    ).fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        if isinstance(statement, str):
+            connection.execute(statement)
+        else:
+            statement(connection)
+    for _, sql in triggers:
+        connection.execute(sql)
+    connection.close()
+
+
+def schema_as(change: Callable[[str], str], name: str) -> Tamper:
+    """Change the stored SQL of *name*, not what was built from it."""
+
+    def apply(connection: sqlite3.Connection) -> None:
+        (sql,) = connection.execute(
+            "SELECT sql FROM sqlite_schema WHERE name = ?", (name,)
+        ).fetchone()
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (change(sql), name))
+        connection.execute("PRAGMA writable_schema = RESET")
+
+    return apply
+
+
+def head_of(db: Path, size: int) -> Head:
+    with LedgerReader.open(db) as reader:
+        line = reader.record(size - 1)
+        assert line is not None
+        return Head(reader.log, size, leaf_hash(line))
+
+
+def rehash(connection: sqlite3.Connection, start: int) -> None:
+    """Recompute every link and leaf from *start*, as an attacker without any outside head to fear would."""
+    (prev,) = connection.execute("SELECT leaf FROM record WHERE seq = ?", (start - 1,)).fetchone()
+    rows = connection.execute(
+        "SELECT seq, line FROM record WHERE seq >= ? ORDER BY seq", (start,)
+    ).fetchall()
+    for seq, line in rows:
+        record = json.loads(line)
+        record["prev"] = prev.hex()
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        prev = leaf_hash(text.encode())
+        connection.execute("UPDATE record SET line = ?, leaf = ? WHERE seq = ?", (text, prev, seq))
+
+
+def test_an_intact_ledger_is_not_anchored_without_a_head(ledger: Path) -> None:
+    """Never plain OK: exit 5, and words for what is not proved."""
+    report = verify_ledger(ledger)
+    assert (report.state, report.exit_code) == (VerifyState.NOT_ANCHORED, 5)
+    assert (report.records, report.last_seq, report.log) == (42, 41, LOG)
+    assert report.leaf == head_of(ledger, 42).leaf.hex()
+    assert any("NOT ANCHORED" in sentence for sentence in report.not_proved)
+
+
+def test_an_intact_ledger_that_contains_the_head_is_anchored(ledger: Path) -> None:
+    """Exit 0, with the last record that is covered, and what came after it named as not covered."""
+    report = verify_ledger(ledger, head=head_of(ledger, 42))
+    assert (report.state, report.exit_code, report.anchored_to) == (VerifyState.ANCHORED, 0, 41)
+    report = verify_ledger(ledger, head=head_of(ledger, 30))
+    assert (report.state, report.exit_code, report.anchored_to) == (VerifyState.ANCHORED, 0, 29)
+    assert any("30 to 41" in sentence for sentence in report.not_proved)
+
+
+@pytest.mark.parametrize(
+    ("statements", "seq", "differs"),
+    [
+        (
+            [
+                """UPDATE record SET line = replace(line, 'send_email', 'read_email') WHERE seq = 7"""
+            ],
+            7,
+            Difference.LEAF,
+        ),
+        (["UPDATE record SET leaf = zeroblob(32) WHERE seq = 7"], 7, Difference.LEAF),
+        (["DELETE FROM record WHERE seq = 7"], 7, Difference.SEQUENCE),
+        (["DELETE FROM record WHERE seq = 0"], 0, Difference.SEQUENCE),
+        (
+            ["DELETE FROM record WHERE seq = 7", "UPDATE record SET seq = seq - 1 WHERE seq > 7"],
+            7,
+            Difference.NUMBER,
+        ),
+        (
+            [
+                "INSERT INTO record (seq, leaf, line) SELECT 42, leaf, '{}' FROM record WHERE seq = 0"
+            ],
+            42,
+            Difference.LEAF,
+        ),
+        (
+            [
+                "CREATE TEMP TABLE t AS SELECT * FROM record WHERE seq IN (15, 17)",
+                "DELETE FROM record WHERE seq IN (15, 17)",
+                "INSERT INTO record (seq, leaf, line) SELECT 32 - seq, leaf, line FROM t",
+            ],
+            15,
+            Difference.NUMBER,
+        ),
+        (["DELETE FROM open_call"], 41, Difference.OPEN_CALLS),
+        (["UPDATE open_call SET process = 'someone'"], 41, Difference.OPEN_CALLS),
+        (["UPDATE open_call SET seq = 3"], 41, Difference.OPEN_CALLS),
+        (["INSERT INTO open_call VALUES ('x', 9, 'p', 'h', 1)"], 9, Difference.OPEN_CALLS),
+        (["DROP INDEX record_session"], None, Difference.SCHEMA),
+        (["CREATE TABLE more (a)"], None, Difference.SCHEMA),
+        (["CREATE TRIGGER t AFTER INSERT ON record BEGIN SELECT 1; END"], None, Difference.SCHEMA),
+        (
+            ["DROP TRIGGER IF EXISTS record_no_update", "CREATE VIEW v AS SELECT 1"],
+            None,
+            Difference.SCHEMA,
+        ),
+    ],
+)
+def test_tampering_is_found_where_it_was_done(
+    ledger: Path, statements: list[str], seq: int | None, differs: Difference
+) -> None:
+    """Exit 1, the first bad record, and what differs there."""
+    tamper(ledger, *statements)
+    report = verify_ledger(ledger)
+    assert (report.state, report.exit_code) == (VerifyState.TAMPERED, 1)
+    assert (report.first_bad, report.differs) == (seq, differs)
+    assert report.detail
+
+
+@pytest.mark.parametrize("place", [b'"send_email"', b'{"action"', b'"v":1}'])
+def test_one_byte_changed_in_the_file_is_found(ledger: Path, place: bytes) -> None:
+    """An edit of the file itself, past SQLite, whether the line stays JSON or not: the record is named."""
+    with LedgerReader.open(ledger) as reader:
+        seq, line = next((seq, line) for seq, _, line in reader.lines(19) if place in line)
+    data = bytearray(ledger.read_bytes())
+    data[data.index(line) + line.index(place)] ^= 1
+    ledger.write_bytes(data)
+    report = verify_ledger(ledger)
+    assert (report.exit_code, report.first_bad, report.differs) == (1, seq, Difference.LEAF)
+
+
+def test_a_generated_column_that_shows_something_else_is_found(ledger: Path) -> None:
+    """A table whose tool column reads another field answers queries wrongly: the text of the schema gives it away."""
+    tamper(ledger, schema_as(lambda sql: sql.replace("'$.tool.name'", "'$.session'"), "record"))
+    report = verify_ledger(ledger)
+    assert (report.exit_code, report.differs) == (1, Difference.SCHEMA)
+
+
+def test_a_column_that_hides_behind_an_equal_schema_is_found(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns are compared with the lines themselves, not only by how they are made."""
+    from guardrail.review import verify
+
+    tamper(ledger, schema_as(lambda sql: sql.replace("'$.tool.name'", "'$.session'"), "record"))
+    with LedgerReader.open(ledger) as reader:
+        monkeypatch.setattr(verify, "SCHEMA", reader.objects())
+    report = verify_ledger(ledger)
+    assert (report.first_bad, report.differs) == (1, Difference.COLUMN)
+
+
+def test_an_index_that_leads_past_a_record_is_found(ledger: Path) -> None:
+    """A record that is there, but that lookups by session no longer find."""
+    old = "WHERE type IN ('call.decision', 'call.rejected')"
+    tamper(
+        ledger,
+        schema_as(
+            lambda sql: sql.replace(old, "WHERE type IN ('call.rejected')"), "record_session"
+        ),
+        "REINDEX record_session",
+        schema_as(
+            lambda sql: sql.replace("WHERE type IN ('call.rejected')", old), "record_session"
+        ),
+    )
+    with LedgerReader.open(ledger) as reader:
+        assert list(reader.calls("s-1")) == []
+    report = verify_ledger(ledger)
+    assert (report.exit_code, report.differs) == (1, Difference.INDEX)
+
+
+def test_duplicate_keys_do_not_hide_what_queries_see(tmp_path: Path) -> None:
+    """SQLite reads the first of two equal keys, Python the last: a line that uses this is found by its column."""
+    with make(tmp_path / "a.db") as writer:
+        draft = decision(new_ulid(), writer.process)
+        doubled = draft.segments[2].replace(b'"session":"s-1"', b'"session":"s-0","session":"s-1"')
+        assert doubled != draft.segments[2]
+        segments = (*draft.segments[:2], doubled, draft.segments[3])
+        writer.append(Draft(draft.type, draft.call, draft.opens, draft.process, segments))
+    report = verify_ledger(tmp_path / "a.db")
+    assert (report.first_bad, report.differs) == (1, Difference.COLUMN)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda connection: connection.execute("DELETE FROM record WHERE seq > 20"),
+        lambda connection: (
+            connection.execute(
+                "UPDATE record SET line = replace(line, 'send_email', 'read_email') WHERE seq = 7"
+            ),
+            rehash(connection, 7),
+        ),
+        lambda connection: (
+            connection.execute("UPDATE record SET line = replace(line, 'test/log', 'test/gol')"),
+            connection.execute("UPDATE record SET leaf = zeroblob(32) WHERE seq = 0"),
+        ),
+        lambda connection: connection.execute("DELETE FROM record"),
+    ],
+    ids=["truncated", "rewritten", "another log", "wiped"],
+)
+def test_only_a_head_from_outside_finds_a_consistent_rewrite(ledger: Path, attack: Tamper) -> None:
+    """Exit 1 with the head. Without it a chain that was recomputed shows nothing, which is why it is never plain OK."""
+    head = head_of(ledger, 42)
+    tamper(ledger, attack, "DELETE FROM open_call")
+    assert verify_ledger(ledger, head=head).exit_code == 1
+    assert verify_ledger(ledger).exit_code != 0
+
+
+def test_another_log_is_not_the_one_of_the_head(ledger: Path, tmp_path: Path) -> None:
+    """A ledger put in the place of another."""
+    head = head_of(ledger, 42)
+    (tmp_path / "other").mkdir()
+    with LedgerWriter.create(
+        tmp_path / "other" / "a.db", log="other", genesis={"profile": "p"}, settings=FAST
+    ):
+        pass
+    report = verify_ledger(tmp_path / "other" / "a.db", head=head)
+    assert (report.exit_code, report.differs) == (1, Difference.HEAD)
+
+
+def test_an_older_copy_is_found_by_a_newer_head(ledger: Path, tmp_path: Path) -> None:
+    """Rolled back: fewer records than the head covers."""
+    shutil.copyfile(ledger, tmp_path / "older.db")
+    with LedgerWriter.open(ledger, settings=FAST) as writer:
+        whole_call(writer)
+    report = verify_ledger(tmp_path / "older.db", head=head_of(ledger, 44))
+    assert (report.state, report.exit_code, report.differs) == (
+        VerifyState.TAMPERED,
+        1,
+        Difference.HEAD,
+    )
+
+
+def test_a_missing_ledger_is_exit_3_or_1_where_a_head_covers_it(
+    ledger: Path, tmp_path: Path
+) -> None:
+    """Without a head nobody can say whether there ever was one."""
+    head = head_of(ledger, 42)
+    missing = tmp_path / "missing.db"
+    assert (verify_ledger(missing).state, verify_ledger(missing).exit_code) == (
+        VerifyState.MISSING,
+        3,
+    )
+    assert verify_ledger(missing, head=head).exit_code == 1
+    assert verify_ledger(missing, head=Head(LOG, 0, bytes(32))).exit_code == 3
+
+
+@pytest.mark.parametrize("keep", [100, 4096, 20_000])
+def test_a_torn_file_is_exit_3_or_1_where_a_head_covers_it(ledger: Path, keep: int) -> None:
+    """A file cut off in the middle can't be decoded."""
+    head = head_of(ledger, 42)
+    os.truncate(ledger, keep)
+    report = verify_ledger(ledger)
+    assert (report.state, report.exit_code) == (VerifyState.DAMAGED, 3)
+    assert verify_ledger(ledger, head=head).exit_code == 1
+
+
+def test_a_file_that_is_no_ledger_is_exit_3(tmp_path: Path) -> None:
+    """It says that it can't tell, not that something was tampered with."""
+    (tmp_path / "a.db").write_bytes(b"hello" * 1000)
+    assert verify_ledger(tmp_path / "a.db").exit_code == 3
+
+
+def test_a_sealed_ledger_that_lost_acknowledged_records_is_exit_1(tmp_path: Path) -> None:
+    """The seal remembers what was acknowledged."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        whole_call(writer)
+    shutil.copyfile(db, tmp_path / "older.db")
+    writer = LedgerWriter.open(db, settings=FAST)
+    whole_call(writer)
+    (tmp_path / "older.db").replace(db)
+    assert writer.submit(note()).exception(5) is not None
+    writer.close()
+    (tmp_path / "a.db-wal").unlink()
+    (tmp_path / "a.db-shm").unlink()
+    report = verify_ledger(db)
+    assert (report.exit_code, report.differs) == (1, Difference.HEAD)
+    assert any("sealed" in notice for notice in report.notices)
+
+
+def test_open_calls_of_a_dead_process_are_a_reservation(tmp_path: Path) -> None:
+    """Exit 5 although the head covers everything; those of a live process are none."""
+    db = tmp_path / "a.db"
+    with driven(db) as alive, driven(db) as dying:
+        alive.ask("decide")
+        assert verify_ledger(db, head=head_of(db, 2)).exit_code == 0
+        call = dying.ask("decide")["call"]
+        dying.kill()
+        report = verify_ledger(db, head=head_of(db, 3))
+        assert (report.state, report.exit_code) == (VerifyState.OPEN_CALLS, 5)
+        assert [open_call.call for open_call in report.dead_calls] == [call]
+        assert report.live_calls == 1
+
+
+def test_a_live_ledger_is_verified_while_it_grows(tmp_path: Path) -> None:
+    """Calls that open and close meanwhile are no difference between the lines and the table of open calls."""
+    with make(tmp_path / "a.db") as writer:
+        stop = threading.Event()
+
+        def write() -> None:
+            while not stop.is_set():
+                whole_call(writer)
+
+        threads = [threading.Thread(target=write) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(12):
+                report = verify_ledger(tmp_path / "a.db")
+                assert report.state is VerifyState.NOT_ANCHORED, report
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_a_copy_in_a_folder_that_can_not_be_written_is_verified(tmp_path: Path) -> None:
+    """Database with its ``-wal``, or the database alone, on a read-only mount; nothing is missing from the answer."""
+    with small_disk(tmp_path / "disk", "4m") as disk, make(tmp_path / "a.db") as writer:
+        for _ in range(5):
+            whole_call(writer)
+        shutil.copyfile(tmp_path / "a.db", disk / "with.db")
+        shutil.copyfile(tmp_path / "a.db-wal", disk / "with.db-wal")
+        writer.close()
+        shutil.copyfile(tmp_path / "a.db", disk / "alone.db")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        for name in ("with.db", "alone.db"):
+            report = verify_ledger(disk / name)
+            assert (report.state, report.records) == (VerifyState.NOT_ANCHORED, 11)
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    """It rises to the number of records."""
+    seen: list[tuple[int, int]] = []
+    with make(tmp_path / "a.db") as writer:
+        for future in [writer.submit(note()) for _ in range(1200)]:
+            future.result(10)
+    verify_ledger(tmp_path / "a.db", progress=lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1] == (1201, 1201)
+    assert len(seen) == 3
+
+
+def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
+    """Ten times the records, the same peak."""
+    import tracemalloc
+
+    peaks = []
+    with make(tmp_path / "a.db") as writer:
+        for count in (2000, 8000):
+            for future in [writer.submit(note()) for _ in range(count)]:
+                future.result(20)
+            verify_ledger(tmp_path / "a.db")  # what is loaded lazily is loaded now
+            tracemalloc.start()
+            verify_ledger(tmp_path / "a.db")
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < peaks[0] * 1.5
+
+
+def test_a_session_id_with_a_null_character_is_no_difference(tmp_path: Path) -> None:
+    """SQLite ends such a string early; the line is what counts."""
+    with make(tmp_path / "a.db") as writer:
+        writer.append(decision(new_ulid(), writer.process, session="a\0b", effect="deny"))
+    assert verify_ledger(tmp_path / "a.db").state is VerifyState.NOT_ANCHORED
+
+
+# -- exports --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def export(ledger: Path, tmp_path: Path) -> Path:
+    """The lines of the ledger, byte for byte."""
+    with LedgerReader.open(ledger) as reader, (tmp_path / "log.jsonl").open("wb") as file:
+        for _, _, line in reader.lines():
+            file.write(line + b"\n")
+    return tmp_path / "log.jsonl"
+
+
+def test_an_export_says_the_same_as_its_ledger(export: Path, ledger: Path) -> None:
+    """Records, head, and what is not proved."""
+    report, original = verify_export(export), verify_ledger(ledger)
+    assert (report.records, report.leaf, report.exit_code) == (original.records, original.leaf, 5)
+    assert verify_export(export, head=head_of(ledger, 42)).exit_code == 0
+
+
+def test_a_changed_export_is_found(export: Path, ledger: Path) -> None:
+    """Edited, shortened, reordered: exit 1; torn: exit 3, or 1 where a head covers it."""
+    lines = export.read_bytes().splitlines(keepends=True)
+    head = head_of(ledger, 42)
+
+    def verdict(
+        changed: list[bytes], head: Head | None = None
+    ) -> tuple[int | None, Difference | None, int]:
+        export.write_bytes(b"".join(changed))
+        report = verify_export(export, head=head)
+        return report.first_bad, report.differs, report.exit_code
+
+    edited = [*lines[:7], lines[7].replace(b"send_email", b"read_email"), *lines[8:]]
+    assert verdict(edited) == (8, Difference.PREV, 1)
+    assert verdict(lines[:7] + lines[8:]) == (7, Difference.NUMBER, 1)
+    assert verdict([*lines[:7], lines[8], lines[7], *lines[9:]]) == (7, Difference.NUMBER, 1)
+    assert verdict([*lines[:7], b"[]\n", *lines[8:]]) == (7, Difference.LINE, 1)
+    assert verdict([*lines[:7], b"x" * 70_000 + b"\n", *lines[8:]]) == (7, Difference.LINE, 1)
+    assert verdict(lines[:30]) == (None, None, 5)
+    assert verdict(lines[:30], head) == (None, Difference.HEAD, 1)
+    torn = [*lines[:-1], lines[-1][:-10]]
+    assert verdict(torn) == (None, None, 3)
+    assert verdict(torn, head) == (None, None, 1)
+    assert verdict([]) == (None, None, 3)
+
+
+def test_a_missing_export_is_exit_3(tmp_path: Path) -> None:
+    """There is nothing to tell."""
+    assert verify_export(tmp_path / "none.jsonl").exit_code == 3
+
+
+def test_a_head_is_read_from_json(tmp_path: Path) -> None:
+    """Exactly log, size and leaf; anything else is refused with an example."""
+    file = tmp_path / "head.json"
+    file.write_text(json.dumps({"log": "l", "size": 3, "leaf": "ab" * 32}))
+    assert load_head(file) == Head("l", 3, bytes.fromhex("ab" * 32))
+    for bad in (
+        "",
+        "[]",
+        "{}",
+        '{"log": "l", "size": -1, "leaf": ""}',
+        '{"log": 1, "size": 1, "leaf": "' + "ab" * 32 + '"}',
+    ):
+        file.write_text(bad)
+        with pytest.raises(HeadError):
+            load_head(file)
+    with pytest.raises(HeadError):
+        load_head(tmp_path / "none.json")
