@@ -1,0 +1,269 @@
+"""Recorded text, made safe to look at. The only way from a record to a terminal, a table or an error message.
+
+Whoever writes a prompt can choose what an agent passes to a tool, so recorded text is written by an attacker: it may
+hold escape sequences, line feeds that forge rows, bidirectional overrides that reorder a line, and characters that
+nobody sees. What is not plainly visible is shown as an escape (``\\u{202e}``); a backslash is doubled, so that an
+escape in the text can't pass for one of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+__all__ = [
+    "arguments",
+    "clip",
+    "escape",
+    "inline",
+    "json_safe",
+    "json_text",
+    "message",
+    "name",
+    "pad",
+    "quote",
+    "tree",
+    "width",
+]
+
+MAX_DEPTH = 40
+"""Levels of nesting that are shown; what is below is counted, not shown."""
+MAX_MARKS = 3
+"""Combining marks in a row that real languages need; more are an attempt to draw over other lines."""
+
+# Invisible though their category is a letter, a mark or a symbol: fillers, joiners, variation selectors, blank
+# Braille. Unicode's Default_Ignorable_Code_Point, minus what the categories below catch.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+# Controls, format characters (bidi, zero width, tags), surrogates, private use, unassigned, separators.
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+_PLAIN = re.compile(r"[ -\[\]-~]*\Z")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+# Exactly what redaction leaves behind: anything longer or shorter is text and gets quotes.
+_TOKEN = re.compile(r"gr1:([a-z_]{1,32}):[A-Za-z0-9_-]{1,32}:([a-z0-9]{6})[a-z0-9]{18}\Z")
+_NAME = re.compile(r"[\w.@:/+=-]+\Z")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
+
+
+@lru_cache(maxsize=4096)
+def _is_hidden(char: str) -> bool:
+    if char == " ":
+        return False
+    return unicodedata.category(char) in _HIDDEN_CATEGORIES or _INVISIBLE.match(char) is not None
+
+
+def _escaped(char: str) -> str:
+    return _SHORT.get(char) or f"\\u{{{ord(char):x}}}"
+
+
+def escape(text: str) -> str:
+    """Return *text* on one line, every character that is not plainly visible shown as an escape.
+
+    Printable text of any language is kept. Combining marks are kept up to ``MAX_MARKS`` after a base character.
+    """
+    if _PLAIN.match(text):
+        return text
+    out: list[str] = []
+    marks = MAX_MARKS  # a mark at the start would combine with a character of ours
+    for char in text:
+        if unicodedata.category(char) in {"Mn", "Me"} and not _is_hidden(char):
+            marks += 1
+            out.append(char if marks <= MAX_MARKS else _escaped(char))
+            continue
+        hidden = char == "\\" or _is_hidden(char)
+        marks = MAX_MARKS if hidden else 0
+        out.append(_escaped(char) if hidden else char)
+    return "".join(out)
+
+
+def message(text: str) -> str:
+    """Return a message of one of our own errors, safe to show: line feeds stay, nothing else that is hidden does.
+
+    For text that we wrote and that may quote something foreign (a path, a name).
+    """
+    return "\n".join(
+        "".join(_escaped(char) if _is_hidden(char) else char for char in line)
+        for line in text.split("\n")
+    )
+
+
+def quote(text: str) -> str:
+    """Return *text* escaped and in double quotes, so that its ends can be seen."""
+    return '"' + escape(text).replace('"', '\\"') + '"'
+
+
+def name(text: str, absent: str = "-") -> str:
+    """Return an id or a name: as it is where it can't be mistaken for anything else, else in quotes.
+
+    A principal called ``bob (verified)`` must not read as verified. A token is shown short; an empty name as *absent*.
+    """
+    if not text:
+        return absent
+    shown = escape(text)
+    if shown == text and _NAME.match(text):
+        return _marker(text, short=True) or text
+    return quote(text)
+
+
+def width(text: str) -> int:
+    """Return the number of terminal columns of *text*, which must be escaped already."""
+    if text.isascii():
+        return len(text)
+    columns = 0
+    for char in text:
+        if unicodedata.category(char) in {"Mn", "Me"}:
+            continue
+        columns += 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+    return columns
+
+
+def clip(text: str, columns: int) -> str:
+    """Return escaped *text*, cut to *columns* with an ellipsis where it is longer."""
+    if width(text) <= columns:
+        return text
+    if columns <= 0:
+        return ""
+    out: list[str] = []
+    used = 0
+    for char in text:
+        size = width(char)
+        if used + size > columns - 1:
+            break
+        out.append(char)
+        used += size
+    return "".join(out) + "…"
+
+
+def pad(text: str, columns: int, *, right: bool = False) -> str:
+    """Return escaped *text*, cut or filled with spaces to exactly *columns*."""
+    text = clip(text, columns)
+    space = " " * (columns - width(text))
+    return space + text if right else text + space
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return *value* as JSON in which every hidden character is a ``\\uXXXX`` escape: valid and safe to print."""
+    return json_safe(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def json_safe(text: str) -> str:
+    """Return JSON *text* with every hidden character as a ``\\uXXXX`` escape. Outside strings, JSON has none."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(
+        json.dumps(char)[1:-1] if ord(char) > 0x7E and _is_hidden(char) else char for char in text
+    ).replace("\x7f", "\\u007f")
+
+
+def _marker(text: str, *, short: bool) -> str | None:
+    """A token or mark that redaction left in the record, told from text by having no quotes."""
+    match = _TOKEN.match(text)
+    if match is None:
+        return None
+    return f"[{match[1]} {match[2]}…]" if short else f"[{text}]"
+
+
+def _scalar(value: object, *, short: bool) -> str:
+    if isinstance(value, str):
+        return _marker(value, short=short) or quote(value)
+    if value is None or isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return quote(str(value))
+
+
+def _key(key: str) -> str:
+    return key if _IDENTIFIER.match(key) else _marker(key, short=False) or quote(key)
+
+
+def inline(value: object, columns: int) -> str:
+    """Return *value* on one line of at most *columns*, redaction markers visible; work is bounded by *columns*."""
+    out: list[str] = []
+    used = 0
+    for piece in _pieces(value, columns, 0):
+        out.append(piece)
+        used += width(piece)
+        if used > columns:
+            break
+    return clip("".join(out), columns)
+
+
+def _pieces(value: object, columns: int, depth: int) -> Iterator[str]:
+    if isinstance(value, str) and len(value) > columns:
+        yield _marker(value, short=True) or quote(value[: columns + 1])
+    elif depth > MAX_DEPTH:
+        yield "…"
+    elif isinstance(value, Mapping):
+        yield "{"
+        for index, (key, item) in enumerate(value.items()):
+            yield (", " if index else "") + _key(str(key)[: columns + 1]) + ": "
+            yield from _pieces(item, columns, depth + 1)
+        yield "}"
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        yield "["
+        for index, item in enumerate(value):
+            if index:
+                yield ", "
+            yield from _pieces(item, columns, depth + 1)
+        yield "]"
+    else:
+        yield _scalar(value, short=True)
+
+
+def arguments(args: Mapping[str, object], columns: int) -> str:
+    """Return ``name=value, ...`` on one line of at most *columns*."""
+    out: list[str] = []
+    left = columns
+    for key, item in args.items():
+        text = f"{_key(str(key)[: columns + 1])}={inline(item, max(left, 1))}"
+        out.append(text)
+        left -= width(text) + 2
+        if left < 0:
+            break
+    return clip(", ".join(out), columns)
+
+
+def tree(value: object, *, indent: int = 0, depth: int = 0) -> Iterator[str]:
+    """Yield the lines of *value* as an indented tree, escaped, in full but for what is below ``MAX_DEPTH``."""
+    space = " " * indent
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _branch(f"{space}{_key(str(key))}:", item, indent, depth)
+    elif isinstance(value, list) and value:
+        for item in value:
+            yield from _item(item, indent, depth)
+    else:
+        yield space + _leaf(value)
+
+
+def _branch(head: str, item: object, indent: int, depth: int) -> Iterator[str]:
+    if not isinstance(item, Mapping | list) or not item:
+        yield f"{head} {_leaf(item)}"
+    elif depth >= MAX_DEPTH:
+        yield f"{head} … ({len(item)} more below)"
+    else:
+        yield head
+        yield from tree(item, indent=indent + 2, depth=depth + 1)
+
+
+def _item(item: object, indent: int, depth: int) -> Iterator[str]:
+    """An entry of a list: its first line stands beside the dash."""
+    space = " " * indent
+    if not isinstance(item, Mapping | list) or not item or depth >= MAX_DEPTH:
+        yield from _branch(f"{space}-", item, indent, depth)
+        return
+    lines = tree(item, indent=indent + 2, depth=depth + 1)
+    first = next(lines)
+    yield f"{space}- {first[indent + 2 :]}"
+    yield from lines
+
+
+def _leaf(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{}"
+    if isinstance(value, list):
+        return "[]"
+    return _scalar(value, short=False)

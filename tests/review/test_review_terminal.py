@@ -1,0 +1,204 @@
+"""Nothing recorded reaches a terminal raw."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reviewkit import STEADY
+
+from guardrail.review import terminal
+
+TEXTS = st.text(alphabet=st.characters(), max_size=60)
+HOSTILE = {
+    "escape sequence": "\x1b[2J\x1b]0;owned\x07",
+    "C1 control": "\x9b31m",
+    "line feed": "ok\nFORGED ROW",
+    "carriage return": "safe\rFORGED",
+    "bidi override": "\u202etxt.exe",
+    "bidi isolate": "\u2066abc\u2069",
+    "zero width space": "ad\u200bmin",
+    "soft hyphen": "ad\u00admin",
+    "tag characters": "hi\U000e0041\U000e0042",
+    "variation selector": "a\ufe0f\U000e0100",
+    "line separator": "a\u2028b",
+    "no-break space": "a\u00a0b",
+    "hangul filler": "a\u3164b",
+    "byte order mark": "\ufeffabc",
+    "private use": "\ue0b0",
+    "lone surrogate": "\ud800",
+    "delete": "a\x7fb",
+    "grapheme joiner": "a\u034fb",
+}
+
+
+def is_visible(text: str) -> bool:
+    """Whether every character of *text* is printable by Unicode's own account, and none is invisible."""
+    return all(
+        char == " " or unicodedata.category(char)[0] not in "CZ" for char in text
+    ) and not any(char in text for char in "\u034f\u115f\u3164\ufe0f\U000e0100")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_is_shown_as_escapes(name: str) -> None:
+    """Each kind of hidden character becomes a visible escape, in every way that text is shown."""
+    text = HOSTILE[name]
+    for shown in (
+        terminal.escape(text),
+        terminal.quote(text),
+        terminal.inline({text: [text]}, 400),
+        terminal.arguments({text: text}, 400),
+        terminal.name(text),
+        "\n".join(terminal.tree({text: [text]})).replace("\n", ""),
+    ):
+        assert is_visible(shown)
+        assert "\\" in shown
+
+
+def test_an_escape_names_the_character() -> None:
+    """What is hidden can still be told."""
+    assert terminal.escape("a\u202eb\x1b[0m\n") == "a\\u{202e}b\\u{1b}[0m\\n"
+
+
+def test_an_escape_in_the_text_can_not_pass_for_one_of_ours() -> None:
+    """A literal backslash is doubled."""
+    assert terminal.escape("\\u{202e}") == "\\\\u{202e}"
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "größe", "日本語", "नमस्ते", "e\u0301", "עִבְרִית", "👍", "a b"]
+)
+def test_printable_text_of_any_language_is_kept(text: str) -> None:
+    """Only what is hidden is escaped."""
+    assert terminal.escape(text) == text
+
+
+def test_stacked_combining_marks_are_cut_off() -> None:
+    """Marks that would draw over other lines are escaped after the third, and so is one without a base."""
+    assert terminal.escape("a" + "\u0301" * 5) == "a" + "\u0301" * 3 + "\\u{301}" * 2
+    assert terminal.escape("\u0301a") == "\\u{301}a"
+    assert terminal.escape("\u200b\u0301") == "\\u{200b}\\u{301}"
+
+
+@STEADY
+@given(TEXTS)
+def test_escaping_leaves_nothing_hidden_and_loses_nothing(text: str) -> None:
+    """Any text comes out visible, and two different texts never look alike."""
+    shown = terminal.escape(text)
+    assert is_visible(shown)
+    assert unescape(shown) == text
+
+
+def unescape(shown: str) -> str:
+    """The inverse of ``escape``."""
+    out, position = [], 0
+    while position < len(shown):
+        if shown[position] != "\\":
+            out.append(shown[position])
+            position += 1
+        elif shown[position + 1] == "u":
+            end = shown.index("}", position)
+            out.append(chr(int(shown[position + 3 : end], 16)))
+            position = end + 1
+        else:
+            out.append({"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}[shown[position + 1]])
+            position += 2
+    return "".join(out)
+
+
+@STEADY
+@given(TEXTS, st.integers(1, 30))
+def test_a_padded_cell_has_exactly_its_columns(text: str, columns: int) -> None:
+    """Tables line up whatever stands in them: width is taken after escaping."""
+    shown = terminal.pad(terminal.escape(text), columns)
+    assert terminal.width(shown) == columns
+
+
+def test_wide_characters_count_as_two_columns() -> None:
+    """A cell of Chinese text is cut at the column, not at the character."""
+    assert terminal.width("日本") == 4
+    assert terminal.clip("日本語", 5) == "日本…"
+    assert terminal.pad("日本語", 4) == "日… "
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@STEADY
+@given(JSON)
+def test_json_is_valid_equal_and_visible(value: object) -> None:
+    """``--json`` shows no control or bidi character raw, and reads back as the same value."""
+    shown = terminal.json_text(value)
+    assert json.loads(shown) == value
+    assert is_visible(shown)
+
+
+@STEADY
+@given(JSON, st.integers(1, 80))
+def test_one_line_is_never_longer_than_asked(value: object, columns: int) -> None:
+    """Any value fits on its line, visible."""
+    shown = terminal.inline(value, columns)
+    assert terminal.width(shown) <= columns
+    assert is_visible(shown)
+
+
+@STEADY
+@given(JSON)
+def test_a_tree_shows_any_value(value: object) -> None:
+    """Every line of a tree is visible."""
+    assert all(is_visible(line) for line in terminal.tree(value))
+
+
+def test_deep_values_are_cut_and_counted() -> None:
+    """Nesting beyond the limit neither fails nor goes unmentioned."""
+    value: object = ["x"]
+    for _ in range(900):
+        value = [value]
+    assert "…" in terminal.inline(value, 200)
+    assert "more below" in list(terminal.tree(value))[-1]
+
+
+def test_removed_values_are_told_from_text() -> None:
+    """A token has brackets and no quotes; text that imitates one has quotes."""
+    token = "gr1:payment:k1:" + "x7k2q9" + "a" * 18
+    assert terminal.inline({"card": token}, 80) == "{card: [payment x7k2q9…]}"
+    assert terminal.inline({"card": "[payment x7k2q9…]"}, 80) == '{card: "[payment x7k2q9…]"}'
+    assert terminal.inline({"card": token + "a"}, 80) == f'{{card: "{token}a"}}'
+    assert list(terminal.tree({"card": token})) == [f"card: [{token}]"]
+
+
+def test_messages_keep_their_lines_and_nothing_else_that_is_hidden() -> None:
+    """An error of ours that quotes a foreign path can not drive the terminal."""
+    assert terminal.message("first\nfile \x1b[31m\u202e") == "first\nfile \\u{1b}[31m\\u{202e}"
+
+
+def test_work_on_one_line_is_bounded_by_its_width() -> None:
+    """A huge value costs no more than the columns that are shown: a generator past the end is never reached."""
+
+    class Endless(dict[str, object]):
+        def items(self):  # type: ignore[no-untyped-def,override]
+            for index in range(1000):
+                yield f"k{index}", index
+            raise AssertionError("read past the end of the line")
+
+    assert terminal.width(terminal.arguments(Endless(), 40)) == 40
+    assert terminal.width(terminal.inline(Endless(a=1), 40)) == 40
+
+
+def test_a_name_that_imitates_our_words_is_quoted() -> None:
+    """Nobody is shown as verified because he is called so."""
+    assert terminal.name("alice@example.com") == "alice@example.com"
+    assert terminal.name("bob (verified by oidc)") == '"bob (verified by oidc)"'
+    assert terminal.name("") == "-"
+    assert terminal.name("gr1:principal:k1:" + "x7k2q9" + "a" * 18) == "[principal x7k2q9…]"
