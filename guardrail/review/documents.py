@@ -1,0 +1,105 @@
+"""What ``--json`` answers: plain values of a documented shape (docs/cli.md). Fields are only ever added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from guardrail.review.records import Call, Outcome, RuleHit, SessionKey
+from guardrail.review.sessions import SessionRow, Timeline
+from guardrail.review.why import Why, headline
+
+__all__ = ["call", "sessions", "timeline", "why"]
+
+
+def _key(key: SessionKey) -> dict[str, str]:
+    return {"session": key.id, "tenant": key.tenant, "principal": key.principal, "agent": key.agent}
+
+
+def sessions(log: str, rows: Sequence[SessionRow], total: int) -> dict[str, Any]:
+    """Return the document of ``guardrail sessions --json``."""
+    listed = []
+    for row in rows:
+        counts = asdict(row)
+        del counts["key"]
+        listed.append({**_key(row.key), **counts})
+    return {"log": log, "total": total, "sessions": listed}
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "seq": outcome.seq,
+        "ts": outcome.ts,
+        "status": outcome.status,
+        "ms": outcome.ms,
+        "result": outcome.result or None,
+        "error": outcome.error or None,
+        "reproducible": outcome.reproducible,
+        "omitted": outcome.omitted or None,
+    }
+
+
+def _rule(hit: RuleHit) -> dict[str, Any]:
+    return {**asdict(hit), "needs": list(hit.needs)}
+
+
+def call(entry: Call) -> dict[str, Any]:
+    """Return one call with its outcome."""
+    return {
+        "seq": entry.seq,
+        "type": entry.type,
+        "ts": entry.ts,
+        "call": entry.call,
+        "parent": entry.parent or None,
+        "tool": entry.tool,
+        "server": entry.server or None,
+        "declared": entry.declared,
+        "args": entry.args,
+        "removed": entry.removed,
+        "truncated": entry.truncated,
+        "verdict": headline(entry.effect, rejected=entry.type == "call.rejected"),
+        "effect": entry.effect or None,
+        "cause": entry.cause or None,
+        "detail": entry.detail or None,
+        "rules": [_rule(hit) for hit in entry.rules],
+        "reproducible": entry.reproducible,
+        "enforcement": entry.enforcement or None,
+        "ms": entry.ms,
+        "omitted": entry.omitted or None,
+        "open": entry.open,
+        "outcome": None if entry.outcome is None else _outcome(entry.outcome),
+        "claims": [_outcome(claim) for claim in entry.claims],
+    }
+
+
+def timeline(log: str, session: Timeline) -> dict[str, Any]:
+    """Return the document of ``guardrail show SESSION --json``."""
+    return {
+        "log": log,
+        **_key(session.key),
+        "principal_identity": session.header.get("principal"),
+        "agent_identity": session.header.get("agent"),
+        "delegation": session.header.get("delegation"),
+        "started": session.started,
+        "ended": session.ended,
+        "calls": [call(entry) for entry in session.calls],
+    }
+
+
+def why(log: str, answer: Why) -> dict[str, Any]:
+    """Return the document of ``guardrail why SEQ --json``."""
+    policy: Mapping[str, Any] | None = answer.policy or None
+    return {
+        "log": log,
+        **_key(answer.call.key),
+        "call": call(answer.call),
+        "verdict": answer.headline,
+        "sentence": answer.reason.sentence,
+        "next_step": answer.reason.next_step,
+        "policy": policy,
+        "reproducible": answer.reproducible,
+        "reproducible_sentence": answer.reproducible_sentence,
+        "input": answer.input,
+        "input_sentence": answer.input_sentence,
+    }

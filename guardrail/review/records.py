@@ -1,0 +1,300 @@
+"""Records as a reviewer meets them: a decision and its outcome as one call. Values only; never raises for what a record holds.
+
+A line may come from a later version or from whoever had the file in hand, so nothing about it is taken for granted:
+a field that is missing or of another type reads as absent. Whether lines are genuine is for ``verify`` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from guardrail.core.record import decode
+from guardrail.errors import GuardrailError, RecordError
+
+__all__ = [
+    "Call",
+    "NotFoundError",
+    "Outcome",
+    "Records",
+    "RuleHit",
+    "SessionKey",
+    "call_of",
+    "integer",
+    "load",
+    "moment",
+    "number",
+    "obj",
+    "outcome_of",
+    "parse",
+    "seconds_between",
+    "text",
+]
+
+
+class Records(Protocol):
+    """What the reading side needs of a ledger. ``guardrail.ledger.reader.LedgerReader`` is one."""
+
+    @property
+    def log(self) -> str:
+        """Origin name."""
+
+    def size(self) -> int:
+        """How many records there are now."""
+
+    def record(self, seq: int) -> bytes | None:
+        """The line of *seq*, byte for byte."""
+
+    def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
+        """(seq, leaf, line) from *start*, before *stop*."""
+
+    def by_call(self, call: str) -> Iterator[bytes]:
+        """Every line about *call*, the oldest first."""
+
+    def calls(self, session: str) -> Iterator[bytes]:
+        """The line of each decision and rejection of the session id, the oldest first."""
+
+    def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
+        """Call ids that begin so, sorted."""
+
+    def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
+        """Session ids that begin so, sorted."""
+
+
+class NotFoundError(GuardrailError):
+    """No record, session or call of that name, or more than one. ``hint`` lists what could be meant."""
+
+    default_code = "review.not_found"
+
+
+def obj(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """Return the object at *path*, or an empty one."""
+    here: Any = value
+    for name in path:
+        here = here.get(name) if isinstance(here, Mapping) else None
+    return here if isinstance(here, Mapping) else {}
+
+
+def text(value: Mapping[str, Any], *path: str) -> str:
+    """Return the string at *path*, or an empty one."""
+    here = obj(value, *path[:-1]).get(path[-1])
+    return here if isinstance(here, str) else ""
+
+
+def number(value: Mapping[str, Any], *path: str) -> float | None:
+    """Return the number at *path*, or None."""
+    here = obj(value, *path[:-1]).get(path[-1])
+    return here if isinstance(here, int | float) and not isinstance(here, bool) else None
+
+
+def integer(value: Mapping[str, Any], *path: str) -> int | None:
+    """Return the integer at *path*, or None."""
+    here = obj(value, *path[:-1]).get(path[-1])
+    return here if isinstance(here, int) and not isinstance(here, bool) else None
+
+
+def load(records: Records, seq: int) -> dict[str, Any]:
+    """Return the decoded record *seq*. Raises ``NotFoundError`` where there is none."""
+    line = records.record(seq)
+    if line is None:
+        size = records.size()
+        span = f"it holds 0 to {size - 1}" if size else "it is empty"
+        raise NotFoundError(f"no record {seq} in this ledger: {span}", hint="guardrail sessions")
+    return parse(line, seq)
+
+
+def parse(line: bytes, seq: int | None = None) -> dict[str, Any]:
+    """Return the decoded *line*. Raises ``RecordError`` that says where, for a line that is no record."""
+    try:
+        return decode(line)
+    except RecordError:
+        raise RecordError(
+            f"record {seq} is not a JSON object: the ledger was damaged or changed"
+            if seq is not None
+            else "a record is not a JSON object: the ledger was damaged or changed",
+            code="record.undecodable",
+            hint="guardrail verify",
+        ) from None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SessionKey:
+    """What tells two sessions apart: an id belongs to one tenant, principal and agent."""
+
+    tenant: str
+    principal: str
+    agent: str
+    id: str
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> SessionKey:
+        """Return the key of a ``call.*`` record."""
+        return cls(
+            tenant=text(record, "tenant"),
+            principal=text(record, "principal", "id"),
+            agent=text(record, "agent", "id"),
+            id=text(record, "session"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleHit:
+    """One rule of the policy that fired, as recorded."""
+
+    rule: str
+    message: str
+    effect: str
+    severity: str
+    needs: tuple[str, ...]
+    approvers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended, or what was claimed about it later."""
+
+    seq: int
+    ts: str
+    status: str
+    ms: float | None
+    result: Mapping[str, Any]
+    error: Mapping[str, Any]
+    reproducible: bool | None
+    omitted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One governed call: its decision, and its outcome where there is one."""
+
+    seq: int
+    """Of the decision, or of the rejection."""
+    type: str
+    ts: str
+    call: str
+    parent: str
+    key: SessionKey
+    tool: str
+    server: str
+    declared: bool | None
+    args: object
+    """The recorded view; None where the record holds none."""
+    removed: Mapping[str, Any]
+    """Pointer into the arguments -> [class, rule, ...]."""
+    truncated: bool
+    effect: str
+    """Empty for a call that a framework rejected."""
+    cause: str
+    detail: str
+    rules: tuple[RuleHit, ...]
+    reproducible: bool | None
+    enforcement: str
+    ms: float | None
+    """From arrival to the decision record."""
+    omitted: str
+    outcome: Outcome | None = None
+    claims: tuple[Outcome, ...] = ()
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the body was allowed to run."""
+        return self.effect == "allow"
+
+    @property
+    def open(self) -> bool:
+        """Allowed, and nothing is recorded about its end."""
+        return self.admitted and self.outcome is None
+
+    @property
+    def denied(self) -> bool:
+        """Whether the decision was a denial. A rejected call was never decided."""
+        return self.effect == "deny"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ran and is recorded to have ended in an error."""
+        return self.outcome is not None and self.outcome.status == "error"
+
+
+def _rules(decision: Mapping[str, Any]) -> tuple[RuleHit, ...]:
+    entries = decision.get("rules")
+    if not isinstance(entries, list):
+        return ()
+    hits = []
+    for entry in entries:
+        rule = entry if isinstance(entry, Mapping) else {}
+        needs = rule.get("needs")
+        hits.append(
+            RuleHit(
+                rule=text(rule, "rule"),
+                message=text(rule, "message"),
+                effect=text(rule, "effect"),
+                severity=text(rule, "severity"),
+                needs=tuple(item for item in needs if isinstance(item, str))
+                if isinstance(needs, list)
+                else (),
+                approvers=integer(rule, "approvers") or 1,
+            )
+        )
+    return tuple(hits)
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def call_of(record: Mapping[str, Any]) -> Call:
+    """Return the call that a ``call.decision`` or ``call.rejected`` record began, without an outcome."""
+    decision = obj(record, "decision")
+    return Call(
+        seq=integer(record, "seq") or 0,
+        type=text(record, "type"),
+        ts=text(record, "ts"),
+        call=text(record, "call"),
+        parent=text(record, "parent"),
+        key=SessionKey.of(record),
+        tool=text(record, "tool", "name"),
+        server=text(record, "tool", "server"),
+        declared=_flag(obj(record, "tool").get("declared")),
+        args=obj(record, "input", "action", "properties").get("args"),
+        removed=obj(record, "redaction", "removed"),
+        truncated=obj(record, "redaction").get("truncated") is True,
+        effect=text(decision, "effect"),
+        cause=text(decision, "cause"),
+        detail=text(decision, "detail") or text(record, "reason"),
+        rules=_rules(decision),
+        reproducible=_flag(record.get("reproducible")),
+        enforcement=text(record, "enforcement"),
+        ms=number(record, "ms", "total"),
+        omitted=text(record, "omitted"),
+    )
+
+
+def outcome_of(record: Mapping[str, Any]) -> Outcome:
+    """Return what a ``call.outcome`` or ``call.claim`` record says."""
+    return Outcome(
+        seq=integer(record, "seq") or 0,
+        ts=text(record, "ts"),
+        status=text(record, "status"),
+        ms=number(record, "ms"),
+        result=obj(record, "result"),
+        error=obj(record, "error"),
+        reproducible=_flag(record.get("reproducible")),
+        omitted=text(record, "omitted"),
+    )
+
+
+def moment(ts: str) -> datetime | None:
+    """Return the time of a record's ``ts``, or None where it is not one."""
+    try:
+        return datetime.strptime(ts, "%Y-%m-%dT%H:%M:%S.%f%z")
+    except ValueError:
+        return None
+
+
+def seconds_between(start: str, end: str) -> float | None:
+    """Return the seconds from one record's ``ts`` to another's; negative where the clock went back."""
+    first, last = moment(start), moment(end)
+    return None if first is None or last is None else (last - first).total_seconds()

@@ -1,0 +1,312 @@
+"""Sessions: the list of them, one of them call by call, and what an id on the command line means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from guardrail.review.records import (
+    Call,
+    NotFoundError,
+    Records,
+    SessionKey,
+    call_of,
+    integer,
+    load,
+    obj,
+    outcome_of,
+    parse,
+    text,
+)
+from guardrail.review.terminal import clip, escape, name, quote
+
+__all__ = [
+    "RecordRef",
+    "SessionRef",
+    "SessionRow",
+    "Timeline",
+    "find",
+    "last_call",
+    "list_sessions",
+    "timeline",
+    "who",
+    "with_outcome",
+]
+
+_MAX_NAMED = 5
+"""How many candidates an ambiguous id lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One session in numbers."""
+
+    key: SessionKey
+    started: str
+    """``ts`` of its first record."""
+    ended: str
+    """``ts`` of its latest record."""
+    first_seq: int
+    last_seq: int
+    calls: int
+    allowed: int
+    denied: int
+    approvals: int
+    """Calls that need an approval."""
+    errors: int
+    unknown: int
+    """Calls whose process died before their end was recorded."""
+    open: int
+    """Allowed, and nothing is recorded about their end."""
+    rejected: int
+    """Calls that the framework refused before the policy was asked."""
+
+
+@dataclass(slots=True)
+class _Count:
+    key: SessionKey
+    started: str
+    first_seq: int
+    ended: str = ""
+    last_seq: int = 0
+    allowed: int = 0
+    denied: int = 0
+    approvals: int = 0
+    errors: int = 0
+    unknown: int = 0
+    rejected: int = 0
+    other: int = 0
+    running: set[str] = field(default_factory=set)
+
+    def add(self, record: Mapping[str, Any], seq: int) -> None:
+        self.ended, self.last_seq = text(record, "ts"), seq
+        kind = text(record, "type")
+        if kind == "call.decision":
+            effect = text(record, "decision", "effect")
+            if effect == "allow":
+                self.allowed += 1
+                self.running.add(text(record, "call"))
+            elif effect == "deny":
+                self.denied += 1
+            elif effect == "require_approval":
+                self.approvals += 1
+            else:
+                self.other += 1
+        elif kind == "call.outcome":
+            self.running.discard(text(record, "call"))
+            status = text(record, "status")
+            self.errors += status == "error"
+            self.unknown += status == "unknown"
+        elif kind == "call.rejected":
+            self.rejected += 1
+
+    def row(self) -> SessionRow:
+        return SessionRow(
+            key=self.key,
+            started=self.started,
+            ended=self.ended,
+            first_seq=self.first_seq,
+            last_seq=self.last_seq,
+            calls=self.allowed + self.denied + self.approvals + self.rejected + self.other,
+            allowed=self.allowed,
+            denied=self.denied,
+            approvals=self.approvals,
+            errors=self.errors,
+            unknown=self.unknown,
+            open=len(self.running),
+            rejected=self.rejected,
+        )
+
+
+def _call_records(records: Records) -> Iterator[tuple[int, dict[str, Any]]]:
+    for seq, _, line in records.lines():
+        record = parse(line, seq)
+        if text(record, "type").startswith("call."):
+            yield seq, record
+
+
+def list_sessions(
+    records: Records, *, progress: Callable[[int, int], None] | None = None
+) -> list[SessionRow]:
+    """Return every session, the oldest first. *progress* is told how many records of how many were read."""
+    counts: dict[SessionKey, _Count] = {}
+    total = records.size()
+    for seq, record in _call_records(records):
+        if progress is not None and seq % 256 == 0:
+            progress(seq, total)
+        key = SessionKey.of(record)
+        count = counts.get(key)
+        if count is None:
+            count = counts[key] = _Count(key=key, started=text(record, "ts"), first_seq=seq)
+        count.add(record, seq)
+    return [count.row() for count in counts.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRef:
+    """An id that names a session."""
+
+    key: SessionKey
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRef:
+    """An id that names one record."""
+
+    seq: int
+
+
+def find(records: Records, ref: str) -> SessionRef | RecordRef:
+    """Return what *ref* names: a sequence number, ``last`` (the session of the latest call), a session id, a call id.
+
+    Ids may be cut short as long as they stay unique; ``session:ID`` names a session whose id is a number or ``last``.
+    Raises ``NotFoundError``: nothing of that name, or more than one, with the candidates in its hint.
+    """
+    if ref.isascii() and ref.isdigit():
+        return _numbered(records, ref)
+    if ref == "last":
+        return SessionRef(last_call(records).key)
+    return _named(records, ref)
+
+
+def _numbered(records: Records, ref: str) -> RecordRef:
+    size = records.size()
+    if len(ref) > 18 or int(ref) >= size:
+        span = f"it holds 0 to {size - 1}" if size else "it is empty"
+        raise NotFoundError(
+            f"no record {clip(ref, 24)} in this ledger: {span}",
+            hint="guardrail sessions (a session whose id is a number: session:ID)",
+        )
+    return RecordRef(int(ref))
+
+
+def _named(records: Records, ref: str) -> SessionRef | RecordRef:
+    wanted = ref.removeprefix("session:")
+    shown = clip(quote(wanted), 60)
+    sessions, calls = _candidates(records, ref, wanted)
+    if len(sessions) == 1 and not calls:
+        return SessionRef(sessions[0])
+    if len(calls) == 1 and not sessions:
+        first = next(iter(records.by_call(calls[0])))
+        return RecordRef(integer(parse(first), "seq") or 0)
+    if not sessions and not calls:
+        raise NotFoundError(f"no session or call {shown} in this ledger", hint="guardrail sessions")
+    names = [
+        f"{clip(name(key.id), 40)} (tenant {clip(name(key.tenant), 20)}, {clip(name(key.principal), 40)}, "
+        f"{clip(name(key.agent), 30)})"
+        for key in sessions
+    ] + [f"call {clip(name(call), 30)}" for call in calls]
+    more = len(names) - _MAX_NAMED
+    listed = "; ".join(names[:_MAX_NAMED]) + ("; and more" if more > 0 else "")
+    raise NotFoundError(
+        f"{shown} names more than one thing: {listed}",
+        code="review.ambiguous",
+        hint="give more of the id, or the sequence number of a call (guardrail sessions --json has those of each session)",
+    )
+
+
+def _candidates(records: Records, ref: str, wanted: str) -> tuple[list[SessionKey], list[str]]:
+    """The sessions and the calls that *ref* can mean; an id that is given whole means nothing else."""
+    try:
+        wanted.encode("utf-8")
+    except UnicodeEncodeError:
+        return [], []  # no record holds a lone surrogate
+    if not wanted:
+        return [], []
+    ids = records.find_sessions(wanted)
+    whole = wanted in ids
+    keys: dict[SessionKey, None] = {}
+    for session in [wanted] if whole else ids[: _MAX_NAMED + 1]:
+        for line in records.calls(session):
+            keys[SessionKey.of(parse(line))] = None
+    if whole or ref.startswith("session:"):
+        return list(keys), []
+    return list(keys), records.find_calls(wanted.upper())
+
+
+def last_call(records: Records) -> Call:
+    """Return the latest call that was decided or rejected. Raises ``NotFoundError`` where there is none."""
+    latest = None
+    for seq in range(records.size() - 1, -1, -1):
+        line = records.record(seq)
+        if line is None:
+            continue
+        record = parse(line, seq)
+        if text(record, "type") in {"call.decision", "call.rejected"}:
+            latest = call_of(record)
+            break
+    if latest is None:
+        raise NotFoundError(
+            "no call is recorded in this ledger yet",
+            hint="run a governed call (guardrail demo shows one), then ask again",
+        )
+    return latest
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One session, call by call, the oldest first."""
+
+    key: SessionKey
+    header: Mapping[str, Any]
+    """Its first record: principal, agent, delegation and origin as they were then."""
+    calls: tuple[Call, ...]
+
+    @property
+    def started(self) -> str:
+        """``ts`` of the first call."""
+        return self.calls[0].ts if self.calls else ""
+
+    @property
+    def ended(self) -> str:
+        """``ts`` of the latest record."""
+        return max(
+            (call.outcome.ts if call.outcome else call.ts for call in self.calls), default=""
+        )
+
+
+def timeline(records: Records, key: SessionKey) -> Timeline:
+    """Return the session *key*. Raises ``NotFoundError`` where no call belongs to it."""
+    header: Mapping[str, Any] = {}
+    calls: list[Call] = []
+    for line in records.calls(key.id):
+        record = parse(line)
+        if SessionKey.of(record) == key:
+            header = header or record
+            calls.append(_joined(records, call_of(record)))
+    if not calls:
+        raise NotFoundError(f"no session {clip(quote(key.id), 60)}", hint="guardrail sessions")
+    return Timeline(key=key, header=header, calls=tuple(calls))
+
+
+def with_outcome(records: Records, seq: int) -> Call:
+    """Return the call that was decided at *seq*, with its outcome and claims. Raises ``NotFoundError``."""
+    return _joined(records, call_of(load(records, seq)))
+
+
+def _joined(records: Records, call: Call) -> Call:
+    """Return *call* with the outcome and the claims that name its decision."""
+    for line in records.by_call(call.call) if call.call else ():
+        later = parse(line)
+        kind = text(later, "type")
+        if integer(later, "decision_seq") != call.seq:
+            continue
+        if kind == "call.claim":
+            call = replace(call, claims=(*call.claims, outcome_of(later)))
+        elif kind == "call.outcome" and call.outcome is None:
+            call = replace(call, outcome=outcome_of(later))
+    return call
+
+
+def who(record: Mapping[str, Any], field_name: str) -> str:
+    """Return an identity of *record* in words: id, type where it is not a user, and how far it can be believed."""
+    identity = obj(record, field_name)
+    assurance, method = text(identity, "assurance") or "absent", text(identity, "method")
+    shown = name(text(identity, "id"), "nobody")
+    how = (
+        f"{escape(assurance)} by {escape(method)}"
+        if method and assurance != "absent"
+        else escape(assurance)
+    )
+    return f"{shown} ({how})"

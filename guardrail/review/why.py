@@ -1,0 +1,311 @@
+"""Why a call was decided as it was, in words: from the record alone, nothing is asked again and nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.core.types import Cause, Effect
+from guardrail.review.records import (
+    Call,
+    NotFoundError,
+    Outcome,
+    Records,
+    call_of,
+    integer,
+    load,
+    obj,
+    text,
+)
+
+__all__ = ["CAUSES", "Reason", "Why", "decision_seq", "explain", "headline", "why_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a cause means, and what to do about it."""
+
+    sentence: str
+    next_step: str
+
+
+CAUSES: Mapping[Cause, Reason] = {
+    Cause.POLICY: Reason(
+        "The policy was asked, and its rules gave this answer.",
+        "To change the answer, change the rules named here, then run `guardrail policy test`.",
+    ),
+    Cause.ARGUMENTS: Reason(
+        "The arguments do not fit the tool's schema, so the policy was not asked: a rule about an argument that is "
+        "missing or of another type would not have fired.",
+        "Compare the call with the tool's schema. If the call is right, correct the schema where the tool is declared.",
+    ),
+    Cause.UNDEFINED: Reason(
+        "The policy was asked and gave no answer at all: its decision is undefined for this input.",
+        "Run `guardrail policy check`: the composition that answers every call is missing or shadowed.",
+    ),
+    Cause.MALFORMED: Reason(
+        "The policy gave an answer that is not of the agreed shape, so it was not followed, whatever it said.",
+        "Run `guardrail policy check`; every rule must be a string or an object with `rule` and `message`.",
+    ),
+    Cause.UNREACHABLE: Reason(
+        "No policy engine could be reached, so nobody said that the call may run.",
+        "Run `guardrail doctor`: it starts the engine and says what stops it.",
+    ),
+    Cause.TIMEOUT: Reason(
+        "The policy did not answer in time. The answer that it would have given is not known.",
+        "Run `guardrail policy test` and look for slow rules (loops over large data), or raise the limit in guardrail.toml.",
+    ),
+    Cause.CRASHED: Reason(
+        "The policy engine died or broke its protocol while it was deciding this call.",
+        "Run `guardrail doctor`. If one kind of call always does it, look at the rules that read its arguments.",
+    ),
+    Cause.ERROR: Reason(
+        "The policy raised an error while it was evaluated: a built-in refused its operands, or two rules disagree.",
+        "Run `guardrail policy check`, and guard the rules against values of this kind.",
+    ),
+    Cause.OBLIGATION: Reason(
+        "The policy allows the call only under an obligation that this version of guardrail can't fulfil.",
+        "Remove the obligation from the policy: the contract `guardrail/1` knows none.",
+    ),
+    Cause.REDACTOR: Reason(
+        "The call can't be recorded without writing something sensitive, or too much, so it was not allowed to run.",
+        "See what the record says was left out; declare a schema that marks the sensitive argument, or send less.",
+    ),
+    Cause.IDENTITY: Reason(
+        "Who is calling could not be established, or this session belongs to someone else.",
+        "Look at how the program opens its session: principal, agent and session id must belong together.",
+    ),
+    Cause.APPROVAL: Reason(
+        "The approval that came with the call is not valid for it.",
+        "Ask again: an approval is for one call, with exactly these arguments, for a limited time.",
+    ),
+    Cause.REVISION: Reason(
+        "The policy that answered is not of the revision that is required.",
+        "Load the required revision, then run `guardrail policy reload`.",
+    ),
+    Cause.PINNED: Reason(
+        "The policy that answered is not the one that is pinned in the configuration.",
+        "Compare the policy digest in this record with the pinned one in guardrail.toml.",
+    ),
+    Cause.QUOTA: Reason(
+        "A limit on the number or rate of calls was reached.",
+        "Wait, or raise the limit in the configuration.",
+    ),
+    Cause.ANCHOR: Reason(
+        "The head of the ledger could not be kept outside it in time, and the configuration asks for that.",
+        "Run `guardrail doctor` and look at the anchors.",
+    ),
+    Cause.CONTENTION: Reason(
+        "Too many calls were waiting to be decided at the same moment.",
+        "Send fewer calls at once, or give the engine more workers in guardrail.toml.",
+    ),
+    Cause.DUPLICATE: Reason(
+        "A call of the same id is recorded already; it is never run twice.",
+        "Give every call an id of its own.",
+    ),
+}
+
+_UNKNOWN_CAUSE = Reason(
+    "The record names a cause that this version of guardrail does not know.",
+    "Read the record with the version that wrote it, or a newer one.",
+)
+
+_REJECTED = Reason(
+    "The framework refused the call before it reached the tool, so the policy was not asked and nothing ran.",
+    "Look at what the model sent in the framework's own trace: no argument values are recorded for such a call.",
+)
+
+_BREAKER = Reason(
+    "Calls like this one made the policy engine fail again and again, so it was not asked for a while; other "
+    "sessions and tools were not affected.",
+    "Look at the first of these calls (`guardrail show`), mend the rule that it breaks, and try again.",
+)
+
+_DETAILS: Mapping[tuple[str, str], Reason] = {
+    ("timeout", "breaker_open"): _BREAKER,
+    ("crashed", "breaker_open"): _BREAKER,
+    ("timeout", "eval_limit"): Reason(
+        "Evaluating the policy for this call took longer than one evaluation may, so its worker was stopped. The answer "
+        "that it would have given is not known.",
+        "Look at the rules that read this call's arguments (loops over large values), or raise policy.eval_limit_ms.",
+    ),
+    ("timeout", "queue_full"): Reason(
+        "Too many calls were waiting for the policy at that moment, so this one was not asked about.",
+        "Send fewer calls at once, or raise policy.workers in guardrail.toml.",
+    ),
+    ("crashed", "memory"): Reason(
+        "Evaluating the policy for this call needed more memory than a worker may have.",
+        "Look at the rules that build large values from this call's arguments, or raise policy.memory_mb.",
+    ),
+    ("unreachable", "closed"): Reason(
+        "The guard was being closed, or its policies were being loaded again, while this call was waiting for an answer.",
+        "Make the call again.",
+    ),
+    ("unreachable", "engine_version"): Reason(
+        "The embedded policy engine is missing, or not of the one version that is known to answer as OPA does.",
+        "Run `guardrail doctor`: it names the version to install.",
+    ),
+    ("error", "input_size"): Reason(
+        "The call is larger than what the policy engine may be given, so the rules were not asked.",
+        "Send less in one call.",
+    ),
+    ("error", "integer_range"): Reason(
+        "The call holds an integer beyond 64 bits, which the embedded policy engine can't compare exactly.",
+        "Pass such numbers as strings.",
+    ),
+    ("malformed", "no_reason"): Reason(
+        "The policy's answer names no rule of its own effect, so nobody could say why; it was not followed.",
+        "Run `guardrail policy check`: only the installed composition may make the decision.",
+    ),
+    ("malformed", "contradiction"): Reason(
+        "The policy's answer claims to permit the call although one of its own rules denies it; a denial always wins.",
+        "Run `guardrail policy check`: only the installed composition may make the decision.",
+    ),
+    ("arguments", "unknown_argument"): Reason(
+        "The call carries an argument that the tool's schema does not know, so the policy was not asked.",
+        "Correct the call, or declare the argument in the tool's schema.",
+    ),
+    ("arguments", "missing"): Reason(
+        "An argument that the tool's schema requires is missing, so the policy was not asked.",
+        "Correct the call, or give the argument a default where the tool is declared.",
+    ),
+    ("arguments", "integer_range"): Reason(
+        "An argument is an integer beyond 64 bits, which the embedded policy engine can't compare exactly.",
+        "Pass such numbers as strings.",
+    ),
+}
+
+_HEADLINES = {
+    Effect.ALLOW: "ALLOWED",
+    Effect.DENY: "DENIED",
+    Effect.REQUIRE_APPROVAL: "NEEDS APPROVAL",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The explanation of one decision."""
+
+    call: Call
+    headline: str
+    """``ALLOWED``, ``DENIED``, ``NEEDS APPROVAL`` or ``REJECTED``."""
+    reason: Reason
+    policy: Mapping[str, Any]
+    """``engine``, ``version``, ``digest``, ``revision``, ``data``; empty where no policy was asked."""
+    reproducible: bool | None
+    """From the decision, or from the outcome where the decision left it open."""
+    reproducible_sentence: str
+    input: object
+    """The policy input as recorded; None where the record holds none."""
+    input_sentence: str
+
+
+def headline(effect: str, *, rejected: bool = False) -> str:
+    """Return an effect as the word that reviewers read. What is not known is never shown as allowed."""
+    if rejected:
+        return "REJECTED"
+    try:
+        return _HEADLINES[Effect(effect)]
+    except ValueError:
+        return "UNREADABLE"
+
+
+def reason_of(cause: str, detail: str) -> Reason:
+    """Return the text for *cause*, the one for its *detail* where there is one."""
+    special = _DETAILS.get((cause, detail))
+    if special is not None:
+        return special
+    try:
+        return CAUSES[Cause(cause)]
+    except ValueError:
+        return _UNKNOWN_CAUSE
+
+
+def decision_seq(records: Records, seq: int) -> int:
+    """Return the seq of the decision that record *seq* is or belongs to. Raises ``NotFoundError`` where there is none."""
+    record = load(records, seq)
+    kind = text(record, "type")
+    if kind in {"call.decision", "call.rejected"}:
+        return seq
+    owner = integer(record, "decision_seq")
+    if kind in {"call.outcome", "call.claim"} and owner is not None:
+        return owner
+    raise NotFoundError(
+        f"record {seq} is of type {kind or 'unknown'}: nothing was decided there",
+        hint=f"guardrail show {seq}",
+    )
+
+
+def why_of(records: Records, call: Call) -> Why:
+    """Explain the decision of *call*, with what its outcome adds."""
+    return explain(load(records, call.seq), call)
+
+
+def explain(record: Mapping[str, Any], joined: Call | None = None) -> Why:
+    """Explain a decoded ``call.decision`` or ``call.rejected`` record; *joined* is the same call with its outcome."""
+    call = joined if joined is not None else call_of(record)
+    outcome = call.outcome
+    rejected = call.type == "call.rejected"
+    reproducible = call.reproducible
+    if reproducible is None and outcome is not None:
+        reproducible = outcome.reproducible
+    return Why(
+        call=call,
+        headline=headline(call.effect, rejected=rejected),
+        reason=_REJECTED if rejected else reason_of(call.cause, call.detail),
+        policy=obj(record, "policy"),
+        reproducible=reproducible,
+        reproducible_sentence=_reproducible(call, reproducible, outcome),
+        input=record.get("input"),
+        input_sentence=_input(call, record.get("input")),
+    )
+
+
+def _reproducible(call: Call, reproducible: bool | None, outcome: Outcome | None) -> str:
+    if call.type == "call.rejected":
+        return "nothing was decided, so there is nothing to derive again"
+    if reproducible is True:
+        return "yes: deciding from the recorded input gave the same decision and the same rules"
+    if reproducible is False:
+        if call.omitted or call.truncated:
+            return "no: not the whole input is in the record, so the decision can't be derived from it again"
+        return "no: deciding from the recorded input does not give the same answer, because a removed value mattered"
+    if call.cause not in {"policy", "obligation"}:
+        return "not applicable: the rules gave no answer that could be derived again"
+    if call.open and outcome is None:
+        return "not known yet: it is noted with the outcome, and the call has none"
+    return "not known: it was not derived again"
+
+
+_OMITTED = {
+    "size": "the call is too large for a record",
+    "redactor": "it can't be redacted",
+}
+
+
+def omitted_sentence(omitted: str) -> str:
+    """Return why a record is in its bare form, in words; empty where it is not."""
+    if not omitted:
+        return ""
+    if omitted.startswith("gate:"):
+        return f"the last check still found something of class {omitted[5:]}"
+    return _OMITTED.get(omitted, omitted)
+
+
+def _input(call: Call, policy_input: object) -> str:
+    if call.omitted:
+        return f"the record is bare, no input is in it: {omitted_sentence(call.omitted)}"
+    if policy_input is None:
+        return "the record holds no policy input"
+    removed = len(call.removed)
+    if not removed and not call.truncated:
+        return "as recorded; nothing was removed"
+    parts = []
+    if removed:
+        parts.append(
+            f"{removed} value{'s' if removed != 1 else ''} removed or replaced before recording"
+        )
+    if call.truncated:
+        parts.append("cut to fit")
+    return f"as recorded; {', '.join(parts)}"

@@ -1,0 +1,146 @@
+"""Every decision is explained, whatever its cause."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reviewkit import STEADY, MemoryRecords, decision, outcome, rejected
+
+from guardrail.core.types import Cause, Effect, Status
+from guardrail.errors import RecordError
+from guardrail.review.records import NotFoundError
+from guardrail.review.sessions import with_outcome
+from guardrail.review.why import CAUSES, decision_seq, explain, headline, why_of
+
+
+def test_every_cause_has_a_text_and_a_next_step_of_its_own() -> None:
+    """No denial is explained by another cause's words."""
+    assert set(CAUSES) == set(Cause)
+    assert len({reason.sentence for reason in CAUSES.values()}) == len(CAUSES)
+    assert len({reason.next_step for reason in CAUSES.values()}) == len(CAUSES)
+
+
+@pytest.mark.parametrize("cause", [cause for cause in Cause if cause is not Cause.POLICY])
+def test_a_denial_without_rules_is_still_explained(cause: Cause) -> None:
+    """Where the rules could not be asked, the cause says what happened and what to do."""
+    answer = explain({**decision(effect=Effect.DENY, cause=cause, reproducible=None), "seq": 1})
+    assert answer.headline == "DENIED"
+    assert answer.reason == CAUSES[cause]
+    assert answer.reproducible_sentence
+
+
+def test_a_detail_with_a_text_of_its_own_is_explained_by_it() -> None:
+    """An argument that is missing is not explained as one that is too many."""
+    texts = {
+        explain(decision(effect=Effect.DENY, cause=Cause.ARGUMENTS, detail=detail)).reason.sentence
+        for detail in ("missing", "unknown_argument", "integer_range", "type")
+    }
+    assert len(texts) == 4
+
+
+def test_a_verdict_that_is_not_known_is_never_shown_as_allowed() -> None:
+    """A record of a later version, or a changed one, reads as unreadable."""
+    assert headline("allow_with_conditions") == "UNREADABLE"
+    assert headline("") == "UNREADABLE"
+    assert headline("allow") == "ALLOWED"
+
+
+@pytest.mark.parametrize(
+    ("reproducible", "later", "word"),
+    [
+        (True, None, "yes"),
+        (False, None, "no:"),
+        (None, True, "yes"),
+        (None, False, "no:"),
+        (None, None, "not known:"),
+    ],
+)
+def test_reproducible_comes_from_the_outcome_where_the_decision_left_it_open(
+    reproducible: bool | None, later: bool | None, word: str
+) -> None:
+    """An allowed call is derived again while its body runs."""
+    records = MemoryRecords()
+    made = decision(reproducible=reproducible)
+    seq = records.add(made)
+    records.add(outcome(made, seq, reproducible=later))
+    answer = why_of(records, with_outcome(records, seq))
+    assert answer.reproducible_sentence.startswith(word)
+
+
+def test_an_open_call_says_that_it_is_not_known_yet() -> None:
+    """Without an outcome nobody can say whether the decision can be derived again."""
+    assert explain(decision(reproducible=None)).reproducible_sentence.startswith("not known yet")
+
+
+def test_what_the_policy_saw_is_told_with_what_was_removed() -> None:
+    """The reader sees whether the input is whole."""
+    whole = explain(decision(args={"to": "x"}))
+    cut = explain(decision(args={"to": "x"}, removed={"/to": ["contact", "key"]}, truncated=True))
+    bare = explain(decision(effect=Effect.DENY, cause=Cause.REDACTOR, omitted="gate:secret"))
+    assert "nothing was removed" in whole.input_sentence
+    assert "1 value removed" in cut.input_sentence
+    assert "cut to fit" in cut.input_sentence
+    assert bare.input is None
+    assert "class secret" in bare.input_sentence
+
+
+def test_a_rejected_call_was_not_decided() -> None:
+    """The framework refused it: nobody asked the policy."""
+    answer = explain(rejected())
+    assert answer.headline == "REJECTED"
+    assert "not asked" in answer.reason.sentence
+
+
+def test_an_outcome_leads_to_its_decision() -> None:
+    """The number of either record explains the call."""
+    records = MemoryRecords()
+    seq = records.call()
+    assert decision_seq(records, seq) == seq
+    assert decision_seq(records, seq + 1) == seq
+
+
+def test_a_record_without_a_decision_is_said_to_have_none() -> None:
+    """Line 0 and acts of operation were not decided by a policy."""
+    records = MemoryRecords()
+    with pytest.raises(NotFoundError, match="nothing was decided"):
+        decision_seq(records, 0)
+    with pytest.raises(NotFoundError, match="no record 7"):
+        decision_seq(records, 7)
+
+
+def test_a_line_that_is_no_json_is_an_error_that_says_where() -> None:
+    """Damage is reported as damage, with the command that examines it."""
+    records = MemoryRecords()
+    records.rows.append(b"\xff not json")
+    with pytest.raises(RecordError, match="record 1 ") as caught:
+        decision_seq(records, 1)
+    assert caught.value.hint == "guardrail verify"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(sorted(decision()))
+
+
+@STEADY
+@given(st.dictionaries(FIELDS, JSON, max_size=8))
+def test_no_record_can_break_the_explanation(changes: dict[str, object]) -> None:
+    """Fields of any type and shape read as absent: whoever had the file in hand can not stop its reader."""
+    explain({**decision(), **changes})
+    explain(changes)
+
+
+def test_the_status_of_every_outcome_is_kept_as_recorded() -> None:
+    """Joining does not rename how a call ended."""
+    for status in Status:
+        records = MemoryRecords()
+        seq = records.call(status=status)
+        joined = with_outcome(records, seq).outcome
+        assert joined is not None
+        assert joined.status == status
