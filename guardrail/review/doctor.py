@@ -1,0 +1,431 @@
+"""Everything that guardrail needs, checked one by one, each with its fix. Changes nothing but a scratch file of its own.
+
+The order is that of dependence: what stands first can explain what fails later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from guardrail.config import Settings
+from guardrail.core.record import GENESIS_PREV, decode, leaf_hash
+from guardrail.errors import ConfigError, GuardrailError, KeysError, PolicyLoadError
+from guardrail.review.records import Records, moment, text
+
+__all__ = ["Check", "State", "check_all"]
+
+TAIL = 1000
+"""Records whose chain is checked here; ``verify`` checks all."""
+SYNCS = 15
+SLOW_SYNC_MS = 25.0
+"""From here on every governed call is noticeably slow: it waits for two syncs."""
+FUTURE_S = 5.0
+
+
+class State(StrEnum):
+    """What a check found."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Works, and there is something to know."""
+    FAIL = "fail"
+    """Does not work, or would fail at the next call."""
+    UNKNOWN = "unknown"
+    """Could not be found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked."""
+
+    name: str
+    state: State
+    found: str
+    fix: str = ""
+    """What to do about it; empty where there is nothing to do."""
+
+
+def check_all(
+    config: Path | None, ledger: Path | None, environment: Mapping[str, str]
+) -> Iterator[Check]:
+    """Yield every check as it is done. A check that can't be made is ``unknown``; none raises."""
+    yield _python()
+    yield _engine_version()
+    yield _sqlite()
+    try:
+        settings = Settings.load(config, environment=environment)
+        if ledger is not None:
+            settings = settings.override(ledger={"path": ledger.absolute()})
+    except ConfigError as error:
+        yield Check("settings", State.FAIL, error.message, error.hint or "correct the file")
+        return
+    where = (
+        str(settings.source)
+        if settings.source
+        else "no guardrail.toml here or above; defaults apply"
+    )
+    yield Check(
+        "settings",
+        State.OK if settings.source else State.NOTE,
+        where,
+        "" if settings.source else "guardrail init",
+    )
+    for name, check in (
+        ("folder", _folder),
+        ("sync", _sync),
+        ("keys", _keys),
+        ("policies", _policies),
+        ("seal", _sealed),
+        ("ledger", _ledger),
+        ("leases", _leases),
+        ("clock", _clock),
+    ):
+        yield _made(name, check, settings)
+    yield _tracing(environment)
+
+
+def _made(name: str, check: Callable[[Settings], Check], settings: Settings) -> Check:
+    try:
+        return check(settings)
+    except GuardrailError as error:
+        return Check(name, State.FAIL, error.message, error.hint)
+    except OSError as error:
+        return Check(
+            name,
+            State.UNKNOWN,
+            f"can't be examined ({error.strerror})",
+            "run doctor as the user that runs the agents",
+        )
+
+
+def _python() -> Check:
+    # Older ones than 3.11 do not get this far: the package refuses to install.
+    return Check("python", State.OK, ".".join(str(part) for part in sys.version_info[:3]))
+
+
+def _engine_version() -> Check:
+    from guardrail.policy.process import ENGINE_VERSION as wanted  # noqa: N811
+
+    try:
+        found = importlib.metadata.version("gordon-to-regorus")
+    except importlib.metadata.PackageNotFoundError:
+        return Check(
+            "regorus",
+            State.FAIL,
+            "the policy engine is not installed",
+            "pip install guardrail-ledger",
+        )
+    if found != wanted:
+        return Check(
+            "regorus",
+            State.FAIL,
+            f"{found}; exactly {wanted} is needed",
+            f"pip install gordon-to-regorus=={wanted}",
+        )
+    return Check("regorus", State.OK, found)
+
+
+def _sqlite() -> Check:
+    import sqlite3  # for its version alone: only the ledger opens databases
+
+    version = sqlite3.sqlite_version_info
+    found = sqlite3.sqlite_version
+    if version < (3, 37, 0):
+        return Check(
+            "sqlite",
+            State.FAIL,
+            f"{found}; 3.37 or newer is needed",
+            "use a Python with a newer SQLite",
+        )
+    if version < (3, 51, 3) and version not in {(3, 44, 6), (3, 50, 7)}:
+        return Check(
+            "sqlite",
+            State.OK,
+            f"{found}, which has the WAL-reset bug; guardrail's file lock keeps its writers off it, so let no other "
+            "program write to the ledger",
+        )
+    return Check("sqlite", State.OK, found)
+
+
+def _folder(settings: Settings) -> Check:
+    from guardrail.ledger.files import network_filesystem
+
+    folder = settings.ledger.path.absolute().parent
+    if not folder.is_dir():
+        return Check("folder", State.FAIL, f"{folder} does not exist", f"mkdir -p {folder}")
+    kind = network_filesystem(folder)
+    if kind is not None:
+        return Check(
+            "folder",
+            State.FAIL,
+            f"{folder} is on a network file system ({kind})",
+            "put the ledger on a local disk",
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Check(
+            "folder", State.FAIL, f"{folder} can't be written to", f"chown or chmod {folder}"
+        )
+    space = os.statvfs(folder)
+    free = space.f_bavail * space.f_frsize // (1024 * 1024)
+    if free < 100:
+        return Check(
+            "folder",
+            State.FAIL,
+            f"{free} MB free in {folder}",
+            "make room: a full disk blocks every call",
+        )
+    return Check("folder", State.OK, f"{folder}, {free:,} MB free")
+
+
+def _sync(settings: Settings) -> Check:
+    """Measured with a file of its own, in the ledger's folder, as the ledger syncs: 8 KiB and fdatasync."""
+    folder = settings.ledger.path.absolute().parent
+    if not folder.is_dir():
+        return Check("sync", State.UNKNOWN, "not measured: there is no folder")
+    path = folder / f".guardrail-doctor-{os.getpid()}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    times = []
+    try:
+        for _ in range(SYNCS):
+            os.write(descriptor, b"\0" * 8192)
+            started = time.perf_counter()
+            os.fdatasync(descriptor)
+            times.append((time.perf_counter() - started) * 1000)
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+    times.sort()
+    middle, worst = times[len(times) // 2], times[-1]
+    found = (
+        f"{middle:.2f} ms at the median, {worst:.2f} ms at worst of {SYNCS}; a call waits for two"
+    )
+    if middle > SLOW_SYNC_MS:
+        return Check("sync", State.NOTE, found, "put the ledger on a faster disk")
+    if middle < 0.02:
+        return Check(
+            "sync",
+            State.NOTE,
+            f"{found}: too fast for a disk",
+            "fine for trying out; records in memory do not survive a reboot",
+        )
+    return Check("sync", State.OK, found)
+
+
+def _is_new(settings: Settings) -> bool:
+    from guardrail.ledger.files import traces
+
+    return not traces(settings.ledger.path) and not _has_keys(settings)
+
+
+def _has_keys(settings: Settings) -> bool:
+    folder = settings.key_path.absolute()
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _keys(settings: Settings) -> Check:
+    from guardrail.keys import Keys
+
+    folder = settings.key_path.absolute()
+    if _is_new(settings):
+        return Check(
+            "keys",
+            State.NOTE,
+            "none yet, and no ledger: both are made together",
+            "guardrail init, or open a guard",
+        )
+    if not _has_keys(settings):
+        return Check(
+            "keys",
+            State.FAIL,
+            f"the ledger is there and {folder} is not",
+            "restore the folder from a backup, or guardrail recover",
+        )
+    try:
+        Keys.load(folder)
+    except KeysError as error:
+        return Check("keys", State.FAIL, error.message, error.hint)
+    for item in sorted(folder.iterdir()):
+        mode = stat.S_IMODE(item.stat().st_mode)
+        if mode & 0o077:
+            return Check(
+                "keys", State.FAIL, f"others can read {item} (mode {mode:o})", f"chmod 600 {item}"
+            )
+    return Check("keys", State.OK, f"{folder}, readable by their owner alone")
+
+
+def _policies(settings: Settings) -> Check:
+    from guardrail.policy.embedded import EmbeddedEngine
+
+    missing = [path for path in settings.policy.path if not path.exists()]
+    if missing:
+        return Check(
+            "policies", State.FAIL, f"there are no policies at {missing[0]}", "guardrail init"
+        )
+    started = time.perf_counter()
+    try:
+        engine = EmbeddedEngine.load(
+            settings.policy.path,
+            eval_limit=settings.policy.eval_limit_ms / 1000,
+            memory_limit=settings.policy.memory_mb * 1024 * 1024,
+            spare=False,
+        )
+    except PolicyLoadError as error:
+        count = len(error.findings)
+        return Check(
+            "policies",
+            State.FAIL,
+            f"refused: {count} finding{'s' if count != 1 else ''}; {error.message}",
+            "guardrail policy check",
+        )
+    try:
+        digest = engine.identity.digest or "?"
+    finally:
+        engine.close()
+    took = (time.perf_counter() - started) * 1000
+    return Check(
+        "policies", State.OK, f"loaded and self-tested in {took:,.0f} ms, digest {digest[:16]}…"
+    )
+
+
+def _sealed(settings: Settings) -> Check:
+    from guardrail.ledger.files import Seal
+
+    seal = Seal.read(settings.ledger.path)
+    if seal is None:
+        return Check("seal", State.OK, "not sealed")
+    when = f" since {seal.when}" if seal.when else ""
+    return Check(
+        "seal", State.FAIL, f"sealed{when}: {seal.why}; every call is blocked", "guardrail recover"
+    )
+
+
+def _open(settings: Settings) -> contextlib.AbstractContextManager[Records]:
+    from guardrail.ledger.reader import LedgerReader
+
+    return LedgerReader.open(settings.ledger.path)
+
+
+def _ledger(settings: Settings) -> Check:
+    from guardrail.ledger.files import traces
+
+    path = settings.ledger.path.absolute()
+    if _is_new(settings):
+        return Check("ledger", State.NOTE, f"none yet at {path}", "guardrail init, or open a guard")
+    if not path.exists():
+        left = (
+            ", ".join(sorted(item.name for item in traces(path))) or f"keys in {settings.key_path}"
+        )
+        return Check(
+            "ledger", State.FAIL, f"{path} is missing, but {left} is there", "guardrail recover"
+        )
+    with _open(settings) as reader:
+        size = reader.size()
+        start = max(0, size - TAIL)
+        bad = _bad_link(reader, start)
+        log = reader.log
+    if bad is not None:
+        return Check(
+            "ledger", State.FAIL, f"the chain is broken at record {bad}", "guardrail verify"
+        )
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        return Check(
+            "ledger", State.NOTE, f"others can read {path} (mode {mode:o})", f"chmod 600 {path}"
+        )
+    part = "all of them" if start == 0 else f"the last {size - start:,}"
+    return Check(
+        "ledger",
+        State.OK,
+        f"log {log}, {size:,} records, chain intact over {part} (guardrail verify checks more)",
+    )
+
+
+def _bad_link(records: Records, start: int) -> int | None:
+    """Return the first record from *start* that does not follow from the one before."""
+    previous = GENESIS_PREV
+    if start > 0:
+        before = records.record(start - 1)
+        previous = leaf_hash(before).hex() if before is not None else ""
+    expected = start
+    for seq, leaf, line in records.lines(start):
+        actual = leaf_hash(line)
+        record = decode(line)
+        if (
+            seq != expected
+            or leaf != actual
+            or record.get("seq") != seq
+            or record.get("prev") != previous
+        ):
+            return expected
+        previous, expected = actual.hex(), expected + 1
+    return None
+
+
+def _leases(settings: Settings) -> Check:
+    from guardrail.ledger.files import leases_path
+    from guardrail.ledger.lease import Leases, Life
+
+    leases = Leases(leases_path(settings.ledger.path))
+    lives = [leases.life(name) for name in leases.names()]
+    alive, dead = lives.count(Life.ALIVE), lives.count(Life.DEAD)
+    found = f"{alive} process{'es' if alive != 1 else ''} using the ledger"
+    if dead:
+        return Check(
+            "leases",
+            State.NOTE,
+            f"{found}, {dead} died; their open calls are closed when a guard opens the ledger",
+            "open a guard, or guardrail recover",
+        )
+    return Check("leases", State.OK, found)
+
+
+def _clock(settings: Settings) -> Check:
+    now = datetime.now(UTC)
+    if not settings.ledger.path.exists():
+        return Check("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC")
+    with _open(settings) as reader:
+        size = reader.size()
+        line = reader.record(size - 1) if size else None
+    last = moment(text(decode(line), "ts")) if line is not None else None
+    if last is None:
+        return Check(
+            "clock",
+            State.UNKNOWN,
+            "the last record has no time to compare with",
+            "guardrail verify",
+        )
+    ahead = (last - now).total_seconds()
+    if ahead > FUTURE_S:
+        return Check(
+            "clock",
+            State.NOTE,
+            f"the last record is {ahead:,.0f} s ahead of this clock",
+            "check the time service; records keep their order whatever the clock says",
+        )
+    return Check("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the last record")
+
+
+def _tracing(environment: Mapping[str, str]) -> Check:
+    on = [
+        name
+        for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
+        if environment.get(name, "").lower() in {"1", "true"}
+    ]
+    if on:
+        return Check(
+            "tracing",
+            State.NOTE,
+            f"{on[0]} is on: LangChain sends tool inputs to a service before guardrail redacts them",
+            f"unset {on[0]}, or accept that",
+        )
+    return Check("tracing", State.OK, "no tracing that would see tool inputs unredacted")

@@ -1,0 +1,247 @@
+"""Every check of doctor: what it finds, and that it names a fix for what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from reviewkit import LOG, decision, genesis
+
+from guardrail.core.record import GENESIS_PREV, Draft
+from guardrail.keys import Keys
+from guardrail.ledger.files import Seal
+from guardrail.ledger.sqlite import create
+from guardrail.ledger.writer import LedgerWriter
+from guardrail.review import doctor
+from guardrail.review.doctor import Check, State, check_all
+
+POLICY = 'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id == "read_file"\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Settings, a policy, keys and a ledger with two records."""
+    (tmp_path / "guardrail.toml").write_text(
+        '[ledger]\npath = "audit.db"\n[policy]\npath = "policies"\n'
+    )
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "tools.rego").write_text(POLICY)
+    Keys.create(tmp_path / "audit.keys")
+    with LedgerWriter.create(tmp_path / "audit.db", log=LOG, genesis=genesis()) as writer:
+        writer.append(Draft.build(decision()))
+    return tmp_path
+
+
+@pytest.fixture
+def check(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Check]]:
+    """Run all checks over the project; the policy engine is started only where it matters."""
+
+    def run(*, engine: bool = False, **environment: str) -> dict[str, Check]:
+        if not engine:
+            monkeypatch.setattr(
+                doctor, "_policies", lambda _: Check("policies", State.OK, "not asked in this test")
+            )
+        return {
+            item.name: item for item in check_all(project / "guardrail.toml", None, environment)
+        }
+
+    return run
+
+
+Run = Callable[..., dict[str, Check]]
+
+
+def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
+    """All checks are made, and none fails or is left open."""
+    checks = check(engine=True)
+    assert list(checks) == [
+        "python",
+        "regorus",
+        "sqlite",
+        "settings",
+        "folder",
+        "sync",
+        "keys",
+        "policies",
+        "seal",
+        "ledger",
+        "leases",
+        "clock",
+        "tracing",
+    ]
+    assert {item.state for item in checks.values()} <= {State.OK, State.NOTE}
+    assert "chain intact over all of them" in checks["ledger"].found
+    assert "digest" in checks["policies"].found
+
+
+def test_it_leaves_nothing_behind(check: Run, project: Path) -> None:
+    """The scratch file is gone and the ledger's bytes are what they were."""
+    before = {path.name for path in project.iterdir()}, (project / "audit.db").read_bytes()
+    check()
+    after = {path.name for path in project.iterdir()} - {"audit.db-wal", "audit.db-shm"}
+    assert (after, (project / "audit.db").read_bytes()) == before
+
+
+def test_settings_that_are_refused_end_it_with_the_mistake(check: Run, project: Path) -> None:
+    """Nothing below can be found without settings."""
+    (project / "guardrail.toml").write_text("[ledger]\npth = 1\n")
+    checks = check()
+    assert list(checks)[-1] == "settings"
+    assert checks["settings"].state is State.FAIL
+    assert "path" in checks["settings"].fix
+
+
+def test_policies_that_are_refused_lead_to_policy_check(check: Run, project: Path) -> None:
+    """The findings are for the command that lists them."""
+    (project / "policies" / "tools.rego").write_text("package guardrail.policy\n\nallow contains\n")
+    found = check(engine=True)["policies"]
+    assert (found.state, found.fix) == (State.FAIL, "guardrail policy check")
+
+
+def test_missing_policies_lead_to_init(check: Run, project: Path) -> None:
+    """A guard would not open without them."""
+    (project / "policies" / "tools.rego").unlink()
+    (project / "policies").rmdir()
+    found = check(engine=True)["policies"]
+    assert (found.state, found.fix) == (State.FAIL, "guardrail init")
+
+
+def test_keys_that_others_can_read_are_found_with_the_command_that_mends_them(
+    check: Run, project: Path
+) -> None:
+    """Folder and files, each."""
+    (project / "audit.keys").chmod(0o755)
+    found = check()["keys"]
+    assert found.state is State.FAIL
+    assert "chmod 700" in found.fix
+    (project / "audit.keys").chmod(0o700)
+    (project / "audit.keys" / "tokens.key").chmod(0o640)
+    found = check()["keys"]
+    assert found.state is State.FAIL
+    assert "chmod 600" in found.fix
+
+
+@pytest.mark.parametrize("half", ["audit.db", "audit.keys"])
+def test_one_of_ledger_and_keys_without_the_other_fails(
+    check: Run, project: Path, half: str
+) -> None:
+    """A guard refuses to open them, so doctor says it first."""
+    (project / half).rename(project / "away")
+    if half == "audit.db":
+        for path in project.glob("audit.db-*"):
+            path.rename(project / f"away{path.name[8:]}")
+    found = check()["ledger" if half == "audit.db" else "keys"]
+    assert found.state is State.FAIL
+    assert "recover" in found.fix
+
+
+def test_a_project_that_never_ran_is_no_failure(check: Run, project: Path) -> None:
+    """Neither ledger nor keys: both are made together, later."""
+    for path in (*project.glob("audit.db*"), *(project / "audit.keys").iterdir()):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (project / "audit.keys").rmdir()
+    checks = check()
+    assert checks["keys"].state is checks["ledger"].state is State.NOTE
+
+
+def test_a_seal_is_found(check: Run, project: Path) -> None:
+    """Every call is blocked while it is there."""
+    Seal(
+        LOG, 1, "a" * 64, "the database file is replaced", "2026-11-24T09:00:00.000000Z", {}
+    ).write(project / "audit.db")
+    found = check()["seal"]
+    assert (found.state, found.fix) == (State.FAIL, "guardrail recover")
+    assert "replaced" in found.found
+
+
+def test_a_broken_chain_in_the_tail_is_found(check: Run, project: Path) -> None:
+    """What was edited lately shows without a whole verification."""
+    import sqlite3
+
+    connection = sqlite3.connect(project / "audit.db")
+    connection.execute("DROP TRIGGER record_no_update")
+    connection.execute("UPDATE record SET line = replace(line, 'alice', 'mallory') WHERE seq = 1")
+    connection.commit()
+    connection.close()
+    found = check()["ledger"]
+    assert (found.state, found.fix) == (State.FAIL, "guardrail verify")
+    assert "record 1" in found.found
+
+
+def test_a_ledger_that_others_can_read_is_noted(check: Run, project: Path) -> None:
+    """It holds what people did."""
+    (project / "audit.db").chmod(0o644)
+    found = check()["ledger"]
+    assert found.state is State.NOTE
+    assert "chmod 600" in found.fix
+
+
+def test_a_file_that_is_no_ledger_fails(check: Run, project: Path) -> None:
+    """Doctor says what a guard would."""
+    for path in project.glob("audit.db*"):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (project / "audit.db").write_text("not a ledger\n" * 400)
+    assert check()["ledger"].state is State.FAIL
+
+
+def test_a_clock_behind_the_last_record_is_noted(check: Run, project: Path) -> None:
+    """Records keep their order, but their times would go back."""
+    for path in project.glob("audit.db*"):
+        path.rmdir() if path.is_dir() else path.unlink()
+    ts = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    line = Draft.build({"v": 1, "log": LOG, "type": "genesis", **genesis()}).finish(
+        seq=0, prev=GENESIS_PREV, ts=ts
+    )
+    create(project / "audit.db", line)
+    found = check()["clock"]
+    assert found.state is State.NOTE
+    assert "ahead" in found.found
+
+
+def test_a_folder_that_is_not_there_fails_and_the_rest_is_still_checked(
+    check: Run, project: Path
+) -> None:
+    """One failure does not hide the others."""
+    (project / "guardrail.toml").write_text('[ledger]\npath = "nowhere/audit.db"\n')
+    checks = check()
+    assert checks["folder"].state is State.FAIL
+    assert checks["sync"].state is State.UNKNOWN
+    assert "tracing" in checks
+
+
+def test_tracing_that_sees_inputs_first_is_noted(check: Run) -> None:
+    """LangChain's own tracing sends tool inputs before anything is redacted."""
+    assert check(LANGSMITH_TRACING="true")["tracing"].state is State.NOTE
+    assert check(LANGSMITH_TRACING="false")["tracing"].state is State.OK
+
+
+def test_a_process_that_uses_the_ledger_is_counted(check: Run, project: Path) -> None:
+    """A lease that is held is a process that lives; one that nobody holds is one that died."""
+    leases = project / "audit.db-leases"
+    leases.mkdir(exist_ok=True)
+    (leases / ("D" * 26)).write_text("host 1\n")
+    found = check()["leases"]
+    assert found.state is State.NOTE
+    assert "1 died" in found.found
+
+
+def test_what_can_not_be_examined_is_unknown(check: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the system is not a verdict about the project."""
+
+    def refused(_: object) -> Check:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(doctor, "_keys", refused)
+    found = check()["keys"]
+    assert found.state is State.UNKNOWN
+    assert "Permission denied" in found.found
+    assert found.fix
+
+
+def test_every_check_can_be_written_as_json(check: Run) -> None:
+    """Plain text in every field."""
+    for item in check().values():
+        json.dumps([item.name, item.state, item.found, item.fix])
