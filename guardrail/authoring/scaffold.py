@@ -1,0 +1,122 @@
+"""A new project on disk: settings with comments, a policy, a test for it. Never overwrites a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from guardrail.config import FILE_NAME, Settings
+from guardrail.errors import ConfigError
+
+__all__ = ["Scaffold", "scaffold", "settings_text"]
+
+_IGNORED = ("*.db", "*.db-*", "*.keys/")
+"""A ledger holds what people did, keys open its tokens: neither belongs in a repository."""
+
+_ACTIVE = {("ledger", "path"), ("policy", "path")}
+"""Keys that are written out, and not only as a comment."""
+
+_HEADER = """\
+# Settings of guardrail. A line that starts with "#" and holds a key shows its default.
+# Paths are relative to this file. `guardrail doctor` checks what is written here.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaffold:
+    """What was made."""
+
+    folder: Path
+    written: tuple[Path, ...]
+    ignored: tuple[str, ...]
+    """Lines that were added to .gitignore."""
+
+
+def settings_text() -> str:
+    """Return a guardrail.toml that says what every key means and changes no default."""
+    sections = [_HEADER]
+    default = Settings()
+    for section in fields(Settings):
+        if section.name == "source":
+            continue
+        lines = [f"[{section.name}]"]
+        values = getattr(default, section.name)
+        for item in fields(values):
+            lines += _setting(section.name, item, getattr(values, item.name))
+        sections.append("\n".join(lines) + "\n")
+    return "\n".join(sections)
+
+
+def _setting(section: str, item: Any, value: object) -> Iterator[str]:
+    meta = item.metadata
+    about = str(meta.get("about", ""))
+    if "choices" in meta:
+        about += f" ({', '.join(meta['choices'])})"
+    elif "low" in meta:
+        about += f" ({meta['low']} to {meta['high']})"
+    yield f"# {about}"
+    mark = "" if (section, item.name) in _ACTIVE else "# "
+    yield f"{mark}{item.name} = {_toml(value)}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return (
+            _toml(value[0])
+            if len(value) == 1
+            else "[" + ", ".join(_toml(item) for item in value) + "]"
+        )
+    if isinstance(value, int):
+        return str(value)
+    # A JSON string is a TOML basic string as long as it holds no surrogates, which no default does.
+    return json.dumps("" if value is None else str(value), ensure_ascii=False)
+
+
+def scaffold(folder: Path, starter: Path) -> Scaffold:
+    """Write a project into *folder*, with the policies in *starter*; the files are there when this returns.
+
+    Raises ``ConfigError`` (``config.exists``) that names every file in the way, before anything is written.
+    """
+    planned = {folder / FILE_NAME: settings_text().encode("utf-8")}
+    sources = sorted(
+        path for path in starter.rglob("*") if path.is_file() and path.suffix in {".rego", ".json"}
+    )
+    if not sources:
+        raise ConfigError(
+            f"{starter}: no starter policies: the installation is incomplete", code="config.starter"
+        )
+    for source in sources:
+        planned[folder / "policies" / source.relative_to(starter)] = source.read_bytes()
+    in_the_way = [path for path in planned if os.path.lexists(path)]
+    if in_the_way:
+        names = ", ".join(str(path.relative_to(folder)) for path in in_the_way)
+        raise ConfigError(
+            f"{folder} already holds {names}; nothing was written",
+            code="config.exists",
+            hint="guardrail init OTHER_FOLDER, or move these files away",
+        )
+    try:
+        for path, content in planned.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as out:
+                out.write(content)
+        ignored = _ignore(folder / ".gitignore")
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: can't write there ({error.strerror})", code="config.write"
+        ) from None
+    return Scaffold(folder=folder, written=tuple(planned), ignored=ignored)
+
+
+def _ignore(path: Path) -> tuple[str, ...]:
+    existing = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+    missing = tuple(line for line in _IGNORED if line not in existing.splitlines())
+    if missing:
+        gap = "" if not existing or existing.endswith("\n") else "\n"
+        with path.open("a", encoding="utf-8") as out:
+            out.write(f"{gap}# what people did, and the keys to it\n" + "\n".join(missing) + "\n")
+    return missing
