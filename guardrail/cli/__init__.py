@@ -1,0 +1,19 @@
+"""The command line. Parsing and formatting only; what it shows comes from ``guardrail.review`` and ``guardrail.authoring``.
+
+Importing this loads nothing: ``main`` imports what the named command needs, so that ``guardrail --help`` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+__all__ = ["main"]
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code (docs/cli.md)."""
+    import sys
+
+    from guardrail.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,249 @@
+"""The tree of commands, loaded one at a time, and the border where every exception becomes an exit code."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import click
+
+from guardrail.cli.output import Style, note
+from guardrail.errors import ApprovalRequired, Denied, GuardrailError, UsageError
+
+__all__ = ["COMMANDS", "Entry", "Exit", "LazyGroup", "cli", "run"]
+
+
+class Exit(IntEnum):
+    """What an exit code says. "No" and "could not find out" never share one."""
+
+    YES = 0
+    NO = 1
+    """The answer is no: tampered, a test failed, denied."""
+    USAGE = 2
+    UNKNOWN = 3
+    """Could not find out."""
+    BUG = 4
+    RESERVED = 5
+    """Yes, with a reservation."""
+    INTERRUPTED = 130
+    PIPE = 141
+    """Whoever read the output went away before its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command is, and its line in ``--help``: shown without importing the command."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a stdout that can't take more says; files of our own are written by code that turns these into errors of ours."""
+
+_HERE = "guardrail.cli.commands"
+
+COMMANDS: Mapping[str, Entry] = {
+    "init": Entry(
+        f"{_HERE}.init",
+        "init",
+        "Make a project: settings, a policy with a test, keys and a ledger.",
+    ),
+    "doctor": Entry(
+        f"{_HERE}.doctor",
+        "doctor",
+        "Check everything that guardrail needs, and say how to mend it.",
+    ),
+    "demo": Entry(
+        f"{_HERE}.demo",
+        "demo",
+        "Watch a scripted agent under policy, without a model or a network.",
+    ),
+    "sessions": Entry(
+        f"{_HERE}.sessions", "sessions", "List the sessions in the ledger, the oldest first."
+    ),
+    "show": Entry(f"{_HERE}.show", "show", "Show a session call by call, or one record in full."),
+    "why": Entry(f"{_HERE}.why", "why", "Explain why a call was allowed or denied."),
+    "verify": Entry(
+        f"{_HERE}.verify",
+        "verify",
+        "Check that nothing recorded was changed, and say what that proves.",
+    ),
+    "recover": Entry(
+        f"{_HERE}.recover", "recover", "Bring a sealed or damaged ledger back into use."
+    ),
+    "export": Entry(f"{_HERE}.export", "export", "Write the records out, byte for byte."),
+    "policy": Entry(f"{_HERE}.policy", "policy", "Check, test and reload policies."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are named, not when help lists them."""
+
+    def __init__(self, *args: object, entries: Mapping[str, Entry], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order in which help shows them."""
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return the command of that name."""
+        entry = self.entries.get(cmd_name)
+        if entry is None:
+            return None
+        command = getattr(importlib.import_module(entry.module), entry.attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the entries alone."""
+        rows = [(name, self.entries[name].summary) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, naming the nearest command where there is none of that name."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            import difflib
+
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"There is no command {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("guardrail-ledger")
+    except PackageNotFoundError:
+        found = "not installed"
+    click.echo(f"guardrail {found}")
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 yes, 1 the answer is no, 2 usage, 3 could not find out, 4 a bug, 5 yes with a reservation.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    """Decide every tool call of an agent by policy, record it before it runs, and review it afterwards."""
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line and return its exit code. Nothing leaves here as an exception."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _dispatch(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _forget_stdout()
+        return Exit.PIPE
+    except OSError as error:
+        _forget_stdout()
+        note(f"error: the answer can't be written ({error.strerror})", Style.BAD)
+        return Exit.UNKNOWN
+    except (KeyboardInterrupt, click.Abort):
+        note("interrupted")
+        return Exit.INTERRUPTED
+
+
+def _forget_stdout() -> None:
+    """Let go of what could not be written: the interpreter flushes once more at exit and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _dispatch(args: Sequence[str]) -> int:
+    try:
+        # Not cli.main: it would take a closed pipe for the answer "no".
+        with cli.make_context("guardrail", list(args)) as context:
+            result = cli.invoke(context)
+        return int(result) if isinstance(result, int) else Exit.YES
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        note(error.format_message())
+        return Exit.USAGE
+    except click.UsageError as error:
+        _usage(error)
+        return Exit.USAGE
+    except click.ClickException as error:
+        note(f"error: {error.format_message()}", Style.BAD)
+        return Exit.UNKNOWN
+    except GuardrailError as error:
+        report(error)
+        return code_of(error)
+    except (BrokenPipeError, click.Abort):
+        raise
+    except OSError as error:
+        if error.errno in _DISK:
+            raise
+        _bug(error)
+        return Exit.BUG
+    except Exception as error:  # noqa: BLE001 - the border of the command line
+        _bug(error)
+        return Exit.BUG
+
+
+def _usage(error: click.UsageError) -> None:
+    note(f"error: {error.format_message()}", Style.BAD)
+    if error.ctx is not None:
+        note(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.")
+
+
+def report(error: GuardrailError) -> None:
+    """Write an error and the next step to stderr."""
+    note(f"error: {error.message}", Style.BAD)
+    if error.hint:
+        note(f"next:  {error.hint}")
+
+
+def code_of(error: GuardrailError) -> Exit:
+    """Return the exit code of an error that guardrail raised on purpose."""
+    if isinstance(error, Denied | ApprovalRequired):
+        return Exit.NO
+    return Exit.USAGE if isinstance(error, UsageError) else Exit.UNKNOWN
+
+
+def _bug(error: Exception) -> None:
+    if os.environ.get("GUARDRAIL_DEBUG") == "1":
+        note("".join(traceback.format_exception(error)))
+    # The message may quote a record, so only the kind and the place are shown.
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    note(f"error: a bug in guardrail: {type(error).__name__}{place}", Style.BAD)
+    note(
+        "next:  run the command again with GUARDRAIL_DEBUG=1 and report what it prints, "
+        "after checking that it holds nothing that you want to keep to yourself"
+    )

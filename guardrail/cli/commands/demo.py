@@ -1,0 +1,24 @@
+"""``guardrail demo``."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["demo"]
+
+
+@click.command(short_help="Watch a scripted agent under policy, without a model or a network.")
+@click.option(
+    "--keep",
+    type=click.Path(),
+    metavar="DIR",
+    help="Keep the demo's ledger in DIR, to look at afterwards.",
+)
+def demo(keep: str | None) -> int:
+    """Watch a scripted agent use tools under policy: allowed, denied, redacted, failing and killed calls.
+
+    Then the session is shown, verified, one byte of it edited, and verified again. Needs no model, no API key and no network.
+    """
+    from guardrail.demo import run
+
+    return run(keep=keep)

@@ -1,0 +1,72 @@
+"""``guardrail doctor``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from guardrail.cli.app import Exit
+from guardrail.cli.options import json_option, ledger_options
+from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.review.doctor import Check, State, check_all
+from guardrail.review.terminal import message
+
+__all__ = ["doctor"]
+
+_STYLES = {
+    State.OK: Style.GOOD,
+    State.NOTE: Style.WARN,
+    State.FAIL: Style.BAD,
+    State.UNKNOWN: Style.WARN,
+}
+
+_INDENT = 20
+
+
+@click.command(short_help="Check everything that guardrail needs, and say how to mend it.")
+@ledger_options
+@json_option
+def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
+    """Check everything that guardrail needs, one by one, and say how to mend what is wrong.
+
+    Writes nothing but a scratch file in the ledger's folder, to measure how long a sync takes. Exit code 0: all well
+    (notes included); 1: something does not work; 3: something could not be found out.
+    """
+    from guardrail.config import find
+
+    checks = []
+    for check in check_all(config if config is not None else find(), ledger, os.environ):
+        checks.append(check)
+        if not as_json:
+            _print(check)
+    code = _code(checks)
+    if as_json:
+        emit_json({"exit": int(code), "checks": [_document(check) for check in checks]})
+    elif code is not Exit.YES:
+        bad = sum(check.state in {State.FAIL, State.UNKNOWN} for check in checks)
+        note(f"{bad} of {len(checks)} checks need attention")
+    return code
+
+
+def _print(check: Check) -> None:
+    state = paint(f"{check.state.value:<7}", _STYLES[check.state])
+    first, *rest = prose(message(check.found), indent=_INDENT)
+    data(f"{state}  {check.name:<9}  {first}")
+    if check.fix and check.state is not State.OK:
+        rest += prose(message(f"fix: {check.fix}"), indent=_INDENT)
+    for line in rest:
+        label = "fix:" if line.startswith("fix:") else ""
+        data(" " * _INDENT + paint(label, Style.STRONG) + line[len(label) :])
+
+
+def _document(check: Check) -> dict[str, str]:
+    return {"name": check.name, "state": check.state.value, "found": check.found, "fix": check.fix}
+
+
+def _code(checks: list[Check]) -> Exit:
+    states = {check.state for check in checks}
+    if State.FAIL in states:
+        return Exit.NO
+    return Exit.UNKNOWN if State.UNKNOWN in states else Exit.YES

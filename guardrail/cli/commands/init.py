@@ -1,0 +1,97 @@
+"""``guardrail init``."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guardrail.cli.output import Style, data, note
+from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError
+
+if TYPE_CHECKING:
+    from guardrail.config import Settings
+
+__all__ = ["init"]
+
+
+@click.command(short_help="Make a project: settings, a policy with a test, keys and a ledger.")
+@click.argument(
+    "folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path(".")
+)
+def init(folder: Path) -> None:
+    """Make a project in DIR (default: here): guardrail.toml with comments, a policy and a test for it, keys and a ledger.
+
+    Never overwrites: where one of these is there already, nothing is written. A .gitignore gets the lines that keep
+    ledger and keys out of the repository.
+    """
+    from guardrail.authoring.scaffold import scaffold
+    from guardrail.config import FILE_NAME, Settings
+    from guardrail.policy.sources import installed_folder
+
+    # The environment may point to another project: what is made here is what the new file says.
+    planned = Settings().override(ledger={"path": (folder / "audit.db").absolute()})
+    _refuse_old_log(planned)
+    made = scaffold(folder, installed_folder() / "starter")
+    settings = Settings.load(folder / FILE_NAME, environment={})
+    _create_log(settings)
+    for path in (*made.written, settings.key_path, settings.ledger.path):
+        data(f"made  {_relative(path, folder)}{'/' if path.is_dir() else ''}")
+    for line in made.ignored:
+        data(f"added {line} to .gitignore")
+    _next_steps(folder)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    from guardrail.review.terminal import escape
+
+    try:
+        return escape(str(folder / path.resolve().relative_to(folder.resolve())))
+    except ValueError:
+        return escape(str(path))
+
+
+def _refuse_old_log(settings: Settings) -> None:
+    from guardrail.ledger.files import traces
+
+    left = traces(settings.ledger.path)
+    if left or settings.key_path.exists():
+        names = ", ".join(
+            item.name
+            for item in (*left, *([settings.key_path] if settings.key_path.exists() else []))
+        )
+        raise ConfigError(
+            f"there is a ledger, or what is left of one, already: {names}; nothing was written",
+            code="config.exists",
+            hint="guardrail doctor, or guardrail init OTHER_FOLDER",
+        )
+
+
+def _create_log(settings: Settings) -> None:
+    """Make keys and ledger together; keys whose ledger could not be made are taken away again."""
+    from guardrail.keys import Keys
+    from guardrail.opening import create_log
+
+    keys = Keys.create(settings.key_path)
+    try:
+        create_log(settings, keys).close()
+    except GuardrailError as error:
+        shutil.rmtree(settings.key_path)
+        raise LedgerOpenError(
+            f"the files are written, but no ledger could be made: {error.message}",
+            code=error.code,
+            hint=error.hint,
+        ) from None
+
+
+def _next_steps(folder: Path) -> None:
+    inside = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    note("")
+    note("Next:", Style.STRONG)
+    note(f"  {inside}guardrail policy test    run the policy's tests")
+    note(f"  {inside}guardrail doctor         check disk, keys and policies")
+    note('  in your program:  guard = Guard.open("guardrail.toml")')
+    note(f"  and then:  {inside}guardrail show last")

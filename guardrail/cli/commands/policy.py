@@ -1,0 +1,250 @@
+"""``guardrail policy``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardrail.cli.app import Entry, Exit, LazyGroup
+from guardrail.cli.options import config_option, json_option, ledger_options, settings_of
+from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.render import counted, milliseconds
+from guardrail.errors import ConfigError, Finding, PolicyLoadError
+from guardrail.review.terminal import message, name
+
+if TYPE_CHECKING:
+    from guardrail.authoring.test import TestReport, TestResult
+    from guardrail.config import Settings
+
+__all__ = ["check", "policy", "reload", "test"]
+
+_PATHS = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+_HERE = "guardrail.cli.commands.policy"
+_POLL = 0.1
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "check": Entry(_HERE, "check", "Say whether the policies would be loaded, and why not."),
+        "test": Entry(_HERE, "test", "Run the policies' own tests."),
+        "reload": Entry(_HERE, "reload", "Ask running guards to load the policies again."),
+    },
+    short_help="Check, test and reload policies.",
+)
+def policy() -> None:
+    """Check, test and reload policies."""
+
+
+def _paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
+    """Return the policies to look at. Raises ``ConfigError`` where one of them is not there."""
+    chosen = paths or settings_of(config).policy.path
+    for path in chosen:
+        if not path.exists():
+            raise ConfigError(
+                f"{path}: there are no policies here", code="config.policies", hint="guardrail init"
+            )
+    return chosen
+
+
+@click.command(short_help="Say whether the policies would be loaded, and why not.")
+@_PATHS
+@config_option
+@json_option
+def check(paths: Sequence[Path], config: Path | None, as_json: bool) -> int:
+    """Say whether the policies below PATH (default: those of the settings) would be loaded, and why not.
+
+    Parses them, looks for what the embedded engine is known to answer differently from OPA, and asks for the decision
+    on a few complete calls. Every reason is listed, with file and line. Exit code 0: they would be loaded; 1: refused;
+    3: they could not be read.
+    """
+    from guardrail.authoring.check import check as look
+
+    report = look(_paths(paths, config))
+    code = Exit.YES if report.ok else Exit.NO
+    if as_json:
+        emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})
+        return code
+    _findings(report.findings, Style.BAD)
+    _findings(report.remarks, Style.WARN)
+    verdict = paint("OK", Style.GOOD) if report.ok else paint("REFUSED", Style.BAD)
+    parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
+    if report.remarks:
+        parts.append(counted(len(report.remarks), "remark"))
+    data(f"{verdict}  {', '.join(parts)}" + (f", digest {report.digest}" if report.digest else ""))
+    return code
+
+
+def _findings(findings: Iterable[Finding], style: Style) -> None:
+    for finding in findings:
+        place = message(f"{finding.file}:{finding.line}" if finding.line else finding.file)
+        data(
+            f"{paint(place, Style.STRONG)}: {message(finding.message)} {paint(f'[{finding.code}]', style)}"
+        )
+        if finding.hint:
+            data(f"    {message(finding.hint)}")
+
+
+@click.command(short_help="Run the policies' own tests.")
+@_PATHS
+@config_option
+@json_option
+@click.option("-v", "--verbose", is_flag=True, help="Show the tests that passed, too.")
+def test(paths: Sequence[Path], config: Path | None, as_json: bool, verbose: bool) -> int:
+    """Run every test_ rule in the *_test.rego files below PATH (default: the policies of the settings).
+
+    A test passes where its rule is true. Exit code 0: all passed; 1: one failed, or the policies are refused; 3: they
+    could not be read; 5: there is no test.
+    """
+    from guardrail.authoring.test import run_tests
+
+    report = run_tests(_paths(paths, config))
+    code = _test_code(report)
+    if as_json:
+        emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})
+        return code
+    _findings(report.findings, Style.BAD)
+    for result in report.results:
+        _result(result, verbose=verbose)
+    _summary(report)
+    return code
+
+
+def _test_code(report: TestReport) -> Exit:
+    if not report.ok:
+        return Exit.NO
+    return Exit.YES if report.results else Exit.RESERVED
+
+
+def _result(result: TestResult, *, verbose: bool) -> None:
+    from guardrail.authoring.test import TestOutcome
+
+    styles = {TestOutcome.PASS: Style.GOOD, TestOutcome.SKIP: Style.WARN}
+    if result.outcome is TestOutcome.PASS and not verbose:
+        return
+    word = paint(f"{result.outcome.value:<5}", styles.get(result.outcome, Style.BAD))
+    place = message(f"{result.file}:{result.line}")
+    data(f"{word}  {name(result.name)}  {milliseconds(result.milliseconds)} ms")
+    if result.message:
+        data(f"       {place}: {message(result.message)}")
+
+
+def _summary(report: TestReport) -> None:
+    from guardrail.authoring.test import TestOutcome
+
+    if report.findings:
+        data(f"{paint('REFUSED', Style.BAD)}  no test was run")
+        return
+    if not report.results:
+        data(
+            f"{paint('NO TESTS', Style.WARN)}  write test_ rules in a file called something_test.rego"
+        )
+        return
+    counts = [
+        f"{report.count(outcome)} {word}"
+        for outcome, word in (
+            (TestOutcome.PASS, "passed"),
+            (TestOutcome.FAIL, "failed"),
+            (TestOutcome.ERROR, "in error"),
+            (TestOutcome.SKIP, "skipped"),
+        )
+        if report.count(outcome)
+    ]
+    verdict = paint("OK", Style.GOOD) if report.ok else paint("FAILED", Style.BAD)
+    data(f"{verdict}  {', '.join(counts)}, {milliseconds(report.milliseconds)} ms")
+
+
+@click.command(short_help="Ask running guards to load the policies again.")
+@ledger_options
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0, max=300),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for their answers.",
+)
+def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
+    """Ask the guards that run on this ledger to load their policies again, and tell what came of it.
+
+    The policies are loaded and tested here first: where they are refused, nobody is asked. What each guard did stands in
+    the ledger. Exit code 0: every process that uses the ledger loaded them; 1: refused; 5: not all have answered, or
+    none is running.
+    """
+    from guardrail.opening import load_engine
+    from guardrail.reload import request
+
+    settings = settings_of(config, ledger)
+    try:
+        engine = load_engine(settings)
+    except PolicyLoadError as error:
+        _findings(error.findings, Style.BAD)
+        data(f"{paint('REFUSED', Style.BAD)}  nobody was asked to load these policies")
+        return Exit.NO
+    digest = engine.identity.digest or ""
+    engine.close()
+    alive, start = _before(settings)
+    request(settings.ledger.path, digest)
+    data(f"asked for policies of digest {digest}")
+    return _answers(settings, digest, alive, start, wait)
+
+
+def _before(settings: Settings) -> tuple[int, int]:
+    """Return how many processes use the ledger, and how many records there are."""
+    from guardrail.ledger.files import leases_path
+    from guardrail.ledger.lease import Leases, Life
+    from guardrail.ledger.reader import LedgerReader
+
+    leases = Leases(leases_path(settings.ledger.path))
+    alive = sum(leases.life(process) is Life.ALIVE for process in leases.names())
+    with LedgerReader.open(settings.ledger.path) as reader:
+        return alive, reader.size()
+
+
+def _answers(settings: Settings, digest: str, alive: int, start: int, wait: float) -> Exit:
+    """Tell what guards recorded from record *start* on, until all have answered or the time is over."""
+    from guardrail.ledger.reader import LedgerReader
+
+    until = time.monotonic() + wait
+    loaded: set[str] = set()
+    refused: set[str] = set()
+    with LedgerReader.open(settings.ledger.path) as reader:
+        while alive:
+            for seq, _, line in reader.lines(start):
+                start = seq + 1
+                _take(line, digest, loaded, refused)
+            if len(loaded | refused) >= alive or time.monotonic() >= until:
+                break
+            time.sleep(_POLL)
+    if refused:
+        return Exit.NO
+    if not alive:
+        note(
+            "No process uses this ledger now; the next one that opens it loads these policies anyway."
+        )
+        return Exit.RESERVED
+    if len(loaded) < alive:
+        note(
+            f"{len(loaded)} of {counted(alive, 'process', 'processes')} loaded them within {wait:g} s."
+        )
+        return Exit.RESERVED
+    return Exit.YES
+
+
+def _take(line: bytes, digest: str, loaded: set[str], refused: set[str]) -> None:
+    from guardrail.review.records import obj, parse, text
+
+    record: dict[str, Any] = parse(line)
+    kind, process = text(record, "type"), text(record, "origin", "process")
+    where = f"{name(text(record, 'origin', 'host'))} pid {obj(record, 'origin').get('pid')}"
+    if kind == "admin.policy_refused":
+        refused.add(process)
+        data(f"{paint('refused', Style.BAD)}  by {message(where)}, which keeps its old policies")
+    elif kind == "admin.policy_loaded" and text(record, "detail", "policy", "digest") == digest:
+        loaded.add(process)
+        data(f"{paint('loaded', Style.GOOD)}   by {message(where)}")

@@ -1,0 +1,286 @@
+"""``guardrail show``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.output import (
+    Align,
+    Cell,
+    Column,
+    Style,
+    columns,
+    data,
+    emit_json,
+    note,
+    paint,
+    table,
+)
+from guardrail.cli.render import (
+    clock,
+    counted,
+    milliseconds,
+    offset,
+    outcome,
+    removed,
+    rule_lines,
+    verdict,
+)
+from guardrail.review import documents
+from guardrail.review.records import Call, NotFoundError, Records, load, number, obj, parse, text
+from guardrail.review.sessions import RecordRef, Timeline, find, timeline, who, with_outcome
+from guardrail.review.terminal import arguments, clip, escape, inline, json_safe, name, tree, width
+from guardrail.review.why import omitted_sentence
+
+__all__ = ["show"]
+
+_WIDE = 110
+"""Columns from which a session is a table; below, each call takes two lines."""
+
+
+@click.command(short_help="Show a session call by call, or one record in full.")
+@click.argument("ref", metavar="SESSION|SEQ|last")
+@ledger_options
+@json_option
+def show(ref: str, config: Path | None, ledger: Path | None, as_json: bool) -> None:
+    """Show a session call by call, the oldest first, or the record SEQ in full.
+
+    SESSION is a session id or the beginning of one; `last` is the session of the latest call. A number is always a
+    record: write session:42 for the session called 42. A call id shows its decision.
+    """
+    with open_ledger(config, ledger) as reader:
+        target = find(reader, ref)
+        if isinstance(target, RecordRef):
+            (_json_record if as_json else _print_record)(reader, target.seq)
+            return
+        session = timeline(reader, target.key)
+        log = reader.log
+    if as_json:
+        emit_json(documents.timeline(log, session))
+    else:
+        _print_session(session)
+
+
+def _print_session(session: Timeline) -> None:
+    for line in _header(session):
+        data(line)
+    data()
+    if not session.calls:
+        note(
+            "Only outcomes of this session are in this ledger; their decisions are not.", Style.WARN
+        )
+        return
+    lines = _table(session) if columns() >= _WIDE else _cards(session)
+    for line in lines:
+        data(line)
+    first = next((call for call in session.calls if not call.admitted), None)
+    if first is not None:
+        note(
+            f"\nguardrail why {first.seq} says why; guardrail show SEQ shows one record in full.",
+            Style.DIM,
+        )
+
+
+def _header(session: Timeline) -> Iterator[str]:
+    head, calls = session.header, session.calls
+    yield f"{paint('Session', Style.STRONG)} {name(session.key.id, '(no id)')}"
+    yield f"  principal  {who(head, 'principal')}"
+    agent = who(head, "agent")
+    version, framework = text(head, "agent", "version"), text(head, "agent", "framework")
+    extra = " ".join(escape(part) for part in (version, framework) if part)
+    yield f"  agent      {agent}" + (f", {extra}" if extra else "")
+    delegation = head.get("delegation")
+    if isinstance(delegation, list) and delegation:
+        chain = " > ".join(
+            name(text(step, "sub"), "?") if isinstance(step, Mapping) else "?"
+            for step in delegation
+        )
+        yield f"  acting for {chain}"
+    yield f"  tenant     {name(session.key.tenant, '-')}"
+    place = obj(head, "origin")
+    yield f"  from       {name(text(place, 'host'), '?')}, pid {escape(str(place.get('pid', '?')))}, {name(text(place, 'adapter'), '?')}"
+    yield f"  time       {clock(session.started)} to {clock(session.ended)}"
+    counts = [
+        (sum(call.denied for call in calls), "denied", Style.BAD),
+        (sum(call.effect == "require_approval" for call in calls), "needing approval", Style.WARN),
+        (
+            sum(call.type == "call.rejected" for call in calls),
+            "rejected by the framework",
+            Style.WARN,
+        ),
+        (sum(call.failed for call in calls), "failed", Style.BAD),
+        (
+            sum(call.outcome is not None and call.outcome.status == "unknown" for call in calls),
+            "unknown",
+            Style.WARN,
+        ),
+        (sum(call.open for call in calls), "open", Style.WARN),
+    ]
+    told = [(f"{count:,} {word}", style) for count, word, style in counts if count]
+    yield from _listed("  calls      ", [(counted(len(calls), "call"), Style.PLAIN), *told])
+    yield paint("  chain      not checked here; guardrail verify checks it", Style.DIM)
+
+
+def _listed(head: str, items: Sequence[Cell]) -> Iterator[str]:
+    """Yield painted *items* with commas, on as many lines as it takes."""
+    line, used = head, len(head)
+    for index, (word, style) in enumerate(items):
+        comma = "," if index < len(items) - 1 else ""
+        if used + len(word) + 1 > columns() and used > len(head):
+            yield line.rstrip()
+            line, used = " " * len(head), len(head)
+        line += paint(word, style) + comma + " "
+        used += len(word) + 2
+    yield line.rstrip()
+
+
+def _rule(call: Call) -> str:
+    names = [escape(hit.rule) for hit in call.rules if hit.effect == call.effect]
+    if names:
+        return names[0] + (f" +{len(names) - 1}" if len(names) > 1 else "")
+    return escape(call.cause if call.cause != "policy" else "") or (
+        escape(call.detail) if not call.effect else "-"
+    )
+
+
+def _duration(call: Call) -> str:
+    return milliseconds(call.outcome.ms if call.outcome is not None else None)
+
+
+def _table(session: Timeline) -> Iterator[str]:
+    spec = [
+        Column("OFFSET", Align.RIGHT),
+        Column("SEQ", Align.RIGHT),
+        Column("TOOL", limit=28, flexible=True, floor=12),
+        Column("ARGUMENTS", flexible=True, floor=16),
+        Column("VERDICT"),
+        Column("RULE", limit=24),
+        Column("OUTCOME", limit=24),
+        Column("MS", Align.RIGHT),
+    ]
+    yield from table(spec, [_row(session.started, call) for call in session.calls])
+
+
+def _row(started: str, call: Call) -> list[Cell]:
+    return [
+        (offset(started, call.ts), Style.DIM),
+        (str(call.seq), Style.PLAIN),
+        (name(call.tool), Style.STRONG),
+        (_args(call, columns()), Style.PLAIN),
+        verdict(call),
+        (_rule(call), Style.PLAIN),
+        outcome(call),
+        (_duration(call), Style.PLAIN),
+    ]
+
+
+def _args(call: Call, limit: int) -> str:
+    if call.omitted:
+        return f"(not recorded: {clip(escape(omitted_sentence(call.omitted)), limit)})"
+    if call.type == "call.rejected":
+        return "(not recorded)"
+    if isinstance(call.args, Mapping):
+        return arguments(call.args, limit)
+    return "" if call.args is None else inline(call.args, limit)
+
+
+def _cards(session: Timeline) -> Iterator[str]:
+    total = columns()
+    seqs = max(len(str(session.calls[-1].seq)), 3)
+    for call in session.calls:
+        start = f"{offset(session.started, call.ts):>9}  {call.seq:>{seqs}}  "
+        room = total - width(start)
+        tool, shown = clip(name(call.tool, "-"), room), _args(call, room)
+        body = clip(f"{tool} {shown}" if shown.startswith("(not rec") else f"{tool}({shown})", room)
+        bold = body.startswith(tool)
+        yield paint(start, Style.DIM) + (
+            paint(tool, Style.STRONG) + body[len(tool) :] if bold else body
+        )
+        word, style = verdict(call)
+        end, end_style = outcome(call)
+        duration = _duration(call)
+        rest = f" by {clip(_rule(call), 40)}" if _rule(call) != "-" else ""
+        took = f", {duration} ms" if duration else ""
+        yield " " * width(start) + paint(word, style) + f"{rest}: " + paint(end, end_style) + took
+
+
+def _json_record(records: Records, seq: int) -> None:
+    line = _line(records, seq)
+    parse(line, seq)
+    # The line as it stands, so that no number changes on the way.
+    shown = json_safe(line.decode("utf-8", errors="backslashreplace"))
+    data(
+        f'{{"seq": {seq}, "leaf": "{_leaf(line)}", "related": {_related(records, seq)}, "record": {shown}}}'
+    )
+
+
+def _leaf(line: bytes) -> str:
+    from guardrail.core.record import leaf_hash
+
+    return leaf_hash(line).hex()
+
+
+def _line(records: Records, seq: int) -> bytes:
+    line = records.record(seq)
+    if line is None:
+        raise NotFoundError(f"no record {seq} in this ledger", hint="guardrail sessions")
+    return line
+
+
+def _related(records: Records, seq: int) -> list[int]:
+    """The other records of the same call."""
+    call = text(load(records, seq), "call")
+    others = [] if not call else [parse(line, seq).get("seq") for line in records.by_call(call)]
+    return [other for other in others if isinstance(other, int) and other != seq]
+
+
+def _print_record(records: Records, seq: int) -> None:
+    line = _line(records, seq)
+    record = parse(line, seq)
+    kind = text(record, "type")
+    data(
+        f"{paint(f'Record {seq}', Style.STRONG)}  {escape(kind) or '(no type)'}  {clock(text(record, 'ts'))}"
+    )
+    if kind in {"call.decision", "call.rejected"}:
+        _print_decision(with_outcome(records, seq))
+    elif kind == "call.outcome":
+        ms = milliseconds(number(record, "ms"))
+        data(f"  {escape(text(record, 'status'))}" + (f", {ms} ms" if ms else ""))
+    omitted = text(record, "omitted")
+    if omitted:
+        data(paint(f"  bare: {escape(omitted_sentence(omitted))}", Style.WARN))
+    related = _related(records, seq)
+    if related:
+        data(f"  same call: {', '.join(f'record {other}' for other in related)}")
+    taken = obj(record, "redaction", "removed")
+    if taken:
+        data()
+        data(paint("Removed before recording", Style.STRONG))
+        for entry in removed(taken):
+            data(f"  {entry}")
+    data()
+    data(paint("Record", Style.STRONG))
+    _print_tree(record)
+    data()
+    data(paint(f"leaf {_leaf(line)}, {len(line):,} bytes", Style.DIM))
+
+
+def _print_tree(record: Mapping[str, Any]) -> None:
+    for entry in tree(record, indent=2):
+        data(entry)
+
+
+def _print_decision(call: Call) -> None:
+    word, style = verdict(call)
+    end, end_style = outcome(call)
+    data(f"  {paint(word, style)}  {name(call.tool, '(no tool)')}, then {paint(end, end_style)}")
+    for entry in rule_lines(call.rules):
+        data(f"  {entry}")
+    if call.cause and call.cause != "policy":
+        data(f"  cause {escape(call.cause)}{f' ({escape(call.detail)})' if call.detail else ''}")
+    data(paint(f"  guardrail why {call.seq} explains it", Style.DIM))

@@ -1,0 +1,133 @@
+"""``guardrail why``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.output import Style, data, emit_json, paint, prose
+from guardrail.cli.render import clock, outcome, removed, rule_lines, verdict
+from guardrail.review import documents
+from guardrail.review.records import Call, NotFoundError, Records
+from guardrail.review.sessions import RecordRef, find, last_call, with_outcome
+from guardrail.review.terminal import arguments, escape, name, tree
+from guardrail.review.why import Why, decision_seq, why_of
+
+__all__ = ["why"]
+
+
+@click.command(short_help="Explain why a call was allowed or denied.")
+@click.argument("ref", metavar="SEQ")
+@ledger_options
+@json_option
+def why(ref: str, config: Path | None, ledger: Path | None, as_json: bool) -> None:
+    """Explain why the call at SEQ was allowed or denied: the rules, the cause, and what the policy saw.
+
+    SEQ is the number of a decision or of its outcome, a call id or the beginning of one, or `last` for the latest call.
+    Everything comes from the record. The policy is not asked again and no tool runs.
+    """
+    with open_ledger(config, ledger) as reader:
+        call = with_outcome(reader, _decision(reader, ref))
+        answer = why_of(reader, call)
+        log = reader.log
+    if as_json:
+        emit_json(documents.why(log, answer))
+    else:
+        _print(answer)
+
+
+def _decision(records: Records, ref: str) -> int:
+    if ref == "last":
+        return last_call(records).seq
+    target = find(records, ref)
+    if not isinstance(target, RecordRef):
+        raise NotFoundError(
+            "that is a session; a decision belongs to one call",
+            hint="guardrail show (then why SEQ)",
+        )
+    return decision_seq(records, target.seq)
+
+
+def _print(answer: Why) -> None:
+    call = answer.call
+    word, style = verdict(call)
+    data(f"{paint(word, style)}  {_title(call)}")
+    data(_who(call))
+    data(f"record {call.seq}, {clock(call.ts)}")
+    data()
+    for line in prose(answer.reason.sentence):
+        data(line)
+    if call.cause and call.cause != "policy":
+        detail = f", detail {escape(call.detail)}" if call.detail else ""
+        data(paint(f"cause {escape(call.cause)}{detail}", Style.DIM))
+    elif call.type == "call.rejected":
+        data(paint(f"reason {escape(call.detail) or 'not given'}", Style.DIM))
+    _section("Rules", list(rule_lines(call.rules)) or [_no_rules(call)])
+    _section("Policy", _policy(answer))
+    _section("Reproducible", prose(answer.reproducible_sentence, indent=2))
+    body = list(tree(answer.input)) if answer.input is not None else []
+    _section(f"Input ({answer.input_sentence})", body)
+    if call.removed:
+        _section("Removed before recording", list(removed(call.removed)))
+    data()
+    data(f"{paint('Ended:', Style.STRONG)} {_ended(call)}")
+    if word != "ALLOWED":
+        first, *rest = prose(answer.reason.next_step, indent=7)
+        data(f"{paint('Next:', Style.STRONG)}  {first}")
+        for line in rest:
+            data(f"       {line}")
+
+
+def _title(call: Call) -> str:
+    tool = name(call.tool, "(no tool)")
+    server = f" on {escape(call.server)}" if call.server else ""
+    undeclared = " (undeclared)" if call.declared is False else ""
+    return f"{tool}{server}{undeclared}"
+
+
+def _who(call: Call) -> str:
+    key = call.key
+    return (
+        f"{name(key.agent, 'no agent')} for {name(key.principal, 'nobody')}, "
+        f"tenant {name(key.tenant, '-')}, session {name(key.id, '-')}"
+    )
+
+
+def _no_rules(call: Call) -> str:
+    if call.cause == "policy":
+        return "none is recorded"
+    return "none: the rules were not asked, or their answer was not used"
+
+
+def _policy(answer: Why) -> list[str]:
+    policy = answer.policy
+    if not policy:
+        return ["none was asked"]
+    engine = f"{escape(str(policy.get('engine')))} {escape(str(policy.get('version')))}"
+    shown = {field: policy.get(field) for field in ("digest", "revision", "data")}
+    return [f"engine   {engine}"] + [
+        f"{field:<8} {escape(str(value))}" for field, value in shown.items() if value is not None
+    ]
+
+
+def _ended(call: Call) -> str:
+    word, _ = outcome(call)
+    if call.outcome is None:
+        return (
+            "no end is recorded: it is running, or its process died"
+            if call.admitted
+            else "it was not run"
+        )
+    error = call.outcome.error
+    if error:
+        return f"{word} (record {call.outcome.seq}): {arguments(error, 200)}"
+    return f"{word} (record {call.outcome.seq})"
+
+
+def _section(title: str, lines: list[str]) -> None:
+    data()
+    data(paint(title, Style.STRONG))
+    for line in lines:
+        data(f"  {line}")

@@ -1,0 +1,108 @@
+"""Words and colours that several commands share: verdicts, ends of calls, times, identities, removed values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from guardrail.cli.output import Cell, Style
+from guardrail.review.records import Call, RuleHit, seconds_between
+from guardrail.review.terminal import escape
+from guardrail.review.why import headline
+
+__all__ = [
+    "clock",
+    "counted",
+    "milliseconds",
+    "offset",
+    "outcome",
+    "removed",
+    "rule_lines",
+    "verdict",
+]
+
+_VERDICTS = {
+    "ALLOWED": Style.GOOD,
+    "DENIED": Style.BAD,
+    "NEEDS APPROVAL": Style.WARN,
+    "REJECTED": Style.WARN,
+    "UNREADABLE": Style.BAD,
+}
+_OUTCOMES = {"ok": Style.PLAIN, "returned": Style.PLAIN, "error": Style.BAD, "unknown": Style.WARN}
+
+
+def verdict(call: Call) -> Cell:
+    """Return the decision as a word."""
+    word = headline(call.effect, rejected=call.type == "call.rejected")
+    return word, _VERDICTS[word]
+
+
+def outcome(call: Call) -> Cell:
+    """Return how the call ended as a word: ``OPEN`` where it may still run, ``not run`` where it was not allowed to."""
+    if call.outcome is not None:
+        status = escape(call.outcome.status) or "unreadable"
+        if call.claims:
+            status += f", claimed {escape(call.claims[-1].status) or 'unreadable'}"
+        return status, _OUTCOMES.get(call.outcome.status, Style.WARN)
+    return ("OPEN", Style.WARN) if call.admitted else ("not run", Style.DIM)
+
+
+def milliseconds(ms: float | None) -> str:
+    """Return a duration for a column; empty where it is not known."""
+    if ms is None:
+        return ""
+    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.1f}"
+
+
+def clock(ts: str) -> str:
+    """Return a time stamp to the second, with its zone said."""
+    if len(ts) == 27 and ts[10] == "T":
+        return escape(f"{ts[:10]} {ts[11:19]} UTC")
+    return escape(ts) or "unknown"
+
+
+def offset(start: str, ts: str) -> str:
+    """Return the time since *start*: ``+0.004``, ``+2:07.1``, ``+1:02:07``."""
+    seconds = seconds_between(start, ts)
+    if seconds is None:
+        return "?"
+    sign, seconds = ("-", -seconds) if seconds < 0 else ("+", seconds)
+    if seconds < 60:
+        return f"{sign}{seconds:.3f}"
+    minutes, rest = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{sign}{int(minutes)}:{rest:04.1f}"
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{sign}{hours}:{minutes:02d}:{int(rest):02d}"
+
+
+def counted(count: int, word: str, plural: str = "") -> str:
+    """Return ``1 call``, ``2 calls``."""
+    return f"{count:,} {word if count == 1 else plural or word + 's'}"
+
+
+def rule_lines(rules: Sequence[RuleHit]) -> Iterator[str]:
+    """Yield the rules that fired, each with its message."""
+    for hit in rules:
+        severity = f" ({escape(hit.severity)})" if hit.severity not in {"", "info"} else ""
+        label = f"{escape(hit.effect)}: {escape(hit.rule)}{severity}"
+        yield label if hit.message in {"", hit.rule} else f"{label} - {escape(hit.message)}"
+        if hit.needs:
+            yield "  the approver must see " + ", ".join(escape(pointer) for pointer in hit.needs)
+        if hit.approvers > 1:
+            yield f"  needs {hit.approvers} approvers"
+
+
+def removed(pointers: Mapping[str, object]) -> Iterator[str]:
+    """Yield what redaction took away: where, of which class, by which rule."""
+    for pointer, entry in pointers.items():
+        words = (
+            [escape(item) for item in entry if isinstance(item, str)]
+            if isinstance(entry, list)
+            else []
+        )
+        where = escape(pointer) if pointer else "(all arguments)"
+        if not words:
+            yield f"{where}: removed"
+            continue
+        rules = ", ".join(words[1:])
+        yield f"{where}: class {words[0]}" + (f", by {rules}" if rules else "")

@@ -1,0 +1,119 @@
+"""docs/cli.md and the command line say the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from guardrail.cli.app import Exit, cli
+from guardrail.core.types import Status
+from guardrail.review.doctor import State
+from guardrail.review.why import headline
+
+DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command below *group* with its full name."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+        else:
+            yield " ".join((*names, name)), command
+
+
+ALL = dict(commands(cli))
+
+
+def section(name: str) -> str:
+    """What docs/cli.md says about one command."""
+    match = re.search(
+        rf"^### `guardrail {re.escape(name)}[ `].*?(?=^### |^## |\Z)",
+        DOCS,
+        re.MULTILINE | re.DOTALL,
+    )
+    assert match is not None, f"docs/cli.md has no section for guardrail {name}"
+    return match[0]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_is_documented_with_every_option(name: str) -> None:
+    """A section of its own, each option and argument in its heading line or text."""
+    text = section(name)
+    for parameter in ALL[name].params:
+        if isinstance(parameter, click.Option):
+            assert any(
+                re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text)
+                for option in parameter.opts
+            ), parameter.opts
+        else:
+            assert (
+                parameter.make_metavar(click.Context(ALL[name]))
+                .strip("[]")
+                .split("|")[0]
+                .rstrip(".")
+                in text
+            )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_and_option_has_help(name: str) -> None:
+    """``--help`` explains each of them."""
+    command = ALL[name]
+    assert command.help
+    assert command.get_short_help_str(200).endswith(".")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.opts
+
+
+def test_no_command_is_documented_that_does_not_exist() -> None:
+    """Every section is about a command that can be run."""
+    documented = set(re.findall(r"^### `guardrail ([a-z]+(?: [a-z]+)*)", DOCS, re.MULTILINE))
+    assert documented == set(ALL)
+
+
+def test_every_option_in_a_heading_exists() -> None:
+    """The heading of a section promises no option that the command does not take."""
+    for name, command in ALL.items():
+        heading = section(name).split("\n", 1)[0]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert set(re.findall(r"--?[a-z][a-z-]*", heading.split(name, 1)[1])) <= known
+
+
+def test_every_exit_code_verdict_outcome_and_state_is_documented() -> None:
+    """Words and numbers that a reader meets are explained."""
+    for code in Exit:
+        assert re.search(rf"^\| {int(code)} \|", DOCS, re.MULTILINE)
+    for effect in ("allow", "deny", "require_approval", "?"):
+        assert f"| {headline(effect)} |" in DOCS
+    for status in Status:
+        assert status.value in section("show")
+    for state in State:
+        assert state.value in section("doctor")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sessions", "show", "why", "verify", "doctor", "recover", "policy check", "policy test"],
+)
+def test_every_reading_command_answers_in_json(name: str) -> None:
+    """``--json`` is on each of them, and its document is described."""
+    assert any("--json" in parameter.opts for parameter in ALL[name].params)
+    assert "```" in section(name) or "`{" in section(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["sessions", "show", "why", "verify", "export", "doctor", "recover"]
+)
+def test_every_command_about_a_ledger_can_be_told_which(name: str) -> None:
+    """``--ledger`` and ``--config`` are on each of them."""
+    options = {option for parameter in ALL[name].params for option in parameter.opts}
+    assert {"--ledger", "--config"} <= options

@@ -1,0 +1,288 @@
+"""Init, doctor and the policy commands: from an empty folder to a project that works."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Ran, environment
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that ``init`` made, for tests that do not change it."""
+    folder = tmp_path_factory.mktemp("made") / "project"
+    subprocess.run(
+        [sys.executable, "-c", "from guardrail.cli import main; main()", "init", folder],
+        env=environment(),
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    return folder
+
+
+def test_init_makes_a_project_that_passes_its_own_checks(
+    cli: Cli, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings, policies with tests, keys, ledger: checked, tested, verified by the other commands."""
+    monkeypatch.chdir(made)
+    assert stat.S_IMODE((made / "audit.keys").stat().st_mode) == 0o700
+    assert {path.name for path in made.iterdir()} >= {
+        "guardrail.toml",
+        "policies",
+        "audit.db",
+        "audit.keys",
+        ".gitignore",
+    }
+    ran = cli("policy", "check")
+    assert (ran.code, ran.out.startswith("OK")) == (0, True), ran
+    ran = cli("policy", "test")
+    assert (ran.code, "passed" in ran.out) == (0, True), ran
+    assert cli("verify").code == 5
+    assert cli("sessions").code == 0
+    ran = cli("doctor")
+    assert ran.code == 0, ran
+    assert "fail" not in ran.out
+
+
+def test_init_says_what_to_do_next_and_what_it_made(cli: Cli, tmp_path: Path) -> None:
+    """Made files on stdout, next steps on stderr."""
+    ran = cli("init", tmp_path / "new")
+    assert ran.code == 0
+    assert "guardrail.toml" in ran.out
+    assert "audit.keys/" in ran.out
+    assert "added *.keys/ to .gitignore" in ran.out
+    assert "guardrail policy test" in ran.err
+
+
+def test_a_guard_opens_what_init_made(tmp_path: Path) -> None:
+    """The log that init began is the one that the guard goes on with."""
+    code = (
+        "import sys\n"
+        "from guardrail import Denied, Guard\n"
+        "with Guard.open(sys.argv[1]) as guard, guard.session(principal='alice@example.com', agent='bot'):\n"
+        "    try:\n"
+        "        guard.call('no_such_tool', {}, run=lambda: 1)\n"
+        "    except Denied as denial:\n"
+        "        print(denial.seq)\n"
+    )
+    from guardrail.cli.app import run
+
+    assert run(["init", str(tmp_path / "p")]) == 0
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "p" / "guardrail.toml"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+
+
+@pytest.mark.parametrize("name", ["guardrail.toml", "audit.db", "audit.keys", "audit.db-wal"])
+def test_init_never_overwrites(cli: Cli, tmp_path: Path, name: str) -> None:
+    """Whatever is in the way is named, and nothing else is written."""
+    (tmp_path / name).write_text("mine")
+    ran = cli("init", tmp_path)
+    assert ran.code == 3
+    assert name in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_init_does_not_follow_the_environment_elsewhere(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GUARDRAIL_LEDGER of another project neither stops init nor gets written to."""
+    monkeypatch.setenv("GUARDRAIL_LEDGER", str(tmp_path / "other.db"))
+    assert cli("init", tmp_path / "p").code == 0
+    assert not (tmp_path / "other.db").exists()
+    assert (tmp_path / "p" / "audit.db").exists()
+
+
+def test_init_that_can_not_make_a_ledger_leaves_no_keys_alone(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys without a ledger would make every guard refuse to open."""
+    from guardrail import opening
+    from guardrail.errors import LedgerOpenError
+
+    def refuse(*_: object) -> None:
+        raise LedgerOpenError("the disk is full")
+
+    monkeypatch.setattr(opening, "create_log", refuse)
+    ran = cli("init", tmp_path / "p")
+    assert ran.code == 3
+    assert "the disk is full" in ran.err
+    assert not (tmp_path / "p" / "audit.keys").exists()
+
+
+def test_doctor_answers_in_json_and_with_1_where_something_fails(
+    cli: Cli, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same checks for a program, and for a folder that was never set up."""
+    document = json.loads(cli("doctor", "--config", made / "guardrail.toml", "--json").out)
+    assert document["exit"] == 0
+    assert {check["state"] for check in document["checks"]} <= {"ok", "note"}
+    monkeypatch.chdir(tmp_path)
+    ran = cli("doctor")
+    assert ran.code == 1
+    assert "fail     policies" in ran.out
+    assert "fix: guardrail init" in ran.out
+    assert "1 of 13 checks" in ran.err
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    """A folder with one policy and its test."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "tools.rego").write_text(
+        'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id == "read_file"\n'
+    )
+    (folder / "tools_test.rego").write_text(
+        "package guardrail.policy_test\n\nimport rego.v1\n\n"
+        'test_reading_is_allowed if "reading" in data.guardrail.policy.allow with input as {"resource": {"id": "read_file"}}\n'
+    )
+    return folder
+
+
+def test_policy_test_shows_what_failed_and_where(cli: Cli, policies: Path) -> None:
+    """Passing tests only on request; failing ones with file and line; exit 1."""
+    ran = cli("policy", "test", policies)
+    assert (ran.code, ran.out.startswith("OK  1 passed")) == (0, True), ran
+    assert "test_reading_is_allowed" in cli("policy", "test", policies, "-v").out
+    with (policies / "tools_test.rego").open("a") as out:
+        out.write(
+            '\ntest_writing_is_allowed if "writing" in data.guardrail.policy.allow with input as {"resource": {"id": "write"}}\n'
+        )
+    ran = cli("policy", "test", policies)
+    assert ran.code == 1
+    assert "tools_test.rego:7" in ran.out
+    assert "FAILED  1 passed, 1 failed" in ran.out
+    document = json.loads(cli("policy", "test", policies, "--json").out)
+    assert (document["exit"], document["ok"]) == (1, False)
+    assert [result["outcome"] for result in document["results"]] == ["pass", "fail"]
+
+
+def test_policies_without_a_test_are_5(cli: Cli, policies: Path) -> None:
+    """Nothing failed, and nothing was shown either."""
+    (policies / "tools_test.rego").unlink()
+    ran = cli("policy", "test", policies)
+    assert ran.code == 5
+    assert "NO TESTS" in ran.out
+
+
+def test_policy_check_lists_every_finding_with_its_place(cli: Cli, policies: Path) -> None:
+    """Refused: exit 1, each finding with file and line, as text and as JSON; test refuses likewise."""
+    (policies / "bad.rego").write_text(
+        "package guardrail.policy\n\nimport rego.v1\n\n"
+        'deny contains "x" if http.send({"method": "get", "url": "http://localhost"}).status_code == 200\n'
+    )
+    ran = cli("policy", "check", policies)
+    assert ran.code == 1
+    assert "bad.rego:5" in ran.out
+    assert "REFUSED" in ran.out
+    document = json.loads(cli("policy", "check", policies, "--json").out)
+    assert (document["exit"], document["ok"]) == (1, False)
+    assert {"file", "line", "code", "message", "hint"} <= set(document["findings"][0])
+    ran = cli("policy", "test", policies)
+    assert (ran.code, "no test was run" in ran.out) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["check", "test"])
+def test_policies_that_are_not_there_are_3(cli: Cli, tmp_path: Path, command: str) -> None:
+    """Could not find out is not refused."""
+    ran = cli("policy", command, tmp_path / "none")
+    assert ran.code == 3
+    assert "guardrail init" in ran.err
+
+
+def test_a_hostile_file_name_or_policy_text_does_not_reach_the_terminal_raw(
+    cli: Cli, policies: Path
+) -> None:
+    """Findings quote files and policies: both are shown as escapes."""
+    (policies / "x\x1b[31m\u202e.rego").write_text(
+        'package guardrail.policy\n\nallow contains "\x1b[31m" if \n'
+    )
+    for command in ("check", "test"):
+        ran = cli("policy", command, policies)
+        assert ran.code == 1
+        assert "\x1b" not in ran.out + ran.err
+        assert "\u202e" not in ran.out + ran.err
+
+
+def test_reload_without_a_running_guard_says_so(cli: Cli, tmp_path: Path) -> None:
+    """Exit 5: nobody was there to load them."""
+    assert cli("init", tmp_path / "p").code == 0
+    ran = cli("policy", "reload", "--config", tmp_path / "p" / "guardrail.toml")
+    assert ran.code == 5
+    assert "No process uses this ledger" in ran.err
+
+
+def test_reload_asks_a_running_guard_and_tells_what_it_did(cli: Cli, tmp_path: Path) -> None:
+    """A process with a guard loads the changed policy: exit 0. One that is refused here is never asked for."""
+    assert cli("init", tmp_path / "p").code == 0
+    config = tmp_path / "p" / "guardrail.toml"
+    code = (
+        "import sys\n"
+        "from guardrail import Guard\n"
+        "with Guard.open(sys.argv[1]) as guard:\n"
+        "    guard.watch()\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, config],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdin is not None
+    try:
+        assert child.stdout.readline() == "ready\n"
+        new = tmp_path / "p" / "policies" / "more.rego"
+        new.write_text(
+            'package guardrail.policy\n\nimport rego.v1\n\nallow contains "more" if input.resource.id == "more"\n'
+        )
+        ran = cli("policy", "reload", "--config", config, "--wait", "30")
+        assert ran.code == 0, ran
+        assert f"pid {child.pid}" in ran.out
+        new.write_text("package guardrail.policy\n\nallow contains\n")
+        ran = cli("policy", "reload", "--config", config)
+        assert ran.code == 1
+        assert "nobody was asked" in ran.out
+    finally:
+        child.stdin.close()
+        child.wait(timeout=60)
+        child.stdout.close()
+
+
+def test_recover_of_keys_without_a_ledger_begins_a_new_log(
+    cli: Cli, process: Cli, tmp_path: Path
+) -> None:
+    """The database and everything beside it are gone: with the keys at hand a new log begins, and a guard opens it."""
+    assert cli("init", tmp_path / "p").code == 0
+    config = tmp_path / "p" / "guardrail.toml"
+    for path in (tmp_path / "p").glob("audit.db*"):
+        path.rmdir() if path.is_dir() else os.unlink(path)
+    ran = process("recover", "--config", config, "--yes", "--reason", "lost the disk")
+    assert ran.code == 5, ran
+    genesis = json.loads(cli("show", "0", "--config", config, "--json").out)["record"]
+    from guardrail.keys import Keys
+
+    assert genesis["key"]["public"] == Keys.load(tmp_path / "p" / "audit.keys").public
+    assert cli("doctor", "--config", config).code == 0

@@ -1,0 +1,509 @@
+"""Sessions, show, why and export, over a real ledger."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pty
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import HOSTILE, Ran, build, command, environment
+
+from guardrail.core.record import Draft, leaf_hash
+from guardrail.review.terminal import width
+
+Cli = Callable[..., Ran]
+
+READING = [
+    ("sessions",),
+    ("show", "last"),
+    ("show", "S-1"),
+    ("show", "5"),
+    ("why", "5"),
+    ("why", "last"),
+    ("show", "0"),
+]
+
+
+def is_visible(text: str) -> bool:
+    """Whether nothing but line feeds is hidden in *text*."""
+    return all(char in " \n" or unicodedata.category(char)[0] not in "CZ" for char in text)
+
+
+@pytest.mark.parametrize("args", READING)
+def test_nothing_recorded_reaches_the_terminal_raw(
+    cli: Cli, ledger: Path, args: tuple[str, ...]
+) -> None:
+    """Neither as text nor as JSON: a hostile tool name, argument, principal or error message can't act."""
+    for extra in ((), ("--json",)):
+        ran = cli(*args, "--ledger", ledger, *extra)
+        assert ran.code == 0
+        assert is_visible(ran.out)
+        assert is_visible(ran.err)
+        assert not any(line.startswith("FORGED") for line in ran.out.splitlines())
+
+
+@pytest.mark.parametrize("args", READING)
+def test_json_is_one_document(cli: Cli, ledger: Path, args: tuple[str, ...]) -> None:
+    """Every reading command answers with valid JSON, and with nothing else on stdout."""
+    assert isinstance(json.loads(cli(*args, "--ledger", ledger, "--json").out), dict)
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize("args", [("sessions",), ("show", "S-1")])
+def test_lists_fit_the_terminal(
+    cli: Cli, ledger: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], columns: str
+) -> None:
+    """No line is wider than the terminal, whatever was recorded."""
+    monkeypatch.setenv("COLUMNS", columns)
+    ran = cli(*args, "--ledger", ledger)
+    assert all(width(line) <= int(columns) for line in ran.out.splitlines())
+
+
+def test_sessions_show_who_and_how_calls_ended(cli: Cli, ledger: Path) -> None:
+    """One row per session, the oldest first."""
+    document = json.loads(cli("sessions", "--ledger", ledger, "--json").out)
+    first, second = document["sessions"]
+    assert document["total"] == 2
+    assert (first["session"], first["principal"], first["tenant"]) == (
+        "S-1",
+        "alice@example.com",
+        "acme",
+    )
+    assert [
+        first[name]
+        for name in ("calls", "allowed", "denied", "approvals", "errors", "open", "rejected")
+    ] == [
+        7,
+        2,
+        3,
+        1,
+        1,
+        0,
+        1,
+    ]
+    assert second["principal"] == HOSTILE
+    rows = cli("sessions", "--ledger", ledger).out.splitlines()
+    assert rows[0].split() == [
+        "STARTED",
+        "SESSION",
+        "PRINCIPAL",
+        "AGENT",
+        "TENANT",
+        "CALLS",
+        "DENIED",
+        "ERRORS",
+        "OPEN",
+    ]
+    assert rows[1].split()[2:] == [
+        "S-1",
+        "alice@example.com",
+        "support-bot",
+        "acme",
+        "7",
+        "3",
+        "1",
+        "0",
+    ]
+
+
+def test_a_cut_list_says_so(cli: Cli, ledger: Path) -> None:
+    """The latest ones are shown, and how to see the rest."""
+    ran = cli("sessions", "--ledger", ledger, "--limit", "1")
+    assert len(ran.out.splitlines()) == 2
+    assert "latest 1 of 2" in ran.err
+    assert len(cli("sessions", "--ledger", ledger, "--limit", "1", "--all").out.splitlines()) == 3
+
+
+def test_show_tells_each_call_in_a_row(
+    cli: Cli, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verdicts are words, in order, with rule and outcome."""
+    monkeypatch.setenv("COLUMNS", "160")
+    out = cli("show", "S-1", "--ledger", ledger).out
+    rows = {row.split()[1]: row for row in out.split("OFFSET")[1].splitlines()[1:]}
+    assert list(rows) == ["1", "3", "4", "5", "7", "8", "11"]
+    for seq, words in {
+        "1": ["read_file", 'path="/etc/hosts"', "ALLOWED", "r-allow", "ok", "12.5"],
+        "3": ["send_email", "[secret qqqqqq…]", "DENIED", "mail-external", "not run"],
+        "4": ["pay", "amount=1200", "[payment x7k2q9…]", "NEEDS APPROVAL", "pay-large", "not run"],
+        "5": ["\\u{1b}[31m\\u{202e}", "ALLOWED", "error"],
+        "7": ["slow", "DENIED", "timeout"],
+        "8": ["no_such_tool", "(not recorded)", "REJECTED", "unknown_tool"],
+        "11": ["leak", "(not recorded: the last check", "DENIED", "redactor"],
+    }.items():
+        position = 0
+        for word in words:
+            assert word in rows[seq][position:]
+            position = rows[seq].index(word, position) + len(word)
+
+
+def test_show_has_two_lines_for_each_call_on_a_narrow_terminal(
+    cli: Cli, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 80 columns nothing important is cut away: verdict, rule and outcome have a line of their own."""
+    monkeypatch.setenv("COLUMNS", "80")
+    out = cli("show", "S-1", "--ledger", ledger).out
+    assert "DENIED by mail-external: not run" in out
+    assert "ALLOWED by r-allow: ok, 12.5 ms" in out
+    assert "OFFSET" not in out
+
+
+def test_show_says_how_far_identities_can_be_believed(cli: Cli, ledger: Path) -> None:
+    """The header does not make an asserted identity look verified, nor the chain checked."""
+    out = cli("show", "S-1", "--ledger", ledger).out
+    assert "principal  alice@example.com (asserted by context)" in out
+    assert "7 calls, 3 denied, 1 needing approval, 1 rejected by the framework, 1 failed" in out
+    assert "not checked here" in out
+
+
+def test_show_a_record_tells_what_was_removed_and_why(cli: Cli, ledger: Path) -> None:
+    """Never hides that something was removed."""
+    out = cli("show", "3", "--ledger", ledger).out
+    assert "/body: class secret, by detector:aws_key" in out
+    assert "[gr1:secret:-:" in out
+    assert "deny: mail-external (high) - only addresses" in out
+
+
+def test_show_a_record_is_complete(cli: Cli, ledger: Path) -> None:
+    """Nothing is cut in a record: 4,000 characters stand there in full, and the leaf is that of the stored line."""
+    assert "y" * 4000 in cli("show", "5", "--ledger", ledger).out
+    document = json.loads(cli("show", "5", "--ledger", ledger, "--json").out)
+    line = cli("export", "--jsonl", "--ledger", ledger).out.splitlines()[5]
+    assert document["record"] == json.loads(line)
+    assert document["leaf"] == leaf_hash(line.encode()).hex()
+    assert document["related"] == [6]
+    assert "same call: record 5" in cli("show", "6", "--ledger", ledger).out
+
+
+def test_a_number_in_a_record_is_shown_exactly(cli: Cli, tmp_path: Path) -> None:
+    """``show SEQ --json`` passes the stored line on: no float and no large integer changes on the way."""
+    from reviewkit import LOG, decision, genesis
+
+    from guardrail.ledger.writer import LedgerWriter
+
+    with LedgerWriter.create(tmp_path / "audit.db", log=LOG, genesis=genesis()) as writer:
+        writer.append(
+            Draft.build(decision("t", {"n": 2**53 + 1, "f": 1e22, "i": 18446744073709551615}))
+        )
+    out = cli("show", "1", "--ledger", tmp_path / "audit.db", "--json").out
+    assert '"n":9007199254740993' in out
+    assert '"i":18446744073709551615' in out
+
+
+@pytest.mark.parametrize(
+    ("seq", "words"),
+    [
+        (
+            "3",
+            [
+                "DENIED",
+                "send_email",
+                "mail-external",
+                "regorus 0.13.0",
+                "yes: deciding",
+                "1 value removed",
+                "was not run",
+                "Next:",
+            ],
+        ),
+        (
+            "4",
+            ["NEEDS APPROVAL", "pay-large", "the approver must see /amount", "needs 2 approvers"],
+        ),
+        (
+            "7",
+            [
+                "DENIED",
+                "took longer than one evaluation may",
+                "cause timeout, detail eval_limit",
+                "none was asked",
+                "not applicable",
+                "Next:",
+            ],
+        ),
+        ("8", ["REJECTED", "reason unknown_tool"]),
+        ("11", ["DENIED", "cause redactor", "the record is bare", "class secret"]),
+        ("6", ["ALLOWED", "error (record 6)", "ValueError"]),
+    ],
+)
+def test_why_explains_each_kind_of_decision(
+    cli: Cli, ledger: Path, seq: str, words: list[str]
+) -> None:
+    """Effect, cause, rules, policy, input, end and next step; exit 0 whatever was decided."""
+    ran = cli("why", seq, "--ledger", ledger)
+    assert ran.code == 0
+    text = " ".join(ran.out.split())
+    for word in words:
+        assert word in text
+
+
+def test_why_takes_a_call_and_not_a_session(cli: Cli, ledger: Path) -> None:
+    """The answer to a wrong kind of id says what to do."""
+    ran = cli("why", "S-1", "--ledger", ledger)
+    assert ran.code == 3
+    assert "belongs to one call" in ran.err
+    assert cli("why", "0", "--ledger", ledger).code == 3
+
+
+@pytest.mark.parametrize(
+    "args", [("show", "nobody"), ("show", "99"), ("why", "99"), ("why", "\x1b[2J")]
+)
+def test_what_is_not_there_exits_3_with_the_next_command(
+    cli: Cli, ledger: Path, args: tuple[str, ...]
+) -> None:
+    """Not found is not a denial and not a bug."""
+    ran = cli(*args, "--ledger", ledger)
+    assert ran.code == 3
+    assert ran.out == ""
+    assert "next:  guardrail" in ran.err
+    assert is_visible(ran.err)
+
+
+def test_an_empty_ledger_has_an_honest_answer(cli: Cli, tmp_path: Path) -> None:
+    """No session yet: said on stderr with what to do, and an empty list as JSON."""
+    from reviewkit import LOG, genesis
+
+    from guardrail.ledger.writer import LedgerWriter
+
+    path = tmp_path / "audit.db"
+    LedgerWriter.create(path, log=LOG, genesis=genesis()).close()
+    ran = cli("sessions", "--ledger", path)
+    assert (ran.code, ran.out) == (0, "")
+    assert "No session yet: 1 record" in ran.err
+    assert json.loads(cli("sessions", "--ledger", path, "--json").out)["sessions"] == []
+    assert cli("show", "last", "--ledger", path).code == 3
+
+
+@pytest.mark.parametrize(
+    "args", [("sessions",), ("show", "last"), ("why", "1"), ("export", "--jsonl")]
+)
+def test_what_is_no_ledger_exits_3(cli: Cli, tmp_path: Path, args: tuple[str, ...]) -> None:
+    """Missing, empty, a directory, another database, plain text: could not find out, with a next step."""
+    import sqlite3
+
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "text.db").write_text(
+        "not a database, but long enough to look like a file of something else\n" * 20
+    )
+    (tmp_path / "folder.db").mkdir()
+    for name in (
+        "missing.db",
+        "no/such/folder.db",
+        "empty.db",
+        "text.db",
+        "folder.db",
+        "other.db",
+        "bad\x1b[31m.db",
+    ):
+        ran = cli(*args, "--ledger", tmp_path / name)
+        assert ran.code == 3, name
+        assert ran.out == ""
+        assert "error: " in ran.err
+        assert "next:" in ran.err, name
+        assert is_visible(ran.err)
+        assert not (tmp_path / "missing.db").exists()
+
+
+def test_the_ledger_is_found_through_settings_and_environment(
+    cli: Cli, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--ledger, then GUARDRAIL_LEDGER, then the settings file here or above, then GUARDRAIL_CONFIG's."""
+    settings = tmp_path / "guardrail.toml"
+    settings.write_text(f'[ledger]\npath = "{ledger}"\n')
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert cli("sessions").code == 0
+    assert cli("sessions", "--config", settings).code == 0
+    assert cli("sessions", "--ledger", tmp_path / "none.db").code == 3
+    monkeypatch.setenv("GUARDRAIL_LEDGER", str(tmp_path / "none.db"))
+    assert cli("sessions").code == 3
+    assert cli("sessions", "--ledger", ledger).code == 0
+    monkeypatch.setenv("GUARDRAIL_LEDGER", str(ledger))
+    monkeypatch.chdir("/")
+    assert cli("sessions").code == 0
+    monkeypatch.delenv("GUARDRAIL_LEDGER")
+    monkeypatch.setenv("GUARDRAIL_CONFIG", str(settings))
+    assert cli("sessions").code == 0
+
+
+def test_settings_that_are_refused_do_not_stop_an_explicit_ledger(
+    cli: Cli, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger can be examined whatever lies in the folder; without --ledger the mistake is named."""
+    (tmp_path / "guardrail.toml").write_text("[ledgr]\n")
+    monkeypatch.chdir(tmp_path)
+    assert cli("sessions", "--ledger", ledger).code == 0
+    ran = cli("sessions")
+    assert ran.code == 3
+    assert "did you mean 'ledger'?" in ran.err
+
+
+def test_export_is_byte_for_byte(process: Cli, ledger: Path, tmp_path: Path) -> None:
+    """What comes out hashes to the chain, on stdout and in a file alike, and the standalone verifier accepts it."""
+    target = tmp_path / "out.jsonl"
+    assert process("export", "--jsonl", "-o", target, "--ledger", ledger).code == 0
+    done = subprocess.run(
+        command("export", "--jsonl", "--ledger", ledger),
+        env=environment(),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == target.read_bytes()
+    assert target.stat().st_mode & 0o077 == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) == 12
+    for before, line in itertools.pairwise(lines):
+        assert json.loads(line)["prev"] == leaf_hash(before).hex()
+    verifier = Path(__file__).parents[1] / "vectors" / "verify_standalone.py"
+    subprocess.run([sys.executable, verifier, target], check=True, capture_output=True, timeout=60)
+    assert leaf_hash(lines[-1]).hex() in done.stderr.decode()
+
+
+def test_export_never_overwrites_and_leaves_no_half_file(
+    cli: Cli, ledger: Path, tmp_path: Path
+) -> None:
+    """An existing file stays as it is; one that could not be written is gone."""
+    target = tmp_path / "out.jsonl"
+    target.write_text("mine")
+    assert cli("export", "--jsonl", "-o", target, "--ledger", ledger).code == 2
+    assert target.read_text() == "mine"
+    assert cli("export", "--jsonl", "-o", tmp_path / "no" / "out", "--ledger", ledger).code == 3
+    assert cli("export", "--jsonl", "-o", "/dev/full/x", "--ledger", ledger).code == 3
+    assert cli("export", "--ledger", ledger).code == 2
+
+
+def test_export_to_a_full_disk_says_so(tmp_path: Path) -> None:
+    """A file-size limit stands for a full disk: exit 3, and the part that was written is removed."""
+    from reviewkit import LOG, decision, genesis
+
+    from guardrail.ledger.writer import LedgerWriter
+
+    target, ledger = tmp_path / "out.jsonl", tmp_path / "audit.db"
+    with LedgerWriter.create(ledger, log=LOG, genesis=genesis()) as writer:
+        for _ in range(4):
+            writer.append(Draft.build(decision("t", {"x": "y" * 30_000})))
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+        "from guardrail.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "export", "--jsonl", "-o", target, "--ledger", ledger],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "can't be written" in done.stderr
+    assert not target.exists()
+
+
+def on_a_terminal(*args: str | Path, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run a command with stdout on a pseudo-terminal; return its code and what the terminal got."""
+    primary, replica = pty.openpty()
+    child = subprocess.Popen(
+        command(*args),
+        env=environment({"TERM": "xterm", "COLUMNS": "80", **(env or {})}),
+        stdin=subprocess.DEVNULL,
+        stdout=replica,
+        stderr=subprocess.PIPE,
+    )
+    os.close(replica)
+    out = b""
+    while True:
+        try:
+            part = os.read(primary, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        out += part
+    os.close(primary)
+    assert child.stderr is not None
+    err = child.stderr.read()
+    child.stderr.close()
+    return child.wait(timeout=60), (out + err).decode()
+
+
+def test_colour_on_a_terminal_and_none_with_no_color(ledger: Path) -> None:
+    """The only escape sequences that a terminal gets are ours, and NO_COLOR takes those away too."""
+    code, out = on_a_terminal("show", "S-1", "--ledger", ledger)
+    assert code == 0
+    assert "\x1b[31m\x1b[1mDENIED\x1b[0m" in out
+    code, out = on_a_terminal("show", "S-1", "--ledger", ledger, env={"NO_COLOR": "1"})
+    assert code == 0
+    assert "\x1b" not in out
+
+
+def test_export_refuses_a_terminal(ledger: Path) -> None:
+    """Recorded bytes are never shown raw, not even on request."""
+    code, out = on_a_terminal("export", "--jsonl", "--ledger", ledger)
+    assert code == 2
+    assert "refusing" in out
+    assert "genesis" not in out
+
+
+def test_a_narrow_locale_does_not_stop_the_output(ledger: Path) -> None:
+    """What the terminal's encoding can't show is escaped, not an error."""
+    env = environment({"PYTHONIOENCODING": "latin-1", "COLUMNS": "80"})
+    done = subprocess.run(
+        command("show", "S-1", "--ledger", ledger),
+        env=env,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "\\u2026" in done.stdout.decode("latin-1")
+
+
+def test_reading_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+    """P9: after every reading command the ledger's bytes are what they were, and no record was added."""
+    path = build(tmp_path / "audit.db")
+    before = path.read_bytes()
+    for args in (*READING, ("export", "--jsonl", "-o", tmp_path / "out")):
+        cli(*args, "--ledger", path)
+    assert path.read_bytes() == before
+    wal = path.with_name("audit.db-wal")
+    assert not wal.exists() or wal.stat().st_size == 0
+
+
+def test_the_reading_side_can_not_reach_a_tool() -> None:
+    """P9: importing all of review and authoring and every reading command loads no guard and no integration."""
+    code = (
+        "import sys, importlib, pkgutil, guardrail.review, guardrail.authoring\n"
+        "for package in (guardrail.review, guardrail.authoring):\n"
+        "    for found in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(found.name)\n"
+        "for name in ('sessions', 'show', 'why', 'export', 'verify', 'doctor'):\n"
+        "    importlib.import_module('guardrail.cli.commands.' + name)\n"
+        "print([name for name in sys.modules if name in ('guardrail.guard', 'guardrail.opening')"
+        " or name.startswith('guardrail.integrations')])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.strip() == "[]"
