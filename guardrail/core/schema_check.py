@@ -64,7 +64,7 @@ class SchemaLimits:
     depth: int = 64
     nodes: int = 20_000
     """JSON values in it."""
-    places: int = 5_000
+    places: int = 3_000
     """Places in it where a schema stands."""
     path_work: int = 5_000
     """Keyword groups that the worst value may be checked against, summed from the root to a leaf."""

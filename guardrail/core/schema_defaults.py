@@ -13,6 +13,9 @@ __all__ = ["Defaults", "plan_defaults"]
 _Sized: TypeAlias = tuple[Any, int, int, int]
 """A default, how many values it holds, their characters, its levels of containers."""
 
+_VISITS = 20
+"""How often an object may be visited on average: a recursive schema may describe one place in many ways."""
+
 
 class Defaults:
     """The defaults of one place in a schema and of all below it. Shared by recursive schemas, so not a tree."""
@@ -21,8 +24,9 @@ class Defaults:
 
     def __init__(self) -> None:
         self.values: dict[str, _Sized] = {}
-        self.below: dict[str, Defaults] = {}
-        self.items: Defaults | None = None
+        self.below: list[tuple[str, Defaults]] = []
+        """One property may be described in several places."""
+        self.items: list[Defaults] = []
         self.useful = False
 
     def fill(self, args: dict[str, Any], limits: ArgumentLimits) -> None:
@@ -31,11 +35,14 @@ class Defaults:
         An object that is missing and has no default of its own stays missing. Raises ``Refused`` where that would
         exceed *limits*: a small schema could make a huge value otherwise.
         """
-        budget = [limits.nodes, limits.size, limits.depth]
+        budget = [limits.nodes, limits.size, limits.depth, _VISITS * limits.nodes]
         _fill_object(self, args, 1, budget)
 
 
 def _fill_object(plan: Defaults, target: dict[str, Any], depth: int, budget: list[int]) -> None:
+    budget[3] -= 1
+    if budget[3] < 0:
+        raise Refused("nodes")
     for key, (value, nodes, size, levels) in plan.values.items():
         if key not in target:
             budget[0] -= nodes
@@ -47,7 +54,7 @@ def _fill_object(plan: Defaults, target: dict[str, Any], depth: int, budget: lis
             if depth + levels > budget[2]:
                 raise Refused("depth")
             target[key] = clone(value)
-    for key, below in plan.below.items():
+    for key, below in plan.below:
         found = target.get(key)
         if type(found) is dict or type(found) is list:
             _fill(below, found, depth + 1, budget)
@@ -56,9 +63,10 @@ def _fill_object(plan: Defaults, target: dict[str, Any], depth: int, budget: lis
 def _fill(plan: Defaults, target: Any, depth: int, budget: list[int]) -> None:
     if type(target) is dict:
         _fill_object(plan, target, depth, budget)
-    elif type(target) is list and plan.items is not None:
-        for item in target:
-            _fill(plan.items, item, depth + 1, budget)
+    elif type(target) is list:
+        for below in plan.items:
+            for item in target:
+                _fill(below, item, depth + 1, budget)
 
 
 def plan_defaults(root: dict[str, Any]) -> Defaults | None:
@@ -89,12 +97,13 @@ def plan_defaults(root: dict[str, Any]) -> Defaults | None:
             for key, item in _properties(part):
                 nested = plan_of(item)
                 if nested is not None:
-                    plan.below.setdefault(key, nested)
+                    plan.below.append((key, nested))
                     parents.setdefault(id(nested), []).append(plan)
                 if key not in plan.values and (found := values.find(item)) is not None:
                     plan.values[key] = found
-            if plan.items is None and (nested := plan_of(part.get("items"))) is not None:
-                plan.items = nested
+            nested = plan_of(part.get("items"))
+            if nested is not None:
+                plan.items.append(nested)
                 parents.setdefault(id(nested), []).append(plan)
     _keep_useful(list(plans.values()), parents)
     return first if first is not None and first.useful else None
@@ -151,9 +160,8 @@ def _keep_useful(plans: list[Defaults], parents: dict[int, list[Defaults]]) -> N
             plan.useful = True
             todo += parents.get(id(plan), ())
     for plan in plans:
-        plan.below = {key: nested for key, nested in plan.below.items() if nested.useful}
-        if plan.items is not None and not plan.items.useful:
-            plan.items = None
+        plan.below = [(key, nested) for key, nested in plan.below if nested.useful]
+        plan.items = [nested for nested in plan.items if nested.useful]
 
 
 def _size(value: Any) -> tuple[int, int, int]:
