@@ -20,11 +20,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    Json,
     PlainSerializer,
     RootModel,
     Secret,
     SecretBytes,
     SecretStr,
+    computed_field,
     field_validator,
     model_serializer,
 )
@@ -240,13 +242,17 @@ def test_models_that_can_not_be_rebuilt_are_refused_at_declaration() -> None:
     class Inner(BaseModel):
         inner: list[Hidden]
 
+    class Same(BaseModel):
+        a: int
+        inner: Hidden
+
     class Split(BaseModel):
         a: int = Field(validation_alias="in", serialization_alias="out")
 
     class Odd(BaseModel):
         a: Any = object()
 
-    for model in (Hidden, Inner, Split, Odd):
+    for model in (Hidden, Inner, Same, Split, Odd):
         with pytest.raises(SchemaError) as caught:
             declare("t", schema=model)
         assert caught.value.code == "schema.model"
@@ -262,6 +268,24 @@ def test_a_validator_that_changes_its_own_output_is_refused() -> None:
         declare("t", schema=Counter).take({"n": 1})
     assert caught.value.detail == "model"
     assert "rebuilding" in str(caught.value)
+
+
+def test_computed_fields_and_json_in_texts_survive_the_way_back() -> None:
+    """What is derived is not passed, and a text that holds JSON stays a text for the policy."""
+
+    class Derived(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        n: int
+        data: Json[list[int]]
+
+        @computed_field  # type: ignore[prop-decorator]
+        @property
+        def twice(self) -> int:
+            return self.n * 2
+
+    taken, arguments = declare("t", schema=Derived).take({"n": 1, "data": "[1, 2]"})
+    assert taken.args == {"n": 1, "data": "[1,2]"}
+    assert arguments == {"n": 1, "data": [1, 2]}
 
 
 def test_a_serializer_that_hides_a_value_is_refused() -> None:
