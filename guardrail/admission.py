@@ -286,12 +286,14 @@ class Admission:
         try:
             if error is not None:
                 failure = redactor.error(error, memory)
+                leaves = list(failure.values())
             else:
                 shown = redactor.result(result, log_output=self._tool.log_output, memory=memory)
+                # Beside a logged value, only the type's name comes from the tool.
+                leaves = fields.strings(shown) if self._tool.log_output else [str(shown["type"])]
             # Values that this very result made known may stand in an id as well.
-            hit = redactor.gate(fields.strings([shown, failure]), memory) or redactor.gate_identity(
-                self._state.identities
-            )
+            self._state.refresh()
+            hit = redactor.gate(leaves, memory) or self._state.exposed
         except RedactionError:
             return None, None, "redactor"
         except Exception:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at

@@ -14,9 +14,8 @@ __all__ = ["check_body", "check_result", "is_async"]
 
 def is_async(run: Callable[..., Any]) -> bool:
     """True where calling *run* gives a coroutine."""
-    return inspect.iscoroutinefunction(run) or (
-        callable(run) and inspect.iscoroutinefunction(type(run).__call__)
-    )
+    # An object whose __call__ is a coroutine function counts as one.
+    return inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(type(run).__call__)
 
 
 def check_body(tool: Tool, run: object, *, awaited: bool) -> None:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from guardrail.errors import KeysError
 
-__all__ = ["Keys", "TenantKeys"]
+__all__ = ["Commitment", "Keys", "TenantKeys"]
 
 _LOG_KEY = "log.key"
 _TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
@@ -69,13 +69,30 @@ class TenantKeys:
             f"gr1:{class_}:-:" + base64.b32encode(os.urandom(_TOKEN_BYTES)).decode("ascii").lower()
         )
 
-    def commit(self, parts: Iterable[bytes]) -> str:
-        """Return the commitment over *parts*, each preceded by its length (8 bytes, big endian), as 64 hex characters."""
-        state = self._commitment.copy()
-        for part in parts:
-            state.update(len(part).to_bytes(8, "big"))
-            state.update(part)
-        return state.hexdigest()
+    def commitment(self, parts: Iterable[bytes]) -> Commitment:
+        """Return the commitment over *parts*, to be extended: what many calls have in common is absorbed once."""
+        return Commitment(self._commitment.copy()).extended(parts)
+
+
+class Commitment:
+    """An HMAC-SHA-256 under a tenant's commitment key over parts, each preceded by its length (8 bytes, big endian)."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: hmac.HMAC) -> None:
+        self._state = state
+
+    def extended(self, parts: Iterable[bytes]) -> Commitment:
+        """Return the commitment over what this one is over and then *parts*."""
+        state = self._state.copy()
+        state.update(
+            b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+        )
+        return Commitment(state)
+
+    def hexdigest(self) -> str:
+        """Return it as 64 hex characters."""
+        return self._state.hexdigest()
 
 
 class Keys:

@@ -201,6 +201,10 @@ class Pipeline:
         except UnsafeRecordError as problem:
             verdict = decisions.denied(Cause.REDACTOR, problem.reason)
             return self._recorder.bare(call, verdict, problem.reason), verdict, None
+        except RedactionError:
+            # What the host told about the session no longer fits once more of it had to become tokens.
+            verdict = decisions.denied(Cause.REDACTOR, "session")
+            return self._recorder.bare(call, verdict, "redactor"), verdict, None
         except RecordError as error:
             reason = "size" if error.code == "record.too_large" else "record"
             verdict = decisions.denied(Cause.REDACTOR, reason)

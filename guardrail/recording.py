@@ -111,7 +111,8 @@ class Recorder:
 
     def recorded_input(self, call: Call, view: View | None) -> bytes:
         """Return the input as it stands in the record."""
-        state, name = call.state, call.state.redactor.text(call.tool.name, call.state.memory)
+        call.state.refresh()
+        state, name = call.state, call.state.text(call.tool.name)
         if view is None:
             return self._input(call, state.recorded, {}, {}, name)
         unchanged = (
@@ -135,20 +136,16 @@ class Recorder:
     ) -> Draft:
         """Return the decision record. Raises ``UnsafeRecordError`` where the last gate hits, ``RecordError`` where it is too large."""
         state, redactor, memory = call.state, call.state.redactor, call.state.memory
-        rules = [
-            fields.rule(entry, redactor.text(entry.message, memory)) for entry in verdict.rules
-        ]
+        rules = [fields.rule(entry, state.text(entry.message)) for entry in verdict.rules]
         for entry in rules:
-            entry["rule"] = redactor.text(entry["rule"], memory)
-        labels = [redactor.text(label, memory) for label in verdict.labels]
-        name = redactor.text(call.tool.name, memory)
+            entry["rule"] = state.text(entry["rule"])
+        labels = [state.text(label) for label in verdict.labels]
+        name = state.text(call.tool.name)
         value = {} if view is None else view.value
         target = targets(cast("Json", value), call.tool.target)
         leaves = [name, call.tool.server or "", *labels]
         leaves.extend(text for entry in rules for text in (entry["rule"], entry["message"]))
-        hit = redactor.gate([*leaves, *fields.strings(value)], memory) or redactor.gate_identity(
-            state.identities
-        )
+        hit = redactor.gate([*leaves, *fields.strings(value)], memory) or state.exposed
         if hit is not None:
             raise UnsafeRecordError(f"gate:{hit}")
         record = fields.decision(
@@ -215,7 +212,7 @@ class Recorder:
         tool = call.tool
         digest = "" if tool.schema is None else tool.schema.digest
         rest = ((tool.server or "").encode(), tool.name.encode(), digest.encode(), call.encoded)
-        return call.state.keys.commit((*call.state.commitment, *rest))
+        return call.state.commitment.extended(rest).hexdigest()
 
     def _elapsed(self, call: Call) -> dict[str, float]:
         total = (time.perf_counter() - call.started) * 1000

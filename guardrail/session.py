@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,9 +17,13 @@ from guardrail.core.types import Json, Session
 from guardrail.errors import RedactionError
 
 if TYPE_CHECKING:
-    from guardrail.keys import TenantKeys
+    from guardrail.keys import Commitment, TenantKeys
+
 
 __all__ = ["SessionScope", "SessionState", "current", "make_state"]
+
+
+_MAX_TEXTS = 512
 
 
 @dataclass(slots=True, eq=False)
@@ -40,8 +44,49 @@ class SessionState:
     redactor: Redactor
     identities: tuple[str, ...]
     """Ids as recorded: checked for class ``secret`` before each write."""
-    commitment: tuple[bytes, ...]
+    commitment: Commitment
     """What every commitment of this session starts with."""
+    ids: _Ids
+    seen: int
+    """``memory.added`` when what is kept here was made."""
+    texts: dict[str, str]
+    """Short texts that come with every call (names, rules, messages), as recorded."""
+    exposed: str | None = None
+    """Set where an identity turned out to hold a known secret: the name of its class."""
+
+    def refresh(self) -> None:
+        """Redact what is kept from call to call anew where values have become known since.
+
+        An attribute was recorded in clear as long as nothing was known about it; from then on it is not.
+        """
+        seen = self.memory.added
+        if seen != self.seen:
+            self.recorded, delegation = _recorded(
+                self.session, self.raw, self.ids, self.redactor, self.memory
+            )
+            self.fields = replace(self.fields, delegation=delegation)
+            self.exposed = self.redactor.gate_identity(self.identities, self.memory)
+            self.texts = {}
+            self.seen = seen
+
+    def text(self, text: str) -> str:
+        """Return *text* as it may be recorded."""
+        found = self.texts.get(text)
+        if found is None or self.memory.added != self.seen:
+            found = self.redactor.text(text, self.memory)
+            if len(self.texts) < _MAX_TEXTS and self.memory.added == self.seen:
+                self.texts[text] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Ids:
+    """The ids of a session as they are recorded."""
+
+    principal: str
+    principal_form: str
+    agent: str
+    session: str
 
 
 def make_state(
@@ -49,70 +94,42 @@ def make_state(
 ) -> SessionState:
     """Return the state of a new session. Raises ``RedactionError`` where its attributes can't be recorded."""
     memory = Memory()
-    identity = redactor.identity
-    principal_id = session.principal.id
-    form = "clear"
-    if principal_id and (principal_form == "token" or identity(principal_id) != principal_id):
-        principal_id, form = keys.token("principal", principal_id), "token"
-    agent_id = _safe_id(session.agent.id, redactor, keys, "agent")
-    session_id = _safe_id(session.id, redactor, keys, "session")
-    attributes: dict[str, Json] = {**session.attributes, **session.principal.attributes}
-    delegation = list(session.delegation)
-    view = redactor.value({"attributes": attributes, "delegation": delegation}, memory)
-    if view.truncated:
-        raise RedactionError(
-            "session attributes are too large to be recorded", code="redaction.size"
-        )
-    recorded: Any = view.value
+    ids = _ids(session, redactor, keys, principal_form)
     raw = session_input(
         session,
         principal_id=session.principal.id,
         agent_id=session.agent.id,
-        attributes=attributes,
-        delegation=delegation,
+        attributes=_attributes(session),
+        delegation=session.delegation,
     )
-    unchanged = (principal_id, agent_id, session_id) == (
-        session.principal.id,
-        session.agent.id,
-        session.id,
-    )
-    if unchanged and not view.changed:
-        kept = raw
-    else:
-        kept = session_input(
-            session,
-            principal_id=principal_id,
-            agent_id=agent_id,
-            attributes=recorded["attributes"],
-            delegation=recorded["delegation"],
-        )
-        kept.session["id"] = session_id
-    tokens = {
-        "principal_id": keys.token("principal", session.principal.id)
-        if session.principal.id
-        else "",
-        "agent_id": keys.token("agent", session.agent.id) if session.agent.id else "",
-        "session_id": keys.token("session", session.id),
-    }
+    recorded, delegation = _recorded(session, raw, ids, redactor, memory)
     return SessionState(
         session=session,
         memory=memory,
         raw=raw,
-        recorded=kept,
+        recorded=recorded,
         fields=fields.call_fields(
             log,
             session,
-            principal_id=principal_id,
-            principal_form=form,
-            agent_id=agent_id,
-            delegation=recorded["delegation"],
-            session_id=session_id,
+            principal_id=ids.principal,
+            principal_form=ids.principal_form,
+            agent_id=ids.agent,
+            delegation=delegation,
+            session_id=ids.session,
         ),
-        bare=fields.call_fields(log, session, principal_form="token", delegation=(), **tokens),
+        bare=fields.call_fields(
+            log,
+            session,
+            principal_id=_token(keys, "principal", session.principal.id),
+            principal_form="token",
+            agent_id=_token(keys, "agent", session.agent.id),
+            delegation=(),
+            session_id=keys.token("session", session.id),
+        ),
         keys=keys,
         redactor=redactor,
-        identities=(principal_id, agent_id, session_id, session.tenant),
-        commitment=tuple(
+        identities=(ids.principal, ids.agent, ids.session, session.tenant),
+        commitment=keys.commitment(
             part.encode("utf-8")
             for part in (
                 "guardrail/commitment/1",
@@ -123,11 +140,62 @@ def make_state(
                 session.agent.id,
             )
         ),
+        ids=ids,
+        seen=memory.added,
+        texts={},
+    )
+
+
+def _attributes(session: Session) -> dict[str, Json]:
+    return {**session.attributes, **session.principal.attributes}
+
+
+def _recorded(
+    session: Session, raw: SessionInput, ids: _Ids, redactor: Redactor, memory: Memory
+) -> tuple[SessionInput, list[Any]]:
+    told: dict[str, Any] = {
+        "attributes": _attributes(session),
+        "delegation": [dict(step) for step in session.delegation],
+    }
+    view = redactor.value(told, memory)
+    if view.truncated:
+        raise RedactionError(
+            "session attributes are too large to be recorded", code="redaction.size"
+        )
+    shown: Any = view.value
+    named = (session.principal.id, session.agent.id, session.id)
+    if not view.changed and named == (ids.principal, ids.agent, ids.session):
+        return raw, shown["delegation"]
+    recorded = session_input(
+        session,
+        principal_id=ids.principal,
+        agent_id=ids.agent,
+        attributes=shown["attributes"],
+        delegation=shown["delegation"],
+    )
+    recorded.session["id"] = ids.session
+    return recorded, shown["delegation"]
+
+
+def _ids(session: Session, redactor: Redactor, keys: TenantKeys, principal_form: str) -> _Ids:
+    principal = session.principal.id
+    form = "clear"
+    if principal and (principal_form == "token" or redactor.identity(principal) != principal):
+        principal, form = keys.token("principal", principal), "token"
+    return _Ids(
+        principal=principal,
+        principal_form=form,
+        agent=_safe_id(session.agent.id, redactor, keys, "agent"),
+        session=_safe_id(session.id, redactor, keys, "session"),
     )
 
 
 def _safe_id(value: str, redactor: Redactor, keys: TenantKeys, cls: str) -> str:
     return value if not value or redactor.identity(value) == value else keys.token(cls, value)
+
+
+def _token(keys: TenantKeys, cls: str, value: str) -> str:
+    return keys.token(cls, value) if value else ""
 
 
 # One stack for all guards: entering pushes, leaving pops, and since the value is immutable each thread and task has

@@ -128,9 +128,13 @@ def test_the_token_is_the_one_that_the_format_page_describes() -> None:
 def test_commitments_cannot_be_shifted() -> None:
     """Each part carries its length: moving a byte from one part to the next is another commitment."""
     keys = Keys.ephemeral().tenant("a")
-    assert keys.commit([b"ab", b"c"]) == keys.commit([b"ab", b"c"])
-    assert keys.commit([b"ab", b"c"]) != keys.commit([b"a", b"bc"])
-    assert len(keys.commit([])) == 64
+    def over(*parts: bytes) -> str:
+        return keys.commitment(parts).hexdigest()
+
+    assert over(b"ab", b"c") == over(b"ab", b"c")
+    assert over(b"ab", b"c") != over(b"a", b"bc")
+    assert keys.commitment([b"ab"]).extended([b"c"]).hexdigest() == over(b"ab", b"c")
+    assert len(over()) == 64
 
 
 def test_the_signer_signs_with_the_log_key() -> None:

@@ -57,7 +57,7 @@ class _Form:
 class Memory:
     """What one session knows to be sensitive. Thread-safe; bounded in count and size."""
 
-    __slots__ = ("_chars", "_classes", "_forms", "_grams", "_lock", "_looks", "_short")
+    __slots__ = ("_added", "_chars", "_classes", "_forms", "_grams", "_lock", "_looks", "_short")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -68,6 +68,12 @@ class Memory:
         self._short: list[_Form] = []
         self._looks: tuple[int, ...] = (0,)
         self._chars = 0
+        self._added = 0
+
+    @property
+    def added(self) -> int:
+        """How often a value or a stricter class came in: who kept something redacted looks at it again when this has grown."""
+        return self._added
 
     def __len__(self) -> int:
         return len(self._classes)
@@ -100,6 +106,7 @@ class Memory:
 
     def _add(self, value: str, cls: str) -> None:
         known = self._classes.get(value)
+        self._added += 1
         if known is not None:
             if stricter(known, cls) == known:
                 return

@@ -127,25 +127,11 @@ class Draft:
         Raises ``RecordError`` with code ``record.too_large`` where the finished line could exceed ``MAX_LINE``, and
         ``record`` where a value is not JSON.
         """
-        head: dict[str, object] = {}
-        early: dict[str, object] = {}
-        late: dict[str, object] = {}
-        tail: dict[str, object] = {}
+        parts: tuple[dict[str, object], ...] = ({}, {}, {}, {})
         for name, value in fields.items():
-            if name < "prev":
-                head[name] = value
-            elif name < "seq":
-                early[name] = value
-            elif name < "ts":
-                late[name] = value
-            else:
-                tail[name] = value
-        segments = (
-            dumps(head)[1:-1],
-            dumps(early)[1:-1],
-            dumps(late)[1:-1],
-            dumps(tail)[1:-1],
-        )
+            parts[(name >= "prev") + (name >= "seq") + (name >= "ts")][name] = value
+        head, early, late, tail = parts
+        segments = (dumps(head)[1:-1], dumps(early)[1:-1], dumps(late)[1:-1], dumps(tail)[1:-1])
         size = sum(len(segment) + 1 for segment in segments) + 2 + _SPLICE_OVERHEAD
         if size > MAX_LINE:
             raise RecordError(

@@ -1,0 +1,281 @@
+"""One governed call: p50 and p99, each stage's share, and the ratio to two raw fdatasync calls of the same run.
+
+    python tests/bench/bench_call.py [--rounds N] [--json]
+
+Raw syncs (8 KiB into a preallocated ring, as a write-ahead log after its first wrap) and governed calls alternate, so
+that a busy disk or machine hits both. A p99 is worth reading only where the raw p99 is below three times the raw p50.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from guardrail import Guard
+
+ROUNDS = 1500
+WARM_UP = 200
+
+SMALL_POLICY = """package guardrail.policy
+allow contains "declared" if input.resource.properties.declared == true
+deny contains "amount" if { is_number(input.action.properties.args.amount); input.action.properties.args.amount > 1000 }
+"""
+
+
+def medium_policy() -> str:
+    """Return a policy of about 145 lines: one allow rule and deny rules of the usual kinds."""
+    parts = [
+        "package guardrail.policy",
+        "args := object.get(input.action.properties, \"args\", {})",
+        'allow contains {"rule": "declared", "message": "a declared tool"} if input.resource.properties.declared == true',
+    ]
+    for number in range(28):
+        parts.append(
+            f"""
+deny contains {{"rule": "limit-{number}", "message": "over the limit", "severity": "high"}} if {{
+	amount := object.get(args, "amount_{number}", 0)
+	is_number(amount)
+	amount > {1000 + number}
+}}"""
+        )
+    return "\n".join(parts) + "\n"
+
+
+SMALL_ARGS: dict[str, Any] = {
+    "order": 48213,
+    "item": "garden chair, green",
+    "note": "leave it at the back door, the bell is broken and the dog is friendly but loud",
+    "count": 2,
+    "gift": False,
+}
+
+
+def medium_args() -> dict[str, Any]:
+    """Return about 1 KB with ten values that must be removed."""
+    return {
+        "customer": {
+            "first_name": "Johanna",
+            "last_name": "Petersen-Vogel",
+            "email": "johanna.petersen@example.com",
+            "phone": "+49 30 1234567",
+            "date_of_birth": "1981-02-17",
+            "address": {"street": "Lange Gasse 17", "zip": "80331", "city": "Munich"},
+        },
+        "payment": {"card_number": "4111 1111 1111 1111", "cvv": "737", "holder": "J Petersen"},
+        "api_key": "k" * 32,
+        "items": [
+            {"sku": "chair-green-04", "count": 2, "note": "the one with the high back, as in the catalogue"},
+            {"sku": "table-oak-11", "count": 1, "note": "unfinished surface, oil comes separately"},
+        ],
+        "comment": "Please call before noon. " + "The gate is to the left of the blue house. " * 9,
+        "amount_3": 640,
+        "priority": "normal",
+    }
+
+
+def schema_of(value: Any) -> dict[str, Any]:
+    """Return a JSON Schema that fits *value*."""
+    if isinstance(value, dict):
+        return {
+            "type": "object",
+            "properties": {key: schema_of(item) for key, item in value.items()},
+            "required": list(value),
+        }
+    if isinstance(value, list):
+        return {"type": "array", "items": schema_of(value[0])}
+    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    return {"type": names[type(value)]}
+
+
+class Ring:
+    """Raw 8 KiB writes with fdatasync into a preallocated file of 4 MiB."""
+
+    def __init__(self, folder: Path) -> None:
+        self._fd = os.open(folder / "raw", os.O_RDWR | os.O_CREAT, 0o600)
+        os.pwrite(self._fd, b"\0" * (4 << 20), 0)
+        os.fsync(self._fd)
+        self._block, self._at = os.urandom(8192), 0
+
+    def sync(self) -> float:
+        """Return the seconds that one write with fdatasync took."""
+        began = time.perf_counter()
+        os.pwrite(self._fd, self._block, self._at)
+        os.fdatasync(self._fd)
+        self._at = (self._at + 8192) % (4 << 20)
+        return time.perf_counter() - began
+
+
+def at(values: list[float], share: float) -> float:
+    """Return a quantile, in microseconds."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))] * 1e6
+
+
+def worker_cpu(pids: list[int]) -> float:
+    """Return the CPU seconds that these processes have used."""
+    total = 0.0
+    for pid in pids:
+        parts = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        total += (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def children() -> list[int]:
+    """Return the pids of this process's children: the policy workers."""
+    done = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True, check=True)
+    return [int(line.split()[0]) for line in done.stdout.splitlines() if "ps" not in line.split()[1:]]
+
+
+def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
+    """Return the median microseconds of each stage of a call, measured one by one on the same guard."""
+    pipeline, recorder = guard._pipeline, guard._recorder
+    tool, state = guard._find("order", None), guard._here()
+    from guardrail.core.types import Enforcement
+
+    found: dict[str, list[float]] = {}
+
+    def timed(name: str, step: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        value = step()
+        found.setdefault(name, []).append(time.perf_counter() - began)
+        return value
+
+    from guardrail.core import decision as decisions
+
+    for _ in range(rounds):
+        call = timed("(1) who", lambda: pipeline.begin(tool, state, "python", None, Enforcement.BODY))
+        snapshot, call.arguments = timed("(2) snapshot", lambda: tool.take(args))
+        call.args, call.encoded = snapshot.args, snapshot.encoded
+        call.inspection = timed(
+            "(3) classify",
+            lambda: state.redactor.inspect(snapshot.args, schema=tool.schema.schema, declared=True, memory=state.memory),
+        )
+        call.raw = timed("(4) input", lambda: recorder.policy_input(call))
+        reply = timed("(5) decide", lambda: guard._engine.decide(call.raw, shard="s", deadline=1.0).result())
+        call.reply = reply
+        verdict = timed("(6) parse", lambda: decisions.parse(reply.document))
+        view = timed("(6) view", lambda: call.inspection.view(verdict.redact))
+        recorded = timed("(6) recorded input", lambda: recorder.recorded_input(call, view))
+        draft = timed("(7) draft", lambda: recorder.full(call, verdict, view, recorded, True))
+        receipt = timed("(7) append", lambda: guard._journal.append(draft))
+        from guardrail.admission import Admission
+
+        admission = Admission(
+            journal=guard._journal, state=state, tool=tool, call=call.id, parent=None, origin=call.origin,
+            seq=receipt.seq, arguments=call.arguments, again=None, verdict=verdict,
+        )  # fmt: skip
+        outcome = timed("(9) draft", lambda: admission._draft(admission._returned, None, None, 0.0, None))
+        timed("(9) append", lambda: guard._journal.append(outcome))
+    return {name: statistics.median(values) * 1e6 for name, values in found.items()}
+
+
+def measure(name: str, policy: str, args: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """Measure one kind of call."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("GUARDRAIL_BENCH_DIR")) as folder:
+        root = Path(folder)
+        (root / "policies").mkdir()
+        (root / "policies" / "main.rego").write_text(policy)
+        ring = Ring(root)
+        with Guard.open(policies=root / "policies", ledger=root / "audit.db") as guard:
+            guard.declare("order", schema=schema_of(args))
+            with guard.session(principal="alice@example.com", agent="bench"):
+                run = lambda **_: None  # noqa: E731
+                for _ in range(WARM_UP):
+                    guard.call("order", args, run)
+                raw: list[float] = []
+                calls: list[float] = []
+                pids = children()
+                worker_before, own_before = worker_cpu(pids), resource.getrusage(resource.RUSAGE_SELF)
+                for _ in range(rounds):
+                    raw.append(ring.sync())
+                    raw.append(ring.sync())
+                    began = time.perf_counter()
+                    guard.call("order", args, run)
+                    calls.append(time.perf_counter() - began)
+                own = resource.getrusage(resource.RUSAGE_SELF)
+                cpu = (own.ru_utime + own.ru_stime - own_before.ru_utime - own_before.ru_stime) / rounds
+                # what the raw syncs of the same loop cost
+                before = resource.getrusage(resource.RUSAGE_SELF)
+                for _ in range(400):
+                    ring.sync()
+                after = resource.getrusage(resource.RUSAGE_SELF)
+                cpu -= 2 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 400
+                found = {
+                    "case": name,
+                    "args_bytes": len(json.dumps(args)),
+                    "policy_lines": policy.count("\n"),
+                    "raw_sync_us": {"p50": at(raw, 0.5), "p99": at(raw, 0.99)},
+                    "call_us": {"p50": at(calls, 0.5), "p99": at(calls, 0.99)},
+                    "p50_over_two_raw_syncs": at(calls, 0.5) / (2 * at(raw, 0.5)),
+                    "p99_over_two_raw_p99": at(calls, 0.99) / (2 * at(raw, 0.99)),
+                    "quiet": at(raw, 0.99) < 3 * at(raw, 0.5),
+                    "cpu_us": {"caller": cpu * 1e6, "worker": (worker_cpu(pids) - worker_before) / rounds * 1e6},
+                    "stages_us": stages(guard, args, min(rounds, 400)),
+                }
+        return found
+
+
+def imports() -> dict[str, float]:
+    """Return the milliseconds of ``import guardrail`` over bare Python, and of ``guardrail --help``, medians of 15."""
+
+    def run(*command: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    bare, imported, helped = [], [], []
+    for _ in range(15):
+        bare.append(run("-c", "pass"))
+        imported.append(run("-c", "import guardrail"))
+        helped.append(run("-c", "from guardrail.cli import main; main(['--help'])"))
+    middle = statistics.median
+    return {
+        "bare_python_ms": middle(bare) * 1e3,
+        "import_guardrail_over_bare_ms": (middle(imported) - middle(bare)) * 1e3,
+        "help_ms": middle(helped) * 1e3,
+    }
+
+
+def main() -> None:
+    """Print the figures."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=ROUNDS)
+    options.add_argument("--json", action="store_true")
+    options.add_argument("--no-imports", action="store_true")
+    chosen = options.parse_args()
+    found: dict[str, Any] = {
+        "cases": [
+            measure("200 bytes, nothing to remove", SMALL_POLICY, SMALL_ARGS, chosen.rounds),
+            measure("1 KB, ten removals", medium_policy(), medium_args(), chosen.rounds),
+        ]
+    }
+    if not chosen.no_imports:
+        found["imports"] = imports()
+    if chosen.json:
+        print(json.dumps(found, indent=1))
+        return
+    for case in found["cases"]:
+        raw, call, cpu = case["raw_sync_us"], case["call_us"], case["cpu_us"]
+        print(f"\n{case['case']} ({case['args_bytes']} bytes of arguments, policy of {case['policy_lines']} lines)")
+        print(f"  raw fdatasync 8 KiB   p50 {raw['p50']:7.0f} us   p99 {raw['p99']:7.0f} us" + ("" if case["quiet"] else "   (busy: p99 is not judged)"))
+        print(f"  governed no-op call   p50 {call['p50']:7.0f} us   p99 {call['p99']:7.0f} us")
+        print(f"  over two raw syncs    p50 {case['p50_over_two_raw_syncs']:7.2f}      p99 {case['p99_over_two_raw_p99']:7.2f}")
+        print(f"  CPU                caller {cpu['caller']:7.0f} us  worker {cpu['worker']:7.0f} us")
+        total = sum(case["stages_us"].values())
+        for stage, value in case["stages_us"].items():
+            print(f"    {stage:20} {value:7.1f} us  {100 * value / total:5.1f} %")
+    if "imports" in found:
+        print("\n" + "   ".join(f"{name} {value:.0f}" for name, value in found["imports"].items()))
+
+
+if __name__ == "__main__":
+    main()
