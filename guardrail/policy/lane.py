@@ -339,8 +339,8 @@ class Lane:
         self._state.asleep = False
         if worker is not None and readable:
             try:
-                alive = worker.read(MAX_REPLY)
-                for answer in worker.frames():
+                alive = worker.read()
+                for answer in worker.frames(MAX_REPLY):
                     if not self._take(answer):
                         return
             except FrameError:

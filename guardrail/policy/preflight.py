@@ -79,21 +79,14 @@ def _imports(module: Module) -> Iterator[Finding]:
                 "so that a deny rule does not fire",
                 f"write the reference in full, {item.target.dotted or 'data...'}; {SERVER}",
             )
-        elif item.target.head not in {"input", "rego", "future"}:
-            yield _finding(
-                module,
-                item.line,
-                "import",
-                "only input, rego.v1 and future.keywords can be imported",
-                "",
-            )
 
 
 def _shapes(modules: Sequence[Module], world: World) -> Iterator[Finding]:
     """Rules of one name that are different things, and packages that lie over rules. OPA refuses both."""
     first: dict[_Point, tuple[Module, Rule]] = {}
     defaults: set[_Point] = set()
-    for module in modules:
+    # guardrail's own first, so that the author's rule is the one that is said to differ.
+    for module in sorted(modules, key=lambda module: not module.source.installed):
         for rule in module.rules:
             point = (module.package, rule.name)
             where, known = first.setdefault(point, (module, rule))

@@ -92,7 +92,7 @@ class Death:
 
 
 class FrameError(Exception):
-    """The worker announces more than it may send."""
+    """The worker sends what is no answer, or announces more than it may send."""
 
 
 class WorkerProcess:
@@ -170,39 +170,32 @@ class WorkerProcess:
         self.pending.clear()
         return self.write(data) if data else True
 
-    def read(self, limit: int) -> bool:
-        """Take in what the worker sent. False at end of file: it is dead.
-
-        Raises ``FrameError`` where it announces a frame of more than *limit* bytes.
-        """
+    def read(self) -> bool:
+        """Take in what the worker sent. False at end of file: it is dead."""
         try:
             chunk = os.read(self.reader, _READ_SIZE)
         except BlockingIOError:
             return True
         except OSError:
             return False
-        if not chunk:
-            return False
         self._buffer += chunk
-        if (
-            len(self._buffer) >= _HEADER_SIZE
-            and HEADER.unpack_from(self._buffer)[0] > limit + _ID_AND_KIND
-        ):
-            raise FrameError
-        return True
+        return bool(chunk)
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield the answers that are complete, and forget them."""
+    def frames(self, limit: int) -> Iterator[Frame]:
+        """Yield the answers that are complete, and forget them.
+
+        Raises ``FrameError`` where the worker announces one whose body is larger than *limit* bytes, or no frame.
+        """
         buffer = self._buffer
         start = 0
         size = len(buffer)
         try:
             while size - start >= _HEADER_SIZE:
                 length, rid, kind = HEADER.unpack_from(buffer, start)
+                if not _ID_AND_KIND <= length <= limit + _ID_AND_KIND:
+                    raise FrameError
                 end = start + 4 + length
-                if end > size or length < _ID_AND_KIND:
-                    if length < _ID_AND_KIND:
-                        raise FrameError
+                if end > size:
                     return
                 body = bytes(buffer[start + _HEADER_SIZE : end])
                 start = end

@@ -135,8 +135,8 @@ class Workbench:
             if worker.pending:
                 worker.flush()
             try:
-                alive = worker.read(_MAX_ANSWER)
-                for answer in worker.frames():
+                alive = worker.read()
+                for answer in worker.frames(_MAX_ANSWER):
                     return answer
             except FrameError:
                 alive = False

@@ -1,0 +1,11 @@
+"""For those who write policies: check and test them without a guard, a ledger or a call.
+
+``check(paths)`` and ``run_tests(paths)`` return reports; they run no tool and write nothing.
+"""
+
+from __future__ import annotations
+
+from guardrail.authoring.check import CheckReport, check
+from guardrail.authoring.test import TestReport, run_tests
+
+__all__ = ["CheckReport", "TestReport", "check", "run_tests"]

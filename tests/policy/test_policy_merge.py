@@ -1,0 +1,114 @@
+"""All modules of a package as one: what it cures, and the way back to the author's lines."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+
+from policy_helpers import ALLOW, codes, compiled, findings, raw, write
+
+MAIN = """package m
+
+import data.guardrail.policy
+
+verdict := "allow" if { policy.ok } else := "deny"
+"""
+FIRST = "package guardrail.policy\n\nunrelated := 1\n"
+SECOND = "package guardrail.policy\n\nok if not blocked\n\nblocked if input.bad\n"
+
+
+def test_an_alias_loses_a_deny_in_the_raw_engine_and_not_after_merging() -> None:
+    """The reason for merging: with two modules and an alias, the answer depends on the order of modules."""
+    answers = {
+        raw(list(order), "data.m.verdict", {"bad": True})
+        for order in permutations([MAIN, FIRST, SECOND])
+    }
+    assert answers == {"allow", "deny"}
+    merged = FIRST + SECOND.removeprefix("package guardrail.policy\n")
+    assert {
+        raw(list(order), "data.m.verdict", {"bad": True}) for order in permutations([MAIN, merged])
+    } == {"deny"}
+
+
+def test_each_package_becomes_one_module(tmp_path: Path) -> None:
+    """Whatever the number of files."""
+    write(
+        tmp_path,
+        {
+            "a.rego": ALLOW,
+            "b.rego": "package guardrail.policy\n\ndeny contains 1 if false\n",
+            "c/d.rego": "package guardrail.policy.more\n\nx := 1\n",
+        },
+    )
+    packages = [module.package for module in compiled(tmp_path).modules]
+    assert len(packages) == len(set(packages))
+    assert ("guardrail", "policy") in packages
+    assert ("guardrail", "policy", "more") in packages
+
+
+def test_lines_of_the_merged_module_lead_back(tmp_path: Path) -> None:
+    """Every author's line is found again, in its file."""
+    files = {
+        "a.rego": "# é\npackage guardrail.policy\n\nimport input.action\n\nallow contains action.name # A4\n",
+        "b.rego": "package guardrail.policy\n\nimport rego.v1\nimport input.action\n\n\ndeny contains 1 if false # B6\n",
+    }
+    write(tmp_path, files)
+    module = next(m for m in compiled(tmp_path).modules if m.package == ("guardrail", "policy"))
+    for number, line in enumerate(module.text.splitlines(), start=1):
+        for name, text in files.items():
+            for original, written in enumerate(text.splitlines(), start=1):
+                if line == written and line.startswith(("allow", "deny")):
+                    place = module.place(number)
+                    assert (Path(place.file).name, place.line) == (name, original)
+    assert module.place(1).line == 0
+    assert module.text.count("import input.action") == 1
+
+
+def test_an_import_that_means_two_things_is_refused(tmp_path: Path) -> None:
+    """In one module the second would silently win."""
+    write(
+        tmp_path,
+        {
+            "a.rego": "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n",
+            "b.rego": "package guardrail.policy\n\nimport input.subject as x\n\nallow contains x.id\n",
+        },
+    )
+    assert codes(findings(tmp_path)) == ["import-clash"]
+
+
+def test_an_import_that_another_file_uses_as_a_name_is_refused(tmp_path: Path) -> None:
+    """After merging, the other file's name would be the import."""
+    write(
+        tmp_path,
+        {
+            "a.rego": "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n",
+            "b.rego": 'package guardrail.policy\n\nallow contains "b" if {\n\tsome x in [1]\n\tx == 1\n}\n',
+        },
+    )
+    found = findings(tmp_path)
+    assert codes(found) == ["import-clash"]
+    assert found[0].file.endswith("b.rego")
+
+
+def test_an_import_with_the_name_of_a_rule_is_refused(tmp_path: Path) -> None:
+    """Which one is meant would depend on the engine."""
+    write(
+        tmp_path,
+        {
+            "a.rego": "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n\nx := 1\n"
+        },
+    )
+    assert codes(findings(tmp_path)) == ["import-clash"]
+
+
+def test_windows_line_ends_keep_their_lines(tmp_path: Path) -> None:
+    """CRLF files merge like any other."""
+    text = ALLOW.replace("\n", "\r\n") + 'deny contains "x" if false\r\n'
+    (tmp_path / "a.rego").write_bytes(text.encode())
+    module = next(m for m in compiled(tmp_path).modules if m.package == ("guardrail", "policy"))
+    number = next(
+        i
+        for i, line in enumerate(module.text.splitlines(), 1)
+        if line.startswith('deny contains "x"')
+    )
+    assert module.place(number).line == 4

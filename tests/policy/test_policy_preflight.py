@@ -1,0 +1,296 @@
+"""What the preflight refuses, and the wrong answer or death that each refusal prevents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from policy_helpers import ALLOW, UNDEFINED, body_findings, codes, findings, raw, write
+
+from guardrail.errors import PolicyError
+from guardrail.policy.workbench import Workbench
+
+# name, body of a deny rule, code, expression for the raw engine, its answer, OPA's answer. The last two differ: that is
+# what the guard is for. OPA's answers were taken from OPA 1.22.
+SILENT = [
+    ("walk assigned", "[p, v] := walk(input)", "walk-assigned", "count([p | [p, v] := walk([1])])", 0, 2),
+    ("overlapping count", 'strings.count("11111", "11") > 2', "builtin", 'strings.count("11111", "11")', 4, 2),
+    (
+        "schema match",
+        'json.match_schema({}, {})[1] == []',
+        "builtin",
+        'json.match_schema({"a": 1}, {"type": "object"})[1]',
+        None,
+        [],
+    ),
+    ("web request", "http.send({}).status_code == 200", "impure-builtin", 'http.send({"method": "get", "url": "http://127.0.0.1:1"})', UNDEFINED, "raises"),
+    ("word class", r"regex.match(`^\w+$`, input.resource.id)", "regex-pattern", r"regex.match(`^\w+$`, `é`)", True, False),
+    ("digit class", r"regex.match(`^\d+$`, input.resource.id)", "regex-pattern", "regex.match(`^\\d+$`, \"\u0661\")", True, False),
+    ("class intersection", "regex.match(`[a&&b]`, input.resource.id)", "regex-pattern", "regex.match(`[a&&b]`, `&`)", False, True),
+    ("word boundary", r"regex.match(`\<a`, input.resource.id)", "regex-pattern", r"regex.match(`\<a`, `a`)", True, False),
+    ("glob class", 'glob.match("[^a]x", [], input.resource.id)', "glob-pattern", 'glob.match("[^a]x", [], "ax")', False, True),
+    ("glob bracket", 'glob.match("[]a]", [], input.resource.id)', "glob-pattern", 'glob.match("[]a]", [], "a")', True, False),
+    ("shift", "bits.lsh(1, 64) > 0", "shift", "bits.lsh(1, 64) == 18446744073709551616", True, True),
+    ("empty needle", 'indexof(input.resource.id, "") == 0', "indexof", 'indexof("abc", "")', 0, "raises"),
+    ("substring of a fraction", 'substring("abc", input.context.time, 1) == ""', "substring", 'substring("abc", 2.5, 3)', "", "raises"),
+    ("decimal sum", "input.action.properties.args.n + 0.2 == 0.3", "decimal-arithmetic", "0.1 + 0.2 == 0.3", False, True),
+    ("decimal product", "input.action.properties.args.n * 1.1 > 110", "decimal-arithmetic", "100 * 1.1 > 110", True, False),
+    ("decimal total", "sum(input.action.properties.args.xs) == 0.3", "decimal-arithmetic", "sum([0.1, 0.2]) == 0.3", False, True),
+    ("large literal", "input.action.properties.args.n == 18446744073709551617", "integer-range", '18446744073709551617 == json.unmarshal("18446744073709551616")', True, False),
+    ("number as text", 'sprintf("%d", [input.action.properties.args.n]) == ""', "sprintf-format", 'sprintf("%d", ["x"])', "", "%!d(string=x)"),
+    ("padded text", 'sprintf("%5s", [input.resource.id]) == "a"', "sprintf-format", 'sprintf("%5s", ["a"])', "a", "    a"),
+    ("text as number", "to_number(input.resource.id) == 1", "builtin", 'to_number(" 1")', 1, "raises"),
+    ("replacement of replacements", 'strings.replace_n({"a": "b"}, input.resource.id) == "b"', "builtin", 'strings.replace_n({"a": "b", "b": "c"}, "ab")', "cc", "bc"),
+    ("split at nothing", 'regex.split("b*", input.resource.id) == []', "builtin", 'regex.split("b*", "abbc")', ["", "a", "c", ""], ["a", "c"]),
+    ("subset of a text", 'object.subset("a", input.resource.id)', "builtin", 'object.subset("a", "a")', True, "raises"),
+    ("lenient time", "time.parse_rfc3339_ns(input.resource.id) > 0", "time", 'time.parse_rfc3339_ns("2026-01-02 03:04:05Z") > 0', True, "raises"),
+    ("end of month", "time.add_date(0, 0, 1, 0) > 0", "builtin", "time.add_date(1706659200000000000, 0, 1, 0)", 1709164800000000000, 1709337600000000000),
+    ("version", 'semver.is_valid(input.resource.id)', "builtin", 'semver.is_valid("v1.2.3")', False, True),
+    ("json text", 'json.marshal(input) == ""', "builtin", 'json.marshal(["<"])', '["<"]', '["\\u003c"]'),
+    ("json numbers", "json.unmarshal(input.resource.id) == 1", "builtin", 'json.unmarshal("18446744073709551617") == json.unmarshal("18446744073709551616")', True, False),
+    ("not a call on something missing", 'not startswith(input.action.properties.args.path, "/tmp")', "not-undefined", 'count([1 | not startswith(input.missing, "a")])', 1, 0),
+    ("not in something missing", 'not input.action.properties.args.path in ["a"]', "not-undefined", 'count([1 | not input.missing in ["a"]])', 1, 0),
+    ("not a comparison with something missing", "not input.action.properties.args.n > 5", "not-undefined", "count([1 | not input.missing > 5])", 1, 0),
+    ("not an index that is missing", "not data.t[input.action.properties.args.n]", "not-undefined", "count([1 | not input.a[input.missing]])", 1, 0),
+    ("not a list of something missing", "not [input.action.properties.args.n] == [1]", "not-undefined", "count([1 | not [input.missing] == [1]])", 1, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "expression", "here", "opa"),
+    [case[1:] for case in SILENT],
+    ids=[case[0] for case in SILENT],
+)
+def test_what_the_engine_answers_differently_is_refused(
+    tmp_path: Path, body: str, code: str, expression: str, here: object, opa: object
+) -> None:
+    """The raw engine gives another answer than OPA and says nothing; the preflight names file, line and code."""
+    got = raw(f"package t\nx := {expression}\n", "data.t.x")
+    assert got is here or (got == here and type(got) is type(here))
+    assert (here != opa) or code == "shift"
+    found = body_findings(tmp_path, body)
+    assert codes(found) == [code]
+    assert found[0].file.endswith("p.rego")
+    assert found[0].line == 4
+    assert found[0].hint
+
+
+DEADLY = [
+    ("recursion", "f(v) := f(v + 1)\nx := f(1)\n", "segv"),
+    ("a huge range", "x := count(numbers.range(1, 100000000))\n", "memory"),
+    ("a huge width", 'x := sprintf("%999999999d", [1])\n', "memory"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"), [case[1:] for case in DEADLY], ids=[c[0] for c in DEADLY]
+)
+def test_what_kills_the_engine_kills_only_a_worker(text: str, detail: str) -> None:
+    """Run without a preflight, each of these ends the process it runs in."""
+    with Workbench(time_limit=5.0) as bench:
+        bench.load([("t.rego", "package t\n" + text)], None)
+        with pytest.raises(PolicyError) as caught:
+            bench.rule("data.t.x")
+        assert (caught.value.cause, caught.value.detail) == ("crashed", detail)
+
+
+REFUSED = [
+    ("function recursion", 'f(v) := g(v)\n\ng(v) := f(v)\n\ndeny contains "d" if f(1)\n', "recursion"),
+    ("rule recursion", 'a if b\n\nb if a\n\ndeny contains "d" if a\n', "recursion"),
+    ("range over arguments", 'deny contains "d" if numbers.range(1, input.action.properties.args.n)\n', "range"),
+    ("wide range", 'deny contains "d" if count(numbers.range(1, 100000)) > 1\n', "range"),
+    ("wide format", 'deny contains sprintf("%999999999d", [1]) if true\n', "sprintf-format"),
+    ("format from the call", "deny contains sprintf(input.resource.id, [1]) if true\n", "sprintf-format"),
+    ("pattern from the call", 'deny contains "d" if regex.match(input.resource.id, "a")\n', "regex-pattern"),
+    ("glob from the call", 'deny contains "d" if glob.match(input.resource.id, [], "a")\n', "glob-pattern"),
+    ("delimiters from the call", 'deny contains "d" if glob.match("a*", [input.resource.id], "a")\n', "glob-pattern"),
+    ("clock", 'deny contains "d" if time.now_ns() > 5\n', "impure-builtin"),
+    ("chance", 'deny contains "d" if rand.intn("a", 5) == 1\n', "impure-builtin"),
+    ("print", 'deny contains "d" if print(input)\n', "impure-builtin"),
+    ("unknown function", 'deny contains "d" if io.jwt.decode("a")\n', "builtin"),
+    ("unknown function in a comprehension", 'deny contains "d" if count([1 | crypto.sha256("a")]) > 0\n', "builtin"),
+    ("unknown function in every", 'deny contains "d" if every v in [1] { crypto.md5(v) }\n', "builtin"),
+    ("unknown function in a head", 'deny contains crypto.md5("a") if true\n', "builtin"),
+    ("unknown function in else", 'x := 1 if false\nelse := crypto.md5("a")\n', "builtin"),
+    ("unknown function in an argument", 'deny contains "d" if count(crypto.md5("a")) > 0\n', "builtin"),
+    ("unknown function in a with", 'deny contains "d" if input.x with input.x as crypto.md5("a")\n', "builtin"),
+    ("operator as a function", 'deny contains "d" if equal(1, 1)\n', "builtin"),
+    ("import of data", 'import data.known\n\ndeny contains "d" if known\n', "data-import"),
+    ("package as a value", 'deny contains "d" if count(data.guardrail.policy) > 0\n', "package-path"),
+    ("package in object.get", 'deny contains "d" if object.get(data.guardrail.policy, "x", 1) == 1\n', "package-path"),
+    ("rule by a variable", 'deny contains "d" if { some n in ["x"]; data.guardrail.policy[n] }\n', "package-path"),
+    ("package by a variable", 'deny contains "d" if { some n in ["x"]; data.guardrail[n].x }\n', "package-path"),
+    ("all data", 'deny contains "d" if count(data) > 0\n', "package-path"),
+    ("misspelt rule", 'deny contains "d" if data.guardrail.policy.denny\n', "unknown-rule"),
+    ("with on a function", 'deny contains "d" if { f(1) with f as 5 }\n\nf(v) := v\n', "with-builtin"),
+    ("with on a builtin", 'deny contains "d" if { count([]) == 1 with count as 1 }\n', "with-builtin"),
+    ("with on a rule", 'x := 1\n\ndeny contains "d" if { data.guardrail.policy.x == 2 with data.guardrail.policy.x as 2 }\n', "with-rule"),
+    ("with on all data", 'deny contains "d" if { input.x with data as {} }\n', "with-rule"),
+    ("dots in a head", "a.b := 1\n", "ref-head"),
+    ("brackets in a head", "a[x][y] := 1 if { x := 1; y := 2 }\n", "ref-head"),
+    ("set below a head", "a.b contains 1\n", "ref-head"),
+    ("set and value", "a contains 1\n\na := 2\n", "mixed-rule"),
+    ("two arities", "f(x) := x\n\nf(x, y) := x\n", "mixed-rule"),
+    ("two defaults", "default a := 1\n\ndefault a := 2\n\na := 3 if input.x\n", "mixed-rule"),
+    ("name of a builtin", "count := 1\n", "shadows-builtin"),
+    ("division", 'deny contains "d" if 1 / input.x > 1\n', "decimal-arithmetic"),
+    ("long fraction", 'deny contains "d" if input.x == 0.12345678901234567\n', "decimal-range"),
+    ("time zone", 'deny contains "d" if time.clock([0, "Europe/Berlin"])[0] == 5\n', "time"),
+    ("deny as a value", "deny := true\n", "set-form"),
+    ("deny without contains", "deny if true\n", "set-form"),
+    ("default for a set", "default allow := false\n", "set-form"),
+    ("label", 'label contains "x"\n', "label-unavailable"),
+    ("session field", 'deny contains "d" if input.context.session.calls > 5\n', "session-field"),
+    ("session field in brackets", 'deny contains "d" if input["context"]["session"]["recent"]\n', "session-field"),
+    ("session field through an import", 'import input.context.session as s\n\ndeny contains "d" if s.labels\n', "session-field"),
+    ("session field through a name", 'deny contains "d" if { s := input.context.session; s.denied }\n', "session-field"),
+    ("session field through a rule", 's := input.context.session\n\ndeny contains "d" if s.by_tool\n', "session-field"),
+    ("session field through object.get", 'deny contains "d" if object.get(input, ["context", "session", "calls"], 0) > 5\n', "session-field"),
+    ("session field by name", 'deny contains "d" if object.get(input.context.session, "calls", 0) > 5\n', "session-field"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
+def test_what_can_not_be_served_is_refused(tmp_path: Path, text: str, code: str) -> None:
+    """Every form of it, wherever it stands in a rule."""
+    found = findings(write(tmp_path, {"p.rego": "package guardrail.policy\n\n" + text}))
+    assert code in codes(found)
+    assert all(finding.line > 0 for finding in found)
+
+
+ACCEPTED = [
+    "deny contains 1 if not input.action.properties.args.path",
+    "deny contains 1 if not input.action.properties.args.path == 1",
+    'deny contains 1 if not startswith(input.resource.id, "a")',
+    'deny contains 1 if not input.resource.id in ["a"]',
+    'deny contains 1 if not object.get(input.action.properties.args, "n", 0) > 5',
+    "deny contains 1 if not count([x | some x in input.action.properties.args.xs]) > 0",
+    "deny contains 1 if { some x in input.action.properties.args.xs; not x in {1, 2} }",
+    "deny contains 1 if { walk(input, [path, value]); value == 5 }",
+    "deny contains 1 if count(input.action.properties.args.xs) - 1 > 5",
+    "deny contains 1 if count({1, 2} - {x | some x in input.action.properties.args.xs}) > 0",
+    "deny contains 1 if sum([round(x) | some x in input.action.properties.args.xs]) > 5",
+    "deny contains 1 if time.clock(time.parse_rfc3339_ns(input.context.time))[0] > 22",
+    'deny contains 1 if regex.match(`^[A-Za-z0-9_.-]+@(?:[a-z]+\\.)+[a-z]{2,10}$`, input.resource.id)',
+    'deny contains 1 if glob.match("{api,www}.*.example.com", ["."], input.resource.id)',
+    'deny contains sprintf("%v and 100%%", [input.resource.id]) if true',
+    'deny contains 1 if some x in numbers.range(1, 100)',
+    "deny contains 1 if { p := data.guardrail.policy.helper; p == 1 }\n\nhelper := 1",
+    "deny contains 1 if named[1]\n\nnamed[k] := v if some k, v in [1, 2]",
+    "deny contains 1 if input.action.properties.args.n == 18446744073709551615",
+    "import input.action.properties.args\n\ndeny contains 1 if args.n == 5",
+    "deny contains 1 if { data.known[input.resource.id] with data.known as {} }",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ACCEPTED)
+def test_ordinary_policy_is_accepted(tmp_path: Path, text: str) -> None:
+    """A preflight that refuses what everybody writes would be turned off."""
+    write(tmp_path, {"p.rego": "package guardrail.policy\n\n" + text + "\n"})
+    assert findings(tmp_path) == []
+
+
+def test_data_over_rules_is_refused(tmp_path: Path) -> None:
+    """The raw engine lets data replace a deny rule without a word."""
+    text = 'package t\ndeny contains "x" if true\n'
+    assert raw(text, "data.t.deny") == ["x"]
+    assert raw(text, "data.t.deny", data={"t": {"deny": []}}) == []
+    write(tmp_path, {"p.rego": ALLOW})
+    assert codes(findings(tmp_path, data={"guardrail": {"policy": {"deny": []}}})) == [
+        "data-overlap"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("package", "code"),
+    [
+        ("guardrail.main", "reserved-package"),
+        ("guardrail.lib.args", "reserved-package"),
+        ("guardrail.lib.mine", "reserved-package"),
+        ("guardrail", "package-name"),
+        ("other", "package-name"),
+        ("guardrail.policies", "package-name"),
+        ("guardrail.policy_test", "package-name"),
+        ("guardrail.policy.x_test", "test-package"),
+    ],
+)
+def test_packages_that_are_not_the_authors_are_refused(
+    tmp_path: Path, package: str, code: str
+) -> None:
+    """The composition can't be replaced, and nothing outside ``guardrail.policy`` would be read."""
+    write(tmp_path, {"p.rego": ALLOW, "q.rego": f"package {package}\n\nx := 1\n"})
+    assert codes(findings(tmp_path)) == [code]
+
+
+def test_a_test_outside_a_test_package_is_refused(tmp_path: Path) -> None:
+    """Its rules would be rules of the policy."""
+    write(
+        tmp_path,
+        {"p.rego": ALLOW, "p_test.rego": 'package guardrail.policy\n\nallow contains "t"\n'},
+    )
+    assert codes(findings(tmp_path)) == ["test-package"]
+
+
+def test_a_set_in_another_package_is_refused(tmp_path: Path) -> None:
+    """A deny rule that nobody reads is one that never fires."""
+    write(
+        tmp_path,
+        {"p.rego": ALLOW, "q.rego": 'package guardrail.policy.mail\n\ndeny contains "x" if true\n'},
+    )
+    assert codes(findings(tmp_path)) == ["set-elsewhere"]
+
+
+def test_a_package_below_a_rule_is_refused(tmp_path: Path) -> None:
+    """One of them would hide the other."""
+    write(
+        tmp_path,
+        {"p.rego": ALLOW + "\nmail := 1\n", "q.rego": "package guardrail.policy.mail\n\nx := 1\n"},
+    )
+    assert codes(findings(tmp_path)) == ["package-over-rule"]
+
+
+def test_a_default_in_each_of_two_files_is_refused(tmp_path: Path) -> None:
+    """Rules of one name are one rule, whatever the number of files."""
+    text = "package guardrail.policy\n\ndefault a := 1\n"
+    write(tmp_path, {"p.rego": text, "q.rego": text})
+    assert codes(findings(tmp_path)) == ["mixed-rule"]
+
+
+def test_all_findings_come_together(tmp_path: Path) -> None:
+    """One run shows everything, in every file, by file and line."""
+    write(
+        tmp_path,
+        {
+            "a.rego": "package guardrail.policy\n\ndeny contains 1 if time.now_ns() > 1\n\nallow := 1\n",
+            "b.rego": "package guardrail.policy\n\nx := {\n",
+            "c.rego": "package other\n",
+        },
+    )
+    found = findings(tmp_path)
+    assert [(Path(f.file).name, f.line, f.code) for f in found] == [
+        ("a.rego", 3, "impure-builtin"),
+        ("a.rego", 5, "mixed-rule"),
+        ("a.rego", 5, "set-form"),
+        ("b.rego", 4, "syntax"),
+        ("c.rego", 1, "package-name"),
+    ]
+
+
+def test_the_installed_policies_are_judged_too(tmp_path: Path) -> None:
+    """The composition and the library pass the same preflight."""
+    assert findings(write(tmp_path, {"p.rego": ALLOW})) == []
+
+
+def test_case_changes_one_character_for_one_as_in_opa() -> None:
+    """The raw engine changes neighbours and lengths; the worker has its own two functions instead."""
+    assert raw('package t\nx := [lower("\u0130"), upper("\u00df")]\n', "data.t.x") == [
+        "i\u0307",
+        "SS",
+    ]
+    with Workbench() as bench:
+        bench.load(
+            [("t.rego", 'package t\nx := [lower("\u0130A\u03a3"), upper("\u00df\u1fb3z")]\n')], None
+        )
+        assert bench.rule("data.t.x") == ["ia\u03c3", "\u00df\u1fbcZ"]
