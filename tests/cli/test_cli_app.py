@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import click
 import pytest
-from conftest import Ran, command, environment
+from clikit import Ran, command, environment
 
 from guardrail.cli import app
 from guardrail.cli.app import COMMANDS, Exit

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Ran, environment
+from clikit import Ran, environment
 
 Cli = Callable[..., Ran]
 
@@ -231,10 +232,12 @@ def test_reload_without_a_running_guard_says_so(cli: Cli, tmp_path: Path) -> Non
     assert "No process uses this ledger" in ran.err
 
 
-def test_reload_asks_a_running_guard_and_tells_what_it_did(cli: Cli, tmp_path: Path) -> None:
-    """A process with a guard loads the changed policy: exit 0. One that is refused here is never asked for."""
+@pytest.fixture
+def guarded(cli: Cli, tmp_path: Path) -> Iterator[tuple[Path, Path, int]]:
+    """A project, the policies of a guard that runs on its ledger in another process, and the number of that process."""
     assert cli("init", tmp_path / "p").code == 0
-    config = tmp_path / "p" / "guardrail.toml"
+    config, own = tmp_path / "p" / "guardrail.toml", tmp_path / "own"
+    shutil.copytree(tmp_path / "p" / "policies", own)
     code = (
         "import sys\n"
         "from guardrail import Guard\n"
@@ -245,7 +248,7 @@ def test_reload_asks_a_running_guard_and_tells_what_it_did(cli: Cli, tmp_path: P
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, config],
-        env=environment(),
+        env=environment({"GUARDRAIL_POLICIES": str(own)}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -254,21 +257,44 @@ def test_reload_asks_a_running_guard_and_tells_what_it_did(cli: Cli, tmp_path: P
     assert child.stdin is not None
     try:
         assert child.stdout.readline() == "ready\n"
-        new = tmp_path / "p" / "policies" / "more.rego"
-        new.write_text(
-            'package guardrail.policy\n\nimport rego.v1\n\nallow contains "more" if input.resource.id == "more"\n'
-        )
-        ran = cli("policy", "reload", "--config", config, "--wait", "30")
-        assert ran.code == 0, ran
-        assert f"pid {child.pid}" in ran.out
-        new.write_text("package guardrail.policy\n\nallow contains\n")
-        ran = cli("policy", "reload", "--config", config)
-        assert ran.code == 1
-        assert "nobody was asked" in ran.out
+        yield config, own, child.pid
     finally:
         child.stdin.close()
         child.wait(timeout=60)
         child.stdout.close()
+
+
+MORE = 'package guardrail.policy\n\nimport rego.v1\n\nallow contains "more" if input.resource.id == "more"\n'
+BROKEN = "package guardrail.policy\n\nallow contains\n"
+
+
+def test_reload_asks_a_running_guard_and_tells_what_it_did(
+    cli: Cli, guarded: tuple[Path, Path, int]
+) -> None:
+    """Loaded: exit 0. Refused by the guard, which keeps its old policies: exit 1."""
+    config, own, pid = guarded
+    for folder in (own, config.parent / "policies"):
+        (folder / "more.rego").write_text(MORE)
+    ran = cli("policy", "reload", "--config", config, "--wait", "30")
+    assert ran.code == 0, ran
+    assert f"pid {pid}" in ran.out
+    (own / "more.rego").write_text(BROKEN)
+    ran = cli("policy", "reload", "--config", config, "--wait", "30")
+    assert ran.code == 1, ran
+    assert "keeps its old policies" in ran.out
+
+
+def test_policies_that_are_refused_here_are_not_asked_for(
+    cli: Cli, guarded: tuple[Path, Path, int]
+) -> None:
+    """The mistake is shown where it can be mended, and the running guard is left alone."""
+    config, _, _ = guarded
+    (config.parent / "policies" / "more.rego").write_text(BROKEN)
+    ran = cli("policy", "reload", "--config", config)
+    assert ran.code == 1
+    assert "more.rego:" in ran.out
+    assert "nobody was asked" in ran.out
+    assert not config.with_name("audit.db-reload").exists()
 
 
 def test_recover_of_keys_without_a_ledger_begins_a_new_log(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import HOSTILE, Ran, build, command, environment
+from clikit import HOSTILE, Ran, build, command, environment
 
 from guardrail.core.record import Draft, leaf_hash
 from guardrail.review.terminal import width

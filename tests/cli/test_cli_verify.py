@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Ran, build, command, environment
+from clikit import Ran, build, command, environment
 
 Cli = Callable[..., Ran]
 

@@ -80,13 +80,14 @@ def test_nothing_is_written_where_a_file_is_in_the_way(
 
 
 def test_a_dangling_link_in_the_way_is_not_followed(tmp_path: Path, starter: Path) -> None:
-    """Nothing is written through a symbolic link to somewhere else."""
+    """Nothing is written through a symbolic link to somewhere else, and nothing beside it."""
     folder = tmp_path / "old"
-    folder.mkdir()
-    (folder / "guardrail.toml").symlink_to(tmp_path / "elsewhere.toml")
+    (folder / "policies").mkdir(parents=True)
+    (folder / "policies" / "tools.rego").symlink_to(tmp_path / "elsewhere.rego")
     with pytest.raises(ConfigError):
         scaffold(folder, starter)
-    assert not (tmp_path / "elsewhere.toml").exists()
+    assert not (tmp_path / "elsewhere.rego").exists()
+    assert not (folder / "guardrail.toml").exists()
 
 
 def test_an_existing_gitignore_is_added_to_once(tmp_path: Path, starter: Path) -> None:

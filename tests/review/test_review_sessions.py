@@ -67,6 +67,24 @@ def test_an_outcome_of_another_call_is_not_joined() -> None:
     assert list_sessions(records)[0].open == 1
 
 
+def test_an_outcome_of_another_decision_is_not_joined() -> None:
+    """Nor does the call id alone: the outcome names the decision that it is about."""
+    records = MemoryRecords()
+    made = decision()
+    seq = records.add(made)
+    records.add(outcome(made, seq + 7))
+    assert with_outcome(records, seq).open
+
+
+def test_a_timeline_holds_no_call_of_another_principal() -> None:
+    """Where two people used the same session id, each sees only his own calls."""
+    records = MemoryRecords()
+    records.call("mine")
+    records.call("theirs", principal="bob@example.com")
+    session = timeline(records, list_sessions(records)[0].key)
+    assert [call.tool for call in session.calls] == ["mine"]
+
+
 def test_a_claim_after_unknown_is_kept_beside_the_outcome() -> None:
     """What the other side says later does not replace what was recorded."""
     records = MemoryRecords()

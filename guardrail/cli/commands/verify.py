@@ -132,12 +132,7 @@ def _print(path: Path, report: VerifyReport) -> None:
     if report.log:
         data(f"  log      {name(report.log)}")
     if report.records:
-        good = "all of them good"
-        if report.exit_code == 1:
-            good = (
-                "good, up to there" if report.first_bad is not None else "each the link of the next"
-            )
-        data(f"  records  {counted(report.records, 'record')}, {good}")
+        data(f"  records  {_counted(report)}")
     if report.anchored_to is not None:
         data(f"  covered  up to record {report.anchored_to}, by the head that you gave")
     if report.live_calls:
@@ -152,6 +147,13 @@ def _print(path: Path, report: VerifyReport) -> None:
         _list("Head, to keep where whoever writes this ledger can't", [])
         data(f"  {json_text(head)}")
     _next(report)
+
+
+def _counted(report: VerifyReport) -> str:
+    count = counted(report.records, "record")
+    if report.first_bad is not None:
+        return f"{count} before that, all of them good"
+    return f"{count}, " + ("linked to each other" if report.exit_code == 1 else "all of them good")
 
 
 def _dead(report: VerifyReport) -> list[str]:
