@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from guardrail.errors import UsageError
 from guardrail.tools import Tool
@@ -36,18 +37,19 @@ def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
 
 def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
     """Refuse a result whose work has not been done yet. Raises ``UsageError``; the outcome is then ``error``."""
-    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+    kind = type(result)  # never isinstance: a hostile object may lie about its class, or raise
+    if kind is types.GeneratorType or kind is types.AsyncGeneratorType:
         if tool.unsafe_stream:
             return
-        if inspect.isgenerator(result):
+        if isinstance(result, types.GeneratorType):
             result.close()
         raise UsageError(
             "the body returned a generator, which would run after the outcome was recorded",
             code="usage.generator",
             hint="return a list, or declare the tool with unsafe_stream=True",
         )
-    if not awaited and inspect.iscoroutine(result):
-        result.close()
+    if not awaited and kind is types.CoroutineType:
+        cast("types.CoroutineType[Any, Any, Any]", result).close()
         raise UsageError(
             "the body returned a coroutine, which nobody awaited",
             code="usage.run",

@@ -211,8 +211,14 @@ def _from_file(path: Path) -> Settings:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}", code="config.syntax") from None
-    settings = _apply(Settings(), raw, path.resolve().parent, str(path))
-    return replace(settings, source=path.resolve())
+    folder = path.resolve().parent
+    defaults = Settings()
+    beside = replace(
+        defaults,
+        ledger=replace(defaults.ledger, path=folder / defaults.ledger.path),
+        policy=replace(defaults.policy, path=tuple(folder / item for item in defaults.policy.path)),
+    )
+    return replace(_apply(beside, raw, folder, str(path)), source=path.resolve())
 
 
 def _apply(settings: Settings, raw: Mapping[str, Any], base: Path, where: str) -> Settings:

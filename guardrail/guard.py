@@ -276,9 +276,8 @@ class Guard:
             try:
                 return dict(signature.bind(*args, **kwargs).arguments)
             except TypeError:
-                # Too many, too few or unknown ones: the names that fit are passed on and the snapshot denies, so that
-                # a bad call is recorded as any other.
-                return {**dict(zip(signature.parameters, args, strict=False)), **kwargs}
+                # Recorded and denied like any call with bad arguments: places are no names that a schema knows.
+                return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
 
         if inspect.iscoroutinefunction(function):
 

@@ -154,6 +154,7 @@ def open_guard(
         guard = cls(
             settings=settings, engine=engine, journal=journal, keys=keys, policy_data=policy_data
         )
+        guard.watch()
         undo.pop_all()
     return guard
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,9 +47,19 @@ class ReloadWatch:
         self._reload = reload
         self._refused = refused
         self._seen = self._mark()
+        self._start()
+        # Threads do not survive a fork: a child watches for itself.
+        watch = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _start_again(watch()))
+
+    def _start(self) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="guardrail-reload", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="guardrail-reload", daemon=True).start()
+
+    def start_again(self) -> None:
+        """Watch in this process, a forked child, unless the watch was closed."""
+        if not self._stop.is_set():
+            self._start()
 
     def close(self) -> None:
         """Stop watching. Idempotent."""
@@ -74,3 +85,8 @@ class ReloadWatch:
             except GuardrailError as error:
                 self._refused(error)
             self._seen = mark
+
+
+def _start_again(watch: ReloadWatch | None) -> None:
+    if watch is not None:
+        watch.start_again()

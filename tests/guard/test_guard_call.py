@@ -64,15 +64,26 @@ def test_an_allowed_call_is_recorded_before_and_after_its_body() -> None:
     assert seen == ["genesis", "call.decision"]
     decision, outcome = only(ledger, "call.decision"), only(ledger, "call.outcome")
     assert decision["decision"]["effect"] == "allow"
-    assert decision["input"]["action"]["properties"]["args"] == {"to": "bob", "n": 3} or decision["redaction"]["removed"]
+    assert (
+        decision["input"]["action"]["properties"]["args"] == {"to": "bob", "n": 3}
+        or decision["redaction"]["removed"]
+    )
     assert decision["principal"]["id"] == "alice"
     assert decision["principal"]["assurance"] == "asserted"
-    assert (outcome["status"], outcome["decision_seq"], outcome["call"]) == ("ok", decision["seq"], decision["call"])
+    assert (outcome["status"], outcome["decision_seq"], outcome["call"]) == (
+        "ok",
+        decision["seq"],
+        decision["call"],
+    )
     assert outcome["result"]["type"] == "str"
 
 
-@pytest.mark.parametrize(("reply", "error"), [(deny("no"), Denied), (ask("person"), ApprovalRequired)])
-def test_a_call_that_is_not_allowed_does_not_run(reply: dict[str, Any], error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("reply", "error"), [(deny("no"), Denied), (ask("person"), ApprovalRequired)]
+)
+def test_a_call_that_is_not_allowed_does_not_run(
+    reply: dict[str, Any], error: type[Exception]
+) -> None:
     """It is recorded, the agent is told little, and no outcome is owed."""
     guard, ledger = memory_guard(StaticPolicy(reply))
     body = Body()
@@ -83,7 +94,9 @@ def test_a_call_that_is_not_allowed_does_not_run(reply: dict[str, Any], error: t
     assert not ledger.of("call.outcome")
 
 
-@pytest.mark.parametrize("cause", ["undefined", "malformed", "unreachable", "timeout", "crashed", "error", "revision"])
+@pytest.mark.parametrize(
+    "cause", ["undefined", "malformed", "unreachable", "timeout", "crashed", "error", "revision"]
+)
 def test_each_failure_to_get_a_reply_denies_with_its_cause(cause: str) -> None:
     """And is recorded, with the detail that the engine gave."""
     guard, ledger = memory_guard(StaticPolicy(PolicyError("x", cause=cause, detail="why")))
@@ -113,7 +126,9 @@ def test_an_engine_that_never_answers_is_given_up() -> None:
 
             return Future()
 
-    guard, ledger = memory_guard(Silent(None), settings=Settings().override(policy={"deadline_ms": 10}))
+    guard, ledger = memory_guard(
+        Silent(None), settings=Settings().override(policy={"deadline_ms": 10})
+    )
     with pytest.raises(Denied):
         guard.call("send", {}, Body())
     assert only(ledger, "call.decision")["decision"]["cause"] == "timeout"
@@ -230,7 +245,9 @@ async def test_concurrent_calls_do_not_wait_for_each_other() -> None:
         (StopIteration(), "error"),
     ],
 )
-def test_whatever_a_body_raises_has_an_outcome_and_goes_on(error: BaseException, status: str) -> None:
+def test_whatever_a_body_raises_has_an_outcome_and_goes_on(
+    error: BaseException, status: str
+) -> None:
     """The caller gets the very exception."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
     with pytest.raises(type(error)) as caught:
@@ -334,7 +351,11 @@ def test_arguments_that_do_not_fit_deny_before_the_policy_is_asked() -> None:
     guard, ledger = memory_guard(policy)
     guard.declare("send", schema=SCHEMA)
     body = Body()
-    for args, detail in (({}, "missing"), ({"to": 5}, "type"), ({"to": "b", "zz": "hello there"}, "unknown_argument")):
+    for args, detail in (
+        ({}, "missing"),
+        ({"to": 5}, "type"),
+        ({"to": "b", "zz": "hello there"}, "unknown_argument"),
+    ):
         with pytest.raises(Denied):
             guard.call("send", args, body)
         verdict = ledger.of("call.decision")[-1]["decision"]
@@ -342,10 +363,16 @@ def test_arguments_that_do_not_fit_deny_before_the_policy_is_asked() -> None:
     assert body.runs == 0
     assert policy.inputs == []
     assert b"hello there" not in b"".join(ledger.lines)
-    assert set(ledger.of("call.decision")[-1]["input"]["action"]["properties"]["args"]) == {"to", "zz"}
+    assert set(ledger.of("call.decision")[-1]["input"]["action"]["properties"]["args"]) == {
+        "to",
+        "zz",
+    }
 
 
-@pytest.mark.parametrize("args", [None, [], "x", {"a": float("nan")}, {"a": object()}, {"a": "\ud800"}, {5: "x"}, {"a": 2**70}])
+@pytest.mark.parametrize(
+    "args",
+    [None, [], "x", {"a": float("nan")}, {"a": object()}, {"a": "\ud800"}, {5: "x"}, {"a": 2**70}],
+)
 def test_arguments_that_are_no_json_object_deny(args: Any) -> None:
     """Recorded, with nothing of them where nothing can be."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
@@ -434,7 +461,11 @@ def test_rejected_calls_are_recorded_without_values() -> None:
     guard, ledger = memory_guard(StaticPolicy(allow()))
     seq = guard.reject("send", "bad_arguments", call_id="c")
     record = only(ledger, "call.rejected")
-    assert (record["seq"], record["reason"], record["tool"]["name"]) == (seq, "bad_arguments", "send")
+    assert (record["seq"], record["reason"], record["tool"]["name"]) == (
+        seq,
+        "bad_arguments",
+        "send",
+    )
 
 
 def test_a_caller_that_is_interrupted_while_the_decision_is_written_leaves_no_open_call() -> None:

@@ -1,0 +1,242 @@
+"""Opening: everything found or made together, and what would be a hole refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guardrail import Guard
+from guardrail.config import Settings
+from guardrail.core.record import decode
+from guardrail.errors import (
+    ConfigError,
+    Denied,
+    IdentityError,
+    KeysError,
+    LedgerOpenError,
+    PolicyLoadError,
+)
+from guardrail.ledger.reader import LedgerReader
+from guardrail.opening import default_log_name
+from guardrail.reload import request
+
+ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
+DENY = 'package guardrail.policy\ndeny contains "none" if input.resource.type == "tool"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a policy that allows everything."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "main.rego").write_text(ALLOW)
+    return tmp_path
+
+
+@pytest.fixture
+def guard(folder: Path) -> Iterator[Guard]:
+    """A guard on new files."""
+    with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
+        yield guard
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    """Return every record on disk."""
+    with LedgerReader.open(folder / "audit.db") as reader:
+        return [decode(line) for _, _, line in reader.lines()]
+
+
+def test_without_any_files_ledger_and_keys_are_made_and_the_start_is_recorded(
+    guard: Guard, folder: Path
+) -> None:
+    """The genesis holds the public key and the digest of the settings."""
+    guard.call("x", {}, lambda: None)
+    genesis, start, decision, outcome = records(folder)
+    assert len(genesis["key"]["public"]) == 64  # type: ignore[index,call-overload]
+    assert start["type"] == "admin.start"
+    assert start["detail"]["policy"]["digest"] == decision["policy"]["digest"]  # type: ignore[index,call-overload]
+    assert outcome["status"] == "ok"
+    assert (folder / "audit.keys").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_settings_file_says_everything(folder: Path) -> None:
+    """Paths relative to it; arguments override it; the log has the name it gives."""
+    (folder / "guardrail.toml").write_text(
+        '[ledger]\npath = "data/a.db"\nlog = "acme/prod one+two"\n[keys]\npath = "secret"\n'
+    )
+    with Guard.open(folder / "guardrail.toml") as guard:
+        guard.call("x", {}, lambda: None)
+    with LedgerReader.open(folder / "data" / "a.db") as reader:
+        assert reader.log == "acme/prod-one-two"
+    with Guard.open(
+        Settings.load(folder / "guardrail.toml"), ledger=folder / "b.db", keys=folder / "k2"
+    ):
+        assert (folder / "b.db").exists()
+    assert (
+        default_log_name(Settings.load(folder / "guardrail.toml").override(ledger={"log": "x"}))
+        == "x"
+    )
+
+
+def test_a_log_is_continued(folder: Path) -> None:
+    """Opening again goes on where it stopped."""
+    for _ in range(2):
+        with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
+            guard.call("x", {}, lambda: None)
+    assert [record["seq"] for record in records(folder)] == list(range(9))
+
+
+def test_one_without_the_other_is_refused_with_what_to_do(folder: Path) -> None:
+    """A ledger without keys, keys without a ledger, traces of an earlier log."""
+    with Guard.open(policies=folder / "policies", ledger=folder / "audit.db"):
+        pass
+    (folder / "audit.keys").rename(folder / "kept")
+    with pytest.raises(LedgerOpenError) as caught:
+        Guard.open(policies=folder / "policies", ledger=folder / "audit.db")
+    assert caught.value.hint == "guardrail recover"
+    (folder / "kept").rename(folder / "audit.keys")
+    for file in folder.glob("audit.db*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    with pytest.raises(LedgerOpenError, match="without their ledger"):
+        Guard.open(policies=folder / "policies", ledger=folder / "audit.db")
+    (folder / "audit.db-wal").write_bytes(b"x")
+    with pytest.raises(LedgerOpenError, match="traces"):
+        Guard.open(policies=folder / "policies", ledger=folder / "audit.db")
+
+
+def test_keys_of_another_log_are_refused(folder: Path) -> None:
+    """Their tokens would not be those of the records that are there."""
+    for name in ("audit", "other"):
+        with Guard.open(policies=folder / "policies", ledger=folder / f"{name}.db"):
+            pass
+    with pytest.raises(KeysError) as caught:
+        Guard.open(
+            policies=folder / "policies", ledger=folder / "audit.db", keys=folder / "other.keys"
+        )
+    assert caught.value.code == "keys.other_log"
+
+
+def test_missing_or_refused_policies_stop_the_opening_before_any_file_is_made(folder: Path) -> None:
+    """With every finding."""
+    with pytest.raises(ConfigError):
+        Guard.open(policies=folder / "nowhere", ledger=folder / "audit.db")
+    (folder / "policies" / "bad.rego").write_text(
+        "package guardrail.policy\nallow contains x if {\n"
+    )
+    with pytest.raises(PolicyLoadError):
+        Guard.open(policies=[folder / "policies"], ledger=folder / "audit.db")
+    assert not (folder / "audit.db").exists()
+    assert not (folder / "audit.keys").exists()
+
+
+def test_a_folder_that_cannot_hold_a_ledger_is_a_clear_error(folder: Path) -> None:
+    """No OSError escapes."""
+    (folder / "file").write_text("")
+    with pytest.raises(LedgerOpenError):
+        Guard.open(policies=folder / "policies", ledger=folder / "file" / "audit.db")
+
+
+def test_processes_that_start_at_once_make_one_log(folder: Path) -> None:
+    """Four of them, on an empty folder."""
+    program = (
+        "import sys; from guardrail import Guard\n"
+        f"g = Guard.open(policies={str(folder / 'policies')!r}, ledger={str(folder / 'audit.db')!r})\n"
+        "g.call('x', {}, lambda: None); g.close()\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
+    assert [process.wait(60) for process in running] == [0] * 4
+    kinds = [record["type"] for record in records(folder)]
+    assert (kinds.count("genesis"), kinds.count("call.outcome")) == (1, 4)
+
+
+def test_policies_on_disk_count_only_after_a_reload(guard: Guard, folder: Path) -> None:
+    """And the load is recorded before the first decision under them."""
+    guard.call("x", {}, lambda: None)
+    (folder / "policies" / "main.rego").write_text(DENY)
+    guard.call("x", {}, lambda: None)
+    digest = guard.reload()
+    with pytest.raises(Denied):
+        guard.call("x", {}, lambda: None)
+    loaded = [record for record in records(folder) if record["type"] == "admin.policy_loaded"]
+    assert loaded[0]["detail"]["policy"]["digest"] == digest  # type: ignore[index,call-overload]
+    assert loaded[0]["detail"]["previous"]["digest"] != digest  # type: ignore[index,call-overload]
+
+
+def test_policies_that_are_refused_leave_the_old_ones(guard: Guard, folder: Path) -> None:
+    """A typo must not take the guard down, nor be in force."""
+    (folder / "policies" / "main.rego").write_text("package nonsense\n")
+    with pytest.raises(PolicyLoadError):
+        guard.reload()
+    guard.call("x", {}, lambda: None)
+
+
+def test_another_process_can_ask_for_a_reload(guard: Guard, folder: Path) -> None:
+    """Refusals are recorded as loads are."""
+    wanted = {"admin.policy_refused", "admin.policy_loaded"}
+    for text in ("package nonsense\n", DENY):
+        (folder / "policies" / "main.rego").write_text(text)
+        request(folder / "audit.db", "digest")
+        until = time.monotonic() + 20
+        before = len(wanted)
+        while len(wanted) == before and time.monotonic() < until:
+            time.sleep(0.05)
+            wanted -= {str(record["type"]) for record in records(folder)}
+    assert wanted == set()
+    with pytest.raises(Denied):
+        guard.call("x", {}, lambda: None)
+
+
+def test_a_session_of_an_earlier_process_keeps_its_owner(folder: Path) -> None:
+    """Read from the ledger."""
+    with (
+        Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard,
+        guard.session(principal="alice", id="s"),
+    ):
+        guard.call("x", {}, lambda: None)
+    with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
+        assert guard.session(principal="alice", id="s").id == "s"
+        assert guard.session(principal="alice", id="new").id == "new"
+    with (
+        Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard,
+        pytest.raises(IdentityError),
+    ):
+        guard.session(principal="eve", id="s")
+
+
+def test_a_forked_child_can_use_the_guard(guard: Guard, folder: Path) -> None:
+    """With workers, connection and lease of its own."""
+    guard.call("x", {}, lambda: None)
+    child = os.fork()
+    if child == 0:
+        try:
+            guard.call("x", {}, lambda: None)
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    guard.call("x", {}, lambda: None)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    outcomes = [record for record in records(folder) if record["type"] == "call.outcome"]
+    assert len(outcomes) == 3
+    assert len({record["origin"]["process"] for record in outcomes}) == 2  # type: ignore[index,call-overload]
+
+
+def test_many_threads_share_a_guard(guard: Guard, folder: Path) -> None:
+    """Each call has its decision and its outcome."""
+
+    def work() -> None:
+        for _ in range(10):
+            guard.call("x", {}, lambda: None)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(record["type"] == "call.outcome" for record in records(folder)) == 80

@@ -1,0 +1,366 @@
+"""What the records of a call say, and what they leave out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from guardrail.config import Settings
+from guardrail.core.types import Agent, Principal
+from guardrail.errors import Denied, GuardrailError, RedactionError
+from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
+
+OPEN = {"type": "object", "additionalProperties": True}
+SECRET = "hunter2-" + "correct-horse-battery"
+
+
+def decisions(ledger: MemoryLedger) -> list[dict[str, Any]]:
+    """Return the decision records."""
+    return ledger.of("call.decision")
+
+
+def args_of(record: dict[str, Any]) -> Any:
+    """Return the arguments as recorded."""
+    return record["input"]["action"]["properties"]["args"]
+
+
+def test_a_marked_value_is_in_no_record_of_the_session_from_then_on() -> None:
+    """Arguments, result, error, session attributes, later calls: the value was marked once."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    for name in ("login", "later"):
+        guard.declare(name, schema=OPEN, log_output=True)
+    with guard.session(principal="alice", agent="bot", attributes={"note": f"uses {SECRET}"}):
+        guard.call("login", {"password": SECRET}, lambda **_: {"echo": SECRET})
+        after = len(ledger.lines)
+        guard.call("later", {"text": f"try {SECRET} again"}, lambda **_: f"ok {SECRET}")
+        with pytest.raises(ValueError, match="hunter2"):
+            guard.call("later", {}, lambda **_: (_ for _ in ()).throw(ValueError(f"bad {SECRET}")))
+    assert SECRET not in b"".join(ledger.lines).decode()
+    assert len(ledger.lines) > after
+
+
+def test_the_policy_sees_what_the_record_does_not() -> None:
+    """Raw input by default; the record says what was removed and why."""
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(policy)
+    guard.declare("login", schema=OPEN)
+    guard.call("login", {"password": SECRET}, lambda **_: None)
+    assert policy.inputs[0]["action"]["properties"]["args"]["password"] == SECRET
+    assert policy.inputs[0]["action"]["properties"]["arg_classes"]["/password"] == ["secret"]
+    (record,) = decisions(ledger)
+    assert record["redaction"]["removed"]["/password"][0] == "secret"
+    assert record["redaction"]["key"]
+
+
+def test_with_recorded_input_the_policy_sees_exactly_the_record() -> None:
+    """And then the decision can be derived again by construction."""
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(policy, settings=Settings().override(policy={"input": "recorded"}))
+    guard.declare("login", schema=OPEN)
+    guard.call("login", {"email": "bob@example.com"}, lambda **_: None)
+    (record,) = decisions(ledger)
+    assert record["input"] == policy.inputs[0]
+    assert record["reproducible"] is True
+    assert len(policy.inputs) == 1
+
+
+def test_a_decision_that_nothing_was_removed_from_is_reproducible_at_once() -> None:
+    """The recorded input is the input."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("add", schema=OPEN)
+    guard.call("add", {"n": 5}, lambda n: n)
+    assert decisions(ledger)[0]["reproducible"] is True
+    assert ledger.of("call.outcome")[0]["reproducible"] is None
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_an_allowed_call_whose_arguments_were_redacted_is_derived_again(same: bool) -> None:
+    """While the tool runs; the outcome says whether it came out the same."""
+
+    def reply(asked: dict[str, Any]) -> dict[str, Any]:
+        reads_it = asked["action"]["properties"]["args"]["password"] == SECRET
+        return allow("it") if reads_it or same else deny("other")
+
+    guard, ledger = memory_guard(StaticPolicy(reply))
+    guard.declare("login", schema=OPEN)
+    guard.call("login", {"password": SECRET}, lambda **_: None)
+    await guard.acall("login", {"password": SECRET}, lambda **_: None)
+    assert [record["reproducible"] for record in decisions(ledger)] == [None, None]
+    assert [record["reproducible"] for record in ledger.of("call.outcome")] == [same, same]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_denied_call_is_derived_again_before_its_record(same: bool) -> None:
+    """There is no outcome that could say it later."""
+
+    def reply(asked: dict[str, Any]) -> dict[str, Any]:
+        reads_it = asked["action"]["properties"]["args"]["password"] == SECRET
+        return deny("it") if reads_it or same else allow("other")
+
+    guard, ledger = memory_guard(StaticPolicy(reply))
+    guard.declare("login", schema=OPEN)
+    with pytest.raises(Denied):
+        guard.call("login", {"password": SECRET}, lambda **_: None)
+    assert decisions(ledger)[0]["reproducible"] is same
+
+
+@pytest.mark.parametrize("effect", [allow, deny])
+async def test_a_second_derivation_that_fails_leaves_it_open(effect: Any) -> None:
+    """Not known is not true."""
+    from guardrail.errors import PolicyError
+
+    def reply(asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["action"]["properties"]["args"]["password"] != SECRET:
+            raise PolicyError("x", cause="timeout", detail="y")
+        return effect()
+
+    guard, ledger = memory_guard(StaticPolicy(reply))
+    guard.declare("login", schema=OPEN)
+    for _ in range(2):
+        try:
+            guard.call("login", {"password": SECRET}, lambda **_: None)
+            await guard.acall("login", {"password": SECRET}, lambda **_: None)
+        except Denied:
+            pass
+    assert {
+        record["reproducible"] for record in [*decisions(ledger), *ledger.of("call.outcome")]
+    } == {None}
+
+
+def test_the_policy_can_tighten_what_is_recorded() -> None:
+    """Its pointers are redacted, and their values are known from then on."""
+    guard, ledger = memory_guard(StaticPolicy(allow(redact=["/items/*/memo"])))
+    guard.declare("order", schema=OPEN)
+    guard.call("order", {"items": [{"memo": "birthday surprise"}]}, lambda **_: None)
+    guard.call("order", {"text": "about the birthday surprise"}, lambda **_: None)
+    assert "birthday surprise" not in str(decisions(ledger))
+
+
+def test_a_pointer_of_the_policy_that_is_none_denies() -> None:
+    """What it wanted hidden is not known, so nothing may be recorded in clear."""
+    guard, ledger = memory_guard(StaticPolicy(allow(redact=["no/slash"])))
+    guard.declare("order", schema=OPEN)
+    with pytest.raises(Denied):
+        guard.call("order", {"memo": "birthday surprise"}, lambda **_: None)
+    (record,) = decisions(ledger)
+    assert (record["decision"]["cause"], record["decision"]["detail"]) == (
+        "malformed",
+        "redact_pointer",
+    )
+    assert "birthday" not in str(record)
+
+
+def test_a_policy_message_that_quotes_a_secret_is_scrubbed_everywhere() -> None:
+    """In the record and in what the agent reads."""
+
+    def reply(asked: dict[str, Any]) -> dict[str, Any]:
+        return deny(f"never send {SECRET}")
+
+    guard, ledger = memory_guard(StaticPolicy(reply))
+    guard.declare("login", schema=OPEN)
+    with pytest.raises(Denied) as caught:
+        guard.call("login", {"password": SECRET}, lambda **_: None)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in str(ledger.records)
+
+
+def test_targets_are_recorded_as_the_arguments_are() -> None:
+    """In clear where the argument is, as a token where it is not."""
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(policy)
+    guard.declare("pay", schema=OPEN, target=["/account", "/card", "/missing"])
+    card = "4111 1111 " + "1111 1111"
+    guard.call("pay", {"account": "main", "card": card}, lambda **_: None)
+    (record,) = decisions(ledger)
+    assert record["target"][0] == "main"
+    assert record["target"][1].startswith("gr1:payment:")
+    assert record["target"][2] is None
+    assert policy.inputs[0]["resource"]["properties"]["target"] == ["main", card, None]
+
+
+def test_an_undeclared_tool_is_recorded_in_the_minimal_view() -> None:
+    """No raw text; the policy is told that it is undeclared."""
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(policy)
+    guard.call("mystery", {"text": "some words", "n": 5}, lambda **_: None)
+    assert policy.inputs[0]["resource"]["properties"]["declared"] is False
+    assert "some words" not in str(ledger.records)
+
+
+def test_what_the_last_gate_finds_makes_the_record_bare_and_denies() -> None:
+    """Every id as a token, no text, and the cause is the redactor."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("login", schema=OPEN)
+    body: list[int] = []
+    # A secret that becomes known and stands in an id that the host gave in clear.
+    with (
+        guard.session(principal="alice", agent="bot", id=f"session-{SECRET}"),
+        pytest.raises(Denied),
+    ):
+        guard.call("login", {"password": SECRET}, lambda **_: body.append(1))
+    (record,) = decisions(ledger)
+    assert body == []
+    assert record["decision"]["cause"] == "redactor"
+    assert record["omitted"].startswith("gate:")
+    assert record["input"] is None
+    assert record["principal"]["form"] == "token"
+    assert SECRET not in str(ledger.records)
+
+
+def test_an_outcome_that_makes_an_id_sensitive_is_bare_and_the_result_is_released() -> None:
+    """The call was admitted; nothing hostile may stop the guard."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("login", schema=OPEN)
+    with guard.session(principal="alice", agent="bot", id=f"session-{SECRET}"):
+        assert guard.call("login", {}, lambda: {"password": SECRET}) == {"password": SECRET}
+    (record,) = ledger.of("call.outcome")
+    assert record["status"] == "ok"
+    assert record["omitted"].startswith("gate:")
+    assert record["session"].startswith("gr1:session:")
+
+
+class Hostile:
+    """A result that fights back when it is looked at."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no str")
+
+    def __len__(self) -> int:
+        raise RuntimeError("no len")
+
+
+class HostileError(Exception):
+    """An exception without text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no str")
+
+
+@pytest.mark.parametrize("log_output", [True, False])
+def test_a_result_that_cannot_be_recorded_is_released_with_an_outcome(log_output: bool) -> None:
+    """Too large, hostile, endless: the guard goes on."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("get", schema=OPEN, log_output=log_output)
+    endless: list[Any] = []
+    endless.append(endless)
+    for result in (
+        Hostile(),
+        endless,
+        "x" * 50_000_000,
+        {"k" * 70_000: 1},
+        float("nan"),
+        {1: 2},
+        b"\xff" * 9,
+        object(),
+    ):
+        assert guard.call("get", {}, lambda result=result: result) is result
+    with pytest.raises(HostileError):
+        guard.call("get", {}, lambda: (_ for _ in ()).throw(HostileError()))
+    assert [record["status"] for record in ledger.of("call.outcome")] == ["ok"] * 8 + ["error"]
+
+
+def test_a_record_that_is_too_large_is_bare_and_denies() -> None:
+    """Rules and messages of the policy are not ours to cut."""
+    many = [{**allow()["rules"][0], "rule": f"r{n}", "message": "m" * 4000} for n in range(30)]
+    guard, ledger = memory_guard(StaticPolicy(allow(rules=many)))
+    with pytest.raises(Denied):
+        guard.call("x", {}, lambda: None)
+    (record,) = decisions(ledger)
+    assert (record["decision"]["cause"], record["omitted"]) == ("redactor", "size")
+
+
+def test_arguments_that_are_cut_are_not_reproducible() -> None:
+    """The record does not hold all that the policy saw."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("save", schema=OPEN)
+    guard.call(
+        "save", {"parts": [f"line {n} of a long letter" for n in range(9000)]}, lambda **_: None
+    )
+    (record,) = decisions(ledger)
+    assert record["redaction"]["truncated"] is True
+    assert record["reproducible"] is False
+
+
+def test_identities_are_recorded_with_their_assurance() -> None:
+    """And what the host adds to them is in the input."""
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(policy)
+    who = Principal(id="svc-1", type="service", roles=("ops",), attributes={"team": "blue"})
+    with guard.session(
+        principal=who,
+        agent=Agent(id="bot", version="2"),
+        tenant="acme",
+        trace="ab" * 16,
+        delegation=[{"sub": "carol"}],
+    ):
+        guard.call("x", {}, lambda: None)
+    (record,) = decisions(ledger)
+    assert record["principal"] == {
+        "id": "svc-1",
+        "form": "clear",
+        "type": "service",
+        "issuer": None,
+        "assurance": "asserted",
+        "method": "context",
+    }
+    assert record["agent"]["version"] == "2"
+    assert (record["tenant"], record["trace"]) == ("acme", "ab" * 16)
+    assert record["delegation"] == [{"sub": "carol"}]
+    assert policy.inputs[0]["subject"]["properties"]["team"] == "blue"
+    guard.call("x", {}, lambda: None)
+    assert decisions(ledger)[1]["principal"]["assurance"] == "absent"
+
+
+def test_a_tenant_can_have_principals_as_tokens() -> None:
+    """Everywhere in the record; the policy still sees who it is."""
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(
+        policy, settings=Settings().override(identity={"principal_form": "token"})
+    )
+    with guard.session(principal="alice", agent="bot"):
+        guard.call("x", {}, lambda: None)
+    (record,) = decisions(ledger)
+    assert record["principal"]["form"] == "token"
+    assert record["input"]["subject"]["id"] == record["principal"]["id"]
+    assert policy.inputs[0]["subject"]["id"] == "alice"
+    assert "alice" not in str(record)
+
+
+def test_session_attributes_that_do_not_fit_are_refused_when_the_session_is_made() -> None:
+    """Before any call, with a clear error."""
+    guard, _ = memory_guard(StaticPolicy(allow()))
+    with pytest.raises(RedactionError):
+        guard.session(
+            principal="alice", attributes={f"k{n}": "long words " * 20 for n in range(2000)}
+        )
+
+
+def test_the_commitment_binds_the_arguments() -> None:
+    """Equal calls of one session have equal commitments, others do not."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    with guard.session(principal="alice", agent="bot"):
+        for text in ("a", "a", "b"):
+            guard.call("x", {"t": text}, lambda t: None)
+    first, second, third = (record["commitment"] for record in decisions(ledger))
+    assert first == second != third
+
+
+def test_no_public_error_of_a_call_quotes_an_argument() -> None:
+    """Whatever is wrong with it."""
+    guard, _ = memory_guard(StaticPolicy(allow()))
+    guard.declare("login", schema={"type": "object", "properties": {"n": {"type": "integer"}}})
+    for args in ({"n": SECRET}, {SECRET: 1}, {"n": {SECRET: SECRET}}):
+        with pytest.raises(GuardrailError) as caught:
+            guard.call("login", args, lambda **_: None)
+        assert (
+            SECRET
+            not in f"{caught.value!r} {caught.value} {caught.value.args} {caught.value.hint} {caught.value.__context__!r}"
+        )
