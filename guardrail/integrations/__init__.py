@@ -1,0 +1,1 @@
+"""Adapters for agent frameworks: thin, named for their target, each importing its framework only when it is used itself."""

@@ -1,0 +1,234 @@
+"""One execution of a LangChain tool's body: what the policy judges, what travels beside it, and how it ends."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, NoReturn, cast
+
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool
+
+from guardrail.errors import ApprovalRequired, Denied, LedgerError
+from guardrail.integrations.langchain_binding import Binding, binding_of
+
+__all__ = [
+    "INVOCATION",
+    "Invocation",
+    "LangGraph",
+    "ReportedError",
+    "aexecute",
+    "execute",
+    "langgraph",
+    "refusal_message",
+    "reject",
+]
+
+ADAPTER = "langchain"
+"""``origin.adapter`` in records."""
+
+
+class ReportedError(Exception):
+    """A tool returned a ``ToolMessage`` with status ``error``: recorded as its error. Never leaves a governed tool."""
+
+    def __init__(self, result: object, text: str) -> None:
+        super().__init__(text)
+        self.result = result
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One ``run`` or ``arun`` on its way to the body."""
+
+    call_id: str | None
+    rejected: str | None = None
+    """Why the framework refused the arguments, as a stable code."""
+
+
+INVOCATION: ContextVar[Invocation | None] = ContextVar("guardrail_langchain", default=None)
+
+
+def execute(
+    binding: Binding,
+    call: Callable[..., Any],
+    beside: frozenset[str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    given, assemble = _split(binding, beside, args, kwargs)
+
+    def body(**arguments: Any) -> Any:
+        positional, named = assemble(arguments)
+        return _checked(call(*positional, **named))
+
+    try:
+        return binding.guard.call(
+            binding.tool,
+            given,
+            body,
+            adapter=ADAPTER,
+            call_id=_take_call_id(),
+            interrupts=langgraph().pauses,
+        )
+    except ReportedError as report:
+        return report.result
+    except LedgerError as error:
+        _stop(error)
+
+
+async def aexecute(
+    binding: Binding,
+    call: Callable[..., Awaitable[Any]],
+    beside: frozenset[str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    given, assemble = _split(binding, beside, args, kwargs)
+
+    async def body(**arguments: Any) -> Any:
+        positional, named = assemble(arguments)
+        return _checked(await call(*positional, **named))
+
+    try:
+        return await binding.guard.acall(
+            binding.tool,
+            given,
+            body,
+            adapter=ADAPTER,
+            call_id=_take_call_id(),
+            interrupts=langgraph().pauses,
+        )
+    except ReportedError as report:
+        return report.result
+    except LedgerError as error:
+        _stop(error)
+
+
+def _take_call_id() -> str | None:
+    """Return the id of the tool call that led here, and forget it: what the body calls has ids of its own."""
+    invocation = INVOCATION.get()
+    if invocation is None:
+        return None
+    INVOCATION.set(None)
+    return invocation.call_id
+
+
+def _split(
+    binding: Binding, beside: frozenset[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], tuple[list[Any], dict[str, Any]]]]:
+    """Tell what the model gave from what was injected; return the former, and how a body's arguments are put together.
+
+    Only names that are known to be injected go beside the policy: any other unknown name is the model's, and is judged.
+    """
+    named = dict(kwargs)
+    order = []
+    for index, value in enumerate(args):
+        name = binding.positional[index] if index < len(binding.positional) else f"arg{index}"
+        if name in named:
+            raise TypeError(f"{binding.name}: several values for one argument")
+        named[name] = value
+        order.append(name)
+    outside = binding.injected | beside
+    given = {name: value for name, value in named.items() if name not in outside}
+    extra = {name: value for name, value in named.items() if name in outside}
+
+    def assemble(arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        merged = {**arguments, **extra}
+        return [merged.pop(name) for name in order], merged
+
+    return given, assemble
+
+
+def _checked(result: Any) -> Any:
+    """Return *result*; raise ``ReportedError`` where it says of itself that the tool failed."""
+    text = _reported(result)
+    if text is not None:
+        raise ReportedError(result, text)
+    return result
+
+
+def _reported(result: Any) -> str | None:
+    if isinstance(result, str):
+        return None
+    if isinstance(result, ToolMessage):
+        return str(result.text) if result.status == "error" else None
+    if isinstance(result, list | tuple):
+        # A list of messages and commands, or (content, artifact).
+        return next((text for text in map(_message_error, result) if text is not None), None)
+    return _message_error(result)
+
+
+def _message_error(item: Any) -> str | None:
+    if isinstance(item, ToolMessage):
+        return str(item.text) if item.status == "error" else None
+    if type(item).__name__ == "Command" and isinstance(getattr(item, "update", None), Mapping):
+        messages = item.update.get("messages", ())
+        if isinstance(messages, list | tuple):
+            for message in messages:
+                if isinstance(message, ToolMessage) and message.status == "error":
+                    return str(message.text)
+    return None
+
+
+def refusal_message(
+    tool: BaseTool, refusal: Denied | ApprovalRequired, call_id: str
+) -> ToolMessage:
+    text = str(refusal)
+    if isinstance(refusal, ApprovalRequired):
+        text = f"not run: a person must approve this call first: {text}"
+    return ToolMessage(
+        text,
+        name=tool.name,
+        tool_call_id=call_id,
+        status="error",
+        artifact={"guardrail": {"seq": refusal.seq}},
+    )
+
+
+def reject(tool: BaseTool, invocation: Invocation) -> None:
+    assert invocation.rejected is not None
+    binding = binding_of(tool)
+    try:
+        binding.guard.reject(
+            binding.tool, invocation.rejected, adapter=ADAPTER, call_id=invocation.call_id
+        )
+    except LedgerError as error:
+        _stop(error)
+
+
+# -- LangGraph, where it is installed ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LangGraph:
+    stop: type[LedgerError]
+    """What a ``LedgerError`` is raised as."""
+    pauses: tuple[type[BaseException], ...]
+    """Exceptions by which LangGraph takes control away from a body that did not fail."""
+
+
+@functools.cache
+def langgraph() -> LangGraph:
+    try:
+        from langgraph import errors
+    except ImportError:
+        return LangGraph(_stop_class(), ())
+    names = ("GraphInterrupt", "GraphDrained", "ParentCommand")
+    pauses = tuple(getattr(errors, name) for name in names if hasattr(errors, name))
+    return LangGraph(_stop_class(errors.GraphBubbleUp), pauses)
+
+
+def _stop_class(*bases: type[BaseException]) -> type[LedgerError]:
+    about = "A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the program."
+    # Where its name is resolved, so that it can be pickled.
+    space = {"__module__": "guardrail.integrations.langchain", "__doc__": about}
+    return cast("type[LedgerError]", type("LedgerStop", (LedgerError, *bases), space))
+
+
+def _stop(error: LedgerError) -> NoReturn:
+    stop = langgraph().stop
+    if isinstance(error, stop):
+        raise error
+    raise stop(error.message, code=error.code, hint=error.hint) from error
