@@ -1,0 +1,67 @@
+"""``guardrail demo``: a scripted agent under policy, from the first call to a ledger that somebody edited.
+
+Everything happens in a temporary folder, or in one that is kept; no model, no API key, no network.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+__all__ = ["run"]
+
+
+def run(*, keep: str | os.PathLike[str] | None = None) -> int:
+    """Run the demo and return its exit code: 0 when everything went as it tells.
+
+    *keep* names a folder, empty or new, in which the ledger, the keys and what the tools wrote stay. Raises ``UsageError``
+    where that folder holds something already.
+    """
+    from guardrail.cli.app import Exit
+    from guardrail.cli.output import Style, note
+
+    try:
+        from guardrail.demo.story import Story, UnexpectedError
+    except ImportError as error:
+        if "langchain" not in str(error).lower():
+            raise
+        note(
+            "error: the demo's tools are LangChain tools, and LangChain is not installed", Style.BAD
+        )
+        note("next:  pip install 'guardrail-ledger[langchain]'")
+        return Exit.UNKNOWN
+    from guardrail.demo.telling import heading, item, say
+
+    with tempfile.TemporaryDirectory(prefix="guardrail-demo-") as temporary:
+        folder = _folder(keep) if keep is not None else Path(temporary)
+        try:
+            Story(folder).tell()
+        except UnexpectedError as error:
+            note(f"error: the demo did not go as it tells: {error}", Style.BAD)
+            return Exit.BUG
+        heading("Where to go from here")
+        if keep is None:
+            say(
+                "This ran in a temporary folder, which is gone now. To keep it: guardrail demo --keep FOLDER"
+            )
+        else:
+            say(f"Everything is in {folder}.")
+        item("guardrail init makes a project with a policy of your own")
+        item("from guardrail.integrations.langchain import govern: your tools, governed")
+        item("docs/writing-policies.md says how rules are written and tested")
+    return Exit.YES
+
+
+def _folder(keep: str | os.PathLike[str]) -> Path:
+    from guardrail.errors import UsageError
+
+    folder = Path(keep).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise UsageError(
+            f"{folder} is not empty",
+            code="usage.demo_folder",
+            hint="name a folder that is new or empty",
+        )
+    return folder

@@ -1,0 +1,97 @@
+"""How the demo talks: plain text of at most 80 columns, the words of the commands themselves where they say it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from guardrail.cli.app import run as command
+from guardrail.cli.output import Style, data, paint
+from guardrail.cli.render import outcome, verdict
+from guardrail.review.records import Call
+from guardrail.review.terminal import escape, inline
+
+__all__ = ["COLUMNS", "called", "fact", "guardrail", "heading", "item", "recorded", "said", "say"]
+
+COLUMNS = 80
+
+
+def heading(text: str) -> None:
+    """Begin a part."""
+    data()
+    data(paint(text, Style.STRONG))
+
+
+def say(text: str) -> None:
+    """Write a paragraph."""
+    for line in textwrap.wrap(text, COLUMNS):
+        data(line)
+
+
+def item(text: str) -> None:
+    """Write one item of a list."""
+    for line in textwrap.wrap(text, COLUMNS, initial_indent="  - ", subsequent_indent="    "):
+        data(line)
+
+
+def called(tool: str, args: Mapping[str, object]) -> None:
+    """Write what the agent calls, as the agent sees it."""
+    shown = ", ".join(f"{name}={inline(value, 60)}" for name, value in args.items())
+    _labelled("agent", f"{tool}({shown})")
+
+
+def recorded(call: Call) -> None:
+    """Write what the guard decided, from its record, and how the call ended."""
+    word, style = verdict(call)
+    rule = next((hit for hit in call.rules if hit.effect == call.effect), None)
+    why = "" if rule is None else f" by rule {escape(rule.rule)}"
+    data(f"  guard     {paint(word, style)}{why} (record {call.seq})")
+    if call.admitted:
+        ended, how = outcome(call)
+        data(f"  outcome   {paint(ended, how)}")
+
+
+def said(text: str) -> None:
+    """Write what the agent reads as the tool's answer."""
+    _labelled("answer", escape(text))
+
+
+def fact(label: str, text: str) -> None:
+    """Write one thing beside its label."""
+    _labelled(label, escape(text))
+
+
+def _labelled(label: str, text: str) -> None:
+    head = f"  {label:<9} "
+    for line in textwrap.wrap(
+        text, COLUMNS, initial_indent=head, subsequent_indent=" " * len(head)
+    ):
+        data(line)
+
+
+def guardrail(*args: str, folder: Path) -> int:
+    """Run a command of the command line on files in *folder* and return its exit code; show it as it would be typed."""
+    data(paint(f"$ guardrail {' '.join(args)}", Style.STRONG))
+    sys.stdout.flush()
+    with contextlib.chdir(folder), _width():
+        code = command(args)
+    sys.stderr.flush()
+    data(paint(f"exit code {code}", Style.DIM))
+    return code
+
+
+@contextlib.contextmanager
+def _width() -> Iterator[None]:
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(COLUMNS)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
