@@ -27,7 +27,9 @@ def test_no_file_is_all_defaults() -> None:
 
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     """Where the program was started from does not matter."""
-    path = write(tmp_path, '[ledger]\npath = "x/a.db"\n[keys]\npath = "k"\n[policy]\npath = ["p", "/abs"]\n')
+    path = write(
+        tmp_path, '[ledger]\npath = "x/a.db"\n[keys]\npath = "k"\n[policy]\npath = ["p", "/abs"]\n'
+    )
     settings = Settings.load(path, environment={})
     assert settings.ledger.path == tmp_path / "x/a.db"
     assert settings.key_path == tmp_path / "k"
@@ -73,7 +75,13 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
 
 def test_the_environment_overrides_paths() -> None:
     """Several policy folders are separated as in PATH."""
-    settings = Settings.load(environment={"GUARDRAIL_LEDGER": "/l.db", "GUARDRAIL_POLICIES": "/a:/b", "GUARDRAIL_KEYS": "/k"})
+    settings = Settings.load(
+        environment={
+            "GUARDRAIL_LEDGER": "/l.db",
+            "GUARDRAIL_POLICIES": "/a:/b",
+            "GUARDRAIL_KEYS": "/k",
+        }
+    )
     assert settings.ledger.path == Path("/l.db")
     assert settings.policy.path == (Path("/a"), Path("/b"))
     assert settings.key_path == Path("/k")

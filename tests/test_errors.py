@@ -50,7 +50,9 @@ def test_an_approval_request_travels_as_well() -> None:
     [
         GuardrailError("m", code="c", hint="h"),
         PolicyError("m", cause="timeout", detail="deadline"),
-        PolicyLoadError([Finding("a.rego", 3, "walk-assigned", "no"), Finding("-", 0, "x", "y")] * 2),
+        PolicyLoadError(
+            [Finding("a.rego", 3, "walk-assigned", "no"), Finding("-", 0, "x", "y")] * 2
+        ),
         ArgumentsError("m", detail="type", pointer="/a"),
         LedgerSealedError("m"),
     ],

@@ -11,7 +11,9 @@ from guardrail.errors import IdentityError
 from guardrail.identity import SessionTable, agent, check_id, delegation, principal
 
 
-@pytest.mark.parametrize("value", ["", "x" * 513, "a\nb", "a\x1b[2J", "a\u202eb", "a\u200bb", "\ud800", 5, None, b"x"])
+@pytest.mark.parametrize(
+    "value", ["", "x" * 513, "a\nb", "a\x1b[2J", "a\u202eb", "a\u200bb", "\ud800", 5, None, b"x"]
+)
 def test_ids_that_could_deceive_a_reader_are_refused_unquoted(value: object) -> None:
     """Empty, endless, with control, bidi, zero-width or surrogate characters, or no text at all."""
     with pytest.raises(IdentityError) as caught:
@@ -64,7 +66,11 @@ def test_a_session_keeps_its_state() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [replace(SESSION, tenant="u"), replace(SESSION, principal=Principal(id="eve")), replace(SESSION, agent=Agent(id="x"))],
+    [
+        replace(SESSION, tenant="u"),
+        replace(SESSION, principal=Principal(id="eve")),
+        replace(SESSION, agent=Agent(id="x")),
+    ],
 )
 def test_an_id_that_belongs_to_someone_else_is_refused(other: Session) -> None:
     """In this process or in the ledger."""
@@ -93,8 +99,13 @@ def test_someone_who_comes_first_while_the_state_is_made_keeps_the_id() -> None:
 def test_the_table_is_bounded() -> None:
     """The session that was used least recently goes first."""
     table: SessionTable[object] = SessionTable(limit=2)
-    states = {name: table.enter(replace(SESSION, id=name), lambda _: object(), lambda _: None) for name in "ab"}
+    states = {
+        name: table.enter(replace(SESSION, id=name), lambda _: object(), lambda _: None)
+        for name in "ab"
+    }
     table.enter(replace(SESSION, id="a"), lambda _: object(), lambda _: None)
     table.enter(replace(SESSION, id="c"), lambda _: object(), lambda _: None)
     assert table.enter(replace(SESSION, id="a"), lambda _: object(), lambda _: None) is states["a"]
-    assert table.enter(replace(SESSION, id="b"), lambda _: object(), lambda _: None) is not states["b"]
+    assert (
+        table.enter(replace(SESSION, id="b"), lambda _: object(), lambda _: None) is not states["b"]
+    )

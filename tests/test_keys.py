@@ -97,7 +97,13 @@ def test_tokens_correlate_within_a_tenant_and_class_only() -> None:
     one = keys.tenant("a")
     assert one is keys.tenant("a")
     assert one.token("contact", "x") == one.token("contact", "x")
-    tokens = {one.token("contact", "x"), one.token("contact", "y"), one.token("payment", "x"), keys.tenant("b").token("contact", "x"), Keys.ephemeral().tenant("a").token("contact", "x")}
+    tokens = {
+        one.token("contact", "x"),
+        one.token("contact", "y"),
+        one.token("payment", "x"),
+        keys.tenant("b").token("contact", "x"),
+        Keys.ephemeral().tenant("a").token("contact", "x"),
+    }
     assert len(tokens) == 5
     assert all(token.split(":")[0] == "gr1" and len(token.split(":")[3]) == 24 for token in tokens)
 
@@ -118,16 +124,22 @@ def test_the_token_is_the_one_that_the_format_page_describes() -> None:
         return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info.encode()).derive(key)
 
     tenant = derive(master, "guardrail/tenant/1/acme")
-    digest = hmac.new(derive(tenant, "guardrail/token/1/contact/kid"), b"bob@example.com", hashlib.sha256).digest()
+    digest = hmac.new(
+        derive(tenant, "guardrail/token/1/contact/kid"), b"bob@example.com", hashlib.sha256
+    ).digest()
     import base64
 
     expected = base64.b32encode(digest[:15]).decode().lower()
-    assert TenantKeys(master, "acme", "kid").token("contact", "bob@example.com") == f"gr1:contact:kid:{expected}"
+    assert (
+        TenantKeys(master, "acme", "kid").token("contact", "bob@example.com")
+        == f"gr1:contact:kid:{expected}"
+    )
 
 
 def test_commitments_cannot_be_shifted() -> None:
     """Each part carries its length: moving a byte from one part to the next is another commitment."""
     keys = Keys.ephemeral().tenant("a")
+
     def over(*parts: bytes) -> str:
         return keys.commitment(parts).hexdigest()
 
@@ -140,4 +152,6 @@ def test_commitments_cannot_be_shifted() -> None:
 def test_the_signer_signs_with_the_log_key() -> None:
     """The public half in the genesis record checks it."""
     keys = Keys.ephemeral()
-    Ed25519PublicKey.from_public_bytes(bytes.fromhex(keys.public)).verify(keys.signer()(b"head"), b"head")
+    Ed25519PublicKey.from_public_bytes(bytes.fromhex(keys.public)).verify(
+        keys.signer()(b"head"), b"head"
+    )

@@ -36,7 +36,7 @@ def medium_policy() -> str:
     """Return a policy of about 145 lines: one allow rule and deny rules of the usual kinds."""
     parts = [
         "package guardrail.policy",
-        "args := object.get(input.action.properties, \"args\", {})",
+        'args := object.get(input.action.properties, "args", {})',
         'allow contains {"rule": "declared", "message": "a declared tool"} if input.resource.properties.declared == true',
     ]
     for number in range(28):
@@ -74,7 +74,11 @@ def medium_args() -> dict[str, Any]:
         "payment": {"card_number": "4111 1111 1111 1111", "cvv": "737", "holder": "J Petersen"},
         "api_key": "k" * 32,
         "items": [
-            {"sku": "chair-green-04", "count": 2, "note": "the one with the high back, as in the catalogue"},
+            {
+                "sku": "chair-green-04",
+                "count": 2,
+                "note": "the one with the high back, as in the catalogue",
+            },
             {"sku": "table-oak-11", "count": 1, "note": "unfinished surface, oil comes separately"},
         ],
         "comment": "Please call before noon. " + "The gate is to the left of the blue house. " * 9,
@@ -131,8 +135,15 @@ def worker_cpu(pids: list[int]) -> float:
 
 def children() -> list[int]:
     """Return the pids of this process's children: the policy workers."""
-    done = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True, check=True)
-    return [int(line.split()[0]) for line in done.stdout.splitlines() if "ps" not in line.split()[1:]]
+    done = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [
+        int(line.split()[0]) for line in done.stdout.splitlines() if "ps" not in line.split()[1:]
+    ]
 
 
 def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
@@ -152,15 +163,21 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     from guardrail.core import decision as decisions
 
     for _ in range(rounds):
-        call = timed("(1) who", lambda: pipeline.begin(tool, state, "python", None, Enforcement.BODY))
+        call = timed(
+            "(1) who", lambda: pipeline.begin(tool, state, "python", None, Enforcement.BODY)
+        )
         snapshot, call.arguments = timed("(2) snapshot", lambda: tool.take(args))
         call.args, call.encoded = snapshot.args, snapshot.encoded
         call.inspection = timed(
             "(3) classify",
-            lambda: state.redactor.inspect(snapshot.args, schema=tool.schema.schema, declared=True, memory=state.memory),
+            lambda: state.redactor.inspect(
+                snapshot.args, schema=tool.schema.schema, declared=True, memory=state.memory
+            ),
         )
         call.raw = timed("(4) input", lambda: recorder.policy_input(call))
-        reply = timed("(5) decide", lambda: guard._engine.decide(call.raw, shard="s", deadline=1.0).result())
+        reply = timed(
+            "(5) decide", lambda: guard._engine.decide(call.raw, shard="s", deadline=1.0).result()
+        )
         call.reply = reply
         verdict = timed("(6) parse", lambda: decisions.parse(reply.document))
         view = timed("(6) view", lambda: call.inspection.view(verdict.redact))
@@ -173,7 +190,9 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
             journal=guard._journal, state=state, tool=tool, call=call.id, parent=None, origin=call.origin,
             seq=receipt.seq, arguments=call.arguments, again=None, verdict=verdict,
         )  # fmt: skip
-        outcome = timed("(9) draft", lambda: admission._draft(admission._returned, None, None, 0.0, None))
+        outcome = timed(
+            "(9) draft", lambda: admission._draft(admission._returned, None, None, 0.0, None)
+        )
         timed("(9) append", lambda: guard._journal.append(outcome))
     return {name: statistics.median(values) * 1e6 for name, values in found.items()}
 
@@ -194,7 +213,10 @@ def measure(name: str, policy: str, args: dict[str, Any], rounds: int) -> dict[s
                 raw: list[float] = []
                 calls: list[float] = []
                 pids = children()
-                worker_before, own_before = worker_cpu(pids), resource.getrusage(resource.RUSAGE_SELF)
+                worker_before, own_before = (
+                    worker_cpu(pids),
+                    resource.getrusage(resource.RUSAGE_SELF),
+                )
                 for _ in range(rounds):
                     raw.append(ring.sync())
                     raw.append(ring.sync())
@@ -202,13 +224,17 @@ def measure(name: str, policy: str, args: dict[str, Any], rounds: int) -> dict[s
                     guard.call("order", args, run)
                     calls.append(time.perf_counter() - began)
                 own = resource.getrusage(resource.RUSAGE_SELF)
-                cpu = (own.ru_utime + own.ru_stime - own_before.ru_utime - own_before.ru_stime) / rounds
+                cpu = (
+                    own.ru_utime + own.ru_stime - own_before.ru_utime - own_before.ru_stime
+                ) / rounds
                 # what the raw syncs of the same loop cost
                 before = resource.getrusage(resource.RUSAGE_SELF)
                 for _ in range(400):
                     ring.sync()
                 after = resource.getrusage(resource.RUSAGE_SELF)
-                cpu -= 2 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 400
+                cpu -= (
+                    2 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 400
+                )
                 found = {
                     "case": name,
                     "args_bytes": len(json.dumps(args)),
@@ -218,7 +244,10 @@ def measure(name: str, policy: str, args: dict[str, Any], rounds: int) -> dict[s
                     "p50_over_two_raw_syncs": at(calls, 0.5) / (2 * at(raw, 0.5)),
                     "p99_over_two_raw_p99": at(calls, 0.99) / (2 * at(raw, 0.99)),
                     "quiet": at(raw, 0.99) < 3 * at(raw, 0.5),
-                    "cpu_us": {"caller": cpu * 1e6, "worker": (worker_cpu(pids) - worker_before) / rounds * 1e6},
+                    "cpu_us": {
+                        "caller": cpu * 1e6,
+                        "worker": (worker_cpu(pids) - worker_before) / rounds * 1e6,
+                    },
                     "stages_us": stages(guard, args, min(rounds, 400)),
                 }
         return found
@@ -265,11 +294,20 @@ def main() -> None:
         return
     for case in found["cases"]:
         raw, call, cpu = case["raw_sync_us"], case["call_us"], case["cpu_us"]
-        print(f"\n{case['case']} ({case['args_bytes']} bytes of arguments, policy of {case['policy_lines']} lines)")
-        print(f"  raw fdatasync 8 KiB   p50 {raw['p50']:7.0f} us   p99 {raw['p99']:7.0f} us" + ("" if case["quiet"] else "   (busy: p99 is not judged)"))
+        print(
+            f"\n{case['case']} ({case['args_bytes']} bytes of arguments, policy of {case['policy_lines']} lines)"
+        )
+        print(
+            f"  raw fdatasync 8 KiB   p50 {raw['p50']:7.0f} us   p99 {raw['p99']:7.0f} us"
+            + ("" if case["quiet"] else "   (busy: p99 is not judged)")
+        )
         print(f"  governed no-op call   p50 {call['p50']:7.0f} us   p99 {call['p99']:7.0f} us")
-        print(f"  over two raw syncs    p50 {case['p50_over_two_raw_syncs']:7.2f}      p99 {case['p99_over_two_raw_p99']:7.2f}")
-        print(f"  CPU                caller {cpu['caller']:7.0f} us  worker {cpu['worker']:7.0f} us")
+        print(
+            f"  over two raw syncs    p50 {case['p50_over_two_raw_syncs']:7.2f}      p99 {case['p99_over_two_raw_p99']:7.2f}"
+        )
+        print(
+            f"  CPU                caller {cpu['caller']:7.0f} us  worker {cpu['worker']:7.0f} us"
+        )
         total = sum(case["stages_us"].values())
         for stage, value in case["stages_us"].items():
             print(f"    {stage:20} {value:7.1f} us  {100 * value / total:5.1f} %")

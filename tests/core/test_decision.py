@@ -18,7 +18,11 @@ RULE = allow()["rules"][0]
 
 def test_a_well_formed_reply_gives_its_own_effect() -> None:
     """Effect, rules, pointers and labels arrive as the policy wrote them."""
-    for make, effect in ((allow, Effect.ALLOW), (deny, Effect.DENY), (ask, Effect.REQUIRE_APPROVAL)):
+    for make, effect in (
+        (allow, Effect.ALLOW),
+        (deny, Effect.DENY),
+        (ask, Effect.REQUIRE_APPROVAL),
+    ):
         verdict = decisions.parse(make("r1", "r2", redact=["/a"], labels=["untrusted"]))
         assert (verdict.effect, verdict.cause, verdict.detail) == (effect, Cause.POLICY, "")
         assert [rule.rule for rule in verdict.rules] == ["r1", "r2"]
@@ -83,7 +87,9 @@ def test_an_obligation_denies_since_none_is_known() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=6)
+    ),
     max_leaves=12,
 )
 
@@ -104,7 +110,12 @@ def test_replacing_any_part_never_turns_a_denial_into_an_allow(key: str, value: 
 
 def test_the_public_message_says_little() -> None:
     """An agent reads the message of the rule, never an id, a cause's detail or a value."""
-    assert decisions.public_message(decisions.parse(deny("too much"))) == "denied by policy: too much"
-    assert decisions.public_message(decisions.parse(ask("a person must agree"))) == "a person must agree"
+    assert (
+        decisions.public_message(decisions.parse(deny("too much"))) == "denied by policy: too much"
+    )
+    assert (
+        decisions.public_message(decisions.parse(ask("a person must agree")))
+        == "a person must agree"
+    )
     for cause in Cause:
         assert "detail" not in decisions.public_message(decisions.denied(cause, "detail"))

@@ -11,8 +11,12 @@ from guardrail.core.types import Agent, Assurance, Principal, Session
 
 
 def _input(**attributes: Any) -> dict[str, Any]:
-    session = Session(id="s", tenant="t", principal=Principal(id="alice", roles=("admin",)), agent=Agent(id="bot"))
-    constant = session_input(session, principal_id="alice", agent_id="bot", attributes=attributes, delegation=[])
+    session = Session(
+        id="s", tenant="t", principal=Principal(id="alice", roles=("admin",)), agent=Agent(id="bot")
+    )
+    constant = session_input(
+        session, principal_id="alice", agent_id="bot", attributes=attributes, delegation=[]
+    )
     return build(
         constant,
         tool_name="send",
@@ -29,10 +33,31 @@ def test_every_documented_key_exists() -> None:
     """An absent key would leave a deny rule undefined, so unknown things are null or empty."""
     made = _input()
     assert set(made) == {"subject", "action", "resource", "context"}
-    assert set(made["subject"]["properties"]) == {"assurance", "issuer", "method", "roles", "tenant"}
+    assert set(made["subject"]["properties"]) == {
+        "assurance",
+        "issuer",
+        "method",
+        "roles",
+        "tenant",
+    }
     assert set(made["action"]["properties"]) == {"args", "arg_classes"}
-    assert set(made["resource"]["properties"]) == {"declared", "server", "schema_digest", "labels", "target"}
-    assert set(made["context"]) == {"agent", "delegation", "session", "time", "model", "approval", "origin", "contract"}
+    assert set(made["resource"]["properties"]) == {
+        "declared",
+        "server",
+        "schema_digest",
+        "labels",
+        "target",
+    }
+    assert set(made["context"]) == {
+        "agent",
+        "delegation",
+        "session",
+        "time",
+        "model",
+        "approval",
+        "origin",
+        "contract",
+    }
     assert set(made["context"]["session"]) == {"id"}
 
 

@@ -24,7 +24,18 @@ class Word(StrEnum):
 
 def test_a_line_is_sorted_json_without_spaces() -> None:
     """The spliced fields stand where sorting puts them."""
-    draft = Draft.build({"v": 1, "type": "x", "log": "l", "prex": 1, "sea": 2, "set": 3, "tt": 4, "a": {"b": 1, "a": 2}})
+    draft = Draft.build(
+        {
+            "v": 1,
+            "type": "x",
+            "log": "l",
+            "prex": 1,
+            "sea": 2,
+            "set": 3,
+            "tt": 4,
+            "a": {"b": 1, "a": 2},
+        }
+    )
     line = draft.finish(seq=7, prev="0" * 64, ts=TS)
     keys = list(json.loads(line))
     assert keys == sorted(keys)
@@ -37,12 +48,21 @@ def test_a_record_of_only_its_type_is_a_line() -> None:
     assert json.loads(Draft.build({"type": "x"}).finish(seq=0, prev="0" * 64, ts=TS))["seq"] == 0
 
 
-@given(st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=6).filter(lambda key: key not in ("prev", "seq", "ts")), st.integers(-(2**63), 2**63 - 1)))
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8"), max_size=6).filter(
+            lambda key: key not in ("prev", "seq", "ts")
+        ),
+        st.integers(-(2**63), 2**63 - 1),
+    )
+)
 def test_every_field_survives(fields: dict[str, int]) -> None:
     """What goes in comes out, and the keys are in code point order."""
     line = Draft.build(fields | {"type": "x"}).finish(seq=1, prev="ab" * 32, ts=TS)
     found = json.loads(line)
-    assert {key: found[key] for key in fields if key != "type"} == {key: fields[key] for key in fields if key != "type"}
+    assert {key: found[key] for key in fields if key != "type"} == {
+        key: fields[key] for key in fields if key != "type"
+    }
     assert list(found) == sorted(found)
     assert b"\n" not in line
 
@@ -87,7 +107,9 @@ def test_a_line_never_exceeds_the_limit() -> None:
 
 def test_the_leaf_hash_is_that_of_rfc_6962() -> None:
     """SHA-256(0x00) of the empty entry, the known answer of the certificate transparency tests."""
-    assert leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+    assert (
+        leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+    )
 
 
 @pytest.mark.parametrize("line", [b"", b"[]", b"null", b"{", b'"x"', b"\xff", b"{}{}"])
