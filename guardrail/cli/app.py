@@ -15,6 +15,7 @@ import click
 
 from guardrail.cli.output import Style, note
 from guardrail.errors import ApprovalRequired, Denied, GuardrailError, UsageError
+from guardrail.review.terminal import one_line
 
 __all__ = ["COMMANDS", "Entry", "Exit", "LazyGroup", "cli", "run"]
 
@@ -199,7 +200,7 @@ def _dispatch(args: Sequence[str]) -> int:
         _usage(error)
         return Exit.USAGE
     except click.ClickException as error:
-        note(f"error: {error.format_message()}", Style.BAD)
+        note(f"error: {one_line(error.format_message())}", Style.BAD)
         return Exit.UNKNOWN
     except GuardrailError as error:
         report(error)
@@ -217,16 +218,16 @@ def _dispatch(args: Sequence[str]) -> int:
 
 
 def _usage(error: click.UsageError) -> None:
-    note(f"error: {error.format_message()}", Style.BAD)
+    note(f"error: {one_line(error.format_message())}", Style.BAD)
     if error.ctx is not None:
         note(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.")
 
 
 def report(error: GuardrailError) -> None:
     """Write an error and the next step to stderr."""
-    note(f"error: {error.message}", Style.BAD)
+    note(f"error: {one_line(error.message)}", Style.BAD)
     if error.hint:
-        note(f"next:  {error.hint}")
+        note(f"next:  {one_line(error.hint)}")
 
 
 def code_of(error: GuardrailError) -> Exit:

@@ -23,6 +23,7 @@ __all__ = [
     "json_text",
     "message",
     "name",
+    "one_line",
     "pad",
     "quote",
     "tree",
@@ -80,15 +81,17 @@ def escape(text: str) -> str:
     return "".join(out)
 
 
-def message(text: str) -> str:
-    """Return a message of one of our own errors, safe to show: line feeds stay, nothing else that is hidden does.
+def one_line(text: str) -> str:
+    """Return a message of ours that may quote a foreign path or name, with everything hidden in it as escapes.
 
-    For text that we wrote and that may quote something foreign (a path, a name).
+    A backslash stays as it is: for text that has to be read and copied, not for recorded values.
     """
-    return "\n".join(
-        "".join(_escaped(char) if _is_hidden(char) else char for char in line)
-        for line in text.split("\n")
-    )
+    return "".join(_escaped(char) if _is_hidden(char) else char for char in text)
+
+
+def message(text: str) -> str:
+    """Return text of ours in several lines, each as ``one_line``. Nothing foreign in it may hold a line feed."""
+    return "\n".join(one_line(line) for line in text.split("\n"))
 
 
 def quote(text: str) -> str:

@@ -304,13 +304,14 @@ def test_what_is_no_ledger_exits_3(cli: Cli, tmp_path: Path, args: tuple[str, ..
         "text.db",
         "folder.db",
         "other.db",
-        "bad\x1b[31m.db",
+        "bad\x1b[31m\nnext: fine.db",
     ):
         ran = cli(*args, "--ledger", tmp_path / name)
         assert ran.code == 3, name
         assert ran.out == ""
         assert "error: " in ran.err
         assert "next:" in ran.err, name
+        assert len(ran.err.splitlines()) == 2
         assert is_visible(ran.err)
         assert not (tmp_path / "missing.db").exists()
 

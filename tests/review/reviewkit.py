@@ -262,5 +262,5 @@ class MemoryRecords:
         )
 
 
-STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 """For property tests on a machine that does other things too."""

@@ -183,6 +183,11 @@ def test_messages_keep_their_lines_and_nothing_else_that_is_hidden() -> None:
     assert terminal.message("first\nfile \x1b[31m\u202e") == "first\nfile \\u{1b}[31m\\u{202e}"
 
 
+def test_one_line_stays_one_line() -> None:
+    """A path that holds a line feed can not forge a line of ours; a backslash in it can still be copied."""
+    assert terminal.one_line("a\\b\nok: all well\x1b[0m") == "a\\b\\nok: all well\\u{1b}[0m"
+
+
 def test_work_on_one_line_is_bounded_by_its_width() -> None:
     """A huge value costs no more than the columns that are shown: a generator past the end is never reached."""
 

@@ -231,30 +231,31 @@ def test_duplicate_keys_do_not_hide_what_queries_see(tmp_path: Path) -> None:
     assert (report.first_bad, report.differs) == (1, Difference.COLUMN)
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [
-        lambda connection: connection.execute("DELETE FROM record WHERE seq > 20"),
-        lambda connection: (
-            connection.execute(
-                "UPDATE record SET line = replace(line, 'send_email', 'read_email') WHERE seq = 7"
-            ),
-            rehash(connection, 7),
-        ),
-        lambda connection: (
-            connection.execute("UPDATE record SET line = replace(line, 'test/log', 'test/gol')"),
-            connection.execute("UPDATE record SET leaf = zeroblob(32) WHERE seq = 0"),
-        ),
-        lambda connection: connection.execute("DELETE FROM record"),
-    ],
-    ids=["truncated", "rewritten", "another log", "wiped"],
-)
+def truncated(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM record WHERE seq > 20")
+    connection.execute("DELETE FROM open_call")
+
+
+def rewritten(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "UPDATE record SET line = replace(line, 'send_email', 'read_email') WHERE seq = 7"
+    )
+    rehash(connection, 7)
+
+
+def wiped(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM record")
+    connection.execute("DELETE FROM open_call")
+
+
+@pytest.mark.parametrize("attack", [truncated, rewritten, wiped])
 def test_only_a_head_from_outside_finds_a_consistent_rewrite(ledger: Path, attack: Tamper) -> None:
     """Exit 1 with the head. Without it a chain that was recomputed shows nothing, which is why it is never plain OK."""
     head = head_of(ledger, 42)
-    tamper(ledger, attack, "DELETE FROM open_call")
-    assert verify_ledger(ledger, head=head).exit_code == 1
-    assert verify_ledger(ledger).exit_code != 0
+    tamper(ledger, attack)
+    report = verify_ledger(ledger, head=head)
+    assert (report.exit_code, report.differs) == (1, Difference.HEAD)
+    assert verify_ledger(ledger).state is VerifyState.NOT_ANCHORED
 
 
 def test_another_log_is_not_the_one_of_the_head(ledger: Path, tmp_path: Path) -> None:

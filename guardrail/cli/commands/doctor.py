@@ -11,7 +11,7 @@ from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.review.doctor import Check, State, check_all
-from guardrail.review.terminal import message
+from guardrail.review.terminal import one_line
 
 __all__ = ["doctor"]
 
@@ -52,10 +52,10 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
 
 def _print(check: Check) -> None:
     state = paint(f"{check.state.value:<7}", _STYLES[check.state])
-    first, *rest = prose(message(check.found), indent=_INDENT)
+    first, *rest = prose(one_line(check.found), indent=_INDENT)
     data(f"{state}  {check.name:<9}  {first}")
     if check.fix and check.state is not State.OK:
-        rest += prose(message(f"fix: {check.fix}"), indent=_INDENT)
+        rest += prose(one_line(f"fix: {check.fix}"), indent=_INDENT)
     for line in rest:
         label = "fix:" if line.startswith("fix:") else ""
         data(" " * _INDENT + paint(label, Style.STRONG) + line[len(label) :])

@@ -15,7 +15,7 @@ from guardrail.cli.options import config_option, json_option, ledger_options, se
 from guardrail.cli.output import Style, data, emit_json, note, paint
 from guardrail.cli.render import counted, milliseconds
 from guardrail.errors import ConfigError, Finding, PolicyLoadError
-from guardrail.review.terminal import message, name
+from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
     from guardrail.authoring.test import TestReport, TestResult
@@ -82,12 +82,12 @@ def check(paths: Sequence[Path], config: Path | None, as_json: bool) -> int:
 
 def _findings(findings: Iterable[Finding], style: Style) -> None:
     for finding in findings:
-        place = message(f"{finding.file}:{finding.line}" if finding.line else finding.file)
+        place = one_line(f"{finding.file}:{finding.line}" if finding.line else finding.file)
         data(
-            f"{paint(place, Style.STRONG)}: {message(finding.message)} {paint(f'[{finding.code}]', style)}"
+            f"{paint(place, Style.STRONG)}: {one_line(finding.message)} {paint(f'[{finding.code}]', style)}"
         )
         if finding.hint:
-            data(f"    {message(finding.hint)}")
+            data(f"    {one_line(finding.hint)}")
 
 
 @click.command(short_help="Run the policies' own tests.")
@@ -128,10 +128,10 @@ def _result(result: TestResult, *, verbose: bool) -> None:
     if result.outcome is TestOutcome.PASS and not verbose:
         return
     word = paint(f"{result.outcome.value:<5}", styles.get(result.outcome, Style.BAD))
-    place = message(f"{result.file}:{result.line}")
+    place = one_line(f"{result.file}:{result.line}")
     data(f"{word}  {name(result.name)}  {milliseconds(result.milliseconds)} ms")
     if result.message:
-        data(f"       {place}: {message(result.message)}")
+        data(f"       {place}: {one_line(result.message)}")
 
 
 def _summary(report: TestReport) -> None:
@@ -244,7 +244,7 @@ def _take(line: bytes, digest: str, loaded: set[str], refused: set[str]) -> None
     where = f"{name(text(record, 'origin', 'host'))} pid {obj(record, 'origin').get('pid')}"
     if kind == "admin.policy_refused":
         refused.add(process)
-        data(f"{paint('refused', Style.BAD)}  by {message(where)}, which keeps its old policies")
+        data(f"{paint('refused', Style.BAD)}  by {one_line(where)}, which keeps its old policies")
     elif kind == "admin.policy_loaded" and text(record, "detail", "policy", "digest") == digest:
         loaded.add(process)
-        data(f"{paint('loaded', Style.GOOD)}   by {message(where)}")
+        data(f"{paint('loaded', Style.GOOD)}   by {one_line(where)}")

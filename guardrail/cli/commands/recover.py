@@ -14,7 +14,7 @@ from guardrail.cli.options import json_option, ledger_options, settings_of
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import clock, counted
 from guardrail.errors import LedgerOpenError, UsageError
-from guardrail.review.terminal import message, name
+from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
     from guardrail.config import Settings
@@ -129,8 +129,8 @@ def _explain(path: Path, plan: RecoveryPlan) -> None:
     from guardrail.ledger.recover import Action
 
     style = Style.GOOD if plan.action is Action.NOTHING else Style.WARN
-    data(paint(message(plan.found[:1].upper() + plan.found[1:]), style))
-    data(f"  ledger   {message(str(path))}")
+    data(paint(one_line(plan.found[:1].upper() + plan.found[1:]), style))
+    data(f"  ledger   {one_line(str(path))}")
     if plan.log:
         data(f"  log      {name(plan.log)}")
     if plan.seal is not None and plan.seal.when:
@@ -163,7 +163,7 @@ def _steps(path: Path, plan: RecoveryPlan) -> list[str]:
             "Its first record names the last intact head of the old one."
         ),
     }[plan.action]
-    return ["", *(message(line) for line in prose(text))]
+    return ["", *(one_line(line) for line in prose(text))]
 
 
 def _tell(report: RecoveryReport) -> None:
@@ -171,7 +171,7 @@ def _tell(report: RecoveryReport) -> None:
     if report.receipt is not None:
         data(paint(f"Recovered: record {report.receipt.seq} of log {name(report.log)}", Style.GOOD))
     for path in report.set_aside:
-        data(f"  kept  {message(str(path))}")
+        data(f"  kept  {one_line(str(path))}")
     if report.closed:
         data(f"  closed {counted(report.closed, 'open call')} as unknown")
     note("next:  guardrail verify")

@@ -10,7 +10,7 @@ import click
 from guardrail.cli.options import json_option, ledger_options, ledger_path
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import counted
-from guardrail.review.terminal import escape, json_text, message, name
+from guardrail.review.terminal import escape, json_text, name, one_line
 
 if TYPE_CHECKING:
     from guardrail.review.verify import VerifyReport
@@ -126,9 +126,9 @@ def _print(path: Path, report: VerifyReport) -> None:
     word, style = _headline(report)
     data(paint(word, style))
     if report.detail:
-        for line in prose(message(report.detail), indent=2):
+        for line in prose(one_line(report.detail), indent=2):
             data(f"  {line}")
-    data(f"  checked  {message(str(path))}")
+    data(f"  checked  {one_line(str(path))}")
     if report.log:
         data(f"  log      {name(report.log)}")
     if report.records:
@@ -171,7 +171,7 @@ def _list(title: str, lines: list[str]) -> None:
     data()
     data(paint(title, Style.STRONG))
     for entry in lines:
-        first, *rest = prose(message(entry), indent=4)
+        first, *rest = prose(one_line(entry), indent=4)
         data(f"  - {first}")
         for line in rest:
             data(f"    {line}")
