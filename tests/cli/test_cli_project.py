@@ -242,7 +242,6 @@ def guarded(cli: Cli, tmp_path: Path) -> Iterator[tuple[Path, Path, int]]:
         "import sys\n"
         "from guardrail import Guard\n"
         "with Guard.open(sys.argv[1]) as guard:\n"
-        "    guard.watch()\n"
         "    print('ready', flush=True)\n"
         "    sys.stdin.read()\n"
     )
