@@ -259,6 +259,8 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
             raise ConfigError(f"{where}: from {meta['low']} to {meta['high']}", code="config.value")
         return value
     default = spec.default if spec.default is not MISSING else None
+    if value == "" and default in ("", None):
+        return default
     if isinstance(default, tuple):
         items = value if isinstance(value, list) else [value]
         if not items or not all(isinstance(item, str | Path) and str(item) for item in items):

@@ -63,6 +63,15 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, words: str
     assert words in str(caught.value)
 
 
+def test_an_empty_text_is_the_default_where_the_default_is_none(tmp_path: Path) -> None:
+    """As `guardrail init` shows it."""
+    settings = Settings.load(
+        write(tmp_path, '[ledger]\nlog = ""\n[keys]\npath = ""\n'), environment={}
+    )
+    assert settings.ledger.log == ""
+    assert settings.key_path == tmp_path / "audit.keys"
+
+
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
     """With what to do next."""
     with pytest.raises(ConfigError) as caught:
