@@ -262,7 +262,10 @@ class LedgerReader:
             finally:
                 self._views -= 1
                 if outermost and self._connection is not None:
-                    self._ask("COMMIT")
+                    try:
+                        self._ask("COMMIT")
+                    except LedgerError:
+                        self.close()  # nothing was written; the next query opens a connection that is sound
 
     def _ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return self._with(lambda connection: connection.execute(sql, values).fetchall())

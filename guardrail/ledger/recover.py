@@ -194,11 +194,14 @@ def _chain(db: Path) -> tuple[chain.Report | None, str]:
             db
         ) else "nothing is left of the ledger"
     verifier = chain.Chain()
+    whole = True
     try:
         with LedgerReader.open(db) as reader:
             for seq, leaf, line in reader.lines():
                 if verifier.take(seq, leaf, line) is None:
                     break
+            # The lines may be whole where indexes and free pages are not, and writing on would spread that.
+            whole = reader.query("PRAGMA integrity_check(1)") == [("ok",)]
     except LedgerError as error:
         if error.code == "ledger.newer_format":
             raise
@@ -206,6 +209,8 @@ def _chain(db: Path) -> tuple[chain.Report | None, str]:
     report = verifier.report()
     if report.first_bad is not None:
         return report, f"record {report.first_bad}: {report.detail}"
+    if not whole:
+        return report, "the pages of the database contradict each other"
     return report, "" if report.records else "the log has no records"
 
 

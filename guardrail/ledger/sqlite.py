@@ -156,6 +156,7 @@ def connect(db: Path) -> sqlite3.Connection:
 
     Raises ``LedgerOpenError`` for what is no log of this format, ``sqlite3.Error`` where SQLite or the disk refuses.
     """
+    _refuse_empty(db)
     connection = sqlite3.connect(
         f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
     )
@@ -178,6 +179,7 @@ def connect(db: Path) -> sqlite3.Connection:
 
 def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
     """Open *db* so that nothing can be written through the connection. Raises as ``connect`` does."""
+    _refuse_empty(db)
     mode = "immutable=1" if immutable else "mode=ro"
     connection = sqlite3.connect(
         f"file:{quoted(db)}?{mode}",
@@ -193,6 +195,15 @@ def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _refuse_empty(db: Path) -> None:
+    # Beside an empty database SQLite takes a ``-wal`` for stale and deletes it, readers do so too: it may be all that is
+    # left of the log.
+    if os.stat(db).st_size == 0:
+        raise LedgerOpenError(
+            "the ledger's database file is empty", code="ledger.damaged", hint="guardrail recover"
+        )
 
 
 def check_format(connection: sqlite3.Connection) -> None:

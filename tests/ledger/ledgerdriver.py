@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import ledgerkit
 
 from guardrail.errors import LedgerError
+from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
@@ -158,6 +159,18 @@ class Main:
             answer = json.loads(pipe.read() or b"{}")
         os.waitpid(child, 0)
         return {"child": answer, "parent": self.writer.process}
+
+    def read_past_truncation(self) -> dict[str, Any]:
+        """Read on, in a snapshot that was begun before the shared memory was truncated and the writer noticed."""
+        with LedgerReader.open(self.writer.path) as reader:
+            with reader.snapshot():
+                os.truncate(f"{self.writer.path}-shm", 0)
+                failed = self.call().get("error")
+                try:
+                    size = sum(1 for _ in reader.lines())
+                except LedgerError:
+                    size = 0
+            return {"failed": failed, "size": size}
 
     def stop(self) -> dict[str, Any]:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, decision, make, note, outcome, whole_call
+from ledgerkit import FAST, Driver, decision, driven, make, note, outcome, whole_call
 
 from guardrail.core import chain
 from guardrail.core.record import decode
@@ -190,6 +190,36 @@ def test_a_removed_folder_stops_the_writer(tmp_path: Path) -> None:
     assert inspect(tmp_path / "d" / "a.db").action is Action.RESTART
 
 
+def test_what_another_process_wrote_past_stale_shared_memory_is_kept(tmp_path: Path) -> None:
+    """The file under our shared memory was deleted, another process went on with a new one and died.
+
+    Our connection does not know of its records. Closing it must not checkpoint what it knows and delete the rest.
+    """
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        whole_call(writer)
+        deleted(tmp_path / "a.db-shm")
+        with driven(db) as other:
+            theirs = other.ask("call")
+            other.kill()
+        with pytest.raises(LedgerPoisonedError):
+            writer.append(note())
+        assert _goes_on(writer)
+        with LedgerReader.open(db) as reader:
+            assert len(list(reader.by_call(theirs["call"]))) == 2
+            assert chain.verify(reader.lines()).first_bad is None
+
+
+def test_truncated_shared_memory_kills_no_reader_of_the_process(tmp_path: Path) -> None:
+    """Touching a mapping beyond the end of its file is a SIGBUS; the writer mends the file while a reader is inside."""
+    with driven(tmp_path / "a.db") as driver:
+        driver.ask("load", 1, 40)
+        answer = driver.ask("read_past_truncation")
+        assert answer["failed"] == "LedgerPoisonedError"
+        assert answer["size"] >= 0
+        assert "ok" in _until_ok(driver)
+
+
 def test_shared_memory_of_two_writers_is_let_go_together(tmp_path: Path) -> None:
     """Both writers of a process come back after the file under their common shared memory was deleted."""
     with make(tmp_path / "a.db") as one, LedgerWriter.open(tmp_path / "a.db", settings=FAST) as two:
@@ -205,6 +235,14 @@ def test_shared_memory_of_two_writers_is_let_go_together(tmp_path: Path) -> None
             assert chain.verify(reader.lines()).first_bad is None
 
 
+def _until_ok(driver: Driver) -> dict[str, object]:
+    for _ in range(40):
+        answer = driver.ask("call")
+        if "ok" in answer:
+            break
+    return answer
+
+
 def _goes_on(writer: LedgerWriter, tries: int = 40) -> bool:
     """Tell whether the writer comes back by itself."""
     for _ in range(tries):
@@ -216,3 +254,27 @@ def _goes_on(writer: LedgerWriter, tries: int = 40) -> bool:
             continue
         return True
     return False
+
+
+def test_a_file_exchanged_during_the_commit_is_noticed_before_it_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check after the commit: the caller gets no receipt for what may be in a file that is gone."""
+    from guardrail.ledger.store import Store
+
+    with make(tmp_path / "a.db") as writer:
+        commit = Store.commit
+
+        def commit_and_replace(store: Store) -> None:
+            commit(store)
+            monkeypatch.setattr(Store, "commit", commit)
+            replaced(tmp_path / "a.db-wal")
+
+        monkeypatch.setattr(Store, "commit", commit_and_replace)
+        call = new_ulid()
+        with pytest.raises(LedgerPoisonedError):
+            writer.append(decision(call, writer.process))
+        assert _goes_on(writer)
+        with LedgerReader.open(tmp_path / "a.db") as reader:
+            ends = [decode(line).get("error") for line in reader.by_call(call)]
+            assert ends == [None, {"class": "not_started", "message": ""}]

@@ -326,12 +326,16 @@ def test_an_expired_future_gives_its_caller_an_error_and_leaves_no_open_call(
         assert record["decision_seq"] == future.result().seq
 
 
-def test_lost_lock_file_is_made_anew(tmp_path: Path) -> None:
-    """Removing the lock file does not stop the writer, and it locks the file that others will see."""
+@pytest.mark.parametrize("another", [False, True])
+def test_a_lock_file_that_is_gone_or_exchanged_is_not_the_lock(
+    tmp_path: Path, another: bool
+) -> None:
+    """The writer goes on, and locks the file that others will see."""
     with make(tmp_path / "a.db") as writer:
         (tmp_path / "a.db-lock").unlink()
+        if another:
+            (tmp_path / "a.db-lock").touch()
         writer.append(note())
-        assert (tmp_path / "a.db-lock").exists()
         held = _hold(tmp_path / "a.db-lock")
         with pytest.raises(LedgerPoisonedError):
             writer.append(note(), timeout=0.05)
