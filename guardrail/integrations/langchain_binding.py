@@ -50,6 +50,10 @@ class Binding:
     """Names of arguments that come without one, in their order."""
     injected: frozenset[str]
     """Names that the framework or the host fills in, by their annotation."""
+    defaults: Mapping[str, Any]
+    """Defaults of the model, as objects: LangChain passes on one that the model itself would refuse (``x: str = None``)."""
+    variadic: frozenset[str]
+    """``args`` and ``kwargs`` where they stand for ``*args`` and ``**kwargs``: passed on only if they were given."""
     raw: Mapping[Callable[..., Any], Callable[..., Any]]
     """Governed function -> the body that it stands for."""
 
@@ -85,6 +89,8 @@ def bind(
         schema=tool.args_schema,
         positional=_positional_names(tool, schema, injected),
         injected=injected,
+        defaults=_defaults(schema),
+        variadic=_variadic_names(tool),
         raw=raw,
     )
     tool.__dict__[KEY] = binding
@@ -114,17 +120,18 @@ def _model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
     if not hasattr(schema, "model_fields"):
         return schema.schema()  # pydantic 1
     fields = schema.model_fields
-    if injected.isdisjoint(fields):
+    loose = getattr(tool.args_schema, "model_config", {}).get("extra") == "allow"
+    if injected.isdisjoint(fields) and not loose:
         return schema
-    # A parameter that takes the run's config counts as an argument for LangChain where there is no args_schema.
-    from pydantic import create_model
+    # LangChain leaves out that a model takes further arguments; and where there is no args_schema, it counts a
+    # parameter that takes the run's config as an argument.
+    from pydantic import ConfigDict, create_model
 
     kept: dict[str, Any] = {
         name: (field.annotation, field) for name, field in fields.items() if name not in injected
     }
-    return create_model(
-        tool.name, __config__={"arbitrary_types_allowed": True}, __doc__=tool.description, **kept
-    )
+    config = ConfigDict(arbitrary_types_allowed=True, extra="allow" if loose else "ignore")
+    return create_model(tool.name, __config__=config, __doc__=tool.description, **kept)
 
 
 def _injected_names(tool: BaseTool) -> frozenset[str]:
@@ -145,6 +152,27 @@ def _injected_names(tool: BaseTool) -> frozenset[str]:
 def _bodies(tool: BaseTool) -> list[Callable[..., Any]]:
     functions = [tool.__dict__.get(field) for field in CALLABLES]
     return [function for function in functions if callable(function)] or [tool._run, tool._arun]
+
+
+def _defaults(schema: Any) -> dict[str, Any]:
+    if isinstance(schema, Mapping):
+        return {}
+    return {
+        name: field.default
+        for name, field in schema.model_fields.items()
+        if not field.is_required() and field.default_factory is None
+    }
+
+
+def _variadic_names(tool: BaseTool) -> frozenset[str]:
+    # LangChain makes fields of these, and leaves them out of a call that does not name them.
+    return frozenset(
+        name
+        for body in _bodies(tool)
+        for name, parameter in parameters(body).items()
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and name in ("args", "kwargs")
+    )
 
 
 def _positional_names(tool: BaseTool, schema: Any, injected: frozenset[str]) -> tuple[str, ...]:

@@ -131,11 +131,21 @@ def _split(
         named[name] = value
         order.append(name)
     outside = binding.injected | beside
-    given = {name: value for name, value in named.items() if name not in outside}
+    # What is the very default is left to the declared model, which fills it in unchecked as LangChain did.
+    missing = object()
+    given = {
+        name: value
+        for name, value in named.items()
+        if name not in outside and value is not binding.defaults.get(name, missing)
+    }
     extra = {name: value for name, value in named.items() if name in outside}
 
     def assemble(arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        merged = {**arguments, **extra}
+        merged = {
+            name: value
+            for name, value in {**arguments, **extra}.items()
+            if name in named or name not in binding.variadic
+        }
         return [merged.pop(name) for name in order], merged
 
     return given, assemble
