@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
-import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,12 @@ from guardrail.errors import PolicyError
 from guardrail.policy.breaker import Breaker
 from guardrail.policy.canaries import CANARIES
 from guardrail.policy.compiled import CompiledPolicies, compile_policies, locate
-from guardrail.policy.lane import Lane, Request, Spares, WorkerSettings
+from guardrail.policy.lane import Lane, Request
 from guardrail.policy.limits import check_input
-from guardrail.policy.process import Frame, frame
+from guardrail.policy.process import Frame, error_body, frame
 from guardrail.policy.rehearsal import SAMPLE_INPUT, rehearse
 from guardrail.policy.sources import load_policies
+from guardrail.policy.spares import Spares, WorkerSettings
 from guardrail.policy.workbench import DEFAULT_MEMORY, Workbench
 
 __all__ = ["EmbeddedEngine"]
@@ -31,6 +32,7 @@ _TIMER_MARGIN = 0.5
 """Seconds after the evaluation limit at which the kernel ends a worker whose parent did not."""
 _MAX_WAITING = 10_000
 """Requests in one lane; more than this can't be decided before their deadlines."""
+_MAX_WAITING_BYTES = 64 << 20
 
 _engines: weakref.WeakSet[EmbeddedEngine] = weakref.WeakSet()
 
@@ -150,7 +152,7 @@ class EmbeddedEngine:
             rid, frame(rid, b"D", policy_input), shard, future, now, now + deadline, self._settle
         )
         lane = self._apart if self._breaker.suspect(shard, now) else self._lane()
-        if lane.load >= _MAX_WAITING:
+        if lane.load >= _MAX_WAITING or lane.load_bytes >= _MAX_WAITING_BYTES:
             request.fail(
                 PolicyError(
                     "too many calls wait for the policy", cause="timeout", detail="queue_full"
@@ -211,7 +213,7 @@ class EmbeddedEngine:
 
     def _refusal(self, answer: Frame) -> PolicyError:
         # The engine's message may quote values from the call, so only its place is passed on.
-        body = json.loads(answer.body) if answer.kind == b"e" else {}
+        body = error_body(answer)
         if body.get("error") == "memory":
             return PolicyError("the policy needs too much memory", cause="crashed", detail="memory")
         if body.get("type") == "input":
@@ -256,5 +258,4 @@ def _at_exit() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-# Runs before the interpreter waits for threads and takes modules apart.
-threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
+atexit.register(_at_exit)

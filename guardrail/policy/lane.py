@@ -7,7 +7,6 @@ others are asked again on the next worker: a decision has no effects.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import threading
@@ -16,14 +15,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from guardrail.core.types import EngineReply
 from guardrail.errors import PolicyError
 from guardrail.policy.breaker import Breaker
-from guardrail.policy.process import Death, Frame, FrameError, WorkerProcess, frame
+from guardrail.policy.process import Death, Frame, FrameError, WorkerProcess, error_body
+from guardrail.policy.spares import Spares
 
-__all__ = ["MAX_REPLY", "Lane", "Request", "Spares", "WorkerSettings"]
+__all__ = ["MAX_REPLY", "Lane", "Request"]
 
 MAX_REPLY = 1 << 20
 """Bytes of one decision. The worker is held to it, and ended where it announces more."""
@@ -33,22 +32,6 @@ _LINGER = 1.0
 """Seconds without requests after which the thread sleeps until it is woken, which costs the next caller a system call."""
 _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before the next start, by the number of starts that failed in a row."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """How workers are started and held to their limits."""
-
-    load: bytes
-    """Body of the message that gives a worker its policies."""
-    eval_limit: float
-    """Seconds that one evaluation may take."""
-    start_limit: float
-    """Seconds until a worker must be ready."""
-    memory: int
-    """Bytes of address space."""
-    script: Path | None = None
-    """Another worker script; for tests."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,78 +57,13 @@ class Request:
 
 
 @dataclass(slots=True)
-class _Born:
-    """A worker that has been sent its policies and has not said yet that it is ready."""
-
-    worker: WorkerProcess
-    rid: bytes
-    since: float
-
-
-def _bear(settings: WorkerSettings) -> _Born:
-    worker = WorkerProcess(memory=settings.memory, script=settings.script)
-    rid = os.urandom(16)
-    worker.write(frame(rid, b"L", settings.load))
-    return _Born(worker, rid, time.monotonic())
-
-
-class Spares:
-    """One worker that is started and loaded in advance, so that a kill costs no start. Thread-safe."""
-
-    def __init__(self, settings: WorkerSettings, *, wanted: bool = True) -> None:
-        self.settings = settings
-        self._wanted = wanted
-        self._lock = threading.Lock()
-        self._spare: _Born | None = None
-        self._closed = False
-
-    def take(self) -> _Born:
-        """Return the spare, or a worker started now. Raises ``OSError``."""
-        with self._lock:
-            born, self._spare = self._spare, None
-        if born is None:
-            return _bear(self.settings)
-        # What is larger than a pipe waits here for the rest of it to be sent.
-        born.since = time.monotonic()
-        return born
-
-    def renew(self) -> None:
-        """Start a spare where there is none. A failure shows when one is needed."""
-        with self._lock:
-            if self._spare is None and self._wanted and not self._closed:
-                try:
-                    self._spare = _bear(self.settings)
-                except OSError:
-                    pass
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the spare; for tests."""
-        spare = self._spare
-        return spare.worker.pid if spare else None
-
-    def close(self) -> None:
-        """End the spare. Idempotent."""
-        with self._lock:
-            self._closed = True
-            if self._spare is not None:
-                self._spare.worker.kill()
-                self._spare = None
-
-    def abandon(self) -> None:
-        """Forget a spare that belongs to the process this one was forked from."""
-        self._lock = threading.Lock()
-        if self._spare is not None:
-            self._spare.worker.abandon()
-            self._spare = None
-
-
-@dataclass(slots=True)
 class _State:
     """What the lane's lock guards."""
 
     waiting: deque[Request] = field(default_factory=deque)
     """In the order they were or will be written; the first is being evaluated."""
+    size: int = 0
+    """Bytes of those that wait, at most: what leaves unanswered is counted until nothing waits."""
     ready: bool = False
     head_since: float = 0.0
     """When the first one became the first, or the worker ready, whichever was later."""
@@ -200,6 +118,11 @@ class Lane:
         """How many requests wait here."""
         return len(self._state.waiting)
 
+    @property
+    def load_bytes(self) -> int:
+        """How large they are together, at most."""
+        return self._state.size if self._state.waiting else 0
+
     def start(self) -> None:
         """Start the thread, and with it the worker. Idempotent."""
         with self._lock:
@@ -238,7 +161,9 @@ class Lane:
                     self._start_locked()
                 if not state.waiting:
                     state.head_since = time.monotonic()
+                    state.size = 0
                 state.waiting.append(request)
+                state.size += len(request.data)
                 worker = self._worker
                 whole = not (state.ready and worker is not None) or worker.write(request.data)
                 if state.asleep or not whole:
@@ -372,9 +297,11 @@ class Lane:
             return self._take_start(answer)
         with self._lock:
             request = state.waiting[0] if state.waiting else None
-            matches = request is not None and request.rid == answer.rid
-            if matches:
+            matches = False
+            if request is not None and request.rid == answer.rid:
+                matches = True
                 state.waiting.popleft()
+                state.size -= len(request.data)
                 state.head_since = time.monotonic()
         if request is None or not matches:
             self._bury(Death("crashed", "wrong_id"))
@@ -385,9 +312,7 @@ class Lane:
 
     def _take_start(self, answer: Frame) -> bool:
         if answer.rid != self._load_rid or answer.kind != b"k":
-            detail = "worker_start"
-            if answer.kind == b"e" and json.loads(answer.body).get("type") == "canary":
-                detail = "canary"
+            detail = "canary" if error_body(answer).get("type") == "canary" else "worker_start"
             self._discard()
             self._start_failed(detail)
             return False

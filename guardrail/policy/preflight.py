@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from guardrail.errors import Finding
 from guardrail.policy import contract
 from guardrail.policy.builtins import ALLOWED, OPERATORS, REFUSED
-from guardrail.policy.patterns import glob_problem, regex_problem
+from guardrail.policy.conditions import CONDITIONS, SERVER
 from guardrail.policy.sources import MAX_INTEGER
 from guardrail.policy.tree import (
     REFERENCES,
@@ -27,14 +27,11 @@ from guardrail.policy.tree import (
     line_of,
     reference,
 )
-from guardrail.policy.world import Scope, World
+from guardrail.policy.world import Resolved, Scope, World
 
 __all__ = ["examine"]
 
-SERVER = "the server engine can do this"
-_RANGE = 10_000
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_FORMAT = re.compile(r"%(.?)")
 
 
 def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = True) -> list[Finding]:
@@ -271,19 +268,17 @@ class _Examiner:
         ):
             self.uses.add((self.module.package, found.head))
         if at.root == "input":
-            self._input(at.static, found.line)
+            self._input(at, found.line)
         elif found.head == "data":
             self._data(found)
 
-    def _input(self, path: tuple[str, ...], line: int) -> None:
-        field = contract.unavailable(path)
+    def _input(self, at: Resolved, line: int) -> None:
+        field = contract.unavailable(at.static)
+        if field is None and at.static == ("context", "session") and not at.complete:
+            field = "*"
         if field is not None:
-            self.refuse(
-                line,
-                "session-field",
-                f"input.context.session.{field} does not exist yet",
-                "use only id",
-            )
+            message = f"input.context.session.{field} does not exist yet"
+            self.refuse(line, "session-field", message, "input.context.session.id is all there is")
 
     def _data(self, found: Reference) -> None:
         path = found.static
@@ -341,10 +336,14 @@ class _Examiner:
                 "builtin",
                 f"{name} is not one of the functions that are known to answer like OPA",
             )
+        elif not 0 <= len(parameters) - ALLOWED[name] <= 1:
+            message = f"{name} takes {ALLOWED[name]} arguments"
+            self.refuse(line, "arity", message, "OPA refuses it too")
         else:
-            check = _CHECKS.get(name)
-            if check is not None:
-                check(self, name, parameters, line)
+            check = CONDITIONS.get(name)
+            refusal = check(self.scope, name, parameters) if check is not None else None
+            if refusal is not None:
+                self.refuse(line, refusal.code, refusal.message, refusal.hint)
 
     def _with(self, change: dict[str, Any]) -> None:
         target, line = reference(change["refr"]), int(change["span"]["line"])
@@ -429,185 +428,3 @@ class _Examiner:
                 "arithmetic on what may be no whole number: OPA reckons in decimal, the engine in binary (0.1 + 0.2 > 0.3)",
                 f"round(x) first, or pass smallest units such as cents; {SERVER}",
             )
-
-
-# What single builtins are allowed with.
-
-
-def _literal(node: Node) -> object:
-    """Return the value of a number or text that is written out, else None."""
-    name = kind(node)
-    return node[name]["value"] if name in {"String", "RawString", "Number"} else None
-
-
-def _whole(node: Node) -> int | None:
-    value = _literal(node)
-    return value if isinstance(value, int) else None
-
-
-def _sprintf(examiner: _Examiner, _: str, parameters: list[Node], line: int) -> None:
-    text = _literal(parameters[0])
-    verbs = _FORMAT.findall(text) if isinstance(text, str) else ["?"]
-    if any(verb not in {"v", "%"} for verb in verbs):
-        examiner.refuse(
-            line,
-            "sprintf-format",
-            "a sprintf format that is not written out, or has verbs other than %v and %%",
-            f"write %v; {SERVER}",
-        )
-
-
-def _range(examiner: _Examiner, name: str, parameters: list[Node], line: int) -> None:
-    ends = [_whole(parameter) for parameter in parameters[:2]]
-    if None in ends or abs((ends[0] or 0) - (ends[1] or 0)) > _RANGE:
-        examiner.refuse(
-            line,
-            "range",
-            f"{name} whose ends are not written out, or over {_RANGE} apart: it can use up all memory",
-        )
-
-
-def _shift(examiner: _Examiner, name: str, parameters: list[Node], line: int) -> None:
-    by, value = _whole(parameters[1]), _whole(parameters[0])
-    fits = by is not None and 0 <= by < 64
-    if fits and name == "bits.lsh":
-        fits = value is not None and by is not None and abs(value) << by <= MAX_INTEGER
-    if not fits:
-        examiner.refuse(
-            line, "shift", f"{name} by an amount that is not written out, or beyond 64 bits"
-        )
-
-
-def _substring(examiner: _Examiner, _: str, parameters: list[Node], line: int) -> None:
-    bounds = [_whole(parameter) for parameter in parameters[1:3]]
-    if None in bounds or (bounds[0] or 0) < 0:
-        examiner.refuse(
-            line,
-            "substring",
-            "substring whose offset and length are not whole numbers that are written out",
-        )
-
-
-def _index_of(examiner: _Examiner, name: str, parameters: list[Node], line: int) -> None:
-    if not _literal(parameters[1]):
-        examiner.refuse(
-            line,
-            "indexof",
-            f"{name} of a text that is not written out: an empty one differs",
-            f"use contains; {SERVER}",
-        )
-
-
-def _pattern(place: int) -> Callable[[_Examiner, str, list[Node], int], None]:
-    def check(examiner: _Examiner, name: str, parameters: list[Node], line: int) -> None:
-        pattern = _literal(parameters[place])
-        if not isinstance(pattern, str):
-            examiner.refuse(
-                line,
-                "regex-pattern",
-                f"{name} with a pattern that is not written out: it can't be checked",
-            )
-            return
-        problem = regex_problem(pattern)
-        if problem is not None:
-            examiner.refuse(line, "regex-pattern", f"{name}: {problem}")
-
-    return check
-
-
-def _glob(examiner: _Examiner, name: str, parameters: list[Node], line: int) -> None:
-    pattern, delimiters = _literal(parameters[0]), parameters[1]
-    if not isinstance(pattern, str):
-        examiner.refuse(
-            line,
-            "glob-pattern",
-            f"{name} with a pattern that is not written out: it can't be checked",
-        )
-        return
-    problem = glob_problem(pattern)
-    if problem is not None:
-        examiner.refuse(
-            line, "glob-pattern", f"{name}: {problem}, which the engines may read differently"
-        )
-    listed = kind(delimiters) == "Array" and all(
-        isinstance(value, str) and len(value) == 1
-        for value in map(_literal, delimiters["Array"]["items"])
-    )
-    if not listed and kind(delimiters) != "Null":
-        examiner.refuse(
-            line,
-            "glob-pattern",
-            f"{name} with delimiters that are not written out as single characters",
-        )
-
-
-def _parse_time(examiner: _Examiner, name: str, parameters: list[Node], line: int) -> None:
-    found = reference(parameters[0])
-    at = examiner.scope.resolve(found) if found is not None else None
-    own = at is not None and at.root == "input" and at.complete and at.static == ("context", "time")
-    if not own and not isinstance(_literal(parameters[0]), str):
-        examiner.refuse(
-            line, "time", f"{name} of anything but input.context.time or a text that is written out"
-        )
-
-
-def _duration(examiner: _Examiner, name: str, parameters: list[Node], line: int) -> None:
-    if not isinstance(_literal(parameters[0]), str):
-        examiner.refuse(line, "time", f"{name} of a text that is not written out")
-
-
-def _zone(examiner: _Examiner, name: str, parameters: list[Node], line: int) -> None:
-    given = parameters[0]
-    if not examiner.scope.integer(given) and not (
-        kind(given) == "Array"
-        and len(given["Array"]["items"]) == 2
-        and _literal(given["Array"]["items"][1]) in {"UTC", ""}
-    ):
-        examiner.refuse(
-            line, "time", f"{name} in a time zone other than UTC: the engines may have other tables"
-        )
-
-
-def _walk(examiner: _Examiner, _: str, parameters: list[Node], line: int) -> None:
-    if len(parameters) != 2:
-        examiner.refuse(
-            line,
-            "walk-assigned",
-            "[path, value] := walk(x) yields nothing here",
-            f"write walk(x, [path, value]); {SERVER}",
-        )
-
-
-def _total_of(examiner: _Examiner, name: str, parameters: list[Node], line: int) -> None:
-    if not examiner.scope.collection_of_integers(parameters[0]):
-        examiner.refuse(
-            line,
-            "decimal-arithmetic",
-            f"{name} of what may be no whole numbers: OPA reckons in decimal, the engine in binary",
-            f"{name}([round(x) | some x in xs]); {SERVER}",
-        )
-
-
-_CHECKS: dict[str, Callable[[_Examiner, str, list[Node], int], None]] = {
-    "bits.lsh": _shift,
-    "bits.rsh": _shift,
-    "glob.match": _glob,
-    "indexof": _index_of,
-    "indexof_n": _index_of,
-    "numbers.range": _range,
-    "numbers.range_step": _range,
-    "product": _total_of,
-    "regex.find_all_string_submatch_n": _pattern(0),
-    "regex.find_n": _pattern(0),
-    "regex.match": _pattern(0),
-    "regex.replace": _pattern(1),
-    "sprintf": _sprintf,
-    "substring": _substring,
-    "sum": _total_of,
-    "time.clock": _zone,
-    "time.date": _zone,
-    "time.parse_duration_ns": _duration,
-    "time.parse_rfc3339_ns": _parse_time,
-    "time.weekday": _zone,
-    "walk": _walk,
-}

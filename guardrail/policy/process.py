@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.metadata
+import json
 import os
 import signal
 import struct
@@ -25,6 +26,7 @@ __all__ = [
     "FrameError",
     "WorkerProcess",
     "engine_folder",
+    "error_body",
     "frame",
 ]
 
@@ -93,6 +95,17 @@ class Death:
 
 class FrameError(Exception):
     """The worker sends what is no answer, or announces more than it may send."""
+
+
+def error_body(answer: Frame) -> dict[str, object]:
+    """Return what an ``e`` frame says; empty for any other frame, and for one that says nothing readable."""
+    if answer.kind != b"e":
+        return {}
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 class WorkerProcess:

@@ -1,0 +1,188 @@
+"""The conditions under which single built-in functions are allowed: what must be written out, and what it may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from guardrail.policy.patterns import glob_problem, regex_problem
+from guardrail.policy.sources import MAX_INTEGER
+from guardrail.policy.tree import Node, kind, reference
+from guardrail.policy.world import Scope
+
+__all__ = ["CONDITIONS", "SERVER", "Refusal"]
+
+SERVER = "the server engine can do this"
+_RANGE = 10_000
+_FORMAT = re.compile(r"%(.?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call is not allowed."""
+
+    code: str
+    message: str
+    hint: str = SERVER
+
+
+Condition: TypeAlias = "Callable[[Scope, str, list[Node]], Refusal | None]"
+
+
+def _literal(node: Node) -> object:
+    """Return the value of a number or text that is written out, else None."""
+    name = kind(node)
+    return node[name]["value"] if name in {"String", "RawString", "Number"} else None
+
+
+def _whole(node: Node) -> int | None:
+    value = _literal(node)
+    return value if isinstance(value, int) else None
+
+
+def _sprintf(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    text = _literal(parameters[0])
+    verbs = _FORMAT.findall(text) if isinstance(text, str) else ["?"]
+    if all(verb in {"v", "%"} for verb in verbs):
+        return None
+    message = f"a {name} format that is not written out, or has verbs other than %v and %%"
+    return Refusal("sprintf-format", message, f"write %v; {SERVER}")
+
+
+def _range(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    first, last = _whole(parameters[0]), _whole(parameters[1])
+    if first is not None and last is not None and abs(first - last) <= _RANGE:
+        return None
+    message = (
+        f"{name} whose ends are not written out, or over {_RANGE} apart: it can use up all memory"
+    )
+    return Refusal("range", message)
+
+
+def _shift(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    value, by = _whole(parameters[0]), _whole(parameters[1])
+    if by is not None and 0 <= by < 64:
+        right = name == "bits.rsh"
+        if right or (value is not None and abs(value) << by <= MAX_INTEGER):
+            return None
+    return Refusal("shift", f"{name} by an amount that is not written out, or beyond 64 bits")
+
+
+def _substring(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    offset, length = _whole(parameters[1]), _whole(parameters[2])
+    if offset is not None and length is not None and offset >= 0:
+        return None
+    return Refusal(
+        "substring", f"{name} whose offset and length are not whole numbers that are written out"
+    )
+
+
+def _index_of(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if _literal(parameters[1]):
+        return None
+    message = f"{name} of a text that is not written out: an empty one differs"
+    return Refusal("indexof", message, f"use contains; {SERVER}")
+
+
+def _pattern(place: int) -> Condition:
+    def check(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+        pattern = _literal(parameters[place])
+        if not isinstance(pattern, str):
+            return Refusal(
+                "regex-pattern",
+                f"{name} with a pattern that is not written out: it can't be checked",
+            )
+        problem = regex_problem(pattern)
+        return Refusal("regex-pattern", f"{name}: {problem}") if problem is not None else None
+
+    return check
+
+
+def _glob(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    pattern, delimiters = _literal(parameters[0]), parameters[1]
+    if not isinstance(pattern, str):
+        return Refusal(
+            "glob-pattern", f"{name} with a pattern that is not written out: it can't be checked"
+        )
+    problem = glob_problem(pattern)
+    if problem is not None:
+        return Refusal("glob-pattern", f"{name}: {problem}, which the engines may read differently")
+    listed = kind(delimiters) == "Array" and all(
+        isinstance(value, str) and len(value) == 1
+        for value in map(_literal, delimiters["Array"]["items"])
+    )
+    if listed or kind(delimiters) == "Null":
+        return None
+    return Refusal(
+        "glob-pattern", f"{name} with delimiters that are not written out as single characters"
+    )
+
+
+def _parse_time(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    found = reference(parameters[0])
+    at = scope.resolve(found) if found is not None else None
+    own = at is not None and at.root == "input" and at.complete and at.static == ("context", "time")
+    if own or isinstance(_literal(parameters[0]), str):
+        return None
+    return Refusal(
+        "time", f"{name} of anything but input.context.time or a text that is written out"
+    )
+
+
+def _duration(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if isinstance(_literal(parameters[0]), str):
+        return None
+    return Refusal("time", f"{name} of a text that is not written out")
+
+
+def _zone(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    given = parameters[0]
+    items = given["Array"]["items"] if kind(given) == "Array" else []
+    if scope.integer(given) or (len(items) == 2 and _literal(items[1]) in {"UTC", ""}):
+        return None
+    message = f"{name} of what may be no time in nanoseconds, or in a zone other than UTC: the engines may have other tables"
+    return Refusal("time", message)
+
+
+def _walk(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if len(parameters) == 2:
+        return None
+    message = f"[path, value] := {name}(x) yields nothing here"
+    return Refusal("walk-assigned", message, f"write walk(x, [path, value]); {SERVER}")
+
+
+def _total_of(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if scope.collection_of_integers(parameters[0]):
+        return None
+    message = (
+        f"{name} of what may be no whole numbers: OPA reckons in decimal, the engine in binary"
+    )
+    return Refusal("decimal-arithmetic", message, f"{name}([round(x) | some x in xs]); {SERVER}")
+
+
+CONDITIONS: dict[str, Condition] = {
+    "bits.lsh": _shift,
+    "bits.rsh": _shift,
+    "glob.match": _glob,
+    "indexof": _index_of,
+    "indexof_n": _index_of,
+    "numbers.range": _range,
+    "numbers.range_step": _range,
+    "product": _total_of,
+    "regex.find_all_string_submatch_n": _pattern(0),
+    "regex.find_n": _pattern(0),
+    "regex.match": _pattern(0),
+    "regex.replace": _pattern(1),
+    "sprintf": _sprintf,
+    "substring": _substring,
+    "sum": _total_of,
+    "time.clock": _zone,
+    "time.date": _zone,
+    "time.parse_duration_ns": _duration,
+    "time.parse_rfc3339_ns": _parse_time,
+    "time.weekday": _zone,
+    "walk": _walk,
+}
+"""By function. The parameters' number has been checked."""
