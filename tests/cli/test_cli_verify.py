@@ -184,10 +184,19 @@ def test_ctrl_c_is_130(path: Path) -> None:
 def test_recover_does_nothing_where_nothing_is_wrong(cli: Cli, path: Path) -> None:
     """It says so and exits 0 without asking."""
     before = path.read_bytes()
+    path.with_suffix(".keys").mkdir()
     ran = cli("recover", "--ledger", path)
     assert ran.code == 0
     assert "Nothing is wrong" in ran.out
     assert path.read_bytes() == before
+
+
+def test_recover_of_a_ledger_without_its_keys_says_what_can_be_done(cli: Cli, path: Path) -> None:
+    """A guard refuses such a ledger with a hint to recover, so recover must not say that nothing is wrong."""
+    ran = cli("recover", "--ledger", path)
+    assert ran.code == 3
+    assert "keys" in ran.err
+    assert "backup" in ran.err
 
 
 def test_recover_never_acts_without_being_told(cli: Cli, process: Cli, path: Path) -> None:

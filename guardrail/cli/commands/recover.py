@@ -13,7 +13,7 @@ from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_of
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import clock, counted
-from guardrail.errors import LedgerOpenError, UsageError
+from guardrail.errors import KeysError, LedgerOpenError, UsageError
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ def recover(
             f"{path}: {error.message}", code=error.code, hint=error.hint or "guardrail doctor"
         ) from None
     nothing = plan.action is Action.NOTHING
+    if nothing and not settings.key_path.exists():
+        raise KeysError(
+            f"the ledger is whole, but its keys in {settings.key_path} are gone; without them it can't be continued",
+            code="keys.missing",
+            hint="restore that folder from a backup; where there is none, keep the ledger elsewhere and begin anew: guardrail init",
+        )
     if not as_json:
         _explain(path, plan)
     if nothing or dry_run:
