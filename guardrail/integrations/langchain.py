@@ -234,7 +234,6 @@ class _Governed:
 
 
 _CLASSES: WeakValueDictionary[type, type] = WeakValueDictionary()
-_INNER: WeakValueDictionary[type, type] = WeakValueDictionary()
 _CLASSES_LOCK = threading.Lock()
 
 
@@ -243,13 +242,14 @@ def _governed_class(base: type[BaseTool]) -> type:
     with _CLASSES_LOCK:
         made = _CLASSES.get(base)
         if made is None:
+            inner = _inner_class(base)
             space: dict[str, Any] = {
                 "__module__": __name__,
                 "__doc__": base.__doc__,
-                "_run": _make_run(base),
+                "_run": _make_run(base, inner),
             }
             if base._arun is not BaseTool._arun:
-                space["_arun"] = _make_arun(base)
+                space["_arun"] = _make_arun(base, inner)
             made = _new_class(base, f"Governed{base.__name__}", (_Governed, base), space)
             _CLASSES[base] = made
         return made
@@ -261,27 +261,27 @@ def _new_class(base: type, name: str, bases: tuple[type, ...], space: dict[str, 
     return cast("type", metaclass(name, bases, space))
 
 
-def _make_run(base: type[BaseTool]) -> Callable[..., Any]:
+def _make_run(base: type[BaseTool], inner: type) -> Callable[..., Any]:
     def _run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
-        body = functools.partial(base._run, _inner(self, base))
+        body = functools.partial(base._run, _inner(self, inner))
         return execute(binding_of(self), body, beside, args, kwargs)
 
     beside = frozenset(config_names(base._run) | {"run_manager"} & set(parameters(base._run)))
     return dress(_run, base._run)
 
 
-def _make_arun(base: type[BaseTool]) -> Callable[..., Any]:
+def _make_arun(base: type[BaseTool], inner: type) -> Callable[..., Any]:
     async def _arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
-        body = functools.partial(base._arun, _inner(self, base))
+        body = functools.partial(base._arun, _inner(self, inner))
         return await aexecute(binding_of(self), body, beside, args, kwargs)
 
     beside = frozenset(config_names(base._arun) | {"run_manager"} & set(parameters(base._arun)))
     return dress(_arun, base._arun)
 
 
-def _inner(tool: BaseTool, base: type[BaseTool]) -> BaseTool:
+def _inner(tool: BaseTool, cls: type) -> BaseTool:
     """Return the ungoverned side of *tool*: same state, own class, so that a body that calls ``self._run`` is one call."""
-    inner = cast("BaseTool", object.__new__(_inner_class(base)))
+    inner = cast("BaseTool", object.__new__(cls))
     object.__setattr__(inner, "__dict__", tool.__dict__)
     for slot in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
         object.__setattr__(inner, slot, getattr(tool, slot))
@@ -289,19 +289,16 @@ def _inner(tool: BaseTool, base: type[BaseTool]) -> BaseTool:
 
 
 def _inner_class(base: type[BaseTool]) -> type:
+    """Return the class of the ungoverned side: *base* itself, or one in which ``func`` and ``coroutine`` are the bodies."""
     fields = [field for field in CALLABLES if field in base.model_fields]
     if not fields:
         return base
-    with _CLASSES_LOCK:
-        made = _INNER.get(base)
-        if made is None:
-            space = {"__module__": base.__module__, "__doc__": base.__doc__}
-            made = _new_class(base, base.__name__, (base,), space)
-            for field in fields:
-                # After the class is made: pydantic refuses a property over a field, attribute access prefers it.
-                setattr(made, field, _raw_field(field))
-            _INNER[base] = made
-        return made
+    space = {"__module__": base.__module__, "__doc__": base.__doc__}
+    made = _new_class(base, base.__name__, (base,), space)
+    for field in fields:
+        # After the class is made: pydantic refuses a property over a field, attribute access prefers it.
+        setattr(made, field, _raw_field(field))
+    return made
 
 
 def _raw_field(field: str) -> property:
