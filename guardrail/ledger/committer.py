@@ -11,8 +11,8 @@ import os
 import sqlite3
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from guardrail.core.record import Draft, decode
 from guardrail.core.types import Receipt
@@ -42,7 +42,7 @@ from guardrail.ledger.lock import FileLock
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import create, open_error, reason
 from guardrail.ledger.store import Store, Tail
-from guardrail.ledger.work import Entry, Order, Work
+from guardrail.ledger.work import Entry
 
 __all__ = ["Committer"]
 
@@ -71,7 +71,6 @@ class Committer:
         """A sync may have failed: the kernel may have dropped what it could not write, and calls it clean."""
         self._genesis: dict[str, object] = {}
         self._marker = str(seal_path(db))
-        self._order: Order | None = None
         self._next_sweep = 0.0
         self._next_keep = 0.0
         self._next_retry = 0.0
@@ -113,100 +112,41 @@ class Committer:
         if not self.trouble:
             self.trouble = "a commit does not end"
 
-    # -- the thread -------------------------------------------------------------------------------------------------
+    # -- what the commit thread asks (guardrail.ledger.loop) ----------------------------------------------------------
 
-    def run(self, inbox: SimpleQueue[Work]) -> None:
-        """Serve *inbox* until a close order, or until opening fails."""
-        while True:
-            work = self._receive(inbox)
-            if work is None:
-                self._idle()
-            elif isinstance(work, Entry):
-                self._round(work, inbox)
-            elif not self._obey(work):
-                self._refuse_rest(inbox)
-                return
-
-    def _receive(self, inbox: SimpleQueue[Work]) -> Work | None:
-        order, self._order = self._order, None
-        if order is not None:
-            return order
+    def settled(self) -> bool:
+        """Note that no commit is under way; return whether nothing that is owed could be written at once."""
         if self._store is not None:
             self.trouble = ""  # whatever callers took for a stall has ended
-        if self.owes and self.sealed is None and (self._store is not None or not self.trouble):
-            try:
-                return inbox.get_nowait()
-            except Empty:
-                return None
-        due = self._next_sweep if self._store is not None else self._next_retry
-        try:
-            return inbox.get(timeout=max(0.001, due - time.monotonic()) if self._wakes else None)
-        except Empty:
-            return None
-
-    @property
-    def _wakes(self) -> bool:
         return (
-            self.sealed is None
-            and bool(self.log)
-            and (self._store is not None or bool(self.trouble))
+            not self.owes or self.sealed is not None or (self._store is None and bool(self.trouble))
         )
 
-    def _obey(self, order: Order) -> bool:
-        """Do what is ordered; false where the thread is to end."""
-        if order.kind == "park":
-            self._drop_store()
-            order.parked.set()
-            order.release.wait()
-            return True
-        if order.kind == "retire":
-            self._drop_store()
-            return True
-        if order.kind == "wake":
-            return True
-        order.set_running_or_notify_cancel()
-        try:
-            if order.kind == "open":
-                self._open_first(order.genesis)
-                order.set_result(None)
-            elif order.kind == "sweep":
-                order.set_result(self._locked_sweep())
-            else:
-                self._close()
-                order.set_result(None)
-                return False
-        except LedgerError as error:
-            order.set_exception(error)
-            return order.kind == "sweep"
-        return True
+    def patience(self) -> float | None:
+        """Return after how many seconds ``idle`` has something to do; None where it has nothing."""
+        if self.sealed is not None or not self.log or (self._store is None and not self.trouble):
+            return None
+        due = self._next_sweep if self._store is not None else self._next_retry
+        return max(0.001, due - time.monotonic())
 
-    def _refuse_rest(self, inbox: SimpleQueue[Work]) -> None:
-        while True:
-            try:
-                work = inbox.get_nowait()
-            except Empty:
-                return
-            if isinstance(work, Entry):
-                work.fail(LedgerError("the ledger was closed", code="ledger.closed"))
-            elif work.kind == "park":
-                work.parked.set()
-            elif not work.done():
-                work.set_result(None)
-
-    def _idle(self) -> None:
+    def idle(self) -> None:
         """Nobody calls: write what is owed, try to come back, look for the dead."""
         if self._store is None or self.owes:
-            self._round(None, None)
+            self.round(None, list)
         elif time.monotonic() >= self._next_sweep:
             try:
-                self._locked_sweep()
+                self.sweep()
             except LedgerError:
                 # Recorded as this writer's trouble; the next caller gets it.
                 self._next_sweep = time.monotonic() + self._settings.sweep_interval
 
     # -- opening ----------------------------------------------------------------------------------------------------
 
-    def _open_first(self, genesis: bytes | None) -> None:
+    def open(self, genesis: bytes | None) -> None:
+        """Open the log for the first time, create it from *genesis* where that is given, and sweep.
+
+        Raises ``LedgerError``; then nothing stays open.
+        """
         try:
             with self._lock:
                 if genesis is not None:
@@ -215,7 +155,7 @@ class Committer:
                 try:
                     self._sweep()
                 except BaseException:
-                    self._drop_store()
+                    self.drop_store()
                     raise
         except (OSError, sqlite3.Error) as error:
             raise open_error(error) from error
@@ -291,8 +231,11 @@ class Committer:
 
     # -- one commit -------------------------------------------------------------------------------------------------
 
-    def _round(self, first: Entry | None, inbox: SimpleQueue[Work] | None) -> None:
-        """Write *first*, what else is waiting, and what is owed, in one commit."""
+    def round(self, first: Entry | None, more: Callable[[], Iterable[Entry]]) -> None:
+        """Write *first*, what *more* brings once the lock is held, and what is owed, in one commit.
+
+        Never raises: the futures end with receipts or errors.
+        """
         batch = deque([first]) if first is not None else deque()
         if self.sealed is None and self._store is None and self.trouble:
             # Poisoned: one attempt per interval, inside the deadline of whoever calls.
@@ -303,8 +246,7 @@ class Committer:
             if self.sealed is not None:
                 raise _anew(self.sealed)
             with self._lock:
-                if inbox is not None:
-                    self._drain(inbox, batch)
+                batch.extend(more())
                 if self._store is None:
                     self._open_store()
                 self._transaction(batch)
@@ -312,18 +254,6 @@ class Committer:
             self._failed(batch, error)
         except (OSError, sqlite3.Error) as error:
             self._failed(batch, self._outside(error))
-
-    def _drain(self, inbox: SimpleQueue[Work], batch: deque[Entry]) -> None:
-        for _ in range(min(inbox.qsize(), self._settings.max_batch)):
-            try:
-                work = inbox.get_nowait()
-            except Empty:
-                return
-            if isinstance(work, Entry):
-                batch.append(work)
-            else:
-                self._order = work  # after what was sent before it
-                return
 
     def _transaction(self, batch: deque[Entry]) -> list[Entry]:
         """Commit *batch* and what is owed; end their futures. Return the entries that are durable.
@@ -430,7 +360,7 @@ class Committer:
             elif committing:
                 self.disown(entry.draft)
             entry.fail(_anew(problem))
-        self._drop_store()
+        self.drop_store()
         return problem
 
     def _failed(self, batch: deque[Entry], error: LedgerError) -> None:
@@ -482,7 +412,7 @@ class Committer:
                 pass  # the folder may be gone: this process refuses all the same
         return error
 
-    def _drop_store(self) -> None:
+    def drop_store(self) -> None:
         """Close the connection without a checkpoint: what lies under it may not be what it thinks."""
         store, self._store = self._store, None
         if store is not None:
@@ -491,7 +421,8 @@ class Committer:
 
     # -- sweeping ---------------------------------------------------------------------------------------------------
 
-    def _locked_sweep(self) -> int:
+    def sweep(self) -> int:
+        """Close the open calls of dead processes; return how many. Raises ``LedgerError``."""
         try:
             if self.sealed is not None:
                 raise _anew(self.sealed)
@@ -512,7 +443,7 @@ class Committer:
         self._next_sweep = time.monotonic() + self._settings.sweep_interval
         store = self._store
         assert store is not None
-        drafts, left = _dead_calls(store, self._leases)
+        drafts, left = outcomes.of_dead_calls(store, self._leases)
         swept = 0
         for start in range(0, len(drafts), self._settings.max_batch):
             chunk = deque(
@@ -530,12 +461,13 @@ class Committer:
 
     # -- closing ----------------------------------------------------------------------------------------------------
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Write what is owed, checkpoint and let go of everything. Raises ``LedgerError`` where something is wrong."""
         try:
             if self.sealed is None and (self._store is not None or self.owes):
                 self._flush_and_checkpoint()
         finally:
-            self._drop_store()
+            self.drop_store()
             self._give_up_lease()
             self._lock.close()
 
@@ -572,23 +504,3 @@ class Committer:
 def _anew(error: LedgerError) -> LedgerError:
     """Return a copy of *error* for one more caller: raised in several threads, one object would mix their tracebacks."""
     return type(error)(error.message, code=error.code, hint=error.hint)
-
-
-def _dead_calls(store: Store, leases: Leases) -> tuple[list[Draft], set[str]]:
-    """Return the outcomes that the calls of dead processes are owed, and the processes that keep open calls."""
-    lives: dict[str, Life] = {process_name(): Life.OWN}
-    left: set[str] = set()
-    drafts: list[Draft] = []
-    for call in store.open_calls():
-        life = lives.get(call.process)
-        if life is None:
-            life = lives[call.process] = leases.life(call.process, call.host, call.pid)
-        line = store.line(call.seq) if life is Life.DEAD else None
-        if line is None:
-            left.add(call.process)
-            continue
-        try:
-            drafts.append(outcomes.unknown(line))
-        except (RecordError, KeyError):
-            left.add(call.process)  # a line that is no decision: `verify` names it
-    return drafts, left

@@ -8,9 +8,11 @@ from typing import Any
 from guardrail.core import fields
 from guardrail.core.record import Draft, decode
 from guardrail.core.types import Status
-from guardrail.ledger.lease import host_name, process_name
+from guardrail.errors import RecordError
+from guardrail.ledger.lease import Leases, Life, host_name, process_name
+from guardrail.ledger.store import Store
 
-__all__ = ["not_started", "unknown"]
+__all__ = ["not_started", "of_dead_calls", "unknown"]
 
 _COMMON = (
     "log",
@@ -65,3 +67,23 @@ def _outcome(line: bytes, status: Status, adapter: str, error: dict[str, str] | 
         omitted=None,
     )
     return Draft.build(record)
+
+
+def of_dead_calls(store: Store, leases: Leases) -> tuple[list[Draft], set[str]]:
+    """Return the outcomes that the calls of dead processes are owed, and the processes that keep open calls."""
+    lives: dict[str, Life] = {process_name(): Life.OWN}
+    left: set[str] = set()
+    drafts: list[Draft] = []
+    for call in store.open_calls():
+        life = lives.get(call.process)
+        if life is None:
+            life = lives[call.process] = leases.life(call.process, call.host, call.pid)
+        line = store.line(call.seq) if life is Life.DEAD else None
+        if line is None:
+            left.add(call.process)
+            continue
+        try:
+            drafts.append(unknown(line))
+        except (RecordError, KeyError):
+            left.add(call.process)  # a line that is no decision: `verify` names it
+    return drafts, left

@@ -16,6 +16,7 @@ from guardrail.ledger import handles
 from guardrail.ledger.committer import Committer
 from guardrail.ledger.files import resolve, traces, utc_now
 from guardrail.ledger.lease import process_name
+from guardrail.ledger.loop import Loop
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.work import Entry, Order, Work
 
@@ -252,11 +253,9 @@ class LedgerWriter:
         if self._thread is None:
             with self._mutex:
                 if self._thread is None:
+                    loop = Loop(self._committer, self._inbox, self._settings.max_batch)
                     self._thread = threading.Thread(
-                        target=self._committer.run,
-                        args=(self._inbox,),
-                        name="guardrail-commit",
-                        daemon=True,
+                        target=loop.run, name="guardrail-commit", daemon=True
                     )
                     self._thread.start()
 

@@ -206,6 +206,8 @@ def test_time_that_goes_back_is_only_noticed() -> None:
     def change(place: int, record: dict[str, object]) -> None:
         if place in (3, 6):
             record["ts"] = "2025-01-01T00:00:00.000000Z"
+        if place == 5:
+            record["ts"] = None
 
     report = verify(rechain(build(), change))
     assert report.first_bad is None

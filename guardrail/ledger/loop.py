@@ -1,0 +1,100 @@
+"""What the commit thread of a writer does next: records in the order they came, orders between two commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+
+from guardrail.errors import LedgerError
+from guardrail.ledger.committer import Committer
+from guardrail.ledger.work import Entry, Order, Work
+
+__all__ = ["Loop"]
+
+
+class Loop:
+    """Serves one inbox until a close order, or until opening fails. Nobody else takes from the inbox."""
+
+    def __init__(self, committer: Committer, inbox: SimpleQueue[Work], max_batch: int) -> None:
+        self._committer = committer
+        self._inbox = inbox
+        self._max_batch = max_batch
+        self._order: Order | None = None
+        """Met while a batch was gathered: comes next, after what was sent before it."""
+
+    def run(self) -> None:
+        """Run in the commit thread."""
+        while True:
+            work = self._receive()
+            if work is None:
+                self._committer.idle()
+            elif isinstance(work, Entry):
+                self._committer.round(work, self._gather)
+            elif not self._obey(work):
+                self._refuse_rest()
+                return
+
+    def _receive(self) -> Work | None:
+        order, self._order = self._order, None
+        if order is not None:
+            return order
+        try:
+            if not self._committer.settled():
+                return self._inbox.get_nowait()
+            return self._inbox.get(timeout=self._committer.patience())
+        except Empty:
+            return None
+
+    def _gather(self) -> Iterator[Entry]:
+        """Yield what has come in until now and is to share the commit."""
+        for _ in range(min(self._inbox.qsize(), self._max_batch)):
+            try:
+                work = self._inbox.get_nowait()
+            except Empty:
+                return
+            if not isinstance(work, Entry):
+                self._order = work
+                return
+            yield work
+
+    def _obey(self, order: Order) -> bool:
+        """Do what is ordered; false where the thread is to end."""
+        committer = self._committer
+        if order.kind == "park":
+            committer.drop_store()
+            order.parked.set()
+            order.release.wait()
+            return True
+        if order.kind == "retire":
+            committer.drop_store()
+            return True
+        if order.kind == "wake":
+            return True
+        order.set_running_or_notify_cancel()
+        try:
+            if order.kind == "sweep":
+                order.set_result(committer.sweep())
+                return True
+            if order.kind == "open":
+                committer.open(order.genesis)
+            else:
+                committer.close()
+            order.set_result(None)
+        except LedgerError as error:
+            order.set_exception(error)
+            return order.kind == "sweep"
+        return order.kind == "open"
+
+    def _refuse_rest(self) -> None:
+        """End the futures of whoever came too late."""
+        while True:
+            try:
+                work = self._inbox.get_nowait()
+            except Empty:
+                return
+            if isinstance(work, Entry):
+                work.fail(LedgerError("the ledger was closed", code="ledger.closed"))
+            elif work.kind == "park":
+                work.parked.set()
+            elif not work.done():
+                work.set_result(None)
