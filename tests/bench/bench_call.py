@@ -207,7 +207,7 @@ def measure(name: str, policy: str, args: dict[str, Any], rounds: int) -> dict[s
         with Guard.open(policies=root / "policies", ledger=root / "audit.db") as guard:
             guard.declare("order", schema=schema_of(args))
             with guard.session(principal="alice@example.com", agent="bench"):
-                run = lambda **_: None  # noqa: E731
+                run = lambda **_: None
                 for _ in range(WARM_UP):
                     guard.call("order", args, run)
                 raw: list[float] = []
