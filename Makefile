@@ -47,7 +47,8 @@ policies: $(READY) ## format, strict check and tests of the shipped policies by 
 	@test -n "$(OPA)" || { echo "no opa: set GUARDRAIL_OPA, or put it on PATH"; exit 2; }
 	@$(OPA) fmt --list --fail policies
 	@$(OPA) check --strict policies
-	@$(OPA) test policies
+	@$(OPA) test policies/guardrail policies/lib policies/starter
+	@$(OPA) test policies/guardrail policies/lib policies/examples
 
 bench: $(READY) ## measure, as ratios to limits of the same run
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
