@@ -15,7 +15,7 @@ from guardrail.core import decision as decisions
 from guardrail.core import fields
 from guardrail.core.record import Draft
 from guardrail.core.types import Decision, EngineReply, Receipt, Status
-from guardrail.errors import LedgerError, PolicyError, RecordError, RedactionError, UsageError
+from guardrail.errors import LedgerError, PolicyError, RecordError, UsageError
 from guardrail.session import SessionState
 from guardrail.waiting import wait_async
 
@@ -294,8 +294,6 @@ class Admission:
             # Values that this very result made known may stand in an id as well.
             self._state.refresh()
             hit = redactor.gate(leaves, memory) or self._state.exposed
-        except RedactionError:
-            return None, None, "redactor"
         except Exception:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
             return None, None, "redactor"
         if hit is not None:

@@ -132,10 +132,8 @@ def origin(where: Origin) -> dict[str, Any]:
     }
 
 
-def policy(identity: PolicyIdentity | None) -> dict[str, Any] | None:
+def policy(identity: PolicyIdentity) -> dict[str, Any]:
     """Return the ``policy`` field."""
-    if identity is None:
-        return None
     return {
         "engine": identity.engine,
         "version": identity.version,

@@ -1,0 +1,124 @@
+"""What happens at the edges: records that don't fit, redaction that fails, names that are many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import guardrail
+from guardrail.core.redact import Redactor
+from guardrail.errors import Denied, RedactionError
+from guardrail.testing import StaticPolicy, allow, memory_guard
+
+OPEN = {"type": "object", "additionalProperties": True}
+SECRET = "hunter2-" + "over-the-edge"
+
+
+class Broken(Redactor):
+    """A redactor in which everything that matters fails."""
+
+    def inspect(self, *_: Any, **__: Any) -> Any:
+        raise RedactionError("can't")
+
+    def result(self, *_: Any, **__: Any) -> Any:
+        raise RedactionError("can't")
+
+
+def test_the_public_names_are_listed_and_nothing_else_is_there() -> None:
+    """Resolved when they are first used."""
+    assert set(dir(guardrail)) == set(guardrail.__all__)
+    for name in guardrail.__all__:
+        assert getattr(guardrail, name) is not None
+    with pytest.raises(AttributeError):
+        guardrail.nonsense  # noqa: B018
+
+
+def test_arguments_that_cannot_be_redacted_deny() -> None:
+    """The call can't be recorded safely, so it does not run."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    scope = guard.session(principal="alice", agent="bot")
+    scope.state.redactor = Broken(token=scope.state.keys.token, mark=scope.state.keys.mark)
+    runs: list[int] = []
+    with scope, pytest.raises(Denied):
+        guard.call("x", {"a": "words"}, lambda **_: runs.append(1))
+    (record,) = ledger.of("call.decision")
+    assert runs == []
+    assert record["decision"]["cause"] == "redactor"
+    assert "words" not in str(record)
+
+
+def test_a_result_that_cannot_be_redacted_has_a_bare_outcome() -> None:
+    """And is released: the call was admitted."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    scope = guard.session(principal="alice", agent="bot")
+    with scope:
+        admission = guard.admit("x", {}, call_id="c-1")
+        scope.state.redactor = Broken(token=scope.state.keys.token, mark=scope.state.keys.mark)
+        admission.settle(result="words")
+    (record,) = ledger.of("call.outcome")
+    assert (record["omitted"], record["status"]) == ("redactor", "ok")
+    assert record["origin"]["call_id"] is None
+    assert record["principal"]["form"] == "token"
+
+
+def test_an_outcome_that_is_too_large_is_bare() -> None:
+    """A logged result beside a long chain of delegation."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("x", schema=OPEN, log_output=True)
+    chain = [{"sub": f"step-{n}", "note": "plain words " * 300} for n in range(8)]
+    with guard.session(principal="alice", agent="bot", delegation=chain):
+        guard.call("x", {}, lambda: ["line of a letter, in clear"] * 1350)
+    (record,) = ledger.of("call.outcome")
+    assert (record["omitted"], record["result"], record["delegation"]) == ("size", None, [])
+
+
+def test_attributes_that_no_longer_fit_once_they_are_tokens_deny() -> None:
+    """What was short in clear can be long as tokens; the call is not recorded in part."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("login", schema=OPEN)
+    attributes = {f"k{n}": SECRET[:6] for n in range(900)}
+    with (
+        guard.session(principal="alice", agent="bot", attributes=attributes),
+        pytest.raises(Denied),
+    ):
+        guard.call("login", {"password": SECRET[:6]}, lambda **_: None)
+    (record,) = ledger.of("call.decision")
+    assert record["decision"]["cause"] == "redactor"
+    assert record["omitted"] in ("redactor", "size")
+
+
+def test_many_names_and_many_tools_do_not_fill_the_memory() -> None:
+    """What is kept from call to call is bounded."""
+
+    def reply(asked: dict[str, Any]) -> dict[str, Any]:
+        return allow(f"rule {asked['action']['properties']['args'].get('n')}")
+
+    guard, ledger = memory_guard(StaticPolicy(reply))
+    guard.declare("x", schema=OPEN)
+    scope = guard.session(principal="alice", agent="bot")
+    with scope:
+        for n in range(600):
+            guard.call("x", {"n": n}, lambda n: n)
+    assert len(scope.state.texts) <= 512
+    assert len(ledger.of("call.outcome")) == 600
+    guard._recorder._parts.clear()
+    import guardrail.recording
+
+    limit, guardrail.recording._MAX_TOOLS = guardrail.recording._MAX_TOOLS, 1
+    try:
+        for name in ("a", "b", "c"):
+            guard.call(name, {}, lambda: None)
+    finally:
+        guardrail.recording._MAX_TOOLS = limit
+    assert len(guard._recorder._parts) == 1
+
+
+def test_a_text_that_becomes_sensitive_is_not_taken_from_what_was_kept() -> None:
+    """A rule's message that was recorded in clear before."""
+    guard, ledger = memory_guard(StaticPolicy(allow(f"about {SECRET}")))
+    guard.declare("login", schema=OPEN)
+    with guard.session(principal="alice", agent="bot"):
+        guard.call("login", {"password": SECRET}, lambda **_: None)
+        guard.call("login", {}, lambda **_: None)
+    assert SECRET not in str(ledger.records)
