@@ -215,15 +215,7 @@ class LedgerReader:
 
     def sessions(self) -> list[SessionRow]:
         """Return every session, the one that began last first."""
-        from sqlite_utils import Database
-
-        def ask(connection: sqlite3.Connection) -> list[SessionRow]:
-            return [
-                SessionRow(**row)
-                for row in Database(connection, recursive_triggers=False).query(_SESSIONS)
-            ]
-
-        return self._with(ask)
+        return [SessionRow(*row) for row in self._ask(_SESSIONS)]
 
     def open_calls(self) -> list[tuple[OpenCall, Life]]:
         """Return every allowed call without an outcome, and whether its process lives."""
