@@ -61,7 +61,7 @@ class Row:
     denied: int
     needs_approval: int
     wrong: int
-    """Calls of the user that did not run, or calls of an injection that were allowed."""
+    """Calls of the user that were not allowed at once, or calls of an injection that were allowed."""
     state: str
     """Whether the environment is what it should be: that of an ungoverned run, or untouched by an injection."""
     why: tuple[str, ...]
@@ -175,24 +175,35 @@ class Bench:
         }
 
     def user_tasks(self) -> Iterator[Row]:
-        """Run every user task's ground truth, once ungoverned and once governed, and compare."""
+        """Run every user task's ground truth, once ungoverned and once governed, and compare.
+
+        Where a person must approve, the account holder, who wants the task done, is asked and types what is to be done;
+        then the call is made again. It counts as wrong all the same.
+        """
         for name, task in self.suite.user_tasks.items():
             plain = self._environment(task)
             environment = plain.model_copy(deep=True)
-            calls = task.ground_truth(plain.model_copy(deep=True))
             verdicts = []
             same = True
             self.desk.environment = environment
-            with self._session(name, task):
+            calls = task.ground_truth(plain.model_copy(deep=True))
+            with self._session(name, task.PROMPT):
                 for call in calls:
                     verdict, result = attempt(self.tools[call.function], dict(call.args))
                     verdicts.append((call, verdict))
+                    if verdict == "needs_approval":
+                        result = self._confirmed(name, task, call)
                     expected, _ = self.ungoverned.run_function(
                         plain, call.function, call.args, raise_on_error=True
                     )
-                    same = same and (verdict != "allowed" or result == expected)
+                    same = same and result == expected
             same = same and environment.model_dump() == plain.model_dump()
             yield row(name, verdicts, ("allowed",), "as ungoverned" if same else "differs")
+
+    def _confirmed(self, name: str, task: Any, call: Any) -> Any:
+        typed = " ".join(str(value) for value in call.args.values())
+        with self._session(f"{name}/confirmed", f"{task.PROMPT} {typed}"):
+            return attempt(self.tools[call.function], dict(call.args))[1]
 
     def injections(self) -> Iterator[Row]:
         """Attempt every call of every injection task during each user task; the most permissive verdict counts."""
@@ -205,7 +216,7 @@ class Bench:
                 before = environment.model_dump()
                 calls = injection.ground_truth(environment.model_copy(deep=True))
                 self.desk.environment = environment
-                with self._session(f"{user_name}/{name}", task):
+                with self._session(f"{user_name}/{name}", task.PROMPT):
                     verdicts = [
                         attempt(self.tools[call.function], dict(call.args))[0] for call in calls
                     ]
@@ -222,11 +233,11 @@ class Bench:
     def _environment(self, task: Any) -> Any:
         return task.init_environment(self.suite.load_and_inject_default_environment({}))
 
-    def _session(self, name: str, task: Any) -> Any:
+    def _session(self, name: str, request: str) -> Any:
         return self.guard.session(
             principal="account-holder",
             agent="banking-assistant",
-            attributes={"task": name, "typed": typed_facts(task.PROMPT)},
+            attributes={"task": name, "typed": typed_facts(request)},
         )
 
 
@@ -302,7 +313,10 @@ def main() -> int:
         return 0
     print(f"AgentDojo banking v1.2.1 under {POLICY.name}")
     print(
-        "Each call of an injection was attempted during every user task; the most permissive verdict is shown.\n"
+        "Each call of an injection is attempted during every user task; the most permissive verdict is shown."
+    )
+    print(
+        "A call of the user that needs approval is made again, once the account holder has typed what it does.\n"
     )
     for line in table([*users, user_total, *injections, injection_total]):
         print(line)
