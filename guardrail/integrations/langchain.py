@@ -11,7 +11,11 @@ It is governed where its body starts, after the framework has validated the argu
 store, runtime, config, callbacks, tool call id) travels beside the arguments: neither judged nor recorded.
 
 What this can't see: the original tool object, which stays ungoverned; tools that a provider runs; names that the framework
-does not know and answers itself; what tracing and callbacks get, which is the arguments as the model gave them.
+does not know and answers itself; what tracing and callbacks get, which is the arguments as the model gave them. Outside
+ToolNode the framework takes an injected argument from whoever calls the tool: a program that invokes a tool with a model's
+own arguments must leave those names out. ``with_fallbacks`` catches every exception, a ``LedgerError`` too: the body did
+not run, but the program goes on. Validators that change their own output are denied, since the body would get something
+else than the policy saw.
 """
 
 from __future__ import annotations

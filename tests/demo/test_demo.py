@@ -103,7 +103,7 @@ def test_the_demo_fits_eighty_columns_and_is_plain_text(
 
 
 def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Neither in the current folder nor in the temporary one, nor a process."""
+    """Neither in the current folder nor in the temporary one."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     done = demo(tmp_path, TMPDIR=str(temporary))

@@ -315,6 +315,22 @@ def test_a_tool_that_calls_a_governed_tool_is_its_parent(bench: Any) -> None:
     assert (first["origin"]["call_id"], second["origin"]["call_id"]) == ("call-7", None)
 
 
+def test_a_function_called_inside_a_body_has_no_call_id_of_the_framework(bench: Any) -> None:
+    """The id belongs to the call that the framework made, and to no other."""
+    inner = govern(sync_function, bench.guard)
+
+    @tool
+    def plan(city: str) -> str:
+        """Plan a trip."""
+        assert inner.func is not None
+        return str(inner.func(city))
+
+    govern(plan, bench.guard).invoke(
+        {"type": "tool_call", "id": "call-7", "name": "plan", "args": {"city": "Bern"}}
+    )
+    assert [record["origin"]["call_id"] for record in bench.decisions] == ["call-7", None]
+
+
 def test_the_session_of_the_caller_is_that_of_the_call(bench: Any) -> None:
     """Also in the framework's own threads."""
     made = govern(sync_function, bench.guard)
