@@ -81,7 +81,7 @@ def _set(text: str) -> frozenset[str]:
 
 # Words that add nothing at the end: password_value, new_password_confirm.
 _NEUTRAL = _set(
-    "value val text txt str string raw plain plaintext cleartext field input data b64 base64 hash hashed encrypted enc "
+    "value val text txt raw plain plaintext cleartext field input data b64 base64 hash hashed encrypted enc "
     "digest confirm confirmation confirmed again repeat hint old new current primary secondary default main full"
 )
 # Words that make a name speak about a thing instead of holding it.
@@ -112,7 +112,9 @@ _TOKEN_BENIGN = _set(
     "next prev previous page paging pagination continuation cursor sync start end max min total prompt completion input "
     "output stop special mask pad unk eos bos cls sep num"
 )
-_TOKENS_SECRET = _set("access refresh auth api session bearer secret id device push personal deploy service")
+_TOKENS_SECRET = _set(
+    "access refresh auth api session bearer secret id device push personal deploy service"
+)
 _KEY_SECRET = _set(
     "api access secret private encryption encrypt decryption signing sign master license auth shared service subscription "
     "ssh gpg pgp deploy hmac aes rsa client app application consumer account session security storage function "
@@ -122,7 +124,9 @@ _KEY_BENIGN = _set(
     "primary foreign sort partition object cache row issue project idempotency public map hot shard bucket composite "
     "lookup group index item routing dedup deduplication metadata unique natural order config dict cell answer"
 )
-_PASS_BENIGN = _set("boarding season day ski bus free all first second by test press hall single by train rail travel")
+_PASS_BENIGN = _set(
+    "boarding season day ski bus free all first second by test press hall single by train rail travel"
+)
 _CODE_SECRET = _set(
     "otp verification security auth authentication authorization access recovery backup mfa 2fa sms totp pin confirmation "
     "one unlock door alarm invite device gate safe"
@@ -154,7 +158,9 @@ _NOT_A_HOME = _set(
     "ip ipv4 ipv6 mac memory contract server host url web network wallet bus base start target smart register physical "
     "virtual socket bind listen remote peer port cell range token"
 )
-_BIRTH = _set("dob birthday birthdate dateofbirth geburtsdatum birthyear birthplace fechanacimiento")
+_BIRTH = _set(
+    "dob birthday birthdate dateofbirth geburtsdatum birthyear birthplace fechanacimiento"
+)
 _GOVERNMENT = _set(
     "ssn passport passports aadhaar aadhar cpf cnpj curp dni nie nif bsn pesel itin tin ein nino idnumber nationalid taxid "
     "socialsecurity driverslicense driverlicense drivinglicense drivinglicence personnummer steuernummer"
@@ -165,8 +171,12 @@ _PAYMENT = _set(
     "ccnum aba clabe bsb vpa"
 )
 _CARD_OWNERS = _set("credit debit payment bank gift saved stored charge prepaid sim id")
-_ACCOUNT_OWNERS = _set("bank checking savings brokerage payee beneficiary debit credit from to source destination iban")
-_PAYMENT_BOXES = _set("method methods detail details info information instrument instruments data profile profiles")
+_ACCOUNT_OWNERS = _set(
+    "bank checking savings brokerage payee beneficiary debit credit from to source destination iban"
+)
+_PAYMENT_BOXES = _set(
+    "method methods detail details info information instrument instruments data profile profiles"
+)
 _PERSON_ID = _set(
     "username usernames userid userids login loginname screenname customerid patientid memberid employeeid passengerid "
     "guestid studentid personid"
@@ -208,7 +218,11 @@ def words(name: str) -> list[str]:
 
 def classify(name: str) -> KeyInfo:
     """Return what *name* says about its value. Cached for names of usual length."""
-    return _classify(name) if len(name) <= _MAX_NAME else KeyInfo(None, Scope.ANY, hints_secret=False, odd=True)
+    return (
+        _classify(name)
+        if len(name) <= _MAX_NAME
+        else KeyInfo(None, Scope.ANY, hints_secret=False, odd=True)
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -223,21 +237,33 @@ def _classify(name: str) -> KeyInfo:
     # "address_2", "phone 1"
     while len(parts) > 1 and (parts[-1].isdigit() or parts[-1] in _NEUTRAL):
         parts.pop()
-    while len(parts) > 1 and parts[0] in {"the", "my", "your", "new", "old", "x", "input", "current", "confirm"}:
+    while len(parts) > 1 and parts[0] in {
+        "the",
+        "my",
+        "your",
+        "new",
+        "old",
+        "x",
+        "input",
+        "current",
+        "confirm",
+    }:
         parts.pop(0)
     if not parts:
         return KeyInfo(None, Scope.ANY, hints_secret=False, odd=odd)
     cls, scope = _judge(parts)
     # "password_count" is no password; "full_name" and "user_id" end in such a word and are caught before.
     hints = cls == "secret" or parts[-1] in {"token", "auth", "sid", "salt"}
-    hints = hints or (parts[-1] in {"key", "keys"} and (len(parts) == 1 or parts[-2] not in _KEY_BENIGN))
+    hints = hints or (
+        parts[-1] in {"key", "keys"} and (len(parts) == 1 or parts[-2] not in _KEY_BENIGN)
+    )
     return KeyInfo(cls, scope, hints_secret=hints, odd=odd)
 
 
 def _judge(parts: list[str]) -> tuple[str | None, Scope]:
     head, first = parts[-1], parts[0]
     before = parts[-2] if len(parts) > 1 else ""
-    if len(parts) > 1 and first in _ABOUT_FIRST and not (first in {"no", "order", "group"}):
+    if len(parts) > 1 and first in _ABOUT_FIRST and first not in {"no", "order", "group"}:
         return None, Scope.ANY
     if _is_secret(parts, head, before):
         return "secret", Scope.ANY
@@ -285,7 +311,25 @@ def _judge_government(parts: list[str], head: str, before: str) -> str | None:
         return "government_id"
     if head in _LICENCE and before in {"driver", "drivers", "driving", "s"}:
         return "government_id"
-    if any(pair in joined for pair in ("social security", "national insurance", "national id", "tax id", "tax number", "identity number", "identity card", "id number", "id no", "id card", "government id", "national number", "visa number", "residence permit")):
+    if any(
+        pair in joined
+        for pair in (
+            "social security",
+            "national insurance",
+            "national id",
+            "tax id",
+            "tax number",
+            "identity number",
+            "identity card",
+            "id number",
+            "id no",
+            "id card",
+            "government id",
+            "national number",
+            "visa number",
+            "residence permit",
+        )
+    ):
         return "government_id"
     return None
 
@@ -297,13 +341,26 @@ def _judge_payment(parts: list[str], head: str, before: str) -> str | None:
         return "payment" if len(parts) == 1 or before in _CARD_OWNERS else None
     if head == "cards":
         return "payment" if before in _CARD_OWNERS else None
-    if before in {"card", "cards", "cc"} and head in _NUMBERISH | _PAYMENT_BOXES | {"expiry", "expiration", "exp", "last", "four"}:
+    if before in {"card", "cards", "cc"} and head in _NUMBERISH | _PAYMENT_BOXES | {
+        "expiry",
+        "expiration",
+        "exp",
+        "last",
+        "four",
+    }:
         return "payment"
     if "card" in parts[:-1] and head in {"expiry", "expiration", "month", "year", "date"}:
         return "payment"
     if head in {"account", "accounts"}:
-        return "payment" if before in _ACCOUNT_OWNERS and before not in {"credit"} else None
-    if before in {"account", "acct", "routing", "sort"} and head in {"number", "numbers", "num", "no", "nr", "code"}:
+        return "payment" if before in _ACCOUNT_OWNERS and before != "credit" else None
+    if before in {"account", "acct", "routing", "sort"} and head in {
+        "number",
+        "numbers",
+        "num",
+        "no",
+        "nr",
+        "code",
+    }:
         return "payment"
     if "payment" in parts[:-1] and head in {"id", "ids", "token"} | _PAYMENT_BOXES:
         return "payment"
@@ -335,17 +392,24 @@ def _judge_person(parts: list[str], head: str, before: str) -> str | None:
         return "dob"
     if head in _EMAIL or (before in _EMAIL and head in {"address", "addresses", "addr"}):
         return "contact"
-    if head in _PHONE or (before in _PHONE | {"contact"} and head in _NUMBERISH - {"code", "address", "addresses", "addr", "id"}):
+    if head in _PHONE or (
+        before in _PHONE | {"contact"}
+        and head in _NUMBERISH - {"code", "address", "addresses", "addr", "id"}
+    ):
         return "contact"
     if head in _PLACE and before not in _NOT_A_HOME:
         return "address"
-    if (before in _PLACE and before not in {"zip"} and head in {"line", "lines", "street", "number"}) or (
+    if (before in _PLACE and before != "zip" and head in {"line", "lines", "street", "number"}) or (
         before in {"zip", "postal", "post"} and head in {"code", "codes"}
     ):
         return "address"
-    if head in _NAME_HEADS or (head in {"name", "names"} and before in _NAME_QUALIFIERS and "file" not in parts):
+    if head in _NAME_HEADS or (
+        head in {"name", "names"} and before in _NAME_QUALIFIERS and "file" not in parts
+    ):
         return "person_id" if before in {"user", "nick"} else "name"
-    if head in _PERSON_ID or (before in _PERSONS - {"account", "contact"} and head in {"id", "ids"}):
+    if head in _PERSON_ID or (
+        before in _PERSONS - {"account", "contact"} and head in {"id", "ids"}
+    ):
         return "person_id"
     if before in {"login", "screen"} and head in {"id", "name"}:
         return "person_id"

@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["FILLER", "MARK_PREFIX", "is_mark", "is_mark_key", "mask_marks", "needs_normalising", "normalised"]
+__all__ = [
+    "FILLER",
+    "MARK_PREFIX",
+    "is_mark",
+    "is_mark_key",
+    "mask_marks",
+    "needs_normalising",
+    "normalised",
+]
 
 MARK_PREFIX = "gr1:"
 FILLER = "\x01"

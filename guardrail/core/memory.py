@@ -11,9 +11,8 @@ import re
 import threading
 from binascii import b2a_base64
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote, quote_plus, unquote_plus
 
 from guardrail.core.keynames import classify, stricter
@@ -26,9 +25,12 @@ _MAX_VALUES = 2_048
 _MAX_SECRETS = 2_048
 _MAX_CHARS = 1_000_000
 _MAX_VALUE = 8_192
-# Up to so many forms it is cheaper to look for each; beyond, an index of four-byte pieces says which can occur.
+# Up to so many forms it is cheaper to look for each. Beyond, each form is filed under a stretch of seven bytes of it: wherever
+# that stands in a text, one of its four pieces of four bytes stands at a multiple of four.
 _DIRECT = 48
 _GRAM = 4
+_WINDOW = 2 * _GRAM - 1
+_SHARED = 2
 
 _ENCODED_RUN = re.compile(r"[A-Za-z0-9+/=_-]*")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
@@ -45,8 +47,7 @@ class Known(NamedTuple):
     """The value as it was remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
+class _Form(NamedTuple):
     text: str
     value: str
     cls: str
@@ -57,16 +58,15 @@ class _Form:
 class Memory:
     """What one session knows to be sensitive. Thread-safe; bounded in count and size."""
 
-    __slots__ = ("_added", "_chars", "_classes", "_forms", "_grams", "_lock", "_looks", "_short")
+    __slots__ = ("_added", "_chars", "_classes", "_forms", "_grams", "_lock", "_short", "_windows")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._classes: dict[str, str] = {}
         self._forms: list[_Form] = []
-        self._grams: dict[int, tuple[_Form, ...]] = {}
-        # Forms that are too short to hold a piece wherever they stand, and where in the text pieces are looked for.
+        self._grams: dict[int, int] = {}
+        self._windows: dict[bytes, list[_Form]] = {}
         self._short: list[_Form] = []
-        self._looks: tuple[int, ...] = (0,)
         self._chars = 0
         self._added = 0
 
@@ -97,7 +97,11 @@ class Memory:
             value = value[:_MAX_VALUE]
         if not value.isascii():
             value = normalised(value)
-        if len(value) < MIN_VALUE or len(value.strip()) < MIN_VALUE or value.startswith(MARK_PREFIX):
+        if (
+            len(value) < MIN_VALUE
+            or len(value.strip()) < MIN_VALUE
+            or value.startswith(MARK_PREFIX)
+        ):
             return
         if value.islower() and value.isascii() and _names_a_field(value):
             return
@@ -123,15 +127,20 @@ class Memory:
     def _evict(self) -> None:
         # A quarter at once: rebuilding the index for each new value would make a full memory slow.
         for secrets_too in (False, True):
-            for old in [value for value, cls in self._classes.items() if secrets_too or cls != "secret"]:
-                if len(self._classes) <= _MAX_VALUES * 3 // 4 and self._chars <= _MAX_CHARS * 3 // 4:
+            for old in [
+                value for value, cls in self._classes.items() if secrets_too or cls != "secret"
+            ]:
+                if (
+                    len(self._classes) <= _MAX_VALUES * 3 // 4
+                    and self._chars <= _MAX_CHARS * 3 // 4
+                ):
                     break
                 self._chars -= len(old)
                 del self._classes[old]
         self._rebuild()
 
     def _rebuild(self) -> None:
-        self._forms, self._grams, self._short, self._looks = [], {}, [], (0,)
+        self._forms, self._grams, self._windows, self._short = [], {}, {}, []
         for value, cls in self._classes.items():
             self._index(_forms(value, cls))
 
@@ -144,15 +153,27 @@ class Memory:
             return
         for form in new if before > _DIRECT else self._forms:
             data = form.text.encode("utf-8", "surrogatepass")
-            if len(data) < 2 * _GRAM - 1:
+            if len(data) < _WINDOW:
                 self._short.append(form)
-                self._looks = (0, 2) if len(self._short) > _DIRECT // 2 else (0,)
-            # Wherever the form stands in a text, one of these pieces stands at a multiple of four bytes.
-            for offset in range(min(_GRAM, len(data) - _GRAM + 1)):
-                gram = int.from_bytes(data[offset : offset + _GRAM], _ORDER)
-                found = self._grams.get(gram, ())
-                if form not in found:
-                    self._grams[gram] = (*found, form)
+                continue
+            window = self._window(data)
+            self._windows.setdefault(window, []).append(form)
+            for offset in range(_GRAM):
+                gram = int.from_bytes(window[offset : offset + _GRAM], _ORDER)
+                self._grams[gram] = self._grams.get(gram, 0) | 1 << offset
+
+    def _window(self, data: bytes) -> bytes:
+        """Return a stretch of *data* that few other forms share: values often begin or end alike."""
+        last = len(data) - _WINDOW
+        best, least = data[last:], len(self._windows.get(data[last:], ()))
+        for start in (0, last // 2, last // 4, last * 3 // 4, last - 3 if last > 3 else 0):
+            if least <= _SHARED:
+                break
+            window = data[start : start + _WINDOW]
+            load = len(self._windows.get(window, ()))
+            if load < least:
+                best, least = window, load
+        return best
 
     def knows(self, text: str) -> str | None:
         """Return the class of a known value that *text* holds in some form, the strictest where several; else None."""
@@ -197,20 +218,23 @@ class Memory:
         forms = self._forms
         if len(forms) <= _DIRECT:
             return [form for form in forms if form.text in text]
+        found = [form for form in self._short if form.text in text]
         data = text.encode("utf-8", "surrogatepass")
-        grams = self._grams
+        grams, windows = self._grams, self._windows
+        view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
+        if grams.keys().isdisjoint(view):
+            return found
         likely: dict[int, _Form] = {}
-        for start in self._looks:
-            view = memoryview(data)[start : start + (len(data) - start) // _GRAM * _GRAM].cast("I")
-            if grams.keys().isdisjoint(view):
+        for index, gram in enumerate(view):
+            offsets = grams.get(gram)
+            if offsets is None:
                 continue
-            for gram in grams.keys() & set(view):
-                for form in grams[gram]:
-                    likely[id(form)] = form
-        found = [form for form in likely.values() if form.text in text]
-        if len(self._looks) == 1:
-            found += [form for form in self._short if id(form) not in likely and form.text in text]
-        return found
+            for offset in range(_GRAM):
+                start = index * _GRAM - offset
+                if offsets >> offset & 1 and start >= 0:
+                    for form in windows.get(data[start : start + _WINDOW], ()):
+                        likely[id(form)] = form
+        return found + [form for form in likely.values() if form.text in text]
 
     def _behind_escapes(self, text: str, found: list[Known]) -> Iterator[Known]:
         # Unusual escapes (%68%75nter, \u0068unter) are undone; the whole text goes where that brings up a value.
@@ -224,7 +248,9 @@ class Memory:
                     return
 
 
-_ORDER: str = "little" if memoryview(b"\x01\x00\x00\x00").cast("I")[0] == 1 else "big"
+_ORDER: Literal["little", "big"] = (
+    "little" if memoryview(b"\x01\x00\x00\x00").cast("I")[0] == 1 else "big"
+)
 
 
 def _names_a_field(value: str) -> bool:
@@ -254,8 +280,14 @@ def _forms(value: str, cls: str) -> list[_Form]:
     for shift in range(3):
         # Characters that also depend on a neighbour's bits are left away: 0, 2 or 3 before, at most one after.
         whole = (shift + len(data)) * 8 // 6
-        encoded.append(b2a_base64(bytes(shift) + data, newline=False)[(0, 2, 3)[shift] : whole].decode("ascii"))
-    encoded += [text.replace("+", "-").replace("/", "_") for text in encoded[2:] if "+" in text or "/" in text]
+        encoded.append(
+            b2a_base64(bytes(shift) + data, newline=False)[(0, 2, 3)[shift] : whole].decode("ascii")
+        )
+    encoded += [
+        text.replace("+", "-").replace("/", "_")
+        for text in encoded[2:]
+        if "+" in text or "/" in text
+    ]
     forms += [_Form(text, value, cls, encoded=True) for text in dict.fromkeys(encoded)]
     return forms
 

@@ -19,20 +19,38 @@ _SHAPE_NODES = 20_000
 _DEPTH = 24
 _CAUSES = 5
 _INPUT_VALUE = re.compile(r"(?:input_value|input|instance|value)=[^\r\n]*")
-_KINDS: dict[type, str] = {str: "str", int: "int", float: "float", bool: "bool", dict: "object", list: "array", tuple: "array", bytes: "bytes"}
+_KINDS: dict[type, str] = {
+    str: "str",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    dict: "object",
+    list: "array",
+    tuple: "array",
+    bytes: "bytes",
+}
 
 
 def qualified(cls: type) -> str:
     """Return module and name of a class, as far as they are strings."""
     try:
-        module, name = type.__getattribute__(cls, "__module__"), type.__getattribute__(cls, "__qualname__")
+        module, name = (
+            type.__getattribute__(cls, "__module__"),
+            type.__getattribute__(cls, "__qualname__"),
+        )
     except AttributeError:
         return "object"
     name = str.__str__(name)[:200] if isinstance(name, str) else "object"
-    return f"{str.__str__(module)[:200]}.{name}" if isinstance(module, str) and module != "builtins" else name
+    return (
+        f"{str.__str__(module)[:200]}.{name}"
+        if isinstance(module, str) and module != "builtins"
+        else name
+    )
 
 
-def shape(value: object, token: Callable[[str, str], str], scrub: Callable[[str], str]) -> dict[str, Any]:
+def shape(
+    value: object, token: Callable[[str, str], str], scrub: Callable[[str], str]
+) -> dict[str, Any]:
     """Return ``{"type", "bytes", "token", "items"}`` of a result. What would cost too much to find out is null."""
     kind = type(value)
     name = "null" if value is None else _KINDS.get(kind) or scrub(qualified(kind))
@@ -112,27 +130,28 @@ class _Plain:
         self.nodes = nodes
         self.chars = chars
 
-    def take(self, value: object, depth: int) -> object:
+    def take(self, value: Any, depth: int) -> object:
         self.nodes -= 1
         if value is None or self.nodes < 0 or depth > _DEPTH or self.chars <= 0:
             return None
-        if isinstance(value, str):
+        kind = type(value)  # isinstance() would ask the object for its __class__
+        if issubclass(kind, str):
             text = str.__str__(value)[: self.chars]
             self.chars -= len(text)
             return text
-        if isinstance(value, bool):
+        if issubclass(kind, bool):
             return value
-        if isinstance(value, int):
+        if issubclass(kind, int):
             return int.__int__(value)
-        if isinstance(value, float):
+        if issubclass(kind, float):
             return float.__float__(value)
-        if isinstance(value, bytes | bytearray):
+        if issubclass(kind, bytes | bytearray):
             text = bytes(value[: self.chars]).decode("utf-8", "replace")
             self.chars -= len(text)
             return text
-        if isinstance(value, dict):
+        if issubclass(kind, dict):
             return self._members(value, depth)
-        if isinstance(value, list | tuple | set | frozenset):
+        if issubclass(kind, list | tuple | set | frozenset):
             return self._elements(value, depth)
         return self._attributes(value, depth)
 
@@ -141,15 +160,21 @@ class _Plain:
         for key, member in dict.items(value):
             if self.nodes <= 0 or self.chars <= 0:
                 break
-            name = str.__str__(key)[: self.chars] if isinstance(key, str) else qualified(type(key)) if not isinstance(key, int) else _number(int.__int__(key))
+            name = (
+                str.__str__(key)[: self.chars]
+                if issubclass(type(key), str)
+                else qualified(type(key))
+                if not issubclass(type(key), int)
+                else _number(int.__int__(key))
+            )
             self.chars -= len(name)
             out[name] = self.take(member, depth + 1)
         return out
 
     def _elements(self, value: Any, depth: int) -> list[object]:
-        base = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
+        base = next(kind for kind in (list, tuple, set, frozenset) if issubclass(type(value), kind))
         out: list[object] = []
-        for member in base.__iter__(value):  # type: ignore[arg-type]
+        for member in base.__iter__(value):
             if self.nodes <= 0 or self.chars <= 0:
                 break
             out.append(self.take(member, depth + 1))
@@ -160,7 +185,11 @@ class _Plain:
             attributes = object.__getattribute__(value, "__dict__")
         except Exception:  # noqa: BLE001 - a descriptor of a foreign class may raise anything
             return None
-        return self._members(attributes, depth) if type(attributes) is dict and not isinstance(value, type) else None
+        return (
+            self._members(attributes, depth)
+            if type(attributes) is dict and not issubclass(type(value), type)
+            else None
+        )
 
 
 def describe_error(error: BaseException, size: int) -> tuple[str, str]:
@@ -171,7 +200,9 @@ def describe_error(error: BaseException, size: int) -> tuple[str, str]:
     while current is not None and id(current) not in seen and len(parts) < _CAUSES:
         seen.add(id(current))
         message = _message(current, size * 4)
-        parts.append(message if current is error else f"caused by {qualified(type(current))}: {message}")
+        parts.append(
+            message if current is error else f"caused by {qualified(type(current))}: {message}"
+        )
         current = _cause(current)
     return qualified(type(error)), "; ".join(part for part in parts if part)
 
@@ -204,7 +235,11 @@ def _validation(error: BaseException, module: str) -> str:
         return "a value does not fit the schema (details not shown)"
     try:
         found = error.errors(include_url=False, include_context=False, include_input=False)  # type: ignore[attr-defined]
-        places = [f"{_place(entry)} ({str(entry.get('type'))[:60]})" for entry in found[:10] if isinstance(entry, Mapping)]
+        places = [
+            f"{_place(entry)} ({str(entry.get('type'))[:60]})"
+            for entry in found[:10]
+            if isinstance(entry, Mapping)
+        ]
     except Exception:  # noqa: BLE001 - a foreign class that only shares the name
         return "a value does not fit the model (details not shown)"
     return f"{len(found)} values do not fit: " + ", ".join(places)
@@ -212,4 +247,8 @@ def _validation(error: BaseException, module: str) -> str:
 
 def _place(entry: Mapping[str, Any]) -> str:
     location = entry.get("loc")
-    return ".".join(str(part)[:60] for part in location[:8]) if isinstance(location, tuple | list) else "?"
+    return (
+        ".".join(str(part)[:60] for part in location[:8])
+        if isinstance(location, tuple | list)
+        else "?"
+    )

@@ -15,10 +15,17 @@ _BAD_ESCAPE = re.compile(r"~(?![01])")
 _INDEX = re.compile(r"[0-9]+\Z")
 
 
-def parse(text: str) -> list[str]:
+def parse(text: object) -> list[str]:
     """Return the segments of an RFC 6901 pointer. Raises ``RedactionError`` where it is malformed."""
-    if not isinstance(text, str) or (text and text[0] != "/") or len(text) > _MAX_POINTER or _BAD_ESCAPE.search(text):
-        raise RedactionError("a redact pointer of the policy is not an RFC 6901 pointer", code="redaction.pointer")
+    if (
+        not isinstance(text, str)
+        or (text and text[0] != "/")
+        or len(text) > _MAX_POINTER
+        or _BAD_ESCAPE.search(text)
+    ):
+        raise RedactionError(
+            "a redact pointer of the policy is not an RFC 6901 pointer", code="redaction.pointer"
+        )
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 
 
@@ -36,7 +43,10 @@ def bounded(removed: Mapping[str, list[str]], limit: int) -> tuple[dict[str, lis
 
 def _size(entries: Mapping[str, list[str]]) -> int:
     # Six bytes is what one character can take at most.
-    return sum((len(key) if key.isascii() else 6 * len(key)) + sum(map(len, entry)) + 4 * len(entry) + 8 for key, entry in entries.items())
+    return sum(
+        (len(key) if key.isascii() else 6 * len(key)) + sum(map(len, entry)) + 4 * len(entry) + 8
+        for key, entry in entries.items()
+    )
 
 
 def _folded(entries: Mapping[str, list[str]], keep: int | None) -> dict[str, list[str]]:

@@ -62,7 +62,9 @@ class SchemaMarks:
         node = self._nodes.get(key)
         if node is None:
             if len(self._nodes) >= _MAX_NODES:
-                raise RedactionError("a tool's schema is too large to find its marks", code="redaction.schema")
+                raise RedactionError(
+                    "a tool's schema is too large to find its marks", code="redaction.schema"
+                )
             node = self._nodes[key] = SchemaNode(self, list(flat.values()), broken=broken)
         return node
 
@@ -74,7 +76,9 @@ class SchemaMarks:
             if not isinstance(schema, Mapping) or id(schema) in flat:
                 continue
             if len(flat) >= _MAX_SUBSCHEMAS:
-                raise RedactionError("a tool's schema is too large to find its marks", code="redaction.schema")
+                raise RedactionError(
+                    "a tool's schema is too large to find its marks", code="redaction.schema"
+                )
             flat[id(schema)] = schema
             for word in ("$ref", "$dynamicRef"):
                 if word in schema:
@@ -116,9 +120,21 @@ class SchemaMarks:
 class SchemaNode:
     """What the schema says about one place in the arguments."""
 
-    __slots__ = ("_additional", "_children", "_items", "_marks", "_patterns", "_prefix", "_properties", "key_mark", "mark")
+    __slots__ = (
+        "_additional",
+        "_children",
+        "_items",
+        "_marks",
+        "_patterns",
+        "_prefix",
+        "_properties",
+        "key_mark",
+        "mark",
+    )
 
-    def __init__(self, marks: SchemaMarks, schemas: list[Mapping[str, Any]], *, broken: bool) -> None:
+    def __init__(
+        self, marks: SchemaMarks, schemas: list[Mapping[str, Any]], *, broken: bool
+    ) -> None:
         self._marks = marks
         self.mark: Mark | None = Mark("marked", ("schema:unresolved",)) if broken else None
         self.key_mark: Mark | None = None
@@ -137,8 +153,16 @@ class SchemaNode:
         for name, sub in _members(schema, "properties"):
             self._properties.setdefault(name, []).append(sub)
         self._patterns += _members(schema, "patternProperties")
-        self._additional += [schema[word] for word in ("additionalProperties", "unevaluatedProperties") if word in schema]
-        self._items += [schema[word] for word in ("additionalItems", "unevaluatedItems", "contains") if word in schema]
+        self._additional += [
+            schema[word]
+            for word in ("additionalProperties", "unevaluatedProperties")
+            if word in schema
+        ]
+        self._items += [
+            schema[word]
+            for word in ("additionalItems", "unevaluatedItems", "contains")
+            if word in schema
+        ]
         items = schema.get("items")
         if isinstance(items, list | tuple):
             self._prefix += [(index, sub) for index, sub in enumerate(items)]
@@ -176,7 +200,9 @@ class SchemaNode:
         here = [sub for place, sub in self._prefix if place == index]
         known = index if here else -1
         if known not in self._children:
-            self._children[known] = self._marks.node([*here, *self._items]) if here or self._items else None
+            self._children[known] = (
+                self._marks.node([*here, *self._items]) if here or self._items else None
+            )
         return self._children[known]
 
 
@@ -231,9 +257,16 @@ def _marks_anything(value: object, depth: int) -> bool:
     if depth > _MAX_DEPTH:
         return True
     if isinstance(value, Mapping):
-        if value.get("writeOnly") is True or value.get("format") == "password" or "x-guardrail" in value:
+        if (
+            value.get("writeOnly") is True
+            or value.get("format") == "password"
+            or "x-guardrail" in value
+        ):
             return True
-        if any(word in value and not str(value[word]).startswith("#") for word in ("$ref", "$dynamicRef")):
+        if any(
+            word in value and not str(value[word]).startswith("#")
+            for word in ("$ref", "$dynamicRef")
+        ):
             return True
         return any(_marks_anything(sub, depth + 1) for sub in value.values())
     if isinstance(value, list | tuple):

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
-from guardrail.core.detectors import JOINT, Hit, scan, scan_secrets
-from guardrail.core.keynames import Scope, classify, rank, stricter
-from guardrail.core.marks import is_mark, needs_normalising, normalised
+from guardrail.core.detectors import scan, scan_secrets
+from guardrail.core.hits import JOINT, Hit
+from guardrail.core.keynames import Scope, classify
+from guardrail.core.marks import is_mark
 from guardrail.core.memory import Memory
 from guardrail.core.record import dumps
+from guardrail.core.redact_scan import deal, deal_known, join
 from guardrail.core.redact_schema import Mark, SchemaNode, merge_marks
+from guardrail.core.redact_values import MAX_BITS, Path, is_opaque, is_sized, number_text
 from guardrail.errors import RecordError, RedactionError
 
-__all__ = ["Limits", "Path", "Walk", "canonical", "escape", "is_sized", "merge_hits", "number_text", "pointer", "remember"]
+__all__ = ["Limits", "Nested", "Walk"]
 
-Path = tuple[Any, dict[str, Any] | list[Any], "str | int"] | None
-"""(path of the parent, the container in the copy, key or index); None at the root."""
-
+# The walk runs for every argument of every call. Its methods take their nine arguments by position: bundling them would cost as
+# much as the work itself.
+# ruff: noqa: PLR0917
 
 _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
-_INFINITE = (float("inf"), float("-inf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,8 @@ class Limits:
 class Nested:
     """A JSON string that was parsed: its place, and its content as walked."""
 
-    holder: dict[str, Any] | list[Any]
-    key: str | int
+    holder: Any
+    key: Any
     text: str
     box: list[Any]
     """One element: the content."""
@@ -92,7 +94,18 @@ class Walk:
     _joined: str = ""
     _clear: list[list[Hit]] = field(default_factory=list)
 
-    def value(self, value: object, holder: Any, key: Any, path: Path, node: SchemaNode | None, mark: Mark | None, hint: Mark | None, depth: int, level: int) -> None:
+    def value(
+        self,
+        value: object,
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> None:
         """Put the copy of *value* at ``holder[key]`` and note what must happen to it.
 
         *depth* counts objects and lists, *level* JSON strings inside one another.
@@ -108,8 +121,9 @@ class Walk:
             if mark is not None and (mark[0] in _FLAGS_TOO or not mark[1][0].startswith("key:")):
                 self._whole(holder, key, path, "true" if value else "false", mark, hint)
         elif kind is int or kind is float:
-            if value != value or value in _INFINITE:
-                holder[key] = {"$t": "float"}
+            odd = _unwritable(value)  # type: ignore[arg-type]
+            if odd is not None:
+                holder[key] = odd
                 return
             holder[key] = value
             if mark is not None:
@@ -123,37 +137,61 @@ class Walk:
         else:
             self._foreign(value, holder, key, path, node, mark, hint, depth, level)
 
-    def _foreign(self, value: object, holder: Any, key: Any, path: Path, node: SchemaNode | None, mark: Mark | None, hint: Mark | None, depth: int, level: int) -> None:
+    def _foreign(
+        self,
+        value: Any,
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> None:
         # The plain type's own methods are used: a subclass may answer anything.
         plain: object
-        if isinstance(value, str):
+        kind = type(value)
+        if issubclass(kind, str):
             plain = str.__str__(value)
-        elif isinstance(value, bytes | bytearray | memoryview):
+        elif issubclass(kind, bytes | bytearray | memoryview):
             holder[key] = None
             self.pieces.append((holder, key, path, bytes(value)))
             return
-        elif isinstance(value, int):
+        elif issubclass(kind, int):
             plain = int.__int__(value)
-        elif isinstance(value, float):
+        elif issubclass(kind, float):
             plain = float.__float__(value)
-        elif isinstance(value, dict):
+        elif issubclass(kind, dict):
             plain = dict(dict.items(value))
-        elif isinstance(value, list):
+        elif issubclass(kind, list):
             plain = list(list.__iter__(value))
-        elif isinstance(value, tuple):
+        elif issubclass(kind, tuple):
             plain = list(tuple.__iter__(value))
         else:
             raise RedactionError("a value is not JSON and can't be redacted", code="redaction.type")
         self.value(plain, holder, key, path, node, mark, hint, depth, level)
 
-    def _whole(self, holder: Any, key: Any, path: Path, text: str, mark: Mark, hint: Mark | None) -> None:
+    def _whole(
+        self, holder: Any, key: Any, path: Path, text: str, mark: Mark, hint: Mark | None
+    ) -> None:
         if mark[0] == "secret":
             # Nothing is stricter: detectors could only add names.
             self.sealed.append((holder, key, path, text, mark))
         else:
             self.slots.append((holder, key, path, text, mark, hint))
 
-    def _string(self, text: str, holder: Any, key: Any, path: Path, mark: Mark | None, hint: Mark | None, depth: int, level: int) -> None:
+    def _string(
+        self,
+        text: str,
+        holder: Any,
+        key: Any,
+        path: Path,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> None:
         holder[key] = text
         if mark is not None:
             if not text or is_mark(text):
@@ -165,17 +203,30 @@ class Walk:
             first = text[0]
             if first == "g" and is_mark(text):
                 return
-            if first in "{[\" \n\r\t" and self._json(text, holder, key, path, hint, depth, level):
+            if first in '{[" \n\r\t' and self._json(text, holder, key, path, hint, depth, level):
                 return
-            if size >= 128 and (size > self.limits.string or _opaque(text)):
+            if size >= 128 and (size > self.limits.string or is_opaque(text)):
                 self.pieces.append((holder, key, path, text))
                 return
         self.slots.append((holder, key, path, text, None, hint))
 
-    def _json(self, text: str, holder: Any, key: Any, path: Path, hint: Mark | None, depth: int, level: int) -> bool:
+    def _json(
+        self,
+        text: str,
+        holder: Any,
+        key: Any,
+        path: Path,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> bool:
         """Walk the content of a JSON string. Returns False where it is none, or plain text after all."""
         stripped = text.strip()
-        if not stripped or stripped[0] + stripped[-1] not in {"{}", "[]", '""'} or len(text) > self.limits.json_string:
+        if (
+            not stripped
+            or stripped[0] + stripped[-1] not in {"{}", "[]", '""'}
+            or len(text) > self.limits.json_string
+        ):
             return False
         if level >= self.limits.json_depth:
             self.pieces.append((holder, key, path, text))
@@ -193,7 +244,18 @@ class Walk:
         self.nested.append(Nested(holder, key, text, box, parsed, path))
         return True
 
-    def _object(self, source: dict[str, Any], holder: Any, key: Any, path: Path, node: SchemaNode | None, mark: Mark | None, hint: Mark | None, depth: int, level: int) -> None:
+    def _object(
+        self,
+        source: dict[str, Any],
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> None:
         self.count += len(source)
         if depth >= self.limits.depth or self.count > self.limits.nodes:
             holder[key] = None
@@ -208,9 +270,8 @@ class Walk:
         self.paths[id(out)] = path
         # Whoever marked what is above by schema or policy marked keys as well; a key name above speaks of values only.
         sealed = mark if mark is not None and not mark[1][0].startswith("key:") else None
-        for name, value in source.items():
-            if type(name) is not str:
-                name = _plain_key(name)
+        for raw, value in source.items():
+            name = raw if type(raw) is str else _plain_key(raw)
             known = _named_short(name) if len(name) <= 64 else _LONG_NAME
             below, child, key_mark = mark, None, sealed
             if node is not None:
@@ -222,7 +283,9 @@ class Walk:
                 below_hint = hint
             else:
                 info_mark, info_hint, container_only, odd = known
-                if info_mark is not None and not (container_only and type(value) is not dict and type(value) is not list):
+                if info_mark is not None and not (
+                    container_only and type(value) is not dict and type(value) is not list
+                ):
                     below = merge_marks(below, info_mark)
                 below_hint = info_hint or hint
                 if odd and key_mark is None:
@@ -236,7 +299,18 @@ class Walk:
                 self.value(value, out, name, place, child, below, below_hint, depth + 1, level)
         self.names.extend(out)
 
-    def _list(self, source: list[Any] | tuple[Any, ...], holder: Any, key: Any, path: Path, node: SchemaNode | None, mark: Mark | None, hint: Mark | None, depth: int, level: int) -> None:
+    def _list(
+        self,
+        source: list[Any] | tuple[Any, ...],
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> None:
         self.count += len(source)
         if depth >= self.limits.depth or self.count > self.limits.nodes:
             holder[key] = None
@@ -255,23 +329,31 @@ class Walk:
         Of what is marked anyway only a secret would be treated more strictly: it is asked about that alone.
         """
         marked = [slot[3] for slot in self.slots if slot[4] is not None]
-        self._texts, self._joined = _join([*[slot[3] for slot in self.slots if slot[4] is None], *[entry[1] for entry in self.keys]])
+        self._texts, self._joined = join(
+            [
+                *[slot[3] for slot in self.slots if slot[4] is None],
+                *[entry[1] for entry in self.keys],
+            ]
+        )
         clear: list[list[Hit]] = [[] for _ in self._texts]
         if clear:
             found = scan(self._joined)
             if found:
-                _deal(found, self._texts, clear)
+                deal(found, self._texts, clear)
         self._clear = clear
         if not marked:
             return clear
-        marked, joined = _join(marked)
+        marked, joined = join(marked)
         whole: list[list[Hit]] = [[] for _ in marked]
         found = scan_secrets(joined)
         if found:
-            _deal(found, marked, whole)
+            deal(found, marked, whole)
         # Back into the order of the slots; the lists themselves are shared.
         of_clear, of_marked = iter(clear), iter(whole)
-        return [*(next(of_clear if slot[4] is None else of_marked) for slot in self.slots), *of_clear]
+        return [
+            *(next(of_clear if slot[4] is None else of_marked) for slot in self.slots),
+            *of_clear,
+        ]
 
     def add_known(self, hits: list[list[Hit]], memory: Memory) -> None:
         """Add to *hits* what the session knows to be sensitive."""
@@ -281,10 +363,10 @@ class Walk:
         if memory.find(JOINT.join(self._texts + self.names)):
             self.known_names = bool(self.names) and bool(memory.find(JOINT.join(self.names)))
             if self._texts:
-                _deal_known(self._texts, self._joined, memory, self._clear)
+                deal_known(self._texts, self._joined, memory, self._clear)
         for entry, found in zip(self.slots, hits, strict=False):
             # What is marked goes in any case. As a known secret it goes without a token as well.
-            if entry[4] is not None and memory.class_of(entry[3]) == "secret":
+            if entry[4] is not None and not found and memory.class_of(entry[3]) == "secret":
                 found.append(Hit(0, len(entry[3]), "secret", "known"))
 
     @property
@@ -298,7 +380,7 @@ class Walk:
 
     def shows_head(self, text: str) -> bool:
         """Return whether the beginning of a long string is worth showing: not of data that no person reads."""
-        return len(text) > self.limits.string and not _opaque(text)
+        return len(text) > self.limits.string and not is_opaque(text)
 
     def sized(self, value: object) -> dict[str, Any]:
         """Return what is recorded of a value that is too long or too deep: kind, size and token."""
@@ -311,74 +393,14 @@ class Walk:
             try:
                 octets = dumps(value)
             except RecordError:
-                raise RedactionError("a value is not JSON and can't be redacted", code="redaction.type") from None
-        return {"$t": kind, "len": size, "tok": self.token("data", hashlib.sha256(octets).hexdigest())}
-
-
-def scan_all(texts: list[str], memory: Memory) -> list[list[Hit]]:
-    """Return the hits of each text, as if each were scanned alone. Positions are those in the normalised text."""
-    out: list[list[Hit]] = [[] for _ in texts]
-    if not texts:
-        return out
-    texts, joined = _join(texts)
-    found = scan(joined)
-    if found:
-        _deal(found, texts, out)
-    if len(memory):
-        _deal_known(texts, joined, memory, out)
-    return out
-
-
-def _join(texts: list[str]) -> tuple[list[str], str]:
-    joined = JOINT.join(texts)
-    if not joined.isascii() or "\x01" in joined or joined.count(JOINT) >= len(texts) > 0:
-        texts = [normalised(text) if needs_normalising(text) else text for text in texts]
-        joined = JOINT.join(texts)
-    return texts, joined
-
-
-def _deal(found: list[Hit], texts: list[str], out: list[list[Hit]]) -> None:
-    index, start = 0, 0
-    end = len(texts[0])
-    for hit in found:
-        while hit.start >= end:
-            start = end + 1
-            index += 1
-            end = start + len(texts[index])
-        out[index].append(Hit(hit.start - start, min(hit.end, end) - start, hit.cls, hit.rule))
-
-
-def _deal_known(texts: list[str], joined: str, memory: Memory, out: list[list[Hit]]) -> None:
-    known = memory.find(joined)
-    if not known:
-        return
-    if "%" in joined or "\\" in joined:
-        # A value behind escapes makes the whole text go, and the whole must be one text.
-        new = [[Hit(hit.start, hit.end, hit.cls, "known") for hit in memory.find(text)] for text in texts]
-    else:
-        new = [[] for _ in texts]
-        _deal([Hit(hit.start, hit.end, hit.cls, "known") for hit in known], texts, new)
-    for index, hits in enumerate(new):
-        if hits:
-            # What a detector or a mark just made known is found again here: that is no second rule.
-            before = out[index]
-            fresh = [hit for hit in hits if not any(old.start <= hit.start and hit.end <= old.end for old in before)]
-            if fresh:
-                before[:] = merge_hits([*before, *fresh])
-
-
-def merge_hits(hits: list[Hit]) -> list[Hit]:
-    """Return *hits* in order, those that overlap joined into one of the stricter class."""
-    hits.sort(key=lambda hit: (hit.start, -hit.end))
-    out = hits[:1]
-    for hit in hits[1:]:
-        last = out[-1]
-        if hit.start < last.end:
-            rule = last.rule if hit.rule in last.rule.split("+") else f"{last.rule}+{hit.rule}"
-            out[-1] = Hit(last.start, max(last.end, hit.end), stricter(last.cls, hit.cls), rule)
-        else:
-            out.append(hit)
-    return out
+                raise RedactionError(
+                    "a value is not JSON and can't be redacted", code="redaction.type"
+                ) from None
+        return {
+            "$t": kind,
+            "len": size,
+            "tok": self.token("data", hashlib.sha256(octets).hexdigest()),
+        }
 
 
 @lru_cache(maxsize=4096)
@@ -392,6 +414,13 @@ def _named_short(name: str) -> tuple[Mark | None, Mark | None, bool, bool] | Non
     mark = Mark(info.cls, rules) if info.cls is not None else None
     hint = Mark("secret", rules) if info.hints_secret and info.cls is None else None
     return mark, hint, info.scope is Scope.CONTAINER, info.odd
+
+
+def _unwritable(value: float) -> dict[str, Any] | None:
+    """Return what stands for a number that JSON, or Python's own JSON, can't hold: not finite, or of thousands of digits."""
+    if type(value) is float:
+        return None if isfinite(value) else {"$t": "float"}
+    return {"$t": "int"} if int(value).bit_length() > MAX_BITS else None
 
 
 _LONG_NAME = (None, None, False, True)
@@ -412,134 +441,3 @@ def _plain_key(name: object) -> str:
     if isinstance(name, str):
         return str.__str__(name)
     raise RedactionError("a key is not a string", code="redaction.type")
-
-
-_SIZED_KEYS = frozenset({"$t", "len", "tok", "head"})
-_SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
-
-
-def is_sized(value: dict[str, Any]) -> bool:
-    """Return whether *value* is what guardrail itself records of a value that it does not show."""
-    kind = value.get("$t")
-    if type(kind) is not str or kind not in _SIZED_KINDS or "head" in value or not value.keys() <= _SIZED_KEYS:
-        return False
-    token, size = value.get("tok"), value.get("len", 0)
-    return type(size) is int and (token is None or (type(token) is str and is_mark(token)))
-
-
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{128,}={0,2}\Z")
-_DATA_URL = re.compile(r"data:[\w.+\-/;=]{0,80},")
-
-
-def _opaque(text: str) -> bool:
-    if text.startswith("data:") and _DATA_URL.match(text):
-        return True
-    return " " not in text[:128] and _BASE64.match(text.replace("\n", "").replace("\r", "")) is not None
-
-
-def number_text(value: float) -> str:
-    """Return a number as JSON shows it; of an integer of hundreds of digits, its hexadecimal form."""
-    if isinstance(value, int) and value.bit_length() > 2_048:
-        return hex(value)
-    return repr(value)
-
-
-_JOINERS = re.compile(r"[\s\-.()/]+")
-
-
-def canonical(cls: str, value: str) -> str:
-    """Return the form of *value* under which its token is made, so that equal things have equal tokens."""
-    if cls == "contact":
-        return value.strip().lower() if "@" in value else _JOINERS.sub("", value)
-    if cls in {"payment", "government_id"}:
-        return _JOINERS.sub("", value).upper()
-    return value
-
-
-_SCHEME = re.compile(r"(?:bearer|basic|token|digest|negotiate|apikey)[ \t]+(\S{6,})", re.IGNORECASE)
-_USER_PASSWORD = re.compile(r"[^\s:/]{1,200}:([^\s/]{6,})\Z")
-
-
-def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
-    """Make *text* known to the session, and the secret inside ``Bearer <secret>`` or ``user:<secret>`` as well."""
-    memory.remember(text, cls)
-    if text[:1] in {"{", "["} and len(text) <= _MARKED_JSON:
-        _remember_below(memory, cls, text, 0)
-    if cls != "secret" or len(text) < 12 and rule != "url-credentials":
-        return
-    if text[-1:].isspace() or text[:1].isspace():
-        memory.remember(text.strip(), cls)
-    if " " in text:
-        scheme = _SCHEME.match(text)
-        if scheme is not None:
-            memory.remember(scheme.group(1), cls)
-    if ":" in text:
-        pair = _USER_PASSWORD.match(text)
-        if pair is not None:
-            memory.remember(pair.group(1), cls)
-
-
-_MARKED_JSON = 16_384
-
-
-def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
-    """Make what a marked JSON string holds known as well: a mark holds for everything below it."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return
-    for value in all_values(content):
-        memory.remember(value, cls)
-        if value[:1] in {"{", "["} and level < 4:
-            _remember_below(memory, cls, value, level + 1)
-
-
-def escape(part: str) -> str:
-    """Return *part* as a segment of an RFC 6901 pointer."""
-    return part.replace("~", "~0").replace("/", "~1") if "~" in part or "/" in part else part
-
-
-def pointer(path: Path, renamed: dict[tuple[int, str], str], prefixes: dict[int, str]) -> str:
-    """Return the RFC 6901 pointer of *path*, with the recorded names of keys that are themselves sensitive.
-
-    *prefixes* keeps the pointers of containers between calls.
-    """
-    if path is None:
-        return ""
-    parent, container, key = path
-    prefix = prefixes.get(id(container))
-    if prefix is None:
-        prefix = prefixes[id(container)] = pointer(parent, renamed, prefixes)
-    if type(key) is int:
-        return f"{prefix}/{key}"
-    name = str(key)
-    return f"{prefix}/{escape(renamed.get((id(container), name), name) if renamed else name)}"
-
-
-def all_values(value: object) -> Iterable[str]:
-    """Yield every string and number in a JSON value as text, keys left out."""
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if type(item) is str:
-            yield item
-        elif type(item) is dict:
-            pending.extend(item.values())
-        elif type(item) is list:
-            pending.extend(item)
-        elif type(item) in {int, float}:
-            yield number_text(item)  # type: ignore[arg-type]
-
-
-def all_strings(value: object) -> Iterable[str]:
-    """Yield every string in a JSON value, keys included."""
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if type(item) is str:
-            yield item
-        elif type(item) is dict:
-            yield from item
-            pending.extend(item.values())
-        elif type(item) is list:
-            pending.extend(item)

@@ -1,0 +1,239 @@
+"""Secrets and personal data by what stands before them: assignments, headers, parameters, command lines, URLs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from guardrail.core.detectors_shape import DIGIT
+from guardrail.core.hits import Hit
+from guardrail.core.keynames import classify
+
+__all__ = ["assignments", "keywords", "secretive", "urls"]
+
+# Backwards from a separator: quotes and blanks, then a name.
+_NAME_BACK = re.compile(r"[\"'\])\\]{0,3} {0,24}[\"'\])\\]{0,3}([\w.\-]{1,60})")
+_BEFORE_NAME_BACK = re.compile(r"[\"']")
+_VALUE = re.compile(
+    r"[=>:]{0,2}[ \t]{0,24}(?:f|b|r)?(?:\\?[\"'`(]){0,2}[ \t]{0,2}(?P<v>(?:[^\s\"'`,;&<>()\[\]{}|\\\x00\x01]|\\(?![\"'nrt]))(?:[^\s\"'`,;&<>()\[\]{}|\\\x00\x01]|\\(?![\"'nrt]))*)"
+)
+_QUOTED = re.compile(r"[=>:]{0,2}[ \t\n]{0,24}(?:\\?(?P<q>[\"'`]))(?P<v>[^\"'`\r\n\x00\x01\\]+)")
+_TO_END = re.compile(r"[=>:]{0,2}[ \t]{0,4}[\"']?(?P<v>[^\"'\r\n,;&|{}\x00\x01]+)")
+_LINE = re.compile(r"[ \t]{0,4}[\"']?(?P<v>[^\"'\r\n\x00\x01]+)")
+_HEADERS = frozenset({"authorization", "proxy_authorization", "cookie", "set_cookie"})
+_SCHEMES = frozenset({"bearer", "basic", "token", "digest", "negotiate", "apikey", "key"})
+_PLACEHOLDERS = frozenset(
+    {
+        "true",
+        "false",
+        "null",
+        "none",
+        "undefined",
+        "nil",
+        "string",
+        "str",
+        "int",
+        "number",
+        "required",
+        "optional",
+        "required.",
+    }
+)
+_RANDOMISH = re.compile(r"(?=[^\x00]*[0-9])[A-Za-z0-9_\-+/.=:$!@#%^*~]{10,}")
+
+
+def assignments(text: str) -> Iterator[Hit]:
+    for separator in "=:":
+        at = text.find(separator)
+        while at >= 0:
+            done = at + 1
+            for hit in _assignment(text, at):
+                yield hit
+                # What lies inside a value that goes is not looked at again: that keeps the work linear.
+                done = hit.end
+            at = text.find(separator, done)
+
+
+def _assignment(text: str, at: int) -> Iterator[Hit]:
+    if text.startswith("://", at):
+        return
+    back = _NAME_BACK.match(text[max(0, at - 92) : at][::-1])
+    if back is None:
+        return
+    name = back.group(1)[::-1]
+    if name.isdigit():
+        return
+    info = classify(name)
+    cls = info.cls
+    if cls is None and not info.hints_secret and _HINT.search(name) is None:
+        return
+    if cls == "secret" and _header(name) in _HEADERS and text[at] == ":":
+        line = _LINE.match(text, at + 1)
+        if line is not None and line.group("v").strip():
+            yield Hit(
+                line.start("v"), line.start("v") + len(line.group("v").rstrip()), "secret", "header"
+            )
+        return
+    if cls is None:
+        # Bounded while it is only a guess: else a text full of such names would be read again and again.
+        value = _VALUE.match(text, at + 1, at + _HINTED)
+        if value is not None and secretive(value.group("v")):
+            value = _VALUE.match(text, at + 1) or value
+            yield Hit(value.start("v"), value.end("v"), "secret", "assignment")
+    elif cls == "secret":
+        yield from _secret_value(text, at)
+    else:
+        yield from _personal_value(
+            text, at, cls, quoted=back.end() > len(name) and back.group()[0] in "\"'\\"
+        )
+
+
+_WORDY = re.compile(r"\w")
+_HINTED = 512
+_HINT = re.compile(
+    r"secret|passw|token|api_?key|private|access|SECRET|PASSW|TOKEN|KEY|PRIVATE|ACCESS|Secret|Token|Private"
+)
+
+
+def _header(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _secret_value(text: str, at: int) -> Iterator[Hit]:
+    value = _QUOTED.match(text, at + 1) or _VALUE.match(text, at + 1)
+    if value is None:
+        return
+    word, start, end = value.group("v"), value.start("v"), value.end("v")
+    if word.lower() in _SCHEMES and text[end : end + 1] == " ":
+        following = _VALUE.match(text, end)
+        if following is not None:
+            end = following.end("v")
+    elif word.lower() in _PLACEHOLDERS or _WORDY.search(word) is None:
+        return
+    yield Hit(start, end, "secret", "assignment")
+
+
+def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[Hit]:
+    # In running text a name before a colon is too weak a sign: quotes, or a parameter of a URL or form, must say more.
+    value = _QUOTED.match(text, at + 1)
+    if (value is None and text[at] == "=" and text[at + 1 : at + 2] not in {" ", "="}) or (
+        value is None and quoted
+    ):
+        value = _VALUE.match(text, at + 1)
+    if value is None:
+        return
+    word = value.group("v").strip()
+    if word and word.lower() not in _PLACEHOLDERS:
+        yield Hit(value.start("v"), value.end("v"), cls, "assignment")
+
+
+def secretive(word: str) -> bool:
+    """Return whether a value after a name that only hints at a secret looks like one."""
+    if len(word) < 12 or len(set(word)) < 6 or ("/" in word and "." in word):
+        return False
+    if word.isdigit():
+        return len(word) >= 15
+    if word.isalpha():
+        return len(word) >= 20 and not word.islower() and not word.isupper()
+    return DIGIT.search(word) is not None and _DATE.match(word) is None
+
+
+_KEYWORDS = (
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "key",
+    "auth",
+    "cred",
+    "access",
+    "private",
+    "bearer",
+    "basic ",
+)
+_AFTER_KEYWORD = re.compile(
+    r"[A-Za-z_\-]{0,24}(?: (?:key|token|code|KEY|TOKEN|CODE))?[\"')]{0,2}(?:[ \t\r\n]{1,6}(?:is|was)[ \t]{1,2}|[ \t\r\n]{1,6}|[\-.,#'\"/]{1,3} ?)[\"'(]{0,2}"
+    r"(?P<v>[A-Za-z0-9_\-+/.=:$!@#%^*~]{6,})"
+)
+_FLAG_BACK = re.compile(r"[A-Za-z\-_]{0,30}--(?![^\s\x00\"'])")
+_IS = re.compile(r"[ \t](?:is|was)[ \t]")
+
+
+def keywords(text: str) -> Iterator[Hit]:
+    low = text.lower()
+    if len(low) != len(text):
+        low = text.translate(_ASCII_LOWER)
+    for keyword in _KEYWORDS:
+        at = low.find(keyword)
+        while at >= 0:
+            match = _AFTER_KEYWORD.match(text, at + len(keyword.rstrip()))
+            if match is not None and _follows(text, low, keyword, at, match):
+                yield Hit(match.start("v"), match.end("v"), "secret", "keyword")
+            at = low.find(keyword, at + len(keyword))
+
+
+_ASCII_LOWER = {code: code + 32 for code in range(65, 91)}
+_STRONG = frozenset({"pass", "pwd", "secret", "cred"})
+
+
+def _follows(text: str, low: str, keyword: str, at: int, match: re.Match[str]) -> bool:
+    word = match.group("v").rstrip(".:=")
+    if keyword in {"bearer", "basic "}:
+        return len(word) >= 8 and not word.isalpha()
+    if keyword in _STRONG and _FLAG_BACK.match(text[max(0, at - 34) : at][::-1]) is not None:
+        return word.lower() not in _PLACEHOLDERS  # --db-password hunter2
+    if keyword in {"pass", "pwd"} and _IS.search(low, at, match.start("v")) is not None:
+        return len(word) >= 6
+    if len(word) < 10 or (word.isdigit() and len(word) < 16) or word.isalpha():
+        return False
+    if not any(char.isdigit() for char in word) or len(set(word)) < 6:
+        return False
+    return _wordlike(word) is False
+
+
+_WORDLIKE = re.compile(
+    r"(?:[A-Za-z]{2,16}[0-9]{0,4}|[0-9]{1,8})(?:[_\-.:/](?:[A-Za-z]{2,16}[0-9]{0,4}|[0-9]{1,8}))*\Z"
+)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ][\d:.]+(?:Z|[+-]\d{2}:?\d{2})?)?\Z")
+
+
+def _wordlike(word: str) -> bool:
+    """Return whether *word* reads as words, a short number, a date or a path."""
+    return len(word) < 30 and (_WORDLIKE.match(word) is not None or _DATE.match(word) is not None)
+
+
+_USERINFO = re.compile(r"//([^\s/?#\"'<>\x00\x01]{1,512})(?<=.)@")
+_PASSWORD_HASH = re.compile(
+    r"\$(?:[15678y]|2[abxy]?|argon2\w{1,2}|scrypt|pbkdf2[\w\-]{0,12}|apr1)\$[^\s\"'\x00\x01:,;]{8,512}"
+)
+_WEBHOOK = re.compile(r"://([^\s/\"'<>\x00\x01]{1,253})/([^\s\"'<>\x00\x01?#]{8,1024})")
+_CURL_USER = re.compile(
+    r"(?:-u|--user)[ =][\"']?([^\s:\"'\x00\x01]{1,200}:[^\s\"'\x00\x01]{1,300})"
+)
+
+
+def urls(text: str) -> Iterator[Hit]:
+    if "://" in text and "@" in text:
+        at = text.find("://")
+        while at >= 0:
+            match = _USERINFO.match(text, at + 1)
+            if match is not None:
+                user, colon, _ = match.group(1).partition(":")
+                start = match.start(1) + len(user) + 1 if colon else match.start(1)
+                if match.end(1) > start:
+                    yield Hit(match.start(1), match.end(1), "secret", "url-credentials")
+            at = text.find("://", at + 3)
+    if "hook" in text and "://" in text:
+        # Whoever knows the path of a webhook may post to it.
+        for match in _WEBHOOK.finditer(text):
+            path = match.group(2)
+            if ("hook" in path or "hook" in match.group(1)) and any(
+                len(part) >= 8 and DIGIT.search(part) for part in path.split("/")
+            ):
+                yield Hit(match.start(2), match.end(2), "secret", "webhook")
+    if "$" in text:
+        for match in _PASSWORD_HASH.finditer(text):
+            yield Hit(match.start(), match.end(), "secret", "password-hash")
+    if "-u" in text:
+        for match in _CURL_USER.finditer(text):
+            yield Hit(match.start(1), match.end(1), "secret", "url-credentials")

@@ -1,0 +1,270 @@
+"""Marks and tokens put in the place of what must not be recorded, and the size of a record kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.core.hits import Hit
+from guardrail.core.keynames import stricter
+from guardrail.core.marks import is_mark, needs_normalising, normalised
+from guardrail.core.memory import Memory
+from guardrail.core.record import dumps
+from guardrail.core.redact_pointers import bounded
+from guardrail.core.redact_scan import scan_all
+from guardrail.core.redact_values import (
+    all_strings,
+    canonical,
+    escape,
+    is_sized,
+    number_text,
+    remember,
+)
+from guardrail.core.redact_walk import Limits, Nested, Walk
+from guardrail.errors import RecordError, RedactionError
+
+__all__ = ["Sealer", "View", "class_of", "cut", "encodable", "text_of"]
+
+_ROUNDS = 3
+_CLEAN, _CLEAN_CHARS = 4_096, 256
+# A view of so many characters fits whatever they are.
+_ALWAYS_CLEAR = 6_000
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What may be recorded of a value."""
+
+    value: object
+    removed: dict[str, list[str]]
+    """RFC 6901 pointer -> the class, then every rule that hit there. Keys that are sensitive appear as recorded."""
+    truncated: bool
+    """Something was too long, too deep or too much, and is recorded by kind, size and token."""
+    changed: bool
+    """``value`` is not equal to what was given."""
+
+
+class Sealer:
+    """Replaces what was found. Holds the makers of tokens and marks; of values, only short ones that are not sensitive."""
+
+    __slots__ = ("clean", "limits", "mark", "token")
+
+    def __init__(
+        self, token: Callable[[str, str], str], mark: Callable[[str], str], limits: Limits
+    ) -> None:
+        self.token = token
+        self.mark = mark
+        self.limits = limits
+        self.clean: set[str] = set()
+        """Short texts in which no detector hits, so that the gate need not ask again."""
+
+    def note_clean(self, texts: Iterable[str]) -> None:
+        """Remember short texts in which no detector hits."""
+        if len(self.clean) > _CLEAN:
+            self.clean = set()
+        self.clean.update(text for text in texts if len(text) < _CLEAN_CHARS)
+
+    def seal(self, cls: str, text: str) -> str:
+        """Return what stands for *text*: a random mark for class ``secret``, else a token."""
+        return self.mark(cls) if cls == "secret" else self.token(cls, canonical(cls, text))
+
+    def splice(self, text: str, hits: list[Hit]) -> str:
+        parts: list[str] = []
+        end = 0
+        for hit in hits:
+            parts.append(text[end : hit.start])
+            parts.append(self.seal(hit.cls, text[hit.start : hit.end]))
+            end = hit.end
+        parts.append(text[end:])
+        return "".join(parts)
+
+    def replace(self, walk: Walk, hits: list[list[Hit]], memory: Memory) -> None:
+        """Put marks and tokens into the copy that *walk* made."""
+        partial: list[tuple[Any, Any]] = []
+        texts: list[str] = []
+        for (holder, key, _, text, mark, _), found in zip(walk.slots, hits, strict=False):
+            if mark is not None:
+                holder[key] = self.seal(class_of(mark[0], found) if found else mark[0], text)
+            elif found:
+                if type(holder[key]) is not str:
+                    holder[key] = self.seal(class_of(None, found), text)
+                    continue
+                plain_text = normalised(text) if needs_normalising(text) else text
+                if found[0].start == 0 and found[0].end >= len(plain_text):
+                    holder[key] = self.seal(found[0].cls, plain_text)
+                else:
+                    partial.append((holder, key))
+                    texts.append(self.splice(plain_text, found))
+            elif not text.isascii():
+                holder[key] = encodable(text)
+        for holder, key, _, text, _ in walk.sealed:
+            holder[key] = self.seal("secret", text)
+        for (holder, key), text in zip(
+            partial, self.settle(texts, memory) if texts else (), strict=True
+        ):
+            holder[key] = text
+        for holder, key, _, value in walk.pieces:
+            holder[key] = self._piece(walk, value, memory)
+
+    def _piece(self, walk: Walk, value: object, memory: Memory) -> dict[str, Any]:
+        sized = walk.sized(value)
+        if type(value) is str and walk.shows_head(value):
+            # Scanned well beyond its end, so that nothing sensitive is cut in two before it is found.
+            beginning = self.cleaned(value[: 4 * self.limits.head], memory)
+            sized["head"] = self.settle([cut(beginning, self.limits.head)], memory)[0]
+        return sized
+
+    def settle(self, texts: list[str], memory: Memory) -> list[str]:
+        """Return *texts* such that nothing in them hits any more: what still hits after a few rounds goes as a whole."""
+        for _ in range(_ROUNDS):
+            again = scan_all(texts, memory)
+            if not any(again):
+                return texts
+            texts = [
+                self.splice(normalised(text) if needs_normalising(text) else text, hits)
+                if hits
+                else text
+                for text, hits in zip(texts, again, strict=True)
+            ]
+        return [
+            self.seal(class_of(None, hits), text) if hits else text
+            for text, hits in zip(texts, scan_all(texts, memory), strict=True)
+        ]
+
+    def fold(self, nested: list[Nested], memory: Memory) -> None:
+        """Write JSON strings again whose content changed, the innermost first."""
+        for entry in nested:
+            text = entry.text
+            if entry.box[0] != entry.parsed:
+                text = json.dumps(entry.box[0], ensure_ascii=False, separators=(",", ":"))
+            hits = scan_all([text], memory)[0]
+            # Cleaned piece by piece and not clean as a whole: taking it apart again could say something else each time.
+            entry.holder[entry.key] = (
+                self.seal(class_of(None, hits), text) if hits else encodable(text)
+            )
+
+    def scrub_tree(self, value: object, memory: Memory, removed: dict[str, list[str]]) -> object:
+        """Return *value* without what became known only now."""
+        if not any(
+            memory.find(text if text.isascii() else normalised(text)) for text in all_strings(value)
+        ):
+            return value
+        return self._scrubbed(value, memory, removed, "")
+
+    def _scrubbed(
+        self, value: object, memory: Memory, removed: dict[str, list[str]], where: str
+    ) -> object:
+        if type(value) is dict:
+            if is_sized(value):
+                return value
+            out: dict[str, object] = {}
+            for key, member in value.items():
+                cls = memory.knows(key)
+                name = key if cls is None else self.seal(cls, key)
+                out[name] = self._scrubbed(member, memory, removed, f"{where}/{escape(name)}")
+            return out
+        if type(value) is list:
+            return [
+                self._scrubbed(member, memory, removed, f"{where}/{index}")
+                for index, member in enumerate(value)
+            ]
+        text = text_of(value)
+        cls = memory.knows(text)
+        if cls is None:
+            return value
+        entry = removed.setdefault(where, [cls])
+        if "known" not in entry[1:]:
+            entry.append("known")
+        return self.settle([text], memory)[0] if type(value) is str else self.seal(cls, text)
+
+    def fitted(
+        self,
+        value: object,
+        removed: dict[str, list[str]],
+        source: object,
+        *,
+        truncated: bool,
+        renamed: bool,
+        size: int | None = None,
+    ) -> View:
+        """Return the view, cut down to the size that a record can hold."""
+        limit = self.limits.recorded
+        if (
+            size is None
+            or size > _ALWAYS_CLEAR
+            or 60 * len(removed) > _ALWAYS_CLEAR
+            or limit < 6 * _ALWAYS_CLEAR
+        ):
+            value, cut = self._shrunk(value, limit)
+            truncated = truncated or cut
+        notes, cut = bounded(removed, limit // 5)
+        return View(value, notes, truncated or cut, renamed or value != source)
+
+    def _shrunk(self, value: object, limit: int) -> tuple[object, bool]:
+        try:
+            size = len(dumps(value))
+        except RecordError:
+            raise RedactionError(
+                "a value is not JSON and can't be redacted", code="redaction.type"
+            ) from None
+        if size <= limit:
+            return value, False
+        walk = Walk(self.limits, self.token)
+        if type(value) is not dict:
+            return walk.sized(value), True
+        sizes = {key: len(dumps(member)) + len(dumps(key)) for key, member in value.items()}
+        for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            member = value[key]
+            if type(member) not in {dict, list, str} or sizes[key] < 200:
+                break
+            if not (type(member) is dict and is_sized(member)):
+                value[key] = walk.sized(member)
+                size -= sizes[key] - len(dumps(value[key])) - len(dumps(key))
+            if size <= limit:
+                return value, True
+        return walk.sized(value), True
+
+    def cleaned(self, text: str, memory: Memory) -> str:
+        """Return plain text without what is detected or known in it, and make what is detected known."""
+        hits = scan_all([text], memory)[0]
+        if not hits:
+            return encodable(text)
+        plain = normalised(text) if needs_normalising(text) else text
+        for hit in hits:
+            if hit.rule != "known":
+                remember(memory, hit.cls, plain[hit.start : hit.end], hit.rule)
+        return self.settle([self.splice(plain, hits)], memory)[0]
+
+
+def class_of(cls: str | None, hits: Iterable[Hit]) -> str:
+    for hit in hits:
+        cls = hit.cls if cls is None else stricter(cls, hit.cls)
+    return cls or "opaque"
+
+
+def text_of(value: Any) -> str:
+    """Return a scalar as text: nothing for null and flags are words."""
+    if type(value) is str:
+        return value
+    if value is None:
+        return ""
+    return str(value).lower() if type(value) is bool else number_text(value)
+
+
+def encodable(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return normalised(text)
+    return text
+
+
+def cut(text: str, size: int) -> str:
+    """Return the beginning of *text*, never ending inside one of guardrail's own marks."""
+    if len(text) <= size:
+        return text
+    last = text.rfind("gr1:", max(0, size - 96), size)
+    end = last if last >= 0 and not is_mark(text[last:size]) else size
+    return text[:end] + "..."

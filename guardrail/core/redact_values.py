@@ -1,0 +1,168 @@
+"""Single values: their text, their token's text, their pointer, and what guardrail itself records in their stead."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from guardrail.core.marks import is_mark
+from guardrail.core.memory import Memory
+
+__all__ = [
+    "MAX_BITS",
+    "Path",
+    "all_strings",
+    "all_values",
+    "canonical",
+    "escape",
+    "is_opaque",
+    "is_sized",
+    "number_text",
+    "pointer",
+    "remember",
+]
+
+Path = tuple[Any, dict[str, Any] | list[Any], "str | int"] | None
+"""(path of the parent, the container in the copy, key or index); None at the root."""
+
+MAX_BITS = 2_048
+"""Integers of more bits are not written out."""
+_SIZED_KEYS = frozenset({"$t", "len", "tok", "head"})
+_SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
+
+
+def is_sized(value: dict[str, Any]) -> bool:
+    """Return whether *value* is what guardrail itself records of a value that it does not show."""
+    kind = value.get("$t")
+    if (
+        type(kind) is not str
+        or kind not in _SIZED_KINDS
+        or "head" in value
+        or not value.keys() <= _SIZED_KEYS
+    ):
+        return False
+    token, size = value.get("tok"), value.get("len", 0)
+    return type(size) is int and (token is None or (type(token) is str and is_mark(token)))
+
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{128,}={0,2}\Z")
+_DATA_URL = re.compile(r"data:[\w.+\-/;=]{0,80},")
+
+
+def is_opaque(text: str) -> bool:
+    if text.startswith("data:") and _DATA_URL.match(text):
+        return True
+    return (
+        " " not in text[:128]
+        and _BASE64.match(text.replace("\n", "").replace("\r", "")) is not None
+    )
+
+
+def number_text(value: float) -> str:
+    """Return a number as JSON shows it; of an integer of hundreds of digits, its hexadecimal form."""
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return hex(value)
+    return repr(value)
+
+
+_JOINERS = re.compile(r"[\s\-.()/]+")
+
+
+def canonical(cls: str, value: str) -> str:
+    """Return the form of *value* under which its token is made, so that equal things have equal tokens."""
+    if cls == "contact":
+        return value.strip().lower() if "@" in value else _JOINERS.sub("", value)
+    if cls in {"payment", "government_id"}:
+        return _JOINERS.sub("", value).upper()
+    return value
+
+
+_SCHEME = re.compile(r"(?:bearer|basic|token|digest|negotiate|apikey)[ \t]+(\S{6,})", re.IGNORECASE)
+_USER_PASSWORD = re.compile(r"[^\s:/]{1,200}:([^\s/]{6,})\Z")
+
+
+def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
+    """Make *text* known to the session, and the secret inside ``Bearer <secret>`` or ``user:<secret>`` as well."""
+    memory.remember(text, cls)
+    if text[:1] in {"{", "["} and len(text) <= _MARKED_JSON:
+        _remember_below(memory, cls, text, 0)
+    if cls != "secret" or (len(text) < 12 and rule != "url-credentials"):
+        return
+    if text[-1:].isspace() or text[:1].isspace():
+        memory.remember(text.strip(), cls)
+    if " " in text:
+        scheme = _SCHEME.match(text)
+        if scheme is not None:
+            memory.remember(scheme.group(1), cls)
+    if ":" in text:
+        pair = _USER_PASSWORD.match(text)
+        if pair is not None:
+            memory.remember(pair.group(1), cls)
+
+
+_MARKED_JSON = 16_384
+
+
+def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
+    """Make what a marked JSON string holds known as well: a mark holds for everything below it."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    for value in all_values(content):
+        memory.remember(value, cls)
+        if value[:1] in {"{", "["} and level < 4:
+            _remember_below(memory, cls, value, level + 1)
+
+
+def escape(part: str) -> str:
+    """Return *part* as a segment of an RFC 6901 pointer."""
+    return part.replace("~", "~0").replace("/", "~1") if "~" in part or "/" in part else part
+
+
+def pointer(path: Path, renamed: dict[tuple[int, str], str], prefixes: dict[int, str]) -> str:
+    """Return the RFC 6901 pointer of *path*, with the recorded names of keys that are themselves sensitive.
+
+    *prefixes* keeps the pointers of containers between calls.
+    """
+    if path is None:
+        return ""
+    parent, container, key = path
+    prefix = prefixes.get(id(container))
+    if prefix is None:
+        prefix = prefixes[id(container)] = pointer(parent, renamed, prefixes)
+    if type(key) is int:
+        return f"{prefix}/{key}"
+    name = str(key)
+    return f"{prefix}/{escape(renamed.get((id(container), name), name) if renamed else name)}"
+
+
+def all_values(value: object) -> Iterable[str]:
+    """Yield every string and number in a JSON value as text, keys left out."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if type(item) is str:
+            yield item
+        elif type(item) is dict:
+            pending.extend(item.values())
+        elif type(item) is list:
+            pending.extend(item)
+        elif type(item) in {int, float}:
+            yield number_text(item)  # type: ignore[arg-type]
+
+
+def all_strings(value: object) -> Iterable[str]:
+    """Yield every string in a JSON value, keys included."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if type(item) is str:
+            yield item
+        elif type(item) is dict:
+            yield from item
+            pending.extend(item.values())
+        elif type(item) is list:
+            pending.extend(item)

@@ -1,0 +1,387 @@
+"""One argument tree, walked once: what the policy is told about it, and the view of it that is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from guardrail.core.detectors import secretive
+from guardrail.core.hits import Hit, merge_hits
+from guardrail.core.keynames import classify, rank, stricter
+from guardrail.core.marks import (
+    FILLER,
+    MARK_PREFIX,
+    is_mark,
+    is_mark_key,
+    mask_marks,
+    needs_normalising,
+    normalised,
+)
+from guardrail.core.memory import Memory
+from guardrail.core.redact_pointers import parse
+from guardrail.core.redact_seal import Sealer, View, class_of, text_of
+from guardrail.core.redact_values import escape, is_sized, number_text, pointer, remember
+from guardrail.core.redact_walk import Nested, Walk
+
+__all__ = ["Inspection"]
+
+
+class Inspection:
+    """One argument tree, walked once: its classes for the policy, and the view that is recorded."""
+
+    __slots__ = (
+        "_base",
+        "_box",
+        "_declared",
+        "_hits",
+        "_memory",
+        "_prefixes",
+        "_removed",
+        "_renamed",
+        "_sealer",
+        "_source",
+        "_walk",
+        "arg_classes",
+    )
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        source: object,
+        walk: Walk,
+        box: list[Any],
+        memory: Memory,
+        *,
+        declared: bool,
+    ) -> None:
+        self._sealer = sealer
+        self._source = source
+        self._walk = walk
+        self._box = box
+        self._memory = memory
+        self._declared = declared
+        self._base: View | None = None
+        self._renamed: dict[tuple[int, str], str] = {}
+        self._prefixes: dict[int, str] = {}
+        self._removed: dict[str, list[str]] = {}
+        self._hits = self._learn()
+        self.arg_classes: dict[str, list[str]] = {}
+        """Pointer -> classes of what stands there, for the policy."""
+        self._note()
+
+    # --- inspection ---
+
+    def _learn(self) -> list[list[Hit]]:
+        """Find what detectors and marks say, make it known to the session, then look for all that is known."""
+        walk, memory = self._walk, self._memory
+        hits = walk.hits()
+        clean: list[str] = []
+        for entry, found in zip(walk.slots, hits, strict=False):
+            _, _, _, text, mark, hint = entry
+            if hint is not None and mark is None and " " not in text and secretive(_unmarked(text)):
+                found.append(Hit(0, len(text), "secret", hint[1][0]))
+                found[:] = merge_hits(found)
+            if mark is not None:
+                remember(memory, class_of(mark[0], found), text)
+            elif not found:
+                clean.append(text)
+            else:
+                plain_text = normalised(text) if needs_normalising(text) else text
+                for hit in found:
+                    remember(memory, hit.cls, plain_text[hit.start : hit.end], hit.rule)
+        self._sealer.note_clean(clean)
+        for _, _, _, text, _ in walk.sealed:
+            remember(memory, "secret", text)
+        for (_, name, _, mark), found in zip(walk.keys, hits[len(walk.slots) :], strict=True):
+            # A marked key that reads like a field name is not recorded here, and not hunted elsewhere.
+            if found or (mark is not None and classify(name).odd):
+                memory.remember(name, class_of(mark[0] if mark is not None else None, found))
+        walk.add_known(hits, memory)
+        self._rename(hits[len(walk.slots) :])
+        return hits
+
+    def _rename(self, key_hits: list[list[Hit]]) -> None:
+        walk, memory, renamed = self._walk, self._memory, self._renamed
+        for (out, name, _, mark), found in zip(walk.keys, key_hits, strict=True):
+            if is_mark_key(name):
+                continue
+            if mark is not None or found:
+                self._rename_one(out, name, class_of(mark[0] if mark is not None else None, found))
+            elif not self._declared:
+                self._rename_one(out, name, "key")
+        if walk.known_names:
+            for out in walk.owners:
+                for name in out:
+                    cls = memory.knows(name) if (id(out), name) not in renamed else None
+                    if cls is not None:
+                        self._rename_one(out, name, cls)
+
+    def _rename_one(self, out: dict[str, Any], name: str, cls: str) -> None:
+        new = unique = self._sealer.seal(cls, name)
+        count = 1
+        taken = {key for (owner, _), key in self._renamed.items() if owner == id(out)}
+        while unique in taken:
+            count += 1
+            unique = f"{new}-{count}"
+        self._renamed[id(out), name] = unique
+
+    def _note(self) -> None:
+        """Fill ``arg_classes`` and ``removed``."""
+        walk, renamed, prefixes = self._walk, self._renamed, self._prefixes
+        removed, classes = self._removed, self.arg_classes
+        for (_, _, path, _, mark, _), found in zip(walk.slots, self._hits, strict=False):
+            if found:
+                self._add(pointer(path, renamed, prefixes), mark, found)
+            elif mark is not None:
+                where = pointer(path, renamed, prefixes)
+                if where in removed:
+                    self._put(where, mark[0], mark[1])
+                else:
+                    removed[where] = [mark[0], *mark[1]]
+                    classes[where] = [mark[0]]
+        for _, _, path, _, mark in walk.sealed:
+            self._put(pointer(path, renamed, prefixes), mark[0], mark[1])
+        for entry in walk.nested:
+            # A JSON string is as sensitive as what it holds.
+            where = pointer(entry.path, renamed, prefixes)
+            for cls in sorted(
+                {
+                    cls
+                    for place, classes in self.arg_classes.items()
+                    if place.startswith(where + "/")
+                    for cls in classes
+                }
+            ):
+                self._put(where, cls, ["json"])
+        if renamed:
+            for out in walk.owners:
+                path = walk.path_of(out)
+                for name in out:
+                    if (id(out), name) in renamed:
+                        new = renamed[id(out), name]
+                        cls = new.split(":", 2)[1]
+                        self._put(
+                            f"{pointer(path, renamed, prefixes)}/{escape(new)}",
+                            cls,
+                            ["key-name"],
+                            classed=cls != "key",
+                        )
+
+    def _add(self, where: str, mark: tuple[str, tuple[str, ...]] | None, found: list[Hit]) -> None:
+        if mark is not None:
+            self._put(where, mark[0], mark[1])
+        for hit in found:
+            self._put(
+                where,
+                hit.cls,
+                [
+                    f"detector:{hit.rule}"
+                    if hit.rule != "known" and ":" not in hit.rule
+                    else hit.rule
+                ],
+            )
+
+    def _put(self, where: str, cls: str, rules: Iterable[str], *, classed: bool = True) -> None:
+        entry = self._removed.get(where)
+        if entry is None:
+            self._removed[where] = [cls, *rules]
+            if classed and where not in self.arg_classes:
+                self.arg_classes[where] = [cls]
+                return
+        else:
+            entry[0] = stricter(entry[0], cls)
+            entry += [rule for rule in rules if rule not in entry[1:]]
+        if classed:
+            classes = self.arg_classes.setdefault(where, [])
+            if cls not in classes:
+                classes.append(cls)
+                classes.sort()
+
+    # --- the recorded view ---
+
+    def view(self, redact: Sequence[str] = ()) -> View:
+        """Return what is recorded, tightened by the policy's pointers (RFC 6901, ``*`` for any key or index).
+
+        Pointers that match nothing are fine. Raises ``RedactionError`` for a malformed pointer.
+        """
+        patterns = [parse(text) for text in redact]
+        base = self._base
+        if base is None:
+            base = self._base = self._make()
+        return _Tightening(self, base).apply(patterns) if patterns else base
+
+    def _make(self) -> View:
+        sealer, walk = self._sealer, self._walk
+        if not self._declared:
+            value = self._minimal(self._box[0], None, "")
+            removed = {"": ["undeclared", "minimal"], **self._removed}
+            return sealer.fitted(
+                value,
+                removed,
+                self._source,
+                truncated=bool(walk.pieces),
+                renamed=bool(self._renamed),
+            )
+        sealer.replace(walk, self._hits, self._memory)
+        _apply_names(walk.owners, self._renamed, walk.nested)
+        sealer.fold(walk.nested, self._memory)
+        return sealer.fitted(
+            self._box[0],
+            self._removed,
+            self._source,
+            truncated=bool(walk.pieces),
+            renamed=bool(self._renamed),
+            size=walk.size,
+        )
+
+    def _minimal(self, value: object, holder: object, where: str) -> object:
+        """Return keys, kinds, lengths and tokens of *value*, and nothing that it says."""
+        if type(value) is dict:
+            if "$t" in value and is_sized(value):
+                return value
+            out: dict[str, object] = {}
+            for name, member in value.items():
+                new = self._renamed.get((id(value), str(name)), str(name))
+                out[new] = self._minimal(member, value, f"{where}/{escape(new)}")
+            return out
+        if type(value) is list:
+            return [
+                self._minimal(member, value, f"{where}/{index}")
+                for index, member in enumerate(value)
+            ]
+        if value is None:
+            return self._piece_at(holder, where)
+        if type(value) is bool:
+            return {"$t": "bool"}
+        if type(value) is str:
+            if is_mark(value) or not value:
+                return value
+            kind, text = "str", value
+        else:
+            kind, text = type(value).__name__, number_text(value)  # type: ignore[arg-type]
+        classes = self.arg_classes.get(where)
+        cls = min(classes, key=rank) if classes else "text"
+        sized: dict[str, object] = {"$t": kind, "tok": self._sealer.seal(cls, text)}
+        if kind == "str" and cls != "secret":
+            sized["len"] = len(text)
+        return sized
+
+    def _piece_at(self, holder: object, where: str) -> object:
+        for owner, _, path, value in self._walk.pieces:
+            if owner is holder and pointer(path, self._renamed, self._prefixes) == where:
+                return self._walk.sized(value)
+        return None
+
+
+def _apply_names(
+    owners: Iterable[dict[str, Any]],
+    renamed: Mapping[tuple[int, str], str],
+    nested: Iterable[Nested],
+) -> None:
+    if not renamed:
+        return
+    for entry in nested:
+        if type(entry.key) is str:
+            entry.key = renamed.get((id(entry.holder), entry.key), entry.key)
+    for out in owners:
+        if any((id(out), name) in renamed for name in out):
+            members = list(out.items())
+            out.clear()
+            for name, value in members:
+                out[renamed.get((id(out), name), name)] = value
+
+
+class _Tightening:
+    """The policy's pointers, applied to a copy of the base view. Only what they name is made anew."""
+
+    def __init__(self, inspection: Inspection, base: View) -> None:
+        self._inspection = inspection
+        self._base = base
+        self._removed = {where: list(entry) for where, entry in base.removed.items()}
+        self._news = False
+
+    def apply(self, patterns: list[list[str]]) -> View:
+        inspection = self._inspection
+        value = _copy(self._base.value)
+        for pattern in patterns:
+            value = self._at(value, inspection._source, pattern, "")
+        if not self._news:
+            return self._base
+        sealer, memory = inspection._sealer, inspection._memory
+        value = sealer.scrub_tree(value, memory, self._removed)
+        return sealer.fitted(
+            value, self._removed, inspection._source, truncated=self._base.truncated, renamed=False
+        )
+
+    def _at(self, value: object, source: object, pattern: list[str], where: str) -> object:
+        if not pattern:
+            return self._seal(value, source, where)
+        name, rest = pattern[0], pattern[1:]
+        if (
+            type(value) is dict
+            and isinstance(source, Mapping)
+            and len(value) == len(source)
+            and not is_sized(value)
+        ):
+            for old, new in zip(list(source), list(value), strict=True):
+                if name in ("*", old):
+                    value[new] = self._at(value[new], source[old], rest, f"{where}/{escape(new)}")
+        elif type(value) is list and isinstance(source, list | tuple):
+            for index, member in enumerate(source):
+                if name in ("*", str(index)):
+                    value[index] = self._at(value[index], member, rest, f"{where}/{index}")
+        return value
+
+    def _seal(self, value: object, source: object, where: str) -> object:
+        inspection = self._inspection
+        if (
+            type(value) is dict
+            and isinstance(source, Mapping)
+            and len(value) == len(source)
+            and not is_sized(value)
+        ):
+            out: dict[str, object] = {}
+            for old, new in zip(list(source), list(value), strict=True):
+                # Below a marked place keys are data as well.
+                first = sealed = new if is_mark_key(new) else self._key(old)
+                count = 1
+                while sealed in out:
+                    count += 1
+                    sealed = f"{first}-{count}"
+                out[sealed] = self._seal(value[new], source[old], f"{where}/{escape(sealed)}")
+            return out
+        if type(value) is list and isinstance(source, list | tuple):
+            return [
+                self._seal(value[index], member, f"{where}/{index}")
+                for index, member in enumerate(source)
+            ]
+        classes = inspection.arg_classes.get(where)
+        cls = min(classes, key=rank) if classes else "policy"
+        entry = self._removed.setdefault(where, [cls])
+        if "policy" not in entry[1:]:
+            entry.append("policy")
+        self._news = True
+        if type(value) is dict or (type(value) is str and is_mark(value)):
+            return value
+        if source is None or source == "":
+            return source
+        text = text_of(source)
+        remember(inspection._memory, cls, text)
+        return inspection._sealer.seal(cls, text)
+
+    def _key(self, name: str) -> str:
+        if classify(name).odd:
+            self._inspection._memory.remember(name, "policy")
+        return self._inspection._sealer.seal("policy", name)
+
+
+def _copy(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copy(member) for key, member in value.items()}
+    if type(value) is list:
+        return [_copy(member) for member in value]
+    return value
+
+
+def _unmarked(text: str) -> str:
+    return mask_marks(text).replace(FILLER, "") if MARK_PREFIX in text else text

@@ -1,0 +1,155 @@
+"""The sensitive values of one session."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import pickle
+import threading
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from guardrail.core.memory import Memory
+
+_VALUE = 'p4ss "wörd"/+&'
+
+
+def _known(*values: str, cls: str = "secret") -> Memory:
+    memory = Memory()
+    for value in values:
+        memory.remember(value, cls)
+    return memory
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        _VALUE,
+        json.dumps(_VALUE)[1:-1],
+        json.dumps(_VALUE, ensure_ascii=False)[1:-1],
+        json.dumps(json.dumps(_VALUE)),
+        json.dumps(_VALUE)[1:-1].replace("/", "\\/"),
+        repr(_VALUE),
+        ascii(_VALUE),
+        quote(_VALUE, safe=""),
+        quote(_VALUE),
+        quote_plus(_VALUE),
+        "".join(f"%{byte:02x}" for byte in _VALUE.encode()),
+        _VALUE.encode().hex(),
+        _VALUE.encode().hex().upper(),
+        *(
+            base64.b64encode(b"u:"[:shift] + _VALUE.encode() + b"tail").decode()
+            for shift in range(3)
+        ),
+        *(base64.urlsafe_b64encode(b"u:"[:shift] + _VALUE.encode()).decode() for shift in range(3)),
+        "\u200b".join(_VALUE),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 400])
+def test_a_value_is_recognised_in_every_form(form: str, others: int) -> None:
+    """Plain, escaped, quoted, base64 in all three alignments, hex, split by invisible characters; few values or many."""
+    memory = _known(*(f"other value number {index}" for index in range(others)), _VALUE)
+    text = f"before {form} after"
+    assert memory.knows(text) == "secret"
+    scrubbed = memory.scrub(text)
+    assert form not in scrubbed
+    assert memory.knows(scrubbed) is None
+
+
+@pytest.mark.parametrize("others", [0, 400])
+@pytest.mark.parametrize("value", ["sixchr", "sevench", "éèêëàù", "0123456789"])
+@pytest.mark.parametrize("shift", range(8))
+def test_short_values_are_found_at_any_offset(value: str, shift: int, others: int) -> None:
+    """The index of pieces misses no place of a value in a text."""
+    memory = _known(*(f"another value {index}" for index in range(others)), value)
+    assert memory.knows("_" * shift + value + "_" * 9) == "secret"
+    assert memory.knows("_" * shift + value[:-1] + "_" * 9) is None
+
+
+def test_text_without_known_values_comes_back_as_it_is() -> None:
+    """Not even normalised."""
+    memory = _known("correct horse")
+    text = "correct\u200b mule"
+    assert memory.scrub(text) is text
+    assert Memory().scrub(text) is text
+
+
+@pytest.mark.parametrize(
+    "value", ["short", "     x    ", "password", "email", "gr1:secret:-:" + "a" * 24]
+)
+def test_what_is_no_telling_value_is_not_remembered(value: str) -> None:
+    """Too short, blank, the name of a field, one of guardrail's own marks."""
+    memory = _known(value)
+    assert len(memory) == 0
+    assert memory.knows(f"x {value} x") is None
+
+
+def test_the_stricter_class_stays() -> None:
+    """A value that is known twice has the stricter class."""
+    memory = _known("correct horse", cls="name")
+    assert memory.knows("correct horse") == "name"
+    memory.remember("correct horse", "secret")
+    memory.remember("correct horse", "name")
+    assert memory.knows("correct horse") == "secret"
+
+
+def test_own_marks_are_passed_over() -> None:
+    """A known value that happens to be part of a mark is no hit there."""
+    memory = _known("secret:-")
+    mark = "gr1:secret:-:" + "a" * 24
+    assert memory.knows(mark) is None
+    assert memory.scrub(mark) == mark
+
+
+def test_memory_is_bounded_and_forgets_secrets_last() -> None:
+    """Old personal values go first; both counts and sizes are bounded."""
+    memory = _known("first secret")
+    for index in range(6_000):
+        memory.remember(f"value number {index}", "name")
+    assert len(memory) <= 2_048
+    assert memory.knows("first secret") == "secret"
+    assert memory.knows("value number 5999") == "name"
+    assert memory.knows("value number 17 ") is None
+    for index in range(600):
+        memory.remember(f"{index} " + "x" * 8_000, "name")
+    assert len(memory) < 200
+
+
+def test_a_very_long_value_is_known_by_its_beginning() -> None:
+    """What a text holds of it still counts."""
+    value = "".join(chr(97 + index * 7 % 26) for index in range(20_000))
+    assert _known(value).knows(f"x {value} x") == "secret"
+
+
+def test_memory_is_never_written() -> None:
+    """No copy, no pickle, no value in its repr."""
+    memory = _known("correct horse")
+    assert "horse" not in repr(memory)
+    with pytest.raises(TypeError):
+        pickle.dumps(memory)
+    with pytest.raises(TypeError):
+        copy.copy(memory)
+
+
+def test_threads_may_remember_and_search_at_once() -> None:
+    """No value is lost, no search fails."""
+    memory = Memory()
+    failures: list[BaseException] = []
+
+    def work(name: int) -> None:
+        try:
+            for index in range(150):
+                memory.remember(f"thread {name} value {index}", "secret")
+                assert memory.knows(f"a thread {name} value {index} b") == "secret"
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(memory) == 600
