@@ -137,7 +137,7 @@ def _model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
 def _injected_names(tool: BaseTool) -> frozenset[str]:
     """Return the names of arguments that the model does not fill in, by annotation. Never one that is only *called* so."""
     # cached_property of LangChain: parameters annotated with InjectedToolArg and its kin, ToolRuntime included.
-    names = set(tool._injected_args_keys)
+    names = set(getattr(tool, "_injected_args_keys", ()))
     schema: Any = tool.args_schema
     if schema is not None and hasattr(schema, "model_fields"):
         names.update(
