@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from guardrail.core.keynames import stricter
 from guardrail.errors import RedactionError
 
-__all__ = ["bounded", "parse"]
+__all__ = ["bounded", "bounded_classes", "parse"]
 
 _MAX_POINTER = 1_024
 _BAD_ESCAPE = re.compile(r"~(?![01])")
@@ -41,6 +41,35 @@ def bounded(removed: Mapping[str, list[str]], limit: int) -> tuple[dict[str, lis
     return (current, True) if _size(current) <= limit else ({"": ["many", "many"]}, True)
 
 
+def bounded_classes(found: Mapping[str, list[str]], limit: int) -> dict[str, list[str]]:
+    """Return the classes by pointer in at most *limit* bytes, about: list indexes become ``*``, then deep pointers are cut.
+
+    No class is lost, only its place becomes wider.
+    """
+    if len(found) < 40 and sum(map(len, found)) < limit // 4:
+        return dict(found)
+    current = {key: list(entry) for key, entry in found.items()}
+    for keep in (None, 4, 2, 1, 0):
+        if _size(current) <= limit:
+            return current
+        current = {}
+        for key, entry in found.items():
+            name = _wider(key, keep)
+            current[name] = sorted({*current.get(name, ()), *entry})
+    return (
+        current
+        if _size(current) <= limit
+        else {"": sorted({cls for entry in found.values() for cls in entry})[:40]}
+    )
+
+
+def _wider(key: str, keep: int | None) -> str:
+    parts = ["*" if _INDEX.match(part) else part for part in key.split("/")]
+    if keep is not None and len(parts) > keep + 1:
+        parts = [*parts[: keep + 1], "*"]
+    return "/".join(parts)
+
+
 def _size(entries: Mapping[str, list[str]]) -> int:
     # Six bytes is what one character can take at most.
     return sum(
@@ -52,10 +81,7 @@ def _size(entries: Mapping[str, list[str]]) -> int:
 def _folded(entries: Mapping[str, list[str]], keep: int | None) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
     for key, entry in entries.items():
-        parts = ["*" if _INDEX.match(part) else part for part in key.split("/")]
-        if keep is not None and len(parts) > keep + 1:
-            parts = [*parts[: keep + 1], "*"]
-        name = "/".join(parts)
+        name = _wider(key, keep)
         known = out.get(name)
         if known is None:
             out[name] = list(entry)

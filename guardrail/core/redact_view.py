@@ -18,7 +18,7 @@ from guardrail.core.marks import (
     normalised,
 )
 from guardrail.core.memory import Memory
-from guardrail.core.redact_pointers import parse
+from guardrail.core.redact_pointers import bounded_classes, parse
 from guardrail.core.redact_seal import Sealer, View, class_of, text_of
 from guardrail.core.redact_values import escape, is_sized, number_text, pointer, remember
 from guardrail.core.redact_walk import Nested, Walk
@@ -32,6 +32,7 @@ class Inspection:
     __slots__ = (
         "_base",
         "_box",
+        "_classes",
         "_declared",
         "_hits",
         "_memory",
@@ -65,9 +66,10 @@ class Inspection:
         self._prefixes: dict[int, str] = {}
         self._removed: dict[str, list[str]] = {}
         self._hits = self._learn()
-        self.arg_classes: dict[str, list[str]] = {}
-        """Pointer -> classes of what stands there, for the policy."""
+        self._classes: dict[str, list[str]] = {}
         self._note()
+        self.arg_classes = bounded_classes(self._classes, sealer.limits.recorded // 5)
+        """Pointer -> classes of what stands there, for the policy; where there are very many, indexes become ``*``."""
 
     # --- inspection ---
 
@@ -128,7 +130,7 @@ class Inspection:
     def _note(self) -> None:
         """Fill ``arg_classes`` and ``removed``."""
         walk, renamed, prefixes = self._walk, self._renamed, self._prefixes
-        removed, classes = self._removed, self.arg_classes
+        removed, found_classes = self._removed, self._classes
         for (_, _, path, _, mark, _), found in zip(walk.slots, self._hits, strict=False):
             if found:
                 self._add(pointer(path, renamed, prefixes), mark, found)
@@ -138,7 +140,7 @@ class Inspection:
                     self._put(where, mark[0], mark[1])
                 else:
                     removed[where] = [mark[0], *mark[1]]
-                    classes[where] = [mark[0]]
+                    found_classes[where] = [mark[0]]
         for _, _, path, _, mark in walk.sealed:
             self._put(pointer(path, renamed, prefixes), mark[0], mark[1])
         for entry in walk.nested:
@@ -147,7 +149,7 @@ class Inspection:
             for cls in sorted(
                 {
                     cls
-                    for place, classes in self.arg_classes.items()
+                    for place, classes in self._classes.items()
                     if place.startswith(where + "/")
                     for cls in classes
                 }
@@ -185,14 +187,14 @@ class Inspection:
         entry = self._removed.get(where)
         if entry is None:
             self._removed[where] = [cls, *rules]
-            if classed and where not in self.arg_classes:
-                self.arg_classes[where] = [cls]
+            if classed and where not in self._classes:
+                self._classes[where] = [cls]
                 return
         else:
             entry[0] = stricter(entry[0], cls)
             entry += [rule for rule in rules if rule not in entry[1:]]
         if classed:
-            classes = self.arg_classes.setdefault(where, [])
+            classes = self._classes.setdefault(where, [])
             if cls not in classes:
                 classes.append(cls)
                 classes.sort()
@@ -259,7 +261,7 @@ class Inspection:
             kind, text = "str", value
         else:
             kind, text = type(value).__name__, number_text(value)  # type: ignore[arg-type]
-        classes = self.arg_classes.get(where)
+        classes = self._classes.get(where)
         cls = min(classes, key=rank) if classes else "text"
         sized: dict[str, object] = {"$t": kind, "tok": self._sealer.seal(cls, text)}
         if kind == "str" and cls != "secret":
@@ -355,7 +357,7 @@ class _Tightening:
                 self._seal(value[index], member, f"{where}/{index}")
                 for index, member in enumerate(source)
             ]
-        classes = inspection.arg_classes.get(where)
+        classes = inspection._classes.get(where)
         cls = min(classes, key=rank) if classes else "policy"
         entry = self._removed.setdefault(where, [cls])
         if "policy" not in entry[1:]:

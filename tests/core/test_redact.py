@@ -443,6 +443,7 @@ def test_a_view_always_fits_a_record(args: dict[str, Any], declared: bool) -> No
     for view in (inspection.view(), inspection.view(["/*"])):
         assert len(dumps(view.value)) <= 41_000
         assert len(dumps(view.removed)) <= 12_000
+        assert len(dumps(inspection.arg_classes)) <= 12_000
         assert view.truncated or not declared
 
 
