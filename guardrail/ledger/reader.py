@@ -213,6 +213,33 @@ class LedgerReader:
                 return
             start = rows[-1][0]
 
+    def approval(self, approval: str) -> list[bytes]:
+        """Return the decision about the call *approval*, then every step that is recorded of it, in their order."""
+        rows = self._ask(
+            "SELECT CAST(line AS BLOB) FROM record WHERE call = ? AND type = 'call.decision' "
+            "AND type IN ('call.decision', 'call.outcome')",
+            approval,
+        ) + self._ask(
+            "SELECT CAST(line AS BLOB) FROM record WHERE approval = ? AND ordinal IS NOT NULL ORDER BY ordinal",
+            approval,
+        )
+        return [row[0] for row in rows]
+
+    def requests(self, session: str | None = None) -> list[str]:
+        """Return the ids of the calls (of *session*, or all) that were to be approved by a person, the oldest first."""
+        where = "" if session is None else " AND session = ?"
+        rows = self._ask(
+            "SELECT seq, call FROM record WHERE type = 'call.decision' AND effect = 'require_approval'"
+            f"{where} ORDER BY seq",
+            *(() if session is None else (session,)),
+        )
+        return [row[1] for row in rows]
+
+    def newest(self) -> bytes | None:
+        """Return the last line of the log, or None where it is empty."""
+        rows = self._ask("SELECT CAST(line AS BLOB) FROM record ORDER BY seq DESC LIMIT 1")
+        return rows[0][0] if rows else None
+
     def sessions(self) -> list[SessionRow]:
         """Return every session, the one that began last first."""
         return [SessionRow(*row) for row in self._ask(_SESSIONS)]

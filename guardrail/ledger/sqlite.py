@@ -45,11 +45,15 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "effect": ("decision", "effect"),
     "cause": ("decision", "cause"),
     "status": ("status",),
+    "approval": ("approval", "id"),
+    "ordinal": ("approval", "ordinal"),
 }
 """Generated columns, and the path into the line that each of them shows."""
 
+_INTEGERS = ("ordinal",)
+
 _GENERATED = ",\n".join(
-    f"  {name} TEXT GENERATED ALWAYS AS (json_extract(line, '$.{'.'.join(path)}')) VIRTUAL"
+    f"  {name} {'INTEGER' if name in _INTEGERS else 'TEXT'} GENERATED ALWAYS AS (json_extract(line, '$.{'.'.join(path)}')) VIRTUAL"
     for name, path in COLUMNS.items()
 )
 
@@ -67,6 +71,13 @@ WHERE type IN ('call.decision', 'call.outcome')""",
 WHERE type IN ('call.claim', 'call.rejected')""",
     "record_session": """CREATE INDEX record_session ON record (session)
 WHERE type IN ('call.decision', 'call.rejected')""",
+    # Each step of an approval is taken once: of two that were judged by the same state, one is refused.
+    "record_approval": """CREATE UNIQUE INDEX record_approval ON record (approval, ordinal)
+WHERE ordinal IS NOT NULL""",
+    "record_use": """CREATE UNIQUE INDEX record_use ON record (approval)
+WHERE ordinal IS NOT NULL AND type = 'call.decision'""",
+    "record_request": """CREATE INDEX record_request ON record (session)
+WHERE type = 'call.decision' AND effect = 'require_approval'""",
     "open_call": """CREATE TABLE open_call (
   call TEXT PRIMARY KEY,
   seq INTEGER NOT NULL,
@@ -162,6 +173,7 @@ def connect(db: Path) -> sqlite3.Connection:
     )
     try:
         check_format(connection)
+        _check_schema(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA mmap_size = 0")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
@@ -227,6 +239,17 @@ def check_format(connection: sqlite3.Connection) -> None:
         )
     if version < 1:
         raise LedgerOpenError("the ledger has no format number", code="ledger.not_a_ledger")
+
+
+def _check_schema(connection: sqlite3.Connection) -> None:
+    """Raise ``LedgerOpenError`` unless all that guardrail made is there, unchanged: uniqueness depends on an index."""
+    there = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+    if any(there.get(name) != sql for name, sql in SCHEMA.items()):
+        raise LedgerOpenError(
+            "the ledger's tables, indexes or triggers were changed",
+            code="ledger.schema",
+            hint="guardrail verify",
+        )
 
 
 def damaged(error: BaseException) -> bool:

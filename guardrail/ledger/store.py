@@ -130,6 +130,11 @@ class Store:
                 self._execute("DELETE FROM open_call WHERE call = ?", (draft.call,))
             if draft.type == "call.outcome":
                 raise _closed() from None
+            if draft.approval is not None:
+                raise LedgerError(
+                    "another record has taken this step of the approval",
+                    code="ledger.approval_taken",
+                ) from None
             raise LedgerError(
                 "a call of this id is in the log already", code="ledger.duplicate_call"
             ) from None

@@ -100,9 +100,9 @@ class LedgerWriter:
     def close(self, timeout: float | None = None) -> None:
         """Write what is owed, checkpoint, and give up files and lease. Idempotent.
 
-        Raises ``LedgerPoisonedError`` where outcomes could not be written (their calls stay open until this process
-        ends, then count as ``unknown``) or the time ran out, ``LedgerSealedError`` where the files contradict what
-        was acknowledged.
+        Raises ``LedgerPoisonedError`` where outcomes could not be written (their calls stay open until this process ends,
+        then count as ``unknown``), the files are not the ones that were opened, or the time ran out;
+        ``LedgerSealedError`` where they contradict what was acknowledged.
         """
         with self._mutex:
             if self._closed:

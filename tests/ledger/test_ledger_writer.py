@@ -17,6 +17,7 @@ from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.files import network_filesystem, traces
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
 
@@ -215,6 +216,19 @@ def test_files_that_are_no_log_are_refused(tmp_path: Path) -> None:
         assert (name, caught.value.code) == (name, code)
 
 
+@pytest.mark.parametrize("change", ["DROP INDEX record_call", "DROP TRIGGER record_no_delete"])
+def test_a_log_without_its_safeguards_is_refused(tmp_path: Path, change: str) -> None:
+    """One outcome per call rests on an index: a log whose index or trigger is gone does not open for writing."""
+    make(tmp_path / "a.db").close()
+    raw = sqlite3.connect(tmp_path / "a.db")
+    raw.execute(change)
+    raw.close()
+    with pytest.raises(LedgerOpenError) as caught:
+        LedgerWriter.open(tmp_path / "a.db", settings=FAST)
+    assert caught.value.code == "ledger.schema"
+    assert caught.value.hint == "guardrail verify"
+
+
 def test_a_log_with_two_names_is_refused_while_it_has_them(tmp_path: Path) -> None:
     """A hard link would get a write-ahead log of its own; with it gone, the ledger opens."""
     make(tmp_path / "a.db").close()
@@ -361,6 +375,7 @@ def test_the_tail_is_verified_at_open(tmp_path: Path) -> None:
     raw = sqlite3.connect(tmp_path / "a.db")
     raw.execute("DROP TRIGGER record_no_update")
     raw.execute("""UPDATE record SET line = replace(line, '"ok"', '"ko"') WHERE seq = 2""")
+    raw.execute(SCHEMA["record_no_update"])
     raw.commit()
     raw.close()
     with pytest.raises(LedgerError) as caught:
