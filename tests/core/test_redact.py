@@ -302,6 +302,15 @@ def test_a_key_can_be_sensitive_itself() -> None:
     assert "/m/a~1b/email" in view.removed
 
 
+def test_a_known_value_that_reads_like_a_field_name_goes_as_a_key_too() -> None:
+    """A pass phrase used as a key, here and below."""
+    memory = Memory()
+    memory.remember("Sunshine", "secret")
+    view = _view({"a": {"Sunshine": {"Sunshine": 1}}, "b": "Sunshine"}, memory=memory)
+    assert "Sunshine" not in json.dumps([view.value, view.removed])
+    assert REDACTOR.gate(["Sunshine"], memory) == "secret"
+
+
 def test_a_policy_pointer_removes_what_it_names() -> None:
     """Scalars, lists and objects, keys included, `*` for any key or index; the same value elsewhere goes too."""
     args = {
