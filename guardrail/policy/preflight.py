@@ -25,6 +25,7 @@ from guardrail.policy.tree import (
     children,
     kind,
     line_of,
+    nodes,
     reference,
 )
 from guardrail.policy.world import Resolved, Scope, World
@@ -216,10 +217,49 @@ class _Examiner:
             )
         for part in head.dynamic:
             self.visit(part)
+        self._heads()
         self.visit(
             {key: value for key, value in self.rule.node.items() if key not in {"head", "refr"}}
         )
         self.visit({key: value for key, value in self._head().items() if key != "refr"})
+
+    def _heads(self) -> None:
+        """A head that iterates by itself: where there is nothing, the whole rule is undefined here, and else is skipped."""
+        bodies = self.rule.node.get("bodies") or []
+        bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
+        values = [value for key, value in self._head().items() if key in {"key", "assign"}]
+        for value in [*values, *(body.get("assign") for body in bodies)]:
+            line = self._iterates(value, bound)
+            if line:
+                self.refuse(
+                    line,
+                    "head-iteration",
+                    "a head that goes through a collection by itself: where that is empty, the rule is undefined here",
+                    f"some x in xs, in the body; {SERVER}",
+                )
+
+    def _iterates(self, node: Any, bound: set[str]) -> int:
+        """Return the line of an index that nothing in the body binds, or 0."""
+        name = kind(node)
+        if name in {"ArrayCompr", "SetCompr", "ObjectCompr"}:
+            return 0
+        if name == "RefBrack":
+            index = node["RefBrack"]["index"]
+            if kind(index) == "Var" and self._free(index["Var"]["value"], bound):
+                return line_of(node)
+        return next(
+            (line for line in (self._iterates(child, bound) for child in children(node)) if line), 0
+        )
+
+    def _free(self, name: str, bound: set[str]) -> bool:
+        known = (
+            bound
+            | self.rule.local
+            | set(self.scope.own)
+            | set(self.scope.imports)
+            | {"input", "data"}
+        )
+        return name == "_" or name not in known
 
     def _head(self) -> dict[str, Any]:
         if "head" not in self.rule.node:
@@ -240,6 +280,8 @@ class _Examiner:
             self._negation(content["expr"])
         elif name == "ArithExpr":
             self._arithmetic(content)
+        elif name == "BoolExpr":
+            self._comparison(content)
         elif name == "Number":
             self._number(content)
         elif name is None and isinstance(node, dict) and node.get("with_mods"):
@@ -415,6 +457,16 @@ class _Examiner:
         elif len(text) > 15:
             self.refuse(
                 int(span["line"]), "decimal-range", "more digits than the engine's numbers have"
+            )
+
+    def _comparison(self, content: dict[str, Any]) -> None:
+        sides = (content["lhs"], content["rhs"])
+        if content["op"] not in {"Eq", "Ne"} and any(self.scope.a_set(side) for side in sides):
+            self.refuse(
+                int(content["span"]["line"]),
+                "set-order",
+                "sets compared by order: OPA puts them after objects, the engine before",
+                f"compare their counts, or test membership; {SERVER}",
             )
 
     def _arithmetic(self, content: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ class _Reader:
         self.tests: list[Source] = []
         self.findings: list[Finding] = []
         self.data: dict[str, Json] = {}
-        self._own = {installed_folder() / "guardrail", installed_folder() / "lib"}
+        self._own = {installed_folder() / name for name in ("guardrail", "lib", "opa")}
         self._seen: set[Path] = set()
         self._total = 0
 

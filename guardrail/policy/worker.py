@@ -99,6 +99,9 @@ class Server:
         self.regorus = regorus
         self.engine: Any = None
         self.scratch: Any = None
+        # As they were before their first evaluation; never evaluated themselves.
+        self.untouched: Any = None
+        self.untouched_scratch: Any = None
         self.limit = 0.0
 
     def answer(self, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
@@ -114,16 +117,26 @@ class Server:
             served: tuple[bytes, bytes] = getattr(self, "serve_" + kind.decode("ascii"))(body)
             return served
         except MemoryError:
+            self.renew()
             return b"e", b'{"error":"memory"}'
         except BaseException as error:  # noqa: BLE001 - the border; the engine's panics are no Exception
             import json
 
+            self.renew()
             return b"e", json.dumps(
                 {"error": text_of(error), "type": type(error).__name__}
             ).encode()
         finally:
             if self.limit:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def renew(self) -> None:
+        """Replace what may have raised: an evaluation that ends in an error leaves state behind, and a deny rule that it
+        touched may never fire again."""
+        if self.untouched is not None:
+            self.engine = self.untouched.clone()
+        if self.untouched_scratch is not None:
+            self.scratch = self.untouched_scratch.clone()
 
     def decide(self, body: bytes) -> tuple[bytes, bytes]:
         engine = self.engine
@@ -159,7 +172,8 @@ class Server:
             problem = self.probe(canary)
             if problem:
                 return b"e", json.dumps({"error": problem, "type": "canary"}).encode()
-        self.engine = self.build(spec["modules"], spec["data"])
+        self.untouched = self.build(spec["modules"], spec["data"])
+        self.engine = self.untouched.clone()
         self.engine.set_input_json(spec["warmup"])
         self.engine.eval_rule_as_json(DECISION)
         self.limit = spec["limit"]
@@ -196,8 +210,9 @@ class Server:
         import json
 
         spec = json.loads(body)
-        self.scratch = None
-        self.scratch = self.build(spec["modules"], spec["data"])
+        self.scratch = self.untouched_scratch = None
+        self.untouched_scratch = self.build(spec["modules"], spec["data"])
+        self.scratch = self.untouched_scratch.clone()
         return b"k", b""
 
     def serve_Q(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802

@@ -21,7 +21,7 @@ from guardrail.policy.embedded import EmbeddedEngine
 from guardrail.policy.engine import Engine
 from guardrail.policy.limits import MAX_INPUT
 from guardrail.policy.rehearsal import SAMPLE_INPUT, sample_input
-from guardrail.policy.workbench import Workbench
+from guardrail.policy.workbench import EngineRefusal, Workbench
 
 RULES = """package guardrail.policy
 
@@ -352,3 +352,45 @@ def test_listings_follow_hide_alone(tmp_path: Path) -> None:
             for tool in ("secret", "guardrail.sample")
         ]
     assert [answer["offered"] for answer in answers if isinstance(answer, dict)] == [False, True]
+
+
+LEAKY = """package guardrail.policy
+
+allow contains "sample" if input.resource.id == "guardrail.sample"
+
+word := lower(input.action.properties.args.word) if walk(input.action.properties.args, [path, value])
+
+deny contains "word" if word == "forbidden"
+"""
+
+
+def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
+    """In the raw engine a rule whose evaluation raised once may be undefined for ever: one bad call, and denials end."""
+    import regorus
+
+    bad, forbidden = sample_input(args={"word": 5}), sample_input(args={"word": "Forbidden"})
+    raw_engine = regorus.Engine()
+    raw_engine.add_policy("p", LEAKY)
+    raw_engine.set_input_json(bad)
+    with pytest.raises(RuntimeError):
+        raw_engine.eval_rule_as_json("data.guardrail.policy.deny")
+    raw_engine.set_input_json(forbidden)
+    assert json.loads(raw_engine.eval_rule_as_json("data.guardrail.policy.deny")) == []
+
+    engine = EmbeddedEngine.load([write(tmp_path, {"p.rego": LEAKY})], spare=False)
+    try:
+        for _ in range(3):
+            assert failure(engine, bad.encode())[0] == "error"
+            assert parse(ask(engine, forbidden.encode()).document).effect is Effect.DENY
+    finally:
+        engine.close()
+
+
+def test_an_error_in_one_test_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
+    """The same where policies are tested and rehearsed."""
+    with Workbench() as bench:
+        bench.load([("p.rego", LEAKY)], None)
+        with pytest.raises(EngineRefusal):
+            bench.rule("data.guardrail.policy.deny", sample_input(args={"word": 5}))
+        answer = bench.rule("data.guardrail.policy.deny", sample_input(args={"word": "Forbidden"}))
+        assert answer == ["word"]

@@ -136,6 +136,12 @@ REFUSED = [
     ("two arities", "f(x) := x\n\nf(x, y) := x\n", "mixed-rule"),
     ("two defaults", "default a := 1\n\ndefault a := 2\n\na := 3 if input.x\n", "mixed-rule"),
     ("name of a builtin", "count := 1\n", "shadows-builtin"),
+    ("iteration in a head", "deny contains input.action.properties.args.xs[_] if true\n", "head-iteration"),
+    ("iteration in a value", "x := input.action.properties.args.xs[i] if true\nelse := 1\n", "head-iteration"),
+    ("iteration in else", "x := 1 if false\nelse := input.action.properties.args.xs[_]\n", "head-iteration"),
+    ("iteration inside a head's object", 'deny contains {"rule": input.action.properties.args.xs[_], "message": "m"} if true\n', "head-iteration"),
+    ("sets by order", 'deny contains "d" if input.x < {1}\n', "set-order"),
+    ("rule sets by order", 'seen contains 1\n\ndeny contains "d" if seen >= input.x\n', "set-order"),
     ("division", 'deny contains "d" if 1 / input.x > 1\n', "decimal-arithmetic"),
     ("long fraction", 'deny contains "d" if input.x == 0.12345678901234567\n', "decimal-range"),
     ("time zone", 'deny contains "d" if time.clock([0, "Europe/Berlin"])[0] == 5\n', "time"),
@@ -184,6 +190,9 @@ ACCEPTED = [
     "deny contains 1 if named[1]\n\nnamed[k] := v if some k, v in [1, 2]",
     "deny contains 1 if input.action.properties.args.n == 18446744073709551615",
     "import input.action.properties.args\n\ndeny contains 1 if args.n == 5",
+    "deny contains x if some x in input.action.properties.args.xs",
+    "deny contains input.action.properties.args.xs[i] if { some i in [0, 1] }",
+    "deny contains [x | x := input.action.properties.args.xs[_]] if true",
     "deny contains 1 if { data.known[input.resource.id] with data.known as {} }",
 ]  # fmt: skip
 
@@ -297,3 +306,17 @@ def test_case_changes_one_character_for_one_as_in_opa() -> None:
             [("t.rego", 'package t\nx := [lower("\u0130A\u03a3"), upper("\u00df\u1fb3z")]\n')], None
         )
         assert bench.rule("data.t.x") == ["ia\u03c3", "\u00df\u1fbcZ"]
+
+
+def test_a_head_that_iterates_makes_the_raw_engine_skip_else_and_sets() -> None:
+    """OPA goes on to ``else``, and has an empty set; the raw engine has nothing at all."""
+    assert (
+        raw("package t\nx := input.l[_] if { true } else := 9\n", "data.t.x", {"l": []})
+        is UNDEFINED
+    )
+    assert raw("package t\nx contains input.l[_] if true\n", "data.t.x", {"l": []}) is UNDEFINED
+
+
+def test_sets_stand_on_the_other_side_of_objects_in_the_raw_engine() -> None:
+    """OPA's order ends with sets."""
+    assert raw('package t\nx := {1} < {"a": 1}\n', "data.t.x") is True

@@ -1,0 +1,116 @@
+"""Whether policies depend on their input and data alone, by OPA's own syntax trees.
+
+Allowed is what the shipped capabilities file lists; whatever else is called, and whatever can't be told, is a reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from guardrail.policy.sources import installed_folder
+
+__all__ = ["capabilities_file", "impurities"]
+
+_OWN_HEADS = frozenset({"data", "input"})
+_KNOWN_IMPURE = (
+    ("http", "send"),
+    ("net", "lookup_ip_addr"),
+    ("opa", "runtime"),
+    ("rand", "intn"),
+    ("time", "now_ns"),
+    ("uuid", "rfc4122"),
+)
+"""Named also where they are not called: ``with f as http.send`` makes a call of them elsewhere."""
+
+
+def capabilities_file() -> Path:
+    """Return the shipped list of what a pure policy may use, as ``opa check --capabilities`` takes it."""
+    return installed_folder() / "opa" / "capabilities.json"
+
+
+@cache
+def _allowed() -> frozenset[str]:
+    document = json.loads(capabilities_file().read_text("utf-8"))
+    names = [entry["name"] for entry in document["builtins"]]
+    return frozenset(
+        [*names, *(entry["infix"] for entry in document["builtins"] if "infix" in entry)]
+    )
+
+
+def impurities(modules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return (module, function) for each use of a function that is not known to be pure. *modules* are OPA's trees by id."""
+    defined: dict[tuple[str, ...], set[str]] = {}
+    for tree in modules.values():
+        defined.setdefault(_package(tree), set()).update(_rules(tree))
+    found = set()
+    for name, tree in modules.items():
+        local = defined[_package(tree)] | _imports(tree)
+        for reference, called in _references(tree.get("rules", [])):
+            dotted = ".".join(reference)
+            if reference[:2] in _KNOWN_IMPURE:
+                found.add((name, ".".join(reference[:2])))
+            elif (
+                called
+                and dotted not in _allowed()
+                and reference[0] not in _OWN_HEADS
+                and reference[0] not in local
+            ):
+                found.add((name, dotted))
+    return sorted(found)
+
+
+def _package(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(part.get("value")) for part in tree.get("package", {}).get("path", []))
+
+
+def _rules(tree: Mapping[str, Any]) -> Iterator[str]:
+    for rule in tree.get("rules", []):
+        head = rule.get("head", {})
+        yield str(head.get("name") or (head.get("ref") or [{}])[0].get("value"))
+
+
+def _imports(tree: Mapping[str, Any]) -> set[str]:
+    names = set()
+    for item in tree.get("imports", []) or []:
+        path = item.get("path", {}).get("value", [])
+        alias = item.get("alias") or (path[-1].get("value") if path else "")
+        names.add(str(alias))
+    return names
+
+
+def _references(node: Any) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield every reference as its parts, and whether it is called."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _references(item)
+        return
+    if not isinstance(node, dict):
+        return
+    called: Any = None
+    terms = node.get("terms")
+    if isinstance(terms, list) and terms:
+        # A call that stands for itself is a list of terms that begins with the function.
+        called = terms[0]
+    elif node.get("type") == "call" and isinstance(node.get("value"), list) and node["value"]:
+        called = node["value"][0]
+    if isinstance(called, dict) and called.get("type") == "ref":
+        yield _parts(called), True
+    if node.get("type") == "ref":
+        yield _parts(node), False
+    for value in node.values():
+        yield from _references(value)
+
+
+def _parts(reference: Mapping[str, Any]) -> tuple[str, ...]:
+    parts = []
+    for index, part in enumerate(reference.get("value") or []):
+        if not isinstance(part, dict) or part.get("type") not in (
+            {"var"} if index == 0 else {"string"}
+        ):
+            break
+        parts.append(str(part.get("value")))
+    return tuple(parts) or ("?",)
