@@ -21,9 +21,11 @@ from guardrail.errors import ConfigError
 __all__ = [
     "ENVIRONMENT",
     "FILE_NAME",
+    "ApprovalSettings",
     "IdentitySettings",
     "KeySettings",
     "LedgerSection",
+    "OpaSection",
     "PolicySettings",
     "RedactionSettings",
     "Settings",
@@ -49,6 +51,19 @@ def _choice(default: str, *choices: str, about: str) -> Any:
 
 def _text(default: Any, about: str) -> Any:
     return field(default=default, metadata={"about": about})
+
+
+def _file(about: str) -> Any:
+    return field(default=None, metadata={"about": about, "file": True})
+
+
+def _texts(about: str) -> Any:
+    return field(default=(), metadata={"about": about, "texts": True})
+
+
+def _switch(about: str) -> Any:
+    # Off by default without exception: what a switch turns on weakens a guarantee, and its name says so.
+    return field(default=False, metadata={"about": about, "switch": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +99,9 @@ class PolicySettings:
     path: tuple[Path, ...] = _text(
         (Path("policies"),), "folder or file, or a list of them, with Rego and data.json"
     )
-    engine: str = _choice("embedded", "embedded", about="who evaluates the policy")
+    engine: str = _choice(
+        "embedded", "embedded", "opa", about="who evaluates the policy; opa: the server in [opa]"
+    )
     input: str = _choice(
         "raw",
         "raw",
@@ -97,6 +114,40 @@ class PolicySettings:
     )
     workers: int = _limits(1, 1, 64, "worker processes that serve")
     memory_mb: int = _limits(1024, 64, 65_536, "address space of a worker")
+
+
+@dataclass(frozen=True, slots=True)
+class OpaSection:
+    """``[opa]``: read where ``[policy] engine`` is ``opa``."""
+
+    url: str = _text(
+        "http://127.0.0.1:8181", "the OPA server: https://, unix:///path, http:// to loopback only"
+    )
+    revisions: tuple[str, ...] = _texts(
+        "bundle revisions whose answers are taken; default: what policy bundle makes of [policy] path"
+    )
+    bundle: str = _text("", "name of the bundle that holds the policies, where there are several")
+    ca: Path | None = _file(
+        "certificates that the server's must lead to; default: those of the system"
+    )
+    cert: Path | None = _file("client certificate")
+    key: Path | None = _file("key of the client certificate, mode 0600")
+    token_file: Path | None = _file("file with a bearer token, mode 0600; read again when changed")
+    connections: int = _limits(16, 1, 256, "calls that are asked about at the same time")
+    watch_interval_ms: int = _limits(
+        5000, 50, 600_000, "how often the server is asked what it serves"
+    )
+    start_limit_ms: int = _limits(10_000, 100, 600_000, "how long a guard waits for it at start")
+    breaker_failures: int = _limits(
+        5, 1, 1000, "failed connections in a row until calls are denied without asking"
+    )
+    breaker_reset_ms: int = _limits(1000, 10, 600_000, "until one call is let through to find out")
+    unsafe_impure_policy: bool = _switch(
+        "take policies that may depend on more than their input; nothing is reproducible then"
+    )
+    unsafe_unpinned_policy: bool = _switch(
+        "take answers that name no revision, of a development server; nothing is reproducible then"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +166,29 @@ class IdentitySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalSettings:
+    """``[approvals]``"""
+
+    ttl_s: int = _limits(900, 1, 2_592_000, "how long one person's approval stands")
+    request_ttl_s: int = _limits(
+        86_400, 1, 31_536_000, "after this a request can neither be approved nor used"
+    )
+    unsafe_asserted_approvals: bool = _switch(
+        "count approvers whose identity nobody verified: whoever runs as that user can approve"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set. Every field has a default."""
 
     ledger: LedgerSection = field(default_factory=LedgerSection)
     keys: KeySettings = field(default_factory=KeySettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    opa: OpaSection = field(default_factory=OpaSection)
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
     source: Path | None = None
     """The file that was read, or None."""
 
@@ -155,7 +221,7 @@ class Settings:
 
     def digest(self) -> str:
         """Return SHA-256 (hex) over what decides how calls are governed: everything but paths and names."""
-        governed = {
+        governed: dict[str, Any] = {
             "policy": {
                 name: getattr(self.policy, name)
                 for name in (
@@ -176,7 +242,23 @@ class Settings:
                 "tenant": self.identity.tenant,
                 "principal_form": self.identity.principal_form,
             },
+            "approvals": {item.name: getattr(self.approvals, item.name) for item in fields(self.approvals)},
         }
+        if self.policy.engine == "opa":
+            # Only then, so that the digests of everyone else stay what they were.
+            governed["opa"] = {
+                name: getattr(self.opa, name)
+                for name in (
+                    "revisions",
+                    "bundle",
+                    "connections",
+                    "watch_interval_ms",
+                    "breaker_failures",
+                    "breaker_reset_ms",
+                    "unsafe_impure_policy",
+                    "unsafe_unpinned_policy",
+                )
+            }
         return hashlib.sha256(dumps(governed)).hexdigest()
 
     def override(self, **sections: Mapping[str, object]) -> Settings:
@@ -258,6 +340,8 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
         if not meta["low"] <= value <= meta["high"]:
             raise ConfigError(f"{where}: from {meta['low']} to {meta['high']}", code="config.value")
         return value
+    if "switch" in meta or "texts" in meta:
+        return _switch_or_texts(meta, value, where)
     default = spec.default if spec.default is not MISSING else None
     if value == "" and default in ("", None):
         return default
@@ -268,6 +352,17 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
         return tuple(base / item for item in items)
     if not isinstance(value, str | Path) or not str(value):
         raise ConfigError(f"{where}: a text", code="config.type")
-    if isinstance(default, Path) or spec.name == "path":
+    if isinstance(default, Path) or spec.name == "path" or "file" in meta:
         return base / value
     return str(value)
+
+
+def _switch_or_texts(meta: Mapping[str, Any], value: Any, where: str) -> bool | tuple[str, ...]:
+    if "switch" in meta:
+        if type(value) is not bool:
+            raise ConfigError(f"{where}: true or false", code="config.type")
+        return value
+    entries = list(value) if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(entry, str) and entry for entry in entries):
+        raise ConfigError(f"{where}: a text or a list of texts", code="config.type")
+    return tuple(entries)

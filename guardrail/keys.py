@@ -18,12 +18,14 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from guardrail.errors import KeysError
 
-__all__ = ["Commitment", "Keys", "TenantKeys"]
+__all__ = ["Commitment", "Keys", "TenantKeys", "bundle_signer"]
 
 _LOG_KEY = "log.key"
 _TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
@@ -192,6 +194,41 @@ class Keys:
     def signer(self) -> Callable[[bytes], bytes]:
         """Return a function that signs bytes with the log key (Ed25519, 64 bytes)."""
         return self._log_key.sign
+
+
+def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
+    """Return a function that signs the token of a policy bundle with the private key in *path* (PEM, without password).
+
+    *algorithm* is ``RS256`` (RSA, 2048 bits or more) or ``ES256`` (P-256). Raises ``KeysError``: missing, malformed,
+    readable by others, or of another kind.
+    """
+    try:
+        key = serialization.load_pem_private_key(_read(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeysError(
+            f"{path}: no private key in PEM without a password", code="keys.malformed"
+        ) from None
+    if algorithm == "RS256" and isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+        rsa_key = key
+        return lambda data: rsa_key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+    if (
+        algorithm == "ES256"
+        and isinstance(key, ec.EllipticCurvePrivateKey)
+        and isinstance(key.curve, ec.SECP256R1)
+    ):
+        curve_key = key
+
+        def sign(data: bytes) -> bytes:
+            # RFC 7518 section 3.4: the two numbers, 32 bytes each, and not their DER form.
+            r, s = decode_dss_signature(curve_key.sign(data, ec.ECDSA(hashes.SHA256())))
+            return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+        return sign
+    raise KeysError(
+        f"{path}: a key of another kind than {algorithm} needs",
+        code="keys.malformed",
+        hint="RS256: RSA of 2048 bits or more; ES256: P-256",
+    )
 
 
 def _base32(fifteen: bytes) -> str:

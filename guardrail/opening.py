@@ -15,6 +15,8 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guardrail.approvals import Case
+from guardrail.approving import read_case
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import decode
@@ -26,11 +28,14 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter, traces
 from guardrail.policy.embedded import EmbeddedEngine
+from guardrail.policy.sources import load_policies
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
+    from guardrail.policy.engine import Engine
 
 __all__ = [
+    "LedgerRequests",
     "create_log",
     "default_log_name",
     "load_engine",
@@ -64,16 +69,16 @@ def settings_from(
     return settings
 
 
-def load_engine(
-    settings: Settings, policy_data: Mapping[str, Json] | None = None
-) -> EmbeddedEngine:
-    """Load the policies and start their workers. Raises ``PolicyLoadError`` or ``ConfigError``."""
+def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = None) -> Engine:
+    """Load the policies and start their workers, or connect to the server that has them.
+
+    Raises ``PolicyLoadError`` or ``ConfigError``, and ``PolicyError`` where the engine can't be started or the server does
+    not serve what is taken from it.
+    """
     policy = settings.policy
-    for path in policy.path:
-        if not path.exists():
-            raise ConfigError(
-                f"{path}: there are no policies here", code="config.policies", hint="guardrail init"
-            )
+    if policy.engine == "opa":
+        return _connect(settings, policy_data)
+    _there(settings)
     return EmbeddedEngine.load(
         policy.path,
         data=policy_data,
@@ -81,6 +86,25 @@ def load_engine(
         eval_limit=policy.eval_limit_ms / 1000,
         memory_limit=policy.memory_mb * 1024 * 1024,
     )
+
+
+def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Engine:
+    from guardrail.policy.opa import OpaEngine
+
+    if settings.opa.revisions or settings.opa.unsafe_unpinned_policy:
+        return OpaEngine.connect(settings.opa)
+    _there(settings)
+    return OpaEngine.connect(
+        settings.opa, local=load_policies(settings.policy.path, data=policy_data)
+    )
+
+
+def _there(settings: Settings) -> None:
+    for path in settings.policy.path:
+        if not path.exists():
+            raise ConfigError(
+                f"{path}: there are no policies here", code="config.policies", hint="guardrail init"
+            )
 
 
 def default_log_name(settings: Settings) -> str:
@@ -129,7 +153,13 @@ def open_journal(settings: Settings) -> tuple[Journal, Keys]:
         else:
             raise _half_there(settings, has_keys, left)
     deadline = settings.ledger.append_deadline_ms / 1000
-    return Journal(writer, deadline=deadline, owner=functools.partial(_session_owner, path)), keys
+    journal = Journal(
+        writer,
+        deadline=deadline,
+        owner=functools.partial(_session_owner, path),
+        requests=LedgerRequests(path),
+    )
+    return journal, keys
 
 
 def open_guard(
@@ -157,6 +187,23 @@ def open_guard(
         guard.watch()
         undo.pop_all()
     return guard
+
+
+class LedgerRequests:
+    """What the ledger at *path* holds about approvals: read-only, a connection for each look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def case(self, approval: str) -> Case | None:
+        """Return the request *approval* with every step of it, or None. Raises ``LedgerError``."""
+        with LedgerReader.open(self._path) as reader:
+            return read_case(reader, approval)
+
+    def of_session(self, session: str) -> list[str]:
+        """Return the ids of the requests of a session, the oldest first. Raises ``LedgerError``."""
+        with LedgerReader.open(self._path) as reader:
+            return reader.requests(session)
 
 
 def _session_owner(path: Path, session: str) -> Owner | None:

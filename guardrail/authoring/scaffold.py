@@ -70,6 +70,8 @@ def _toml(value: object) -> str:
             if len(value) == 1
             else "[" + ", ".join(_toml(item) for item in value) + "]"
         )
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
     # A JSON string is a TOML basic string as long as it holds no surrogates, which no default does.

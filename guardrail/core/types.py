@@ -205,6 +205,8 @@ class EngineReply:
     policy: PolicyIdentity
     milliseconds: float
     """From dispatch to reply, as the caller saw it."""
+    decision_id: str | None = None
+    """The server's own name for this decision, where it logs decisions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,23 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from guardrail.core.decision import CONTRACT
 from guardrail.core.types import Json
 from guardrail.errors import ConfigError, Finding, PolicyLoadError
 from guardrail.policy.opa_revision import Revision
-from guardrail.policy.sources import PolicySet, installed_folder
+from guardrail.policy.sources import PolicySet, Source, installed_folder
 
-__all__ = ["Signer", "build", "canonical", "roots"]
+__all__ = ["Signer", "build", "canonical", "modules", "names", "roots"]
 
 _MANIFEST = ".manifest"
 _SIGNATURES = ".signatures.json"
 _OWN_ROOTS = ("guardrail", "system/log")
+_DATA_KEY = re.compile(r'\bdata(?:\.([A-Za-z_]\w*)|\[\s*"([^"\\]+)")')
 _INSTALLED = "guardrail:"
 """What the keys of guardrail's own modules begin with."""
 
@@ -42,17 +44,15 @@ class Signer:
     """Name of the key in OPA's configuration; empty to leave it to the server."""
 
 
-def build(
-    policies: PolicySet, revision: Revision, *, roots: Sequence[str], signer: Signer | None = None
-) -> bytes:
+def build(policies: PolicySet, revision: Revision, *, signer: Signer | None = None) -> bytes:
     """Return the bundle as a gzipped tar archive. Raises ``PolicyLoadError`` where two files would have one name."""
-    files = dict(_modules(policies))
+    files = modules(policies)
     files["data.json"] = canonical(json.loads(policies.data))
     manifest: dict[str, Json] = {
         "metadata": {"guardrail": {"contract": CONTRACT}},
         "rego_version": 1,
         "revision": str(revision),
-        "roots": list(roots),
+        "roots": list(roots(policies)),
     }
     files[_MANIFEST] = canonical(manifest)
     if signer is not None:
@@ -60,14 +60,20 @@ def build(
     return _archive(files)
 
 
-def roots(policies: PolicySet, read: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return what the bundle owns: guardrail's packages, every key of the data, and the keys that modules *read*."""
-    keys = {*json.loads(policies.data), *read} - {"guardrail", "system"}
+def roots(policies: PolicySet) -> tuple[str, ...]:
+    """Return what the bundle owns: guardrail's packages, every key of the data, and the keys that modules read.
+
+    Raises ``PolicyLoadError`` for a key that no bundle can own.
+    """
+    keys = set(json.loads(policies.data))
+    for source in policies.modules:
+        # Comments and strings count too: to own a key more than needed does no harm.
+        keys.update(dotted or quoted for dotted, quoted in _DATA_KEY.findall(source.text))
     for key in keys:
         if not key or "/" in key:
             finding = Finding("data.json", 0, "data-key", "a top-level key that no bundle can own")
             raise PolicyLoadError([finding])
-    return tuple(sorted({*_OWN_ROOTS, *keys}))
+    return tuple(sorted({*_OWN_ROOTS, *(keys - {"guardrail", "system"})}))
 
 
 def canonical(value: Json) -> bytes:
@@ -76,7 +82,8 @@ def canonical(value: Json) -> bytes:
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode("utf-8")
 
 
-def _modules(policies: PolicySet) -> Iterator[tuple[str, bytes]]:
+def names(policies: PolicySet) -> Iterator[tuple[str, Source]]:
+    """Yield every module with the path that it has in a bundle. Raises ``PolicyLoadError`` where two would have one."""
     seen: set[str] = set()
     for source in policies.modules:
         name = (
@@ -90,11 +97,18 @@ def _modules(policies: PolicySet) -> Iterator[tuple[str, bytes]]:
             )
             raise PolicyLoadError([finding])
         seen.add(name)
-        yield name, source.text.encode("utf-8")
+        yield name, source
+
+
+def modules(policies: PolicySet) -> dict[str, bytes]:
+    """Return the content of a bundle beside data and manifest, by path."""
+    files = {name: source.text.encode("utf-8") for name, source in names(policies)}
     own = installed_folder() / "opa"
-    yield "system/log/mask.rego", (own / "system_log.rego").read_bytes()
+    files["system/log/mask.rego"] = (own / "system_log.rego").read_bytes()
     # Not loaded by OPA; there for whoever checks the bundle's policies against it.
-    yield "schemas/input.json", canonical(json.loads((own / "schemas" / "input.json").read_bytes()))
+    schema = json.loads((own / "schemas" / "input.json").read_bytes())
+    files["schemas/input.json"] = canonical(schema)
+    return files
 
 
 def _signatures(files: dict[str, bytes], signer: Signer) -> bytes:

@@ -1,0 +1,134 @@
+"""Making a bundle for OPA servers: nothing is bundled that was not found fit, and the revision says whether it is pure."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from guardrail.authoring.opa_program import OpaProgram
+from guardrail.core.types import Json
+from guardrail.errors import Finding, PolicyError, PolicyLoadError
+from guardrail.policy import bundle
+from guardrail.policy.compiled import compile_policies
+from guardrail.policy.contract import RESERVED, ROOT, examine
+from guardrail.policy.opa_purity import capabilities_file
+from guardrail.policy.opa_revision import revision_of
+from guardrail.policy.sources import PolicySet, Source, load_policies
+from guardrail.policy.tree import parse_module
+from guardrail.policy.workbench import EngineRefusal, Workbench
+
+__all__ = ["Bundle", "Judge", "make_bundle"]
+
+_PACKAGE = re.compile(r"^\s*package\s+([^\s#]+)", re.MULTILINE)
+
+
+class Judge(StrEnum):
+    """Who found the policies fit and pure."""
+
+    OPA = "opa"
+    """``opa check --strict`` with the shipped capabilities."""
+    EMBEDDED = "embedded"
+    """The preflight of the embedded engine, which refuses more."""
+    NOBODY = "nobody"
+    """They may depend on more than their input: built on demand, and the revision says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that can be served."""
+
+    content: bytes
+    """The gzipped archive."""
+    revision: str
+    judge: Judge
+    files: int
+    """Modules of authors in it."""
+    signed: bool
+
+
+def make_bundle(
+    paths: Sequence[Path],
+    *,
+    data: Mapping[str, Json] | None = None,
+    opa: OpaProgram | None = None,
+    signer: bundle.Signer | None = None,
+    unsafe_impure: bool = False,
+) -> Bundle:
+    """Return the bundle of the policies below *paths*: the same bytes for the same policies, an ES256 signature apart.
+
+    They are judged by *opa*, or where there is none by the embedded engine's preflight. Raises ``PolicyLoadError`` with every
+    finding: what is no policy for the guard, what does not compile, and, unless *unsafe_impure*, what calls a function
+    that is not known to be pure.
+    """
+    policies = load_policies(paths, data=data)
+    judge = _judge(policies, opa, unsafe_impure=unsafe_impure)
+    revision = revision_of(policies, pure=judge is not Judge.NOBODY)
+    return Bundle(
+        content=bundle.build(policies, revision, signer=signer),
+        revision=str(revision),
+        judge=judge,
+        files=sum(not source.installed for source in policies.modules),
+        signed=signer is not None,
+    )
+
+
+def _judge(policies: PolicySet, opa: OpaProgram | None, *, unsafe_impure: bool) -> Judge:
+    with Workbench() as bench:
+        if opa is None and not unsafe_impure:
+            compile_policies(policies, bench, tests=False)
+            return Judge.EMBEDDED
+        findings = _contract(policies, bench)
+    if findings:
+        raise PolicyLoadError(findings)
+    if opa is None:
+        return Judge.NOBODY
+    with tempfile.TemporaryDirectory(prefix="guardrail-bundle-") as place:
+        folder = Path(place)
+        sources = {}
+        for name, source in bundle.names(policies):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source.text, encoding="utf-8")
+            sources[name] = source.name
+        impure = opa.check(folder, sources, capabilities=capabilities_file())
+        if not impure:
+            return Judge.OPA
+        # What remains without the restriction has nothing to do with purity.
+        findings = opa.check(folder, sources) if unsafe_impure else impure
+    if findings:
+        raise PolicyLoadError(findings)
+    return Judge.NOBODY
+
+
+def _contract(policies: PolicySet, bench: Workbench) -> list[Finding]:
+    """Return what authors' modules may not do, whatever the engine."""
+    parsed, findings = [], []
+    for source in policies.modules:
+        try:
+            parsed.append(parse_module(source, bench.parse(source.name, source.text)))
+        except (EngineRefusal, PolicyError):
+            # Rego that only OPA reads: OPA judges it, and its package is still not anyone's choice.
+            findings += _package(source)
+    return [*findings, *examine(parsed)]
+
+
+def _package(source: Source) -> list[Finding]:
+    found = _PACKAGE.search(source.text)
+    package = tuple(found[1].split(".")) if found else ()
+    reserved = any(package[: len(own)] == own for own in RESERVED)
+    if package[: len(ROOT)] == ROOT and not reserved:
+        return []
+    line = source.text[: found.start(1)].count("\n") + 1 if found else 0
+    return [
+        Finding(
+            source.name,
+            line,
+            "package-name",
+            "this package is outside guardrail.policy",
+            "package guardrail.policy",
+        )
+    ]

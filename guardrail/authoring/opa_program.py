@@ -1,0 +1,75 @@
+"""The ``opa`` program, where there is one: the reference says what it thinks of policies."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardrail.errors import Finding
+
+__all__ = ["OpaProgram", "find_opa"]
+
+_LIMIT = 60.0
+"""Seconds for one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpaProgram:
+    """An ``opa`` that can be run."""
+
+    path: Path
+
+    def check(
+        self, folder: Path, sources: Mapping[str, str], *, capabilities: Path | None = None
+    ) -> list[Finding]:
+        """Return what ``opa check --strict`` says about the modules in *folder*.
+
+        *sources* names the author's file for each path below *folder*. *capabilities* restricts what they may call.
+        """
+        command = [str(self.path), "check", "--strict", "--format", "json"]
+        if capabilities is not None:
+            command += ["--capabilities", str(capabilities)]
+        command += [str(folder / name) for name in sources]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, timeout=_LIMIT, check=False, stdin=subprocess.DEVNULL
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return [Finding("-", 0, "opa", f"opa can't be run ({type(error).__name__})")]
+        if done.returncode == 0:
+            return []
+        return _findings(done.stderr or done.stdout, folder, sources)
+
+
+def find_opa(environment: Mapping[str, str] | None = None) -> OpaProgram | None:
+    """Return the program that ``GUARDRAIL_OPA`` names, else ``opa`` on PATH, else None."""
+    environment = os.environ if environment is None else environment
+    named = environment.get("GUARDRAIL_OPA") or shutil.which("opa", path=environment.get("PATH"))
+    return OpaProgram(Path(named)) if named and os.access(named, os.X_OK) else None
+
+
+def _findings(said: bytes, folder: Path, sources: Mapping[str, str]) -> list[Finding]:
+    try:
+        errors = json.loads(said)["errors"]
+        found = []
+        for error in errors:
+            location = error.get("location") or {}
+            file = str(location.get("file", "-")).removeprefix(str(folder) + "/")
+            message = " ".join(str(error["message"]).split())
+            found.append(
+                Finding(
+                    sources.get(file, file),
+                    int(location.get("row", 0)),
+                    str(error["code"]),
+                    message,
+                )
+            )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        text = said.decode("utf-8", "replace").strip().splitlines()
+        return [Finding("-", 0, "opa", text[0] if text else "opa check failed and said nothing")]
+    return found
