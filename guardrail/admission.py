@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from guardrail.core import decision as decisions
 from guardrail.core import fields
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from guardrail.tools import Tool
 
 __all__ = ["Admission", "same_verdict"]
+
+R = TypeVar("R")
 
 _CURRENT: ContextVar[str | None] = ContextVar("guardrail_call", default=None)
 
@@ -108,9 +110,9 @@ class Admission:
 
         Raises ``LedgerError`` where it can't be written now: it stays owed and is written as soon as the ledger can
         be. An outcome that comes after the call was closed as ``unknown`` is recorded as ``call.claim``. Raises
-        ``UsageError`` when it is settled twice.
+        ``UsageError`` for a status that there is not, and when it is settled twice.
         """
-        return self._finish(Status(status), result, error, seconds)
+        return self._finish(_word(status), result, error, seconds)
 
     async def asettle(
         self,
@@ -121,7 +123,7 @@ class Admission:
         seconds: float | None = None,
     ) -> Receipt:
         """As ``settle``, awaited. A cancellation waits until the outcome is durable."""
-        return await self._afinish(Status(status), result, error, seconds)
+        return await self._afinish(_word(status), result, error, seconds)
 
     # -- for the guard ----------------------------------------------------------------------------------------------
 
@@ -167,29 +169,25 @@ class Admission:
     async def _afinish(
         self, status: Status, result: object, error: BaseException | None, seconds: float | None
     ) -> Receipt:
-        draft = self._draft(
-            status, result, error, seconds, await asyncio.shield(self._await_again())
-        )
+        # The outcome is owed whatever happens to the task: cancellations are remembered, and go on when it is durable.
+        stops: list[asyncio.CancelledError] = []
+        same = await self._await_again(stops)
+        draft = self._draft(status, result, error, seconds, same)
         try:
-            return await self._append_shielded(draft)
+            receipt = await self._append_shielded(draft, stops)
         except LedgerError as problem:
-            return await self._append_shielded(self._late(problem, status, result, error, seconds))
+            late = self._late(problem, status, result, error, seconds)
+            receipt = await self._append_shielded(late, stops)
+        if stops:
+            raise stops[0]
+        return receipt
 
-    async def _append_shielded(self, draft: Draft) -> Receipt:
+    async def _append_shielded(self, draft: Draft, stops: list[asyncio.CancelledError]) -> Receipt:
         future = self._journal.submit(draft)
-        cancelled: asyncio.CancelledError | None = None
-        while True:
-            try:
-                receipt: Receipt = await wait_async(future, self._journal.deadline)
-            except asyncio.CancelledError as stop:
-                # The outcome is owed whatever happens to the task: remember the cancellation and wait on.
-                cancelled = stop
-                continue
-            except TimeoutError:
-                raise self._journal.expired(future) from None
-            if cancelled is not None:
-                raise cancelled
-            return receipt
+        try:
+            return await _patiently(future, self._journal.deadline, stops)
+        except TimeoutError:
+            raise self._journal.expired(future) from None
 
     def _draft(
         self,
@@ -273,7 +271,7 @@ class Admission:
             origin = {**self._origin, "call_id": None}
             return self._state.bare.common(type_, call=self.call, parent=self._parent, where=origin)
         return self._state.fields.common(
-            type_, call=self.call, parent=self._parent, where=self._origin
+            type_, call=self.call, parent=self._parent, where=self._state.origin(self._origin)
         )
 
     def _parts(
@@ -308,15 +306,30 @@ class Admission:
         except (PolicyError, FutureTimeoutError):
             return None
 
-    async def _await_again(self) -> bool | None:
+    async def _await_again(self, stops: list[asyncio.CancelledError]) -> bool | None:
         if self._again is None:
             return None
         try:
-            return same_verdict(
-                self._verdict, (await wait_async(self._again, _AGAIN_LIMIT)).document
-            )
+            reply = await _patiently(self._again, _AGAIN_LIMIT, stops)
+            return same_verdict(self._verdict, reply.document)
         except (PolicyError, TimeoutError):
             return None
+
+
+async def _patiently(future: Future[R], timeout: float, stops: list[asyncio.CancelledError]) -> R:
+    """Wait for *future* whatever happens to the task; cancellations are added to *stops*. Raises ``TimeoutError``."""
+    while True:
+        try:
+            return await wait_async(future, timeout)
+        except asyncio.CancelledError as stop:
+            stops.append(stop)
+
+
+def _word(status: Status | str) -> Status:
+    try:
+        return Status(status)
+    except ValueError:
+        raise UsageError(f"status: one of {', '.join(Status)}", code="usage.status") from None
 
 
 def _status(error: BaseException, interrupts: tuple[type[BaseException], ...]) -> Status:

@@ -35,7 +35,7 @@ from guardrail.identity import SessionTable, check_id
 from guardrail.identity import agent as named_agent
 from guardrail.identity import delegation as checked_delegation
 from guardrail.identity import principal as named_principal
-from guardrail.journal import Journal
+from guardrail.journal import Journal, Owner
 from guardrail.pipeline import Pipeline
 from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch
@@ -209,7 +209,7 @@ class Guard:
         state = self._sessions.enter(
             made,
             self._make_state,
-            self._journal.session_owner if id is not None else lambda _: None,
+            (lambda _: self._owner(made)) if id is not None else lambda _: None,
         )
         return SessionScope(self._key, state)
 
@@ -234,8 +234,8 @@ class Guard:
             name,
             schema=schema,
             server=server,
-            target=tuple(target),
-            labels=tuple(labels),
+            target=target,
+            labels=labels,
             log_output=log_output,
             unsafe_stream=unsafe_stream,
         )
@@ -405,14 +405,7 @@ class Guard:
         call = self._pipeline.begin(
             self._find(tool, server), self._here(), adapter, call_id, Enforcement.BODY
         )
-        where, name = call.origin, call.state.redactor.text(call.tool.name, call.state.memory)
-        common = call.state.fields.common(
-            "call.rejected", call=call.id, parent=call.parent, where=where
-        )
-        record = fields.rejected(
-            common, tool=self._recorder.tool_parts(call.tool)[1] | {"name": name}, reason=reason
-        )
-        return self._journal.append(Draft.build(record)).seq
+        return self._journal.append(Draft.build(self._recorder.rejected(call, reason))).seq
 
     def _call(
         self,
@@ -500,6 +493,19 @@ class Guard:
                 token=keys.token, mark=keys.mark, profile=self._settings.redaction.profile
             ),
             principal_form=self._settings.identity.principal_form,
+        )
+
+    def _owner(self, session: Session) -> Owner | None:
+        """Return whose session of this id is in the ledger, a token of this very id taken back to the id."""
+        found = self._journal.session_owner(session.id)
+        if found is None:
+            return None
+        token = self._keys.tenant(session.tenant).token
+        principal, agent = session.principal.id, session.agent.id
+        return (
+            found[0],
+            principal if found[1] == token("principal", principal) else found[1],
+            agent if found[2] == token("agent", agent) else found[2],
         )
 
     def _absent_state(self) -> SessionState:

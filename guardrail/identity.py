@@ -40,18 +40,32 @@ def check_id(value: object, what: str) -> str:
     return str(value)
 
 
+def _check_texts(what: str, **texts: object) -> None:
+    for name, text in texts.items():
+        if text is not None:
+            check_id(text, f"{what} {name}")
+
+
+def _check_assurance(assurance: object, id_: object, what: str) -> None:
+    # By type: a str that equals a word of the enumeration would pass every later comparison by identity.
+    if type(assurance) is not Assurance or assurance is Assurance.VERIFIED:
+        raise IdentityError(
+            f"{what}: a host can say Assurance.ASSERTED or ABSENT; only guardrail verifies",
+            code="identity.assurance",
+        )
+    if assurance is Assurance.ASSERTED:
+        check_id(id_, what)
+    elif id_ != "":
+        raise IdentityError(f"{what}: an absent one has no id", code="identity.assurance")
+
+
 def principal(value: Principal | str | None) -> Principal:
     """Return the principal that the host named; an id alone is an asserted user, None is an absent one."""
     if value is None:
         return Principal(id="", assurance=Assurance.ABSENT, method="none")
     if isinstance(value, Principal):
-        if value.assurance is Assurance.VERIFIED:
-            raise IdentityError(
-                "a host can't hand over a verified principal: only guardrail verifies",
-                code="identity.assurance",
-            )
-        if value.assurance is not Assurance.ABSENT:
-            check_id(value.id, "principal")
+        _check_assurance(value.assurance, value.id, "principal")
+        _check_texts("principal", type=value.type, issuer=value.issuer, method=value.method)
         return value
     return Principal(id=check_id(value, "principal"))
 
@@ -61,13 +75,8 @@ def agent(value: Agent | str | None) -> Agent:
     if value is None:
         return Agent(id="", assurance=Assurance.ABSENT, method="none")
     if isinstance(value, Agent):
-        if value.assurance is Assurance.VERIFIED:
-            raise IdentityError(
-                "a host can't hand over a verified agent: only guardrail verifies",
-                code="identity.assurance",
-            )
-        if value.assurance is not Assurance.ABSENT:
-            check_id(value.id, "agent")
+        _check_assurance(value.assurance, value.id, "agent")
+        _check_texts("agent", version=value.version, framework=value.framework, method=value.method)
         return value
     return Agent(id=check_id(value, "agent"))
 

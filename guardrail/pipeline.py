@@ -165,10 +165,9 @@ class Pipeline:
         return decisions.parse(reply.document)
 
     def _ask(self, call: Call, document: bytes) -> Steps[EngineReply | Decision]:
+        engine = call.engine = self._current_engine()
         try:
-            future = self._current_engine().decide(
-                document, shard=_shard(call), deadline=self._deadline
-            )
+            future = engine.decide(document, shard=_shard(call), deadline=self._deadline)
             reply: EngineReply = yield Wait(future, self._deadline + _ENGINE_GRACE)
         except PolicyError as error:
             return decisions.denied(_cause(error.cause), error.detail)
@@ -212,7 +211,14 @@ class Pipeline:
         return draft, verdict, again
 
     def _derive_again(self, call: Call, recorded: bytes) -> Future[EngineReply]:
-        return self._current_engine().decide(recorded, shard=_shard(call), deadline=self._deadline)
+        # From the engine that decided, which a reload keeps open long enough: the record names its policies.
+        assert call.engine is not None
+        try:
+            return call.engine.decide(recorded, shard=_shard(call), deadline=self._deadline)
+        except PolicyError as error:
+            failed: Future[EngineReply] = Future()
+            failed.set_exception(error)
+            return failed
 
 
 def _shard(call: Call) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
@@ -18,6 +18,9 @@ from guardrail.core.types import Decision, Effect, Enforcement, EngineReply, Jso
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.session import SessionState
 from guardrail.tools import Tool
+
+if TYPE_CHECKING:
+    from guardrail.policy.engine import Engine
 
 __all__ = ["Call", "Recorder", "UnsafeRecordError", "outline"]
 
@@ -52,6 +55,8 @@ class Call:
     inspection: Inspection | None = None
     raw: bytes = b""
     """The policy input as the engine got it."""
+    engine: Engine | None = None
+    """Which engine was asked."""
     reply: EngineReply | None = None
 
 
@@ -136,14 +141,18 @@ class Recorder:
     ) -> Draft:
         """Return the decision record. Raises ``UnsafeRecordError`` where the last gate hits, ``RecordError`` where it is too large."""
         state, redactor, memory = call.state, call.state.redactor, call.state.memory
+        # The framework's id came before anything in the arguments was known; the outcome repeats what stands here.
+        call.origin = state.origin(call.origin)
         rules = [fields.rule(entry, state.text(entry.message)) for entry in verdict.rules]
         for entry in rules:
             entry["rule"] = state.text(entry["rule"])
+            entry["severity"] = state.text(entry["severity"])
+            entry["needs"] = [state.text(need) for need in entry["needs"]]
         labels = [state.text(label) for label in verdict.labels]
         name = state.text(call.tool.name)
         value = {} if view is None else view.value
         target = targets(cast("Json", value), call.tool.target)
-        leaves = [name, call.tool.server or "", *labels]
+        leaves = [name, call.tool.server or "", *call.tool.labels, *labels]
         leaves.extend(text for entry in rules for text in (entry["rule"], entry["message"]))
         hit = redactor.gate([*leaves, *fields.strings(value)], memory) or state.exposed
         if hit is not None:
@@ -172,6 +181,24 @@ class Recorder:
             omitted=None if view is not None or call.encoded is not None else "arguments",
         )
         return Draft.build(record, opens=verdict.effect is Effect.ALLOW, process=self._process())
+
+    def rejected(self, call: Call, reason: str) -> dict[str, Any]:
+        """Return the record of a call that a framework refused before its body: which tool, and no values."""
+        state = call.state
+        state.refresh()
+        common, where = state.fields, state.origin(call.origin)
+        if state.exposed is not None:
+            common, where = state.bare, {**where, "call_id": None}
+        server = call.tool.server
+        named = {
+            "name": state.text(call.tool.name),
+            "server": None if server is None else state.text(server),
+        }
+        return fields.rejected(
+            common.common("call.rejected", call=call.id, parent=call.parent, where=where),
+            tool=self.tool_parts(call.tool)[1] | named,
+            reason=reason,
+        )
 
     def bare(self, call: Call, verdict: Decision, reason: str) -> Draft:
         """Return the record with every id as a token and no text of a user. Always fits, is never scanned, never allows."""

@@ -61,13 +61,22 @@ class SessionState:
         """
         seen = self.memory.added
         if seen != self.seen:
+            shown = _shown(self.session, self.redactor, self.keys, self.memory)
+            self.bare = _bare(self.fields.log, shown, self.keys)
             self.recorded, delegation = _recorded(
-                self.session, self.raw, self.ids, self.redactor, self.memory
+                shown, self.raw, self.ids, self.redactor, self.memory
             )
-            self.fields = replace(self.fields, delegation=delegation)
+            self.fields = _fields(self.fields.log, shown, self.ids, delegation)
             self.exposed = self.redactor.gate_identity(self.identities, self.memory)
             self.texts = {}
             self.seen = seen
+
+    def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return where a call comes from, as it may be recorded by what is known now."""
+        call_id = where["call_id"]
+        if call_id is None or self.memory.knows(call_id) is None:
+            return where
+        return {**where, "call_id": self.redactor.text(call_id, self.memory)}
 
     def text(self, text: str) -> str:
         """Return *text* as it may be recorded."""
@@ -102,33 +111,18 @@ def make_state(
         attributes=_attributes(session),
         delegation=session.delegation,
     )
-    recorded, delegation = _recorded(session, raw, ids, redactor, memory)
+    shown = _shown(session, redactor, keys, memory)
+    recorded, delegation = _recorded(shown, raw, ids, redactor, memory)
     return SessionState(
         session=session,
         memory=memory,
         raw=raw,
         recorded=recorded,
-        fields=fields.call_fields(
-            log,
-            session,
-            principal_id=ids.principal,
-            principal_form=ids.principal_form,
-            agent_id=ids.agent,
-            delegation=delegation,
-            session_id=ids.session,
-        ),
-        bare=fields.call_fields(
-            log,
-            session,
-            principal_id=_token(keys, "principal", session.principal.id),
-            principal_form="token",
-            agent_id=_token(keys, "agent", session.agent.id),
-            delegation=(),
-            session_id=keys.token("session", session.id),
-        ),
+        fields=_fields(log, shown, ids, delegation),
+        bare=_bare(log, shown, keys),
         keys=keys,
         redactor=redactor,
-        identities=(ids.principal, ids.agent, ids.session, session.tenant),
+        identities=(ids.principal, ids.agent, ids.session, shown.tenant),
         commitment=keys.commitment(
             part.encode("utf-8")
             for part in (
@@ -150,31 +144,89 @@ def _attributes(session: Session) -> dict[str, Json]:
     return {**session.attributes, **session.principal.attributes}
 
 
+def _shown(session: Session, redactor: Redactor, keys: TenantKeys, memory: Memory) -> Session:
+    """Return *session* without secrets in what the host says beside ids, attributes and delegation.
+
+    The same object where nothing had to be removed.
+    """
+
+    def clean(text: str, cls: str) -> str:
+        return text if redactor.gate_identity((text,), memory) is None else keys.token(cls, text)
+
+    def maybe(text: str | None, cls: str) -> str | None:
+        return None if text is None else clean(text, cls)
+
+    principal, agent = session.principal, session.agent
+    told = (principal.type, principal.issuer, principal.method, agent.version, agent.framework)
+    texts = [text for text in (*told, agent.method, session.tenant, session.trace) if text]
+    if redactor.gate_identity(texts, memory) is None:
+        return session
+    return replace(
+        session,
+        tenant=clean(session.tenant, "tenant"),
+        trace=maybe(session.trace, "trace"),
+        principal=replace(
+            principal,
+            type=clean(principal.type, "type"),
+            issuer=maybe(principal.issuer, "issuer"),
+            method=clean(principal.method, "method"),
+        ),
+        agent=replace(
+            agent,
+            version=maybe(agent.version, "version"),
+            framework=maybe(agent.framework, "framework"),
+            method=clean(agent.method, "method"),
+        ),
+    )
+
+
+def _fields(log: str, shown: Session, ids: _Ids, delegation: list[Any]) -> CallFields:
+    return fields.call_fields(
+        log,
+        shown,
+        principal_id=ids.principal,
+        principal_form=ids.principal_form,
+        agent_id=ids.agent,
+        delegation=delegation,
+        session_id=ids.session,
+    )
+
+
+def _bare(log: str, shown: Session, keys: TenantKeys) -> CallFields:
+    return fields.call_fields(
+        log,
+        shown,
+        principal_id=_token(keys, "principal", shown.principal.id),
+        principal_form="token",
+        agent_id=_token(keys, "agent", shown.agent.id),
+        delegation=(),
+        session_id=keys.token("session", shown.id),
+    )
+
+
 def _recorded(
-    session: Session, raw: SessionInput, ids: _Ids, redactor: Redactor, memory: Memory
+    shown: Session, raw: SessionInput, ids: _Ids, redactor: Redactor, memory: Memory
 ) -> tuple[SessionInput, list[Any]]:
     told: dict[str, Any] = {
-        "attributes": _attributes(session),
-        "delegation": [dict(step) for step in session.delegation],
+        "attributes": _attributes(shown),
+        "delegation": [dict(step) for step in shown.delegation],
+        "roles": list(shown.principal.roles),
     }
     view = redactor.value(told, memory)
     if view.truncated:
         raise RedactionError(
             "session attributes are too large to be recorded", code="redaction.size"
         )
-    shown: Any = view.value
-    named = (session.principal.id, session.agent.id, session.id)
-    if not view.changed and named == (ids.principal, ids.agent, ids.session):
-        return raw, shown["delegation"]
+    safe: Any = view.value
     recorded = session_input(
-        session,
+        replace(shown, principal=replace(shown.principal, roles=tuple(safe["roles"]))),
         principal_id=ids.principal,
         agent_id=ids.agent,
-        attributes=shown["attributes"],
-        delegation=shown["delegation"],
+        attributes=safe["attributes"],
+        delegation=safe["delegation"],
     )
     recorded.session["id"] = ids.session
-    return recorded, shown["delegation"]
+    return raw if recorded == raw else recorded, safe["delegation"]
 
 
 def _ids(session: Session, redactor: Redactor, keys: TenantKeys, principal_form: str) -> _Ids:
