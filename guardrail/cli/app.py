@@ -81,7 +81,7 @@ COMMANDS: Mapping[str, Entry] = {
         f"{_HERE}.recover", "recover", "Bring a sealed or damaged ledger back into use."
     ),
     "export": Entry(f"{_HERE}.export", "export", "Write the records out, byte for byte."),
-    "policy": Entry(f"{_HERE}.policy", "policy", "Check, test and reload policies."),
+    "policy": Entry(f"{_HERE}.policy", "policy", "Check, test, bundle and reload policies."),
 }
 
 

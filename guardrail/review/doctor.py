@@ -85,6 +85,7 @@ def check_all(
         ("sync", _sync),
         ("keys", _keys),
         ("policies", _policies),
+        *([("opa", _opa)] if settings.policy.engine == "opa" else []),
         ("seal", _sealed),
         ("ledger", _ledger),
         ("leases", _leases),
@@ -263,7 +264,17 @@ def _keys(settings: Settings) -> Check:
     return Check("keys", State.OK, f"{folder}, readable by their owner alone")
 
 
+def _opa(settings: Settings) -> Check:
+    from guardrail.review.doctor_opa import server
+
+    return server(settings)
+
+
 def _policies(settings: Settings) -> Check:
+    if settings.policy.engine == "opa":
+        from guardrail.review.doctor_opa import local_policies
+
+        return local_policies(settings)
     from guardrail.policy.embedded import EmbeddedEngine
 
     missing = [path for path in settings.policy.path if not path.exists()]

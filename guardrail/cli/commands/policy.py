@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from guardrail.authoring.test import TestReport, TestResult
     from guardrail.config import Settings
 
-__all__ = ["check", "policy", "reload", "test"]
+__all__ = ["PATHS", "check", "policy", "policy_paths", "print_findings", "reload", "test"]
 
-_PATHS = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+PATHS = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
 _HERE = "guardrail.cli.commands.policy"
+_BUNDLE = "guardrail.cli.commands.policy_bundle"
 _POLL = 0.1
 
 
@@ -33,15 +34,17 @@ _POLL = 0.1
     entries={
         "check": Entry(_HERE, "check", "Say whether the policies would be loaded, and why not."),
         "test": Entry(_HERE, "test", "Run the policies' own tests."),
+        "bundle": Entry(_BUNDLE, "bundle", "Make a bundle for OPA servers."),
+        "push": Entry(_BUNDLE, "push", "Store the policies on a development server."),
         "reload": Entry(_HERE, "reload", "Ask running guards to load the policies again."),
     },
-    short_help="Check, test and reload policies.",
+    short_help="Check, test, bundle and reload policies.",
 )
 def policy() -> None:
-    """Check, test and reload policies."""
+    """Check, test, bundle and reload policies."""
 
 
-def _paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
+def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
     """Return the policies to look at. Raises ``ConfigError`` where one of them is not there."""
     chosen = paths or settings_of(config).policy.path
     for path in chosen:
@@ -53,7 +56,7 @@ def _paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
 
 
 @click.command(short_help="Say whether the policies would be loaded, and why not.")
-@_PATHS
+@PATHS
 @config_option
 @json_option
 def check(paths: Sequence[Path], config: Path | None, as_json: bool) -> int:
@@ -65,13 +68,13 @@ def check(paths: Sequence[Path], config: Path | None, as_json: bool) -> int:
     """
     from guardrail.authoring.check import check as look
 
-    report = look(_paths(paths, config))
+    report = look(policy_paths(paths, config))
     code = Exit.YES if report.ok else Exit.NO
     if as_json:
         emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})
         return code
-    _findings(report.findings, Style.BAD)
-    _findings(report.remarks, Style.WARN)
+    print_findings(report.findings, Style.BAD)
+    print_findings(report.remarks, Style.WARN)
     verdict = paint("OK", Style.GOOD) if report.ok else paint("REFUSED", Style.BAD)
     parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
     if report.remarks:
@@ -80,7 +83,8 @@ def check(paths: Sequence[Path], config: Path | None, as_json: bool) -> int:
     return code
 
 
-def _findings(findings: Iterable[Finding], style: Style) -> None:
+def print_findings(findings: Iterable[Finding], style: Style) -> None:
+    """Print each finding with its place and hint."""
     for finding in findings:
         place = one_line(f"{finding.file}:{finding.line}" if finding.line else finding.file)
         data(
@@ -91,7 +95,7 @@ def _findings(findings: Iterable[Finding], style: Style) -> None:
 
 
 @click.command(short_help="Run the policies' own tests.")
-@_PATHS
+@PATHS
 @config_option
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="Show the tests that passed, too.")
@@ -103,12 +107,12 @@ def test(paths: Sequence[Path], config: Path | None, as_json: bool, verbose: boo
     """
     from guardrail.authoring.test import run_tests
 
-    report = run_tests(_paths(paths, config))
+    report = run_tests(policy_paths(paths, config))
     code = _test_code(report)
     if as_json:
         emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})
         return code
-    _findings(report.findings, Style.BAD)
+    print_findings(report.findings, Style.BAD)
     for result in report.results:
         _result(result, verbose=verbose)
     _summary(report)
@@ -183,15 +187,20 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
     try:
         engine = load_engine(settings)
     except PolicyLoadError as error:
-        _findings(error.findings, Style.BAD)
+        print_findings(error.findings, Style.BAD)
         data(f"{paint('REFUSED', Style.BAD)}  nobody was asked to load these policies")
         return Exit.NO
-    digest = engine.identity.digest or ""
+    digest = _name(asdict(engine.identity))
     engine.close()
     alive, start = _before(settings)
     request(settings.ledger.path, digest)
-    data(f"asked for policies of digest {digest}")
+    data(f"asked for policies of digest {one_line(digest)}")
     return _answers(settings, digest, alive, start, wait)
+
+
+def _name(identity: Mapping[str, Any]) -> str:
+    """Return what policies are called: their digest, or the revision where a server names no digest."""
+    return str(identity.get("digest") or identity.get("revision") or "")
 
 
 def _before(settings: Settings) -> tuple[int, int]:
@@ -245,6 +254,6 @@ def _take(line: bytes, digest: str, loaded: set[str], refused: set[str]) -> None
     if kind == "admin.policy_refused":
         refused.add(process)
         data(f"{paint('refused', Style.BAD)}  by {one_line(where)}, which keeps its old policies")
-    elif kind == "admin.policy_loaded" and text(record, "detail", "policy", "digest") == digest:
+    elif kind == "admin.policy_loaded" and _name(obj(record, "detail", "policy")) == digest:
         loaded.add(process)
         data(f"{paint('loaded', Style.GOOD)}   by {one_line(where)}")

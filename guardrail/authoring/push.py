@@ -1,0 +1,89 @@
+"""Storing policies on a development server, module by module, without bundles. Not for production: it is not atomic, and
+what the server then answers names no revision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardrail.config import OpaSection
+from guardrail.errors import ConfigError, Finding, PolicyLoadError
+from guardrail.policy import bundle
+from guardrail.policy.opa_admin import Admin
+from guardrail.policy.opa_target import Target
+from guardrail.policy.sources import load_policies
+
+__all__ = ["Pushed", "push"]
+
+_PREFIX = "guardrail-push/"
+"""Of the ids under which modules are stored: what begins with it, and is not pushed, is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What is on the server now."""
+
+    stored: tuple[str, ...]
+    removed: tuple[str, ...]
+    others: tuple[str, ...]
+    """Policies on the server that were not pushed: their rules count as well."""
+
+
+def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
+    """Store the policies below *paths*, guardrail's own and the data on the server that *section* names.
+
+    When it returns the server has these modules and no others that were pushed before. Raises ``ConfigError``
+    (``config.opa_bundles``) for a server that takes its policies from bundles: nothing was stored; ``PolicyLoadError`` for
+    policies that are refused here or by OPA: some may have been stored; ``PolicyError`` where the server can't be asked.
+    """
+    policies = load_policies(paths)
+    target = Target(section)
+    target.resolve()
+    admin = Admin(target)
+    try:
+        _refuse_bundles(admin)
+        texts = {
+            _PREFIX + name: (source.name, source.text) for name, source in bundle.names(policies)
+        }
+        before = admin.policies()
+        stale = [name for name in before if name.startswith(_PREFIX) and name not in texts]
+        for name in stale:
+            admin.delete_policy(name)
+        for key, value in json.loads(policies.data).items():
+            admin.put_data([key], value)
+        _store(admin, texts)
+        others = tuple(name for name in before if not name.startswith(_PREFIX))
+        return Pushed(tuple(sorted(texts)), tuple(stale), others)
+    finally:
+        admin.close()
+
+
+def _refuse_bundles(admin: Admin) -> None:
+    active = admin.bundles() or ()
+    names = sorted({*admin.configured_bundles(), *(state.name for state in active)})
+    if names:
+        raise ConfigError(
+            f"this server takes its policies from bundles ({', '.join(names)})",
+            code="config.opa_bundles",
+            hint="guardrail policy bundle, and let the server load it",
+        )
+
+
+def _store(admin: Admin, texts: dict[str, tuple[str, str]]) -> None:
+    # OPA compiles after each one, and refuses a call of a function that is not there yet: so in rounds.
+    waiting = dict(texts)
+    while waiting:
+        refused = {}
+        for name, (file, text) in waiting.items():
+            problem = admin.put_policy(name, text)
+            if problem is not None:
+                refused[name] = (file, text, problem)
+        if len(refused) == len(waiting):
+            findings = [
+                Finding(file, 0, "opa", f"the OPA server refuses this module ({problem})")
+                for file, _, problem in refused.values()
+            ]
+            raise PolicyLoadError(findings)
+        waiting = {name: (file, text) for name, (file, text, _) in refused.items()}

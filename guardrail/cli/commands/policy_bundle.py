@@ -1,0 +1,189 @@
+"""``guardrail policy bundle`` and ``guardrail policy push``: policies on their way to an OPA server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guardrail.cli.app import Exit
+from guardrail.cli.commands.policy import PATHS, policy_paths, print_findings
+from guardrail.cli.options import config_option, json_option, settings_of
+from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.render import counted
+from guardrail.errors import ConfigError, PolicyLoadError
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.policy.bundle import Signer
+
+__all__ = ["bundle", "push"]
+
+_JUDGES = {
+    "opa": "by opa check --strict, with the shipped capabilities",
+    "embedded": "by the embedded engine's preflight (no opa program found)",
+    "nobody": "NOT found pure",
+}
+
+
+@click.command(short_help="Make a bundle for OPA servers.")
+@PATHS
+@config_option
+@json_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="Where to write it; an existing file is replaced at once, never half.",
+)
+@click.option(
+    "--signing-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PEM",
+    help="Private key to sign it with, mode 0600.",
+)
+@click.option(
+    "--signing-alg",
+    type=click.Choice(["RS256", "ES256"]),
+    default="RS256",
+    show_default=True,
+    help="How it is signed.",
+)
+@click.option("--key-id", default="", metavar="NAME", help="Name of the key on the server.")
+@click.option(
+    "--unsafe-impure",
+    is_flag=True,
+    help="Also bundle policies that may depend on more than their input.",
+)
+def bundle(
+    *,
+    paths: Sequence[Path],
+    config: Path | None,
+    as_json: bool,
+    output: Path,
+    signing_key: Path | None,
+    signing_alg: str,
+    key_id: str,
+    unsafe_impure: bool,
+) -> int:
+    """Make a bundle of the policies below PATH (default: those of the settings), with guardrail's own, without tests.
+
+    Its revision names the policies and their data by digest, as records do. The same policies give the same bytes. Exit
+    code 0: written; 1: the policies are refused; 3: they could not be read.
+    """
+    from guardrail.authoring.bundle import make_bundle
+    from guardrail.authoring.opa_program import find_opa
+
+    try:
+        made = make_bundle(
+            policy_paths(paths, config),
+            opa=find_opa(),
+            signer=_signer(signing_key, signing_alg, key_id),
+            unsafe_impure=unsafe_impure,
+        )
+    except PolicyLoadError as error:
+        return _refused(error, as_json=as_json)
+    _write(output, made.content)
+    if as_json:
+        emit_json(
+            {
+                "exit": int(Exit.YES),
+                "file": str(output),
+                "bytes": len(made.content),
+                "revision": made.revision,
+                "judged_by": made.judge.value,
+                "signed": made.signed,
+                "findings": [],
+            }
+        )
+        return Exit.YES
+    state = "signed" if made.signed else "not signed"
+    data(
+        f"{paint('OK', Style.GOOD)}  {one_line(str(output))}, {counted(made.files, 'module')}, {state}"
+    )
+    data(f"revision {made.revision}")
+    note(f"Checked {_JUDGES[made.judge.value]}.")
+    return Exit.YES
+
+
+def _signer(path: Path | None, algorithm: str, key_id: str) -> Signer | None:
+    if path is None:
+        return None
+    from guardrail.keys import bundle_signer
+    from guardrail.policy.bundle import Signer
+
+    return Signer(algorithm, bundle_signer(path, algorithm), key_id)
+
+
+def _write(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ConfigError(
+            f"{path}: can't be written ({error.strerror})", code="config.write"
+        ) from None
+
+
+@click.command(short_help="Store the policies on a development server.")
+@PATHS
+@config_option
+@json_option
+@click.option("--url", metavar="URL", help="The server; default: [opa] url of the settings.")
+def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | None) -> int:
+    """Store the policies below PATH (default: those of the settings), guardrail's own and their data on an OPA server.
+
+    For development: module by module, not at once, and the answers name no revision, so that a guard takes them only with
+    [opa] unsafe_unpinned_policy. A server that has bundles is refused. Exit code 0: stored; 1: refused; 3: the server
+    could not be asked.
+    """
+    from guardrail.authoring.push import push as send
+
+    section = settings_of(config).opa
+    if url is not None:
+        section = replace(section, url=url)
+    try:
+        pushed = send(policy_paths(paths, config), section)
+    except PolicyLoadError as error:
+        return _refused(error, as_json=as_json)
+    if as_json:
+        emit_json(
+            {
+                "exit": int(Exit.YES),
+                "stored": list(pushed.stored),
+                "removed": list(pushed.removed),
+                "others": list(pushed.others),
+                "findings": [],
+            }
+        )
+        return Exit.YES
+    data(
+        f"{paint('OK', Style.GOOD)}  {counted(len(pushed.stored), 'module')} stored, {len(pushed.removed)} removed"
+    )
+    for name in pushed.others:
+        note(f"Also on this server, and its rules count: {one_line(name)}")
+    return Exit.YES
+
+
+def _refused(error: PolicyLoadError, *, as_json: bool) -> int:
+    if as_json:
+        findings = [
+            {"file": f.file, "line": f.line, "code": f.code, "message": f.message, "hint": f.hint}
+            for f in error.findings
+        ]
+        emit_json({"exit": int(Exit.NO), "findings": findings})
+    else:
+        print_findings(error.findings, Style.BAD)
+        data(f"{paint('REFUSED', Style.BAD)}  {counted(len(error.findings), 'finding')}")
+    return Exit.NO

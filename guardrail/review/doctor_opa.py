@@ -1,0 +1,97 @@
+"""The checks of ``doctor`` about an OPA server: can it be reached, does it serve what is taken from it, and what next."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from guardrail.config import OpaSection, Settings
+from guardrail.errors import PolicyError, PolicyLoadError
+from guardrail.policy.opa_revision import revision_of
+from guardrail.policy.opa_watch import Finding
+from guardrail.policy.sources import load_policies
+from guardrail.review.doctor import Check, State
+
+__all__ = ["local_policies", "server"]
+
+_LIMIT_MS = 3000
+
+
+def local_policies(settings: Settings) -> Check:
+    """Check which revisions are taken: those that are named, or that of the policies here."""
+    named = settings.opa.revisions
+    if named:
+        return Check("policies", State.OK, f"on the server; {len(named)} revision(s) are taken")
+    if settings.opa.unsafe_unpinned_policy:
+        return Check(
+            "policies",
+            State.NOTE,
+            "whatever the server has is taken, without a revision",
+            "serve a bundle (guardrail policy bundle) and leave unsafe_unpinned_policy out",
+        )
+    missing = [path for path in settings.policy.path if not path.exists()]
+    if missing:
+        return Check(
+            "policies",
+            State.FAIL,
+            f"there are no policies at {missing[0]}, and no revision is named",
+            "[opa] revisions, or guardrail init",
+        )
+    try:
+        revision = revision_of(load_policies(settings.policy.path))
+    except PolicyLoadError as error:
+        return Check("policies", State.FAIL, error.message, "guardrail policy check")
+    return Check("policies", State.OK, f"the server must serve revision {str(revision)[:16]}…")
+
+
+def server(settings: Settings) -> Check:
+    """Connect as a guard does, look at the server once, and say what it serves. Raises ``ConfigError``."""
+    from guardrail.policy.opa import OpaEngine
+
+    section: OpaSection = settings.opa
+    quick = replace(section, start_limit_ms=min(section.start_limit_ms, _LIMIT_MS))
+    local = None
+    if not section.revisions and not section.unsafe_unpinned_policy:
+        local = load_policies(settings.policy.path)
+    started = time.perf_counter()
+    try:
+        engine = OpaEngine.connect(quick, local=local)
+    except PolicyError as error:
+        return Check(
+            "opa",
+            State.FAIL,
+            f"{error.message} ({error.cause}, {error.detail})",
+            error.hint or "look at the server's own log",
+        )
+    finding = engine.finding
+    engine.close()
+    return _well(finding, section, (time.perf_counter() - started) * 1000)
+
+
+def _well(finding: Finding, section: OpaSection, took: float) -> Check:
+    identity = finding.identity
+    revision = "no revision" if identity.revision is None else f"revision {identity.revision[:16]}…"
+    found = f"OPA {identity.version} serves {revision}, looked at in {took:,.0f} ms"
+    if section.unsafe_impure_policy or section.unsafe_unpinned_policy:
+        return Check(
+            "opa",
+            State.NOTE,
+            f"{found}; nothing is reproducible",
+            "serve a bundle that guardrail policy bundle made, and leave the unsafe settings out",
+        )
+    if finding.bundles is None:
+        return Check(
+            "opa",
+            State.NOTE,
+            f"{found}; its status is off, so a bundle that it refuses would not be seen",
+            "start it with --set status.console=true",
+        )
+    stuck = [state for state in finding.bundles if state.problem is not None]
+    if stuck:
+        return Check(
+            "opa",
+            State.FAIL,
+            f"{found}; it refused the latest bundle ({stuck[0].problem}) and goes on with the one before",
+            "look at the server's log; sign and build the bundle again",
+        )
+    return Check("opa", State.OK, found)
