@@ -242,7 +242,9 @@ class Settings:
                 "tenant": self.identity.tenant,
                 "principal_form": self.identity.principal_form,
             },
-            "approvals": {item.name: getattr(self.approvals, item.name) for item in fields(self.approvals)},
+            "approvals": {
+                item.name: getattr(self.approvals, item.name) for item in fields(self.approvals)
+            },
         }
         if self.policy.engine == "opa":
             # Only then, so that the digests of everyone else stay what they were.

@@ -112,23 +112,33 @@ def _rebuild_denied(cls: type[Denied], message: str, seq: int) -> Denied:
 
 
 class ApprovalRequired(GuardrailError):
-    """A person must approve this call. It is recorded, and its body did not run."""
+    """A person must approve this call. It is recorded, and its body did not run.
+
+    Once ``guardrail approve APPROVAL`` was said, ``guard.call(..., approval=error.approval)`` with the same arguments in the
+    same session runs it.
+    """
 
     default_code = "approval_required"
 
-    def __init__(self, message: str, *, seq: int) -> None:
-        super().__init__(message, hint=f"guardrail why {seq}")
+    def __init__(self, message: str, *, seq: int, approval: str = "") -> None:
+        super().__init__(
+            message, hint=f"guardrail approve {approval}" if approval else f"guardrail why {seq}"
+        )
         self.seq = seq
+        self.approval = approval
+        """Id of the approval that is asked for: the call's."""
 
     def __repr__(self) -> str:
         return f"ApprovalRequired({self.message!r}, seq={self.seq})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_approval, (type(self), self.message, self.seq))
+        return (_rebuild_approval, (type(self), self.message, self.seq, self.approval))
 
 
-def _rebuild_approval(cls: type[ApprovalRequired], message: str, seq: int) -> ApprovalRequired:
-    return cls(message, seq=seq)
+def _rebuild_approval(
+    cls: type[ApprovalRequired], message: str, seq: int, approval: str
+) -> ApprovalRequired:
+    return cls(message, seq=seq, approval=approval)
 
 
 class PolicyError(GuardrailError):

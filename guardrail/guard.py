@@ -20,10 +20,13 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
 from guardrail import session as sessions
 from guardrail.admission import Admission
+from guardrail.approval_steps import ApprovalSteps
+from guardrail.approving import terms_of, utc_now
 from guardrail.bodies import check_body, check_result, is_async
 from guardrail.config import Settings
 from guardrail.core import fields
@@ -31,18 +34,15 @@ from guardrail.core.record import Draft
 from guardrail.core.redact import Redactor
 from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
 from guardrail.errors import GuardrailError, LedgerError
-from guardrail.identity import SessionTable, check_id
-from guardrail.identity import agent as named_agent
-from guardrail.identity import delegation as checked_delegation
-from guardrail.identity import principal as named_principal
+from guardrail.governed import governed
+from guardrail.identity import SessionTable
 from guardrail.journal import Journal, Owner
-from guardrail.pipeline import Pipeline
+from guardrail.pipeline import PLAIN, How, Pipeline
 from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch
-from guardrail.session import SessionScope, SessionState
+from guardrail.session import SessionScope, SessionState, make_session
 from guardrail.tools import Tool, ToolRegistry, from_function
 from guardrail.tools import declare as declare_tool
-from guardrail.ulid import new_ulid
 from guardrail.waiting import drive, drive_async, run_in_thread
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class Guard:
         journal: Journal,
         keys: Keys,
         policy_data: Mapping[str, Json] | None = None,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """Use ``open``; *clock* tells the time by which approvals are judged."""
         self._settings = settings
         self._engine = engine
         self._journal = journal
@@ -86,12 +88,18 @@ class Guard:
             identity=lambda: self._engine.identity,
             process=lambda: self._journal.process,
         )
+        terms = terms_of(settings.approvals)
         self._pipeline = Pipeline(
             engine=lambda: self._engine,
             journal=journal,
             recorder=self._recorder,
+            approvals=ApprovalSteps(
+                journal=journal, recorder=self._recorder, terms=terms, clock=clock
+            ),
             deadline=settings.policy.deadline_ms / 1000,
         )
+        self.desk = journal.desk(keys.tenant, terms, settings.redaction.profile, clock)
+        """Where a program that asks people itself hands in what they answered."""
         self._retired: list[tuple[Engine, threading.Timer]] = []
         self._reload_lock = threading.Lock()
         self._watch: ReloadWatch | None = None
@@ -197,7 +205,7 @@ class Guard:
         Without *id* it is a new session. Raises ``IdentityError`` where an id has a bad form or belongs to someone else,
         ``RedactionError`` where the attributes can't be recorded.
         """
-        made = _make_session(
+        made = make_session(
             principal=principal,
             agent=agent,
             tenant=tenant or self._settings.identity.tenant,
@@ -270,30 +278,7 @@ class Guard:
             return lambda decorated: self.tool(decorated, **options)
         made = from_function(function, **options)
         self._tools.put(made)
-        signature = inspect.signature(function)
-
-        def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-            try:
-                return dict(signature.bind(*args, **kwargs).arguments)
-            except TypeError:
-                # Recorded and denied like any call with bad arguments: places are no names that a schema knows.
-                return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
-
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def governed_async(*args: Any, **kwargs: Any) -> Any:
-                return await self._acall(made, arguments(args, kwargs), function)
-
-            governed_async.__guardrail_tool__ = made  # type: ignore[attr-defined]
-            return governed_async
-
-        @functools.wraps(function)
-        def governed(*args: Any, **kwargs: Any) -> Any:
-            return self._call(made, arguments(args, kwargs), function)
-
-        governed.__guardrail_tool__ = made  # type: ignore[attr-defined]
-        return governed
+        return governed(made, function, self._call, self._acall)
 
     # -- calls --------------------------------------------------------------------------------------------------
 
@@ -308,27 +293,24 @@ class Guard:
         adapter: str = "python",
         call_id: str | None = None,
         interrupts: tuple[type[BaseException], ...] = (),
+        approval: str | None = None,
+        wait_for_approval: float | None = None,
+        repeats: bool = False,
     ) -> R:
         """Decide, record, run ``run(**args)``, record, and return its result.
 
         *run* gets the validated snapshot of *args* (never the caller's objects) and *extra*, which is injected beside it and
         neither judged nor recorded. *interrupts* are exceptions by which a framework pauses a body.
 
+        *approval* is the id of an approval that a person gave to exactly this call (``ApprovalRequired.approval``); with
+        *wait_for_approval* the call waits so many seconds for one. *repeats* says that a framework makes a paused call again
+        from its start: a request for approval that is open for it is then not recorded a second time.
+
         Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded and not run; or run and its
         outcome not recorded yet, the result withheld), ``UsageError`` (nothing happened), and what the body raises.
         """
-        return cast(
-            "R",
-            self._call(
-                self._find(tool, server),
-                args,
-                run,
-                extra=extra,
-                adapter=adapter,
-                call_id=call_id,
-                interrupts=interrupts,
-            ),
-        )
+        how = How(extra, adapter, call_id, interrupts, approval, wait_for_approval, repeats)
+        return cast("R", self._call(self._find(tool, server), args, run, how))
 
     async def acall(
         self,
@@ -341,23 +323,16 @@ class Guard:
         adapter: str = "python",
         call_id: str | None = None,
         interrupts: tuple[type[BaseException], ...] = (),
+        approval: str | None = None,
+        wait_for_approval: float | None = None,
+        repeats: bool = False,
     ) -> R:
         """As ``call``, awaited. A *run* that is no coroutine function runs in a thread, and a cancellation waits for it.
 
         The outcome is written even when the task is cancelled; then ``CancelledError`` goes on.
         """
-        return cast(
-            "R",
-            await self._acall(
-                self._find(tool, server),
-                args,
-                run,
-                extra=extra,
-                adapter=adapter,
-                call_id=call_id,
-                interrupts=interrupts,
-            ),
-        )
+        how = How(extra, adapter, call_id, interrupts, approval, wait_for_approval, repeats)
+        return cast("R", await self._acall(self._find(tool, server), args, run, how))
 
     def admit(
         self,
@@ -367,15 +342,18 @@ class Guard:
         server: str | None = None,
         adapter: str = "python",
         call_id: str | None = None,
+        approval: str | None = None,
+        wait_for_approval: float | None = None,
     ) -> Admission:
         """Decide and record a call that someone else will run; ``admission.settle`` records how it ended.
 
         Raises as ``call`` does. The record says ``enforcement: release``.
         """
+        how = How(None, adapter, call_id, (), approval, wait_for_approval)
         call = self._pipeline.begin(
-            self._find(tool, server), self._here(), adapter, call_id, Enforcement.RELEASE
+            self._find(tool, server), self._here(), how, Enforcement.RELEASE
         )
-        return drive(self._pipeline.admission(call, args))
+        return drive(self._pipeline.governed(call, args, how))
 
     async def aadmit(
         self,
@@ -385,12 +363,15 @@ class Guard:
         server: str | None = None,
         adapter: str = "python",
         call_id: str | None = None,
+        approval: str | None = None,
+        wait_for_approval: float | None = None,
     ) -> Admission:
         """As ``admit``, awaited."""
+        how = How(None, adapter, call_id, (), approval, wait_for_approval)
         call = self._pipeline.begin(
-            self._find(tool, server), self._here(), adapter, call_id, Enforcement.RELEASE
+            self._find(tool, server), self._here(), how, Enforcement.RELEASE
         )
-        return await drive_async(self._pipeline.admission(call, args))
+        return await drive_async(self._pipeline.governed(call, args, how))
 
     def reject(
         self,
@@ -402,9 +383,8 @@ class Guard:
         call_id: str | None = None,
     ) -> int:
         """Record a call that a framework refused before its body; *reason* is a stable code, not a message. Return its seq."""
-        call = self._pipeline.begin(
-            self._find(tool, server), self._here(), adapter, call_id, Enforcement.BODY
-        )
+        how = How(None, adapter, call_id)
+        call = self._pipeline.begin(self._find(tool, server), self._here(), how, Enforcement.BODY)
         return self._journal.append(Draft.build(self._recorder.rejected(call, reason))).seq
 
     def _call(
@@ -412,23 +392,19 @@ class Guard:
         tool: Tool,
         args: Mapping[str, Any],
         run: Callable[..., Any],
-        *,
-        extra: Mapping[str, Any] | None = None,
-        adapter: str = "python",
-        call_id: str | None = None,
-        interrupts: tuple[type[BaseException], ...] = (),
+        how: How = PLAIN,
     ) -> Any:
         check_body(tool, run, awaited=False)
-        call = self._pipeline.begin(tool, self._here(), adapter, call_id, Enforcement.BODY)  # (1)
-        admission = drive(self._pipeline.admission(call, args))
+        call = self._pipeline.begin(tool, self._here(), how, Enforcement.BODY)  # (1)
+        admission = drive(self._pipeline.governed(call, args, how))
         began = time.perf_counter()
         try:
             with admission.current():
-                result = run(**admission.arguments, **(extra or {}))  # (8) the body
+                result = run(**admission.arguments, **(how.extra or {}))  # (8) the body
             check_result(tool, result, awaited=False)
         except BaseException as error:
             admission.fail(
-                error, time.perf_counter() - began, interrupts
+                error, time.perf_counter() - began, how.interrupts
             )  # (9), for a body that raised
             raise
         admission.succeed(
@@ -441,30 +417,26 @@ class Guard:
         tool: Tool,
         args: Mapping[str, Any],
         run: Callable[..., Any],
-        *,
-        extra: Mapping[str, Any] | None = None,
-        adapter: str = "python",
-        call_id: str | None = None,
-        interrupts: tuple[type[BaseException], ...] = (),
+        how: How = PLAIN,
     ) -> Any:
         check_body(tool, run, awaited=True)
-        call = self._pipeline.begin(tool, self._here(), adapter, call_id, Enforcement.BODY)  # (1)
-        admission = await drive_async(self._pipeline.admission(call, args))
+        call = self._pipeline.begin(tool, self._here(), how, Enforcement.BODY)  # (1)
+        admission = await drive_async(self._pipeline.governed(call, args, how))
         began = time.perf_counter()
         stop: BaseException | None = None
         try:
             with admission.current():
                 if is_async(run):
-                    result = await run(**admission.arguments, **(extra or {}))  # (8) the body
+                    result = await run(**admission.arguments, **(how.extra or {}))  # (8) the body
                 else:
-                    body = functools.partial(run, **admission.arguments, **(extra or {}))
+                    body = functools.partial(run, **admission.arguments, **(how.extra or {}))
                     result, stop = await run_in_thread(body)  # (8)
                     if inspect.isawaitable(result):
                         result = await result
             check_result(tool, result, awaited=True)
         except BaseException as error:
             await admission.afail(
-                error, time.perf_counter() - began, interrupts
+                error, time.perf_counter() - began, how.interrupts
             )  # (9), for a body that raised
             raise
         await admission.asucceed(
@@ -478,7 +450,12 @@ class Guard:
 
     def _here(self) -> SessionState:
         # Who is calling: the session of this context, else an absent principal, which the policy may refuse.
-        return sessions.current(self._key) or self._absent_state()
+        found = sessions.current(self._key) or self._absent
+        if found is None:
+            found = self._absent = self._make_state(
+                make_session(tenant=self._settings.identity.tenant)
+            )
+        return found
 
     def _find(self, tool: str | Tool, server: str | None) -> Tool:
         return tool if isinstance(tool, Tool) else self._tools.get(tool, server)
@@ -507,29 +484,3 @@ class Guard:
             principal if found[1] == token("principal", principal) else found[1],
             agent if found[2] == token("agent", agent) else found[2],
         )
-
-    def _absent_state(self) -> SessionState:
-        if self._absent is None:
-            self._absent = self._make_state(_make_session(tenant=self._settings.identity.tenant))
-        return self._absent
-
-
-def _make_session(
-    *,
-    principal: Principal | str | None = None,
-    agent: Agent | str | None = None,
-    tenant: str,
-    id_: str | None = None,
-    delegation: Sequence[Mapping[str, Any]] = (),
-    attributes: Mapping[str, Json] | None = None,
-    trace: str | None = None,
-) -> Session:
-    return Session(
-        id=new_ulid() if id_ is None else check_id(id_, "session id"),
-        tenant=check_id(tenant, "tenant"),
-        principal=named_principal(principal),
-        agent=named_agent(agent),
-        delegation=checked_delegation(delegation),
-        attributes=dict(attributes or {}),
-        trace=None if trace is None else check_id(trace, "trace"),
-    )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any, Protocol
 
+from guardrail.approvals import Case, Terms
+from guardrail.approving import Desk, TenantTokens, system_user
 from guardrail.core import fields
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 
-__all__ = ["Journal", "Owner", "Writer", "actor"]
+__all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
 
 Owner = tuple[str, str, str]
 """(tenant, principal id, agent id) of a session, as recorded."""
@@ -46,20 +48,34 @@ class Writer(Protocol):
 
 def actor() -> dict[str, str]:
     """Return who runs this process, for ``admin.*`` records: the operating-system user, asserted."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = str(os.getuid())
-    return {"id": name, "assurance": "asserted", "method": "os_user"}
+    user = system_user()
+    return {"id": user.id, "assurance": str(user.assurance), "method": user.method}
+
+
+class Requests(Protocol):
+    """What is read of a ledger about approvals."""
+
+    def case(self, approval: str) -> Case | None:
+        """Return the request *approval* with every step of it, or None where there is none."""
+
+    def of_session(self, session: str) -> list[str]:
+        """Return the ids of the requests of a session, the oldest first."""
 
 
 class Journal:
     """One open ledger, as the guard uses it."""
 
     def __init__(
-        self, writer: Writer, *, deadline: float, owner: Callable[[str], Owner | None]
+        self,
+        writer: Writer,
+        *,
+        deadline: float,
+        owner: Callable[[str], Owner | None],
+        requests: Requests,
     ) -> None:
         self._writer = writer
+        self.requests = requests
+        """What people were asked to approve, and what they answered."""
         self.session_owner = owner
         """Tells who a session belongs to, by its first record; None where it has none."""
         self._stopped = False
@@ -85,18 +101,45 @@ class Journal:
         """Tell the ledger that nobody waits for *future* any more; return the error to raise."""
         return self._writer.expired(future)
 
-    def admin(self, type_: str, detail: Mapping[str, Any]) -> Receipt:
-        """Write an ``admin.*`` record about this process and return when it is durable."""
-        where = {
+    def where(self, adapter: str = "guardrail") -> dict[str, Any]:
+        """Return ``origin`` of a record about this process."""
+        return {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "process": self.process,
-            "adapter": "guardrail",
+            "adapter": adapter,
             "address": None,
             "call_id": None,
         }
-        record = fields.admin(self.log, type_, actor=actor(), where=where, detail=detail)
+
+    def desk(
+        self,
+        tokens: Callable[[str], TenantTokens],
+        terms: Terms,
+        profile: str,
+        clock: Callable[[], datetime],
+    ) -> Desk:
+        """Return where requests of this ledger are answered."""
+        return Desk(
+            log=self.log,
+            read=self.requests.case,
+            append=self.append,
+            tokens=tokens,
+            origin=self.where,
+            terms=terms,
+            profile=profile,
+            clock=clock,
+        )
+
+    def admin(self, type_: str, detail: Mapping[str, Any]) -> Receipt:
+        """Write an ``admin.*`` record about this process and return when it is durable."""
+        record = fields.admin(self.log, type_, actor=actor(), where=self.where(), detail=detail)
         return self.append(Draft.build(record))
+
+    def close(self) -> None:
+        """Close the ledger without a record about it: for what is no guard. Idempotent."""
+        self._stopped = True
+        self._writer.close()
 
     def stop(self) -> None:
         """Record the stop where that is possible, and close the ledger. Idempotent."""

@@ -11,10 +11,12 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from guardrail.admission import Admission, same_verdict
+from guardrail.approval_steps import ApprovalSteps
 from guardrail.core import decision as decisions
 from guardrail.core import fields
 from guardrail.core.record import Draft
@@ -48,19 +50,44 @@ from guardrail.waiting import Steps, Wait
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine
 
-__all__ = ["Pipeline"]
+__all__ = ["PLAIN", "How", "Pipeline"]
 
+_TRIES = 8
+"""Steps of one approval that may come in between before a call that it covers gives up."""
 _ENGINE_GRACE = 1.0
 """Seconds past its deadline after which an engine that did not end its future is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a call is to be made, beside its tool, arguments and body: what the keyword arguments of ``guard.call`` say."""
+
+    extra: Mapping[str, Any] | None = None
+    adapter: str = "python"
+    call_id: str | None = None
+    interrupts: tuple[type[BaseException], ...] = ()
+    approval: str | None = None
+    wait_for_approval: float | None = None
+    repeats: bool = False
+
+
+PLAIN = How()
 
 
 class Pipeline:
     """Takes calls from their arguments to a durable decision. Thread-safe: a call's state is its own."""
 
     def __init__(
-        self, *, engine: Callable[[], Engine], journal: Journal, recorder: Recorder, deadline: float
+        self,
+        *,
+        engine: Callable[[], Engine],
+        journal: Journal,
+        recorder: Recorder,
+        approvals: ApprovalSteps,
+        deadline: float,
     ) -> None:
         self._current_engine = engine
+        self._approvals = approvals
         self._journal = journal
         self._recorder = recorder
         self._deadline = deadline
@@ -70,8 +97,7 @@ class Pipeline:
         self,
         tool: Tool,
         state: SessionState,
-        adapter: str,
-        call_id: str | None,
+        how: How,
         enforcement: Enforcement,
     ) -> Call:
         """Return a new call of *state*'s session, at step (1)."""
@@ -79,8 +105,8 @@ class Pipeline:
             host=self._host,
             pid=os.getpid(),
             process=self._journal.process,
-            adapter=adapter,
-            call_id=None if call_id is None else state.redactor.text(call_id, state.memory),
+            adapter=how.adapter,
+            call_id=None if how.call_id is None else state.redactor.text(how.call_id, state.memory),
         )
         return Call(
             id=new_ulid(),
@@ -90,9 +116,39 @@ class Pipeline:
             parent=Admission.current_call(),
             enforcement=enforcement,
             started=time.perf_counter(),
-            time=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            time=_now(),
             arguments={},
+            repeats=how.repeats,
         )
+
+    def governed(self, call: Call, args: Mapping[str, Any], how: How) -> Steps[Admission]:
+        """As ``admission``, with the approval that came with the call, and waiting for one as long as *how* says.
+
+        Raises ``ApprovalRequired`` where none has come by then.
+        """
+        approval, patience = how.approval, how.wait_for_approval
+        until = None if patience is None else time.monotonic() + patience
+        asked: ApprovalRequired | None = None
+        tries = 0
+        while True:
+            if approval is not None and until is not None:
+                answered = yield from self._approvals.answered(approval, until)
+                if not answered and asked is not None:
+                    raise asked
+                call = _anew(call)  # it is judged, and dated, by what is true now
+            call.presented = approval
+            try:
+                return (yield from self.admission(call, args))
+            except ApprovalRequired as required:
+                if until is None:
+                    raise
+                asked, approval = required, required.approval
+            except LedgerError as error:
+                tries += 1
+                if error.code != "ledger.approval_taken" or tries > _TRIES:
+                    raise
+                # A step of this approval came in between: nothing was written, judge it again.
+                call = _anew(call)
 
     def admission(self, call: Call, args: Mapping[str, Any]) -> Steps[Admission]:
         """Decide and record *call*: steps (2) to (7).
@@ -102,6 +158,11 @@ class Pipeline:
         verdict: Decision | None
         try:
             verdict = self._prepare(call, args)
+            if verdict is None and call.presented is not None:
+                verdict = yield from self._approvals.present(call)
+            if verdict is None:
+                # (4) the policy input, complete: an absent key would leave a deny rule undefined.
+                call.raw = self._recorder.policy_input(call)
         except RedactionError as error:
             verdict = decisions.denied(Cause.REDACTOR, error.code)
         if verdict is None:
@@ -112,6 +173,10 @@ class Pipeline:
         except RedactionError:
             # Only a pointer of the policy's that is none can fail here.
             verdict = decisions.denied(Cause.MALFORMED, "redact_pointer")
+        if call.repeats and verdict.effect is Effect.REQUIRE_APPROVAL:
+            earlier = yield from self._approvals.earlier(call)
+            if earlier is not None:
+                _refuse(verdict, earlier.request.seq, call, earlier.request.id)
         draft, verdict, again = yield from self._write_up(call, verdict, view)
         # (7) durable when the wait returns. A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns
         # that the call was allowed, so its body never runs: should the record be durable all the same, its outcome
@@ -122,7 +187,7 @@ class Pipeline:
         except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
             _give_up(self._journal, future, error)
         if verdict.effect is not Effect.ALLOW:
-            _refuse(verdict, receipt.seq, call.state)
+            _refuse(verdict, receipt.seq, call, call.id)
         return Admission(
             journal=self._journal,
             state=call.state,
@@ -152,8 +217,6 @@ class Pipeline:
             declared=tool.declared,
             memory=state.memory,
         )
-        # (4) the policy input, complete: an absent key would leave a deny rule undefined.
-        call.raw = self._recorder.policy_input(call)
         return None
 
     def _decide(self, call: Call) -> Steps[Decision]:
@@ -162,7 +225,7 @@ class Pipeline:
         if isinstance(reply, Decision):
             return reply
         call.reply = reply
-        return decisions.parse(reply.document)
+        return self._approvals.judged(call, decisions.parse(reply.document))
 
     def _ask(self, call: Call, document: bytes) -> Steps[EngineReply | Decision]:
         engine = call.engine = self._current_engine()
@@ -185,7 +248,7 @@ class Pipeline:
             recorded = self._recorder.recorded_input(call, view)
             again: Future[EngineReply] | None = None
             reproducible: bool | None = None
-            if call.reply is not None and view is not None:
+            if call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL:
                 if view.truncated:
                     reproducible = False
                 elif recorded == call.raw:
@@ -247,11 +310,35 @@ def _give_up(journal: Journal, future: Future[Receipt], error: BaseException) ->
     raise error
 
 
-def _refuse(verdict: Decision, seq: int, state: SessionState) -> NoReturn:
+def _refuse(verdict: Decision, seq: int, call: Call, approval: str) -> NoReturn:
+    state = call.state
     message = state.redactor.text(decisions.public_message(verdict), state.memory)
     if verdict.effect is Effect.REQUIRE_APPROVAL:
-        raise ApprovalRequired(message, seq=seq)
-    raise Denied(message, seq=seq, cause=str(verdict.cause))
+        raise ApprovalRequired(message, seq=seq, approval=approval)
+    cause = str(verdict.cause)
+    if verdict.cause is Cause.APPROVAL:
+        cause += f".{verdict.detail}"  # what to do next depends on it
+    raise Denied(message, seq=seq, cause=cause)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _anew(call: Call) -> Call:
+    """Return the same call once more, of which nothing is decided or recorded yet."""
+    return Call(
+        id=new_ulid(),
+        tool=call.tool,
+        state=call.state,
+        origin=call.origin,
+        parent=call.parent,
+        enforcement=call.enforcement,
+        started=time.perf_counter(),
+        time=_now(),
+        arguments={},
+        repeats=call.repeats,
+    )
 
 
 def _cause(name: str) -> Cause:

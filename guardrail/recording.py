@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
+from guardrail.approvals import Grant
 from guardrail.core import fields
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
 from guardrail.core.record import Draft, dumps
@@ -52,6 +53,12 @@ class Call:
     encoded: bytes | None = None
     """Canonical bytes of the snapshot; None where the arguments did not fit."""
     args: Json = None
+    presented: str | None = None
+    """Id of the approval that came with it."""
+    repeats: bool = False
+    """Its framework runs it again from the start after a pause: an open request for it is not recorded twice."""
+    grant: Grant | None = None
+    """What that approval gives, once it was judged."""
     inspection: Inspection | None = None
     raw: bytes = b""
     """The policy input as the engine got it."""
@@ -111,6 +118,7 @@ class Recorder:
                 arg_classes=classes,
                 time=call.time,
                 adapter=str(call.origin["adapter"]),
+                approval=None if call.grant is None else call.grant.context(),
             )
         )
 
@@ -157,6 +165,8 @@ class Recorder:
         hit = redactor.gate([*leaves, *fields.strings(value)], memory) or state.exposed
         if hit is not None:
             raise UnsafeRecordError(f"gate:{hit}")
+        # An approval is used up by what it allowed, and by nothing else.
+        used = call.grant if verdict.effect is Effect.ALLOW else None
         record = fields.decision(
             state.fields.common(
                 "call.decision", call=call.id, parent=call.parent, where=call.origin
@@ -173,14 +183,21 @@ class Recorder:
                 "truncated": False if view is None else view.truncated,
                 "key": state.keys.kid,
             },
-            commitment=self._commitment(call),
+            commitment=self.commitment(call),
             engine=fields.policy(self._identity() if call.reply is None else call.reply.policy),
             reproducible=reproducible,
             enforcement=call.enforcement,
             milliseconds=self._elapsed(call),
             omitted=None if view is not None or call.encoded is not None else "arguments",
+            approval=used.used() if used is not None else None,
+            presented=call.presented if used is None else None,
         )
-        return Draft.build(record, opens=verdict.effect is Effect.ALLOW, process=self._process())
+        return Draft.build(
+            record,
+            opens=verdict.effect is Effect.ALLOW,
+            process=self._process(),
+            approval=None if used is None else used.request.id,
+        )
 
     def rejected(self, call: Call, reason: str) -> dict[str, Any]:
         """Return the record of a call that a framework refused before its body: which tool, and no values."""
@@ -224,16 +241,18 @@ class Recorder:
                 "truncated": True,
                 "key": state.keys.kid,
             },
-            commitment=self._commitment(call),
+            commitment=self.commitment(call),
             engine=fields.policy(self._identity() if call.reply is None else call.reply.policy),
             reproducible=None,
             enforcement=call.enforcement,
             milliseconds=self._elapsed(call),
             omitted=reason,
+            presented=call.presented,
         )
         return Draft.build(record, process=self._process())
 
-    def _commitment(self, call: Call) -> str | None:
+    def commitment(self, call: Call) -> str | None:
+        """Return what binds the record to session, people, tool, schema and arguments; None where they did not fit."""
         if call.encoded is None:
             return None
         tool = call.tool

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from guardrail import identity
 from guardrail.core import fields
 from guardrail.core.fields import CallFields
 from guardrail.core.memory import Memory
 from guardrail.core.policy_input import SessionInput, session_input
 from guardrail.core.redact import Redactor
-from guardrail.core.types import Json, Session
+from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import RedactionError
+from guardrail.ulid import new_ulid
 
 if TYPE_CHECKING:
     from guardrail.keys import Commitment, TenantKeys
 
 
-__all__ = ["SessionScope", "SessionState", "current", "make_state"]
+__all__ = ["SessionScope", "SessionState", "current", "make_session", "make_state"]
 
 
 _MAX_TEXTS = 512
@@ -325,3 +327,25 @@ class SessionScope:
         trace: TracebackType | None,
     ) -> None:
         self.__exit__(kind, error, trace)
+
+
+def make_session(
+    *,
+    principal: Principal | str | None = None,
+    agent: Agent | str | None = None,
+    tenant: str,
+    id_: str | None = None,
+    delegation: Sequence[Mapping[str, Any]] = (),
+    attributes: Mapping[str, Json] | None = None,
+    trace: str | None = None,
+) -> Session:
+    """Return what the host says about a session, checked. Raises ``IdentityError``."""
+    return Session(
+        id=new_ulid() if id_ is None else identity.check_id(id_, "session id"),
+        tenant=identity.check_id(tenant, "tenant"),
+        principal=identity.principal(principal),
+        agent=identity.agent(agent),
+        delegation=identity.delegation(delegation),
+        attributes=dict(attributes or {}),
+        trace=None if trace is None else identity.check_id(trace, "trace"),
+    )

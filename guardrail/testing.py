@@ -27,6 +27,7 @@ from typing import Any
 
 import orjson
 
+from guardrail.approvals import Case, case_of
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.decision import CONTRACT
@@ -179,10 +180,41 @@ class MemoryLedger:
             ts = self.now.isoformat(timespec="microseconds").replace("+00:00", "Z")
             self.now += timedelta(milliseconds=1)
             line = draft.finish(seq=len(self.lines), prev=prev, ts=ts)
+            if draft.approval is not None and self._taken(line):
+                future.set_exception(
+                    LedgerError("this step is taken", code="ledger.approval_taken")
+                )
+                return future
             self.lines.append(line)
             receipt = Receipt(len(self.lines) - 1, leaf_hash(line), ts)
         future.set_result(receipt)
         return future
+
+    def _taken(self, line: bytes) -> bool:
+        step = decode(line)["approval"]
+        same = (step["id"], step["ordinal"])
+        others = (record.get("approval") or {} for record in self.records)
+        return any((other.get("id"), other.get("ordinal")) == same for other in others)
+
+    def case(self, approval: str) -> Case | None:
+        """Return the request *approval* with every step of it, or None."""
+        requests, steps = [], []
+        for line in list(self.lines):
+            record = decode(line)
+            if record["type"] == "call.decision" and record["call"] == approval:
+                requests.append(line)
+            step = record.get("approval") or {}
+            if step.get("id") == approval and step.get("ordinal") is not None:
+                steps.append(line)
+        return case_of([*requests, *steps], self.lines[-1])
+
+    def of_session(self, session: str) -> list[str]:
+        """Return the ids of the requests for approval of a session, the oldest first."""
+        return [
+            record["call"]
+            for record in self.of("call.decision")
+            if record["session"] == session and record["decision"]["effect"] == "require_approval"
+        ]
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
         """Append at once."""
@@ -224,5 +256,8 @@ def memory_guard(
         predecessor=None,
     )
     ledger.append(Draft.build({"v": 1, "log": ledger.log, "type": "genesis", **genesis}))
-    journal = Journal(ledger, deadline=deadline, owner=ledger.owner)
-    return Guard(settings=settings, engine=policy, journal=journal, keys=keys), ledger
+    journal = Journal(ledger, deadline=deadline, owner=ledger.owner, requests=ledger)
+    guard = Guard(
+        settings=settings, engine=policy, journal=journal, keys=keys, clock=lambda: ledger.now
+    )
+    return guard, ledger

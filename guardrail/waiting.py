@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-__all__ = ["Steps", "Wait", "drive", "drive_async", "run_in_thread", "wait_async"]
+__all__ = ["Steps", "Wait", "drive", "drive_async", "in_background", "run_in_thread", "wait_async"]
 
 R = TypeVar("R")
 
@@ -83,6 +84,23 @@ async def wait_async(future: Future[R], timeout: float | None) -> R:
     async with asyncio.timeout(timeout):
         await waiter
     return future.result()
+
+
+def in_background(work: Callable[[], R]) -> Future[R]:
+    """Run *work* in a thread of its own; the future ends with its result or its exception.
+
+    For work that is rare: a thread that nobody waits for any more ends by itself, and holds up no other.
+    """
+    future: Future[R] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - handed on to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="guardrail-look", daemon=True).start()
+    return future
 
 
 async def run_in_thread(body: Callable[[], R]) -> tuple[R, asyncio.CancelledError | None]:

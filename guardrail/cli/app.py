@@ -72,6 +72,13 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "show": Entry(f"{_HERE}.show", "show", "Show a session call by call, or one record in full."),
     "why": Entry(f"{_HERE}.why", "why", "Explain why a call was allowed or denied."),
+    "approvals": Entry(
+        f"{_HERE}.approvals", "approvals", "List the calls that wait for a person's approval."
+    ),
+    "approve": Entry(
+        f"{_HERE}.approvals", "approve", "Approve one call, as the user that you are logged in as."
+    ),
+    "refuse": Entry(f"{_HERE}.approvals", "refuse", "Refuse a call for good."),
     "verify": Entry(
         f"{_HERE}.verify",
         "verify",

@@ -28,6 +28,14 @@ _PUBLIC = {
     Cause.OBLIGATION: "denied: the policy asks for something this guard can't do",
     Cause.REDACTOR: "denied: the call can't be recorded safely",
     Cause.IDENTITY: "denied: who is calling could not be established",
+    Cause.APPROVAL: "denied: the approval does not cover this call",
+}
+_PUBLIC_APPROVAL = {
+    "pending": "denied: nobody has approved this call yet",
+    "approvers_missing": "denied: more people must approve this call",
+    "refused": "denied: a person refused this call",
+    "expired": "denied: the approval has expired",
+    "already_used": "denied: the approval has been used",
 }
 
 
@@ -70,6 +78,8 @@ def public_message(decision: Decision) -> str:
                     else rule.message
                 )
         return _PUBLIC[Cause.POLICY]
+    if decision.cause is Cause.APPROVAL and decision.detail in _PUBLIC_APPROVAL:
+        return _PUBLIC_APPROVAL[decision.detail]
     return _PUBLIC.get(decision.cause, "denied: the policy could not be asked")
 
 

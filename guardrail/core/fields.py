@@ -171,8 +171,10 @@ def decision(
     enforcement: Enforcement,
     milliseconds: Mapping[str, float],
     omitted: str | None,
+    approval: Mapping[str, Any] | None = None,
+    presented: str | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a ``call.decision``."""
+    """Return the fields of a ``call.decision``; *approval* was used by it, *presented* came with it and was not."""
     common.update(
         tool=tool,
         target=target,
@@ -189,10 +191,12 @@ def decision(
         policy=engine,
         reproducible=reproducible,
         enforcement=str(enforcement),
-        approval=None,
+        approval=approval,
         ms=milliseconds,
         omitted=omitted,
     )
+    if presented is not None:
+        common["presented"] = presented
     return common
 
 

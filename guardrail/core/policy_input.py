@@ -82,6 +82,7 @@ def build(
     arg_classes: Mapping[str, Sequence[str]],
     time: str,
     adapter: str,
+    approval: JsonObject | None = None,
 ) -> JsonObject:
     """Return the whole input document. *time* is RFC 3339 UTC."""
     return {
@@ -100,7 +101,7 @@ def build(
             "session": session.session,
             "time": time,
             "model": None,
-            "approval": None,
+            "approval": approval,
             "origin": {"adapter": adapter},
             "contract": CONTRACT,
         },

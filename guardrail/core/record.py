@@ -113,6 +113,8 @@ class Draft:
     """``origin.process`` of the caller: whose death closes the call."""
     segments: tuple[bytes, bytes, bytes, bytes]
     """Members before ``prev``, between ``prev`` and ``seq``, between ``seq`` and ``ts``, after ``ts``; no braces."""
+    approval: str | None = None
+    """The approval of which this is a step: refused where its ``approval.ordinal`` is taken."""
 
     @classmethod
     def build(
@@ -121,6 +123,7 @@ class Draft:
         *,
         opens: bool = False,
         process: str | None = None,
+        approval: str | None = None,
     ) -> Draft:
         """Serialise *fields* (all of the record but ``prev``, ``seq`` and ``ts``; ``type``, ``log`` and ``v`` included).
 
@@ -145,6 +148,7 @@ class Draft:
             opens=opens,
             process=process,
             segments=segments,
+            approval=approval,
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

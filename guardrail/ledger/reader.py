@@ -227,13 +227,17 @@ class LedgerReader:
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the calls (of *session*, or all) that were to be approved by a person, the oldest first."""
-        where = "" if session is None else " AND session = ?"
-        rows = self._ask(
-            "SELECT seq, call FROM record WHERE type = 'call.decision' AND effect = 'require_approval'"
-            f"{where} ORDER BY seq",
-            *(() if session is None else (session,)),
-        )
-        return [row[1] for row in rows]
+        if session is None:
+            rows = self._ask(
+                "SELECT call FROM record WHERE type = 'call.decision' AND effect = 'require_approval' ORDER BY seq"
+            )
+        else:
+            rows = self._ask(
+                "SELECT call FROM record WHERE type = 'call.decision' AND effect = 'require_approval' "
+                "AND session = ? ORDER BY seq",
+                session,
+            )
+        return [row[0] for row in rows]
 
     def newest(self) -> bytes | None:
         """Return the last line of the log, or None where it is empty."""

@@ -151,6 +151,7 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     pipeline, recorder = guard._pipeline, guard._recorder
     tool, state = guard._find("order", None), guard._here()
     from guardrail.core.types import Enforcement
+    from guardrail.pipeline import PLAIN
 
     found: dict[str, list[float]] = {}
 
@@ -163,9 +164,7 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     from guardrail.core import decision as decisions
 
     for _ in range(rounds):
-        call = timed(
-            "(1) who", lambda: pipeline.begin(tool, state, "python", None, Enforcement.BODY)
-        )
+        call = timed("(1) who", lambda: pipeline.begin(tool, state, PLAIN, Enforcement.BODY))
         snapshot, call.arguments = timed("(2) snapshot", lambda: tool.take(args))
         call.args, call.encoded = snapshot.args, snapshot.encoded
         call.inspection = timed(

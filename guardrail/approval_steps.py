@@ -1,0 +1,141 @@
+"""The approval parts of a call, as steps (see ``guardrail.waiting``): is the approval good for it, and has it come yet.
+
+They read the ledger in a thread of their own, so that neither an event loop nor a deadline hangs on a disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from guardrail import approvals
+from guardrail.approvals import Case, Presented, Reason, State, Terms
+from guardrail.core import decision as decisions
+from guardrail.core.types import Cause, Decision, Effect
+from guardrail.errors import LedgerError
+from guardrail.journal import Journal
+from guardrail.recording import Call, Recorder
+from guardrail.waiting import Steps, Wait, in_background
+
+__all__ = ["ApprovalSteps"]
+
+R = TypeVar("R")
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 2.0
+"""Seconds between two looks at the ledger while a call waits: growing, since most people answer at once or late."""
+
+
+class ApprovalSteps:
+    """Judges approvals for the calls of one guard. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        recorder: Recorder,
+        terms: Terms,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._journal = journal
+        self._recorder = recorder
+        self._terms = terms
+        self._clock = clock
+
+    def present(self, call: Call) -> Steps[Decision | None]:
+        """Judge the approval that came with *call*: note what it gives, or return the denial."""
+        assert call.presented is not None
+        case = yield from self._case(call.presented)
+        if case is None:
+            # Whatever the caller passed is no id of ours: it is not recorded.
+            call.presented = None
+            return decisions.denied(Cause.APPROVAL, Reason.UNKNOWN)
+        answer = approvals.may_use(case, self._of(call), self._clock(), self._terms)
+        if isinstance(answer, Reason):
+            return decisions.denied(Cause.APPROVAL, answer)
+        call.grant = answer
+        return None
+
+    def judged(self, call: Call, verdict: Decision) -> Decision:
+        """Return *verdict*, or the denial where its rules ask for more than the approval gives."""
+        if call.grant is None or verdict.effect is not Effect.ALLOW:
+            return verdict
+        problem = approvals.exceeds(call.grant, verdict)
+        if problem is None:
+            return verdict
+        denial = decisions.denied(Cause.APPROVAL, problem, redact=verdict.redact)
+        return replace(denial, rules=verdict.rules)
+
+    def earlier(self, call: Call) -> Steps[Case | None]:
+        """Return the request for approval that this very call has made before, where it was not used yet."""
+        session, call_id = str(call.state.fields.session), call.origin["call_id"]
+        wanted = self._of(call)
+
+        def find() -> Case | None:
+            requests = self._journal.requests
+            for approval in reversed(requests.of_session(session)):
+                case = requests.case(approval)
+                if case is None or case.request.origin.get("call_id") != call_id:
+                    continue
+                if case.request.commitment != wanted.commitment:
+                    continue
+                if approvals.state_of(case, self._clock(), self._terms) in _OPEN:
+                    return case
+            return None
+
+        return (yield from self._read(find))
+
+    def answered(self, approval: str, until: float) -> Steps[bool]:
+        """Wait until the request *approval* has got its answer, or can't get one; false at *until* (monotonic)."""
+        pause = _FIRST_PAUSE
+        while True:
+            case = yield from self._case(approval)
+            if case is None:
+                return True
+            if approvals.state_of(case, self._clock(), self._terms) is not State.PENDING:
+                return True
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                yield Wait(Future(), min(pause, left))
+            except TimeoutError:
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _case(self, approval: str) -> Steps[Case | None]:
+        if not approvals.is_approval_id(approval):
+            return None
+        return (yield from self._read(lambda: self._journal.requests.case(approval)))
+
+    def _read(self, look: Callable[[], R]) -> Steps[R]:
+        try:
+            answer: R = yield Wait(in_background(look), self._journal.deadline)
+        except TimeoutError:
+            raise LedgerError(
+                "the ledger could not be read in time",
+                code="ledger.unreadable",
+                hint="guardrail doctor",
+            ) from None
+        return answer
+
+    def _of(self, call: Call) -> Presented:
+        session, recorded = call.state.session, call.state.fields
+        people = [session.principal.id, session.agent.id]
+        people += [str(step.get("sub", "")) for step in session.delegation]
+        return Presented(
+            tenant=recorded.tenant,
+            session=recorded.session,
+            principal=recorded.principal["id"],
+            agent=recorded.agent["id"],
+            people=tuple(people),
+            tool=self._recorder.tool_parts(call.tool)[1]
+            | {"name": call.state.text(call.tool.name)},
+            commitment=self._recorder.commitment(call),
+        )
+
+
+_OPEN = frozenset({State.PENDING, State.GRANTED, State.REFUSED, State.BLOCKED})

@@ -1,0 +1,555 @@
+"""Approvals, judged from records alone: what was asked, who answered, and whether an answer covers a call.
+
+A request is the ``call.decision`` record with effect ``require_approval``; its call id names the approval. What was answered
+to it are ``approval.granted`` and ``approval.refused`` records, its use is the field ``approval`` of the decision that was
+allowed by it. These three are the *steps* of an approval and share one count, ``ordinal``: the ledger takes each number once,
+so that whoever judged by an older state can't write. Pure: the time is given, nothing is read or written here.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from guardrail.core.marks import is_mark_key
+from guardrail.core.record import decode, leaf_hash
+from guardrail.core.types import Assurance, Decision, Effect, Json
+from guardrail.errors import RecordError
+
+__all__ = [
+    "Approver",
+    "AskedRule",
+    "Case",
+    "Grant",
+    "Kind",
+    "Presented",
+    "Reason",
+    "Request",
+    "State",
+    "Step",
+    "Terms",
+    "case_of",
+    "exceeds",
+    "expires_at",
+    "is_approval_id",
+    "live_grants",
+    "may_answer",
+    "may_use",
+    "same_identity",
+    "state_of",
+]
+
+_SKEW = timedelta(seconds=30)
+"""A clock that is behind the newest record by more than this is wrong, or was set back to revive an approval."""
+
+_ULID = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+
+
+class Reason(StrEnum):
+    """Why an answer or a use was turned down: ``code`` of ``approval.rejected``, ``detail`` of cause ``approval``."""
+
+    UNKNOWN = "unknown"
+    """No request of this id is in this log, or its records can't be read."""
+    PENDING = "pending"
+    """Nobody has approved it yet."""
+    APPROVERS_MISSING = "approvers_missing"
+    """Fewer people have approved it than a rule asks for."""
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    """The request, or what was granted on it, is too old."""
+    ALREADY_USED = "already_used"
+    ALREADY_DECIDED = "already_decided"
+    """Enough people have approved it, or someone refused it."""
+    OTHER_SESSION = "other_session"
+    """Another session, or another tenant, principal or agent."""
+    OTHER_TOOL = "other_tool"
+    OTHER_SCHEMA = "other_schema"
+    OTHER_ARGUMENTS = "other_arguments"
+    APPROVER_IS_REQUESTER = "approver_is_requester"
+    APPROVER_COUNTED = "approver_counted"
+    """This person's approval counts already; the rule asks for another person's."""
+    APPROVER_UNKNOWN = "approver_unknown"
+    """The answer does not say, in a form that can be recorded, who gave it and what it is."""
+    ASSERTED = "asserted"
+    """Nobody verified who approved, and ``unsafe_asserted_approvals`` is off."""
+    NEEDS_HIDDEN = "needs_hidden"
+    """A rule names arguments that the approver must see, and they are not in the recorded view."""
+    CLOCK_SKEW = "clock_skew"
+    """This clock is behind the newest record."""
+    RULES_CHANGED = "rules_changed"
+    """The policy now asks for more approvers, or to see more, than was given."""
+
+
+class Kind(StrEnum):
+    """What a step does."""
+
+    GRANTED = "granted"
+    REFUSED = "refused"
+    USED = "used"
+
+
+class State(StrEnum):
+    """Where a request stands."""
+
+    PENDING = "pending"
+    GRANTED = "granted"
+    """Enough approvals stand: the call may be made again with it."""
+    REFUSED = "refused"
+    USED = "used"
+    EXPIRED = "expired"
+    """The request is too old to be approved."""
+    BLOCKED = "blocked"
+    """What the approver must see is hidden, so nobody can approve it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the settings say."""
+
+    ttl: float = 900.0
+    """Seconds that one person's approval stands."""
+    request_ttl: float = 86_400.0
+    """Seconds after which a request can neither be approved nor used."""
+    unsafe_asserted: bool = False
+    """Whether approvers count whose identity nobody verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """Who answers."""
+
+    id: str
+    assurance: Assurance = Assurance.ASSERTED
+    method: str = "os_user"
+
+    def document(self) -> dict[str, Json]:
+        """Return it as it is recorded."""
+        return {"id": self.id, "assurance": str(self.assurance), "method": self.method}
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRule:
+    """One rule of the policy that asks for a person."""
+
+    rule: str
+    message: str
+    needs: tuple[str, ...] = ()
+    approvers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call that waits for a person, as recorded."""
+
+    id: str
+    seq: int
+    leaf: str
+    """Of the record: an answer names it, so that it is an answer to exactly this."""
+    asked: datetime
+    session: str
+    tenant: str
+    principal: Mapping[str, Any]
+    agent: Mapping[str, Any]
+    delegation: Sequence[Mapping[str, Any]]
+    tool: Mapping[str, Any]
+    origin: Mapping[str, Any]
+    commitment: str
+    """Binds it to session, people, tool, schema and every byte of the arguments (docs/record-format.md section 5)."""
+    rules: tuple[AskedRule, ...]
+    args: Json
+    removed: Mapping[str, Sequence[str]]
+    truncated: bool
+
+    @property
+    def needed(self) -> int:
+        """How many people must approve it."""
+        return max((rule.approvers for rule in self.rules), default=1)
+
+    @property
+    def hidden_needs(self) -> tuple[str, ...]:
+        """What a rule says that the approver must see, and the recorded view does not show."""
+        wanted = sorted({need for rule in self.rules for need in rule.needs})
+        return tuple(need for need in wanted if not self.shows(need))
+
+    def shows(self, need: str) -> bool:
+        """Tell whether the recorded view shows what stands at pointer *need*, or that nothing stands there."""
+        if need and not need.startswith("/"):
+            return False
+        path = need.split("/")
+        if any(_touches(pointer.split("/"), path) for pointer in self.removed):
+            return False
+        return not self.truncated or _whole(self.args, path[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One answer to a request, or its use."""
+
+    kind: Kind
+    seq: int
+    ordinal: int
+    at: datetime
+    approver: Approver | None = None
+    """None for a use."""
+    expires: datetime | None = None
+    leaf: str = ""
+    """Leaf of the request that was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request with every step that is recorded about it."""
+
+    request: Request
+    steps: tuple[Step, ...]
+    newest: datetime
+    """Time stamp of the newest record of the log."""
+
+    @property
+    def next_ordinal(self) -> int:
+        """The number that the next step must have."""
+        return max((step.ordinal for step in self.steps), default=-1) + 1
+
+    def has(self, kind: Kind) -> bool:
+        """Tell whether a step of this kind is recorded."""
+        return any(step.kind is kind for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """The call that an approval came with, in the same terms as the request's record."""
+
+    tenant: str
+    session: str
+    principal: str
+    agent: str
+    people: tuple[str, ...]
+    """The requester's ids in clear: principal, agent, and who acted through whom."""
+    tool: Mapping[str, Any]
+    commitment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An approval that covers a call, and has not been used."""
+
+    request: Request
+    approvers: tuple[Approver, ...]
+    ordinal: int
+    """Of its use, if the call is allowed."""
+    rules: tuple[str, ...] = field(default=())
+
+    @property
+    def unsafe_asserted(self) -> bool:
+        """Whether it rests on an identity that nobody verified."""
+        return any(approver.assurance is not Assurance.VERIFIED for approver in self.approvers)
+
+    def context(self) -> dict[str, Json]:
+        """Return ``context.approval`` of the policy input."""
+        return {
+            "id": self.request.id,
+            "valid": True,
+            "rules": list(self.rules),
+            "approvers": [approver.document() for approver in self.approvers],
+        }
+
+    def used(self) -> dict[str, Json]:
+        """Return the field ``approval`` of the decision that it allowed."""
+        return {
+            "id": self.request.id,
+            "ordinal": self.ordinal,
+            "rules": list(self.rules),
+            "approvers": [approver.document() for approver in self.approvers],
+            "unsafe_asserted": self.unsafe_asserted,
+        }
+
+
+# -- from records -----------------------------------------------------------------------------------------------------
+
+
+def is_approval_id(value: object) -> bool:
+    """Tell whether *value* has the form of an approval id: that of a call id."""
+    return isinstance(value, str) and len(value) == 26 and _ULID.issuperset(value)
+
+
+def case_of(lines: Sequence[bytes], newest: bytes | None) -> Case | None:
+    """Return what *lines* say: the request, then its steps; *newest* is the last line of the log.
+
+    None where it is no request or a line can't be read: to leave a refusal out would be to approve.
+    """
+    if not lines or newest is None:
+        return None
+    try:
+        request = _request(lines[0])
+        if request is None:
+            return None
+        steps = tuple(_step(decode(line)) for line in lines[1:])
+        return Case(request, steps, _moment(decode(newest)["ts"]))
+    except (KeyError, TypeError, ValueError, RecordError):
+        return None
+
+
+def _request(line: bytes) -> Request | None:
+    record = decode(line)
+    decision = record["decision"]
+    # A bare record, or one whose arguments did not fit, shows a person nothing.
+    if decision["effect"] != str(Effect.REQUIRE_APPROVAL) or record["input"] is None:
+        return None
+    if not record["commitment"]:
+        return None
+    rules = tuple(
+        AskedRule(entry["rule"], entry["message"], tuple(entry["needs"]), int(entry["approvers"]))
+        for entry in decision["rules"]
+        if entry["effect"] == str(Effect.REQUIRE_APPROVAL)
+    )
+    redaction = record["redaction"]
+    return Request(
+        id=record["call"],
+        seq=record["seq"],
+        leaf=leaf_hash(line).hex(),
+        asked=_moment(record["ts"]),
+        session=record["session"],
+        tenant=record["tenant"],
+        principal=record["principal"],
+        agent=record["agent"],
+        delegation=record["delegation"],
+        tool=record["tool"],
+        origin=record["origin"],
+        commitment=record["commitment"],
+        rules=rules,
+        args=record["input"]["action"]["properties"]["args"],
+        removed=redaction["removed"],
+        truncated=redaction["truncated"] is not False,
+    )
+
+
+def _step(record: Mapping[str, Any]) -> Step:
+    approval = record["approval"]
+    at = _moment(record["ts"])
+    if record["type"] == "call.decision":
+        return Step(Kind.USED, record["seq"], approval["ordinal"], at)
+    kind = Kind(record["type"].removeprefix("approval."))
+    who = record["approver"]
+    return Step(
+        kind=kind,
+        seq=record["seq"],
+        ordinal=approval["ordinal"],
+        at=at,
+        approver=Approver(who["id"], Assurance(who["assurance"]), who["method"]),
+        expires=_moment(record["expires"]) if kind is Kind.GRANTED else None,
+        leaf=record["request"]["leaf"],
+    )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+# -- what the approver sees -------------------------------------------------------------------------------------------
+
+
+def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Tell whether something removed stands at, above or below what is wanted, or may be it under another name."""
+    shorter = min(len(removed), len(wanted))
+    for index in range(shorter):
+        one, other = removed[index], wanted[index]
+        if one == other or "*" in (one, other):
+            continue
+        # A key that is itself sensitive is recorded as a mark: it can stand for any key of that object.
+        return is_mark_key(one)
+    return True
+
+
+def _whole(args: Json, path: Sequence[str]) -> bool:
+    """Tell whether a view in which something was cut shows all of what stands at *path*.
+
+    Only a number, a truth value or null can't have been cut.
+    """
+    value: Json = args
+    for part in path:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif (
+            isinstance(value, list) and name.isascii() and name.isdigit() and int(name) < len(value)
+        ):
+            value = value[int(name)]
+        else:
+            return False
+    return value is None or isinstance(value, bool | int | float)
+
+
+# -- judging ----------------------------------------------------------------------------------------------------------
+
+
+def expires_at(request: Request, now: datetime, terms: Terms) -> datetime:
+    """Return until when an approval that is given *now* stands: never longer than its request."""
+    return min(
+        now + timedelta(seconds=terms.ttl), request.asked + timedelta(seconds=terms.request_ttl)
+    )
+
+
+def same_identity(one: str, other: str) -> bool:
+    """Tell whether two ids name one person, whatever their case and Unicode form."""
+    return bool(one) and _folded(one) == _folded(other)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def live_grants(case: Case, now: datetime, terms: Terms) -> tuple[Step, ...]:
+    """Return the approvals that stand, one for each person, the oldest first.
+
+    The time that an approver's settings allowed never reaches beyond what *terms* allow here.
+    """
+    live: dict[str, Step] = {}
+    for step in case.steps:
+        if step.kind is not Kind.GRANTED or step.approver is None or step.expires is None:
+            continue
+        end = min(step.expires, step.at + timedelta(seconds=terms.ttl))
+        if step.leaf == case.request.leaf and now < end:
+            live.setdefault(_folded(step.approver.id), step)
+    return tuple(live.values())
+
+
+def _stale(case: Case, now: datetime, terms: Terms) -> bool:
+    return now >= case.request.asked + timedelta(seconds=terms.request_ttl)
+
+
+def _clock_is_behind(case: Case, now: datetime) -> bool:
+    return now + _SKEW < max(case.newest, case.request.asked, *(step.at for step in case.steps))
+
+
+def state_of(case: Case, now: datetime, terms: Terms) -> State:
+    """Return where the request stands."""
+    if case.has(Kind.USED):
+        return State.USED
+    if case.has(Kind.REFUSED):
+        return State.REFUSED
+    if _stale(case, now, terms):
+        return State.EXPIRED
+    if len(live_grants(case, now, terms)) >= case.request.needed:
+        return State.GRANTED
+    return State.BLOCKED if case.request.hidden_needs else State.PENDING
+
+
+def may_answer(
+    case: Case,
+    kind: Kind,
+    approver: Approver,
+    *,
+    now: datetime,
+    terms: Terms,
+    token: Callable[[str, str], str],
+) -> Reason | None:
+    """Return why *approver* may not grant or refuse the request, or None where they may.
+
+    A refusal only takes away, so anybody may refuse. *token* makes the keyed token of the request's tenant (class, value):
+    a requester that was recorded as a token is compared as one.
+    """
+    if _clock_is_behind(case, now):
+        return Reason.CLOCK_SKEW
+    if case.has(Kind.USED):
+        return Reason.ALREADY_USED
+    if case.has(Kind.REFUSED):
+        return Reason.ALREADY_DECIDED
+    if _stale(case, now, terms):
+        return Reason.EXPIRED
+    if kind is Kind.REFUSED:
+        return None
+    live = live_grants(case, now, terms)
+    if len(live) >= case.request.needed:
+        return Reason.ALREADY_DECIDED
+    if not approver.id:
+        return Reason.APPROVER_UNKNOWN
+    if _is_requester(case.request, approver, token):
+        return Reason.APPROVER_IS_REQUESTER
+    if approver.assurance is not Assurance.VERIFIED and not terms.unsafe_asserted:
+        return Reason.ASSERTED
+    if case.request.hidden_needs:
+        return Reason.NEEDS_HIDDEN
+    if _counted(live, approver):
+        return Reason.APPROVER_COUNTED
+    return None
+
+
+def _is_requester(request: Request, approver: Approver, token: Callable[[str, str], str]) -> bool:
+    ids = [request.principal["id"], request.agent["id"]]
+    ids.extend(str(step.get("sub", "")) for step in request.delegation)
+    made = {token("principal", approver.id), token("agent", approver.id)}
+    return any(same_identity(approver.id, id_) or id_ in made for id_ in ids)
+
+
+def _counted(live: Iterable[Step], approver: Approver) -> bool:
+    return any(
+        step.approver is not None and same_identity(step.approver.id, approver.id) for step in live
+    )
+
+
+def may_use(case: Case | None, call: Presented, now: datetime, terms: Terms) -> Grant | Reason:
+    """Return the approval that covers *call*, or why there is none."""
+    if case is None:
+        return Reason.UNKNOWN
+    other = _differs(case.request, call)
+    if other is not None:
+        return other
+    if _clock_is_behind(case, now):
+        return Reason.CLOCK_SKEW
+    if case.has(Kind.USED):
+        return Reason.ALREADY_USED
+    if case.has(Kind.REFUSED):
+        return Reason.REFUSED
+    if _stale(case, now, terms):
+        return Reason.EXPIRED
+    live = live_grants(case, now, terms)
+    approvers = tuple(step.approver for step in live if step.approver is not None)
+    if any(same_identity(approver.id, id_) for approver in approvers for id_ in call.people):
+        return Reason.APPROVER_IS_REQUESTER
+    if len(approvers) < case.request.needed:
+        if case.has(Kind.GRANTED) and len(approvers) < len(_everyone(case)):
+            return Reason.EXPIRED
+        return Reason.APPROVERS_MISSING if approvers else Reason.PENDING
+    if case.request.hidden_needs:
+        return Reason.NEEDS_HIDDEN
+    if not terms.unsafe_asserted and any(
+        approver.assurance is not Assurance.VERIFIED for approver in approvers
+    ):
+        return Reason.ASSERTED
+    rules = tuple(rule.rule for rule in case.request.rules)
+    return Grant(case.request, approvers, case.next_ordinal, rules)
+
+
+def _everyone(case: Case) -> set[str]:
+    return {_folded(step.approver.id) for step in case.steps if step.approver is not None}
+
+
+def _differs(request: Request, call: Presented) -> Reason | None:
+    """Say what a call differs in. The commitment decides; the rest only tells which part it was."""
+    owner = (request.tenant, request.session, request.principal["id"], request.agent["id"])
+    if owner != (call.tenant, call.session, call.principal, call.agent):
+        return Reason.OTHER_SESSION
+    if any(request.tool[name] != call.tool[name] for name in ("name", "server")):
+        return Reason.OTHER_TOOL
+    if request.tool["schema"] != call.tool["schema"]:
+        return Reason.OTHER_SCHEMA
+    return None if request.commitment == call.commitment else Reason.OTHER_ARGUMENTS
+
+
+def exceeds(grant: Grant, verdict: Decision) -> Reason | None:
+    """Return ``RULES_CHANGED`` where the rules that fired now ask for more than *grant* gives, else None."""
+    for rule in verdict.rules:
+        if rule.effect is not Effect.REQUIRE_APPROVAL:
+            continue
+        if (
+            rule.rule not in grant.rules
+            or rule.approvers > len(grant.approvers)
+            or not all(grant.request.shows(need) for need in rule.needs)
+        ):
+            return Reason.RULES_CHANGED
+    return None

@@ -1,0 +1,272 @@
+"""Answering requests for approval: each answer, and each that is turned down, becomes a durable record.
+
+What may be answered is judged in ``guardrail.approvals``. Knows no guard and runs no tool: the command line uses it on a ledger
+that it opened itself, an adapter on the ledger of its guard.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from guardrail import approvals
+from guardrail.approvals import Approver, Case, Kind, Reason, State, Terms
+from guardrail.config import ApprovalSettings
+from guardrail.core.detectors import scan_secrets
+from guardrail.core.memory import Memory
+from guardrail.core.record import FORMAT_VERSION, Draft
+from guardrail.core.redact import Redactor
+from guardrail.core.types import Assurance, Receipt
+from guardrail.errors import IdentityError, LedgerError, UsageError
+from guardrail.identity import check_id
+
+__all__ = [
+    "Answer",
+    "ApprovalLog",
+    "Desk",
+    "TenantTokens",
+    "read_case",
+    "system_user",
+    "terms_of",
+    "utc_now",
+]
+
+_TRIES = 32
+"""Answers that may come in between before this one gives up: each of them is a step of the same approval."""
+_MAX_REASON = 1000
+
+
+class ApprovalLog(Protocol):
+    """What is read of a ledger. ``guardrail.ledger.reader.LedgerReader`` is one."""
+
+    def approval(self, approval: str) -> list[bytes]:
+        """Return the decision about the call *approval*, then every step of it."""
+
+    def newest(self) -> bytes | None:
+        """Return the last line."""
+
+    def snapshot(self) -> AbstractContextManager[Any]:
+        """Let what is read inside be of one moment."""
+
+
+class TenantTokens(Protocol):
+    """Keyed tokens of one tenant. ``guardrail.keys.TenantKeys`` makes them."""
+
+    def token(self, cls: str, value: str) -> str:
+        """Return the token of *value*, equal for equal values of one class."""
+
+    def mark(self, class_: str) -> str:
+        """Return a random mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of an answer. It is durable either way."""
+
+    case: Case
+    """As it was when the answer was judged."""
+    receipt: Receipt
+    rejected: Reason | None
+    """Why it was turned down; None where it counts."""
+    given: int
+    """How many approvals stand now."""
+    expires: str | None
+    """Until when this approval stands; None for a refusal."""
+    reason: str
+    """As recorded."""
+
+
+def terms_of(settings: ApprovalSettings) -> Terms:
+    """Return what ``[approvals]`` says."""
+    return Terms(
+        ttl=settings.ttl_s,
+        request_ttl=settings.request_ttl_s,
+        unsafe_asserted=settings.unsafe_asserted_approvals,
+    )
+
+
+def utc_now() -> datetime:
+    """Return the time, UTC."""
+    return datetime.now(UTC)
+
+
+def read_case(log: ApprovalLog, approval: str) -> Case | None:
+    """Return the request *approval* with its steps, of one moment; None where this log has no such request."""
+    if not approvals.is_approval_id(approval):
+        return None
+    with log.snapshot():
+        return approvals.case_of(log.approval(approval), log.newest())
+
+
+def system_user() -> Approver:
+    """Return the operating-system user of this process, asserted. By number: environment variables are not asked."""
+    uid = os.getuid()
+    try:
+        return Approver(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return Approver(str(uid))
+
+
+class Desk:
+    """Where people answer the requests of one log. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        log: str,
+        read: Callable[[str], Case | None],
+        append: Callable[[Draft], Receipt],
+        tokens: Callable[[str], TenantTokens],
+        origin: Callable[[], Mapping[str, Any]],
+        terms: Terms,
+        profile: str = "standard/1",
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Take how the log is read and written; *tokens* makes those of a tenant, *origin* says where this is."""
+        self._log = log
+        self._read = read
+        self._append = append
+        self._tokens = tokens
+        self._origin = origin
+        self._profile = profile
+        self._clock = clock
+        self.terms = terms
+        """What the settings say."""
+
+    def case(self, approval: str) -> Case:
+        """Return the request *approval* as it stands. Raises ``UsageError`` where this log has none of that id."""
+        case = self._read(approval)
+        if case is None:
+            raise UsageError(
+                "there is no request for approval of this id in this log",
+                code="approval.unknown",
+                hint="guardrail approvals",
+            )
+        return case
+
+    def state(self, case: Case) -> State:
+        """Return where a request stands now."""
+        return approvals.state_of(case, self._clock(), self.terms)
+
+    def approve(self, approval: str, approver: Approver, reason: str) -> Answer:
+        """Record that *approver* approves the request, or that this was turned down; durable when it returns.
+
+        Raises ``UsageError`` for an unknown id or a reason that can't be recorded, ``LedgerError``.
+        """
+        return self._answer(approval, Kind.GRANTED, approver, reason)
+
+    def refuse(self, approval: str, approver: Approver, reason: str) -> Answer:
+        """Record that *approver* refuses it: nobody can approve it, and what was given counts no more. As ``approve``."""
+        return self._answer(approval, Kind.REFUSED, approver, reason)
+
+    def turn_down(self, approval: str, kind: Kind, approver: Approver, code: Reason) -> Answer:
+        """Record an answer that says too little to be judged. As ``approve``."""
+        return self._answer(approval, kind, approver, "", forced=code)
+
+    def _answer(
+        self,
+        approval: str,
+        kind: Kind,
+        approver: Approver,
+        reason: str,
+        *,
+        forced: Reason | None = None,
+    ) -> Answer:
+        for _ in range(_TRIES):
+            case = self.case(approval)
+            tokens = self._tokens(case.request.tenant)
+            words = self._words(reason, tokens) if forced is None else ""
+            who = self._checked(approver)
+            now = self._clock()
+            rejected = forced
+            if who is None:
+                who, rejected = Approver("", method=approver.method), Reason.APPROVER_UNKNOWN
+            elif rejected is None:
+                rejected = approvals.may_answer(
+                    case, kind, who, now=now, terms=self.terms, token=tokens.token
+                )
+            try:
+                return self._write(case, kind, who, words=words, rejected=rejected, now=now)
+            except LedgerError as error:
+                if error.code != "ledger.approval_taken":
+                    raise
+                # Someone else answered, or used it, a moment ago: judge by what is there now.
+        raise LedgerError("too many answers at once", code="ledger.approval_taken")
+
+    def _write(
+        self,
+        case: Case,
+        kind: Kind,
+        who: Approver,
+        *,
+        words: str,
+        rejected: Reason | None,
+        now: datetime,
+    ) -> Answer:
+        request = case.request
+        standing = approvals.live_grants(case, now, self.terms)
+        record: dict[str, Any] = {
+            "v": FORMAT_VERSION,
+            "log": self._log,
+            "type": "approval.rejected" if rejected is not None else f"approval.{kind}",
+            "tenant": request.tenant,
+            "session": request.session,
+            "approval": {
+                "id": request.id,
+                "ordinal": None if rejected is not None else case.next_ordinal,
+            },
+            "request": {"seq": request.seq, "leaf": request.leaf},
+            "approver": who.document(),
+            "origin": self._origin(),
+            "reason": words,
+            "rules": [rule.rule for rule in request.rules],
+        }
+        expires: str | None = None
+        given = len(standing)
+        if rejected is not None:
+            hidden = list(request.hidden_needs) if rejected is Reason.NEEDS_HIDDEN else []
+            record |= {"attempt": str(kind), "code": str(rejected), "hidden": hidden}
+        elif kind is Kind.GRANTED:
+            given += 1
+            end = approvals.expires_at(request, now, self.terms)
+            expires = end.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            record |= {
+                "expires": expires,
+                "given": given,
+                "needed": request.needed,
+                "unsafe_asserted": who.assurance is not Assurance.VERIFIED,
+            }
+        draft = Draft.build(record, approval=None if rejected is not None else request.id)
+        return Answer(case, self._append(draft), rejected, given, expires, words)
+
+    def _words(self, reason: str, tokens: TenantTokens) -> str:
+        """Return the reason as it may be recorded."""
+        if not reason.strip() or len(reason) > _MAX_REASON:
+            raise UsageError(
+                f"the reason must say something, in at most {_MAX_REASON} characters",
+                code="approval.reason",
+            )
+        memory = Memory()
+        redactor = Redactor(token=tokens.token, mark=tokens.mark, profile=self._profile)
+        words = redactor.text(reason, memory)
+        if redactor.gate([words], memory) is not None:
+            raise UsageError(
+                "the reason holds something sensitive that can't be taken out of it",
+                code="approval.reason",
+                hint="say it in other words",
+            )
+        return words
+
+    @staticmethod
+    def _checked(approver: Approver) -> Approver | None:
+        """Return *approver* where its id can be recorded in clear, else None."""
+        try:
+            check_id(approver.id, "approver")
+        except IdentityError:
+            return None
+        return None if scan_secrets(approver.id) else approver

@@ -1,0 +1,223 @@
+"""``guardrail approvals``, ``guardrail approve`` and ``guardrail refuse``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from guardrail.approvals import Kind, Reason, State
+from guardrail.cli.app import Exit
+from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
+from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.render import counted, removed
+from guardrail.review.terminal import escape, name, one_line, tree
+
+if TYPE_CHECKING:
+    from guardrail.approving import Answer
+    from guardrail.config import Settings
+    from guardrail.review.approvals import Listed
+
+__all__ = ["approvals", "approve", "refuse"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_STYLES = {State.PENDING: Style.WARN, State.GRANTED: Style.GOOD, State.BLOCKED: Style.BAD}
+
+
+@click.command(short_help="List the calls that wait for a person's approval.")
+@ledger_options
+@json_option
+@click.option(
+    "--all", "everything", is_flag=True, help="Also those that are decided, used or too old."
+)
+def approvals(config: Path | None, ledger: Path | None, as_json: bool, everything: bool) -> None:
+    """List the calls that wait for a person, the oldest first: what was asked, by whom, and what is hidden from you.
+
+    Arguments are shown as they are recorded. Approve one with `guardrail approve ID --reason TEXT`, or refuse it.
+    """
+    from guardrail.approving import terms_of, utc_now
+    from guardrail.review.approvals import document, open_requests
+
+    terms = terms_of(settings_of(config, ledger).approvals)
+    with open_ledger(config, ledger) as reader:
+        log = reader.log
+        found = open_requests(reader, terms, utc_now(), everything=everything)
+    if as_json:
+        requests = [document(entry) for entry in found]
+        emit_json({"log": log, "total": len(requests), "requests": requests})
+        return
+    for index, entry in enumerate(found):
+        if index:
+            data()
+        for line in _request(entry):
+            data(line)
+    if not found:
+        note("no call waits for an approval")
+    elif any(entry.state is State.PENDING for entry in found):
+        note("next:  guardrail approve ID --reason TEXT, or guardrail refuse ID --reason TEXT")
+
+
+def _answer_options(command: _F) -> _F:
+    reason = click.option(
+        "--reason",
+        required=True,
+        metavar="TEXT",
+        help="Why, in your words: it goes into the ledger.",
+    )
+    return click.argument("ref", metavar="ID")(ledger_options(json_option(reason(command))))
+
+
+@click.command(short_help="Approve one call, as the user that you are logged in as.")
+@_answer_options
+def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
+    """Approve the call that ID names: exactly that call, once, for a limited time.
+
+    ID is what `guardrail approvals` shows, its beginning, or a record number. You approve as the operating-system user
+    that you are; nobody verifies that, so the settings must say `unsafe_asserted_approvals = true`. Who asked can't approve.
+    Exit code 0: recorded; 1: turned down, which is recorded as well; 3: no such request.
+    """
+    return _answer(ref, config, ledger, Kind.GRANTED, reason, as_json=as_json)
+
+
+@click.command(short_help="Refuse a call for good.")
+@_answer_options
+def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
+    """Refuse the call that ID names: from then on nobody can approve it, and what was approved counts no more.
+
+    ID is what `guardrail approvals` shows, its beginning, or a record number. Exit code 0: recorded; 1: too late, which is
+    recorded as well; 3: no such request.
+    """
+    return _answer(ref, config, ledger, Kind.REFUSED, reason, as_json=as_json)
+
+
+def _answer(
+    ref: str, config: Path | None, ledger: Path | None, kind: Kind, reason: str, *, as_json: bool
+) -> int:
+    from guardrail.review.approvals import find_request, hidden
+
+    settings = settings_of(config, ledger)
+    with open_ledger(config, ledger) as reader:
+        approval = find_request(reader, ref).request.id
+    answer = _write(settings, approval, kind, reason)
+    rejected = answer.rejected
+    request = answer.case.request
+    if as_json:
+        emit_json(
+            {
+                "approval": request.id,
+                "request_seq": request.seq,
+                "seq": answer.receipt.seq,
+                "done": rejected is None,
+                "code": None if rejected is None else str(rejected),
+                "given": answer.given,
+                "needed": request.needed,
+                "expires": answer.expires,
+                "reason": answer.reason,
+                "hidden": hidden(answer.case),
+            }
+        )
+    else:
+        _tell(answer, kind)
+    return Exit.YES if rejected is None else Exit.NO
+
+
+def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer:
+    from guardrail.approving import system_user, terms_of, utc_now
+    from guardrail.opening import open_journal
+
+    journal, keys = open_journal(settings)
+    try:
+        desk = journal.desk(
+            keys.tenant, terms_of(settings.approvals), settings.redaction.profile, utc_now
+        )
+        say = desk.approve if kind is Kind.GRANTED else desk.refuse
+        return say(approval, system_user(), reason)
+    finally:
+        journal.close()
+
+
+def _tell(answer: Answer, kind: Kind) -> None:
+    from guardrail.review.approvals import REASONS, hidden
+
+    request = answer.case.request
+    title = _tool(request.tool)
+    if answer.rejected is not None:
+        word = "NOT APPROVED" if kind is Kind.GRANTED else "NOT REFUSED"
+        data(f"{paint(word, Style.BAD)}  {title}: {REASONS[answer.rejected]}")
+        data(f"  code    {answer.rejected}, record {answer.receipt.seq}")
+        for pointer in request.hidden_needs if answer.rejected is Reason.NEEDS_HIDDEN else ():
+            data(f"  hidden  {escape(pointer)}")
+        if answer.rejected is Reason.ASSERTED:
+            note(
+                "next:  set unsafe_asserted_approvals = true in [approvals] (read SECURITY.md first)"
+            )
+        return
+    if kind is Kind.REFUSED:
+        data(f"{paint('REFUSED', Style.BAD)}  {title}: nobody can approve it any more")
+        data(f"  record  {answer.receipt.seq}")
+        return
+    data(f"{paint('APPROVED', Style.GOOD)}  {title}: {answer.given} of {request.needed}")
+    data(f"  record  {answer.receipt.seq}")
+    data(f"  until   {escape(answer.expires or '')}")
+    for line in removed(hidden(answer.case)):
+        data(f"  not shown to you: {line}")
+    note("nobody verified who you are: the record says unsafe_asserted", Style.WARN)
+    missing = request.needed - answer.given
+    if missing > 0:
+        note(f"next:  {counted(missing, 'more person', 'more people')} must approve it")
+
+
+def _request(entry: Listed) -> Iterator[str]:
+    from guardrail.review.approvals import hidden
+    from guardrail.review.sessions import who
+
+    request = entry.case.request
+    yield (
+        f"{paint(request.id, Style.STRONG)}  {_tool(request.tool)}  "
+        f"{paint(str(entry.state).upper(), _STYLES.get(entry.state, Style.DIM))}"
+    )
+    yield f"  asked   {_span(entry.age.total_seconds())} ago, record {request.seq}"
+    people = {"principal": request.principal, "agent": request.agent}
+    yield f"  who     {who(people, 'agent')} for {who(people, 'principal')}"
+    yield f"  in      session {name(request.session)}, tenant {name(request.tenant)}"
+    for rule in request.rules:
+        label = escape(rule.rule)
+        text = label if rule.message in {"", rule.rule} else f"{label} - {escape(rule.message)}"
+        people_needed = f" (needs {rule.approvers} approvers)" if rule.approvers > 1 else ""
+        yield f"  rule    {text}{people_needed}"
+    for place, line in enumerate(tree(request.args)):
+        yield f"  {'args' if not place else '':<6}  {line}"
+    for line in removed(hidden(entry.case)):
+        yield f"  hidden  {line}"
+    if request.truncated:
+        yield "  hidden  some values are too large to be shown"
+    yield f"  given   {len(entry.standing)} of {request.needed}{_given(entry)}"
+    for pointer in request.hidden_needs:
+        yield f"  blocked the policy says that you must see {escape(pointer)}, which is hidden: nobody can approve it"
+
+
+def _given(entry: Listed) -> str:
+    names = [
+        f"{name(step.approver.id)} ({escape(str(step.approver.assurance))} by {escape(step.approver.method)})"
+        for step in entry.standing
+        if step.approver is not None
+    ]
+    return f": {', '.join(names)}" if names else ""
+
+
+def _tool(tool: Any) -> str:
+    shown = name(str(tool.get("name") or ""), "(no tool)")
+    server = f" on {escape(str(tool['server']))}" if tool.get("server") else ""
+    undeclared = "" if tool.get("declared") else " (undeclared)"
+    return one_line(f"{shown}{server}{undeclared}")
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(0, round(seconds))} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h"

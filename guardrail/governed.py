@@ -1,0 +1,45 @@
+"""Functions that are governed tools: called as before, each call goes through a guard."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from guardrail.tools import Tool
+
+__all__ = ["governed"]
+
+
+def governed(
+    tool: Tool,
+    function: Callable[..., Any],
+    call: Callable[[Tool, dict[str, Any], Callable[..., Any]], Any],
+    acall: Callable[[Tool, dict[str, Any], Callable[..., Any]], Awaitable[Any]],
+) -> Callable[..., Any]:
+    """Return a function that looks like *function* and runs it through *call*, or *acall* where it is a coroutine function."""
+    signature = inspect.signature(function)
+
+    def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return dict(signature.bind(*args, **kwargs).arguments)
+        except TypeError:
+            # Recorded and denied like any call with bad arguments: places are no names that a schema knows.
+            return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            return await acall(tool, arguments(args, kwargs), function)
+
+        awaited.__guardrail_tool__ = tool  # type: ignore[attr-defined]
+        return awaited
+
+    @functools.wraps(function)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        return call(tool, arguments(args, kwargs), function)
+
+    plain.__guardrail_tool__ = tool  # type: ignore[attr-defined]
+    return plain
