@@ -21,11 +21,22 @@ def main() -> None:
 
     def faulty_answer(server: Any, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
         fault[0] = b""
-        for name in (b"hang", b"exit", b"wrong_id", b"huge", b"garbage", b"kill", b"stall"):
+        for name in (
+            b"hang",
+            b"exit",
+            b"wrong_id",
+            b"huge",
+            b"garbage",
+            b"kill",
+            b"stall",
+            b"slow",
+        ):
             if kind == b"D" and b'"fault": "' + name + b'"' in body:
                 fault[0] = name
         if fault[0] == b"hang":
             time.sleep(60)
+        if fault[0] == b"slow":
+            time.sleep(0.15)
         if fault[0] == b"exit":
             os._exit(7)
         if fault[0] == b"kill":

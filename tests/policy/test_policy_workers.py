@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -192,6 +193,13 @@ def test_time_in_the_queue_does_not_count_as_evaluation(start: Start) -> None:
     assert good.result(10)
 
 
+def test_calls_that_are_each_in_time_are_answered_however_many_wait(start: Start) -> None:
+    """Six slow ones in a row take longer together than one may, and none of them did anything wrong."""
+    engine = start(worker_script=FAULTY, eval_limit=0.5)
+    futures = [ask(engine, f"s{index}", fault="slow") for index in range(6)]
+    assert all(future.result(10) for future in futures)
+
+
 def test_a_call_that_waits_too_long_is_undecided(start: Start) -> None:
     """The deadline is the caller's, whatever the worker is at."""
     engine = start(worker_script=FAULTY, eval_limit=2.0)
@@ -376,6 +384,8 @@ def test_a_worker_inherits_nothing(start: Start, tmp_path: Path) -> None:
     """No descriptor, no environment, no controlling session, no core dumps."""
     secret = os.open(tmp_path / "secret", os.O_CREAT | os.O_RDWR)
     os.set_inheritable(secret, True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
     try:
         pid = worker_pid(start())
         links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
@@ -388,6 +398,7 @@ def test_a_worker_inherits_nothing(start: Start, tmp_path: Path) -> None:
             line.split()[4] == "0" for line in limits.splitlines() if line.startswith("Max core")
         )
     finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
         os.close(secret)
 
 
