@@ -264,7 +264,7 @@ def imports() -> dict[str, float]:
     for _ in range(15):
         bare.append(run("-c", "pass"))
         imported.append(run("-c", "import guardrail"))
-        helped.append(run("-c", "from guardrail.cli import main; main(['--help'])"))
+        helped.append(run("-c", "from guardrail.cli import main; main()", "--help"))
     middle = statistics.median
     return {
         "bare_python_ms": middle(bare) * 1e3,
