@@ -292,7 +292,7 @@ class Admission:
             # Values that this very result made known may stand in an id as well.
             self._state.refresh()
             hit = redactor.gate(leaves, memory) or self._state.exposed
-        except Exception:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
+        except BaseException:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
             return None, None, "redactor"
         if hit is not None:
             return None, None, f"gate:{hit}"

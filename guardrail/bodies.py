@@ -10,13 +10,20 @@ from typing import Any, cast
 from guardrail.errors import UsageError
 from guardrail.tools import Tool
 
-__all__ = ["check_body", "check_result", "is_async"]
+__all__ = ["check_body", "check_result", "is_async", "is_awaitable"]
 
 
 def is_async(run: Callable[..., Any]) -> bool:
     """True where calling *run* gives a coroutine."""
     # An object whose __call__ is a coroutine function counts as one.
     return inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(type(run).__call__)
+
+
+def is_awaitable(result: object) -> bool:
+    """True where *result* must be awaited; by its type alone, so that no code of a hostile object runs."""
+    return any(
+        "__await__" in type.__getattribute__(base, "__dict__") for base in type(result).__mro__
+    )
 
 
 def check_body(tool: Tool, run: object, *, awaited: bool) -> None:

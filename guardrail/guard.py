@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import itertools
 import os
 import threading
@@ -27,7 +26,7 @@ from guardrail import session as sessions
 from guardrail.admission import Admission
 from guardrail.approval_steps import ApprovalSteps
 from guardrail.approving import terms_of, utc_now
-from guardrail.bodies import check_body, check_result, is_async
+from guardrail.bodies import check_body, check_result, is_async, is_awaitable
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import Draft
@@ -431,7 +430,7 @@ class Guard:
                 else:
                     body = functools.partial(run, **admission.arguments, **(how.extra or {}))
                     result, stop = await run_in_thread(body)  # (8)
-                    if inspect.isawaitable(result):
+                    if is_awaitable(result):
                         result = await result
             check_result(tool, result, awaited=True)
         except BaseException as error:

@@ -13,9 +13,11 @@ from guardrail.core import fields
 from guardrail.core.fields import CallFields
 from guardrail.core.memory import Memory
 from guardrail.core.policy_input import SessionInput, session_input
+from guardrail.core.record import dumps
 from guardrail.core.redact import Redactor
+from guardrail.core.schema import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session
-from guardrail.errors import RedactionError
+from guardrail.errors import ArgumentsError, RecordError, RedactionError
 from guardrail.ulid import new_ulid
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ def make_state(
 ) -> SessionState:
     """Return the state of a new session. Raises ``RedactionError`` where its attributes can't be recorded."""
     memory = Memory()
+    session = _copied(session)
     ids = _ids(session, redactor, keys, principal_form)
     raw = session_input(
         session,
@@ -139,6 +142,31 @@ def make_state(
         ids=ids,
         seen=memory.added,
         texts={},
+    )
+
+
+def _copied(session: Session) -> Session:
+    """Return *session* with a private copy of all JSON in it: what the policy sees stays what is recorded."""
+    principal = session.principal
+    told = {
+        "attributes": dict(session.attributes),
+        "principal": dict(principal.attributes),
+        "delegation": [dict(step) for step in session.delegation],
+        "roles": list(principal.roles),
+    }
+    try:
+        own: Any = copy_json(told)
+        dumps(own)  # refuses lone surrogates
+    except (ArgumentsError, RecordError) as error:
+        raise RedactionError(
+            f"what was said about the session can't be recorded: {error.message}",
+            code="redaction.session",
+        ) from None
+    return replace(
+        session,
+        attributes=own["attributes"],
+        delegation=tuple(own["delegation"]),
+        principal=replace(principal, attributes=own["principal"], roles=tuple(own["roles"])),
     )
 
 

@@ -17,6 +17,9 @@ _DIGITS_ONLY = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(25
 _LONG_NUMBER = b"0" * 19
 """The shortest run of digits that can exceed 64 bits."""
 
+_TWO_64 = b"1.8446744073709552e"
+"""How the float 2**64 begins: the engine takes it for equal to the largest integer of 64 bits."""
+
 
 def check_input(policy_input: bytes) -> None:
     """Raise ``PolicyError`` (``error``) for an input that the engine would take for another one, or is too large.
@@ -30,7 +33,7 @@ def check_input(policy_input: bytes) -> None:
             detail="input_size",
         )
     # Two passes in C; nearly every input ends here.
-    if _LONG_NUMBER not in policy_input.translate(_DIGITS_ONLY):
+    if _LONG_NUMBER not in policy_input.translate(_DIGITS_ONLY) and _TWO_64 not in policy_input:
         return
     try:
         value = json.loads(policy_input)
@@ -38,7 +41,7 @@ def check_input(policy_input: bytes) -> None:
         raise PolicyError("the policy input is not JSON", cause="error", detail="input") from None
     if not _fits(value):
         raise PolicyError(
-            "an integer beyond 64 bits, which the embedded engine can't hold",
+            "a number that the embedded engine takes for another one: 2**64 or an integer beyond 64 bits",
             cause="error",
             detail="integer_range",
             hint="pass it as a string, or use the server engine",
@@ -50,6 +53,8 @@ def _fits(value: Any) -> bool:
     while stack:
         item = stack.pop()
         if isinstance(item, int) and not MIN_INTEGER <= item <= MAX_INTEGER:
+            return False
+        if isinstance(item, float) and item == 2.0**64:
             return False
         if isinstance(item, dict):
             stack.extend(item.values())
