@@ -1,0 +1,119 @@
+"""One canary of a detectable shape and one that a session knows, in every place at once: in no byte that comes out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from canarykit import IN_CALLS, leaks, plain, shaped
+from click.testing import CliRunner
+from promisekit import PROGRAMS, appearances, cli, records, whole
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the program left behind."""
+
+    folder: Path
+    canaries: tuple[str, str]
+    streams: bytes
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
+    """Run the chatty program once."""
+    folder = tmp_path_factory.mktemp("canaries")
+    canaries = (shaped(), plain())
+    done = subprocess.run(
+        [sys.executable, str(PROGRAMS / "canaries.py"), str(folder)],
+        input="\n".join(canaries).encode(),
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return Said(folder, canaries, done.stdout + done.stderr)
+
+
+def found(said: Said, data: bytes) -> list[str]:
+    return [form for canary in said.canaries for form in appearances(canary, data)]
+
+
+def test_the_places_were_all_visited(said: Said) -> None:
+    """Each place made at least one record, allowed and denied ones among them."""
+    decisions = records(said.folder / "audit.db", "call.decision")
+    effects = {record["decision"]["effect"] for record in decisions}
+    causes = {record["decision"]["cause"] for record in decisions}
+    assert len(decisions) > 2 * len(IN_CALLS)
+    assert effects == {"allow", "deny", "require_approval"}
+    assert {"policy", "arguments", "redactor", "error"} <= causes
+    whole(said.folder / "audit.db")
+
+
+def test_no_canary_is_in_any_file(said: Said) -> None:
+    """Ledger, -wal, keys, leases: every byte, and every record as a whole."""
+    for canary in said.canaries:
+        assert leaks(said.folder, canary) == []
+
+
+def test_no_canary_is_on_any_stream(said: Said) -> None:
+    """Logs of every level, warnings, and tracebacks of guardrail's own errors."""
+    assert b"Denied" in said.streams
+    assert found(said, said.streams) == []
+
+
+def test_no_canary_is_in_what_the_command_line_shows(said: Said) -> None:
+    """Every record by show and why, for people and as JSON; sessions, verify, approvals."""
+    from guardrail.cli.app import cli as commands
+
+    runner = CliRunner()
+    count = len(records(said.folder / "audit.db"))
+    words: list[list[str]] = [["sessions"], ["show", "canary-0"], ["show", "canary-1"], ["verify"]]
+    words += [["approvals"], ["show", "last"], ["why", "last"]]
+    for seq in range(count):
+        words += [["show", str(seq)], ["why", str(seq)]]
+    shown = 0
+    for word in words:
+        for form in ([], ["--json"]):
+            done = runner.invoke(
+                commands, [*word, *form, "--ledger", str(said.folder / "audit.db")]
+            )
+            data = done.output.encode() + (done.stderr_bytes or b"") + repr(done.exception).encode()
+            assert found(said, data) == [], word
+            shown += len(data)
+    assert shown > 100_000
+
+
+def test_no_canary_is_in_an_export_or_a_command_as_a_user_runs_it(said: Said) -> None:
+    """As processes of their own; the export is what is stored, and is JSON line by line."""
+    db = said.folder / "audit.db"
+    done = cli("export", "--jsonl", "--ledger", db, cwd=said.folder)
+    assert all(json.loads(line) for line in done.stdout.splitlines())
+    assert len(done.stdout) > 100_000
+    assert found(said, done.stdout + done.stderr) == []
+    for word in (["show", "canary-1"], ["sessions", "--json"], ["why", "last"], ["doctor"]):
+        option = [] if word == ["doctor"] else ["--ledger", db]
+        done = cli(*word, *option, cwd=said.folder, code=None)
+        assert found(said, done.stdout + done.stderr) == [], word
+
+
+def test_a_ledger_under_a_canary_s_name_would_be_found() -> None:
+    """For contrast: each form that is searched for is one that the search finds."""
+    import base64
+    import urllib.parse
+
+    for canary in (shaped(), plain()):
+        raw = canary.encode()
+        for data in (
+            raw,
+            json.dumps({"x": json.dumps([canary])}).encode(),
+            urllib.parse.quote(canary, safe="").encode(),
+            raw.hex().encode(),
+            *(base64.b64encode(b"x" * shift + raw + b"tail") for shift in range(3)),
+            *(base64.urlsafe_b64encode(b"x" * shift + raw) for shift in range(3)),
+        ):
+            assert appearances(canary, data), data
