@@ -59,6 +59,7 @@ def test_nothing_is_called_verified(tmp_path: Path) -> None:
         {"agent": Agent("bot", assurance=Assurance.VERIFIED)},
         {"principal": Principal("alice", assurance="verified")},  # type: ignore[arg-type]
         {"agent": Agent("bot", assurance="verified")},  # type: ignore[arg-type]
+        {"principal": Principal("", assurance="verified")},  # type: ignore[arg-type]
         {"principal": Principal("alice", assurance=Assurance.ABSENT)},
         {"agent": Agent("x" * 10_000, assurance=Assurance.ABSENT)},
     ],
