@@ -160,11 +160,20 @@ class Admission:
     def _finish(
         self, status: Status, result: object, error: BaseException | None, seconds: float | None
     ) -> Receipt:
-        draft = self._draft(status, result, error, seconds, self._wait_again())
+        stop: KeyboardInterrupt | None = None
+        same: bool | None = None
         try:
-            return self._journal.append(draft)
+            same = self._wait_again()
+        except KeyboardInterrupt as interrupt:
+            stop = interrupt  # goes on when the outcome, which is owed, is durable
+        draft = self._draft(status, result, error, seconds, same)
+        try:
+            receipt = self._journal.append(draft)
         except LedgerError as problem:
-            return self._journal.append(self._late(problem, status, result, error, seconds))
+            receipt = self._journal.append(self._late(problem, status, result, error, seconds))
+        if stop is not None:
+            raise stop
+        return receipt
 
     async def _afinish(
         self, status: Status, result: object, error: BaseException | None, seconds: float | None
@@ -289,9 +298,9 @@ class Admission:
                 shown = redactor.result(result, log_output=self._tool.log_output, memory=memory)
                 # Beside a logged value, only the type's name comes from the tool.
                 leaves = fields.strings(shown) if self._tool.log_output else [str(shown["type"])]
-            # Values that this very result made known may stand in an id as well.
+            # Values that this very result made known may stand in what the host told as well.
             self._state.refresh()
-            hit = redactor.gate(leaves, memory) or self._state.exposed
+            hit = redactor.gate(leaves, memory)
         except BaseException:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
             return None, None, "redactor"
         if hit is not None:

@@ -162,7 +162,7 @@ class Recorder:
         target = targets(cast("Json", value), call.tool.target)
         leaves = [name, call.tool.server or "", *call.tool.labels, *labels]
         leaves.extend(text for entry in rules for text in (entry["rule"], entry["message"]))
-        hit = redactor.gate([*leaves, *fields.strings(value)], memory) or state.exposed
+        hit = redactor.gate([*leaves, *fields.strings(value)], memory)
         if hit is not None:
             raise UnsafeRecordError(f"gate:{hit}")
         # An approval is used up by what it allowed, and by nothing else.
@@ -203,16 +203,14 @@ class Recorder:
         """Return the record of a call that a framework refused before its body: which tool, and no values."""
         state = call.state
         state.refresh()
-        common, where = state.fields, state.origin(call.origin)
-        if state.exposed is not None:
-            common, where = state.bare, {**where, "call_id": None}
+        where = state.origin(call.origin)
         server = call.tool.server
         named = {
             "name": state.text(call.tool.name),
             "server": None if server is None else state.text(server),
         }
         return fields.rejected(
-            common.common("call.rejected", call=call.id, parent=call.parent, where=where),
+            state.fields.common("call.rejected", call=call.id, parent=call.parent, where=where),
             tool=self.tool_parts(call.tool)[1] | named,
             reason=reason,
         )

@@ -46,32 +46,29 @@ class SessionState:
     """The common fields with every id as a token."""
     keys: TenantKeys
     redactor: Redactor
-    identities: tuple[str, ...]
-    """Ids as recorded: checked for class ``secret`` before each write."""
     commitment: Commitment
     """What every commitment of this session starts with."""
-    ids: _Ids
+    principal_form: str
+    """How the settings want principals: ``clear`` or ``token``."""
     seen: int
     """``memory.added`` when what is kept here was made."""
     texts: dict[str, str]
     """Short texts that come with every call (names, rules, messages), as recorded."""
-    exposed: str | None = None
-    """Set where an identity turned out to hold a known secret: the name of its class."""
 
     def refresh(self) -> None:
         """Redact what is kept from call to call anew where values have become known since.
 
-        An attribute was recorded in clear as long as nothing was known about it; from then on it is not.
+        An attribute was recorded in clear as long as nothing was known about it; from then on it is not. An id that turns
+        out to hold a secret is a token from then on, and the session goes on: else a password that equals a name would
+        end it.
         """
         seen = self.memory.added
         if seen != self.seen:
             shown = _shown(self.session, self.redactor, self.keys, self.memory)
             self.bare = _bare(self.fields.log, shown, self.keys)
-            self.recorded, delegation = _recorded(
-                shown, self.raw, self.ids, self.redactor, self.memory
-            )
-            self.fields = _fields(self.fields.log, shown, self.ids, delegation)
-            self.exposed = self.redactor.gate_identity(self.identities, self.memory)
+            ids = _ids(self.session, self.redactor, self.keys, self.principal_form, self.memory)
+            self.recorded, delegation = _recorded(shown, self.raw, ids, self.redactor, self.memory)
+            self.fields = _fields(self.fields.log, shown, ids, delegation)
             self.texts = {}
             self.seen = seen
 
@@ -108,7 +105,7 @@ def make_state(
     """Return the state of a new session. Raises ``RedactionError`` where its attributes can't be recorded."""
     memory = Memory()
     session = _copied(session)
-    ids = _ids(session, redactor, keys, principal_form)
+    ids = _ids(session, redactor, keys, principal_form, memory)
     raw = session_input(
         session,
         principal_id=session.principal.id,
@@ -127,7 +124,6 @@ def make_state(
         bare=_bare(log, shown, keys),
         keys=keys,
         redactor=redactor,
-        identities=(ids.principal, ids.agent, ids.session, shown.tenant),
         commitment=keys.commitment(
             part.encode("utf-8")
             for part in (
@@ -139,7 +135,7 @@ def make_state(
                 session.agent.id,
             )
         ),
-        ids=ids,
+        principal_form=principal_form,
         seen=memory.added,
         texts={},
     )
@@ -259,21 +255,22 @@ def _recorded(
     return raw if recorded == raw else recorded, safe["delegation"]
 
 
-def _ids(session: Session, redactor: Redactor, keys: TenantKeys, principal_form: str) -> _Ids:
-    principal = session.principal.id
+def _ids(
+    session: Session, redactor: Redactor, keys: TenantKeys, principal_form: str, memory: Memory
+) -> _Ids:
+    def holds_secret(text: str) -> bool:
+        return redactor.gate_identity((text,), memory) is not None
+
+    principal, agent = session.principal.id, session.agent.id
     form = "clear"
-    if principal and (principal_form == "token" or redactor.identity(principal) != principal):
+    if principal and (principal_form == "token" or holds_secret(principal)):
         principal, form = keys.token("principal", principal), "token"
     return _Ids(
         principal=principal,
         principal_form=form,
-        agent=_safe_id(session.agent.id, redactor, keys, "agent"),
-        session=_safe_id(session.id, redactor, keys, "session"),
+        agent=keys.token("agent", agent) if holds_secret(agent) else agent,
+        session=keys.token("session", session.id) if holds_secret(session.id) else session.id,
     )
-
-
-def _safe_id(value: str, redactor: Redactor, keys: TenantKeys, cls: str) -> str:
-    return value if not value or redactor.identity(value) == value else keys.token(cls, value)
 
 
 def _token(keys: TenantKeys, cls: str, value: str) -> str:

@@ -193,12 +193,9 @@ def test_what_the_last_gate_finds_makes_the_record_bare_and_denies() -> None:
     guard, ledger = memory_guard(StaticPolicy(allow()))
     guard.declare("login", schema=OPEN)
     body: list[int] = []
-    # A secret that becomes known and stands in an id that the host gave in clear.
-    with (
-        guard.session(principal="alice", agent="bot", id=f"session-{SECRET}"),
-        pytest.raises(Denied),
-    ):
-        guard.call("login", {"password": SECRET}, lambda **_: body.append(1))
+    # A secret that becomes known and stands in the name of the server.
+    with guard.session(principal="alice", agent="bot"), pytest.raises(Denied):
+        guard.call("login", {"password": SECRET}, lambda **_: body.append(1), server=f"at {SECRET}")
     (record,) = decisions(ledger)
     assert body == []
     assert record["decision"]["cause"] == "redactor"
@@ -208,16 +205,20 @@ def test_what_the_last_gate_finds_makes_the_record_bare_and_denies() -> None:
     assert SECRET not in str(ledger.records)
 
 
-def test_an_outcome_that_makes_an_id_sensitive_is_bare_and_the_result_is_released() -> None:
-    """The call was admitted; nothing hostile may stop the guard."""
+@pytest.mark.parametrize("where", ["argument", "result"])
+def test_an_id_that_turns_out_to_hold_a_secret_is_a_token_from_then_on(where: str) -> None:
+    """And the session goes on: a password that equals a name is no way to stop it."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
     guard.declare("login", schema=OPEN)
-    with guard.session(principal="alice", agent="bot", id=f"session-{SECRET}"):
-        assert guard.call("login", {}, lambda: {"password": SECRET}) == {"password": SECRET}
-    (record,) = ledger.of("call.outcome")
-    assert record["status"] == "ok"
-    assert record["omitted"].startswith("gate:")
-    assert record["session"].startswith("gr1:session:")
+    told = {"password": SECRET}
+    with guard.session(principal=SECRET, agent=SECRET, id=f"session-{SECRET}", tenant=SECRET):
+        guard.call("login", told if where == "argument" else {}, lambda **_: told)
+        guard.call("login", {"text": "x"}, lambda **_: None)
+    later = ledger.records[1 if where == "argument" else 2 :]
+    assert len(later) >= 3
+    assert SECRET not in str(later)
+    assert {record["session"][:12] for record in later} == {"gr1:session:"}
+    assert {record["principal"]["form"] for record in later} == {"token"}
 
 
 class Hostile:

@@ -299,6 +299,28 @@ async def test_a_call_cancelled_while_its_decision_is_derived_again_has_its_outc
     whole(tmp_path / "audit.db")
 
 
+def test_ctrl_c_while_a_decision_is_derived_again_loses_no_outcome(tmp_path: Path) -> None:
+    """It goes on when the outcome is durable."""
+
+    class Interrupted(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            raise KeyboardInterrupt
+
+    class Second(StaticPolicy):
+        def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Any:
+            if b"otter" not in policy_input:
+                return Interrupted()
+            return super().decide(policy_input, shard=shard, deadline=deadline)
+
+    with guarded(tmp_path, Second(allow())) as guard:
+        guard.declare("send", schema=OPEN)
+        with pytest.raises(KeyboardInterrupt):
+            guard.call("send", {"password": "quiet-otter-42"}, Body())
+        (outcome,) = records(tmp_path / "audit.db", "call.outcome")
+    assert (outcome["status"], outcome["reproducible"]) == ("ok", None)
+    whole(tmp_path / "audit.db")
+
+
 def test_closing_the_guard_under_a_running_call_leaves_it_one_outcome(tmp_path: Path) -> None:
     """The call fails where its outcome can't be written any more; the next process closes it."""
     begun, go = threading.Event(), threading.Event()

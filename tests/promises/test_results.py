@@ -216,21 +216,21 @@ def test_any_exception_is_recorded_and_goes_on(
     assert [record["status"] for record in found] == ["error", "ok"]
 
 
-def test_a_result_that_trips_the_last_gate_has_a_bare_outcome(tmp_path: Path) -> None:
-    """A secret that stands in an id of the host: its outcome holds no text, and other sessions go on."""
+def test_a_result_that_makes_an_id_secret_ends_no_session(tmp_path: Path) -> None:
+    """A password that equals a name of the host: tokens from then on, and the calls go on."""
     secret = plain().replace('"', "").replace("/", "")
     with guarded(tmp_path) as guard:
         prepare(guard)
         guard.declare("logged", schema=OPEN, log_output=True)
         with guard.session(principal=secret, agent="bot"):
             guard.call("logged", {}, lambda: {"password": secret})
-        with guard.session(principal="alice", agent="bot"):
+            guard.call("logged", {"password": "default"}, lambda **_: "the default tenant's name")
             guard.call("send", {}, lambda **_: 1)
-    first, second = [r for r in whole(tmp_path / "audit.db") if r["type"] == "call.outcome"]
-    assert (first["status"], first["result"], first["omitted"]) == ("ok", None, "gate:secret")
-    assert (second["status"], second["omitted"]) == ("ok", None)
-    (line,) = [each for each in lines(tmp_path / "audit.db") if b"gate:secret" in each]
-    assert appearances(secret, line) == []
+    outcomes = [r for r in whole(tmp_path / "audit.db") if r["type"] == "call.outcome"]
+    assert [(r["status"], r["omitted"]) for r in outcomes] == [("ok", None)] * 3
+    assert {record["principal"]["form"] for record in outcomes} == {"token"}
+    # Only the first decision came before anyone could know.
+    assert not [line for line in lines(tmp_path / "audit.db")[2:] if appearances(secret, line)]
 
 
 def test_a_result_that_names_everything_known_is_scrubbed(tmp_path: Path) -> None:
