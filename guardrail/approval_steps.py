@@ -78,7 +78,7 @@ class ApprovalSteps:
         def find() -> Case | None:
             requests = self._journal.requests
             for approval in reversed(requests.of_session(session)):
-                case = requests.case(approval)
+                case = requests.case(approval) if approval != call.presented else None
                 if case is None or case.request.origin.get("call_id") != call_id:
                     continue
                 if case.request.commitment != wanted.commitment:

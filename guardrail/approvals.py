@@ -74,6 +74,8 @@ class Reason(StrEnum):
     """This person's approval counts already; the rule asks for another person's."""
     APPROVER_UNKNOWN = "approver_unknown"
     """The answer does not say, in a form that can be recorded, who gave it and what it is."""
+    AMBIGUOUS = "ambiguous"
+    """The answer does not say which of several open requests it is for."""
     ASSERTED = "asserted"
     """Nobody verified who approved, and ``unsafe_asserted_approvals`` is off."""
     NEEDS_HIDDEN = "needs_hidden"
@@ -511,12 +513,12 @@ def may_use(case: Case | None, call: Presented, now: datetime, terms: Terms) -> 
     approvers = tuple(step.approver for step in live if step.approver is not None)
     if any(same_identity(approver.id, id_) for approver in approvers for id_ in call.people):
         return Reason.APPROVER_IS_REQUESTER
+    if case.request.hidden_needs:
+        return Reason.NEEDS_HIDDEN
     if len(approvers) < case.request.needed:
         if case.has(Kind.GRANTED) and len(approvers) < len(_everyone(case)):
             return Reason.EXPIRED
         return Reason.APPROVERS_MISSING if approvers else Reason.PENDING
-    if case.request.hidden_needs:
-        return Reason.NEEDS_HIDDEN
     if not terms.unsafe_asserted and any(
         approver.assurance is not Assurance.VERIFIED for approver in approvers
     ):

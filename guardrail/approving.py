@@ -11,11 +11,11 @@ import pwd
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from guardrail import approvals
-from guardrail.approvals import Approver, Case, Kind, Reason, State, Terms
+from guardrail.approvals import Approver, Case, Kind, Reason, State, Step, Terms
 from guardrail.config import ApprovalSettings
 from guardrail.core.detectors import scan_secrets
 from guardrail.core.memory import Memory
@@ -29,7 +29,11 @@ __all__ = [
     "Answer",
     "ApprovalLog",
     "Desk",
+    "Listed",
     "TenantTokens",
+    "document",
+    "hidden",
+    "listed",
     "read_case",
     "system_user",
     "terms_of",
@@ -81,6 +85,82 @@ class Answer:
     """As recorded."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One request and where it stands."""
+
+    case: Case
+    state: State
+    standing: tuple[Step, ...]
+    """The approvals that count now."""
+    age: timedelta
+    ends: datetime
+    """When the request itself is too old."""
+
+
+def listed(case: Case, terms: Terms, now: datetime) -> Listed:
+    """Return *case* as it stands at *now*."""
+    return Listed(
+        case=case,
+        state=approvals.state_of(case, now, terms),
+        standing=approvals.live_grants(case, now, terms),
+        age=now - case.request.asked,
+        ends=case.request.asked + timedelta(seconds=terms.request_ttl),
+    )
+
+
+def hidden(case: Case) -> dict[str, list[str]]:
+    """Return what the approver does not see: pointer -> class and the rules that removed it."""
+    return {pointer: list(entry) for pointer, entry in case.request.removed.items()}
+
+
+def document(entry: Listed) -> dict[str, Any]:
+    """Return one request for ``--json`` (docs/cli.md)."""
+    request = entry.case.request
+    return {
+        "approval": request.id,
+        "seq": request.seq,
+        "asked": _stamp(request.asked),
+        "age_s": round(entry.age.total_seconds(), 1),
+        "ends": _stamp(entry.ends),
+        "state": str(entry.state),
+        "tool": request.tool.get("name"),
+        "server": request.tool.get("server"),
+        "declared": request.tool.get("declared"),
+        "args": request.args,
+        "hidden": hidden(entry.case),
+        "truncated": request.truncated,
+        "hidden_needs": list(request.hidden_needs),
+        "tenant": request.tenant,
+        "session": request.session,
+        "principal": dict(request.principal),
+        "agent": dict(request.agent),
+        "delegation": list(request.delegation),
+        "rules": [
+            {
+                "rule": rule.rule,
+                "message": rule.message,
+                "needs": list(rule.needs),
+                "approvers": rule.approvers,
+            }
+            for rule in request.rules
+        ],
+        "needed": request.needed,
+        "given": [
+            {
+                "seq": step.seq,
+                "approver": step.approver.document() if step.approver is not None else None,
+                "expires": _stamp(step.expires) if step.expires is not None else None,
+            }
+            for step in entry.standing
+        ],
+    }
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def terms_of(settings: ApprovalSettings) -> Terms:
     """Return what ``[approvals]`` says."""
     return Terms(
@@ -120,6 +200,7 @@ class Desk:
         *,
         log: str,
         read: Callable[[str], Case | None],
+        of_session: Callable[[str], list[str]],
         append: Callable[[Draft], Receipt],
         tokens: Callable[[str], TenantTokens],
         origin: Callable[[], Mapping[str, Any]],
@@ -130,6 +211,7 @@ class Desk:
         """Take how the log is read and written; *tokens* makes those of a tenant, *origin* says where this is."""
         self._log = log
         self._read = read
+        self._of_session = of_session
         self._append = append
         self._tokens = tokens
         self._origin = origin
@@ -152,6 +234,18 @@ class Desk:
     def state(self, case: Case) -> State:
         """Return where a request stands now."""
         return approvals.state_of(case, self._clock(), self.terms)
+
+    def listed(self, case: Case) -> Listed:
+        """Return a request as a person is to see it now."""
+        return listed(case, self.terms, self._clock())
+
+    def is_alone(self, case: Case) -> bool:
+        """Tell whether no other request of the same session waits for an answer."""
+        for approval in self._of_session(case.request.session):
+            other = None if approval == case.request.id else self._read(approval)
+            if other is not None and self.state(other) is State.PENDING:
+                return False
+        return True
 
     def approve(self, approval: str, approver: Approver, reason: str) -> Answer:
         """Record that *approver* approves the request, or that this was turned down; durable when it returns.

@@ -176,7 +176,10 @@ class Pipeline:
         if call.repeats and verdict.effect is Effect.REQUIRE_APPROVAL:
             earlier = yield from self._approvals.earlier(call)
             if earlier is not None:
-                _refuse(verdict, earlier.request.seq, call, earlier.request.id)
+                request = earlier.request
+                raise ApprovalRequired(
+                    _public(verdict, call), seq=request.seq, approval=request.id, repeated=True
+                )
         draft, verdict, again = yield from self._write_up(call, verdict, view)
         # (7) durable when the wait returns. A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns
         # that the call was allowed, so its body never runs: should the record be durable all the same, its outcome
@@ -187,7 +190,7 @@ class Pipeline:
         except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
             _give_up(self._journal, future, error)
         if verdict.effect is not Effect.ALLOW:
-            _refuse(verdict, receipt.seq, call, call.id)
+            _refuse(verdict, receipt.seq, call)
         return Admission(
             journal=self._journal,
             state=call.state,
@@ -310,11 +313,14 @@ def _give_up(journal: Journal, future: Future[Receipt], error: BaseException) ->
     raise error
 
 
-def _refuse(verdict: Decision, seq: int, call: Call, approval: str) -> NoReturn:
-    state = call.state
-    message = state.redactor.text(decisions.public_message(verdict), state.memory)
+def _public(verdict: Decision, call: Call) -> str:
+    return call.state.redactor.text(decisions.public_message(verdict), call.state.memory)
+
+
+def _refuse(verdict: Decision, seq: int, call: Call) -> NoReturn:
+    message = _public(verdict, call)
     if verdict.effect is Effect.REQUIRE_APPROVAL:
-        raise ApprovalRequired(message, seq=seq, approval=approval)
+        raise ApprovalRequired(message, seq=seq, approval=call.id)
     cause = str(verdict.cause)
     if verdict.cause is Cause.APPROVAL:
         cause += f".{verdict.detail}"  # what to do next depends on it

@@ -39,6 +39,7 @@ except ImportError as missing:
 from guardrail.integrations.langchain_binding import (
     CALLABLES,
     KEY,
+    Approvals,
     Binding,
     Options,
     bind,
@@ -78,6 +79,7 @@ def govern(
     labels: Sequence[str] = (),
     log_output: bool = False,
     server: str | None = None,
+    approvals: Approvals | str = Approvals.ERROR,
 ) -> T: ...
 @overload
 def govern(
@@ -88,6 +90,7 @@ def govern(
     labels: Sequence[str] = (),
     log_output: bool = False,
     server: str | None = None,
+    approvals: Approvals | str = Approvals.ERROR,
 ) -> list[T]: ...
 def govern(
     tools: T | Sequence[T],
@@ -97,6 +100,7 @@ def govern(
     labels: Sequence[str] = (),
     log_output: bool = False,
     server: str | None = None,
+    approvals: Approvals | str = Approvals.ERROR,
 ) -> T | list[T]:
     """Return a governed copy of a tool, or a list of them: no body runs without a durable, well-formed ``allow``.
 
@@ -104,10 +108,12 @@ def govern(
     tool that this guard governs already is returned as it is. The original is not changed, and not governed.
 
     A refusal comes back as a ``ToolMessage`` with status ``error`` where a tool call was invoked, and is raised (``Denied``,
-    ``ApprovalRequired``) where plain arguments were. A ``LedgerError`` is always raised. Raises ``UsageError`` for what is
+    ``ApprovalRequired``) where plain arguments were. With *approvals* ``"interrupt"``, a call that a person must approve
+    pauses a LangGraph graph that has a checkpointer, with what to ask as the interrupt's value; it goes on when the graph is
+    resumed with ``{"approved": bool, "approver": str, "reason": str, "approval": str}``. A ``LedgerError`` is always raised. Raises ``UsageError`` for what is
     no tool of this process, ``ConfigError`` where another tool of that name has another schema.
     """
-    options = Options(tuple(target), tuple(labels), log_output, server)
+    options = Options(tuple(target), tuple(labels), log_output, server, _approvals(approvals))
     if isinstance(tools, BaseTool):
         return cast("T", _govern(tools, guard, options))
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Sequence):
@@ -129,7 +135,7 @@ def _govern(tool: object, guard: Guard, options: Options) -> BaseTool:
                 code="usage.governed",
                 hint="govern the original tool",
             )
-        if options not in (Options((), (), False, None), found.options):
+        if options not in (Options(), found.options):
             raise UsageError(
                 "this tool is governed already, with other options",
                 code="usage.governed",
@@ -164,6 +170,15 @@ def _check_entries(cls: type[BaseTool]) -> None:
                 code="usage.entry",
                 hint="put what the tool does into _run and _arun",
             )
+
+
+def _approvals(value: Approvals | str) -> Approvals:
+    try:
+        return Approvals(value)
+    except ValueError:
+        raise UsageError(
+            f"approvals: one of {', '.join(Approvals)}", code="usage.approvals"
+        ) from None
 
 
 def _refuse(tool: object) -> NoReturn:

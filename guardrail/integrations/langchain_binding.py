@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
     from guardrail.guard import Guard
     from guardrail.tools import Tool
 
-__all__ = ["CALLABLES", "KEY", "Binding", "Options", "bind", "binding_of", "config_names"]
+__all__ = [
+    "CALLABLES",
+    "KEY",
+    "Approvals",
+    "Binding",
+    "Options",
+    "bind",
+    "binding_of",
+    "config_names",
+]
 
 KEY = "_guardrail"
 """Where a governed tool keeps its binding: in the instance, so that every copy of it stays governed."""
@@ -25,14 +35,24 @@ CALLABLES = ("func", "coroutine")
 """Fields that hold a body: replaced by governed functions, which only the guard's side resolves."""
 
 
+class Approvals(StrEnum):
+    """What becomes of a call that a person must approve."""
+
+    ERROR = "error"
+    """The model is told that it was not run."""
+    INTERRUPT = "interrupt"
+    """A LangGraph graph that can be resumed pauses until a person has answered; elsewhere as ``error``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What ``guard.declare`` is told besides name and schema."""
+    """What ``guard.declare`` is told besides name and schema, and what becomes of approvals."""
 
-    target: tuple[str, ...]
-    labels: tuple[str, ...]
-    log_output: bool
-    server: str | None
+    target: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    log_output: bool = False
+    server: str | None = None
+    approvals: Approvals = Approvals.ERROR
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,9 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
 from guardrail.errors import ApprovalRequired, Denied, LedgerError
-from guardrail.integrations.langchain_binding import Binding, binding_of
+from guardrail.integrations.langchain_approvals import ask, can_pause
+from guardrail.integrations.langchain_binding import Approvals, Binding, binding_of
+from guardrail.waiting import drive, drive_async
 
 __all__ = [
     "INVOCATION",
@@ -58,24 +60,27 @@ def execute(
     kwargs: dict[str, Any],
 ) -> Any:
     given, assemble = _split(binding, beside, args, kwargs)
+    entered = False
 
     def body(**arguments: Any) -> Any:
+        nonlocal entered
+        entered = True
         positional, named = assemble(arguments)
         return _checked(call(*positional, **named))
 
-    try:
-        return binding.guard.call(
-            binding.tool,
-            given,
-            body,
-            adapter=ADAPTER,
-            call_id=_take_call_id(),
-            interrupts=langgraph().pauses,
-        )
-    except ReportedError as report:
-        return report.result
-    except LedgerError as error:
-        _stop(error)
+    how = _how(binding)
+    while True:
+        try:
+            return binding.guard.call(binding.tool, given, body, **how)
+        except ApprovalRequired as required:
+            # One that the body raised is about a call that it made itself.
+            if entered or not how["repeats"]:
+                raise
+            how["approval"] = drive(ask(binding.guard.desk, required))
+        except ReportedError as report:
+            return report.result
+        except LedgerError as error:
+            _stop(error)
 
 
 async def aexecute(
@@ -86,24 +91,37 @@ async def aexecute(
     kwargs: dict[str, Any],
 ) -> Any:
     given, assemble = _split(binding, beside, args, kwargs)
+    entered = False
 
     async def body(**arguments: Any) -> Any:
+        nonlocal entered
+        entered = True
         positional, named = assemble(arguments)
         return _checked(await call(*positional, **named))
 
-    try:
-        return await binding.guard.acall(
-            binding.tool,
-            given,
-            body,
-            adapter=ADAPTER,
-            call_id=_take_call_id(),
-            interrupts=langgraph().pauses,
-        )
-    except ReportedError as report:
-        return report.result
-    except LedgerError as error:
-        _stop(error)
+    how = _how(binding)
+    while True:
+        try:
+            return await binding.guard.acall(binding.tool, given, body, **how)
+        except ApprovalRequired as required:
+            if entered or not how["repeats"]:
+                raise
+            how["approval"] = await drive_async(ask(binding.guard.desk, required))
+        except ReportedError as report:
+            return report.result
+        except LedgerError as error:
+            _stop(error)
+
+
+def _how(binding: Binding) -> dict[str, Any]:
+    """Return the keyword arguments of ``guard.call``."""
+    return {
+        "adapter": ADAPTER,
+        "call_id": _take_call_id(),
+        "interrupts": langgraph().pauses,
+        "repeats": binding.options.approvals is Approvals.INTERRUPT and can_pause(),
+        "approval": None,
+    }
 
 
 def _take_call_id() -> str | None:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
-from guardrail import approvals
-from guardrail.approvals import Case, Reason, State, Step, Terms
-from guardrail.approving import read_case
+from guardrail.approvals import Case, Reason, State, Terms
+from guardrail.approving import Listed, listed, read_case
 from guardrail.review.records import NotFoundError, parse, text
 from guardrail.review.terminal import clip, name, quote
 
-__all__ = [
-    "REASONS",
-    "Listed",
-    "RequestLog",
-    "document",
-    "find_request",
-    "hidden",
-    "listed",
-    "open_requests",
-]
+__all__ = ["OPEN", "REASONS", "RequestLog", "find_request", "open_requests"]
 
 _MAX_NAMED = 5
 
@@ -45,6 +34,7 @@ REASONS: Mapping[Reason, str] = {
     Reason.APPROVER_IS_REQUESTER: "who asks can't approve: principal, agent and everyone in between are requesters",
     Reason.APPROVER_COUNTED: "your approval counts already; another person must approve as well",
     Reason.APPROVER_UNKNOWN: "the answer does not say who gives it, or not what it is",
+    Reason.AMBIGUOUS: "the answer does not say which of several open requests it is for",
     Reason.ASSERTED: "nobody verified who you are, and the settings do not let such approvals count",
     Reason.NEEDS_HIDDEN: "the policy says that you must see what is hidden in the record, so nobody can approve it",
     Reason.CLOCK_SKEW: "this clock is behind the newest record of the ledger",
@@ -70,30 +60,6 @@ class RequestLog(Protocol):
 
     def record(self, seq: int) -> bytes | None:
         """Return a line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One request and where it stands."""
-
-    case: Case
-    state: State
-    standing: tuple[Step, ...]
-    """The approvals that count now."""
-    age: timedelta
-    ends: datetime
-    """When the request itself is too old."""
-
-
-def listed(case: Case, terms: Terms, now: datetime) -> Listed:
-    """Return *case* as it stands at *now*."""
-    return Listed(
-        case=case,
-        state=approvals.state_of(case, now, terms),
-        standing=approvals.live_grants(case, now, terms),
-        age=now - case.request.asked,
-        ends=case.request.asked + timedelta(seconds=terms.request_ttl),
-    )
 
 
 def open_requests(
@@ -135,62 +101,10 @@ def find_request(log: RequestLog, ref: str) -> Case:
 def _candidates(log: RequestLog, ref: str) -> list[Case | None]:
     if not ref or not ref.isascii():
         return []
-    if ref.isdigit() and len(ref) < 18:
+    if ref.isdigit() and len(ref) < 18 and not (len(ref) > 1 and ref[0] == "0"):  # ids begin with 0
         line = log.record(int(ref))
         case = None if line is None else read_case(log, text(parse(line), "call"))
         if case is not None and case.request.seq == int(ref):
             return [case]
     requests = [approval for approval in log.requests() if approval.startswith(ref.upper())]
     return [read_case(log, approval) for approval in requests[: _MAX_NAMED + 1]]
-
-
-def hidden(case: Case) -> dict[str, list[str]]:
-    """Return what the approver does not see: pointer -> class and the rules that removed it."""
-    return {pointer: list(entry) for pointer, entry in case.request.removed.items()}
-
-
-def document(entry: Listed) -> dict[str, Any]:
-    """Return one request for ``--json`` (docs/cli.md)."""
-    request = entry.case.request
-    return {
-        "approval": request.id,
-        "seq": request.seq,
-        "asked": _stamp(request.asked),
-        "age_s": round(entry.age.total_seconds(), 1),
-        "ends": _stamp(entry.ends),
-        "state": str(entry.state),
-        "tool": request.tool.get("name"),
-        "server": request.tool.get("server"),
-        "declared": request.tool.get("declared"),
-        "args": request.args,
-        "hidden": hidden(entry.case),
-        "truncated": request.truncated,
-        "hidden_needs": list(request.hidden_needs),
-        "tenant": request.tenant,
-        "session": request.session,
-        "principal": dict(request.principal),
-        "agent": dict(request.agent),
-        "delegation": list(request.delegation),
-        "rules": [
-            {
-                "rule": rule.rule,
-                "message": rule.message,
-                "needs": list(rule.needs),
-                "approvers": rule.approvers,
-            }
-            for rule in request.rules
-        ],
-        "needed": request.needed,
-        "given": [
-            {
-                "seq": step.seq,
-                "approver": step.approver.document() if step.approver is not None else None,
-                "expires": _stamp(step.expires) if step.expires is not None else None,
-            }
-            for step in entry.standing
-        ],
-    }
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -16,9 +16,8 @@ from guardrail.cli.render import counted, removed
 from guardrail.review.terminal import escape, name, one_line, tree
 
 if TYPE_CHECKING:
-    from guardrail.approving import Answer
+    from guardrail.approving import Answer, Listed
     from guardrail.config import Settings
-    from guardrail.review.approvals import Listed
 
 __all__ = ["approvals", "approve", "refuse"]
 
@@ -38,8 +37,8 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
 
     Arguments are shown as they are recorded. Approve one with `guardrail approve ID --reason TEXT`, or refuse it.
     """
-    from guardrail.approving import terms_of, utc_now
-    from guardrail.review.approvals import document, open_requests
+    from guardrail.approving import document, terms_of, utc_now
+    from guardrail.review.approvals import open_requests
 
     terms = terms_of(settings_of(config, ledger).approvals)
     with open_ledger(config, ledger) as reader:
@@ -96,7 +95,8 @@ def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, re
 def _answer(
     ref: str, config: Path | None, ledger: Path | None, kind: Kind, reason: str, *, as_json: bool
 ) -> int:
-    from guardrail.review.approvals import find_request, hidden
+    from guardrail.approving import hidden
+    from guardrail.review.approvals import find_request
 
     settings = settings_of(config, ledger)
     with open_ledger(config, ledger) as reader:
@@ -140,7 +140,8 @@ def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer
 
 
 def _tell(answer: Answer, kind: Kind) -> None:
-    from guardrail.review.approvals import REASONS, hidden
+    from guardrail.approving import hidden
+    from guardrail.review.approvals import REASONS
 
     request = answer.case.request
     title = _tool(request.tool)
@@ -171,7 +172,7 @@ def _tell(answer: Answer, kind: Kind) -> None:
 
 
 def _request(entry: Listed) -> Iterator[str]:
-    from guardrail.review.approvals import hidden
+    from guardrail.approving import hidden
     from guardrail.review.sessions import who
 
     request = entry.case.request
