@@ -1,0 +1,297 @@
+"""``guardrail approvals``, ``approve`` and ``refuse``, as a person meets them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from approvalkit import Asks, Body, guarded, records
+
+import guardrail
+from guardrail.approvals import Reason
+from guardrail.core.types import Effect
+from guardrail.errors import ApprovalRequired
+from guardrail.review.approvals import REASONS
+from guardrail.testing import document
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+HOSTILE = "x\x1b[31m\u202e\nFORGED\u200b"
+
+
+def run(
+    folder: Path, *words: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in *folder*."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GUARDRAIL_")}
+    return subprocess.run(
+        [sys.executable, "-c", "from guardrail.cli import main; main()", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={
+            **kept,
+            "PYTHONPATH": str(Path(guardrail.__file__).parents[1]),
+            "NO_COLOR": "1",
+            **(env or {}),
+        },
+        stdin=subprocess.DEVNULL,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project whose settings let asserted approvers count."""
+    text = "[approvals]\nunsafe_asserted_approvals = true\n"
+    (tmp_path / "guardrail.toml").write_text(text)
+    return tmp_path
+
+
+def ask(folder: Path, policy: Any = None, args: dict[str, Any] | None = None, **who: str) -> str:
+    """Make a call that a person must approve."""
+    with guarded(folder, policy) as guard:
+        person = {"principal": "alice@example.com", "agent": "bot", "id": "s-1"} | who
+        with guard.session(**person), pytest.raises(ApprovalRequired) as caught:
+            guard.call("pay", args or {"amount": 5}, Body())
+    return caught.value.approval
+
+
+def test_a_person_sees_what_is_asked_and_approves_it(folder: Path) -> None:
+    """Who asks, for what, by which rule, and what is hidden; then it is approved, by the beginning of its id."""
+    approval = ask(folder, args={"amount": 5, "card": "4111111111111111"})
+    shown = run(folder, "approvals")
+    assert shown.returncode == 0
+    for words in (
+        approval,
+        "pay",
+        "PENDING",
+        "bot (asserted by context) for alice@example.com (asserted by context)",
+        "session s-1, tenant default",
+        "large - large says so",
+        "amount: 5",
+        "hidden  /card: class secret",
+        "given   0 of 1",
+    ):
+        assert words in shown.stdout, words
+    assert "4111" not in shown.stdout
+    done = run(folder, "approve", approval[:-2], "--reason", "he may")
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["APPROVED", "pay:"])
+    assert "not shown to you: /card" in done.stdout
+    assert "unsafe_asserted" in done.stderr
+    (grant,) = records(folder, "approval.granted")
+    assert grant["approver"] == {"id": ME, "assurance": "asserted", "method": "os_user"}
+    assert grant["reason"] == "he may"
+    assert "GRANTED" in run(folder, "approvals").stdout
+    with (
+        guarded(folder) as guard,
+        guard.session(principal="alice@example.com", agent="bot", id="s-1"),
+    ):
+        args = {"amount": 5, "card": "4111111111111111"}
+        assert guard.call("pay", args, Body(), approval=approval) == "paid"
+    assert run(folder, "approvals").stdout == ""
+    assert "USED" in run(folder, "approvals", "--all").stdout
+
+
+def test_a_person_refuses(folder: Path) -> None:
+    """For good; approving it afterwards is turned down with exit code 1."""
+    approval = ask(folder)
+    done = run(folder, "refuse", approval, "--reason", "no")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "REFUSED")
+    assert run(folder, "approvals").stdout == ""
+    late = run(folder, "approve", approval, "--reason", "yes")
+    assert late.returncode == 1
+    assert "NOT APPROVED" in late.stdout
+    assert "already_decided" in late.stdout
+    assert [r["code"] for r in records(folder, "approval.rejected")] == ["already_decided"]
+    again = run(folder, "refuse", approval, "--reason", "no")
+    assert (again.returncode, again.stdout.split()[:2]) == (1, ["NOT", "REFUSED"])
+
+
+def test_approving_is_refused_without_the_setting(tmp_path: Path) -> None:
+    """With what to set; the attempt is recorded. Refusing needs no setting."""
+    approval = ask(tmp_path)
+    done = run(tmp_path, "approve", approval, "--reason", "yes")
+    assert done.returncode == 1
+    assert "unsafe_asserted_approvals = true" in done.stderr
+    assert records(tmp_path, "approval.rejected")[0]["code"] == "asserted"
+    assert run(tmp_path, "refuse", approval, "--reason", "no").returncode == 0
+
+
+def test_who_asks_cannot_approve_whatever_the_environment_says(folder: Path) -> None:
+    """The user is asked of the system, by number."""
+    approval = ask(folder, principal=ME)
+    env = {"LOGNAME": "mallory", "USER": "mallory", "LNAME": "mallory", "USERNAME": "mallory"}
+    done = run(folder, "approve", approval, "--reason", "me", env=env)
+    assert done.returncode == 1
+    assert "approver_is_requester" in done.stdout
+    assert records(folder, "approval.rejected")[0]["approver"]["id"] == ME
+    assert getpass.getuser()
+
+
+def test_json_says_all_of_it(folder: Path) -> None:
+    """A document for the list and one for each answer, turned down or not."""
+    approval = ask(folder, Asks(needs=("/amount",), approvers=2))
+    document_ = json.loads(run(folder, "approvals", "--json").stdout)
+    (entry,) = document_["requests"]
+    assert document_["total"] == 1
+    assert (entry["approval"], entry["tool"], entry["args"]) == (approval, "pay", {"amount": 5})
+    assert (entry["state"], entry["needed"], entry["given"]) == ("pending", 2, [])
+    assert entry["rules"] == [
+        {"rule": "large", "message": "large says so", "needs": ["/amount"], "approvers": 2}
+    ]
+    answer = json.loads(run(folder, "approve", approval, "--reason", "one", "--json").stdout)
+    assert (answer["done"], answer["code"], answer["given"], answer["needed"]) == (True, None, 1, 2)
+    again = run(folder, "approve", approval, "--reason", "two", "--json")
+    answer = json.loads(again.stdout)
+    assert (again.returncode, answer["done"], answer["code"]) == (1, False, "approver_counted")
+    refused = json.loads(run(folder, "refuse", approval, "--reason", "no", "--json").stdout)
+    assert (refused["done"], refused["expires"]) == (True, None)
+
+
+def test_one_of_two_people_is_told_that_another_is_needed(folder: Path) -> None:
+    """On stderr, as a next step."""
+    approval = ask(folder, Asks(approvers=2))
+    done = run(folder, "approve", approval, "--reason", "one")
+    assert "1 of 2" in done.stdout
+    assert "1 more person must approve it" in done.stderr
+    assert f"given   1 of 2: {ME} (asserted by os_user)" in run(folder, "approvals").stdout
+
+
+def test_what_the_approver_must_see_and_cannot_is_said(folder: Path) -> None:
+    """In the list and in the answer."""
+    args = {"amount": 5, "card": "4111111111111111"}
+    approval = ask(folder, Asks(needs=("/card",)), args)
+    shown = run(folder, "approvals").stdout
+    assert "BLOCKED" in shown
+    assert "you must see /card, which is hidden" in shown
+    done = run(folder, "approve", approval, "--reason", "blind")
+    assert done.returncode == 1
+    assert "needs_hidden" in done.stdout
+    assert "hidden  /card" in done.stdout
+
+
+def test_hostile_text_reaches_no_terminal_raw(folder: Path) -> None:
+    """Arguments, keys, rules, messages and names, however they were chosen."""
+
+    def policy(_: dict[str, Any]) -> dict[str, Any]:
+        entry = {
+            "rule": HOSTILE,
+            "message": HOSTILE,
+            "severity": "info",
+            "effect": "require_approval",
+            "needs": ["/" + HOSTILE],
+            "approvers": 1,
+        }
+        return document(Effect.REQUIRE_APPROVAL, rules=[entry])
+
+    approval = ask(folder, policy, {HOSTILE: HOSTILE, "to": "y" * 4000}, agent="a\u00a0b")
+    for words in (
+        ("approvals",),
+        ("approvals", "--json"),
+        ("approve", approval, "--reason", HOSTILE),
+        ("approvals", "--all"),
+        ("approve", HOSTILE, "--reason", "x"),
+        ("refuse", approval, "--reason", HOSTILE, "--json"),
+    ):
+        done = run(folder, *words)
+        for text in (done.stdout, done.stderr):
+            assert not {"\x1b", "\u202e", "\u200b", "\r"} & set(text), words
+            assert "\nFORGED" not in text, words
+
+
+def test_a_secret_in_a_reason_is_not_written(folder: Path) -> None:
+    """Not to the ledger, not to the terminal."""
+    approval = ask(folder)
+    key = "AKIA" + "Q3EGUZ5XYKD7NJ2M"
+    done = run(folder, "approve", approval, "--reason", f"she gave me {key}", "--json")
+    assert done.returncode == 0
+    assert key not in done.stdout + done.stderr
+    assert key.encode() not in (folder / "audit.db").read_bytes()
+    assert records(folder, "approval.granted")[0]["reason"].startswith("she gave me gr1:")
+
+
+def test_names_that_lead_nowhere_change_nothing(folder: Path) -> None:
+    """Exit code 3, and no record."""
+    first, second = ask(folder), ask(folder)
+    size = len(records(folder))
+    numbers = [record["seq"] for record in records(folder, "call.decision")]
+    for name in ("01", "nonsense", "999", "0", "\u0661", "-x"):
+        done = run(folder, "approve", "--reason", "x", "--", name)
+        assert done.returncode == 3, name
+    assert first != second
+    assert "more than one" in run(folder, "approve", "01", "--reason", "x").stderr
+    assert len(records(folder)) == size
+    assert run(folder, "approve", str(numbers[1]), "--reason", "x").returncode == 0
+    assert records(folder, "approval.granted")[0]["approval"]["id"] == second
+
+
+@pytest.mark.parametrize("words", [("approve", "01"), ("refuse", "01"), ("approve",)])
+def test_a_reason_and_an_id_are_required(folder: Path, words: tuple[str, ...]) -> None:
+    """Usage."""
+    assert run(folder, *words).returncode == 2
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "x" * 1001])
+def test_an_empty_or_endless_reason_is_refused(folder: Path, reason: str) -> None:
+    """Nothing is recorded."""
+    approval = ask(folder)
+    assert run(folder, "approve", approval, "--reason", reason).returncode == 2
+    assert records(folder, "approval.granted") == []
+
+
+def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """Approving creates nothing."""
+    for words in (
+        ("approvals",),
+        ("approve", "01", "--reason", "x"),
+        ("refuse", "01", "--reason", "x"),
+    ):
+        assert run(tmp_path, *words).returncode == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_answering_needs_no_guard_and_leaves_only_its_own_record(folder: Path) -> None:
+    """No policy is loaded, no tool can run; the ledger holds one record more."""
+    approval = ask(folder)
+    size = len(records(folder))
+    code = (
+        "import sys; from guardrail.cli.app import run; "
+        f"code = run(['approve', {approval!r}, '--reason', 'x']); "
+        "loaded = {'guardrail.guard', 'guardrail.pipeline', 'guardrail.admission'} & set(sys.modules); "
+        "assert not loaded, loaded; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(guardrail.__file__).parents[1])},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(records(folder)) == size + 1
+
+
+def test_every_reason_has_its_sentence() -> None:
+    """No code reaches a person without words."""
+    assert set(REASONS) == set(Reason)
+
+
+def test_other_commands_show_approvals_as_records(folder: Path) -> None:
+    """``show`` and ``why`` cope with them."""
+    approval = ask(folder)
+    run(folder, "approve", approval, "--reason", "he may")
+    (grant,) = records(folder, "approval.granted")
+    shown = run(folder, "show", str(grant["seq"]))
+    assert shown.returncode == 0
+    assert "he may" in shown.stdout
+    assert run(folder, "why", str(grant["seq"])).returncode == 3
+    assert run(folder, "sessions").returncode == 0

@@ -1,0 +1,378 @@
+"""A call that a person must approve pauses a LangGraph graph; resuming it is the answer. With the real framework."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from approvalkit import BOB, Asks, bench, guarded, records
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command
+
+from guardrail.errors import UsageError
+from guardrail.integrations.langchain import govern
+
+
+class Scripted(FakeMessagesListChatModel):
+    """A model that says what it was told, and takes any tools."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self
+
+
+def pays(*amounts: int) -> AIMessage:
+    calls = [
+        {
+            "name": "transfer",
+            "args": {"amount": amount},
+            "id": f"call-{amount}",
+            "type": "tool_call",
+        }
+        for amount in amounts
+    ]
+    return AIMessage("", tool_calls=calls)
+
+
+class Scene:
+    """An agent with a tool that needs an approval, in a graph that can be resumed."""
+
+    def __init__(
+        self, *amounts: int, policy: Asks | None = None, checkpointer: Any = None, **sections: Any
+    ) -> None:
+        self.made = bench(policy, **sections)
+        self.paid: list[int] = []
+        paid = self.paid
+
+        @tool
+        def transfer(amount: int) -> str:
+            """Transfer money."""
+            paid.append(amount)
+            return f"paid {amount}"
+
+        tools = govern([transfer], self.made.guard, approvals="interrupt")
+        model = Scripted(responses=[pays(*amounts), AIMessage("done")])
+        saver = InMemorySaver() if checkpointer is None else checkpointer
+        self.agent = create_agent(model, tools=tools, checkpointer=saver or None)
+        self.config: Any = {"configurable": {"thread_id": "1"}}
+
+    def run(self, given: Any = None) -> dict[str, Any]:
+        given = {"messages": [("user", "pay")]} if given is None else given
+        with self.made.guard.session(principal="alice", agent="bot", id="s-1"):
+            result: dict[str, Any] = self.agent.invoke(given, self.config)
+        return result
+
+    @property
+    def types(self) -> list[str]:
+        return [record["type"] for record in self.made.ledger.records[1:]]
+
+    def asked(self) -> list[dict[str, Any]]:
+        """What the graph waits for."""
+        return [item.value for item in self.agent.get_state(self.config).interrupts]
+
+
+def answer(approved: bool = True, who: str = "bob", **more: Any) -> Command[Any]:
+    return Command(resume={"approved": approved, "approver": who, "reason": "looked at it", **more})
+
+
+def said(result: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (message.status, str(message.content))
+        for message in result["messages"]
+        if isinstance(message, ToolMessage)
+    ]
+
+
+def test_a_graph_pauses_and_goes_on_when_a_person_has_approved() -> None:
+    """One request, one answer, one allowed call: nothing is recorded twice by the second run of the node."""
+    scene = Scene(5)
+    scene.run()
+    assert scene.types == ["call.decision"]
+    (asked,) = scene.asked()
+    assert (asked["type"], asked["tool"], asked["args"]) == (
+        "guardrail_approval",
+        "transfer",
+        {"amount": 5},
+    )
+    assert (asked["given"], asked["needed"], asked["state"]) == ([], 1, "pending")
+    result = scene.run(answer())
+    assert said(result) == [("success", "paid 5")]
+    assert scene.types == ["call.decision", "approval.granted", "call.decision", "call.outcome"]
+    grant, used = scene.made.ledger.records[2:4]
+    assert grant["approver"] == {"id": "bob", "assurance": "asserted", "method": "langgraph_resume"}
+    assert grant["approval"]["id"] == asked["approval"] == used["approval"]["id"]
+    assert used["approval"]["unsafe_asserted"] is True
+    assert scene.paid == [5]
+
+
+def test_a_person_can_refuse() -> None:
+    """Recorded, and the model reads that it was refused."""
+    scene = Scene(5)
+    scene.run()
+    result = scene.run(answer(approved=False))
+    assert said(result) == [("error", "denied: a person refused this call")]
+    assert scene.types == ["call.decision", "approval.refused", "call.decision"]
+    assert scene.paid == []
+
+
+async def test_an_awaited_graph_pauses_as_well() -> None:
+    """The same records."""
+    made = bench()
+
+    @tool
+    async def transfer(amount: int) -> str:
+        """Transfer money."""
+        return f"paid {amount}"
+
+    agent = create_agent(
+        Scripted(responses=[pays(5), AIMessage("done")]),
+        tools=govern([transfer], made.guard, approvals="interrupt"),
+        checkpointer=InMemorySaver(),
+    )
+    config: Any = {"configurable": {"thread_id": "1"}}
+    async with made.guard.session(principal="alice", agent="bot", id="s-1"):
+        await agent.ainvoke({"messages": [("user", "pay")]}, config)
+        result = await agent.ainvoke(answer(), config)
+    assert said(result) == [("success", "paid 5")]
+    assert [record["type"] for record in made.ledger.records[1:]] == [
+        "call.decision",
+        "approval.granted",
+        "call.decision",
+        "call.outcome",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("resume", "code"),
+    [
+        ("yes", "approver_unknown"),
+        ({"approved": "yes", "approver": "bob"}, "approver_unknown"),
+        ({"approved": True}, "approver_unknown"),
+        ({"approved": True, "approver": ""}, "approver_unknown"),
+        ({"approved": True, "approver": "bob", "reason": 5}, "approver_unknown"),
+        ({"approved": True, "approver": "bob", "approval": 5}, "approver_unknown"),
+        ({"approved": True, "approver": "alice"}, "approver_is_requester"),
+    ],
+)
+def test_an_answer_that_does_not_count_is_recorded_and_the_call_denied(
+    resume: Any, code: str
+) -> None:
+    """The model reads that nobody approved it; the graph goes on."""
+    scene = Scene(5)
+    scene.run()
+    result = scene.run(Command(resume=resume))
+    assert said(result) == [("error", "denied: nobody has approved this call yet")]
+    assert scene.types == ["call.decision", "approval.rejected", "call.decision"]
+    assert scene.made.ledger.of("approval.rejected")[0]["code"] == code
+    assert scene.paid == []
+
+
+def test_answers_do_not_count_without_the_setting() -> None:
+    """Whoever resumes a graph is believed only where the settings say so."""
+    scene = Scene(5, approvals={"unsafe_asserted_approvals": False})
+    scene.run()
+    scene.run(answer())
+    assert scene.made.ledger.of("approval.rejected")[0]["code"] == "asserted"
+    assert scene.paid == []
+
+
+def test_two_people_answer_one_after_the_other() -> None:
+    """The graph pauses twice; the first answer is recorded once although the node runs three times."""
+    scene = Scene(5, policy=Asks(approvers=2))
+    scene.run()
+    scene.run(answer(who="bob"))
+    (asked,) = scene.asked()
+    assert [given["approver"]["id"] for given in asked["given"]] == ["bob"]
+    result = scene.run(answer(who="carol"))
+    assert said(result) == [("success", "paid 5")]
+    assert [grant["approver"]["id"] for grant in scene.made.ledger.of("approval.granted")] == [
+        "bob",
+        "carol",
+    ]
+    assert scene.made.ledger.of("approval.rejected") == []
+
+
+def test_one_person_twice_is_turned_down() -> None:
+    """Recorded, and the call denied."""
+    scene = Scene(5, policy=Asks(approvers=2))
+    scene.run()
+    scene.run(answer(who="bob"))
+    result = scene.run(answer(who="bob"))
+    assert said(result) == [("error", "denied: more people must approve this call")]
+    assert scene.made.ledger.of("approval.rejected")[0]["code"] == "approver_counted"
+
+
+def test_a_paused_call_can_be_approved_on_the_command_line() -> None:
+    """Then the graph need only be run again; what it is resumed with does not matter."""
+    scene = Scene(5)
+    scene.run()
+    scene.made.guard.desk.approve(scene.asked()[0]["approval"], BOB, "elsewhere")
+    assert said(scene.run(answer(approved=False, who="mallory"))) == [("success", "paid 5")]
+    assert scene.made.ledger.of("approval.refused") == []
+
+
+def test_parallel_calls_are_answered_one_by_one() -> None:
+    """Each by the interrupt that asked: one approved, one refused."""
+    scene = Scene(5, 6)
+    scene.run()
+    state = scene.agent.get_state(scene.config)
+    assert len(state.interrupts) == 2
+    resume = {
+        item.id: {
+            "approved": item.value["args"]["amount"] == 6,
+            "approver": "bob",
+            "reason": "looked",
+            "approval": item.value["approval"],
+        }
+        for item in state.interrupts
+    }
+    result = scene.run(Command(resume=resume))
+    assert sorted(said(result)) == [
+        ("error", "denied: a person refused this call"),
+        ("success", "paid 6"),
+    ]
+    assert scene.paid == [6]
+
+
+def test_an_answer_that_names_no_request_is_not_guessed_where_several_wait() -> None:
+    """Recorded as ambiguous, and nothing runs by it."""
+    scene = Scene(5, 6)
+    scene.run()
+    waiting = scene.agent.get_state(scene.config).interrupts
+    scene.run(Command(resume={waiting[0].id: {"approved": True, "approver": "bob"}}))
+    assert scene.made.ledger.of("approval.rejected")[0]["code"] == "ambiguous"
+    assert scene.paid == []
+
+
+def test_an_answer_never_reaches_another_call_of_the_same_node() -> None:
+    """Several tools in one node get answers by their order: what names one request never approves another."""
+    made = bench()
+    paid: list[int] = []
+
+    @tool
+    def transfer(amount: int) -> str:
+        """Transfer money."""
+        paid.append(amount)
+        return f"paid {amount}"
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("tools", ToolNode(govern([transfer], made.guard, approvals="interrupt")))
+    graph.add_edge(START, "tools")
+    graph.add_edge("tools", END)
+    app = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    with made.guard.session(principal="alice", agent="bot", id="s-1"):
+        app.invoke({"messages": [pays(5, 6)]}, config)
+        requests = {
+            record["input"]["action"]["properties"]["args"]["amount"]: record["call"]
+            for record in made.ledger.of("call.decision")
+        }
+        assert set(requests) == {5, 6}
+        for _ in range(6):
+            if not app.get_state(config).interrupts:
+                break
+            app.invoke(answer(approval=requests[6]), config)
+        granted = {record["approval"]["id"] for record in made.ledger.of("approval.granted")}
+    assert granted <= {requests[6]}
+    assert 5 not in paid
+
+
+def test_without_a_checkpointer_the_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without the option: an error message, one request."""
+    scene = Scene(5, checkpointer=False)
+    result = scene.run()
+    assert said(result) == [
+        ("error", "not run: a person must approve this call first: large says so")
+    ]
+    assert scene.types == ["call.decision"]
+
+
+def test_without_the_option_the_model_is_told() -> None:
+    """The default stays, also where the graph could pause."""
+    made = bench()
+
+    @tool
+    def transfer(amount: int) -> str:
+        """Transfer money."""
+        return "never"
+
+    agent = create_agent(
+        Scripted(responses=[pays(5), AIMessage("done")]),
+        tools=govern([transfer], made.guard),
+        checkpointer=InMemorySaver(),
+    )
+    result = agent.invoke({"messages": [("user", "pay")]}, {"configurable": {"thread_id": "1"}})
+    assert said(result)[0][0] == "error"
+
+
+def test_a_request_of_a_nested_call_is_not_taken_for_the_tools_own() -> None:
+    """A body that makes a governed call itself passes on what that call raised."""
+    made = bench()
+    made.policy.rules = ()
+    guard = made.guard
+    runs: list[int] = []
+
+    @tool
+    def outer(amount: int) -> str:
+        """Pay through another governed tool."""
+        runs.append(amount)
+        made.policy.rules = ("large",)
+        return str(guard.call("give", {"amount": amount}, made.body))
+
+    calls = [{"name": "outer", "args": {"amount": 5}, "id": "c", "type": "tool_call"}]
+    agent = create_agent(
+        Scripted(responses=[AIMessage("", tool_calls=calls), AIMessage("done")]),
+        tools=govern([outer], guard, approvals="interrupt"),
+        checkpointer=InMemorySaver(),
+    )
+    with guard.session(principal="alice", agent="bot", id="s-1"):
+        result = agent.invoke({"messages": [("user", "x")]}, {"configurable": {"thread_id": "1"}})
+    assert said(result)[0][0] == "error"
+    assert runs == [5]
+    assert made.body.runs == 0
+
+
+def test_a_word_that_is_no_option_is_refused() -> None:
+    """Before anything is governed."""
+
+    @tool
+    def transfer(amount: int) -> str:
+        """Transfer money."""
+        return "never"
+
+    with pytest.raises(UsageError):
+        govern([transfer], bench().guard, approvals="sometimes")
+
+
+def test_a_graph_resumed_by_another_guard_goes_on(tmp_path: Path) -> None:
+    """After a restart: the request is found in the ledger, by the session's id."""
+    saver = InMemorySaver()
+    config: Any = {"configurable": {"thread_id": "1"}}
+    results = []
+    for given, response in (
+        ({"messages": [("user", "pay")]}, pays(5)),
+        (answer(), AIMessage("done")),
+    ):
+        with guarded(tmp_path) as guard:
+
+            @tool
+            def transfer(amount: int) -> str:
+                """Transfer money."""
+                return f"paid {amount}"
+
+            agent = create_agent(
+                Scripted(responses=[response]),
+                tools=govern([transfer], guard, approvals="interrupt"),
+                checkpointer=saver,
+            )
+            with guard.session(principal="alice", agent="bot", id="s-1"):
+                results.append(agent.invoke(given, config))
+    assert ("success", "paid 5") in said(results[1])
+    effects = [record["decision"]["effect"] for record in records(tmp_path, "call.decision")]
+    assert effects == ["require_approval", "allow"]
