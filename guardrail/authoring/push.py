@@ -49,11 +49,9 @@ def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
         }
         before = admin.policies()
         stale = [name for name in before if name.startswith(_PREFIX) and name not in texts]
-        for name in stale:
-            admin.delete_policy(name)
         for key, value in json.loads(policies.data).items():
             admin.put_data([key], value)
-        _store(admin, texts)
+        _exchange(admin, texts, stale)
         others = tuple(name for name in before if not name.startswith(_PREFIX))
         return Pushed(tuple(sorted(texts)), tuple(stale), others)
     finally:
@@ -71,19 +69,26 @@ def _refuse_bundles(admin: Admin) -> None:
         )
 
 
-def _store(admin: Admin, texts: dict[str, tuple[str, str]]) -> None:
-    # OPA compiles after each one, and refuses a call of a function that is not there yet: so in rounds.
-    waiting = dict(texts)
-    while waiting:
+def _exchange(admin: Admin, texts: dict[str, tuple[str, str]], stale: list[str]) -> None:
+    # OPA compiles after each step: it refuses a call of a function that is not there yet, the removal of one that is still
+    # called, and a second default of a rule. So in rounds, as long as a round gets any further.
+    removing, waiting = list(stale), dict(texts)
+    while removing or waiting:
+        kept = [name for name in removing if admin.delete_policy(name) is not None]
         refused = {}
         for name, (file, text) in waiting.items():
             problem = admin.put_policy(name, text)
             if problem is not None:
                 refused[name] = (file, text, problem)
-        if len(refused) == len(waiting):
+        if len(kept) == len(removing) and len(refused) == len(waiting):
             findings = [
                 Finding(file, 0, "opa", f"the OPA server refuses this module ({problem})")
                 for file, _, problem in refused.values()
             ]
+            findings += [
+                Finding(name, 0, "opa", "the OPA server does not let go of this module")
+                for name in kept
+            ]
             raise PolicyLoadError(findings)
+        removing = kept
         waiting = {name: (file, text) for name, (file, text, _) in refused.items()}

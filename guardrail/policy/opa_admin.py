@@ -38,7 +38,6 @@ def _answered() -> Iterator[None]:
         yield
     except (
         requests.RequestException,
-        DeletePolicyError,
         PolicyNotFoundError,
         ValueError,
         TypeError,
@@ -124,12 +123,14 @@ class Admin:
         return tuple(sorted(str(item) for item in found))
 
     @_answered()
-    def module(self, policy: str) -> Mapping[str, Any]:
-        """Return OPA's syntax tree of the policy with that id."""
-        found = _dict(self._object(self._client.get_policy(quote(policy))).get("ast"))
-        if not found:
+    def modules(self) -> dict[str, Mapping[str, Any]]:
+        """Return OPA's syntax tree of every policy, by id."""
+        # One question for all, so that they belong together; the client has none that gives the trees.
+        response = self._client._session.get(f"{self._client.root_url}/policies")
+        trees = {str(item["id"]): _dict(item["ast"]) for item in response.json().get("result", [])}
+        if not all(trees.values()):
             raise _odd()
-        return found
+        return trees
 
     @_answered()
     def put_policy(self, policy: str, text: str) -> str | None:
@@ -142,9 +143,13 @@ class Admin:
         return None
 
     @_answered()
-    def delete_policy(self, policy: str) -> None:
-        """Remove a module."""
-        self._client.delete_policy(quote(policy))
+    def delete_policy(self, policy: str) -> str | None:
+        """Remove a module; return OPA's code of the error where others need it, or None."""
+        try:
+            self._client.delete_policy(quote(policy))
+        except DeletePolicyError as error:
+            return str(getattr(error, "expression", "") or "refused")
+        return None
 
     @_answered()
     def put_data(self, path: Sequence[str], value: dict[str, Json]) -> None:
@@ -168,7 +173,8 @@ class _Adapter(BaseAdapter):
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         parts = urlsplit(request.url or "")
-        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        # The client ends some paths with a slash, which OPA answers with a redirect.
+        path = parts.path.rstrip("/") + (f"?{parts.query}" if parts.query else "")
         body = request.body or b""
         reply = self._transport.ask(
             request.method or "GET",

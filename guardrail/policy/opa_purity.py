@@ -15,6 +15,7 @@ from guardrail.policy.sources import installed_folder
 
 __all__ = ["capabilities_file", "impurities"]
 
+_SYSTEM = ("data", "system")
 _OWN_HEADS = frozenset({"data", "input"})
 _KNOWN_IMPURE = (
     ("http", "send"),
@@ -48,10 +49,13 @@ def impurities(modules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]
         defined.setdefault(_package(tree), set()).update(_rules(tree))
     found = set()
     for name, tree in modules.items():
+        if _package(tree)[:2] == _SYSTEM:
+            # The server's own: who may ask, what is logged. No policy reads it, see below.
+            continue
         local = defined[_package(tree)] | _imports(tree)
         for reference, called in _references(tree.get("rules", [])):
             dotted = ".".join(reference)
-            if reference[:2] in _KNOWN_IMPURE:
+            if reference[:2] in _KNOWN_IMPURE or reference[:2] == _SYSTEM:
                 found.add((name, ".".join(reference[:2])))
             elif (
                 called

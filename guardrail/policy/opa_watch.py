@@ -96,7 +96,7 @@ class Inspector:
             return
         hint = "guardrail policy bundle, or [opa] unsafe_impure_policy = true"
         try:
-            found = impurities({name: self._admin.module(name) for name in self._admin.policies()})
+            found = impurities(self._admin.modules())
         except PolicyError as error:
             if error.cause != "error":
                 raise
