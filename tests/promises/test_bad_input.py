@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promisekit import OPEN, Body, child, guarded, lines, records, ruled, verdicts, whole
+from promisekit import (
+    OPEN,
+    Body,
+    child,
+    guarded,
+    lines,
+    records,
+    ruled,
+    verdicts,
+    whole,
+    write_policy,
+)
 
 from guardrail import Guard
 from guardrail.core.record import MAX_LINE
@@ -402,6 +413,23 @@ def test_a_body_that_forks_has_one_outcome(tmp_path: Path) -> None:
         running.ask("stop")
     found = whole(tmp_path / "audit.db")
     assert [r["status"] for r in found if r["type"] == "call.outcome"] == ["ok"] * 3
+
+
+@pytest.mark.parametrize("engine", ["static", "embedded"])
+def test_a_forked_child_may_go_on_calling(tmp_path: Path, engine: str) -> None:
+    """Before a body and inside one: with a lease of its own, a decision and an outcome, and the parent goes on."""
+    write_policy(tmp_path, 'allow contains "any" if input.resource.id == "send"')
+    with child(tmp_path, engine=engine) as running:
+        assert "ok" in running.ask("call")
+        answer = running.ask("fork_and_call")
+        assert [each["ok"] for each in answer["children"]] == [True, True]
+        assert answer["parent"] not in {each["process"] for each in answer["children"]}
+        assert "ok" in running.ask("call")
+        running.ask("stop")
+    found = whole(tmp_path / "audit.db")
+    assert [r["status"] for r in found if r["type"] == "call.outcome"] == ["ok"] * 5
+    nested = [r for r in found if r["type"] == "call.decision" and r["parent"] is not None]
+    assert len(nested) == 1
 
 
 def test_a_session_belongs_to_its_context(tmp_path: Path) -> None:

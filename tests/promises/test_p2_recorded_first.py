@@ -370,6 +370,9 @@ def test_a_folder_of_another_user_is_refused_at_open(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
     )
+    tmp_path.chmod(0o755)
+    for path in tmp_path.rglob("*"):
+        path.chmod(0o700)
     assert done.stdout.strip() not in ("", "opened"), done.stderr
 
 

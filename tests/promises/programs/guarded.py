@@ -194,6 +194,26 @@ class Program:
         os.waitpid(pids[0], 0)
         return {"result": result, "child": children[0]}
 
+    def fork_and_call(self) -> dict[str, Any]:
+        """Fork while nothing runs and, once more, inside a body; each child makes a call of its own and ends."""
+        answers: list[Any] = []
+
+        def fork() -> None:
+            reader, writer = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                answer = {**self.call(), **self.state()}
+                os.write(writer, json.dumps(answer).encode())
+                os._exit(0)
+            os.close(writer)
+            with os.fdopen(reader, "rb") as pipe:
+                answers.append(json.loads(pipe.read() or b"{}"))
+            os.waitpid(pid, 0)
+
+        fork()
+        self.guard.call("send", {}, fork)
+        return {"children": answers, "parent": self.state()["process"]}
+
     def stop(self) -> dict[str, Any]:
         try:
             self.guard.close()
