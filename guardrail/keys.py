@@ -202,6 +202,8 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
     *algorithm* is ``RS256`` (RSA, 2048 bits or more) or ``ES256`` (P-256). Raises ``KeysError``: missing, malformed,
     readable by others, or of another kind.
     """
+    if not path.exists():
+        raise KeysError(f"{path}: missing", code="keys.missing", hint="--signing-key PEM")
     try:
         key = serialization.load_pem_private_key(_read(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -19,6 +19,9 @@ __all__ = ["Pushed", "push"]
 
 _PREFIX = "guardrail-push/"
 """Of the ids under which modules are stored: what begins with it, and is not pushed, is removed."""
+_HINT = (
+    "modules that call each other's functions can't be stored one by one: guardrail policy bundle"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,7 @@ def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
 
 
 def _refuse_bundles(admin: Admin) -> None:
-    active = admin.bundles() or ()
-    names = sorted({*admin.configured_bundles(), *(state.name for state in active)})
+    names = admin.bundle_names()
     if names:
         raise ConfigError(
             f"this server takes its policies from bundles ({', '.join(names)})",
@@ -82,11 +84,11 @@ def _exchange(admin: Admin, texts: dict[str, tuple[str, str]], stale: list[str])
                 refused[name] = (file, text, problem)
         if len(kept) == len(removing) and len(refused) == len(waiting):
             findings = [
-                Finding(file, 0, "opa", f"the OPA server refuses this module ({problem})")
+                Finding(file, 0, "opa", f"the OPA server refuses this module ({problem})", _HINT)
                 for file, _, problem in refused.values()
             ]
             findings += [
-                Finding(name, 0, "opa", "the OPA server does not let go of this module")
+                Finding(name, 0, "opa", "the OPA server does not let go of this module", _HINT)
                 for name in kept
             ]
             raise PolicyLoadError(findings)

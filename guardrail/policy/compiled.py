@@ -15,7 +15,7 @@ from guardrail.policy.sources import PolicySet, Source
 from guardrail.policy.tree import Module, parse_module
 from guardrail.policy.workbench import EngineRefusal, Workbench
 
-__all__ = ["CompiledPolicies", "compile_policies", "compile_sources", "locate"]
+__all__ = ["CompiledPolicies", "compile_policies", "compile_sources", "locate", "parse_sources"]
 
 _AT = re.compile(r"--> (.+):(\d+):\d+")
 _ERROR = re.compile(r"error: (.+)")
@@ -74,13 +74,7 @@ def compile_sources(
 
     *contract_checks* False judges any Rego, without what policies for the guard must look like.
     """
-    findings: list[Finding] = []
-    parsed: list[Module] = []
-    for sources, test in ((modules, False), (tests, True)):
-        for source in sources:
-            module = _parse(source, bench, findings, test=test)
-            if module is not None:
-                parsed.append(module)
+    parsed, findings = parse_sources(modules, tests, bench)
     findings += examine(parsed, data, contract_checks=contract_checks)
     merged, clashes = merge(parsed)
     findings += clashes
@@ -90,6 +84,20 @@ def compile_sources(
             sorted(unique, key=lambda finding: (finding.file, finding.line, finding.code))
         )
     return merged, parsed
+
+
+def parse_sources(
+    modules: Sequence[Source], tests: Sequence[Source], bench: Workbench
+) -> tuple[list[Module], list[Finding]]:
+    """Return every module that is Rego, and why the others are not."""
+    findings: list[Finding] = []
+    parsed: list[Module] = []
+    for sources, test in ((modules, False), (tests, True)):
+        for source in sources:
+            module = _parse(source, bench, findings, test=test)
+            if module is not None:
+                parsed.append(module)
+    return parsed, findings
 
 
 def _parse(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from guardrail.errors import Finding
-from guardrail.policy.tree import Module, nodes, reference
+from guardrail.policy.tree import Module, Node, Rule, nodes, reference
+from guardrail.policy.tree import kind as kind_of
 
 __all__ = ["SETS", "examine", "remarks", "unavailable"]
 
@@ -13,6 +16,8 @@ ROOT = ("guardrail", "policy")
 RESERVED = (("guardrail", "main"), ("guardrail", "lib"))
 SETS = frozenset({"allow", "deny", "require_approval", "redact", "label", "hide", "obligation"})
 """What the composition reads of ``package guardrail.policy``."""
+NAMED = SETS - {"redact", "label", "obligation"}
+"""Sets whose members are rules with an id."""
 NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
 """Below ``input.context.session``: documented, and not there before labels and counts are kept."""
 
@@ -59,7 +64,44 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     "labels are not kept yet: a policy that counts on them would never see one",
                     "leave label out until a version that keeps them",
                 )
+            elif rule.name in NAMED and not _plain(_id(rule)):
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "rule-id",
+                    f"the id of this {rule.name} rule holds control, formatting or invisible characters, or is empty",
+                    "letters, digits, spaces and punctuation: ids stand in records, approvals and reports",
+                )
         yield from _session_through_get(module)
+
+
+def _id(rule: Rule) -> Iterator[str]:
+    """Yield the texts that are written out in a rule's id."""
+    key: Node | None = rule.node["head"]["Set"].get("key")
+    if kind_of(key) == "Object":
+        assert key is not None
+        key = next(
+            (value for _, name, value in key["Object"]["fields"] if _text(name) == "rule"), None
+        )
+    if kind_of(key) in {"String", "RawString", "Call"}:
+        for name, content in nodes(key):
+            if name in {"String", "RawString"}:
+                yield str(content["value"])
+
+
+def _text(node: Any) -> str | None:
+    name = kind_of(node)
+    return str(node[name]["value"]) if name in {"String", "RawString"} else None
+
+
+def _plain(texts: Iterator[str]) -> bool:
+    """Whether ids show as what they are: nothing in them moves a cursor, turns text round or is not seen."""
+    return all(text and all(map(_visible, text)) for text in texts)
+
+
+def _visible(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] != "C" and category not in {"Zl", "Zp"}
 
 
 def _package(module: Module) -> Iterator[Finding]:

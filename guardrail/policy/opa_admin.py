@@ -39,6 +39,7 @@ def _answered() -> Iterator[None]:
     except (
         requests.RequestException,
         PolicyNotFoundError,
+        RegoParseError,
         ValueError,
         TypeError,
         LookupError,
@@ -111,10 +112,13 @@ class Admin:
         return tuple(states)
 
     @_answered()
-    def configured_bundles(self) -> tuple[str, ...]:
-        """Return the names of the bundles that the server was told to load from elsewhere."""
-        found = _dict(self._object(self._client.get_config()).get("bundles"))
-        return tuple(sorted(found))
+    def bundle_names(self) -> tuple[str, ...]:
+        """Return the names of the bundles that are active, or that the server was told to load."""
+        told = _dict(self._object(self._client.get_config()).get("bundles"))
+        # A bundle from a file stands in no configuration, but in what any answer comes from.
+        url = f"{self._client.root_url}/data/guardrail/nothing?provenance=true"
+        active = _dict(_dict(self._client._session.get(url).json()).get("provenance"))
+        return tuple(sorted({*told, *_dict(active.get("bundles"))}))
 
     @_answered()
     def policies(self) -> tuple[str, ...]:
@@ -127,7 +131,9 @@ class Admin:
         """Return OPA's syntax tree of every policy, by id."""
         # One question for all, so that they belong together; the client has none that gives the trees.
         response = self._client._session.get(f"{self._client.root_url}/policies")
-        trees = {str(item["id"]): _dict(item["ast"]) for item in response.json().get("result", [])}
+        trees: dict[str, Mapping[str, Any]] = {
+            str(item["id"]): _dict(item["ast"]) for item in response.json().get("result", [])
+        }
         if not all(trees.values()):
             raise _odd()
         return trees

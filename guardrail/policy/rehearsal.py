@@ -23,6 +23,7 @@ __all__ = [
     "rehearse",
     "run_policy_tests",
     "sample_input",
+    "test_rules",
 ]
 
 _ORDERS = 3
@@ -187,7 +188,7 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
 def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestResult]:
     """Run every ``test_...`` rule of the test packages, in the order of files and lines. Never raises for a failing one."""
     results: list[TestResult] = []
-    rules = list(_test_rules(compiled))
+    rules = list(test_rules(compiled))
     if not rules:
         return results
     modules = [*compiled.texts, *((module.name, module.text) for module in compiled.tests)]
@@ -223,7 +224,8 @@ def _run_one(path: str, compiled: CompiledPolicies, bench: Workbench) -> tuple[T
     return TestOutcome.FAIL, "is undefined" if value is UNDEFINED else "is not true"
 
 
-def _test_rules(compiled: CompiledPolicies) -> Iterator[tuple[str, str, str, int]]:
+def test_rules(compiled: CompiledPolicies) -> Iterator[tuple[str, str, str, int]]:
+    """Yield path, name, file and line of each test."""
     seen: set[str] = set()
     for module in compiled.parsed:
         if not module.test:

@@ -192,6 +192,7 @@ class _Reader:
                 str(file),
                 "too-large",
                 f"over {limit} bytes, or {MAX_TOTAL} bytes together with the others",
+                "every decision would carry it: keep what policies compare with, and look the rest up before the call",
             )
             return None
         try:

@@ -73,10 +73,22 @@ class Workbench:
         tree: dict[str, Any] = json.loads(answer.body)[0]["ast"]
         return tree
 
-    def load(self, modules: Sequence[tuple[str, str]], data: str | None) -> None:
-        """Make *modules* (name, text) and *data* (JSON) what the next questions are about."""
-        self._scratch = _encode({"modules": [list(module) for module in modules], "data": data})
+    def load(
+        self, modules: Sequence[tuple[str, str]], data: str | None, *, witness: bool = False
+    ) -> None:
+        """Make *modules* (name, text) and *data* (JSON) what the next questions are about.
+
+        With *witness* they may call ``guardrail_witness(text)``, and ``witnessed`` returns those texts.
+        """
+        self._scratch = _encode(
+            {"modules": [list(module) for module in modules], "data": data, "witness": witness}
+        )
         self._send(b"S", self._scratch)
+
+    def witnessed(self) -> list[str]:
+        """Return what policies told ``guardrail_witness`` since the last time, once each. Raises ``PolicyError``."""
+        kept: list[str] = json.loads(self._send(b"W", b"").body)
+        return kept
 
     def rule(self, path: str, policy_input: str | None = None) -> object:
         """Return the value of the rule at *path* or ``UNDEFINED``. Raises ``EngineRefusal`` or ``PolicyError``."""

@@ -11,7 +11,9 @@ kind   body                                                                 answ
        "limit": seconds}``
 ``D``  the policy input                                                     ``r`` decision, ``u`` undefined, ``e``, ``b``
 ``P``  ``{"name", "text"}``                                                 ``r`` syntax tree, ``e``
-``S``  ``{"modules", "data"}``: an engine beside the serving one            ``k``, ``e``
+``S``  ``{"modules", "data", "witness"}``: an engine beside the serving     ``k``, ``e``
+       one; with ``witness`` it keeps what policies tell it
+``W``  anything                                                             ``r`` what it kept since, as a list of texts
 ``Q``  ``{"rule" | "query", "input"}`` for that engine                      ``r``, ``u``, ``e``
 ``E``  anything                                                             ``r`` the same
 =====  ===================================================================  ========================================
@@ -38,6 +40,10 @@ MAX_TREE = 1 << 28
 """Bytes of any other answer: a syntax tree has about 60 times the size of its source."""
 DECISION = "data.guardrail.main.decision"
 UNDEFINED = '"<undefined>"'
+WITNESS = "guardrail_witness"
+"""A function of one text, in engines for tests only: it keeps the text."""
+MAX_WITNESSED = 1 << 26
+"""Characters that are kept; the rest is left out."""
 PARENT_CHECK_MS = 5_000
 HEADER = struct.Struct(">I16sc")
 
@@ -102,6 +108,8 @@ class Server:
         # As they were before their first evaluation; never evaluated themselves.
         self.untouched: Any = None
         self.untouched_scratch: Any = None
+        self.witnessed: dict[str, None] = {}
+        self.room = MAX_WITNESSED
         self.limit = 0.0
 
     def answer(self, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
@@ -153,11 +161,21 @@ class Server:
             return b"b", b""
         return b"r", reply
 
-    def build(self, modules: list[list[str]], data: str | None) -> Any:
+    def witness(self, text: str) -> str:
+        """Keep *text*, once and in order."""
+        if text not in self.witnessed:
+            self.room -= len(text)
+            if self.room >= 0:
+                self.witnessed[text] = None
+        return ""
+
+    def build(self, modules: list[list[str]], data: str | None, witness: bool = False) -> Any:
         engine = self.regorus.Engine()
         engine.set_policy_length_config(max_col=65_536, max_file_bytes=1 << 24, max_lines=1 << 20)
         engine.add_extension("lower", 1, lower)
         engine.add_extension("upper", 1, upper)
+        if witness:
+            engine.add_extension(WITNESS, 1, self.witness)
         for name, text in modules:
             engine.add_policy(name, text)
         if data:
@@ -211,9 +229,19 @@ class Server:
 
         spec = json.loads(body)
         self.scratch = self.untouched_scratch = None
-        self.untouched_scratch = self.build(spec["modules"], spec["data"])
+        self.untouched_scratch = self.build(
+            spec["modules"], spec["data"], bool(spec.get("witness"))
+        )
         self.scratch = self.untouched_scratch.clone()
         return b"k", b""
+
+    def serve_W(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802
+        import json
+
+        del body
+        kept = json.dumps(list(self.witnessed)).encode("ascii")
+        self.witnessed, self.room = {}, MAX_WITNESSED
+        return b"r", kept
 
     def serve_Q(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802
         import json

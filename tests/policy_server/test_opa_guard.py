@@ -1,0 +1,268 @@
+"""P1 with the server engine: whatever the server does, no body runs without its well-formed allow, and each denial is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from opakit import (
+    REVISION,
+    BundleServer,
+    answer,
+    bundle_file,
+    fake,
+    http_reply,
+    served,
+    until,
+)
+from test_opa_hostile import HOSTILE
+
+from guardrail import Guard
+from guardrail.config import Settings
+from guardrail.core.record import decode
+from guardrail.errors import Denied, PolicyError
+from guardrail.ledger.reader import LedgerReader
+from guardrail.review.verify import VerifyState, verify_ledger
+from guardrail.testing import deny
+
+OPEN = {"type": "object", "additionalProperties": True}
+
+
+class Body:
+    """A tool body that counts its runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, **_: Any) -> str:
+        self.runs += 1
+        return "done"
+
+
+def settings(folder: Path, url: str, deadline_ms: int = 400, **opa: Any) -> Settings:
+    opa = {"watch_interval_ms": 60_000, "breaker_failures": 1000, "start_limit_ms": 30_000} | opa
+    return Settings().override(
+        ledger={"path": folder / "audit.db"},
+        policy={"engine": "opa", "deadline_ms": deadline_ms, "path": [folder / "policies"]},
+        opa={"url": url, **opa},
+    )
+
+
+@contextmanager
+def guarded(folder: Path, url: str, **options: Any) -> Iterator[Guard]:
+    """Open a guard whose policies are on the server at *url*."""
+    with Guard.open(settings(folder, url, **options)) as guard:
+        guard.declare("send", schema=OPEN)
+        yield guard
+
+
+def decisions(folder: Path) -> list[dict[str, Any]]:
+    with LedgerReader.open(folder / "audit.db") as reader:
+        records = [decode(line) for _, _, line in reader.lines()]
+    return [record for record in records if record["type"] == "call.decision"]
+
+
+def call(guard: Guard, body: Body, **session: Any) -> Any:
+    with guard.session(principal="alice", agent="bot", **session):
+        return guard.call("send", {"text": "hello"}, body)
+
+
+def test_no_body_runs_whatever_a_lying_server_does(tmp_path: Path) -> None:
+    """Every behaviour of the hostile suite, one recorded denial each with its cause and detail; a good answer runs the body."""
+    body = Body()
+    expected = []
+    with fake() as server, guarded(tmp_path, server.url, revisions=(REVISION,)) as guard:
+        for index, (act, cause, detail, _) in enumerate(HOSTILE.values()):
+            until(lambda: guard._engine._refusal is None)  # type: ignore[attr-defined]
+            server.behave = lambda sock, act=act: act(sock, server)  # type: ignore[misc]
+            with pytest.raises(Denied):
+                call(guard, body, id=f"s{index}")
+            expected.append(("deny", cause, detail))
+        server.behave = lambda sock: sock.sendall(http_reply(orjson.dumps(answer(deny("no")))))
+        with pytest.raises(Denied):
+            call(guard, body)
+        expected.append(("deny", "policy", ""))
+        assert body.runs == 0
+        server.behave = None
+        until(lambda: guard._engine._refusal is None)  # type: ignore[attr-defined]
+        assert call(guard, body) == "done"
+        assert body.runs == 1
+    found = [
+        (d["decision"]["effect"], d["decision"]["cause"], d["decision"]["detail"])
+        for d in decisions(tmp_path)
+    ]
+    assert found == [*expected, ("allow", "policy", "")]
+    assert verify_ledger(tmp_path / "audit.db").state is VerifyState.NOT_ANCHORED
+
+
+async def test_a_hanging_reply_delays_none_of_64_concurrent_calls(tmp_path: Path) -> None:
+    """On one event loop: the others end while it hangs."""
+    body = Body()
+    first = threading.Event()
+    with fake() as server, guarded(tmp_path, server.url, deadline_ms=30_000, revisions=(REVISION,)) as guard:  # fmt: skip
+
+        def hang_once(sock: Any) -> None:
+            if not first.is_set():
+                first.set()
+                server.let_go.wait()
+            sock.sendall(http_reply(orjson.dumps(answer())))
+
+        server.behave = hang_once
+
+        async def one(number: int) -> Any:
+            async with guard.session(principal="alice", agent="bot", id=f"s{number}"):
+                return await guard.acall("send", {}, body)
+
+        hanging = asyncio.create_task(one(0))
+        await asyncio.to_thread(first.wait)
+        results = await asyncio.gather(*(one(number) for number in range(1, 65)))
+        assert results == ["done"] * 64
+        assert not hanging.done()
+        server.let_go.set()
+        assert await hanging == "done"
+
+
+def test_a_server_killed_at_any_point_runs_nothing(tmp_path: Path) -> None:
+    """The reply cut after each of its bytes in turn: a denial each, never an allow."""
+    body = Body()
+    good = http_reply(orjson.dumps(answer()))
+    cuts = [*range(0, len(good) - 1, 9), len(good) - 1]
+    with fake() as server, guarded(tmp_path, server.url, deadline_ms=5000, revisions=(REVISION,)) as guard:  # fmt: skip
+        for cut in cuts:
+
+            def act(sock: Any, cut: int = cut) -> None:
+                sock.sendall(good[:cut])
+                sock.shutdown(2)
+
+            server.behave = act
+            with pytest.raises(Denied) as caught:
+                call(guard, body)
+            assert caught.value.code in {"denied.unreachable", "denied.malformed"}
+        assert body.runs == 0
+        assert len(decisions(tmp_path)) == len(cuts)
+        server.behave = None
+        assert call(guard, body) == "done"
+
+
+POLICY = """package guardrail.policy
+
+allow contains "send" if input.resource.id == "send"
+
+deny contains "secret" if input.action.properties.args.text == "secret"
+"""
+
+
+def test_a_real_server_decides_is_recorded_and_is_missed_when_it_is_gone(
+    opa_program: Path, tmp_path: Path
+) -> None:
+    """Engine, version, digest and revision stand in the record; without the server calls are denied, and go on with it."""
+    body = Body()
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "p.rego").write_text(POLICY)
+    archive, revision = bundle_file(tmp_path / "b.tar.gz", [tmp_path / "policies"])
+    with (
+        served(opa_program, tmp_path, "--bundle", str(archive)) as server,
+        guarded(tmp_path, server.url, breaker_reset_ms=50) as guard,
+    ):
+        assert call(guard, body) == "done"
+        with guard.session(principal="alice", agent="bot"), pytest.raises(Denied) as caught:
+            guard.call("send", {"text": "secret"}, body)
+        assert caught.value.code == "denied.policy"
+        server.kill()
+        with pytest.raises(Denied) as caught:
+            call(guard, body)
+        assert caught.value.code == "denied.unreachable"
+        assert body.runs == 1
+        # A reload looks at the server: what is not there is not loaded, and what was loaded stays.
+        with pytest.raises(PolicyError):
+            impatient(guard)
+        server.start()
+        until(lambda: allowed(guard, body))
+        guard.reload()
+        assert call(guard, body) == "done"
+    policy = decisions(tmp_path)[0]["policy"]
+    assert policy["engine"] == "opa"
+    assert policy["revision"] == revision
+    assert f"{policy['digest']}.{policy['data']}" == revision
+
+
+def impatient(guard: Guard) -> None:
+    """Reload, and do not wait long for the server."""
+    patient = guard._settings
+    guard._settings = patient.override(opa={"start_limit_ms": 100})
+    try:
+        guard.reload()
+    finally:
+        guard._settings = patient
+
+
+def allowed(guard: Guard, body: Body) -> bool:
+    try:
+        return bool(call(guard, body))
+    except Denied:
+        return False
+
+
+def test_a_policy_that_changes_on_the_server_without_leave_stops_every_call(
+    opa_program: Path, tmp_path: Path
+) -> None:
+    """A bundle that allows everything, put in place of the right one: not one body runs under it."""
+    body = Body()
+    for name, text in (("policies", POLICY), ("open", POLICY.replace("deny contains", "ignored contains"))):  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "p.rego").write_text(text)
+    bundles = BundleServer()
+    path, _ = bundle_file(tmp_path / "right.tgz", [tmp_path / "policies"])
+    bundles.content = path.read_bytes()
+    with (
+        served(opa_program, tmp_path, *bundles.arguments()) as server,
+        guarded(tmp_path, server.url, deadline_ms=5000, watch_interval_ms=100) as guard,
+    ):
+        path, _ = bundle_file(tmp_path / "open.tgz", [tmp_path / "open"])
+        bundles.content = path.read_bytes()
+        with guard.session(principal="alice", agent="bot"):
+            causes = set()
+
+            def unaccepted() -> bool:
+                with pytest.raises(Denied) as caught:
+                    guard.call("send", {"text": "secret"}, body)
+                causes.add(caught.value.code)
+                return caught.value.code == "denied.revision"
+
+            until(unaccepted)
+        assert causes <= {"denied.policy", "denied.revision"}
+        assert body.runs == 0
+    bundles.close()
+
+
+def test_a_forked_child_decides_on_connections_of_its_own() -> None:
+    """Threads and sockets of the parent are not used; the parent goes on."""
+    import pickle
+
+    from opakit import engine
+
+    from guardrail.policy.rehearsal import sample_input
+
+    document = sample_input().replace('"someone"', '"alice"').encode()
+    with fake() as server, engine(server.url, revisions=(REVISION,)) as connected:
+        ask = lambda: connected.decide(document, shard="a", deadline=30).result(30).document
+        before = ask()
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.write(writer, pickle.dumps(ask()))
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as stream:
+            in_child = pickle.loads(stream.read())
+        os.waitpid(pid, 0)
+        assert before == in_child == ask()
