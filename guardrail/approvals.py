@@ -528,7 +528,11 @@ def may_use(case: Case | None, call: Presented, now: datetime, terms: Terms) -> 
 
 
 def _everyone(case: Case) -> set[str]:
-    return {_folded(step.approver.id) for step in case.steps if step.approver is not None}
+    return {
+        _folded(step.approver.id)
+        for step in case.steps
+        if step.approver is not None and step.leaf == case.request.leaf
+    }
 
 
 def _differs(request: Request, call: Presented) -> Reason | None:

@@ -229,7 +229,8 @@ class LedgerReader:
         """Return the ids of the calls (of *session*, or all) that were to be approved by a person, the oldest first."""
         if session is None:
             rows = self._ask(
-                "SELECT call FROM record WHERE type = 'call.decision' AND effect = 'require_approval' ORDER BY seq"
+                "SELECT call FROM record INDEXED BY record_request "
+                "WHERE type = 'call.decision' AND effect = 'require_approval' ORDER BY seq"
             )
         else:
             rows = self._ask(

@@ -1,0 +1,296 @@
+"""What an approver sees and whose answer counts, judged from values alone."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from approvalkit import BOB, CAROL, bench
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardrail import approvals
+from guardrail.approvals import (
+    Approver,
+    AskedRule,
+    Case,
+    Kind,
+    Presented,
+    Reason,
+    Request,
+    State,
+    Step,
+    Terms,
+)
+from guardrail.approving import system_user
+from guardrail.core.types import Assurance, Json
+from guardrail.errors import LedgerError
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+TERMS = Terms(unsafe_asserted=True)
+MARK = "gr1:name:kid:" + "a" * 24
+SIZED: Json = {"$t": "str", "len": 9000}
+
+
+def request(
+    args: Json = None,
+    removed: dict[str, list[str]] | None = None,
+    *,
+    truncated: bool = False,
+    **more: Any,
+) -> Request:
+    """Return a request with this recorded view."""
+    made = Request(
+        id="0" * 26,
+        seq=1,
+        leaf="ab" * 32,
+        asked=NOON,
+        session="s-1",
+        tenant="default",
+        principal={"id": "alice", "form": "clear"},
+        agent={"id": "bot", "form": "clear"},
+        delegation=(),
+        tool={"name": "pay", "server": None, "schema": None, "declared": True},
+        origin={"call_id": None},
+        commitment="cd" * 32,
+        rules=(AskedRule("large", "large"),),
+        args={} if args is None else args,
+        removed=removed or {},
+        truncated=truncated,
+    )
+    return replace(made, **more)
+
+
+@pytest.mark.parametrize(
+    ("need", "removed", "shown"),
+    [
+        ("/amount", {}, True),
+        ("/absent", {}, True),
+        ("", {}, True),
+        ("", {"/card": ["payment"]}, False),
+        ("/card", {"/card": ["payment"]}, False),
+        ("/card/number", {"/card": ["payment"]}, False),
+        ("/card", {"/card/number": ["payment"]}, False),
+        ("/cards", {"/card": ["payment"]}, True),
+        ("/card", {"/cards": ["payment"]}, True),
+        ("/to/1", {"/to/*": ["email"]}, False),
+        ("/to/*", {"/to/1": ["email"]}, False),
+        ("/to/*/name", {"/to/1/mail": ["email"]}, True),
+        ("/amount", {"": ["undeclared", "minimal"]}, False),
+        ("/amount", {f"/{MARK}": ["name", "key-name"]}, False),
+        ("/amount", {f"/{MARK}-2": ["name", "key-name"]}, False),
+        ("/amount", {f"/other/{MARK}": ["name", "key-name"]}, True),
+        ("/other/x", {f"/other/{MARK}": ["name", "key-name"]}, False),
+        ("amount", {}, False),
+        ("#/amount", {}, False),
+    ],
+)
+def test_a_place_is_visible_only_where_nothing_was_removed_at_above_or_below_it(
+    need: str, removed: dict[str, list[str]], shown: bool
+) -> None:
+    """A renamed key can stand for any key of its object; what is no pointer names nothing that can be seen."""
+    made = request({"amount": 5, "to": ["x", "y"]}, removed)
+    assert made.shows(need) is shown
+    assert replace(made, rules=(AskedRule("r", "r", (need,)),)).hidden_needs == (
+        () if shown else (need,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("need", "shown"),
+    [
+        ("/amount", True),
+        ("/flag", True),
+        ("/nothing", True),
+        ("/list/1", True),
+        ("/a~1b", True),
+        ("/body", False),
+        ("/text", False),
+        ("/list", False),
+        ("/list/0", False),
+        ("/list/9", False),
+        ("/list/x", False),
+        ("/list/\u0661", False),
+        ("/amount/x", False),
+        ("/absent", False),
+        ("", False),
+    ],
+)
+def test_a_view_that_was_cut_shows_only_what_can_not_have_been_cut(need: str, shown: bool) -> None:
+    """A short text may be the beginning of a long one, and what is absent may have been left out."""
+    args: Json = {
+        "amount": 5,
+        "flag": False,
+        "nothing": None,
+        "a/b": 1.5,
+        "body": SIZED,
+        "text": "short",
+        "list": ["x", 7],
+    }
+    assert request(args, truncated=True).shows(need) is shown
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "0", "*", MARK]), max_size=4),
+    st.lists(st.sampled_from(["a", "b", "0"]), max_size=4),
+)
+def test_whatever_was_removed_on_the_way_hides(removed: list[str], wanted: list[str]) -> None:
+    """A place is never shown where a removed pointer is a prefix of it, or it of the pointer."""
+    one, other = "".join(f"/{part}" for part in removed), "".join(f"/{part}" for part in wanted)
+    shown = request({}, {one: ["secret"]}).shows(other)
+    if removed[: len(wanted)] == wanted[: len(removed)]:
+        assert not shown
+
+
+def grant(ordinal: int = 0, who: Approver = BOB, at: datetime = NOON, **more: Any) -> Step:
+    """Return an approval that stands for a quarter of an hour."""
+    made = Step(Kind.GRANTED, 5 + ordinal, ordinal, at, who, at + timedelta(seconds=900), "ab" * 32)
+    return replace(made, **more)
+
+
+def case(*steps: Step, newest: datetime = NOON, **more: Any) -> Case:
+    """Return a request with these steps."""
+    return Case(request(**more), steps, newest)
+
+
+CALL = Presented(
+    tenant="default",
+    session="s-1",
+    principal="alice",
+    agent="bot",
+    people=("alice", "bot"),
+    tool={"name": "pay", "server": None, "schema": None, "declared": True},
+    commitment="cd" * 32,
+)
+
+
+def use(
+    made: Case | None, call: Presented = CALL, now: datetime = NOON, terms: Terms = TERMS
+) -> Any:
+    return approvals.may_use(made, call, now, terms)
+
+
+def test_a_grant_of_another_record_does_not_count() -> None:
+    """An answer names the request by its hash: one to a request that was exchanged is no answer to this one."""
+    assert use(case(grant())).request.id == "0" * 26
+    assert use(case(grant(leaf="ef" * 32))) is Reason.PENDING
+    assert approvals.state_of(case(grant(leaf="ef" * 32)), NOON, TERMS) is State.PENDING
+
+
+def test_an_approver_who_turns_out_to_be_a_requester_does_not_count() -> None:
+    """Whatever was recorded when they approved: the requester's ids are known in clear where the call is made."""
+    call = replace(CALL, people=("alice", "bot", "BOB"))
+    assert use(case(grant()), call) is Reason.APPROVER_IS_REQUESTER
+
+
+def test_a_call_whose_arguments_did_not_fit_has_no_approval() -> None:
+    """No commitment, no cover."""
+    assert use(case(grant()), replace(CALL, commitment=None)) is Reason.OTHER_ARGUMENTS
+
+
+def test_the_limits_of_time_are_exact() -> None:
+    """Good until the last moment, and not at it; thirty seconds of a slow clock are believed, and no more."""
+    second = timedelta(seconds=1)
+    assert use(case(grant()), now=NOON + 899 * second).ordinal == 1
+    assert use(case(grant()), now=NOON + 900 * second) is Reason.EXPIRED
+    assert use(case(grant()), now=NOON - 30 * second).ordinal == 1
+    assert use(case(grant()), now=NOON - 31 * second) is Reason.CLOCK_SKEW
+    assert use(case(grant(), newest=NOON + 90 * second), now=NOON) is Reason.CLOCK_SKEW
+    old = case(grant(at=NOON + 86_000 * second, expires=NOON + 99_999 * second))
+    assert use(old, now=NOON + 86_399 * second).ordinal == 1
+    assert use(old, now=NOON + 86_400 * second) is Reason.EXPIRED
+
+
+def test_a_refusal_counts_whatever_else_is_wrong_with_it() -> None:
+    """Of another hash, by nobody, without an end."""
+    refusal = Step(Kind.REFUSED, 9, 1, NOON, Approver(""), None, "")
+    assert use(case(grant(), refusal)) is Reason.REFUSED
+    assert approvals.state_of(case(grant(), refusal), NOON, TERMS) is State.REFUSED
+
+
+def test_where_a_request_stands() -> None:
+    """Each state, from its steps and the time."""
+    used = Step(Kind.USED, 9, 1, NOON)
+    late = NOON + timedelta(days=2)
+    blind = {
+        "args": {},
+        "removed": {"/card": ["payment"]},
+        "rules": (AskedRule("r", "r", ("/card",)),),
+    }
+    for made, now, state in (
+        (case(), NOON, State.PENDING),
+        (case(grant()), NOON, State.GRANTED),
+        (case(grant(), used), NOON, State.USED),
+        (case(), late, State.EXPIRED),
+        (case(grant()), NOON + timedelta(hours=1), State.PENDING),
+        (case(**blind), NOON, State.BLOCKED),
+    ):
+        assert approvals.state_of(made, now, TERMS) is state
+
+
+def test_an_absent_requester_equals_nobody() -> None:
+    """Two ids that are not there are not one person."""
+    assert not approvals.same_identity("", "")
+    made = case(principal={"id": "", "form": "clear"}, agent={"id": "", "form": "clear"})
+    answer = approvals.may_answer(
+        made, Kind.GRANTED, BOB, now=NOON, terms=TERMS, token=lambda cls, value: f"{cls}:{value}"
+    )
+    assert answer is None
+    nobody = approvals.may_answer(
+        made, Kind.GRANTED, Approver(""), now=NOON, terms=TERMS, token=lambda *_: ""
+    )
+    assert nobody is Reason.APPROVER_UNKNOWN
+
+
+def test_rules_that_did_not_ask_for_a_person_change_nothing() -> None:
+    """Only what asks for people is compared."""
+    from guardrail.core import decision as decisions
+    from guardrail.testing import allow
+
+    got = use(case(grant()))
+    assert approvals.exceeds(got, decisions.parse(allow("something"))) is None
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, "", "0" * 25, "0" * 27, "I" * 26, "a" * 26, "\u0660" * 26]
+)
+def test_only_what_looks_like_a_call_id_is_looked_up(value: object) -> None:
+    """26 characters of Crockford's alphabet."""
+    assert not approvals.is_approval_id(value)
+    assert approvals.is_approval_id("01ARZ3NDEKTSV4RRFFQ69G5FAV")
+
+
+def test_an_answer_that_is_always_overtaken_gives_up() -> None:
+    """With an error; nothing is recorded."""
+    made = bench()
+    approval = made.ask()
+    made.ledger.fail = lambda _: LedgerError("taken", code="ledger.approval_taken")
+    with pytest.raises(LedgerError):
+        made.guard.desk.approve(approval, BOB, "yes")
+
+
+def test_a_ledger_that_cannot_be_written_takes_no_answer() -> None:
+    """The approver learns it."""
+    made = bench()
+    approval = made.ask()
+    made.ledger.fail = lambda _: LedgerError("full")
+    with pytest.raises(LedgerError) as caught:
+        made.guard.desk.approve(approval, CAROL, "yes")
+    assert caught.value.message == "full"
+
+
+def test_the_user_of_the_process_is_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name by number, or the number where the system knows no name."""
+    assert system_user() == Approver(
+        pwd.getpwuid(os.getuid()).pw_name, Assurance.ASSERTED, "os_user"
+    )
+
+    def nobody(uid: int) -> Any:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert system_user().id == str(os.getuid())
