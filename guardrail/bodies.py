@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from guardrail.errors import UsageError
 from guardrail.tools import Tool
 
 __all__ = ["check_body", "check_result", "is_async", "is_awaitable"]
+
+_LAZY = (types.GeneratorType, types.AsyncGeneratorType, map, filter)
 
 
 def is_async(run: Callable[..., Any]) -> bool:
@@ -45,20 +48,23 @@ def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
 def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
     """Refuse a result whose work has not been done yet. Raises ``UsageError``; the outcome is then ``error``."""
     kind = type(result)  # never isinstance: a hostile object may lie about its class, or raise
-    if kind is types.GeneratorType or kind is types.AsyncGeneratorType:
+    if any(kind is lazy for lazy in _LAZY):
         if tool.unsafe_stream:
             return
         if isinstance(result, types.GeneratorType):
             result.close()
         raise UsageError(
-            "the body returned a generator, which would run after the outcome was recorded",
+            "the body returned a generator or a lazy iterator, whose work would be done after the outcome was recorded",
             code="usage.generator",
             hint="return a list, or declare the tool with unsafe_stream=True",
         )
-    if not awaited and kind is types.CoroutineType:
-        cast("types.CoroutineType[Any, Any, Any]", result).close()
+    if not awaited and any(
+        base is types.CoroutineType or base is asyncio.Future for base in kind.__mro__
+    ):
+        if isinstance(result, types.CoroutineType):
+            result.close()
         raise UsageError(
-            "the body returned a coroutine, which nobody awaited",
+            "the body returned something that nobody awaited",
             code="usage.run",
             hint="use acall",
         )

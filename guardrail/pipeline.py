@@ -54,6 +54,8 @@ __all__ = ["PLAIN", "How", "Pipeline"]
 
 _TRIES = 8
 """Steps of one approval that may come in between before a call that it covers gives up."""
+_MAX_CALL_ID = 512
+
 _ENGINE_GRACE = 1.0
 """Seconds past its deadline after which an engine that did not end its future is given up."""
 
@@ -106,7 +108,7 @@ class Pipeline:
             pid=os.getpid(),
             process=self._journal.process,
             adapter=how.adapter,
-            call_id=None if how.call_id is None else state.redactor.text(how.call_id, state.memory),
+            call_id=None if how.call_id is None else _call_id(how.call_id, state),
         )
         return Call(
             id=new_ulid(),
@@ -239,6 +241,8 @@ class Pipeline:
             return decisions.denied(_cause(error.cause), error.detail)
         except TimeoutError:
             return decisions.denied(Cause.TIMEOUT, "engine")
+        except Exception:  # noqa: BLE001 - the policy border: an engine that breaks its promise denies as well
+            return decisions.denied(Cause.ERROR, "engine")
         return reply
 
     # -- the decision record --------------------------------------------------------------------------------------
@@ -285,6 +289,13 @@ class Pipeline:
             failed: Future[EngineReply] = Future()
             failed.set_exception(error)
             return failed
+
+
+def _call_id(call_id: str, state: SessionState) -> str:
+    # A text is searched up to a limit only, and ids are short: a long one is recorded as a token.
+    if len(call_id) > _MAX_CALL_ID:
+        return state.keys.token("call", call_id)
+    return state.redactor.text(call_id, state.memory)
 
 
 def _shard(call: Call) -> str:

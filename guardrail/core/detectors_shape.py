@@ -39,6 +39,7 @@ _PROVIDERS = re.compile(
     r"|EAA[A-Za-z0-9]{30,}|IGQV[\w\-]{30,}|[A-Za-z0-9]{32}-us\d{1,2}(?![0-9])"
     r")"
 )
+_CAPITALS = re.compile(r"(?:AKIA|ASIA|AROA|AIDA|ABIA|ACCA|A3T[A-Z])[A-Z]{16}(?![A-Za-z0-9])")
 _JWT = re.compile(
     r"(?<![A-Za-z0-9_\-])e[yw][A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{6,}(?:\.[A-Za-z0-9_\-]*){0,3}"
 )
@@ -118,7 +119,8 @@ def _judge_word(word: str, start: int) -> Iterator[Hit]:
         # Words, names and paths. Only mixed case could still be a key.
         if word.islower() or len(word) < 20:
             return
-        if "ey" not in word and not looks_random(word):
+        # One random key in thirty of this kind has no digit.
+        if "ey" not in word and not looks_random(word) and not _CAPITALS.search(word):
             return
     for match in _PROVIDERS.finditer(word):
         yield Hit(start + match.start(), start + match.end(), "secret", "provider-key")

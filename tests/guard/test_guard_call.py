@@ -134,6 +134,19 @@ def test_an_engine_that_never_answers_is_given_up() -> None:
     assert only(ledger, "call.decision")["decision"]["cause"] == "timeout"
 
 
+def test_an_engine_that_raises_something_else_denies_on_the_record() -> None:
+    """Whatever is wrong with it."""
+
+    class Odd(StaticPolicy):
+        def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Any:
+            raise ZeroDivisionError
+
+    guard, ledger = memory_guard(Odd(None))
+    with pytest.raises(Denied):
+        guard.call("send", {}, Body())
+    assert only(ledger, "call.decision")["decision"]["cause"] == "error"
+
+
 def test_a_decision_that_cannot_be_written_stops_the_call() -> None:
     """LedgerError, and the body does not run."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
@@ -314,10 +327,18 @@ def test_a_body_that_returns_a_generator_or_coroutine_failed() -> None:
     async def coroutine() -> None:
         pass
 
-    for run in (lambda: (n for n in range(3)), lambda: coroutine()):
+    loop = asyncio.new_event_loop()
+    for run in (
+        lambda: (n for n in range(3)),
+        lambda: map(str, range(3)),
+        lambda: filter(None, range(3)),
+        lambda: coroutine(),
+        lambda: loop.create_future(),
+    ):
         with pytest.raises(UsageError):
             guard.call("send", {}, run)
-    assert [record["status"] for record in ledger.of("call.outcome")] == ["error", "error"]
+    loop.close()
+    assert [record["status"] for record in ledger.of("call.outcome")] == ["error"] * 5
 
 
 async def test_an_async_generator_is_refused_as_a_result() -> None:
@@ -454,6 +475,13 @@ def test_the_adapter_and_its_call_id_are_recorded() -> None:
     guard.call("send", {}, Body(), adapter="langchain", call_id="call_7")
     assert only(ledger, "call.decision")["origin"]["adapter"] == "langchain"
     assert only(ledger, "call.decision")["origin"]["call_id"] == "call_7"
+
+
+def test_a_call_id_that_is_no_id_is_recorded_as_a_token() -> None:
+    """Only the beginning of a long text would be searched for secrets."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.call("send", {}, Body(), call_id="words " * 200)
+    assert only(ledger, "call.decision")["origin"]["call_id"].startswith("gr1:call:")
 
 
 def test_rejected_calls_are_recorded_without_values() -> None:
