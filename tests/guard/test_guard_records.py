@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from guardrail.config import Settings
+from guardrail.core.redact import Redactor
 from guardrail.core.types import Agent, Principal
 from guardrail.errors import Denied, GuardrailError, RedactionError
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
@@ -365,3 +366,26 @@ def test_no_public_error_of_a_call_quotes_an_argument() -> None:
             SECRET
             not in f"{caught.value!r} {caught.value} {caught.value.args} {caught.value.hint} {caught.value.__context__!r}"
         )
+
+
+def test_a_redactor_that_mutates_the_callers_arguments_changes_nothing() -> None:
+    """Record, policy and body use the snapshot, which the caller's object is no part of."""
+    args: dict[str, Any] = {"to": "bob", "list": [1]}
+
+    class Mutating(Redactor):
+        def inspect(self, *found: Any, **how: Any) -> Any:
+            args["to"] = "mallory"
+            args["list"].append(2)
+            return super().inspect(*found, **how)
+
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(policy)
+    guard.declare("send", schema=OPEN)
+    scope = guard.session(principal="alice", agent="bot")
+    scope.state.redactor = Mutating(token=scope.state.keys.token, mark=scope.state.keys.mark)
+    got: list[Any] = []
+    with scope:
+        guard.call("send", args, lambda **found: got.append(found))
+    assert got == [{"to": "bob", "list": [1]}]
+    assert policy.inputs[0]["action"]["properties"]["args"] == got[0]
+    assert "mallory" not in str(ledger.records)
