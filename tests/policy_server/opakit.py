@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import os
 import signal
 import socket
 import ssl
@@ -48,8 +47,11 @@ def free_port() -> int:
 class Opa:
     """A real OPA server. Its log goes to a file: a pipe that nobody reads would block it."""
 
-    def __init__(self, program: Path, folder: Path, address: str, *arguments: str) -> None:
+    def __init__(
+        self, program: Path, folder: Path, address: str, *arguments: str, cwd: Path | None = None
+    ) -> None:
         self.address = address
+        self._cwd = cwd
         self.log = folder / "opa.log"
         self._command = [str(program), "run", "--server", "--addr", address, "--log-format", "json"]
         self._command += arguments
@@ -62,7 +64,7 @@ class Opa:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self._cwd
             )
 
     def kill(self) -> None:
@@ -361,9 +363,3 @@ def fake(**settings: Any) -> Iterator[FakeServer]:
         yield server
     finally:
         server.close()
-
-
-def environment() -> dict[str, str]:
-    """Return an environment that would lead a careless client astray."""
-    nowhere = "http://127.0.0.1:9"
-    return {**os.environ, "HTTP_PROXY": nowhere, "http_proxy": nowhere, "ALL_PROXY": nowhere}
