@@ -21,12 +21,14 @@ from guardrail.errors import (
     Denied,
     IdentityError,
     KeysError,
+    LedgerError,
     LedgerOpenError,
     PolicyLoadError,
 )
 from guardrail.ledger.reader import LedgerReader
 from guardrail.opening import default_log_name
 from guardrail.reload import request
+from guardrail.testing import StaticPolicy, allow, memory_guard
 
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
 DENY = 'package guardrail.policy\ndeny contains "none" if input.resource.type == "tool"\n'
@@ -240,3 +242,16 @@ def test_many_threads_share_a_guard(guard: Guard, folder: Path) -> None:
     for thread in threads:
         thread.join()
     assert sum(record["type"] == "call.outcome" for record in records(folder)) == 80
+
+
+def test_a_reload_that_cannot_be_recorded_is_not_in_force(folder: Path) -> None:
+    """The old policies stay, and no worker of the new ones is left behind."""
+    policy = StaticPolicy(allow())
+    settings = Settings().override(policy={"path": folder / "policies"})
+    guard, ledger = memory_guard(policy, settings=settings)
+    ledger.fail = lambda _: LedgerError("full")
+    with pytest.raises(LedgerError):
+        guard.reload()
+    ledger.fail = lambda _: None
+    guard.call("x", {}, lambda: None)
+    assert ledger.of("call.decision")[0]["policy"]["engine"] == "static"
