@@ -1,21 +1,55 @@
-"""Whether policies could be served: parsed, judged, and asked about complete sample calls."""
+"""Whether policies could be served: parsed, judged by the engines, asked about sample calls, and looked through by lints."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+from guardrail.authoring.lints import Lint, LintReport, Sifter, lint_modules
+from guardrail.authoring.lints_shape import Shape
+from guardrail.authoring.lints_tested import check as check_tested
+from guardrail.authoring.opa_check import ask_opa
+from guardrail.authoring.opa_program import OpaProgram
+from guardrail.authoring.witness import fired, observe
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
-from guardrail.policy.compiled import compile_policies
+from guardrail.policy.compiled import CompiledPolicies, compile_policies, parse_sources
 from guardrail.policy.contract import remarks
+from guardrail.policy.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.rehearsal import check_samples
-from guardrail.policy.sources import load_policies
-from guardrail.policy.workbench import Workbench
+from guardrail.policy.sources import PolicySet, load_policies
+from guardrail.policy.tree import Module
+from guardrail.policy.workbench import EngineRefusal, Workbench
 
-__all__ = ["CheckReport", "check"]
+__all__ = ["CheckReport", "EngineSaid", "EngineState", "check"]
+
+
+class EngineState(StrEnum):
+    """What became of asking an engine."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    NOT_FOUND = "not_found"
+    """The program is not there, and the other engine alone was asked."""
+    FAILED = "failed"
+    """It was asked and gave no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSaid:
+    """What one engine says of the policies."""
+
+    engine: str
+    """``embedded`` or ``opa``."""
+    state: EngineState
+    about: str
+    """Which engine that is, or why it was not asked; one line."""
+    findings: tuple[Finding, ...]
+    """Its own. What guardrail demands whatever the engine is among those of ``embedded``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,44 +59,128 @@ class CheckReport:
     files: int
     """Modules of authors that were read, tests included."""
     findings: tuple[Finding, ...]
-    """Reasons why an engine would refuse to load."""
+    """Reasons why an engine would refuse to load; each is also with the engine that gave it."""
     remarks: tuple[Finding, ...]
     """What is allowed and probably a mistake."""
     digest: str | None
     """As it would stand in records; None where the files can't be read."""
     milliseconds: float
+    engines: tuple[EngineSaid, ...] = ()
+    lints: tuple[Lint, ...] = ()
+    """What is allowed and can let a call slip through."""
+    ignored: int = 0
+    """Lints that ``guardrail:ignore`` comments speak of."""
 
     @property
     def ok(self) -> bool:
-        """Whether an engine would load these policies, their own tests left out."""
+        """Whether every engine that was asked would load these policies, their own tests left out."""
         return not self.findings
+
+    @property
+    def answered(self) -> bool:
+        """Whether every engine that is there gave an answer."""
+        return not any(said.state is EngineState.FAILED for said in self.engines)
 
 
 def check(
-    paths: Sequence[Path], *, data: Mapping[str, Json] | None = None, time_limit: float = 10.0
+    paths: Sequence[Path],
+    *,
+    data: Mapping[str, Json] | None = None,
+    tools: Mapping[str, Mapping[str, Any]] | None = None,
+    opa: OpaProgram | None = None,
+    time_limit: float = 10.0,
 ) -> CheckReport:
     """Return everything that is wrong with the policies below *paths*. Does not raise for policies that are refused.
 
-    Parse, preflight and contract: the composed decision on a few complete calls must be well-formed. *time_limit* in
-    seconds holds for each question that the engine is asked.
+    Parse, preflight and contract: the composed decision on a few complete calls must be well-formed. *opa* is asked,
+    too, where it is given. Lints are in the report whether or not an engine refuses; *tools* maps tool names to the
+    JSON Schemas of their arguments, without which any argument may be missing. *time_limit* in seconds holds for each
+    question that the embedded engine is asked.
     """
     started = time.perf_counter()
-
-    def report(
-        files: int, digest: str | None, findings: Sequence[Finding], noted: Sequence[Finding] = ()
-    ) -> CheckReport:
-        elapsed = (time.perf_counter() - started) * 1000
-        return CheckReport(files, tuple(findings), tuple(noted), digest, elapsed)
-
     try:
         policies = load_policies(paths, data=data)
     except PolicyLoadError as error:
-        return report(0, None, error.findings)
-    files = sum(not source.installed for source in policies.modules) + len(policies.tests)
+        said = _embedded(error.findings)
+        return CheckReport(
+            files=0,
+            findings=error.findings,
+            remarks=(),
+            digest=None,
+            milliseconds=(time.perf_counter() - started) * 1000,
+            engines=(said,),
+        )
     with Workbench(time_limit=time_limit) as bench:
+        findings, compiled = _judge(policies, bench)
+        parsed = _parsed(policies, findings, compiled, bench)
+        lints = _lint(policies, parsed, compiled, Shape(tools), bench)
+    engines = (_embedded(findings), _opa(opa, policies))
+    return CheckReport(
+        files=sum(not source.installed for source in policies.modules) + len(policies.tests),
+        findings=tuple(finding for said in engines for finding in said.findings),
+        remarks=tuple(remarks(parsed)),
+        digest=policies.digest,
+        milliseconds=(time.perf_counter() - started) * 1000,
+        engines=engines,
+        lints=lints.lints,
+        ignored=lints.ignored,
+    )
+
+
+def _judge(
+    policies: PolicySet, bench: Workbench
+) -> tuple[Sequence[Finding], CompiledPolicies | None]:
+    try:
+        compiled = compile_policies(policies, bench)
+    except PolicyLoadError as error:
+        return error.findings, None
+    return check_samples(compiled, bench), compiled
+
+
+def _parsed(
+    policies: PolicySet,
+    findings: Sequence[Finding],
+    compiled: CompiledPolicies | None,
+    bench: Workbench,
+) -> Sequence[Module]:
+    """Return every module, or none where one of them is no Rego."""
+    if compiled is not None:
+        return compiled.parsed
+    if any(finding.code == "syntax" for finding in findings):
+        return ()
+    return parse_sources(policies.modules, policies.tests, bench)[0]
+
+
+def _lint(
+    policies: PolicySet,
+    parsed: Sequence[Module],
+    compiled: CompiledPolicies | None,
+    shape: Shape,
+    bench: Workbench,
+) -> LintReport:
+    found = lint_modules(parsed, policies.data, shape)
+    if compiled is not None:
+        # Rules that can't be evaluated fire in no test; the findings say why they can't.
         try:
-            compiled = compile_policies(policies, bench)
-        except PolicyLoadError as error:
-            return report(files, policies.digest, error.findings)
-        findings = check_samples(compiled, bench)
-    return report(files, policies.digest, findings, list(remarks(compiled.parsed)))
+            found += check_tested(parsed, fired(compiled, bench, observe(compiled, bench)))
+        except EngineRefusal:
+            pass
+    return Sifter(parsed).sift(found)
+
+
+def _embedded(findings: Sequence[Finding]) -> EngineSaid:
+    state = EngineState.REFUSED if findings else EngineState.ACCEPTED
+    return EngineSaid("embedded", state, f"{ENGINE} {ENGINE_VERSION}", tuple(findings))
+
+
+def _opa(program: OpaProgram | None, policies: PolicySet) -> EngineSaid:
+    if program is None:
+        about = "no opa program: GUARDRAIL_OPA names none, and there is none on PATH"
+        return EngineSaid("opa", EngineState.NOT_FOUND, about, ())
+    found = ask_opa(program, (*policies.modules, *policies.tests))
+    # What the program itself says has a code of OPA's.
+    troubles = [finding for finding in found if finding.code == "opa"]
+    if troubles:
+        return EngineSaid("opa", EngineState.FAILED, troubles[0].message, ())
+    state = EngineState.REFUSED if found else EngineState.ACCEPTED
+    return EngineSaid("opa", state, f"opa check --strict, {program.path}", tuple(found))

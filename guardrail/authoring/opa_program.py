@@ -16,6 +16,7 @@ __all__ = ["OpaProgram", "find_opa"]
 
 _LIMIT = 60.0
 """Seconds for one run."""
+_MAX_ERRORS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,22 @@ class OpaProgram:
     path: Path
 
     def check(
-        self, folder: Path, sources: Mapping[str, str], *, capabilities: Path | None = None
+        self,
+        folder: Path,
+        sources: Mapping[str, str],
+        *,
+        capabilities: Path | None = None,
+        schema: Path | None = None,
     ) -> list[Finding]:
         """Return what ``opa check --strict`` says about the modules in *folder*.
 
-        *sources* names the author's file for each path below *folder*. *capabilities* restricts what they may call.
+        *sources* names the author's file for each path below *folder*. *capabilities* restricts what they may call,
+        *schema* (of the input) what they may read.
         """
         command = [str(self.path), "check", "--strict", "--format", "json"]
+        command += ["--max-errors", str(_MAX_ERRORS)]
+        if schema is not None:
+            command += ["--schema", str(schema)]
         if capabilities is not None:
             command += ["--capabilities", str(capabilities)]
         command += [str(folder / name) for name in sources]
@@ -61,6 +71,8 @@ def _findings(said: bytes, folder: Path, sources: Mapping[str, str]) -> list[Fin
             location = error.get("location") or {}
             file = str(location.get("file", "-")).removeprefix(str(folder) + "/")
             message = " ".join(str(error["message"]).split())
+            for name in sources if str(folder) in message else ():
+                message = message.replace(str(folder / name), sources[name])
             found.append(
                 Finding(
                     sources.get(file, file),

@@ -13,6 +13,8 @@ support_effect(label, args) := decision.effect if {
 
 test_support_reading_is_allowed if support_effect("read", {}) == "allow"
 
+test_support_an_order_is_shipped if support_effect("stock", {}) == "allow"
+
 test_support_a_small_refund_is_allowed if support_effect("money", {"amount": 100}) == "allow"
 
 test_support_a_large_refund_needs_approval if support_effect("money", {"amount": 101}) == "require_approval"

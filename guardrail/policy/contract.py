@@ -83,9 +83,12 @@ def _id(rule: Rule) -> Iterator[str]:
         key = next(
             (value for _, name, value in key["Object"]["fields"] if _text(name) == "rule"), None
         )
-    if kind_of(key) in {"String", "RawString", "Call"}:
+    whole = _text(key)
+    if whole is not None:
+        yield whole
+    elif kind_of(key) == "Call":
         for name, content in nodes(key):
-            if name in {"String", "RawString"}:
+            if name in {"String", "RawString"} and content["value"]:
                 yield str(content["value"])
 
 

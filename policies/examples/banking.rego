@@ -65,6 +65,7 @@ allow contains {"rule": "banking.standing_order", "message": "a change of a stan
 	banking_order
 }
 
+# guardrail:ignore mutation:/recipient without it the order keeps its payee
 require_approval contains {
 	"rule": "banking.redirected",
 	"message": "neither the history nor the request names the new payee of this standing order",
@@ -75,6 +76,7 @@ require_approval contains {
 	not banking_payee_named
 }
 
+# guardrail:ignore mutation:/amount without it the order keeps its amount
 require_approval contains {
 	"rule": "banking.rise",
 	"message": "the standing order rises by more than a quarter, to an amount that the request does not name",
@@ -110,6 +112,7 @@ allow contains {"rule": "banking.profile", "message": "a change of the account h
 	"profile" in banking_labels
 }
 
+# guardrail:ignore mutation:/first_name,mutation:/last_name without them the name stays
 require_approval contains {"rule": "banking.renamed", "message": "the account holder gets another name"} if {
 	"profile" in banking_labels
 	not banking_name_kept

@@ -15,6 +15,20 @@ allow contains "mail" if {
 	count(recipients) > 0
 }
 
+# A field that is there is a text or a list: anything else could name anyone.
+mail_readable(name) if data.guardrail.lib.args.value(name, null) == null
+
+mail_readable(name) if is_string(data.guardrail.lib.args.value(name, null))
+
+mail_readable(name) if is_array(data.guardrail.lib.args.value(name, null))
+
+all_mail_readable if {
+	every name in ["to", "cc", "bcc"] {
+		mail_readable(name)
+	}
+}
+
+# guardrail:ignore mutation:/cc without it, nobody outside is written to
 require_approval contains {
 	"rule": "mail-outside",
 	"message": "mail to someone outside needs approval",
@@ -28,6 +42,12 @@ require_approval contains {
 deny contains {"rule": "mail-address", "message": "a recipient is not a plain mail address"} if {
 	mail_tool
 	"" in mail_domains
+}
+
+# guardrail:ignore mutation:/cc,mutation:/bcc without it, nobody else is written to
+deny contains {"rule": "mail-address", "message": "a recipient is not a plain mail address"} if {
+	mail_tool
+	not all_mail_readable
 }
 
 # What people write to each other is not for the log.

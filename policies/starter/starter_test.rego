@@ -52,6 +52,14 @@ test_mail_to_something_that_is_no_address_is_denied if {
 	}
 }
 
+test_mail_to_what_is_neither_a_text_nor_a_list_is_denied if {
+	every name in ["cc", "bcc"] {
+		every value in [{}, {"0": "eve@elsewhere.org"}, 5, true] {
+			effect("send_email", {"to": "bob@example.com", name: value}) == "deny"
+		}
+	}
+}
+
 test_mail_to_nobody_is_denied if effect("send_email", {}) == "deny"
 
 test_mail_is_recorded_without_its_body if {

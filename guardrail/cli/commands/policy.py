@@ -21,10 +21,18 @@ if TYPE_CHECKING:
     from guardrail.authoring.test import TestReport, TestResult
     from guardrail.config import Settings
 
-__all__ = ["PATHS", "check", "policy", "policy_paths", "print_findings", "reload", "test"]
+__all__ = ["PATHS", "policy", "policy_paths", "print_findings", "reload", "test", "tools_option"]
 
 PATHS = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+tools_option = click.option(
+    "--tools",
+    "tools",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help='JSON schemas of the tools\' arguments, as {"tool": schema}. Without them, any argument may be missing.',
+)
 _HERE = "guardrail.cli.commands.policy"
+_CHECK = "guardrail.cli.commands.policy_check"
 _BUNDLE = "guardrail.cli.commands.policy_bundle"
 _POLL = 0.1
 
@@ -32,7 +40,7 @@ _POLL = 0.1
 @click.group(
     cls=LazyGroup,
     entries={
-        "check": Entry(_HERE, "check", "Say whether the policies would be loaded, and why not."),
+        "check": Entry(_CHECK, "check", "Say whether the policies would be loaded, and why not."),
         "test": Entry(_HERE, "test", "Run the policies' own tests."),
         "bundle": Entry(_BUNDLE, "bundle", "Make a bundle for OPA servers."),
         "push": Entry(_BUNDLE, "push", "Store the policies on a development server."),
@@ -55,40 +63,12 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
     return chosen
 
 
-@click.command(short_help="Say whether the policies would be loaded, and why not.")
-@PATHS
-@config_option
-@json_option
-def check(paths: Sequence[Path], config: Path | None, as_json: bool) -> int:
-    """Say whether the policies below PATH (default: those of the settings) would be loaded, and why not.
-
-    Parses them, looks for what the embedded engine is known to answer differently from OPA, and asks for the decision
-    on a few complete calls. Every reason is listed, with file and line. Exit code 0: they would be loaded; 1: refused;
-    3: they could not be read.
-    """
-    from guardrail.authoring.check import check as look
-
-    report = look(policy_paths(paths, config))
-    code = Exit.YES if report.ok else Exit.NO
-    if as_json:
-        emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})
-        return code
-    print_findings(report.findings, Style.BAD)
-    print_findings(report.remarks, Style.WARN)
-    verdict = paint("OK", Style.GOOD) if report.ok else paint("REFUSED", Style.BAD)
-    parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
-    if report.remarks:
-        parts.append(counted(len(report.remarks), "remark"))
-    data(f"{verdict}  {', '.join(parts)}" + (f", digest {report.digest}" if report.digest else ""))
-    return code
-
-
-def print_findings(findings: Iterable[Finding], style: Style) -> None:
-    """Print each finding with its place and hint."""
+def print_findings(findings: Iterable[Finding], style: Style, *, label: str = "") -> None:
+    """Print each finding with its place and hint. *label* stands before its code."""
     for finding in findings:
         place = one_line(f"{finding.file}:{finding.line}" if finding.line else finding.file)
         data(
-            f"{paint(place, Style.STRONG)}: {one_line(finding.message)} {paint(f'[{finding.code}]', style)}"
+            f"{paint(place, Style.STRONG)}: {one_line(finding.message)} {paint(f'[{label}{finding.code}]', style)}"
         )
         if finding.hint:
             data(f"    {one_line(finding.hint)}")
@@ -99,23 +79,57 @@ def print_findings(findings: Iterable[Finding], style: Style) -> None:
 @config_option
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="Show the tests that passed, too.")
-def test(paths: Sequence[Path], config: Path | None, as_json: bool, verbose: bool) -> int:
+@click.option(
+    "--mutate",
+    is_flag=True,
+    help="Then change the calls that rules stop, key by key, and report what is allowed.",
+)
+@tools_option
+@click.option(
+    "--limit",
+    type=click.FloatRange(min=1, max=86_400),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long --mutate may take.",
+)
+def test(
+    *,
+    paths: Sequence[Path],
+    config: Path | None,
+    as_json: bool,
+    verbose: bool,
+    mutate: bool,
+    tools: Path | None,
+    limit: float,
+) -> int:
     """Run every test_ rule in the *_test.rego files below PATH (default: the policies of the settings).
 
-    A test passes where its rule is true. Exit code 0: all passed; 1: one failed, or the policies are refused; 3: they
-    could not be read; 5: there is no test.
+    A test passes where its rule is true. With --mutate, each call in which a deny or require_approval rule fires in a test
+    is asked about again with one argument deleted, null, empty or of another type: what is then allowed is reported. Exit
+    code 0: all passed; 1: one failed, a changed call is allowed, or the policies are refused; 3: they could not be read;
+    5: there is no test, or the limit was reached.
     """
     from guardrail.authoring.test import run_tests
+    from guardrail.cli.commands import policy_mutate
 
-    report = run_tests(policy_paths(paths, config))
+    chosen = policy_paths(paths, config)
+    report = run_tests(chosen)
     code = _test_code(report)
+    # Calls of tests that fail say nothing about what the policy is meant to stop.
+    mutation = policy_mutate.run(chosen, tools, limit) if mutate and report.ok else None
+    if mutation is not None and code is Exit.YES:
+        code = policy_mutate.code_of(mutation)
     if as_json:
-        emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})
+        found = asdict(mutation) if mutation is not None else None
+        emit_json({"exit": int(code), "ok": report.ok, **asdict(report), "mutation": found})
         return code
     print_findings(report.findings, Style.BAD)
     for result in report.results:
         _result(result, verbose=verbose)
     _summary(report)
+    if mutation is not None:
+        policy_mutate.show(mutation)
     return code
 
 

@@ -1,0 +1,114 @@
+"""What policies may do and probably should not: places where a call slips through that a rule was written to stop.
+
+``docs/writing-policies.md`` lists the codes. Nothing here runs a policy but ``lints_tested``, which runs its tests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from guardrail.authoring import (
+    lints_arguments,
+    lints_compare,
+    lints_fallible,
+    lints_heads,
+    lints_negations,
+    lints_never,
+)
+from guardrail.authoring.lints_comments import Ignore, ignores, misplaced
+from guardrail.authoring.lints_findings import MUTATION, Code, Lint, Severity
+from guardrail.authoring.lints_flow import Flow
+from guardrail.authoring.lints_shape import Shape
+from guardrail.authoring.lints_walk import walk
+from guardrail.policy.tree import Module
+
+__all__ = ["Code", "Lint", "LintReport", "Severity", "Sifter", "lint_modules"]
+
+_EVENTS = (
+    lints_arguments.check,
+    lints_compare.check,
+    lints_negations.check,
+    lints_fallible.check,
+)
+_RULES = (lints_heads.check, lints_never.check)
+
+
+@dataclass(frozen=True, slots=True)
+class LintReport:
+    """What was found."""
+
+    lints: tuple[Lint, ...]
+    """By file and line."""
+    ignored: int
+    """How many more there are that ``guardrail:ignore`` speaks of."""
+
+
+class Sifter:
+    """Parts what authors have answered for from what they have not."""
+
+    def __init__(self, modules: Sequence[Module]) -> None:
+        self._ignores: dict[str, list[Ignore]] = {
+            module.source.name: ignores(module) for module in modules if not module.source.installed
+        }
+
+    def ignored(self, file: str, line: int, code: str, detail: str = "") -> bool:
+        """Whether a comment of *file* speaks of *code* on *line*."""
+        return any(ignore.covers(line, code, detail) for ignore in self._ignores.get(file, ()))
+
+    def sift(self, lints: Iterable[Lint]) -> LintReport:
+        """Return *lints* once each and in order, without those that are answered for."""
+        unique = sorted(
+            set(lints), key=lambda item: (item.file, item.line, item.code, item.message)
+        )
+        kept = tuple(
+            item for item in unique if not self.ignored(item.file, item.line, str(item.code))
+        )
+        return LintReport(kept, len(unique) - len(kept))
+
+
+def lint_modules(modules: Sequence[Module], data: str, shape: Shape) -> list[Lint]:
+    """Return what can be said without running anything. Comments are for a ``Sifter``.
+
+    *modules* includes guardrail's own and tests; only the authors' rules are judged.
+    """
+    served = [module for module in modules if not module.test]
+    flow = Flow(served, json.loads(data))
+    found = [
+        lint for event in walk(flow) for check in _EVENTS for lint in check(event, flow, shape)
+    ]
+    for definitions in flow.definitions.values():
+        for definition in definitions:
+            if definition.module.source.installed:
+                continue
+            for judge in _RULES:
+                found += judge(definition, flow, shape)
+    found += _comments(modules)
+    if flow.exhausted:
+        authors = [module for module in served if not module.source.installed]
+        found.append(
+            Lint(
+                authors[0].source.name if authors else "-",
+                1,
+                Code.INCOMPLETE,
+                "these policies are too entangled to be looked through whole: there may be more warnings",
+                "fewer rules that need many others",
+            )
+        )
+    return found
+
+
+def _comments(modules: Sequence[Module]) -> Iterator[Lint]:
+    known = {*map(str, Code), MUTATION}
+    for module in modules:
+        if module.source.installed:
+            continue
+        for line, message in misplaced(module, known):
+            yield Lint(
+                module.source.name,
+                line,
+                Code.IGNORE,
+                message,
+                "# guardrail:ignore CODE why it does not matter here",
+            )

@@ -1,0 +1,78 @@
+"""A denial that hangs on an argument which may be missing: it then does not fire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from guardrail.authoring.lints_findings import Code, Lint, lint
+from guardrail.authoring.lints_flow import Flow
+from guardrail.authoring.lints_shape import ARGS, Path, Shape, written
+from guardrail.authoring.lints_walk import Event, Happening
+from guardrail.policy.tree import reference
+
+__all__ = ["check"]
+
+
+def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
+    """Yield a lint for a read of an argument in a place where silence lets the call through."""
+    if event.what is not Happening.READ or not event.open or not _reads(event, flow):
+        return
+    tools = event.frame.tools
+    checked = {guard.path for guard in event.guards}
+    for origin in flow.origins(event.node, event.frame):
+        path = origin.path
+        if path[: len(ARGS)] != ARGS or len(path) == len(ARGS) or origin.sure:
+            continue
+        if path[len(ARGS)] is None or path in checked or shape.always(path, tools):
+            continue
+        if shape.undeclared(path, tools):
+            yield _undeclared(event, path, shape)
+        else:
+            yield _optional(event, path)
+
+
+def _reads(event: Event, flow: Flow) -> bool:
+    """Whether the place is read here, and not only named again."""
+    found = reference(event.node)
+    assert found is not None
+    if found.head is None or found.head == "input" or found.head in event.frame.scope.imports:
+        return found.head is not None
+    if found.head in event.frame.definition.rule.local:
+        return bool(found.parts)
+    definitions, used = flow.named(found, event.frame)
+    return len(found.parts) > used or all(item.rule.simple is not None for item in definitions)
+
+
+def _effect(event: Event) -> str:
+    # A rule that allows leads here through ``not``.
+    root = event.root
+    if root.name == "allow":
+        return f"the allow rule on line {root.line} then allows"
+    return f"the {root.name} rule on line {root.line} then does not fire"
+
+
+def _optional(event: Event, path: Path) -> Lint:
+    name = written(path[len(ARGS) :])
+    top = path[len(ARGS)]
+    guard = (
+        f'data.guardrail.lib.args.value("{top}", null), or is_...'
+        if len(path) == len(ARGS) + 1
+        else "object.get, or is_..."
+    )
+    return lint(
+        event,
+        Code.OPTIONAL_ARGUMENT,
+        f"the argument {name} may be missing: {_effect(event)}",
+        f"{guard}; or negate a rule that says what is right; or name the tools' schemas with --tools",
+    )
+
+
+def _undeclared(event: Event, path: Path, shape: Shape) -> Lint:
+    name = written(path[len(ARGS) :])
+    similar = shape.similar(path, event.frame.tools)
+    return lint(
+        event,
+        Code.UNDECLARED_ARGUMENT,
+        f"no tool in question declares an argument {name}: {_effect(event)}",
+        f"{similar} is declared" if similar else "check the name, or the tool",
+    )

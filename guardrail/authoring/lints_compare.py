@@ -1,0 +1,65 @@
+"""An order of values that may be no numbers: ``null < 100`` and ``"5" > 100`` are true in Rego."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from guardrail.authoring.lints_findings import Code, Lint, lint
+from guardrail.authoring.lints_flow import Flow, Frame, Origin, literal_name
+from guardrail.authoring.lints_guards import Guards
+from guardrail.authoring.lints_shape import ARGS, Shape, written
+from guardrail.authoring.lints_walk import Event, Happening
+from guardrail.policy.tree import Node
+
+__all__ = ["check"]
+
+_SIGNS = {"Lt": "<", "Le": "<=", "Gt": ">", "Ge": ">="}
+_NUMBERS = frozenset({"number", "integer"})
+_TEXTS = frozenset({"string"})
+
+
+def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
+    """Yield a lint for a side of a comparison that may be of another type than its order is meant for."""
+    if event.what is not Happening.COMPARISON:
+        return
+    content = event.node["BoolExpr"]
+    sides = ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"]))
+    for node, other in sides:
+        texts = _is_text(other, flow, event.frame, shape)
+        for origin in flow.origins(node, event.frame):
+            known = origin.types or shape.types(origin.path, event.frame.tools)
+            wanted = _TEXTS if texts else _NUMBERS
+            if (known is not None and known <= wanted) or _guarded(origin, event.guards, wanted):
+                continue
+            yield _lint(event, origin, _SIGNS[content["op"]], texts=texts)
+
+
+def _is_text(node: Node, flow: Flow, frame: Frame, shape: Shape) -> bool:
+    if literal_name(node) is not None:
+        return True
+    found = flow.origins(node, frame)
+    types = [origin.types or shape.types(origin.path, frame.tools) for origin in found]
+    return bool(types) and all(known == _TEXTS for known in types)
+
+
+def _guarded(origin: Origin, guards: Guards, wanted: frozenset[str]) -> bool:
+    return any(guard.path == origin.path and guard.type in wanted for guard in guards)
+
+
+def _lint(event: Event, origin: Origin, sign: str, *, texts: bool) -> Lint:
+    path = origin.path
+    argument = path[: len(ARGS)] == ARGS and len(path) > len(ARGS)
+    name = f"the argument {written(path[len(ARGS) :])}" if argument else f"input.{written(path)}"
+    if texts:
+        return lint(
+            event,
+            Code.UNTYPED_COMPARISON,
+            f"{sign} on {name}, which may be no text: numbers and null come before every text, lists after it",
+            "is_string in the same body",
+        )
+    return lint(
+        event,
+        Code.UNTYPED_COMPARISON,
+        f"{sign} on {name}, which may be no number: null and false come before every number, texts after it",
+        "is_number in the same body, or data.guardrail.lib.args.number_within",
+    )

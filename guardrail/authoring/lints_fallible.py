@@ -1,0 +1,98 @@
+"""Builtins that raise on what a caller may send: the whole decision then fails, and not only the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from guardrail.authoring.lints_findings import Code, Lint, lint
+from guardrail.authoring.lints_flow import Flow, Frame, literal
+from guardrail.authoring.lints_guards import conditions
+from guardrail.authoring.lints_walk import Event, Happening
+from guardrail.policy.tree import Node, kind, reference
+
+__all__ = ["check"]
+
+_PARSERS = frozenset(
+    [
+        "base64.decode",
+        "base64url.decode",
+        "hex.decode",
+        "json.unmarshal",
+        "net.cidr_contains",
+        "semver.compare",
+        "to_number",
+        "units.parse",
+        "units.parse_bytes",
+        "urlquery.decode",
+        "urlquery.decode_object",
+        "yaml.unmarshal",
+    ]
+)
+_PATTERN_PLACES = {"glob.match": 0, "regex.replace": 1}
+_CLOCK = ("context", "time")
+
+
+def check(event: Event, flow: Flow, shape: object = None) -> Iterator[Lint]:
+    """Yield a lint for a builtin, or a division, that fails for some values of the input."""
+    del shape
+    if event.what is Happening.CALL:
+        yield from _call(event, flow)
+    elif event.what is Happening.DIVISION:
+        content = event.node["ArithExpr"]
+        divisor = content["rhs"]
+        if flow.concerns_input(divisor, event.frame) and not _not_zero(divisor, event, flow):
+            sign = "/" if content["op"] == "Div" else "%"
+            yield lint(
+                event,
+                Code.FALLIBLE_BUILTIN,
+                f"{sign} by something of the input: zero, or no number, fails the whole decision",
+                "is_number and a comparison with 0 first; multiply the other side instead",
+            )
+
+
+def _call(event: Event, flow: Flow) -> Iterator[Lint]:
+    callee = reference(event.node["Call"]["fcn"])
+    name = callee.dotted if callee is not None else None
+    if name is None:
+        return
+    given = event.node["Call"]["params"]
+    risky: list[Node] = []
+    what = "a value"
+    if name in _PARSERS or name.startswith("time.parse_"):
+        risky = given
+    elif name.startswith("regex.") or name in _PATTERN_PLACES:
+        place = _PATTERN_PLACES.get(name, 0)
+        risky, what = given[place : place + 1], "a pattern"
+    for node in risky:
+        if any(origin.path != _CLOCK for origin in flow.mentioned(node, event.frame)):
+            yield lint(
+                event,
+                Code.FALLIBLE_BUILTIN,
+                f"{name} of {what} of the input: what it can't read fails the whole decision (cause error)",
+                "let the tool's schema say what may come, or compare texts",
+            )
+            return
+
+
+def _not_zero(divisor: Node, event: Event, flow: Flow) -> bool:
+    """Whether the body compares *divisor* with a number in a way that leaves zero out."""
+    paths = {origin.path for origin in flow.origins(divisor, event.frame)}
+    if not paths:
+        return False
+    frame: Frame = event.frame
+    for body in frame.definition.rule.node.get("bodies", ()):
+        for node in conditions(body["query"]):
+            if kind(node) != "BoolExpr":
+                continue
+            content = node["BoolExpr"]
+            known = {origin.path for origin in flow.origins(content["lhs"], frame)}
+            limit = literal(content["rhs"])
+            if known == paths and _leaves_zero_out(content["op"], limit):
+                return True
+    return False
+
+
+def _leaves_zero_out(op: str, limit: object) -> bool:
+    if isinstance(limit, bool) or not isinstance(limit, int | float):
+        return False
+    return (op == "Ne" and limit == 0) or (op == "Gt" and limit >= 0) or (op == "Ge" and limit > 0)

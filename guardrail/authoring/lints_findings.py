@@ -1,0 +1,55 @@
+"""What a lint says, and the names under which it says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guardrail.authoring.lints_walk import Event
+
+__all__ = ["MUTATION", "Code", "Lint", "Severity", "lint"]
+
+MUTATION = "mutation"
+"""What ``guardrail:ignore`` calls the findings of ``guardrail policy test --mutate``."""
+
+
+class Code(StrEnum):
+    """Stable names of the lints."""
+
+    OPTIONAL_ARGUMENT = "optional-argument"
+    UNDECLARED_ARGUMENT = "undeclared-argument"
+    UNTYPED_COMPARISON = "untyped-comparison"
+    INPUT_IN_HEAD = "input-in-head"
+    NEGATED_CALL = "negated-call"
+    FALLIBLE_BUILTIN = "fallible-builtin"
+    NEVER_FIRES = "never-fires"
+    UNKNOWN_INPUT = "unknown-input"
+    UNTESTED_RULE = "untested-rule"
+    IGNORE = "ignore"
+    """A comment that has no effect."""
+    INCOMPLETE = "incomplete"
+    """The policies are too entangled to be looked through whole."""
+
+
+class Severity(StrEnum):
+    """How bad it is. Whatever would be refused is a finding and no lint."""
+
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Lint:
+    """Something that is allowed and that can let a call through, or deny one for another reason than is written."""
+
+    file: str
+    line: int
+    code: Code
+    message: str
+    hint: str
+    """What to write instead."""
+    severity: Severity = Severity.WARNING
+
+
+def lint(event: Event, code: Code, message: str, hint: str) -> Lint:
+    """Return a lint at the place of *event*."""
+    return Lint(event.file, event.line, code, message, hint)

@@ -1,0 +1,335 @@
+"""Which places of the policy input an expression takes its value from, followed through names, rules and functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from guardrail.authoring.lints_shape import ARGS, Path, Tools
+from guardrail.policy.tree import Module, Node, Reference, Rule, children, kind, nodes, reference
+from guardrail.policy.world import Scope, World
+
+__all__ = ["LIB_ARGS", "Binding", "Definition", "Flow", "Frame", "Origin"]
+
+LIB_ARGS = ("guardrail", "lib", "args")
+_LIB_TYPES: dict[str, frozenset[str] | None] = {
+    "list": frozenset(["array"]),
+    "text": frozenset(["string"]),
+    "value": None,
+}
+"""Functions of ``guardrail.lib.args`` that return an argument, and the type it then has."""
+_MAX_STEPS = 24
+_MAX_ORIGINS = 32
+_MAX_QUESTIONS = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One place of the input that a value may come from."""
+
+    path: Path
+    sure: bool = False
+    """The expression has a value also where the place has none."""
+    types: frozenset[str] | None = None
+    """What it certainly is, where the expression sees to that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One rule in its module."""
+
+    module: Module
+    rule: Rule
+    scope: Scope
+
+    @property
+    def key(self) -> int:
+        """What tells it from others."""
+        return id(self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A rule as it is evaluated for someone: its arguments, and the tools in question."""
+
+    definition: Definition
+    bindings: Mapping[str, Binding] = field(default_factory=dict)
+    tools: Tools = None
+
+    @property
+    def scope(self) -> Scope:
+        """Where its names have a meaning."""
+        return self.definition.scope
+
+
+Binding: TypeAlias = "tuple[Node, Frame]"
+"""An argument as the caller wrote it, and the caller."""
+
+
+class Flow:
+    """All modules, and what can be said about values without running anything."""
+
+    def __init__(self, modules: Sequence[Module], data: Any) -> None:
+        self.world = World(modules, data)
+        self.definitions: dict[tuple[tuple[str, ...], str], list[Definition]] = {}
+        for module in modules:
+            for rule in module.rules:
+                definition = Definition(module, rule, Scope(self.world, module, rule))
+                self.definitions.setdefault((module.package, rule.name), []).append(definition)
+        self._collections: dict[int, dict[str, Node | None]] = {}
+        self._origins_of: dict[tuple[int, int, Path], tuple[Origin, ...]] = {}
+        self.guards_of: dict[int, frozenset[Any]] = {}
+        """What ``lints_guards`` found out, by rule."""
+        self._left = _MAX_QUESTIONS
+
+    def spend(self) -> bool:
+        """Count one question. False once there were so many that looking further would take too long."""
+        self._left -= 1
+        return self._left > 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether answers have been left out."""
+        return self._left <= 0
+
+    def named(self, found: Reference, frame: Frame) -> tuple[list[Definition], int]:
+        """Return the rules that *found* names, and how many of its parts that takes. Empty where it names none."""
+        head = found.head
+        if head is None or head in frame.definition.rule.local:
+            return [], 0
+        if head == "data":
+            package = self.world.owner(found.static)
+            if package is None:
+                return [], 0
+            return self.definitions.get((package, found.static[len(package)]), []), len(package) + 1
+        if head in frame.scope.imports:
+            return [], 0
+        return self.definitions.get((frame.definition.module.package, head), []), 0
+
+    # Values.
+
+    def origins(
+        self, node: Any, frame: Frame, parts: Path = (), steps: int = 0
+    ) -> tuple[Origin, ...]:
+        """Return where the value at *parts* below *node* may come from. Empty where it is computed, or no input."""
+        if steps > _MAX_STEPS or len(parts) > _MAX_STEPS or not self.spend():
+            return ()
+        # What a name means depends on the caller only where the rule has arguments.
+        name = kind(node)
+        # The content of a node lives as long as its module; what is wrapped round it may not.
+        key = (
+            (id(node[name]), frame.definition.key, parts)
+            if name is not None and not frame.bindings
+            else None
+        )
+        if key is not None and key in self._origins_of:
+            return self._origins_of[key]
+        found = dict.fromkeys(self._origins(node, frame, parts, steps + 1))
+        result = tuple(found)[:_MAX_ORIGINS]
+        if key is not None:
+            self._origins_of[key] = result
+        return result
+
+    def _origins(self, node: Any, frame: Frame, parts: Path, steps: int) -> Iterator[Origin]:
+        name = kind(node)
+        if name in {"Var", "RefDot", "RefBrack"}:
+            found = reference(node)
+            assert found is not None
+            yield from self._reference(found, frame, parts, steps)
+        elif name == "Call":
+            yield from self._call(node["Call"], frame, parts, steps)
+        elif name in {"ArrayCompr", "SetCompr"} and parts:
+            yield from self.origins(node[name]["term"], frame, parts[1:], steps)
+        elif name in {"Array", "Set"} and parts:
+            for item in node[name]["items"]:
+                yield from self.origins(item, frame, parts[1:], steps)
+        elif name == "Object" and parts:
+            for field_ in node[name]["fields"]:
+                key = literal(field_[1])
+                if parts[0] is None or key == parts[0]:
+                    yield from self.origins(field_[2], frame, parts[1:], steps)
+
+    def _reference(
+        self, found: Reference, frame: Frame, parts: Path, steps: int
+    ) -> Iterator[Origin]:
+        own: Path = tuple(
+            part if isinstance(part, str) else literal_name(part) for part in found.parts
+        )
+        below = (*own, *parts)
+        if found.head is None:
+            if found.base is not None:
+                yield from self.origins(found.base, frame, below, steps)
+        elif found.head == "input":
+            yield Origin(below)
+        elif found.head in frame.definition.rule.local:
+            yield from self._local(found.head, frame, below, steps)
+        elif found.head in frame.scope.imports:
+            target = frame.scope.imports[found.head]
+            yield from self._reference(target, frame, below, steps + 1)
+        else:
+            definitions, used = self.named(found, frame)
+            if found.head == "data":
+                below = below[used:]
+            yield from self._rules(definitions, below, steps)
+
+    def _local(self, name: str, frame: Frame, parts: Path, steps: int) -> Iterator[Origin]:
+        if name in frame.bindings:
+            node, caller = frame.bindings[name]
+            yield from self.origins(node, caller, parts, steps)
+            return
+        value = frame.scope.aliases.get(name)
+        if value is not None:
+            yield from self.origins(value, frame, parts, steps)
+            return
+        collection = self._members(frame.definition).get(name)
+        if collection is not None:
+            yield from self.origins(collection, frame, (None, *parts), steps)
+
+    def _members(self, definition: Definition) -> dict[str, Node | None]:
+        """Locals that go through a collection, by name: ``some x in xs`` and ``every``. None where there are several."""
+        known = self._collections.get(definition.key)
+        if known is not None:
+            return known
+        known = {}
+        raw = definition.module.source.text.encode("utf-8")
+        for name, content in nodes(definition.rule.node):
+            if name not in {"SomeIn", "Every"}:
+                continue
+            place = content["value"]
+            collection = content["collection" if name == "SomeIn" else "domain"]
+            variable = (
+                place["Var"]["value"]
+                if kind(place) == "Var"
+                else raw[place["start"] : place["end"]].decode("utf-8")
+                if isinstance(place, dict) and "start" in place
+                else None
+            )
+            if variable is not None:
+                known[variable] = None if variable in known else collection
+        self._collections[definition.key] = known
+        return known
+
+    def _rules(
+        self, definitions: Sequence[Definition], parts: Path, steps: int
+    ) -> Iterator[Origin]:
+        sure = any(has_fallback(item.rule) for item in definitions) and not parts
+        for definition in definitions:
+            rule = definition.rule
+            if rule.form == "function" or definition.module.source.installed:
+                continue
+            frame, below = Frame(definition), parts
+            if rule.form in {"set", "object"}:
+                if not parts:
+                    continue
+                below = parts[1:]
+            for value in values(rule):
+                for origin in self.origins(value, frame, below, steps):
+                    yield Origin(origin.path, origin.sure or sure, origin.types)
+
+    def _call(self, content: Node, frame: Frame, parts: Path, steps: int) -> Iterator[Origin]:
+        callee = reference(content["fcn"])
+        if callee is None:
+            return
+        given = content["params"]
+        name = callee.dotted
+        if name == "object.get" and len(given) == 3:
+            yield from self._get(given, frame, parts, steps)
+        elif name == "array.concat" and len(given) == 2:
+            for item in given:
+                yield from self.origins(item, frame, parts, steps)
+        elif callee.head == "data" and callee.static[:-1] == LIB_ARGS and given:
+            if callee.static[-1] in _LIB_TYPES:
+                types = _LIB_TYPES[callee.static[-1]] if not parts else None
+                path = (*ARGS, literal_name(given[0]), *parts)
+                yield Origin(path, sure=not parts, types=types)
+        else:
+            definitions, _ = self.named(callee, frame)
+            for definition in definitions:
+                called = self.called(definition, given, frame)
+                if called is None:
+                    continue
+                for value in values(definition.rule):
+                    yield from self.origins(value, called, parts, steps)
+
+    def _get(self, given: list[Node], frame: Frame, parts: Path, steps: int) -> Iterator[Origin]:
+        key = given[1]
+        keys: list[str | None] = (
+            [literal_name(item) for item in key["Array"]["items"]]
+            if kind(key) == "Array"
+            else [literal_name(key)]
+        )
+        for origin in self.origins(given[0], frame, (*keys, *parts), steps):
+            yield Origin(origin.path, origin.sure or not parts, origin.types)
+        # Where the fallback is of the input too.
+        yield from self.origins(given[2], frame, parts, steps)
+
+    def called(self, definition: Definition, given: Sequence[Node], caller: Frame) -> Frame | None:
+        """Return the frame of a function that *caller* calls, or None for what is none of the authors' functions."""
+        if definition.rule.form != "function" or definition.module.source.installed:
+            return None
+        head = definition.rule.node.get("head", {}).get("Func")
+        if head is None:
+            return None
+        bindings: dict[str, Binding] = {}
+        for parameter, value in zip(head["args"], given, strict=False):
+            if kind(parameter) == "Var":
+                bindings[parameter["Var"]["value"]] = (value, caller)
+        return Frame(definition, bindings, caller.tools)
+
+    def concerns_input(self, node: Any, frame: Frame) -> bool:
+        """Whether something in *node* comes from the input."""
+        return any(True for _ in self.mentioned(node, frame))
+
+    def mentioned(self, node: Any, frame: Frame) -> Iterator[Origin]:
+        """Yield the origins of every reference in *node*, each as a whole."""
+        name = kind(node)
+        if name in {"Var", "RefDot", "RefBrack"}:
+            yield from self.origins(node, frame)
+            found = reference(node)
+            assert found is not None
+            for below in (found.base, *found.dynamic):
+                yield from self.mentioned(below, frame)
+        elif name == "Call":
+            yield from self.origins(node, frame)
+            for below in node["Call"]["params"]:
+                yield from self.mentioned(below, frame)
+        else:
+            for below in children(node):
+                yield from self.mentioned(below, frame)
+
+
+def literal(node: Any) -> object:
+    """Return the value of what is written out, else None: text, number, true or false."""
+    name = kind(node)
+    if name in {"String", "RawString", "Number", "Bool"}:
+        return node[name]["value"]
+    return None
+
+
+def literal_name(node: Any) -> str | None:
+    """Return a text that is written out, else None."""
+    value = literal(node)
+    return value if isinstance(value, str) else None
+
+
+def has_fallback(rule: Rule) -> bool:
+    """Whether *rule* is a default that says something: ``default x := false`` is no more than undefined."""
+    return rule.default and rule.form != "function" and (literal(rule.node["value"]) is not False)
+
+
+def values(rule: Rule) -> Iterator[Node]:
+    """Yield what a rule can be: its value or member, and those of its ``else``."""
+    if rule.default:
+        yield rule.node["value"]
+        return
+    head = next(iter(rule.node["head"].values()))
+    if rule.form == "set":
+        if head.get("key"):
+            yield head["key"]
+        return
+    if head.get("assign"):
+        yield head["assign"]["value"]
+    for body in rule.node["bodies"]:
+        if body.get("assign"):
+            yield body["assign"]["value"]

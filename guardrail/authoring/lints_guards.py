@@ -1,0 +1,231 @@
+"""What the other conditions of a body say about the input: types that are checked, names that are there, tools in question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from guardrail.authoring.lints_flow import LIB_ARGS, Definition, Flow, Frame, literal, literal_name
+from guardrail.authoring.lints_shape import ARGS, Path, Tools
+from guardrail.policy.tree import Node, kind, reference
+
+__all__ = ["PRESENT", "Guard", "Guards", "conditions", "guards", "tools_of", "type_check"]
+
+PRESENT = "present"
+_TOOL: Path = ("resource", "id")
+_CHECKS = {
+    "is_array": "array",
+    "is_boolean": "boolean",
+    "is_null": "null",
+    "is_number": "number",
+    "is_object": "object",
+    "is_string": "string",
+}
+_MAX_DEPTH = 8
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One thing that a condition makes sure of."""
+
+    path: Path
+    type: str
+    """A JSON type, or ``PRESENT``."""
+
+
+Guards: TypeAlias = "frozenset[Guard]"
+
+
+def conditions(query: Node | None) -> Iterator[Node]:
+    """Yield the plain expressions of a body: all of them must hold."""
+    for statement in (query or {}).get("stmts", ()):
+        content = statement["literal"].get("Expr")
+        if content is not None and not statement.get("with_mods"):
+            yield content["expr"]
+
+
+def guards(query: Node | None, flow: Flow, frame: Frame, depth: int = 0) -> Guards:
+    """Return what *query* makes sure of, also through the rules and functions that it asks."""
+    found: set[Guard] = set()
+    for node in conditions(query):
+        found |= _of(node, flow, frame, depth)
+    return frozenset(found)
+
+
+def _of(node: Node, flow: Flow, frame: Frame, depth: int) -> Guards:
+    name = kind(node)
+    if name == "Call":
+        return _of_call(node["Call"], flow, frame, depth)
+    if name == "Membership":
+        return frozenset(_of_keys(node["Membership"], flow, frame))
+    if name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
+        return frozenset(_of_type_name(node[name], flow, frame))
+    if name in {"Var", "RefDot", "RefBrack"}:
+        found = reference(node)
+        assert found is not None
+        definitions, _ = flow.named(found, frame)
+        return _common(
+            definitions, depth, lambda item: guards_of_rule(item, flow, Frame(item), depth + 1)
+        )
+    return frozenset()
+
+
+def _of_call(content: Node, flow: Flow, frame: Frame, depth: int) -> Guards:
+    callee, given = reference(content["fcn"]), content["params"]
+    if callee is None or not given:
+        return frozenset()
+    checked = type_check(content)
+    if checked is not None:
+        return frozenset(Guard(at.path, checked[1]) for at in flow.origins(checked[0], frame))
+    if callee.head == "data" and callee.static[:-1] == LIB_ARGS:
+        name = literal_name(given[0])
+        said = {"has": PRESENT, "number_within": "number"}.get(callee.static[-1])
+        return frozenset([Guard((*ARGS, name), said)] if said and name is not None else [])
+    definitions, _ = flow.named(callee, frame)
+
+    def ask(item: Definition) -> Guards:
+        called = flow.called(item, given, frame)
+        return guards_of_rule(item, flow, called, depth + 1) if called else frozenset()
+
+    return _common(definitions, depth, ask)
+
+
+def type_check(content: Node) -> tuple[Node, str] | None:
+    """Return what a call of ``is_...`` looks at, and for which type; None for any other call."""
+    callee, given = reference(content["fcn"]), content["params"]
+    type_ = _CHECKS.get(callee.dotted or "") if callee is not None else None
+    return (given[0], type_) if type_ is not None and given else None
+
+
+def _of_keys(content: Node, flow: Flow, frame: Frame) -> Iterator[Guard]:
+    """``"amount" in object.keys(args)``."""
+    name, collection = literal_name(content["value"]), content["collection"]
+    if name is None or kind(collection) != "Call":
+        return
+    callee = reference(collection["Call"]["fcn"])
+    if callee is not None and callee.dotted == "object.keys":
+        for origin in flow.origins(collection["Call"]["params"][0], frame):
+            yield Guard((*origin.path, name), PRESENT)
+
+
+def _of_type_name(content: Node, flow: Flow, frame: Frame) -> Iterator[Guard]:
+    """``type_name(x) == "number"``."""
+    for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
+        said = literal_name(other)
+        if said is None or kind(one) != "Call":
+            continue
+        callee = reference(one["Call"]["fcn"])
+        if callee is not None and callee.dotted == "type_name":
+            for origin in flow.origins(one["Call"]["params"][0], frame):
+                yield Guard(origin.path, said)
+
+
+def guards_of_rule(definition: Definition, flow: Flow, frame: Frame, depth: int) -> Guards:
+    """Return what certainly holds where *definition* has a value: what each of its bodies makes sure of."""
+    if definition.rule.default or depth > _MAX_DEPTH or not flow.spend():
+        return frozenset()
+    if not frame.bindings and definition.key in flow.guards_of:
+        return flow.guards_of[definition.key]
+    bodies = definition.rule.node["bodies"]
+    found = _all(guards(body["query"], flow, frame, depth) for body in bodies)
+    if not frame.bindings:
+        flow.guards_of[definition.key] = found
+    return found
+
+
+def _common(
+    definitions: Sequence[Definition], depth: int, ask: Callable[[Definition], Guards]
+) -> Guards:
+    """What holds whichever of *definitions* gave the value. A default would say nothing."""
+    plain = [item for item in definitions if not item.module.source.installed]
+    if not plain or depth > _MAX_DEPTH or any(item.rule.form == "set" for item in plain):
+        return frozenset()
+    said = [item for item in plain if not _says_no(item)]
+    return _all(ask(item) for item in said)
+
+
+def _says_no(definition: Definition) -> bool:
+    # ``default ok := false``: where that is the value, the condition does not hold.
+    return definition.rule.default and literal(definition.rule.node.get("value")) is False
+
+
+def _all(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
+    result: frozenset[_T] | None = None
+    for item in sets:
+        result = item if result is None else result & item
+    return result if result is not None else frozenset()
+
+
+# Which tools a body can be about.
+
+
+def tools_of(query: Node | None, flow: Flow, frame: Frame, depth: int = 0) -> Tools:
+    """Return the tools for which the conditions of *query* can hold, or None where they do not say."""
+    found: Tools = None
+    for node in conditions(query):
+        said = _tools(node, flow, frame, depth)
+        if said is not None:
+            found = said if found is None else found & said
+    return found
+
+
+def _tools(node: Node, flow: Flow, frame: Frame, depth: int) -> Tools:
+    name = kind(node)
+    if name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
+        content = node[name]
+        for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
+            said = literal_name(other)
+            if said is not None and _is_tool(one, flow, frame):
+                return frozenset([said])
+    elif name == "Membership" and _is_tool(node[name]["value"], flow, frame):
+        return _listed(node[name]["collection"], flow)
+    elif name in {"Var", "RefDot", "RefBrack"} and depth <= _MAX_DEPTH:
+        found = reference(node)
+        assert found is not None
+        definitions, _ = flow.named(found, frame)
+        said_by = [item for item in definitions if not _says_no(item)]
+        if said_by and all(item.rule.form == "value" for item in said_by):
+            return _either(_tools_of_rule(item, flow, depth + 1) for item in said_by)
+    return None
+
+
+def _tools_of_rule(definition: Definition, flow: Flow, depth: int) -> Tools:
+    if definition.rule.default or definition.module.source.installed or not flow.spend():
+        return None
+    bodies = definition.rule.node["bodies"]
+    return _either(tools_of(body["query"], flow, Frame(definition), depth) for body in bodies)
+
+
+def _either(said: Iterable[Tools]) -> Tools:
+    found: frozenset[str] = frozenset()
+    empty = True
+    for item in said:
+        if item is None:
+            return None
+        found, empty = found | item, False
+    return None if empty else found
+
+
+def _is_tool(node: Any, flow: Flow, frame: Frame) -> bool:
+    origins = flow.origins(node, frame)
+    return len(origins) == 1 and origins[0].path == _TOOL
+
+
+def _listed(node: Node, flow: Flow) -> Tools:
+    """Return the texts of a collection that is written out, here or in the data."""
+    name = kind(node)
+    if name in {"Array", "Set"}:
+        items = [literal_name(item) for item in node[name]["items"]]
+        return None if None in items else frozenset(item for item in items if item is not None)
+    found = reference(node)
+    if found is None or found.head != "data" or found.dotted is None:
+        return None
+    value: Any = flow.world.data
+    for part in found.static:
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return frozenset(value)
+    return None

@@ -1,0 +1,50 @@
+"""A rule head that holds a value of the call: without that value the rule is undefined, and with it, it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from guardrail.authoring.lints_findings import Code, Lint
+from guardrail.authoring.lints_flow import Definition, Flow, Frame
+from guardrail.authoring.lints_shape import Path, Shape, written
+from guardrail.authoring.lints_walk import ROOTS
+from guardrail.policy.tree import children, kind, line_of, reference
+
+__all__ = ["check"]
+
+
+def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
+    """Yield a lint for each reference to the input in the head of a rule of the decision."""
+    rule = definition.rule
+    if rule.name not in ROOTS or rule.form != "set" or rule.default:
+        return
+    key = rule.node["head"]["Set"].get("key")
+    for line, path, sure in dict.fromkeys(_read(key, definition, flow, shape)):
+        place = f"input.{written(path)}"
+        missing = f"{place} in the head may be missing: the rule then does not fire"
+        kept = f"{place} in the head: rules and messages are recorded as they are"
+        yield Lint(
+            definition.module.source.name,
+            line or rule.line,
+            Code.INPUT_IN_HEAD,
+            kept if sure else missing,
+            "a head without values of the call; guardrail why shows which they were",
+        )
+
+
+def _read(
+    node: Any, definition: Definition, flow: Flow, shape: Shape
+) -> Iterator[tuple[int, Path, bool]]:
+    """Yield line, place and whether it is always there, for each whole reference that does not begin with a local."""
+    found = reference(node) if kind(node) is not None else None
+    if found is None:
+        for child in children(node):
+            yield from _read(child, definition, flow, shape)
+        return
+    if found.head not in definition.rule.local:
+        for origin in flow.origins(node, Frame(definition))[:1]:
+            sure = origin.sure or shape.always(origin.path, None)
+            yield line_of(node), origin.path, sure
+    for below in (found.base, *found.dynamic):
+        yield from _read(below, definition, flow, shape)

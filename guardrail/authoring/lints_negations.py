@@ -1,0 +1,52 @@
+"""``not`` before a call on something that may be missing: OPA takes the argument first, and the rule does not fire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from guardrail.authoring.lints_findings import Code, Lint, lint
+from guardrail.authoring.lints_flow import Flow, Origin
+from guardrail.authoring.lints_shape import Shape, written
+from guardrail.authoring.lints_walk import Event, Happening
+from guardrail.policy.tree import Node, kind
+
+__all__ = ["check"]
+
+_OPERATORS = frozenset({"Membership", "BoolExpr", "ArithExpr", "BinExpr"})
+
+
+def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
+    """Yield a lint for each input under ``not`` that stands in a call, an ``in`` or a comparison and may be missing."""
+    if event.what is not Happening.NEGATION:
+        return
+    for operand in _operands(event.node):
+        for origin in flow.mentioned(operand, event.frame):
+            if _may_be_missing(origin, event, shape):
+                place = f"input.{written(origin.path)}"
+                yield lint(
+                    event,
+                    Code.NEGATED_CALL,
+                    f"{place} may be missing: with OPA this not is then undefined, and the rule does not fire",
+                    "name_ok if { ... } as a rule of its own, and: not name_ok",
+                )
+                return
+
+
+def _operands(node: Node) -> Iterator[object]:
+    """Yield what is evaluated before the ``not``."""
+    name = kind(node)
+    if name == "Call":
+        yield from node["Call"]["params"]
+    elif name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
+        # Sides of an equality are taken within, calls in them are not.
+        for side in (node[name]["lhs"], node[name]["rhs"]):
+            if kind(side) not in {"Var", "RefDot", "RefBrack"}:
+                yield from _operands(side)
+    elif name in _OPERATORS:
+        yield node[name]
+
+
+def _may_be_missing(origin: Origin, event: Event, shape: Shape) -> bool:
+    if origin.sure or any(guard.path == origin.path for guard in event.guards):
+        return False
+    return not shape.always(origin.path, event.frame.tools)

@@ -1,0 +1,201 @@
+"""Bodies that nothing fulfils: constant, contradictory, or about places that no input has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from guardrail.authoring.lints_findings import Code, Lint
+from guardrail.authoring.lints_flow import Definition, Flow, Frame
+from guardrail.authoring.lints_guards import conditions, type_check
+from guardrail.authoring.lints_shape import Shape, written
+from guardrail.policy.tree import Node, kind, line_of, nodes, reference
+
+__all__ = ["check"]
+
+_LITERALS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
+
+
+def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
+    """Yield a lint for each body that can't hold, and each place that is never there."""
+    file, rule = definition.module.source.name, definition.rule
+    frame = Frame(definition)
+    for body in rule.node.get("bodies", ()):
+        for line, why in _contradictions(body["query"], flow, frame):
+            yield Lint(
+                file,
+                line or rule.line,
+                Code.NEVER_FIRES,
+                f"{rule.name} never holds here: {why}",
+                "separate rules for what may be one or the other",
+            )
+    for line, part, similar in _unknown(definition, flow, shape):
+        yield Lint(
+            file,
+            line or rule.line,
+            Code.UNKNOWN_INPUT,
+            f"there is no input.{part}: a condition on it never holds",
+            f"{similar} is there" if similar else "docs/writing-policies.md lists what there is",
+        )
+
+
+# Places.
+
+
+def _unknown(definition: Definition, flow: Flow, shape: Shape) -> Iterator[tuple[int, str, str]]:
+    frame = Frame(definition)
+    seen: set[str] = set()
+    for name, content in nodes(definition.rule.node):
+        node = {name: content}
+        found = reference(node)
+        if name == "Call":
+            callee = reference(content["fcn"])
+            if callee is None or callee.dotted != "object.get":
+                continue
+        elif found is None or (found.head in definition.rule.local and not found.parts):
+            continue
+        for origin in flow.origins(node, frame):
+            unknown = shape.unknown(origin.path)
+            if unknown is not None and unknown[0] not in seen:
+                seen.add(unknown[0])
+                yield line_of(node), *unknown
+
+
+# Contradictions.
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the conditions so far leave of one value, each written as JSON."""
+
+    possible: frozenset[str] | None = None
+    excluded: set[str] = field(default_factory=set)
+    types: frozenset[str] | None = None
+
+    def only(self, values: frozenset[str]) -> bool:
+        """Leave only *values*; return whether anything is left."""
+        self.possible = values if self.possible is None else self.possible & values
+        return self._left()
+
+    def without(self, value: str) -> bool:
+        self.excluded.add(value)
+        return self._left()
+
+    def of_type(self, type_: str) -> bool:
+        self.types = frozenset([type_]) if self.types is None else self.types & {type_}
+        return bool(self.types)
+
+    def _left(self) -> bool:
+        return self.possible is None or bool(self.possible - self.excluded)
+
+
+def _contradictions(query: Node, flow: Flow, frame: Frame) -> Iterator[tuple[int, str]]:
+    known: dict[str, _Known] = {}
+    for node in conditions(query):
+        constant = _constant(node)
+        if constant is False:
+            yield line_of(node), "a condition is always false"
+            return
+        told = _told(node, flow, frame, known)
+        if told is not None:
+            yield line_of(node), told
+            return
+
+
+def _told(node: Node, flow: Flow, frame: Frame, known: dict[str, _Known]) -> str | None:
+    name = kind(node)
+    if name == "Call":
+        checked = type_check(node["Call"])
+        if checked is not None:
+            subject = _subject(checked[0], flow, frame)
+            if subject is not None and not known.setdefault(subject, _Known()).of_type(checked[1]):
+                return f"{subject} can't be of two types"
+        return None
+    if name == "Membership":
+        content = node["Membership"]
+        values = _listed(content["collection"])
+        subject = _subject(content["value"], flow, frame)
+        if values is not None and subject is not None and not content.get("key"):
+            return _narrowed(known, subject, values)
+        return None
+    if name not in {"BoolExpr", "AssignExpr"} or node[name]["op"] not in {"Eq", "Ne"}:
+        return None
+    content = node[name]
+    for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
+        value, subject = _value(other), _subject(one, flow, frame)
+        if value is None or subject is None:
+            continue
+        if content["op"] == "Ne":
+            ok = known.setdefault(subject, _Known()).without(value)
+            return None if ok else f"{subject} can't be that and not that"
+        return _narrowed(known, subject, frozenset([value]))
+    return None
+
+
+def _narrowed(known: dict[str, _Known], subject: str, values: frozenset[str]) -> str | None:
+    if known.setdefault(subject, _Known()).only(values):
+        return None
+    return f"{subject} can't be two things at once"
+
+
+def _subject(node: Node, flow: Flow, frame: Frame) -> str | None:
+    """Return a name for what *node* reads, where that is one value for the whole body."""
+    found = reference(node)
+    if found is None:
+        return None
+    origins = flow.origins(node, frame)
+    if len(origins) == 1 and None not in origins[0].path:
+        return f"input.{written(origins[0].path)}"
+    if origins or found.head == "_":
+        return None
+    return found.dotted
+
+
+def _listed(node: Node) -> frozenset[str] | None:
+    name = kind(node)
+    if name not in {"Array", "Set"}:
+        return None
+    values = [_value(item) for item in node[name]["items"]]
+    return None if None in values else frozenset(value for value in values if value is not None)
+
+
+def _value(node: Node) -> str | None:
+    """Return what is written out as JSON, in which 1 and 1.0 are the same and 1 and true are not."""
+    name = kind(node)
+    if name not in _LITERALS:
+        return None
+    value = node[name].get("value")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value)
+
+
+def _constant(node: Node) -> bool | None:
+    """Return what a condition without names comes to."""
+    name = kind(node)
+    if name == "Bool":
+        return bool(node["Bool"]["value"])
+    if name == "Null":
+        return True
+    if name not in {"BoolExpr", "AssignExpr"}:
+        return None
+    content: dict[str, Any] = node[name]
+    one, other = _value(content["lhs"]), _value(content["rhs"])
+    if one is None or other is None:
+        return None
+    if content["op"] == "Eq":
+        return one == other
+    if content["op"] == "Ne":
+        return one != other
+    sides = [json.loads(one), json.loads(other)]
+    if any(isinstance(side, bool) or not isinstance(side, int | float) for side in sides):
+        return None
+    first, second = sides
+    return {
+        "Lt": first < second,
+        "Le": first <= second,
+        "Gt": first > second,
+        "Ge": first >= second,
+    }.get(str(content["op"]))

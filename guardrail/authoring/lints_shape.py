@@ -1,0 +1,232 @@
+"""What is known of the policy input before any call: the documented envelope, and the schemas of tools."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from guardrail.policy.sources import installed_folder
+from guardrail.policy.world import ENVELOPE
+
+__all__ = ["ARGS", "Path", "Shape", "Tools", "written"]
+
+Path: TypeAlias = "tuple[str | None, ...]"
+"""Names below ``input``; None for an index that is not written out."""
+Tools: TypeAlias = "frozenset[str] | None"
+"""The tools whose calls a rule can be about; None for any."""
+
+ARGS: Path = ("action", "properties", "args")
+INPUT_SCHEMA = ("opa", "schemas", "input.json")
+_MAX_STEPS = 32
+
+
+def written(path: Sequence[str | None]) -> str:
+    """Return *path* as an author would write it, without ``input.``."""
+    return "".join("[_]" if part is None else f".{part}" for part in path).lstrip(".")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One place of a schema, and whether a document that fits always has it."""
+
+    schema: Mapping[str, Any]
+    root: Mapping[str, Any]
+    always: bool
+
+
+class Shape:
+    """Types and presence of what is below ``input``."""
+
+    def __init__(self, tools: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """*tools* maps names to JSON Schemas of their arguments. Without it, every argument may be missing."""
+        self.tools = tools
+        document = installed_folder().joinpath(*INPUT_SCHEMA).read_text("utf-8")
+        self._input: Mapping[str, Any] = json.loads(document)
+
+    def always(self, path: Path, tools: Tools) -> bool:
+        """Whether every call that reaches the policy has a value at *path*."""
+        if path in ENVELOPE:
+            return True
+        if path[: len(ARGS)] != ARGS:
+            return False
+        found = self._arguments(path[len(ARGS) :], tools)
+        return bool(found) and all(item is not None and item.always for item in found)
+
+    def types(self, path: Path, tools: Tools) -> frozenset[str] | None:
+        """Return the JSON types that the value at *path* can have, or None where that is not known."""
+        if path[: len(ARGS)] == ARGS and len(path) > len(ARGS):
+            found = self._arguments(path[len(ARGS) :], tools)
+        else:
+            found = [_descend(self._input, self._input, path)]
+        types: set[str] = set()
+        for item in found:
+            known = _types(item.schema, item.root) if item is not None else None
+            if known is None:
+                return None
+            types |= known
+        return frozenset(types) or None
+
+    def undeclared(self, path: Path, tools: Tools) -> bool:
+        """Whether schemas are given, and no tool that a rule can be about has the argument at *path*."""
+        if self.tools is None or path[: len(ARGS)] != ARGS or len(path) == len(ARGS):
+            return False
+        name = path[len(ARGS)]
+        if name is None:
+            return False
+        candidates = self._candidates(tools)
+        return bool(candidates) and not any(
+            name in _properties(schema, schema) or schema.get("additionalProperties") is True
+            for schema in candidates
+        )
+
+    def similar(self, path: Path, tools: Tools) -> str:
+        """Return the declared argument whose name is most like that of *path*, or nothing."""
+        names = {name for schema in self._candidates(tools) for name in _properties(schema, schema)}
+        close = difflib.get_close_matches(str(path[len(ARGS)]), sorted(names), 1)
+        return close[0] if close else ""
+
+    def unknown(self, path: Path) -> tuple[str, str] | None:
+        """Return the part of *path* that no input ever has, and what may be meant; None where *path* can exist."""
+        schema: Mapping[str, Any] = self._input
+        for index, part in enumerate(path):
+            if part is None:
+                return None
+            types = _types(schema, self._input)
+            properties = schema.get("properties", {})
+            if part in properties:
+                schema = properties[part]
+                continue
+            closed = schema.get("additionalProperties") is False
+            scalar = types is not None and not types & {"object", "array"}
+            if closed or scalar:
+                close = difflib.get_close_matches(part, sorted(properties), 1)
+                return written(path[: index + 1]), close[0] if close else ""
+            return None
+        return None
+
+    def _candidates(self, tools: Tools) -> list[Mapping[str, Any]]:
+        given = self.tools or {}
+        return [schema for name, schema in given.items() if tools is None or name in tools]
+
+    def _arguments(self, path: Path, tools: Tools) -> list[_Found | None]:
+        """Return what each tool in question knows of *path* (below the arguments); None for one that knows nothing."""
+        given = self.tools or {}
+        found: list[_Found | None] = []
+        for name in sorted(given if tools is None else tools):
+            schema = given.get(name)
+            if schema is None:
+                found.append(None)
+            elif tools is not None or path[0] in _properties(schema, schema):
+                # A rule about any tool says nothing about those that have no such argument.
+                found.append(_descend(schema, schema, path))
+        return found or [None]
+
+
+def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> _Found | None:
+    """Follow *path* through properties and items. None where the schema does not say what is there."""
+    always = True
+    for part in path:
+        if part is None:
+            items = _resolve(schema, root).get("items")
+            if not isinstance(items, Mapping):
+                return None
+            schema = items
+            continue
+        properties = _properties(schema, root)
+        if part not in properties:
+            return None
+        # A missing argument with a default is filled in before the policy is asked.
+        given = part in _required(schema, root) or "default" in _resolve(properties[part], root)
+        always = always and given
+        schema = properties[part]
+    return _Found(schema, root, always)
+
+
+def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follow ``$ref`` within the document. A reference to elsewhere says nothing."""
+    for _ in range(_MAX_STEPS):
+        if not isinstance(schema, Mapping):
+            return {}
+        target = schema.get("$ref")
+        if not isinstance(target, str):
+            return schema
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        place: Any = root if target.startswith("#") else None
+        for part in target[1:].split("/")[1:]:
+            name = part.replace("~1", "/").replace("~0", "~")
+            place = place.get(name) if isinstance(place, Mapping) else None
+        schema = {**place, **rest} if isinstance(place, Mapping) else rest
+    return {}
+
+
+def _parts(schema: Any, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the schema and all that must hold with it."""
+    stack, seen = [schema], 0
+    while stack and seen < _MAX_STEPS:
+        seen += 1
+        found = _resolve(stack.pop(), root)
+        yield found
+        every = found.get("allOf")
+        stack.extend(every if isinstance(every, list) else ())
+
+
+def _properties(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for part in _parts(schema, root):
+        properties = part.get("properties")
+        if isinstance(properties, Mapping):
+            merged.update(properties)
+    return merged
+
+
+def _required(schema: Any, root: Mapping[str, Any]) -> set[str]:
+    names: set[str] = set()
+    for part in _parts(schema, root):
+        required = part.get("required")
+        if isinstance(required, list):
+            names.update(name for name in required if isinstance(name, str))
+    return names
+
+
+def _types(schema: Any, root: Mapping[str, Any], steps: int = 0) -> frozenset[str] | None:
+    """Return the types that a schema allows, or None where it allows any, or that is not plain."""
+    if steps > _MAX_STEPS:
+        return None
+    allowed: frozenset[str] | None = None
+    for part in _parts(schema, root):
+        for known in _told(part, root, steps):
+            allowed = known if allowed is None else allowed & known
+    return allowed
+
+
+def _told(part: Mapping[str, Any], root: Mapping[str, Any], steps: int) -> Iterator[frozenset[str]]:
+    said = part.get("type")
+    if isinstance(said, str):
+        yield frozenset([said])
+    elif isinstance(said, list):
+        yield frozenset(item for item in said if isinstance(item, str))
+    if "const" in part:
+        yield frozenset([_type_of(part["const"])])
+    if isinstance(part.get("enum"), list):
+        yield frozenset(_type_of(value) for value in part["enum"])
+    for key in ("anyOf", "oneOf"):
+        options = part.get(key)
+        if isinstance(options, list):
+            known = [_types(option, root, steps + 1) for option in options]
+            if all(item is not None for item in known):
+                yield frozenset().union(*(item for item in known if item is not None))
+
+
+def _type_of(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"

@@ -1,0 +1,88 @@
+"""Rules that no test has ever seen fire: nobody knows that they do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from guardrail.authoring.lints_findings import Code, Lint
+from guardrail.authoring.witness import Fired
+from guardrail.policy.tree import Module, Node, Rule, kind
+
+__all__ = ["Named", "check", "named_rules"]
+
+_PACKAGE = ("guardrail", "policy")
+_SETS = ("allow", "deny", "require_approval", "hide")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A rule of the decision whose id is written out."""
+
+    effect: str
+    id: str
+    file: str
+    line: int
+
+
+def check(modules: Sequence[Module], calls: Collection[Fired]) -> Iterator[Lint]:
+    """Yield a lint for each rule, by id, that fires in none of *calls*."""
+    seen = {rule for call in calls for rule in call.rules}
+    told: set[tuple[str, str]] = set()
+    for rule in named_rules(modules):
+        point = (rule.effect, rule.id)
+        if point in seen or point in told:
+            continue
+        told.add(point)
+        yield Lint(
+            rule.file,
+            rule.line,
+            Code.UNTESTED_RULE,
+            f"there is no test in which this {rule.effect} rule fires: {rule.id}",
+            "a test_ rule in a file called ..._test.rego, whose input makes it fire",
+        )
+
+
+def named_rules(modules: Sequence[Module]) -> Iterator[Named]:
+    """Yield the authors' rules whose id is written out, in the order of files and lines."""
+    for module in modules:
+        if module.source.installed or module.test or module.package != _PACKAGE:
+            continue
+        for rule in module.rules:
+            id_ = _id(rule, module) if rule.name in _SETS and rule.form == "set" else None
+            if id_:
+                yield Named(rule.name, id_, module.source.name, rule.line)
+
+
+def _id(rule: Rule, module: Module) -> str | None:
+    if rule.default:
+        return None
+    key: Node | None = rule.node["head"]["Set"].get("key")
+    for _ in range(4):
+        name = kind(key)
+        if key is None or name is None:
+            return None
+        if name in {"String", "RawString"}:
+            return str(key[name]["value"])
+        if name == "Object":
+            key = next(
+                (
+                    field[2]
+                    for field in key["Object"]["fields"]
+                    if kind(field[1]) == "String" and field[1]["String"]["value"] == "rule"
+                ),
+                None,
+            )
+        elif name == "Var":
+            key = _meaning(key["Var"]["value"], rule, module)
+        else:
+            return None
+    return None
+
+
+def _meaning(name: str, rule: Rule, module: Module) -> Node | None:
+    """Return what a constant of the same file is, or None."""
+    if name in rule.local:
+        return None
+    found = [other.simple for other in module.rules if other.name == name]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,317 @@
+"""Goes through all that the decision depends on, and tells where silence would let a call through.
+
+A condition on something that is missing has no value, and what depends on it does not fire. Where that is a denial, the
+call goes on: such a place is *open*. Behind ``not`` it is the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from guardrail.authoring.lints_flow import Definition, Flow, Frame, literal
+from guardrail.authoring.lints_guards import Guards, guards, tools_of
+from guardrail.policy.tree import Node, Rule, kind, line_of, reference
+
+__all__ = ["CLOSING", "ROOTS", "Event", "Happening", "walk"]
+
+CLOSING = frozenset({"deny", "require_approval"})
+"""Sets whose rules must not fail to fire."""
+ROOTS = CLOSING | {"allow", "redact", "hide"}
+PACKAGE = ("guardrail", "policy")
+_MAX_CONTEXTS = 5_000
+_COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
+_ORDER = frozenset({"Lt", "Le", "Gt", "Ge"})
+
+
+class Happening(StrEnum):
+    """What an expression does."""
+
+    READ = "read"
+    COMPARISON = "comparison"
+    """One of ``< <= > >=``."""
+    CALL = "call"
+    DIVISION = "division"
+    """``/`` or ``%``."""
+    NEGATION = "negation"
+    """``not``, before anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One expression that a lint may have something to say about."""
+
+    what: Happening
+    node: Node
+    frame: Frame
+    open: bool
+    """Where it has no value, a call may be let through."""
+    guards: Guards
+    root: Rule
+    """The rule of the decision that led here."""
+
+    @property
+    def line(self) -> int:
+        """Where it stands."""
+        return line_of(self.node) or self.frame.definition.rule.line
+
+    @property
+    def file(self) -> str:
+        """The author's file."""
+        return self.frame.definition.module.source.name
+
+
+def walk(flow: Flow) -> Iterator[Event]:
+    """Yield every event below the authors' rules of the decision. Bounded, whatever the policies are like."""
+    walker = _Walker(flow)
+    for name in sorted(ROOTS):
+        for definition in flow.definitions.get((PACKAGE, name), ()):
+            if not definition.module.source.installed and not definition.rule.default:
+                walker.root = definition.rule
+                walker.enter(Frame(definition), open=name in CLOSING)
+                yield from walker.run()
+
+
+class _Walker:
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.root: Rule
+        self.events: list[Event] = []
+        self._todo: list[tuple[Frame, bool]] = []
+        self._seen: set[object] = set()
+
+    def run(self) -> Iterator[Event]:
+        """Work off what has been entered, and what that leads to."""
+        while self._todo:
+            self._rule(*self._todo.pop())
+            yield from self.events
+            self.events.clear()
+
+    def enter(self, frame: Frame, *, open: bool) -> None:  # noqa: A002 - the word of this module
+        """Go on with the rule of *frame*, unless it has been looked at in this light."""
+        given = tuple(
+            (name, self.flow.origins(node, caller))
+            for name, (node, caller) in sorted(frame.bindings.items())
+        )
+        key = (frame.definition.key, open, frame.tools, given)
+        if key not in self._seen and len(self._seen) < _MAX_CONTEXTS:
+            self._seen.add(key)
+            self._todo.append((frame, open))
+
+    def _rule(self, frame: Frame, open_: bool) -> None:
+        rule = frame.definition.rule
+        if rule.default:
+            return
+        head = next(iter(rule.node["head"].values()))
+        outside = {key: value for key, value in head.items() if key not in {"refr", "args"}}
+        bodies = rule.node["bodies"]
+        if not bodies and rule.name not in ROOTS:
+            _Body(self, frame, open_, frozenset()).visit(outside)
+        for index, body in enumerate(bodies):
+            said = tools_of(body["query"], self.flow, frame)
+            tools = (
+                frame.tools if said is None else said if frame.tools is None else said & frame.tools
+            )
+            here = Frame(frame.definition, frame.bindings, tools)
+            known = guards(body["query"], self.flow, here)
+            looking = _Body(self, here, open_, known)
+            looking.query(body["query"])
+            if body.get("assign"):
+                looking.visit(body["assign"])
+            elif index == 0 and rule.name not in ROOTS:
+                # What the head of a rule of the decision holds is a matter of its own.
+                looking.visit(outside)
+
+
+@dataclass(slots=True)
+class _Body:
+    """One body, with what is known in it."""
+
+    walker: _Walker
+    frame: Frame
+    open: bool
+    guards: Guards
+    negated: bool = False
+    """What is read here is an operand under ``not``, which has been told as a whole."""
+
+    def _tell(self, what: Happening, node: Node) -> None:
+        if self.negated and what is Happening.READ:
+            return
+        self.walker.events.append(
+            Event(what, node, self.frame, self.open, self.guards, self.walker.root)
+        )
+
+    def _with(self, open_: bool) -> _Body:
+        return self if open_ is self.open else _Body(self.walker, self.frame, open_, self.guards)
+
+    def _operand(self) -> _Body:
+        return _Body(self.walker, self.frame, self.open, self.guards, negated=True)
+
+    def query(self, query: Node | None) -> None:
+        """Look at every statement."""
+        for statement in (query or {}).get("stmts", ()):
+            for change in statement.get("with_mods") or ():
+                self.visit(change["as"])
+            name, content = next(iter(statement["literal"].items()))
+            if name == "Expr":
+                self.visit(content["expr"])
+            elif name == "NotExpr":
+                self._tell(Happening.NEGATION, content["expr"])
+                self._negated(content["expr"])
+            elif name == "SomeIn":
+                self.visit(content["collection"])
+            elif name == "Every":
+                self.visit(content["domain"])
+                self._inner(content["query"])
+
+    def _inner(self, query: Node) -> None:
+        known = self.guards | guards(query, self.walker.flow, self.frame)
+        _Body(self.walker, self.frame, self.open, known).query(query)
+
+    def visit(self, node: Any) -> None:
+        """Look at *node* and all below it, as something that must have a value."""
+        name = kind(node)
+        if name in {"Var", "RefDot", "RefBrack"}:
+            self._reference(node)
+        elif name in _COMPREHENSIONS:
+            self._comprehension(node[name], self.open)
+        elif name == "Call":
+            self._call(node)
+        elif name == "BoolExpr":
+            self._comparison(node)
+        else:
+            if name == "ArithExpr" and node[name]["op"] in {"Div", "Mod"}:
+                self._tell(Happening.DIVISION, node)
+            content = node[name] if name is not None else node
+            below = content.values() if isinstance(content, dict) else content
+            if isinstance(content, dict | list):
+                for child in below:
+                    self.visit(child)
+
+    def _comprehension(self, content: Node, open_: bool) -> None:
+        known = self.guards | guards(content["query"], self.walker.flow, self.frame)
+        inside = _Body(self.walker, self.frame, open_, known)
+        inside.query(content["query"])
+        inside.visit({key: content[key] for key in ("term", "key", "value") if content.get(key)})
+
+    def _reference(self, node: Node) -> None:
+        self._tell(Happening.READ, node)
+        found = reference(node)
+        assert found is not None
+        if found.base is not None:
+            self.visit(found.base)
+        for part in found.dynamic:
+            self.visit(part)
+        self._follow(self.walker.flow.named(found, self.frame)[0])
+
+    def _follow(self, definitions: Sequence[Definition]) -> None:
+        for definition in definitions:
+            rule = definition.rule
+            if definition.module.source.installed or rule.form == "function":
+                continue
+            frame = Frame(definition, tools=self.frame.tools)
+            if not _is_name_for_input(rule, self.walker.flow, frame):
+                self.walker.enter(frame, open=self.open)
+
+    def _call(self, node: Node) -> None:
+        content = node["Call"]
+        self._tell(Happening.CALL, node)
+        for parameter in content["params"]:
+            self.visit(parameter)
+        self._function(content)
+
+    def _function(self, content: Node) -> None:
+        callee = reference(content["fcn"])
+        if callee is None:
+            return
+        for definition in self.walker.flow.named(callee, self.frame)[0]:
+            called = self.walker.flow.called(definition, content["params"], self.frame)
+            if called is not None:
+                self.walker.enter(called, open=self.open)
+
+    def _comparison(self, node: Node) -> None:
+        content = node["BoolExpr"]
+        if content["op"] in _ORDER:
+            self._tell(Happening.COMPARISON, node)
+        sides = (content["lhs"], content["rhs"])
+        for side in sides:
+            counted = _counted(side)
+            if counted is not None and _wants_few(content, side):
+                # What is missing in there makes the count smaller, and the comparison true.
+                self._absorbed(counted, not self.open)
+            else:
+                self.visit(side)
+
+    def _absorbed(self, node: Node, open_: bool) -> None:
+        """Look at a collection that has a value whatever goes wrong in it."""
+        name = kind(node)
+        if name in _COMPREHENSIONS:
+            self._comprehension(node[name], open_)
+            return
+        found = reference(node)
+        definitions = self.walker.flow.named(found, self.frame)[0] if found is not None else []
+        if definitions and all(item.rule.form == "set" for item in definitions):
+            self._with(open_)._follow(definitions)
+        else:
+            self.visit(node)
+
+    def _negated(self, node: Node) -> None:
+        """``not node``: operands of calls are evaluated before it, everything else within."""
+        name = kind(node)
+        if name in {"Var", "RefDot", "RefBrack"}:
+            self._negated_reference(node)
+        elif name == "Call":
+            for parameter in node["Call"]["params"]:
+                self._operand().visit(parameter)
+            self._with(not self.open)._function(node["Call"])
+        elif name == "Membership":
+            content = node["Membership"]
+            for key in ("key", "value"):
+                if content.get(key):
+                    self._operand().visit(content[key])
+            self._operand()._absorbed(content["collection"], not self.open)
+        elif name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
+            for side in (node[name]["lhs"], node[name]["rhs"]):
+                if kind(side) in {"Var", "RefDot", "RefBrack"}:
+                    self._negated_reference(side)
+                else:
+                    self.visit(side)
+        else:
+            self._operand().visit(node)
+
+    def _negated_reference(self, node: Node) -> None:
+        found = reference(node)
+        assert found is not None
+        for part in found.dynamic:
+            self.visit(part)
+        other = self._with(not self.open)
+        other._tell(Happening.READ, node)
+        if found.base is not None:
+            other.visit(found.base)
+        other._follow(self.walker.flow.named(found, self.frame)[0])
+
+
+def _is_name_for_input(rule: Rule, flow: Flow, frame: Frame) -> bool:
+    """Whether *rule* only gives a place of the input another name: what is wrong is then said where that is used."""
+    return rule.simple is not None and bool(flow.origins(rule.simple, frame))
+
+
+def _counted(node: Node) -> Node | None:
+    if kind(node) != "Call":
+        return None
+    callee = reference(node["Call"]["fcn"])
+    if callee is None or callee.dotted != "count":
+        return None
+    return dict(node["Call"]["params"][0])
+
+
+def _wants_few(content: Node, side: Node) -> bool:
+    """Whether the comparison is the more likely to hold, the less *side* is."""
+    left = side is content["lhs"]
+    other = content["rhs"] if left else content["lhs"]
+    op = content["op"]
+    if op == "Eq":
+        return literal(other) == 0
+    return op in ({"Lt", "Le"} if left else {"Gt", "Ge"})

@@ -1,0 +1,120 @@
+"""A call's arguments with one thing in them changed: gone, null, empty, or the same in another type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guardrail.core.types import Json
+
+__all__ = ["Mutant", "Mutation", "mutants"]
+
+MAX_DEPTH = 8
+
+
+class Mutation(StrEnum):
+    """What was done to one value."""
+
+    DELETED = "deleted"
+    NULL = "null"
+    TEXT = "as-text"
+    """The same, as a text: what was a number, true or false."""
+    LIST = "in-list"
+    """The same, as the only member of a list."""
+    OBJECT = "in-object"
+    """The same, as what an object holds."""
+    EMPTY_TEXT = "empty-text"
+    EMPTY_LIST = "empty-list"
+    EMPTY_OBJECT = "empty-object"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """Arguments that differ from a call's in one place."""
+
+    pointer: str
+    """RFC 6901, into the arguments."""
+    mutation: Mutation
+    args: dict[str, Json]
+
+
+def mutants(args: Mapping[str, Json]) -> Iterator[Mutant]:
+    """Yield every mutant of *args*: for each key of each object in them, what ``Mutation`` names and changes something."""
+    for path in _keys(args, ()):
+        value = _at(args, path)
+        pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+        yield Mutant(pointer, Mutation.DELETED, _changed(args, path, None, delete=True))
+        for mutation, other in _values(value):
+            if not _same(other, value):
+                yield Mutant(pointer, mutation, _changed(args, path, other))
+
+
+def _values(value: Json) -> Iterator[tuple[Mutation, Json]]:
+    yield Mutation.NULL, None
+    yield Mutation.EMPTY_TEXT, ""
+    yield Mutation.EMPTY_LIST, []
+    yield Mutation.EMPTY_OBJECT, {}
+    if isinstance(value, bool):
+        yield Mutation.TEXT, "true" if value else "false"
+    elif isinstance(value, int | float):
+        yield Mutation.TEXT, f"{value}"
+    if isinstance(value, list):
+        yield Mutation.OBJECT, {str(index): item for index, item in enumerate(value)}
+    elif value is not None:
+        yield Mutation.LIST, [value]
+        yield Mutation.OBJECT, {"value": value}
+
+
+def _same(one: Json, other: Json) -> bool:
+    # 1 == True for Python.
+    return type(one) is type(other) and one == other
+
+
+def _keys(
+    value: Json | Mapping[str, Json], path: tuple[str | int, ...]
+) -> Iterator[tuple[str | int, ...]]:
+    if len(path) >= MAX_DEPTH:
+        return
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield (*path, key)
+            yield from _keys(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            # Members of a list are no keys; what is in them may have some.
+            yield from _keys(item, (*path, index))
+
+
+def _at(value: object, path: tuple[str | int, ...]) -> Json:
+    for part in path:
+        value = value[part]  # type: ignore[index]
+    return value  # type: ignore[return-value]
+
+
+def _changed(
+    args: Mapping[str, Json], path: tuple[str | int, ...], value: Json, *, delete: bool = False
+) -> dict[str, Json]:
+    """Return a copy of *args* with *value* at *path*, or nothing there. What does not change is shared."""
+    changed = _with({**args}, path, value, delete=delete)
+    assert isinstance(changed, dict)
+    return changed
+
+
+def _with(node: Json, path: tuple[str | int, ...], value: Json, *, delete: bool) -> Json:
+    first, rest = path[0], path[1:]
+    if isinstance(node, dict):
+        copy: dict[str, Json] = dict(node)
+        if rest:
+            copy[str(first)] = _with(node[str(first)], rest, value, delete=delete)
+        elif delete:
+            del copy[str(first)]
+        else:
+            copy[str(first)] = value
+        return copy
+    assert isinstance(node, list)
+    assert isinstance(first, int)
+    return [
+        _with(item, rest, value, delete=delete) if index == first else item
+        for index, item in enumerate(node)
+    ]

@@ -1,0 +1,292 @@
+"""Which denials hang on a single argument: a call that a test sees denied, with one thing changed, and allowed.
+
+In Rego a condition on something that is missing, or of another type, silently does not hold. No test shows that which is
+not written for it; here they are made from the tests that there are.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from guardrail.authoring.lints import Sifter
+from guardrail.authoring.lints_findings import MUTATION
+from guardrail.authoring.lints_tested import Named, named_rules
+from guardrail.authoring.mutants import Mutant, Mutation, mutants
+from guardrail.authoring.tools_file import compile_tools
+from guardrail.authoring.witness import Fired, decide, fired, observe
+from guardrail.core.schema import CompiledSchema, snapshot
+from guardrail.core.types import Json
+from guardrail.errors import ArgumentsError, Finding, PolicyLoadError
+from guardrail.policy.compiled import CompiledPolicies, compile_policies
+from guardrail.policy.sources import load_policies
+from guardrail.policy.workbench import EngineRefusal, Workbench
+
+__all__ = ["Hole", "MutationReport", "Progress", "Untried", "mutate"]
+
+CLOSING = frozenset({"deny", "require_approval"})
+OWN = "guardrail."
+"""How the ids of the composition's own rules begin."""
+MAX_MUTANTS = 50_000
+"""Changed calls that are tried at most."""
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many calls have been tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A changed call that is allowed, though the rule stopped it as it was."""
+
+    rule: str
+    effect: str
+    """What the rule asked for: ``deny`` or ``require_approval``."""
+    file: str
+    """Where the rule is; ``-`` where its id is made when it fires."""
+    line: int
+    test: str
+    """The test that the call is from."""
+    tool: str
+    pointer: str
+    """What was changed, in the arguments."""
+    mutation: Mutation
+    args: dict[str, Json]
+    """As they are allowed."""
+    input: dict[str, Json]
+    """The whole input, with these arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untried:
+    """A rule that fires in no test, so that there was nothing to change."""
+
+    rule: str
+    effect: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class MutationReport:
+    """What was tried. Plain values throughout: ``dataclasses.asdict`` gives something JSON can hold."""
+
+    findings: tuple[Finding, ...]
+    """Why the policies were refused; then nothing was tried."""
+    holes: tuple[Hole, ...]
+    """By file, line and pointer."""
+    untried: tuple[Untried, ...]
+    rules: int
+    """Rules that were tried, by id and effect."""
+    calls: int
+    """Calls of the tests in which one of them fires."""
+    tried: int
+    """Changed calls that the policy was asked about."""
+    unfit: int
+    """Changed calls that a tool's schema refuses before the policy is asked."""
+    ignored: int
+    """Holes that ``guardrail:ignore mutation`` speaks of."""
+    complete: bool
+    """Whether all was tried that there was: neither the time nor the number of calls ran out."""
+    digest: str | None
+    milliseconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the policies were accepted and nothing was found."""
+        return not self.findings and not self.holes
+
+
+@dataclass(slots=True)
+class _Tally:
+    holes: list[Hole] = field(default_factory=list)
+    rules: set[tuple[str, str]] = field(default_factory=set)
+    calls: int = 0
+    tried: int = 0
+    unfit: int = 0
+    ignored: int = 0
+    complete: bool = True
+    known: set[tuple[str, str, str]] = field(default_factory=set)
+
+
+def mutate(
+    paths: Sequence[Path],
+    *,
+    data: Mapping[str, Json] | None = None,
+    tools: Mapping[str, Mapping[str, Any]] | None = None,
+    time_limit: float = 10.0,
+    total: float = 300.0,
+    progress: Progress | None = None,
+) -> MutationReport:
+    """Change each call in which a deny or require_approval rule fires in a test, key by key, and report what is allowed.
+
+    *tools* maps tool names to JSON Schemas: what these refuse never reaches a policy, and is not tried. *time_limit* in
+    seconds holds for each question, *total* for all of them: past it the report says that it is not complete. The
+    questions are asked in a worker process. Does not raise for policies that are refused; ``ConfigError`` for a schema
+    that can't be used.
+    """
+    started = time.monotonic()
+    schemas = compile_tools(tools or {})
+    digest: str | None = None
+    tally = _Tally()
+    untried: tuple[Untried, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    try:
+        policies = load_policies(paths, data=data)
+        digest = policies.digest
+        with Workbench(time_limit=time_limit) as bench:
+            compiled = compile_policies(policies, bench)
+            calls = fired(compiled, bench, observe(compiled, bench))
+            run = _Run(
+                compiled,
+                bench,
+                schemas=schemas,
+                tally=tally,
+                until=started + total,
+                progress=progress,
+            )
+            run.all(calls)
+            untried = tuple(run.untried(calls))
+    except PolicyLoadError as error:
+        findings = error.findings
+    except EngineRefusal:
+        findings = (
+            Finding("-", 0, "evaluation", "the tests can't be loaded", "guardrail policy test"),
+        )
+    return MutationReport(
+        findings=findings,
+        holes=tuple(sorted(tally.holes, key=lambda hole: (hole.file, hole.line, hole.pointer))),
+        untried=untried,
+        rules=len(tally.rules),
+        calls=tally.calls,
+        tried=tally.tried,
+        unfit=tally.unfit,
+        ignored=tally.ignored,
+        complete=tally.complete,
+        digest=digest,
+        milliseconds=(time.monotonic() - started) * 1000,
+    )
+
+
+class _Run:
+    """One pass over all calls."""
+
+    def __init__(
+        self,
+        compiled: CompiledPolicies,
+        bench: Workbench,
+        *,
+        schemas: Mapping[str, CompiledSchema],
+        tally: _Tally,
+        until: float,
+        progress: Progress | None,
+    ) -> None:
+        self._compiled, self._bench, self._schemas, self._tally = compiled, bench, schemas, tally
+        self._until, self._progress = until, progress
+        self._sifter = Sifter(compiled.parsed)
+        self._named = list(named_rules(compiled.parsed))
+        self._loaded: str | None = None
+
+    def all(self, calls: Iterable[Fired]) -> None:
+        """Try every mutant of every call that something stops."""
+        stopped = [call for call in calls if call.effect in CLOSING and self._stopping(call)]
+        work = [(call, list(self._fit(call))) for call in stopped]
+        total = sum(len(found) for _, found in work)
+        self._tally.calls = len(stopped)
+        for call, found in work:
+            self._tally.rules.update(self._stopping(call))
+            for mutant in found:
+                if time.monotonic() > self._until or self._tally.tried >= MAX_MUTANTS:
+                    self._tally.complete = False
+                    return
+                self._try(call, mutant)
+                if self._progress is not None:
+                    self._progress(self._tally.tried, total)
+
+    def untried(self, calls: Iterable[Fired]) -> Iterator[Untried]:
+        """Yield the rules that fire in none of *calls*."""
+        seen = {rule for call in calls for rule in call.rules}
+        for rule in dict.fromkeys(self._named):
+            if rule.effect in CLOSING and (rule.effect, rule.id) not in seen:
+                yield Untried(rule.id, rule.effect, rule.file, rule.line)
+
+    def _stopping(self, call: Fired) -> list[tuple[str, str]]:
+        return sorted(
+            (effect, id_)
+            for effect, id_ in call.rules
+            if effect in CLOSING and not id_.startswith(OWN)
+        )
+
+    def _fit(self, call: Fired) -> Iterator[Mutant]:
+        document = json.loads(call.seen.input)
+        args = _args(document)
+        schema = self._schemas.get(_tool(document))
+        for mutant in mutants(args):
+            if schema is None:
+                yield mutant
+                continue
+            try:
+                # The policy sees the arguments with their defaults.
+                arrived = snapshot(schema, mutant.args).args
+            except ArgumentsError:
+                self._tally.unfit += 1
+                continue
+            if arrived != args:
+                yield replace(mutant, args=arrived)
+
+    def _try(self, call: Fired, mutant: Mutant) -> None:
+        if call.seen.data != self._loaded:
+            self._bench.load(self._compiled.texts, call.seen.data)
+            self._loaded = call.seen.data
+        document = json.loads(call.seen.input)
+        document["action"]["properties"]["args"] = mutant.args
+        self._tally.tried += 1
+        changed = json.dumps(document, sort_keys=True)
+        if decide(self._bench, changed).get("effect") != "allow":
+            return
+        for effect, id_ in self._stopping(call):
+            # Calls of several tests may end up as one.
+            if (effect, id_, changed) in self._tally.known:
+                continue
+            self._tally.known.add((effect, id_, changed))
+            places = self._places(effect, id_)
+            place = places[0]
+            if any(self._answered_for(rule, mutant) for rule in places):
+                self._tally.ignored += 1
+                continue
+            hole = Hole(
+                rule=id_,
+                effect=effect,
+                file=place.file,
+                line=place.line,
+                test=call.seen.test,
+                tool=_tool(document),
+                pointer=mutant.pointer,
+                mutation=mutant.mutation,
+                args=mutant.args,
+                input=document,
+            )
+            self._tally.holes.append(hole)
+
+    def _answered_for(self, rule: Named, mutant: Mutant) -> bool:
+        return self._sifter.ignored(rule.file, rule.line, MUTATION, mutant.pointer)
+
+    def _places(self, effect: str, id_: str) -> list[Named]:
+        """Return every rule of that id; one without a place where it is made when it fires."""
+        found = [rule for rule in self._named if (rule.effect, rule.id) == (effect, id_)]
+        return found or [Named(effect, id_, "-", 0)]
+
+
+def _args(document: Any) -> dict[str, Json]:
+    for name in ("action", "properties", "args"):
+        document = document.get(name) if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else {}
+
+
+def _tool(document: Any) -> str:
+    resource = document.get("resource") if isinstance(document, dict) else None
+    name = resource.get("id") if isinstance(resource, dict) else None
+    return name if isinstance(name, str) else ""

@@ -1,0 +1,54 @@
+"""The schemas of tools as a file: ``{tool name: JSON Schema of its arguments}``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from guardrail.core.schema import CompiledSchema, compile_schema
+from guardrail.errors import ConfigError, SchemaError
+
+__all__ = ["compile_tools", "load_tools"]
+
+_HINT = '{"tool name": JSON Schema of its arguments, ...}'
+_MAX_BYTES = 16 * 1024 * 1024
+
+
+def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the schemas in *path*, each of which a guard would take. Raises ``ConfigError``."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise _refused(path, f"can't be read ({error.strerror})") from None
+    try:
+        document = json.loads(raw) if len(raw) <= _MAX_BYTES else None
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not all(
+        isinstance(item, dict) for item in document.values()
+    ):
+        raise _refused(path, "is no JSON object of schemas")
+    compile_tools(document)
+    return document
+
+
+def compile_tools(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, CompiledSchema]:
+    """Return *tools* ready to check arguments. Raises ``ConfigError`` that names the tool whose schema is refused."""
+    compiled = {}
+    for name, schema in tools.items():
+        try:
+            compiled[name] = compile_schema(schema)
+        except SchemaError as error:
+            raise ConfigError(
+                f"the schema of the tool {json.dumps(name)}: {error.message}",
+                code="config.tools",
+                hint=error.hint,
+            ) from None
+    return compiled
+
+
+def _refused(path: Path, why: str) -> ConfigError:
+    return ConfigError(f"{path}: {why}", code="config.tools", hint=_HINT)

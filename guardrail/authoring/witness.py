@@ -1,0 +1,166 @@
+"""The calls that policies' tests are about: which inputs they decide on, and which rules fire there.
+
+Tests may build their inputs as they like; what counts is what a rule of the decision sees. So the tests run beside a
+rule of guardrail's own, in the same sets, that keeps its input.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.core.types import Json
+from guardrail.errors import PolicyError
+from guardrail.policy.compiled import CompiledPolicies
+from guardrail.policy.rehearsal import test_rules
+from guardrail.policy.tree import Module, Node, children, reference
+from guardrail.policy.workbench import UNDEFINED, EngineRefusal, Workbench
+
+__all__ = ["DECISION", "LISTING", "Fired", "Seen", "decide", "fired", "observe"]
+
+DECISION = "data.guardrail.main.decision"
+LISTING = "data.guardrail.main.listing"
+_PACKAGE = ("guardrail", "policy")
+_SETS = ("allow", "deny", "require_approval", "hide")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One call that a test asked about."""
+
+    test: str
+    """The first test that did: ``package.rule``."""
+    input: str
+    """JSON."""
+    data: str
+    """The whole data document at that moment, JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What came of it."""
+
+    seen: Seen
+    effect: str
+    """Empty where there is no decision."""
+    rules: frozenset[tuple[str, str]]
+    """Effect and id of each rule; ``hide`` for what hides a tool."""
+
+
+def observe(compiled: CompiledPolicies, bench: Workbench) -> list[Seen]:
+    """Run the tests, and return every call that they make a policy see, once each. What a test itself finds is no matter.
+
+    Raises ``EngineRefusal`` where the modules can't be loaded.
+    """
+    base: dict[str, Json] = json.loads(compiled.data)
+    replaced = sorted(_replaced(compiled.parsed))
+    modules = [
+        (
+            module.name,
+            module.text + _witness(replaced) if module.package == _PACKAGE else module.text,
+        )
+        for module in (*compiled.modules, *compiled.tests)
+    ]
+    bench.load(modules, compiled.data, witness=True)
+    found: dict[tuple[str, str], Seen] = {}
+    for path, name in _tests(compiled):
+        try:
+            bench.rule(path, "{}")
+        except (EngineRefusal, PolicyError):
+            # What it saw before that still counts, unless the process is gone.
+            pass
+        for text in bench.witnessed():
+            seen = _seen(name, text, base, replaced)
+            found.setdefault((seen.input, seen.data), seen)
+    return list(found.values())
+
+
+def _tests(compiled: CompiledPolicies) -> Iterator[tuple[str, str]]:
+    for path, name, _, _ in test_rules(compiled):
+        if not name.rpartition(".")[2].startswith("todo_"):
+            yield path, name
+
+
+def _witness(replaced: Sequence[str]) -> str:
+    """Return rules that keep the input, and what tests put in place of data, and fire never."""
+    parts = ", ".join(
+        f"{{{json.dumps(name)}: v | v := data[{json.dumps(name)}]}}" for name in replaced
+    )
+    told = f'json.marshal({{"input": input, "data": object.union_n([{parts}])}})'
+    return "".join(
+        f'\n{name} contains r if {{\n\tr := guardrail_witness({told})\n\tr != ""\n}}\n'
+        for name in _SETS
+    )
+
+
+def _replaced(parsed: Iterable[Module]) -> set[str]:
+    """Return the top names of data that tests replace by ``with``."""
+    found: set[str] = set()
+    for module in parsed:
+        if module.test:
+            for rule in module.rules:
+                found.update(_with_targets(rule.node))
+    return found - {"guardrail"}
+
+
+def _with_targets(node: Any) -> Iterator[str]:
+    changes: Sequence[Node] = node.get("with_mods") or () if isinstance(node, dict) else ()
+    for change in changes:
+        target = reference(change["refr"])
+        if target is not None and target.head == "data" and target.static:
+            yield target.static[0]
+    for child in children(node):
+        yield from _with_targets(child)
+
+
+def _seen(test: str, text: str, base: Mapping[str, Json], replaced: Sequence[str]) -> Seen:
+    told = json.loads(text)
+    data = {name: value for name, value in base.items() if name not in replaced}
+    data |= told["data"]
+    return Seen(test, _json(told["input"]), _json(data))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def fired(compiled: CompiledPolicies, bench: Workbench, seen: Iterable[Seen]) -> list[Fired]:
+    """Return which rules fire for each call. A call that the policy fails on fires none."""
+    found: list[Fired] = []
+    loaded: str | None = None
+    # Loading is what costs: calls with the same data come together.
+    for call in sorted(seen, key=lambda item: item.data):
+        if call.data != loaded:
+            bench.load(compiled.texts, call.data)
+            loaded = call.data
+        document = decide(bench, call.input)
+        rules = {(rule["effect"], rule["rule"]) for rule in document.get("rules", ())}
+        rules |= {
+            ("hide", rule["rule"]) for rule in decide(bench, call.input, LISTING).get("rules", ())
+        }
+        found.append(Fired(call, str(document.get("effect", "")), frozenset(rules)))
+    return found
+
+
+def decide(bench: Workbench, policy_input: str, path: str = DECISION) -> dict[str, Any]:
+    """Return the document at *path*, or an empty one where there is none: undefined, an error, too slow, no decision."""
+    try:
+        document = bench.rule(path, policy_input)
+    except (EngineRefusal, PolicyError):
+        return {}
+    if document is UNDEFINED or not isinstance(document, dict):
+        return {}
+    rules = document.get("rules")
+    if not isinstance(rules, list) or not all(_is_rule(rule) for rule in rules):
+        return {}
+    return document
+
+
+def _is_rule(rule: object) -> bool:
+    return (
+        isinstance(rule, dict)
+        and isinstance(rule.get("rule"), str)
+        and isinstance(rule.get("effect"), str)
+    )

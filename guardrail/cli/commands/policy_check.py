@@ -1,0 +1,105 @@
+"""``guardrail policy check``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guardrail.cli.app import Exit
+from guardrail.cli.commands.policy import PATHS, policy_paths, print_findings, tools_option
+from guardrail.cli.options import config_option, json_option
+from guardrail.cli.output import Style, data, emit_json, paint
+from guardrail.cli.render import counted
+from guardrail.errors import ConfigError
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.authoring.check import CheckReport, EngineSaid
+    from guardrail.authoring.lints import Lint
+    from guardrail.authoring.opa_program import OpaProgram
+
+__all__ = ["check"]
+
+
+@click.command(short_help="Say whether the policies would be loaded, and why not.")
+@PATHS
+@config_option
+@json_option
+@tools_option
+@click.option("--strict", is_flag=True, help="Exit 1 for warnings, too.")
+def check(
+    paths: Sequence[Path], config: Path | None, as_json: bool, tools: Path | None, strict: bool
+) -> int:
+    """Say whether the policies below PATH (default: those of the settings) would be loaded, and what looks wrong in them.
+
+    Parses them, looks for what the embedded engine is known to answer differently from OPA, and asks for the decision
+    on a few complete calls. Where an opa program is found (GUARDRAIL_OPA, else PATH), it checks them strictly, too.
+    Warnings are what both engines accept and what can let a call slip through. Exit code 0: they would be loaded; 1: an
+    engine refuses them, or there are warnings and --strict; 3: they could not be read, or opa gave no answer.
+    """
+    from guardrail.authoring.check import check as look
+    from guardrail.authoring.tools_file import load_tools
+
+    schemas = load_tools(tools) if tools is not None else None
+    report = look(policy_paths(paths, config), tools=schemas, opa=_opa())
+    code = _code(report, strict=strict)
+    if as_json:
+        emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})
+        return code
+    for said in report.engines:
+        label = "" if said.engine == "embedded" else f"{said.engine}: "
+        print_findings(said.findings, Style.BAD, label=label)
+    print_findings(report.remarks, Style.WARN)
+    _lints(report.lints)
+    _verdict(report)
+    for said in report.engines:
+        _engine(said)
+    return code
+
+
+def _opa() -> OpaProgram | None:
+    from guardrail.authoring.opa_program import find_opa
+
+    program = find_opa()
+    if program is None and os.environ.get("GUARDRAIL_OPA"):
+        raise ConfigError("GUARDRAIL_OPA names no program that can be run", code="config.opa")
+    return program
+
+
+def _code(report: CheckReport, *, strict: bool) -> Exit:
+    if not report.ok or (strict and report.lints):
+        return Exit.NO
+    return Exit.YES if report.answered else Exit.UNKNOWN
+
+
+def _lints(lints: Iterable[Lint]) -> None:
+    for lint in lints:
+        place = paint(one_line(f"{lint.file}:{lint.line}"), Style.STRONG)
+        code = paint(f"[{lint.severity}: {lint.code}]", Style.WARN)
+        data(f"{place}: {one_line(lint.message)} {code}")
+        data(f"    {one_line(lint.hint)}")
+
+
+def _engine(said: EngineSaid) -> None:
+    from guardrail.authoring.check import EngineState
+
+    looks = {EngineState.ACCEPTED: Style.GOOD, EngineState.NOT_FOUND: Style.WARN}
+    state = paint(f"{said.state.replace('_', ' '):<9}", looks.get(said.state, Style.BAD))
+    data(f"{said.engine:<8}  {state}  {one_line(said.about)}")
+
+
+def _verdict(report: CheckReport) -> None:
+    verdict = paint("OK", Style.GOOD) if report.ok else paint("REFUSED", Style.BAD)
+    parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
+    if report.remarks:
+        parts.append(counted(len(report.remarks), "remark"))
+    if report.lints:
+        parts.append(counted(len(report.lints), "warning"))
+    if report.ignored:
+        parts.append(f"{report.ignored:,} ignored")
+    data(f"{verdict}  {', '.join(parts)}" + (f", digest {report.digest}" if report.digest else ""))

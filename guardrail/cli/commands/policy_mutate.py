@@ -1,0 +1,93 @@
+"""What ``guardrail policy test --mutate`` shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guardrail.cli.app import Exit
+from guardrail.cli.output import Progress, Style, data, paint, prose
+from guardrail.cli.render import counted
+from guardrail.review.terminal import name, one_line
+
+if TYPE_CHECKING:
+    from guardrail.authoring.mutate import Hole, MutationReport
+
+__all__ = ["code_of", "run", "show"]
+
+_SHOWN = 300
+"""Characters of arguments that a line shows."""
+
+
+def run(paths: Sequence[Path], tools: Path | None, limit: float) -> MutationReport:
+    """Change the calls of the tests, and tell on a terminal how far that is."""
+    from guardrail.authoring.mutate import mutate
+    from guardrail.authoring.tools_file import load_tools
+
+    progress = Progress("changed calls tried:")
+    try:
+        return mutate(
+            paths,
+            tools=load_tools(tools) if tools is not None else None,
+            total=limit,
+            progress=progress,
+        )
+    finally:
+        progress.clear()
+
+
+def code_of(report: MutationReport) -> Exit:
+    """Return the exit code that *report* stands for."""
+    if not report.ok:
+        return Exit.NO
+    return Exit.YES if report.complete and not report.untried else Exit.RESERVED
+
+
+def show(report: MutationReport) -> None:
+    """Print what is allowed with one thing changed, by rule, and what could not be tried."""
+    for _, found in groupby(report.holes, key=lambda hole: (hole.file, hole.line, hole.rule)):
+        _rule(list(found))
+    for rule in report.untried:
+        place = one_line(f"{rule.file}:{rule.line}")
+        data(
+            f"{paint(place, Style.STRONG)}: {rule.effect} {name(rule.rule)} fires in no test: nothing to change "
+            f"{paint('[untried]', Style.WARN)}"
+        )
+    verdict = (
+        paint("HOLES", Style.BAD)
+        if report.holes
+        else paint("OK", Style.GOOD)
+        if report.complete
+        else paint("NOT FINISHED", Style.WARN)
+    )
+    parts = [
+        counted(report.rules, "rule"),
+        counted(report.calls, "call"),
+        f"{report.tried:,} changed calls",
+        f"{len(report.holes):,} allowed",
+    ]
+    if report.ignored:
+        parts.append(f"{report.ignored:,} ignored")
+    if report.unfit:
+        parts.append(f"{report.unfit:,} that a schema refuses")
+    if not report.complete:
+        parts.append("not all tried: the limit was reached")
+    data(f"{verdict}  {', '.join(parts)}")
+
+
+def _rule(holes: Sequence[Hole]) -> None:
+    first = holes[0]
+    place = one_line(f"{first.file}:{first.line}" if first.line else first.file)
+    head = f"{paint(place, Style.STRONG)}: {first.effect} {name(first.rule)} no longer stops"
+    data(f"{head} {paint('[mutation]', Style.BAD)}")
+    for hole in holes:
+        args = json.dumps(hole.args, ensure_ascii=True)
+        shown = args if len(args) <= _SHOWN else args[:_SHOWN] + "..."
+        for line in prose(
+            f"{name(hole.pointer)} {hole.mutation}: {name(hole.tool)} {shown}, from {name(hole.test)}",
+            indent=4,
+        ):
+            data(f"    {line}")
