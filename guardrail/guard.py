@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 from guardrail import session as sessions
 from guardrail.admission import Admission
 from guardrail.approval_steps import ApprovalSteps
-from guardrail.approving import terms_of, utc_now
+from guardrail.approval_views import terms_of, utc_now
 from guardrail.bodies import check_body, check_result, is_async, is_awaitable
 from guardrail.config import Settings
 from guardrail.core import fields

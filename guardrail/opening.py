@@ -15,8 +15,8 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guardrail.approval_views import read_case
 from guardrail.approvals import Case
-from guardrail.approving import read_case
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import decode

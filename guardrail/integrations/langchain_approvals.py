@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from guardrail.approval_views import document
 from guardrail.approvals import Approver, Case, Kind, Reason, State
-from guardrail.approving import Answer, Desk, document
+from guardrail.approving import Answer, Desk
 from guardrail.errors import ApprovalRequired
 from guardrail.waiting import Steps, Wait, in_background
 

@@ -16,7 +16,8 @@ from guardrail.cli.render import counted, removed
 from guardrail.review.terminal import escape, name, one_line, tree
 
 if TYPE_CHECKING:
-    from guardrail.approving import Answer, Listed
+    from guardrail.approval_views import Listed
+    from guardrail.approving import Answer
     from guardrail.config import Settings
 
 __all__ = ["approvals", "approve", "refuse"]
@@ -37,7 +38,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
 
     Arguments are shown as they are recorded. Approve one with `guardrail approve ID --reason TEXT`, or refuse it.
     """
-    from guardrail.approving import document, terms_of, utc_now
+    from guardrail.approval_views import document, terms_of, utc_now
     from guardrail.review.approvals import open_requests
 
     terms = terms_of(settings_of(config, ledger).approvals)
@@ -95,7 +96,7 @@ def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, re
 def _answer(
     ref: str, config: Path | None, ledger: Path | None, kind: Kind, reason: str, *, as_json: bool
 ) -> int:
-    from guardrail.approving import hidden
+    from guardrail.approval_views import hidden
     from guardrail.review.approvals import find_request
 
     settings = settings_of(config, ledger)
@@ -125,7 +126,8 @@ def _answer(
 
 
 def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer:
-    from guardrail.approving import system_user, terms_of, utc_now
+    from guardrail.approval_views import terms_of, utc_now
+    from guardrail.approving import system_user
     from guardrail.opening import open_journal
 
     journal, keys = open_journal(settings)
@@ -140,7 +142,7 @@ def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer
 
 
 def _tell(answer: Answer, kind: Kind) -> None:
-    from guardrail.approving import hidden
+    from guardrail.approval_views import hidden
     from guardrail.review.approvals import REASONS
 
     request = answer.case.request
@@ -172,7 +174,7 @@ def _tell(answer: Answer, kind: Kind) -> None:
 
 
 def _request(entry: Listed) -> Iterator[str]:
-    from guardrail.approving import hidden
+    from guardrail.approval_views import hidden
     from guardrail.review.sessions import who
 
     request = entry.case.request

@@ -1,0 +1,243 @@
+"""A request for approval with all that was answered to it, as records hold it, and what of it an approver sees. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from guardrail.core.marks import is_mark_key
+from guardrail.core.record import decode, leaf_hash
+from guardrail.core.types import Assurance, Effect, Json
+from guardrail.errors import RecordError
+
+__all__ = ["Approver", "AskedRule", "Case", "Kind", "Request", "Step", "case_of", "is_approval_id"]
+
+_ULID = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+
+
+class Kind(StrEnum):
+    """What a step does."""
+
+    GRANTED = "granted"
+    REFUSED = "refused"
+    USED = "used"
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """Who answers."""
+
+    id: str
+    assurance: Assurance = Assurance.ASSERTED
+    method: str = "os_user"
+
+    def document(self) -> dict[str, Json]:
+        """Return it as it is recorded."""
+        return {"id": self.id, "assurance": str(self.assurance), "method": self.method}
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRule:
+    """One rule of the policy that asks for a person."""
+
+    rule: str
+    message: str
+    needs: tuple[str, ...] = ()
+    approvers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call that waits for a person, as recorded."""
+
+    id: str
+    seq: int
+    leaf: str
+    """Of the record: an answer names it, so that it is an answer to exactly this."""
+    asked: datetime
+    session: str
+    tenant: str
+    principal: Mapping[str, Any]
+    agent: Mapping[str, Any]
+    delegation: Sequence[Mapping[str, Any]]
+    tool: Mapping[str, Any]
+    origin: Mapping[str, Any]
+    commitment: str
+    """Binds it to session, people, tool, schema and every byte of the arguments (docs/record-format.md section 5)."""
+    rules: tuple[AskedRule, ...]
+    args: Json
+    removed: Mapping[str, Sequence[str]]
+    truncated: bool
+
+    @property
+    def needed(self) -> int:
+        """How many people must approve it."""
+        return max((rule.approvers for rule in self.rules), default=1)
+
+    @property
+    def hidden_needs(self) -> tuple[str, ...]:
+        """What a rule says that the approver must see, and the recorded view does not show."""
+        wanted = sorted({need for rule in self.rules for need in rule.needs})
+        return tuple(need for need in wanted if not self.shows(need))
+
+    def shows(self, need: str) -> bool:
+        """Tell whether the recorded view shows what stands at pointer *need*, or that nothing stands there."""
+        if need and not need.startswith("/"):
+            return False
+        path = need.split("/")
+        if any(_touches(pointer.split("/"), path) for pointer in self.removed):
+            return False
+        return not self.truncated or _whole(self.args, path[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One answer to a request, or its use."""
+
+    kind: Kind
+    seq: int
+    ordinal: int
+    at: datetime
+    approver: Approver | None = None
+    """None for a use."""
+    expires: datetime | None = None
+    leaf: str = ""
+    """Leaf of the request that was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request with every step that is recorded about it."""
+
+    request: Request
+    steps: tuple[Step, ...]
+    newest: datetime
+    """Time stamp of the newest record of the log."""
+
+    @property
+    def next_ordinal(self) -> int:
+        """The number that the next step must have."""
+        return max((step.ordinal for step in self.steps), default=-1) + 1
+
+    def has(self, kind: Kind) -> bool:
+        """Tell whether a step of this kind is recorded."""
+        return any(step.kind is kind for step in self.steps)
+
+
+# -- from records -----------------------------------------------------------------------------------------------------
+
+
+def is_approval_id(value: object) -> bool:
+    """Tell whether *value* has the form of an approval id: that of a call id."""
+    return isinstance(value, str) and len(value) == 26 and _ULID.issuperset(value)
+
+
+def case_of(lines: Sequence[bytes], newest: bytes | None) -> Case | None:
+    """Return what *lines* say: the request, then its steps; *newest* is the last line of the log.
+
+    None where it is no request or a line can't be read: to leave a refusal out would be to approve.
+    """
+    if not lines or newest is None:
+        return None
+    try:
+        request = _request(lines[0])
+        if request is None:
+            return None
+        steps = tuple(_step(decode(line)) for line in lines[1:])
+        return Case(request, steps, _moment(decode(newest)["ts"]))
+    except (KeyError, TypeError, ValueError, RecordError):
+        return None
+
+
+def _request(line: bytes) -> Request | None:
+    record = decode(line)
+    decision = record["decision"]
+    # A bare record, or one whose arguments did not fit, shows a person nothing.
+    if decision["effect"] != str(Effect.REQUIRE_APPROVAL) or record["input"] is None:
+        return None
+    if not record["commitment"]:
+        return None
+    rules = tuple(
+        AskedRule(entry["rule"], entry["message"], tuple(entry["needs"]), int(entry["approvers"]))
+        for entry in decision["rules"]
+        if entry["effect"] == str(Effect.REQUIRE_APPROVAL)
+    )
+    redaction = record["redaction"]
+    return Request(
+        id=record["call"],
+        seq=record["seq"],
+        leaf=leaf_hash(line).hex(),
+        asked=_moment(record["ts"]),
+        session=record["session"],
+        tenant=record["tenant"],
+        principal=record["principal"],
+        agent=record["agent"],
+        delegation=record["delegation"],
+        tool=record["tool"],
+        origin=record["origin"],
+        commitment=record["commitment"],
+        rules=rules,
+        args=record["input"]["action"]["properties"]["args"],
+        removed=redaction["removed"],
+        truncated=redaction["truncated"] is not False,
+    )
+
+
+def _step(record: Mapping[str, Any]) -> Step:
+    approval = record["approval"]
+    at = _moment(record["ts"])
+    if record["type"] == "call.decision":
+        return Step(Kind.USED, record["seq"], approval["ordinal"], at)
+    kind = Kind(record["type"].removeprefix("approval."))
+    who = record["approver"]
+    return Step(
+        kind=kind,
+        seq=record["seq"],
+        ordinal=approval["ordinal"],
+        at=at,
+        approver=Approver(who["id"], Assurance(who["assurance"]), who["method"]),
+        expires=_moment(record["expires"]) if kind is Kind.GRANTED else None,
+        leaf=record["request"]["leaf"],
+    )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+# -- what the approver sees -------------------------------------------------------------------------------------------
+
+
+def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Tell whether something removed stands at, above or below what is wanted, or may be it under another name."""
+    shorter = min(len(removed), len(wanted))
+    for index in range(shorter):
+        one, other = removed[index], wanted[index]
+        if one == other or "*" in (one, other):
+            continue
+        # A key that is itself sensitive is recorded as a mark: it can stand for any key of that object.
+        return is_mark_key(one)
+    return True
+
+
+def _whole(args: Json, path: Sequence[str]) -> bool:
+    """Tell whether a view in which something was cut shows all of what stands at *path*.
+
+    Only a number, a truth value or null can't have been cut.
+    """
+    value: Json = args
+    for part in path:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif (
+            isinstance(value, list) and name.isascii() and name.isdigit() and int(name) < len(value)
+        ):
+            value = value[int(name)]
+        else:
+            return False
+    return value is None or isinstance(value, bool | int | float)

@@ -1,0 +1,134 @@
+"""Requests for approval as they are read and shown: the case of one, where it stands, and what a person is told. Writes nothing."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from guardrail import approvals
+from guardrail.approvals import Case, State, Step, Terms
+from guardrail.config import ApprovalSettings
+
+__all__ = [
+    "ApprovalLog",
+    "Listed",
+    "document",
+    "hidden",
+    "listed",
+    "read_case",
+    "terms_of",
+    "utc_now",
+]
+
+
+class ApprovalLog(Protocol):
+    """What is read of a ledger. ``guardrail.ledger.reader.LedgerReader`` is one."""
+
+    def approval(self, approval: str) -> list[bytes]:
+        """Return the decision about the call *approval*, then every step of it."""
+
+    def newest(self) -> bytes | None:
+        """Return the last line."""
+
+    def snapshot(self) -> AbstractContextManager[Any]:
+        """Let what is read inside be of one moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One request and where it stands."""
+
+    case: Case
+    state: State
+    standing: tuple[Step, ...]
+    """The approvals that count now."""
+    age: timedelta
+    ends: datetime
+    """When the request itself is too old."""
+
+
+def listed(case: Case, terms: Terms, now: datetime) -> Listed:
+    """Return *case* as it stands at *now*."""
+    return Listed(
+        case=case,
+        state=approvals.state_of(case, now, terms),
+        standing=approvals.live_grants(case, now, terms),
+        age=now - case.request.asked,
+        ends=case.request.asked + timedelta(seconds=terms.request_ttl),
+    )
+
+
+def hidden(case: Case) -> dict[str, list[str]]:
+    """Return what the approver does not see: pointer -> class and the rules that removed it."""
+    return {pointer: list(entry) for pointer, entry in case.request.removed.items()}
+
+
+def document(entry: Listed) -> dict[str, Any]:
+    """Return one request for ``--json`` (docs/cli.md)."""
+    request = entry.case.request
+    return {
+        "approval": request.id,
+        "seq": request.seq,
+        "asked": _stamp(request.asked),
+        "age_s": round(entry.age.total_seconds(), 1),
+        "ends": _stamp(entry.ends),
+        "state": str(entry.state),
+        "tool": request.tool.get("name"),
+        "server": request.tool.get("server"),
+        "declared": request.tool.get("declared"),
+        "args": request.args,
+        "hidden": hidden(entry.case),
+        "truncated": request.truncated,
+        "hidden_needs": list(request.hidden_needs),
+        "tenant": request.tenant,
+        "session": request.session,
+        "principal": dict(request.principal),
+        "agent": dict(request.agent),
+        "delegation": list(request.delegation),
+        "rules": [
+            {
+                "rule": rule.rule,
+                "message": rule.message,
+                "needs": list(rule.needs),
+                "approvers": rule.approvers,
+            }
+            for rule in request.rules
+        ],
+        "needed": request.needed,
+        "given": [
+            {
+                "seq": step.seq,
+                "approver": step.approver.document() if step.approver is not None else None,
+                "expires": _stamp(step.expires) if step.expires is not None else None,
+            }
+            for step in entry.standing
+        ],
+    }
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def terms_of(settings: ApprovalSettings) -> Terms:
+    """Return what ``[approvals]`` says."""
+    return Terms(
+        ttl=settings.ttl_s,
+        request_ttl=settings.request_ttl_s,
+        unsafe_asserted=settings.unsafe_asserted_approvals,
+    )
+
+
+def utc_now() -> datetime:
+    """Return the time, UTC."""
+    return datetime.now(UTC)
+
+
+def read_case(log: ApprovalLog, approval: str) -> Case | None:
+    """Return the request *approval* with its steps, of one moment; None where this log has no such request."""
+    if not approvals.is_approval_id(approval):
+        return None
+    with log.snapshot():
+        return approvals.case_of(log.approval(approval), log.newest())
