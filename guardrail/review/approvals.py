@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
 from guardrail.approval_views import Listed, listed, read_case
-from guardrail.approvals import Case, Reason, State, Terms
+from guardrail.approvals import Case, State, Terms
 from guardrail.review.records import NotFoundError, parse, text
 from guardrail.review.terminal import clip, name, quote
 
-__all__ = ["OPEN", "REASONS", "RequestLog", "find_request", "open_requests"]
+__all__ = ["OPEN", "RequestLog", "find_request", "open_requests"]
 
 _MAX_NAMED = 5
 
 OPEN = frozenset({State.PENDING, State.GRANTED, State.BLOCKED})
 """What a person can still do something about."""
-
-REASONS: Mapping[Reason, str] = {
-    Reason.UNKNOWN: "there is no request of this id in this log",
-    Reason.PENDING: "nobody has approved it yet",
-    Reason.APPROVERS_MISSING: "more people must approve it",
-    Reason.REFUSED: "someone refused it",
-    Reason.EXPIRED: "it is too old",
-    Reason.ALREADY_USED: "it has been used: the call was allowed by it once, and is not allowed by it again",
-    Reason.ALREADY_DECIDED: "it is decided already",
-    Reason.OTHER_SESSION: "it was asked for in another session, or by someone else",
-    Reason.OTHER_TOOL: "it was asked for another tool",
-    Reason.OTHER_SCHEMA: "the tool's schema has changed since",
-    Reason.OTHER_ARGUMENTS: "it was asked for other arguments",
-    Reason.APPROVER_IS_REQUESTER: "who asks can't approve: principal, agent and everyone in between are requesters",
-    Reason.APPROVER_COUNTED: "your approval counts already; another person must approve as well",
-    Reason.APPROVER_UNKNOWN: "the answer does not say who gives it, or not what it is",
-    Reason.AMBIGUOUS: "the answer does not say which of several open requests it is for",
-    Reason.ASSERTED: "nobody verified who you are, and the settings do not let such approvals count",
-    Reason.NEEDS_HIDDEN: "the policy says that you must see what is hidden in the record, so nobody can approve it",
-    Reason.CLOCK_SKEW: "this clock is behind the newest record of the ledger",
-    Reason.RULES_CHANGED: "the policy now asks for more than was given",
-}
-"""What each code means to the person who reads it."""
 
 
 class RequestLog(Protocol):

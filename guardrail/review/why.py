@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardrail.core.types import Cause, Effect
+from guardrail.review.approval_words import REASONS
 from guardrail.review.records import (
     Call,
     NotFoundError,
@@ -116,6 +117,13 @@ _REJECTED = Reason(
     "Look at what the model sent in the framework's own trace: no argument values are recorded for such a call.",
 )
 
+_ASKS = Reason(
+    "The policy was asked, and its rules say that a person must approve this call first.",
+    "Run `guardrail approvals`, then `guardrail approve ID --reason TEXT` or `guardrail refuse ID --reason TEXT`.",
+)
+
+_APPROVAL: Mapping[str, str] = {str(code): words for code, words in REASONS.items()}
+
 _BREAKER = Reason(
     "Calls like this one made the policy engine fail again and again, so it was not asked for a while; other "
     "sessions and tools were not affected.",
@@ -211,9 +219,20 @@ def headline(effect: str, *, rejected: bool = False) -> str:
         return "UNREADABLE"
 
 
+def _reason(call: Call) -> Reason:
+    if call.cause == Cause.POLICY and call.effect == Effect.REQUIRE_APPROVAL:
+        return _ASKS
+    return reason_of(call.cause, call.detail)
+
+
 def reason_of(cause: str, detail: str) -> Reason:
     """Return the text for *cause*, the one for its *detail* where there is one."""
     special = _DETAILS.get((cause, detail))
+    if cause == Cause.APPROVAL and detail in _APPROVAL:
+        special = Reason(
+            f"An approval came with the call, and does not count: {_APPROVAL[detail]}.",
+            CAUSES[Cause.APPROVAL].next_step,
+        )
     if special is not None:
         return special
     try:
@@ -253,7 +272,7 @@ def explain(record: Mapping[str, Any], joined: Call | None = None) -> Why:
     return Why(
         call=call,
         headline=headline(call.effect, rejected=rejected),
-        reason=_REJECTED if rejected else reason_of(call.cause, call.detail),
+        reason=_REJECTED if rejected else _reason(call),
         policy=obj(record, "policy"),
         reproducible=reproducible,
         reproducible_sentence=_reproducible(call, reproducible, outcome),

@@ -18,7 +18,7 @@ import guardrail
 from guardrail.approvals import Reason
 from guardrail.core.types import Effect
 from guardrail.errors import ApprovalRequired
-from guardrail.review.approvals import REASONS
+from guardrail.review.approval_words import REASONS
 from guardrail.testing import document
 
 ME = pwd.getpwuid(os.getuid()).pw_name

@@ -181,6 +181,15 @@ def test_a_grant_of_another_record_does_not_count() -> None:
     assert approvals.state_of(case(grant(leaf="ef" * 32)), NOON, TERMS) is State.PENDING
 
 
+def test_one_person_counts_once_however_often_it_is_recorded() -> None:
+    """Whatever let a second grant of theirs into the log."""
+    rules = (AskedRule("large", "large", (), 2),)
+    twice = case(grant(), grant(1, Approver("BOB")), rules=rules)
+    assert use(twice) is Reason.APPROVERS_MISSING
+    assert approvals.state_of(twice, NOON, TERMS) is State.PENDING
+    assert use(case(grant(), grant(1, CAROL), rules=rules)).ordinal == 2
+
+
 def test_an_approver_who_turns_out_to_be_a_requester_does_not_count() -> None:
     """Whatever was recorded when they approved: the requester's ids are known in clear where the call is made."""
     call = replace(CALL, people=("alice", "bot", "BOB"))
@@ -253,6 +262,18 @@ def test_rules_that_did_not_ask_for_a_person_change_nothing() -> None:
 
     got = use(case(grant()))
     assert approvals.exceeds(got, decisions.parse(allow("something"))) is None
+
+
+def test_an_allow_beside_a_rule_that_nobody_approved_is_not_believed() -> None:
+    """A composition that allowed it would be wrong; the guard compares for itself."""
+    from guardrail.core import decision as decisions
+    from guardrail.testing import allow
+
+    got = use(case(grant()))
+    for name, expected in (("large", None), ("foreign", Reason.RULES_CHANGED)):
+        asked = {**allow()["rules"][0], "rule": name, "effect": "require_approval"}
+        verdict = decisions.parse(allow(rules=[*allow()["rules"], asked]))
+        assert approvals.exceeds(got, verdict) is expected
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,18 @@ def test_a_detail_with_a_text_of_its_own_is_explained_by_it() -> None:
     assert len(texts) == 4
 
 
+def test_a_call_that_waits_for_a_person_leads_to_who_can_answer() -> None:
+    """And a call whose approval does not count says why it does not."""
+    waiting = explain(decision(effect=Effect.REQUIRE_APPROVAL)).reason
+    assert "guardrail approvals" in waiting.next_step
+    texts = {
+        explain(decision(effect=Effect.DENY, cause=Cause.APPROVAL, detail=detail)).reason.sentence
+        for detail in ("expired", "already_used", "other_arguments", "something new")
+    }
+    assert len(texts) == 4
+    assert CAUSES[Cause.APPROVAL].sentence in texts
+
+
 def test_a_verdict_that_is_not_known_is_never_shown_as_allowed() -> None:
     """A record of a later version, or a changed one, reads as unreadable."""
     assert headline("allow_with_conditions") == "UNREADABLE"

@@ -143,7 +143,7 @@ def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer
 
 def _tell(answer: Answer, kind: Kind) -> None:
     from guardrail.approval_views import hidden
-    from guardrail.review.approvals import REASONS
+    from guardrail.review.approval_words import REASONS
 
     request = answer.case.request
     title = _tool(request.tool)
