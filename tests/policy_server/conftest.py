@@ -13,13 +13,10 @@ from opakit import STARTER, Opa, bundle_file, served
 
 @pytest.fixture(scope="session")
 def opa_program() -> Path:
-    """The program. Where there is none the test is NOT RUN, and with CI=true that is a failure."""
+    """The program. Where there is none the test is NOT RUN, and with CI=true that is a failure (tests/conftest.py)."""
     found = os.environ.get("GUARDRAIL_OPA") or shutil.which("opa")
     if not found or not os.access(found, os.X_OK):
-        reason = "NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        pytest.skip("NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)")
     return Path(found)
 
 

@@ -155,6 +155,9 @@ HOSTILE: dict[str, tuple[Act, str, str, float]] = {
     "headers without end": (
         says(b"HTTP/1.1 100 Continue\r\n" + b"A: b\r\n" * 100_000), "malformed", "http", LONG,
     ),
+    "100 Continue without end": (
+        says(b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000), "malformed", "too_large", LONG,
+    ),
     "too large, and says so": (
         stalls(http_reply(b"", headers=[f"Content-Length: {MAX_REPLY + 1}"])), "malformed", "too_large", LONG,
     ),
@@ -288,6 +291,27 @@ def test_a_second_reply_is_never_taken_for_the_next_calls(
         assert parse(connected.decide(CALL, shard="a", deadline=LONG).result(LONG).document).effect is Effect.DENY  # fmt: skip
         server.behave = lambda sock: sock.sendall(deny)
         assert parse(connected.decide(CALL, shard="a", deadline=LONG).result(LONG).document).effect is Effect.DENY  # fmt: skip
+    server.behave = None
+
+
+def test_a_reply_that_comes_unasked_decides_no_call(pair: tuple[FakeServer, OpaEngine]) -> None:
+    """On a connection that is kept, between two calls."""
+    server, connected = pair
+    refusal = http_reply(orjson.dumps(answer({"unasked": False})))
+    sent = threading.Event()
+
+    def twice(sock: socket.socket) -> None:
+        sock.sendall(refusal)
+        time.sleep(0.1)
+        server.behave = lambda sock: sock.sendall(refusal)
+        sock.sendall(GOOD)
+        sent.set()
+
+    server.behave = twice
+    for _ in range(2):
+        reply = connected.decide(CALL, shard="a", deadline=LONG).result(LONG)
+        assert parse(reply.document).effect is Effect.DENY
+        assert sent.wait(LONG)
     server.behave = None
 
 
