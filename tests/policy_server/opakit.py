@@ -286,6 +286,8 @@ class FakeServer:
     tls: ssl.SSLContext | None = None
     greet: Behaviour | None = None
     """What to do with a new connection instead of reading a request."""
+    well: bool = True
+    """What the health check says."""
     asked: list[bytes] = field(default_factory=list)
     """Every request for a decision."""
 
@@ -333,7 +335,7 @@ class FakeServer:
                     self.behave(sock)
                 elif decides:
                     sock.sendall(http_reply(orjson.dumps(answer())))
-                elif b" /health" in request.split(b"\r\n")[0]:
+                elif b" /health" in request.split(b"\r\n")[0] and self.well:
                     sock.sendall(http_reply(b"{}"))
                 else:
                     sock.sendall(http_reply(b"{}", status="500 Internal Server Error"))

@@ -255,17 +255,19 @@ def engine_error(url: str, **settings: Any) -> Iterator[list[PolicyError]]:
     yield caught
 
 
-def foreign(folder: Path, more: str = "") -> Path:
+def foreign(
+    folder: Path, more: str = "", *, rule: str = "sample", revision: str = "release-7"
+) -> Path:
     """Write a bundle that another tool made: composition and policies, under a revision of its own."""
     from guardrail.policy.bundle import modules
 
-    for name, content in modules(load_policies([policies(folder.parent / "p", more=more)])).items():
+    written = policies(folder.parent / "p", rule=rule, more=more)
+    for name, content in modules(load_policies([written])).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    (folder / ".manifest").write_text(
-        '{"revision": "release-7", "roots": ["guardrail", "system/log"]}'
-    )
+    manifest = {"revision": revision, "roots": ["guardrail", "system/log"]}
+    (folder / ".manifest").write_text(json.dumps(manifest))
     return folder
 
 
@@ -305,6 +307,47 @@ def test_a_foreign_bundle_that_is_not_pure_needs_the_switch(
             found = connected.identity
             assert found.digest is None
             assert found.version.endswith(" unsafe_impure_policy")
+
+
+def archive_of(folder: Path) -> bytes:
+    """Pack a bundle that is a folder."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        tar.add(folder, arcname=".")
+    return stream.getvalue()
+
+
+def test_new_policies_of_a_foreign_revision_decide_nothing_before_they_were_looked_at(
+    opa_program: Path, tmp_path: Path
+) -> None:
+    """Rotated under load: what turns out not to be pure never decided a call, what is pure decides soon."""
+    late = 'deny contains "late" if { input.resource.id == "x"; time.now_ns() > 0 }'
+    made = {
+        number: archive_of(
+            foreign(tmp_path / number, more, rule=number, revision=f"release-{number}")
+        )
+        for number, more in (("7", ""), ("8", late), ("9", ""))
+    }
+    bundles = BundleServer()
+    bundles.content = made["7"]
+    with (
+        served(opa_program, tmp_path, *bundles.arguments()) as server,
+        engine(
+            server.url, revisions=tuple(f"release-{n}" for n in made), watch_interval_ms=60_000
+        ) as connected,
+    ):
+        load = Load(connected)
+        try:
+            until(lambda: load.seen["7"])
+            bundles.content = made["8"]
+            until(lambda: load.seen["revision/impure"] > 10)
+            assert set(load.since()) <= {"7", "revision/unchecked", "revision/impure"}
+            bundles.content = made["9"]
+            until(lambda: load.seen["9"])
+            assert set(load.since()) <= {"9", "revision/unchecked", "revision/impure"}
+        finally:
+            load.stop()
+    bundles.close()
 
 
 def test_an_impure_bundle_says_so_in_its_revision(opa_program: Path, tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ from guardrail.errors import PolicyError
 from guardrail.policy.engine import Engine
 from guardrail.policy.limits import MAX_INPUT
 from guardrail.policy.opa import OpaEngine
-from guardrail.policy.opa_transport import MAX_REPLY
+from guardrail.policy.opa_target import Target
+from guardrail.policy.opa_transport import MAX_REPLY, Connection
 from guardrail.policy.rehearsal import sample_input
 from guardrail.testing import allow
 
@@ -474,6 +475,22 @@ def test_a_server_that_is_not_there_is_refused_at_start() -> None:
     assert refused_start(url, revisions=(REVISION,)) == ("unreachable", "connect")
 
 
+def test_a_server_that_is_not_well_admits_no_call() -> None:
+    """At start and later, although it would answer; when it is well again, calls go on."""
+    with fake(well=False) as server:
+        assert refused_start(server.url, revisions=(REVISION,)) == ("unreachable", "not_ready")
+        server.well = True
+        with engine(server.url, revisions=(REVISION,), watch_interval_ms=50) as connected:
+            allowed(connected)
+            server.well = False
+            until(lambda: failure_or_none(connected) == ("unreachable", "not_ready"))
+            before = len(server.asked)
+            assert failure(connected) == ("unreachable", "not_ready")
+            assert len(server.asked) == before
+            server.well = True
+            until(lambda: failure_or_none(connected) is None)
+
+
 def test_a_slow_handshake_is_a_timeout(tmp_path: Path) -> None:
     """At start, and for a call on a connection that is new."""
     made = certificates(tmp_path)
@@ -488,6 +505,17 @@ def test_a_slow_handshake_is_a_timeout(tmp_path: Path) -> None:
                 OpaSection(url=server.url, revisions=(REVISION,), ca=made.ca, start_limit_ms=300)
             )
         assert (caught.value.cause, caught.value.detail) == ("timeout", "tls")
+
+
+def test_a_server_that_does_not_read_is_a_timeout() -> None:
+    """Sending ends by the deadline as well; larger than any buffer on the way, so that it has to wait."""
+    with fake() as server:
+        server.greet = lambda _: server.let_go.wait()  # type: ignore[assignment,return-value]
+        connection = Connection(Target(section(server.url)))
+        with pytest.raises(PolicyError) as caught:
+            connection.ask("POST", "/v1/data", b"x" * (64 << 20), time.monotonic() + SHORT)
+        assert (caught.value.cause, caught.value.detail) == ("timeout", "send")
+        connection.close()
 
 
 def test_a_certificate_of_another_authority_is_refused(tmp_path: Path) -> None:
