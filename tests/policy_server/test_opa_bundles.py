@@ -289,6 +289,8 @@ def test_a_foreign_revision_is_taken_and_names_no_digest(opa_program: Path, tmp_
         'allow contains "t" if time.now_ns() > 0',
         'allow contains "t" if { input.resource.id == "x"; http.send({"method": "GET", "url": "http://127.0.0.1:9"}) }',
         "allow contains opa.runtime().env.HOME",
+        'allow contains "t" if { input.resource.id == "x"; io.jwt.decode_verify("a", {"secret": "b"}) }',
+        'allow contains "t" if { input.resource.id == "x"; print(input) }',
         'allow contains "t" if { some x in [1]; y := [z | z := rand.intn("a", x)]; count(y) == 1 }',
         'f(_) := "x"\n\nallow contains "t" if { input.resource.id == "x"; f(1) with data.guardrail.policy.f as http.send }',
     ],
