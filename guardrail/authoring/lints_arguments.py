@@ -21,6 +21,9 @@ def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
     checked = {guard.path for guard in event.guards}
     for origin in flow.origins(event.node, event.frame):
         path = origin.path
+        while path and path[-1] is None:
+            # Some member of a list is as much there as the list.
+            path = path[:-1]
         if path[: len(ARGS)] != ARGS or len(path) == len(ARGS) or origin.sure:
             continue
         if path[len(ARGS)] is None or path in checked or shape.always(path, tools):
@@ -54,16 +57,16 @@ def _effect(event: Event) -> str:
 def _optional(event: Event, path: Path) -> Lint:
     name = written(path[len(ARGS) :])
     top = path[len(ARGS)]
-    guard = (
-        f'data.guardrail.lib.args.value("{top}", null), or is_...'
+    value = (
+        f'data.guardrail.lib.args.value("{top}", ...)'
         if len(path) == len(ARGS) + 1
-        else "object.get, or is_..."
+        else "object.get"
     )
     return lint(
         event,
         Code.OPTIONAL_ARGUMENT,
         f"the argument {name} may be missing: {_effect(event)}",
-        f"{guard}; or negate a rule that says what is right; or name the tools' schemas with --tools",
+        f"negate a rule that says what is right; or {value}, or is_... in the same body; or --tools with their schemas",
     )
 
 

@@ -21,7 +21,7 @@ _LIB_TYPES: dict[str, frozenset[str] | None] = {
 """Functions of ``guardrail.lib.args`` that return an argument, and the type it then has."""
 _MAX_STEPS = 24
 _MAX_ORIGINS = 32
-_MAX_QUESTIONS = 400_000
+_MAX_QUESTIONS = 50_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,8 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
             items = _resolve(schema, root).get("items")
             if not isinstance(items, Mapping):
                 return None
-            schema = items
+            # Whoever reads a member has one.
+            schema, always = items, True
             continue
         properties = _properties(schema, root)
         if part not in properties:

@@ -87,6 +87,9 @@ class Workbench:
 
     def witnessed(self) -> list[str]:
         """Return what policies told ``guardrail_witness`` since the last time, once each. Raises ``PolicyError``."""
+        if self._worker is None:
+            # It died, and what it kept with it; the next question finds its modules loaded again.
+            return []
         kept: list[str] = json.loads(self._send(b"W", b"").body)
         return kept
 

@@ -1,0 +1,147 @@
+"""``policy check`` and ``policy test --mutate`` as commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from clikit import Ran
+
+Cli = Callable[..., Ran]
+
+LEAKY = """package guardrail.policy
+
+allow contains "transfer" if input.resource.id == "transfer"
+
+deny contains "too-much" if input.action.properties.args.amount > 100
+"""
+TEST = """package guardrail.policy_test
+
+test_large if data.guardrail.main.decision.effect == "deny" with input as {
+	"resource": {"id": "transfer"},
+	"action": {"properties": {"args": {"amount": 500}}},
+}
+
+test_small if data.guardrail.main.decision.effect == "allow" with input as {
+	"resource": {"id": "transfer"},
+	"action": {"properties": {"args": {"amount": 5}}},
+}
+"""
+
+
+@pytest.fixture
+def leaky(tmp_path: Path) -> Path:
+    """A folder with a policy from a tutorial, and its test."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "limit.rego").write_text(LEAKY)
+    (folder / "limit_test.rego").write_text(TEST)
+    return folder
+
+
+def test_warnings_are_shown_and_count_when_asked(cli: Cli, leaky: Path) -> None:
+    """File, line, code and what to write; exit 0, and 1 with --strict."""
+    ran = cli("policy", "check", leaky)
+    assert ran.code == 0
+    assert "limit.rego:5: the argument amount may be missing" in ran.out
+    assert "[warning: optional-argument]" in ran.out
+    assert "2 warnings" in ran.out
+    assert cli("policy", "check", leaky, "--strict").code == 1
+
+
+def test_schemas_make_warnings_go_away(cli: Cli, leaky: Path, tmp_path: Path) -> None:
+    """Where they say what the warning asks for."""
+    schema = {
+        "type": "object",
+        "required": ["amount"],
+        "properties": {"amount": {"type": "number"}},
+    }
+    tools = tmp_path / "tools.json"
+    tools.write_text(json.dumps({"transfer": schema}))
+    ran = cli("policy", "check", leaky, "--tools", tools, "--strict")
+    assert ran.code == 0, ran
+    ran = cli("policy", "test", leaky, "--mutate", "--tools", tools)
+    assert ran.code == 0, ran
+    assert "that a schema refuses" in ran.out
+    tools.write_text("[]")
+    ran = cli("policy", "check", leaky, "--tools", tools)
+    assert (ran.code, ran.out) == (3, "")
+
+
+def test_the_document_holds_warnings_and_engines(cli: Cli, leaky: Path) -> None:
+    """For programs; the exit code stands in it."""
+    document = json.loads(cli("policy", "check", leaky, "--json", "--strict").out)
+    assert (document["exit"], document["ok"], document["ignored"]) == (1, True, 0)
+    assert {lint["code"] for lint in document["lints"]} == {
+        "optional-argument",
+        "untyped-comparison",
+    }
+    assert {"file", "line", "code", "message", "hint", "severity"} == set(document["lints"][0])
+    assert [said["engine"] for said in document["engines"]] == ["embedded", "opa"]
+    assert document["engines"][0]["state"] == "accepted"
+
+
+def test_it_is_said_where_there_is_no_opa(
+    cli: Cli, leaky: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line; a GUARDRAIL_OPA that can't be run is not taken for that."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("GUARDRAIL_OPA", raising=False)
+    ran = cli("policy", "check", leaky)
+    assert ran.code == 0
+    assert sum("no opa program" in line for line in ran.out.splitlines()) == 1
+    monkeypatch.setenv("GUARDRAIL_OPA", str(leaky / "none"))
+    ran = cli("policy", "check", leaky)
+    assert (ran.code, ran.out) == (3, "")
+    assert "GUARDRAIL_OPA" in ran.err
+
+
+def test_changed_calls_that_are_allowed_are_shown(cli: Cli, leaky: Path) -> None:
+    """With rule, place, change and call; exit 1."""
+    ran = cli("policy", "test", leaky, "--mutate")
+    assert ran.code == 1
+    assert "limit.rego:5: deny too-much no longer stops" in ran.out
+    assert "/amount deleted: transfer {}" in ran.out
+    assert "HOLES" in ran.out
+    document = json.loads(cli("policy", "test", leaky, "--mutate", "--json").out)
+    assert (document["exit"], document["ok"]) == (1, True)
+    assert {hole["mutation"] for hole in document["mutation"]["holes"]} == {"deleted", "null"}
+    assert json.loads(cli("policy", "test", leaky, "--json").out)["mutation"] is None
+
+
+def test_rules_that_could_not_be_tried_are_a_reservation(cli: Cli, leaky: Path) -> None:
+    """Nothing was found, and not everything was looked at: 5."""
+    tight = LEAKY.replace("input.action.properties.args.amount > 100", "not small")
+    tight += '\nsmall if data.guardrail.lib.args.number_within("amount", 0, 100)\n'
+    (leaky / "limit.rego").write_text(tight)
+    assert cli("policy", "test", leaky, "--mutate").code == 0
+    (leaky / "limit.rego").write_text(
+        tight + '\ndeny contains "other" if input.resource.id == "x"\n'
+    )
+    ran = cli("policy", "test", leaky, "--mutate")
+    assert (ran.code, "fires in no test" in ran.out) == (5, True), ran
+
+
+def test_calls_of_failing_tests_are_not_changed(cli: Cli, leaky: Path) -> None:
+    """They say nothing about what the policy is meant to stop."""
+    with (leaky / "limit_test.rego").open("a") as out:
+        out.write("\ntest_wrong := false\n")
+    ran = cli("policy", "test", leaky, "--mutate")
+    assert ran.code == 1
+    assert "no longer stops" not in ran.out
+
+
+def test_hostile_text_in_policies_and_calls_does_not_reach_the_terminal_raw(
+    cli: Cli, leaky: Path
+) -> None:
+    """Argument names and values in what is shown of a changed call."""
+    name = "x\\u001b[31m\\u202e"
+    (leaky / "limit_test.rego").write_text(
+        TEST.replace('"amount": 500', f'"amount": 500, "{name}": "{name}"')
+    )
+    ran = cli("policy", "test", leaky, "--mutate")
+    assert ran.code == 1
+    assert "\x1b" not in ran.out
+    assert "\u202e" not in ran.out
