@@ -79,8 +79,6 @@ class Reason(StrEnum):
     """This person's approval counts already; the rule asks for another person's."""
     APPROVER_UNKNOWN = "approver_unknown"
     """The answer does not say, in a form that can be recorded, who gave it and what it is."""
-    AMBIGUOUS = "ambiguous"
-    """The answer does not say which of several open requests it is for."""
     ASSERTED = "asserted"
     """Nobody verified who approved, and ``unsafe_asserted_approvals`` is off."""
     NEEDS_HIDDEN = "needs_hidden"

@@ -114,13 +114,10 @@ class Desk:
         """Return a request as a person is to see it now."""
         return listed(case, self.terms, self._clock())
 
-    def is_alone(self, case: Case) -> bool:
-        """Tell whether no other request of the same session waits for an answer."""
-        for approval in self._of_session(case.request.session):
-            other = None if approval == case.request.id else self._read(approval)
-            if other is not None and self.state(other) is State.PENDING:
-                return False
-        return True
+    def is_only(self, case: Case) -> bool:
+        """Tell whether no other request was ever made in the same session."""
+        request = case.request
+        return all(approval == request.id for approval in self._of_session(request.session))
 
     def approve(self, approval: str, approver: Approver, reason: str) -> Answer:
         """Record that *approver* approves the request, or that this was turned down; durable when it returns.

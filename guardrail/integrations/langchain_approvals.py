@@ -2,7 +2,7 @@
 
 LangGraph runs a node again from its start when it is resumed, and hands out the answers by their order, not by what was asked:
 where several tools of one node wait, an answer can reach another call than the person had in mind. So an answer counts only
-for the request that it names, or for the only one that waits.
+for the request that it names; it may leave the name out where the session has made no other request.
 """
 
 from __future__ import annotations
@@ -57,15 +57,20 @@ def ask(desk: Desk, required: ApprovalRequired) -> Steps[str]:
     from langgraph.types import interrupt
 
     approval, seen = required.approval, 0
-    before = _answers((yield from _apart(lambda: desk.case(approval))))
+    first: Case = yield from _apart(lambda: desk.case(approval))
+    before = _answers(first)
+    # LangGraph hands out the answers of a node anew each time it runs, in their order: one without a name may have been
+    # given to another request of this session, or before this one was made.
+    fresh = not required.repeated
+    must_name = not (yield from _apart(lambda: desk.is_only(first)))
     while True:
         case: Case = yield from _apart(lambda: desk.case(approval))
         if desk.state(case) is not State.PENDING:
             return approval
-        said = _said(interrupt({"type": "guardrail_approval", **document(desk.listed(case))}))
+        asked = document(desk.listed(case)) | {"type": "guardrail_approval", "must_name": must_name}
+        said = _said(interrupt(asked))
         named = None if said is None else said.approval
-        if named != approval and (named is not None or not required.repeated):
-            # Meant for another call: this one had not been asked about, or the answer names that one.
+        if named != approval and (named is not None or must_name or fresh):
             continue
         seen += 1
         if said is not None and seen <= before:
@@ -85,8 +90,6 @@ def _recording(desk: Desk, case: Case, said: _Said | None) -> Callable[[], Answe
         who, kind = Approver(said.approver, method=METHOD), Kind.GRANTED
         if not said.approved:
             kind = Kind.REFUSED
-        if said.approval is None and not desk.is_alone(case):
-            return desk.turn_down(approval, kind, who, Reason.AMBIGUOUS)
         say = desk.approve if kind is Kind.GRANTED else desk.refuse
         return say(approval, who, said.reason)
 

@@ -23,7 +23,6 @@ REASONS: Mapping[Reason, str] = {
     Reason.APPROVER_IS_REQUESTER: "who asks can't approve: principal, agent and everyone in between are requesters",
     Reason.APPROVER_COUNTED: "your approval counts already; another person must approve as well",
     Reason.APPROVER_UNKNOWN: "the answer does not say who gives it, or not what it is",
-    Reason.AMBIGUOUS: "the answer does not say which of several open requests it is for",
     Reason.ASSERTED: "nobody verified who you are, and the settings do not let such approvals count",
     Reason.NEEDS_HIDDEN: "the policy says that you must see what is hidden in the record, so nobody can approve it",
     Reason.CLOCK_SKEW: "this clock is behind the newest record of the ledger",

@@ -101,6 +101,7 @@ def test_a_graph_pauses_and_goes_on_when_a_person_has_approved() -> None:
         {"amount": 5},
     )
     assert (asked["given"], asked["needed"], asked["state"]) == ([], 1, "pending")
+    assert asked["must_name"] is False
     result = scene.run(answer())
     assert said(result) == [("success", "paid 5")]
     assert scene.types == ["call.decision", "approval.granted", "call.decision", "call.outcome"]
@@ -208,6 +209,36 @@ def test_one_person_twice_is_turned_down() -> None:
     assert scene.made.ledger.of("approval.rejected")[0]["code"] == "approver_counted"
 
 
+def test_a_policy_that_asks_for_more_meanwhile_pauses_the_graph_again() -> None:
+    """What was approved does not cover the new rule: a second request, and an answer that names it.
+
+    The first answer is handed out again each time the node runs: it must not count for the second request.
+    """
+    scene = Scene(5)
+    scene.run()
+    scene.made.policy.rules = ("large", "foreign")
+    scene.run(answer())
+    (asked,) = scene.asked()
+    assert [rule["rule"] for rule in asked["rules"]] == ["large", "foreign"]
+    scene.run(answer(who="carol"))
+    (asked,) = scene.asked()
+    assert asked["must_name"] is True
+    assert [grant["approver"]["id"] for grant in scene.made.ledger.of("approval.granted")] == [
+        "bob"
+    ]
+    assert scene.paid == []
+    result = scene.run(answer(who="carol", approval=asked["approval"]))
+    assert said(result) == [("success", "paid 5")]
+    assert scene.types == [
+        "call.decision",
+        "approval.granted",
+        "call.decision",
+        "approval.granted",
+        "call.decision",
+        "call.outcome",
+    ]
+
+
 def test_a_paused_call_can_be_approved_on_the_command_line() -> None:
     """Then the graph need only be run again; what it is resumed with does not matter."""
     scene = Scene(5)
@@ -240,13 +271,16 @@ def test_parallel_calls_are_answered_one_by_one() -> None:
     assert scene.paid == [6]
 
 
-def test_an_answer_that_names_no_request_is_not_guessed_where_several_wait() -> None:
-    """Recorded as ambiguous, and nothing runs by it."""
+def test_an_answer_that_names_no_request_is_not_guessed_where_there_are_several() -> None:
+    """It counts for none, and the graph asks again."""
     scene = Scene(5, 6)
     scene.run()
     waiting = scene.agent.get_state(scene.config).interrupts
+    assert [item.value["must_name"] for item in waiting].count(True) >= 1
     scene.run(Command(resume={waiting[0].id: {"approved": True, "approver": "bob"}}))
-    assert scene.made.ledger.of("approval.rejected")[0]["code"] == "ambiguous"
+    assert len(scene.asked()) == 2
+    assert any(asked["must_name"] for asked in scene.asked())
+    assert set(scene.types) == {"call.decision"}
     assert scene.paid == []
 
 
@@ -281,6 +315,43 @@ def test_an_answer_never_reaches_another_call_of_the_same_node() -> None:
         granted = {record["approval"]["id"] for record in made.ledger.of("approval.granted")}
     assert granted <= {requests[6]}
     assert 5 not in paid
+
+
+def test_an_old_answer_without_a_name_never_reaches_a_later_request_of_the_same_node() -> None:
+    """LangGraph hands the answer to the first call out again when the second call asks."""
+    made = bench()
+    paid: list[int] = []
+
+    @tool
+    def transfer(amount: int) -> str:
+        """Transfer money."""
+        paid.append(amount)
+        return f"paid {amount}"
+
+    (governed,) = govern([transfer], made.guard, approvals="interrupt")
+
+    def node(state: MessagesState) -> dict[str, Any]:
+        for amount in (5, 6):
+            call = {"name": "transfer", "args": {"amount": amount}, "id": f"c-{amount}"}
+            governed.invoke({**call, "type": "tool_call"})
+        return {"messages": []}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("pay", node)
+    graph.add_edge(START, "pay")
+    graph.add_edge("pay", END)
+    app = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    with made.guard.session(principal="alice", agent="bot", id="s-1"):
+        app.invoke({"messages": []}, config)
+        app.invoke(answer(), config)
+        assert paid == [5]
+        # The node runs from its start once more: neither call may run by what was said about the first.
+        for _ in range(3):
+            app.invoke(answer(), config)
+    assert paid == [5]
+    grants = made.ledger.of("approval.granted")
+    assert len(grants) == 1
 
 
 def test_without_a_checkpointer_the_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
