@@ -43,7 +43,8 @@ def _reads(event: Event, flow: Flow) -> bool:
     if found.head in event.frame.definition.rule.local:
         return bool(found.parts)
     definitions, used = flow.named(found, event.frame)
-    return len(found.parts) > used or all(item.rule.simple is not None for item in definitions)
+    names = [item.rule.simple is not None for item in definitions if not item.rule.default]
+    return len(found.parts) > used or all(names)
 
 
 def _effect(event: Event) -> str:
