@@ -75,7 +75,6 @@ class Desk:
         *,
         log: str,
         read: Callable[[str], Case | None],
-        of_session: Callable[[str], list[str]],
         append: Callable[[Draft], Receipt],
         tokens: Callable[[str], TenantTokens],
         origin: Callable[[], Mapping[str, Any]],
@@ -86,7 +85,6 @@ class Desk:
         """Take how the log is read and written; *tokens* makes those of a tenant, *origin* says where this is."""
         self._log = log
         self._read = read
-        self._of_session = of_session
         self._append = append
         self._tokens = tokens
         self._origin = origin
@@ -113,11 +111,6 @@ class Desk:
     def listed(self, case: Case) -> Listed:
         """Return a request as a person is to see it now."""
         return listed(case, self.terms, self._clock())
-
-    def is_only(self, case: Case) -> bool:
-        """Tell whether no other request was ever made in the same session."""
-        request = case.request
-        return all(approval == request.id for approval in self._of_session(request.session))
 
     def approve(self, approval: str, approver: Approver, reason: str) -> Answer:
         """Record that *approver* approves the request, or that this was turned down; durable when it returns.

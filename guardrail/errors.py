@@ -120,17 +120,13 @@ class ApprovalRequired(GuardrailError):
 
     default_code = "approval_required"
 
-    def __init__(
-        self, message: str, *, seq: int, approval: str = "", repeated: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, seq: int, approval: str = "") -> None:
         super().__init__(
             message, hint=f"guardrail approve {approval}" if approval else f"guardrail why {seq}"
         )
         self.seq = seq
         self.approval = approval
         """Id of the approval that is asked for: the call's."""
-        self.repeated = repeated
-        """Whether it was asked for before, when its framework made the same call."""
 
     def __repr__(self) -> str:
         return f"ApprovalRequired({self.message!r}, seq={self.seq})"

@@ -123,7 +123,6 @@ class Journal:
         return Desk(
             log=self.log,
             read=self.requests.case,
-            of_session=self.requests.of_session,
             append=self.append,
             tokens=tokens,
             origin=self.where,

@@ -179,9 +179,7 @@ class Pipeline:
             earlier = yield from self._approvals.earlier(call)
             if earlier is not None:
                 request = earlier.request
-                raise ApprovalRequired(
-                    _public(verdict, call), seq=request.seq, approval=request.id, repeated=True
-                )
+                raise ApprovalRequired(_public(verdict, call), seq=request.seq, approval=request.id)
         draft, verdict, again = yield from self._write_up(call, verdict, view)
         # (7) durable when the wait returns. A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns
         # that the call was allowed, so its body never runs: should the record be durable all the same, its outcome

@@ -110,7 +110,7 @@ def govern(
     A refusal comes back as a ``ToolMessage`` with status ``error`` where a tool call was invoked, and is raised (``Denied``,
     ``ApprovalRequired``) where plain arguments were. With *approvals* ``"interrupt"``, a call that a person must approve
     pauses a LangGraph graph that has a checkpointer, with what to ask as the interrupt's value; it goes on when the graph is
-    resumed with ``{"approved": bool, "approver": str, "reason": str, "approval": str}``. A ``LedgerError`` is always raised. Raises ``UsageError`` for what is
+    resumed with the ``answer`` of that value, filled in. A ``LedgerError`` is always raised. Raises ``UsageError`` for what is
     no tool of this process, ``ConfigError`` where another tool of that name has another schema.
     """
     options = Options(tuple(target), tuple(labels), log_output, server, _approvals(approvals))

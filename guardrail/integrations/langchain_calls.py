@@ -76,7 +76,8 @@ def execute(
             # One that the body raised is about a call that it made itself.
             if entered or not how["repeats"]:
                 raise
-            how["approval"] = drive(ask(binding.guard.desk, required))
+            how["approval"] = required.approval
+            drive(ask(binding.guard.desk, required.approval))
         except ReportedError as report:
             return report.result
         except LedgerError as error:
@@ -106,7 +107,8 @@ async def aexecute(
         except ApprovalRequired as required:
             if entered or not how["repeats"]:
                 raise
-            how["approval"] = await drive_async(ask(binding.guard.desk, required))
+            how["approval"] = required.approval
+            await drive_async(ask(binding.guard.desk, required.approval))
         except ReportedError as report:
             return report.result
         except LedgerError as error:

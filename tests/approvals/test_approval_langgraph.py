@@ -14,7 +14,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
 from guardrail.errors import UsageError
 from guardrail.integrations.langchain import govern
@@ -72,13 +72,22 @@ class Scene:
     def types(self) -> list[str]:
         return [record["type"] for record in self.made.ledger.records[1:]]
 
+    def answer(self, *args: Any, **more: Any) -> dict[str, Any]:
+        """Resume with an answer to what the graph waits for."""
+        return self.run(answer(self.asked()[0]["approval"], *args, **more))
+
     def asked(self) -> list[dict[str, Any]]:
         """What the graph waits for."""
         return [item.value for item in self.agent.get_state(self.config).interrupts]
 
 
-def answer(approved: bool = True, who: str = "bob", **more: Any) -> Command[Any]:
-    return Command(resume={"approved": approved, "approver": who, "reason": "looked at it", **more})
+def answer(
+    approval: str | None, approved: bool = True, who: str = "bob", **more: Any
+) -> Command[Any]:
+    """What a person says; with no approval, to whom it may concern."""
+    named = {} if approval is None else {"approval": approval}
+    said = {"approved": approved, "approver": who, "reason": "looked at it"}
+    return Command(resume=named | said | more)
 
 
 def said(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -101,8 +110,13 @@ def test_a_graph_pauses_and_goes_on_when_a_person_has_approved() -> None:
         {"amount": 5},
     )
     assert (asked["given"], asked["needed"], asked["state"]) == ([], 1, "pending")
-    assert asked["must_name"] is False
-    result = scene.run(answer())
+    assert asked["answer"] == {
+        "approval": asked["approval"],
+        "approved": None,
+        "approver": None,
+        "reason": None,
+    }
+    result = scene.answer()
     assert said(result) == [("success", "paid 5")]
     assert scene.types == ["call.decision", "approval.granted", "call.decision", "call.outcome"]
     grant, used = scene.made.ledger.records[2:4]
@@ -116,7 +130,7 @@ def test_a_person_can_refuse() -> None:
     """Recorded, and the model reads that it was refused."""
     scene = Scene(5)
     scene.run()
-    result = scene.run(answer(approved=False))
+    result = scene.answer(approved=False)
     assert said(result) == [("error", "denied: a person refused this call")]
     assert scene.types == ["call.decision", "approval.refused", "call.decision"]
     assert scene.paid == []
@@ -138,8 +152,9 @@ async def test_an_awaited_graph_pauses_as_well() -> None:
     )
     config: Any = {"configurable": {"thread_id": "1"}}
     async with made.guard.session(principal="alice", agent="bot", id="s-1"):
-        await agent.ainvoke({"messages": [("user", "pay")]}, config)
-        result = await agent.ainvoke(answer(), config)
+        paused = await agent.ainvoke({"messages": [("user", "pay")]}, config)
+        approval = paused["__interrupt__"][0].value["approval"]
+        result = await agent.ainvoke(answer(approval), config)
     assert said(result) == [("success", "paid 5")]
     assert [record["type"] for record in made.ledger.records[1:]] == [
         "call.decision",
@@ -150,35 +165,47 @@ async def test_an_awaited_graph_pauses_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resume", "code"),
+    ("said_", "code"),
     [
-        ("yes", "approver_unknown"),
+        ({}, "approver_unknown"),
         ({"approved": "yes", "approver": "bob"}, "approver_unknown"),
+        ({"approved": 1, "approver": "bob"}, "approver_unknown"),
         ({"approved": True}, "approver_unknown"),
         ({"approved": True, "approver": ""}, "approver_unknown"),
         ({"approved": True, "approver": "bob", "reason": 5}, "approver_unknown"),
-        ({"approved": True, "approver": "bob", "approval": 5}, "approver_unknown"),
         ({"approved": True, "approver": "alice"}, "approver_is_requester"),
     ],
 )
 def test_an_answer_that_does_not_count_is_recorded_and_the_call_denied(
-    resume: Any, code: str
+    said_: dict[str, Any], code: str
 ) -> None:
     """The model reads that nobody approved it; the graph goes on."""
     scene = Scene(5)
     scene.run()
-    result = scene.run(Command(resume=resume))
+    result = scene.run(Command(resume={"approval": scene.asked()[0]["approval"], **said_}))
     assert said(result) == [("error", "denied: nobody has approved this call yet")]
     assert scene.types == ["call.decision", "approval.rejected", "call.decision"]
     assert scene.made.ledger.of("approval.rejected")[0]["code"] == code
     assert scene.paid == []
 
 
+@pytest.mark.parametrize("approval", [None, "0" * 26, 5])
+def test_an_answer_that_does_not_name_the_request_counts_for_none(approval: Any) -> None:
+    """Also where only one waits: the graph asks again, and takes the answer that does."""
+    scene = Scene(5)
+    scene.run()
+    scene.run(answer(approval))
+    scene.run(Command(resume="yes"))
+    assert len(scene.asked()) == 1
+    assert scene.types == ["call.decision"]
+    assert said(scene.answer()) == [("success", "paid 5")]
+
+
 def test_answers_do_not_count_without_the_setting() -> None:
     """Whoever resumes a graph is believed only where the settings say so."""
     scene = Scene(5, approvals={"unsafe_asserted_approvals": False})
     scene.run()
-    scene.run(answer())
+    scene.answer()
     assert scene.made.ledger.of("approval.rejected")[0]["code"] == "asserted"
     assert scene.paid == []
 
@@ -187,10 +214,10 @@ def test_two_people_answer_one_after_the_other() -> None:
     """The graph pauses twice; the first answer is recorded once although the node runs three times."""
     scene = Scene(5, policy=Asks(approvers=2))
     scene.run()
-    scene.run(answer(who="bob"))
+    scene.answer(who="bob")
     (asked,) = scene.asked()
     assert [given["approver"]["id"] for given in asked["given"]] == ["bob"]
-    result = scene.run(answer(who="carol"))
+    result = scene.answer(who="carol")
     assert said(result) == [("success", "paid 5")]
     assert [grant["approver"]["id"] for grant in scene.made.ledger.of("approval.granted")] == [
         "bob",
@@ -203,8 +230,8 @@ def test_one_person_twice_is_turned_down() -> None:
     """Recorded, and the call denied."""
     scene = Scene(5, policy=Asks(approvers=2))
     scene.run()
-    scene.run(answer(who="bob"))
-    result = scene.run(answer(who="bob"))
+    scene.answer(who="bob")
+    result = scene.answer(who="bob")
     assert said(result) == [("error", "denied: more people must approve this call")]
     assert scene.made.ledger.of("approval.rejected")[0]["code"] == "approver_counted"
 
@@ -217,18 +244,14 @@ def test_a_policy_that_asks_for_more_meanwhile_pauses_the_graph_again() -> None:
     scene = Scene(5)
     scene.run()
     scene.made.policy.rules = ("large", "foreign")
-    scene.run(answer())
+    scene.answer()
     (asked,) = scene.asked()
     assert [rule["rule"] for rule in asked["rules"]] == ["large", "foreign"]
-    scene.run(answer(who="carol"))
-    (asked,) = scene.asked()
-    assert asked["must_name"] is True
-    assert [grant["approver"]["id"] for grant in scene.made.ledger.of("approval.granted")] == [
-        "bob"
-    ]
+    scene.run(answer(None, who="carol"))
+    assert scene.asked() == [asked | {"age_s": scene.asked()[0]["age_s"]}]
+    assert [who["approver"]["id"] for who in scene.made.ledger.of("approval.granted")] == ["bob"]
     assert scene.paid == []
-    result = scene.run(answer(who="carol", approval=asked["approval"]))
-    assert said(result) == [("success", "paid 5")]
+    assert said(scene.answer(who="carol")) == [("success", "paid 5")]
     assert scene.types == [
         "call.decision",
         "approval.granted",
@@ -244,7 +267,7 @@ def test_a_paused_call_can_be_approved_on_the_command_line() -> None:
     scene = Scene(5)
     scene.run()
     scene.made.guard.desk.approve(scene.asked()[0]["approval"], BOB, "elsewhere")
-    assert said(scene.run(answer(approved=False, who="mallory"))) == [("success", "paid 5")]
+    assert said(scene.answer(approved=False, who="mallory")) == [("success", "paid 5")]
     assert scene.made.ledger.of("approval.refused") == []
 
 
@@ -269,19 +292,6 @@ def test_parallel_calls_are_answered_one_by_one() -> None:
         ("success", "paid 6"),
     ]
     assert scene.paid == [6]
-
-
-def test_an_answer_that_names_no_request_is_not_guessed_where_there_are_several() -> None:
-    """It counts for none, and the graph asks again."""
-    scene = Scene(5, 6)
-    scene.run()
-    waiting = scene.agent.get_state(scene.config).interrupts
-    assert [item.value["must_name"] for item in waiting].count(True) >= 1
-    scene.run(Command(resume={waiting[0].id: {"approved": True, "approver": "bob"}}))
-    assert len(scene.asked()) == 2
-    assert any(asked["must_name"] for asked in scene.asked())
-    assert set(scene.types) == {"call.decision"}
-    assert scene.paid == []
 
 
 def test_an_answer_never_reaches_another_call_of_the_same_node() -> None:
@@ -311,13 +321,13 @@ def test_an_answer_never_reaches_another_call_of_the_same_node() -> None:
         for _ in range(6):
             if not app.get_state(config).interrupts:
                 break
-            app.invoke(answer(approval=requests[6]), config)
+            app.invoke(answer(requests[6]), config)
         granted = {record["approval"]["id"] for record in made.ledger.of("approval.granted")}
     assert granted <= {requests[6]}
     assert 5 not in paid
 
 
-def test_an_old_answer_without_a_name_never_reaches_a_later_request_of_the_same_node() -> None:
+def test_an_old_answer_never_reaches_a_later_request_of_the_same_node() -> None:
     """LangGraph hands the answer to the first call out again when the second call asks."""
     made = bench()
     paid: list[int] = []
@@ -344,14 +354,53 @@ def test_an_old_answer_without_a_name_never_reaches_a_later_request_of_the_same_
     config: Any = {"configurable": {"thread_id": "1"}}
     with made.guard.session(principal="alice", agent="bot", id="s-1"):
         app.invoke({"messages": []}, config)
-        app.invoke(answer(), config)
+        first = made.ledger.of("call.decision")[0]["call"]
+        app.invoke(answer(first), config)
         assert paid == [5]
         # The node runs from its start once more: neither call may run by what was said about the first.
-        for _ in range(3):
-            app.invoke(answer(), config)
+        for named in (first, None, first):
+            app.invoke(answer(named), config)
     assert paid == [5]
     grants = made.ledger.of("approval.granted")
     assert len(grants) == 1
+
+
+def test_what_was_said_before_a_call_was_asked_about_is_no_answer_to_it() -> None:
+    """A node's own question, answered in words that would approve: the request is newer than the answer."""
+    made = bench()
+    paid: list[int] = []
+
+    @tool
+    def transfer(amount: int) -> str:
+        """Transfer money."""
+        paid.append(amount)
+        return "paid"
+
+    (governed,) = govern([transfer], made.guard, approvals="interrupt")
+    asked: list[str] = []
+
+    def node(state: MessagesState) -> dict[str, Any]:
+        if not asked:
+            asked.append("own")
+            interrupt({"question": "may we begin?"})
+        governed.invoke(
+            {"name": "transfer", "args": {"amount": 5}, "id": "c-5", "type": "tool_call"}
+        )
+        return {"messages": []}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("pay", node)
+    graph.add_edge(START, "pay")
+    graph.add_edge("pay", END)
+    app = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    with made.guard.session(principal="alice", agent="bot", id="s-1"):
+        app.invoke({"messages": []}, config)
+        for _ in range(3):
+            app.invoke(answer(None), config)
+    assert len(made.ledger.of("call.decision")) == 1
+    assert made.ledger.of("approval.granted") == []
+    assert paid == []
 
 
 def test_without_a_checkpointer_the_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,11 +474,11 @@ def test_a_graph_resumed_by_another_guard_goes_on(tmp_path: Path) -> None:
     """After a restart: the request is found in the ledger, by the session's id."""
     saver = InMemorySaver()
     config: Any = {"configurable": {"thread_id": "1"}}
-    results = []
-    for given, response in (
-        ({"messages": [("user", "pay")]}, pays(5)),
-        (answer(), AIMessage("done")),
-    ):
+    results: list[Any] = []
+    for response in (pays(5), AIMessage("done")):
+        given: Any = {"messages": [("user", "pay")]}
+        if results:
+            given = answer(results[0]["__interrupt__"][0].value["approval"])
         with guarded(tmp_path) as guard:
 
             @tool
