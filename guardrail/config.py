@@ -326,8 +326,9 @@ def _apply(settings: Settings, raw: Mapping[str, Any], base: Path, where: str) -
 
 def _unknown(name: str, known: set[str], message: str) -> ConfigError:
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known))
-    return ConfigError(f"{message}; {hint}", code="config.unknown_key", hint="guardrail doctor")
+    told = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known))
+    hint = f"write {near[0]!r}" if near else "guardrail init FOLDER writes a file with every key"
+    return ConfigError(f"{message}; {told}", code="config.unknown_key", hint=hint)
 
 
 def _value(spec: Any, value: Any, base: Path, where: str) -> Any:

@@ -256,6 +256,8 @@ class Pipeline:
             if call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL:
                 if view.truncated:
                     reproducible = False
+                elif call.reply.policy.digest is None:
+                    pass  # by what it was decided is not known, so whether it can be decided again is not
                 elif recorded == call.raw:
                     reproducible = True
                 else:

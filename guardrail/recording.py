@@ -136,8 +136,7 @@ class Recorder:
         )
         if unchanged and call.raw:
             return call.raw
-        classes = call.inspection.arg_classes if call.inspection is not None else {}
-        return self._input(call, state.recorded, cast("Json", view.value), classes, name)
+        return self._input(call, state.recorded, cast("Json", view.value), view.classes, name)
 
     def full(
         self,
@@ -184,7 +183,7 @@ class Recorder:
                 "key": state.keys.kid,
             },
             commitment=self.commitment(call),
-            engine=fields.policy(self._identity() if call.reply is None else call.reply.policy),
+            engine=self._decided_by(call),
             reproducible=reproducible,
             enforcement=call.enforcement,
             milliseconds=self._elapsed(call),
@@ -240,7 +239,7 @@ class Recorder:
                 "key": state.keys.kid,
             },
             commitment=self.commitment(call),
-            engine=fields.policy(self._identity() if call.reply is None else call.reply.policy),
+            engine=self._decided_by(call),
             reproducible=None,
             enforcement=call.enforcement,
             milliseconds=self._elapsed(call),

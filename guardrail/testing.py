@@ -93,10 +93,12 @@ class StaticPolicy:
         reply: Mapping[str, Any] | Callable[[dict[str, Any]], Reply] | PolicyError | None,
         *,
         delay: float = 0.0,
-        digest: str = "00" * 32,
+        digest: str | None = "00" * 32,
+        decision_id: str | None = None,
     ) -> None:
         self._reply = reply
         self._delay = delay
+        self._decision_id = decision_id
         self._identity = PolicyIdentity(engine="static", version="1", digest=digest)
         self.inputs: list[dict[str, Any]] = []
         self.closed = False
@@ -138,7 +140,9 @@ class StaticPolicy:
         if isinstance(reply, PolicyError):
             future.set_exception(reply)
         else:
-            future.set_result(EngineReply(reply, self._identity, self._delay * 1000))
+            future.set_result(
+                EngineReply(reply, self._identity, self._delay * 1000, self._decision_id)
+            )
 
     def close(self) -> None:
         """Note that it was closed."""

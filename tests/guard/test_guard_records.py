@@ -389,3 +389,15 @@ def test_a_redactor_that_mutates_the_callers_arguments_changes_nothing() -> None
     assert got == [{"to": "bob", "list": [1]}]
     assert policy.inputs[0]["action"]["properties"]["args"] == got[0]
     assert "mallory" not in str(ledger.records)
+
+
+def test_a_decision_by_an_unknown_policy_is_not_called_reproducible() -> None:
+    """What was evaluated is not known, so nobody can evaluate it again; the server's own id of the decision is kept."""
+    guard, ledger = memory_guard(StaticPolicy(allow(), digest=None, decision_id="d-1"))
+    guard.declare("add", schema=OPEN)
+    guard.call("add", {"n": 5}, lambda n: n)
+    (record,) = decisions(ledger)
+    assert record["reproducible"] is None
+    assert record["policy"]["digest"] is None
+    assert record["policy"]["decision_id"] == "d-1"
+    assert ledger.of("call.outcome")[0]["reproducible"] is None
