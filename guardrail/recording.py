@@ -257,6 +257,14 @@ class Recorder:
         rest = ((tool.server or "").encode(), tool.name.encode(), digest.encode(), call.encoded)
         return call.state.commitment.extended(rest).hexdigest()
 
+    def _decided_by(self, call: Call) -> dict[str, Any]:
+        if call.reply is None:
+            return fields.policy(self._identity())
+        decided_by = fields.policy(call.reply.policy)
+        if call.reply.decision_id is not None:
+            decided_by["decision_id"] = call.reply.decision_id
+        return decided_by
+
     def _elapsed(self, call: Call) -> dict[str, float]:
         total = (time.perf_counter() - call.started) * 1000
         asked = 0.0 if call.reply is None else call.reply.milliseconds
