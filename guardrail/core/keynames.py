@@ -292,14 +292,13 @@ def _is_secret(parts: list[str], head: str, before: str) -> bool:
         return True
     if head == "phrase":
         return before in {"seed", "recovery", "pass"}
-    if head in {"string", "str", "connection"}:
+    if head in {"string", "str"}:
         return before == "connection"
     if head == "answer":
         return before in {"security", "secret"}
     # "last word describes, the word before holds": card_verification_number, security_number
     if head in {"number", "value", "num"}:
         return before in {"verification", "pin"}
-    # connection_string lost its "string" to the neutral words
     return head == "connection" and before in {"db", "database"}
 
 

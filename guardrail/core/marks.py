@@ -23,7 +23,8 @@ MARK_PREFIX = "gr1:"
 FILLER = "\x01"
 """Stands for a mark while detectors look at a text. No detector takes it for part of a value."""
 
-_MARK = re.compile(r"gr1:[a-z][a-z0-9_]{0,31}:[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}(?![a-z2-7])")
+# It ends after its 24 characters whatever follows: it stands where a value stood, and words or another mark may touch it.
+_MARK = re.compile(r"gr1:[a-z][a-z0-9_]{0,31}:[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}")
 _MARK_KEY = re.compile(_MARK.pattern + r"(?:-[0-9]{1,6})?")
 # Format characters (category Cf), and other characters without width: they split a word that a reader sees whole.
 _INVISIBLE = re.compile(

@@ -22,7 +22,6 @@ __all__ = ["MIN_VALUE", "Known", "Memory"]
 
 MIN_VALUE = 6
 _MAX_VALUES = 2_048
-_MAX_SECRETS = 2_048
 _MAX_CHARS = 1_000_000
 _MAX_VALUE = 8_192
 # Up to so many forms it is cheaper to look for each. Beyond, each form is filed under a stretch of seven bytes of it: wherever
@@ -110,19 +109,19 @@ class Memory:
 
     def _add(self, value: str, cls: str) -> None:
         known = self._classes.get(value)
-        self._added += 1
-        if known is not None:
-            if stricter(known, cls) == known:
-                return
-            self._classes[value] = cls
-            self._rebuild()
+        if known is not None and stricter(known, cls) == known:
             return
         self._classes[value] = cls
-        self._chars += len(value)
-        if len(self._classes) > _MAX_VALUES or self._chars > _MAX_CHARS:
-            self._evict()
-            return
-        self._index(_forms(value, cls))
+        if known is not None:
+            self._rebuild()
+        else:
+            self._chars += len(value)
+            if len(self._classes) > _MAX_VALUES or self._chars > _MAX_CHARS:
+                self._evict()
+            else:
+                self._index(_forms(value, cls))
+        # Last: who sees the new count also finds the value.
+        self._added += 1
 
     def _evict(self) -> None:
         # A quarter at once: rebuilding the index for each new value would make a full memory slow.

@@ -42,8 +42,8 @@ _OPTIONS = (
 )
 
 
-def _str_enum(value: object) -> str:
-    # StrEnum members are str subclasses, which orjson is told not to take silently.
+def _plain_text(value: object) -> str:
+    # Subclasses of str, which orjson is told not to take silently: their text, without running their code.
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError
@@ -57,7 +57,7 @@ def dumps(value: object) -> bytes:
     refused here.
     """
     try:
-        return orjson.dumps(value, _str_enum, _OPTIONS)
+        return orjson.dumps(value, _plain_text, _OPTIONS)
     except (TypeError, ValueError, RecursionError):
         pass
     # orjson stops at 64 bits; the standard library keeps any integer. Floats differ in form (1e16 / 1e+16), which

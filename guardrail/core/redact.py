@@ -102,7 +102,7 @@ class Redactor:
         """Return free text without what is sensitive in it: a message, a label, the name of a tool."""
         text = str.__str__(text)
         if len(text) > self._limits.string:
-            text = text[: self._limits.string]
+            return self._sealer.beginning(text, self._limits.string, memory)
         if text[:1] in {"{", "[", '"'} or text[:1].isspace():
             return str(self.value(text, memory).value)
         return self._sealer.cleaned(text, memory)

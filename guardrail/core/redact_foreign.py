@@ -1,6 +1,7 @@
 """Results and exceptions: objects of foreign classes, whose own methods may do anything.
 
-Nothing here calls a method that a foreign class could have overridden, but ``str()`` of an exception, which is caught.
+Nothing here calls a method that a foreign class or metaclass could have overridden, but what is asked of an exception's text
+and of an object's ``__dict__``; there, whatever is raised is caught.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from guardrail.core.record import dumps
+from guardrail.core.redact_values import octets
 from guardrail.errors import RecordError
 
 __all__ = ["describe_error", "plain", "shape"]
@@ -31,21 +33,29 @@ _KINDS: dict[type, str] = {
 }
 
 
+# The interpreter's own descriptors: a metaclass or an exception class may have properties of these names.
+_MODULE_OF = type.__dict__["__module__"].__get__
+_QUALNAME_OF = type.__dict__["__qualname__"].__get__
+_NAME_OF = type.__dict__["__name__"].__get__
+_MRO_OF = type.__dict__["__mro__"].__get__
+_CAUSE_OF = BaseException.__dict__["__cause__"].__get__
+_CONTEXT_OF = BaseException.__dict__["__context__"].__get__
+_SUPPRESSED_IN = BaseException.__dict__["__suppress_context__"].__get__
+
+
 def qualified(cls: type) -> str:
     """Return module and name of a class, as far as they are strings."""
+    name = str.__str__(_QUALNAME_OF(cls))[:200]
+    module = _module(cls)
+    return name if module in {"", "builtins"} else f"{module[:200]}.{name}"
+
+
+def _module(cls: type) -> str:
     try:
-        module, name = (
-            type.__getattribute__(cls, "__module__"),
-            type.__getattribute__(cls, "__qualname__"),
-        )
-    except AttributeError:
-        return "object"
-    name = str.__str__(name)[:200] if isinstance(name, str) else "object"
-    return (
-        f"{str.__str__(module)[:200]}.{name}"
-        if isinstance(module, str) and module != "builtins"
-        else name
-    )
+        module = _MODULE_OF(cls)
+    except AttributeError:  # made by code that ran in no module
+        return ""
+    return str.__str__(module) if issubclass(type(module), str) else ""
 
 
 def shape(
@@ -146,7 +156,7 @@ class _Plain:
         if issubclass(kind, float):
             return float.__float__(value)
         if issubclass(kind, bytes | bytearray):
-            text = bytes(value[: self.chars]).decode("utf-8", "replace")
+            text = octets(value)[: self.chars].decode("utf-8", "replace")
             self.chars -= len(text)
             return text
         if issubclass(kind, dict):
@@ -183,7 +193,7 @@ class _Plain:
     def _attributes(self, value: object, depth: int) -> object:
         try:
             attributes = object.__getattribute__(value, "__dict__")
-        except Exception:  # noqa: BLE001 - a descriptor of a foreign class may raise anything
+        except BaseException:  # noqa: BLE001 - a descriptor of a foreign class may raise anything
             return None
         return (
             self._members(attributes, depth)
@@ -208,23 +218,21 @@ def describe_error(error: BaseException, size: int) -> tuple[str, str]:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    cause = BaseException.__getattribute__(error, "__cause__")
-    if isinstance(cause, BaseException):
+    cause: BaseException | None = _CAUSE_OF(error)
+    if cause is not None or _SUPPRESSED_IN(error):
         return cause
-    if BaseException.__getattribute__(error, "__suppress_context__"):
-        return None
-    context = BaseException.__getattribute__(error, "__context__")
-    return context if isinstance(context, BaseException) else None
+    context: BaseException | None = _CONTEXT_OF(error)
+    return context
 
 
 def _message(error: BaseException, size: int) -> str:
-    for base in type(error).__mro__:
-        if base.__name__ == "ValidationError":
+    for base in _MRO_OF(type(error)):
+        if _NAME_OF(base) == "ValidationError":
             # Their texts quote the value that did not fit.
-            return _validation(error, str(base.__module__))
+            return _validation(error, _module(base))
     try:
         text = str.__str__(str(error))
-    except Exception:  # noqa: BLE001 - str() of a foreign exception is foreign code
+    except BaseException:  # noqa: BLE001 - str() of a foreign exception is foreign code
         return "(no message: its str() failed)"
     text = text[:size]
     return _INPUT_VALUE.sub("(input not shown)", text) if "input_value=" in text else text
@@ -240,9 +248,9 @@ def _validation(error: BaseException, module: str) -> str:
             for entry in found[:10]
             if isinstance(entry, Mapping)
         ]
-    except Exception:  # noqa: BLE001 - a foreign class that only shares the name
+        return f"{len(found)} values do not fit: " + ", ".join(places)
+    except BaseException:  # noqa: BLE001 - a foreign class that only shares the name
         return "a value does not fit the model (details not shown)"
-    return f"{len(found)} values do not fit: " + ", ".join(places)
 
 
 def _place(entry: Mapping[str, Any]) -> str:

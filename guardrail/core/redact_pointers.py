@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from guardrail.core.keynames import stricter
 from guardrail.errors import RedactionError
 
-__all__ = ["bounded", "bounded_classes", "parse"]
+__all__ = ["bounded", "bounded_classes", "moved", "parse"]
 
 _MAX_POINTER = 1_024
 _BAD_ESCAPE = re.compile(r"~(?![01])")
@@ -27,6 +27,18 @@ def parse(text: object) -> list[str]:
             "a redact pointer of the policy is not an RFC 6901 pointer", code="redaction.pointer"
         )
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
+
+
+def moved(entries: Mapping[str, list[str]], moves: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return *entries* with the pointers that hold after keys were renamed: *moves* is old pointer -> new last segment."""
+    out: dict[str, list[str]] = {}
+    for key, entry in entries.items():
+        old, new = "", ""
+        for part in key.split("/")[1:]:
+            old = f"{old}/{part}"
+            new = f"{new}/{moves.get(old, part)}"
+        out[new] = entry
+    return out
 
 
 def bounded(removed: Mapping[str, list[str]], limit: int) -> tuple[dict[str, list[str]], bool]:

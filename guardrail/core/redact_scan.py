@@ -13,8 +13,6 @@ __all__ = ["deal", "deal_known", "join", "scan_all"]
 def scan_all(texts: list[str], memory: Memory) -> list[list[Hit]]:
     """Return the hits of each text, as if each were scanned alone. Positions are those in the normalised text."""
     out: list[list[Hit]] = [[] for _ in texts]
-    if not texts:
-        return out
     texts, joined = join(texts)
     found = scan(joined)
     if found:

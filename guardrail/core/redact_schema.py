@@ -19,6 +19,7 @@ _MAX_SUBSCHEMAS = 400
 _MAX_NODES = 4_000
 _MAX_DEPTH = 64
 _CLASS = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_INDEX = re.compile(r"[0-9]{1,9}\Z")
 _LITERAL = re.compile(r"(\^?)([A-Za-z0-9_\- ]*)(\$?)\Z")
 _ALTERNATIVES = ("allOf", "anyOf", "oneOf")
 _SINGLE = ("if", "then", "else")
@@ -110,7 +111,7 @@ class SchemaMarks:
             name = _unpercent(part).replace("~1", "/").replace("~0", "~")
             if isinstance(value, Mapping):
                 value = value.get(name)
-            elif isinstance(value, list | tuple) and name.isdigit() and int(name) < len(value):
+            elif isinstance(value, list | tuple) and _INDEX.match(name) and int(name) < len(value):
                 value = value[int(name)]
             else:
                 return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.core.hits import Hit
@@ -12,10 +12,10 @@ from guardrail.core.keynames import stricter
 from guardrail.core.marks import is_mark, needs_normalising, normalised
 from guardrail.core.memory import Memory
 from guardrail.core.record import dumps
-from guardrail.core.redact_pointers import bounded
+from guardrail.core.redact_pointers import bounded, bounded_classes
 from guardrail.core.redact_scan import scan_all
 from guardrail.core.redact_values import (
-    all_strings,
+    all_texts,
     canonical,
     escape,
     is_sized,
@@ -25,7 +25,7 @@ from guardrail.core.redact_values import (
 from guardrail.core.redact_walk import Limits, Nested, Walk
 from guardrail.errors import RecordError, RedactionError
 
-__all__ = ["Sealer", "View", "class_of", "cut", "encodable", "text_of"]
+__all__ = ["Sealer", "View", "class_of", "cut", "encodable", "text_of", "unused"]
 
 _ROUNDS = 3
 _CLEAN, _CLEAN_CHARS = 4_096, 256
@@ -44,6 +44,8 @@ class View:
     """Something was too long, too deep or too much, and is recorded by kind, size and token."""
     changed: bool
     """``value`` is not equal to what was given."""
+    classes: dict[str, list[str]] = field(default_factory=dict, compare=False)
+    """Pointer -> classes of what stood there, bounded; keys appear as in ``value``."""
 
 
 class Sealer:
@@ -111,10 +113,18 @@ class Sealer:
     def _piece(self, walk: Walk, value: object, memory: Memory) -> dict[str, Any]:
         sized = walk.sized(value)
         if type(value) is str and walk.shows_head(value):
-            # Scanned well beyond its end, so that nothing sensitive is cut in two before it is found.
-            beginning = self.cleaned(value[: 4 * self.limits.head], memory)
-            sized["head"] = self.settle([cut(beginning, self.limits.head)], memory)[0]
+            sized["head"] = self.beginning(value, self.limits.head, memory)
         return sized
+
+    def beginning(self, text: str, size: int, memory: Memory) -> str:
+        """Return at most *size* characters of the beginning of a longer text, without what is detected or known in it."""
+        # Scanned well beyond its end, so that nothing sensitive is cut in two before it is found.
+        beyond = 3 * self.limits.head
+        shown = self.cleaned(text[: size + beyond], memory)
+        if len(text) > size + beyond:
+            # Of a text that became much shorter, too, the last stretch is not shown.
+            size = min(size, max(0, len(shown) - beyond))
+        return self.settle([cut(shown, size)], memory)[0]
 
     def settle(self, texts: list[str], memory: Memory) -> list[str]:
         """Return *texts* such that nothing in them hits any more: what still hits after a few rounds goes as a whole."""
@@ -145,16 +155,23 @@ class Sealer:
                 self.seal(class_of(None, hits), text) if hits else encodable(text)
             )
 
-    def scrub_tree(self, value: object, memory: Memory, removed: dict[str, list[str]]) -> object:
-        """Return *value* without what became known only now."""
+    def scrub_tree(
+        self, value: object, memory: Memory, removed: dict[str, list[str]], moves: dict[str, str]
+    ) -> object:
+        """Return *value* without what became known only now; *moves* gets the keys that were renamed for it."""
         if not any(
-            memory.find(text if text.isascii() else normalised(text)) for text in all_strings(value)
+            memory.find(text if text.isascii() else normalised(text)) for text in all_texts(value)
         ):
             return value
-        return self._scrubbed(value, memory, removed, "")
+        return self._scrubbed(value, memory, removed, moves, "")
 
     def _scrubbed(
-        self, value: object, memory: Memory, removed: dict[str, list[str]], where: str
+        self,
+        value: object,
+        memory: Memory,
+        removed: dict[str, list[str]],
+        moves: dict[str, str],
+        where: str,
     ) -> object:
         if type(value) is dict:
             if is_sized(value):
@@ -162,12 +179,16 @@ class Sealer:
             out: dict[str, object] = {}
             for key, member in value.items():
                 cls = memory.knows(key)
-                name = key if cls is None else self.seal(cls, key)
-                out[name] = self._scrubbed(member, memory, removed, f"{where}/{escape(name)}")
+                here = f"{where}/{escape(key)}"
+                name = key
+                if cls is not None:
+                    name = unused(self.seal(cls, key), out, value)
+                    moves[here] = escape(name)
+                out[name] = self._scrubbed(member, memory, removed, moves, here)
             return out
         if type(value) is list:
             return [
-                self._scrubbed(member, memory, removed, f"{where}/{index}")
+                self._scrubbed(member, memory, removed, moves, f"{where}/{index}")
                 for index, member in enumerate(value)
             ]
         text = text_of(value)
@@ -183,6 +204,7 @@ class Sealer:
         self,
         value: object,
         removed: dict[str, list[str]],
+        classes: dict[str, list[str]],
         source: object,
         *,
         truncated: bool,
@@ -200,7 +222,13 @@ class Sealer:
             value, cut = self._shrunk(value, limit)
             truncated = truncated or cut
         notes, cut = bounded(removed, limit // 5)
-        return View(value, notes, truncated or cut, renamed or value != source)
+        return View(
+            value,
+            notes,
+            truncated or cut,
+            renamed or value != source,
+            bounded_classes(classes, limit // 5),
+        )
 
     def _shrunk(self, value: object, limit: int) -> tuple[object, bool]:
         try:
@@ -238,6 +266,15 @@ class Sealer:
         return self.settle([self.splice(plain, hits)], memory)[0]
 
 
+def unused(name: str, *taken: Container[str]) -> str:
+    """Return *name*, numbered where it is taken: no two members of an object become one."""
+    unique, count = name, 1
+    while any(unique in names for names in taken):
+        count += 1
+        unique = f"{name}-{count}"
+    return unique
+
+
 def class_of(cls: str | None, hits: Iterable[Hit]) -> str:
     for hit in hits:
         cls = hit.cls if cls is None else stricter(cls, hit.cls)
@@ -246,8 +283,8 @@ def class_of(cls: str | None, hits: Iterable[Hit]) -> str:
 
 def text_of(value: Any) -> str:
     """Return a scalar as text: nothing for null and flags are words."""
-    if type(value) is str:
-        return value
+    if issubclass(type(value), str):
+        return str.__str__(value)
     if value is None:
         return ""
     return str(value).lower() if type(value) is bool else number_text(value)

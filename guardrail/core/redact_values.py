@@ -13,13 +13,14 @@ from guardrail.core.memory import Memory
 __all__ = [
     "MAX_BITS",
     "Path",
-    "all_strings",
+    "all_texts",
     "all_values",
     "canonical",
     "escape",
     "is_opaque",
     "is_sized",
     "number_text",
+    "octets",
     "pointer",
     "remember",
 ]
@@ -44,7 +45,12 @@ def is_sized(value: dict[str, Any]) -> bool:
     ):
         return False
     token, size = value.get("tok"), value.get("len", 0)
-    return type(size) is int and (token is None or (type(token) is str and is_mark(token)))
+    # A size of more digits could be a telephone or card number.
+    return (
+        type(size) is int
+        and 0 <= size < 100_000_000
+        and (token is None or (type(token) is str and is_mark(token)))
+    )
 
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{128,}={0,2}\Z")
@@ -61,10 +67,16 @@ def is_opaque(text: str) -> bool:
 
 
 def number_text(value: float) -> str:
-    """Return a number as JSON shows it; of an integer of hundreds of digits, its hexadecimal form."""
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        return hex(value)
-    return repr(value)
+    """Return a number as JSON shows it, without running a subclass's own code."""
+    return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
+
+
+def octets(value: Any) -> bytes:
+    """Return what a bytes-like object holds, without running a subclass's own code."""
+    for kind in (bytes, bytearray):
+        if issubclass(type(value), kind):
+            return bytes(kind.__getitem__(value, slice(None)))
+    return bytes(value)
 
 
 _JOINERS = re.compile(r"[\s\-.()/]+")
@@ -86,13 +98,13 @@ _USER_PASSWORD = re.compile(r"[^\s:/]{1,200}:([^\s/]{6,})\Z")
 def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
     """Make *text* known to the session, and the secret inside ``Bearer <secret>`` or ``user:<secret>`` as well."""
     memory.remember(text, cls)
-    if text[:1] in {"{", "["} and len(text) <= _MARKED_JSON:
+    if len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:
         _remember_below(memory, cls, text, 0)
     if cls != "secret" or (len(text) < 12 and rule != "url-credentials"):
         return
     if text[-1:].isspace() or text[:1].isspace():
         memory.remember(text.strip(), cls)
-    if " " in text:
+    if " " in text or "\t" in text:
         scheme = _SCHEME.match(text)
         if scheme is not None:
             memory.remember(scheme.group(1), cls)
@@ -108,7 +120,8 @@ _MARKED_JSON = 16_384
 def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
     """Make what a marked JSON string holds known as well: a mark holds for everything below it."""
     try:
-        content = json.loads(text)
+        # Integers as they are written: of thousands of digits Python would refuse to read any.
+        content = json.loads(text, parse_int=str)
     except (ValueError, RecursionError):
         return
     for value in all_values(content):
@@ -154,8 +167,8 @@ def all_values(value: object) -> Iterable[str]:
             yield number_text(item)  # type: ignore[arg-type]
 
 
-def all_strings(value: object) -> Iterable[str]:
-    """Yield every string in a JSON value, keys included."""
+def all_texts(value: object) -> Iterable[str]:
+    """Yield every string and number in a JSON value as text, keys included."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -166,3 +179,5 @@ def all_strings(value: object) -> Iterable[str]:
             pending.extend(item.values())
         elif type(item) is list:
             pending.extend(item)
+        elif type(item) in {int, float}:
+            yield number_text(item)  # type: ignore[arg-type]

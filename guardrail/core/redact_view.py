@@ -18,8 +18,8 @@ from guardrail.core.marks import (
     normalised,
 )
 from guardrail.core.memory import Memory
-from guardrail.core.redact_pointers import bounded_classes, parse
-from guardrail.core.redact_seal import Sealer, View, class_of, text_of
+from guardrail.core.redact_pointers import bounded_classes, moved, parse
+from guardrail.core.redact_seal import Sealer, View, class_of, text_of, unused
 from guardrail.core.redact_values import escape, is_sized, number_text, pointer, remember
 from guardrail.core.redact_walk import Nested, Walk
 
@@ -36,11 +36,13 @@ class Inspection:
         "_declared",
         "_hits",
         "_memory",
+        "_pieces",
         "_prefixes",
         "_removed",
         "_renamed",
         "_sealer",
         "_source",
+        "_taken",
         "_walk",
         "arg_classes",
     )
@@ -63,13 +65,16 @@ class Inspection:
         self._declared = declared
         self._base: View | None = None
         self._renamed: dict[tuple[int, str], str] = {}
+        self._taken: dict[int, set[str]] = {}
+        self._pieces: dict[tuple[int, object], object] = {}
         self._prefixes: dict[int, str] = {}
         self._removed: dict[str, list[str]] = {}
         self._hits = self._learn()
         self._classes: dict[str, list[str]] = {}
         self._note()
         self.arg_classes = bounded_classes(self._classes, sealer.limits.recorded // 5)
-        """Pointer -> classes of what stands there, for the policy; where there are very many, indexes become ``*``."""
+        """Pointer -> classes of what stands there, for the policy; where there are very many, indexes become ``*``. Keys that
+        only the policy's pointers mark are in clear here, and not in the ``classes`` of a view."""
 
     # --- inspection ---
 
@@ -119,13 +124,10 @@ class Inspection:
                         self._rename_one(out, name, cls)
 
     def _rename_one(self, out: dict[str, Any], name: str, cls: str) -> None:
-        new = unique = self._sealer.seal(cls, name)
-        count = 1
-        taken = {key for (owner, _), key in self._renamed.items() if owner == id(out)}
-        while unique in taken:
-            count += 1
-            unique = f"{new}-{count}"
-        self._renamed[id(out), name] = unique
+        taken = self._taken.setdefault(id(out), set())
+        new = unused(self._sealer.seal(cls, name), taken, out)
+        taken.add(new)
+        self._renamed[id(out), name] = new
 
     def _note(self) -> None:
         """Fill ``arg_classes`` and ``removed``."""
@@ -136,11 +138,8 @@ class Inspection:
                 self._add(pointer(path, renamed, prefixes), mark, found)
             elif mark is not None:
                 where = pointer(path, renamed, prefixes)
-                if where in removed:
-                    self._put(where, mark[0], mark[1])
-                else:
-                    removed[where] = [mark[0], *mark[1]]
-                    found_classes[where] = [mark[0]]
+                removed[where] = [mark[0], *mark[1]]
+                found_classes[where] = [mark[0]]
         for _, _, path, _, mark in walk.sealed:
             self._put(pointer(path, renamed, prefixes), mark[0], mark[1])
         for entry in walk.nested:
@@ -215,11 +214,13 @@ class Inspection:
     def _make(self) -> View:
         sealer, walk = self._sealer, self._walk
         if not self._declared:
-            value = self._minimal(self._box[0], None, "")
-            removed = {"": ["undeclared", "minimal"], **self._removed}
+            self._pieces = {(id(owner), key): piece for owner, key, _, piece in walk.pieces}
+            value = self._minimal(self._box[0], (id(self._box), 0), "")
+            self._removed = {"": ["undeclared", "minimal"], **self._removed}
             return sealer.fitted(
                 value,
-                removed,
+                self._removed,
+                self._classes,
                 self._source,
                 truncated=bool(walk.pieces),
                 renamed=bool(self._renamed),
@@ -230,13 +231,14 @@ class Inspection:
         return sealer.fitted(
             self._box[0],
             self._removed,
+            self._classes,
             self._source,
             truncated=bool(walk.pieces),
             renamed=bool(self._renamed),
             size=walk.size,
         )
 
-    def _minimal(self, value: object, holder: object, where: str) -> object:
+    def _minimal(self, value: object, place: tuple[int, object], where: str) -> object:
         """Return keys, kinds, lengths and tokens of *value*, and nothing that it says."""
         if type(value) is dict:
             if "$t" in value and is_sized(value):
@@ -244,15 +246,16 @@ class Inspection:
             out: dict[str, object] = {}
             for name, member in value.items():
                 new = self._renamed.get((id(value), str(name)), str(name))
-                out[new] = self._minimal(member, value, f"{where}/{escape(new)}")
+                out[new] = self._minimal(member, (id(value), name), f"{where}/{escape(new)}")
             return out
         if type(value) is list:
             return [
-                self._minimal(member, value, f"{where}/{index}")
+                self._minimal(member, (id(value), index), f"{where}/{index}")
                 for index, member in enumerate(value)
             ]
         if value is None:
-            return self._piece_at(holder, where)
+            piece = self._pieces.get(place)
+            return None if piece is None else self._walk.sized(piece)
         if type(value) is bool:
             return {"$t": "bool"}
         if type(value) is str:
@@ -267,12 +270,6 @@ class Inspection:
         if kind == "str" and cls != "secret":
             sized["len"] = len(text)
         return sized
-
-    def _piece_at(self, holder: object, where: str) -> object:
-        for owner, _, path, value in self._walk.pieces:
-            if owner is holder and pointer(path, self._renamed, self._prefixes) == where:
-                return self._walk.sized(value)
-        return None
 
 
 def _apply_names(
@@ -299,7 +296,10 @@ class _Tightening:
     def __init__(self, inspection: Inspection, base: View) -> None:
         self._inspection = inspection
         self._base = base
-        self._removed = {where: list(entry) for where, entry in base.removed.items()}
+        # The whole account, not what of it fits a record: a pointer that was made wider can't follow a renamed key.
+        self._removed = {where: list(entry) for where, entry in inspection._removed.items()}
+        self._classes = inspection._classes
+        self._moves: dict[str, str] = {}
         self._news = False
 
     def apply(self, patterns: list[list[str]]) -> View:
@@ -307,13 +307,27 @@ class _Tightening:
         value = _copy(self._base.value)
         for pattern in patterns:
             value = self._at(value, inspection._source, pattern, "")
+            self._move()
         if not self._news:
             return self._base
         sealer, memory = inspection._sealer, inspection._memory
-        value = sealer.scrub_tree(value, memory, self._removed)
+        value = sealer.scrub_tree(value, memory, self._removed, self._moves)
+        self._move()
         return sealer.fitted(
-            value, self._removed, inspection._source, truncated=self._base.truncated, renamed=False
+            value,
+            self._removed,
+            self._classes,
+            inspection._source,
+            truncated=self._base.truncated,
+            renamed=False,
         )
+
+    def _move(self) -> None:
+        """Let the account follow the keys that were renamed: what a key said must not stand in a pointer either."""
+        if self._moves:
+            self._removed = moved(self._removed, self._moves)
+            self._classes = moved(self._classes, self._moves)
+            self._moves = {}
 
     def _at(self, value: object, source: object, pattern: list[str], where: str) -> object:
         if not pattern:
@@ -345,19 +359,18 @@ class _Tightening:
             out: dict[str, object] = {}
             for old, new in zip(list(source), list(value), strict=True):
                 # Below a marked place keys are data as well.
-                first = sealed = new if is_mark_key(new) else self._key(old)
-                count = 1
-                while sealed in out:
-                    count += 1
-                    sealed = f"{first}-{count}"
-                out[sealed] = self._seal(value[new], source[old], f"{where}/{escape(sealed)}")
+                here, name = f"{where}/{escape(new)}", new
+                if not is_mark_key(new):
+                    name = unused(self._key(old), out, value)
+                    self._moves[here] = escape(name)
+                out[name] = self._seal(value[new], source[old], here)
             return out
         if type(value) is list and isinstance(source, list | tuple):
             return [
                 self._seal(value[index], member, f"{where}/{index}")
                 for index, member in enumerate(source)
             ]
-        classes = inspection._classes.get(where)
+        classes = self._classes.get(where)
         cls = min(classes, key=rank) if classes else "policy"
         entry = self._removed.setdefault(where, [cls])
         if "policy" not in entry[1:]:

@@ -18,7 +18,14 @@ from guardrail.core.memory import Memory
 from guardrail.core.record import dumps
 from guardrail.core.redact_scan import deal, deal_known, join
 from guardrail.core.redact_schema import Mark, SchemaNode, merge_marks
-from guardrail.core.redact_values import MAX_BITS, Path, is_opaque, is_sized, number_text
+from guardrail.core.redact_values import (
+    MAX_BITS,
+    Path,
+    is_opaque,
+    is_sized,
+    number_text,
+    octets,
+)
 from guardrail.errors import RecordError, RedactionError
 
 __all__ = ["Limits", "Nested", "Walk"]
@@ -156,7 +163,7 @@ class Walk:
             plain = str.__str__(value)
         elif issubclass(kind, bytes | bytearray | memoryview):
             holder[key] = None
-            self.pieces.append((holder, key, path, bytes(value)))
+            self.pieces.append((holder, key, path, octets(value)))
             return
         elif issubclass(kind, int):
             plain = int.__int__(value)
@@ -232,12 +239,13 @@ class Walk:
             self.pieces.append((holder, key, path, text))
             return True
         try:
-            parsed = json.loads(stripped, object_pairs_hook=_unique)
-        except _RepeatedKey:
-            # Which of two equal keys counts depends on the reader: neither is recorded.
+            parsed = json.loads(stripped, object_pairs_hook=_unique, parse_int=_whole_number)
+        except (_RepeatedKey, RecursionError):
+            # Which of two equal keys counts depends on the reader, and what is nested too deeply can't be looked through:
+            # neither is recorded.
             self.pieces.append((holder, key, path, text))
             return True
-        except (ValueError, RecursionError):
+        except ValueError:
             return False
         box: list[Any] = [None]
         self.value(parsed, box, 0, path, None, None, hint, depth + 1, level + 1)
@@ -279,6 +287,7 @@ class Walk:
                 if child is not None and child.mark is not None:
                     below = merge_marks(below, child.mark)
                 key_mark = merge_marks(None if node.declares(name) else sealed, node.key_mark)
+            place, is_data = (path, out, name), key_mark is not None
             if known is None:
                 below_hint = hint
             else:
@@ -288,15 +297,16 @@ class Walk:
                 ):
                     below = merge_marks(below, info_mark)
                 below_hint = info_hint or hint
-                if odd and key_mark is None:
-                    self.keys.append((out, name, (path, out, name), None))
-            place = (path, out, name)
-            if key_mark is not None:
+                is_data = is_data or odd
+            if is_data:
                 self.keys.append((out, name, place, key_mark))
             if type(value) is str:
                 self._string(value, out, name, place, below, below_hint, depth + 1, level)
             else:
                 self.value(value, out, name, place, child, below, below_hint, depth + 1, level)
+        if len(out) != len(source):
+            # Only a subclass of str with its own __eq__ lets an object hold one key twice.
+            raise RedactionError("an object holds a key twice", code="redaction.type")
         self.names.extend(out)
 
     def _list(
@@ -385,13 +395,13 @@ class Walk:
     def sized(self, value: object) -> dict[str, Any]:
         """Return what is recorded of a value that is too long or too deep: kind, size and token."""
         if isinstance(value, str):
-            kind, size, octets = "str", len(value), value.encode("utf-8", "surrogatepass")
+            kind, size, data = "str", len(value), value.encode("utf-8", "surrogatepass")
         elif isinstance(value, bytes):
-            kind, size, octets = "bytes", len(value), value
+            kind, size, data = "bytes", len(value), value
         else:
             kind, size = ("object" if isinstance(value, dict) else "array"), len(value)  # type: ignore[arg-type]
             try:
-                octets = dumps(value)
+                data = dumps(value)
             except RecordError:
                 raise RedactionError(
                     "a value is not JSON and can't be redacted", code="redaction.type"
@@ -399,7 +409,7 @@ class Walk:
         return {
             "$t": kind,
             "len": size,
-            "tok": self.token("data", hashlib.sha256(octets).hexdigest()),
+            "tok": self.token("data", hashlib.sha256(data).hexdigest()),
         }
 
 
@@ -435,6 +445,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(out) != len(pairs):
         raise _RepeatedKey
     return out
+
+
+_TOO_LONG = 1 << (MAX_BITS + 1)
+
+
+def _whole_number(digits: str) -> int:
+    # Python refuses to read thousands of digits; other readers do not, so the rest of the text must still be looked through.
+    return int(digits) if len(digits) <= 1_000 else _TOO_LONG
 
 
 def _plain_key(name: object) -> str:

@@ -119,3 +119,23 @@ def test_the_public_message_says_little() -> None:
     )
     for cause in Cause:
         assert "detail" not in decisions.public_message(decisions.denied(cause, "detail"))
+
+
+def test_the_public_message_is_that_of_the_first_rule_with_the_verdicts_effect() -> None:
+    """Rules that only would have asked a person say nothing to the agent when another denies."""
+    mixed = deny(
+        rules=[*ask("ask somebody")["rules"], *allow("fine")["rules"], *deny("no")["rules"]]
+    )
+    assert decisions.public_message(decisions.parse(mixed)) == "denied by policy: no"
+
+
+@pytest.mark.parametrize(
+    "detail", ["pending", "approvers_missing", "refused", "expired", "already_used"]
+)
+def test_the_public_message_of_an_approval_says_what_is_missing(detail: str) -> None:
+    """The agent can tell waiting from a refusal; of any other detail it learns nothing."""
+    said = decisions.public_message(decisions.denied(Cause.APPROVAL, detail))
+    other = decisions.public_message(decisions.denied(Cause.APPROVAL, "internal_detail"))
+    assert said != other
+    assert said.startswith("denied: ")
+    assert "internal" not in other

@@ -153,3 +153,39 @@ def test_threads_may_remember_and_search_at_once() -> None:
         thread.join()
     assert failures == []
     assert len(memory) == 600
+
+
+def test_the_count_of_additions_grows_only_with_what_is_new() -> None:
+    """Who kept something redacted looks again when it has grown, and only then."""
+    memory = Memory()
+    long = "x" * 8_000 + "".join(chr(97 + index * 7 % 26) for index in range(8_000))
+    for value in ("correct horse", "\uff43orrect mule", long):
+        before = memory.added
+        memory.remember(value, "name")
+        assert memory.added == before + 1
+        memory.remember(value, "name")
+        memory.remember(value, "opaque")
+        assert memory.added == before + 1
+        memory.remember(value, "secret")
+        assert memory.added == before + 2
+    memory.remember("short", "secret")
+    assert memory.added == 6
+
+
+def test_a_memory_full_of_secrets_forgets_the_oldest_of_them() -> None:
+    """Bounded also where nothing but secrets is known; the newest are kept."""
+    memory = Memory()
+    for index in range(2_500):
+        memory.remember(f"secret number {index}.", "secret")
+    assert len(memory) <= 2_048
+    assert memory.knows("a secret number 2499. b") == "secret"
+    assert memory.knows("a secret number 0. b") is None
+
+
+def test_values_that_end_and_begin_alike_are_all_found() -> None:
+    """The index takes a stretch in which they differ, and none is missed where there is none."""
+    values = [f"the same beginning {index:04d} the same end" for index in range(300)]
+    memory = _known(*values, *(f"{index % 10}" * 3 + "-same-same-same" for index in range(60)))
+    for value in values:
+        assert memory.knows(f"a {value} b") == "secret"
+    assert memory.knows("the same beginning 9999 the same end") is None

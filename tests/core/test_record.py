@@ -80,6 +80,18 @@ def test_enums_are_their_words() -> None:
     assert dumps({"w": Word.YES, "n": 2**70}) == b'{"n":%d,"w":"yes"}' % 2**70
 
 
+def test_a_subclass_of_str_is_its_text() -> None:
+    """None of its code runs."""
+
+    class Text(str):
+        def __str__(self) -> str:
+            return "says anything"
+
+        __repr__ = __str__
+
+    assert dumps({"a": [Text("plain")]}) == b'{"a":["plain"]}'
+
+
 @pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, b"bytes", object(), {1, 2}, {3: "x"}])
 def test_what_json_cannot_hold_is_refused(value: Any) -> None:
     """Lone surrogates, bytes, sets, foreign objects and keys that are no strings have no line."""
