@@ -287,7 +287,8 @@ def answer_soon(
 
     def answering() -> None:
         done: set[str] = set()
-        while len(done) < count:
+        until = time.monotonic() + 30
+        while len(done) < count and time.monotonic() < until:
             with LedgerReader.open(folder / "audit.db") as reader:
                 waiting = [item for item in reader.requests() if item not in done]
             for approval in waiting:
@@ -395,6 +396,13 @@ def test_a_waiting_call_asks_anew_where_the_policy_asks_for_more(tmp_path: Path)
     assert effects == ["require_approval", "require_approval", "allow"]
 
 
+async def requests(guard: Guard, task: asyncio.Task[Any]) -> list[str]:
+    """Wait until *task* has asked, or ended."""
+    while not (waiting := guard._journal.requests.of_session("s-1")) and not task.done():
+        await asyncio.sleep(0.01)
+    return waiting
+
+
 async def test_waiting_does_not_block_the_loop(tmp_path: Path) -> None:
     """Others run meanwhile; one of them is who approves."""
     with guarded(tmp_path) as guard:
@@ -405,8 +413,7 @@ async def test_waiting_does_not_block_the_loop(tmp_path: Path) -> None:
                 return await guard.acall("pay", {"amount": 5}, body, wait_for_approval=30)
 
         task = asyncio.create_task(caller())
-        while not (waiting := guard._journal.requests.of_session("s-1")):
-            await asyncio.sleep(0.01)
+        waiting = await requests(guard, task)
         guard.desk.approve(waiting[0], BOB, "from the loop")
         assert await task == "paid"
         assert body.runs == 1
@@ -420,8 +427,7 @@ async def test_a_cancelled_wait_leaves_the_request_open(tmp_path: Path) -> None:
             task = asyncio.create_task(
                 guard.acall("pay", {"amount": 5}, body, wait_for_approval=30)
             )
-            while not (waiting := guard._journal.requests.of_session("s-1")):
-                await asyncio.sleep(0.01)
+            waiting = await requests(guard, task)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
