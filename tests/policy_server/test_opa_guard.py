@@ -25,9 +25,10 @@ from opakit import (
 from test_opa_hostile import HOSTILE
 
 from guardrail import Guard
+from guardrail.approval_cases import Approver
 from guardrail.config import Settings
 from guardrail.core.record import decode
-from guardrail.errors import Denied, PolicyError
+from guardrail.errors import ApprovalRequired, Denied, PolicyError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import deny
@@ -266,3 +267,36 @@ def test_a_forked_child_decides_on_connections_of_its_own() -> None:
             in_child = pickle.loads(stream.read())
         os.waitpid(pid, 0)
         assert before == in_child == ask()
+
+
+ASKS = """package guardrail.policy
+
+allow contains "send" if input.resource.id == "send"
+
+require_approval contains "person" if input.resource.id == "send"
+"""
+
+
+def test_an_approval_counts_with_a_real_server_as_well(opa_program: Path, tmp_path: Path) -> None:
+    """Asked, approved, decided again by the server with the approval in its input, and used once."""
+    body = Body()
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "p.rego").write_text(ASKS)
+    archive, _ = bundle_file(tmp_path / "b.tar.gz", [tmp_path / "policies"])
+    with served(opa_program, tmp_path, "--bundle", str(archive)) as server:
+        chosen = settings(tmp_path, server.url).override(
+            approvals={"unsafe_asserted_approvals": True}
+        )
+        with Guard.open(chosen) as guard, guard.session(principal="alice", agent="bot"):
+            guard.declare("send", schema=OPEN)
+            with pytest.raises(ApprovalRequired) as asked:
+                guard.call("send", {"text": "hello"}, body)
+            id_ = str(asked.value.approval)
+            guard.desk.approve(id_, Approver("bob"), "known recipient")
+            assert guard.call("send", {"text": "hello"}, body, approval=id_) == "done"
+            with pytest.raises(Denied):
+                guard.call("send", {"text": "hello"}, body, approval=id_)
+    assert body.runs == 1
+    used = decisions(tmp_path)[1]
+    assert used["approval"]["id"] == id_
+    assert used["reproducible"] is True
