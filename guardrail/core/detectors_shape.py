@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 
 from guardrail.core.hits import JOINT, Hit
@@ -115,6 +116,9 @@ def long_words(text: str) -> Iterator[Hit]:
 
 
 def _judge_word(word: str, start: int) -> Iterator[Hit]:
+    if _PROVIDERS.search(_decoded(word)) is not None:
+        yield Hit(start, start + len(word), "secret", "encoded-key")
+        return
     if DIGIT.search(word) is None:
         # Words, names and paths. Only mixed case could still be a key.
         if word.islower() or len(word) < 20:
@@ -138,6 +142,21 @@ def _judge_word(word: str, start: int) -> Iterator[Hit]:
         offset += len(run) + 1
 
 
+def _decoded(word: str) -> str:
+    """Return the text that *word* is the hexadecimal or base64 form of; empty where it is neither."""
+    if not 24 <= len(word) <= _MAX_ENCODED or len(word) % 4:
+        return ""
+    try:
+        if _HEX.match(word) is not None:
+            return bytes.fromhex(word).decode("ascii")
+        return b64decode(word.translate(_URL_SAFE), validate=True).decode("ascii")
+    except ValueError:
+        return ""
+
+
+# Keys are short; what is longer is recorded by its size where it looks like base64.
+_MAX_ENCODED = 1_024
+_URL_SAFE = str.maketrans("-_", "+/")
 _RUNS = re.compile(r"[:!~.]")
 _PEM = "PRIVATE KEY"
 _PEM_HEAD = re.compile(r"-{5}BEGIN[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-{5}")

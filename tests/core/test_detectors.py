@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import faulthandler
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -265,3 +267,21 @@ def test_no_text_makes_detectors_slow(attack: str) -> None:
             normalised(text)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, bytes.hex])
+def test_a_key_that_was_encoded_is_found(encode: Callable[[bytes], bytes | str]) -> None:
+    """However random its encoded form looks: it is decoded."""
+    key = "AKIA" + "P8IX4EA4Q9OM4894"
+    for before in ("", "a ", "key="):
+        made = encode(f"{before}{key}".encode())
+        text = made if isinstance(made, str) else made.decode()
+        if len(text) % 4 == 0:
+            assert any(hit.cls == "secret" for hit in scan(text)), before
+
+
+def test_encoded_text_that_is_no_key_is_none() -> None:
+    """Bytes that are no text, text that holds no key, hexadecimal of an odd kind."""
+    for text in (b"\xff\xfe" * 12, b"some ordinary words, that is all"):
+        assert not any(hit.rule == "encoded-key" for hit in scan(base64.b64encode(text).decode()))
+    assert not any(hit.rule == "encoded-key" for hit in scan("0x" + "ab" * 13))

@@ -54,7 +54,8 @@ def test_the_example_shows_a_server_that_decides_and_is_missed(
         "unreachable",
     ]
     assert decided[0]["policy"]["engine"] == "opa"
-    assert "4000" not in (tmp_path / "x" / "opa.log").read_text()
+    # as an argument: a time of day may hold the digits
+    assert ":4000" not in (tmp_path / "x" / "opa.log").read_text().replace(" ", "")
 
 
 def test_the_example_says_what_it_needs_where_there_is_no_opa(tmp_path: Path) -> None:
