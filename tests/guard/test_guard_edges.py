@@ -8,7 +8,7 @@ import pytest
 
 import guardrail
 from guardrail.core.redact import Redactor
-from guardrail.errors import Denied, RedactionError
+from guardrail.errors import Denied, LedgerError, RedactionError
 from guardrail.testing import StaticPolicy, allow, memory_guard
 
 OPEN = {"type": "object", "additionalProperties": True}
@@ -122,3 +122,45 @@ def test_a_text_that_becomes_sensitive_is_not_taken_from_what_was_kept() -> None
         guard.call("login", {"password": SECRET}, lambda **_: None)
         guard.call("login", {}, lambda **_: None)
     assert SECRET not in str(ledger.records)
+
+
+class Gated(Redactor):
+    """A redactor whose last gate finds something in every result."""
+
+    def gate(self, *_: Any) -> str | None:
+        return "secret"
+
+
+def test_a_result_in_which_the_last_gate_finds_something_has_a_bare_outcome() -> None:
+    """Nothing of it is written, and it is released."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    scope = guard.session(principal="alice", agent="bot")
+    with scope:
+        admission = guard.admit("x", {})
+        scope.state.redactor = Gated(token=scope.state.keys.token, mark=scope.state.keys.mark)
+        admission.settle(result="words")
+    (record,) = ledger.of("call.outcome")
+    assert (record["omitted"], record["result"]) == ("gate:secret", None)
+
+
+def test_a_call_is_settled_by_the_process_that_admitted_it() -> None:
+    """Another one, a forked child, gets an error, and the call stays owed."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    admission = guard.admit("x", {})
+    admission._pid = -1
+    with pytest.raises(LedgerError) as caught:
+        admission.settle()
+    assert caught.value.code == "ledger.forked"
+    assert not ledger.of("call.outcome")
+
+
+def test_sessions_that_are_left_in_another_order_than_they_were_entered() -> None:
+    """Each leaves its own place, and the other stays current."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    outer, inner = (guard.session(principal="alice", id=name) for name in ("outer", "inner"))
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    guard.call("x", {}, lambda: None)
+    inner.__exit__(None, None, None)
+    assert ledger.of("call.decision")[0]["session"] == "inner"
