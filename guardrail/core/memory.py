@@ -49,7 +49,6 @@ class Known(NamedTuple):
 class _Form(NamedTuple):
     text: str
     value: str
-    cls: str
     encoded: bool
     """Base64 or hex: the whole run around it goes, so that no rest of it is left."""
 
@@ -112,14 +111,12 @@ class Memory:
         if known is not None and stricter(known, cls) == known:
             return
         self._classes[value] = cls
-        if known is not None:
-            self._rebuild()
-        else:
+        if known is None:
             self._chars += len(value)
             if len(self._classes) > _MAX_VALUES or self._chars > _MAX_CHARS:
                 self._evict()
             else:
-                self._index(_forms(value, cls))
+                self._index(_forms(value))
         # Last: who sees the new count also finds the value.
         self._added += 1
 
@@ -136,12 +133,9 @@ class Memory:
                     break
                 self._chars -= len(old)
                 del self._classes[old]
-        self._rebuild()
-
-    def _rebuild(self) -> None:
         self._forms, self._grams, self._windows, self._short = [], {}, {}, []
-        for value, cls in self._classes.items():
-            self._index(_forms(value, cls))
+        for value in self._classes:
+            self._index(_forms(value))
 
     def _index(self, new: list[_Form]) -> None:
         before = len(self._forms)
@@ -208,10 +202,18 @@ class Memory:
             return []
         if MARK_PREFIX in text:
             text = mask_marks(text)
-        found = list(chain.from_iterable(_places(text, form) for form in self._candidates(text)))
+        found = list(
+            chain.from_iterable(
+                _places(text, form, self._class(form)) for form in self._candidates(text)
+            )
+        )
         if "%" in text or "\\" in text:
             found += self._behind_escapes(text, found)
         return _merge(found) if found else []
+
+    def _class(self, form: _Form) -> str:
+        # Another thread may just have made room: then nothing is known of the value but that it was here.
+        return self._classes.get(form.value, "secret")
 
     def _candidates(self, text: str) -> list[_Form]:
         forms = self._forms
@@ -243,7 +245,7 @@ class Memory:
                 continue
             for form in self._candidates(decoded):
                 if form.value not in seen:
-                    yield Known(0, len(text), form.cls, form.value)
+                    yield Known(0, len(text), self._class(form), form.value)
                     return
 
 
@@ -257,7 +259,7 @@ def _names_a_field(value: str) -> bool:
     return info.cls is not None and not info.odd
 
 
-def _forms(value: str, cls: str) -> list[_Form]:
+def _forms(value: str) -> list[_Form]:
     plain = [value]
     if not value.isalnum() or not value.isascii():
         escaped = json.dumps(value)[1:-1]
@@ -272,7 +274,7 @@ def _forms(value: str, cls: str) -> list[_Form]:
         octets = value.encode("utf-8", "replace")
         quoted = [quote(octets, safe=""), quote(octets), quote_plus(octets)]
         plain += [*quoted, *(text.lower() for text in quoted if value.islower())]
-    forms = [_Form(text, value, cls, encoded=False) for text in dict.fromkeys(plain)]
+    forms = [_Form(text, value, encoded=False) for text in dict.fromkeys(plain)]
     data = value.encode("utf-8", "replace")
     encoded = [data.hex()]
     encoded.append(encoded[0].upper())
@@ -287,11 +289,11 @@ def _forms(value: str, cls: str) -> list[_Form]:
         for text in encoded[2:]
         if "+" in text or "/" in text
     ]
-    forms += [_Form(text, value, cls, encoded=True) for text in dict.fromkeys(encoded)]
+    forms += [_Form(text, value, encoded=True) for text in dict.fromkeys(encoded)]
     return forms
 
 
-def _places(text: str, form: _Form) -> Iterator[Known]:
+def _places(text: str, form: _Form, cls: str) -> Iterator[Known]:
     start = text.find(form.text)
     while start >= 0:
         end = start + len(form.text)
@@ -300,7 +302,7 @@ def _places(text: str, form: _Form) -> Iterator[Known]:
             end = match.end() if match else end
             before = _ENCODED_RUN.match(text[max(0, start - _MAX_VALUE) : start][::-1])
             start -= before.end() if before else 0
-        yield Known(start, end, form.cls, form.value)
+        yield Known(start, end, cls, form.value)
         start = text.find(form.text, end)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 
 from guardrail.core.keynames import stricter
 from guardrail.errors import RedactionError
 
-__all__ = ["bounded", "bounded_classes", "moved", "parse"]
+__all__ = ["bounded", "bounded_classes", "join_classes", "join_notes", "moved", "parse"]
 
 _MAX_POINTER = 1_024
 _BAD_ESCAPE = re.compile(r"~(?![01])")
@@ -29,16 +29,37 @@ def parse(text: object) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 
 
-def moved(entries: Mapping[str, list[str]], moves: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return *entries* with the pointers that hold after keys were renamed: *moves* is old pointer -> new last segment."""
+def moved(
+    entries: Mapping[str, list[str]],
+    moves: Mapping[str, str],
+    gone: Container[str],
+    join: Callable[[list[str], list[str]], list[str]],
+) -> dict[str, list[str]]:
+    """Return *entries* with the pointers that hold after keys were renamed: *moves* is old pointer -> new last segment.
+
+    Nothing below a pointer in *gone* is shown any more: what was noted there is joined to what is noted at that pointer.
+    """
     out: dict[str, list[str]] = {}
     for key, entry in entries.items():
         old, new = "", ""
         for part in key.split("/")[1:]:
+            if old in gone:
+                break
             old = f"{old}/{part}"
             new = f"{new}/{moves.get(old, part)}"
-        out[new] = entry
+        known = out.get(new)
+        out[new] = entry if known is None else join(known, entry)
     return out
+
+
+def join_notes(one: list[str], other: list[str]) -> list[str]:
+    """Return the stricter class of two notes of what was removed, then the rules of both."""
+    return [stricter(one[0], other[0]), *dict.fromkeys([*one[1:], *other[1:]])]
+
+
+def join_classes(one: list[str], other: list[str]) -> list[str]:
+    """Return the classes of both, in order."""
+    return sorted({*one, *other})
 
 
 def bounded(removed: Mapping[str, list[str]], limit: int) -> tuple[dict[str, list[str]], bool]:
@@ -67,7 +88,7 @@ def bounded_classes(found: Mapping[str, list[str]], limit: int) -> dict[str, lis
         current = {}
         for key, entry in found.items():
             name = _wider(key, keep)
-            current[name] = sorted({*current.get(name, ()), *entry})
+            current[name] = join_classes(current.get(name, []), entry)
     return (
         current
         if _size(current) <= limit
@@ -95,9 +116,5 @@ def _folded(entries: Mapping[str, list[str]], keep: int | None) -> dict[str, lis
     for key, entry in entries.items():
         name = _wider(key, keep)
         known = out.get(name)
-        if known is None:
-            out[name] = list(entry)
-        else:
-            known[0] = stricter(known[0], entry[0])
-            known += [rule for rule in entry[1:] if rule not in known[1:]]
+        out[name] = list(entry) if known is None else join_notes(known, entry)
     return out

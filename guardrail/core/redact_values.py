@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from guardrail.core.keynames import classify
 from guardrail.core.marks import is_mark
 from guardrail.core.memory import Memory
 
 __all__ = [
     "MAX_BITS",
     "Path",
+    "all_keys",
     "all_texts",
     "all_values",
     "canonical",
@@ -124,6 +126,9 @@ def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
         content = json.loads(text, parse_int=str)
     except (ValueError, RecursionError):
         return
+    for name in all_keys(content):
+        if classify(name).odd:
+            memory.remember(name, cls)
     for value in all_values(content):
         memory.remember(value, cls)
         if value[:1] in {"{", "["} and level < 4:
@@ -157,14 +162,26 @@ def all_values(value: object) -> Iterable[str]:
     pending = [value]
     while pending:
         item = pending.pop()
-        if type(item) is str:
-            yield item
-        elif type(item) is dict:
+        if isinstance(item, str):
+            yield str.__str__(item)
+        elif isinstance(item, dict):
             pending.extend(item.values())
-        elif type(item) is list:
+        elif isinstance(item, list | tuple):
             pending.extend(item)
-        elif type(item) in {int, float}:
-            yield number_text(item)  # type: ignore[arg-type]
+        elif isinstance(item, int | float) and type(item) is not bool:
+            yield number_text(item)
+
+
+def all_keys(value: object) -> Iterable[str]:
+    """Yield every key in a JSON value."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            yield from item
+            pending.extend(item.values())
+        elif isinstance(item, list | tuple):
+            pending.extend(item)
 
 
 def all_texts(value: object) -> Iterable[str]:

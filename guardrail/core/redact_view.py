@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from guardrail.core.detectors import secretive
@@ -18,9 +18,17 @@ from guardrail.core.marks import (
     normalised,
 )
 from guardrail.core.memory import Memory
-from guardrail.core.redact_pointers import bounded_classes, moved, parse
+from guardrail.core.redact_pointers import bounded_classes, join_classes, join_notes, moved, parse
 from guardrail.core.redact_seal import Sealer, View, class_of, text_of, unused
-from guardrail.core.redact_values import escape, is_sized, number_text, pointer, remember
+from guardrail.core.redact_values import (
+    all_keys,
+    all_values,
+    escape,
+    is_sized,
+    number_text,
+    pointer,
+    remember,
+)
 from guardrail.core.redact_walk import Nested, Walk
 
 __all__ = ["Inspection"]
@@ -291,7 +299,10 @@ def _apply_names(
 
 
 class _Tightening:
-    """The policy's pointers, applied to a copy of the base view. Only what they name is made anew."""
+    """The policy's pointers, applied to a copy of the base view. Only what they name is made anew.
+
+    Until all are applied, places are called by their pointers in the base view.
+    """
 
     def __init__(self, inspection: Inspection, base: View) -> None:
         self._inspection = inspection
@@ -299,7 +310,10 @@ class _Tightening:
         # The whole account, not what of it fits a record: a pointer that was made wider can't follow a renamed key.
         self._removed = {where: list(entry) for where, entry in inspection._removed.items()}
         self._classes = inspection._classes
+        self._names: dict[int, dict[str, str]] = {}
+        """Object of the view -> key as it is now -> key as it was in the base view."""
         self._moves: dict[str, str] = {}
+        self._gone: set[str] = set()
         self._news = False
 
     def apply(self, patterns: list[list[str]]) -> View:
@@ -307,9 +321,9 @@ class _Tightening:
         value = _copy(self._base.value)
         for pattern in patterns:
             value = self._at(value, inspection._source, pattern, "")
-            self._move()
         if not self._news:
             return self._base
+        self._move()
         sealer, memory = inspection._sealer, inspection._memory
         value = sealer.scrub_tree(value, memory, self._removed, self._moves)
         self._move()
@@ -324,45 +338,51 @@ class _Tightening:
 
     def _move(self) -> None:
         """Let the account follow the keys that were renamed: what a key said must not stand in a pointer either."""
-        if self._moves:
-            self._removed = moved(self._removed, self._moves)
-            self._classes = moved(self._classes, self._moves)
-            self._moves = {}
+        if self._moves or self._gone:
+            self._removed = moved(self._removed, self._moves, self._gone, join_notes)
+            self._classes = moved(self._classes, self._moves, self._gone, join_classes)
+            self._moves, self._gone = {}, set()
 
     def _at(self, value: object, source: object, pattern: list[str], where: str) -> object:
         if not pattern:
             return self._seal(value, source, where)
         name, rest = pattern[0], pattern[1:]
-        if (
-            type(value) is dict
-            and isinstance(source, Mapping)
-            and len(value) == len(source)
-            and not is_sized(value)
-        ):
-            for old, new in zip(list(source), list(value), strict=True):
+        if type(value) is dict and not is_sized(value) and isinstance(source, Mapping):
+            for old, new, here in self._members(value, source, where):
                 if name in ("*", old):
-                    value[new] = self._at(value[new], source[old], rest, f"{where}/{escape(new)}")
+                    value[new] = self._at(value[new], source[old], rest, here)
         elif type(value) is list and isinstance(source, list | tuple):
             for index, member in enumerate(source):
                 if name in ("*", str(index)):
                     value[index] = self._at(value[index], member, rest, f"{where}/{index}")
+        elif type(value) is dict:
+            # Too much or too deep to be shown. What the pointer names in it is known from now on all the same.
+            for member in _named(source, pattern):
+                self._know(member, self._note(where))
         return value
+
+    def _members(
+        self, value: dict[str, Any], source: Mapping[str, object], where: str
+    ) -> list[tuple[str, str, str]]:
+        """Return each key as given, as it is now in *value*, and its pointer in the base view."""
+        names = self._names.get(id(value), {})
+        return [
+            (old, new, f"{where}/{escape(names.get(new, new))}")
+            for old, new in zip(source, value, strict=True)
+        ]
 
     def _seal(self, value: object, source: object, where: str) -> object:
         inspection = self._inspection
-        if (
-            type(value) is dict
-            and isinstance(source, Mapping)
-            and len(value) == len(source)
-            and not is_sized(value)
-        ):
+        if type(value) is dict and not is_sized(value) and isinstance(source, Mapping):
             out: dict[str, object] = {}
-            for old, new in zip(list(source), list(value), strict=True):
+            before, names = self._names.get(id(value), {}), self._names.setdefault(id(out), {})
+            for old, new, here in self._members(value, source, where):
                 # Below a marked place keys are data as well.
-                here, name = f"{where}/{escape(new)}", new
+                name = new
                 if not is_mark_key(new):
                     name = unused(self._key(old), out, value)
                     self._moves[here] = escape(name)
+                names[name] = before.get(new, new)
                 out[name] = self._seal(value[new], source[old], here)
             return out
         if type(value) is list and isinstance(source, list | tuple):
@@ -370,24 +390,55 @@ class _Tightening:
                 self._seal(value[index], member, f"{where}/{index}")
                 for index, member in enumerate(source)
             ]
+        cls = self._note(where)
+        if type(value) is dict:
+            self._know(source, cls)
+            return {key: member for key, member in value.items() if key != "head"}
+        if (type(value) is str and is_mark(value)) or source is None or source == "":
+            return value
+        text = text_of(source)
+        remember(inspection._memory, cls, text)
+        return inspection._sealer.seal(cls, text)
+
+    def _note(self, where: str) -> str:
+        """Note that the policy hit at *where*, of which nothing is shown below, and return the class of that place."""
         classes = self._classes.get(where)
         cls = min(classes, key=rank) if classes else "policy"
         entry = self._removed.setdefault(where, [cls])
         if "policy" not in entry[1:]:
             entry.append("policy")
+        self._gone.add(where)
         self._news = True
-        if type(value) is dict or (type(value) is str and is_mark(value)):
-            return value
-        if source is None or source == "":
-            return source
-        text = text_of(source)
-        remember(inspection._memory, cls, text)
-        return inspection._sealer.seal(cls, text)
+        return cls
+
+    def _know(self, source: object, cls: str) -> None:
+        """Make everything in *source* known, of which the view shows nothing."""
+        memory = self._inspection._memory
+        for text in all_values(source):
+            # What a rule knew before keeps the class that the rule gave it.
+            if memory.class_of(text) is None:
+                remember(memory, cls, text)
+        for name in all_keys(source):
+            self._key(name)
 
     def _key(self, name: str) -> str:
         if classify(name).odd:
             self._inspection._memory.remember(name, "policy")
         return self._inspection._sealer.seal("policy", name)
+
+
+def _named(source: object, pattern: list[str]) -> Iterator[object]:
+    """Yield what a pointer names in *source*."""
+    if not pattern:
+        yield source
+    elif isinstance(source, Mapping):
+        for key, member in source.items():
+            if pattern[0] in ("*", key):
+                yield from _named(member, pattern[1:])
+    elif isinstance(source, list | tuple):
+        for index, member in enumerate(source):
+            if pattern[0] in ("*", str(index)):
+                yield from _named(member, pattern[1:])
 
 
 def _copy(value: Any) -> Any:

@@ -372,8 +372,7 @@ class Walk:
         # Keys are looked at together with the values: one search says that there is nothing, as is usual.
         if memory.find(JOINT.join(self._texts + self.names)):
             self.known_names = bool(self.names) and bool(memory.find(JOINT.join(self.names)))
-            if self._texts:
-                deal_known(self._texts, self._joined, memory, self._clear)
+            deal_known(self._texts, self._joined, memory, self._clear)
         for entry, found in zip(self.slots, hits, strict=False):
             # What is marked goes in any case. As a known secret it goes without a token as well.
             if entry[4] is not None and not found and memory.class_of(entry[3]) == "secret":

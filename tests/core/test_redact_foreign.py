@@ -9,6 +9,7 @@ from redactkit import REDACTOR, redactor, token
 
 from guardrail.core.memory import Memory
 from guardrail.core.record import dumps
+from guardrail.core.redact_foreign import plain
 
 
 def _result(value: object, *, log_output: bool = True) -> dict[str, Any]:
@@ -98,7 +99,12 @@ def test_an_object_whose_attributes_can_not_be_had_is_described_by_its_class() -
 
 def test_a_result_without_bytes_of_its_own_has_no_size() -> None:
     """Lone surrogates, foreign members, and what is too large to be written within a moment."""
-    for value, items in (({"a": "\ud800"}, 1), ([object()], 1), ([["x" * 9_000_000]], 1)):
+
+    class Box(dict[str, object]):
+        items = keys = values = __iter__ = _asked
+
+    big = [["x" * 9_000_000]]
+    for value, items in (({"a": "\ud800"}, 1), ([object()], 1), ([Box(a=1)], 1), (big, 1)):
         shown = _result(value, log_output=False)
         assert (shown["bytes"], shown["token"], shown["items"]) == (None, None, items)
 
@@ -115,6 +121,8 @@ def test_no_more_of_a_result_is_searched_than_the_bounds_allow() -> None:
     ):
         shown = own.result(value, log_output=True, memory=Memory())
         assert len(dumps(shown)) < 300
+        taken = plain(value, nodes=8, chars=60)
+        assert len(taken if len(taken) > 1 else taken["k"]) <= 8  # type: ignore[arg-type,index,call-overload]
 
 
 def test_keys_of_any_type_are_shown_as_text() -> None:

@@ -19,7 +19,6 @@ def _shown(args: dict[str, Any], schema: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     "schema",
     [
-        {"properties": {"x": {"$ref": "#"}}, "writeOnly": True},
         {"properties": {"x": {"$ref": "#/allOf/1"}}, "allOf": [{}, MARK]},
         {"properties": {"x": {"$ref": "#/$defs/a%20b"}}, "$defs": {"a b": MARK}},
         {"properties": {"x": {"$ref": "#/$defs/a~1b~0"}}, "$defs": {"a/b~": MARK}},
@@ -36,6 +35,14 @@ def _shown(args: dict[str, Any], schema: dict[str, Any]) -> Any:
 def test_every_way_to_reach_a_mark_is_followed(schema: dict[str, Any]) -> None:
     """References by pointer, anchor and percent-encoding; simple patterns; what is left over."""
     assert is_secret(_shown({"x": "value"}, schema)["x"])
+
+
+def test_a_reference_to_the_whole_schema_is_followed() -> None:
+    """A tree of nodes is marked at every depth, and only where it says so."""
+    schema = {"properties": {"x": {"$ref": "#"}, "y": MARK}}
+    shown = _shown({"x": {"x": {"y": "value", "z": "plain"}}}, schema)
+    assert is_secret(shown["x"]["x"]["y"])
+    assert shown["x"]["x"]["z"] == "plain"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +70,7 @@ def test_a_reference_to_nothing_counts_as_a_mark(reference: Any) -> None:
         {"properties": {"x": {"x-guardrail": False}, "y": MARK}},
         {"properties": {"x": {"x-guardrail": None}, "y": MARK}},
         {"properties": {"x": True, "y": MARK}},
-        {"properties": {7: MARK, "y": MARK}},
+        {"properties": {7: MARK, "y": MARK}, "patternProperties": {7: MARK}},
         {"patternProperties": {"^y$": MARK, "^ab": MARK, "cd$": MARK, "ef": MARK}},
         {"properties": {"x": {"writeOnly": False, "format": "email"}, "y": MARK}},
         {"properties": ["x", MARK], "anyOf": "x", "dependentSchemas": [MARK], "writeOnly": None},
