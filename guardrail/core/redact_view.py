@@ -93,7 +93,7 @@ class Inspection:
         clean: list[str] = []
         for entry, found in zip(walk.slots, hits, strict=False):
             _, _, _, text, mark, hint = entry
-            if hint is not None and mark is None and " " not in text and secretive(_unmarked(text)):
+            if hint is not None and mark is None and _is_secretive(text, found):
                 found.append(Hit(0, len(text), "secret", hint[1][0]))
                 found[:] = merge_hits(found)
             if mark is not None:
@@ -447,6 +447,16 @@ def _copy(value: Any) -> Any:
     if type(value) is list:
         return [_copy(member) for member in value]
     return value
+
+
+def _is_secretive(text: str, found: list[Hit]) -> bool:
+    """Return whether a value whose key only hints at a secret looks like one: as it is, or as what *found* leaves of it."""
+    texts = [text]
+    if found:
+        plain = normalised(text) if needs_normalising(text) else text
+        starts, ends = [0, *(hit.end for hit in found)], [*(hit.start for hit in found), len(plain)]
+        texts.append("".join(plain[start:end] for start, end in zip(starts, ends, strict=True)))
+    return any(" " not in part and secretive(_unmarked(part)) for part in texts)
 
 
 def _unmarked(text: str) -> str:

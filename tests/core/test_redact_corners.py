@@ -303,6 +303,14 @@ def test_words_and_other_marks_may_touch_a_mark() -> None:
         assert not view(shown.value).changed
 
 
+def test_what_is_left_of_a_value_whose_name_hints_is_judged_as_well() -> None:
+    """Blanks inside what goes are no sign that the rest is prose: else the recorded view would be redacted again."""
+    for rest in ("a1b2c3d4e5f6gx", "ordinary words 2x"):
+        shown = view({"acme_key": f"{rest}4111 1111 1111 1111"})
+        assert is_secret(shown.value["acme_key"]) is (" " not in rest)  # type: ignore[index]
+        assert not view(shown.value).changed
+
+
 def test_a_mark_or_nothing_in_a_marked_place_stays() -> None:
     """There is nothing left to remove."""
     own = token("secret", "x")
