@@ -170,6 +170,9 @@ class Pipeline:
         if verdict is None:
             verdict = yield from self._decide(call)
         view: View | None = None
+        if call.encoded is not None and _unheard(call, verdict):
+            # What the policy wants hidden is not known, so nothing of the arguments is recorded in clear.
+            call.inspection = outline(call.state, call.args)
         try:
             view = None if call.inspection is None else call.inspection.view(verdict.redact)
         except RedactionError:
@@ -289,6 +292,11 @@ class Pipeline:
             failed: Future[EngineReply] = Future()
             failed.set_exception(error)
             return failed
+
+
+def _unheard(call: Call, verdict: Decision) -> bool:
+    """True where the policy gave no reply, or none that can be read."""
+    return call.reply is None or verdict.cause is Cause.MALFORMED
 
 
 def _call_id(call_id: str, state: SessionState) -> str:

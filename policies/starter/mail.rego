@@ -32,7 +32,7 @@ all_mail_readable if {
 require_approval contains {
 	"rule": "mail-outside",
 	"message": "mail to someone outside needs approval",
-	"needs": ["/to"],
+	"needs": ["/subject"],
 } if {
 	mail_tool
 	some domain in mail_domains

@@ -9,7 +9,7 @@ import pytest
 from guardrail.config import Settings
 from guardrail.core.redact import Redactor
 from guardrail.core.types import Agent, Principal
-from guardrail.errors import Denied, GuardrailError, RedactionError
+from guardrail.errors import Denied, GuardrailError, PolicyError, RedactionError
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
 
 OPEN = {"type": "object", "additionalProperties": True}
@@ -401,3 +401,17 @@ def test_a_decision_by_an_unknown_policy_is_not_called_reproducible() -> None:
     assert record["policy"]["digest"] is None
     assert record["policy"]["decision_id"] == "d-1"
     assert ledger.of("call.outcome")[0]["reproducible"] is None
+
+
+@pytest.mark.parametrize(
+    "reply", [PolicyError("x", cause="timeout", detail="y"), {"effect": "allow"}, None]
+)
+def test_what_the_policy_would_hide_is_not_recorded_when_it_is_not_heard(reply: Any) -> None:
+    """Its pointers are not known then: the record shows keys, types and lengths."""
+    guard, ledger = memory_guard(StaticPolicy(reply))
+    guard.declare("send", schema=OPEN)
+    with pytest.raises(Denied):
+        guard.call("send", {"body": "what people write to each other"}, lambda **_: None)
+    (record,) = decisions(ledger)
+    assert set(args_of(record)) == {"body"}
+    assert "people write" not in str(record)
