@@ -44,22 +44,10 @@ def recover(
     chain is intact goes on in the same file; one that is not is set aside as it is, and a new one begins that names the
     last intact head of the old one. Either way an admin.recovered record says who did it, why, and what was found.
     """
-    from guardrail.config import Settings
-    from guardrail.ledger.files import traces
     from guardrail.ledger.recover import Action, inspect
 
-    if ledger is not None and config is None:
-        settings = Settings().override(ledger={"path": ledger.absolute()})
-    else:
-        settings = settings_of(config, ledger)
+    settings = _located(config, ledger)
     path = settings.ledger.path
-    if not traces(path) and not settings.key_path.exists():
-        # A new log at a mistyped path would look like a recovered one.
-        raise LedgerOpenError(
-            f"{path}: there is no ledger at this path, and nothing is left of one",
-            code="ledger.missing",
-            hint="guardrail init",
-        )
     try:
         plan = inspect(path)
     except LedgerOpenError as error:
@@ -90,6 +78,26 @@ def recover(
         _tell(report)
     whole = plan.action is not Action.RESTART and not plan.lost
     return Exit.YES if whole else Exit.RESERVED
+
+
+def _located(config: Path | None, ledger: Path | None) -> Settings:
+    """Return the settings of the ledger that is meant. Raises ``LedgerOpenError`` where there is not even a trace of one."""
+    from guardrail.config import Settings
+    from guardrail.ledger.files import traces
+
+    if ledger is not None and config is None:
+        settings = Settings().override(ledger={"path": ledger.absolute()})
+    else:
+        settings = settings_of(config, ledger)
+    path = settings.ledger.path
+    if not traces(path) and not settings.key_path.exists():
+        # A new log at a mistyped path would look like a recovered one.
+        raise LedgerOpenError(
+            f"{path}: there is no ledger at this path, and nothing is left of one",
+            code="ledger.missing",
+            hint="guardrail init",
+        )
+    return settings
 
 
 def _reason(reason: str | None, *, yes: bool) -> str:
