@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from guardrail.handover import Handed
+
 __all__ = ["Steps", "Wait", "drive", "drive_async", "in_background", "run_in_thread", "wait_async"]
 
 R = TypeVar("R")
@@ -70,20 +72,32 @@ async def wait_async(future: Future[R], timeout: float | None) -> R:
         return future.result()
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    def done(_: Future[R]) -> None:
-        # A loop that is closed has nobody waiting any more.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(wake)
-
-    future.add_done_callback(done)
-    async with asyncio.timeout(timeout):
+    if isinstance(future, Handed):
+        future.wake_on(loop, waiter)
+        if future.done():
+            _wake(waiter)
+    else:
+        future.add_done_callback(lambda _: _wake_alone(loop, waiter))
+    timer = None if timeout is None else loop.call_later(timeout, _wake, waiter)
+    try:
         await waiter
+    finally:
+        if timer is not None:
+            timer.cancel()
+    if not future.done():
+        raise TimeoutError
     return future.result()
+
+
+def _wake_alone(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+    # A loop that is closed has nobody waiting any more.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(_wake, waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def in_background(work: Callable[[], R]) -> Future[R]:

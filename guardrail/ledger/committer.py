@@ -23,6 +23,7 @@ from guardrail.errors import (
     LedgerSealedError,
     RecordError,
 )
+from guardrail.handover import Handover
 from guardrail.ledger import handles, outcomes
 from guardrail.ledger.files import (
     Fault,
@@ -293,13 +294,14 @@ class Committer:
 
     def _acknowledge(self, taken: list[tuple[Entry, Receipt | LedgerError]]) -> list[Entry]:
         durable = []
-        for entry, answer in taken:
-            if isinstance(answer, LedgerError):
-                entry.fail(answer)
-            else:
-                durable.append(entry)
-                if not entry.acknowledge(answer):
-                    self.disown(entry.draft)
+        with Handover() as handover:  # a loop on which many wait is woken once
+            for entry, answer in taken:
+                if isinstance(answer, LedgerError):
+                    entry.fail(answer, handover)
+                else:
+                    durable.append(entry)
+                    if not entry.acknowledge(answer, handover):
+                        self.disown(entry.draft)
         return durable
 
     def _try_add(self, store: Store, draft: Draft, tail: Tail) -> Receipt | LedgerError:

@@ -9,11 +9,12 @@ from typing import Literal, TypeAlias
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
+from guardrail.handover import Handed, Handover
 
 __all__ = ["Entry", "Order", "Work"]
 
 
-class Entry(Future[Receipt]):
+class Entry(Handed[Receipt]):
     """A record on its way, and the future that its caller waits for."""
 
     def __init__(self, draft: Draft) -> None:
@@ -25,14 +26,6 @@ class Entry(Future[Receipt]):
         """Whether it is durable."""
         self._abandoned = False
         self._turn = threading.Lock()
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def wait(self, timeout: float) -> Receipt:
-        """As ``result``, with one wake-up instead of three. For one waiter. Raises ``TimeoutError``."""
-        if not self._gate.acquire(timeout=max(0.0, timeout)):
-            raise TimeoutError
-        return self.result(0)
 
     def take(self) -> bool:
         """Begin to write it; false where the caller gave up before, and nothing is owed."""
@@ -51,25 +44,21 @@ class Entry(Future[Receipt]):
             self._abandoned = True
             return True
 
-    def acknowledge(self, receipt: Receipt) -> bool:
-        """Hand the receipt over; false where nobody waits any more."""
+    def acknowledge(self, receipt: Receipt, handover: Handover) -> bool:
+        """Hand the receipt over, with those of the same commit; false where nobody waits any more."""
         with self._turn:
             self.written = True
             waited_for = not self._abandoned
         if not self.cancelled():
+            self.handover = handover
             self.set_result(receipt)
-        self._open_gate()
         return waited_for
 
-    def fail(self, error: LedgerError) -> None:
+    def fail(self, error: LedgerError, handover: Handover | None = None) -> None:
         """Hand an error over, where anyone waits."""
         if not self.done():
+            self.handover = handover
             self.set_exception(error)
-        self._open_gate()
-
-    def _open_gate(self) -> None:
-        if self._gate.locked():
-            self._gate.release()
 
 
 class Order(Future["int | None"]):

@@ -186,7 +186,7 @@ class LedgerWriter:
         entry = self.submit(draft)
         assert isinstance(entry, Entry)
         try:
-            return entry.wait(self._settings.append_deadline if timeout is None else timeout)
+            return entry.result(self._settings.append_deadline if timeout is None else timeout)
         except (TimeoutError, CancelledError):
             if entry.give_up(unless_written=True):
                 raise self._late(entry) from None

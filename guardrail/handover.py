@@ -1,0 +1,83 @@
+"""Futures that are ended in batches: one wake-up for each event loop, and no condition variable for threads."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Self, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Handed", "Handover"]
+
+R = TypeVar("R")
+
+
+class Handover:
+    """Wakes what waits for the futures of one batch: each event loop once, when the block ends."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.wake()
+
+    def add(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+        """Wake *waiter*, which belongs to *loop*, with the others of that loop."""
+        self._waiters.setdefault(loop, []).append(waiter)
+
+    def wake(self) -> None:
+        """Wake all that were added until now. Never raises."""
+        while self._waiters:
+            loop, waiters = self._waiters.popitem()
+            # A loop that is closed has nobody waiting any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_wake, waiters)
+
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():  # else it was cancelled, or its time ran out
+            waiter.set_result(None)
+
+
+class Handed(Future[R]):
+    """A future that wakes its waiters cheaply. Set ``handover`` before it is ended together with others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handover: Handover | None = None
+        """What wakes the event loops; None where this future is to do it itself."""
+        self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self.add_done_callback(_ended)  # once, however it ends
+
+    def result(self, timeout: float | None = None) -> R:
+        """As of any future, with one wake-up instead of three."""
+        if not self.done():
+            if not self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+                raise TimeoutError
+            self._gate.release()  # for whoever else waits
+        return super().result(0)
+
+    def wake_on(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+        """Have *waiter* ended on *loop* once this has ended. Whoever calls it looks at ``done`` afterwards."""
+        self._sleepers.append((loop, waiter))
+
+
+def _ended(future: Future[R]) -> None:
+    assert isinstance(future, Handed)
+    future._gate.release()
+    # A waiter that is added from here on finds the future done: it is looked at after adding, and was set before this.
+    if future._sleepers:
+        handover = future.handover or Handover()
+        for loop, waiter in future._sleepers:
+            handover.add(loop, waiter)
+        if future.handover is None:
+            handover.wake()
