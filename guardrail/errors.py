@@ -18,7 +18,8 @@
      +- ArgumentsError              arguments that do not fit the tool's schema
      +- RedactionError              a value that can't be redacted
      +- IdentityError               who is calling can't be established
-     +- KeysError                   key files that are missing, unreadable or exposed
+     +- KeysError                   key files that are missing, unreadable or exposed, or a signer that does not sign
+     +- NoteError                   a signed note, checkpoint, proof or note key that is malformed
 
 ``code`` is stable and made for programs; ``hint`` says what to do next and, where there is one, the command to run.
 No message holds a value that a caller passed in.
@@ -42,6 +43,7 @@ __all__ = [
     "LedgerOpenError",
     "LedgerPoisonedError",
     "LedgerSealedError",
+    "NoteError",
     "PolicyError",
     "PolicyLoadError",
     "RecordError",
@@ -255,3 +257,9 @@ class KeysError(GuardrailError):
     """Key files that are missing, unreadable, malformed or readable by others."""
 
     default_code = "keys"
+
+
+class NoteError(GuardrailError):
+    """A signed note, checkpoint, proof or note key is malformed. What it may be about was not looked at."""
+
+    default_code = "note.malformed"

@@ -1,0 +1,248 @@
+"""Heads as text: C2SP signed notes, checkpoints and cosignatures (c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature).
+
+Pure: signatures are made and checked by functions that are handed in. A note is the text that is signed, an empty line, and
+signature lines; unknown signatures are kept and say nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from guardrail.errors import NoteError
+
+__all__ = [
+    "MAX_NOTE",
+    "Algorithm",
+    "Checkpoint",
+    "Cosignature",
+    "NoteKey",
+    "NoteSignature",
+    "SignedNote",
+    "Verify",
+    "cosigned_text",
+]
+
+MAX_NOTE = 64 * 1024
+"""Bytes. More is refused before it is looked at."""
+_MAX_SIGNATURES = 100
+_EM_DASH = "\u2014"
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""(public key of 32 bytes, signature of 64 bytes, message) -> whether the signature is by that key (Ed25519)."""
+
+
+class Algorithm(IntEnum):
+    """What the first byte of a note key says (c2sp.org/signed-note)."""
+
+    ED25519 = 0x01
+    """Ed25519 over the text."""
+    COSIGNATURE_V1 = 0x04
+    """Ed25519 over a time and the text: a witness's."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteKey:
+    """A public key under the name that signs with it."""
+
+    name: str
+    """Not empty, without white space and ``+``: for a log its origin."""
+    public: bytes
+    """Ed25519, 32 bytes."""
+    algorithm: Algorithm = Algorithm.ED25519
+
+    def __post_init__(self) -> None:
+        if not _is_name(self.name) or len(self.public) != 32:
+            raise NoteError("a key has a name without spaces and 32 bytes")
+
+    @property
+    def key_id(self) -> bytes:
+        """Four bytes of SHA-256 over name, algorithm and key: what a signature line names the key by."""
+        kind = bytes([self.algorithm])
+        return hashlib.sha256(self.name.encode() + b"\n" + kind + self.public).digest()[:4]
+
+    @classmethod
+    def parse(cls, text: str) -> NoteKey:
+        """Read ``name+hash+base64``, the form in which note keys are passed on. Raises ``NoteError``."""
+        name, plus, rest = text.strip().partition("+")
+        given, second, encoded = rest.partition("+")
+        raw = _base64(encoded) if plus and second else b""
+        if len(raw) != 33 or raw[0] not in tuple(Algorithm):
+            raise NoteError("not a note key: name+8 hex characters+base64 of type and key")
+        key = cls(name, raw[1:], Algorithm(raw[0]))
+        if key.key_id.hex() != given.lower():
+            raise NoteError("the note key's hash does not belong to its name and key")
+        return key
+
+    def __str__(self) -> str:
+        encoded = base64.b64encode(bytes([self.algorithm]) + self.public).decode()
+        return f"{self.name}+{self.key_id.hex()}+{encoded}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoteSignature:
+    """One signature line."""
+
+    name: str
+    key_id: bytes
+    """4 bytes."""
+    signature: bytes
+    """What follows the key id: 64 bytes for Ed25519; 8 bytes of time and 64 for a cosignature."""
+
+    def __str__(self) -> str:
+        encoded = base64.b64encode(self.key_id + self.signature).decode()
+        return f"{_EM_DASH} {self.name} {encoded}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cosignature:
+    """A witness's signature that was found good."""
+
+    name: str
+    time: int
+    """When the witness saw the head, by its own clock: seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The head of a log: how many records, and the root of the Merkle tree over them (c2sp.org/tlog-checkpoint)."""
+
+    origin: str
+    """Name of the log."""
+    size: int
+    root: bytes
+    """32 bytes."""
+
+    @property
+    def text(self) -> str:
+        """The text that is signed; three lines, the last one ended as well."""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        """Read the text of a checkpoint; lines after the third are extensions and ignored. Raises ``NoteError``."""
+        lines = text.split("\n")
+        if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
+            raise NoteError("not a checkpoint: origin, size and root, a line each")
+        origin, number, encoded = lines[:3]
+        if not number.isascii() or not number.isdigit() or number != str(int(number[:20])):
+            raise NoteError("the checkpoint's size is not a number")
+        root = _base64(encoded)
+        if len(root) != 32:
+            raise NoteError("the checkpoint's root is not 32 bytes in base64")
+        if int(number) >= 1 << 63:
+            raise NoteError("the checkpoint's size is out of range")
+        return cls(origin, int(number), root)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedNote:
+    """A text and the signatures under it."""
+
+    text: str
+    """Ends with a line feed."""
+    signatures: tuple[NoteSignature, ...] = ()
+
+    @classmethod
+    def sign(cls, text: str, key: NoteKey, sign: Callable[[bytes], bytes]) -> SignedNote:
+        """Return *text* signed by the private half of *key*."""
+        return cls(text, (NoteSignature(key.name, key.key_id, sign(text.encode())),))
+
+    def with_signatures(self, more: Iterable[NoteSignature]) -> SignedNote:
+        """Return the note with *more* signatures, none of them twice."""
+        kept = list(self.signatures)
+        kept.extend(each for each in more if each not in kept)
+        return SignedNote(self.text, tuple(kept))
+
+    @classmethod
+    def parse(cls, raw: bytes | str) -> SignedNote:
+        """Read a signed note. Raises ``NoteError``."""
+        if len(raw) > MAX_NOTE:
+            raise NoteError("the note is too long")
+        try:
+            whole = raw if isinstance(raw, str) else raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise NoteError("the note is not UTF-8") from None
+        if any(ord(each) < 0x20 and each != "\n" for each in whole):
+            raise NoteError("the note holds control characters")
+        head, empty, tail = whole.rpartition("\n\n")
+        if not empty or not tail.endswith("\n"):
+            raise NoteError("not a signed note: text, an empty line, signature lines")
+        lines = tail[:-1].split("\n")
+        if len(lines) > _MAX_SIGNATURES:
+            raise NoteError("the note has too many signatures")
+        return cls(head + "\n", tuple(_signature(line) for line in lines))
+
+    @classmethod
+    def parse_signature_lines(cls, raw: bytes) -> tuple[NoteSignature, ...]:
+        """Read signature lines that came without their note, as a witness answers. Raises ``NoteError``."""
+        try:
+            lines = raw.decode("utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise NoteError("the signature lines are not UTF-8") from None
+        if len(raw) > MAX_NOTE or len(lines) > _MAX_SIGNATURES:
+            raise NoteError("too many signature lines")
+        return tuple(_signature(line) for line in lines)
+
+    def __str__(self) -> str:
+        return self.text + "\n" + "".join(f"{each}\n" for each in self.signatures)
+
+    def encode(self) -> bytes:
+        """Return the note as it is stored and passed on: UTF-8."""
+        return str(self).encode("utf-8")
+
+    def signed_by(self, key: NoteKey, verify: Verify) -> bool:
+        """Tell whether the note has a good Ed25519 signature by *key*."""
+        return any(
+            verify(key.public, each.signature, self.text.encode())
+            for each in self._by(key)
+            if len(each.signature) == 64
+        )
+
+    def cosigned_by(self, key: NoteKey, verify: Verify) -> Cosignature | None:
+        """Return the newest good cosignature of the witness *key*, or None."""
+        found = None
+        for each in self._by(key):
+            if len(each.signature) != 72:
+                continue
+            time = int.from_bytes(each.signature[:8], "big")
+            good = verify(key.public, each.signature[8:], cosigned_text(self.text, time))
+            if good and (found is None or time > found.time):
+                found = Cosignature(key.name, time)
+        return found
+
+    def _by(self, key: NoteKey) -> list[NoteSignature]:
+        key_id = key.key_id
+        return [each for each in self.signatures if each.name == key.name and each.key_id == key_id]
+
+
+def cosigned_text(text: str, time: int) -> bytes:
+    """Return what a witness signs: that it saw the head *text* at *time*, seconds since 1970 (c2sp.org/tlog-cosignature)."""
+    return f"cosignature/v1\ntime {time}\n{text}".encode()
+
+
+def _signature(line: str) -> NoteSignature:
+    parts = line.split(" ")
+    if len(parts) != 3 or parts[0] != _EM_DASH or not _is_name(parts[1]):
+        raise NoteError("a signature line is malformed")
+    raw = _base64(parts[2])
+    if len(raw) < 5:
+        raise NoteError("a signature line is malformed")
+    return NoteSignature(parts[1], raw[:4], raw[4:])
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and "+" not in name and not any(each.isspace() for each in name)
+
+
+def _base64(text: str) -> bytes:
+    """Return the bytes of standard base64 with padding, or none where it is not that."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    return raw if base64.b64encode(raw).decode() == text else b""
