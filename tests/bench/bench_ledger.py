@@ -1,59 +1,48 @@
 """The ledger alone, as ratios to the disk's own sync in the same run: python tests/bench/bench_ledger.py [ROUNDS]
 
-Raw syncs (8 KiB into a preallocated ring, as a write-ahead log after its first wrap) and appends alternate, so that a busy
-disk hits both. A p99 is worth reading only where the raw p99 is below three times the raw p50.
+Raw syncs (8 KiB into a preallocated ring, as a write-ahead log after its first wrap) and appends alternate, one by one for
+one caller, in spells of half a second for many, so that a busy disk hits both; ratios are medians over the spells. A p99 is
+worth reading only where the raw p99 is below three times the raw p50. ``sync off`` is the same code over a connection that
+never syncs: what the processor alone allows. It is a patch of this bench, the product has no such setting.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
-import statistics
+import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
+from benchkit import Raw, beside, judge, quantiles, ratio
 from ledgerkit import FAST, decision, make, outcome
 
 from guardrail.core import chain
+from guardrail.ledger import store
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import verify_ledger
 from guardrail.ulid import new_ulid
+from guardrail.waiting import wait_async
 
-BLOCK = b"x" * 8192
-RING = 512
+CALLERS = 64
+PROCESSES = 4
+SPELL = 0.5
 PAD = 1500
 """Makes a decision line of about 2.3 KB."""
 
 
-class Raw:
-    """The limit: what one sync of 8 KiB costs on this disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-        os.pwrite(self._descriptor, BLOCK * RING, 0)
-        os.fsync(self._descriptor)
-        self._place = 0
-
-    def sync(self) -> float:
-        began = time.perf_counter()
-        os.pwrite(self._descriptor, BLOCK, self._place % RING * len(BLOCK))
-        os.fdatasync(self._descriptor)
-        self._place += 1
-        return time.perf_counter() - began
-
-
-def quantiles(seconds: list[float]) -> tuple[float, float]:
-    """Return p50 and p99 in microseconds."""
-    cuts = statistics.quantiles(seconds, n=100)
-    return cuts[49] * 1e6, cuts[98] * 1e6
-
-
 def single(writer: LedgerWriter, raw: Raw, rounds: int) -> None:
+    """One caller: decision and outcome, each beside a raw sync."""
     syncs, decisions, outcomes, cpu = [], [], [], []
     for number in range(rounds + 100):
         sync = raw.sync()
@@ -63,11 +52,12 @@ def single(writer: LedgerWriter, raw: Raw, rounds: int) -> None:
         seq = writer.append(draft).seq
         spent, took = time.thread_time() - used, time.perf_counter() - began
         draft = outcome(call, seq, writer.process)
+        second = raw.sync()
         began = time.perf_counter()
         writer.append(draft)
         ended = time.perf_counter() - began
         if number >= 100:
-            syncs.append(sync)
+            syncs += [sync, second]
             decisions.append(took)
             outcomes.append(ended)
             cpu.append(spent)
@@ -80,31 +70,174 @@ def single(writer: LedgerWriter, raw: Raw, rounds: int) -> None:
             f"{name:28} p50 {mine:6.0f} us   p99 {slow:6.0f} us   x raw: p50 {mine / p50:5.2f}, p99 {tail}"
         )
     print(f"CPU in the caller            p50 {quantiles(cpu)[0]:6.0f} us")
+    middle = quantiles(decisions + outcomes)[0]
+    print(judge("1 caller: durable appends / raw syncs, by the medians", p50 / middle, least=0.65))
 
 
-def together(writer: LedgerWriter, raw: Raw, callers: int, calls: int) -> None:
-    before = [raw.sync() for _ in range(300)]
+def by_threads(writer: LedgerWriter, callers: int) -> float:
+    """Return the appends per second of *callers* threads that make calls one after the other."""
+    until = time.perf_counter() + SPELL
+    counts = [0] * callers
 
-    def work() -> None:
-        for _ in range(calls):
+    def work(number: int) -> None:
+        while time.perf_counter() < until:
             call = new_ulid()
             seq = writer.append(decision(call, writer.process, pad=PAD)).seq
             writer.append(outcome(call, seq, writer.process))
+            counts[number] += 2
 
-    threads = [threading.Thread(target=work) for _ in range(callers)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(callers)]
     began = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    rate = callers * calls * 2 / (time.perf_counter() - began)
-    limit = 1 / statistics.mean([*before, *(raw.sync() for _ in range(300))])
+    return sum(counts) / (time.perf_counter() - began)
+
+
+def by_tasks(writer: LedgerWriter, callers: int) -> float:
+    """As ``by_threads``, by tasks of one event loop."""
+
+    async def spell() -> float:
+        until = time.perf_counter() + SPELL
+        count = 0
+
+        async def work() -> None:
+            nonlocal count
+            while time.perf_counter() < until:
+                call = new_ulid()
+                future = writer.submit(decision(call, writer.process, pad=PAD))
+                seq = (await wait_async(future, 10)).seq
+                await wait_async(writer.submit(outcome(call, seq, writer.process)), 10)
+                count += 2
+
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(callers)))
+        return count / (time.perf_counter() - began)
+
+    return asyncio.run(spell())
+
+
+def unsynced(db: Path) -> LedgerWriter:
+    """Make a log whose connection never syncs."""
+    connect = store.connect
+
+    def fast(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    store.connect = fast  # type: ignore[attr-defined]
+    try:
+        return make(db, FAST)
+    finally:
+        store.connect = connect  # type: ignore[attr-defined]
+
+
+def together(writer: LedgerWriter, raw: Raw, folder: Path, rounds: int) -> None:
+    """Many callers, who share commits."""
+    with unsynced(folder / "unsynced.db") as free:
+        work: dict[str, Callable[[], float]] = {
+            "threads": lambda: by_threads(writer, CALLERS),
+            "threads, sync off": lambda: by_threads(free, CALLERS),
+            "asyncio": lambda: by_tasks(writer, CALLERS),
+            "asyncio, sync off": lambda: by_tasks(free, CALLERS),
+            "8 threads": lambda: by_threads(writer, 8),
+        }
+        rates = beside(raw, work, rounds)
+    for name, values in rates.items():
+        print(f"{name:28} {sorted(values)[len(values) // 2]:7.0f}/s")
+    for name, least in (("threads", 2.5), ("asyncio", 3.0)):
+        what = f"{CALLERS} callers, {name}"
+        print(
+            judge(
+                f"{what}: appends / raw syncs",
+                ratio(rates[name], rates[f"raw {name}"]),
+                least=least,
+            )
+        )
+        off = ratio(rates[name], rates[f"{name}, sync off"])
+        print(judge(f"{what}: appends / the same with sync off", off, least=0.5))
+
+
+CHILD = f"""
+import json, sys, time
+from pathlib import Path
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "ledger")]!r}
+from bench_ledger import child
+child(Path(sys.argv[1]))
+"""
+
+
+def child(db: Path) -> None:
+    """Serve a parent: each line on stdin is a spell of appends, each line on stdout what came of it."""
+    with LedgerWriter.open(db, settings=FAST) as writer:
+        print(json.dumps({}), flush=True)
+        for line in sys.stdin:
+            until = time.perf_counter() + float(line)
+            count, worst = 0, 0.0
+            began = time.perf_counter()
+            while time.perf_counter() < until:
+                call = new_ulid()
+                first = decision(call, writer.process, pad=PAD)
+                start = time.perf_counter()
+                seq = writer.append(first).seq
+                middle = time.perf_counter()
+                second = outcome(call, seq, writer.process)
+                again = time.perf_counter()
+                writer.append(second)
+                worst = max(worst, middle - start, time.perf_counter() - again)
+                count += 2
+            spent = time.perf_counter() - began
+            print(json.dumps({"count": count, "seconds": spent, "worst": worst}), flush=True)
+
+
+def processes(db: Path, rounds: int) -> None:
+    """One caller in each of several processes, against one alone, in turn."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(db)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(PROCESSES)
+    ]
+
+    def answers(some: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
+        return [json.loads(process.stdout.readline()) for process in some if process.stdout]
+
+    def spell(some: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
+        for process in some:
+            assert process.stdin is not None
+            process.stdin.write(f"{2 * SPELL}\n")
+            process.stdin.flush()
+        return answers(some)
+
+    answers(started)
+    spell(started)  # warm
+    one, four, shares, worst = [], [], [0] * PROCESSES, 0.0
+    for _ in range(rounds):
+        alone = spell(started[:1])[0]
+        one.append(alone["count"] / alone["seconds"])
+        found = spell(started)
+        four.append(sum(item["count"] / item["seconds"] for item in found))
+        shares = [have + item["count"] for have, item in zip(shares, found, strict=True)]
+        worst = max(worst, *(item["worst"] for item in found))
+    for process in started:
+        process.communicate()
+    print(f"{PROCESSES} processes: {shares} appends")
+    print(judge(f"{PROCESSES} processes / 1: appends", ratio(four, one), least=0.9))
     print(
-        f"{callers:3} callers: {rate:7.0f} appends/s, raw syncs/s {limit:6.0f}, ratio {rate / limit:5.2f}"
+        judge(
+            f"{PROCESSES} processes: smallest share / largest", min(shares) / max(shares), least=0.8
+        )
     )
+    print(judge(f"{PROCESSES} processes: worst wait", worst * 1e3, most=250, unit=" ms"))
 
 
 def verifying(db: Path) -> None:
+    """Reading and checking what was written."""
     with LedgerReader.open(db) as reader:
         size = reader.size()
         began = time.perf_counter()
@@ -124,19 +257,23 @@ def verifying(db: Path) -> None:
 
 
 def main() -> None:
+    """Print the figures."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1500
-    with tempfile.TemporaryDirectory(dir=os.environ.get("GUARDRAIL_BENCH_DIR", ".")) as folder:
-        db = Path(folder) / "bench.db"
+    spells = max(3, rounds // 300)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("GUARDRAIL_BENCH_DIR", ".")) as name:
+        folder = Path(name)
+        db = folder / "bench.db"
+        raw = Raw(folder / "raw")
         with make(db, FAST) as writer:
-            raw = Raw(Path(folder) / "raw")
             single(writer, raw, rounds)
-            for callers in (8, 64):
-                together(writer, raw, callers, rounds // callers)
-        verifying(db)
-        size = db.stat().st_size
         with LedgerReader.open(db) as reader:
             lines = sum(len(line) for _, _, line in reader.lines())
-        print(f"bytes on disk per byte of line: {size / lines:.2f}")
+        print(judge("bytes on disk / bytes of the lines", db.stat().st_size / lines, most=1.25))
+        verifying(db)
+        with make(folder / "many.db", FAST) as writer:
+            together(writer, raw, folder, spells)
+        make(folder / "four.db", FAST).close()
+        processes(folder / "four.db", spells)
 
 
 if __name__ == "__main__":
