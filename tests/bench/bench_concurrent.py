@@ -1,0 +1,145 @@
+"""Many governed calls at once, per second, as a multiple of raw syncs per second: python tests/bench/bench_concurrent.py [SPELLS]
+
+Spells of calls by 64 threads, by 64 tasks of one event loop, and of raw syncs (8 KiB into a preallocated ring) alternate,
+so that a busy disk or machine hits all of them; the ratios are medians over the spells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench_call import SMALL_ARGS, SMALL_POLICY, medium_args, medium_policy, schema_of
+from benchkit import Raw, beside, judge, ratio
+
+from guardrail import Guard
+
+CALLERS = 64
+SPELL = 1.0
+
+
+def body(**_: Any) -> None:
+    """Do nothing, as the tool of a call of which only the cost of governance is of interest."""
+
+
+async def abody(**_: Any) -> None:
+    """As ``body``, awaited."""
+
+
+class Load:
+    """One guard, and ways to call through it."""
+
+    def __init__(self, guard: Guard, args: dict[str, Any]) -> None:
+        self._guard = guard
+        self._args = args
+        self.latencies: list[float] = []
+        """Seconds of each call, of all spells."""
+
+    def by_threads(self) -> float:
+        """Return the calls per second of ``CALLERS`` threads."""
+        until = time.perf_counter() + SPELL
+        mine: list[list[float]] = [[] for _ in range(CALLERS)]
+
+        def work(number: int) -> None:
+            with self._guard.session(principal="alice@example.com", agent=f"bench-{number}"):
+                while (began := time.perf_counter()) < until:
+                    self._guard.call("order", self._args, body)
+                    mine[number].append(time.perf_counter() - began)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(CALLERS)]
+        began = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return self._rate(mine, time.perf_counter() - began)
+
+    def by_tasks(self) -> float:
+        """Return the calls per second of ``CALLERS`` tasks."""
+        return asyncio.run(self._tasks())
+
+    async def _tasks(self) -> float:
+        until = time.perf_counter() + SPELL
+        mine: list[list[float]] = [[] for _ in range(CALLERS)]
+
+        async def work(number: int) -> None:
+            with self._guard.session(principal="alice@example.com", agent=f"bench-{number}"):
+                while (began := time.perf_counter()) < until:
+                    await self._guard.acall("order", self._args, abody)
+                    mine[number].append(time.perf_counter() - began)
+
+        began = time.perf_counter()
+        await asyncio.gather(*(work(number) for number in range(CALLERS)))
+        return self._rate(mine, time.perf_counter() - began)
+
+    def _rate(self, mine: list[list[float]], seconds: float) -> float:
+        every = [value for values in mine for value in values]
+        self.latencies += every
+        return len(every) / seconds
+
+
+def processor(work: Callable[[], float], spent: list[float]) -> Callable[[], float]:
+    """Return *work*, which also notes the processor time of this process per call."""
+
+    def run() -> float:
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        began = time.perf_counter()
+        rate = work()
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        spent.append(used / (rate * (time.perf_counter() - began)))
+        return rate
+
+    return run
+
+
+def measure(name: str, policy: str, args: dict[str, Any], spells: int, folder: Path) -> None:
+    """Print the figures of one kind of call."""
+    (folder / "policies").mkdir()
+    (folder / "policies" / "main.rego").write_text(policy)
+    raw = Raw(folder / "raw")
+    with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
+        guard.declare("order", schema=schema_of(args))
+        loads = {"asyncio": Load(guard, args), "threads": Load(guard, args)}
+        spent: dict[str, list[float]] = {"asyncio": [], "threads": []}
+        work = {
+            "asyncio": processor(loads["asyncio"].by_tasks, spent["asyncio"]),
+            "threads": processor(loads["threads"].by_threads, spent["threads"]),
+        }
+        for run in work.values():
+            run()  # warm
+        rates = beside(raw, work, spells)
+    print(f"\n{name}")
+    for how, least in (("asyncio", 0.3), ("threads", 0.22)):
+        waits = sorted(loads[how].latencies)
+        calls = sorted(rates[how])[spells // 2]
+        limit = sorted(rates[f"raw {how}"])[spells // 2]
+        print(
+            f"  {how}: {calls:6.0f} calls/s, raw syncs {limit:6.0f}/s, p50 {waits[len(waits) // 2] * 1e3:5.1f} ms, "
+            f"p99 {waits[len(waits) * 99 // 100] * 1e3:5.1f} ms, CPU of this process {sorted(spent[how])[len(spent[how]) // 2] * 1e6:4.0f} us per call"
+        )
+        value = ratio(rates[how], rates[f"raw {how}"])
+        print("  " + judge(f"{CALLERS} governed calls, {how} / raw syncs", value, least=least))
+
+
+def main() -> None:
+    """Print the figures."""
+    spells = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    for name, policy, args in (
+        ("200 bytes, nothing to remove", SMALL_POLICY, SMALL_ARGS),
+        ("1 KB, ten removals", medium_policy(), medium_args()),
+    ):
+        with tempfile.TemporaryDirectory(dir=os.environ.get("GUARDRAIL_BENCH_DIR", ".")) as folder:
+            measure(name, policy, args, spells, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
