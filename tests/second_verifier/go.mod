@@ -1,0 +1,3 @@
+module second_verifier
+
+go 1.21
