@@ -20,6 +20,7 @@
      +- IdentityError               who is calling can't be established
      +- KeysError                   key files that are missing, unreadable or exposed, or a signer that does not sign
      +- NoteError                   a signed note, checkpoint, proof or note key that is malformed
+     +- AnchorError                 a head that could not be put, or looked up, where it is kept outside the ledger
 
 ``code`` is stable and made for programs; ``hint`` says what to do next and, where there is one, the command to run.
 No message holds a value that a caller passed in.
@@ -31,6 +32,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "AnchorError",
     "ApprovalRequired",
     "ArgumentsError",
     "ConfigError",
@@ -263,3 +265,14 @@ class NoteError(GuardrailError):
     """A signed note, checkpoint, proof or note key is malformed. What it may be about was not looked at."""
 
     default_code = "note.malformed"
+
+
+class AnchorError(GuardrailError):
+    """A head could not be put, or looked up, where it is kept outside the ledger. The ledger itself is as it was.
+
+    ``code`` is ``anchor.unreachable`` (try again later), ``anchor.refused`` (it will not take this log's heads as things
+    are), ``anchor.malformed`` (it answers or holds what is no answer), or ``anchor.conflict``: what the anchor holds and
+    what the ledger holds can't both be this log's history.
+    """
+
+    default_code = "anchor.unreachable"
