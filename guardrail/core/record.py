@@ -19,16 +19,20 @@ from guardrail.errors import RecordError
 __all__ = [
     "FORMAT_VERSION",
     "GENESIS_PREV",
+    "MAX_DEPTH",
     "MAX_LINE",
     "Draft",
     "decode",
     "dumps",
     "leaf_hash",
+    "parse",
 ]
 
 FORMAT_VERSION = 1
 MAX_LINE = 65_535
 """Bytes. The limit of C2SP tlog-tiles entries, so that a record can become one later."""
+MAX_DEPTH = 512
+"""Objects and arrays inside each other, the line's own object counted: every parser reads that many."""
 GENESIS_PREV = "0" * 64
 
 # seq has at most 19 digits; the other spliced fields have a fixed length.
@@ -174,9 +178,61 @@ def decode(line: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(line)
     except ValueError:
-        # Integers beyond 64 bits become floats in orjson only where they do not fit at all; it never raises for
-        # them, so this is no JSON.
-        raise RecordError("a line is not JSON", code="record.undecodable") from None
+        # orjson refuses integers that no float can hold; the writer keeps any integer.
+        value = _parse_strictly(line)
     if not isinstance(value, dict):
         raise RecordError("a line is not a JSON object", code="record.undecodable")
     return value
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """Parse a line as a verifier must: whoever else reads the line reads the same. Raises ``RecordError``.
+
+    Refuses what docs/record-format.md section 2 says: too long, a carriage return, equal keys, lone surrogates, too deep, not JSON.
+    """
+    if len(line) > MAX_LINE:
+        raise RecordError("a line is too long", code="record.undecodable")
+    try:
+        value = orjson.loads(line)
+        # What is written back as the same bytes holds no key twice, and nothing else that parsers disagree about.
+        if orjson.dumps(value, option=orjson.OPT_SORT_KEYS) != line:
+            value = _parse_strictly(line)
+    except (ValueError, TypeError):
+        # Integers that no float can hold, or nested more than orjson writes.
+        value = _parse_strictly(line)
+    if not isinstance(value, dict):
+        raise RecordError("a line is not a JSON object", code="record.undecodable")
+    return value
+
+
+def _parse_strictly(line: bytes) -> Any:
+    try:
+        text = line.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_each_once, parse_constant=_refuse)
+        if "\r" not in text and _depth(value) <= MAX_DEPTH:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
+            return value
+    except (ValueError, RecursionError):
+        pass
+    raise RecordError("a line is not JSON", code="record.undecodable") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _refuse(_name: str) -> Any:
+    raise ValueError
+
+
+def _depth(value: Any) -> int:
+    deepest, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        deepest += 1
+        level = [
+            inner for item in level for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return deepest

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.core.record import MAX_LINE, Draft, decode, dumps, leaf_hash
+from guardrail.core.record import MAX_LINE, Draft, decode, dumps, leaf_hash, parse
 from guardrail.errors import RecordError
 
 TS = "2026-11-24T09:00:00.000000Z"
@@ -134,3 +134,58 @@ def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
 def test_unknown_fields_are_kept() -> None:
     """A later version may have added them."""
     assert decode(b'{"later":{"x":1},"v":9}') == {"later": {"x": 1}, "v": 9}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[]",
+        b"[ ]",
+        b"null",
+        b"{}{}",
+        b"{}\r",
+        b"\xef\xbb\xbf{}",
+        b'{"a":"\xff"}',
+        b'{"a":NaN}',
+        b'{"a":"\t"}',
+        b'{"a":1,"a":1}',
+        b'{"a":[{"b":1,"\\u0062":2}]}',
+        b'{"a":"\\ud800"}',
+        b'{"\\udfff":' + b"9" * 500 + b"}",
+        b'{"a":' + b"[" * 512 + b"]" * 512 + b"}",
+        b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+        b'{"a":' + b"9" * 4_301 + b"}",
+        b"{" + b" " * MAX_LINE + b"}",
+    ],
+)
+def test_a_line_that_two_readers_could_read_differently_is_refused(line: bytes) -> None:
+    """A verifier must not say yes to what another reader sees otherwise or not at all."""
+    with pytest.raises(RecordError):
+        parse(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        (b'{"a":[1,0.5,"\xc3\xa9"]}', {"a": [1, 0.5, "é"]}),
+        (b' {"b":1e16,\t"a":-0} ', {"a": 0, "b": 1e16}),
+        (b'{"a":"\\ud83d\\ude00\\u0000"}', {"a": "\U0001f600\x00"}),
+        (b'{"a":18446744073709551616}', {"a": 2**64}),
+        (b'{"a":-' + b"9" * 4_300 + b"}", {"a": 1 - 10**4_300}),
+        (b'{"a":1e999}', {"a": float("inf")}),
+    ],
+)
+def test_a_line_in_another_spelling_is_read_exactly(line: bytes, value: object) -> None:
+    """White space, the order of keys and the form of numbers are the writer's business."""
+    assert parse(line) == value
+
+
+def test_a_line_may_be_nested_as_deeply_as_the_format_says() -> None:
+    """512 objects and arrays inside each other, with the line's own."""
+    assert parse(b'{"a":' + b"[" * 511 + b"]" * 511 + b"}")["a"]
+
+
+def test_an_integer_that_no_float_can_hold_is_read_back() -> None:
+    """What the writer takes, every reader reads."""
+    assert decode(dumps({"n": 10**400})) == {"n": 10**400}
