@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
-from ledgerkit import FAST, LOG, decision, driven, make, note, small_disk, whole_call
+from ledgerkit import FAST, LOG, SIGNING, decision, driven, make, note, small_disk, whole_call
 
 from guardrail.core.chain import Difference, Head
 from guardrail.core.record import Draft, leaf_hash
@@ -220,7 +220,7 @@ def test_an_index_that_leads_past_a_record_is_found(ledger: Path) -> None:
 
 
 def test_duplicate_keys_do_not_hide_what_queries_see(tmp_path: Path) -> None:
-    """SQLite reads the first of two equal keys, Python the last: a line that uses this is found by its column."""
+    """SQLite reads the first of two equal keys, Python the last: a line that uses this is no line."""
     with make(tmp_path / "a.db") as writer:
         draft = decision(new_ulid(), writer.process)
         doubled = draft.segments[2].replace(b'"session":"s-1"', b'"session":"s-0","session":"s-1"')
@@ -228,7 +228,7 @@ def test_duplicate_keys_do_not_hide_what_queries_see(tmp_path: Path) -> None:
         segments = (*draft.segments[:2], doubled, draft.segments[3])
         writer.append(Draft(draft.type, draft.call, draft.opens, draft.process, segments))
     report = verify_ledger(tmp_path / "a.db")
-    assert (report.first_bad, report.differs) == (1, Difference.COLUMN)
+    assert (report.first_bad, report.differs) == (1, Difference.LINE)
 
 
 def truncated(connection: sqlite3.Connection) -> None:
@@ -263,7 +263,11 @@ def test_another_log_is_not_the_one_of_the_head(ledger: Path, tmp_path: Path) ->
     head = head_of(ledger, 42)
     (tmp_path / "other").mkdir()
     with LedgerWriter.create(
-        tmp_path / "other" / "a.db", log="other", genesis={"profile": "p"}, settings=FAST
+        tmp_path / "other" / "a.db",
+        log="other",
+        genesis={"profile": "p"},
+        signing=SIGNING,
+        settings=FAST,
     ):
         pass
     report = verify_ledger(tmp_path / "other" / "a.db", head=head)
@@ -273,7 +277,7 @@ def test_another_log_is_not_the_one_of_the_head(ledger: Path, tmp_path: Path) ->
 def test_an_older_copy_is_found_by_a_newer_head(ledger: Path, tmp_path: Path) -> None:
     """Rolled back: fewer records than the head covers."""
     shutil.copyfile(ledger, tmp_path / "older.db")
-    with LedgerWriter.open(ledger, settings=FAST) as writer:
+    with LedgerWriter.open(ledger, signing=SIGNING, settings=FAST) as writer:
         whole_call(writer)
     report = verify_ledger(tmp_path / "older.db", head=head_of(ledger, 44))
     assert (report.state, report.exit_code, report.differs) == (
@@ -319,7 +323,7 @@ def test_a_sealed_ledger_that_lost_acknowledged_records_is_exit_1(tmp_path: Path
     with make(db) as writer:
         whole_call(writer)
     shutil.copyfile(db, tmp_path / "older.db")
-    writer = LedgerWriter.open(db, settings=FAST)
+    writer = LedgerWriter.open(db, signing=SIGNING, settings=FAST)
     whole_call(writer)
     (tmp_path / "older.db").replace(db)
     assert writer.submit(note()).exception(5) is not None
