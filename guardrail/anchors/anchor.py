@@ -1,0 +1,75 @@
+"""What an anchor is: a place outside the ledger that keeps signed heads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from guardrail.core.merkle import verify_consistency
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.errors import AnchorError
+
+__all__ = ["Anchor", "Anchored", "Prove", "check_follows", "timestamp"]
+
+Prove = Callable[[int, int], Sequence[bytes]]
+"""(first, size) -> the consistency proof from the tree of *first* leaves to that of *size*. Raises ``GuardrailError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """A head that an anchor has taken."""
+
+    name: str
+    """The anchor's."""
+    size: int
+    time: float
+    """When, in seconds since 1970: by the anchor's own clock where it has one."""
+    note: SignedNote
+    """The head, with what the anchor signed under it, where it signs."""
+
+
+class Anchor(Protocol):
+    """One place that keeps heads. Used by one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """What records, commands and the state file call it."""
+
+    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+        """Put the head *note*, signed by the log's key, there; it is kept when this returns.
+
+        *known* is what this anchor took last, as far as is known here. Raises ``AnchorError``; ``anchor.conflict`` where the
+        anchor holds a larger head, another history, or less than what is known of it: then nothing was put there.
+        """
+
+    def latest(self, origin: str) -> SignedNote | None:
+        """Return the newest head of the log *origin* that is there; None where there is none, or it can't be read back.
+
+        Raises ``AnchorError``.
+        """
+
+
+def check_follows(before: Checkpoint, head: Checkpoint, prove: Prove) -> None:
+    """Return where *before* is a beginning of *head*. Raises ``AnchorError`` (``anchor.conflict``)."""
+    if before.size > head.size:
+        raise AnchorError(
+            f"it holds a head of {before.size} records, and the ledger has only {head.size}: "
+            "the ledger was cut, rolled back or replaced",
+            code="anchor.conflict",
+            hint="guardrail verify",
+        )
+    path = prove(before.size, head.size) if 0 < before.size < head.size else ()
+    if not verify_consistency(before.size, before.root, head.size, head.root, path):
+        raise AnchorError(
+            f"the ledger's first {before.size} records are not those of the head that it holds: "
+            "the ledger was changed or forked",
+            code="anchor.conflict",
+            hint="guardrail verify",
+        )
+
+
+def timestamp(time: float) -> str:
+    """Return *time*, seconds since 1970, as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

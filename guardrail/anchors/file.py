@@ -1,0 +1,208 @@
+"""An append-only file in another directory, best of another owner: each head one line, never changed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from guardrail.anchors.anchor import Anchored, Prove, check_follows
+from guardrail.anchors.lines import MAX_LINE, HeadLine, head_line, parse_line
+from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.errors import AnchorError, ConfigError
+
+__all__ = ["FileAnchor", "check_place"]
+
+_BLOCK = 64 * 1024
+_LOCK_S = 2.0
+"""How long another process may take to append its line."""
+
+
+def check_place(path: Path, ledger: Path) -> None:
+    """Refuse a file beside or below the ledger: whoever can replace the one can replace the other.
+
+    Raises ``ConfigError``.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    home = Path(os.path.realpath(ledger)).parent
+    if folder == home or home in folder.parents:
+        raise ConfigError(
+            "[anchors] file: it lies in the ledger's own directory, where whoever changes the ledger can change it too",
+            code="config.anchor_file",
+            hint="name a file in another directory, best one that another user owns",
+        )
+
+
+class FileAnchor:
+    """Appends heads to a file. Each is synced before it counts; a line that was torn is left behind and skipped."""
+
+    def __init__(self, path: Path, *, key: NoteKey, verify: Verify, name: str = "file") -> None:
+        """*key* is the log's: a head of this log in the file that it did not sign is no head of this log."""
+        self._path = path
+        self._key = key
+        self._verify = verify
+        self.name = name
+
+    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+        """Append *note*; synced when this returns. See ``Anchor.publish``."""
+        head = Checkpoint.parse(note.text)
+        descriptor = self._open(create=known is None)
+        try:
+            _lock(descriptor)
+            found, torn = self._last(descriptor, head.origin)
+            if known is not None and (found is None or found.head.size < known.size):
+                raise AnchorError(
+                    f"the anchor file holds less than the head of {known.size} records that was put there: it was cut or replaced",
+                    code="anchor.conflict",
+                    hint="guardrail verify, and ask whoever can write that file",
+                )
+            if found is not None:
+                check_follows(found.head, head, prove)
+            now = time.time()
+            if found is None or found.note != note:
+                _append(descriptor, (b"\n" if torn else b"") + head_line(note, now))
+        except OSError as error:
+            raise _unreachable(error) from None
+        finally:
+            os.close(descriptor)
+        return Anchored(self.name, head.size, now, note)
+
+    def latest(self, origin: str) -> SignedNote | None:
+        """Return the last head of *origin* in the file, or None. Raises ``AnchorError``."""
+        try:
+            descriptor = os.open(self._path, _FLAGS | os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unreachable(error) from None
+        try:
+            _check_regular(descriptor)
+            found, _ = self._last(descriptor, origin)
+        except OSError as error:
+            raise _unreachable(error) from None
+        finally:
+            os.close(descriptor)
+        return None if found is None else found.note
+
+    def _open(self, *, create: bool) -> int:
+        flags = _FLAGS | os.O_RDWR | os.O_APPEND
+        try:
+            try:
+                descriptor = os.open(self._path, flags)
+            except FileNotFoundError:
+                if not create:
+                    raise AnchorError(
+                        "the anchor file is gone, and heads of this log were in it",
+                        code="anchor.conflict",
+                        hint="put it back, or look who removed it; then guardrail verify",
+                    ) from None
+                descriptor = os.open(self._path, flags | os.O_CREAT, 0o644)
+                _sync_folder(self._path.parent)
+        except OSError as error:
+            raise _unreachable(error) from None
+        try:
+            _check_regular(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _last(self, descriptor: int, origin: str) -> tuple[HeadLine | None, bool]:
+        """Return the last head of *origin*, and whether the file ends within a line.
+
+        Raises ``AnchorError`` where a head of *origin* is there that its key did not sign.
+        """
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        for line in _backwards(descriptor, size):
+            found = parse_line(line)
+            if found is None or found.head.origin != origin:
+                continue
+            if origin == self._key.name and not found.note.signed_by(self._key, self._verify):
+                raise AnchorError(
+                    "the anchor file holds a head of this log that the log's key did not sign",
+                    code="anchor.malformed",
+                    hint="look who wrote to that file; then guardrail verify",
+                )
+            return found, torn
+        return None, torn
+
+
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # never wait on a pipe that someone put there
+
+
+def _backwards(descriptor: int, size: int) -> Iterator[bytes]:
+    """Yield the lines of the file, the last one first; those that are too long to be ours are left out."""
+    rest, overlong = b"", False
+    at = size
+    while at > 0:
+        start = max(0, at - _BLOCK)
+        block = os.pread(descriptor, at - start, start)
+        at = start
+        parts = block.split(b"\n")
+        for part in reversed(parts[1:]):
+            if not overlong and part + rest:
+                yield part + rest
+            rest, overlong = b"", False
+        rest = parts[0] + rest
+        if len(rest) > MAX_LINE:
+            rest, overlong = b"", True
+    if rest and not overlong:
+        yield rest
+
+
+def _lock(descriptor: int) -> None:
+    end = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise AnchorError(
+                    "another process holds the anchor file", hint="guardrail anchor"
+                ) from None
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _append(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    if written != len(data):
+        # What is there ends within a line, which the next one notices.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(descriptor)
+
+
+def _check_regular(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise AnchorError(
+            "the anchor file is no regular file",
+            code="anchor.refused",
+            hint="name a regular file in [anchors] file",
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unreachable(error: OSError) -> AnchorError:
+    if error.errno == errno.ELOOP:
+        return AnchorError(
+            "the anchor file is a symbolic link",
+            code="anchor.refused",
+            hint="name the file itself in [anchors] file",
+        )
+    return AnchorError(
+        f"the anchor file can't be written or read ({error.strerror})",
+        hint="its directory must be there, and this user must be able to read and append",
+    )

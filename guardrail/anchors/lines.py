@@ -1,0 +1,76 @@
+"""A head as one line of JSON: what goes into anchor files, onto standard output and to the system log."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+
+from guardrail.anchors.anchor import timestamp
+from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote
+from guardrail.errors import NoteError
+
+__all__ = ["MAX_LINE", "HeadLine", "head_line", "parse_line", "parse_lines"]
+
+MAX_LINE = 2 * MAX_NOTE
+"""Bytes. What is longer is no line of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLine:
+    """A line that was read."""
+
+    head: Checkpoint
+    note: SignedNote
+    time: str
+    """RFC 3339, as whoever wrote the line said."""
+
+
+def head_line(note: SignedNote, now: float | None = None) -> bytes:
+    """Return *note* as a line, with its line feed. It says what it is, so that it can be found among other lines."""
+    head = Checkpoint.parse(note.text)
+    document = {
+        "guardrail": "head/1",
+        "log": head.origin,
+        "note": str(note),
+        "size": head.size,
+        "ts": timestamp(time.time() if now is None else now),
+    }
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def parse_line(line: bytes) -> HeadLine | None:
+    """Return the head in *line*, or None where it is none: torn, of something else, or at odds with itself.
+
+    Whether its signatures are good is for the reader to find out.
+    """
+    if len(line) > MAX_LINE:
+        return None
+    try:
+        document = json.loads(line)
+        if not isinstance(document, dict) or document.get("guardrail") != "head/1":
+            return None
+        note, time_ = document.get("note"), document.get("ts")
+        if not isinstance(note, str) or not isinstance(time_, str):
+            return None
+        parsed = SignedNote.parse(note)
+        head = Checkpoint.parse(parsed.text)
+    except (ValueError, RecursionError, NoteError):
+        return None
+    if document.get("log") != head.origin or document.get("size") != head.size:
+        return None
+    return HeadLine(head, parsed, time_)
+
+
+def parse_lines(raw: bytes, origin: str | None = None) -> list[HeadLine]:
+    """Return the heads in *raw*, in their order: lines of anchor files, captured output or a system log's text.
+
+    What stands before the line's first ``{``, as a system log puts it there, is skipped. With *origin* only heads of that log.
+    """
+    found = []
+    for line in raw.splitlines():
+        at = line.find(b'{"guardrail":"head/1"')
+        head = parse_line(line[at:]) if at >= 0 else None
+        if head is not None and origin in (None, head.head.origin):
+            found.append(head)
+    return found

@@ -1,0 +1,235 @@
+"""The anchor file: heads are appended, what is there is believed only where the log's key signed it, and it can't be rewound."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from anchorkit import ORIGIN, Log, verify_signature
+
+from guardrail.anchors.file import FileAnchor, check_place
+from guardrail.anchors.lines import head_line, parse_lines
+from guardrail.errors import AnchorError, ConfigError
+
+
+def anchor(path: Path, log: Log) -> FileAnchor:
+    """The anchor of *log* in *path*."""
+    return FileAnchor(path, key=log.key, verify=verify_signature)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the anchor file is."""
+    return tmp_path / "anchor.jsonl"
+
+
+def test_heads_are_appended_and_the_newest_is_found(path: Path) -> None:
+    """Each head is one line more, and what was there stays byte for byte."""
+    log = Log().grow(5)
+    made = anchor(path, log).publish(log.note(), log.prove)
+    before = path.read_bytes()
+    log.grow(7)
+    anchor(path, log).publish(log.note(), log.prove, log.head(5))
+    assert made.size == 5
+    assert path.read_bytes().startswith(before)
+    assert [each.head.size for each in parse_lines(path.read_bytes())] == [5, 12]
+    assert anchor(path, log).latest(ORIGIN) == log.note(12)
+    assert anchor(path, log).latest("other/log") is None
+
+
+def test_the_same_head_twice_is_one_line(path: Path) -> None:
+    """Anchoring again without a new record adds nothing."""
+    log = Log().grow(5)
+    for _ in range(2):
+        anchor(path, log).publish(log.note(), log.prove)
+    assert len(path.read_bytes().splitlines()) == 1
+
+
+def test_a_smaller_head_is_refused(path: Path) -> None:
+    """A ledger that was cut or rolled back can't be anchored over a larger head."""
+    log = Log().grow(9)
+    anchor(path, log).publish(log.note(), log.prove)
+    with pytest.raises(AnchorError, match="cut, rolled back or replaced") as refused:
+        anchor(path, log).publish(log.note(8), log.prove)
+    assert refused.value.code == "anchor.conflict"
+    assert len(path.read_bytes().splitlines()) == 1
+
+
+@pytest.mark.parametrize("more", [0, 1, 20])
+def test_another_history_is_refused(path: Path, more: int) -> None:
+    """A head that does not begin with the one there is a fork, whatever its size."""
+    log = Log().grow(9)
+    anchor(path, log).publish(log.note(), log.prove)
+    other = log.fork(8).grow(1 + more, "forged")
+    with pytest.raises(AnchorError, match="changed or forked") as refused:
+        anchor(path, other).publish(other.note(), other.prove)
+    assert refused.value.code == "anchor.conflict"
+
+
+@pytest.mark.parametrize("left", [1, 40, -1])
+def test_a_torn_line_is_left_behind_and_the_next_begins_anew(path: Path, left: int) -> None:
+    """A crash in the middle of a line costs that line alone."""
+    log = Log().grow(5)
+    anchor(path, log).publish(log.note(), log.prove)
+    log.grow(5)
+    whole = head_line(log.note())
+    with path.open("ab") as out:
+        out.write(whole[:left])
+    assert anchor(path, log).latest(ORIGIN) == log.note(5 if left != -1 else 10)
+    log.grow(5)
+    anchor(path, log).publish(log.note(), log.prove)
+    assert anchor(path, log).latest(ORIGIN) == log.note(15)
+    assert parse_lines(path.read_bytes())[-1].head.size == 15
+
+
+def test_a_file_that_lost_heads_is_a_conflict(path: Path) -> None:
+    """What was put there and is gone was taken away by someone: removed, emptied or cut."""
+    log = Log().grow(5)
+    anchor(path, log).publish(log.note(), log.prove)
+    first = path.read_bytes()
+    anchor(path, log.grow(5)).publish(log.note(), log.prove)
+    for content in (first, b"", None):
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        with pytest.raises(AnchorError) as refused:
+            anchor(path, log).publish(log.note(), log.prove, log.head(10))
+        assert refused.value.code == "anchor.conflict"
+    assert not path.exists()
+
+
+def test_a_head_that_the_logs_key_did_not_sign_is_pointed_out(path: Path) -> None:
+    """Someone else who can write the file can't make a head of this log there."""
+    log = Log().grow(5)
+    path.write_bytes(head_line(Log(seed=b"x" * 32, leaves=log.leaves).note()))
+    with pytest.raises(AnchorError, match="did not sign") as refused:
+        anchor(path, log).publish(log.note(), log.prove)
+    assert refused.value.code == "anchor.malformed"
+    with pytest.raises(AnchorError, match="did not sign"):
+        anchor(path, log).latest(ORIGIN)
+
+
+def test_several_logs_share_a_file(path: Path) -> None:
+    """Heads of other logs are left alone, and lines that are no heads are skipped."""
+    one, two = Log().grow(5), Log("other/log", seed=b"o" * 32).grow(3)
+    anchor(path, one).publish(one.note(), one.prove)
+    with path.open("ab") as out:
+        out.write(b"not a head\n" + b"x" * 300_000 + b"\n\xff\n{}\n[1]\n")
+    anchor(path, two).publish(two.note(), two.prove)
+    assert anchor(path, one).latest(ORIGIN) == one.note()
+    assert anchor(path, two).latest("other/log") == two.note()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 4},
+        {"log": "other/log"},
+        {"note": "host/audit\n5\n"},
+        {"note": 5},
+        {"ts": None},
+        {"guardrail": "head/2"},
+    ],
+)
+def test_a_line_at_odds_with_itself_is_no_head(change: dict[str, object]) -> None:
+    """A line says the same thing twice: both must agree."""
+    line = json.loads(head_line(Log().grow(5).note()))
+    changed = json.dumps({**line, **change}, sort_keys=True, separators=(",", ":")).encode()
+    assert parse_lines(changed) == []
+
+
+def test_a_link_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
+    """Nothing is written through a link that someone put there, and nothing waits on a pipe."""
+    log = Log().grow(5)
+    (tmp_path / "real").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "folder", "pipe"):
+        with pytest.raises(AnchorError) as refused:
+            anchor(tmp_path / name, log).publish(log.note(), log.prove)
+        assert refused.value.code in {"anchor.refused", "anchor.unreachable"}
+    assert (tmp_path / "real").read_bytes() == b""
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    """The message says what the system said, and the hint what to do."""
+    log = Log().grow(5)
+    with pytest.raises(AnchorError, match="No such file or directory") as refused:
+        anchor(tmp_path / "no" / "anchor.jsonl", log).publish(log.note(), log.prove)
+    assert refused.value.code == "anchor.unreachable"
+    assert refused.value.hint
+
+
+def test_a_full_disk_is_unreachable_and_the_next_head_goes_on(path: Path) -> None:
+    """A file that may not grow takes no head; when it may again, nothing of the torn line is believed."""
+    program = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from anchorkit import Log, verify_signature\n"
+        "from guardrail.anchors.file import FileAnchor\n"
+        "from guardrail.errors import AnchorError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))\n"
+        "log = Log().grow(5)\n"
+        "try:\n"
+        "    FileAnchor(Path(sys.argv[1]), key=log.key, verify=verify_signature).publish(log.note(), log.prove)\n"
+        "except AnchorError as error:\n"
+        "    print(error.code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "anchor.unreachable\n", done.stderr
+    assert path.stat().st_size == 100
+    log = Log().grow(5)
+    anchor(path, log).publish(log.note(), log.prove)
+    assert anchor(path, log).latest(ORIGIN) == log.note()
+
+
+def test_many_writers_do_not_tear_each_others_lines(path: Path) -> None:
+    """Whoever appends holds the file: each head is whole, and none is smaller than the one before."""
+    log = Log().grow(64)
+
+    others: list[str] = []
+
+    def run() -> None:
+        for size in range(1, 65):
+            try:
+                anchor(path, log).publish(log.note(size), log.prove)
+            except AnchorError as error:
+                others.append(error.code)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sizes = [each.head.size for each in parse_lines(path.read_bytes())]
+    assert set(others) <= {"anchor.conflict"}  # someone had appended a larger head meanwhile
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] == 64
+    assert len(path.read_bytes().splitlines()) == len(sizes)
+
+
+def test_a_place_beside_the_ledger_is_refused(tmp_path: Path) -> None:
+    """Whoever can replace the ledger's folder must not be able to replace the anchor with it."""
+    ledger = tmp_path / "home" / "audit.db"
+    ledger.parent.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "way").symlink_to(ledger.parent)
+    for inside in (ledger.parent / "a", ledger.parent / "below" / "a", tmp_path / "way" / "a"):
+        with pytest.raises(ConfigError, match="own directory"):
+            check_place(inside, ledger)
+    check_place(tmp_path / "elsewhere" / "a", ledger)
