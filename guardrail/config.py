@@ -80,6 +80,9 @@ class LedgerSection:
     sweep_interval_s: int = _limits(
         60, 1, 86_400, "how often the open calls of dead processes are closed as unknown"
     )
+    epoch_s: int = _limits(
+        86_400, 60, 2_592_000, "how long a process signs heads with one key of its own"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,12 @@ class KeySettings:
     path: Path | None = _text(
         None,
         "folder of the log key and the token key, mode 0700; default: beside the ledger, its name with .keys",
+    )
+    signer: tuple[str, ...] = _texts(
+        "command that holds the log key elsewhere: message on stdin, 64 bytes or their base64 on stdout"
+    )
+    signer_public: str = _text(
+        "", "Ed25519 public key of the signer, 64 hex characters; read by init"
     )
 
 

@@ -1,33 +1,49 @@
 """The log key and the token keys. The only importer of ``cryptography``.
 
-A key folder (mode 0700) holds ``log.key`` (Ed25519, PKCS 8 PEM) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each
-mode 0600. Whoever can read it can compute tokens and sign heads: keep it from the people whose records are kept, and
-back it up: without the token key, tokens can no longer be looked up.
+A key folder (mode 0700) holds ``log.key`` (Ed25519, PKCS 8 PEM), ``log.pub`` (its public half, 64 hex characters) and
+``tokens.key`` (JSON: epoch and 32 bytes in hex), each mode 0600. Whoever can read it can compute tokens and sign heads: keep it
+from the people whose records are kept, and back it up: without the token key, tokens can no longer be looked up.
+
+Where a *signer* is set, the log key lives elsewhere (a KMS, a program of another user): ``log.key`` is not there, and the signer
+command gets what is to be signed on its standard input and answers with the signature.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import hmac
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from guardrail.core.note import NoteKey
+from guardrail.core.rotation import certified_text
 from guardrail.errors import KeysError
 
-__all__ = ["Commitment", "Keys", "TenantKeys", "bundle_signer"]
+__all__ = [
+    "Commitment",
+    "HeadKey",
+    "Keys",
+    "Signing",
+    "TenantKeys",
+    "bundle_signer",
+    "verify_signature",
+]
 
 _LOG_KEY = "log.key"
+_LOG_PUBLIC = "log.pub"
 _TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
 _TOKEN_BYTES = 15
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -97,24 +113,105 @@ class Commitment:
         return self._state.hexdigest()
 
 
+class HeadKey:
+    """A key that signs the heads of one log, under the log's name."""
+
+    __slots__ = ("certificate", "first", "key", "sign")
+
+    def __init__(
+        self,
+        key: NoteKey,
+        sign: Callable[[bytes], bytes],
+        *,
+        first: int = 0,
+        certificate: str | None = None,
+    ) -> None:
+        self.key = key
+        self.sign = sign
+        """Returns the signature of its argument: Ed25519, 64 bytes. The log key's may raise ``KeysError``."""
+        self.first = first
+        self.certificate = certificate
+        """Base64, by the log key (docs/record-format.md section 9.2); None for the log key itself, which needs none."""
+
+
+class Signing:
+    """What a writer needs of the keys: head keys, and the code by which writers know each other's heads."""
+
+    def __init__(
+        self, keys: Keys, *, actor: Mapping[str, str], epochs: bool, master: bytes
+    ) -> None:
+        """Use ``Keys.signing``."""
+        self.actor = actor
+        """Who writes, for ``admin.key_rotated``."""
+        self._keys = keys
+        self._epochs = epochs
+        self._mac = hmac.new(_derive(master, b"guardrail/head/1"), digestmod=hashlib.sha256)
+
+    @property
+    def public(self) -> str:
+        """The log key's public half: 64 hex characters."""
+        return self._keys.public
+
+    def log_key(self, log: str) -> HeadKey:
+        """Return the log key as a head key; where a signer holds it, each signature asks the signer."""
+        return HeadKey(NoteKey(log, bytes.fromhex(self._keys.public)), self._keys.signer())
+
+    def epoch_key(self, log: str, first: int) -> HeadKey | None:
+        """Return a new key, in memory only, that the log key certifies for heads of more than *first* records.
+
+        None where this writer is to sign with the log key. Raises ``KeysError`` where the signer does not sign.
+        """
+        if not self._epochs and not self._keys.remote:
+            return None
+        private = Ed25519PrivateKey.generate()
+        key = NoteKey(log, private.public_key().public_bytes_raw())
+        signature = self._keys.signer()(certified_text(log, key.public.hex(), first))
+        certificate = base64.b64encode(signature).decode("ascii")
+        return HeadKey(key, private.sign, first=first, certificate=certificate)
+
+    def mac(self, message: bytes) -> bytes:
+        """Return HMAC-SHA-256 of *message*, 32 bytes, under a key that only holders of the token key can compute."""
+        state = self._mac.copy()
+        state.update(message)
+        return state.digest()
+
+
 class Keys:
     """The keys of one log."""
 
-    def __init__(self, log_key: Ed25519PrivateKey, master: bytes, epoch: int) -> None:
+    def __init__(
+        self,
+        log_key: Ed25519PrivateKey | _Signer,
+        master: bytes,
+        epoch: int,
+    ) -> None:
+        """Use ``create``, ``load`` or ``ephemeral``."""
         self._log_key = log_key
         self._master = master
         self._epoch = epoch
         self._tenants: dict[str, TenantKeys] = {}
+        self.public = (
+            log_key.public
+            if isinstance(log_key, _Signer)
+            else log_key.public_key().public_bytes_raw().hex()
+        )
+        """The log key's public half: 64 hex characters."""
 
     @classmethod
-    def ephemeral(cls) -> Keys:
-        """Return new keys that are written nowhere, for tests."""
-        return cls(Ed25519PrivateKey.generate(), os.urandom(32), 1)
+    def ephemeral(cls, seed: bytes | None = None) -> Keys:
+        """Return keys that are written nowhere, for tests; the same ones for the same *seed* of 32 bytes."""
+        log_key = (
+            Ed25519PrivateKey.generate()
+            if seed is None
+            else Ed25519PrivateKey.from_private_bytes(seed)
+        )
+        return cls(log_key, os.urandom(32) if seed is None else hashlib.sha256(seed).digest(), 1)
 
     @classmethod
-    def create(cls, folder: Path) -> Keys:
+    def create(cls, folder: Path, *, signer: Sequence[str] = (), public: str = "") -> Keys:
         """Make new keys in *folder* (made with mode 0700), synced before this returns.
 
+        With a *signer* command, *public* is the public half of the log key that the signer holds, and none is made here.
         Raises ``KeysError`` where the folder exists and is not empty: keys are never overwritten.
         """
         try:
@@ -124,14 +221,20 @@ class Keys:
                     f"{folder}: not empty; keys are never overwritten", code="keys.exist"
                 )
             folder.chmod(0o700)
-            log_key = Ed25519PrivateKey.generate()
-            pem = log_key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
+            log_key: Ed25519PrivateKey | _Signer
+            if signer:
+                log_key = _Signer(signer, _public(public, "the signer's public key"))
+            else:
+                log_key = Ed25519PrivateKey.generate()
+                pem = log_key.private_bytes(
+                    serialization.Encoding.PEM,
+                    serialization.PrivateFormat.PKCS8,
+                    serialization.NoEncryption(),
+                )
+                _write(folder / _LOG_KEY, pem)
             master = os.urandom(32)
-            _write(folder / _LOG_KEY, pem)
+            keys = cls(log_key, master, 1)
+            _write(folder / _LOG_PUBLIC, keys.public.encode("ascii") + b"\n")
             _write(
                 folder / _TOKEN_KEY, json.dumps({"epoch": 1, "key": master.hex()}).encode() + b"\n"
             )
@@ -141,16 +244,26 @@ class Keys:
             raise KeysError(
                 f"{folder}: can't create keys ({error.strerror})", code="keys.create"
             ) from None
-        return cls(log_key, master, 1)
+        return keys
 
     @classmethod
-    def load(cls, folder: Path) -> Keys:
-        """Read the keys in *folder*. Raises ``KeysError``: missing, malformed, or readable by others."""
+    def load(cls, folder: Path, *, signer: Sequence[str] = ()) -> Keys:
+        """Read the keys in *folder*; with a *signer* command, the public half alone of the log key.
+
+        Raises ``KeysError``: missing, malformed, or readable by others.
+        """
         _check_mode(folder, 0o077, f"chmod 700 {folder}")
         try:
-            log_key = serialization.load_pem_private_key(_read(folder / _LOG_KEY), password=None)
             tokens = json.loads(_read(folder / _TOKEN_KEY))
             master, epoch = bytes.fromhex(tokens["key"]), tokens["epoch"]
+            log_key: object
+            if signer:
+                text = _read(folder / _LOG_PUBLIC).decode("ascii").strip()
+                log_key = _Signer(signer, _public(text, f"{folder / _LOG_PUBLIC}"))
+            else:
+                log_key = serialization.load_pem_private_key(
+                    _read(folder / _LOG_KEY), password=None
+                )
         except (ValueError, KeyError, TypeError, UnsupportedAlgorithm):
             raise KeysError(
                 f"{folder}: a key file is malformed",
@@ -158,7 +271,7 @@ class Keys:
                 hint="restore the folder from a backup",
             ) from None
         if (
-            not isinstance(log_key, Ed25519PrivateKey)
+            not isinstance(log_key, Ed25519PrivateKey | _Signer)
             or len(master) != 32
             or type(epoch) is not int
         ):
@@ -170,12 +283,9 @@ class Keys:
         return cls(log_key, master, epoch)
 
     @property
-    def public(self) -> str:
-        """The log key's public half: 64 hex characters."""
-        raw = self._log_key.public_key().public_bytes(
-            serialization.Encoding.Raw, serialization.PublicFormat.Raw
-        )
-        return raw.hex()
+    def remote(self) -> bool:
+        """Whether a signer command holds the log key."""
+        return isinstance(self._log_key, _Signer)
 
     def tenant(self, tenant: str) -> TenantKeys:
         """Return the keyed functions of *tenant*; the same object each time."""
@@ -192,8 +302,91 @@ class Keys:
         return found
 
     def signer(self) -> Callable[[bytes], bytes]:
-        """Return a function that signs bytes with the log key (Ed25519, 64 bytes)."""
+        """Return a function that signs bytes with the log key (Ed25519, 64 bytes).
+
+        It raises ``KeysError`` where a signer command holds the key and does not sign.
+        """
         return self._log_key.sign
+
+    def signing(self, *, actor: Mapping[str, str], epochs: bool) -> Signing:
+        """Return what a writer signs heads with: with *epochs* a key of its own, certified by the log key.
+
+        Without, the log key itself (for short commands), unless a signer command holds that. *actor* is who writes.
+        """
+        return Signing(self, actor=actor, epochs=epochs, master=self._master)
+
+
+_SIGNER_SECONDS = 10.0
+
+
+class _Signer:
+    """A log key that another program holds."""
+
+    def __init__(self, command: Sequence[str], public: str) -> None:
+        self._command = tuple(command)
+        self.public = public
+
+    def sign(self, message: bytes) -> bytes:
+        """Ask the signer; what it answers is checked. Raises ``KeysError``."""
+        try:
+            done = subprocess.run(
+                self._command,
+                input=message,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=_SIGNER_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise _signer_error("did not answer in time") from None
+        except OSError as error:
+            raise _signer_error(f"can't be started ({error.strerror})") from None
+        if done.returncode != 0:
+            raise _signer_error(f"ended with exit code {done.returncode}")
+        answer = done.stdout
+        for candidate in (answer, _decoded(answer)):
+            if len(candidate) == 64 and verify_signature(
+                bytes.fromhex(self.public), candidate, message
+            ):
+                return candidate
+        raise _signer_error("did not answer with a signature by the log key")
+
+
+def _signer_error(what: str) -> KeysError:
+    return KeysError(
+        f"the signer {what}",
+        code="keys.signer",
+        hint="run the command of [keys] signer by hand: message on stdin, 64 bytes or their base64 on stdout",
+    )
+
+
+def _decoded(answer: bytes) -> bytes:
+    try:
+        return base64.b64decode(answer.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def verify_signature(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether *signature* (64 bytes) over *message* is by the Ed25519 key *public* (32 bytes). Never raises."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _public(text: str, what: str) -> str:
+    try:
+        if len(bytes.fromhex(text)) == 32:
+            return text.lower()
+    except ValueError:
+        pass
+    raise KeysError(
+        f"{what}: a public key is 64 hex characters",
+        code="keys.malformed",
+        hint="put the public half of the signer's Ed25519 key there",
+    )
 
 
 def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:

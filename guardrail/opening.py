@@ -21,8 +21,8 @@ from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import decode
 from guardrail.core.types import Json
-from guardrail.errors import ConfigError, KeysError, LedgerOpenError
-from guardrail.journal import Journal, Owner
+from guardrail.errors import ConfigError, LedgerOpenError
+from guardrail.journal import Journal, Owner, actor
 from guardrail.keys import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
@@ -36,9 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LedgerRequests",
+    "create_keys",
     "create_log",
     "default_log_name",
     "load_engine",
+    "load_keys",
     "open_guard",
     "open_journal",
     "settings_from",
@@ -116,9 +118,13 @@ def default_log_name(settings: Settings) -> str:
 
 
 def create_log(
-    settings: Settings, keys: Keys, *, predecessor: Mapping[str, Any] | None = None
+    settings: Settings,
+    keys: Keys,
+    *,
+    epochs: bool,
+    predecessor: Mapping[str, Any] | None = None,
 ) -> LedgerWriter:
-    """Create the ledger with its genesis record, durable when this returns."""
+    """Create the ledger with its genesis record, durable when this returns; *epochs* as for ``open_journal``."""
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
         public_key=keys.public,
@@ -129,27 +135,43 @@ def create_log(
         settings.ledger.path,
         log=default_log_name(settings),
         genesis=genesis,
+        signing=keys.signing(actor=actor(), epochs=epochs),
         settings=_ledger_settings(settings),
     )
 
 
-def open_journal(settings: Settings) -> tuple[Journal, Keys]:
-    """Open the ledger and its keys, or create both where nothing of either is there."""
+def create_keys(settings: Settings) -> Keys:
+    """Make the keys of a new log. Raises ``KeysError``."""
+    return Keys.create(
+        settings.key_path, signer=settings.keys.signer, public=settings.keys.signer_public
+    )
+
+
+def load_keys(settings: Settings) -> Keys:
+    """Read the keys of the log. Raises ``KeysError``."""
+    return Keys.load(settings.key_path, signer=settings.keys.signer)
+
+
+def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
+    """Open the ledger and its keys, or create both where nothing of either is there.
+
+    With *epochs* this process signs heads with a key of its own, which its first record certifies: for what goes on for
+    long. Without, with the log key: for a command that writes one record.
+    """
     path = settings.ledger.path
     with _one_at_a_time(path):
         has_keys = settings.key_path.is_dir() and any(settings.key_path.iterdir())
         left = traces(path)
         if not has_keys and not left:
-            keys = Keys.create(settings.key_path)
-            writer = create_log(settings, keys)
+            keys = create_keys(settings)
+            writer = create_log(settings, keys, epochs=epochs)
         elif path.exists() and has_keys:
-            keys = Keys.load(settings.key_path)
-            writer = LedgerWriter.open(path, settings=_ledger_settings(settings))
-            try:
-                _same_log(path, keys)
-            except BaseException:
-                writer.close()
-                raise
+            keys = load_keys(settings)
+            writer = LedgerWriter.open(
+                path,
+                signing=keys.signing(actor=actor(), epochs=epochs),
+                settings=_ledger_settings(settings),
+            )
         else:
             raise _half_there(settings, has_keys, left)
     deadline = settings.ledger.append_deadline_ms / 1000
@@ -169,7 +191,7 @@ def open_guard(
     with contextlib.ExitStack() as undo:
         engine = load_engine(settings, policy_data)
         undo.callback(engine.close)
-        journal, keys = open_journal(settings)
+        journal, keys = open_journal(settings, epochs=True)
         undo.callback(journal.stop)
         from guardrail import __version__
 
@@ -219,6 +241,7 @@ def _ledger_settings(settings: Settings) -> LedgerSettings:
     return LedgerSettings(
         append_deadline=settings.ledger.append_deadline_ms / 1000,
         sweep_interval=float(settings.ledger.sweep_interval_s),
+        epoch_interval=float(settings.ledger.epoch_s),
     )
 
 
@@ -240,17 +263,6 @@ def _one_at_a_time(path: Path) -> Generator[None]:
         yield
     finally:
         os.close(folder)
-
-
-def _same_log(path: Path, keys: Keys) -> None:
-    with LedgerReader.open(path) as reader:
-        recorded = reader.genesis.get("key", {}).get("public")
-    if recorded != keys.public:
-        raise KeysError(
-            "these are the keys of another log",
-            code="keys.other_log",
-            hint="point [keys] path at the folder that was made with this ledger",
-        )
 
 
 def _half_there(settings: Settings, has_keys: bool, left: Sequence[Path]) -> LedgerOpenError:

@@ -11,20 +11,22 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from guardrail.core.record import Draft, decode
+from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import (
+    KeysError,
     LedgerError,
     LedgerOpenError,
     LedgerPoisonedError,
     LedgerSealedError,
-    RecordError,
 )
 from guardrail.handover import Handover
 from guardrail.ledger import handles, outcomes
+from guardrail.ledger.epochs import Epochs, Rotation, ended
 from guardrail.ledger.files import (
     Fault,
     FileWatch,
@@ -38,6 +40,7 @@ from guardrail.ledger.files import (
     traces,
     utc_now,
 )
+from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import Leases, Life, process_name
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.settings import LedgerSettings
@@ -55,9 +58,11 @@ _KEEP_SECONDS = 1.0
 class Committer:
     """What the commit thread knows. Only that thread touches it, except where a method says otherwise."""
 
-    def __init__(self, db: Path, settings: LedgerSettings) -> None:
+    def __init__(self, db: Path, settings: LedgerSettings, signing: Signing) -> None:
         self._db = db
         self._settings = settings
+        self._signing = signing
+        self._epochs = Epochs(signing, settings.epoch_interval)
         self._watch = FileWatch(db)
         self._lock = FileLock(lock_path(db))
         self._leases = Leases(leases_path(db))
@@ -87,7 +92,7 @@ class Committer:
             # the interpreter's clean-up too.
             handles.keep_for_ever(self._store)
         self._lock.close()
-        fresh = Committer(self._db, self._settings)
+        fresh = Committer(self._db, self._settings, self._signing)
         fresh._watch = self._watch
         fresh._last = self._last
         fresh._genesis = self._genesis
@@ -153,11 +158,13 @@ class Committer:
                 if genesis is not None:
                     self._create(genesis)
                 self._open_store()
-                try:
+            try:
+                self._prepare()
+                with self._lock:
                     self._sweep()
-                except BaseException:
-                    self.drop_store()
-                    raise
+            except BaseException:
+                self.drop_store()
+                raise
         except (OSError, sqlite3.Error) as error:
             raise open_error(error) from error
         finally:
@@ -175,7 +182,12 @@ class Committer:
                 code="ledger.traces",
                 hint="guardrail recover",
             )
-        create(self._db, genesis)
+        create(self._db, genesis, self._signing)
+
+    def _prepare(self) -> None:
+        """Have a key to sign the next head with. Raises ``LedgerError`` where the signer does not answer."""
+        if self._last is not None:
+            self._epochs.prepare(self.log, self._last[0] + 1)
 
     def _open_store(self) -> None:
         """Connect, and make sure that the log is the one that is known. Call under the lock.
@@ -193,7 +205,7 @@ class Committer:
                 code="ledger.missing",
                 hint="guardrail recover" if traces(self._db) else "guardrail init",
             )
-        store = Store(self._db)
+        store = Store(self._db, self._signing)
         try:
             self._raise_fault(self._watch.adopt())
             self._check_log(store)
@@ -211,12 +223,9 @@ class Committer:
 
     def _check_log(self, store: Store) -> None:
         if self._last is None:
-            line = store.line(0)
-            try:
-                self._genesis = decode(line) if line is not None else {}
-            except RecordError:
-                self._genesis = {}
-            self.log = str(self._genesis.get("log", ""))
+            self._genesis = store.genesis
+            self.log = store.log
+            _refuse_foreign_keys(store.genesis, self._signing)
         problem = store.verify_tail(self.log, self._last)
         if problem:
             raise self._seal(problem)
@@ -246,6 +255,7 @@ class Committer:
         try:
             if self.sealed is not None:
                 raise _anew(self.sealed)
+            self._prepare()
             with self._lock:
                 batch.extend(more())
                 if self._store is None:
@@ -256,8 +266,8 @@ class Committer:
         except (OSError, sqlite3.Error) as error:
             self._failed(batch, self._outside(error))
 
-    def _transaction(self, batch: deque[Entry]) -> list[Entry]:
-        """Commit *batch* and what is owed; end their futures. Return the entries that are durable.
+    def _transaction(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
+        """Commit *batch*, what is owed, and then *rotations*; end their futures. Return the entries that are durable.
 
         Raises ``LedgerError`` after the writer became poisoned or sealed; entries that were not taken are left in
         *batch* for the caller to fail, those that were are dealt with here.
@@ -269,9 +279,12 @@ class Committer:
         try:
             self._before()
             tail = store.begin()
-            problem = self._contradiction(store, tail)
+            problem = tail.fault or self._contradiction(store, tail)
             if problem:
                 raise self._seal(problem)
+            announcement = self._epochs.announcement(self.log)
+            if announcement is not None:
+                store.rotate(announcement, tail)
             self._settle_unsure(store)
             for draft in self._owed:
                 self._try_add(store, draft, tail)
@@ -279,14 +292,18 @@ class Committer:
                 entry = batch.popleft()
                 if entry.take():
                     taken.append((entry, self._try_add(store, entry.draft, tail)))
+            for rotation in rotations:
+                store.rotate(rotation, tail)
+            store.sign(tail, self._epochs.key)
             committing = True
             store.commit()
             self._raise_fault(self._watch.check())  # not before this is anything acknowledged
-        except (LedgerError, sqlite3.Error, OSError) as error:
+        except (LedgerError, KeysError, sqlite3.Error, OSError) as error:
             raise self._undo(
                 store, [entry for entry, _ in taken], error, committing=committing
             ) from None
         self._owed.clear()
+        self._epochs.durable()
         self._last = (tail.seq, tail.leaf)
         self.trouble = ""
         self._lock.release()  # the next process need not wait for this one's callers to be told
@@ -355,7 +372,11 @@ class Committer:
         if isinstance(error, sqlite3.Error) and reason(error).startswith("SQLITE_IOERR"):
             self._suspect = True
         store.rollback()
+        self._epochs.unsure()
         problem = error if isinstance(error, LedgerError) else self._poison(reason(error))
+        if isinstance(error, KeysError):
+            problem = LedgerPoisonedError(error.message, hint=error.hint)
+            self.trouble = problem.message
         for entry in taken:
             if entry.draft.type == "call.outcome":
                 self._owed.append(entry.draft)
@@ -428,6 +449,7 @@ class Committer:
         try:
             if self.sealed is not None:
                 raise _anew(self.sealed)
+            self._prepare()
             with self._lock:
                 if self._store is None:
                     self._open_store()
@@ -441,7 +463,7 @@ class Committer:
             raise problem from None
 
     def _sweep(self) -> int:
-        """Close the open calls of dead processes, then forget their leases. Call under the lock."""
+        """Close the open calls of dead processes, end their keys, then forget their leases. Call under the lock."""
         self._next_sweep = time.monotonic() + self._settings.sweep_interval
         store = self._store
         assert store is not None
@@ -455,6 +477,14 @@ class Committer:
                 self._lock.acquire()
             swept += len(self._transaction(chunk))
         if not self._lock.held:
+            self._lock.acquire()
+        dead = [
+            row.public
+            for row in store.epochs()
+            if self._leases.life(row.process, row.host, row.pid) is Life.DEAD
+        ]
+        if dead:
+            self._transaction(deque(), [ended(self.log, self._signing, dead)])
             self._lock.acquire()
         for process in self._leases.names():
             if process not in left and self._leases.life(process) is Life.DEAD:
@@ -479,10 +509,9 @@ class Committer:
                 if self._store is None:
                     self._open_store()
                 assert self._store is not None
-                if self.owes:
-                    self._transaction(deque())
-                    self._lock.acquire()
                 self._raise_fault(self._watch.check())
+                if not self._write_last():
+                    return
                 # SQLite hides what fails in the checkpoint at close, so it is done, and judged, here.
                 clean = self._store.checkpoint("PASSIVE")
                 if self._store.has_open_call(process_name()):
@@ -497,10 +526,36 @@ class Committer:
             if self.owes:
                 raise problem from None
 
+    def _write_last(self) -> bool:
+        """Write what is owed and the end of this writer's key, under the lock; return whether the store is still there."""
+        owed, farewell = self.owes, self._epochs.farewell(self.log)
+        if not owed and farewell is None:
+            return True
+        try:
+            self._transaction(deque(), [farewell] if farewell is not None else [])
+        except LedgerPoisonedError:
+            if owed:
+                raise
+            return False  # the next sweep ends the key
+        self._epochs.closed()
+        self._lock.acquire()
+        return True
+
     def _give_up_lease(self) -> None:
         if self._has_lease:
             self._has_lease = False
             self._leases.drop()
+
+
+def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
+    """Raise ``KeysError`` for the keys of another log: a mistake in the settings must not look like an attack."""
+    key = genesis.get("key")
+    if isinstance(key, Mapping) and key.get("public") != signing.public:
+        raise KeysError(
+            "these are the keys of another log",
+            code="keys.other_log",
+            hint="point [keys] path at the folder that was made with this ledger",
+        )
 
 
 def _anew(error: LedgerError) -> LedgerError:

@@ -15,11 +15,12 @@ import threading
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from guardrail.ledger.files import sync_directory
 from guardrail.ulid import new_ulid
 
-__all__ = ["Leases", "Life", "host_name", "process_name"]
+__all__ = ["Leases", "Life", "host_name", "own_origin", "process_name"]
 
 _FLOCK = "hhqqi0q"
 
@@ -64,6 +65,18 @@ def host_name() -> str:
     if _host is None:
         _host = socket.gethostname()
     return _host
+
+
+def own_origin(adapter: str) -> dict[str, Any]:
+    """Return ``origin`` of a record that the ledger writes by itself."""
+    return {
+        "host": host_name(),
+        "pid": os.getpid(),
+        "process": process_name(),
+        "adapter": adapter,
+        "address": None,
+        "call_id": None,
+    }
 
 
 def _forget_parents() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 
-from guardrail.errors import LedgerError
+from guardrail.errors import KeysError, LedgerError
 from guardrail.ledger.committer import Committer
 from guardrail.ledger.work import Entry, Order, Work
 
@@ -80,7 +80,7 @@ class Loop:
             else:
                 committer.close()
             order.set_result(None)
-        except LedgerError as error:
+        except (LedgerError, KeysError) as error:
             order.set_exception(error)
             return order.kind == "sweep"
         return order.kind == "open"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from guardrail.core import fields
 from guardrail.core.record import Draft, decode
 from guardrail.core.types import Status
 from guardrail.errors import RecordError
-from guardrail.ledger.lease import Leases, Life, host_name, process_name
+from guardrail.ledger.lease import Leases, Life, own_origin, process_name
 from guardrail.ledger.store import Store
 
 __all__ = ["not_started", "of_dead_calls", "unknown"]
@@ -48,14 +47,7 @@ def _outcome(line: bytes, status: Status, adapter: str, error: dict[str, str] | 
     decision = decode(line)
     common: dict[str, Any] = {name: decision.get(name) for name in _COMMON}
     common["type"] = "call.outcome"
-    common["origin"] = {
-        "host": host_name(),
-        "pid": os.getpid(),
-        "process": process_name(),
-        "adapter": adapter,
-        "address": None,
-        "call_id": None,
-    }
+    common["origin"] = own_origin(adapter)
     record = fields.outcome(
         common,
         status,

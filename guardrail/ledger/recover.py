@@ -33,7 +33,8 @@ from guardrail.ledger.files import (
     traces,
     utc_now,
 )
-from guardrail.ledger.lease import Leases, Life, host_name, process_name
+from guardrail.ledger.heads import Signing
+from guardrail.ledger.lease import Leases, Life, own_origin
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import create, open_error
@@ -143,12 +144,13 @@ def recover(
     *,
     who: Mapping[str, Any],
     reason: str,
+    signing: Signing,
     genesis: Mapping[str, object] | None = None,
     log: str | None = None,
 ) -> RecoveryReport:
     """Do what ``inspect`` says; durable, and the ledger opens again, when this returns.
 
-    *who* is the ``actor`` of the record, *reason* a person's words for it. *genesis* and *log* are for a new log where
+    *who* is the ``actor`` of the record, *reason* a person's words for it, *signing* signs the head. *genesis* and *log* are for a new log where
     nothing of the old line 0 can be read: ``profile``, ``key`` and ``config``; nonce and predecessor are filled in.
     Raises ``LedgerError``: ``ledger.in_use`` while other processes hold leases, ``ledger.no_genesis`` where *genesis* is
     needed.
@@ -167,8 +169,10 @@ def recover(
         if plan.action is Action.NOTHING:
             return RecoveryReport(plan, (), None, plan.log, 0)
         if plan.action is Action.RESTART:
-            return _restart(db, plan, known=genesis, log=log, who=who, reason=reason)
-        return _continue(db, plan, who, reason)
+            return _restart(
+                db, plan, signing=signing, known=genesis, log=log, who=who, reason=reason
+            )
+        return _continue(db, plan, signing, who, reason)
     except (OSError, sqlite3.Error) as error:
         raise open_error(error) from error
     finally:
@@ -244,19 +248,14 @@ def _recovered(
         else None,
         **more,
     }
-    where = {
-        "host": host_name(),
-        "pid": os.getpid(),
-        "process": process_name(),
-        "adapter": "recover",
-        "address": None,
-        "call_id": None,
-    }
+    where = own_origin("recover")
     return Draft.build(fields.admin(log, "recovered", actor=who, where=where, detail=detail))
 
 
-def _continue(db: Path, plan: RecoveryPlan, who: Mapping[str, Any], reason: str) -> RecoveryReport:
-    store = Store(db)
+def _continue(
+    db: Path, plan: RecoveryPlan, signing: Signing, who: Mapping[str, Any], reason: str
+) -> RecoveryReport:
+    store = Store(db, signing)
     try:
         tail = store.begin()
         receipt = store.add(_recovered(plan.log, plan, who, reason), tail)
@@ -266,6 +265,7 @@ def _continue(db: Path, plan: RecoveryPlan, who: Mapping[str, Any], reason: str)
             if line is not None:
                 store.add(outcomes.unknown(line), tail)
                 closed += 1
+        store.sign(tail, signing.log_key(store.log))
         store.commit()
         # What a failed sync may have left only in memory is rewritten with syncs of its own.
         store.checkpoint("RESTART")
@@ -281,6 +281,7 @@ def _restart(
     db: Path,
     plan: RecoveryPlan,
     *,
+    signing: Signing,
     known: Mapping[str, object] | None,
     log: str | None,
     who: Mapping[str, Any],
@@ -311,8 +312,8 @@ def _restart(
     first = Draft.build({**line0, "v": FORMAT_VERSION, "log": name, "type": "genesis"})
     line = first.finish(seq=0, prev=GENESIS_PREV, ts=utc_now())
     aside = _set_aside(db, plan)
-    create(db, line)
-    store = Store(db)
+    create(db, line, signing)
+    store = Store(db, signing)
     try:
         tail = store.begin()
         receipt = store.add(
@@ -321,6 +322,7 @@ def _restart(
             ),
             tail,
         )
+        store.sign(tail, signing.log_key(store.log))
         store.commit()
     finally:
         store.rollback()

@@ -23,5 +23,7 @@ class LedgerSettings:
     """At most this much between them while nobody calls."""
     fork_deadline: float = 1.0
     """How long ``os.fork`` waits for the commit under way; past it the child can't use the ledger."""
+    epoch_interval: float = 86_400.0
+    """How long a writer signs heads with one key of its own."""
     max_batch: int = 256
     """Records that share one commit."""

@@ -8,9 +8,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from guardrail.core.record import leaf_hash
+from guardrail.core.merkle import Edge
+from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.files import sync_directory
+from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head
 
 __all__ = [
     "APPLICATION_ID",
@@ -30,8 +32,8 @@ __all__ = [
 
 APPLICATION_ID = 0x6772_6C31
 """``grl1``"""
-FORMAT = 1
-"""``user_version``. A higher one is refused: this version would not maintain what it does not know."""
+FORMAT = 2
+"""``user_version``. A higher one is refused: this version would not maintain what it does not know. 1 had no signed heads."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "type": ("type",),
@@ -85,11 +87,41 @@ WHERE type = 'call.decision' AND effect = 'require_approval'""",
   host TEXT NOT NULL,
   pid INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID""",
+    # What operation needs to find again without reading the whole log.
+    "record_admin": """CREATE INDEX record_admin ON record (type)
+WHERE type IN ('admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold')""",
+    "head": """CREATE TABLE head (
+  id INTEGER PRIMARY KEY CHECK (id = 0),
+  size INTEGER NOT NULL,
+  leaf BLOB NOT NULL,
+  edge BLOB NOT NULL,
+  note TEXT NOT NULL,
+  mac BLOB NOT NULL
+) STRICT""",
+    "tile": """CREATE TABLE tile (
+  level INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  hashes BLOB NOT NULL,
+  PRIMARY KEY (level, number)
+) STRICT""",
+    "epoch": """CREATE TABLE epoch (
+  public TEXT PRIMARY KEY,
+  seq INTEGER NOT NULL,
+  process TEXT NOT NULL,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL
+) STRICT, WITHOUT ROWID""",
+    # Records below this number may be deleted, line 0 excepted: guardrail prune says so first, in a record.
+    "pruned": """CREATE TABLE pruned (
+  id INTEGER PRIMARY KEY CHECK (id = 0),
+  before INTEGER NOT NULL
+) STRICT""",
     # Against accidents, not against attacks: whoever can write the file can drop a trigger.
     "record_no_update": """CREATE TRIGGER record_no_update BEFORE UPDATE ON record
 BEGIN SELECT RAISE(ABORT, 'records are never changed'); END""",
     "record_no_delete": """CREATE TRIGGER record_no_delete BEFORE DELETE ON record
-BEGIN SELECT RAISE(ABORT, 'records are never deleted'); END""",
+WHEN old.seq = 0 OR old.seq >= coalesce((SELECT before FROM pruned), 0)
+BEGIN SELECT RAISE(ABORT, 'records are deleted only by guardrail prune'); END""",
 }
 """Every object of the database, by name, exactly as ``sqlite_schema`` holds it: ``verify`` compares the texts."""
 
@@ -112,14 +144,24 @@ def reason(error: BaseException) -> str:
     return type(error).__name__
 
 
-def create(db: Path, genesis_line: bytes) -> None:
+def _first_head(genesis_line: bytes, signing: Signing) -> HeadRow:
+    # No epoch key can be certified before there is a record: the first head is the log key's own.
+    log, leaf = str(decode(genesis_line)["log"]), leaf_hash(genesis_line)
+    edge = Edge()
+    edge.append(leaf)
+    return sign_head(log, leaf, edge, signing.log_key(log), signing)
+
+
+def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
     """Put a new log with its line 0 at *db*; it is complete and durable, name included, when this returns.
 
-    Call it under the file lock. Raises ``LedgerOpenError`` with code ``ledger.exists`` where something is there, and
-    ``OSError`` or ``sqlite3.Error`` where the disk refuses; then nothing is left at *db*.
+    Call it under the file lock. Raises ``LedgerOpenError`` with code ``ledger.exists`` where something is there,
+    ``KeysError`` where its head can't be signed, and ``OSError`` or ``sqlite3.Error`` where the disk refuses; then nothing is
+    left at *db*.
     """
     from sqlite_utils import Database
 
+    head = _first_head(genesis_line, signing)
     for left in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         left.unlink(
             missing_ok=True
@@ -139,8 +181,9 @@ def create(db: Path, genesis_line: bytes) -> None:
                 database.execute(statement)
             connection.execute(
                 "INSERT INTO record (seq, leaf, line) VALUES (0, ?, ?)",
-                (leaf_hash(genesis_line), genesis_line.decode("utf-8")),
+                (head.leaf, genesis_line.decode("utf-8")),
             )
+            write_head(connection.execute, head)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.execute("COMMIT")
@@ -239,6 +282,12 @@ def check_format(connection: sqlite3.Connection) -> None:
         )
     if version < 1:
         raise LedgerOpenError("the ledger has no format number", code="ledger.not_a_ledger")
+    if version < FORMAT:
+        raise LedgerOpenError(
+            f"the ledger has format {version}, which was never released and had no signed heads",
+            code="ledger.older_format",
+            hint="keep it, and begin a new one: guardrail init elsewhere, or [ledger] path",
+        )
 
 
 def _check_schema(connection: sqlite3.Connection) -> None:

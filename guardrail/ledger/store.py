@@ -8,18 +8,32 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from guardrail.core import chain
-from guardrail.core.record import Draft, leaf_hash
+from guardrail.core.merkle import Edge
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
-from guardrail.errors import LedgerError, LedgerPoisonedError
+from guardrail.errors import LedgerError, LedgerPoisonedError, NoteError, RecordError
 from guardrail.ledger import handles
+from guardrail.ledger.epochs import Rotation
 from guardrail.ledger.files import utc_now
 from guardrail.ledger.handles import Share
+from guardrail.ledger.heads import (
+    TILE,
+    HeadKey,
+    HeadRow,
+    Signing,
+    read_head,
+    sign_head,
+    store_tile,
+    write_head,
+)
 from guardrail.ledger.lease import host_name, process_name
 from guardrail.ledger.sqlite import connect
 
-__all__ = ["OpenCall", "Store", "Tail"]
+__all__ = ["EpochRow", "OpenCall", "Store", "Tail"]
 
 _TAIL_RECORDS = 100
 """How many records an opening verifies. The rest is ``guardrail verify``'s."""
@@ -37,24 +51,45 @@ class OpenCall:
     pid: int
 
 
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """An epoch key that is certified and not ended."""
+
+    public: str
+    seq: int
+    """Of the record that certifies it."""
+    process: str
+    host: str
+    pid: int
+
+
 @dataclass(slots=True)
 class Tail:
     """The end of the log inside a transaction: what the next record links to."""
 
     seq: int
     leaf: bytes
+    edge: Edge
+    """The tree over all records."""
+    fault: str = ""
+    """Why nothing may be built on this end, if it may not."""
 
 
 class Store:
     """A connection that appends. Closing it never checkpoints, unless ``close(clean=True)`` is asked for."""
 
-    def __init__(self, db: Path) -> None:
+    def __init__(self, db: Path, signing: Signing) -> None:
         """Connect to *db*. Raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``; then nothing stays open."""
         if handles.tainted(db):
             raise LedgerPoisonedError(
                 "a connection was in use when this process was forked", code="ledger.forked"
             )
         self.db = db
+        self.genesis: dict[str, Any] = {}
+        """Line 0, decoded; empty where there is none."""
+        self._signing = signing
+        self._known: HeadRow | None = None
+        """The head that this connection wrote or checked last."""
         self._connection = connect(db)
         self._execute = self._connection.execute
         Share.connected(db)
@@ -64,6 +99,20 @@ class Store:
             self._connection.close()
             Share.disconnected(db)
             raise
+        try:
+            line = self.line(0)
+            if line is not None:
+                self.genesis = decode(line)
+        except RecordError:
+            pass  # for whoever verifies the tail to say
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def log(self) -> str:
+        """Origin name, from line 0."""
+        return str(self.genesis.get("log", ""))
 
     def close(self, *, clean: bool = False) -> None:
         """Close the connection; with *clean*, let SQLite tidy up where it is the last one of all processes."""
@@ -90,11 +139,43 @@ class Store:
         return self.tail()
 
     def tail(self) -> Tail:
-        """Return the end of the log. Raises ``sqlite3.Error``, and ``LedgerError`` where there is no record at all."""
+        """Return the end of the log, as its head and its last record say. Raises ``sqlite3.Error``."""
         row = self._execute("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1").fetchone()
-        if row is None:
-            return Tail(-1, bytes(32))
-        return Tail(row[0], row[1])
+        seq, leaf = row if row is not None else (-1, bytes(32))
+        head = read_head(self._execute)
+        try:
+            edge = Edge.decode(head.size, head.edge) if head is not None else Edge()
+        except ValueError:
+            return Tail(seq, leaf, Edge(), "the head is malformed")
+        if head is None or head.size != seq + 1 or head.leaf != leaf:
+            return Tail(seq, leaf, edge, f"the head does not cover record {seq}")
+        if head != self._known:
+            fault = self._doubt(head, edge)
+            if fault:
+                return Tail(seq, leaf, edge, fault)
+            self._known = head
+        return Tail(seq, leaf, edge)
+
+    def _doubt(self, head: HeadRow, edge: Edge) -> str:
+        """Say what speaks against a head that this connection did not write."""
+        if not head.written_by_a_holder(self._signing):
+            return "the head was written by someone who does not hold this log's keys"
+        try:
+            text = SignedNote.parse(head.note).text
+        except NoteError:
+            return "the head is malformed"
+        if text != Checkpoint(self.log, head.size, edge.root()).text:
+            return "the head says something else than its row"
+        return ""
+
+    def sign(self, tail: Tail, key: HeadKey) -> None:
+        """Put the signed head over everything since ``begin`` beside it: the last thing before ``commit``.
+
+        Raises ``sqlite3.Error``, and ``KeysError`` where a signer holds *key* and does not sign.
+        """
+        head = sign_head(self.log, tail.leaf, tail.edge, key, self._signing)
+        write_head(self._execute, head)
+        self._known = head
 
     def commit(self) -> None:
         """Make everything since ``begin`` durable. Raises ``sqlite3.Error``; whether it is durable is unknown then."""
@@ -102,6 +183,7 @@ class Store:
 
     def rollback(self) -> None:
         """Undo everything since ``begin``, where that is still possible. Never raises."""
+        self._known = None
         if self._connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._execute("ROLLBACK")
@@ -138,9 +220,33 @@ class Store:
             raise LedgerError(
                 "a call of this id is in the log already", code="ledger.duplicate_call"
             ) from None
+        made = tail.edge.append(leaf)
         tail.seq = seq
         tail.leaf = leaf
+        if tail.edge.size % TILE == 0:
+            store_tile(self._execute, tail.edge.size, made)
         return Receipt(seq, leaf, ts)
+
+    def rotate(self, rotation: Rotation, tail: Tail) -> Receipt:
+        """Append a record that certifies or ends epoch keys. Raises as ``add`` does."""
+        receipt = self.add(rotation.draft, tail)
+        if rotation.public is not None:
+            self._execute(
+                "INSERT OR IGNORE INTO epoch (public, seq, process, host, pid) VALUES (?, ?, ?, ?, ?)",
+                (rotation.public, receipt.seq, process_name(), host_name(), os.getpid()),
+            )
+        for public in rotation.ended:
+            self._execute("DELETE FROM epoch WHERE public = ?", (public,))
+        return receipt
+
+    def epochs(self) -> list[EpochRow]:
+        """Return every epoch key that is certified and not ended, of any process."""
+        return [
+            EpochRow(*row)
+            for row in self._execute(
+                "SELECT public, seq, process, host, pid FROM epoch ORDER BY seq"
+            ).fetchall()
+        ]
 
     def _open_call(self, draft: Draft, seq: int) -> None:
         process = draft.process if draft.process is not None else process_name()
@@ -211,23 +317,26 @@ class Store:
 
         Return what is wrong, or an empty string. Raises ``sqlite3.Error``.
         """
+        end = self.tail()
+        if end.seq < 0:
+            return "the log has no records"
         if known is None:
-            last = self.tail().seq
-            if last < 0:
-                return "the log has no records"
-            start = max(0, last - _TAIL_RECORDS)
-            if start == 0:
-                report = chain.verify(self.rows(0))
-                return report.detail
+            start = max(0, end.seq - _TAIL_RECORDS)
             leaf = self.leaf(start)
             if leaf is None:
-                return f"record {start} is missing"
+                # Records were pruned up to here: the tail is what is left.
+                first = self._execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()[0]
+                start, leaf = first, self.leaf(first)
+            if start == 0:
+                report = chain.verify(self.rows(0))
+                return report.detail or end.fault
+            assert leaf is not None
             known = (start, leaf)
         seq, leaf = known
         if self.leaf(seq) != leaf:
             return f"record {seq}, which was acknowledged, is missing or another one"
         report = chain.verify(self.rows(seq + 1), after=chain.Head(log, seq + 1, leaf))
-        return report.detail
+        return report.detail or end.fault
 
 
 def _closed() -> LedgerError:

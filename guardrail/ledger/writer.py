@@ -15,6 +15,7 @@ from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger import handles
 from guardrail.ledger.committer import Committer
 from guardrail.ledger.files import resolve, traces, utc_now
+from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import process_name
 from guardrail.ledger.loop import Loop
 from guardrail.ledger.settings import LedgerSettings
@@ -35,13 +36,13 @@ class LedgerWriter:
     send it again.
     """
 
-    def __init__(self, db: Path, settings: LedgerSettings) -> None:
+    def __init__(self, db: Path, settings: LedgerSettings, signing: Signing) -> None:
         """Use ``create`` or ``open``."""
         self.db = db
         self._settings = settings
         self._mutex = threading.Lock()
         self._inbox: SimpleQueue[Work] = SimpleQueue()
-        self._committer = Committer(db, settings)
+        self._committer = Committer(db, settings, signing)
         self._thread: threading.Thread | None = None
         self._closed = False
         self._park: Order | None = None
@@ -55,30 +56,36 @@ class LedgerWriter:
         *,
         log: str,
         genesis: Mapping[str, object],
+        signing: Signing,
         settings: LedgerSettings = _DEFAULTS,
     ) -> LedgerWriter:
         """Make a new log at *path* and open it; it is durable when this returns.
 
-        *genesis* holds ``profile``, ``nonce``, ``key``, ``config`` and ``predecessor``. Raises ``LedgerOpenError``: code
+        *genesis* holds ``profile``, ``nonce``, ``key``, ``config`` and ``predecessor``; *signing* signs the heads. Raises ``LedgerOpenError``: code
         ``ledger.exists`` where a log is there, ``ledger.traces`` where something is left of an earlier one. Raises
-        ``RecordError`` where *genesis* can't be written as JSON.
+        ``RecordError`` where *genesis* can't be written as JSON, ``KeysError`` where the head can't be signed.
         """
         line = Draft.build({**genesis, "v": FORMAT_VERSION, "log": log, "type": "genesis"}).finish(
             seq=0, prev=GENESIS_PREV, ts=utc_now()
         )
-        return cls._opened(path, settings, line)
+        return cls._opened(path, settings, signing, line)
 
     @classmethod
-    def open(cls, path: Path, *, settings: LedgerSettings = _DEFAULTS) -> LedgerWriter:
+    def open(
+        cls, path: Path, *, signing: Signing, settings: LedgerSettings = _DEFAULTS
+    ) -> LedgerWriter:
         """Open an existing log: format, file system and tail checked, the calls of dead processes closed.
 
-        Raises ``LedgerOpenError`` or, where the files contradict what was acknowledged, ``LedgerSealedError``.
+        Raises ``LedgerOpenError``; ``KeysError`` for the keys of another log, or where the signer does not sign; and, where the
+        files contradict what was acknowledged or the head is not a writer's, ``LedgerSealedError``.
         """
-        return cls._opened(path, settings, None)
+        return cls._opened(path, settings, signing, None)
 
     @classmethod
-    def _opened(cls, path: Path, settings: LedgerSettings, genesis: bytes | None) -> LedgerWriter:
-        writer = cls(resolve(Path(path)), settings)
+    def _opened(
+        cls, path: Path, settings: LedgerSettings, signing: Signing, genesis: bytes | None
+    ) -> LedgerWriter:
+        writer = cls(resolve(Path(path)), settings, signing)
         order = Order("open", genesis=genesis)
         writer._send(order)
         try:

@@ -252,7 +252,7 @@ def _keys(settings: Settings) -> Check:
             "restore the folder from a backup, or guardrail recover",
         )
     try:
-        Keys.load(folder)
+        Keys.load(folder, signer=settings.keys.signer)
     except KeysError as error:
         return Check("keys", State.FAIL, error.message, error.hint)
     for item in sorted(folder.iterdir()):

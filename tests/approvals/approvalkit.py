@@ -146,7 +146,7 @@ def guarded(
 ) -> Iterator[Guard]:
     """Open a guard on a real ledger."""
     chosen = settings_in(folder, **sections)
-    journal, keys = open_journal(chosen)
+    journal, keys = open_journal(chosen, epochs=True)
     engine = StaticPolicy(policy or Asks())
     guard = Guard(settings=chosen, engine=engine, journal=journal, keys=keys)
     guard.declare("pay", schema=SCHEMA)

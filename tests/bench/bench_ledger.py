@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
 from benchkit import Raw, beside, judge, quantiles, ratio
-from ledgerkit import FAST, decision, make, outcome
+from ledgerkit import FAST, SIGNING, decision, make, outcome
 
 from guardrail.core import chain
 from guardrail.ledger import store
@@ -171,7 +171,7 @@ child(Path(sys.argv[1]))
 
 def child(db: Path) -> None:
     """Serve a parent: each line on stdin is a spell of appends, each line on stdout what came of it."""
-    with LedgerWriter.open(db, settings=FAST) as writer:
+    with LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer:
         print(json.dumps({}), flush=True)
         for line in sys.stdin:
             until = time.perf_counter() + float(line)

@@ -51,13 +51,27 @@ HOSTILE = "x\x1b[31m\u202e\nFORGED\u200b"
 
 def build(path: Path) -> Path:
     """Write a log in which calls go every way, with hostile text wherever a caller chooses it."""
-    from reviewkit import LOG, SECRET_MARK, TOKEN, decision, genesis, outcome, rejected, rule
+    from reviewkit import (
+        LOG,
+        SECRET_MARK,
+        TOKEN,
+        decision,
+        genesis,
+        outcome,
+        rejected,
+        rule,
+    )
 
     from guardrail.core.record import Draft
     from guardrail.core.types import Cause, Effect, Status
+    from guardrail.keys import Keys
     from guardrail.ledger.writer import LedgerWriter
 
-    with LedgerWriter.create(path, log=LOG, genesis=genesis()) as writer:
+    keys = Keys.create(path.with_suffix(".keys"))
+    signing = keys.signing(actor={"id": "tester"}, epochs=False)
+    with LedgerWriter.create(
+        path, log=LOG, genesis=genesis(keys.public), signing=signing
+    ) as writer:
 
         def add(record: dict[str, object], **more: object) -> int:
             return writer.append(Draft.build(record, **more)).seq

@@ -119,7 +119,7 @@ def test_init_that_can_not_make_a_ledger_leaves_no_keys_alone(
     from guardrail import opening
     from guardrail.errors import LedgerOpenError
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise LedgerOpenError("the disk is full")
 
     monkeypatch.setattr(opening, "create_log", refuse)

@@ -184,11 +184,13 @@ def test_show_a_record_is_complete(cli: Cli, ledger: Path) -> None:
 
 def test_a_number_in_a_record_is_shown_exactly(cli: Cli, tmp_path: Path) -> None:
     """``show SEQ --json`` passes the stored line on: no float and no large integer changes on the way."""
-    from reviewkit import LOG, decision, genesis
+    from reviewkit import LOG, SIGNING, decision, genesis
 
     from guardrail.ledger.writer import LedgerWriter
 
-    with LedgerWriter.create(tmp_path / "audit.db", log=LOG, genesis=genesis()) as writer:
+    with LedgerWriter.create(
+        tmp_path / "audit.db", log=LOG, genesis=genesis(), signing=SIGNING
+    ) as writer:
         writer.append(
             Draft.build(decision("t", {"n": 2**53 + 1, "f": 1e22, "i": 18446744073709551615}))
         )
@@ -268,12 +270,12 @@ def test_what_is_not_there_exits_3_with_the_next_command(
 
 def test_an_empty_ledger_has_an_honest_answer(cli: Cli, tmp_path: Path) -> None:
     """No session yet: said on stderr with what to do, and an empty list as JSON."""
-    from reviewkit import LOG, genesis
+    from reviewkit import LOG, SIGNING, genesis
 
     from guardrail.ledger.writer import LedgerWriter
 
     path = tmp_path / "audit.db"
-    LedgerWriter.create(path, log=LOG, genesis=genesis()).close()
+    LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING).close()
     ran = cli("sessions", "--ledger", path)
     assert (ran.code, ran.out) == (0, "")
     assert "No session yet: 1 record" in ran.err
@@ -388,12 +390,12 @@ def test_export_never_overwrites_and_leaves_no_half_file(
 
 def test_export_to_a_full_disk_says_so(tmp_path: Path) -> None:
     """A file-size limit stands for a full disk: exit 3, and the part that was written is removed."""
-    from reviewkit import LOG, decision, genesis
+    from reviewkit import LOG, SIGNING, decision, genesis
 
     from guardrail.ledger.writer import LedgerWriter
 
     target, ledger = tmp_path / "out.jsonl", tmp_path / "audit.db"
-    with LedgerWriter.create(ledger, log=LOG, genesis=genesis()) as writer:
+    with LedgerWriter.create(ledger, log=LOG, genesis=genesis(), signing=SIGNING) as writer:
         for _ in range(4):
             writer.append(Draft.build(decision("t", {"x": "y" * 30_000})))
     code = (

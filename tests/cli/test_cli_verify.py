@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -128,10 +129,10 @@ def test_open_calls_of_a_dead_process_are_listed(cli: Cli, tmp_path: Path) -> No
         "import sys, time\n"
         "sys.path[:0] = [sys.argv[2]]\n"
         "from pathlib import Path\n"
-        "from reviewkit import LOG, decision, genesis\n"
+        "from reviewkit import LOG, SIGNING, decision, genesis\n"
         "from guardrail.core.record import Draft\n"
         "from guardrail.ledger.writer import LedgerWriter\n"
-        "writer = LedgerWriter.create(Path(sys.argv[1]), log=LOG, genesis=genesis())\n"
+        "writer = LedgerWriter.create(Path(sys.argv[1]), log=LOG, genesis=genesis(), signing=SIGNING)\n"
         "made = decision()\n"
         "made['origin'] = {**made['origin'], 'process': writer.process}\n"
         "writer.append(Draft.build(made, opens=True, process=writer.process))\n"
@@ -184,7 +185,6 @@ def test_ctrl_c_is_130(path: Path) -> None:
 def test_recover_does_nothing_where_nothing_is_wrong(cli: Cli, path: Path) -> None:
     """It says so and exits 0 without asking."""
     before = path.read_bytes()
-    path.with_suffix(".keys").mkdir()
     ran = cli("recover", "--ledger", path)
     assert ran.code == 0
     assert "Nothing is wrong" in ran.out
@@ -193,6 +193,7 @@ def test_recover_does_nothing_where_nothing_is_wrong(cli: Cli, path: Path) -> No
 
 def test_recover_of_a_ledger_without_its_keys_says_what_can_be_done(cli: Cli, path: Path) -> None:
     """A guard refuses such a ledger with a hint to recover, so recover must not say that nothing is wrong."""
+    shutil.rmtree(path.with_suffix(".keys"))
     ran = cli("recover", "--ledger", path)
     assert ran.code == 3
     assert "keys" in ran.err

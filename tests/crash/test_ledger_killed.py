@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ledgerkit import FAST, Driver, driven
+from ledgerkit import FAST, SIGNING, Driver, driven
 
 from guardrail.core import chain
 from guardrail.ledger.reader import LedgerReader
@@ -29,7 +29,7 @@ def test_killing_four_writers_loses_no_acknowledged_record(tmp_path: Path) -> No
         moment.shuffle(drivers)
         for driver in drivers:
             driver.kill()
-    LedgerWriter.open(db, settings=FAST).close()
+    LedgerWriter.open(db, signing=SIGNING, settings=FAST).close()
     acknowledged = 0
     with LedgerReader.open(db) as reader:
         report = chain.verify(reader.lines())
@@ -77,7 +77,7 @@ def test_a_process_killed_while_it_creates_leaves_nothing_or_a_log(tmp_path: Pat
     script = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
-        "from ledgerkit import make\n"
+        "from ledgerkit import SIGNING, make\n"
         "import sqlite_utils\n"
         "print(flush=True)\n"
         "make(Path(sys.argv[1]))\n"
@@ -97,7 +97,7 @@ def test_a_process_killed_while_it_creates_leaves_nothing_or_a_log(tmp_path: Pat
         child.wait()
         child.stdout.close()
         if db.exists():
-            LedgerWriter.open(db, settings=FAST).close()
+            LedgerWriter.open(db, signing=SIGNING, settings=FAST).close()
         else:
             with driven(db) as driver:
                 assert "ok" in driver.ask("call")

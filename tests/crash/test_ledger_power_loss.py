@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, make
+from ledgerkit import FAST, SIGNING, make
 
 from guardrail.errors import LedgerError
 from guardrail.ledger.reader import LedgerReader
@@ -82,12 +82,12 @@ SCRIPT = """
 import os, struct, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from ledgerkit import FAST, decision, outcome
+from ledgerkit import FAST, SIGNING, decision, outcome
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
 
 log = os.open(os.environ["GR_RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-writer = LedgerWriter.open(Path(sys.argv[1]), settings=FAST)
+writer = LedgerWriter.open(Path(sys.argv[1]), signing=SIGNING, settings=FAST)
 for number in range(int(sys.argv[3])):
     call = new_ulid()
     for draft in (decision(call, writer.process, pad=number * 7 % 2500), None):
@@ -231,7 +231,7 @@ def _lost(folder: Path, run: tuple[bytes, list[Step]], states: int, *, syncs_cou
 def _whole(db: Path, acknowledged: dict[int, bytes]) -> bool:
     try:
         with (
-            LedgerWriter.open(db, settings=FAST) as writer,
+            LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer,
             LedgerReader.open(writer.path) as reader,
         ):
             leaves = {seq: leaf for seq, leaf, _ in reader.lines()}

@@ -60,8 +60,9 @@ def test_without_any_files_ledger_and_keys_are_made_and_the_start_is_recorded(
 ) -> None:
     """The genesis holds the public key and the digest of the settings."""
     guard.call("x", {}, lambda: None)
-    genesis, start, decision, outcome = records(folder)
+    genesis, rotation, start, decision, outcome = records(folder)
     assert len(genesis["key"]["public"]) == 64  # type: ignore[index,call-overload]
+    assert rotation["type"] == "admin.key_rotated"
     assert start["type"] == "admin.start"
     assert start["detail"]["policy"]["digest"] == decision["policy"]["digest"]  # type: ignore[index,call-overload]
     assert outcome["status"] == "ok"
@@ -92,7 +93,7 @@ def test_a_log_is_continued(folder: Path) -> None:
     for _ in range(2):
         with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
             guard.call("x", {}, lambda: None)
-    assert [record["seq"] for record in records(folder)] == list(range(9))
+    assert [record["seq"] for record in records(folder)] == list(range(13))
 
 
 def test_one_without_the_other_is_refused_with_what_to_do(folder: Path) -> None:

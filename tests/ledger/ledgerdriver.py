@@ -22,7 +22,6 @@ import ledgerkit
 from guardrail.errors import LedgerError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
 
 
@@ -37,9 +36,7 @@ class Main:
     def __init__(self, db: Path, deadline: float) -> None:
         settings = LedgerSettings(append_deadline=deadline, retry_interval=0.02, retry_limit=0.1)
         self.writer = (
-            LedgerWriter.open(db, settings=settings)
-            if db.exists()
-            else ledgerkit.make(db, settings)
+            ledgerkit.reopen(db, settings) if db.exists() else ledgerkit.make(db, settings)
         )
         self.bodies = 0
 

@@ -15,15 +15,23 @@ from typing import Any
 import pytest
 
 from guardrail.core.record import Draft
+from guardrail.keys import Keys
+from guardrail.ledger.heads import Signing
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
 
 LOG = "test/log"
+KEYS = Keys.ephemeral(b"the seed of the keys of tests...")
+ACTOR = {"id": "tester", "assurance": "asserted", "method": "os_user"}
+SIGNING = KEYS.signing(actor=ACTOR, epochs=False)
+"""Signs with the log key, so that a test's records are the only ones."""
+EPOCHS = KEYS.signing(actor=ACTOR, epochs=True)
+"""Signs with a key of the writer's own, as guards do."""
 GENESIS: dict[str, object] = {
     "profile": "sha256-json-lines/1",
     "nonce": "0" * 32,
-    "key": {"type": "ed25519", "public": "0" * 64},
+    "key": {"type": "ed25519", "public": KEYS.public},
     "config": {"digest": "0" * 64},
     "predecessor": None,
 }
@@ -105,9 +113,18 @@ def note() -> Draft:
     )
 
 
-def make(path: Path, settings: LedgerSettings = FAST) -> LedgerWriter:
+def make(
+    path: Path, settings: LedgerSettings = FAST, *, signing: Signing = SIGNING
+) -> LedgerWriter:
     """Create a log at *path* and open it."""
-    return LedgerWriter.create(path, log=LOG, genesis=GENESIS, settings=settings)
+    return LedgerWriter.create(path, log=LOG, genesis=GENESIS, signing=signing, settings=settings)
+
+
+def reopen(
+    path: Path, settings: LedgerSettings = FAST, *, signing: Signing = SIGNING
+) -> LedgerWriter:
+    """Open the log at *path* again."""
+    return LedgerWriter.open(path, signing=signing, settings=settings)
 
 
 def whole_call(writer: LedgerWriter) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import FAST, Driver, Shim, driven, make, note, small_disk
+from ledgerkit import FAST, SIGNING, Driver, Shim, driven, make, note, small_disk
 
 from guardrail.core import chain
 from guardrail.core.record import decode
@@ -197,7 +197,7 @@ def test_a_read_only_folder_is_refused_at_open(tmp_path: Path) -> None:
         make(disk / "a.db").close()
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         with pytest.raises(LedgerOpenError) as caught:
-            LedgerWriter.open(disk / "a.db", settings=FAST)
+            LedgerWriter.open(disk / "a.db", signing=SIGNING, settings=FAST)
         assert caught.value.code == "ledger.unreadable"
 
 
@@ -207,10 +207,12 @@ def test_a_folder_without_permission_is_refused_at_open() -> None:
         "import os, sys\n"
         "from pathlib import Path\n"
         "from guardrail.errors import LedgerOpenError\n"
+        "from guardrail.keys import Keys\n"
         "from guardrail.ledger.writer import LedgerWriter\n"
+        "signing = Keys.ephemeral().signing(actor={}, epochs=False)\n"
         "try: os.setuid(65534)\n"
         "except PermissionError: pass\n"  # not root, so permissions count as they are
-        "try: LedgerWriter.open(Path(sys.argv[1]))\n"
+        "try: LedgerWriter.open(Path(sys.argv[1]), signing=signing)\n"
         "except LedgerOpenError as error: print(error.code)\n"
     )
     folder = Path(tempfile.mkdtemp())
@@ -258,10 +260,12 @@ def test_opening_ends_although_the_lock_is_elsewhere(tmp_path: Path) -> None:
     held = os.open(tmp_path / "a.db-lock", os.O_RDWR)
     fcntl.flock(held, fcntl.LOCK_EX)
     with pytest.raises(LedgerOpenError) as caught:
-        LedgerWriter.open(tmp_path / "a.db", settings=replace(FAST, open_deadline=0.1))
+        LedgerWriter.open(
+            tmp_path / "a.db", signing=SIGNING, settings=replace(FAST, open_deadline=0.1)
+        )
     assert caught.value.code == "ledger.timeout"
     os.close(held)
-    with LedgerWriter.open(tmp_path / "a.db", settings=FAST) as writer:
+    with LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST) as writer:
         writer.append(note())
 
 

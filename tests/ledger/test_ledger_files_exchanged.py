@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, Driver, decision, driven, make, note, outcome, whole_call
+from ledgerkit import FAST, SIGNING, Driver, decision, driven, make, note, outcome, whole_call
 
 from guardrail.core import chain
 from guardrail.core.record import decode
@@ -64,17 +64,17 @@ def test_the_next_record_is_not_acknowledged(
     if not goes_on:
         assert (tmp_path / "a.db-sealed").exists()
         with pytest.raises(LedgerSealedError):
-            LedgerWriter.open(db, settings=FAST)
+            LedgerWriter.open(db, signing=SIGNING, settings=FAST)
         with pytest.raises(LedgerSealedError):
             writer.append(note())
         writer.close()
         intact = inspect(db).intact
-        report = recover(db, who=WHO, reason="a test")
+        report = recover(db, who=WHO, signing=SIGNING, reason="a test")
         assert report.receipt is not None
         if intact is not None:
             survivors = [receipt for receipt in known if receipt.seq < intact.size]
             assert len(survivors) + report.plan.lost >= len(known)
-        writer = LedgerWriter.open(db, settings=FAST)
+        writer = LedgerWriter.open(db, signing=SIGNING, settings=FAST)
     else:
         survivors = known
         writer.append(outcome(open_call, known[-1].seq, writer.process))
@@ -109,7 +109,7 @@ def test_a_truncated_wal_is_never_copied_into_the_database(tmp_path: Path) -> No
     for _ in range(3):
         whole_call(writer)
     writer.close()
-    writer = LedgerWriter.open(db, settings=FAST)
+    writer = LedgerWriter.open(db, signing=SIGNING, settings=FAST)
     whole_call(writer)
     os.truncate(f"{db}-wal", 0)
     with pytest.raises(LedgerError):
@@ -186,7 +186,7 @@ def test_a_removed_folder_stops_the_writer(tmp_path: Path) -> None:
     writer.close()
     (tmp_path / "d").mkdir()
     with pytest.raises(LedgerError):
-        recover(tmp_path / "d" / "a.db", who=WHO, reason="a test")
+        recover(tmp_path / "d" / "a.db", who=WHO, signing=SIGNING, reason="a test")
     assert inspect(tmp_path / "d" / "a.db").action is Action.RESTART
 
 
@@ -222,7 +222,10 @@ def test_truncated_shared_memory_kills_no_reader_of_the_process(tmp_path: Path) 
 
 def test_shared_memory_of_two_writers_is_let_go_together(tmp_path: Path) -> None:
     """Both writers of a process come back after the file under their common shared memory was deleted."""
-    with make(tmp_path / "a.db") as one, LedgerWriter.open(tmp_path / "a.db", settings=FAST) as two:
+    with (
+        make(tmp_path / "a.db") as one,
+        LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST) as two,
+    ):
         whole_call(one)
         whole_call(two)
         with LedgerReader.open(tmp_path / "a.db") as reader:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, decision, driven, make, note, outcome, whole_call
+from ledgerkit import FAST, SIGNING, decision, driven, make, note, outcome, whole_call
 
 from guardrail.core import chain
 from guardrail.core.record import decode
@@ -26,7 +26,7 @@ def test_the_calls_of_a_killed_process_end_as_unknown(tmp_path: Path) -> None:
         opened = driver.ask("decide", "s-7")
         driver.kill()
     with (
-        LedgerWriter.open(tmp_path / "a.db", settings=FAST) as writer,
+        LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST) as writer,
         LedgerReader.open(writer.path) as reader,
     ):
         before, after = [decode(line) for line in reader.by_call(opened["call"])]
@@ -73,7 +73,10 @@ def test_a_slow_process_is_never_swept(tmp_path: Path) -> None:
 
 def test_a_writer_never_sweeps_its_own_process(tmp_path: Path) -> None:
     """Two writers of one process keep each other's calls open, and sweeping does not cost the lease."""
-    with make(tmp_path / "a.db") as one, LedgerWriter.open(tmp_path / "a.db", settings=FAST) as two:
+    with (
+        make(tmp_path / "a.db") as one,
+        LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST) as two,
+    ):
         call = new_ulid()
         seq = one.append(decision(call, one.process)).seq
         assert two.sweep() == 0
@@ -171,7 +174,7 @@ def test_a_forked_child_and_its_parent_both_go_on(tmp_path: Path) -> None:
             assert "ok" in answer["child"]
             assert answer["child"]["process"] != answer["parent"] == driver.opened["process"]
             assert "ok" in driver.ask("call")
-        with LedgerWriter.open(tmp_path / "a.db", settings=FAST) as writer:
+        with LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST) as writer:
             assert writer.sweep() == 0
         assert "ok" in driver.ask("settle", opened["call"], opened["ok"])
         driver.ask("stop")

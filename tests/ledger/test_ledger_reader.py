@@ -75,7 +75,7 @@ def test_a_reader_can_not_write(tmp_path: Path) -> None:
         ):
             with pytest.raises(LedgerError):
                 reader.query(sql)
-        assert reader.query("PRAGMA user_version") == [(1,)]
+        assert reader.query("PRAGMA user_version") == [(2,)]
         writer.append(note())
 
 

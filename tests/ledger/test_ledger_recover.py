@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, GENESIS, LOG, decision, driven, make, note, whole_call
+from ledgerkit import FAST, GENESIS, LOG, SIGNING, decision, driven, make, note, whole_call
 
 from guardrail.core import chain
 from guardrail.core.record import decode
@@ -25,7 +25,7 @@ def _sealed(db: Path) -> int:
     writer = make(db)
     whole_call(writer)
     writer.close()
-    writer = LedgerWriter.open(db, settings=FAST)
+    writer = LedgerWriter.open(db, signing=SIGNING, settings=FAST)
     whole_call(writer)
     os.truncate(f"{db}-wal", 0)
     for _ in range(20):
@@ -46,10 +46,13 @@ def test_a_sealed_log_with_an_intact_chain_goes_on(tmp_path: Path) -> None:
     assert plan.lost == 2
     assert plan.intact is not None
     assert plan.intact.size == left
-    report = recover(db, who=WHO, reason="the disk was exchanged")
+    report = recover(db, who=WHO, signing=SIGNING, reason="the disk was exchanged")
     assert report.receipt is not None
     assert not (tmp_path / "a.db-sealed").exists()
-    with LedgerWriter.open(db, settings=FAST) as writer, LedgerReader.open(db) as reader:
+    with (
+        LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer,
+        LedgerReader.open(db) as reader,
+    ):
         whole_call(writer)
         record = decode(reader.record(report.receipt.seq) or b"")
         assert record["type"] == "admin.recovered"
@@ -81,7 +84,7 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
 def test_nothing_is_done_about_a_healthy_log(tmp_path: Path) -> None:
     """No record, no new file."""
     with make(tmp_path / "a.db") as writer:
-        report = recover(tmp_path / "a.db", who=WHO, reason="curiosity")
+        report = recover(tmp_path / "a.db", who=WHO, signing=SIGNING, reason="curiosity")
         assert report.plan.action is Action.NOTHING
         assert report.receipt is None
         assert writer.append(note()).seq == 1
@@ -100,7 +103,7 @@ def test_a_broken_log_is_set_aside_and_named_by_its_successor(tmp_path: Path) ->
     raw.close()
     with LedgerReader.open(db) as reader:
         leaves = [leaf.hex() for _, leaf, _ in reader.lines()]
-    report = recover(db, who=WHO, reason="someone edited it")
+    report = recover(db, who=WHO, signing=SIGNING, reason="someone edited it")
     assert report.plan.first_bad == 4
     assert [item.exists() for item in report.set_aside] == [True] * len(report.set_aside)
     with LedgerReader.open(report.set_aside[0]) as old, LedgerReader.open(db) as new:
@@ -111,7 +114,7 @@ def test_a_broken_log_is_set_aside_and_named_by_its_successor(tmp_path: Path) ->
         assert new.genesis["nonce"] != old.genesis["nonce"]
         assert decode(new.record(1) or b"")["type"] == "admin.recovered"
         assert chain.verify(new.lines()).first_bad is None
-    LedgerWriter.open(db, settings=FAST).close()
+    LedgerWriter.open(db, signing=SIGNING, settings=FAST).close()
 
 
 def test_a_lost_database_gets_a_successor_from_the_seal(tmp_path: Path) -> None:
@@ -124,7 +127,7 @@ def test_a_lost_database_gets_a_successor_from_the_seal(tmp_path: Path) -> None:
     with pytest.raises(LedgerSealedError):
         writer.append(note())
     writer.close()
-    report = recover(db, who=WHO, reason="deleted by accident")
+    report = recover(db, who=WHO, signing=SIGNING, reason="deleted by accident")
     assert report.plan.action is Action.RESTART
     with LedgerReader.open(db) as reader:
         assert reader.genesis["predecessor"] == {
@@ -141,10 +144,12 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
     make(db).close()
     db.write_bytes(b"overwritten" * 1000)
     with pytest.raises(LedgerError) as caught:
-        recover(db, who=WHO, reason="overwritten")
+        recover(db, who=WHO, signing=SIGNING, reason="overwritten")
     assert caught.value.code == "ledger.no_genesis"
     assert db.read_bytes().startswith(b"overwritten")
-    report = recover(db, who=WHO, reason="overwritten", genesis=GENESIS, log="test/new")
+    report = recover(
+        db, who=WHO, signing=SIGNING, reason="overwritten", genesis=GENESIS, log="test/new"
+    )
     assert report.log == "test/new"
     assert report.set_aside[0].read_bytes().startswith(b"overwritten")
     with LedgerReader.open(db) as reader:
@@ -154,7 +159,12 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
 def test_where_nothing_is_left_a_new_log_is_begun(tmp_path: Path) -> None:
     """Keys without any file of the log: recover makes one from what it is given, and says so in it."""
     report = recover(
-        tmp_path / "a.db", who=WHO, reason="the disk was lost", genesis=GENESIS, log=LOG
+        tmp_path / "a.db",
+        who=WHO,
+        signing=SIGNING,
+        reason="the disk was lost",
+        genesis=GENESIS,
+        log=LOG,
     )
     assert report.plan.action is Action.RESTART
     with LedgerReader.open(tmp_path / "a.db") as reader:
@@ -171,10 +181,10 @@ def test_other_processes_must_end_first(tmp_path: Path) -> None:
         other.ask("call")
         (tmp_path / "a.db-sealed").write_bytes(seal)
         with pytest.raises(LedgerError) as caught:
-            recover(db, who=WHO, reason="impatience")
+            recover(db, who=WHO, signing=SIGNING, reason="impatience")
         assert caught.value.code == "ledger.in_use"
         other.kill()
-    recover(db, who=WHO, reason="patience")
+    recover(db, who=WHO, signing=SIGNING, reason="patience")
 
 
 def test_calls_of_which_nobody_can_tell_are_closed_by_a_person(tmp_path: Path) -> None:
@@ -187,9 +197,9 @@ def test_calls_of_which_nobody_can_tell_are_closed_by_a_person(tmp_path: Path) -
     raw.execute("UPDATE open_call SET host = 'elsewhere'")
     raw.commit()
     raw.close()
-    with LedgerWriter.open(db, settings=FAST) as writer:
+    with LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer:
         assert writer.sweep() == 0
-    report = recover(db, who=WHO, reason="that host is gone")
+    report = recover(db, who=WHO, signing=SIGNING, reason="that host is gone")
     assert report.plan.action is Action.CLOSE_CALLS
     assert report.closed == 1
     with LedgerReader.open(db) as reader:

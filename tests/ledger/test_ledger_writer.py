@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, GENESIS, LOG, decision, make, note, outcome, whole_call
+from ledgerkit import FAST, GENESIS, LOG, SIGNING, decision, make, note, outcome, whole_call
 
 from guardrail.core import chain
 from guardrail.core.record import decode, leaf_hash
@@ -65,7 +65,7 @@ def test_closing_leaves_one_file_that_opens_again(tmp_path: Path) -> None:
     writer.close()
     writer.close()
     assert traces(tmp_path / "a.db") == [tmp_path / "a.db"]
-    with LedgerWriter.open(tmp_path / "a.db", settings=FAST) as again:
+    with LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST) as again:
         assert again.append(note()).seq == 3
 
 
@@ -199,7 +199,7 @@ def test_files_that_are_no_log_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.db").mkdir()
     make(tmp_path / "newer.db").close()
     newer = sqlite3.connect(tmp_path / "newer.db")
-    newer.execute("PRAGMA user_version = 2")
+    newer.execute("PRAGMA user_version = 3")
     newer.commit()
     newer.close()
     expected = {
@@ -212,7 +212,7 @@ def test_files_that_are_no_log_are_refused(tmp_path: Path) -> None:
     }
     for name, code in expected.items():
         with pytest.raises(LedgerOpenError) as caught:
-            LedgerWriter.open(tmp_path / name, settings=FAST)
+            LedgerWriter.open(tmp_path / name, signing=SIGNING, settings=FAST)
         assert (name, caught.value.code) == (name, code)
 
 
@@ -224,7 +224,7 @@ def test_a_log_without_its_safeguards_is_refused(tmp_path: Path, change: str) ->
     raw.execute(change)
     raw.close()
     with pytest.raises(LedgerOpenError) as caught:
-        LedgerWriter.open(tmp_path / "a.db", settings=FAST)
+        LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST)
     assert caught.value.code == "ledger.schema"
     assert caught.value.hint == "guardrail verify"
 
@@ -234,10 +234,10 @@ def test_a_log_with_two_names_is_refused_while_it_has_them(tmp_path: Path) -> No
     make(tmp_path / "a.db").close()
     os.link(tmp_path / "a.db", tmp_path / "b.db")
     with pytest.raises(LedgerOpenError) as caught:
-        LedgerWriter.open(tmp_path / "a.db", settings=FAST)
+        LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST)
     assert caught.value.code == "ledger.linked"
     (tmp_path / "b.db").unlink()
-    LedgerWriter.open(tmp_path / "a.db", settings=FAST).close()
+    LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST).close()
 
 
 def test_a_symbolic_link_leads_to_one_log(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_symbolic_link_leads_to_one_log(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     make(tmp_path / "real" / "a.db").close()
     (tmp_path / "link.db").symlink_to(tmp_path / "real" / "a.db")
-    with LedgerWriter.open(tmp_path / "link.db", settings=FAST) as writer:
+    with LedgerWriter.open(tmp_path / "link.db", signing=SIGNING, settings=FAST) as writer:
         writer.append(note())
         assert writer.path == tmp_path / "real" / "a.db"
     assert sorted(item.name for item in tmp_path.iterdir()) == ["link.db", "real"]
@@ -358,7 +358,10 @@ def test_a_lock_file_that_is_gone_or_exchanged_is_not_the_lock(
 
 def test_two_writers_of_one_process_share_a_log(tmp_path: Path) -> None:
     """They take turns, share one lease, and each sees the other's records in its links."""
-    with make(tmp_path / "a.db") as one, LedgerWriter.open(tmp_path / "a.db", settings=FAST) as two:
+    with (
+        make(tmp_path / "a.db") as one,
+        LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST) as two,
+    ):
         assert one.process == two.process
         for _ in range(5):
             one.append(note())
@@ -379,7 +382,7 @@ def test_the_tail_is_verified_at_open(tmp_path: Path) -> None:
     raw.commit()
     raw.close()
     with pytest.raises(LedgerError) as caught:
-        LedgerWriter.open(tmp_path / "a.db", settings=FAST)
+        LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST)
     assert caught.value.code == "ledger.sealed"
 
 

@@ -56,7 +56,7 @@ def settings(folder: Path, **sections: Mapping[str, object]) -> Settings:
 def guarded(folder: Path, engine: Any = None, **sections: Mapping[str, object]) -> Iterator[Guard]:
     """Open a guard on a real ledger in *folder*, with *engine* (default: a policy that allows everything)."""
     chosen = settings(folder, **sections)
-    journal, keys = open_journal(chosen)
+    journal, keys = open_journal(chosen, epochs=False)
     guard = Guard(
         settings=chosen, engine=engine or StaticPolicy(allow()), journal=journal, keys=keys
     )

@@ -20,11 +20,19 @@ from promisekit import OPEN, Body, Child, child, guarded, lines, records, until_
 from guardrail import Guard
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
+from guardrail.keys import Keys, Signing
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import recover
 from guardrail.review.verify import VerifyState, verify_ledger
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
+
+
+def signing(folder: Path) -> Signing:
+    """Return what a command signs with, of the keys beside the ledger in *folder*."""
+    return Keys.load(folder / "audit.keys").signing(actor=WHO, epochs=False)
+
+
 POISONED = "LedgerPoisonedError"
 
 
@@ -275,7 +283,7 @@ def test_a_file_changed_under_the_open_guard_runs_no_body(
         with pytest.raises(LedgerError), guarded(tmp_path):
             pass
         survivors = _on_disk(tmp_path, known)
-        recover(db, who=WHO, reason="a test")
+        recover(db, who=WHO, signing=signing(tmp_path), reason="a test")
         # What still exists stays: in the log that goes on, or set aside beside it.
         assert survivors <= _on_disk(tmp_path, known)
     else:
@@ -339,7 +347,7 @@ def test_a_moved_folder_runs_no_body_until_it_is_back(tmp_path: Path) -> None:
             guard.call("send", {}, body)
         assert body.runs == 1
         (tmp_path / "elsewhere").rename(folder)
-    recover(folder / "audit.db", who=WHO, reason="a test")
+    recover(folder / "audit.db", who=WHO, signing=signing(folder), reason="a test")
     with guarded(folder) as guard:
         guard.call("send", {}, body)
     assert lines(folder / "audit.db")[: len(known)] == known

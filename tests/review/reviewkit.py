@@ -21,8 +21,13 @@ from guardrail.core.types import (
     Session,
     Status,
 )
+from guardrail.keys import Keys
 from guardrail.ulid import new_ulid
 
+KEYS = Keys.ephemeral(b"the seed of the keys of tests...")
+SIGNING = KEYS.signing(
+    actor={"id": "tester", "assurance": "asserted", "method": "os_user"}, epochs=False
+)
 LOG = "test-host/audit.db"
 START = datetime(2026, 11, 24, 9, 0, 0, tzinfo=UTC)
 POLICY = {
@@ -44,10 +49,10 @@ SECRET_MARK = "gr1:secret:-:" + "q" * 24
 TOKEN = "gr1:payment:k1:" + "x7k2q9" + "a" * 18
 
 
-def genesis() -> dict[str, Any]:
+def genesis(public: str = KEYS.public) -> dict[str, Any]:
     """Fields of a line 0."""
     return fields.genesis(
-        nonce="0" * 32, public_key="1" * 64, config_digest="2" * 64, predecessor=None
+        nonce="0" * 32, public_key=public, config_digest="2" * 64, predecessor=None
     )
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from reviewkit import LOG, decision, genesis
+from reviewkit import LOG, SIGNING, decision, genesis
 
 from guardrail.core.record import GENESIS_PREV, Draft
 from guardrail.keys import Keys
@@ -30,7 +30,9 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "tools.rego").write_text(POLICY)
     Keys.create(tmp_path / "audit.keys")
-    with LedgerWriter.create(tmp_path / "audit.db", log=LOG, genesis=genesis()) as writer:
+    with LedgerWriter.create(
+        tmp_path / "audit.db", log=LOG, genesis=genesis(), signing=SIGNING
+    ) as writer:
         writer.append(Draft.build(decision()))
     return tmp_path
 
@@ -195,7 +197,7 @@ def test_a_clock_behind_the_last_record_is_noted(check: Run, project: Path) -> N
     line = Draft.build({"v": 1, "log": LOG, "type": "genesis", **genesis()}).finish(
         seq=0, prev=GENESIS_PREV, ts=ts
     )
-    create(project / "audit.db", line)
+    create(project / "audit.db", line, SIGNING)
     found = check()["clock"]
     assert found.state is State.NOTE
     assert "ahead" in found.found

@@ -130,7 +130,7 @@ def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer
     from guardrail.approving import system_user
     from guardrail.opening import open_journal
 
-    journal, keys = open_journal(settings)
+    journal, keys = open_journal(settings, epochs=False)
     try:
         desk = journal.desk(
             keys.tenant, terms_of(settings.approvals), settings.redaction.profile, utc_now

@@ -72,12 +72,11 @@ def _refuse_old_log(settings: Settings) -> None:
 
 def _create_log(settings: Settings) -> None:
     """Make keys and ledger together; keys whose ledger could not be made are taken away again."""
-    from guardrail.keys import Keys
-    from guardrail.opening import create_log
+    from guardrail.opening import create_keys, create_log
 
-    keys = Keys.create(settings.key_path)
+    keys = create_keys(settings)
     try:
-        create_log(settings, keys).close()
+        create_log(settings, keys, epochs=False).close()
     except GuardrailError as error:
         shutil.rmtree(settings.key_path)
         raise LedgerOpenError(

@@ -121,22 +121,29 @@ def _act(settings: Settings, plan: RecoveryPlan, words: str) -> RecoveryReport:
     from guardrail.core.memory import Memory
     from guardrail.core.redact import Redactor
     from guardrail.journal import actor
-    from guardrail.keys import Keys, TenantKeys
+    from guardrail.keys import TenantKeys
     from guardrail.ledger.recover import recover as act
-    from guardrail.opening import default_log_name
+    from guardrail.opening import default_log_name, load_keys
 
     mark = TenantKeys.mark
-    # No key is needed to write the reason: what looks sensitive in it gets a random mark.
+    # No token is needed in the reason: what looks sensitive in it gets a random mark.
     clean = Redactor(token=lambda cls, _: mark(cls), mark=mark).text(words, Memory())
     genesis: Mapping[str, object] | None = None
     log: str | None = None
+    keys = load_keys(settings)
     if not plan.genesis:
-        keys = Keys.load(settings.key_path)
         genesis = fields.genesis(
             nonce="", public_key=keys.public, config_digest=settings.digest(), predecessor=None
         )
         log = default_log_name(settings)
-    return act(settings.ledger.path, who=actor(), reason=clean, genesis=genesis, log=log)
+    return act(
+        settings.ledger.path,
+        who=actor(),
+        reason=clean,
+        signing=keys.signing(actor=actor(), epochs=False),
+        genesis=genesis,
+        log=log,
+    )
 
 
 def _explain(path: Path, plan: RecoveryPlan) -> None:

@@ -43,7 +43,7 @@ class Program:
         if options.get("engine") == "embedded":
             self.guard = open_guard(Guard, chosen, None)
         else:
-            journal, keys = open_journal(chosen)
+            journal, keys = open_journal(chosen, epochs=True)
             engine: Any = StaticPolicy(allow())
             self.guard = Guard(settings=chosen, engine=engine, journal=journal, keys=keys)
         self.guard.declare("send", schema=promisekit.OPEN)

@@ -93,7 +93,7 @@ def main() -> None:
     hook(Store, "commit", "commit-outcome", lambda *_: committed["type"] == "call.outcome")
     hook(guardrail.admission.Admission, "__init__", "admitted")  # (7) is durable
     hook(guardrail.admission.Admission, "_draft", "settle")  # (9), before it is queued
-    journal, keys = open_journal(promisekit.settings(folder))
+    journal, keys = open_journal(promisekit.settings(folder), epochs=True)
     guard = Guard(
         settings=promisekit.settings(folder), engine=Policy(allow()), journal=journal, keys=keys
     )

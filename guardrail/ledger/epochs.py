@@ -1,0 +1,138 @@
+"""The key with which one writer signs heads: made, certified in the log, changed from time to time, ended.
+
+A process's key is in its memory alone. Its certificate comes from the log key, or from whoever holds that, before the log's
+lock is taken: a slow signer must not hold up other writers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guardrail.core import fields
+from guardrail.core.record import Draft
+from guardrail.errors import KeysError, LedgerError
+from guardrail.ledger.heads import HeadKey, Signing
+from guardrail.ledger.lease import own_origin
+
+__all__ = ["Ending", "Epochs", "Rotation", "ended"]
+
+_PATIENCE = 60.0
+"""Seconds between two attempts to change a key that is due, while the old one still signs."""
+
+
+class Ending(StrEnum):
+    """Why a key signs no more."""
+
+    ROTATED = "rotated"
+    CLOSED = "closed"
+    DEAD = "dead"
+    """Its process died; another one says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """An ``admin.key_rotated`` record, and what it does."""
+
+    draft: Draft
+    public: str | None
+    """The key that it certifies, hex."""
+    ended: tuple[str, ...]
+    """The keys that it ends, hex."""
+
+
+class Epochs:
+    """The head key of one writer. Used by its commit thread alone."""
+
+    def __init__(self, signing: Signing, interval: float) -> None:
+        self._signing = signing
+        self._interval = interval
+        self._key: HeadKey | None = None
+        self._announced = False
+        """Whether the key's certificate is known to be durable in the log."""
+        self._replaced: HeadKey | None = None
+        """The key before this one, where its end is not durable yet."""
+        self._due = 0.0
+
+    def prepare(self, log: str, size: int) -> None:
+        """Have a key at hand, a new one where that is due. Not under the log's lock: a signer may take seconds.
+
+        Raises ``LedgerError``, code ``ledger.signer``, where there is none and none can be had; a key that is merely due
+        for a change goes on until the signer answers.
+        """
+        now = time.monotonic()
+        if self._key is not None and (now < self._due or self._replaced is not None):
+            return
+        try:
+            made = self._signing.epoch_key(log, size)
+        except KeysError as error:
+            if self._key is None:
+                raise LedgerError(error.message, code="ledger.signer", hint=error.hint) from None
+            self._due = now + _PATIENCE
+            return
+        if made is not None and self._announced:
+            self._replaced = self._key
+        self._key = made if made is not None else self._signing.log_key(log)
+        self._announced = made is None
+        self._due = now + self._interval
+
+    @property
+    def key(self) -> HeadKey:
+        """The key to sign with, after ``prepare``."""
+        assert self._key is not None
+        return self._key
+
+    def announcement(self, log: str) -> Rotation | None:
+        """Return the record that must come before the next head, where one must."""
+        if self._announced or self._key is None:
+            return None
+        old = self._replaced
+        endings = [(old.key.public.hex(), Ending.ROTATED)] if old is not None else []
+        return _rotation(log, self._signing, self._key, endings)
+
+    def durable(self) -> None:
+        """Note that a commit with the announcement in it is durable."""
+        self._announced = True
+        self._replaced = None
+
+    def unsure(self) -> None:
+        """Note that nobody knows whether the last commit is durable: the key is announced again."""
+        if self._key is not None and self._key.certificate is not None:
+            self._announced = False
+
+    def farewell(self, log: str) -> Rotation | None:
+        """Return the last record of this writer, which ends its key, where it has one in the log."""
+        if self._key is None or self._key.certificate is None or not self._announced:
+            return None
+        return _rotation(log, self._signing, None, [(self._key.key.public.hex(), Ending.CLOSED)])
+
+    def closed(self) -> None:
+        """Note that the farewell is durable."""
+        self._key = None
+        self._announced = False
+
+
+def ended(log: str, signing: Signing, publics: Sequence[str]) -> Rotation:
+    """Return the record that ends the keys of dead processes."""
+    return _rotation(log, signing, None, [(public, Ending.DEAD) for public in publics])
+
+
+def _rotation(
+    log: str, signing: Signing, key: HeadKey | None, endings: Sequence[tuple[str, Ending]]
+) -> Rotation:
+    detail = {
+        "key": {"type": "ed25519", "public": key.key.public.hex()} if key is not None else None,
+        "first": key.first if key is not None else None,
+        "certificate": key.certificate if key is not None else None,
+        "ended": [{"public": public, "reason": str(why)} for public, why in endings],
+    }
+    record = fields.admin(
+        log, "key_rotated", actor=signing.actor, where=own_origin("ledger"), detail=detail
+    )
+    return Rotation(
+        Draft.build(record),
+        key.key.public.hex() if key is not None else None,
+        tuple(public for public, _ in endings),
+    )

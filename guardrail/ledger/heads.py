@@ -1,0 +1,214 @@
+"""The signed head of a log: one row, replaced in every commit, and the Merkle tree that it is the root of.
+
+No record is ever durable without a head over it. The row also holds a code that only holders of this log's keys can compute:
+a writer builds on another writer's head only where it is right, so that nobody gets a forged tail signed by an honest
+writer. Signing is handed in; nothing here knows keys.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import Any, Protocol
+
+from guardrail.core.merkle import HASH_BYTES, Edge, Node
+from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+
+__all__ = [
+    "TILE",
+    "HeadKey",
+    "HeadRow",
+    "Signing",
+    "node_reader",
+    "read_head",
+    "sign_head",
+    "store_tile",
+    "write_head",
+]
+
+TILE = 256
+"""Leaves of one tile (C2SP tlog-tiles)."""
+_TILE_LEVEL = 8
+
+Execute = Callable[..., sqlite3.Cursor]
+
+
+class HeadKey(Protocol):
+    """A key that signs heads. ``guardrail.keys.HeadKey`` is one."""
+
+    @property
+    def key(self) -> NoteKey:
+        """Its public half, under the log's name."""
+
+    @property
+    def first(self) -> int:
+        """It is certified for heads of more records than this."""
+
+    @property
+    def certificate(self) -> str | None:
+        """The log key's signature on it, base64; None for the log key itself."""
+
+    @property
+    def sign(self) -> Callable[[bytes], bytes]:
+        """Signs bytes."""
+
+
+class Signing(Protocol):
+    """What a writer needs of the keys. ``guardrail.keys.Signing`` does it."""
+
+    @property
+    def public(self) -> str:
+        """The log key's public half: 64 hex characters."""
+
+    @property
+    def actor(self) -> Mapping[str, str]:
+        """Who writes."""
+
+    def log_key(self, log: str) -> HeadKey:
+        """Return the log key."""
+
+    def epoch_key(self, log: str, first: int) -> HeadKey | None:
+        """Return a new certified key, or None where this writer is to sign with the log key."""
+
+    def mac(self, message: bytes) -> bytes:
+        """Return a code over *message* that only holders of this log's keys can compute: 32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRow:
+    """The row of ``head``, as it is stored."""
+
+    size: int
+    """Records."""
+    leaf: bytes
+    """Of the last record."""
+    edge: bytes
+    """``core.merkle.Edge``, encoded."""
+    note: str
+    """The signed note."""
+    mac: bytes
+
+    @property
+    def covered(self) -> bytes:
+        """What ``mac`` is over."""
+        return b"%d\n%b%b%b" % (self.size, self.leaf, self.edge, self.note.encode("utf-8"))
+
+    def written_by_a_holder(self, signing: Signing) -> bool:
+        """Tell whether a holder of this log's keys wrote the row."""
+        return compare_digest(self.mac, signing.mac(self.covered))
+
+
+def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing) -> HeadRow:
+    """Return the head of the log whose tree is *edge* and whose last leaf is *leaf*. May raise what *key* raises."""
+    text = Checkpoint(log, edge.size, edge.root()).text
+    note = str(SignedNote.sign(text, key.key, key.sign))
+    bare = HeadRow(edge.size, leaf, edge.encode(), note, b"")
+    return HeadRow(bare.size, leaf, bare.edge, note, signing.mac(bare.covered))
+
+
+def read_head(execute: Execute) -> HeadRow | None:
+    """Return the row, or None where there is none, or one that no writer wrote. Raises ``sqlite3.Error``."""
+    row = execute("SELECT size, leaf, edge, note, mac FROM head WHERE id = 0").fetchone()
+    # A torn file may hold anything in any column.
+    if row is None or tuple(map(type, row)) != (int, bytes, bytes, str, bytes):
+        return None
+    return HeadRow(*row)
+
+
+def write_head(execute: Execute, row: HeadRow) -> None:
+    """Replace the row. Raises ``sqlite3.Error``."""
+    execute(
+        "REPLACE INTO head (id, size, leaf, edge, note, mac) VALUES (0, ?, ?, ?, ?, ?)",
+        (row.size, row.leaf, row.edge, row.note, row.mac),
+    )
+
+
+# -- the tree ------------------------------------------------------------------------------------------------------------
+
+
+def store_tile(execute: Execute, size: int, made: Sequence[bytes]) -> None:
+    """Keep the tile that the record just added completes, where *size*, the number of records, says that one is.
+
+    *made* is what ``Edge.append`` returned: its ninth root is that of the tile. Call it in the transaction that adds the record.
+    """
+    number = size // TILE - 1
+    start = number * TILE
+    hashes = b"".join(_leaves(execute, start, size))
+    execute("REPLACE INTO tile (level, number, hashes) VALUES (0, ?, ?)", (number, hashes))
+    level = 1
+    while True:
+        # A tile of roots grows by one root for each tile below, so that proofs need not hash the newest tiles again.
+        place = (level, number // TILE)
+        row = execute("SELECT hashes FROM tile WHERE level = ? AND number = ?", place).fetchone()
+        roots = (row[0] if row is not None else b"") + made[level * _TILE_LEVEL]
+        execute("REPLACE INTO tile (level, number, hashes) VALUES (?, ?, ?)", (*place, roots))
+        if len(made) <= (level + 1) * _TILE_LEVEL:
+            return
+        number //= TILE
+        level += 1
+
+
+def _leaves(execute: Execute, start: int, stop: int) -> list[bytes]:
+    """Return the leaves from *start* to *stop*, inside one tile: of its records, or as kept where records were pruned.
+
+    Raises ``ValueError`` where one is missing.
+    """
+    kept = execute(
+        "SELECT hashes FROM tile WHERE level = 0 AND number = ?", (start // TILE,)
+    ).fetchone()
+    leaves: list[bytes] = []
+    if kept is not None:
+        first = start // TILE * TILE
+        whole = _split(kept[0])
+        leaves = whole[start - first : stop - first]
+    if len(leaves) < stop - start:
+        rows: list[Any] = execute(
+            "SELECT seq, leaf FROM record WHERE seq >= ? AND seq < ? ORDER BY seq",
+            (start + len(leaves), stop),
+        ).fetchall()
+        if [row[0] for row in rows] != list(range(start + len(leaves), stop)):
+            raise ValueError("records are missing")
+        leaves += [row[1] for row in rows]
+    return leaves
+
+
+def _split(hashes: bytes) -> list[bytes]:
+    return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+
+
+def node_reader(execute: Execute) -> Node:
+    """Return a getter of perfect subtrees, from tiles and, behind the last complete tile, records.
+
+    It raises ``ValueError`` for a subtree that reaches beyond the log.
+    """
+    tiles: dict[tuple[int, int], list[bytes]] = {}
+
+    def tile(level: int, number: int, least: int) -> list[bytes]:
+        found = tiles.get((level, number))
+        if found is None or len(found) < least:
+            start = number * TILE
+            if level == 0:
+                found = _leaves(execute, start, start + least)
+            else:
+                row = execute(
+                    "SELECT hashes FROM tile WHERE level = ? AND number = ?", (level, number)
+                ).fetchone()
+                found = _split(row[0]) if row is not None else []
+            tiles[level, number] = found
+        if len(found) < least:
+            raise ValueError("the log has no such subtree")
+        return found
+
+    def node(level: int, index: int) -> bytes:
+        height, rest = divmod(level, _TILE_LEVEL)
+        width = 1 << rest
+        number, at = divmod(index * width, TILE)
+        hashes = tile(height, number, at + width)[at : at + width]
+        edge = Edge()
+        for each in hashes:
+            edge.append(each)
+        return edge.root()
+
+    return node
