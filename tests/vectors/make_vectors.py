@@ -10,9 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import vectorepochs
+import vectorheads
+import vectorlines
+from vectorcases import Vectors
+from vectorkit import LOG, PUBLIC, chain, joined
+
 from guardrail.core import fields
 from guardrail.core.fields import CallFields
-from guardrail.core.record import GENESIS_PREV, Draft, leaf_hash
+from guardrail.core.record import leaf_hash
 from guardrail.core.types import (
     Cause,
     Decision,
@@ -24,7 +30,6 @@ from guardrail.core.types import (
     Status,
 )
 
-LOG = "example.com/vectors"
 PROCESS = "01JD9Y3ZK4QJ8M5T6V7W8X9YZ0"
 CALLS = ("01JD9Y40000000000000000000", "01JD9Y40000000000000000001", "01JD9Y40000000000000000002")
 
@@ -106,7 +111,7 @@ def _records() -> list[dict[str, Any]]:
     )
     hurt = Decision(Effect.DENY, Cause.TIMEOUT, "evaluation")
     genesis = fields.genesis(
-        nonce="00" * 16, public_key="11" * 32, config_digest="22" * 32, predecessor=None
+        nonce="00" * 16, public_key=PUBLIC["log"], config_digest="22" * 32, predecessor=None
     )
     odd = {
         "to": "bob@example.com",
@@ -155,20 +160,11 @@ def _records() -> list[dict[str, Any]]:
     ]
 
 
-def _chain(records: list[dict[str, Any]], start: int = 0, prev: str = GENESIS_PREV) -> list[bytes]:
-    lines = []
-    for seq, record in enumerate(records, start):
-        line = Draft.build(record).finish(seq=seq, prev=prev, ts=f"2026-11-24T09:00:00.{seq:06d}Z")
-        prev = leaf_hash(line).hex()
-        lines.append(line)
-    return lines
-
-
 def _bad(lines: list[bytes], records: list[dict[str, Any]]) -> dict[str, tuple[list[bytes], int]]:
     """Return name -> (lines, first bad line)."""
     edited = lines[4].replace(b'"deny"', b'"allow"')
     swapped = [*lines[:3], lines[4], lines[3], *lines[5:]]
-    other = _chain([{**record, "log": "example.com/other"} for record in records])
+    other = chain([{**record, "log": "example.com/other"} for record in records])
     second = json.loads(lines[3])
     for name in ("seq", "prev", "ts"):
         del second[name]
@@ -180,30 +176,56 @@ def _bad(lines: list[bytes], records: list[dict[str, Any]]) -> dict[str, tuple[l
         "inserted": ([*lines[:4], lines[3], *lines[4:]], 4),
         "torn": ([*lines[:6], lines[6][:40]], 6),
         "other-log": ([*lines[:5], other[5], *lines[6:]], 5),
-        "without-genesis": (_chain(records[1:]), 0),
+        "without-genesis": (chain(records[1:]), 0),
         "second-genesis": (
-            [*lines, *_chain(records[:1], len(lines), leaf_hash(lines[-1]).hex())],
+            [*lines, *chain(records[:1], len(lines), leaf_hash(lines[-1]).hex())],
             len(lines),
         ),
-        "two-outcomes": ([*lines[:4], *_chain([second], 4, prev)], 4),
+        "two-outcomes": ([*lines[:4], *chain([second], 4, prev)], 4),
         "not-an-object": ([*lines[:2], b"[]", *lines[3:]], 2),
-        "version-2": (_chain([records[0], {**records[1], "v": 2}]), 1),
+        "version-2": (chain([records[0], {**records[1], "v": 2}]), 1),
     }
+
+
+def make() -> Vectors:
+    """Return the exports, heads and cases of section 10."""
+    vectors = Vectors(_records())
+    for part in (
+        vectorheads.whole,
+        vectorheads.heads,
+        vectorepochs.epochs,
+        vectorepochs.certificates,
+        vectorepochs.pruned,
+        vectorlines.oddities,
+        vectorlines.calls_and_genesis,
+    ):
+        part(vectors)
+    return vectors
+
+
+def _document(value: object) -> str:
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
 def main(folder: Path) -> None:
     records = _records()
-    lines = _chain(records)
-    (folder / "bad").mkdir(parents=True, exist_ok=True)
-    (folder / "log.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    lines = chain(records)
+    for name in ("bad", "exports", "heads"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "log.jsonl").write_bytes(joined(lines))
     (folder / "leaves.txt").write_text("".join(leaf_hash(line).hex() + "\n" for line in lines))
     expected = {}
     for name, (bad, first) in _bad(lines, records).items():
-        (folder / "bad" / f"{name}.jsonl").write_bytes(b"".join(line + b"\n" for line in bad))
+        (folder / "bad" / f"{name}.jsonl").write_bytes(joined(bad))
         expected[name] = first
-    (folder / "bad" / "expected.json").write_text(
-        json.dumps(expected, indent=1, sort_keys=True) + "\n"
-    )
+    (folder / "bad" / "expected.json").write_text(_document(expected))
+    vectors = make()
+    for name, export in vectors.exports.items():
+        (folder / "exports" / f"{name}.jsonl").write_bytes(export)
+    for name, note in vectors.heads.items():
+        (folder / "heads" / f"{name}.txt").write_bytes(note)
+    cases = [case.document() for case in vectors.cases]
+    (folder / "expected.json").write_text(_document(cases))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,13 @@ from guardrail.core.record import leaf_hash
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "bad" / "expected.json").read_text())
+CASES = json.loads((HERE / "expected.json").read_text())
+SIGNED_BY_ANOTHER = {
+    "certificate-by-stranger",
+    "certificate-for-other-first",
+    "certificate-for-other-log",
+}
+"""Exports that only their signatures show to be bad."""
 
 
 def standalone(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -21,10 +31,30 @@ def standalone(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(scope="module")
+def verifier() -> ModuleType:
+    """The same verifier, in this process."""
+    spec = importlib.util.spec_from_file_location(
+        "verify_standalone", HERE / "verify_standalone.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_code_still_makes_the_same_bytes(tmp_path: Path) -> None:
     """What was written once is never written differently."""
     subprocess.run([sys.executable, str(HERE / "make_vectors.py"), str(tmp_path)], check=True)
-    for name in ("log.jsonl", "leaves.txt", *[f"bad/{name}.jsonl" for name in EXPECTED]):
+    made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    kept = {
+        path.relative_to(HERE)
+        for pattern in ("*.jsonl", "*.txt", "*.json", "*/*.jsonl", "*/*.txt", "*/*.json")
+        for path in HERE.glob(pattern)
+    }
+    assert made == kept
+    for name in sorted(made):
         assert (tmp_path / name).read_bytes() == (HERE / name).read_bytes(), name
 
 
@@ -50,11 +80,16 @@ def test_the_standalone_verifier_accepts_the_log_and_says_that_it_is_not_anchore
 
 
 def test_the_standalone_verifier_checks_a_head_from_elsewhere() -> None:
-    """A right head covers its lines; a wrong one, or one of a longer log, is a broken log."""
-    leaves = (HERE / "leaves.txt").read_text().split()
-    assert standalone(HERE / "log.jsonl", "--head", f"5:{leaves[4]}").returncode == 0
-    assert standalone(HERE / "log.jsonl", "--head", f"5:{leaves[5]}").returncode == 1
-    assert standalone(HERE / "log.jsonl", "--head", f"99:{leaves[4]}").returncode == 1
+    """A right head covers its records; one of another history or of more records does not."""
+
+    def code(export: str, head: str) -> int:
+        path = HERE / "exports" / f"{export}.jsonl"
+        return standalone(path, "--head", str(HERE / "heads" / f"{head}.txt")).returncode
+
+    assert code("log", "log-first-five") == 0
+    assert code("log", "fork") == 1
+    assert code("cut", "log") == 1
+    assert code("log", "bad-no-root") == 3
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
@@ -70,3 +105,26 @@ def test_the_standalone_verifier_does_not_accept_what_it_cannot_read(tmp_path: P
     (tmp_path / "empty").write_bytes(b"")
     assert standalone(tmp_path / "empty").returncode == 3
     assert standalone(tmp_path / "missing").returncode == 3
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_the_standalone_verifier_says_what_the_vectors_say(
+    verifier: ModuleType, case: dict[str, Any]
+) -> None:
+    """Verdict, first bad record and last covered one, but for what only a signature shows."""
+    export = (HERE / "exports" / f"{case['export']}.jsonl").read_bytes()
+    note = (HERE / "heads" / f"{case['head']}.txt").read_bytes() if case["head"] else None
+    verdict, first_bad, last_covered, _ = verifier.judge(export, note, case["key"])
+    if case["verdict"] == "key_unknown":
+        assert (verdict, first_bad) == ("anchored", None)
+    elif case["export"] not in SIGNED_BY_ANOTHER:
+        expected = (case["verdict"], case["first_bad"], case["last_covered"])
+        assert (verdict, first_bad, last_covered) == expected
+
+
+def test_every_verdict_has_a_case() -> None:
+    """No word of section 10 goes without a vector."""
+    words = (
+        "anchored not_anchored tampered replaced truncated forked torn key_unknown head_malformed"
+    )
+    assert {case["verdict"] for case in CASES} == set(words.split())

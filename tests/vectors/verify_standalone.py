@@ -1,103 +1,315 @@
 """Verify a JSON Lines export of a guardrail log with the standard library alone, from docs/record-format.md.
 
-    python verify_standalone.py EXPORT [--head SIZE:LEAF]
+    python verify_standalone.py EXPORT [--head FILE] [--key HEX]
 
-Exit 0: the chain is intact (and, with --head, its first SIZE lines end in LEAF). 1: it is not; the first bad line is named.
-3: the file can't be read or is empty. Without a head from elsewhere an intact chain says nothing about a missing tail.
+Says what section 10 says, but for signatures: the standard library can't check Ed25519, so that a certificate counts as good
+and a head as signed. Without a head from elsewhere an intact chain says nothing about a missing tail.
+
+Exit 0: the chain is intact (and its first records are those that the head is of). 1: it is not; the first bad line is named.
+3: the file can't be read, is torn, or the head is malformed.
 """
 
+import base64
 import hashlib
 import json
+import re
 import sys
 
-MAX_LINE = 65_535
+MAX_LINE, MAX_DEPTH, MAX_NOTE, MAX_SIGNATURES = 65_535, 512, 65_536, 100
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def leaf(line):
-    return hashlib.sha256(b"\x00" + line).hexdigest()
+    return hashlib.sha256(b"\x00" + line).digest()
 
 
-def no_duplicates(pairs):
+def node(left, right):
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def add(tree, digest):
+    """Add a leaf to a list of (size, root) of perfect subtrees, the largest first."""
+    size = 1
+    while tree and tree[-1][0] == size:
+        digest = node(tree.pop()[1], digest)
+        size *= 2
+    tree.append((size, digest))
+
+
+def root(tree):
+    found = tree[-1][1]
+    for _, left in reversed(tree[:-1]):
+        found = node(left, found)
+    return found
+
+
+def once(pairs):
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
     return found
 
 
-def check(lines):
-    """Yield (number, leaf, problem or None, record or None) for each line; stop after the first problem."""
-    previous, origin, calls = "0" * 64, None, {}
-    for number, line in enumerate(lines):
-        digest = leaf(line)
-        problem, record = None, None
-        try:
-            record = json.loads(line.decode("utf-8"), object_pairs_hook=no_duplicates)
-        except ValueError:
-            problem = "not a JSON object"
-        if problem is None and not isinstance(record, dict):
-            problem, record = "not a JSON object", None
-        if record is not None:
-            kind = record.get("type")
-            if len(line) > MAX_LINE:
-                problem = "longer than 65535 bytes"
-            elif record.get("v") != 1:
-                problem = "v is not 1"
-            elif type(record.get("seq")) is not int or record["seq"] != number:
-                problem = f"seq is not {number}"
-            elif record.get("prev") != previous:
-                problem = "prev is not the leaf of the line before"
-            elif (kind == "genesis") != (number == 0):
-                problem = "genesis is line 0 and only line 0"
-            elif number and record.get("log") != origin:
-                problem = "log differs from line 0"
-            elif kind in ("call.decision", "call.outcome"):
-                key = (kind, record.get("call"))
-                if key in calls:
-                    problem = f"a second {kind} for one call (the first is {calls[key]})"
-                calls[key] = number
-            origin = record.get("log") if number == 0 else origin
-        yield number, digest, problem, record
-        if problem:
-            return
-        previous = digest
+def refuse(word):
+    raise ValueError(f"{word} is no number")
+
+
+def depth(value):
+    deepest, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        deepest += 1
+        level = [
+            part for item in level for part in (item.values() if isinstance(item, dict) else item)
+        ]
+    return deepest
+
+
+def read(line):
+    """Return the record that a line is, or None (section 2)."""
+    if len(line) > MAX_LINE or b"\r" in line:
+        return None
+    try:
+        record = json.loads(line.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
+        json.dumps(record, ensure_ascii=False).encode("utf-8")  # lone surrogates
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and depth(record) <= MAX_DEPTH else None
+
+
+def is_integer(value):
+    return type(value) is int and abs(value) < 1 << 63
+
+
+def is_hash(value):
+    return isinstance(value, str) and HASH.fullmatch(value) is not None
+
+
+def is_name(value):
+    return (
+        isinstance(value, str)
+        and value != ""
+        and not any(char.isspace() or char < " " or char == "+" for char in value)
+    )
+
+
+def is_key(value):
+    return (
+        isinstance(value, dict) and value.get("type") == "ed25519" and is_hash(value.get("public"))
+    )
+
+
+def plain_base64(text):
+    """Return the bytes of canonical base64, or None."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return raw if base64.b64encode(raw).decode() == text else None
+
+
+class Chain:
+    """What is known behind some lines of a log."""
+
+    def __init__(self):
+        self.next, self.previous, self.tree = 0, "0" * 64, []
+        self.log = self.key = None
+        self.before, self.calls = 0, {}
+
+    def follow(self, lines, wanted=None):
+        """Take lines until one is bad; return what is wrong with it, or None, and the root of the *wanted* first."""
+        found = None
+        for at, line in enumerate(lines):
+            record = read(line)
+            if at == 1 and record and is_integer(record.get("seq")) and record["seq"] > 1:
+                if not self.skip(lines, record["seq"]):
+                    return "records are missing", found
+                found = root(self.tree) if self.next == wanted else found
+            problem = "not a JSON object" if record is None else self.problem(record)
+            if problem:
+                return problem, found
+            digest = leaf(line)
+            add(self.tree, digest)
+            self.next, self.previous = self.next + 1, digest.hex()
+            found = root(self.tree) if self.next == wanted else found
+        return None, found
+
+    def skip(self, lines, before):
+        """Go on behind records that were pruned, where a record proves it (section 9.3)."""
+        proof = None
+        for line in lines:
+            record = read(line)
+            if record is None or record.get("type") != "admin.pruned":
+                continue
+            detail, seq = record.get("detail"), record.get("seq")
+            if not isinstance(detail, dict) or not is_integer(detail.get("before")):
+                continue
+            if detail["before"] == before and is_integer(seq) and seq >= before:
+                proof = detail
+        if proof is None or proof.get("genesis") != self.previous or not is_hash(proof.get("leaf")):
+            return False
+        edge, sizes = (
+            proof.get("edge"),
+            [1 << bit for bit in range(63, -1, -1) if before >> bit & 1],
+        )
+        if not isinstance(edge, list) or len(edge) != len(sizes) or not all(map(is_hash, edge)):
+            return False
+        self.tree = [(size, bytes.fromhex(part)) for size, part in zip(sizes, edge, strict=True)]
+        self.before = self.next = before
+        self.previous = proof["leaf"]
+        return True
+
+    def problem(self, record):
+        """Return what is wrong with the record as the next one, or None."""
+        kind, log, ts = record.get("type"), record.get("log"), record.get("ts")
+        if not is_integer(record.get("v")) or record["v"] != 1:
+            return "v is not 1"
+        if not is_integer(record.get("seq")) or record["seq"] != self.next:
+            return f"seq is not {self.next}"
+        if record.get("prev") != self.previous:
+            return "prev is not the leaf of the line before"
+        if not isinstance(ts, str) or not TIME.fullmatch(ts):
+            return "ts is no time"
+        if not isinstance(kind, str) or (kind == "genesis") != (self.next == 0):
+            return "genesis is line 0 and only line 0"
+        if self.next == 0:
+            self.log, self.key = log, record.get("key")
+            known = record.get("profile") == "sha256-json-lines/1" and is_key(self.key)
+            return None if known and is_name(log) else "line 0 names no log, key or profile"
+        if log != self.log:
+            return "log differs from line 0"
+        if kind in ("call.decision", "call.outcome"):
+            return self.call(record)
+        return self.rotation(record.get("detail")) if kind == "admin.key_rotated" else None
+
+    def call(self, record):
+        call, opened = record.get("call"), None
+        if not isinstance(call, str):
+            return "no call is named"
+        if record["type"] == "call.decision":
+            decision = record.get("decision")
+            effect = decision.get("effect") if isinstance(decision, dict) else None
+            if not isinstance(effect, str) or call in self.calls:
+                return (
+                    f"a second decision, or none, of one call (the first is {self.calls.get(call)})"
+                )
+            if effect == "allow":
+                self.calls[call] = self.next
+            return None
+        opened, decided = self.calls.pop(call, None), record.get("decision_seq")
+        gone = opened is None and is_integer(decided) and 1 <= decided < self.before
+        if not is_integer(decided) or (decided != opened and not gone):
+            return "an outcome of a call that is not open"
+        return None
+
+    def rotation(self, detail):
+        """Check all of a certificate but its signature (section 9.2)."""
+        if not isinstance(detail, dict) or not isinstance(detail.get("ended"), list):
+            return "a key rotation without detail"
+        if not all(
+            isinstance(each, dict) and isinstance(each.get("public"), str)
+            for each in detail["ended"]
+        ):
+            return "an ended key without name"
+        key, first, text = detail.get("key"), detail.get("first"), detail.get("certificate")
+        if key is None:
+            return None if first is None and text is None else "a certificate without key"
+        if not is_key(key) or not is_integer(first) or not 0 <= first <= self.next:
+            return "a key rotation that is malformed"
+        raw = plain_base64(text) if isinstance(text, str) else None
+        return None if raw and len(raw) == 64 else "a certificate that is malformed"
+
+
+def read_head(raw):
+    """Return (log, size, root) of a signed note, or None where it is malformed (section 9)."""
+    try:
+        text, empty, signatures = raw.decode("utf-8").rpartition("\n\n")
+    except ValueError:
+        return None
+    if (
+        len(raw) > MAX_NOTE
+        or not empty
+        or any(char < " " and char != "\n" for char in text + signatures)
+    ):
+        return None
+    lines, signed = text.split("\n"), signatures.split("\n")
+    if (
+        len(lines) < 3
+        or "" in lines
+        or len(signed) < 2
+        or signed.pop()
+        or len(signed) > MAX_SIGNATURES
+    ):
+        return None
+    for line in signed:
+        parts = line.split(" ")
+        if len(parts) != 3 or parts[0] != "\N{EM DASH}" or not is_name(parts[1]):
+            return None
+        if len(plain_base64(parts[2]) or b"") < 5:
+            return None
+    if not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]) or int(lines[1]) >= 1 << 63:
+        return None
+    top = plain_base64(lines[2])
+    return (lines[0], int(lines[1]), top) if top and len(top) == 32 else None
+
+
+def judge(export, note=None, key=None):
+    """Return (verdict, first bad record or None, last covered record or None, words)."""
+    head = read_head(note) if note is not None else None
+    size = head[1] if head else 0
+    if not export.endswith(b"\n"):
+        return "torn", None, None, "the last line has no end"
+    chain = Chain()
+    problem, top = chain.follow(export[:-1].split(b"\n"), size)
+    bad = chain.next if problem else None
+    doubt = None
+    if note is not None and head is None:
+        doubt = "head_malformed"
+    elif chain.next and ((key and key != chain.key["public"]) or (head and head[0] != chain.log)):
+        doubt = "replaced"
+    elif size > chain.next:
+        doubt = "truncated"
+    elif 0 < size < chain.before:
+        doubt = "not_anchored"
+    elif size and top != head[2]:
+        doubt = "forked"
+    covered = size - 1 if size and doubt is None else None
+    if problem and doubt not in ("head_malformed", "replaced"):
+        return "tampered", bad, covered, problem
+    verdict = doubt or ("not_anchored" if covered is None else "anchored")
+    return verdict, bad, covered, f"{chain.next} records, last leaf {chain.previous}"
 
 
 def main(arguments):
-    head = None
-    if "--head" in arguments:
-        at = arguments.index("--head")
-        head, arguments = arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+    options = {"--head": None, "--key": None}
+    while len(arguments) > 2 and arguments[-2] in options:
+        *arguments, name, value = arguments
+        options[name] = value
     if len(arguments) != 1:
         print(__doc__, file=sys.stderr)
         return 2
-    size, last, seen = 0, None, None
-    wanted = int(head.split(":")[0]) if head else None
     try:
-        with open(arguments[0], "rb") as export:
-            lines = (line[:-1] if line.endswith(b"\n") else line for line in export)
-            for number, digest, problem, _record in check(lines):
-                if problem:
-                    print(f"BROKEN at {number}: {problem}")
-                    return 1
-                size, last = number + 1, digest
-                if size == wanted:
-                    seen = digest
+        with open(arguments[0], "rb") as file:
+            export = file.read()
+        note = None
+        if options["--head"] is not None:
+            with open(options["--head"], "rb") as file:
+                note = file.read()
     except OSError as error:
         print(f"can't read: {error.strerror}", file=sys.stderr)
         return 3
-    if size == 0:
-        print("empty", file=sys.stderr)
-        return 3
-    if head:
-        if seen != head.split(":")[1]:
-            print(f"BROKEN: the head covers {wanted} lines and is not the head of this log")
-            return 1
-        print(f"intact: {size} lines, the first {wanted} covered by the given head")
-    else:
+    verdict, bad, covered, words = judge(export, note, options["--key"])
+    if bad is not None:
+        print(f"BROKEN at {bad}: {words}")
+    elif verdict == "anchored":
         print(
-            f"chain intact: {size} lines, last leaf {last}; NOT ANCHORED: no head from elsewhere was given"
+            f"chain intact: {words}; records 0 to {covered} are those of the given head. SIGNATURE NOT CHECKED"
         )
-    return 0
+    elif verdict == "not_anchored":
+        print(f"chain intact: {words}; NOT ANCHORED: no head from elsewhere covers it")
+    else:
+        print(f"{verdict.upper()}: {words}")
+    return {"anchored": 0, "not_anchored": 0, "torn": 3, "head_malformed": 3}.get(verdict, 1)
 
 
 if __name__ == "__main__":
