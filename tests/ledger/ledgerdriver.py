@@ -33,11 +33,11 @@ def say(**answer: Any) -> None:
 class Main:
     """The commands."""
 
-    def __init__(self, db: Path, deadline: float) -> None:
+    def __init__(self, db: Path, deadline: float, *, epochs: bool = False) -> None:
         settings = LedgerSettings(append_deadline=deadline, retry_interval=0.02, retry_limit=0.1)
-        self.writer = (
-            ledgerkit.reopen(db, settings) if db.exists() else ledgerkit.make(db, settings)
-        )
+        signing = ledgerkit.EPOCHS if epochs else ledgerkit.SIGNING
+        start = ledgerkit.reopen if db.exists() else ledgerkit.make
+        self.writer = start(db, settings, signing=signing)
         self.bodies = 0
 
     def call(self, pad: str = "40") -> dict[str, Any]:
@@ -181,7 +181,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     deadline = float(sys.argv[2]) if len(sys.argv) > 2 else 4.0
     try:
-        driver = Main(Path(sys.argv[1]), deadline)
+        driver = Main(Path(sys.argv[1]), deadline, epochs="epochs" in sys.argv)
     except LedgerError as error:
         say(error=type(error).__name__, code=error.code, message=error.message)
         return
