@@ -88,6 +88,9 @@ COMMANDS: Mapping[str, Entry] = {
         f"{_HERE}.recover", "recover", "Bring a sealed or damaged ledger back into use."
     ),
     "export": Entry(f"{_HERE}.export", "export", "Write the records out, byte for byte."),
+    "witness": Entry(
+        f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
+    ),
     "policy": Entry(f"{_HERE}.policy", "policy", "Check, test, bundle and reload policies."),
 }
 

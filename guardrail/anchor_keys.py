@@ -1,0 +1,144 @@
+"""Keys beside the log's own: a witness's, and the certificates that time stamps lead to.
+
+Imports ``cryptography`` as ``guardrail.keys`` does, for programs that hold no log.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from guardrail.core.note import Algorithm, NoteKey, NoteSignature, SignedNote, cosigned_text
+from guardrail.errors import ConfigError, KeysError, NoteError
+
+__all__ = ["WitnessKey", "certificates"]
+
+_PRIVATE = "witness.key"
+_PUBLIC = "witness.pub"
+
+
+class WitnessKey:
+    """The key of a witness, with the name that it signs under."""
+
+    def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
+        """Raises ``NoteError`` where no key can have this name."""
+        self._private = private
+        self.key = NoteKey(name, private.public_key().public_bytes_raw(), Algorithm.COSIGNATURE_V1)
+        """The public half, as logs pin it."""
+
+    @classmethod
+    def create(cls, folder: Path, name: str) -> WitnessKey:
+        """Make a new key in *folder* (made with mode 0700), synced before this returns; keys are never overwritten.
+
+        Raises ``KeysError``.
+        """
+        try:
+            made = cls(name, Ed25519PrivateKey.generate())
+        except NoteError:
+            raise KeysError(
+                "a witness's name has no spaces and no +",
+                code="keys.name",
+                hint="a name such as witness.example.com/1",
+            ) from None
+        pem = made._private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise KeysError(
+                    f"{folder}: not empty; keys are never overwritten", code="keys.exist"
+                )
+            folder.chmod(0o700)
+            _write(folder / _PRIVATE, pem)
+            _write(folder / _PUBLIC, f"{made.key}\n".encode())
+            for each in (folder, folder.parent):
+                _sync_folder(each)
+        except OSError as error:
+            raise KeysError(
+                f"{folder}: can't create keys ({error.strerror})", code="keys.create"
+            ) from None
+        return made
+
+    @classmethod
+    def load(cls, folder: Path) -> WitnessKey:
+        """Read the key in *folder*. Raises ``KeysError``: missing, malformed, or readable by others."""
+        malformed = KeysError(
+            f"{folder}: the key is malformed, or its halves do not belong together",
+            code="keys.malformed",
+            hint="restore the folder from a backup; where there is none, make a new witness",
+        )
+        private_pem, public = _read(folder / _PRIVATE), _read(folder / _PUBLIC)
+        try:
+            private = serialization.load_pem_private_key(private_pem, password=None)
+            pinned = NoteKey.parse(public.decode("utf-8"))
+        except (ValueError, TypeError, UnsupportedAlgorithm, NoteError):
+            raise malformed from None
+        if not isinstance(private, Ed25519PrivateKey):
+            raise malformed
+        made = cls(pinned.name, private)
+        if made.key != pinned:
+            raise malformed
+        return made
+
+    def cosign(self, text: str, time: int) -> SignedNote:
+        """Return *text* with the cosignature that says that it was seen at *time*, seconds since 1970."""
+        signature = self._private.sign(cosigned_text(text, time))
+        line = NoteSignature(self.key.name, self.key.key_id, time.to_bytes(8, "big") + signature)
+        return SignedNote(text, (line,))
+
+
+def certificates(path: Path) -> list[x509.Certificate]:
+    """Return the certificates in *path* (PEM). Raises ``ConfigError`` where it has none, or can't be read."""
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no certificate in PEM in it"
+        raise ConfigError(
+            f"{path}: no certificates can be read ({why})",
+            code="config.anchor_tls",
+            hint="name the file of the time stamp authority's root in [anchors] tsa_ca",
+        ) from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise KeysError(
+                f"{path}: others can read it", code="keys.exposed", hint=f"chmod 600 {path}"
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise KeysError(
+            f"{path}: missing", code="keys.missing", hint="guardrail witness init"
+        ) from None
+    except OSError as error:
+        raise KeysError(
+            f"{path}: can't be read ({error.strerror})", code="keys.unreadable"
+        ) from None

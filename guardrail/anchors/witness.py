@@ -1,0 +1,191 @@
+"""A witness: a server of someone else's that cosigns heads after it has checked that nothing before them changed
+(c2sp.org/tlog-witness)."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from guardrail.anchors.anchor import Anchored, Prove
+from guardrail.anchors.http import Endpoint, Reply
+from guardrail.core.note import MAX_NOTE, Algorithm, Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.errors import AnchorError, ConfigError, NoteError
+
+__all__ = ["MAX_PROOF", "WitnessAnchor", "request_body"]
+
+MAX_PROOF = 63
+"""Hashes of a consistency proof (c2sp.org/tlog-witness)."""
+_TRIES = 3
+_SIZE = re.compile(rb"(0|[1-9][0-9]{0,18})\n?")
+_SIZE_TYPE = "text/x.tlog.size"
+
+
+def request_body(old: int, proof: Sequence[bytes], note: SignedNote) -> bytes:
+    """Return what is sent to ``add-checkpoint``."""
+    lines = [f"old {old}", *(base64.b64encode(each).decode() for each in proof), "", ""]
+    return "\n".join(lines).encode("ascii") + note.encode()
+
+
+class WitnessAnchor:
+    """Asks one witness, and believes nothing but its cosignature, checked with the key that was pinned."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: NoteKey,
+        verify: Verify,
+        ca: Path | None = None,
+        deadline: float = 10.0,
+    ) -> None:
+        """*key* is the witness's, *deadline* what one head may take altogether, in seconds. Raises ``ConfigError``."""
+        if key.algorithm is not Algorithm.COSIGNATURE_V1:
+            raise ConfigError(
+                "[anchors] witness: the key is no witness's: its type is not 0x04",
+                code="config.anchor_key",
+                hint="guardrail witness init prints the key that belongs here",
+            )
+        self.name = f"witness:{key.name}"
+        self._key = key
+        self._verify = verify
+        self._deadline = deadline
+        self._server = Endpoint(url, what=f"the witness {key.name}", setting="witness", ca=ca)
+
+    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+        """Have *note* cosigned. See ``Anchor.publish``."""
+        head = Checkpoint.parse(note.text)
+        end = time.monotonic() + self._deadline
+        old = min(known.size, head.size) if known is not None else 0
+        for _ in range(_TRIES):
+            proof = prove(old, head.size) if 0 < old < head.size else ()
+            reply = self._server.ask(
+                "POST",
+                "/add-checkpoint",
+                body=request_body(old, proof, note),
+                end=end,
+                limit=MAX_NOTE,
+            )
+            if reply.status == 200:
+                return self._cosigned(reply, note, head)
+            if reply.status != 409:
+                raise self._refused(reply)
+            old = self._size(reply, old, head, known)
+        raise self._error("it names another size each time that it is asked", "anchor.malformed")
+
+    def latest(self, origin: str) -> SignedNote | None:
+        """Return the newest head of *origin* that the witness cosigned; None where it has none. Raises ``AnchorError``.
+
+        Only witnesses that answer ``GET /latest`` can be asked: ``guardrail witness serve`` does.
+        """
+        reply = self._server.ask(
+            "GET",
+            f"/latest?origin={quote(origin, safe='')}",
+            end=time.monotonic() + self._deadline,
+            limit=MAX_NOTE,
+        )
+        if reply.status == 404:
+            return None
+        if reply.status != 200:
+            raise self._refused(reply)
+        try:
+            note = SignedNote.parse(reply.body)
+            head = Checkpoint.parse(note.text)
+        except NoteError:
+            raise self._error("what it answered is no head", "anchor.malformed") from None
+        if head.origin != origin:
+            raise self._error("it answered with the head of another log", "anchor.malformed")
+        if note.cosigned_by(self._key, self._verify) is None:
+            raise self._error(
+                "the head that it answered does not have its cosignature", "anchor.malformed"
+            )
+        return note
+
+    def _cosigned(self, reply: Reply, note: SignedNote, head: Checkpoint) -> Anchored:
+        try:
+            lines = SignedNote.parse_signature_lines(reply.body)
+        except NoteError:
+            raise self._error("what it answered are no signatures", "anchor.malformed") from None
+        mine = [
+            line
+            for line in lines
+            if line.name == self._key.name and line.key_id == self._key.key_id
+        ]
+        seen = SignedNote(note.text, tuple(mine)).cosigned_by(self._key, self._verify)
+        if seen is None:
+            raise self._error(
+                "it answered without a good signature by the key that was pinned",
+                "anchor.malformed",
+                "compare the key in guardrail.toml with the witness's own",
+            )
+        return Anchored(self.name, head.size, float(seen.time), note.with_signatures(mine))
+
+    def _size(self, reply: Reply, old: int, head: Checkpoint, known: Checkpoint | None) -> int:
+        """Return the size that the witness holds, where it can be gone on from."""
+        if reply.content_type != _SIZE_TYPE or not _SIZE.fullmatch(reply.body):
+            if old == head.size:
+                raise self._fork(old)
+            raise self._error("it answered 409 without its size", "anchor.malformed")
+        size = int(reply.body)
+        if size == old:
+            if old == head.size:
+                raise self._fork(old)
+            raise self._error("it refuses the very size that it says it holds", "anchor.malformed")
+        if size > head.size:
+            raise self._error(
+                f"it holds a head of {size} records, and the ledger has only {head.size}: "
+                "the ledger was cut, rolled back or replaced",
+                "anchor.conflict",
+                "guardrail verify",
+            )
+        if known is not None and size < known.size:
+            raise self._error(
+                f"it holds {size} records, and it had cosigned {known.size}: it has lost its memory",
+                "anchor.conflict",
+                "ask who runs the witness; a witness that was restored from a backup must not be used again",
+            )
+        return size
+
+    def _fork(self, size: int) -> AnchorError:
+        return self._error(
+            f"it holds another head of {size} records: the ledger was changed or forked",
+            "anchor.conflict",
+            "guardrail verify",
+        )
+
+    def _refused(self, reply: Reply) -> AnchorError:
+        if reply.status == 404:
+            return self._error(
+                "it does not know this log",
+                "anchor.refused",
+                "there: guardrail witness add, with what guardrail keys prints here",
+            )
+        if reply.status == 403:
+            return self._error(
+                "the log's signature is not by the key that it was given for this log",
+                "anchor.refused",
+                "there: guardrail witness add, with what guardrail keys prints here",
+            )
+        if reply.status == 422:
+            return self._error(
+                "it holds another history of this log: the ledger was changed or forked",
+                "anchor.conflict",
+                "guardrail verify",
+            )
+        if reply.status in (408, 425, 429) or reply.status >= 500:
+            return self._error(
+                f"it can't answer at the moment (status {reply.status})",
+                "anchor.unreachable",
+                "guardrail anchor",
+            )
+        return self._error(
+            f"it does not take heads here (status {reply.status})",
+            "anchor.refused",
+            "correct the URL in [anchors] witness",
+        )
+
+    def _error(self, why: str, code: str, hint: str = "guardrail anchor") -> AnchorError:
+        return AnchorError(f"the witness {self._key.name}: {why}", code=code, hint=hint)

@@ -1,0 +1,324 @@
+"""The witness: heads in, cosignatures out, over HTTP (c2sp.org/tlog-witness).
+
+What a client can send is bounded in bytes and in time, and so is how many are served at once. ``GET /latest?origin=`` is for
+those who check a ledger: it returns the newest head that was cosigned.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import http.server
+import io
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from guardrail.anchors.http import TimedReader
+from guardrail.anchors.witness import MAX_PROOF
+from guardrail.anchors.witness_store import Ruling, Verdict, WitnessStore
+from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote, Verify
+from guardrail.errors import GuardrailError, NoteError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["Request", "WitnessServer", "parse_request"]
+
+_MAX_BODY = MAX_NOTE + 16 * 1024
+_MAX_HEAD = 32 * 1024
+_REQUEST_S = 10.0
+"""One request, from its first byte to the last of the reply, and how long a kept connection may say nothing."""
+_CONNECTIONS = 64
+_OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
+_SIZE_TYPE = "text/x.tlog.size"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What ``add-checkpoint`` is sent."""
+
+    old: int
+    proof: tuple[bytes, ...]
+    note: SignedNote
+    head: Checkpoint
+
+
+def parse_request(body: bytes) -> Request:
+    """Read the body of ``add-checkpoint``. Raises ``NoteError``."""
+    before, empty, note = body.partition(b"\n\n")
+    if not empty:
+        raise NoteError("no empty line before the checkpoint")
+    try:
+        first, *rest = before.decode("ascii").split("\n")
+        proof = tuple(base64.b64decode(line, validate=True) for line in rest)
+    except (UnicodeDecodeError, binascii.Error, ValueError):
+        raise NoteError("the proof is not base64") from None
+    match = _OLD.fullmatch(first)
+    if match is None or len(proof) > MAX_PROOF or any(len(each) != 32 for each in proof):
+        raise NoteError("not an old size and at most 63 hashes, a line each")
+    signed = SignedNote.parse(note)
+    head = Checkpoint.parse(signed.text)
+    old = int(match[1])
+    if old > head.size:
+        raise NoteError("the old size is larger than the checkpoint's")
+    return Request(old, proof, signed, head)
+
+
+class WitnessServer(http.server.ThreadingHTTPServer):
+    """Serves one witness until ``shutdown``. What it refuses it tells *log*, a line each."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        *,
+        store: WitnessStore,
+        cosign: Callable[[str, int], SignedNote],
+        verify: Verify,
+        tls: ssl.SSLContext | None = None,
+        any_host: bool = False,
+        log: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Listen on *address*. *cosign* signs a head's text for a time, in seconds since 1970.
+
+        Unless *any_host*, only requests that name a loopback address are served: a web page that somebody on this machine
+        looks at could otherwise make its name lead here. Raises ``OSError``.
+        """
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+        self.store = store
+        self.cosign = cosign
+        self.verify_signature = verify
+        self.tls = tls
+        self.any_host = any_host
+        self.log = log
+        self.clock = clock
+        self._places = threading.BoundedSemaphore(_CONNECTIONS)
+
+    @property
+    def url(self) -> str:
+        """Where it can be reached from this machine."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{'https' if self.tls else 'http'}://{host}:{self.server_address[1]}"
+
+    @property
+    def address(self) -> str:
+        """The address that it listens on."""
+        return str(self.server_address[0])
+
+    def server_bind(self) -> None:
+        """Bind, without the reverse look-up of the standard library's, which may take long."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own, or close it where too many are served already."""
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """As the standard library's, with the handshake and the place given back."""
+        try:
+            if self.tls is not None:
+                request.settimeout(_REQUEST_S)
+                request = self.tls.wrap_socket(request, server_side=True)
+            super().process_request_thread(request, client_address)
+        except (OSError, ValueError):
+            self.shutdown_request(request)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Say in one line that a request ended badly: clients go away, and are not believed."""
+        self.log("a connection ended badly")
+
+    def judge(self, body: bytes) -> tuple[HTTPStatus, bytes, str]:
+        """Answer one ``add-checkpoint``: status, body and content type."""
+        try:
+            request = parse_request(body)
+        except NoteError as error:
+            return _text(HTTPStatus.BAD_REQUEST, error.message)
+        origin = request.head.origin
+        key = self.store.key_of(origin)
+        if key is None:
+            return _text(HTTPStatus.NOT_FOUND, "this log is not known here")
+        if not request.note.signed_by(key, self.verify_signature):
+            return _text(HTTPStatus.FORBIDDEN, "no signature by the key of this log")
+        # Nothing of other signatures is kept: they were not looked at.
+        signed = SignedNote(
+            request.note.text,
+            tuple(
+                each
+                for each in request.note.signatures
+                if each.name == key.name and each.key_id == key.key_id
+            ),
+        )
+        verdict = self.store.judge(
+            request.old, request.proof, signed, int(self.clock()), self.cosign
+        )
+        return self._answer(verdict, request)
+
+    def _answer(self, verdict: Verdict, request: Request) -> tuple[HTTPStatus, bytes, str]:
+        if verdict.ruling is Ruling.COSIGNED:
+            assert verdict.note is not None
+            lines = "".join(f"{each}\n" for each in verdict.note.signatures)
+            return HTTPStatus.OK, lines.encode(), "text/plain; charset=utf-8"
+        if verdict.ruling is not Ruling.WRONG_OLD_SIZE:
+            self.log(
+                f"REFUSED a signed head of {request.head.size} records that does not follow from the head of "
+                f"{verdict.size}: {verdict.ruling.value}; kept as evidence"
+            )
+        if verdict.ruling is Ruling.BAD_PROOF:
+            return _text(HTTPStatus.UNPROCESSABLE_ENTITY, "the proof is not good")
+        return HTTPStatus.CONFLICT, f"{verdict.size}\n".encode(), _SIZE_TYPE
+
+
+def _text(status: HTTPStatus, words: str) -> tuple[HTTPStatus, bytes, str]:
+    return status, f"{words}\n".encode(), "text/plain; charset=utf-8"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: WitnessServer
+    protocol_version = "HTTP/1.1"
+    server_version = "guardrail-witness"
+    sys_version = ""
+
+    def setup(self) -> None:
+        self.connection = self.request
+        self._timed = TimedReader(self.connection, 0.0, 0)
+        self._allow()
+        self.rfile = io.BufferedReader(self._timed)
+        self.wfile = _Writer(self._timed, self.connection)
+
+    def _allow(self) -> None:
+        self._timed.end = time.monotonic() + _REQUEST_S
+        self._timed.budget = _MAX_BODY + _MAX_HEAD
+
+    def handle_one_request(self) -> None:
+        self._allow()
+        try:
+            super().handle_one_request()
+        except (OSError, OverflowError):
+            # Too slow, too much, or gone: there is nobody to tell.
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method overridden
+        """Say nothing: a line for each request would bury those that matter."""
+
+    def do_POST(self) -> None:
+        if not self._host_is_good():
+            return
+        if urlsplit(self.path).path != "/add-checkpoint":
+            self._reply(*_text(HTTPStatus.NOT_FOUND, "POST /add-checkpoint"), close=True)
+            return
+        length = self.headers.get("Content-Length", "")
+        if not length.isascii() or not length.isdigit() or "Transfer-Encoding" in self.headers:
+            self._reply(*_text(HTTPStatus.LENGTH_REQUIRED, "say how long it is"), close=True)
+            return
+        if len(length) > 9 or int(length) > _MAX_BODY:
+            self._reply(
+                *_text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large for a checkpoint"),
+                close=True,
+            )
+            return
+        body = self.rfile.read(int(length))
+        if len(body) != int(length):
+            self.close_connection = True
+            return
+        self._answered(lambda: self.server.judge(body))
+
+    def do_GET(self) -> None:
+        if not self._host_is_good():
+            return
+        parts = urlsplit(self.path)
+        origins = parse_qs(parts.query).get("origin", [])
+        if parts.path != "/latest" or len(origins) != 1:
+            self._reply(*_text(HTTPStatus.NOT_FOUND, "GET /latest?origin=NAME"))
+            return
+        self._answered(lambda: self._latest(origins[0]))
+
+    def _latest(self, origin: str) -> tuple[HTTPStatus, bytes, str]:
+        note = self.server.store.latest(origin)
+        if note is None:
+            return _text(HTTPStatus.NOT_FOUND, "no head of this log was cosigned here")
+        return HTTPStatus.OK, note.encode(), "text/plain; charset=utf-8"
+
+    def _answered(self, answer: Callable[[], tuple[HTTPStatus, bytes, str]]) -> None:
+        try:
+            made = answer()
+        except GuardrailError as error:
+            self.server.log(error.message)
+            made = _text(HTTPStatus.SERVICE_UNAVAILABLE, "try again later")
+        self._reply(*made)
+
+    def _host_is_good(self) -> bool:
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) == 1 and (self.server.any_host or _is_loopback(hosts[0])):
+            return True
+        self._reply(
+            *_text(HTTPStatus.MISDIRECTED_REQUEST, "this witness has another name"), close=True
+        )
+        return False
+
+    def _reply(self, status: HTTPStatus, body: bytes, kind: str, *, close: bool = False) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if close:
+            self.send_header("Connection", "close")  # which also sets close_connection
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class _Writer(io.BufferedIOBase):
+    """Sends with the time that is left of a request."""
+
+    def __init__(self, timed: TimedReader, sock: socket.socket) -> None:
+        self._timed = timed
+        self._sock = sock
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        left = self._timed.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        self._sock.sendall(data)
+        return memoryview(data).nbytes
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.strip().lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    if name == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(name).is_loopback
+    return False

@@ -1,0 +1,331 @@
+"""What a witness remembers: the logs that it knows, and the newest head of each that it cosigned. A database of its own.
+
+The check against what is remembered and the new memory are one transaction, and a cosignature leaves only after that is
+durable: so that, whatever dies when, no two roots of one size and no smaller tree after a larger one are ever cosigned. The
+database must not be restored from a backup: a witness that has forgotten is worse than none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from guardrail.core.merkle import EMPTY_ROOT, verify_consistency
+from guardrail.core.note import Algorithm, Checkpoint, NoteKey, SignedNote
+from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError, NoteError
+
+__all__ = ["Known", "Ruling", "Verdict", "WitnessStore"]
+
+_APPLICATION_ID = 0x67727731  # "grw1"
+_MAX_EVIDENCE = 100
+"""Refused heads that are kept of one log: each has a good signature, so that few already prove what they prove."""
+_BUSY_S = 10.0
+
+_TABLES = """
+CREATE TABLE me(id INTEGER PRIMARY KEY CHECK (id = 0), key TEXT NOT NULL) STRICT;
+CREATE TABLE log(origin TEXT PRIMARY KEY, key TEXT NOT NULL) STRICT;
+CREATE TABLE head(
+    origin TEXT PRIMARY KEY REFERENCES log(origin), size INTEGER NOT NULL, root BLOB NOT NULL, note TEXT NOT NULL
+) STRICT;
+CREATE TABLE refused(
+    id INTEGER PRIMARY KEY, origin TEXT NOT NULL, time INTEGER NOT NULL, why TEXT NOT NULL, old INTEGER NOT NULL, note TEXT NOT NULL
+) STRICT;
+"""
+
+
+class Ruling(StrEnum):
+    """What a witness answers to a head whose signature is good."""
+
+    COSIGNED = "cosigned"
+    WRONG_OLD_SIZE = "wrong_old_size"
+    """The head that it holds is of another size than the one that was named."""
+    FORK = "fork"
+    """It holds another root of that very size."""
+    BAD_PROOF = "bad_proof"
+    """The proof does not lead from the root that it holds to the new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to one head."""
+
+    ruling: Ruling
+    size: int
+    """Of the head that is held now."""
+    note: SignedNote | None = None
+    """The head with the cosignature, durable; None unless it was cosigned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One log that the witness serves."""
+
+    key: NoteKey
+    size: int | None
+    """Of the newest head that it cosigned; None where it has cosigned none."""
+    refused: int
+    """Heads with a good signature that did not follow: each is proof that somebody forked or cut this log."""
+
+
+class WitnessStore:
+    """The database of one witness. Thread-safe; several processes may have it open."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Use ``create`` or ``open``."""
+        self._connection = connection
+        self._mutex = threading.Lock()
+
+    @classmethod
+    def create(cls, path: Path, key: NoteKey) -> WitnessStore:
+        """Make the database of the witness *key*, durable when this returns. Raises ``ConfigError`` where one is there."""
+        if os.path.lexists(path):
+            raise ConfigError(
+                f"{path}: there is a file already; nothing was changed",
+                code="witness.exists",
+                hint="guardrail witness serve, or another --db",
+            )
+        # Made under another name, and linked when it is whole: a half-made one would have no memory and not say so.
+        beside = path.with_name(f"{path.name}.{os.getpid()}-new")
+        try:
+            descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            os.close(descriptor)
+            made = _connect(beside)
+            with contextlib.closing(made):
+                made.executescript(f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};")
+                made.execute("INSERT INTO me(id, key) VALUES (0, ?)", (str(key),))
+                made.execute("COMMIT")
+            os.link(beside, path)
+            os.unlink(beside)
+            _sync_folder(path.parent)
+        except (OSError, sqlite3.Error) as error:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            raise ConfigError(
+                f"{path}: no database can be made there ({why})", code="witness.create"
+            ) from None
+        return cls.open(path, key)
+
+    @classmethod
+    def open(cls, path: Path, key: NoteKey | None = None) -> WitnessStore:
+        """Open the database; *key* must be the one that it was made for. Raises ``LedgerOpenError`` or ``ConfigError``."""
+        if not path.exists():
+            raise LedgerOpenError(
+                f"{path}: there is no such database; a witness without its memory would cosign anything",
+                code="witness.missing",
+                hint="guardrail witness init",
+            )
+        not_one = LedgerOpenError(
+            f"{path}: no database of a witness, or a damaged one",
+            code="witness.database",
+            hint="name the file that guardrail witness init made",
+        )
+        try:
+            connection = _connect(path)
+        except sqlite3.Error:
+            raise not_one from None
+        try:
+            found = connection.execute("PRAGMA application_id").fetchone()[0]
+            row = connection.execute("SELECT key FROM me").fetchone()
+        except sqlite3.Error:
+            found = row = None
+        if found != _APPLICATION_ID or row is None:
+            connection.close()
+            raise not_one
+        if key is not None and row[0] != str(key):
+            connection.close()
+            raise ConfigError(
+                f"{path}: this is the memory of another witness than the key's",
+                code="witness.other_key",
+                hint="--db and --key that were made together",
+            )
+        return cls(connection)
+
+    def close(self) -> None:
+        """Close the database. Idempotent."""
+        with self._mutex:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- logs -------------------------------------------------------------------------------------------------------
+
+    def add(self, key: NoteKey) -> bool:
+        """Serve the log *key* from now on; return False where that was so already.
+
+        Raises ``ConfigError`` where the log is known by another key: a witness does not change its mind about that.
+        """
+        if key.algorithm is not Algorithm.ED25519:
+            raise ConfigError(
+                "this is no key of a log: its type is not 0x01",
+                code="witness.key",
+                hint="guardrail keys prints the key that belongs here",
+            )
+        with self._transaction():
+            row = self._connection.execute(
+                "SELECT key FROM log WHERE origin = ?", (key.name,)
+            ).fetchone()
+            if row is not None and row[0] != str(key):
+                raise ConfigError(
+                    "this log is known by another key",
+                    code="witness.other_key",
+                    hint="a log with a new key is a new log: give it a new name",
+                )
+            if row is None:
+                self._connection.execute(
+                    "INSERT INTO log(origin, key) VALUES (?, ?)", (key.name, str(key))
+                )
+            return row is None
+
+    def key_of(self, origin: str) -> NoteKey | None:
+        """Return the key of the log *origin*, or None where it is not served."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT key FROM log WHERE origin = ?", (origin,)
+            ).fetchone()
+        return None if row is None else NoteKey.parse(row[0])
+
+    def latest(self, origin: str) -> SignedNote | None:
+        """Return the newest head of *origin* with its cosignature, or None."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT note FROM head WHERE origin = ?", (origin,)
+            ).fetchone()
+        return None if row is None else SignedNote.parse(row[0])
+
+    def logs(self) -> list[Known]:
+        """Return every log that is served, by name."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT log.key, head.size, (SELECT count(*) FROM refused WHERE refused.origin = log.origin)"
+                " FROM log LEFT JOIN head USING (origin) ORDER BY log.origin"
+            ).fetchall()
+        return [Known(NoteKey.parse(key), size, refused) for key, size, refused in rows]
+
+    def evidence(self, origin: str) -> list[SignedNote]:
+        """Return heads of *origin* with good signatures that were refused, the oldest first."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT note FROM refused WHERE origin = ? ORDER BY id", (origin,)
+            ).fetchall()
+        return [SignedNote.parse(row[0]) for row in rows]
+
+    # -- the one decision ---------------------------------------------------------------------------------------------
+
+    def judge(
+        self,
+        old: int,
+        proof: Sequence[bytes],
+        note: SignedNote,
+        now: int,
+        cosign: Callable[[str, int], SignedNote],
+    ) -> Verdict:
+        """Check *note*, a head with a good signature of a log that is served, against the memory, and remember it.
+
+        *cosign* returns a text cosigned at *now*. What is returned is durable. Raises ``GuardrailError`` where the memory can't
+        be read or written: then nothing was cosigned.
+        """
+        head = Checkpoint.parse(note.text)
+        with self._transaction():
+            row = self._connection.execute(
+                "SELECT size, root FROM head WHERE origin = ?", (head.origin,)
+            ).fetchone()
+            # Before its first head a witness holds the empty tree, which every tree begins with.
+            size, root = (0, EMPTY_ROOT) if row is None else row
+            ruling = _ruling(Checkpoint(head.origin, size, root), head, old, proof)
+            if ruling is not Ruling.COSIGNED:
+                if ruling is not Ruling.WRONG_OLD_SIZE:
+                    self._keep_evidence(head.origin, now, ruling, old, note)
+                return Verdict(ruling, size)
+            cosigned = cosign(note.text, now)
+            kept = note.with_signatures(cosigned.signatures)
+            self._connection.execute(
+                "INSERT INTO head(origin, size, root, note) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root, note = excluded.note",
+                (head.origin, head.size, head.root, str(kept)),
+            )
+        # Behind the transaction: the memory is durable, and only now the cosignature may be seen.
+        return Verdict(Ruling.COSIGNED, head.size, cosigned)
+
+    def _keep_evidence(
+        self, origin: str, now: int, ruling: Ruling, old: int, note: SignedNote
+    ) -> None:
+        self._connection.execute(
+            "INSERT INTO refused(origin, time, why, old, note) SELECT ?, ?, ?, ?, ?"
+            " WHERE (SELECT count(*) FROM refused WHERE origin = ?) < ?"
+            " AND NOT EXISTS (SELECT 1 FROM refused WHERE origin = ? AND note = ?)",
+            (origin, now, ruling.value, old, str(note), origin, _MAX_EVIDENCE, origin, str(note)),
+        )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Generator[None]:
+        with self._reading():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                # A commit that fails may be durable all the same: the memory is then ahead of what was told, never behind.
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _reading(self) -> Generator[None]:
+        with self._mutex:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise GuardrailError(
+                    f"the witness's memory can't be read or written ({type(error).__name__})",
+                    code="witness.database",
+                    hint="look at the disk that it lies on",
+                ) from None
+            except NoteError:
+                raise GuardrailError(
+                    "the witness's memory is damaged", code="witness.database"
+                ) from None
+
+
+def _ruling(held: Checkpoint, head: Checkpoint, old: int, proof: Sequence[bytes]) -> Ruling:
+    if old != held.size:
+        return Ruling.WRONG_OLD_SIZE
+    if head.size == held.size and head.root != held.root:
+        return Ruling.FORK
+    good = verify_consistency(held.size, held.root, head.size, head.root, proof)
+    return Ruling.COSIGNED if good else Ruling.BAD_PROOF
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # A rollback journal, whose removal is synced as well (EXTRA): several processes may commit, and SQLite before 3.51.3
+    # can lose pages of a WAL then. Few commits are made here, so what that costs does not matter.
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA synchronous = EXTRA")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,314 @@
+"""``guardrail witness``."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardrail.cli.app import Entry, Exit, LazyGroup
+from guardrail.cli.options import json_option
+from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.render import counted
+from guardrail.errors import ConfigError, NoteError, UsageError
+from guardrail.review.terminal import name, one_line
+
+if TYPE_CHECKING:
+    import ssl
+
+    from guardrail.anchors.witness_server import WitnessServer
+    from guardrail.core.note import NoteKey
+
+__all__ = ["add", "init", "serve", "status", "witness"]
+
+_HERE = "guardrail.cli.commands.witness"
+_LOOPBACK = "127.0.0.1:8190"
+
+_db = click.option(
+    "--db",
+    "db",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="The witness's memory, which guardrail witness init makes. Never restore it from a backup.",
+)
+_key = click.option(
+    "--key",
+    "key",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="FOLDER",
+    help="Folder of the witness's key, mode 0700.",
+)
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "init": Entry(_HERE, "init", "Make the key and the memory of a witness."),
+        "add": Entry(_HERE, "add", "Have a witness serve a log."),
+        "serve": Entry(_HERE, "serve", "Cosign the heads of logs, over HTTP."),
+        "status": Entry(_HERE, "status", "Say which logs a witness serves, and how far."),
+    },
+    short_help="Run a witness: a second host that cosigns heads.",
+)
+def witness() -> None:
+    """Run a witness: a second host that cosigns heads, after checking that nothing before them was changed."""
+
+
+@click.command(short_help="Make the key and the memory of a witness.")
+@_db
+@_key
+@click.option(
+    "--name",
+    "name_",
+    required=True,
+    metavar="NAME",
+    help="What the witness signs as, for example witness.example.com/1.",
+)
+def init(*, db: Path, key: Path, name_: str) -> None:
+    """Make the key and the memory of a witness, and print its public key, for the logs' [anchors] witness setting."""
+    from guardrail.anchor_keys import WitnessKey
+    from guardrail.anchors.witness_store import WitnessStore
+
+    if db.exists():
+        raise ConfigError(
+            f"{db}: there is a file already; nothing was made",
+            code="witness.exists",
+            hint="guardrail witness serve, or another --db",
+        )
+    made = WitnessKey.create(key, name_)
+    WitnessStore.create(db, made.key).close()
+    data(one_line(str(made.key)))
+    note(f"made  {key}/ and {db}")
+    note("next:  guardrail witness add --log KEY, with what guardrail keys prints for the log")
+
+
+@click.command(short_help="Have a witness serve a log.")
+@_db
+@click.option(
+    "--log",
+    "logs",
+    required=True,
+    multiple=True,
+    metavar="NAME+HASH+KEY",
+    help="A log's public key, as guardrail keys prints it. May be given several times.",
+)
+def add(*, db: Path, logs: Sequence[str]) -> None:
+    """Have a witness serve a log. A running witness serves it from now on."""
+    from guardrail.anchors.witness_store import WitnessStore
+
+    keys = [_log_key(each) for each in logs]
+    with WitnessStore.open(db) as store:
+        for key in keys:
+            new = store.add(key)
+            data(f"{'added' if new else 'known'}  {name(key.name)}")
+
+
+@click.command(short_help="Say which logs a witness serves, and how far.")
+@_db
+@json_option
+def status(*, db: Path, as_json: bool) -> int:
+    """Say which logs a witness serves, how far it has cosigned them, and whether it refused heads that they signed.
+
+    A refused head is proof that somebody who holds the log's key forked or cut the log: exit code 1.
+    """
+    from guardrail.anchors.witness_store import WitnessStore
+
+    with WitnessStore.open(db) as store:
+        logs = store.logs()
+        evidence = {log.key.name: store.evidence(log.key.name) for log in logs if log.refused}
+    refused = any(log.refused for log in logs)
+    if as_json:
+        document: list[dict[str, Any]] = [
+            {
+                "log": log.key.name,
+                "key": str(log.key),
+                "size": log.size,
+                "refused": [str(each) for each in evidence.get(log.key.name, [])],
+            }
+            for log in logs
+        ]
+        emit_json({"logs": document})
+        return Exit.NO if refused else Exit.YES
+    for log in logs:
+        far = "no head yet" if log.size is None else f"{counted(log.size, 'record')}"
+        data(f"{name(log.key.name)}  {far}")
+        if log.refused:
+            told = f"  REFUSED {counted(log.refused, 'signed head')} that did not follow (--json shows them)"
+            data(paint(told, Style.BAD))
+    if not logs:
+        note("no log is served")
+        note("next:  guardrail witness add")
+    return Exit.NO if refused else Exit.YES
+
+
+@click.command(short_help="Cosign the heads of logs, over HTTP.")
+@_db
+@_key
+@click.option(
+    "--log",
+    "logs",
+    multiple=True,
+    metavar="NAME+HASH+KEY",
+    help="Also serve this log, as guardrail witness add does. May be given several times.",
+)
+@click.option(
+    "--listen",
+    "listen",
+    default=_LOOPBACK,
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help="Where to listen. Port 0 takes a free one.",
+)
+@click.option(
+    "--unsafe-listen",
+    "unsafe_listen",
+    is_flag=True,
+    help="Listen on other addresses than loopback without TLS.",
+)
+@click.option(
+    "--tls-cert",
+    "tls_cert",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Serve https with this certificate (PEM).",
+)
+@click.option(
+    "--tls-key",
+    "tls_key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Key of the certificate (PEM, no password).",
+)
+def serve(
+    *,
+    db: Path,
+    key: Path,
+    logs: Sequence[str],
+    listen: str,
+    unsafe_listen: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> int:
+    """Cosign the heads of logs, over HTTP, until SIGTERM or Ctrl-C.
+
+    A head is cosigned only where a proof shows that nothing before it was changed, and only after that is on disk.
+    """
+    from guardrail.anchor_keys import WitnessKey
+    from guardrail.anchors.witness_server import WitnessServer
+    from guardrail.anchors.witness_store import WitnessStore
+    from guardrail.keys import verify_signature
+
+    keys = [_log_key(each) for each in logs]
+    address, loopback = _address(listen)
+    tls = _tls(tls_cert, tls_key)
+    if not loopback and tls is None and not unsafe_listen:
+        raise UsageError(
+            "this address can be reached from other machines, in clear",
+            hint="--tls-cert and --tls-key, or --unsafe-listen: heads hold no secrets, but anyone can read how far the logs are",
+        )
+    mine = WitnessKey.load(key)
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(WitnessStore.open(db, mine.key))
+        for log in keys:
+            store.add(log)
+        try:
+            server = WitnessServer(
+                address,
+                store=store,
+                cosign=mine.cosign,
+                verify=verify_signature,
+                tls=tls,
+                any_host=not loopback,
+                log=note,
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"can't listen there ({error.strerror})",
+                code="witness.listen",
+                hint="--listen with another port",
+            ) from None
+        stack.callback(server.server_close)
+        stack.enter_context(_ended_by_signals(server))
+        data(server.url)
+        sys.stdout.flush()
+        note(f"{mine.key}: {counted(len(store.logs()), 'log')} served")
+        server.serve_forever(poll_interval=0.1)
+    return Exit.YES
+
+
+@contextlib.contextmanager
+def _ended_by_signals(server: WitnessServer) -> Generator[None]:
+    """Let SIGTERM and Ctrl-C end ``serve_forever``, also where they come before it has begun."""
+
+    def stop(*_: object) -> None:
+        # From another thread: shutdown waits for the loop that this handler interrupts.
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _log_key(text: str) -> NoteKey:
+    from guardrail.core.note import NoteKey
+
+    try:
+        return NoteKey.parse(text)
+    except NoteError as error:
+        raise UsageError(f"--log: {error.message}", hint="guardrail keys prints it") from None
+
+
+def _address(listen: str) -> tuple[tuple[str, int], bool]:
+    """Return address and port, and whether only this machine reaches it. Raises ``UsageError``."""
+    import ipaddress
+
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if host == "localhost":
+        host = "127.0.0.1"
+    try:
+        number = int(port) if port.isascii() and port.isdigit() else -1
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        number = -1
+    if not 0 <= number < 65536:
+        raise UsageError(
+            "--listen: an IP address, a colon and a port", hint=f"--listen {_LOOPBACK}"
+        )
+    return (host, number), loopback
+
+
+def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    import ssl
+
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise UsageError("--tls-cert and --tls-key belong together", hint="give both")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    def no_password() -> str:
+        # Asked only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
+        raise ValueError
+
+    try:
+        context.load_cert_chain(cert, key, password=no_password)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"certificate or key can't be used ({type(error).__name__})",
+            code="witness.tls",
+            hint="two PEM files; the key without a password",
+        ) from None
+    return context
