@@ -193,9 +193,19 @@ def append_bare(connection: sqlite3.Connection) -> None:
     )
 
 
+def append_signed_by_nobody(connection: sqlite3.Connection) -> None:
+    """Append a record and put a head over it that is right but for its signature and its code."""
+    append_forged(connection)
+    size, edge = connection.execute("SELECT size, edge FROM head").fetchone()
+    text = Checkpoint(LOG, size, merkle.Edge.decode(size, edge).root()).text
+    forged = SignedNote.sign(text, SIGNING.log_key(LOG).key, lambda _: b"s" * 64)
+    connection.execute("UPDATE head SET note = ?, mac = zeroblob(32)", (str(forged),))
+
+
 FORGERIES: dict[str, Callable[[sqlite3.Connection], None]] = {
     "a record": append_bare,
     "a record and the head": append_forged,
+    "a record and a head that is right but for its signature": append_signed_by_nobody,
     "the edge": lambda connection: (
         connection.execute("UPDATE head SET edge = zeroblob(32)") and None
     ),
