@@ -6,7 +6,7 @@ Pure. A verifier feeds the records in order; what a record certifies is checked 
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from guardrail.core.note import NoteKey, SignedNote, Verify
 __all__ = ["TYPE", "KeyRange", "KeyRanges", "certified_text"]
 
 TYPE = "admin.key_rotated"
+_PUBLIC = re.compile(r"[0-9a-f]{64}")
 
 
 def certified_text(log: str, public: str, first: int) -> bytes:
@@ -46,44 +47,55 @@ class KeyRanges:
         self._verify = verify
         self.epochs: dict[str, KeyRange] = {}
         """Public key in hex -> its range."""
+        self._ended: dict[str, int] = {}
+        """Public key -> the first record that ends it, whether or not its certificate is there."""
 
     def take(self, seq: int, record: Mapping[str, Any]) -> str:
         """Take the ``admin.key_rotated`` record *seq*; return what is wrong with it, or an empty string."""
         detail = record.get("detail")
-        if not isinstance(detail, Mapping):
+        ended = detail.get("ended") if isinstance(detail, Mapping) else None
+        if not isinstance(detail, Mapping) or not isinstance(ended, list):
             return "a key rotation without detail"
-        problem = self._certify(seq, detail) if detail.get("key") is not None else ""
+        publics: list[str] = []
+        for each in ended:
+            public = each.get("public") if isinstance(each, Mapping) else None
+            if not isinstance(public, str):
+                return "a key rotation that is malformed"
+            publics.append(public)
+        problem = self._certify(seq, detail)
         if problem:
             return problem
-        ended = detail.get("ended")
-        for each in ended if isinstance(ended, list) else ():
-            public = each.get("public") if isinstance(each, Mapping) else None
-            found = self.epochs.get(public) if isinstance(public, str) else None
-            if found is not None and found.ended is None:
-                found.ended = seq
+        for public in publics:
+            first = self._ended.setdefault(public, seq)
+            if public in self.epochs:
+                self.epochs[public].ended = first
         return ""
 
     def _certify(self, seq: int, detail: Mapping[str, Any]) -> str:
         key, first, encoded = detail.get("key"), detail.get("first"), detail.get("certificate")
+        if key is None:
+            return "" if first is None and encoded is None else "a certificate without a key"
         public = key.get("public") if isinstance(key, Mapping) else None
         if (
             not isinstance(public, str)
+            or not _PUBLIC.fullmatch(public)
+            or key.get("type") != "ed25519"
             or not isinstance(encoded, str)
-            or not isinstance(first, int)
-            or isinstance(first, bool)
+            or type(first) is not int
             or not 0 <= first <= seq
         ):
             return "a key rotation that is malformed"
         try:
-            if bytes.fromhex(public).hex() != public or len(public) != 64:
-                return "a key rotation that is malformed"
             signature = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             return "a key rotation that is malformed"
-        message = certified_text(self._log.name, public, first)
-        if len(signature) != 64 or not self._verify(self._log.public, signature, message):
+        if len(signature) != 64 or base64.b64encode(signature).decode() != encoded:
+            return "a key rotation that is malformed"
+        if not self._verify(
+            self._log.public, signature, certified_text(self._log.name, public, first)
+        ):
             return "a key rotation that the log key did not certify"
-        self.epochs.setdefault(public, KeyRange(seq))
+        self.epochs.setdefault(public, KeyRange(seq, self._ended.get(public)))
         return ""
 
     def signer_of(self, note: SignedNote, size: int) -> str | None:

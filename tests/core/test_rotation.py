@@ -79,12 +79,19 @@ def test_keys_of_several_processes_overlap() -> None:
 
 
 def test_ends_of_keys_that_nobody_knows_say_nothing() -> None:
-    """Their certificates may have been pruned; other shapes are ignored as well."""
+    """Their certificates may have been pruned."""
     found = ranges()
     assert found.take(1, record(None, epoch())) == ""
-    assert found.take(2, {"detail": {"key": None, "ended": [1, {"public": 2}]}}) == ""
-    assert found.take(3, {"detail": {"key": None, "ended": None}}) == ""
     assert found.epochs == {}
+
+
+def test_a_key_that_was_ended_is_not_certified_again() -> None:
+    """What one record ends no later one begins."""
+    key = epoch()
+    found = ranges()
+    assert found.take(1, record(None, key)) == ""
+    assert found.take(2, record(key)) == ""
+    assert found.signer_of(head(3, key), 3) is None
 
 
 @pytest.mark.parametrize(
@@ -102,8 +109,14 @@ def test_ends_of_keys_that_nobody_knows_say_nothing() -> None:
         {"key": {"public": "AB" * 32}},
         {"key": {"public": "ab"}},
         {"key": {"public": "ab " * 21 + "a"}},
+        {"key": {"type": "ed448", "public": "ab" * 32}},
         {"key": {}},
         {"key": 1},
+        {"key": None},
+        {"key": None, "first": None},
+        {"ended": None},
+        {"ended": [1]},
+        {"ended": [{"public": 2}]},
     ],
 )
 def test_a_rotation_that_the_log_key_did_not_certify_is_told(change: dict[str, Any]) -> None:
@@ -112,6 +125,15 @@ def test_a_rotation_that_the_log_key_did_not_certify_is_told(change: dict[str, A
     key = epoch()
     assert found.take(5, record(key, **change)) != ""
     assert found.signer_of(head(9, key), 9) is None
+
+
+def test_a_certificate_has_one_spelling() -> None:
+    """Base64 whose unused bits are not zero is another text for the same signature."""
+    key = epoch()
+    assert key.certificate is not None
+    loose = key.certificate[:-3] + chr(ord(key.certificate[-3]) + 1) + "=="
+    assert base64.b64decode(loose) == base64.b64decode(key.certificate)
+    assert ranges().take(1, record(key, certificate=loose)) != ""
 
 
 def test_a_rotation_without_detail_is_told() -> None:
