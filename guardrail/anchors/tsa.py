@@ -1,0 +1,188 @@
+"""A time stamp authority (RFC 3161): somebody else's signature that a head existed at a time. Needs the extra ``tsa``.
+
+It keeps nothing and compares nothing: the tokens are kept here, and a fork is for others to find. What it adds is a clock
+that the ledger's owner does not set.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from guardrail.anchors.anchor import Anchored, Prove, check_follows
+from guardrail.anchors.http import Endpoint
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.errors import AnchorError, ConfigError
+
+__all__ = ["TimestampAnchor", "check_token"]
+
+_MAX_REPLY = 64 * 1024
+
+
+class TimestampAnchor:
+    """Has heads time-stamped, and keeps the tokens that were found good as lines of a file."""
+
+    name = "tsa"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        roots: Sequence[Any],
+        tokens: Path,
+        ca: Path | None = None,
+        deadline: float = 10.0,
+    ) -> None:
+        """*roots* are the certificates (``guardrail.anchor_keys``) that the authority's must lead to, *tokens* the file, *ca* is for https. Raises ``ConfigError``."""
+        _client()
+        self._roots = list(roots)
+        self._tokens = tokens
+        self._deadline = deadline
+        self._server = Endpoint(url, what="the time stamp authority", setting="tsa", ca=ca)
+
+    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+        """Have the text of *note* time-stamped; the token is synced when this returns. See ``Anchor.publish``."""
+        head = Checkpoint.parse(note.text)
+        if known is not None:
+            check_follows(known, head, prove)
+        client = _client()
+        text = note.text.encode()
+        request = (
+            client.TimestampRequestBuilder()
+            .data(text)
+            .hash_algorithm(client.HashAlgorithm.SHA256)
+            .build()
+        )
+        reply = self._server.ask(
+            "POST",
+            "",
+            body=request.as_bytes(),
+            content_type="application/timestamp-query",
+            end=time.monotonic() + self._deadline,
+            limit=_MAX_REPLY,
+        )
+        if reply.status != 200 or reply.content_type != "application/timestamp-reply":
+            code = "unreachable" if reply.status in (408, 429) or reply.status >= 500 else "refused"
+            raise AnchorError(
+                f"the time stamp authority did not answer with a time stamp (status {reply.status})",
+                code=f"anchor.{code}",
+                hint="correct the URL in [anchors] tsa",
+            )
+        when = check_token(reply.body, text, self._roots, nonce=request.nonce)
+        try:
+            _keep(self._tokens, note, when, reply.body)
+        except OSError as error:
+            raise AnchorError(
+                f"the file of time stamps can't be written ({error.strerror})",
+                hint="look at [anchors] tsa_tokens",
+            ) from None
+        return Anchored(self.name, head.size, when, note)
+
+    def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - an authority keeps nothing
+        """Return None: an authority keeps nothing."""
+        return None
+
+
+def check_token(
+    reply: bytes, text: bytes, roots: Sequence[Any], *, nonce: int | None = None
+) -> float:
+    """Return when the authority saw *text*, in seconds since 1970, by its answer (DER of ``TimeStampResp``).
+
+    Raises ``AnchorError`` (``anchor.malformed``) where the answer is none, not about *text*, not to this *nonce*, or not by
+    an authority that *roots* vouch for.
+    """
+    client = _client()
+    builder = client.VerifierBuilder(roots=list(roots), nonce=nonce)
+    try:
+        response = client.decode_timestamp_response(_with_sorted_certificates(reply))
+        if response.status not in (0, 1):
+            raise AnchorError(
+                "the time stamp authority refuses", code="anchor.refused", hint="ask who runs it"
+            )
+        builder.build().verify_message(response, text)
+        when: float = response.tst_info.gen_time.timestamp()
+    except (ValueError, TypeError, client.VerificationError):
+        raise AnchorError(
+            "the time stamp authority's answer is not a good time stamp of this head",
+            code="anchor.malformed",
+            hint="[anchors] tsa_ca must hold the root of this authority",
+        ) from None
+    return when
+
+
+def _with_sorted_certificates(reply: bytes) -> bytes:
+    """Return *reply* with its certificates in the order that DER wants.
+
+    OpenSSL sends them in the order of its configuration, and a strict reader refuses that. No signature covers their order.
+    """
+    try:
+        response = _inside(reply, 0)
+        token = _inside(reply, _after(reply, response.start))
+        content = _inside(reply, _after(reply, token.start))
+        signed = _inside(reply, content.start)
+        at = signed.start
+        for _ in ("version", "digest algorithms", "what is signed"):
+            at = _after(reply, at)
+        if reply[at] != 0xA0:
+            return reply
+        found = _inside(reply, at)
+        at, each = found.start, []
+        while at < found.stop:
+            each.append(reply[at : _after(reply, at)])
+            at = _after(reply, at)
+    except IndexError:
+        return reply
+    if at != found.stop:
+        return reply
+    return reply[: found.start] + b"".join(sorted(each)) + reply[found.stop :]
+
+
+def _inside(data: bytes, at: int) -> range:
+    """Return where the content of the DER element at *at* lies. Raises ``IndexError``."""
+    length, start = data[at + 1], at + 2
+    if length == 0x80:
+        raise IndexError
+    if length > 0x80:
+        width = length - 0x80
+        length = int.from_bytes(data[start : start + width], "big")
+        start += width
+    if start + length > len(data):
+        raise IndexError
+    return range(start, start + length)
+
+
+def _after(data: bytes, at: int) -> int:
+    return _inside(data, at).stop
+
+
+def _client() -> Any:
+    try:
+        import rfc3161_client
+    except ImportError:
+        raise ConfigError(
+            "[anchors] tsa: the extra that time stamps need is not installed",
+            code="config.extra",
+            hint="pip install 'guardrail-ledger[tsa]'",
+        ) from None
+    return rfc3161_client
+
+
+def _keep(path: Path, note: SignedNote, when: float, token: bytes) -> None:
+    line = json.dumps(
+        {"note": str(note), "time": when, "token": base64.b64encode(token).decode()},
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    descriptor = os.open(
+        path,
+        os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK,
+        0o600,
+    )
+    with os.fdopen(descriptor, "ab", buffering=0) as out:
+        out.write(line.encode("ascii") + b"\n")
+        os.fsync(out.fileno())
