@@ -274,7 +274,7 @@ class Committer:
         """
         store = self._store
         assert store is not None
-        taken: list[tuple[Entry, Receipt | LedgerError]] = []
+        taken: list[Entry] = []
         committing = False
         try:
             self._before()
@@ -286,12 +286,12 @@ class Committer:
             if announcement is not None:
                 store.rotate(announcement, tail)
             self._settle_unsure(store)
-            for draft in self._owed:
-                self._try_add(store, draft, tail)
             while batch:
                 entry = batch.popleft()
                 if entry.take():
-                    taken.append((entry, self._try_add(store, entry.draft, tail)))
+                    taken.append(entry)
+            drafts = [*self._owed, *(entry.draft for entry in taken)]
+            answers = store.add_all(drafts, tail)[len(self._owed) :]
             for rotation in rotations:
                 store.rotate(rotation, tail)
             store.sign(tail, self._epochs.key)
@@ -299,20 +299,18 @@ class Committer:
             store.commit()
             self._raise_fault(self._watch.check())  # not before this is anything acknowledged
         except (LedgerError, KeysError, sqlite3.Error, OSError) as error:
-            raise self._undo(
-                store, [entry for entry, _ in taken], error, committing=committing
-            ) from None
+            raise self._undo(store, taken, error, committing=committing) from None
         self._owed.clear()
         self._epochs.durable()
         self._last = (tail.seq, tail.leaf)
         self.trouble = ""
         self._lock.release()  # the next process need not wait for this one's callers to be told
-        return self._acknowledge(taken)
+        return self._acknowledge(taken, answers)
 
-    def _acknowledge(self, taken: list[tuple[Entry, Receipt | LedgerError]]) -> list[Entry]:
+    def _acknowledge(self, taken: list[Entry], answers: list[Receipt | LedgerError]) -> list[Entry]:
         durable = []
         with Handover() as handover:  # a loop on which many wait is woken once
-            for entry, answer in taken:
+            for entry, answer in zip(taken, answers, strict=True):
                 if isinstance(answer, LedgerError):
                     entry.fail(answer, handover)
                 else:
@@ -320,12 +318,6 @@ class Committer:
                     if not entry.acknowledge(answer, handover):
                         self.disown(entry.draft)
         return durable
-
-    def _try_add(self, store: Store, draft: Draft, tail: Tail) -> Receipt | LedgerError:
-        try:
-            return store.add(draft, tail)
-        except LedgerError as refused:
-            return refused
 
     def _before(self) -> None:
         """Make sure that nothing has changed on disk, before SQLite touches anything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError, NoteError, RecordError
 from guardrail.ledger import handles
+from guardrail.ledger.batch import Batch
 from guardrail.ledger.epochs import Rotation
 from guardrail.ledger.files import utc_now
 from guardrail.ledger.handles import Share
@@ -187,6 +188,46 @@ class Store:
         if self._connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._execute("ROLLBACK")
+
+    def add_all(self, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
+        """As ``add`` for each of *drafts* in turn; return the receipt of each, or why the log must not hold it.
+
+        Raises ``sqlite3.Error``.
+        """
+        if len(drafts) > 1:
+            receipts = self._add_together(drafts, tail)
+            if receipts is not None:
+                return receipts
+        answers: list[Receipt | LedgerError] = []
+        for draft in drafts:
+            try:
+                answers.append(self.add(draft, tail))
+            except LedgerError as refused:
+                answers.append(refused)
+        return answers
+
+    def _add_together(
+        self, drafts: Sequence[Draft], tail: Tail
+    ) -> list[Receipt | LedgerError] | None:
+        """Append all of *drafts* in a few statements, or none: then return None, and one by one it shows which can't be.
+
+        Each statement lets other threads run, and with many callers the commit thread has to wait for its turn after it.
+        """
+        batch = Batch(tail.seq, tail.leaf, tail.edge)
+        for draft in drafts:
+            batch.take(draft)
+        self._execute("SAVEPOINT batch")
+        try:
+            written = batch.write(self._execute)
+        except sqlite3.IntegrityError:
+            written = False
+        if not written:
+            self._execute("ROLLBACK TO batch")
+        self._execute("RELEASE batch")
+        if not written:
+            return None
+        tail.seq, tail.leaf, tail.edge = batch.seq, batch.leaf, batch.edge
+        return batch.receipts
 
     def add(self, draft: Draft, tail: Tail) -> Receipt:
         """Append *draft* inside the transaction and move *tail* on; not durable before ``commit``.

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import pytest
 from ledgerkit import FAST, Shim, decision, driven, make, note, outcome
 
 from guardrail.core import chain
+from guardrail.core.merkle import Edge
+from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
@@ -226,6 +229,32 @@ def test_a_batch_has_a_limit_and_the_rest_comes_next(tmp_path: Path) -> None:
         held.let_go()
         assert [future.result(20).seq for future in futures] == list(range(2, 2 + len(futures)))
         assert commits(writer.path) == before + 2
+
+
+def test_a_batch_that_completes_a_tile_keeps_it_and_its_head_covers_all(tmp_path: Path) -> None:
+    """Records 250 to 270 share a commit: the tile of the first 256 leaves is there, and the head is the tree's."""
+    with make(tmp_path / "a.db") as writer:
+        for future in [writer.submit(note()) for _ in range(248)]:
+            future.result(20)
+        held = Held(writer)
+        futures = [writer.submit(note()) for _ in range(21)]
+        held.let_go()
+        last = [future.result(20).seq for future in futures][-1]
+    raw = sqlite3.connect(f"file:{tmp_path / 'a.db'}?mode=ro", uri=True)
+    leaves = [row[0] for row in raw.execute("SELECT leaf FROM record ORDER BY seq")]
+    assert last > 256
+    assert raw.execute("SELECT level, number, hashes FROM tile").fetchall()[0] == (
+        0,
+        0,
+        b"".join(leaves[:256]),
+    )
+    edge = Edge()
+    for leaf in leaves:
+        edge.append(leaf)
+    (text,) = raw.execute("SELECT note FROM head").fetchone()
+    raw.close()
+    head = Checkpoint.parse(SignedNote.parse(text).text)
+    assert (head.size, head.root) == (len(leaves), edge.root())
 
 
 FAILING = f"""

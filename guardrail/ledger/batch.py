@@ -1,0 +1,103 @@
+"""The records of one commit as few statements.
+
+A statement lets other threads run. With many callers a commit thread that runs several for each record waits that often for
+its turn, and its callers with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from sqlite3 import Cursor
+
+from guardrail.core.merkle import Edge
+from guardrail.core.record import Draft, leaf_hash
+from guardrail.core.types import Receipt
+from guardrail.errors import LedgerError
+from guardrail.ledger.files import utc_now
+from guardrail.ledger.heads import TILE, store_tile
+from guardrail.ledger.lease import host_name, process_name
+
+__all__ = ["Batch"]
+
+Execute = Callable[..., Cursor]
+
+_ROWS = 64
+"""Of one statement at most. Each power of two up to this has a statement of its own, which SQLite's driver keeps prepared."""
+
+
+class Batch:
+    """Records that follow one another, and what they make of the end of the log. It is all of them or none."""
+
+    def __init__(self, seq: int, leaf: bytes, edge: Edge) -> None:
+        """Begin behind record *seq* with its *leaf*; *edge*, the tree up to there, stays as it is."""
+        self.seq = seq
+        self.leaf = leaf
+        self.edge = edge.copy()
+        self.receipts: list[Receipt | LedgerError] = []
+        """Of what was taken, in that order; they count once ``write`` said so and the commit is durable."""
+        self._records: list[object] = []
+        self._opened: list[object] = []
+        self._closed: list[object] = []
+        self._tiles: list[tuple[int, list[bytes]]] = []
+        self._own = (process_name(), host_name(), os.getpid())
+
+    def take(self, draft: Draft) -> None:
+        """Make *draft* the next record."""
+        ts = utc_now()
+        self.seq += 1
+        line = draft.finish(seq=self.seq, prev=self.leaf.hex(), ts=ts)
+        self.leaf = leaf_hash(line)
+        self._records += (self.seq, self.leaf, line.decode("utf-8"))
+        self.receipts.append(Receipt(self.seq, self.leaf, ts))
+        process, host, pid = self._own
+        if draft.opens:
+            self._opened += (draft.call, self.seq, draft.process or process, host, pid)
+        elif draft.type == "call.outcome":
+            self._closed.append(draft.call)
+        made = self.edge.append(self.leaf)
+        if self.edge.size % TILE == 0:
+            self._tiles.append((self.edge.size, made))
+
+    def write(self, execute: Execute) -> bool:
+        """Write all that was taken; false where an outcome's call is not open, then some of it is written.
+
+        The call of an outcome counts as open only if it was before this batch. Raises ``sqlite3.IntegrityError`` where
+        the log must not hold one of the records, and ``sqlite3.Error``.
+        """
+        closed = 0
+        for calls in _pieces(self._closed, 1):
+            closed += execute(_delete(len(calls)), calls).rowcount
+        if closed != len(self._closed):
+            return False
+        for values in _pieces(self._opened, 5):
+            execute(_insert("open_call (call, seq, process, host, pid)", 5, len(values)), values)
+        for values in _pieces(self._records, 3):
+            execute(_insert("record (seq, leaf, line)", 3, len(values)), values)
+        for size, made in self._tiles:
+            store_tile(execute, size, made)
+        return True
+
+
+def _pieces(values: Sequence[object], width: int) -> Iterator[Sequence[object]]:
+    """Cut rows of *width* values into pieces of powers of two rows."""
+    at, rows = 0, _ROWS
+    while at < len(values):
+        while rows * width > len(values) - at:
+            rows //= 2
+        yield values[at : at + rows * width]
+        at += rows * width
+
+
+@cache
+def _insert(into: str, width: int, values: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    rows = ", ".join([row] * (values // width))
+    return f"INSERT INTO {into} VALUES {rows}"  # noqa: S608 - names from this module, and placeholders
+
+
+@cache
+def _delete(calls: int) -> str:
+    places = ", ".join("?" * calls)
+    return f"DELETE FROM open_call WHERE call IN ({places})"  # noqa: S608 - placeholders only
