@@ -1,0 +1,157 @@
+"""Two verifiers, in two languages, from one page: what one of them says of a log the other one says as well."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "vectors"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
+
+from ledgerkit import EPOCHS, KEYS, SIGNING, decision, make, note, reopen, whole_call
+
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ulid import new_ulid
+
+HERE = Path(__file__).parent
+VECTORS = HERE.parent / "vectors"
+CASES = json.loads((VECTORS / "expected.json").read_text())
+Answer = tuple[str, int | None, int | None, int]
+"""Verdict, first bad record, last covered record, exit code."""
+
+
+class Second:
+    """The verifier in Go, as one process that is asked again and again."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen(
+            [str(program), "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, export: Path, head: Path | None, key: str | None) -> Answer:
+        """Return what it says of an export."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(export, head or "", key or "", sep="\t", file=self._process.stdin, flush=True)
+        said = json.loads(self._process.stdout.readline())
+        return said["verdict"], said["first_bad"], said["last_covered"], said["exit"]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The verifier, built from nothing but Go's standard library."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("no Go on PATH")
+    built = tmp_path_factory.mktemp("go") / "second_verifier"
+    alone = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
+    environment = {**os.environ, **alone, "CGO_ENABLED": "0"}
+    if "HOME" not in environment:
+        environment["GOCACHE"] = str(built.parent / "cache")
+    subprocess.run([go, "build", "-o", str(built), "."], cwd=HERE, env=environment, check=True)
+    return built
+
+
+@pytest.fixture(scope="session")
+def second(program: Path) -> Iterator[Second]:
+    """It is started once."""
+    running = Second(program)
+    yield running
+    running.close()
+
+
+def expected(case: dict[str, Any]) -> Answer:
+    """Return what a vector says."""
+    return case["verdict"], case["first_bad"], case["last_covered"], case["exit"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_the_second_verifier_says_what_the_vectors_say(
+    second: Second, case: dict[str, Any]
+) -> None:
+    """Verdict, first bad record, last covered record, exit code."""
+    head = VECTORS / "heads" / f"{case['head']}.txt" if case["head"] else None
+    said = second.ask(VECTORS / "exports" / f"{case['export']}.jsonl", head, case["key"])
+    assert said == expected(case)
+
+
+def test_the_second_verifier_is_a_program_of_its_own(program: Path, tmp_path: Path) -> None:
+    """One JSON line and an exit code; 2 for wrong usage, 3 where a file can't be read."""
+    log, head = VECTORS / "exports/log.jsonl", VECTORS / "heads/log.txt"
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [str(program), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run(log, "--head", head, "--key", CASES[0]["key"])
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {
+        "verdict": "anchored",
+        "first_bad": None,
+        "last_covered": 10,
+        "records": 11,
+        "exit": 0,
+    }
+    assert run(log).returncode == 5
+    assert run(VECTORS / "exports/gap.jsonl").returncode == 1
+    for arguments in ((), (log, log), (log, "--key", "AB"), (log, "--head")):
+        assert run(*arguments).returncode == 2
+    for arguments in ((tmp_path / "missing",), (log, "--head", tmp_path / "missing")):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (3, "")
+
+
+def export_of(db: Path) -> tuple[bytes, bytes]:
+    """Return the lines of a ledger and the head over exactly these."""
+    with LedgerReader.open(db) as reader, reader.snapshot() as view:
+        lines = b"".join(line + b"\n" for _, _, line in view.lines())
+        (row,) = view.query("SELECT note FROM head")
+    return lines, row[0].encode()
+
+
+@pytest.fixture(scope="session")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[bytes]]:
+    """A real log of two writers with keys of their own and one without, and every head on the way."""
+    db = tmp_path_factory.mktemp("ledger") / "a.db"
+    heads = []
+    with make(db, signing=EPOCHS) as one:
+        for _ in range(3):
+            whole_call(one)
+            heads.append(export_of(db)[1])
+        with reopen(db, signing=EPOCHS) as two:
+            for writer in (two, one, two):
+                writer.append(decision(new_ulid(), writer.process, effect="deny"))
+                heads.append(export_of(db)[1])
+        whole_call(one)
+    with reopen(db, signing=SIGNING) as three:
+        three.append(note())
+    lines, head = export_of(db)
+    return lines, [*heads, head]
+
+
+def test_a_real_ledger_is_covered_by_every_head_that_it_had(
+    second: Second, ledger: tuple[bytes, list[bytes]], tmp_path: Path
+) -> None:
+    """By the log key and by epoch keys that overlap: none of its own heads is ever in doubt."""
+    lines, heads = ledger
+    (tmp_path / "log.jsonl").write_bytes(lines)
+    assert lines.count(b"admin.key_rotated") == 4
+    sizes = [int(head.split(b"\n")[1]) for head in heads]
+    assert sizes == sorted(set(sizes))
+    for size, head in zip(sizes, heads, strict=True):
+        (tmp_path / "head").write_bytes(head)
+        said = second.ask(tmp_path / "log.jsonl", tmp_path / "head", KEYS.public)
+        assert said == ("anchored", None, size - 1, 0)
+    assert sizes[-1] == lines.count(b"\n")
