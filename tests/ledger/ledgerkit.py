@@ -300,3 +300,28 @@ class Shim:
 
     def heal(self) -> None:
         self._control.unlink(missing_ok=True)
+
+
+# -- what can happen to a file under an open handle ----------------------------------------------------------------------------
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    """By a copy of itself: the same bytes, another file."""
+    copy = path.with_name("copy")
+    shutil.copyfile(path, copy)
+    copy.replace(path)
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def halved(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+FILE_FAULTS = (deleted, replaced, emptied, halved)

@@ -8,7 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, SIGNING, Driver, decision, driven, make, note, outcome, whole_call
+from ledgerkit import (
+    FAST,
+    FILE_FAULTS,
+    SIGNING,
+    Driver,
+    decision,
+    deleted,
+    driven,
+    make,
+    note,
+    outcome,
+    replaced,
+    whole_call,
+)
 
 from guardrail.core import chain
 from guardrail.core.record import decode
@@ -21,26 +34,7 @@ from guardrail.ulid import new_ulid
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 
 
-def deleted(path: Path) -> None:
-    path.unlink()
-
-
-def replaced(path: Path) -> None:
-    """By a copy of itself: the same bytes, another file."""
-    copy = path.with_name("copy")
-    shutil.copyfile(path, copy)
-    copy.replace(path)
-
-
-def truncated(path: Path) -> None:
-    os.truncate(path, 0)
-
-
-def shortened(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-@pytest.mark.parametrize("how", [deleted, replaced, truncated, shortened])
+@pytest.mark.parametrize("how", FILE_FAULTS)
 @pytest.mark.parametrize("part", ["", "-wal", "-shm"])
 def test_the_next_record_is_not_acknowledged(
     tmp_path: Path, part: str, how: Callable[[Path], None]

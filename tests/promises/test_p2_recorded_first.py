@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import Shim, small_disk
+from ledgerkit import FILE_FAULTS, Shim, small_disk
 from promisekit import OPEN, Body, Child, child, guarded, lines, records, until_ok, whole
 
 from guardrail import Guard
@@ -227,26 +227,7 @@ def _fill(path: Path) -> None:
 # --- files that are not what they were ---
 
 
-def deleted(path: Path) -> None:
-    path.unlink()
-
-
-def replaced(path: Path) -> None:
-    """By a copy: the same bytes, another file."""
-    copy = path.with_name("copy")
-    shutil.copyfile(path, copy)
-    copy.replace(path)
-
-
-def emptied(path: Path) -> None:
-    os.truncate(path, 0)
-
-
-def halved(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-@pytest.mark.parametrize("how", [deleted, replaced, emptied, halved])
+@pytest.mark.parametrize("how", FILE_FAULTS)
 @pytest.mark.parametrize("part", ["", "-wal", "-shm"])
 def test_a_file_changed_under_the_open_guard_runs_no_body(
     tmp_path: Path, part: str, how: Callable[[Path], None]
