@@ -21,6 +21,7 @@ from guardrail.errors import ConfigError
 __all__ = [
     "ENVIRONMENT",
     "FILE_NAME",
+    "AnchorSettings",
     "ApprovalSettings",
     "IdentitySettings",
     "KeySettings",
@@ -188,6 +189,47 @@ class ApprovalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AnchorSettings:
+    """``[anchors]``: places outside the ledger that keep its signed heads (docs/anchors.md)."""
+
+    file: Path | None = _file(
+        "append-only file in another directory, best of another owner; each head is a line"
+    )
+    stream: str = _choice(
+        "none",
+        "none",
+        "stdout",
+        "stderr",
+        about="output of the process that gets each head as a line",
+    )
+    syslog: Path | None = _file("socket of the system log, for example /dev/log")
+    witness: tuple[str, ...] = _texts(
+        'witnesses, each "URL NAME+HASH+KEY", as guardrail witness init prints the key'
+    )
+    witness_ca: Path | None = _file(
+        "certificates that https witnesses' must lead to; default: those of the system"
+    )
+    tsa: str = _text("", "URL of a time stamp authority (RFC 3161); needs the extra tsa")
+    tsa_root: Path | None = _file("certificates that its time stamps must lead to")
+    tsa_tokens: Path | None = _file(
+        "file that keeps its time stamps; default: beside the ledger, its name with -timestamps"
+    )
+    interval_s: int = _limits(
+        60, 1, 86_400, "a new head goes to every anchor at least this often while there are records"
+    )
+    records: int = _limits(1000, 1, 1_000_000_000, "and as soon as so many records are new")
+    heartbeat_s: int = _limits(
+        300, 0, 86_400, "one record and head this often also when nothing happens; 0: none"
+    )
+    max_lag_s: int = _limits(
+        0, 0, 31_536_000, "calls are denied while an anchor lacks a record that is older; 0: never"
+    )
+    max_lag_records: int = _limits(
+        0, 0, 1_000_000_000, "calls are denied while an anchor lacks more records; 0: never"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set. Every field has a default."""
 
@@ -198,6 +240,7 @@ class Settings:
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
+    anchors: AnchorSettings = field(default_factory=AnchorSettings)
     source: Path | None = None
     """The file that was read, or None."""
 
@@ -255,6 +298,11 @@ class Settings:
                 item.name: getattr(self.approvals, item.name) for item in fields(self.approvals)
             },
         }
+        if self.anchors.max_lag_s or self.anchors.max_lag_records:
+            governed["anchors"] = {
+                "max_lag_s": self.anchors.max_lag_s,
+                "max_lag_records": self.anchors.max_lag_records,
+            }
         if self.policy.engine == "opa":
             # Only then, so that the digests of everyone else stay what they were.
             governed["opa"] = {
