@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,8 +20,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "vectors"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
-from ledgerkit import EPOCHS, KEYS, SIGNING, decision, make, note, reopen, whole_call
+from exportmutations import Base, change, vector
+from ledgerkit import EPOCHS, KEYS, LOG, SIGNING, decision, make, note, reopen, whole_call
 
+from guardrail.core.note import NoteSignature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ulid import new_ulid
 
@@ -155,3 +161,67 @@ def test_a_real_ledger_is_covered_by_every_head_that_it_had(
         said = second.ask(tmp_path / "log.jsonl", tmp_path / "head", KEYS.public)
         assert said == ("anchored", None, size - 1, 0)
     assert sizes[-1] == lines.count(b"\n")
+
+
+@pytest.fixture(scope="session")
+def standalone() -> ModuleType:
+    """The verifier of the vectors' folder."""
+    path = VECTORS / "verify_standalone.py"
+    spec = importlib.util.spec_from_file_location("verify_standalone", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def signed_by_the_log(text: str) -> str:
+    """Return the real ledger's log key's signature line under *text*."""
+    key = SIGNING.log_key(LOG)
+    return f"{NoteSignature(LOG, key.key.key_id, key.sign(text.encode()))}\n"
+
+
+@pytest.fixture(scope="session")
+def bases(ledger: tuple[bytes, list[bytes]]) -> list[Base]:
+    """What is changed: vectors whose keys are all known, and a real log."""
+    lines, heads = ledger
+    real = Base(
+        "real",
+        tuple(lines.split(b"\n")[:-1]),
+        tuple(heads),
+        KEYS.public,
+        LOG,
+        (signed_by_the_log,),
+    )
+    return [
+        vector(VECTORS, "log", "log", "log-first-five"),
+        vector(VECTORS, "epochs", "epochs-a-8", "epochs-b-11", "epochs-c-13", "epochs-log-13"),
+        vector(VECTORS, "pruned", "pruned-log", "pruned-b", "pruned-log-6", "pruned-log-4"),
+        real,
+    ]
+
+
+def test_the_verifiers_agree_on_ten_thousand_changed_exports(
+    second: Second, standalone: ModuleType, bases: list[Base], tmp_path: Path
+) -> None:
+    """Whatever is done to lines, heads and keys: the same verdict, first bad record and last covered record."""
+    rng = random.Random("changed exports")
+    seen: Counter[tuple[str, bool, bool]] = Counter()
+    export, head = tmp_path / "log.jsonl", tmp_path / "head"
+    for number in range(10_000):
+        changed = change(rng, rng.choice(bases))
+        export.write_bytes(changed.export)
+        if changed.head is not None:
+            head.write_bytes(changed.head)
+        given = head if changed.head is not None else None
+        verdict, first_bad, last_covered, _ = second.ask(export, given, changed.key)
+        said = verdict, first_bad, last_covered
+        assert standalone.judge(changed.export, changed.head, changed.key)[:3] == said, number
+        seen[verdict, first_bad is not None, last_covered is not None] += 1
+    # each way to be right or wrong occurred often enough that agreement means something
+    least = Counter(dict.fromkeys({case["verdict"] for case in CASES}, 100))
+    found: Counter[str] = Counter()
+    for (verdict, _, _), count in seen.items():
+        found[verdict] += count
+    assert found >= least, found
+    assert seen["tampered", True, True] >= 100, seen
