@@ -8,6 +8,7 @@ from typing import Any
 from vectorcases import Record, Vectors, admin, outcome
 from vectorkit import (
     PUBLIC,
+    canonical,
     certificate,
     chain,
     edge,
@@ -63,10 +64,14 @@ def epochs(vectors: Vectors) -> None:
     vectors.case(
         "one of two signatures counts", "epochs", "anchored", head="epochs-a-c-13", last_covered=12
     )
-    again = [*records, admin(vectors, "key_rotated", rotation("a", 13)), base[9]]
+    again = [
+        *records,
+        admin(vectors, "key_rotated", rotation("a", 13)),
+        admin(vectors, "key_rotated", rotation(None, None, ["b", "b"])),
+    ]
     again_lines = chain(again)
     vectors.exports["certified-again"] = joined(again_lines)
-    for key, size in (("a", 8), ("a", 15)):
+    for key, size in (("a", 8), ("a", 15), ("b", 11), ("b", 12)):
         name = f"certified-again-{key}-{size}"
         vectors.heads[name] = head(edge(again_lines[:size]), key)
     vectors.case(
@@ -81,6 +86,19 @@ def epochs(vectors: Vectors) -> None:
         "certified-again",
         "key_unknown",
         head="certified-again-a-15",
+    )
+    vectors.case(
+        "ended again: the first end stays",
+        "certified-again",
+        "key_unknown",
+        head="certified-again-b-12",
+    )
+    vectors.case(
+        "ended again: what was signed before the first end counts",
+        "certified-again",
+        "anchored",
+        head="certified-again-b-11",
+        last_covered=10,
     )
 
 
@@ -279,6 +297,23 @@ def pruned(vectors: Vectors) -> None:
     vectors.case(
         "announced twice, the first is right", "pruned-twice-first", "tampered", first_bad=5
     )
+    for name, number, first in (("below", 4, len(full)), ("above", 5, 5)):
+        stray = canonical({**announced(leaf="0" * 64), "seq": number})
+        vectors.exports[f"pruned-stray-{name}"] = joined([*left, stray])
+        vectors.case(
+            f"a stray announcement at the end, its number {name} what it announces",
+            f"pruned-stray-{name}",
+            "tampered",
+            first_bad=first,
+        )
+    two = [
+        *records[:2],
+        announced(before=2, edge=[edge(lines[:2]).root().hex()], leaf=leaf_hash(lines[1]).hex()),
+    ]
+    shortest = chain([*two, base[9]])
+    vectors.exports["pruned-one"] = joined([shortest[0], *shortest[2:]])
+    vectors.heads["pruned-one"] = head(edge(shortest), "log")
+    vectors.case("one record pruned", "pruned-one", "anchored", head="pruned-one", last_covered=3)
     for name, seq, first in (("gone", 4, None), ("left", 5, 10), ("itself", 0, 10)):
         odd = {**outcome(vectors, 3, seq), "call": "01JD9Y40000000000000000009"}
         bad = ended(announced(), odd)

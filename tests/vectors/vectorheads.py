@@ -138,6 +138,10 @@ def heads(vectors: Vectors) -> None:
         "by-witness-alone": (text + "\n" + witness, "key_unknown"),
         "by-stranger": (text + "\n" + signature(text, "stranger"), "key_unknown"),
         "under-other-name": (text + "\n" + signature(text, "log", name="other"), "key_unknown"),
+        "own-id-under-other-name": (
+            text + "\n" + good.replace(LOG, "example.com/other"),
+            "key_unknown",
+        ),
         "over-other-text": (
             text + "\n" + signature(text, "log", signed=text + "x\n"),
             "key_unknown",
