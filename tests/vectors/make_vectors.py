@@ -13,6 +13,7 @@ from typing import Any
 import vectorepochs
 import vectorheads
 import vectorlines
+import vectorpruned
 from vectorcases import Vectors
 from vectorkit import LOG, PUBLIC, chain, joined
 
@@ -192,10 +193,14 @@ def make() -> Vectors:
     vectors = Vectors(_records())
     for part in (
         vectorheads.whole,
+        vectorheads.edited_and_torn,
         vectorheads.heads,
         vectorepochs.epochs,
+        vectorepochs.again,
         vectorepochs.certificates,
-        vectorepochs.pruned,
+        vectorpruned.pruned,
+        vectorpruned.harmed,
+        vectorpruned.announcements,
         vectorlines.oddities,
         vectorlines.calls_and_genesis,
     ):

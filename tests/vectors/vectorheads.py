@@ -82,6 +82,10 @@ def whole(vectors: Vectors) -> None:
     )
     vectors.case("the old head over the new log", "foreign-key", "forked", head="log", key=None)
 
+
+def edited_and_torn(vectors: Vectors) -> None:
+    """log.jsonl, changed by someone without the key, or cut by a crash."""
+    lines = chain(vectors.records)
     edited = [*lines[:4], lines[4].replace(b'"deny"', b'"allow"'), *lines[5:]]
     vectors.exports["edited"] = joined(edited)
     vectors.exports["edited-rechained"] = joined(rechained(edited, 4))
