@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +30,7 @@ from guardrail.ulid import new_ulid
 HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors"
 CASES = json.loads((VECTORS / "expected.json").read_text())
+Go = Callable[..., subprocess.CompletedProcess[str]]
 Answer = tuple[str, int | None, int | None, int]
 """Verdict, first bad record, last covered record, exit code."""
 
@@ -56,17 +57,32 @@ class Second:
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The verifier, built from nothing but Go's standard library."""
-    go = shutil.which("go")
-    if go is None:
+def go(tmp_path_factory: pytest.TempPathFactory) -> Go:
+    """Run Go in the verifier's folder, with nothing but its standard library."""
+    found = shutil.which("go")
+    if found is None:
         pytest.skip("no Go on PATH")
-    built = tmp_path_factory.mktemp("go") / "second_verifier"
     alone = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
     environment = {**os.environ, **alone, "CGO_ENABLED": "0"}
     if "HOME" not in environment:
-        environment["GOCACHE"] = str(built.parent / "cache")
-    subprocess.run([go, "build", "-o", str(built), "."], cwd=HERE, env=environment, check=True)
+        environment["GOCACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [found, *arguments]
+        return subprocess.run(
+            command, cwd=HERE, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def program(go: Go, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The verifier, built."""
+    built = tmp_path_factory.mktemp("go") / "second_verifier"
+    # who owns the folder is no concern of the build
+    done = go("build", "-buildvcs=false", "-o", str(built), ".")
+    assert done.returncode == 0, done.stderr
     return built
 
 
@@ -117,6 +133,16 @@ def test_the_second_verifier_is_a_program_of_its_own(program: Path, tmp_path: Pa
     for arguments in ((tmp_path / "missing",), (log, "--head", tmp_path / "missing")):
         done = run(*arguments)
         assert (done.returncode, done.stdout) == (3, "")
+
+
+def test_the_second_verifier_is_vetted_and_needs_no_module(go: Go) -> None:
+    """Go's own checks find nothing, and its standard library is enough."""
+    vetted = go("vet", "-buildvcs=false", ".")
+    assert vetted.returncode == 0, vetted.stderr
+    modules = go(
+        "list", "-buildvcs=false", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "."
+    )
+    assert modules.stdout.split() == ["second_verifier"]
 
 
 def export_of(db: Path) -> tuple[bytes, bytes]:
