@@ -21,6 +21,7 @@ from guardrail.errors import ConfigError
 __all__ = [
     "ENVIRONMENT",
     "FILE_NAME",
+    "AccessSettings",
     "AnchorSettings",
     "ApprovalSettings",
     "IdentitySettings",
@@ -63,7 +64,7 @@ def _texts(about: str) -> Any:
 
 
 def _switch(about: str) -> Any:
-    # Off by default without exception: what a switch turns on weakens a guarantee, and its name says so.
+    # Off by default without exception: what a switch turns on weakens a guarantee, and its name says so, or it may stop work.
     return field(default=False, metadata={"about": about, "switch": True})
 
 
@@ -230,6 +231,17 @@ class AnchorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """``[access]``: the log of who read the ledger (docs/access-log.md)."""
+
+    path: Path | None = _text(
+        None, "its SQLite file; default: beside the ledger, its name with .access.db"
+    )
+    keys: Path | None = _file("folder of its keys, mode 0700; default: beside it")
+    required: bool = _switch("a command that can't record there that it reads does not read")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set. Every field has a default."""
 
@@ -241,6 +253,7 @@ class Settings:
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
     anchors: AnchorSettings = field(default_factory=AnchorSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     source: Path | None = None
     """The file that was read, or None."""
 
@@ -269,6 +282,24 @@ class Settings:
         """Where the keys are: set, or beside the ledger (``audit.db`` -> ``audit.keys``)."""
         return (
             self.keys.path if self.keys.path is not None else self.ledger.path.with_suffix(".keys")
+        )
+
+    @property
+    def access_path(self) -> Path:
+        """Where it is recorded who reads the ledger: set, or beside it (``audit.db`` -> ``audit.access.db``)."""
+        return (
+            self.access.path
+            if self.access.path is not None
+            else self.ledger.path.with_suffix(".access.db")
+        )
+
+    @property
+    def access_key_path(self) -> Path:
+        """Where the keys of that log are: set, or beside it (``audit.access.db`` -> ``audit.access.keys``)."""
+        return (
+            self.access.keys
+            if self.access.keys is not None
+            else self.access_path.with_suffix(".keys")
         )
 
     def digest(self) -> str:

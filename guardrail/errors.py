@@ -20,6 +20,7 @@
      +- IdentityError               who is calling can't be established
      +- KeysError                   key files that are missing, unreadable or exposed, or a signer that does not sign
      +- NoteError                   a signed note, checkpoint, proof or note key that is malformed
+     +- AccessError                 a ledger that must not be read, because the access log can't take a record of it
      +- AnchorError                 a head that could not be put, or looked up, where it is kept outside the ledger
 
 ``code`` is stable and made for programs; ``hint`` says what to do next and, where there is one, the command to run.
@@ -32,6 +33,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "AccessError",
     "AnchorError",
     "ApprovalRequired",
     "ArgumentsError",
@@ -265,6 +267,12 @@ class NoteError(GuardrailError):
     """A signed note, checkpoint, proof or note key is malformed. What it may be about was not looked at."""
 
     default_code = "note.malformed"
+
+
+class AccessError(GuardrailError):
+    """The settings want every reading recorded, and this one could not be. Nothing of the ledger was shown."""
+
+    default_code = "access.required"
 
 
 class AnchorError(GuardrailError):
