@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -125,13 +126,22 @@ def resolve(path: Path) -> Path:
         ) from None
     if not stat.S_ISREG(found.st_mode):
         raise LedgerOpenError("the ledger's path is not a regular file", code="ledger.not_a_file")
-    if found.st_nlink != 1:
+    if found.st_nlink != 1 and not _finish_creation(db, found):
         raise LedgerOpenError(
             f"the ledger has {found.st_nlink} names (hard links); each would get a log of its own beside it",
             code="ledger.linked",
             hint="remove the other names; copy the file where a copy is wanted",
         )
     return db
+
+
+def _finish_creation(db: Path, found: os.stat_result) -> bool:
+    """Remove the first name of *db*, which a process that died in ``create`` left; tell whether one name is left."""
+    for name in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.lstat(name), found):
+                name.unlink(missing_ok=True)
+    return os.stat(db).st_nlink == 1
 
 
 def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:

@@ -240,6 +240,20 @@ def test_a_log_with_two_names_is_refused_while_it_has_them(tmp_path: Path) -> No
     LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST).close()
 
 
+def test_a_process_that_died_as_it_named_a_new_log_hinders_nobody(tmp_path: Path) -> None:
+    """The name under which the log was made is removed by whoever opens it; other files stay."""
+    db = tmp_path / "a.db"
+    make(db).close()
+    first = tmp_path / "a.db-new-123"
+    first.hardlink_to(db)
+    other = tmp_path / "a.db-new-456"
+    other.write_bytes(b"another file")
+    with LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer:
+        whole_call(writer)
+    assert not first.exists()
+    assert other.exists()
+
+
 def test_a_symbolic_link_leads_to_one_log(tmp_path: Path) -> None:
     """Opened through a link, lock, leases and write-ahead log are those of the file that it leads to."""
     (tmp_path / "real").mkdir()
