@@ -1,0 +1,82 @@
+"""The kernel refuses, or the process dies, at each write, sync, truncation, change of names and opening of real runs.
+
+After each of them a writer opens, everything that was acknowledged is there, and the log goes on. The normal run takes a
+sample with a fixed seed; ``GUARDRAIL_SOAK=1`` takes every call.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from crashkit import DB, prepare, scratch, steps_of
+from faultkit import CALLS, WHAT, Fault, Server, serving
+from ledgerkit import EPOCHS, make, reopen, whole_call
+from sequences import GAVE_UP
+
+from guardrail.core import chain
+from guardrail.ledger.reader import LedgerReader
+
+SAMPLE = 90
+"""How many faults of each sequence the normal run takes."""
+
+
+def _faults(server: Server, name: str, before: Path, folder: Path) -> list[Fault]:
+    """Return every fault that the sequence *name* can meet."""
+    shutil.copytree(before, folder / "dry")
+    most = server.count(name, folder / "dry", folder / "dry-record")
+    assert most["pwrite64"] > 10
+    assert most["fdatasync"] + most["fsync"] > 5
+    return [
+        Fault(call, number, what)
+        for call in CALLS
+        for number in range(1, most[call] + 1)
+        for what in WHAT
+    ]
+
+
+@pytest.mark.parametrize("name", ["create", "append", "group", "rotate", "reopen", "sweep"])
+def test_no_fault_of_the_kernel_loses_an_acknowledged_record(name: str, tmp_path: Path) -> None:
+    """Errors, full disks and kills at single calls: nothing acknowledged is lost, and the next writer goes on."""
+    prepare(name, tmp_path / "before")
+    with scratch() as memory, serving(tmp_path) as server:
+        folder = Path(memory).resolve()
+        faults = _faults(server, name, tmp_path / "before", folder)
+        if not os.environ.get("GUARDRAIL_SOAK"):
+            faults = random.Random(3).sample(faults, SAMPLE)
+        met = 0
+        for number, fault in enumerate(faults):
+            here, record = folder / str(number), folder / f"{number}-record"
+            shutil.copytree(tmp_path / "before", here)
+            status, injected = server.run(name, here, record, fault)
+            assert status in (0, GAVE_UP, -9), f"{fault}: ended with {status}"
+            met += injected
+            wrong = _wrong(here / DB, record)
+            assert not wrong, f"{fault}: {wrong}"
+            shutil.rmtree(here)
+    assert met > len(faults) * 0.9, "most faults did not come to pass"
+
+
+def _wrong(db: Path, record: Path) -> str:
+    """Let a writer open *db* and go on; say what is wrong, or nothing."""
+    acknowledged = steps_of(record.read_bytes(), db.parent) if record.exists() else []
+    if not db.exists():
+        if acknowledged:
+            return "the ledger is gone"
+        make(db).close()
+    with reopen(db, signing=EPOCHS) as writer:
+        whole_call(writer)
+    with LedgerReader.open(db) as reader:
+        report = chain.verify(reader.lines())
+        leaves = {seq: leaf for seq, leaf, _ in reader.lines()}
+    if report.first_bad is not None or report.open_calls:
+        return str(report)
+    lost = [
+        step.where
+        for step in acknowledged
+        if step.what == "A" and leaves.get(step.where) != step.data
+    ]
+    return f"lost: {lost}" if lost else ""
