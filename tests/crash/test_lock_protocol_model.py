@@ -295,5 +295,5 @@ def test_the_protocol_keeps_every_acknowledged_record() -> None:
 @pytest.mark.parametrize("rule", Rule)
 def test_without_any_one_rule_the_model_finds_the_loss(rule: Rule) -> None:
     """Every rule is needed; without the file lock around checkpoints it is SQLite's WAL-reset bug that is found."""
-    with pytest.raises(Violation):
+    with pytest.raises(Violation, match="acknowledged"):
         explore(frozenset(Rule) - {rule})
