@@ -1,0 +1,365 @@
+"""Anchoring beside the call path: one thread per process, one process per log at a time.
+
+No call waits for it. What an anchor answers, and how far it is behind, stands in a file beside the ledger that every process
+of the log reads; only where a limit is set does falling behind deny calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from guardrail.anchors.anchor import Anchor, Anchored, timestamp
+from guardrail.anchors.state import (
+    AnchorState,
+    lock_path,
+    read_state,
+    state_path,
+    write_state,
+)
+from guardrail.config import AnchorSettings
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.errors import AnchorError, GuardrailError
+
+__all__ = ["AnchorWatch", "Lag", "Source", "publish"]
+
+_TICK_S = 1.0
+_RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
+"""After this many failures in a row, how long an anchor is left alone."""
+_START_S = 5.0
+_CLOSE_S = 5.0
+
+
+class Source(Protocol):
+    """The ledger whose heads are anchored."""
+
+    @property
+    def log(self) -> str:
+        """Origin name."""
+
+    def size(self) -> int:
+        """Return how many records there are. Raises ``GuardrailError``."""
+
+    def head(self) -> SignedNote:
+        """Return the head over all of them, signed by the log's key. Raises ``GuardrailError``."""
+
+    def prove(self, first: int, size: int) -> Sequence[bytes]:
+        """Return the consistency proof. Raises ``GuardrailError``."""
+
+    def heartbeat(self, detail: Mapping[str, Any]) -> None:
+        """Record ``admin.heartbeat``, durable when this returns. Raises ``GuardrailError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the anchor that is furthest behind is behind."""
+
+    records: int
+    """That no head there covers."""
+    seconds: float
+    """Since the oldest of them was there."""
+
+
+class AnchorWatch:
+    """Sends heads to the anchors of one ledger, and knows how far they are. Any thread may ask.
+
+    Whoever holds the lock on the ledger's anchor lock file does it for all processes of the log; death lets it go, and
+    another takes over.
+    """
+
+    def __init__(
+        self,
+        ledger: Path,
+        source: Source,
+        anchors: Sequence[Anchor],
+        settings: AnchorSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        tick: float = _TICK_S,
+    ) -> None:
+        """Nothing happens before ``start``. *clock* gives seconds since 1970, *tick* is how often it looks."""
+        self._source = source
+        self._anchors = list(anchors)
+        self._settings = settings
+        self._clock = clock
+        self._tick = tick
+        self._state_path = state_path(ledger)
+        self._lock = _Lock(lock_path(ledger))
+        self._state = read_state(self._state_path, source.log)
+        self._mark = self._marked()
+        self._saw = 0
+        self._noticed: dict[tuple[str, int], float] = {}
+        """(anchor, size of its head) -> since when calls know that it is behind, until the thread has looked."""
+        self._limited = bool(settings.max_lag_s or settings.max_lag_records)
+        self._closed = False
+        self._renew()
+        # Threads do not survive a fork: a child anchors for itself, where the parent's lock lets it.
+        watch = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _start_again(watch()))
+
+    def _renew(self) -> None:
+        self._stop = threading.Event()
+        self._first = threading.Event()
+        self._started = self._clock()
+        self._leads = False
+        self._heartbeat_at = 0.0
+        self._thread: threading.Thread | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin. Where a limit is set, wait a moment for the first heads to be out, so that no call is denied for nothing."""
+        self._thread = threading.Thread(target=self._run, name="guardrail-anchors", daemon=True)
+        self._thread.start()
+        if self._limited:
+            self._first.wait(_START_S)
+
+    def start_again(self) -> None:
+        """Begin in this process, a forked child, unless it was closed or never started."""
+        if self._closed or self._thread is None:
+            return
+        self._lock.forget()
+        self._renew()
+        self._thread = threading.Thread(target=self._run, name="guardrail-anchors", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Send what is new once more, where this process does that or nobody does, and stop. Waits a few seconds. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
+
+    # -- how far they are ------------------------------------------------------------------------------------------------
+
+    def saw(self, size: int) -> None:
+        """Take note that the log has *size* records."""
+        self._saw = max(self._saw, size)
+
+    def lag(self, now: float | None = None) -> Lag:
+        """Return how far the anchor that is furthest behind is behind; nothing where there is none."""
+        now = self._clock() if now is None else now
+        records, seconds = 0, 0.0
+        state, size = self._state, self._saw
+        for anchor in self._anchors:
+            each = state.of(anchor.name)
+            if size > each.size:
+                records = max(records, size - each.size)
+                behind = each.behind
+                if behind is None:
+                    behind = self._noticed.setdefault((anchor.name, each.size), now)
+                seconds = max(seconds, now - behind)
+        return Lag(records, seconds)
+
+    def behind(self) -> bool:
+        """Tell whether calls are to be denied: an anchor is further behind than the settings allow."""
+        if not self._limited:
+            return False
+        lag, settings = self.lag(), self._settings
+        return bool(
+            (settings.max_lag_records and lag.records > settings.max_lag_records)
+            or (settings.max_lag_s and lag.seconds > settings.max_lag_s)
+        )
+
+    # -- the thread -----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._turn(final=False)
+            self._first.set()
+            while not self._stop.wait(self._tick):
+                self._turn(final=False)
+            self._turn(final=True)
+        finally:
+            self._first.set()
+            self._lock.release()
+
+    def _turn(self, *, final: bool) -> None:
+        """Look once: send what is due where this process leads, else read how far whoever does has come."""
+        if self._leads and not self._lock.good():
+            self._leads = False
+        if not self._leads:
+            if not self._lock.take():
+                self._refresh()
+                return
+            self._leads = True
+            self._state = read_state(self._state_path, self._source.log)
+            self._heartbeat_at = max(self._state.heartbeat or 0.0, self._started)
+        before, beat = self._state, False
+        # A ledger that can't be read or written has been told to whoever calls; it is looked at again.
+        with contextlib.suppress(GuardrailError):
+            beat = not final and self._heartbeat()
+        with contextlib.suppress(GuardrailError):
+            self.saw(self._source.size())
+            self._round(now_all=beat or final)
+        if self._state is not before:
+            self._noticed.clear()
+            self._write()
+
+    def _heartbeat(self) -> bool:
+        """Record a heartbeat where one is due; tell whether."""
+        interval, now = self._settings.heartbeat_s, self._clock()
+        if not interval or 0 <= now - self._heartbeat_at < interval:
+            return False
+        anchors = [
+            {"name": each.name, "size": state.size, "ts": timestamp(state.time)}
+            for each in self._anchors
+            if (state := self._state.of(each.name)).size
+        ]
+        # Not again at once where it fails: the next call would find out as well.
+        self._heartbeat_at = now - interval + min(interval, _RETRY_S[-1])
+        self._source.heartbeat({"interval_s": interval, "anchors": anchors})
+        self._heartbeat_at = now
+        self._state = replace(self._state, heartbeat=now)
+        return True
+
+    def _round(self, *, now_all: bool) -> None:
+        note: SignedNote | None = None
+        for anchor in self._anchors:
+            each, now = self._state.of(anchor.name), self._clock()
+            if self._saw <= each.size:
+                continue
+            if each.behind is None:
+                each = replace(each, behind=self._noticed.get((anchor.name, each.size), now))
+                self._state = self._state.with_anchor(anchor.name, each)
+            if not self._due(each, now, now_all=now_all):
+                continue
+            if note is None:
+                note = self._source.head()
+            note = self._publish(anchor, each, note)
+
+    def _due(self, each: AnchorState, now: float, *, now_all: bool) -> bool:
+        waited = now - each.tried
+        if each.failures:
+            # A clock that was set back must not keep an anchor waiting for long.
+            pause = _RETRY_S[min(each.failures, len(_RETRY_S)) - 1]
+            return waited >= pause or waited < 0
+        if now_all or not each.size or self._saw - each.size >= self._settings.records:
+            return True
+        return waited >= self._settings.interval_s or waited < 0
+
+    def _publish(self, anchor: Anchor, each: AnchorState, note: SignedNote) -> SignedNote:
+        """Send *note*; return it with what was signed under it, for the anchors that follow."""
+        now = self._clock()
+        try:
+            made = publish(anchor, self._source, note, each.known)
+        except GuardrailError as error:
+            failed = replace(
+                each,
+                failures=each.failures + 1,
+                code=error.code,
+                message=error.message,
+                hint=error.hint,
+                tried=now,
+            )
+            self._state = self._state.with_anchor(anchor.name, failed)
+            return note
+        covered = self._saw <= made.size
+        self._state = self._state.with_anchor(
+            anchor.name,
+            AnchorState(
+                size=made.size,
+                time=made.time,
+                note=str(made.note),
+                behind=None if covered else now,
+                tried=now,
+            ),
+        )
+        return (
+            note.with_signatures(made.note.signatures) if made.note.text == note.text else made.note
+        )
+
+    # -- the file ---------------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        # A disk that takes nothing more stops the ledger itself, and other processes then see the old state, which is behind.
+        with contextlib.suppress(OSError):
+            write_state(self._state_path, self._state)
+            self._mark = self._marked()
+
+    def _refresh(self) -> None:
+        with contextlib.suppress(GuardrailError):
+            self.saw(self._source.size())
+        mark = self._marked()
+        if mark != self._mark:
+            self._state, self._mark = read_state(self._state_path, self._source.log), mark
+
+    def _marked(self) -> tuple[int, int] | None:
+        try:
+            found = self._state_path.stat()
+        except OSError:
+            return None
+        return (found.st_ino, found.st_mtime_ns)
+
+
+def publish(anchor: Anchor, source: Source, note: SignedNote, known: Checkpoint | None) -> Anchored:
+    """Send *note* to *anchor*; once more with a newer head where the anchor is ahead of it. Raises ``GuardrailError``."""
+    try:
+        return anchor.publish(note, source.prove, known)
+    except AnchorError as error:
+        if error.code != "anchor.conflict":
+            raise
+        # Another process, or a person, may have sent a newer head meanwhile: only what does not fit the newest is a conflict.
+        newest = source.head()
+        if newest.text == note.text:
+            raise
+        return anchor.publish(newest, source.prove, known)
+
+
+class _Lock:
+    """A lock on a file, for one process. Death lets it go."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Take it where it is free, and tell whether it is held. Never waits."""
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(
+                    self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+                )
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.forget()
+            return False
+        return True
+
+    def good(self) -> bool:
+        """Tell whether what is held is still the path's file: where someone removed it, others hold the new one."""
+        assert self._descriptor is not None
+        mine = os.fstat(self._descriptor)
+        try:
+            there = os.stat(self._path)
+        except OSError:
+            there = None
+        if there is not None and (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+            return True
+        self.forget()
+        return False
+
+    def release(self) -> None:
+        """Let another process take it."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Close it: in a forked child this leaves the parent's lock alone."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _start_again(watch: AnchorWatch | None) -> None:
+    if watch is not None:
+        watch.start_again()
