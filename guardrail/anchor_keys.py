@@ -105,7 +105,7 @@ def certificates(path: Path) -> list[x509.Certificate]:
         raise ConfigError(
             f"{path}: no certificates can be read ({why})",
             code="config.anchor_tls",
-            hint="name the file of the time stamp authority's root in [anchors] tsa_ca",
+            hint="name the file of the time stamp authority's root in [anchors] tsa_root",
         ) from None
 
 
