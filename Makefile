@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 OPA := $(or $(GUARDRAIL_OPA),$(shell command -v opa))
 COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/pipeline.py,guardrail/recording.py,guardrail/admission.py,guardrail/session.py,guardrail/bodies.py,guardrail/waiting.py
 
-.PHONY: help demo test lint types policies bench clean
+.PHONY: help demo test lint types policies bench soak clean
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -52,6 +52,11 @@ policies: $(READY) ## format, strict check and tests of the shipped policies by 
 
 bench: $(READY) ## measure, as ratios to limits of the same run
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# MINUTES=5 for less than half an hour
+soak: $(READY) ## every injected fault, ten times the crash states, then half an hour of kills and full disks
+	@GUARDRAIL_SOAK=1 $(BIN)/python -m pytest tests/crash
+	@$(BIN)/python tests/soak/soak.py $(or $(MINUTES),30)
 
 clean: ## remove what the commands above made
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
