@@ -6,8 +6,6 @@ that it opened itself, an adapter on the ledger of its guard.
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +21,7 @@ from guardrail.core.redact import Redactor
 from guardrail.core.types import Assurance, Receipt
 from guardrail.errors import IdentityError, LedgerError, UsageError
 from guardrail.identity import check_id
+from guardrail.os_user import user_name
 
 __all__ = ["Answer", "Desk", "TenantTokens", "system_user"]
 
@@ -60,11 +59,7 @@ class Answer:
 
 def system_user() -> Approver:
     """Return the operating-system user of this process, asserted. By number: environment variables are not asked."""
-    uid = os.getuid()
-    try:
-        return Approver(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        return Approver(str(uid))
+    return Approver(user_name())
 
 
 class Desk:

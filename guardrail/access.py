@@ -1,0 +1,357 @@
+"""The access log: who read a ledger, recorded before anything of it is shown.
+
+It is a log of its own, with keys and a name of its own, beside the ledger: whoever reads must be able to write there, and
+nothing that reads can write to what it reads. Reading the access log is recorded in the access log.
+
+The record is made by the reader's own process. It shows what honest programs did, and that nobody changed it later; it can't
+show what somebody read with another program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from guardrail.config import Settings
+from guardrail.core import fields
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.record import FORMAT_VERSION, Draft
+from guardrail.errors import (
+    AccessError,
+    GuardrailError,
+    KeysError,
+    LedgerError,
+    LedgerOpenError,
+    NoteError,
+    RecordError,
+    UsageError,
+)
+from guardrail.keys import Keys, TenantKeys
+from guardrail.ledger.files import traces
+from guardrail.ledger.lease import own_origin
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.writer import LedgerWriter
+from guardrail.os_user import login_name, user_name
+
+__all__ = ["HOLDS", "Reading", "Recorded", "Unrecorded", "record_read"]
+
+HOLDS = "access"
+"""What ``holds`` in the genesis of an access log says."""
+MAX_PURPOSE = 1000
+"""Characters of a purpose."""
+PATIENCE = 1.0
+"""Seconds that a reader waits for its record."""
+_PATIENCE_CREATING = 3.0
+"""Seconds that the first reader takes to make the log: many syncs, once."""
+_MAX_TEXT = 500
+"""Characters of one part of a selector that are recorded."""
+_SUFFIX = ".access.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What somebody is about to read."""
+
+    command: str
+    """Stable words: the command line's command, a page's name."""
+    names: Mapping[str, object] = field(default_factory=dict)
+    """What was asked for by name: ids, numbers, files. Recorded as it is, secrets excepted."""
+    texts: Mapping[str, object] = field(default_factory=dict)
+    """What was asked for in free text, redacted like the purpose."""
+    purpose: str = ""
+    """Why, in the reader's words; redacted before it is recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The reading is in the access log, durable."""
+
+    path: Path
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """The reading could not be recorded, and may go on."""
+
+    path: Path
+    """Where it should have been."""
+    code: str
+    why: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """The ledger that is to be read, as it is at this moment."""
+
+    path: Path
+    log: str | None = None
+    size: int | None = None
+    root: str | None = None
+    problem: str | None = None
+    """Code of the error where it can't be opened."""
+    is_access_log: bool = False
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "path": _printable(str(self.path)),
+            "log": self.log,
+            "size": self.size,
+            "root": self.root,
+            "problem": self.problem,
+        }
+
+
+def record_read(settings: Settings, reading: Reading) -> Recorded | Unrecorded | None:
+    """Record that the ledger of *settings* is about to be read; durable where this returns ``Recorded``.
+
+    Call it before anything is shown. It takes about a second at most, whatever holds the access log. None where there is
+    nothing to read: neither a ledger nor an access log of one. Raises ``AccessError`` where ``[access] required`` is set and
+    the record could not be written, and ``UsageError`` for a purpose that is too long.
+    """
+    if len(reading.purpose) > MAX_PURPOSE:
+        raise UsageError(
+            f"the reason for reading has at most {MAX_PURPOSE} characters", code="access.purpose"
+        )
+    examined = _examine(settings.ledger.path)
+    db, keys = _place(settings, examined)
+    if examined.problem == "ledger.missing" and not os.path.exists(db):
+        return None
+    try:
+        return Recorded(db, _write(settings, db, keys, examined, reading))
+    except (LedgerError, KeysError, RecordError) as error:
+        failed = Unrecorded(db, error.code, error.message, _hint(error, db))
+    except OSError as error:
+        why = f"it can't be written ({error.strerror})"
+        failed = Unrecorded(db, "access.write", why, "run the command as a user that may write it")
+    if settings.access.required:
+        raise AccessError(
+            f"the settings want every reading recorded in {db}, and this one could not be: {failed.why}",
+            hint=failed.hint,
+        )
+    return failed
+
+
+def _hint(error: GuardrailError, db: Path) -> str:
+    bare = {"guardrail recover", "guardrail doctor", "guardrail verify", "guardrail init"}
+    return f"{error.hint} --ledger {db}" if error.hint in bare else error.hint
+
+
+# -- what is read ------------------------------------------------------------------------------------------------------
+
+
+def _examine(path: Path) -> _Examined:
+    path = path.absolute()
+    by_name = path.name.endswith(_SUFFIX)
+    try:
+        with LedgerReader.open(path) as reader, reader.snapshot():
+            size, root = _head(reader)
+            genesis = reader.genesis
+            return _Examined(
+                path,
+                _printable(reader.log),
+                size,
+                root,
+                is_access_log=by_name or genesis.get("holds") == HOLDS,
+            )
+    except (LedgerError, RecordError) as error:
+        return _Examined(path, problem=error.code, is_access_log=by_name)
+    except OSError:
+        return _Examined(path, problem="ledger.unreadable", is_access_log=by_name)
+
+
+def _head(reader: LedgerReader) -> tuple[int, str | None]:
+    """Return how many records there are, and the root of the stored head where it is over all of them. Unverified."""
+    size = reader.size()
+    rows = reader.query("SELECT note FROM head WHERE id = 0")
+    try:
+        head = Checkpoint.parse(SignedNote.parse(str(rows[0][0])).text) if rows else None
+    except NoteError:
+        head = None
+    return size, head.root.hex() if head is not None and head.size == size else None
+
+
+def _place(settings: Settings, examined: _Examined) -> tuple[Path, Path]:
+    """Return file and key folder of the access log."""
+    db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()
+    if examined.is_access_log and os.path.realpath(examined.path) != os.path.realpath(db):
+        # One that these settings know nothing of, named by itself.
+        return examined.path, examined.path.with_suffix(".keys")
+    return db, keys
+
+
+# -- the record --------------------------------------------------------------------------------------------------------
+
+
+def _write(
+    settings: Settings, db: Path, folder: Path, examined: _Examined, reading: Reading
+) -> int:
+    """Write the record and return its number. Raises ``LedgerError``, ``KeysError``, ``RecordError``, ``OSError``."""
+    keys, writer = _open(settings, db, folder)
+    end = time.monotonic() + PATIENCE
+    try:
+        draft = _draft(writer.log, examined, reading, keys.tenant("default"))
+        return writer.append(draft).seq
+    finally:
+        # The record's fate is known: what is left to do at closing is the next writer's as well.
+        with contextlib.suppress(LedgerError):
+            writer.close(timeout=max(0.1, end - time.monotonic()))
+
+
+def _draft(log: str, examined: _Examined, reading: Reading, tokens: TenantKeys) -> Draft:
+    record: dict[str, Any] = {
+        "v": FORMAT_VERSION,
+        "log": log,
+        "type": "access.read",
+        "actor": {**_actor(), "uid": os.getuid(), "login": login_name()},
+        "origin": {**own_origin("cli"), "terminal": _terminal()},
+        "command": reading.command,
+        "ledger": examined.document(),
+        "selector": _selector(reading, tokens),
+        "purpose": _clean(reading.purpose, tokens) if reading.purpose else None,
+    }
+    try:
+        return Draft.build(record)
+    except RecordError as error:
+        if error.code != "record.too_large":
+            raise
+        return Draft.build({**record, "selector": {"omitted": "size"}})
+
+
+def _actor() -> dict[str, str]:
+    return {"id": user_name(), "assurance": "asserted", "method": "os_user"}
+
+
+def _terminal() -> str | None:
+    for descriptor in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            return os.ttyname(descriptor)
+    return None
+
+
+def _selector(reading: Reading, tokens: TenantKeys) -> dict[str, Any]:
+    named = {name: _named(value, tokens) for name, value in reading.names.items()}
+    return named | {name: _free(value, tokens) for name, value in reading.texts.items()}
+
+
+def _named(value: object, tokens: TenantKeys) -> Any:
+    """Return a name as it is recorded: in clear, so that it says what was read, unless a secret was pasted there."""
+    if isinstance(value, bool | int) or value is None:
+        return value
+    if isinstance(value, list | tuple):
+        return [_named(item, tokens) for item in value]
+    from guardrail.core.detectors import scan_secrets
+    from guardrail.core.marks import normalised
+
+    text = _printable(str(value))
+    if scan_secrets(normalised(text)):
+        return tokens.mark("secret")
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
+
+
+def _free(value: object, tokens: TenantKeys) -> Any:
+    if isinstance(value, bool | int) or value is None:
+        return value
+    if isinstance(value, list | tuple):
+        return [_free(item, tokens) for item in value]
+    return _clean(str(value), tokens)
+
+
+def _clean(words: str, tokens: TenantKeys) -> str:
+    """Return free text as it may be recorded."""
+    from guardrail.core.memory import Memory
+    from guardrail.core.redact import Redactor
+
+    memory = Memory()
+    redactor = Redactor(token=tokens.token, mark=tokens.mark)
+    clean = redactor.text(_printable(words), memory)
+    return clean if redactor.gate([clean], memory) is None else tokens.mark("secret")
+
+
+def _printable(text: str) -> str:
+    """Return *text* with what is no Unicode, such as bytes of a file name, as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+
+def _open(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
+    """Open the access log, or make it and its keys where nothing of either is there."""
+    if db.exists() and folder.exists():
+        return _existing(db, folder)
+    with _alone(db.parent):
+        has_keys = folder.is_dir() and any(folder.iterdir())
+        left = traces(db)
+        if db.exists() and has_keys:
+            return _existing(db, folder)
+        if left or has_keys:
+            raise LedgerOpenError(
+                "its keys are there and it is not" if has_keys else "it is there without its keys",
+                code="access.half",
+                hint=f"put back what is missing, or move the rest elsewhere: {db}, {folder}",
+            )
+        return _made(settings, db, folder)
+
+
+def _existing(db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
+    keys = Keys.load(folder)
+    signing = keys.signing(actor=_actor(), epochs=False)
+    return keys, LedgerWriter.open(db, signing=signing, settings=_limits(PATIENCE))
+
+
+def _made(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
+    from guardrail.opening import default_log_name
+
+    log = f"{settings.ledger.log}.access" if settings.ledger.log else ""
+    named = settings.override(ledger={"path": db, "log": log})
+    keys = Keys.create(folder)
+    genesis = fields.genesis(
+        nonce=os.urandom(16).hex(),
+        public_key=keys.public,
+        config_digest=settings.digest(),
+        predecessor=None,
+    )
+    writer = LedgerWriter.create(
+        db,
+        log=default_log_name(named),
+        genesis={**genesis, "holds": HOLDS},
+        signing=keys.signing(actor=_actor(), epochs=False),
+        settings=_limits(_PATIENCE_CREATING),
+    )
+    return keys, writer
+
+
+def _limits(seconds: float) -> LedgerSettings:
+    return LedgerSettings(append_deadline=seconds, open_deadline=seconds)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Let one process at a time look whether the log is there, and make it. Raises ``LedgerError``, ``OSError``."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        end = time.monotonic() + _PATIENCE_CREATING
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise LedgerOpenError(
+                        "another process that makes a log in its folder does not end",
+                        code="ledger.timeout",
+                        hint="guardrail doctor",
+                    ) from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
