@@ -91,6 +91,10 @@ class LedgerHeads:
                     hint="guardrail verify",
                 ) from None
 
+    def signed(self, note: SignedNote) -> bool:
+        """Tell whether the log key signed *note*."""
+        return note.signed_by(self._signing.log_key(self.log).key, verify_signature)
+
     def heartbeat(self, detail: Mapping[str, Any]) -> None:
         """Record ``admin.heartbeat``. Raises ``LedgerError``."""
         if self._append is not None:

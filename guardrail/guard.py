@@ -36,7 +36,7 @@ from guardrail.errors import GuardrailError, LedgerError
 from guardrail.governed import governed
 from guardrail.identity import SessionTable
 from guardrail.journal import Journal, Owner
-from guardrail.pipeline import PLAIN, How, Pipeline
+from guardrail.pipeline import PLAIN, How, Pipeline, Unanchored
 from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch
 from guardrail.session import SessionScope, SessionState, make_session
@@ -45,6 +45,7 @@ from guardrail.tools import declare as declare_tool
 from guardrail.waiting import drive, drive_async, run_in_thread
 
 if TYPE_CHECKING:
+    from guardrail.anchors.schedule import AnchorWatch
     from guardrail.keys import Keys
     from guardrail.policy.engine import Engine
 
@@ -70,6 +71,7 @@ class Guard:
         journal: Journal,
         keys: Keys,
         policy_data: Mapping[str, Json] | None = None,
+        anchors: AnchorWatch | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Use ``open``; *clock* tells the time by which approvals are judged."""
@@ -96,7 +98,9 @@ class Guard:
                 journal=journal, recorder=self._recorder, terms=terms, clock=clock
             ),
             deadline=settings.policy.deadline_ms / 1000,
+            anchors=anchors if anchors is not None else Unanchored(),
         )
+        self._anchors = anchors
         self.desk = journal.desk(keys.tenant, terms, settings.redaction.profile, clock)
         """Where a program that asks people itself hands in what they answered."""
         self._retired: list[tuple[Engine, threading.Timer]] = []
@@ -128,10 +132,15 @@ class Guard:
         return open_guard(cls, settings, policy_data)
 
     def close(self) -> None:
-        """Record the stop, close the ledger and end the workers. Idempotent. Calls that are under way fail."""
+        """Record the stop, close the ledger, anchor its last head and end the workers. Idempotent. Calls that are under way fail.
+
+        Anchors that do not answer are waited for a few seconds.
+        """
         if self._watch is not None:
             self._watch.close()
         self._journal.stop()
+        if self._anchors is not None:
+            self._anchors.close()
         self._engine.close()
         with self._reload_lock:
             for engine, timer in self._retired:

@@ -15,6 +15,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guardrail.anchoring import anchor_watch
 from guardrail.approval_views import read_case
 from guardrail.approvals import Case
 from guardrail.config import Settings
@@ -192,7 +193,8 @@ def open_guard(
         engine = load_engine(settings, policy_data)
         undo.callback(engine.close)
         journal, keys = open_journal(settings, epochs=True)
-        undo.callback(journal.stop)
+        undo.callback(journal.close)
+        anchors = anchor_watch(settings, journal, keys)
         from guardrail import __version__
 
         journal.admin(
@@ -203,10 +205,18 @@ def open_guard(
                 "config": settings.digest(),
             },
         )
+        undo.callback(journal.stop)
+        undo.callback(anchors.close)
         guard = cls(
-            settings=settings, engine=engine, journal=journal, keys=keys, policy_data=policy_data
+            settings=settings,
+            engine=engine,
+            journal=journal,
+            keys=keys,
+            policy_data=policy_data,
+            anchors=anchors,
         )
         guard.watch()
+        anchors.start()
         undo.pop_all()
     return guard
 

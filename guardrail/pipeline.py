@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from guardrail.admission import Admission, same_verdict
 from guardrail.approval_steps import ApprovalSteps
@@ -50,7 +50,7 @@ from guardrail.waiting import Steps, Wait
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine
 
-__all__ = ["PLAIN", "How", "Pipeline"]
+__all__ = ["PLAIN", "Anchoring", "How", "Pipeline", "Unanchored"]
 
 _TRIES = 8
 """Steps of one approval that may come in between before a call that it covers gives up."""
@@ -76,6 +76,27 @@ class How:
 PLAIN = How()
 
 
+class Anchoring(Protocol):
+    """How far heads that are kept elsewhere lag behind the ledger. ``guardrail.anchors.schedule.AnchorWatch`` knows."""
+
+    def behind(self) -> bool:
+        """Tell whether they lag further behind than the settings allow."""
+
+    def saw(self, size: int) -> None:
+        """Take note that the log has *size* records."""
+
+
+class Unanchored:
+    """Of a ledger whose lag denies no call."""
+
+    def behind(self) -> bool:
+        """Return False."""
+        return False
+
+    def saw(self, size: int) -> None:
+        """Do nothing."""
+
+
 class Pipeline:
     """Takes calls from their arguments to a durable decision. Thread-safe: a call's state is its own."""
 
@@ -87,8 +108,11 @@ class Pipeline:
         recorder: Recorder,
         approvals: ApprovalSteps,
         deadline: float,
+        anchors: Anchoring,
     ) -> None:
+        """*anchors* tells whether calls are to be denied because too little of the ledger is anchored."""
         self._current_engine = engine
+        self._anchors = anchors
         self._approvals = approvals
         self._journal = journal
         self._recorder = recorder
@@ -192,6 +216,7 @@ class Pipeline:
             receipt: Receipt = yield Wait(future, self._journal.deadline)
         except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
             _give_up(self._journal, future, error)
+        self._anchors.saw(receipt.seq + 1)
         if verdict.effect is not Effect.ALLOW:
             _refuse(verdict, receipt.seq, call)
         return Admission(
@@ -226,6 +251,9 @@ class Pipeline:
         return None
 
     def _decide(self, call: Call) -> Steps[Decision]:
+        if self._anchors.behind():
+            # More than this must not be lost where the ledger is cut or rolled back: the settings say so.
+            return decisions.denied(Cause.ANCHOR, "lag")
         # (5) ask; (6) whatever comes back becomes a decision.
         reply = yield from self._ask(call, call.raw)
         if isinstance(reply, Decision):

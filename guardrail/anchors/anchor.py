@@ -44,6 +44,9 @@ class Anchor(Protocol):
         anchor holds a larger head, another history, or less than what is known of it: then nothing was put there.
         """
 
+    def vouched(self, note: SignedNote) -> bool:
+        """Tell whether *note* itself shows that this anchor took it; True where an anchor signs nothing."""
+
     def latest(self, origin: str) -> SignedNote | None:
         """Return the newest head of the log *origin* that is there; None where there is none, or it can't be read back.
 

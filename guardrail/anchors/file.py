@@ -71,6 +71,10 @@ class FileAnchor:
             os.close(descriptor)
         return Anchored(self.name, head.size, now, note)
 
+    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
+        """Return True: it signs no notes."""
+        return True
+
     def latest(self, origin: str) -> SignedNote | None:
         """Return the last head of *origin* in the file, or None. Raises ``AnchorError``."""
         try:

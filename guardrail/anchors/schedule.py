@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from guardrail.anchors.anchor import Anchor, Anchored, timestamp
 from guardrail.anchors.state import (
     AnchorState,
+    State,
     lock_path,
     read_state,
     state_path,
@@ -53,6 +54,9 @@ class Source(Protocol):
 
     def prove(self, first: int, size: int) -> Sequence[bytes]:
         """Return the consistency proof. Raises ``GuardrailError``."""
+
+    def signed(self, note: SignedNote) -> bool:
+        """Tell whether the log's key signed *note*."""
 
     def heartbeat(self, detail: Mapping[str, Any]) -> None:
         """Record ``admin.heartbeat``, durable when this returns. Raises ``GuardrailError``."""
@@ -93,8 +97,8 @@ class AnchorWatch:
         self._tick = tick
         self._state_path = state_path(ledger)
         self._lock = _Lock(lock_path(ledger))
-        self._state = read_state(self._state_path, source.log)
         self._mark = self._marked()
+        self._state = self._read()
         self._saw = 0
         self._noticed: dict[tuple[str, int], float] = {}
         """(anchor, size of its head) -> since when calls know that it is behind, until the thread has looked."""
@@ -110,6 +114,8 @@ class AnchorWatch:
         self._first = threading.Event()
         self._started = self._clock()
         self._leads = False
+        self._looked = False
+        """Whether every anchor was asked once since this process leads: the ledger may be another one than it was."""
         self._heartbeat_at = 0.0
         self._thread: threading.Thread | None = None
 
@@ -117,6 +123,8 @@ class AnchorWatch:
 
     def start(self) -> None:
         """Begin. Where a limit is set, wait a moment for the first heads to be out, so that no call is denied for nothing."""
+        if not self._anchors and not self._settings.heartbeat_s:
+            return
         self._thread = threading.Thread(target=self._run, name="guardrail-anchors", daemon=True)
         self._thread.start()
         if self._limited:
@@ -153,8 +161,9 @@ class AnchorWatch:
         state, size = self._state, self._saw
         for anchor in self._anchors:
             each = state.of(anchor.name)
-            if size > each.size:
-                records = max(records, size - each.size)
+            conflict = each.code == "anchor.conflict"
+            if size > each.size or conflict:
+                records = max(records, size if conflict else size - each.size)
                 behind = each.behind
                 if behind is None:
                     behind = self._noticed.setdefault((anchor.name, each.size), now)
@@ -192,8 +201,8 @@ class AnchorWatch:
             if not self._lock.take():
                 self._refresh()
                 return
-            self._leads = True
-            self._state = read_state(self._state_path, self._source.log)
+            self._leads, self._looked = True, False
+            self._state = self._read()
             self._heartbeat_at = max(self._state.heartbeat or 0.0, self._started)
         before, beat = self._state, False
         # A ledger that can't be read or written has been told to whoever calls; it is looked at again.
@@ -201,7 +210,8 @@ class AnchorWatch:
             beat = not final and self._heartbeat()
         with contextlib.suppress(GuardrailError):
             self.saw(self._source.size())
-            self._round(now_all=beat or final)
+            self._round(now_all=beat or final or not self._looked)
+            self._looked = True
         if self._state is not before:
             self._noticed.clear()
             self._write()
@@ -227,9 +237,10 @@ class AnchorWatch:
         note: SignedNote | None = None
         for anchor in self._anchors:
             each, now = self._state.of(anchor.name), self._clock()
-            if self._saw <= each.size:
+            # A ledger that has become smaller is a matter for the anchor as well: it will not take it.
+            if self._saw == each.size and self._looked and not each.failures:
                 continue
-            if each.behind is None:
+            if each.behind is None and self._saw != each.size:
                 each = replace(each, behind=self._noticed.get((anchor.name, each.size), now))
                 self._state = self._state.with_anchor(anchor.name, each)
             if not self._due(each, now, now_all=now_all):
@@ -256,6 +267,7 @@ class AnchorWatch:
         except GuardrailError as error:
             failed = replace(
                 each,
+                behind=each.behind if each.behind is not None else now,
                 failures=each.failures + 1,
                 code=error.code,
                 message=error.message,
@@ -292,7 +304,23 @@ class AnchorWatch:
             self.saw(self._source.size())
         mark = self._marked()
         if mark != self._mark:
-            self._state, self._mark = read_state(self._state_path, self._source.log), mark
+            self._state, self._mark = self._read(), mark
+
+    def _read(self) -> State:
+        """Return the state in the file, without what no note in it shows: anyone may have written the file."""
+        state = read_state(self._state_path, self._source.log)
+        for anchor in self._anchors:
+            each = state.of(anchor.name)
+            if each.size and not self._shown(anchor, each):
+                state = state.with_anchor(anchor.name, replace(each, size=0, note="", behind=None))
+        return state
+
+    def _shown(self, anchor: Anchor, each: AnchorState) -> bool:
+        known = each.known
+        if known is None or (known.origin, known.size) != (self._source.log, each.size):
+            return False
+        note = SignedNote.parse(each.note)
+        return self._source.signed(note) and anchor.vouched(note)
 
     def _marked(self) -> tuple[int, int] | None:
         try:

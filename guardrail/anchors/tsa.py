@@ -83,6 +83,10 @@ class TimestampAnchor:
             ) from None
         return Anchored(self.name, head.size, when, note)
 
+    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
+        """Return True: it signs no notes."""
+        return True
+
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - an authority keeps nothing
         """Return None: an authority keeps nothing."""
         return None

@@ -76,6 +76,10 @@ class WitnessAnchor:
             old = self._size(reply, old, head, known)
         raise self._error("it names another size each time that it is asked", "anchor.malformed")
 
+    def vouched(self, note: SignedNote) -> bool:
+        """Tell whether its cosignature is under *note*."""
+        return note.cosigned_by(self._key, self._verify) is not None
+
     def latest(self, origin: str) -> SignedNote | None:
         """Return the newest head of *origin* that the witness cosigned; None where it has none. Raises ``AnchorError``.
 

@@ -57,6 +57,9 @@ class Source:
         self._check()
         return self.it.prove(first, size)
 
+    def signed(self, note: SignedNote) -> bool:
+        return note.signed_by(self.it.key, verify_signature)
+
     def heartbeat(self, detail: Mapping[str, Any]) -> None:
         self._check()
         self.beats.append(detail)
@@ -86,6 +89,9 @@ class Switch:
         head = Checkpoint.parse(note.text)
         self.took.append(head.size)
         return Anchored(self.name, head.size, time.time(), note)
+
+    def vouched(self, note: SignedNote) -> bool:
+        return True
 
     def latest(self, origin: str) -> SignedNote | None:
         return None
@@ -370,7 +376,14 @@ def test_being_behind_outlives_a_restart(make: Make, tmp_path: Path) -> None:
     """A program that is started again and again can't get new time each time."""
     write_state(
         state_path(tmp_path / "audit.db"),
-        State(ORIGIN, {"switch": AnchorState(size=3, behind=500.0, failures=9, tried=999.0)}),
+        State(
+            ORIGIN,
+            {
+                "switch": AnchorState(
+                    size=3, note=str(Log().grow(3).note()), behind=500.0, failures=9, tried=999.0
+                )
+            },
+        ),
     )
     source, there = Source(), Switch()
     there.error = AnchorError("nobody there")
@@ -378,6 +391,71 @@ def test_being_behind_outlives_a_restart(make: Make, tmp_path: Path) -> None:
     watch.start()
     until(watch.behind)
     assert watch.lag() == Lag(2, 9500.0)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        AnchorState(size=100),
+        AnchorState(size=100, note=str(Log().grow(5).note())),
+        AnchorState(size=100, note=str(Log(seed=b"x" * 32).grow(100).note())),
+        AnchorState(size=100, note=str(Log("other/log").grow(100).note())),
+        AnchorState(size=100, note="nonsense"),
+    ],
+)
+def test_a_state_that_promises_what_no_signature_shows_is_not_believed(
+    make: Make, tmp_path: Path, forged: AnchorState
+) -> None:
+    """Whoever can write beside the ledger could else keep heads from leaving, and calls from being denied."""
+    write_state(state_path(tmp_path / "audit.db"), State(ORIGIN, {"switch": forged}))
+    source, there = Source(), Switch()
+    watch = make(source, there)
+    watch.saw(5)
+    assert watch.lag().records == 5
+    watch.start()
+    until(lambda: there.took == [5])
+    assert there.knew == [None]
+
+
+def test_a_witness_counts_by_its_own_signature_alone(make: Make, tmp_path: Path) -> None:
+    """Also for whoever has the log's key."""
+    source = Source()
+    with witness(tmp_path, source.it) as server:
+        (there,) = configured(
+            AnchorSettings(witness=(f"{server.url} {server.key}",)),
+            ledger=tmp_path / "audit.db",
+            key=source.it.key,
+            verify=verify_signature,
+            certificates=lambda _: [],
+        )
+        forged = AnchorState(size=5, note=str(source.it.note()))
+        write_state(state_path(tmp_path / "audit.db"), State(ORIGIN, {there.name: forged}))
+        watch = make(source, there)
+        watch.saw(5)
+        assert watch.lag().records == 5
+        watch.start()
+        until(lambda: server.store.latest(ORIGIN))
+
+
+def test_a_ledger_that_became_smaller_or_another_one_is_noticed_at_the_start(
+    make: Make, tmp_path: Path
+) -> None:
+    """Not only once it has outgrown what it was; and with a limit set, calls are denied."""
+    log = Log().grow(20)
+    for number, other in enumerate((log.fork(12), log.fork(12).grow(8, "x"))):
+        (tmp_path / f"{number}").mkdir()
+        there = FileAnchor(tmp_path / f"{number}" / "a", key=log.key, verify=verify_signature)
+        made = there.publish(log.note(), log.prove)
+        write_state(
+            state_path(tmp_path / "audit.db"),
+            State(ORIGIN, {"file": AnchorState(size=20, note=str(made.note))}),
+        )
+        watch = make(Source(other), there, max_lag_records=5, records=1)
+        watch.start()
+        assert state(tmp_path).of("file").code == "anchor.conflict"
+        assert state(tmp_path).of("file").size == 20
+        assert watch.behind()
+        watch.close()
 
 
 # -- one process of many --------------------------------------------------------------------------------------------------
@@ -397,8 +475,8 @@ def test_one_of_several_anchors_and_another_takes_over(make: Make) -> None:
     first.close()
     assert one.took == [5, 8]
     source.it.grow(2000)
-    until(lambda: two.took == [2008])
-    assert two.knew == [8]
+    until(lambda: two.took[-1:] == [2008])
+    assert two.knew[0] == 8
 
 
 def test_a_lock_file_that_was_removed_does_not_leave_two_for_long(
@@ -447,7 +525,7 @@ def test_death_lets_another_process_take_over(make: Make, tmp_path: Path) -> Non
         time.sleep(0.1)
         assert there.took == []
         leader.kill()
-        until(lambda: there.took == [2005])
+        until(lambda: there.took[-1:] == [2005])
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
