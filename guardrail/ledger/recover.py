@@ -346,6 +346,9 @@ def _set_aside(db: Path, plan: RecoveryPlan) -> tuple[Path, ...]:
         target = db.with_name(base + item.name.removeprefix(db.name))
         os.rename(item, target)
         moved.append(target)
+        if item == db:
+            # Durably first: left at its name without its -wal, it would pass for an older log.
+            sync_directory(db.parent)
     leases = Leases(leases_path(db))
     for process in leases.names():
         if leases.life(process) is Life.DEAD:

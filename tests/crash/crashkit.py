@@ -17,13 +17,14 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
-from ledgerkit import KEYS, LOG
 from sequences import before
 
 from guardrail.core import chain
@@ -84,12 +85,16 @@ def build_recorder(folder: Path) -> Path:
     return library
 
 
+Folder: TypeAlias = "dict[str, bytes | None]"
+"""Files and their content; folders, without any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """A run of a sequence: the folder before it, and what happened to it."""
 
     name: str
-    before: dict[str, bytes]
+    before: Folder
     inodes: dict[int, str]
     """Of the files that were there before."""
     steps: list[Step]
@@ -106,7 +111,7 @@ def record(name: str, folder: Path, library: Path, **environment: str) -> Record
     """Run the sequence *name* on the ledger in *folder*, and record it."""
     there = [item for item in folder.rglob("*") if not item.name.endswith("-shm")]
     before = {
-        str(item.relative_to(folder)): item.read_bytes() if item.is_file() else b""
+        str(item.relative_to(folder)): item.read_bytes() if item.is_file() else None
         for item in there
     }
     inodes = {item.stat().st_ino: str(item.relative_to(folder)) for item in there}
@@ -180,7 +185,8 @@ class Disk:
     def __init__(self, recording: Recording, names: Names) -> None:
         self._names = names
         self._durable: dict[str, File | None] = {
-            path: File(bytearray(content)) for path, content in recording.before.items()
+            path: File(bytearray(content)) if content is not None else None
+            for path, content in recording.before.items()
         }
         self._files = {
             inode: self._durable[path] for inode, path in recording.inodes.items() if path
@@ -240,14 +246,14 @@ class Disk:
             len(file.pending) for file in self._current.values() if file is not None
         )
 
-    def now(self) -> dict[str, bytes]:
+    def now(self) -> Folder:
         """Return the folder as the process sees it."""
         return {
-            path: content(file, [step for _, step in file.pending]) if file else b""
+            path: content(file, [step for _, step in file.pending]) if file else None
             for path, file in self._current.items()
         }
 
-    def after_power_loss(self, moment: random.Random) -> dict[str, bytes]:
+    def after_power_loss(self, moment: random.Random) -> Folder:
         """Return a folder that may be left, with *moment* choosing."""
         names = dict(self._durable)
         mood = Mood(moment)
@@ -261,7 +267,18 @@ class Disk:
         for file in names.values():
             if file is not None and id(file) not in left:
                 left[id(file)] = content(file, mood.of(file.pending))
-        return {path: left[id(file)] if file else b"" for path, file in names.items()}
+        return {path: left[id(file)] if file else None for path, file in names.items()}
+
+
+def disks(recording: Recording, passes: int = 60) -> Iterator[tuple[Names, int, Folder]]:
+    """Rebuild what power loss may leave before each step, so many times, under both rules of names."""
+    moment = random.Random(7)
+    for names in [*Names] * passes:
+        disk = Disk(recording, names)
+        for cut in range(len(recording.steps) + 1):
+            yield names, cut, disk.after_power_loss(moment)
+            if cut < len(recording.steps):
+                disk.do(recording.steps[cut])
 
 
 def name(names: dict[str, File | None], naming: Naming) -> None:
@@ -394,7 +411,9 @@ TABLES = [
 def assert_covered(state: State) -> None:
     """Assert that the head covers exactly the records, and that its signature counts."""
     assert chain.verify(state.rows()).first_bad is None
-    ranges = KeyRanges(LOG, bytes.fromhex(KEYS.public), verify_signature)
+    genesis = decode(state.records[0][2].encode())
+    log = genesis["log"]
+    ranges = KeyRanges(log, bytes.fromhex(genesis["key"]["public"]), verify_signature)
     edge = Edge()
     for seq, leaf, line in state.rows():
         edge.append(leaf)
@@ -402,7 +421,7 @@ def assert_covered(state: State) -> None:
         if record["type"] == ROTATION:
             assert not ranges.take(seq, record)
     signed = SignedNote.parse(state.note)
-    assert Checkpoint.parse(signed.text) == Checkpoint(LOG, edge.size, edge.root())
+    assert Checkpoint.parse(signed.text) == Checkpoint(log, edge.size, edge.root())
     assert ranges.signer_of(signed, edge.size)
 
 
@@ -412,21 +431,26 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
-def put(folder: Path, files: dict[str, bytes]) -> None:
+def put(folder: Path, files: Folder) -> None:
     """Make *folder* hold exactly *files*; one content under two names is one file with two names."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    first: dict[int, Path] = {}
-    for path, body in sorted(files.items()):
-        if any(other.startswith(path + "/") for other in files) or path.endswith("-leases"):
-            (folder / path).mkdir(exist_ok=True)
-        elif not (folder / path).parent.is_dir():
-            continue  # its folder was never made durable
-        elif body and id(body) in first:
-            (folder / path).hardlink_to(first[id(body)])
-        else:
-            (folder / path).write_bytes(body)
-            first[id(body)] = folder / path
+    before = os.umask(0o077)
+    try:
+        folder.mkdir()
+        first: dict[int, Path] = {}
+        for path, body in sorted(files.items()):
+            place = folder / path
+            if not place.parent.is_dir():
+                continue  # its folder was never made durable
+            if body is None:
+                place.mkdir()
+            elif body and id(body) in first:
+                place.hardlink_to(first[id(body)])
+            else:
+                place.write_bytes(body)
+                first[id(body)] = place
+    finally:
+        os.umask(before)
 
 
 class Judge:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -21,14 +22,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
 import ledgerkit
 import sqlite_utils  # noqa: F401 - imported here, so that a forked run has nothing left to import
-from ledgerkit import EPOCHS, FAST, decision, note, outcome
+from ledgerkit import ACTOR, EPOCHS, FAST, LOG, decision, note, outcome
 
 import guardrail.ledger.sqlite
 import guardrail.ledger.store
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
+from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import TILE
+from guardrail.ledger.recover import Action, recover
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
@@ -166,6 +169,61 @@ def sweep(run: Run) -> None:
     run.done()
 
 
+def seal(run: Run) -> None:
+    """Leave a marker that keeps everybody from writing."""
+    genesis = {**ledgerkit.GENESIS, "v": 1, "log": LOG, "type": "genesis"}
+    Seal(LOG, 3, "0" * 64, "for a test", "2026-01-01T00:00:00.000000Z", genesis).write(run.db)
+
+
+def lift(run: Run) -> None:
+    """Recover a sealed log whose chain is intact: it goes on."""
+    assert recovered(run.db) is Action.CONTINUE
+    run.done()
+    with run.open() as writer:
+        run.call(writer)
+    run.done()
+
+
+def spoil(run: Run) -> None:
+    """Change a record, and leave all that was done since the log was made in its ``-wal``."""
+    connection = sqlite3.connect(run.db, isolation_level=None)
+    trigger = guardrail.ledger.sqlite.SCHEMA["record_no_update"]
+    connection.execute("DROP TRIGGER record_no_update")
+    connection.execute("UPDATE record SET line = replace(line, 'alice', 'mallory') WHERE seq = 3")
+    connection.execute(trigger)
+    os._exit(0)
+
+
+def restart(run: Run) -> None:
+    """Recover a log whose chain is broken: it is set aside, and a new one begun."""
+    assert recovered(run.db) is Action.RESTART
+    run.done()
+
+
+def recovered(db: Path) -> Action:
+    """Recover as the command does; return what was done."""
+    report = recover(
+        db,
+        who=ACTOR,
+        reason="a test",
+        signing=ledgerkit.SIGNING,
+        genesis=ledgerkit.GENESIS,
+        log=LOG,
+    )
+    return report.plan.action
+
+
+def found(run: Run) -> None:
+    """Make keys and a log where there was nothing, as a guard does that is started for the first time."""
+    from guardrail.config import Settings
+    from guardrail.opening import open_journal
+
+    journal, _ = open_journal(Settings().override(ledger={"path": run.db}), epochs=True)
+    run.done()
+    journal.close()
+    run.done()
+
+
 def pair(run: Run) -> None:
     """Two processes write at the same time, one of them comes and goes."""
     other = subprocess.Popen([sys.executable, __file__, "visit", str(run.db), run.record])
@@ -187,9 +245,18 @@ def visit(run: Run) -> None:
 
 SEQUENCES: dict[str, Callable[[Run], None]] = {
     each.__name__: each
-    for each in (create, append, group, rotate, fill, tile, reopen, leave, sweep, pair, visit)
+    for each in (
+        create, append, group, rotate, fill, tile, reopen, leave, sweep, pair, visit,
+        seal, lift, spoil, restart, found,
+    )
+}  # fmt: skip
+BEFORE: dict[str, tuple[str, ...]] = {
+    "create": (),
+    "found": (),
+    "tile": ("create", "fill"),
+    "lift": ("create", "leave", "seal"),
+    "restart": ("create", "leave", "spoil"),
 }
-BEFORE: dict[str, tuple[str, ...]] = {"create": (), "tile": ("create", "fill")}
 """What came before a sequence: by default somebody made the log, and died while he used it."""
 
 

@@ -7,7 +7,6 @@ been at every moment, and read. ``GUARDRAIL_SOAK=1`` rebuilds ten times as many.
 from __future__ import annotations
 
 import os
-import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,21 +15,25 @@ from pathlib import Path
 import pytest
 from crashkit import (
     DB,
-    Disk,
     Judge,
     Names,
     Recording,
     build_recorder,
+    disks,
     prepare,
     put,
     record,
     scratch,
 )
 from ledgerkit import EPOCHS, make, reopen, whole_call
+from sequences import recovered
 
+from guardrail.config import Settings
 from guardrail.core import chain
-from guardrail.errors import LedgerError
+from guardrail.errors import GuardrailError, LedgerError
+from guardrail.ledger.files import seal_path
 from guardrail.ledger.reader import LedgerReader
+from guardrail.opening import open_journal
 
 STATES = {
     "create": 500,
@@ -41,6 +44,7 @@ STATES = {
     "sweep": 700,
     "pair": 4000,
     "tile": 1000,
+    "lift": 500,
 }
 """How many different states of each sequence are judged: at every moment of it, under both rules of names."""
 SOAK = 10 if os.environ.get("GUARDRAIL_SOAK") else 1
@@ -72,38 +76,33 @@ class Found:
 def explore(recording: Recording, folder: Path, states: int) -> Found:
     """Judge *states* different disks; let a writer go on with some of them."""
     judge = Judge(recording, folder / "judge")
-    moment = random.Random(7)
     here = folder / "state"
     seen: set[int] = set()
     shapes: set[object] = set()
     wrong: Counter[str] = Counter()
-    for number, names in enumerate([*Names] * 60):
-        if len(seen) >= states and number % len(Names) == 0:
+    for names, cut, files in disks(recording):
+        if cut == 0 and len(seen) >= states and names is Names.ORDERED:
             break
-        disk = Disk(recording, names)
-        for cut in range(len(recording.steps) + 1):
-            files = disk.after_power_loss(moment)
-            key = hash((judge.due(cut), frozenset(files.items())))
-            if key not in seen:
-                seen.add(key)
-                put(here, files)
-                verdict = judge.verdict(cut, here / DB)
-                shape = (frozenset(files), len(set(map(id, files.values()))))
-                if not verdict and (
-                    shape not in shapes or len(seen) % (states // REVIVED + 1) == 0
-                ):
-                    shapes.add(shape)
-                    put(here, files)
-                    verdict = _revived(here / DB, judge.leaves(cut))
-                wrong.update([f"{names}: {verdict}"] if verdict else [])
-            if cut < len(recording.steps):
-                disk.do(recording.steps[cut])
+        key = hash((judge.due(cut), frozenset(files.items())))
+        if key in seen:
+            continue
+        seen.add(key)
+        put(here, files)
+        verdict = judge.verdict(cut, here / DB)
+        shape = (frozenset(files), len(set(map(id, files.values()))))
+        if not verdict and (shape not in shapes or len(seen) % (states // REVIVED + 1) == 0):
+            shapes.add(shape)
+            put(here, files)
+            verdict = _revived(here / DB, judge.leaves(cut))
+        wrong.update([f"{names}: {verdict}"] if verdict else [])
     return Found(len(seen), wrong)
 
 
 def _revived(db: Path, acknowledged: list[bytes]) -> str:
     """Let a writer go on with what is left at *db*; say what is wrong then."""
     try:
+        if seal_path(db).exists():
+            recovered(db)
         with reopen(db, signing=EPOCHS) if db.exists() else make(db) as writer:
             whole_call(writer)
     except LedgerError as error:
@@ -155,3 +154,59 @@ def test_the_harness_finds_a_folder_that_was_not_synced(
     forgetful = Recording(recording.name, recording.before, recording.inodes, steps)
     found = explore(forgetful, memory, 400)
     assert found.wrong["strict: an acknowledged record is lost"] > 0
+
+
+def test_power_loss_while_a_broken_log_is_set_aside_leaves_no_shorter_one(
+    tmp_path: Path, memory: Path, recorder: Path
+) -> None:
+    """The old database is never without its ``-wal``, where it would pass for an older log; and recovering again works."""
+    prepare("restart", tmp_path / "ledger")
+    recording = record("restart", tmp_path / "ledger", recorder)
+    old, wal = recording.before[DB], recording.before[f"{DB}-wal"]
+    here, seen = memory / "state", set()
+    for _, _, files in disks(recording, passes=20 * SOAK):
+        assert old in files.values()
+        assert wal in files.values()
+        assert files.get(DB) != old or files.get(f"{DB}-wal") == wal
+        shape = frozenset((path, len(body or b"")) for path, body in files.items())
+        if shape in seen:
+            continue
+        seen.add(shape)
+        put(here, files)
+        recovered(here / DB)
+        with reopen(here / DB, signing=EPOCHS) as writer:
+            whole_call(writer)
+    assert len(seen) > 20
+
+
+HALF = ("ledger.half", "keys.missing")
+"""What a person is told who starts again where only a part of keys and log was made."""
+
+
+def _opened(db: Path) -> str:
+    try:
+        open_journal(Settings().override(ledger={"path": db}), epochs=True)[0].close()
+    except GuardrailError as error:
+        return error.code
+    return ""
+
+
+def test_power_loss_while_a_project_is_founded_leaves_it_whole_or_says_which_half_is_there(
+    tmp_path: Path, memory: Path, recorder: Path
+) -> None:
+    """Once opening a ledger for the first time has returned, keys and log are there; before, what is half there is refused."""
+    prepare("found", tmp_path / "ledger")
+    recording = record("found", tmp_path / "ledger", recorder)
+    done = next(number for number, step in enumerate(recording.steps) if step.what == "D")
+    here, seen, refused = memory / "state", set(), Counter[str]()
+    for _, cut, files in disks(recording, passes=5 * SOAK):
+        key = hash((cut > done, frozenset(files.items())))
+        if key in seen:
+            continue
+        seen.add(key)
+        put(here, files)
+        answer = _opened(here / DB)
+        assert answer in ("", *HALF) if cut <= done else not answer
+        refused[answer] += 1
+    assert all(refused[each] for each in ("", "ledger.half"))
+    assert len(seen) > 100
