@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 import click
 
@@ -17,7 +17,7 @@ from guardrail.cli.output import Style, note
 from guardrail.errors import ApprovalRequired, Denied, GuardrailError, UsageError
 from guardrail.review.terminal import one_line
 
-__all__ = ["COMMANDS", "Entry", "Exit", "LazyGroup", "cli", "run"]
+__all__ = ["COMMANDS", "Entry", "Exit", "LazyGroup", "Reads", "cli", "run"]
 
 
 class Exit(IntEnum):
@@ -37,6 +37,17 @@ class Exit(IntEnum):
     """Whoever read the output went away before its end."""
 
 
+class Reads(StrEnum):
+    """What a command reads."""
+
+    LEDGER = "ledger"
+    """The ledger that ``--ledger`` names, where it has that option: the access log gets a record first."""
+    ACCESS_LOG = "access-log"
+    """The access log of that ledger, which gets a record of that as well."""
+    NO_RECORDS = "no-records"
+    """No record is shown or copied, or the ledger itself gets a record of what the command does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Where a command is, and its line in ``--help``: shown without importing the command."""
@@ -44,6 +55,10 @@ class Entry:
     module: str
     attribute: str
     summary: str
+    reads: Reads = Reads.LEDGER
+    """A command that says nothing counts as one that reads."""
+    instead: str = ""
+    """The parameter that, where it is given, names a file that is read in place of the ledger."""
 
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -83,11 +98,15 @@ COMMANDS: Mapping[str, Entry] = {
         f"{_HERE}.verify",
         "verify",
         "Check that nothing recorded was changed, and say what that proves.",
+        instead="exported",
     ),
     "recover": Entry(
         f"{_HERE}.recover", "recover", "Bring a sealed or damaged ledger back into use."
     ),
     "export": Entry(f"{_HERE}.export", "export", "Write the records out, byte for byte."),
+    "access": Entry(
+        f"{_HERE}.access", "access", "Say who read the ledger.", reads=Reads.ACCESS_LOG
+    ),
     "witness": Entry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
     ),
@@ -113,7 +132,15 @@ class LazyGroup(click.Group):
             return None
         command = getattr(importlib.import_module(entry.module), entry.attribute)
         assert isinstance(command, click.Command)
-        return command
+        if entry.reads is Reads.NO_RECORDS:
+            return command
+        from guardrail.cli.reading import watched
+
+        return watched(
+            command,
+            access_log_itself=entry.reads is Reads.ACCESS_LOG,
+            instead=entry.instead,
+        )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the entries alone."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +21,7 @@ __all__ = [
     "ledger_path",
     "open_ledger",
     "settings_of",
+    "settings_that_fit",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -49,11 +52,43 @@ def ledger_options(command: _F) -> _F:
 
 
 def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
-    """Return the settings that a command works with. *ledger* wins over the environment, which wins over the file."""
+    """Return the settings that a command works with. *ledger* wins over the environment, which wins over the file.
+
+    Where *ledger* is the access log of these settings, so are its keys.
+    """
     from guardrail.config import Settings, find
 
     settings = Settings.load(config if config is not None else find())
-    return settings if ledger is None else settings.override(ledger={"path": ledger.absolute()})
+    if ledger is None:
+        return settings
+    own = {"path": ledger.absolute()}
+    if not _same(ledger, settings.access_path):
+        return settings.override(ledger=own)
+    keys = settings.access_key_path
+    return settings.override(
+        ledger=own,
+        keys={"path": keys, "signer": ()},
+        access={"path": ledger.absolute(), "keys": keys},
+    )
+
+
+def settings_that_fit(ledger: Path) -> Settings:
+    """Return the settings found here where they are about *ledger*, or about its access log; else the defaults for it.
+
+    Settings that can't be read, or are about another ledger, keep nobody from reading this one.
+    """
+    from guardrail.config import Settings
+    from guardrail.errors import ConfigError
+
+    with suppress(ConfigError):
+        found = settings_of(None)
+        if _same(ledger, found.ledger.path) or _same(ledger, found.access_path):
+            return settings_of(None, ledger)
+    return Settings().override(ledger={"path": ledger.absolute()})
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def ledger_path(config: Path | None, ledger: Path | None) -> Path:

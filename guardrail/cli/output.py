@@ -7,9 +7,10 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import click
 
@@ -17,11 +18,13 @@ from guardrail.errors import GuardrailError
 from guardrail.review.terminal import clip, json_text, message, pad, width
 
 __all__ = [
+    "ACCESS",
     "Align",
     "Column",
     "OutputError",
     "Progress",
     "Style",
+    "access_fields",
     "columns",
     "data",
     "emit_json",
@@ -92,9 +95,22 @@ def data(line: str = "") -> None:
         raise OutputError(f"the answer can't be written ({error.strerror})") from None
 
 
-def emit_json(value: object) -> None:
-    """Write the answer to stdout as one JSON document."""
-    data(json_text(value, indent=2))
+ACCESS = "guardrail.access"
+"""Where a command's context says whether the access log has it: None, or why not. Absent where it reads no ledger."""
+
+
+def access_fields() -> dict[str, Any]:
+    """Return what a JSON answer says about the access log; empty where the command reads no ledger."""
+    context = click.get_current_context(silent=True)
+    if context is None or ACCESS not in context.meta:
+        return {}
+    problem = context.meta[ACCESS]
+    return {"access_recorded": problem is None, "access_problem": problem}
+
+
+def emit_json(value: Mapping[str, Any]) -> None:
+    """Write the answer to stdout as one JSON document, which says whether the access log has the reading."""
+    data(json_text({**value, **access_fields()}, indent=2))
 
 
 def note(text: str, style: Style = Style.PLAIN) -> None:

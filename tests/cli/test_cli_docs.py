@@ -10,6 +10,7 @@ import click
 import pytest
 
 from guardrail.cli.app import Exit, cli
+from guardrail.cli.reading import REASON
 from guardrail.core.types import Status
 from guardrail.review.doctor import State
 from guardrail.review.why import headline
@@ -48,7 +49,9 @@ def test_every_command_is_documented_with_every_option(name: str) -> None:
     """A section of its own, each option and argument in its heading line or text."""
     text = section(name)
     for parameter in ALL[name].params:
-        if isinstance(parameter, click.Option):
+        if parameter is REASON:  # of every command that reads, and described once
+            assert "`--reason TEXT`" in DOCS
+        elif isinstance(parameter, click.Option):
             assert any(
                 re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text)
                 for option in parameter.opts

@@ -14,6 +14,7 @@ from guardrail.cli.output import (
     Cell,
     Column,
     Style,
+    access_fields,
     columns,
     data,
     emit_json,
@@ -34,7 +35,17 @@ from guardrail.cli.render import (
 from guardrail.review import documents
 from guardrail.review.records import Call, NotFoundError, Records, load, number, obj, parse, text
 from guardrail.review.sessions import RecordRef, Timeline, find, timeline, who, with_outcome
-from guardrail.review.terminal import arguments, clip, escape, inline, json_safe, name, tree, width
+from guardrail.review.terminal import (
+    arguments,
+    clip,
+    escape,
+    inline,
+    json_safe,
+    json_text,
+    name,
+    tree,
+    width,
+)
 from guardrail.review.why import omitted_sentence
 
 __all__ = ["show"]
@@ -214,8 +225,10 @@ def _json_record(records: Records, seq: int) -> None:
     parse(line, seq)
     # The line as it stands, so that no number changes on the way.
     shown = json_safe(line.decode("utf-8", errors="backslashreplace"))
+    access = json_text(access_fields())[1:-1]
     data(
-        f'{{"seq": {seq}, "leaf": "{_leaf(line)}", "related": {_related(records, seq)}, "record": {shown}}}'
+        f'{{"seq": {seq}, "leaf": "{_leaf(line)}", "related": {_related(records, seq)}, "record": {shown}'
+        f"{', ' if access else ''}{access}}}"
     )
 
 

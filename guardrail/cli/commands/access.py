@@ -1,0 +1,109 @@
+"""``guardrail access``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.output import Cell, Column, Style, columns, data, emit_json, note, paint, table
+from guardrail.cli.reading import access_log
+from guardrail.cli.render import clock, counted
+from guardrail.review.access import Access, document, list_accesses
+from guardrail.review.terminal import arguments, escape, name
+
+__all__ = ["access"]
+
+_WIDE = 110
+
+
+@click.command(short_help="Say who read the ledger.")
+@ledger_options
+@json_option
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Show this many, the latest ones.",
+)
+@click.option("--all", "everything", is_flag=True, help="Show all of them.")
+def access(
+    *,
+    config: Path | None,  # noqa: ARG001 - the access log of these was found when this was recorded
+    ledger: Path | None,  # noqa: ARG001
+    as_json: bool,
+    limit: int,
+    everything: bool,
+) -> None:
+    """Say who read the ledger with guardrail, the oldest first: when, with which command, what was asked for, and why.
+
+    Every command that reads leaves a record in the access log before it shows anything; so does this one, and it is the last
+    line. Who read the file with another program is not in it.
+    """
+    with open_ledger(None, access_log()) as reader:
+        found = list_accesses(reader, None if everything else limit)
+    if as_json:
+        emit_json(document(found))
+        return
+    for line in _table(found.shown) if columns() >= _WIDE else _cards(found.shown):
+        data(line)
+    if not found.shown:
+        note("no reading is recorded")
+    elif len(found.shown) < found.total:
+        note(f"The latest {len(found.shown)} of {found.total:,}; --all shows the rest.", Style.DIM)
+
+
+def _table(entries: tuple[Access, ...]) -> Iterator[str]:
+    spec = [
+        Column("WHEN"),
+        Column("WHO", limit=28),
+        Column("FROM", limit=28, flexible=True, floor=10),
+        Column("COMMAND", flexible=True, floor=14),
+        Column("LEDGER", limit=32, flexible=True, floor=10),
+        Column("WHY", flexible=True, floor=8),
+    ]
+    yield from table(spec, [_row(entry) for entry in entries]) if entries else ()
+
+
+def _row(entry: Access) -> list[Cell]:
+    return [
+        (clock(entry.ts).removesuffix(" UTC"), Style.PLAIN),
+        (_who(entry), Style.STRONG),
+        (_place(entry), Style.DIM),
+        (_what(entry), Style.PLAIN),
+        (_ledger(entry), Style.WARN if entry.problem else Style.PLAIN),
+        (escape(entry.purpose) or "-", Style.PLAIN),
+    ]
+
+
+def _cards(entries: tuple[Access, ...]) -> Iterator[str]:
+    for entry in entries:
+        yield f"{clock(entry.ts)}  {paint(_who(entry), Style.STRONG)}  {_what(entry)}"
+        yield paint(f"  {_ledger(entry)}, from {_place(entry)}", Style.DIM)
+        if entry.purpose:
+            yield f"  {escape(entry.purpose)}"
+
+
+def _who(entry: Access) -> str:
+    other = entry.login if entry.login != entry.user else ""
+    return name(entry.user, "?") + (f" (login {name(other)})" if other else "")
+
+
+def _place(entry: Access) -> str:
+    pid = "" if entry.pid is None else f" pid {entry.pid}"
+    terminal = f" {escape(entry.terminal)}" if entry.terminal else ""
+    return f"{name(entry.host, '?')}{pid}{terminal}"
+
+
+def _what(entry: Access) -> str:
+    asked = arguments(entry.selector, 200) if entry.selector else ""
+    return f"{name(entry.command, '?')}{f' {asked}' if asked else ''}"
+
+
+def _ledger(entry: Access) -> str:
+    if entry.problem:
+        return f"{escape(entry.path) or '?'}: {escape(entry.problem)}"
+    return f"{name(entry.log, '?')}, {counted(entry.size or 0, 'record')}"

@@ -1,0 +1,150 @@
+"""Every command that reads a ledger is recorded in the access log before it shows anything: here, for all of them.
+
+A command does nothing for it. It is wrapped where it is loaded, unless its entry in the table of commands says that it reads
+no records, so that a new one can't be forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from guardrail.cli.options import settings_of, settings_that_fit
+from guardrail.cli.output import ACCESS, Style, note
+from guardrail.errors import ConfigError, LedgerOpenError
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.config import Settings
+
+__all__ = ["REASON", "access_log", "watched"]
+
+_VARIABLE = "GUARDRAIL_ACCESS_REASON"
+_PATH = "guardrail.access.path"
+_REASON = "guardrail.access.reason"
+_UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
+"""Parameters that are in the record already, or say nothing about what is read."""
+
+
+def _keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    ctx.meta[_REASON] = value
+
+
+REASON = click.Option(
+    ["--reason", "access_reason"],
+    metavar="TEXT",
+    expose_value=False,
+    callback=_keep,
+    help="Why you read this: it goes into the access log. Default: GUARDRAIL_ACCESS_REASON.",
+)
+
+
+def watched(command: click.Command, *, access_log_itself: bool, instead: str) -> click.Command:
+    """Return *command*, which leaves a record whenever it runs on a ledger.
+
+    *access_log_itself*: what it reads is the access log. *instead*: where this parameter is given, no ledger is read.
+    A command without ``--ledger`` reads none.
+    """
+    names = {parameter.name for parameter in command.params}
+    body = command.callback
+    if isinstance(command, click.Group) or "ledger" not in names or body is None:
+        return command
+    if isinstance(body, _Watched):
+        return command
+    if "reason" not in names:
+        command.params.append(REASON)
+    command.callback = _Watched(body, access_log_itself=access_log_itself, instead=instead)
+    return command
+
+
+class _Watched:
+    """The body of a command, after the record that it runs."""
+
+    def __init__(self, body: Callable[..., Any], *, access_log_itself: bool, instead: str) -> None:
+        self._body = body
+        self._access_log_itself = access_log_itself
+        self._instead = instead
+
+    def __call__(self, *args: Any, **params: Any) -> Any:
+        if not self._instead or params.get(self._instead) is None:
+            _record(params, access_log_itself=self._access_log_itself)
+        return self._body(*args, **params)
+
+
+def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
+    """Record that the command of this moment reads. Raises ``AccessError`` where it must not read unrecorded."""
+    context = click.get_current_context()
+    try:
+        settings = _settings(params.get("config"), params["ledger"])
+    except ConfigError:
+        return  # there is no ledger to read, and the command says so itself
+    from guardrail.access import MAX_PURPOSE, Reading, Unrecorded, record_read
+
+    if access_log_itself:
+        settings = settings.override(
+            ledger={"path": settings.access_path},
+            access={"path": settings.access_path, "keys": settings.access_key_path},
+        )
+    names, texts = _asked(context, params)
+    own = str(params.get("reason") or "")[:MAX_PURPOSE]
+    reading = Reading(
+        command=" ".join(context.command_path.split()[1:]),
+        names=names,
+        texts=texts,
+        purpose=own or context.meta.get(_REASON) or os.environ.get(_VARIABLE, ""),
+    )
+    done = record_read(settings, reading)
+    if done is None:
+        return
+    context.meta[_PATH] = done.path
+    context.meta[ACCESS] = done.why if isinstance(done, Unrecorded) else None
+    if isinstance(done, Unrecorded):
+        told = f"not recorded in the access log {done.path}: {done.why}"
+        note(f"warning: {one_line(told)}", Style.WARN)
+        if done.hint:
+            note(f"next:  {one_line(done.hint)}")
+
+
+def _settings(config: Path | None, ledger: Path | None) -> Settings:
+    if ledger is not None and config is None:
+        return settings_that_fit(ledger)
+    return settings_of(config, ledger)
+
+
+def _asked(
+    context: click.Context, params: Mapping[str, Any]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return what was said on the command line: what names something, and what is free text."""
+    names: dict[str, object] = {}
+    texts: dict[str, object] = {}
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in _UNSAID or context.get_parameter_source(name) is ParameterSource.DEFAULT:
+            continue
+        free = isinstance(parameter, click.Option) and parameter.type is click.STRING
+        label = max(parameter.opts, key=len).lstrip("-") if free or name else name
+        (texts if free else names)[label] = params.get(name)
+    return names, texts
+
+
+def access_log() -> Path:
+    """Return where the access log is that the command of this moment was recorded in, or should have been.
+
+    Raises ``LedgerOpenError`` where there is none.
+    """
+    path: Path | None = None
+    with suppress(KeyError):
+        path = click.get_current_context().meta[_PATH]
+    if path is None or not path.exists():
+        raise LedgerOpenError(
+            "nothing that guardrail knows of was read here: there is no access log",
+            code="ledger.missing",
+            hint="guardrail sessions, or another command that reads, makes one",
+        )
+    return path
