@@ -58,10 +58,11 @@ def work(folder: Path) -> None:
     """Make calls until told to stop; say of each, on standard output, when it was admitted and when its result was released."""
     chosen = settings(folder)
     journal, keys = open_journal(chosen, epochs=True)
-    guard = Guard(settings=chosen, engine=StaticPolicy(allow()), journal=journal, keys=keys)
+    anchors = anchor_watch(chosen, journal, keys)
+    engine = StaticPolicy(allow())
+    guard = Guard(settings=chosen, engine=engine, journal=journal, keys=keys, anchors=anchors)
     guard.declare("send", schema={"type": "object", "additionalProperties": True})
-    watch = anchor_watch(chosen, journal, keys)
-    watch.start()
+    anchors.start()
     stop = threading.Event()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     wal = Path(f"{chosen.ledger.path}-wal")
@@ -102,7 +103,6 @@ def work(folder: Path) -> None:
     say("ready 0 -\n")
     while any(thread.is_alive() for thread in threads):
         time.sleep(0.02)  # here signals are taken
-    watch.close()
     guard.close()
 
 
