@@ -35,6 +35,7 @@ from guardrail.core.rotation import TYPE as ROTATION
 from guardrail.core.rotation import KeyRanges
 from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
+from guardrail.ledger.files import leases_path
 from guardrail.ledger.sqlite import SCHEMA, connect_reader
 
 HERE = Path(__file__).parent
@@ -370,6 +371,8 @@ class State:
     """``seq``, leaf and line of each."""
     note: str
     """The signed head."""
+    processes: list[str]
+    """Those with an open call, or with a key that signs heads."""
 
     @property
     def leaves(self) -> list[bytes]:
@@ -395,11 +398,13 @@ def state_of(db: Path) -> State | None:
             for table in TABLES:
                 hashed.update(repr(sorted(connection.execute(f"SELECT * FROM {table}"))).encode())
             ((size, leaf, note),) = connection.execute("SELECT size, leaf, note FROM head")
+            living = "SELECT process FROM open_call UNION SELECT process FROM epoch"
+            processes = [process for (process,) in connection.execute(living)]
     except (LedgerError, sqlite3.Error, ValueError) as error:
         raise Unreadable(str(error)) from error
     if (size, leaf) != (records[-1][0] + 1, records[-1][1]):
         raise Unreadable("the head is not that of the last record")
-    return State(hashed.digest(), records, note)
+    return State(hashed.digest(), records, note, processes)
 
 
 TABLES = [
@@ -522,4 +527,6 @@ class Judge:
             return "a state that was never committed"
         if place < self.due(cut):
             return "an acknowledged record is lost"
+        if state and not all(leases_path(db).joinpath(each).exists() for each in state.processes):
+            return "a process that has a call open left no lease"
         return ""

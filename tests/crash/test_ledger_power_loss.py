@@ -7,6 +7,7 @@ been at every moment, and read. ``GUARDRAIL_SOAK=1`` rebuilds ten times as many.
 from __future__ import annotations
 
 import os
+import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,6 +126,24 @@ def test_power_loss_loses_no_acknowledged_record(
     found = explore(recording, memory, STATES[name] * SOAK)
     assert not found.wrong
     assert found.states >= STATES[name]
+
+
+def test_power_lost_again_while_the_next_writer_comes_back_loses_nothing(
+    tmp_path: Path, memory: Path, recorder: Path
+) -> None:
+    """What a first power cut tore is taken over by a writer that meets a second one."""
+    prepare("append", tmp_path / "first")
+    first = record("append", tmp_path / "first", recorder)
+    torn = [
+        files
+        for _, cut, files in disks(first, passes=1)
+        if cut and first.steps[cut - 1].what == "W" and files[f"{DB}-wal"]
+    ]
+    for number, files in enumerate(random.Random(5).sample(torn, 3 * SOAK)):
+        folder = tmp_path / str(number)
+        put(folder, files)
+        found = explore(record("sweep", folder, recorder), memory, 150)
+        assert not found.wrong
 
 
 def test_twenty_thousand_states_are_judged() -> None:
