@@ -304,7 +304,11 @@ class Settings:
 
     def digest(self) -> str:
         """Return SHA-256 (hex) over what decides how calls are governed: everything but paths and names."""
-        governed: dict[str, Any] = {
+        return hashlib.sha256(dumps(self.governed())).hexdigest()
+
+    def governed(self) -> dict[str, dict[str, Any]]:
+        """Return what decides how calls are governed, by section and key."""
+        governed: dict[str, dict[str, Any]] = {
             "policy": {
                 name: getattr(self.policy, name)
                 for name in (
@@ -349,7 +353,7 @@ class Settings:
                     "unsafe_unpinned_policy",
                 )
             }
-        return hashlib.sha256(dumps(governed)).hexdigest()
+        return governed
 
     def override(self, **sections: Mapping[str, object]) -> Settings:
         """Return a copy with given values replaced, checked like a file: ``override(policy={"workers": 2})``."""

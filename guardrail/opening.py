@@ -22,7 +22,7 @@ from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import decode
 from guardrail.core.types import Json
-from guardrail.errors import ConfigError, LedgerOpenError
+from guardrail.errors import ConfigError, KeysError, LedgerError, LedgerOpenError, PolicyLoadError
 from guardrail.journal import Journal, Owner, actor
 from guardrail.keys import Keys
 from guardrail.ledger.reader import LedgerReader
@@ -30,6 +30,7 @@ from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter, traces
 from guardrail.policy.embedded import EmbeddedEngine
 from guardrail.policy.sources import load_policies
+from guardrail.starting import record_refusal, record_start
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -190,21 +191,16 @@ def open_guard(
 ) -> Guard:
     """Open everything that a guard needs; what was opened is closed again where a later step fails."""
     with contextlib.ExitStack() as undo:
-        engine = load_engine(settings, policy_data)
+        try:
+            engine = load_engine(settings, policy_data)
+        except PolicyLoadError as error:
+            _refused(settings, error)
+            raise
         undo.callback(engine.close)
         journal, keys = open_journal(settings, epochs=True)
         undo.callback(journal.close)
         anchors = anchor_watch(settings, journal, keys)
-        from guardrail import __version__
-
-        journal.admin(
-            "start",
-            {
-                "version": __version__,
-                "policy": fields.policy(engine.identity),
-                "config": settings.digest(),
-            },
-        )
+        record_start(settings.ledger.path, journal, settings, keys, engine.identity)
         undo.callback(journal.stop)
         undo.callback(anchors.close)
         guard = cls(
@@ -219,6 +215,14 @@ def open_guard(
         anchors.start()
         undo.pop_all()
     return guard
+
+
+def _refused(settings: Settings, error: PolicyLoadError) -> None:
+    """Record that policies were refused, where there is a ledger to record it in."""
+    if settings.ledger.path.exists():
+        # What fails here fails for a lesser reason than the one that the caller raises.
+        with contextlib.suppress(LedgerError, KeysError):
+            record_refusal(open_journal(settings, epochs=False)[0], error)
 
 
 class LedgerRequests:

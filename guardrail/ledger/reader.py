@@ -245,6 +245,15 @@ class LedgerReader:
         rows = self._ask("SELECT CAST(line AS BLOB) FROM record ORDER BY seq DESC LIMIT 1")
         return rows[0][0] if rows else None
 
+    def last_start(self) -> bytes | None:
+        """Return the line of the last start of a guard, or None where none is there."""
+        rows = self._ask(
+            "SELECT CAST(line AS BLOB) FROM record INDEXED BY record_admin WHERE type = 'admin.start' "
+            "AND type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', "
+            "'admin.pruned', 'admin.hold') ORDER BY seq DESC LIMIT 1"
+        )
+        return rows[0][0] if rows else None
+
     def sessions(self) -> list[SessionRow]:
         """Return every session, the one that began last first."""
         return [SessionRow(*row) for row in self._ask(_SESSIONS)]

@@ -89,7 +89,7 @@ WHERE type = 'call.decision' AND effect = 'require_approval'""",
 ) STRICT, WITHOUT ROWID""",
     # What operation needs to find again without reading the whole log.
     "record_admin": """CREATE INDEX record_admin ON record (type)
-WHERE type IN ('admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold')""",
+WHERE type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold')""",
     "head": """CREATE TABLE head (
   id INTEGER PRIMARY KEY CHECK (id = 0),
   size INTEGER NOT NULL,

@@ -1,0 +1,101 @@
+"""What a start leaves in the log: which policy and settings are in force, and which settings are others than at the last start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from guardrail.config import Settings
+from guardrail.core import fields
+from guardrail.core.record import decode, dumps
+from guardrail.core.types import PolicyIdentity
+from guardrail.errors import GuardrailError
+from guardrail.journal import Journal
+from guardrail.keys import Keys
+from guardrail.ledger.reader import LedgerReader
+
+__all__ = ["record_refusal", "record_start"]
+
+_CODE = 16
+"""Hex characters that stand for a setting's value: enough to tell another one, of no use to guess it without the keys."""
+
+
+def record_start(
+    path: Path, journal: Journal, settings: Settings, keys: Keys, policy: PolicyIdentity
+) -> None:
+    """Record that a guard starts, after what changed of its settings since the last start; durable when it returns.
+
+    *path* is the ledger. Raises ``LedgerError``.
+    """
+    from guardrail import __version__
+
+    digest, codes = settings.digest(), _codes(settings, keys)
+    before = _last(path)
+    if before is not None:
+        previous, known = before
+        changed = _changed(known, codes) if known is not None else None
+        # Before the start, which hides the change from the next one: whoever dies in between leaves it to be found again.
+        if previous != digest or changed:
+            journal.admin(
+                "config_changed", {"digest": digest, "previous": previous, "changed": changed}
+            )
+    journal.admin(
+        "start",
+        {
+            "version": __version__,
+            "policy": fields.policy(policy),
+            "config": digest,
+            "settings": codes,
+        },
+    )
+
+
+def record_refusal(journal: Journal, error: GuardrailError) -> None:
+    """Record that a guard did not start because its policies were refused, and close *journal*. Raises ``LedgerError``."""
+    try:
+        journal.admin("policy_refused", {"code": error.code, "kept": None})
+    finally:
+        journal.close()
+
+
+def _codes(settings: Settings, keys: Keys) -> dict[str, str]:
+    """Return for each setting that decides how calls are governed a code of its value, by the log's keys."""
+    governed: dict[str, Mapping[str, object]] = {
+        **settings.governed(),
+        "keys": {"signer": settings.keys.signer},
+    }
+    tenant = keys.tenant("default")
+    return {
+        f"{section}.{name}": tenant.commitment(
+            [b"setting", f"{section}.{name}".encode(), dumps(value)]
+        ).hexdigest()[:_CODE]
+        for section, values in governed.items()
+        for name, value in values.items()
+    }
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+
+
+def _last(path: Path) -> tuple[str, Mapping[str, Any] | None] | None:
+    """Return digest and codes of the settings at the last start; without codes those that the log was made with.
+
+    None where nobody can say: the records that would tell were pruned.
+    """
+    with LedgerReader.open(path) as reader:
+        line = reader.last_start()
+        if line is None:
+            oldest = reader.query("SELECT min(seq) FROM record WHERE seq > 0")[0][0]
+            if oldest not in {None, 1}:
+                return None
+            return str(_object(reader.genesis, "config").get("digest", "")), None
+    detail = _object(decode(line), "detail")
+    codes = detail.get("settings")
+    return str(detail.get("config", "")), codes if isinstance(codes, Mapping) else None
+
+
+def _object(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = record.get(name)
+    return value if isinstance(value, Mapping) else {}
