@@ -34,7 +34,7 @@ from guardrail.errors import (
 )
 from guardrail.keys import Keys, TenantKeys
 from guardrail.ledger.files import traces
-from guardrail.ledger.lease import own_origin
+from guardrail.ledger.lease import host_name, own_origin
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
@@ -309,10 +309,6 @@ def _existing(db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
 
 
 def _made(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
-    from guardrail.opening import default_log_name
-
-    log = f"{settings.ledger.log}.access" if settings.ledger.log else ""
-    named = settings.override(ledger={"path": db, "log": log})
     keys = Keys.create(folder)
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
@@ -322,12 +318,19 @@ def _made(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWrite
     )
     writer = LedgerWriter.create(
         db,
-        log=default_log_name(named),
+        log=_log_name(settings, db),
         genesis={**genesis, "holds": HOLDS},
         signing=keys.signing(actor=_actor(), epochs=False),
         settings=_limits(_PATIENCE_CREATING),
     )
     return keys, writer
+
+
+def _log_name(settings: Settings, db: Path) -> str:
+    set_ = f"{settings.ledger.log}.access" if settings.ledger.log else ""
+    name = set_ or f"{host_name()}/{db.stem}"
+    # C2SP signed-note: no spaces, no plus sign.
+    return "".join("-" if each.isspace() or each == "+" else each for each in name)
 
 
 def _limits(seconds: float) -> LedgerSettings:

@@ -76,6 +76,16 @@ def test_the_log_of_readers_has_a_name_and_keys_of_its_own(tmp_path: Path) -> No
     assert settings.ledger.path.read_bytes() == before
 
 
+def test_a_log_with_a_name_of_its_own_gives_it_to_its_readers(tmp_path: Path) -> None:
+    """Without what no name of a log can hold."""
+    settings = ledger(tmp_path).override(
+        ledger={"path": tmp_path / "audit.db", "log": "acme/a b+c"}
+    )
+    record_read(settings, Reading("show"))
+    with LedgerReader.open(settings.access_path) as reader:
+        assert reader.log == "acme/a-b-c.access"
+
+
 def _genesis_key(db: Path) -> object:
     with LedgerReader.open(db) as reader:
         return reader.genesis["key"]
