@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ class RecoveryReport:
 
     plan: RecoveryPlan
     set_aside: tuple[Path, ...]
-    """Where the old files are now."""
+    """Where the old files are now, or the copy of what is written over."""
     receipt: Receipt | None
     """Of the ``admin.recovered`` record; None where nothing was to be done."""
     log: str
@@ -255,6 +256,8 @@ def _recovered(
 def _continue(
     db: Path, plan: RecoveryPlan, signing: Signing, who: Mapping[str, Any], reason: str
 ) -> RecoveryReport:
+    # Records whose commit is no longer whole may stand there; what is written next goes over them.
+    kept = _keep_wal(db) if plan.lost else ()
     store = Store(db, signing)
     try:
         tail = store.begin()
@@ -274,7 +277,7 @@ def _continue(
         store.close()
     seal_path(db).unlink(missing_ok=True)  # last: until here nobody else writes
     sync_directory(db.parent)
-    return RecoveryReport(plan, (), receipt, plan.log, closed)
+    return RecoveryReport(plan, kept, receipt, plan.log, closed)
 
 
 def _restart(
@@ -330,14 +333,38 @@ def _restart(
     return RecoveryReport(plan, aside, receipt, name, 0)
 
 
-def _set_aside(db: Path, plan: RecoveryPlan) -> tuple[Path, ...]:
-    """Rename everything that is left, so that the old log stays together and can be examined under its new name."""
+def _free_name(db: Path) -> str:
+    """Return what the names of files that are set aside are to begin with."""
     stamp = utc_now()[:19].replace(":", "").replace("-", "")
     base = f"{db.name}-broken-{stamp}"
     number = 1
     while any(item.name.startswith(base) for item in db.parent.iterdir()):
         number += 1
         base = f"{db.name}-broken-{stamp}-{number}"
+    return base
+
+
+def _keep_wal(db: Path) -> tuple[Path, ...]:
+    """Copy the ``-wal``, where there is anything in it, durably beside the log; return the copy."""
+    wal = Path(f"{db}-wal")
+    if not wal.exists() or wal.stat().st_size == 0:
+        return ()
+    copy = db.with_name(f"{_free_name(db)}-wal")
+    with wal.open("rb") as source, open(copy, "xb", opener=_private) as target:
+        shutil.copyfileobj(source, target)
+        target.flush()
+        os.fsync(target.fileno())
+    sync_directory(db.parent)
+    return (copy,)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _set_aside(db: Path, plan: RecoveryPlan) -> tuple[Path, ...]:
+    """Rename everything that is left, so that the old log stays together and can be examined under its new name."""
+    base = _free_name(db)
     moved = []
     # The database first: once it is gone, no writer takes the rest for its own.
     for item in sorted(plan.traces, key=lambda each: len(each.name)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,29 @@ def test_a_sealed_log_with_an_intact_chain_goes_on(tmp_path: Path) -> None:
         assert record["detail"]["lost"] == 2
         assert record["detail"]["acknowledged"]["seq"] == 4
         assert chain.verify(reader.lines()).first_bad is None
+
+
+def test_a_record_whose_commit_is_no_longer_whole_is_kept_beside_the_log(tmp_path: Path) -> None:
+    """Its line stands in the -wal, but SQLite does not see it, and what is written next goes over it."""
+    db = tmp_path / "a.db"
+    writer = make(db)
+    receipt = writer.append(decision(new_ulid(), writer.process, pad=1000))
+    with LedgerReader.open(db) as reader:
+        line = reader.record(receipt.seq) or b""
+    os.truncate(f"{db}-wal", os.stat(f"{db}-wal").st_size - 100)  # the last frame ends the commit
+    for _ in range(20):
+        with pytest.raises(LedgerError) as caught:
+            writer.append(note())
+        if isinstance(caught.value, LedgerSealedError):
+            break
+    writer.close()
+    assert line in Path(f"{db}-wal").read_bytes()
+    report = recover(db, who=WHO, signing=SIGNING, reason="the -wal was cut")
+    (kept,) = report.set_aside
+    assert line in kept.read_bytes()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    with LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer:
+        whole_call(writer)
 
 
 def test_looking_changes_nothing(tmp_path: Path) -> None:
