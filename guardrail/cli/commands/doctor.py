@@ -31,7 +31,7 @@ _INDENT = 20
 def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
     """Check everything that guardrail needs, one by one, and say how to mend what is wrong.
 
-    Writes nothing but a scratch file in the ledger's folder, to measure how long a sync takes. Exit code 0: all well
+    Writes nothing but a scratch file in the ledger's folder, to measure how long a sync takes, and its record in the access log. Exit code 0: all well
     (notes included); 1: something does not work; 3: something could not be found out.
     """
     from guardrail.config import find
