@@ -49,7 +49,7 @@ STATES = {
 }
 """How many different states of each sequence are judged: at every moment of it, under both rules of names."""
 SOAK = 10 if os.environ.get("GUARDRAIL_SOAK") else 1
-REVIVED = 90
+REVIVED = 60
 """How many of the states of each sequence, beside the first of each set of names, a writer also opens and writes to."""
 
 
