@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guardrail.journal import Journal
     from guardrail.keys import Keys
 
-__all__ = ["LedgerHeads", "anchor_watch", "anchors_of"]
+__all__ = ["LedgerHeads", "anchor_watch", "anchors_of", "stored_head"]
 
 
 class LedgerHeads:
@@ -99,6 +99,18 @@ class LedgerHeads:
         """Record ``admin.heartbeat``. Raises ``LedgerError``."""
         if self._append is not None:
             self._append("heartbeat", detail)
+
+
+def stored_head(reader: LedgerReader) -> SignedNote | None:
+    """Return the signed note that the ledger holds, unverified; None where there is none, or it is malformed."""
+    row = read_head(_execute(reader))
+    try:
+        note = None if row is None else SignedNote.parse(row.note)
+        if note is not None:
+            Checkpoint.parse(note.text)
+    except NoteError:
+        return None
+    return note
 
 
 class _Rows:

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ from guardrail.config import AnchorSettings
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, GuardrailError
 
-__all__ = ["AnchorWatch", "Lag", "Source", "publish"]
+__all__ = ["AnchorWatch", "Lag", "Source", "Told", "send_now"]
 
 _TICK_S = 1.0
 _RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
@@ -90,6 +90,7 @@ class AnchorWatch:
         tick: float = _TICK_S,
     ) -> None:
         """Nothing happens before ``start``. *clock* gives seconds since 1970, *tick* is how often it looks."""
+        self._ledger = ledger
         self._source = source
         self._anchors = list(anchors)
         self._settings = settings
@@ -261,35 +262,11 @@ class AnchorWatch:
 
     def _publish(self, anchor: Anchor, each: AnchorState, note: SignedNote) -> SignedNote:
         """Send *note*; return it with what was signed under it, for the anchors that follow."""
-        now = self._clock()
-        try:
-            made = publish(anchor, self._source, note, each.known)
-        except GuardrailError as error:
-            failed = replace(
-                each,
-                behind=each.behind if each.behind is not None else now,
-                failures=each.failures + 1,
-                code=error.code,
-                message=error.message,
-                hint=error.hint,
-                tried=now,
-            )
-            self._state = self._state.with_anchor(anchor.name, failed)
-            return note
-        covered = self._saw <= made.size
-        self._state = self._state.with_anchor(
-            anchor.name,
-            AnchorState(
-                size=made.size,
-                time=made.time,
-                note=str(made.note),
-                behind=None if covered else now,
-                tried=now,
-            ),
-        )
-        return (
-            note.with_signatures(made.note.signatures) if made.note.text == note.text else made.note
-        )
+        state, note = _sent(anchor, self._source, note, each, self._clock())
+        if not state.code and self._saw > state.size:
+            state = replace(state, behind=state.tried)
+        self._state = self._state.with_anchor(anchor.name, state)
+        return note
 
     # -- the file ---------------------------------------------------------------------------------------------------------
 
@@ -307,20 +284,7 @@ class AnchorWatch:
             self._state, self._mark = self._read(), mark
 
     def _read(self) -> State:
-        """Return the state in the file, without what no note in it shows: anyone may have written the file."""
-        state = read_state(self._state_path, self._source.log)
-        for anchor in self._anchors:
-            each = state.of(anchor.name)
-            if each.size and not self._shown(anchor, each):
-                state = state.with_anchor(anchor.name, replace(each, size=0, note="", behind=None))
-        return state
-
-    def _shown(self, anchor: Anchor, each: AnchorState) -> bool:
-        known = each.known
-        if known is None or (known.origin, known.size) != (self._source.log, each.size):
-            return False
-        note = SignedNote.parse(each.note)
-        return self._source.signed(note) and anchor.vouched(note)
+        return _believed(self._ledger, self._source, self._anchors)
 
     def _marked(self) -> tuple[int, int] | None:
         try:
@@ -330,7 +294,80 @@ class AnchorWatch:
         return (found.st_ino, found.st_mtime_ns)
 
 
-def publish(anchor: Anchor, source: Source, note: SignedNote, known: Checkpoint | None) -> Anchored:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one anchor answered."""
+
+    name: str
+    state: AnchorState
+    """``code`` is empty where it took the head."""
+
+
+def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterator[Told]:
+    """Send the newest head to each of *anchors* and yield what it answered. Raises ``GuardrailError`` where there is no head.
+
+    What was learnt is kept in the state file unless another process anchors this ledger: that one finds out by itself.
+    """
+    lock = _Lock(lock_path(ledger))
+    leads = lock.take()
+    try:
+        state = _believed(ledger, source, anchors)
+        note = source.head()
+        for anchor in anchors:
+            sent, note = _sent(anchor, source, note, state.of(anchor.name), time.time())
+            state = state.with_anchor(anchor.name, sent)
+            yield Told(anchor.name, sent)
+        if leads:
+            with contextlib.suppress(OSError):
+                write_state(state_path(ledger), state)
+    finally:
+        lock.release()
+
+
+def _sent(
+    anchor: Anchor, source: Source, note: SignedNote, each: AnchorState, now: float
+) -> tuple[AnchorState, SignedNote]:
+    """Send *note*; return the anchor's new state, and the note with what was signed under it, for the anchors that follow."""
+    try:
+        made = _publish(anchor, source, note, each.known)
+    except GuardrailError as error:
+        failed = replace(
+            each,
+            behind=each.behind if each.behind is not None else now,
+            failures=each.failures + 1,
+            code=error.code,
+            message=error.message,
+            hint=error.hint,
+            tried=now,
+        )
+        return failed, note
+    state = AnchorState(size=made.size, time=made.time, note=str(made.note), tried=now)
+    if made.note.text != note.text:
+        return state, made.note
+    return state, note.with_signatures(made.note.signatures)
+
+
+def _believed(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> State:
+    """Return the state in the file, without what no note in it shows: anyone may have written the file."""
+    state = read_state(state_path(ledger), source.log)
+    for anchor in anchors:
+        each = state.of(anchor.name)
+        if each.size and not _shown(anchor, source, each):
+            state = state.with_anchor(anchor.name, replace(each, size=0, note="", behind=None))
+    return state
+
+
+def _shown(anchor: Anchor, source: Source, each: AnchorState) -> bool:
+    known = each.known
+    if known is None or (known.origin, known.size) != (source.log, each.size):
+        return False
+    note = SignedNote.parse(each.note)
+    return source.signed(note) and anchor.vouched(note)
+
+
+def _publish(
+    anchor: Anchor, source: Source, note: SignedNote, known: Checkpoint | None
+) -> Anchored:
     """Send *note* to *anchor*; once more with a newer head where the anchor is ahead of it. Raises ``GuardrailError``."""
     try:
         return anchor.publish(note, source.prove, known)

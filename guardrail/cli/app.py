@@ -107,6 +107,12 @@ COMMANDS: Mapping[str, Entry] = {
     "access": Entry(
         f"{_HERE}.access", "access", "Say who read the ledger.", reads=Reads.ACCESS_LOG
     ),
+    "checkpoint": Entry(
+        f"{_HERE}.checkpoint", "checkpoint", "Print the current signed head, to be kept elsewhere."
+    ),
+    "anchor": Entry(
+        f"{_HERE}.anchor", "anchor", "Send the current signed head to every anchor now."
+    ),
     "witness": Entry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
     ),

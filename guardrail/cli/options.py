@@ -20,6 +20,7 @@ __all__ = [
     "ledger_options",
     "ledger_path",
     "open_ledger",
+    "settings_for",
     "settings_of",
     "settings_that_fit",
 ]
@@ -70,6 +71,16 @@ def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
         keys={"path": keys, "signer": ()},
         access={"path": ledger.absolute(), "keys": keys},
     )
+
+
+def settings_for(config: Path | None, ledger: Path | None) -> Settings:
+    """Return the settings of the ledger that is meant: those found here only where ``--ledger`` alone names the same one.
+
+    Raises ``ConfigError``.
+    """
+    if ledger is not None and config is None:
+        return settings_that_fit(ledger)
+    return settings_of(config, ledger)
 
 
 def settings_that_fit(ledger: Path) -> Settings:

@@ -10,18 +10,15 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from guardrail.cli.options import settings_of, settings_that_fit
+from guardrail.cli.options import settings_for
 from guardrail.cli.output import ACCESS, Style, note
 from guardrail.errors import ConfigError, LedgerOpenError
 from guardrail.review.terminal import one_line
-
-if TYPE_CHECKING:
-    from guardrail.config import Settings
 
 __all__ = ["REASON", "access_log", "watched"]
 
@@ -81,7 +78,7 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     """Record that the command of this moment reads. Raises ``AccessError`` where it must not read unrecorded."""
     context = click.get_current_context()
     try:
-        settings = _settings(params.get("config"), params["ledger"])
+        settings = settings_for(params.get("config"), params["ledger"])
     except ConfigError:
         return  # there is no ledger to read, and the command says so itself
     from guardrail.access import MAX_PURPOSE, Reading, Unrecorded, record_read
@@ -109,12 +106,6 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
         note(f"warning: {one_line(told)}", Style.WARN)
         if done.hint:
             note(f"next:  {one_line(done.hint)}")
-
-
-def _settings(config: Path | None, ledger: Path | None) -> Settings:
-    if ledger is not None and config is None:
-        return settings_that_fit(ledger)
-    return settings_of(config, ledger)
 
 
 def _asked(

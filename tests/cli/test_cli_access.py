@@ -35,6 +35,8 @@ TRIED: dict[str, list[str]] = {
     "recover": ["--dry-run"],
     "export": ["--jsonl", "-o", "out.jsonl"],
     "access": [],
+    "checkpoint": [],
+    "anchor": [],
     "witness init": ["--db", "w.db", "--key", "w.keys", "--name", "w"],
     "witness add": ["--db", "w.db", "--log", "x"],
     "witness status": ["--db", "w.db"],

@@ -1,0 +1,92 @@
+"""``guardrail anchor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardrail.cli.app import Exit
+from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
+from guardrail.cli.output import Style, data, emit_json, paint
+from guardrail.cli.output import note as remark
+from guardrail.cli.render import counted
+from guardrail.errors import ConfigError
+from guardrail.review.terminal import name, one_line
+
+if TYPE_CHECKING:
+    from guardrail.anchors.schedule import Told
+
+__all__ = ["anchor"]
+
+
+@click.command(short_help="Send the current signed head to every anchor now.")
+@ledger_options
+@json_option
+def anchor(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
+    """Send the current signed head to every anchor that [anchors] names, and say what each answered.
+
+    Guards do this by themselves; this is for now, and to find out whether it works. Where an anchor holds something that does
+    not fit the ledger, the answer is no: `guardrail verify` says more.
+    """
+    from guardrail.anchoring import LedgerHeads, anchors_of
+    from guardrail.anchors.schedule import send_now
+    from guardrail.journal import actor
+    from guardrail.opening import load_keys
+
+    with open_ledger(config, ledger) as reader:
+        log, path = reader.log, reader.path
+    settings = settings_for(config, ledger)
+    signing = load_keys(settings).signing(actor=actor(), epochs=False)
+    anchors = anchors_of(settings, signing, log)
+    if not anchors:
+        raise ConfigError(
+            "no anchor is set: whoever can write the ledger can cut it, and nothing elsewhere would show it",
+            code="config.anchors",
+            hint="set file, witness or another in [anchors] of guardrail.toml (docs/anchors.md)",
+        )
+    told = list(send_now(path, LedgerHeads(path, log, signing), anchors))
+    code = _code(told)
+    if as_json:
+        emit_json({"exit": int(code), "log": log, "anchors": [_document(each) for each in told]})
+        return code
+    for each in told:
+        _tell(each)
+    return code
+
+
+def _code(told: list[Told]) -> Exit:
+    codes = {each.state.code for each in told}
+    if "anchor.conflict" in codes:
+        return Exit.NO
+    return Exit.YES if codes == {""} else Exit.UNKNOWN
+
+
+def _tell(told: Told) -> None:
+    from guardrail.anchors.anchor import timestamp
+
+    state = told.state
+    if not state.code:
+        far = f"{counted(state.size, 'record')}, {timestamp(state.time)}"
+        data(f"{paint('kept', Style.GOOD)}    {name(told.name)}  {far}")
+        return
+    word = "NO" if state.code == "anchor.conflict" else "failed"
+    data(f"{paint(word.ljust(6), Style.BAD)}  {name(told.name)}  {one_line(state.message)}")
+    if state.hint:
+        remark(f"next:  {one_line(state.hint)}")
+
+
+def _document(told: Told) -> dict[str, Any]:
+    from guardrail.anchors.anchor import timestamp
+
+    state = told.state
+    return {
+        "name": told.name,
+        "kept": not state.code,
+        "size": state.size or None,
+        "ts": timestamp(state.time) if state.size else None,
+        "code": state.code or None,
+        "message": state.message or None,
+        "hint": state.hint or None,
+    }

@@ -1,0 +1,70 @@
+"""``guardrail checkpoint``."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import click
+
+from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
+from guardrail.cli.output import Style, data, emit_json
+from guardrail.cli.output import note as remark
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.errors import KeysError, LedgerError
+
+__all__ = ["checkpoint", "head_of"]
+
+
+@click.command(short_help="Print the current signed head, to be kept elsewhere.")
+@ledger_options
+@json_option
+def checkpoint(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
+    """Print the current signed head: how many records there are, and what they are, in one signed text.
+
+    Keep it where nobody who can write the ledger can change it. `guardrail verify --checkpoint FILE` then finds every change
+    to the records that it covers. Where this user can read the log key it is signed by that, else by the key of the process that
+    wrote it last, which verify looks up in the ledger.
+    """
+    note, by_log_key = head_of(config, ledger)
+    head = Checkpoint.parse(note.text)
+    if as_json:
+        emit_json(
+            {
+                "log": head.origin,
+                "size": head.size,
+                "root": base64.b64encode(head.root).decode(),
+                "signed_by": "log" if by_log_key else "epoch",
+                "note": str(note),
+            }
+        )
+        return
+    for line in str(note).splitlines():
+        data(line)
+    if not by_log_key:
+        remark("signed by the key of a process: the log key can't be used by this user", Style.WARN)
+
+
+def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]:
+    """Return the head of the ledger that is meant, and whether the log key signed it.
+
+    Raises ``LedgerError`` where there is none, or no holder of the log's keys wrote it.
+    """
+    from guardrail.anchoring import LedgerHeads, stored_head
+    from guardrail.journal import actor
+    from guardrail.opening import load_keys
+
+    with open_ledger(config, ledger) as reader:
+        log, path = reader.log, reader.path
+        stored = stored_head(reader)
+    if stored is None:
+        raise LedgerError(
+            "the ledger holds no head, or one that is malformed",
+            code="ledger.head",
+            hint="guardrail verify",
+        )
+    try:
+        keys = load_keys(settings_for(config, ledger))
+    except KeysError:
+        return stored, False
+    return LedgerHeads(path, log, keys.signing(actor=actor(), epochs=False)).head(), True

@@ -1,0 +1,352 @@
+"""``guardrail checkpoint``, ``anchor`` and ``witness``: what they print, and what they answer to ledgers that were changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from clikit import Ran, command, environment
+
+from guardrail import Guard
+from guardrail.anchors.lines import parse_lines
+from guardrail.anchors.state import read_state, state_path
+from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.keys import Keys, verify_signature
+
+Cli = Callable[..., Ran]
+ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a ledger of some records, whose anchor is a file elsewhere; it is the current folder."""
+    home = tmp_path / "home"
+    (home / "policies").mkdir(parents=True)
+    (tmp_path / "away").mkdir()
+    (home / "policies" / "main.rego").write_text(ALLOW)
+    configure(home, 'file = "../away/heads"')
+    monkeypatch.chdir(home)
+    work(home)
+    return home
+
+
+def configure(home: Path, *lines: str) -> None:
+    """Write guardrail.toml with these lines in [anchors]."""
+    text = "\n".join(("[anchors]", "heartbeat_s = 0", *lines, ""))
+    (home / "guardrail.toml").write_text(text)
+
+
+def work(home: Path) -> None:
+    """Make a call that is recorded, without anchors."""
+    with Guard.open(policies=home / "policies", ledger=home / "audit.db") as guard:
+        guard.call("f", {}, lambda: None)
+
+
+def size(home: Path) -> int:
+    """How many records there are."""
+    connection = sqlite3.connect(home / "audit.db")
+    try:
+        return int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def log_key(home: Path, log: str) -> NoteKey:
+    """The log's key."""
+    return NoteKey(log, bytes.fromhex(Keys.load(home / "audit.keys").public))
+
+
+@contextmanager
+def copied(home: Path, to: Path) -> Iterator[None]:
+    """Bring the ledger back afterwards as it is now: a copy of an older state."""
+    shutil.copytree(home, to)
+    yield
+    for name in ("audit.db", "audit.db-wal", "audit.db-shm"):
+        (home / name).unlink(missing_ok=True)
+        if (to / name).exists():
+            shutil.copy(to / name, home / name)
+
+
+# -- checkpoint -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_a_note_signed_by_the_log_key_over_every_record(
+    cli: Cli, project: Path
+) -> None:
+    """On stdout, and nothing else: it can be redirected into a file and kept."""
+    ran = cli("checkpoint")
+    assert (ran.code, ran.err) == (0, "")
+    note = SignedNote.parse(ran.out.encode())
+    head = Checkpoint.parse(note.text)
+    assert head.size == size(project)
+    assert note.signed_by(log_key(project, head.origin), verify_signature)
+    document = json.loads(cli("checkpoint", "--json").out)
+    assert document["note"] == ran.out
+    assert (document["log"], document["size"], document["signed_by"]) == (
+        head.origin,
+        head.size,
+        "log",
+    )
+
+
+def test_without_the_keys_the_stored_head_is_printed_and_said_to_be_one_of_a_process(
+    cli: Cli, project: Path
+) -> None:
+    """Whoever may only read the ledger can keep its head."""
+    shutil.move(project / "audit.keys", project / "elsewhere")
+    ran = cli("checkpoint")
+    assert ran.code == 0
+    assert "key of a process" in ran.err
+    head = Checkpoint.parse(SignedNote.parse(ran.out.encode()).text)
+    assert head.size == size(project)
+    assert json.loads(cli("checkpoint", "--json").out)["signed_by"] == "epoch"
+
+
+def test_a_head_that_no_holder_of_the_keys_wrote_is_not_signed(cli: Cli, project: Path) -> None:
+    """A forged end must not get an honest signature, and a head that is gone is no head."""
+    connection = sqlite3.connect(project / "audit.db")
+    connection.execute("UPDATE head SET mac = zeroblob(32)")
+    connection.commit()
+    ran = cli("checkpoint")
+    assert (ran.code, ran.out) == (3, "")
+    assert "without this log's keys" in ran.err
+    assert "guardrail verify" in ran.err
+    connection.execute("UPDATE head SET note = 'x'")
+    connection.commit()
+    connection.close()
+    assert "malformed" in cli("checkpoint").err
+    assert cli("anchor").code == 3
+
+
+def test_a_ledger_named_alone_is_not_signed_by_the_keys_found_here(
+    cli: Cli, project: Path, tmp_path: Path
+) -> None:
+    """The settings here are about another one."""
+    other = tmp_path / "other"
+    shutil.copytree(project, other)
+    (other / "guardrail.toml").unlink()
+    shutil.move(project / "audit.keys", project / "mine")
+    ran = cli("checkpoint", "--ledger", other / "audit.db", "--json")
+    assert json.loads(ran.out)["signed_by"] == "log"
+    (other / "audit.keys").rename(other / "gone")
+    shutil.move(project / "mine", project / "audit.keys")
+    ran = cli("checkpoint", "--ledger", other / "audit.db", "--json")
+    assert json.loads(ran.out)["signed_by"] == "epoch"
+
+
+# -- anchor -----------------------------------------------------------------------------------------------------------------
+
+
+def test_anchoring_now_says_what_each_anchor_answered(cli: Cli, project: Path) -> None:
+    """And the state beside the ledger knows it."""
+    ran = cli("anchor")
+    assert (ran.code, ran.err) == (0, "")
+    assert f"kept    file  {size(project)} records" in ran.out
+    (line,) = parse_lines((project.parent / "away" / "heads").read_bytes())
+    assert line.note.signed_by(log_key(project, line.head.origin), verify_signature)
+    state = read_state(state_path(project / "audit.db"), line.head.origin)
+    assert state.of("file").size == line.head.size
+    document = json.loads(cli("anchor", "--json").out)
+    (told,) = document["anchors"]
+    assert (document["exit"], told["kept"], told["size"], told["code"]) == (
+        0,
+        True,
+        line.head.size,
+        None,
+    )
+
+
+def test_a_ledger_that_was_rolled_back_or_forked_is_no(
+    cli: Cli, project: Path, tmp_path: Path
+) -> None:
+    """Exit code 1, and the next command to run; also where the state beside the ledger was brought back with it."""
+    with copied(project, tmp_path / "old"):
+        work(project)
+        assert cli("anchor").code == 0
+        state_path(project / "audit.db").unlink()
+    ran = cli("anchor")
+    assert ran.code == 1
+    assert "cut, rolled back or replaced" in ran.out
+    assert "next:  guardrail verify" in ran.err
+    work(project)
+    work(project)
+    ran = cli("anchor", "--json")
+    assert ran.code == 1
+    (told,) = json.loads(ran.out)["anchors"]
+    assert (told["code"], told["kept"]) == ("anchor.conflict", False)
+    assert "changed or forked" in told["message"]
+
+
+def test_an_anchor_that_cannot_be_reached_is_not_known(cli: Cli, project: Path) -> None:
+    """Exit code 3: neither yes nor no. The others are told all the same."""
+    key = "w.example/1+a37062ec+BL5mrg/xCDzeXVxqYPm6vb4GFkqJ8mD6iIuFEdWZRr9Q"
+    configure(project, 'file = "../away/heads"', f'witness = "http://127.0.0.1:1 {key}"')
+    ran = cli("anchor")
+    assert ran.code == 3
+    assert "failed  witness:w.example/1" in ran.out
+    assert "kept    file" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ((), "no anchor is set"),
+        (('file = "heads"',), "own directory"),
+        (('witness = "http://127.0.0.1:1"',), "the witness's key"),
+        (('syslog = "no-such-socket"',), "No such file"),
+        (('tsa = "http://127.0.0.1:1"',), "tsa_root"),
+        (("max_lag_s = 100", "interval_s = 60"), "no anchor"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(
+    cli: Cli, project: Path, lines: tuple[str, ...], words: str
+) -> None:
+    """With what to write instead."""
+    configure(project, *lines)
+    ran = cli("anchor")
+    assert ran.code == 3
+    assert words in ran.out + ran.err
+    assert "next:  " in ran.err
+
+
+def test_keys_that_are_missing_or_of_another_log_are_named(cli: Cli, project: Path) -> None:
+    """Nothing is sent."""
+    shutil.move(project / "audit.keys", project / "gone")
+    assert cli("anchor").code == 3
+    Keys.create(project / "audit.keys")
+    ran = cli("anchor")
+    assert ran.code == 3
+    assert not (project.parent / "away" / "heads").exists()
+
+
+# -- a witness, as its users run it ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[str]:
+    """``guardrail witness serve`` as a process; yields its URL."""
+    running = subprocess.Popen(
+        command("witness", "serve", "--db", "w.db", "--key", "w.keys", "--listen", "127.0.0.1:0")
+        + list(options),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert running.stdout is not None
+    try:
+        yield running.stdout.readline().strip()
+    finally:
+        running.terminate()
+        code = running.wait(30)
+        running.stdout.close()
+    assert code == 0
+
+
+def test_a_witness_is_made_told_about_a_log_and_finds_a_fork(
+    cli: Cli, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From ``init`` to the evidence."""
+    second = tmp_path / "second-host"
+    second.mkdir()
+    log = json.loads(cli("checkpoint", "--json").out)["log"]
+    vkey = str(log_key(project, log))
+    monkeypatch.chdir(second)
+    made = cli("witness", "init", "--db", "w.db", "--key", "w.keys", "--name", "w.example/1")
+    assert made.code == 0
+    witness_key = NoteKey.parse(made.out)
+    again = cli("witness", "init", "--db", "w.db", "--key", "w.keys2", "--name", "w.example/1")
+    assert again.code == 3
+    assert not (second / "w.keys2").exists()
+    assert "no log is served" in cli("witness", "status", "--db", "w.db").err
+    assert cli("witness", "add", "--db", "w.db", "--log", vkey).out == f"added  {log}\n"
+    assert cli("witness", "add", "--db", "w.db", "--log", vkey).out == f"known  {log}\n"
+    assert cli("witness", "status", "--db", "w.db").out == f"{log}  no head yet\n"
+    with serving(second) as url:
+        monkeypatch.chdir(project)
+        configure(project, f'witness = ["{url} {witness_key}"]')
+        with copied(project, tmp_path / "old"):
+            work(project)
+            assert cli("anchor").code == 0
+            state_path(project / "audit.db").unlink()
+        assert cli("anchor").code == 1
+        for _ in range(2):
+            work(project)
+        ran = cli("anchor")
+        assert ran.code == 1
+        assert "another history" in ran.out
+    monkeypatch.chdir(second)
+    status = cli("witness", "status", "--db", "w.db")
+    assert status.code == 1
+    assert "REFUSED 1 signed head" in status.out
+    document = json.loads(cli("witness", "status", "--db", "w.db", "--json").out)
+    (told,) = document["logs"]
+    (refused,) = told["refused"]
+    assert told["key"] == vkey
+    assert SignedNote.parse(refused).signed_by(NoteKey.parse(vkey), verify_signature)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--listen", "0.0.0.0:0"), 2, "--unsafe-listen"),
+        (("--listen", "[::]:0"), 2, "--unsafe-listen"),
+        (("--listen", "w.example:0"), 2, "--listen"),
+        (("--listen", "127.0.0.1"), 2, "--listen"),
+        (("--listen", "127.0.0.1:99999"), 2, "--listen"),
+        (("--tls-cert", "x"), 2, "belong together"),
+        (("--tls-cert", "x", "--tls-key", "x"), 3, "can't be used"),
+        (("--log", "nonsense"), 2, "--log"),
+        (("--db", "none.db"), 3, "no such database"),
+        (("--key", "none"), 3, "missing"),
+    ],
+)
+def test_a_witness_that_cannot_serve_says_why(
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    code: int,
+    words: str,
+) -> None:
+    """One line and the next step; nothing listens."""
+    monkeypatch.chdir(tmp_path)
+    cli("witness", "init", "--db", "w.db", "--key", "w.keys", "--name", "w.example/1")
+    ran = cli("witness", "serve", "--db", "w.db", "--key", "w.keys", *options)
+    assert ran.code == code
+    assert words in ran.err
+    assert "next:  " in ran.err
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, cli: Cli) -> None:
+    """Two witnesses can't have one."""
+    cli("witness", "init", "--db", tmp_path / "w.db", "--key", tmp_path / "w.keys", "--name", "w")
+    with serving(tmp_path) as url:
+        port = url.rpartition(":")[2]
+        ran = cli(
+            *("witness", "serve", "--db", tmp_path / "w.db", "--key", tmp_path / "w.keys"),
+            *("--listen", f"127.0.0.1:{port}"),
+        )
+        assert ran.code == 3
+        assert "can't listen" in ran.err
+
+
+def test_start_up_of_the_command_that_a_timer_runs_loads_no_server() -> None:
+    """``guardrail checkpoint`` needs none of what a witness needs."""
+    program = "import sys, guardrail.cli.commands.checkpoint; print('http.server' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    assert done.stdout == "False\n"
