@@ -634,6 +634,29 @@ def test_settings_that_can_not_work_are_refused(settings: dict[str, Any], code: 
     assert refused.value.hint
 
 
+def test_every_anchor_that_is_set_is_made_those_first_that_sign(tmp_path: Path) -> None:
+    """So that the file and the lines keep what the witness signed."""
+    asked: list[Path] = []
+    with witness(tmp_path, Log()) as server:
+        made = configured(
+            AnchorSettings(
+                file=tmp_path / "away" / "a",
+                stream="stdout",
+                syslog=Path("/dev/log"),
+                witness=(f"{server.url} {server.key}",),
+                tsa="http://127.0.0.1:1",
+                tsa_root=tmp_path / "root.pem",
+            ),
+            ledger=tmp_path / "home" / "audit.db",
+            key=Log().key,
+            verify=verify_signature,
+            certificates=lambda path: asked.append(path) or [],
+        )
+    names = [each.name for each in made]
+    assert names == ["witness:w.example/1", "tsa", "file", "syslog", "stdout"]
+    assert asked == [tmp_path / "root.pem"]
+
+
 def test_two_witnesses_of_one_name_are_refused(tmp_path: Path) -> None:
     """Their states could not be told apart."""
     with witness(tmp_path, Log()) as server, pytest.raises(ConfigError, match="one name"):

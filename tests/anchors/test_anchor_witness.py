@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from anchorkit import ORIGIN, Log, answering, reply, verify_signature, witness
+from anchorkit import ORIGIN, Log, answering, reply, serving, verify_signature, witness
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.anchor_keys import WitnessKey
 from guardrail.anchors.witness import WitnessAnchor
+from guardrail.anchors.witness_server import WitnessServer
+from guardrail.anchors.witness_store import WitnessStore
 from guardrail.core.note import Algorithm, NoteKey
 from guardrail.errors import AnchorError, ConfigError
 
@@ -285,6 +288,77 @@ def test_nobody_listening_is_unreachable() -> None:
     problem = refusal(f"http://127.0.0.1:{port}", Log().grow(5))
     assert problem.code == "anchor.unreachable"
     assert "connecting" in problem.message
+
+
+def test_a_name_is_looked_up_within_the_deadline_and_by_one_thread_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system's resolver knows no deadline: what hangs in it is left, and not joined by more of them."""
+    go = threading.Event()
+    asked: list[str] = []
+
+    def hang(host: str, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        go.wait(30)
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", hang)
+    there = anchor("https://w.example", deadline=0.1)
+    log = Log().grow(5)
+    for _ in range(3):
+        with pytest.raises(AnchorError, match=r"deadline \(look-up\)"):
+            there.publish(log.note(), log.prove)
+    assert asked == ["w.example"]
+    go.set()
+    there = anchor("https://w.example")
+    with pytest.raises(AnchorError) as refused:
+        there.publish(log.note(), log.prove)
+    assert refused.value.code == "anchor.unreachable"
+
+
+def test_a_name_leads_to_its_addresses_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nobody listens on does not keep from the next."""
+    log = Log().grow(5)
+    with witness(tmp_path, log) as server:
+        server.any_host = True
+        port = server.server_address[1]
+
+        def two(*_: object, **__: object) -> list[object]:
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))
+                for host in ("127.0.0.2", "127.0.0.1")
+            ]
+
+        with socket.create_server(("127.0.0.2", port)) as other:
+            other.close()
+            monkeypatch.setattr("socket.getaddrinfo", two)
+            there = anchor(f"http://w.example:{port}/", server.key)
+            assert there.publish(log.note(), log.prove).size == 5
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]", "127.0.0.1"])
+def test_addresses_are_not_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """Nor is the name of this machine, of which a resolver could say anything."""
+    key = WitnessKey.create(tmp_path / "keys", "w.example/1")
+    log = Log().grow(5)
+    with WitnessStore.create(tmp_path / "w.db", key.key) as store:
+        store.add(log.key)
+        server = WitnessServer(
+            ("::1" if host == "[::1]" else "127.0.0.1", 0),
+            store=store,
+            cosign=key.cosign,
+            verify=verify_signature,
+        )
+        with serving(server):
+            asked: list[object] = []
+            monkeypatch.setattr("socket.getaddrinfo", lambda *args, **_: asked.append(args))
+            url = f"http://{host}:{server.server_address[1]}"
+            assert anchor(url, key.key).publish(log.note(), log.prove).size == 5
+            assert asked == []
 
 
 def test_a_proxy_of_the_environment_is_not_used(
