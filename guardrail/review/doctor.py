@@ -88,6 +88,7 @@ def check_all(
         *([("opa", _opa)] if settings.policy.engine == "opa" else []),
         ("seal", _sealed),
         ("ledger", _ledger),
+        ("access", _access),
         ("leases", _leases),
         ("clock", _clock),
     ):
@@ -268,6 +269,12 @@ def _opa(settings: Settings) -> Check:
     from guardrail.review.doctor_opa import server
 
     return server(settings)
+
+
+def _access(settings: Settings) -> Check:
+    from guardrail.review.doctor_access import access_log
+
+    return access_log(settings)
 
 
 def _policies(settings: Settings) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -141,7 +142,7 @@ def test_doctor_answers_in_json_and_with_1_where_something_fails(
     assert ran.code == 1
     assert "fail     policies" in ran.out
     assert "fix: guardrail init" in ran.out
-    assert "1 of 13 checks" in ran.err
+    assert re.search(r"1 of \d+ checks", ran.err)
 
 
 @pytest.fixture

@@ -1,0 +1,47 @@
+"""Whether who reads the ledger can be recorded, for ``guardrail doctor``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from guardrail.config import Settings
+from guardrail.errors import GuardrailError
+from guardrail.review.doctor import Check, State
+
+__all__ = ["access_log"]
+
+
+def access_log(settings: Settings) -> Check:
+    """Look at the access log of the ledger, and at its keys. What keeps readers out is a failure where every reading is to be recorded."""
+    db = settings.access_path.absolute()
+    bad = State.FAIL if settings.access.required else State.NOTE
+    if not db.exists() and os.access(db.parent, os.W_OK | os.X_OK):
+        return Check("access", State.OK, f"none yet; the first command that reads makes {db}")
+    if not db.exists():
+        return Check("access", bad, f"none at {db}: no reading is recorded", _fix(db))
+    try:
+        log, size = _look(settings, db)
+    except GuardrailError as error:
+        return Check("access", bad, f"{db}: {error.message}", error.hint or _fix(db))
+    if not os.access(db, os.W_OK):
+        return Check("access", bad, f"{db} can't be written by this user", _fix(db))
+    return Check("access", State.OK, f"log {log}, {size:,} records at {db}")
+
+
+def _look(settings: Settings, db: Path) -> tuple[str, int]:
+    from guardrail.errors import LedgerSealedError
+    from guardrail.keys import Keys
+    from guardrail.ledger.files import Seal
+    from guardrail.ledger.reader import LedgerReader
+
+    seal = Seal.read(db)
+    if seal is not None:
+        raise LedgerSealedError(f"sealed: {seal.why}", hint=f"guardrail recover --ledger {db}")
+    Keys.load(settings.access_key_path.absolute())
+    with LedgerReader.open(db) as reader:
+        return reader.log, reader.size()
+
+
+def _fix(db: Path) -> str:
+    return f"run commands that read as a user that may write {db.parent}, or set [access] path"
