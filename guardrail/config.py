@@ -30,6 +30,7 @@ __all__ = [
     "OpaSection",
     "PolicySettings",
     "RedactionSettings",
+    "RetentionSettings",
     "Settings",
     "find",
 ]
@@ -85,6 +86,13 @@ class LedgerSection:
     epoch_s: int = _limits(
         86_400, 60, 2_592_000, "how long a process signs heads with one key of its own"
     )
+    reserve_mb: int = _limits(
+        16,
+        0,
+        65_536,
+        "kept free on the disk, so that outcomes of admitted calls can be written when it is full; 0: nothing",
+    )
+    warn_free_mb: int = _limits(1024, 0, 10_000_000, "doctor warns where less is free; 0: never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +250,29 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """``[retention]``: how long records are kept (docs/retention.md)."""
+
+    days: int = _limits(400, 0, 36_500, "records are deleted when they are older; 0: never")
+    floor_days: int = _limits(
+        183, 0, 36_500, "nothing younger is ever deleted, whatever days says: what the law asks for"
+    )
+    segment_days: int = _limits(
+        30, 1, 3650, "records are sealed as a segment when the oldest is older"
+    )
+    segment_mb: int = _limits(256, 1, 100_000, "or as soon as they take more")
+    segments: Path | None = _file(
+        "folder of the segments' copies; default: beside the ledger, its name with -segments"
+    )
+    archive: Path | None = _file(
+        "folder, best on another disk, that gets a second copy of each segment"
+    )
+    archive_days: int = _limits(
+        0, 0, 36_500, "copies there are deleted when their records are older; 0: as days"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set. Every field has a default."""
 
@@ -254,6 +285,7 @@ class Settings:
     approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
     anchors: AnchorSettings = field(default_factory=AnchorSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     source: Path | None = None
     """The file that was read, or None."""
 

@@ -21,6 +21,7 @@
      +- KeysError                   key files that are missing, unreadable or exposed, or a signer that does not sign
      +- NoteError                   a signed note, checkpoint, proof or note key that is malformed
      +- AccessError                 a ledger that must not be read, because the access log can't take a record of it
+     +- RetentionError              records that must not be deleted, or a segment's copy that can't be made or is not right
      +- AnchorError                 a head that could not be put, or looked up, where it is kept outside the ledger
 
 ``code`` is stable and made for programs; ``hint`` says what to do next and, where there is one, the command to run.
@@ -52,6 +53,7 @@ __all__ = [
     "PolicyLoadError",
     "RecordError",
     "RedactionError",
+    "RetentionError",
     "SchemaError",
     "UsageError",
 ]
@@ -273,6 +275,15 @@ class AccessError(GuardrailError):
     """The settings want every reading recorded, and this one could not be. Nothing of the ledger was shown."""
 
     default_code = "access.required"
+
+
+class RetentionError(GuardrailError):
+    """Records must not be deleted as things are, or a copy of a segment can't be made or is not right.
+
+    What the message names was not done; nothing was deleted that the log does not say.
+    """
+
+    default_code = "retention"
 
 
 class AnchorError(GuardrailError):
