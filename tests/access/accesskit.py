@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from guardrail.config import Settings
 from guardrail.core.record import decode
@@ -41,3 +46,16 @@ def accesses(db: Path) -> list[dict[str, Any]]:
     with LedgerReader.open(db) as reader:
         found = [decode(line) for _, _, line in reader.lines()]
     return [record for record in found if record["type"] == "access.read"]
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a tmpfs of *size* at *folder*; skip the test where this user can't mount."""
+    folder.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(options, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from accesskit import accesses, ledger
+from accesskit import accesses, ledger, small_disk
 
 import guardrail
 from guardrail.access import MAX_PURPOSE, Reading, Recorded, Unrecorded, record_read
@@ -264,6 +265,22 @@ def test_a_log_that_another_process_holds_is_given_up_after_a_second(
     assert isinstance(done, Unrecorded)
     assert done.code == "ledger.timeout"
     assert done.hint == f"guardrail doctor --ledger {settings.access_path}"
+
+
+def test_a_full_disk_keeps_nobody_from_reading(tmp_path: Path) -> None:
+    """The reading is said not to be recorded; as soon as there is room again the next one is."""
+    settings = ledger(tmp_path)
+    with small_disk(tmp_path / "small", "1m") as disk:
+        away = settings.override(access={"path": disk / "access.db"})
+        assert isinstance(record_read(away, Reading("show")), Recorded)
+        filler = disk / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as out:
+            while True:
+                out.write(b"x" * 4096)
+        done = record_read(away, Reading("show"))
+        assert isinstance(done, Unrecorded), done
+        filler.unlink()
+        assert record_read(away, Reading("show")) == Recorded(disk / "access.db", 2)
 
 
 _READ = """
