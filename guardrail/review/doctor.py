@@ -88,6 +88,7 @@ def check_all(
         *([("opa", _opa)] if settings.policy.engine == "opa" else []),
         ("seal", _sealed),
         ("ledger", _ledger),
+        ("anchors", _anchors),
         ("access", _access),
         ("leases", _leases),
         ("clock", _clock),
@@ -269,6 +270,12 @@ def _opa(settings: Settings) -> Check:
     from guardrail.review.doctor_opa import server
 
     return server(settings)
+
+
+def _anchors(settings: Settings) -> Check:
+    from guardrail.review.doctor_anchors import anchors
+
+    return anchors(settings)
 
 
 def _access(settings: Settings) -> Check:

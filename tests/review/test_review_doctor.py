@@ -70,6 +70,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "policies",
         "seal",
         "ledger",
+        "anchors",
         "access",
         "leases",
         "clock",

@@ -1,0 +1,77 @@
+"""The check of ``doctor`` about anchors: what is set can work, and how far each is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from guardrail.anchors.configured import configured, is_configured
+from guardrail.anchors.state import AnchorState, read_state, state_path
+from guardrail.config import Settings
+from guardrail.core.note import NoteKey
+from guardrail.keys import verify_signature
+from guardrail.ledger.reader import LedgerReader
+from guardrail.review.doctor import Check, State
+
+__all__ = ["anchors"]
+
+_SLACK = 3
+"""So many intervals without a head are no longer chance."""
+
+
+def anchors(settings: Settings, *, clock: Callable[[], float] = time.time) -> Check:
+    """Check the anchors that *settings* ask for, without asking them. Raises ``GuardrailError`` where they can't work."""
+    if not is_configured(settings.anchors):
+        return Check(
+            "anchors",
+            State.NOTE,
+            "none: a ledger that is cut, rolled back or deleted would not be noticed",
+            "set file or witness in [anchors] (docs/anchors.md)",
+        )
+    if not settings.ledger.path.exists():
+        return Check("anchors", State.NOTE, "set, and there is no ledger yet")
+    with LedgerReader.open(settings.ledger.path) as reader:
+        log, size = reader.log, reader.size()
+        public = str(reader.genesis.get("key", {}).get("public", ""))
+    made = configured(
+        settings.anchors,
+        ledger=settings.ledger.path,
+        key=NoteKey(log, bytes.fromhex(public)),
+        verify=verify_signature,
+        certificates=_certificates,
+    )
+    state = read_state(state_path(settings.ledger.path), log)
+    return _judged({each.name: state.of(each.name) for each in made}, settings, size, clock())
+
+
+def _judged(found: dict[str, AnchorState], settings: Settings, size: int, now: float) -> Check:
+    failing = {name: each for name, each in found.items() if each.code}
+    for name, each in failing.items():
+        return Check("anchors", State.FAIL, f"{name}: {each.message}", each.hint)
+    told = ", ".join(_told(name, each, now) for name, each in found.items())
+    oldest = max(
+        (now - each.behind for each in found.values() if each.behind is not None), default=0.0
+    )
+    missing = [name for name, each in found.items() if not each.size]
+    if missing or oldest > _SLACK * settings.anchors.interval_s:
+        return Check(
+            "anchors",
+            State.NOTE,
+            f"{told}; {size:,} records now",
+            "guardrail anchor (a guard that runs does it by itself)",
+        )
+    return Check("anchors", State.OK, f"{told}; {size:,} records now")
+
+
+def _told(name: str, each: AnchorState, now: float) -> str:
+    if not each.size:
+        return f"{name}: nothing yet"
+    return f"{name}: {each.size:,} records, {max(0.0, now - each.time):,.0f} s ago"
+
+
+def _certificates(path: Path) -> list[Any]:
+    from guardrail.anchor_keys import certificates
+
+    return list(certificates(path))
