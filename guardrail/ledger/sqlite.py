@@ -173,7 +173,8 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
             f"file:{quoted(fresh)}?mode=rw", uri=True, isolation_level=None
         )
         try:
-            database = Database(connection)
+            # Code that happens to be installed as a plugin has no business in a log.
+            database = Database(connection, execute_plugins=False)
             for pragma in ("page_size = 4096", "journal_mode = WAL", "synchronous = FULL"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN IMMEDIATE")
