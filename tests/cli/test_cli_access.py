@@ -297,6 +297,21 @@ def test_the_access_log_is_a_ledger_for_every_other_command(cli: Cli, project: P
     assert not list(project.glob("audit.access.access*"))
 
 
+def test_an_access_log_elsewhere_is_worked_on_with_its_own_keys(cli: Cli, project: Path) -> None:
+    """By its name alone, where the settings found here say that it is the access log."""
+    (project / "readers").mkdir()
+    (project / "guardrail.toml").write_text(
+        '[access]\npath = "readers/log.db"\nkeys = "readers-keys"\n'
+    )
+    cli("sessions")
+    assert not (project / "audit.access.db").exists()
+    assert cli("recover", "--ledger", "readers/log.db").code == Exit.YES
+    signed = json.loads(cli("checkpoint", "--ledger", "readers/log.db", "--json").out)
+    assert (signed["signed_by"], signed["size"]) == ("log", 4)
+    read = json.loads(cli("access", "--json").out)["accesses"]
+    assert [entry["command"] for entry in read] == ["sessions", "recover", "checkpoint", "access"]
+
+
 def test_four_commands_at_once_are_all_recorded(project: Path) -> None:
     """The first ones make the log; nobody waits in vain and nothing is lost."""
     running = [

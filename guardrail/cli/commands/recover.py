@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.options import json_option, ledger_options, settings_of
+from guardrail.cli.options import json_option, ledger_options, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import clock, counted
 from guardrail.errors import KeysError, LedgerOpenError, UsageError
@@ -82,13 +82,9 @@ def recover(
 
 def _located(config: Path | None, ledger: Path | None) -> Settings:
     """Return the settings of the ledger that is meant. Raises ``LedgerOpenError`` where there is not even a trace of one."""
-    from guardrail.config import Settings
     from guardrail.ledger.files import traces
 
-    if ledger is not None and config is None:
-        settings = Settings().override(ledger={"path": ledger.absolute()})
-    else:
-        settings = settings_of(config, ledger)
+    settings = settings_for(config, ledger)
     path = settings.ledger.path
     if not traces(path) and not settings.key_path.exists():
         # A new log at a mistyped path would look like a recovered one.
