@@ -20,7 +20,7 @@ from sequences import GAVE_UP
 from guardrail.core import chain
 from guardrail.ledger.reader import LedgerReader
 
-SAMPLE = 90
+SAMPLE = 60
 """How many faults of each sequence the normal run takes."""
 
 
