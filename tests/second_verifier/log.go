@@ -106,7 +106,9 @@ func verify(export, note []byte, given bool, pinned string) answer {
 	}
 	// the order of the steps: what is said of the head before step 5 goes before tampered, the rest behind it
 	switch {
-	case doubt == "head_malformed" || doubt == "replaced":
+	case doubt == "replaced":
+		found.Verdict, found.FirstBad = doubt, nil
+	case doubt == "head_malformed":
 		found.Verdict = doubt
 	case bad:
 		found.Verdict = "tampered"

@@ -189,7 +189,6 @@ def heads(vectors: Vectors) -> None:
         "edited",
         "replaced",
         key="stranger",
-        first_bad=5,
     )
     vectors.case("nothing covered of a bad log", "edited", "tampered", head="nothing", first_bad=5)
 

@@ -208,3 +208,12 @@ def announcements(vectors: Vectors) -> None:
             "tampered",
             first_bad=first,
         )
+    far = 2**70
+    beyond = log.announced(before=far, edge=["0" * 64], leaf="0" * 64)
+    stray = canonical(beyond | {"seq": far, "prev": "0" * 64, "ts": "2026-11-24T09:00:00.000000Z"})
+    vectors.exports["pruned-beyond"] = joined([full[0], stray])
+    vectors.case("an announcement beyond all numbers", "pruned-beyond", "tampered", first_bad=1)
+    inside = b"x" * 65_537 + canonical(log.announced() | {"seq": len(full)})
+    gone = log.ended()
+    vectors.exports["pruned-fragment"] = joined([gone[0], *gone[5:], inside])
+    vectors.case("an announcement inside a longer line", "pruned-fragment", "tampered", first_bad=1)

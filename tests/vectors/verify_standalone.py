@@ -324,7 +324,9 @@ def judge(export, note=None, key=None):
     elif size and not chain.counts(head):
         doubt = "key_unknown"
     covered = size - 1 if size and doubt is None else None
-    if problem and doubt not in ("head_malformed", "replaced"):
+    if doubt == "replaced":
+        return doubt, None, None, "another log"
+    if problem and doubt != "head_malformed":
         return "tampered", bad, covered, problem
     verdict = doubt or ("not_anchored" if covered is None else "anchored")
     return verdict, bad, covered, f"{chain.next} records, last leaf {chain.previous}"
