@@ -235,7 +235,7 @@ class AnchorWatch:
         return True
 
     def _round(self, *, now_all: bool) -> None:
-        note: SignedNote | None = None
+        due: list[Anchor] = []
         for anchor in self._anchors:
             each, now = self._state.of(anchor.name), self._clock()
             # A ledger that has become smaller is a matter for the anchor as well: it will not take it.
@@ -244,11 +244,20 @@ class AnchorWatch:
             if each.behind is None and self._saw != each.size:
                 each = replace(each, behind=self._noticed.get((anchor.name, each.size), now))
                 self._state = self._state.with_anchor(anchor.name, each)
-            if not self._due(each, now, now_all=now_all):
-                continue
-            if note is None:
-                note = self._source.head()
-            note = self._publish(anchor, each, note)
+            if self._due(each, now, now_all=now_all):
+                due.append(anchor)
+        if not due:
+            return
+        try:
+            note = self._source.head()
+        except GuardrailError as error:
+            # A signer that does not sign, for example: not asked again at each look, and seen by whoever looks at the anchors.
+            for anchor in due:
+                failed = _failed(self._state.of(anchor.name), error, self._clock())
+                self._state = self._state.with_anchor(anchor.name, failed)
+            return
+        for anchor in due:
+            note = self._send(anchor, note)
 
     def _due(self, each: AnchorState, now: float, *, now_all: bool) -> bool:
         waited = now - each.tried
@@ -260,8 +269,9 @@ class AnchorWatch:
             return True
         return waited >= self._settings.interval_s or waited < 0
 
-    def _publish(self, anchor: Anchor, each: AnchorState, note: SignedNote) -> SignedNote:
+    def _send(self, anchor: Anchor, note: SignedNote) -> SignedNote:
         """Send *note*; return it with what was signed under it, for the anchors that follow."""
+        each = self._state.of(anchor.name)
         state, note = _sent(anchor, self._source, note, each, self._clock())
         if not state.code and self._saw > state.size:
             state = replace(state, behind=state.tried)
@@ -331,20 +341,23 @@ def _sent(
     try:
         made = _publish(anchor, source, note, each.known)
     except GuardrailError as error:
-        failed = replace(
-            each,
-            behind=each.behind if each.behind is not None else now,
-            failures=each.failures + 1,
-            code=error.code,
-            message=error.message,
-            hint=error.hint,
-            tried=now,
-        )
-        return failed, note
+        return _failed(each, error, now), note
     state = AnchorState(size=made.size, time=made.time, note=str(made.note), tried=now)
     if made.note.text != note.text:
         return state, made.note
     return state, note.with_signatures(made.note.signatures)
+
+
+def _failed(each: AnchorState, error: GuardrailError, now: float) -> AnchorState:
+    return replace(
+        each,
+        behind=each.behind if each.behind is not None else now,
+        failures=each.failures + 1,
+        code=error.code,
+        message=error.message,
+        hint=error.hint,
+        tried=now,
+    )
 
 
 def _believed(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> State:
@@ -389,28 +402,30 @@ class _Lock:
         self._descriptor: int | None = None
 
     def take(self) -> bool:
-        """Take it where it is free, and tell whether it is held. Never waits."""
+        """Take it where it is free, and tell whether no other process has it. Never waits."""
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(
                     self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
                 )
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self.forget()
             return False
+        except OSError:
+            # No lock can be had here. Two processes that anchor do no harm, and none at all would.
+            self.forget()
         return True
 
     def good(self) -> bool:
         """Tell whether what is held is still the path's file: where someone removed it, others hold the new one."""
-        assert self._descriptor is not None
+        if self._descriptor is None:
+            return self.take()
         mine = os.fstat(self._descriptor)
-        try:
+        with contextlib.suppress(OSError):
             there = os.stat(self._path)
-        except OSError:
-            there = None
-        if there is not None and (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
-            return True
+            if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+                return True
         self.forget()
         return False
 

@@ -54,8 +54,13 @@ def _judged(found: dict[str, AnchorState], settings: Settings, size: int, now: f
     oldest = max(
         (now - each.behind for each in found.values() if each.behind is not None), default=0.0
     )
-    missing = [name for name, each in found.items() if not each.size]
-    if missing or oldest > _SLACK * settings.anchors.interval_s:
+    # Nobody notes down that nobody anchors: a head that is older than the ledger's end by several intervals shows it.
+    stale = [
+        name
+        for name, each in found.items()
+        if each.size < size and now - each.time > _SLACK * settings.anchors.interval_s
+    ]
+    if stale or oldest > _SLACK * settings.anchors.interval_s:
         return Check(
             "anchors",
             State.NOTE,

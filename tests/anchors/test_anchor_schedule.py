@@ -32,7 +32,7 @@ from guardrail.anchors.state import (
 )
 from guardrail.config import AnchorSettings
 from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.errors import AnchorError, ConfigError, LedgerError
+from guardrail.errors import AnchorError, ConfigError, KeysError, LedgerError
 
 
 class Source:
@@ -267,6 +267,42 @@ def test_a_ledger_that_cannot_be_read_is_looked_at_again(make: Make) -> None:
     assert there.took == []
     source.broken = False
     until(lambda: there.took)
+
+
+def test_a_head_that_cannot_be_signed_is_seen_and_not_asked_for_at_each_look(
+    make: Make, tmp_path: Path
+) -> None:
+    """A signer may take seconds each time, and its owner wants to know."""
+    source, one, two = Source(), Switch("one"), Switch("two")
+    asked: list[int] = []
+    head = source.head
+
+    def signer() -> SignedNote:
+        asked.append(1)
+        if len(asked) < 3:
+            raise KeysError("the signer did not answer in time", code="keys.signer")
+        return head()
+
+    source.head = signer  # type: ignore[method-assign]
+    make(source, one, two).start()
+    until(lambda: state(tmp_path).of("two").failures == 1)
+    assert state(tmp_path).of("one").code == "keys.signer"
+    time.sleep(0.2)
+    assert len(asked) == 1
+    until(lambda: one.took == two.took == [5])
+
+
+def test_where_no_lock_can_be_had_heads_leave_all_the_same(make: Make, tmp_path: Path) -> None:
+    """Two processes that anchor do no harm, and none would."""
+    lock_path(tmp_path / "audit.db").mkdir()
+    source, one, two = Source(), Switch("one"), Switch("two")
+    make(source, one).start()
+    make(source, two).start()
+    until(lambda: one.took and two.took)
+    time.sleep(0.1)
+    assert one.took == two.took == [5]
+    source.it.grow(2000)
+    until(lambda: one.took[-1] == two.took[-1] == 2005)
 
 
 def test_a_ledger_that_was_rolled_back_is_a_conflict_that_stays_visible(
