@@ -1,0 +1,235 @@
+"""A proof that one record stands in a log: its line, the way from it to a head, and the signed head, in one file.
+
+Pure, and nothing but the standard library: signatures are checked by a function that is handed in. docs/record-format.md
+section 11 describes the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from guardrail.core.merkle import HASH_BYTES, verify_inclusion
+from guardrail.core.note import Checkpoint, Cosignature, NoteKey, SignedNote, Verify
+from guardrail.core.rotation import certified_text
+from guardrail.errors import NoteError
+
+__all__ = ["MAX_PROOF", "Certificate", "Checked", "Proof", "Verdict", "check_proof"]
+
+MAX_PROOF = 1 << 20
+"""Bytes. The longest line, escaped, with a full note and a path of 63 hashes, needs less."""
+_KIND = "proof/1"
+_MAX_PATH = 63
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The log key's word for an epoch key (section 9.2)."""
+
+    public: str
+    """64 hex."""
+    first: int
+    signature: bytes
+
+    def good(self, log: NoteKey, size: int, verify: Verify) -> bool:
+        """Tell whether *log* certified the key for heads of *size* records."""
+        text = certified_text(log.name, self.public, self.first)
+        return self.first < size and verify(log.public, self.signature, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the file holds."""
+
+    line: bytes
+    index: int
+    """Number of the record."""
+    path: tuple[bytes, ...]
+    """From its leaf up to the root of the head."""
+    note: SignedNote
+    epoch: Certificate | None = None
+    """Where an epoch key signed the head: the certificate of that key."""
+
+    def encode(self) -> bytes:
+        """Return the file: one JSON object."""
+        epoch = self.epoch
+        document = {
+            "guardrail": _KIND,
+            "epoch": None
+            if epoch is None
+            else {
+                "public": epoch.public,
+                "first": epoch.first,
+                "certificate": base64.b64encode(epoch.signature).decode("ascii"),
+            },
+            "head": str(self.note),
+            "index": self.index,
+            "line": self.line.decode("utf-8"),
+            "path": [each.hex() for each in self.path],
+        }
+        text = json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True)
+        return text.encode("utf-8") + b"\n"
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Proof:
+        """Read such a file. Raises ``NoteError``, code ``proof.malformed``."""
+        if len(raw) > MAX_PROOF:
+            raise _malformed("the file is too long")
+        document = _object(raw)
+        if document.get("guardrail") != _KIND:
+            raise _malformed("the file is no proof of this kind")
+        line, index, path = document.get("line"), document.get("index"), document.get("path")
+        if not isinstance(line, str) or type(index) is not int or index < 0:
+            raise _malformed("line or index is missing")
+        if not isinstance(path, list) or len(path) > _MAX_PATH:
+            raise _malformed("the path is missing, or too long")
+        if not all(isinstance(each, str) and _HASH.fullmatch(each) for each in path):
+            raise _malformed("the path is not made of hashes")
+        head = document.get("head")
+        if not isinstance(head, str):
+            raise _malformed("the signed head is missing")
+        note = SignedNote.parse(head)
+        Checkpoint.parse(note.text)
+        return cls(
+            line.encode("utf-8"),
+            index,
+            tuple(bytes.fromhex(each) for each in path),
+            note,
+            _certificate(document.get("epoch")),
+        )
+
+
+class Verdict(StrEnum):
+    """What checking came to."""
+
+    GOOD = "good"
+    """The record stands there in the log, and its head is signed by the key that was given."""
+    NOT_IN_HEAD = "not_in_head"
+    """The line, or its place, is not one that the head is over."""
+    KEY_UNKNOWN = "key_unknown"
+    """The head is not signed by the key that was given, nor by one that it certified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The answer of ``check_proof``."""
+
+    verdict: Verdict
+    detail: str
+    """What is wrong, in words; empty where nothing is. Holds nothing that the record holds."""
+    head: Checkpoint
+    record: Mapping[str, Any] | None = None
+    """The record; None unless the line stands where the head says."""
+    epoch: str | None = None
+    """The epoch key that signed the head, hex; None where the log key did."""
+    cosignatures: tuple[Cosignature, ...] = ()
+    """Of the witnesses whose keys were given."""
+
+
+def check_proof(
+    proof: Proof, public: bytes, verify: Verify, witnesses: Sequence[NoteKey] = ()
+) -> Checked:
+    """Check *proof* with the log's *public* key, and the cosignatures of *witnesses* on its head.
+
+    Nothing else is asked: no ledger, no network, no clock.
+    """
+    head = Checkpoint.parse(proof.note.text)
+    leaf = hashlib.sha256(b"\x00" + proof.line).digest()
+    # (1) The line is the record of that number in the tree that the head names,
+    if not verify_inclusion(leaf, proof.index, head.size, proof.path, head.root):
+        detail = f"the line is not record {proof.index} of the records that the head is over"
+        return Checked(Verdict.NOT_IN_HEAD, detail, head)
+    # (2) says so itself,
+    record = _record(proof.line)
+    if record is None or record.get("seq") != proof.index or record.get("log") != head.origin:
+        detail = "the line names another number or another log than its place"
+        return Checked(Verdict.NOT_IN_HEAD, detail, head)
+    # (3) and the head is signed by the log key, or by a key that this one certified.
+    key = _key(head.origin, public)
+    epoch = proof.epoch
+    if key is None or not proof.note.signed_by(key, verify):
+        known = key is not None and epoch is not None and epoch.good(key, head.size, verify)
+        mine = _key(head.origin, bytes.fromhex(epoch.public)) if epoch is not None else None
+        if not known or mine is None or not proof.note.signed_by(mine, verify):
+            detail = (
+                "the head is not signed by the key that was given, nor by one that it certified"
+            )
+            return Checked(Verdict.KEY_UNKNOWN, detail, head, record)
+    else:
+        epoch = None
+    found = [proof.note.cosigned_by(each, verify) for each in witnesses]
+    return Checked(
+        Verdict.GOOD,
+        "",
+        head,
+        record,
+        epoch.public if epoch is not None else None,
+        tuple(each for each in found if each is not None),
+    )
+
+
+def _key(name: str, public: bytes) -> NoteKey | None:
+    try:
+        return NoteKey(name, public)
+    except NoteError:
+        return None  # no log has such a name
+
+
+def _record(line: bytes) -> Mapping[str, Any] | None:
+    try:
+        return _object(line)
+    except NoteError:
+        return None
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_each_once)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
+    except (ValueError, RecursionError):
+        raise _malformed("the file is not JSON") from None
+    if not isinstance(value, dict):
+        raise _malformed("the file is not a JSON object")
+    return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _certificate(value: object) -> Certificate | None:
+    if value is None:
+        return None
+    entries: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    public, first, encoded = (entries.get(each) for each in ("public", "first", "certificate"))
+    try:
+        signature = base64.b64decode(encoded, validate=True) if isinstance(encoded, str) else b""
+    except ValueError:
+        signature = b""
+    if (
+        not isinstance(public, str)
+        or not _HASH.fullmatch(public)
+        or type(first) is not int
+        or first < 0
+        or len(signature) != 2 * HASH_BYTES
+    ):
+        raise _malformed("the certificate is malformed")
+    return Certificate(public, first, signature)
+
+
+def _malformed(why: str) -> NoteError:
+    return NoteError(
+        f"not a proof: {why}",
+        code="proof.malformed",
+        hint="guardrail prove SEQ --out FILE makes one",
+    )

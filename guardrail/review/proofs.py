@@ -1,0 +1,228 @@
+"""Proofs made from a ledger: that a record stands in it, and that one head is the beginning of another.
+
+Reads only. What is read is checked before it is handed out: a ledger that was changed gives no proof.
+"""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+from guardrail.core.merkle import consistency_proof, inclusion_proof, range_root, verify_consistency
+from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.proof import Certificate, Proof, Verdict, check_proof
+from guardrail.core.record import decode
+from guardrail.core.rotation import KeyRanges
+from guardrail.errors import LedgerError, NoteError, RecordError
+from guardrail.keys import verify_signature
+from guardrail.ledger.heads import node_reader
+from guardrail.ledger.reader import LedgerReader
+
+__all__ = ["Consistency", "Relation", "compare_heads", "key_ranges", "log_key", "make_proof"]
+
+_ROTATIONS = (
+    "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin WHERE type = 'admin.key_rotated' "
+    "AND type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', "
+    "'admin.pruned', 'admin.hold') ORDER BY seq"
+)
+
+
+def log_key(reader: LedgerReader) -> NoteKey:
+    """Return the log key that line 0 names: nothing that anybody pinned. Raises ``LedgerError`` where it names none."""
+    key = reader.genesis.get("key")
+    public = key.get("public") if isinstance(key, dict) else None
+    try:
+        return NoteKey(reader.log, bytes.fromhex(public if isinstance(public, str) else ""))
+    except (ValueError, NoteError):
+        raise _unusable("line 0 of the ledger names no key") from None
+
+
+def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str, Certificate]]:
+    """Return which keys may sign heads of the log whose key is *key*, and the certificate of each. Raises ``LedgerError``."""
+    ranges = KeyRanges(key.name, key.public, verify_signature)
+    certificates: dict[str, Certificate] = {}
+    for seq, line in reader.query(_ROTATIONS):
+        try:
+            record = decode(line)
+        except RecordError:
+            raise _unusable(f"record {seq} of the ledger can't be decoded") from None
+        if ranges.take(seq, record):
+            continue  # it certifies nothing, and verify says so
+        detail = record["detail"]
+        if detail.get("key") is not None:
+            public = detail["key"]["public"]
+            signature = base64.b64decode(detail["certificate"])
+            certificates.setdefault(public, Certificate(public, detail["first"], signature))
+    return ranges, certificates
+
+
+def make_proof(
+    reader: LedgerReader, seq: int, head: SignedNote, anchored: Iterable[SignedNote] = ()
+) -> Proof:
+    """Return the proof that record *seq* stands in the ledger, under *head* or, better, a head that someone cosigned.
+
+    *anchored* are heads that anchors took, with what they signed; those that the log key signed and that cover the record count.
+    Raises ``LedgerError``: no such record, or a ledger in which it can't be proved.
+    """
+    with reader.snapshot():
+        key = log_key(reader)
+        line = reader.record(seq)
+        if line is None:
+            raise _gone(reader, seq)
+        node = node_reader(_execute(reader))
+        try:
+            note, size = _best(head, anchored, key, seq, lambda size: range_root(0, size, node))
+            path = inclusion_proof(seq, size, node)
+        except ValueError:
+            raise _unusable("the ledger has not all the hashes that the proof needs") from None
+        epoch = None
+        if not note.signed_by(key, verify_signature):
+            ranges, certificates = key_ranges(reader, key)
+            epoch = certificates.get(ranges.signer_of(note, size) or "")
+    proof = Proof(line, seq, tuple(path), note, epoch)
+    checked = check_proof(proof, key.public, verify_signature)
+    if checked.verdict is not Verdict.GOOD:
+        raise _unusable(checked.detail)
+    return proof
+
+
+def _best(
+    head: SignedNote,
+    anchored: Iterable[SignedNote],
+    key: NoteKey,
+    seq: int,
+    root: Callable[[int], bytes],
+) -> tuple[SignedNote, int]:
+    """Return the newest head that most others signed under, with all that they signed, and its size."""
+    found: dict[str, SignedNote] = {}
+    for note in anchored:
+        checkpoint = Checkpoint.parse(note.text)
+        if checkpoint.origin != key.name or checkpoint.size <= seq:
+            continue
+        if note.signed_by(key, verify_signature):
+            before = found.get(note.text)
+            found[note.text] = note if before is None else before.with_signatures(note.signatures)
+    if head.text in found:
+        head = head.with_signatures(found.pop(head.text).signatures)
+    # Others' signatures count first: a head that nobody else has seen proves no more than the log's own word.
+    ranked = sorted(
+        (note for note in found.values() if len(note.signatures) > 1),
+        key=lambda note: (len(note.signatures), Checkpoint.parse(note.text).size),
+        reverse=True,
+    )
+    for note in ranked if len(head.signatures) == 1 else ():
+        checkpoint = Checkpoint.parse(note.text)
+        if root(checkpoint.size) == checkpoint.root:
+            return note, checkpoint.size
+    return head, Checkpoint.parse(head.text).size
+
+
+class Relation(StrEnum):
+    """How two heads stand to each other."""
+
+    CONSISTENT = "consistent"
+    """The records of the old one are the first of the new one."""
+    FORKED = "forked"
+    """They are not: two histories under one name."""
+    OTHER_LOG = "other_log"
+    """They are heads of two logs."""
+    NOT_HERE = "not_here"
+    """The ledger that was asked is not the one that the new head is of, so it can't tell."""
+    KEY_UNKNOWN = "key_unknown"
+    """No signature counts on one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """The answer of ``compare_heads``."""
+
+    relation: Relation
+    detail: str = ""
+    path: tuple[bytes, ...] = ()
+    """The proof (RFC 6962 section 2.1.2), where they are consistent."""
+
+
+def compare_heads(
+    old: SignedNote, new: SignedNote, reader: LedgerReader, key: NoteKey
+) -> Consistency:
+    """Tell from the ledger whether *old* is the beginning of *new*; both must be signed by keys of the log *key*.
+
+    Raises ``LedgerError`` where the ledger can't be read.
+    """
+    first, second = Checkpoint.parse(old.text), Checkpoint.parse(new.text)
+    if first.origin != second.origin or first.origin != key.name:
+        detail = "the heads, or the ledger and the heads, are of different logs"
+        return Consistency(Relation.OTHER_LOG, detail)
+    with reader.snapshot():
+        ranges, _ = key_ranges(reader, key)
+        for name, note, head in (("old", old, first), ("new", new, second)):
+            if ranges.signer_of(note, head.size) is None:
+                detail = f"no signature on the {name} head is by a key of this log"
+                return Consistency(Relation.KEY_UNKNOWN, detail)
+        return _compare(first, second, reader)
+
+
+def _compare(first: Checkpoint, second: Checkpoint, reader: LedgerReader) -> Consistency:
+    if first.size == second.size:
+        if first.root == second.root:
+            return Consistency(Relation.CONSISTENT)
+        detail = "they are over the same number of records, and over different ones"
+        return Consistency(Relation.FORKED, detail)
+    node = node_reader(_execute(reader))
+    try:
+        mine = range_root(0, second.size, node)
+        path = consistency_proof(first.size, second.size, node)
+    except ValueError:
+        detail = f"the ledger has not all of the {second.size} records of the new head"
+        return Consistency(Relation.NOT_HERE, detail)
+    if mine != second.root:
+        detail = f"the first {second.size} records of the ledger are not those of the new head"
+        return Consistency(Relation.NOT_HERE, detail)
+    if not verify_consistency(first.size, first.root, second.size, second.root, path):
+        detail = f"the first {first.size} records of the new head are not those of the old one"
+        return Consistency(Relation.FORKED, detail)
+    return Consistency(Relation.CONSISTENT, path=tuple(path))
+
+
+def _gone(reader: LedgerReader, seq: int) -> LedgerError:
+    if 0 < seq < reader.size():
+        return LedgerError(
+            f"record {seq} is not in the ledger any more: its hash is, and its line is what a proof is about",
+            code="ledger.pruned",
+            hint="look for it in the archive, guardrail archive",
+        )
+    return LedgerError(
+        f"there is no record {seq}", code="ledger.no_record", hint="guardrail sessions"
+    )
+
+
+def _unusable(why: str) -> LedgerError:
+    return LedgerError(
+        f"no proof can be made: {why}",
+        code="ledger.proof",
+        hint="guardrail verify says what is wrong",
+    )
+
+
+class _Rows:
+    """What a cursor is to those who only fetch."""
+
+    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+        self._rows = rows
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return self._rows[0] if self._rows else None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self._rows
+
+
+def _execute(reader: LedgerReader) -> Callable[..., sqlite3.Cursor]:
+    def execute(sql: str, values: Sequence[object] = ()) -> _Rows:
+        return _Rows(reader.query(sql, *values))
+
+    return cast("Callable[..., sqlite3.Cursor]", execute)
