@@ -8,7 +8,6 @@ that was committed, and none older than what was acknowledged.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import shutil
@@ -366,11 +365,12 @@ class Unreadable(Exception):
 class State:
     """All that a ledger says."""
 
-    digest: bytes
     records: list[tuple[int, bytes, str]]
     """``seq``, leaf and line of each."""
     note: str
     """The signed head."""
+    rest: tuple[list[tuple[object, ...]], ...]
+    """Every other table."""
     processes: list[str]
     """Those with an open call, or with a key that signs heads."""
 
@@ -389,14 +389,12 @@ def state_of(db: Path) -> State | None:
     try:
         with closing(connect_reader(db)) as connection:
             connection.execute("BEGIN")
-            hashed = hashlib.sha256()
             records = connection.execute(
                 "SELECT seq, leaf, line FROM record ORDER BY seq"
             ).fetchall()
-            for row in records:
-                hashed.update(repr(row).encode())
-            for table in TABLES:
-                hashed.update(repr(sorted(connection.execute(f"SELECT * FROM {table}"))).encode())
+            rest = tuple(
+                connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES
+            )
             ((size, leaf, note),) = connection.execute("SELECT size, leaf, note FROM head")
             living = "SELECT process FROM open_call UNION SELECT process FROM epoch"
             processes = [process for (process,) in connection.execute(living)]
@@ -404,7 +402,7 @@ def state_of(db: Path) -> State | None:
         raise Unreadable(str(error)) from error
     if (size, leaf) != (records[-1][0] + 1, records[-1][1]):
         raise Unreadable("the head is not that of the last record")
-    return State(hashed.digest(), records, note, processes)
+    return State(records, note, rest, processes)
 
 
 TABLES = [
@@ -458,13 +456,48 @@ def put(folder: Path, files: Folder) -> None:
         os.umask(before)
 
 
+class Stage:
+    """A folder in which one state after the other is shown, as long as nobody else changes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shown: Folder = {}
+        put(folder, {})
+
+    def show(self, files: Folder) -> None:
+        """As ``put``, writing only what is another content than before."""
+        bodies = [id(body) for body in files.values() if body]
+        if len(bodies) != len(set(bodies)) or any(
+            body is None and path not in self._shown for path, body in files.items()
+        ):
+            put(self._folder, files)
+            self._shown = dict(files)
+            return
+        for item in self._folder.glob("*-shm"):
+            item.unlink()
+        gone = [path for path in self._shown if path not in files]
+        if any(self._shown[path] is None for path in gone):
+            put(self._folder, files)
+        else:
+            for path in gone:
+                (self._folder / path).unlink(missing_ok=True)
+            for path, body in files.items():
+                if body is not None and body is not self._shown.get(path):
+                    place = self._folder / path
+                    if place.parent.is_dir():
+                        place.unlink(missing_ok=True)  # it may be a second name
+                        place.write_bytes(body)
+        self._shown = dict(files)
+
+
 class Judge:
     """Knows every state that was committed in a recording, and how much was acknowledged at each moment."""
 
     def __init__(self, recording: Recording, folder: Path) -> None:
-        self._folder = folder
-        self.committed: dict[bytes | None, int] = {}
-        """Digest of each committed state, and its place in their order."""
+        self._stage = Stage(folder)
+        self._db = folder / DB
+        self._places: dict[str, list[int]] = {}
+        """Head of each committed state, and the places of those that have it."""
         self.acknowledged: list[int] = []
         """After each step: the place of the oldest state that holds all that was acknowledged."""
         self.states: list[State | None] = []
@@ -486,24 +519,30 @@ class Judge:
 
     def _see(self, disk: Disk) -> None:
         files = disk.now()
-        put(self._folder, {path: files[path] for path in files if path.startswith(DB)})
-        state = state_of(self._folder / DB)
-        digest = state.digest if state else None
-        if not self.states or digest != (self.states[-1].digest if self.states[-1] else None):
-            assert digest not in self.committed, "a state came back"
+        self._stage.show(files)
+        state = state_of(self._db)
+        if not self.states or state != self.states[-1]:
+            assert self._place(state) is None, "a state came back"
             if state is not None:
                 assert_covered(state)
-            self.committed[digest] = len(self.states)
+            self._places.setdefault(state.note if state else "", []).append(len(self.states))
             self.states.append(state)
+
+    def _place(self, state: State | None) -> int | None:
+        """Return the place of *state* in the order of what was committed; None where it never was."""
+        for place in self._places.get(state.note if state else "", []):
+            if self.states[place] == state:
+                return place
+        return None
 
     def _holding(self, step: Step) -> int:
         place = len(self.states) - 1
         seq = step.where
-        while place and (before := self.states[place - 1]) and len(before.records) > seq:
+        while place and (before := self.states[place - 1]) and before.records[-1][0] >= seq:
             place -= 1
         state = self.states[place]
         assert state is not None
-        assert state.records[seq][1] == step.data, "an acknowledged record is not there at all"
+        assert (seq, step.data) in [(each, leaf) for each, leaf, _ in state.records[-300:]]
         return place
 
     def due(self, cut: int) -> int:
@@ -515,18 +554,20 @@ class Judge:
         state = self.states[self.due(cut)]
         return state.leaves if state is not None else []
 
-    def verdict(self, cut: int, db: Path) -> str:
-        """Say what is wrong with the ledger at *db* after power was lost before step *cut*; empty where nothing is."""
+    def verdict(self, cut: int, files: Folder) -> str:
+        """Say what is wrong where power loss left *files* before step *cut*; empty where nothing is."""
+        self._stage.show(files)
         try:
-            state = state_of(db)
+            state = state_of(self._db)
         except Unreadable as error:
             return f"unreadable: {error}"
-        digest = state.digest if state else None
-        place = self.committed.get(digest)
+        place = self._place(state)
         if place is None:
             return "a state that was never committed"
         if place < self.due(cut):
             return "an acknowledged record is lost"
-        if state and not all(leases_path(db).joinpath(each).exists() for each in state.processes):
+        if state and not all(
+            leases_path(self._db).joinpath(each).exists() for each in state.processes
+        ):
             return "a process that has a call open left no lease"
         return ""

@@ -49,7 +49,7 @@ STATES = {
 }
 """How many different states of each sequence are judged: at every moment of it, under both rules of names."""
 SOAK = 10 if os.environ.get("GUARDRAIL_SOAK") else 1
-REVIVED = 60
+REVIVED = 40
 """How many of the states of each sequence, beside the first of each set of names, a writer also opens and writes to."""
 
 
@@ -88,8 +88,7 @@ def explore(recording: Recording, folder: Path, states: int) -> Found:
         if key in seen:
             continue
         seen.add(key)
-        put(here, files)
-        verdict = judge.verdict(cut, here / DB)
+        verdict = judge.verdict(cut, files)
         shape = (frozenset(files), len(set(map(id, files.values()))))
         if not verdict and (shape not in shapes or len(seen) % (states // REVIVED + 1) == 0):
             shapes.add(shape)
@@ -111,6 +110,7 @@ def _revived(db: Path, acknowledged: list[bytes]) -> str:
     with LedgerReader.open(db) as reader:
         report = chain.verify(reader.lines())
         leaves = [leaf for _, leaf, _ in reader.lines()]
+        assert reader.query("PRAGMA integrity_check") == [("ok",)]
     if report.first_bad is not None or report.open_calls:
         return f"opened, but then: {report}"
     return "" if leaves[: len(acknowledged)] == acknowledged else "opened, but a record is lost"
