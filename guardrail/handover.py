@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,10 +16,9 @@ R = TypeVar("R")
 
 
 class Handover:
-    """Wakes what waits for the futures of a batch, all at once and each event loop once: when the block ends, or ``wake`` is called."""
+    """Wakes what waits for the futures of one batch: each event loop once, when the block ends."""
 
     def __init__(self) -> None:
-        self._gates: list[threading.Lock] = []
         self._waiters: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
 
     def __enter__(self) -> Self:
@@ -28,17 +27,12 @@ class Handover:
     def __exit__(self, *exc: object) -> None:
         self.wake()
 
-    def add(self, future: Handed[Any]) -> None:
-        """Wake the waiters of *future*, which has ended, with the others."""
-        self._gates.append(future.gate)
-        for loop, waiter in future.sleepers:
-            self._waiters.setdefault(loop, []).append(waiter)
+    def add(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+        """Wake *waiter*, which belongs to *loop*, with the others of that loop."""
+        self._waiters.setdefault(loop, []).append(waiter)
 
     def wake(self) -> None:
         """Wake all that were added until now. Never raises."""
-        gates, self._gates = self._gates, []
-        for gate in gates:
-            gate.release()
         while self._waiters:
             loop, waiters = self._waiters.popitem()
             # A loop that is closed has nobody waiting any more.
@@ -59,33 +53,31 @@ class Handed(Future[R]):
         super().__init__()
         self.handover: Handover | None = None
         """What wakes the event loops; None where this future is to do it itself."""
-        self.sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-        """Who waits on an event loop; see ``wake_on``."""
-        self.gate = threading.Lock()
-        """What threads wait at: open once the future has ended and its handover has woken."""
-        self.gate.acquire()
+        self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._gate = threading.Lock()
+        self._gate.acquire()
         self.add_done_callback(_ended)  # once, however it ends
 
     def result(self, timeout: float | None = None) -> R:
         """As of any future, with one wake-up instead of three."""
         if not self.done():
-            if not self.gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
-                if not self.done():
-                    raise TimeoutError
-            else:
-                self.gate.release()  # for whoever else waits
+            if not self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+                raise TimeoutError
+            self._gate.release()  # for whoever else waits
         return super().result(0)
 
     def wake_on(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
         """Have *waiter* ended on *loop* once this has ended. Whoever calls it looks at ``done`` afterwards."""
-        self.sleepers.append((loop, waiter))
+        self._sleepers.append((loop, waiter))
 
 
 def _ended(future: Future[R]) -> None:
     assert isinstance(future, Handed)
+    future._gate.release()
     # A waiter that is added from here on finds the future done: it is looked at after adding, and was set before this.
-    if future.handover is not None:
-        future.handover.add(future)
-    else:
-        with Handover() as handover:
-            handover.add(future)
+    if future._sleepers:
+        handover = future.handover or Handover()
+        for loop, waiter in future._sleepers:
+            handover.add(loop, waiter)
+        if future.handover is None:
+            handover.wake()

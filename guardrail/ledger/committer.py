@@ -81,8 +81,6 @@ class Committer:
         self._next_keep = 0.0
         self._next_retry = 0.0
         self._patience = settings.retry_interval
-        self._handover = Handover()
-        """Who is still to be woken of the last commit; their futures have ended."""
         self.log = ""
         self.trouble = ""
         self.sealed: LedgerSealedError | None = None
@@ -121,10 +119,6 @@ class Committer:
             self.trouble = "a commit does not end"
 
     # -- what the commit thread asks (guardrail.ledger.loop) ----------------------------------------------------------
-
-    def tell(self) -> None:
-        """Wake the callers of the last commit. To be called before anything that may take long."""
-        self._handover.wake()
 
     def settled(self) -> bool:
         """Note that no commit is under way; return whether nothing that is owed could be written at once."""
@@ -192,8 +186,7 @@ class Committer:
 
     def _prepare(self) -> None:
         """Have a key to sign the next head with. Raises ``LedgerError`` where the signer does not answer."""
-        if self._last is not None and self._epochs.due:
-            self.tell()
+        if self._last is not None:
             self._epochs.prepare(self.log, self._last[0] + 1)
 
     def _open_store(self) -> None:
@@ -263,16 +256,11 @@ class Committer:
             if self.sealed is not None:
                 raise _anew(self.sealed)
             self._prepare()
-            if not self._lock.try_acquire():
-                self.tell()
-                self._lock.acquire()
-            try:
+            with self._lock:
                 batch.extend(more())
                 if self._store is None:
                     self._open_store()
                 self._transaction(batch)
-            finally:
-                self._lock.release()
         except LedgerError as error:
             self._failed(batch, error)
         except (OSError, sqlite3.Error) as error:
@@ -308,7 +296,6 @@ class Committer:
                 store.rotate(rotation, tail)
             store.sign(tail, self._epochs.key)
             committing = True
-            self.tell()  # they run while this thread waits for the disk, and not while it works
             store.commit()
             self._raise_fault(self._watch.check())  # not before this is anything acknowledged
         except (LedgerError, KeysError, sqlite3.Error, OSError) as error:
@@ -322,13 +309,14 @@ class Committer:
 
     def _acknowledge(self, taken: list[Entry], answers: list[Receipt | LedgerError]) -> list[Entry]:
         durable = []
-        for entry, answer in zip(taken, answers, strict=True):
-            if isinstance(answer, LedgerError):
-                entry.fail(answer, self._handover)
-            else:
-                durable.append(entry)
-                if not entry.acknowledge(answer, self._handover):
-                    self.disown(entry.draft)
+        with Handover() as handover:  # a loop on which many wait is woken once
+            for entry, answer in zip(taken, answers, strict=True):
+                if isinstance(answer, LedgerError):
+                    entry.fail(answer, handover)
+                else:
+                    durable.append(entry)
+                    if not entry.acknowledge(answer, handover):
+                        self.disown(entry.draft)
         return durable
 
     def _before(self) -> None:
@@ -392,7 +380,6 @@ class Committer:
 
     def _failed(self, batch: deque[Entry], error: LedgerError) -> None:
         """Fail what was not taken. Outcomes stay owed; of the rest it is certain that nothing was written."""
-        self.tell()
         if self.sealed is None:
             if isinstance(error, LedgerSealedError):
                 self.sealed = error

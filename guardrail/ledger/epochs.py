@@ -62,9 +62,9 @@ class Epochs:
         Raises ``LedgerError``, code ``ledger.signer``, where there is none and none can be had; a key that is merely due
         for a change goes on until the signer answers.
         """
-        if not self.due:
-            return
         now = time.monotonic()
+        if self._key is not None and (now < self._due or self._replaced is not None):
+            return
         try:
             made = self._signing.epoch_key(log, size)
         except KeysError as error:
@@ -77,13 +77,6 @@ class Epochs:
         self._key = made if made is not None else self._signing.log_key(log)
         self._announced = made is None
         self._due = now + self._interval
-
-    @property
-    def due(self) -> bool:
-        """Whether ``prepare`` has to ask for a key, which may take seconds."""
-        if self._key is None:
-            return True
-        return self._replaced is None and time.monotonic() >= self._due
 
     @property
     def key(self) -> HeadKey:

@@ -26,12 +26,10 @@ class Loop:
         """Run in the commit thread."""
         while True:
             work = self._receive()
-            if isinstance(work, Entry):
-                self._committer.round(work, self._gather)
-                continue
-            self._committer.tell()
             if work is None:
                 self._committer.idle()
+            elif isinstance(work, Entry):
+                self._committer.round(work, self._gather)
             elif not self._obey(work):
                 self._refuse_rest()
                 return
@@ -40,15 +38,9 @@ class Loop:
         order, self._order = self._order, None
         if order is not None:
             return order
-        settled = self._committer.settled()
         try:
-            return self._inbox.get_nowait()
-        except Empty:
-            pass
-        if not settled:
-            return None
-        self._committer.tell()  # nobody shares the next commit with them
-        try:
+            if not self._committer.settled():
+                return self._inbox.get_nowait()
             return self._inbox.get(timeout=self._committer.patience())
         except Empty:
             return None

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import FAST, SIGNING, Shim, decision, driven, make, note, outcome
+from ledgerkit import FAST, Shim, decision, driven, make, note, outcome
 
 from guardrail.core import chain
 from guardrail.core.merkle import Edge
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerPoisonedError
-from guardrail.ledger.committer import Committer
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.work import Entry
+from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
 from guardrail.waiting import wait_async
 
@@ -37,8 +37,8 @@ from guardrail.waiting import wait_async
 class Held:
     """The lock of a log, held as by a process that is stuck in a commit."""
 
-    def __init__(self, db: Path) -> None:
-        self._descriptor = os.open(f"{db}-lock", os.O_RDWR)
+    def __init__(self, writer: LedgerWriter) -> None:
+        self._descriptor = os.open(f"{writer.path}-lock", os.O_RDWR)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
     def let_go(self) -> None:
@@ -70,7 +70,7 @@ def test_callers_that_wait_for_the_lock_share_one_commit(tmp_path: Path) -> None
     with make(tmp_path / "a.db") as writer:
         writer.append(note())
         before = commits(writer.path)
-        held = Held(writer.path)
+        held = Held(writer)
         with ThreadPoolExecutor(6) as pool:
             threads = [pool.submit(writer.append, note()) for _ in range(6)]
 
@@ -95,7 +95,7 @@ def test_the_outcome_of_one_call_and_the_decision_of_another_share_a_commit(tmp_
         first, second = new_ulid(), new_ulid()
         seq = writer.append(decision(first, writer.process)).seq
         before = commits(writer.path)
-        held = Held(writer.path)
+        held = Held(writer)
         ended = writer.submit(outcome(first, seq, writer.process))
         begun = writer.submit(decision(second, writer.process))
         held.let_go()
@@ -108,7 +108,7 @@ def test_the_outcome_of_one_call_and_the_decision_of_another_share_a_commit(tmp_
 def test_the_outcome_of_a_call_can_share_the_commit_of_its_own_decision(tmp_path: Path) -> None:
     """What comes later in a batch sees what came before: an outcome right behind its decision is none too many."""
     with make(tmp_path / "a.db") as writer:
-        held = Held(writer.path)
+        held = Held(writer)
         call = new_ulid()
         futures = [
             writer.submit(decision(call, writer.process)),
@@ -145,7 +145,7 @@ def test_of_a_batch_only_those_that_the_log_must_not_hold_are_refused(tmp_path: 
             "known": decision(settled, writer.process),
             "three": note(),
         }
-        held = Held(writer.path)
+        held = Held(writer)
         futures = {name: writer.submit(draft) for name, draft in sent.items()}
         held.let_go()
         codes: dict[str, Any] = {}
@@ -172,7 +172,7 @@ def test_of_a_batch_only_those_that_the_log_must_not_hold_are_refused(tmp_path: 
 async def test_who_gives_up_while_the_commit_waits_takes_nobody_with_them(tmp_path: Path) -> None:
     """One task is cancelled, one and a thread run out of time: theirs is dropped, the others' is written."""
     with make(tmp_path / "a.db") as writer:
-        held = Held(writer.path)
+        held = Held(writer)
         stays = [
             asyncio.ensure_future(wait_async(writer.submit(note()), 10)),
             asyncio.ensure_future(asyncio.to_thread(writer.append, note())),
@@ -204,7 +204,7 @@ def test_a_loop_that_was_closed_leaves_the_others_of_its_commit_their_receipts(
 ) -> None:
     """Its record is written, nobody hears of it, and the thread beside it gets its receipt."""
     with make(tmp_path / "a.db") as writer:
-        held = Held(writer.path)
+        held = Held(writer)
         future = writer.submit(note())
 
         async def leave() -> None:
@@ -218,44 +218,12 @@ def test_a_loop_that_was_closed_leaves_the_others_of_its_commit_their_receipts(
         assert future.result(10).seq == 1
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_callers_are_told_before_the_next_commit_waits_or_fails(
-    tmp_path: Path, fails: bool
-) -> None:
-    """They are woken late, while the next commit is under way, but not by so much as another process's turn."""
-    make(tmp_path / "a.db").close()
-    committer = Committer(tmp_path / "a.db", FAST, SIGNING)
-    first, second = Entry(note()), Entry(note())
-    with ThreadPoolExecutor(1) as waiting, ThreadPoolExecutor(1) as thread:
-        told = waiting.submit(first.result)
-        thread.submit(committer.open, None).result(10)
-        thread.submit(committer.round, first, list).result(10)
-        assert first.done()
-        assert not told.done()
-        held = Held(tmp_path / "a.db")
-        if fails:
-            os.link(tmp_path / "a.db", tmp_path / "another-name.db")
-            held.let_go()
-        try:
-            next_ = thread.submit(committer.round, second, list)
-            assert told.result(10).seq == 1
-            assert second.taken is False
-        finally:
-            committer.tell()
-            if not fails:
-                held.let_go()
-        next_.result(10)
-        assert isinstance(second.exception(0), LedgerPoisonedError) is fails
-        (tmp_path / "another-name.db").unlink(missing_ok=True)
-        thread.submit(committer.close).result(10)
-
-
 def test_a_batch_has_a_limit_and_the_rest_comes_next(tmp_path: Path) -> None:
     """More waiters than one commit takes: all are written, in several commits."""
     with make(tmp_path / "a.db") as writer:
         writer.append(note())
         before = commits(writer.path)
-        held = Held(writer.path)
+        held = Held(writer)
         futures = [writer.submit(note()) for _ in range(FAST.max_batch + 20)]
         until(lambda: writer._inbox.qsize() == len(futures) - 1)
         held.let_go()
@@ -268,7 +236,7 @@ def test_a_batch_that_completes_a_tile_keeps_it_and_its_head_covers_all(tmp_path
     with make(tmp_path / "a.db") as writer:
         for future in [writer.submit(note()) for _ in range(248)]:
             future.result(20)
-        held = Held(writer.path)
+        held = Held(writer)
         futures = [writer.submit(note()) for _ in range(21)]
         held.let_go()
         last = [future.result(20).seq for future in futures][-1]
@@ -305,7 +273,7 @@ def a_batch_that_fails(db: Path) -> dict[str, Any]:
     settings = LedgerSettings(append_deadline=20.0, retry_interval=1.5)
     with make(db, settings) as writer:
         writer.append(note())
-        held = Held(writer.path)
+        held = Held(writer)
         first = [writer.submit(note()) for _ in range(3)]
         until(lambda: writer._inbox.qsize() == 2)
         control.write_text("sync HANG\n")
@@ -387,7 +355,7 @@ def test_four_processes_get_equal_shares_of_one_log(tmp_path: Path) -> None:
 def test_a_caller_has_its_deadline_while_another_process_holds_the_lock(tmp_path: Path) -> None:
     """Four callers, four errors, nothing written; with the lock free again the same writer goes on."""
     with make(tmp_path / "a.db") as writer:
-        held = Held(writer.path)
+        held = Held(writer)
         errors: list[LedgerError] = []
 
         def call() -> None:
