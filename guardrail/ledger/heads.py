@@ -21,6 +21,9 @@ __all__ = [
     "HeadKey",
     "HeadRow",
     "Signing",
+    "edge_at",
+    "keep_leaves",
+    "kept_leaf",
     "node_reader",
     "read_head",
     "sign_head",
@@ -172,6 +175,38 @@ def _leaves(execute: Execute, start: int, stop: int) -> list[bytes]:
             raise ValueError("records are missing")
         leaves += [row[1] for row in rows]
     return leaves
+
+
+def keep_leaves(execute: Execute, before: int) -> None:
+    """Keep the leaf hashes of the records below *before*, which may be deleted after this, in the same transaction.
+
+    Those of complete tiles are kept anyway. Raises ``ValueError`` where one of the others is missing.
+    """
+    number, rest = divmod(before, TILE)
+    if not rest:
+        return
+    row = execute("SELECT hashes FROM tile WHERE level = 0 AND number = ?", (number,)).fetchone()
+    if row is not None and len(row[0]) >= rest * HASH_BYTES:
+        return
+    hashes = b"".join(_leaves(execute, number * TILE, before))
+    execute("REPLACE INTO tile (level, number, hashes) VALUES (0, ?, ?)", (number, hashes))
+
+
+def kept_leaf(execute: Execute, seq: int) -> bytes | None:
+    """Return the leaf hash of record *seq* where a tile keeps it: also of one that was pruned."""
+    number, at = divmod(seq, TILE)
+    row = execute("SELECT hashes FROM tile WHERE level = 0 AND number = ?", (number,)).fetchone()
+    found = row[0][at * HASH_BYTES : (at + 1) * HASH_BYTES] if row is not None else b""
+    return found if len(found) == HASH_BYTES else None
+
+
+def edge_at(size: int, node: Node) -> Edge:
+    """Return the tree of the first *size* records. Raises what *node* raises."""
+    edge = Edge()
+    for level in range(size.bit_length() - 1, -1, -1):
+        if size >> level & 1:
+            edge.append(node(level, edge.size >> level), level)
+    return edge
 
 
 def _split(hashes: bytes) -> list[bytes]:

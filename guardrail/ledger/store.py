@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.core import chain
-from guardrail.core.merkle import Edge
+from guardrail.core.merkle import Edge, Node
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
@@ -26,6 +26,9 @@ from guardrail.ledger.heads import (
     HeadKey,
     HeadRow,
     Signing,
+    keep_leaves,
+    kept_leaf,
+    node_reader,
     read_head,
     sign_head,
     store_tile,
@@ -325,9 +328,70 @@ class Store:
         return row[0] if row is not None else None
 
     def leaf(self, seq: int) -> bytes | None:
-        """Return the stored leaf of *seq*."""
+        """Return the stored leaf of *seq*, also of a record that was pruned."""
         row = self._execute("SELECT leaf FROM record WHERE seq = ?", (seq,)).fetchone()
-        return row[0] if row is not None else None
+        if row is not None:
+            leaf: bytes = row[0]
+            return leaf
+        return kept_leaf(self._execute, seq) if 0 < seq < self.pruned() else None
+
+    def pruned(self) -> int:
+        """Return the number below which records were pruned, line 0 excepted; 1 where none were."""
+        row = self._execute("SELECT before FROM pruned WHERE id = 0").fetchone()
+        return row[0] if row is not None else 1
+
+    def node(self) -> Node:
+        """Return a getter of the tree's perfect subtrees, in what this connection sees now."""
+        return node_reader(self._execute)
+
+    def first(self) -> int:
+        """Return the number of the first record behind line 0: more than 1 where records were pruned."""
+        row = self._execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()
+        return row[0] if row[0] is not None else 1
+
+    def prune(self, before: int) -> int:
+        """Delete the records from 1 to *before* - 1 inside the transaction; keep their leaf hashes. Return how many.
+
+        Their text is overwritten in the pages, not only unlinked. Raises ``LedgerError`` where a call among them is open or a
+        key that they certify still signs; ``sqlite3.Error``; ``ValueError`` where a leaf hash is missing.
+        """
+        for table in ("open_call", "epoch"):
+            query = f"SELECT 1 FROM {table} WHERE seq < ? LIMIT 1"  # noqa: S608 - one of two names
+            if self._execute(query, (before,)).fetchone() is not None:
+                raise LedgerError(
+                    "a call among these records is open, or a key that they certify still signs",
+                    code="ledger.needed",
+                )
+        keep_leaves(self._execute, before)
+        self._execute("REPLACE INTO pruned (id, before) VALUES (0, ?)", (before,))
+        return self._execute("DELETE FROM record WHERE seq > 0 AND seq < ?", (before,)).rowcount
+
+    def overwrite_deleted(self) -> None:
+        """From now on, let what this connection deletes be overwritten. Raises ``sqlite3.Error``."""
+        self._execute("PRAGMA secure_delete = ON")
+
+    def overwrite_wal(self, size: int) -> bool:
+        """Write a ``-wal`` of *size* bytes over with zeros; return whether nothing older is left in it.
+
+        No file shrinks, so that nobody takes it for cut. Raises ``sqlite3.Error``.
+        """
+        if not size:
+            return True
+        before = self._restart()
+        if before is None:
+            return False
+        self._execute("BEGIN IMMEDIATE")
+        # Pages that are freed in the transaction that filled them are written all the same, as zeros.
+        self._execute("INSERT INTO tile VALUES (-1, 0, zeroblob(?))", (size,))
+        self._execute("DELETE FROM tile WHERE level = -1")
+        self._execute("COMMIT")
+        after = self._restart()
+        return after is not None and size <= 32 + after * 4120 and after < before + size // 4120
+
+    def _restart(self) -> int | None:
+        """Copy the ``-wal`` so that the next commit begins it anew; return its frames, or None where a reader is in the way."""
+        busy, frames, copied = self._execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        return None if busy or frames != copied else int(frames)
 
     def open_calls(self) -> list[OpenCall]:
         """Return every call that is open, of any process."""
@@ -363,19 +427,25 @@ class Store:
             return "the log has no records"
         if known is None:
             start = max(0, end.seq - _TAIL_RECORDS)
-            leaf = self.leaf(start)
-            if leaf is None:
-                # Records were pruned up to here: the tail is what is left.
-                first = self._execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()[0]
-                start, leaf = first, self.leaf(first)
-            if start == 0:
+            if start == 0 and self.first() == 1:
                 report = chain.verify(self.rows(0))
                 return report.detail or end.fault
-            assert leaf is not None
+            start = max(start, 1)
+            leaf = self.leaf(start)
+            if leaf is None:
+                return f"record {start} is missing"
             known = (start, leaf)
         seq, leaf = known
         if self.leaf(seq) != leaf:
             return f"record {seq}, which was acknowledged, is missing or another one"
+        first = self.first()
+        if seq + 1 < first and first == self.pruned():
+            # What came behind it was pruned, and says so where it was: the tail is what is left.
+            seq = first - 1
+            kept = self.leaf(seq)
+            if kept is None:
+                return f"record {seq}, which was pruned, has left no hash"
+            leaf = kept
         report = chain.verify(self.rows(seq + 1), after=chain.Head(log, seq + 1, leaf))
         return report.detail or end.fault
 

@@ -1,0 +1,271 @@
+"""Pruning: delete old records so that the log goes on, and every proof about what is left and what was there still works.
+
+Each transaction writes the ``admin.pruned`` record that says so, deletes, and signs the head: the log never says that records
+are gone which are there, and none is gone without a record. So whoever is killed in the middle leaves a log that is whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guardrail.core.merkle import Edge
+from guardrail.core.record import Draft, decode, leaf_hash
+from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
+from guardrail.ledger.epochs import Epochs, Rotation
+from guardrail.ledger.files import FileWatch, Seal, lock_path, resolve
+from guardrail.ledger.heads import Signing, edge_at
+from guardrail.ledger.lock import FileLock
+from guardrail.ledger.sqlite import open_error
+from guardrail.ledger.store import Store, Tail
+
+__all__ = ["Cut", "Pruned", "detail", "prune"]
+
+CHUNK_RECORDS = 2000
+CHUNK_BYTES = 4 << 20
+"""What one transaction deletes at most: other writers wait meanwhile, some ten milliseconds."""
+_READ = 256
+_LOCK_SECONDS = 30.0
+_EPOCH_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A place up to which records are deleted, as an ``admin.pruned`` record names it."""
+
+    before: int
+    """Records 1 to ``before`` - 1 go."""
+    edge: tuple[bytes, ...]
+    """The tree of the first ``before`` records: ``core.merkle.Edge.roots``, made from the lines."""
+    root: bytes
+    genesis: bytes
+    """Leaf of line 0."""
+    leaf: bytes
+    """Of record ``before`` - 1."""
+    ts: str
+    """Of record ``before`` - 1."""
+    newest: str
+    """The latest time stamp among the records that go: clocks go back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was done."""
+
+    deleted: int
+    before: int
+    """Records 1 to ``before`` - 1 are gone; 1 where none are."""
+    records: tuple[int, ...]
+    """Numbers of the ``admin.pruned`` records that were written."""
+    overwritten: bool
+    """Whether the text is gone from the files too; not where a reader kept the ``-wal`` from being written anew."""
+
+
+def prune(
+    path: Path,
+    before: int,
+    *,
+    signing: Signing,
+    allow: Callable[[Cut], None],
+    record: Callable[[str, Cut], Draft],
+) -> Pruned:
+    """Delete the records from 1 to *before* - 1; durable when this returns, and so is each part when it raises.
+
+    *allow* raises where the records up to a cut must not go: it is asked about the whole before anything is deleted. *record* makes
+    the ``admin.pruned`` record of a log for a cut. Raises ``LedgerError`` (``ledger.needed``: a call among them is open, or a key that
+    they certify still signs).
+    """
+    db = resolve(Path(path))
+    lock = FileLock(lock_path(db))
+    try:
+        with _held(lock):
+            pruner = _Pruner(db, signing)
+        try:
+            pruner.check(before, allow)
+            return pruner.run(lock, before, record)
+        finally:
+            pruner.close(lock)
+    except (OSError, sqlite3.Error) as error:
+        raise open_error(error) from error
+    except ValueError:
+        raise LedgerError(
+            "hashes of records are missing", code="ledger.damaged", hint="guardrail verify"
+        ) from None
+    finally:
+        lock.close()
+
+
+@contextmanager
+def _held(lock: FileLock) -> Iterator[None]:
+    until = time.monotonic() + _LOCK_SECONDS
+    while not lock.try_acquire():
+        if time.monotonic() > until:
+            raise LedgerError(
+                "another process holds the ledger's lock",
+                code="ledger.timeout",
+                hint="guardrail doctor",
+            )
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Pruner:
+    def __init__(self, db: Path, signing: Signing) -> None:
+        """Connect, and make sure that this is a log that can be gone on with. Call under the lock."""
+        _refuse_sealed(db)
+        if not db.exists():
+            raise LedgerOpenError(
+                "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
+            )
+        self._db = db
+        self._watch = FileWatch(db)
+        self._epochs = Epochs(signing, _EPOCH_SECONDS)
+        self._store = Store(db, signing)
+        try:
+            fault = self._watch.adopt()
+            if fault is not None:
+                raise LedgerPoisonedError(str(fault))
+            problem = self._store.verify_tail(self._store.log, None)
+            if problem:
+                raise LedgerSealedError(problem, hint="guardrail verify")
+            self._store.overwrite_deleted()
+            self._genesis = self._store.leaf(0) or b""
+        except BaseException:
+            self._store.close()
+            raise
+
+    def close(self, lock: FileLock) -> None:
+        if not lock.held:
+            lock.acquire()
+        self._store.close()
+
+    def check(self, before: int, allow: Callable[[Cut], None]) -> None:
+        """Hash everything that is to go, and ask whether it may."""
+        start = self._store.first()
+        if start < before:
+            *_, last = self._cuts(start, before)
+            allow(last)
+
+    def _cuts(self, start: int, before: int) -> Iterator[Cut]:
+        """Yield where each transaction ends, up to *before*; every line is hashed and compared."""
+        edge = edge_at(start, self._store.node())
+        newest, count, size, seq, ts, leaf = "", 0, 0, start - 1, "", b""
+        for seq, leaf, line in self._rows(start, before):
+            if seq != edge.size or leaf != leaf_hash(line):
+                raise LedgerSealedError(
+                    f"record {seq} is missing, or not the one whose hash is stored with it",
+                    hint="guardrail verify",
+                )
+            edge.append(leaf)
+            ts = str(decode(line).get("ts", ""))
+            newest = max(newest, ts)
+            count, size = count + 1, size + len(line)
+            if count >= CHUNK_RECORDS or size >= CHUNK_BYTES or seq == before - 1:
+                yield self._cut(edge, leaf, ts, newest)
+                count, size = 0, 0
+        if edge.size != before:
+            raise LedgerError("the log ends before that record", code="ledger.short")
+
+    def _rows(self, start: int, before: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield rows in short transactions: a long one would keep the ``-wal`` from being written anew."""
+        while start < before:
+            rows = list(itertools.islice(self._store.rows(start), min(_READ, before - start)))
+            if not rows:
+                return
+            for row in rows:
+                if row[0] >= before:
+                    return
+                yield row
+            start = rows[-1][0] + 1
+
+    def _cut(self, edge: Edge, leaf: bytes, ts: str, newest: str) -> Cut:
+        return Cut(edge.size, edge.roots, edge.root(), self._genesis, leaf, ts, newest)
+
+    def run(self, lock: FileLock, before: int, record: Callable[[str, Cut], Draft]) -> Pruned:
+        """Delete, a part in each transaction, then overwrite what is left of the text."""
+        deleted, written = 0, []
+        start = self._store.first()
+        if start < before:
+            cuts = list(self._cuts(start, before))
+            for cut in cuts:
+                last = cut.before == before
+                self._epochs.prepare(self._store.log, self._store.tail().seq + 1)
+                with _held(lock):
+                    count, seq = self._transaction(cut, record, last=last)
+                deleted += count
+                written.append(seq)
+        with _held(lock):
+            overwritten = self._overwrite()
+        return Pruned(deleted, self._store.pruned(), tuple(written), overwritten)
+
+    def _transaction(
+        self, cut: Cut, record: Callable[[str, Cut], Draft], *, last: bool
+    ) -> tuple[int, int]:
+        store = self._store
+        self._check_files()
+        try:
+            tail = store.begin()
+            if tail.fault:
+                raise LedgerSealedError(tail.fault, hint="guardrail verify")
+            self._rotate(self._epochs.announcement(store.log), tail)
+            receipt = store.add(record(store.log, cut), tail)
+            deleted = store.prune(cut.before)
+            key = self._epochs.key
+            if last:
+                # The head is signed by a key that its own records certify: it may end with this very head.
+                self._rotate(self._epochs.farewell(store.log), tail)
+            store.sign(tail, key)
+            store.commit()
+        finally:
+            store.rollback()
+        self._check_files()
+        self._epochs.durable()
+        if last:
+            self._epochs.closed()
+        return deleted, receipt.seq
+
+    def _rotate(self, rotation: Rotation | None, tail: Tail) -> None:
+        if rotation is not None:
+            self._store.rotate(rotation, tail)
+
+    def _check_files(self) -> None:
+        _refuse_sealed(self._db)
+        fault = self._watch.check()
+        if fault is not None:
+            raise LedgerPoisonedError(str(fault), hint="guardrail doctor")
+
+    def _overwrite(self) -> bool:
+        self._check_files()
+        try:
+            size = os.stat(f"{self._db}-wal").st_size
+        except FileNotFoundError:
+            return True
+        return self._store.overwrite_wal(size)
+
+
+def _refuse_sealed(db: Path) -> None:
+    seal = Seal.read(db)
+    if seal is not None:
+        raise LedgerSealedError(f"the ledger is sealed: {seal.why}", hint="guardrail recover")
+
+
+def detail(cut: Cut, policy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an ``admin.pruned`` record says about *cut*."""
+    return {
+        "before": cut.before,
+        "edge": [root.hex() for root in cut.edge],
+        "genesis": cut.genesis.hex(),
+        "leaf": cut.leaf.hex(),
+        "policy": dict(policy),
+        "ts": cut.ts,
+    }
