@@ -1,0 +1,113 @@
+"""Backup: a consistent copy of a ledger while writers run, made with SQLite's own means and verified before it gets its name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.ledger.files import sync_directory
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import connect_reader, open_error, quoted, reason
+
+__all__ = ["Backup", "backup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy that was made."""
+
+    path: Path
+    log: str
+    records: int
+    """One more than the number of the last record."""
+    leaf: str
+    """Of the last record, hex."""
+    bytes: int
+
+
+def backup(ledger: Path, target: Path, *, check: Callable[[Path], str]) -> Backup:
+    """Put a copy of *ledger* at *target*: one file, mode 0600, verified and durable when this returns.
+
+    It holds every record that was acknowledged before this was called. Writers go on meanwhile: all of it is one read
+    transaction. *check* verifies a ledger and says what is wrong with it. Raises ``LedgerError``: ``ledger.exists`` where something is
+    at *target*, ``ledger.damaged`` where *check* finds something; then nothing is left there.
+    """
+    db = Path(os.path.realpath(ledger))
+    if not db.exists():
+        raise LedgerOpenError(
+            "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
+        )
+    if os.path.lexists(target):
+        raise _exists()
+    beside = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        try:
+            os.close(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            _copy(db, beside)
+            problem = check(beside)
+            if problem:
+                raise LedgerError(
+                    f"the copy is not right, and so is the ledger or the disk: {problem}",
+                    code="ledger.damaged",
+                    hint="guardrail verify",
+                )
+            made = _described(beside, target)
+            _sync(beside)
+            os.link(beside, target)  # unlike a rename, refuses to replace
+        finally:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                beside.with_name(beside.name + suffix).unlink(missing_ok=True)
+        sync_directory(target.absolute().parent)
+    except FileExistsError:
+        raise _exists() from None
+    except sqlite3.Error as error:
+        raise open_error(error) from error
+    except OSError as error:
+        raise LedgerError(
+            f"the copy can't be written: {reason(error)}",
+            code="ledger.backup",
+            hint="guardrail backup FILE, in a folder with room enough",
+        ) from None
+    return made
+
+
+def _copy(db: Path, target: Path) -> None:
+    with (
+        contextlib.closing(connect_reader(db)) as source,
+        contextlib.closing(
+            sqlite3.connect(f"file:{quoted(target)}?mode=rw", uri=True, isolation_level=None)
+        ) as copy,
+    ):
+        # In one step: in several, each commit of a writer would begin it anew.
+        source.backup(copy)
+        # A file on its own, which can be read where nothing can be written beside it.
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def _described(path: Path, target: Path) -> Backup:
+    with LedgerReader.open(path) as reader:
+        head = reader.head()
+        if head is None:
+            raise LedgerError("the log has no records", code="ledger.damaged")
+        return Backup(target, head.log, head.size, head.leaf.hex(), path.stat().st_size)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exists() -> LedgerError:
+    return LedgerError(
+        "there is something at this path already, and it is never overwritten",
+        code="ledger.exists",
+        hint="guardrail backup FILE, with another name",
+    )
