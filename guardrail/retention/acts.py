@@ -1,0 +1,442 @@
+"""What is done about a ledger's records as they grow old: seal, archive, prune, hold; each on the record, one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from guardrail.config import Settings
+from guardrail.core import fields
+from guardrail.core.merkle import Node, consistency_proof, range_root, verify_consistency
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.record import Draft
+from guardrail.core.types import Receipt
+from guardrail.errors import LedgerError, RetentionError
+from guardrail.ledger.files import resolve
+from guardrail.ledger.heads import Signing, edge_at, node_reader
+from guardrail.ledger.lease import own_origin
+from guardrail.ledger.lock import FileLock
+from guardrail.ledger.pruning import Cut, Pruned, detail, prune
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import open_error
+from guardrail.retention import segments
+from guardrail.retention.evidence import kept_heads
+from guardrail.retention.facts import Facts, Segment, moment, read_facts
+from guardrail.retention.segments import Manifest
+from guardrail.retention.status import Standing, judge
+
+__all__ = ["Keeper", "Put", "Sealed", "segments_path"]
+
+_DAY = timedelta(days=1)
+
+
+def segments_path(settings: Settings) -> Path:
+    """Return the folder of the segments' copies: set, or beside the ledger (``audit.db`` -> ``audit.db-segments``)."""
+    ledger = settings.ledger.path
+    return settings.retention.segments or ledger.with_name(ledger.name + "-segments")
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What sealing did."""
+
+    segment: Segment | None
+    """The new one; None where there was nothing new to seal, or it was not wanted."""
+    copied: tuple[Manifest, ...]
+    """Copies that were made: the new one's, and those that were missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A copy of a segment in the archive."""
+
+    segment: int
+    file: str
+    digest: str
+
+
+class Keeper:
+    """Acts on one ledger. Used by one thread; other processes that want to act wait outside."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        signing: Signing,
+        record: Callable[[str, Mapping[str, Any]], Receipt],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """*record* writes an ``admin.*`` record of a type with a detail and returns when it is durable."""
+        self._settings = settings
+        self._policy = settings.retention
+        self._db = resolve(settings.ledger.path)
+        self._folder = segments_path(settings)
+        self._signing = signing
+        self._record = record
+        self._clock = clock
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other keepers of this ledger out meanwhile. Raises ``RetentionError`` where one is at work."""
+        lock = FileLock(self._db.with_name(self._db.name + "-retention-lock"))
+        try:
+            try:
+                free = lock.try_acquire()
+            except OSError as error:
+                raise open_error(error) from error
+            if not free:
+                raise RetentionError(
+                    "another process is sealing, archiving or pruning this ledger",
+                    code="retention.busy",
+                    hint="try again when it has ended",
+                )
+            yield
+        finally:
+            lock.close()
+
+    def facts(self) -> Facts:
+        """Return what the ledger says about its keeping. Raises ``LedgerError``."""
+        with LedgerReader.open(self._db) as reader, reader.snapshot():
+            return read_facts(reader)
+
+    def standing(self) -> Standing:
+        """Return what is due. Raises ``LedgerError``."""
+        return judge(self.facts(), self._policy, self._clock())
+
+    # -- sealing ----------------------------------------------------------------------------------------------------
+
+    def seal_due(self) -> bool:
+        """Tell whether it is time for the next segment, by age or size."""
+        facts = self.facts()
+        if judge(facts, self._policy, self._clock()).seal_due:
+            return True
+        with LedgerReader.open(self._db) as reader:
+            rows = reader.query(
+                "SELECT coalesce(sum(length(CAST(line AS BLOB))), 0) FROM record WHERE seq >= ?",
+                facts.unsealed,
+            )
+        return bool(rows[0][0] >= self._policy.segment_mb << 20)
+
+    def seal(self, *, why: str | None, fresh: bool = True) -> Sealed:
+        """Make the copies that are missing; with *fresh*, first seal everything that no segment holds.
+
+        Each copy is verified and durable when this returns. *why* is a person's reason. Raises ``RetentionError``, ``LedgerError``.
+        """
+        facts = self.facts()
+        segment = self._seal(facts, why) if fresh else None
+        if segment is not None:
+            facts = self.facts()
+        copied = []
+        for each in facts.segments:
+            if facts.first > max(each.first, 1):
+                continue  # begun to be pruned: it was copied before
+            if segments.read_manifest(self._folder, facts.genesis, each.number) is None:
+                copied.append(self._copy(facts, each))
+        return Sealed(segment, tuple(copied))
+
+    def _seal(self, facts: Facts, why: str | None) -> Segment | None:
+        first, last = facts.unsealed, facts.size - 1
+        number = facts.last_number + 1
+        # A segment that holds nothing but the seal of the one before says nothing.
+        if last < first or (first == last and facts.last_number and first > 0):
+            return None
+        with LedgerReader.open(self._db) as reader, reader.snapshot():
+            root = range_root(0, last + 1, node_of(reader))
+            leaf = reader.query("SELECT leaf FROM record WHERE seq = ?", last)[0][0]
+        found = {
+            "segment": number,
+            "first": first,
+            "last": last,
+            "root": root.hex(),
+            "leaf": leaf.hex(),
+            "count": last + 1 - first,
+            "reason": why,
+        }
+        receipt = self._record("sealed", found)
+        return Segment(number, first, last, root.hex(), leaf.hex(), receipt.ts)
+
+    def _copy(self, facts: Facts, segment: Segment) -> Manifest:
+        with LedgerReader.open(self._db) as reader:
+            try:
+                before = edge_at(segment.first, node_of(reader))
+            except ValueError:
+                raise LedgerError(
+                    "hashes of records are missing", code="ledger.damaged", hint="guardrail verify"
+                ) from None
+            return segments.write(
+                self._folder,
+                segment,
+                log=facts.log,
+                genesis=facts.genesis,
+                before=before,
+                lines=(line for _, _, line in reader.lines(segment.first, segment.last + 1)),
+            )
+
+    # -- the archive ------------------------------------------------------------------------------------------------
+
+    def archive(self, *, why: str | None) -> list[Put]:
+        """Copy every segment that the archive lacks, each verified, durable and recorded when this returns."""
+        target = self._policy.archive
+        if target is None:
+            raise RetentionError(
+                "no archive is set",
+                code="retention.no_archive",
+                hint="set archive in [retention] of guardrail.toml to a folder on another disk",
+            )
+        facts = self.facts()
+        known = {each.segment for each in facts.archived}
+        put = []
+        for each in facts.segments:
+            manifest = segments.read_manifest(self._folder, facts.genesis, each.number)
+            there = segments.read_manifest(target, facts.genesis, each.number)
+            if manifest is None or (there == manifest and each.number in known):
+                continue
+            if there != manifest:
+                segments.copy_to(self._folder, target, manifest)
+            segments.verify(target, manifest)
+            done = Put(each.number, manifest.file, manifest.digest)
+            self._record(
+                "archived",
+                {"segment": done.segment, "file": done.file, "digest": done.digest, "reason": why},
+            )
+            put.append(done)
+        return put
+
+    def expired(self) -> list[tuple[Path, Manifest]]:
+        """Return the copies whose time is over: of pruned segments beside the ledger, of old ones in the archive."""
+        facts = self.facts()
+        if facts.holds or not self._may_delete():
+            return []
+        found = [
+            (self._folder, each)
+            for each in segments.copies(self._folder, facts.genesis)
+            if each.last < facts.first and facts.first > 1 and self._old(each, self._policy.days)
+        ]
+        target = self._policy.archive
+        days = self._policy.archive_days or self._policy.days
+        if target is not None and target != self._folder:
+            found += [
+                (target, each)
+                for each in segments.copies(target, facts.genesis)
+                if each.last < facts.first and facts.first > 1 and self._old(each, days)
+            ]
+        return found
+
+    def expire(self, *, why: str | None) -> list[tuple[Path, Manifest]]:
+        """Delete what ``expired`` names, after a record that says so; return it."""
+        gone = self.expired()
+        if gone:
+            self._record(
+                "expired",
+                {
+                    "files": [
+                        {"segment": each.segment, "file": each.file, "digest": each.digest}
+                        for _, each in gone
+                    ],
+                    "policy": self._said(),
+                    "reason": why,
+                },
+            )
+        for folder, each in gone:
+            try:
+                segments.remove(folder, segments.name_of(each.genesis, each.segment))
+            except OSError as error:
+                raise RetentionError(
+                    f"a copy can't be deleted ({error.strerror})",
+                    code="retention.copy_unreadable",
+                    hint="guardrail retention run",
+                ) from None
+        return gone
+
+    # -- pruning ----------------------------------------------------------------------------------------------------
+
+    def prunable(self) -> int:
+        """Return up to which record pruning would go: records 1 to this - 1; not more than 1 where nothing is due.
+
+        Stops before calls that are open, requests that can still be approved, and certificates of keys that still sign.
+        """
+        facts = self.facts()
+        due = judge(facts, self._policy, self._clock()).due_before
+        return max(facts.first, min(due, self._needed(due))) if due > facts.first else facts.first
+
+    def prune(self, *, why: str | None, given: Sequence[SignedNote] = ()) -> Pruned:
+        """Delete what the settings say is past its time; what is gone is gone from the files too, and proofs still work.
+
+        Raises ``RetentionError``: ``retention.below_floor``, ``retention.held``, ``retention.not_sealed``, ``retention.not_archived``,
+        ``retention.not_anchored``. *given* are signed heads that were kept elsewhere, beside what the anchors have.
+        """
+        facts = self.facts()
+        self._refuse_settings()
+        if facts.holds:
+            raise RetentionError(
+                f"{len(facts.holds)} legal hold(s) stand: nothing is deleted",
+                code="retention.held",
+                hint="guardrail hold list",
+            )
+        before = self.prunable()
+        if before > facts.first:
+            self._refuse_unsafe(facts, before)
+            self._refuse_unanchored(facts, before, given)
+
+        def record(log: str, cut: Cut) -> Draft:
+            found = {**detail(cut, self._said()), "reason": why}
+            where = own_origin("retention")
+            return Draft.build(
+                fields.admin(log, "pruned", actor=self._signing.actor, where=where, detail=found)
+            )
+
+        return prune(
+            self._db,
+            before,
+            signing=self._signing,
+            allow=lambda cut: self._allow(cut, given),
+            record=record,
+        )
+
+    def _said(self) -> dict[str, int]:
+        return {"retention_days": self._policy.days, "floor_days": self._policy.floor_days}
+
+    def _may_delete(self) -> bool:
+        return self._policy.days > 0 and self._policy.days >= self._policy.floor_days
+
+    def _old(self, manifest: Manifest, days: int) -> bool:
+        newest = moment(manifest.newest)
+        least = max(days, self._policy.floor_days) * _DAY
+        return newest is not None and self._clock() - newest > least
+
+    def _refuse_settings(self) -> None:
+        if not self._policy.days:
+            raise RetentionError(
+                "records are kept for ever: [retention] days is 0",
+                code="retention.for_ever",
+                hint="set [retention] days",
+            )
+        if not self._may_delete():
+            raise RetentionError(
+                f"[retention] days is {self._policy.days}, below floor_days ({self._policy.floor_days})",
+                code="retention.below_floor",
+                hint="set [retention] days to what the floor allows",
+            )
+
+    def _needed(self, before: int) -> int:
+        """Return the number of the first record below *before* that is still needed, or *before*."""
+        since = self._clock() - timedelta(seconds=self._settings.approvals.request_ttl_s)
+        with LedgerReader.open(self._db) as reader:
+            rows = reader.query(
+                "SELECT min(seq) FROM (SELECT seq FROM open_call UNION ALL SELECT seq FROM epoch UNION ALL "
+                "SELECT seq FROM record INDEXED BY record_request WHERE type = 'call.decision' "
+                "AND effect = 'require_approval' AND ts > ?)",
+                since.isoformat(timespec="microseconds")[:-6] + "Z",
+            )
+        first = rows[0][0]
+        return before if first is None else min(before, max(first, 1))
+
+    def _refuse_unsafe(self, facts: Facts, before: int) -> None:
+        """Raise unless each segment with a record below *before* has its copies."""
+        known = {each.segment for each in facts.archived}
+        for each in facts.segments:
+            if each.first >= before:
+                break
+            begun = facts.first > max(each.first, 1)
+            manifest = segments.read_manifest(self._folder, facts.genesis, each.number)
+            if manifest is None and not begun:
+                raise RetentionError(
+                    f"segment {each.number} has no copy beside the ledger",
+                    code="retention.not_sealed",
+                    hint="guardrail seal",
+                )
+            if manifest is not None:
+                segments.verify(self._folder, manifest)
+            if self._policy.archive is None:
+                continue
+            there = segments.read_manifest(self._policy.archive, facts.genesis, each.number)
+            if each.number not in known or there is None:
+                raise RetentionError(
+                    f"segment {each.number} is not in the archive",
+                    code="retention.not_archived",
+                    hint="guardrail archive",
+                )
+            segments.verify(self._policy.archive, there)
+
+    def _heads(self, given: Iterable[SignedNote]) -> list[Checkpoint]:
+        with LedgerReader.open(self._db) as reader:
+            log = reader.log
+        return kept_heads(self._db, log, self._signing.public, given)
+
+    def _refuse_unanchored(
+        self, facts: Facts, before: int, given: Sequence[SignedNote]
+    ) -> Checkpoint:
+        heads = self._heads(given)
+        if not heads or not before <= heads[0].size:
+            raise RetentionError(
+                f"no head that is kept elsewhere covers records up to {before - 1}: afterwards nobody could tell what was there",
+                code="retention.not_anchored",
+                hint="guardrail anchor, or guardrail prune --checkpoint FILE with a head that you keep",
+            )
+        fitting = [each for each in heads if before <= each.size <= facts.size]
+        if len(fitting) != len([each for each in heads if before <= each.size]):
+            raise _conflict()
+        return fitting[0]
+
+    def _allow(self, cut: Cut, given: Sequence[SignedNote]) -> None:
+        """Raise unless the records below *cut*, as they are, are old enough and are those that a kept head covers."""
+        newest = moment(cut.newest)
+        least = max(self._policy.days, self._policy.floor_days)
+        if newest is None or self._clock() - newest < least * _DAY:
+            raise RetentionError(
+                f"among them is a record that is younger than {least} days: the clock went back",
+                code="retention.too_young",
+                hint="guardrail retention status",
+            )
+        facts = self.facts()
+        head = self._refuse_unanchored(facts, cut.before, given)
+        with LedgerReader.open(self._db) as reader, reader.snapshot():
+            path = consistency_proof(cut.before, head.size, node_of(reader))
+        if not verify_consistency(cut.before, cut.root, head.size, head.root, path):
+            raise _conflict()
+
+    # -- holds ------------------------------------------------------------------------------------------------------
+
+    def hold(self, name: str, *, add: bool, why: str) -> None:
+        """Record that a legal hold *name* begins or ends. While one stands nothing is deleted. Raises ``RetentionError``."""
+        stands = name in {each.id for each in self.facts().holds}
+        if stands is add:
+            raise RetentionError(
+                "a hold of this name stands already" if add else "no hold of this name stands",
+                code="retention.hold",
+                hint="guardrail hold list",
+            )
+        action = "add" if add else "release"
+        self._record("hold", {"hold": name, "action": action, "reason": why})
+
+
+def _conflict() -> RetentionError:
+    return RetentionError(
+        "the ledger is not what a head that is kept elsewhere says: nothing is deleted",
+        code="retention.conflict",
+        hint="guardrail verify",
+    )
+
+
+class _Rows:
+    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+        self._rows = rows
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return self._rows[0] if self._rows else None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self._rows
+
+
+def node_of(reader: LedgerReader) -> Node:
+    """Return a getter of the tree's perfect subtrees. It raises ``ValueError`` and ``LedgerError``."""
+
+    def execute(sql: str, values: Sequence[object] = ()) -> _Rows:
+        return _Rows(reader.query(sql, *values))
+
+    return node_reader(cast("Any", execute))

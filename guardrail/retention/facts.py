@@ -1,0 +1,228 @@
+"""What a ledger says about its own keeping: segments, copies, holds and prunings, from its ``admin.*`` records. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from guardrail.core.record import decode, leaf_hash
+from guardrail.errors import RecordError
+
+__all__ = ["Copy", "Facts", "Hold", "Pruning", "Records", "Segment", "moment", "read_facts"]
+
+
+class Records(Protocol):
+    """What is read of a ledger. ``guardrail.ledger.reader.LedgerReader`` does it."""
+
+    @property
+    def log(self) -> str:
+        """Origin name."""
+
+    def record(self, seq: int) -> bytes | None:
+        """Return the line of *seq*, or None."""
+
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a read-only query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Records ``first`` to ``last``, sealed together by an ``admin.sealed`` record."""
+
+    number: int
+    """From 1."""
+    first: int
+    last: int
+    root: str
+    """Of the tree of ``last`` + 1 records, hex."""
+    leaf: str
+    """Of record ``last``, hex."""
+    ts: str
+    """Of the record that seals it: none of its records was written later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of a segment in the archive, as an ``admin.archived`` record names it."""
+
+    segment: int
+    file: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A legal hold that stands: nothing is pruned."""
+
+    id: str
+    reason: str
+    who: str
+    ts: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """An ``admin.pruned`` record."""
+
+    seq: int
+    before: int
+    ts: str
+    """When it was done."""
+    last: str
+    """Time stamp of the last record that went."""
+    floor_days: int | None
+    """What the settings then said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All of that, of one ledger at one moment."""
+
+    log: str
+    genesis: str
+    """Leaf of line 0, hex; empty where there is none."""
+    size: int
+    first: int
+    """Number of the first record behind line 0; more than 1 where records were pruned."""
+    oldest: str
+    """Its time stamp; empty where there is none."""
+    newest: str
+    """Time stamp of the last record."""
+    segments: tuple[Segment, ...] = ()
+    """Those of which something is left, and whose sealing record is there; in order."""
+    archived: tuple[Copy, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    prunings: tuple[Pruning, ...] = ()
+    open_begin: str = ""
+    """Time stamp of the first record that no segment holds; empty where each is in one."""
+
+    last_number: int = 0
+    """Number of the segment that was sealed last; 0 where none was."""
+
+    @property
+    def unsealed(self) -> int:
+        """Number of the first record that no segment holds."""
+        return (
+            self.segments[-1].last + 1 if self.segments else (0 if self.first == 1 else self.first)
+        )
+
+
+# As the index says it, word for word: only then is it used.
+_ADMIN = (
+    "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', 'admin.pruned', "
+    "'admin.hold')"
+)
+
+
+def read_facts(records: Records) -> Facts:
+    """Return what *records* says. Records that are malformed are passed over: ``verify`` names them. Raises ``LedgerError``."""
+    rows = records.query(
+        "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
+        f"WHERE {_ADMIN} AND type IN ('admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold') ORDER BY seq"
+    )
+    segments: dict[int, Segment] = {}
+    copies: dict[tuple[int, str], Copy] = {}
+    holds: dict[str, Hold] = {}
+    prunings = []
+    for seq, line in rows:
+        record = _decoded(line)
+        detail = record.get("detail")
+        if not isinstance(detail, Mapping):
+            continue
+        ts = str(record.get("ts", ""))
+        try:
+            match record.get("type"):
+                case "admin.sealed":
+                    found = _segment(detail, ts)
+                    segments[found.number] = found
+                case "admin.archived":
+                    copy = Copy(int(detail["segment"]), str(detail["file"]), str(detail["digest"]))
+                    copies[copy.segment, copy.file] = copy
+                case "admin.pruned":
+                    prunings.append(_pruning(seq, detail, ts))
+                case "admin.hold":
+                    _hold(holds, seq, record, detail, ts)
+        except (KeyError, TypeError, ValueError):
+            continue
+    size, first, oldest, newest, genesis = _extent(records)
+    kept = tuple(each for _, each in sorted(segments.items()) if each.last >= first)
+    begin = kept[-1].last + 1 if kept else first
+    return Facts(
+        log=records.log,
+        genesis=genesis,
+        size=size,
+        first=first,
+        oldest=oldest,
+        newest=newest,
+        segments=kept,
+        archived=tuple(copies.values()),
+        holds=tuple(holds.values()),
+        prunings=tuple(prunings),
+        last_number=max(segments, default=0),
+        open_begin=_ts(records.record(begin)) if begin < size else "",
+    )
+
+
+def moment(ts: str) -> datetime | None:
+    """Return a record's time stamp as a time, or None where it is none."""
+    try:
+        found = datetime.fromisoformat(ts)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
+
+
+def _extent(records: Records) -> tuple[int, int, str, str, str]:
+    last, first = records.query(
+        "SELECT (SELECT max(seq) FROM record), (SELECT min(seq) FROM record WHERE seq > 0)"
+    )[0]
+    zero = records.record(0)
+    size = last + 1 if last is not None else 0
+    oldest = _ts(records.record(first)) if first is not None else ""
+    newest = _ts(records.record(last)) if last is not None else ""
+    return size, first or 1, oldest, newest, leaf_hash(zero).hex() if zero is not None else ""
+
+
+def _decoded(line: bytes | None) -> Mapping[str, Any]:
+    try:
+        return decode(line) if line is not None else {}
+    except RecordError:
+        return {}
+
+
+def _ts(line: bytes | None) -> str:
+    return str(_decoded(line).get("ts", ""))
+
+
+def _segment(detail: Mapping[str, Any], ts: str) -> Segment:
+    return Segment(
+        int(detail["segment"]),
+        int(detail["first"]),
+        int(detail["last"]),
+        str(detail["root"]),
+        str(detail["leaf"]),
+        ts,
+    )
+
+
+def _pruning(seq: int, detail: Mapping[str, Any], ts: str) -> Pruning:
+    policy = detail.get("policy")
+    floor = policy.get("floor_days") if isinstance(policy, Mapping) else None
+    return Pruning(
+        seq, int(detail["before"]), ts, str(detail["ts"]), floor if isinstance(floor, int) else None
+    )
+
+
+def _hold(
+    holds: dict[str, Hold], seq: int, record: Mapping[str, Any], detail: Mapping[str, Any], ts: str
+) -> None:
+    name = str(detail["hold"])
+    if detail["action"] == "release":
+        holds.pop(name, None)
+        return
+    actor = record.get("actor")
+    who = str(actor.get("id", "")) if isinstance(actor, Mapping) else ""
+    holds.setdefault(name, Hold(name, str(detail.get("reason", "")), who, ts, seq))

@@ -1,0 +1,275 @@
+"""Copies of segments: immutable files that hold the lines byte for byte, verified by reading them back.
+
+A copy is two files: ``NAME.jsonl.gz``, whose content is what ``guardrail export`` writes of these records, and ``NAME.json``,
+which says what it must be and is written last. A copy without the second is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from guardrail.core.merkle import Edge
+from guardrail.core.record import MAX_LINE, leaf_hash, parse
+from guardrail.errors import RecordError, RetentionError
+from guardrail.ledger.files import sync_directory
+from guardrail.retention.facts import Segment
+
+__all__ = ["Manifest", "copies", "copy_to", "name_of", "read_manifest", "remove", "verify", "write"]
+
+_LINES = ".jsonl.gz"
+_MANIFEST = ".json"
+_MAX_MANIFEST = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a copy must be."""
+
+    log: str
+    genesis: str
+    """Leaf of line 0, hex."""
+    segment: int
+    first: int
+    last: int
+    root: str
+    """Of the tree of ``last`` + 1 records, hex."""
+    leaf: str
+    """Of record ``last``, hex."""
+    prev: str
+    """Leaf of the record before ``first``, hex; zeros for line 0."""
+    edge: tuple[str, ...]
+    """The tree of the first ``first`` records: roots of its perfect subtrees, the largest first, hex."""
+    digest: str
+    """SHA-256 of the file with the lines, hex."""
+    newest: str
+    """The latest time stamp in it."""
+    v: int = 1
+
+    @property
+    def file(self) -> str:
+        """Name of the file with the lines."""
+        return name_of(self.genesis, self.segment) + _LINES
+
+
+def name_of(genesis: str, number: int) -> str:
+    """Return the name of a copy, without ending: copies of several logs may share a folder."""
+    return f"{genesis[:16]}-{number:06d}"
+
+
+def write(
+    folder: Path,
+    segment: Segment,
+    *,
+    log: str,
+    genesis: str,
+    before: Edge,
+    lines: Iterable[bytes],
+) -> Manifest:
+    """Put a copy of *segment* into *folder*; it is complete, verified, durable and read-only when this returns.
+
+    *before* is the tree of the records before it. Raises ``RetentionError``; then no copy of that name is there.
+    """
+    name = name_of(genesis, segment.number)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove(folder, name)  # what a process that was killed left
+        beside = folder / f".{name}.new"
+        with _fresh(beside) as out:
+            _compress(out, lines)
+        try:
+            manifest = _examine(beside, log, genesis, segment, before)
+            os.chmod(beside, 0o400)
+            os.rename(beside, folder / f"{name}{_LINES}")
+        finally:
+            beside.unlink(missing_ok=True)
+        _put(folder, name, manifest)
+    except OSError as error:
+        raise _disk(error) from None
+    return manifest
+
+
+def copy_to(source: Path, target: Path, manifest: Manifest) -> None:
+    """Put a copy of the copy in *source* into *target*, verified and durable when this returns. Raises ``RetentionError``."""
+    name = name_of(manifest.genesis, manifest.segment)
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove(target, name)
+        beside = target / f".{name}.new"
+        try:
+            with _fresh(beside) as out, (source / manifest.file).open("rb") as data:
+                while block := data.read(1 << 20):
+                    out.write(block)
+            if _digest(beside) != manifest.digest:
+                raise _wrong(manifest.file)
+            os.chmod(beside, 0o400)
+            os.rename(beside, target / manifest.file)
+        finally:
+            beside.unlink(missing_ok=True)
+        _put(target, name, manifest)
+    except OSError as error:
+        raise _disk(error) from None
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Read the copy and make sure that it is what *manifest* says, line by line. Raises ``RetentionError``."""
+    path = folder / manifest.file
+    try:
+        if _digest(path) != manifest.digest:
+            raise _wrong(manifest.file)
+        before = Edge(manifest.first, [bytes.fromhex(each) for each in manifest.edge])
+        segment = Segment(
+            manifest.segment, manifest.first, manifest.last, manifest.root, manifest.leaf, ""
+        )
+        _examine(path, manifest.log, manifest.genesis, segment, before)
+    except OSError as error:
+        raise _disk(error) from None
+    except ValueError:
+        raise _wrong(manifest.file) from None
+
+
+def read_manifest(folder: Path, genesis: str, number: int) -> Manifest | None:
+    """Return what the copy of segment *number* in *folder* must be; None where there is no complete copy."""
+    name = name_of(genesis, number)
+    try:
+        found = _parse((folder / f"{name}{_MANIFEST}").read_bytes()[:_MAX_MANIFEST])
+        if found.genesis != genesis or found.segment != number:
+            return None
+        return found if (folder / found.file).is_file() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def copies(folder: Path, genesis: str) -> list[Manifest]:
+    """Return every complete copy of a segment of that log in *folder*, in order."""
+    numbers = []
+    with contextlib.suppress(OSError):
+        for item in folder.glob(f"{genesis[:16]}-*{_MANIFEST}"):
+            with contextlib.suppress(ValueError):
+                numbers.append(int(item.name[17 : -len(_MANIFEST)]))
+    found = (read_manifest(folder, genesis, number) for number in sorted(numbers))
+    return [each for each in found if each is not None]
+
+
+def remove(folder: Path, name: str) -> None:
+    """Delete a copy, what says what it is first; durable when this returns. Raises ``OSError``."""
+    gone = False
+    for item in (f"{name}{_MANIFEST}", f"{name}{_LINES}", f".{name}.new"):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / item).unlink()
+            gone = True
+    if gone:
+        sync_directory(folder)
+
+
+def _compress(out: BinaryIO, lines: Iterable[bytes]) -> None:
+    with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as packed:
+        for line in lines:
+            packed.write(line + b"\n")
+
+
+@contextlib.contextmanager
+def _fresh(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that only its owner can read; durable when this ends without an error, else gone."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge) -> Manifest:
+    """Read a file of lines and return its manifest. Raises ``RetentionError`` unless it is exactly *segment*."""
+    edge = before.copy()
+    begin = [root.hex() for root in edge.roots]
+    seq, prev, first_prev, newest = segment.first, "", "", ""
+    try:
+        with gzip.open(path, "rb") as lines:
+            while raw := lines.readline(MAX_LINE + 2):
+                record = parse(raw[:-1] if raw.endswith(b"\n") else raw + b"\n")
+                if record.get("seq") != seq or (prev and record.get("prev") != prev):
+                    raise _wrong(path.name)
+                first_prev = first_prev or str(record["prev"])
+                newest = max(newest, str(record["ts"]))
+                leaf = leaf_hash(raw[:-1])
+                edge.append(leaf)
+                prev, seq = leaf.hex(), seq + 1
+    except (RecordError, KeyError, EOFError, zlib.error, gzip.BadGzipFile):
+        raise _wrong(path.name) from None
+    if seq != segment.last + 1 or prev != segment.leaf or edge.root().hex() != segment.root:
+        raise _wrong(path.name)
+    return Manifest(
+        log=log,
+        genesis=genesis,
+        segment=segment.number,
+        first=segment.first,
+        last=segment.last,
+        root=segment.root,
+        leaf=segment.leaf,
+        prev=first_prev,
+        edge=tuple(begin),
+        digest=_digest(path),
+        newest=newest,
+    )
+
+
+def _put(folder: Path, name: str, manifest: Manifest) -> None:
+    sync_directory(folder)  # the lines first: what says what they are must not outlive them
+    beside = folder / f".{name}.new"
+    with _fresh(beside) as out:
+        out.write(json.dumps(asdict(manifest), indent=1, sort_keys=True).encode("utf-8") + b"\n")
+    os.chmod(beside, 0o400)
+    os.rename(beside, folder / f"{name}{_MANIFEST}")
+    sync_directory(folder)
+
+
+def _parse(data: bytes) -> Manifest:
+    document = json.loads(data)
+    texts = ("log", "genesis", "root", "leaf", "prev", "digest", "newest")
+    numbers = ("segment", "first", "last")
+    if document["v"] != 1 or not isinstance(document["edge"], list):
+        raise ValueError("not a manifest of this version")
+    values = {each: document[each] for each in (*texts, *numbers)}
+    if any(type(values[each]) is not str for each in texts) or any(
+        type(values[each]) is not int for each in numbers
+    ):
+        raise TypeError("not a manifest")
+    return Manifest(edge=tuple(str(each) for each in document["edge"]), **values)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def _wrong(file: str) -> RetentionError:
+    return RetentionError(
+        f"{file} does not hold the records that were sealed",
+        code="retention.copy_wrong",
+        hint="guardrail verify; a copy that was changed can be made anew while its records are there: guardrail seal",
+    )
+
+
+def _disk(error: OSError) -> RetentionError:
+    if error.errno == errno.ENOENT:
+        what = "is not there"
+    else:
+        what = f"can't be written or read ({error.strerror})"
+    return RetentionError(
+        f"the copy of a segment {what}",
+        code="retention.copy_unreadable",
+        hint="see to the folders that [retention] names, then: guardrail retention run",
+    )

@@ -1,0 +1,129 @@
+"""What is due, what is overdue, and what was kept too short: judged from values alone, for ``doctor``, ``verify`` and the timer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from guardrail.config import RetentionSettings
+from guardrail.retention.facts import Facts, Segment, moment
+
+__all__ = ["Finding", "Standing", "Trouble", "judge"]
+
+GRACE = timedelta(days=3)
+"""How long a timer may be late before it is said."""
+
+
+class Trouble(StrEnum):
+    """What is not as the settings want it."""
+
+    OVERDUE = "overdue"
+    """Records are there that should have been deleted."""
+    UNDER_KEPT = "under_kept"
+    """Records were deleted before the floor."""
+    SEAL_OVERDUE = "seal_overdue"
+    """Records should have been sealed as a segment long ago."""
+    UNARCHIVED = "unarchived"
+    """A segment has no copy in the archive that the settings name."""
+    BELOW_FLOOR = "below_floor"
+    """The settings keep records shorter than their own floor: nothing is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    trouble: Trouble
+    text: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a ledger stands against the settings."""
+
+    age_days: float | None
+    """Of the oldest record behind line 0; None where there is none."""
+    due_before: int
+    """Records 1 to this number - 1 are past their time and in sealed segments; 1 where none are."""
+    seal_due: bool
+    """Whether it is time for the next segment, by age alone: only who reads the file knows its size."""
+    unarchived: tuple[int, ...]
+    """Segments that have no copy in the archive."""
+    held: tuple[str, ...]
+    """Legal holds that stand."""
+    findings: tuple[Finding, ...]
+
+
+def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Standing:
+    """Return how *facts* stand at *now*. Pure."""
+    oldest = moment(facts.oldest)
+    age = (now - oldest).total_seconds() / 86_400 if oldest is not None else None
+    due = [each for each in facts.segments if _due(each, settings, now)]
+    begin = moment(facts.open_begin)
+    waiting = now - begin if begin is not None else timedelta()
+    interval = timedelta(days=settings.segment_days)
+    copied = {each.segment for each in facts.archived}
+    unarchived = tuple(
+        each.number
+        for each in facts.segments
+        if settings.archive is not None and each.number not in copied
+    )
+    findings = [*_under_kept(facts, settings)]
+    if settings.days and settings.days < settings.floor_days:
+        findings.append(
+            Finding(
+                Trouble.BELOW_FLOOR,
+                f"[retention] days is {settings.days}, below floor_days ({settings.floor_days}): nothing is deleted",
+                "set [retention] days to what the floor allows",
+            )
+        )
+    elif settings.days and age is not None and not facts.holds:
+        limit = timedelta(days=settings.days) + interval + GRACE
+        if age * 86_400 > limit.total_seconds():
+            text = f"records are {age:,.0f} days old; they are to be deleted after {settings.days} days"
+            findings.append(Finding(Trouble.OVERDUE, text, "guardrail retention run"))
+    if waiting > interval + GRACE:
+        text = f"no segment was sealed for {waiting.days} days"
+        findings.append(Finding(Trouble.SEAL_OVERDUE, text, "guardrail retention run"))
+    late = [each for each in facts.segments if each.number in unarchived and _late(each, now)]
+    if late:
+        text = f"{len(late)} segments have no copy in the archive, the first is number {late[0].number}"
+        findings.append(Finding(Trouble.UNARCHIVED, text, "guardrail retention run"))
+    return Standing(
+        age_days=age,
+        due_before=due[-1].last + 1 if due else 1,
+        seal_due=waiting >= interval,
+        unarchived=unarchived,
+        held=tuple(each.id for each in facts.holds),
+        findings=tuple(findings),
+    )
+
+
+def _due(segment: Segment, settings: RetentionSettings, now: datetime) -> bool:
+    # What was sealed is older than its seal, so a segment is past its time when the seal is.
+    sealed = moment(segment.ts)
+    return settings.days > 0 and sealed is not None and now - sealed > timedelta(days=settings.days)
+
+
+def _late(segment: Segment, now: datetime) -> bool:
+    sealed = moment(segment.ts)
+    return sealed is not None and now - sealed > GRACE
+
+
+def _under_kept(facts: Facts, settings: RetentionSettings) -> list[Finding]:
+    findings = []
+    for each in facts.prunings:
+        done, last = moment(each.ts), moment(each.last)
+        if done is None or last is None or done - last >= timedelta(days=settings.floor_days):
+            continue
+        kept = max(0, (done - last).days)
+        findings.append(
+            Finding(
+                Trouble.UNDER_KEPT,
+                f"records up to {each.before - 1} were deleted after {kept} days, below the floor of {settings.floor_days}",
+                f"guardrail show {each.seq}",
+            )
+        )
+    return findings
