@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from guardrail.cli.output import ACCESS, Style, note
 from guardrail.errors import ConfigError, LedgerOpenError
 from guardrail.review.terminal import one_line
 
-__all__ = ["REASON", "access_log", "watched"]
+__all__ = ["REASON", "access_log", "recorded_in", "watched"]
 
 _VARIABLE = "GUARDRAIL_ACCESS_REASON"
 _PATH = "guardrail.access.path"
@@ -124,14 +123,15 @@ def _asked(
     return names, texts
 
 
-def access_log() -> Path:
-    """Return where the access log is that the command of this moment was recorded in, or should have been.
+def recorded_in() -> Path | None:
+    """Return the access log that the command of this moment was recorded in, or should have been; None where there is no ledger."""
+    path: Path | None = click.get_current_context().meta.get(_PATH)
+    return path
 
-    Raises ``LedgerOpenError`` where there is none.
-    """
-    path: Path | None = None
-    with suppress(KeyError):
-        path = click.get_current_context().meta[_PATH]
+
+def access_log() -> Path:
+    """Return what ``recorded_in`` does. Raises ``LedgerOpenError`` where there is no access log."""
+    path = recorded_in()
     if path is None or not path.exists():
         raise LedgerOpenError(
             "nothing that guardrail knows of was read here: there is no access log",
