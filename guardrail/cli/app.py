@@ -113,6 +113,22 @@ COMMANDS: Mapping[str, Entry] = {
     "anchor": Entry(
         f"{_HERE}.anchor", "anchor", "Send the current signed head to every anchor now."
     ),
+    "seal": Entry(
+        f"{_HERE}.seal", "seal", "Seal the records since the last segment, and copy them."
+    ),
+    "archive": Entry(f"{_HERE}.seal", "archive", "Copy the sealed segments to the archive folder."),
+    "prune": Entry(
+        f"{_HERE}.prune",
+        "prune",
+        "Delete the records whose time is over, by the policy in the settings.",
+    ),
+    "hold": Entry(f"{_HERE}.hold", "hold", "Keep records from being deleted, for a legal hold."),
+    "retention": Entry(
+        f"{_HERE}.retention", "retention", "Keep and delete records by the rule in the settings."
+    ),
+    "backup": Entry(
+        f"{_HERE}.backup", "backup", "Copy the ledger, consistent and verified, while it is used."
+    ),
     "witness": Entry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
     ),

@@ -1,0 +1,57 @@
+"""``guardrail backup``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from guardrail.cli.app import Exit
+from guardrail.cli.options import json_option, ledger_options, ledger_path
+from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.render import counted
+from guardrail.review.terminal import name, one_line
+
+__all__ = ["backup"]
+
+
+@click.command(short_help="Copy the ledger, consistent and verified, while it is used.")
+@ledger_options
+@json_option
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Path) -> int:
+    """Copy the ledger to FILE while writers run: everything that was recorded before, as one file, which is then verified.
+
+    An existing FILE is never overwritten. The keys are not in it: keep them elsewhere. Give this copy, and never the live file, to other
+    programs.
+    """
+    from guardrail.ledger.backup import backup as copy
+
+    done = copy(ledger_path(config, ledger), file, check=_problem)
+    if as_json:
+        emit_json(
+            {
+                "file": str(done.path),
+                "log": done.log,
+                "records": done.records,
+                "leaf": done.leaf,
+                "bytes": done.bytes,
+            }
+        )
+        return Exit.YES
+    data(
+        f"{paint('copied', Style.GOOD)}  {counted(done.records, 'record')} of log {name(done.log)}, verified: "
+        f"{one_line(str(done.path))}"
+    )
+    note(f"next:  guardrail verify --ledger {file}, with a head that you keep elsewhere")
+    return Exit.YES
+
+
+def _problem(path: Path) -> str:
+    """Say what is wrong with a copy: all that ``verify`` finds in the file itself."""
+    from guardrail.review.verify import verify_ledger
+
+    report = verify_ledger(path)
+    if report.exit_code in (Exit.YES, Exit.RESERVED):
+        return ""
+    return report.detail or str(report.state)

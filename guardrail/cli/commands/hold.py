@@ -1,0 +1,115 @@
+"""``guardrail hold``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from guardrail.cli.app import Entry, Exit, LazyGroup
+from guardrail.cli.keeping import keeping, reason_option, reason_words
+from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.output import Style, data, emit_json, paint
+from guardrail.cli.render import clock
+from guardrail.errors import UsageError
+from guardrail.review.terminal import name as shown
+from guardrail.review.terminal import one_line
+
+__all__ = ["add", "hold", "holds", "release"]
+
+_HERE = "guardrail.cli.commands.hold"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "add": Entry(_HERE, "add", "Keep everything until the hold is released."),
+        "release": Entry(_HERE, "release", "End a hold."),
+        "list": Entry(_HERE, "holds", "List the holds that stand."),
+    },
+    short_help="Keep records from being deleted, for a legal hold.",
+)
+def hold() -> None:
+    """Keep records from being deleted, for a legal hold."""
+
+
+@click.command(short_help="Keep everything until the hold is released.")
+@ledger_options
+@json_option
+@reason_option
+@click.argument("name", metavar="NAME")
+def add(
+    *, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None, name: str
+) -> int:
+    """Begin the legal hold NAME: while it stands no record and no copy is deleted. A record says who did it and why."""
+    return _hold(config, ledger, name, reason, begins=True, as_json=as_json)
+
+
+@click.command(short_help="End a hold.")
+@ledger_options
+@json_option
+@reason_option
+@click.argument("name", metavar="NAME")
+def release(
+    *, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None, name: str
+) -> int:
+    """End the legal hold NAME. A record says who did it and why."""
+    return _hold(config, ledger, name, reason, begins=False, as_json=as_json)
+
+
+@click.command("list", short_help="List the holds that stand.")
+@ledger_options
+@json_option
+def holds(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
+    """List the legal holds that stand: since when, by whom, and why."""
+    from guardrail.retention.facts import read_facts
+
+    with open_ledger(config, ledger) as reader:
+        standing = read_facts(reader).holds
+    if as_json:
+        emit_json(
+            {
+                "holds": [
+                    {"name": e.id, "since": e.ts, "who": e.who, "reason": e.reason, "seq": e.seq}
+                    for e in standing
+                ]
+            }
+        )
+        return Exit.YES
+    if not standing:
+        data("No hold stands.")
+    for each in standing:
+        data(
+            f"{shown(each.id)}  since {clock(each.ts)}, by {shown(each.who)}: {one_line(each.reason)}"
+        )
+    return Exit.YES
+
+
+def _hold(
+    config: Path | None,
+    ledger: Path | None,
+    name: str,
+    reason: str | None,
+    *,
+    begins: bool,
+    as_json: bool,
+) -> int:
+    word = "add" if begins else "release"
+    words = reason_words(reason, needed=f"guardrail hold {word} NAME")
+    assert words is not None
+    if not _NAME.fullmatch(name) or reason_words(name) != name:
+        raise UsageError(
+            "the name of a hold has up to 64 letters, digits, dots, dashes and underscores, and nothing sensitive",
+            hint=f"guardrail hold {word} case-2026-7",
+        )
+    with keeping(config, ledger) as keeper:
+        keeper.hold(name, add=begins, why=words)
+    if as_json:
+        emit_json({"hold": name, "action": word})
+    elif begins:
+        data(f"{paint('held', Style.WARN)}  nothing is deleted while {shown(name)} stands")
+    else:
+        data(f"{paint('released', Style.GOOD)}  {shown(name)}")
+    return Exit.YES

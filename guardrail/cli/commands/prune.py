@@ -1,0 +1,91 @@
+"""``guardrail prune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardrail.cli.app import Exit
+from guardrail.cli.keeping import keeping, reason_option, reason_words
+from guardrail.cli.options import json_option, ledger_options
+from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.render import counted
+from guardrail.errors import UsageError
+
+if TYPE_CHECKING:
+    from guardrail.ledger.pruning import Pruned
+
+__all__ = ["prune", "pruned_document", "tell_pruned"]
+
+
+@click.command(short_help="Delete the records whose time is over, by the policy in the settings.")
+@ledger_options
+@json_option
+@reason_option
+@click.option(
+    "--policy",
+    "by_policy",
+    is_flag=True,
+    help="Delete what [retention] says. There is no other way to choose.",
+)
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A signed head that you keep elsewhere; beside those that the anchors have. May be repeated.",
+)
+def prune(
+    *,
+    config: Path | None,
+    ledger: Path | None,
+    as_json: bool,
+    reason: str | None,
+    by_policy: bool,
+    checkpoints: tuple[Path, ...],
+) -> int:
+    """Delete the records that are older than [retention] days, segment by segment, and say so in the log.
+
+    Refused below the floor, under a legal hold, before a segment is sealed and archived, and where no head that is kept elsewhere
+    covers the records. Their hashes stay: every proof about what is left, and every proof made before, still works.
+    """
+    if not by_policy:
+        raise UsageError(
+            "records are deleted by the policy in the settings alone",
+            hint='guardrail prune --policy --reason "..."',
+        )
+    words = reason_words(reason, needed="guardrail prune --policy")
+    from guardrail.retention.evidence import read_checkpoint
+
+    given = [read_checkpoint(path) for path in checkpoints]
+    with keeping(config, ledger) as keeper:
+        done = keeper.prune(why=words, given=given)
+    if as_json:
+        emit_json(pruned_document(done))
+    elif not tell_pruned(done):
+        data("Nothing to do: no sealed segment is past its time.")
+    return Exit.YES if done.overwritten else Exit.RESERVED
+
+
+def pruned_document(done: Pruned) -> dict[str, Any]:
+    """Return what pruning did, for JSON."""
+    return {
+        "deleted": done.deleted,
+        "before": done.before,
+        "records": list(done.records),
+        "overwritten": done.overwritten,
+    }
+
+
+def tell_pruned(done: Pruned) -> bool:
+    """Say what pruning did; return whether it did anything."""
+    if done.deleted:
+        count = counted(done.deleted, "record")
+        data(f"{paint('pruned', Style.GOOD)}    {count}; the log goes on from record {done.before}")
+    if not done.overwritten:
+        note("their text may still be in the -wal file: a reader kept it from being overwritten")
+        note("next:  guardrail prune --policy, when nothing reads the ledger for long")
+    return bool(done.deleted)

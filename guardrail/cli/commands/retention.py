@@ -1,0 +1,209 @@
+"""``guardrail retention``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardrail.cli.app import Entry, Exit, LazyGroup
+from guardrail.cli.commands.prune import pruned_document, tell_pruned
+from guardrail.cli.commands.seal import (
+    archived_document,
+    sealed_document,
+    tell_archived,
+    tell_sealed,
+)
+from guardrail.cli.keeping import keeping, reason_option, reason_words
+from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
+from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.cli.render import counted
+from guardrail.errors import RetentionError
+from guardrail.review.terminal import name, one_line
+
+if TYPE_CHECKING:
+    from guardrail.retention.acts import Keeper
+    from guardrail.retention.facts import Facts
+    from guardrail.retention.status import Standing
+
+__all__ = ["retention", "run", "status"]
+
+_HERE = "guardrail.cli.commands.retention"
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "run": Entry(_HERE, "run", "Seal, archive and delete what is due: for a timer."),
+        "status": Entry(_HERE, "status", "Say what is due, overdue, or was kept too short."),
+    },
+    short_help="Keep and delete records by the rule in the settings.",
+)
+def retention() -> None:
+    """Keep and delete records by the rule in the settings."""
+
+
+@click.command(short_help="Say what is due, overdue, or was kept too short.")
+@ledger_options
+@json_option
+def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
+    """Say how old the records are, what is due, and what is not as [retention] wants it. Changes nothing."""
+    from guardrail.retention.facts import read_facts
+    from guardrail.retention.status import judge
+
+    settings = settings_for(config, ledger)
+    with open_ledger(config, ledger) as reader, reader.snapshot():
+        facts = read_facts(reader)
+    standing = judge(facts, settings.retention, datetime.now(UTC))
+    if as_json:
+        emit_json(_document(facts, standing))
+    else:
+        _tell(facts, standing)
+    return Exit.RESERVED if standing.findings else Exit.YES
+
+
+@click.command(short_help="Seal, archive and delete what is due: for a timer.")
+@ledger_options
+@json_option
+@reason_option
+@click.option("--dry-run", is_flag=True, help="Only say what is due.")
+def run(
+    *,
+    config: Path | None,
+    ledger: Path | None,
+    as_json: bool,
+    reason: str | None,
+    dry_run: bool,
+) -> int:
+    """Do what is due by [retention]: seal a segment, copy what has no copy, delete what is past its time, copies included.
+
+    Made for a timer: what is not due is left alone, and what can't be done is said and done the next time. A legal hold keeps
+    everything, and is no failure.
+    """
+    words = reason_words(reason)
+    with keeping(config, ledger) as keeper:
+        if dry_run:
+            return _dry(keeper, as_json=as_json)
+        report, problems = _due(keeper, words, quiet=as_json)
+    if as_json:
+        emit_json({**report, "problems": problems})
+    else:
+        for each in problems:
+            note(f"not done: {one_line(each['message'])}", Style.WARN)
+            if each["hint"]:
+                note(f"next:  {one_line(each['hint'])}")
+    failed = [each for each in problems if each["code"] not in _NO_FAILURE]
+    return Exit.RESERVED if failed else Exit.YES
+
+
+_NO_FAILURE = frozenset({"retention.held", "retention.for_ever"})
+
+
+def _due(
+    keeper: Keeper, words: str | None, *, quiet: bool
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    problems: list[dict[str, str]] = []
+    report: dict[str, Any] = {"sealed": None, "copied": [], "archived": [], "expired": []}
+    report["pruned"] = None
+    did = False
+    sealed = keeper.seal(why=words, fresh=keeper.seal_due())
+    report |= sealed_document(sealed)
+    did |= not quiet and tell_sealed(sealed)
+    try:
+        put = keeper.archive(why=words)
+        report["archived"] = archived_document(put)
+        did |= not quiet and tell_archived(put)
+    except RetentionError as error:
+        if error.code != "retention.no_archive":
+            problems.append(_problem(error))
+    try:
+        done = keeper.prune(why=words)
+        report["pruned"] = pruned_document(done)
+        did |= not quiet and tell_pruned(done)
+        gone = keeper.expire(why=words)
+        report["expired"] = [{"segment": each.segment, "file": each.file} for _, each in gone]
+        for _, each in gone if not quiet else ():
+            data(f"{paint('deleted', Style.GOOD)}   copy {one_line(each.file)}")
+            did = True
+    except RetentionError as error:
+        problems.append(_problem(error))
+    if not did and not quiet and not problems:
+        data("Nothing is due.")
+    return report, problems
+
+
+def _problem(error: RetentionError) -> dict[str, str]:
+    return {"code": error.code, "message": error.message, "hint": error.hint}
+
+
+def _dry(keeper: Keeper, *, as_json: bool) -> int:
+    facts, standing = keeper.facts(), keeper.standing()
+    seal, before = keeper.seal_due(), keeper.prunable()
+    expire = [each.file for _, each in keeper.expired()]
+    if as_json:
+        due = {
+            "seal": seal,
+            "archive": list(standing.unarchived),
+            "prune_before": before,
+            "held": list(standing.held),
+            "expire": expire,
+        }
+        emit_json({"due": due})
+        return Exit.YES
+    going = before - facts.first if not standing.held else 0
+    lines = [
+        "a segment is to be sealed" if seal else "",
+        f"{counted(len(standing.unarchived), 'segment')} to be archived"
+        if standing.unarchived
+        else "",
+        f"{counted(going, 'record')} to be deleted" if going > 0 else "",
+        f"{counted(len(expire), 'copy', 'copies')} to be deleted" if expire else "",
+    ]
+    said = [line for line in lines if line] or ["Nothing is due."]
+    for line in said:
+        data(line)
+    for each in standing.held:
+        data(f"held by {name(each)}: nothing is deleted")
+    return Exit.YES
+
+
+def _tell(facts: Facts, standing: Standing) -> None:
+    age = "none" if standing.age_days is None else f"{standing.age_days:,.0f} days old"
+    data(f"oldest    {age}")
+    data(
+        f"segments  {counted(len(facts.segments), 'sealed one', 'sealed ones')}, "
+        f"{counted(max(0, facts.size - facts.unsealed), 'record')} behind them"
+    )
+    if facts.first > 1:
+        data(f"pruned    records 1 to {facts.first - 1:,}")
+    if standing.due_before > facts.first:
+        data(f"due       records up to {standing.due_before - 1:,} are past their time")
+    for each in standing.held:
+        data(f"held      {name(each)}: nothing is deleted")
+    for finding in standing.findings:
+        for line in prose(finding.text[:1].upper() + finding.text[1:]):
+            data(paint(one_line(line), Style.WARN))
+        note(f"next:  {one_line(finding.fix)}")
+
+
+def _document(facts: Facts, standing: Standing) -> dict[str, Any]:
+    return {
+        "log": facts.log,
+        "records": facts.size,
+        "first": facts.first,
+        "oldest": facts.oldest or None,
+        "age_days": standing.age_days,
+        "segments": [
+            {"segment": each.number, "first": each.first, "last": each.last}
+            for each in facts.segments
+        ],
+        "unarchived": list(standing.unarchived),
+        "due_before": standing.due_before,
+        "held": list(standing.held),
+        "findings": [
+            {"trouble": str(each.trouble), "text": each.text, "fix": each.fix}
+            for each in standing.findings
+        ],
+    }

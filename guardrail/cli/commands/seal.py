@@ -1,0 +1,100 @@
+"""``guardrail seal`` and ``guardrail archive``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardrail.cli.app import Exit
+from guardrail.cli.keeping import keeping, reason_option, reason_words
+from guardrail.cli.options import json_option, ledger_options
+from guardrail.cli.output import Style, data, emit_json, paint
+from guardrail.cli.render import counted
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.retention.acts import Put, Sealed
+
+__all__ = [
+    "archive",
+    "archived_document",
+    "seal",
+    "sealed_document",
+    "tell_archived",
+    "tell_sealed",
+]
+
+
+@click.command(short_help="Seal the records since the last segment, and copy them.")
+@ledger_options
+@json_option
+@reason_option
+def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
+    """Seal the records since the last segment: a record says where the segment ends and what its root is, and a copy is made.
+
+    The copy is read back and compared before this returns, and is never written again. A copy that is missing although its
+    segment was sealed is made too, for as long as its records are there.
+    """
+    with keeping(config, ledger) as keeper:
+        done = keeper.seal(why=reason_words(reason))
+    if as_json:
+        emit_json(sealed_document(done))
+    elif not tell_sealed(done):
+        data("Nothing to do: every record is in a segment, and each has its copy.")
+    return Exit.YES
+
+
+@click.command(short_help="Copy the sealed segments to the archive folder.")
+@ledger_options
+@json_option
+@reason_option
+def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
+    """Copy each sealed segment to the folder that [retention] archive names, where it is not there yet.
+
+    Each copy is verified line by line before a record says that it is there.
+    """
+    with keeping(config, ledger) as keeper:
+        put = keeper.archive(why=reason_words(reason))
+    if as_json:
+        emit_json({"archived": archived_document(put)})
+    elif not tell_archived(put):
+        data("Nothing to do: every segment is in the archive.")
+    return Exit.YES
+
+
+def sealed_document(done: Sealed) -> dict[str, Any]:
+    """Return what sealing did, for JSON."""
+    made = done.segment
+    return {
+        "sealed": None
+        if made is None
+        else {"segment": made.number, "first": made.first, "last": made.last, "root": made.root},
+        "copied": [{"segment": each.segment, "file": each.file} for each in done.copied],
+    }
+
+
+def tell_sealed(done: Sealed) -> bool:
+    """Say what sealing did; return whether it did anything."""
+    made = done.segment
+    if made is not None:
+        count = counted(made.last + 1 - made.first, "record")
+        data(
+            f"{paint('sealed', Style.GOOD)}    segment {made.number}: {count}, up to record {made.last}"
+        )
+    for each in done.copied:
+        data(f"{paint('copied', Style.GOOD)}    segment {each.segment}: {one_line(each.file)}")
+    return made is not None or bool(done.copied)
+
+
+def archived_document(put: list[Put]) -> list[dict[str, Any]]:
+    """Return what archiving did, for JSON."""
+    return [{"segment": each.segment, "file": each.file, "digest": each.digest} for each in put]
+
+
+def tell_archived(put: list[Put]) -> bool:
+    """Say what archiving did; return whether it did anything."""
+    for each in put:
+        data(f"{paint('archived', Style.GOOD)}  segment {each.segment}: {one_line(each.file)}")
+    return bool(put)

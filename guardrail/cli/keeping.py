@@ -1,0 +1,71 @@
+"""What the commands that seal, archive, prune and hold share: the ledger opened for it, and the reason for the record."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guardrail.cli.options import settings_for
+from guardrail.errors import LedgerOpenError, UsageError
+
+if TYPE_CHECKING:
+    from guardrail.retention.acts import Keeper
+
+__all__ = ["keeping", "reason_option", "reason_words"]
+
+_MAX = 1000
+
+reason_option = click.option(
+    "--reason", metavar="TEXT", help="Why, in your words: it goes into the ledger."
+)
+
+
+def reason_words(reason: str | None, *, needed: str = "") -> str | None:
+    """Return the words for the record, without what looks sensitive in them. *needed* is the command that can't do without.
+
+    Raises ``UsageError``.
+    """
+    if reason is None and not needed:
+        return None
+    if reason is None or not reason.strip() or len(reason) > _MAX:
+        raise UsageError(
+            f"the reason must say something, in at most {_MAX} characters; it goes into the ledger",
+            hint=f'{needed} --reason "..."',
+        )
+    from guardrail.core.memory import Memory
+    from guardrail.core.redact import Redactor
+    from guardrail.keys import TenantKeys
+
+    mark = TenantKeys.mark
+    # No token is needed in the reason: what looks sensitive in it gets a random mark.
+    return Redactor(token=lambda cls, _: mark(cls), mark=mark).text(reason, Memory())
+
+
+@contextlib.contextmanager
+def keeping(config: Path | None, ledger: Path | None) -> Iterator[Keeper]:
+    """Open the ledger for acting on its records; nobody else acts on them meanwhile. Never makes a ledger.
+
+    Raises ``LedgerOpenError``, ``KeysError``, ``ConfigError`` or ``RetentionError``.
+    """
+    from guardrail.journal import actor
+    from guardrail.opening import open_journal
+    from guardrail.retention.acts import Keeper
+
+    settings = settings_for(config, ledger)
+    path = settings.ledger.path
+    if not path.exists():
+        raise LedgerOpenError(
+            f"{path}: there is no ledger at this path",
+            code="ledger.missing",
+            hint="name the ledger with --ledger FILE, or run guardrail doctor",
+        )
+    journal, keys = open_journal(settings, epochs=False)
+    with contextlib.closing(journal):
+        signing = keys.signing(actor=actor(), epochs=False)
+        keeper = Keeper(settings, signing=signing, record=journal.admin)
+        with keeper.alone():
+            yield keeper
