@@ -129,6 +129,23 @@ COMMANDS: Mapping[str, Entry] = {
     "backup": Entry(
         f"{_HERE}.backup", "backup", "Copy the ledger, consistent and verified, while it is used."
     ),
+    "prove": Entry(
+        f"{_HERE}.prove", "prove", "Write a proof that one record stands in the ledger."
+    ),
+    "check-proof": Entry(
+        f"{_HERE}.prove",
+        "check_proof",
+        "Check such a proof, without the ledger.",
+        reads=Reads.NO_RECORDS,
+    ),
+    "consistency": Entry(
+        f"{_HERE}.consistency", "consistency", "Check that one signed head continues another."
+    ),
+    "keys": Entry(
+        f"{_HERE}.keys",
+        "keys",
+        "Show the log's public key, to be kept by whoever verifies.",
+    ),
     "witness": Entry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
     ),

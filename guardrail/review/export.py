@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import leaf_hash
+from guardrail.errors import LedgerError, NoteError
+from guardrail.ledger.reader import LedgerReader
 from guardrail.review.records import Records
 
-__all__ = ["Exported", "export_lines"]
+__all__ = ["Exported", "export_lines", "head_to_export"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +25,40 @@ class Exported:
     """Leaf of the last line, in hex; empty where there is none."""
 
 
+def head_to_export(reader: LedgerReader) -> tuple[SignedNote, int]:
+    """Return the signed head that the ledger holds, unverified, and over how many records it is.
+
+    Raises ``LedgerError`` where it is missing or malformed, or is not over exactly the records that are there.
+    """
+    with reader.snapshot():
+        rows = reader.query("SELECT note FROM head WHERE id = 0")
+        size = reader.size()
+    try:
+        note = SignedNote.parse(rows[0][0]) if rows and isinstance(rows[0][0], str) else None
+        covers = Checkpoint.parse(note.text).size if note is not None else -1
+    except NoteError:
+        note, covers = None, -1
+    if note is None or covers != size:
+        raise LedgerError(
+            "the ledger's signed head is missing, or is not over the records that are there",
+            code="ledger.head",
+            hint="guardrail verify",
+        )
+    return note, size
+
+
 def export_lines(
-    records: Records, out: BinaryIO, *, progress: Callable[[int, int], None] | None = None
+    records: Records,
+    out: BinaryIO,
+    *,
+    size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
-    """Write every record that is there now to *out*, each followed by a line feed. Memory is constant.
+    """Write the first *size* records, or all that are there now, to *out*, each followed by a line feed. Memory is constant.
 
     Records are never changed, so this is one consistent view without keeping writers waiting.
     """
-    total = records.size()
+    total = records.size() if size is None else size
     count = size = 0
     last = b""
     for seq, _, line in records.lines(0, total):

@@ -1,0 +1,144 @@
+"""``guardrail consistency``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guardrail.cli.app import Exit
+from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.errors import GuardrailError, UsageError
+from guardrail.review.terminal import name, one_line
+
+if TYPE_CHECKING:
+    from guardrail.core.note import SignedNote
+    from guardrail.review.proofs import Consistency
+
+__all__ = ["consistency"]
+
+_PATH = click.Path(path_type=Path)
+
+
+class _HeadFileError(GuardrailError):
+    """A file of a head can't be read."""
+
+    default_code = "head.file"
+
+
+@click.command(short_help="Check that one signed head continues another.")
+@click.argument("old", type=_PATH, metavar="OLD")
+@click.argument("new", type=_PATH, metavar="NEW")
+@ledger_options
+@click.option(
+    "--key",
+    "key",
+    metavar="PUB",
+    help="The log's public key, as you kept it: 64 hex characters, a note key, or a file with either.",
+)
+@json_option
+def consistency(
+    *,
+    old: Path,
+    new: Path,
+    config: Path | None,
+    ledger: Path | None,
+    key: str | None,
+    as_json: bool,
+) -> int:
+    """Check that the signed head in OLD is the beginning of the one in NEW: that nothing before it was changed between them.
+
+    The ledger gives the proof; it is not trusted for it. Exit code 0: it is; 5: it is, and the key was read from the ledger itself;
+    1: it is not, or they are heads of two logs; 3: a head is malformed or signed by no key of this log, or the ledger can't tell.
+    """
+    from guardrail.core.note import Checkpoint, NoteKey
+    from guardrail.review.proofs import compare_heads, log_key
+
+    with open_ledger(config, ledger) as reader:
+        known = log_key(reader)
+        if key is not None:
+            from guardrail.review.verify import load_key
+
+            known = NoteKey(known.name, bytes.fromhex(load_key(key)))
+        first, second = _head(old), _head(new)
+        sizes = Checkpoint.parse(first.text).size, Checkpoint.parse(second.text).size
+        if sizes[0] > sizes[1]:
+            raise UsageError(
+                f"the head in OLD is over {sizes[0]:,} records, the one in NEW over {sizes[1]:,}",
+                hint="give the smaller one first; a log that has become smaller was cut: guardrail verify --checkpoint",
+            )
+        answer = compare_heads(first, second, reader, known)
+    code = _code(answer, pinned=key is not None)
+    if as_json:
+        emit_json(
+            {
+                "relation": answer.relation.value,
+                "exit": int(code),
+                "detail": answer.detail,
+                "log": known.name,
+                "sizes": list(sizes),
+                "proof": [each.hex() for each in answer.path],
+                "key_pinned": key is not None,
+            }
+        )
+        return code
+    _print(answer, known.name, sizes, pinned=key is not None)
+    return code
+
+
+def _head(path: Path) -> SignedNote:
+    from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote
+
+    try:
+        with path.open("rb") as source:
+            raw = source.read(MAX_NOTE + 1)
+    except OSError as error:
+        raise _HeadFileError(
+            f"{path}: the head can't be read ({error.strerror})",
+            hint="guardrail checkpoint prints a head to keep elsewhere",
+        ) from None
+    found = SignedNote.parse(raw)
+    Checkpoint.parse(found.text)
+    return found
+
+
+def _code(answer: Consistency, *, pinned: bool) -> Exit:
+    from guardrail.review.proofs import Relation
+
+    if answer.relation is Relation.CONSISTENT:
+        return Exit.YES if pinned else Exit.RESERVED
+    if answer.relation in (Relation.FORKED, Relation.OTHER_LOG):
+        return Exit.NO
+    return Exit.UNKNOWN
+
+
+def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: bool) -> None:
+    from guardrail.review.proofs import Relation
+
+    word, style = {
+        Relation.CONSISTENT: ("CONSISTENT", Style.GOOD),
+        Relation.FORKED: ("FORKED", Style.BAD),
+        Relation.OTHER_LOG: ("HEADS OF TWO LOGS", Style.BAD),
+        Relation.NOT_HERE: ("CAN'T TELL", Style.WARN),
+        Relation.KEY_UNKNOWN: ("KEY UNKNOWN", Style.WARN),
+    }[answer.relation]
+    data(paint(word, style))
+    if answer.detail:
+        for line in prose(one_line(answer.detail), indent=2):
+            data(f"  {line}")
+    data(f"  log      {name(log)}")
+    data(f"  heads    of {sizes[0]:,} and {sizes[1]:,} records")
+    if answer.relation is Relation.CONSISTENT:
+        data(f"  proof    {len(answer.path)} hashes (--json shows them)")
+    if not pinned:
+        data(
+            "  KEY NOT PINNED: the key was read from the ledger itself; give the one that you kept, --key"
+        )
+    if answer.relation is Relation.FORKED:
+        note(
+            "next:  keep both heads: signed, they prove that the holder of the key showed two histories"
+        )
+    elif answer.relation is Relation.NOT_HERE:
+        note("next:  guardrail verify --checkpoint, with the head in NEW")

@@ -1,0 +1,61 @@
+"""``guardrail keys``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
+from guardrail.cli.output import Style, data, emit_json, note
+from guardrail.errors import KeysError
+from guardrail.review.terminal import one_line
+
+__all__ = ["keys"]
+
+
+@click.command(short_help="Show the log's public key, to be kept by whoever verifies.")
+@ledger_options
+@json_option
+def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
+    """Show the log's public key: as hex, and as a note key, which is what witnesses take. No secret is shown.
+
+    Keep it where nobody who can write the ledger can change it: `guardrail verify --key` compares. What is shown is the key that the
+    ledger's first record names; the key folder, where this user can read it, must hold the same.
+    """
+    from guardrail.opening import load_keys
+    from guardrail.review.proofs import log_key
+
+    with open_ledger(config, ledger) as reader:
+        key = log_key(reader)
+    settings = settings_for(config, ledger)
+    problem = ""
+    remote = None
+    try:
+        mine = load_keys(settings)
+        remote = mine.remote
+        if mine.public != key.public.hex():
+            raise KeysError(
+                "the key folder holds the keys of another log than the ledger",
+                code="keys.other_log",
+                hint="guardrail verify --key PUB, with the key that you kept, says which of them is the old one",
+            )
+    except KeysError as error:
+        if error.code == "keys.other_log":
+            raise
+        problem = error.message
+    if as_json:
+        emit_json(
+            {
+                "log": key.name,
+                "public": key.public.hex(),
+                "note_key": str(key),
+                "folder": str(settings.key_path),
+                "held_by": None if remote is None else "signer" if remote else "folder",
+            }
+        )
+        return
+    data(key.public.hex())
+    data(str(key))
+    if problem:
+        note(f"read from the ledger alone: {one_line(problem)}", Style.WARN)

@@ -1,0 +1,266 @@
+"""``guardrail prove`` and ``guardrail check-proof``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from guardrail.cli.app import Exit
+from guardrail.cli.commands.checkpoint import head_of
+from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.cli.render import clock
+from guardrail.errors import GuardrailError, NoteError, UsageError
+from guardrail.review.terminal import escape, json_text, name, one_line
+
+if TYPE_CHECKING:
+    from guardrail.core.note import NoteKey, SignedNote
+    from guardrail.core.proof import Checked
+
+__all__ = ["check_proof", "prove"]
+
+_PATH = click.Path(path_type=Path)
+
+
+class _FileError(GuardrailError):
+    """A file of a proof can't be read or written."""
+
+    default_code = "proof.file"
+
+
+@click.command(short_help="Write a proof that one record stands in the ledger.")
+@click.argument("ref", metavar="SEQ|CALL")
+@ledger_options
+@click.option(
+    "--out",
+    "out",
+    type=_PATH,
+    metavar="FILE",
+    help="Write to FILE, which must not exist. Default: stdout.",
+)
+def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | None) -> None:
+    """Write a proof that one record stands in the ledger: its line, the way to a head, and the signed head, in one file.
+
+    SEQ is the number of the record; a call id stands for its decision. The file holds the record itself, and nothing of any other
+    but hashes. `guardrail check-proof FILE --key PUB` checks it, without the ledger and without a network.
+    """
+    from guardrail.anchors.state import read_state, state_path
+    from guardrail.review.proofs import make_proof
+    from guardrail.review.records import NotFoundError
+    from guardrail.review.sessions import RecordRef, find
+
+    head, _ = head_of(config, ledger)
+    with open_ledger(config, ledger) as reader:
+        target = find(reader, ref)
+        if not isinstance(target, RecordRef):
+            raise NotFoundError(
+                "that is a session; a proof is about one record",
+                hint="guardrail show (then prove SEQ)",
+            )
+        kept = _notes(
+            each.note for each in read_state(state_path(reader.path), reader.log).anchors.values()
+        )
+        proof = make_proof(reader, target.seq, head, kept)
+    raw = proof.encode()
+    if out is None:
+        # The same document, with what a terminal would obey or hide escaped as JSON allows.
+        data(json_text(json.loads(raw), indent=1))
+    else:
+        _write(out, raw)
+    if proof.epoch is not None:
+        note(
+            "the head is signed by the key of a process: the log key can't be used by this user",
+            Style.WARN,
+        )
+
+
+def _notes(texts: Iterator[str]) -> Iterator[SignedNote]:
+    from guardrail.core.note import Checkpoint, SignedNote
+
+    for text in texts:
+        try:
+            found = SignedNote.parse(text)
+            Checkpoint.parse(found.text)
+        except NoteError:
+            continue
+        yield found
+
+
+def _write(path: Path, raw: bytes) -> None:
+    """Write to a new file that only its owner can read: it holds a record."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} exists; a proof never overwrites", hint="choose another name"
+        ) from None
+    except OSError as error:
+        raise _FileError(f"{path}: can't be created ({error.strerror})") from None
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(raw)
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _FileError(f"{path}: can't be written ({error.strerror})") from None
+
+
+@click.command("check-proof", short_help="Check such a proof, without the ledger.")
+@click.argument("file", type=_PATH, metavar="FILE")
+@click.option(
+    "--key",
+    "key",
+    required=True,
+    metavar="PUB",
+    help="The log's public key, as you kept it: 64 hex characters, a note key, or a file with either.",
+)
+@click.option(
+    "--witness",
+    "witnesses",
+    multiple=True,
+    metavar="NAME+HASH+KEY",
+    help="A witness's key: say whether it cosigned the head. May be given several times.",
+)
+@json_option
+def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool) -> int:
+    """Check a proof: that its record stands in the log whose key you kept. Needs neither the ledger nor a network.
+
+    Exit code 0: it does; 5: it does, by the word of a key that the log key certified; 1: it does not; 3: the head is not signed by
+    that key, or the file is no proof.
+    """
+    from guardrail.core.proof import MAX_PROOF, Proof
+    from guardrail.core.proof import check_proof as check
+    from guardrail.keys import verify_signature
+    from guardrail.review.verify import load_key
+
+    public = bytes.fromhex(load_key(key))
+    pinned = [_witness(each) for each in witnesses]
+    try:
+        with file.open("rb") as source:
+            raw = source.read(MAX_PROOF + 1)
+    except OSError as error:
+        raise _FileError(f"{file}: can't be read ({error.strerror})") from None
+    checked = check(Proof.parse(raw), public, verify_signature, pinned)
+    code = _code(checked)
+    if as_json:
+        emit_json(_document(checked, code, pinned))
+    else:
+        _print(checked, pinned)
+    return code
+
+
+def _witness(text: str) -> NoteKey:
+    from guardrail.core.note import Algorithm, NoteKey
+
+    try:
+        found = NoteKey.parse(text)
+    except NoteError as error:
+        raise UsageError(
+            f"--witness: {error.message}", hint="guardrail witness init prints it"
+        ) from None
+    if found.algorithm is not Algorithm.COSIGNATURE_V1:
+        raise UsageError(
+            "--witness: that is no witness's key", hint="guardrail witness init prints it"
+        )
+    return found
+
+
+def _code(checked: Checked) -> Exit:
+    from guardrail.core.proof import Verdict
+
+    if checked.verdict is Verdict.GOOD:
+        return Exit.YES if checked.epoch is None else Exit.RESERVED
+    return Exit.NO if checked.verdict is Verdict.NOT_IN_HEAD else Exit.UNKNOWN
+
+
+def _not_proved(checked: Checked) -> list[str]:
+    from guardrail.core.proof import Verdict
+
+    if checked.verdict is not Verdict.GOOD:
+        return []
+    said = [
+        "That the log was not cut, forked or replaced since: that takes a head that somebody else kept (guardrail verify --checkpoint).",
+        "That what the record says is true, and when it was written: the time in it is the writer's own clock.",
+    ]
+    if checked.epoch is not None:
+        said.append(
+            "That the key of the process had not ended when it signed the head: only the log shows that."
+        )
+    if not checked.cosignatures:
+        said.append(
+            "That anybody but the holder of the log's key has seen the head: no witness's signature was checked."
+        )
+    return said
+
+
+def _document(checked: Checked, code: Exit, pinned: Sequence[NoteKey]) -> dict[str, Any]:
+    return {
+        "verdict": checked.verdict.value,
+        "exit": int(code),
+        "detail": checked.detail,
+        "log": checked.head.origin,
+        "size": checked.head.size,
+        "signed_by": None
+        if code in (Exit.NO, Exit.UNKNOWN)
+        else "log"
+        if checked.epoch is None
+        else "epoch",
+        "cosigned": _cosigned(checked),
+        "not_cosigned": _missing(checked, pinned),
+        "record": dict(checked.record) if checked.record is not None else None,
+        "not_proved": _not_proved(checked),
+    }
+
+
+def _cosigned(checked: Checked) -> list[dict[str, Any]]:
+    from guardrail.anchors.anchor import timestamp
+
+    return [{"witness": each.name, "ts": timestamp(each.time)} for each in checked.cosignatures]
+
+
+def _missing(checked: Checked, pinned: Sequence[NoteKey]) -> list[str]:
+    there = {each.name for each in checked.cosignatures}
+    return [each.name for each in pinned if each.name not in there]
+
+
+def _print(checked: Checked, pinned: Sequence[NoteKey]) -> None:
+    from guardrail.core.proof import Verdict
+
+    words = {
+        Verdict.GOOD: ("PROVED", Style.GOOD),
+        Verdict.NOT_IN_HEAD: ("NOT PROVED", Style.BAD),
+        Verdict.KEY_UNKNOWN: ("KEY UNKNOWN", Style.WARN),
+    }
+    word, style = words[checked.verdict]
+    data(paint(word, style))
+    if checked.detail:
+        for line in prose(one_line(checked.detail), indent=2):
+            data(f"  {line}")
+    data(f"  log      {name(checked.head.origin)}")
+    data(f"  head     of {checked.head.size:,} records")
+    record = checked.record
+    if record is not None and checked.verdict is Verdict.GOOD:
+        seq, kind, ts = record.get("seq"), str(record.get("type")), str(record.get("ts"))
+        data(f"  record   {seq}: {escape(kind)}, {clock(ts)}")
+        data(
+            f"  signed   by {'the log key' if checked.epoch is None else 'a key that the log key certified'}"
+        )
+    for each in _cosigned(checked):
+        data(f"  cosigned {escape(each['ts'])} by {name(each['witness'])}")
+    for missing in _missing(checked, pinned):
+        data(f"  NOT cosigned by {name(missing)}")
+    said = _not_proved(checked)
+    if said:
+        data()
+        data(paint("Not proved", Style.STRONG))
+    for entry in said:
+        first, *rest = prose(entry, indent=4)
+        data(f"  - {first}")
+        for line in rest:
+            data(f"    {line}")
