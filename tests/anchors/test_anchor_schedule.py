@@ -201,6 +201,29 @@ def test_a_heartbeat_is_recorded_and_sent_when_nothing_happens(make: Make, tmp_p
     until(lambda: len(source.beats) >= 2)
 
 
+def test_a_heartbeat_that_cannot_be_recorded_is_not_tried_at_each_look(make: Make) -> None:
+    """A ledger that is down has callers who wait for it already; heads still leave."""
+    source, there = Source(), Switch()
+    now = [1000.0]
+    tried: list[float] = []
+
+    def broken(_: Mapping[str, Any]) -> None:
+        tried.append(now[0])
+        raise LedgerError("the disk is full")
+
+    source.heartbeat = broken  # type: ignore[method-assign]
+    make(source, there, clock=lambda: now[0], heartbeat_s=300).start()
+    until(lambda: there.took == [5])
+    now[0] += 301
+    until(lambda: tried)
+    time.sleep(0.2)
+    assert len(tried) == 1
+    source.it.grow(2000)
+    until(lambda: there.took == [5, 2005])
+    now[0] += 61
+    until(lambda: len(tried) == 2)
+
+
 def test_heartbeats_go_on_without_any_anchor(make: Make) -> None:
     """A gap between them says that nobody was alive, or that somebody was silenced."""
     source = Source()
@@ -334,7 +357,9 @@ def test_an_anchor_that_is_ahead_of_an_older_head_gets_the_newest(make: Make) ->
             return super().publish(note, prove, known)
 
     there = Ahead()
-    make(source, there).start()
+    make(
+        source, there, clock=lambda: 1000.0
+    ).start()  # no time passes after which it would be tried again
     until(lambda: there.took == [9])
 
 
@@ -577,9 +602,12 @@ def test_a_forked_child_goes_on_and_does_not_keep_the_parents_lock(
     ready, go = context.Event(), context.Event()
 
     def child() -> None:
+        source.it.grow(2000)
+        time.sleep(0.2)
+        led = watch._leads  # while the parent has the lock, this copy of it does not count
         ready.set()
         go.wait(30)
-        source.it.grow(2000)
+        assert not led
         until(lambda: there.took[-1:] == [2005])
         os._exit(0)
 
