@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from crashkit import assert_covered, state_of
+from judgekit import assert_covered, state_of
 from ledgerkit import EPOCHS, decision, make, outcome, small_disk
 
 import guardrail.ledger.store

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from crashkit import assert_covered, state_of
+from judgekit import assert_covered, state_of
 from ledgerkit import FAST, SIGNING, Driver, driven
 
 from guardrail.core import chain

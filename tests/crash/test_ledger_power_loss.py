@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from crashkit import (
     DB,
-    Judge,
     Names,
     Recording,
     build_recorder,
@@ -26,6 +25,7 @@ from crashkit import (
     record,
     scratch,
 )
+from judgekit import Judge
 from ledgerkit import EPOCHS, make, reopen, whole_call
 from sequences import recovered
 
