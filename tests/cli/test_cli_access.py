@@ -325,6 +325,22 @@ def test_an_access_log_elsewhere_is_worked_on_with_its_own_keys(cli: Cli, projec
     assert [entry["command"] for entry in read] == ["sessions", "recover", "checkpoint", "access"]
 
 
+def test_the_access_log_is_kept_and_deleted_by_the_same_rules(cli: Cli, project: Path) -> None:
+    """Sealed, archived and looked through by the commands that do it for the ledger, each of which it has."""
+    archive = project.parent / f"{project.name}-archive"
+    archive.mkdir()
+    (project / "guardrail.toml").write_text(f'[retention]\narchive = "{archive}"\n')
+    cli("sessions")
+    for words in (["seal", "--reason", "now"], ["archive"], ["retention", "run"]):
+        ran = cli(*words, "--ledger", "audit.access.db")
+        assert ran.code == Exit.YES, ran.err
+    assert cli("verify", "--ledger", "audit.access.db").code == Exit.RESERVED
+    assert len(list((project / "audit.access.db-segments").glob("*.gz"))) == 1
+    listed = cli("access").out
+    assert "retention run" in listed
+    assert '"retention run"' not in listed
+
+
 def test_four_commands_at_once_are_all_recorded(project: Path) -> None:
     """The first ones make the log; nobody waits in vain and nothing is lost."""
     running = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from guardrail.review.terminal import arguments, escape, name
 __all__ = ["access"]
 
 _WIDE = 110
+_WORDS = re.compile(r"[a-z-]+( [a-z-]+)*")
 
 
 @click.command(short_help="Say who read the ledger.")
@@ -100,7 +102,8 @@ def _place(entry: Access) -> str:
 
 def _what(entry: Access) -> str:
     asked = arguments(entry.selector, 200) if entry.selector else ""
-    return f"{name(entry.command, '?')}{f' {asked}' if asked else ''}"
+    words = entry.command if _WORDS.fullmatch(entry.command) else name(entry.command, "?")
+    return f"{words} {asked}".rstrip()
 
 
 def _ledger(entry: Access) -> str:
