@@ -138,7 +138,7 @@ def create_log(
         log=default_log_name(settings),
         genesis=genesis,
         signing=keys.signing(actor=actor(), epochs=epochs),
-        settings=_ledger_settings(settings),
+        settings=_ledger_settings(settings, epochs=epochs),
     )
 
 
@@ -172,7 +172,7 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
             writer = LedgerWriter.open(
                 path,
                 signing=keys.signing(actor=actor(), epochs=epochs),
-                settings=_ledger_settings(settings),
+                settings=_ledger_settings(settings, epochs=epochs),
             )
         else:
             raise _half_there(settings, has_keys, left)
@@ -251,8 +251,10 @@ def _session_owner(path: Path, session: str) -> Owner | None:
     return (record["tenant"], record["principal"]["id"], record["agent"]["id"])
 
 
-def _ledger_settings(settings: Settings) -> LedgerSettings:
+def _ledger_settings(settings: Settings, *, epochs: bool) -> LedgerSettings:
     return LedgerSettings(
+        # What writes one record and ends admits no calls.
+        reserve=settings.ledger.reserve_mb << 20 if epochs else 0,
         append_deadline=settings.ledger.append_deadline_ms / 1000,
         sweep_interval=float(settings.ledger.sweep_interval_s),
         epoch_interval=float(settings.ledger.epoch_s),

@@ -43,6 +43,7 @@ from guardrail.ledger.files import (
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import Leases, Life, process_name
 from guardrail.ledger.lock import FileLock
+from guardrail.ledger.reserve import Reserve, disk_is_full, needs_room
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import create, open_error, reason
 from guardrail.ledger.store import Store, Tail
@@ -66,6 +67,7 @@ class Committer:
         self._watch = FileWatch(db)
         self._lock = FileLock(lock_path(db))
         self._leases = Leases(leases_path(db))
+        self._reserve = Reserve(db, settings.reserve)
         self._has_lease = False
         self._store: Store | None = None
         self._last: tuple[int, bytes] | None = None
@@ -107,6 +109,11 @@ class Committer:
     def owes(self) -> int:
         """How many outcomes wait to be written."""
         return len(self._owed) + len(self._unsure)
+
+    @property
+    def short_of_room(self) -> bool:
+        """Whether the room that is kept for outcomes is gone."""
+        return self._reserve.gone
 
     def disown(self, decision: Draft) -> None:
         """Remember that the caller of *decision*, which may be durable, was told that it is not."""
@@ -260,11 +267,29 @@ class Committer:
                 batch.extend(more())
                 if self._store is None:
                     self._open_store()
-                self._transaction(batch)
+                if self._reserve.there() or self._some_need_no_room(batch):
+                    self._transaction(batch)
         except LedgerError as error:
             self._failed(batch, error)
         except (OSError, sqlite3.Error) as error:
             self._failed(batch, self._outside(error))
+
+    def _some_need_no_room(self, batch: deque[Entry]) -> bool:
+        """Fail what begins something new, for the room for its outcome is gone; return whether anything is left to write."""
+        entries = list(batch)
+        batch.clear()
+        for entry in entries:
+            if not needs_room(entry.draft):
+                batch.append(entry)
+                continue
+            entry.fail(
+                LedgerPoisonedError(
+                    "the disk is full: what room is left is kept for the outcomes of calls that were admitted",
+                    code="ledger.reserve",
+                    hint="make room on the ledger's disk; calls go on by themselves then",
+                )
+            )
+        return bool(batch or self.owes)
 
     def _transaction(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
         """Commit *batch*, what is owed, and then *rotations*; end their futures. Return the entries that are durable.
@@ -363,6 +388,8 @@ class Committer:
             self._suspect = True
         if isinstance(error, sqlite3.Error) and reason(error).startswith("SQLITE_IOERR"):
             self._suspect = True
+        if isinstance(error, sqlite3.Error | OSError) and disk_is_full(reason(error)):
+            self._reserve.give_back()
         store.rollback()
         self._epochs.unsure()
         problem = error if isinstance(error, LedgerError) else self._poison(reason(error))
@@ -400,6 +427,8 @@ class Committer:
 
     def _outside(self, error: OSError | sqlite3.Error) -> LedgerError:
         """Return what an error outside a transaction means: the log may be gone, else it is a matter of time."""
+        if disk_is_full(reason(error)):
+            self._reserve.give_back()
         fault = self._watch.check_database()
         if fault is not None and fault.seals:
             return self._seal(str(fault))
@@ -512,6 +541,8 @@ class Committer:
                     )
                 store, self._store = self._store, None
                 store.close(clean=clean)
+                if self._settings.reserve and not self._has_company():
+                    self._reserve.give_back()  # there is no call whose outcome may need it
                 self._give_up_lease()
         except (OSError, sqlite3.Error) as error:
             problem = self._outside(error)
@@ -532,6 +563,11 @@ class Committer:
         self._epochs.closed()
         self._lock.acquire()
         return True
+
+    def _has_company(self) -> bool:
+        """Tell whether another process may have this log open. Call it under the lock."""
+        lives = [self._leases.life(process) for process in self._leases.names()]
+        return any(life is not Life.DEAD and life is not Life.OWN for life in lives)
 
     def _give_up_lease(self) -> None:
         if self._has_lease:

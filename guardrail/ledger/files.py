@@ -27,6 +27,7 @@ __all__ = [
     "mend_shared_memory",
     "network_filesystem",
     "own_descriptors",
+    "reserve_path",
     "resolve",
     "seal_path",
     "sync_directory",
@@ -79,10 +80,15 @@ def seal_path(db: Path) -> Path:
     return db.with_name(db.name + "-sealed")
 
 
+def reserve_path(db: Path) -> Path:
+    """Return the file that keeps room for outcomes on the disk."""
+    return db.with_name(db.name + "-reserve")
+
+
 def traces(path: Path) -> list[Path]:
     """Return what is left on disk of a log at *path*, in a stable order; empty where there never was one.
 
-    The lock file and an empty folder of leases are no trace: they hold nothing of a log.
+    The lock file, the reserve and an empty folder of leases are no trace: they hold nothing of a log.
     """
     db = Path(os.path.realpath(path))
     found = [

@@ -25,5 +25,7 @@ class LedgerSettings:
     """How long ``os.fork`` waits for the commit under way; past it the child can't use the ledger."""
     epoch_interval: float = 86_400.0
     """How long a writer signs heads with one key of its own."""
+    reserve: int = 0
+    """Bytes that are kept free on the disk for outcomes; 0 for what admits no calls."""
     max_batch: int = 256
     """Records that share one commit."""

@@ -164,6 +164,11 @@ class LedgerWriter:
         return self._committer.sealed is not None
 
     @property
+    def short_of_room(self) -> bool:
+        """Whether the disk is full, so that the reserve for outcomes is gone and nothing new is taken."""
+        return self._committer.short_of_room
+
+    @property
     def owed(self) -> int:
         """How many outcomes wait in memory for the ledger to be writable."""
         return self._committer.owes

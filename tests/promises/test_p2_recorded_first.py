@@ -132,7 +132,7 @@ def test_a_file_size_limit_runs_no_body_and_the_same_process_goes_on(tmp_path: P
 
 def test_a_full_disk_runs_no_body_and_the_same_process_goes_on(tmp_path: Path) -> None:
     """A small tmpfs that someone else fills."""
-    with small_disk(tmp_path / "disk", "2m") as disk, child(disk, deadline_ms=1000) as running:
+    with small_disk(tmp_path / "disk", "40m") as disk, child(disk, deadline_ms=1000) as running:
         assert "ok" in running.ask("call")
         _fill(disk / "filler")
         refused = 0

@@ -1,0 +1,179 @@
+"""The reserve: room on the disk that is kept for the outcomes of calls that were admitted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ledgerkit import FAST, decision, driven, make, note, outcome, reopen, small_disk
+
+from guardrail.core.record import decode
+from guardrail.errors import LedgerError, LedgerPoisonedError
+from guardrail.ledger.files import reserve_path, traces
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.reserve import Reserve
+from guardrail.ledger.writer import LedgerWriter
+from guardrail.ulid import new_ulid
+
+MB = 1 << 20
+KEPT = replace(FAST, reserve=6 * MB)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "24m") as folder:
+        yield folder
+
+
+def fill(folder: Path) -> Path:
+    """Let somebody else take every byte that is free."""
+    filler = folder / "filler"
+    with filler.open("ab", buffering=0) as out, contextlib.suppress(OSError):
+        while True:
+            out.write(b"x" * 4096)
+    return filler
+
+
+def refused_for_room(writer: LedgerWriter) -> None:
+    """Append decisions until the disk is full and nothing new is taken any more."""
+    for _ in range(400):
+        try:
+            call = new_ulid()
+            seq = writer.append(decision(call, writer.process, pad=30_000)).seq
+            writer.append(outcome(call, seq, writer.process))
+        except LedgerError as error:
+            if error.code == "ledger.reserve":
+                return
+    raise AssertionError("the disk did not fill")
+
+
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def outcomes(db: Path) -> dict[str, str]:
+    with LedgerReader.open(db) as reader:
+        found = [decode(line) for _, _, line in reader.lines()]
+    return {each["call"]: each["status"] for each in found if each["type"] == "call.outcome"}
+
+
+def test_each_admitted_call_gets_its_outcome_after_the_disk_is_full(disk: Path) -> None:
+    """Nothing new is taken then; what was admitted is recorded to its end, and calls go on when there is room again."""
+    db = disk / "a.db"
+    with make(db, KEPT) as writer:
+        calls = [new_ulid() for _ in range(60)]
+        seqs = [writer.append(decision(call, writer.process)).seq for call in calls]
+        assert reserve_path(db).stat().st_size == KEPT.reserve
+        filler = fill(disk)
+        refused_for_room(writer)
+        assert not reserve_path(db).exists()
+        assert writer.short_of_room
+        for call, seq in zip(calls, seqs, strict=True):
+            try:
+                writer.append(outcome(call, seq, writer.process, pad=8000))
+            except LedgerPoisonedError:
+                pass  # owed: it is written by itself
+        until(lambda: writer.owed == 0)
+        assert set(calls) <= set(outcomes(db))
+        with pytest.raises(LedgerPoisonedError) as caught:
+            writer.append(decision(new_ulid(), writer.process))
+        assert caught.value.code == "ledger.reserve"
+        assert caught.value.hint
+        writer.append(note())  # what operation does is recorded all the same
+        filler.unlink()
+        until(lambda: _goes_on(writer))
+        assert reserve_path(db).stat().st_size == KEPT.reserve
+        assert not writer.short_of_room
+
+
+def _goes_on(writer: LedgerWriter) -> bool:
+    try:
+        call = new_ulid()
+        seq = writer.append(decision(call, writer.process)).seq
+        writer.append(outcome(call, seq, writer.process))
+    except LedgerError:
+        return False
+    return True
+
+
+def test_without_a_reserve_the_same_outcomes_have_to_wait(disk: Path) -> None:
+    """So the test above is able to fail."""
+    db = disk / "a.db"
+    with make(db) as writer:
+        calls = [new_ulid() for _ in range(60)]
+        seqs = [writer.append(decision(call, writer.process)).seq for call in calls]
+        filler = fill(disk)
+        for call, seq in zip(calls, seqs, strict=True):
+            with contextlib.suppress(LedgerPoisonedError):
+                writer.append(outcome(call, seq, writer.process, pad=30_000), timeout=0.1)
+        assert writer.owed > 0
+        filler.unlink()
+        until(lambda: writer.owed == 0)
+
+
+def test_the_room_is_taken_again_only_where_as_much_is_left(disk: Path) -> None:
+    """Else it would be taken from the outcomes that it was given back for."""
+    db = disk / "a.db"
+    db.touch()
+    reserve = Reserve(db, 8 * MB)
+    (disk / "filler").write_bytes(b"x" * 10 * MB)
+    assert not reserve.there()
+    (disk / "filler").unlink()
+    assert not reserve.there(), "it does not ask the disk at every commit"
+    assert Reserve(db, 8 * MB).there()
+    assert os.stat(reserve_path(db)).st_blocks * 512 >= 8 * MB
+
+
+def test_a_reserve_that_somebody_cut_is_made_whole(tmp_path: Path) -> None:
+    """A file with a hole, or a shorter one, keeps no room."""
+    db = tmp_path / "a.db"
+    db.touch()
+    for spoil in (lambda path: os.truncate(path, 100), _hollow, lambda path: path.unlink()):
+        reserve = Reserve(db, MB)
+        assert reserve.there()
+        spoil(reserve_path(db))
+        assert reserve.there() or Reserve(db, MB).there()
+        assert os.stat(reserve_path(db)).st_blocks * 512 >= MB
+
+
+def _hollow(path: Path) -> None:
+    os.truncate(path, 0)
+    os.truncate(path, MB)
+
+
+def test_the_last_one_out_gives_the_room_back(tmp_path: Path) -> None:
+    """No call is open then whose outcome may need it. It is no trace of a log either."""
+    db = tmp_path / "a.db"
+    writer = make(db, KEPT)
+    writer.append(note())
+    with driven(db) as other:
+        writer.close()
+        assert reserve_path(db).exists(), "another process may have calls open"
+        other.end()
+    with reopen(db, KEPT) as writer:
+        writer.append(note())
+        assert reserve_path(db).exists()
+    assert not reserve_path(db).exists()
+    reserve_path(db).touch()
+    db.unlink()
+    assert [item.name for item in traces(db)] == []
+
+
+def test_what_needs_no_reserve_makes_none(tmp_path: Path) -> None:
+    """Neither does a symbolic link at its place lead anywhere."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        writer.append(note())
+    assert not reserve_path(db).exists()
+    reserve_path(db).symlink_to(tmp_path / "elsewhere")
+    with reopen(db, KEPT) as writer, contextlib.suppress(LedgerPoisonedError):
+        writer.append(decision(new_ulid(), writer.process))
+    assert not (tmp_path / "elsewhere").exists()
