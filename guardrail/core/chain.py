@@ -7,17 +7,20 @@ without recomputing what follows; what a head kept elsewhere adds is compared in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from guardrail.core.fields import PROFILE
+from guardrail.core.note import is_name
 from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, leaf_hash, parse
 from guardrail.errors import RecordError
 
 __all__ = ["Chain", "Difference", "Head", "Report", "verify"]
 
 
+_PUBLIC = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 
@@ -42,8 +45,16 @@ class Difference(StrEnum):
     """Line 0 is no genesis, or a later one is."""
     CALL = "call"
     """An outcome without an open call, or a second decision about an open one."""
+    KEY = "key"
+    """A key rotation that certifies nothing."""
     COLUMN = "column"
     """What queries see of a record is not what its line says."""
+    TILE = "tile"
+    """The stored tree is not that of the records."""
+    EPOCHS = "epochs"
+    """The table of epoch keys is not what the lines say."""
+    PRUNED = "pruned"
+    """Records are missing, and what says that they were pruned does not prove it."""
     OPEN_CALLS = "open_calls"
     """The table of open calls is not what the lines say."""
     SCHEMA = "schema"
@@ -51,7 +62,7 @@ class Difference(StrEnum):
     INDEX = "index"
     """An index leads queries past records."""
     HEAD = "head"
-    """The log does not contain a head that was given or acknowledged: cut, rolled back, forked or replaced."""
+    """The stored head, a head that was given, or what was acknowledged, is not that of the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ class Report:
     """What verifying found. ``first_bad`` is None exactly where every line that was seen is as it must be."""
 
     records: int
-    """Good records, from the start to ``first_bad`` or the end."""
+    """The number of the first bad record, or that of the last record plus 1: good records, and those pruned with proof."""
     last_seq: int
     """Of the last good record; -1 where there is none."""
     leaf: bytes
@@ -93,13 +104,25 @@ class Chain:
     more is taken.
     """
 
-    def __init__(self, after: Head | None = None) -> None:
-        """Begin at line 0, or behind *after*; what was open there is not known then."""
+    def __init__(
+        self,
+        after: Head | None = None,
+        *,
+        also: Callable[[int, Mapping[str, Any]], tuple[Difference, str] | None] | None = None,
+    ) -> None:
+        """Begin at line 0, or behind *after*; what was open there is not known then.
+
+        *also* may find something wrong with a record that is linked well.
+        """
         self._partial = after is not None
+        self._also = also
+        self._gap = 0
+        """Records from 1 on that were pruned, up to this one; their calls may have outcomes."""
+        self.unmatched: list[tuple[str, int]] = []
+        """(call, number of its decision) of outcomes whose decision was not seen, behind *after*."""
         self._next = after.size if after is not None else 0
         self._leaf = after.leaf if after is not None else bytes.fromhex(GENESIS_PREV)
         self._log = after.log if after is not None else ""
-        self._records = 0
         self._ts = ""
         self._backwards = 0
         self._first_backwards: int | None = None
@@ -110,6 +133,45 @@ class Chain:
     def next_seq(self) -> int:
         """The number that the next row must have."""
         return self._next
+
+    @property
+    def leaf(self) -> bytes:
+        """Of the last good record."""
+        return self._leaf
+
+    def skip(self, before: int, leaf: bytes) -> None:
+        """Go on with record *before*, behind one whose leaf was *leaf*: what lies between was pruned."""
+        self._next, self._leaf, self._gap = before, leaf, before
+
+    def open_call(self, call: str, seq: int) -> bool:
+        """Note a call that is open behind a part that was read apart; false where it is open already."""
+        if call in self._open:
+            return False
+        self._open[call] = seq
+        return True
+
+    def close_call(self, call: str, named: int) -> bool:
+        """Note an outcome in a part that was read apart; false where no such call is open."""
+        return self._open.pop(call, None) == named
+
+    def advance(
+        self,
+        size: int,
+        leaf: bytes,
+        *,
+        first_ts: str,
+        last_ts: str,
+        backwards: int,
+        first_backwards: int | None,
+    ) -> None:
+        """Go on behind a part that was read apart, and begins with the record that comes next here."""
+        if first_ts < self._ts:
+            backwards += 1
+            first_backwards = self._next
+        if self._first_backwards is None:
+            self._first_backwards = first_backwards
+        self._backwards += backwards
+        self._next, self._leaf, self._ts = size, leaf, last_ts
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
         """Verify one row; *leaf* is the stored hash, or None where none is stored (an export)."""
@@ -156,14 +218,17 @@ class Chain:
         problem = self._calls(seq, record)
         if problem:
             return self._stop(seq, Difference.CALL, problem)
-        # (8) Time that goes back is noticed; clocks do that.
+        # (8) What else its kind must say.
+        wrong = self._also(seq, record) if self._also is not None else None
+        if wrong is not None:
+            return self._stop(seq, *wrong)
+        # (9) Time that goes back is noticed; clocks do that.
         if record["ts"] < self._ts:
             self._backwards += 1
             if self._first_backwards is None:
                 self._first_backwards = seq
         self._ts = record["ts"]
         self._next = seq + 1
-        self._records += 1
         self._leaf = actual
         return record
 
@@ -175,9 +240,10 @@ class Chain:
     def report(self) -> Report:
         """Return what was found so far."""
         seq, differs, detail = self._bad if self._bad is not None else (None, None, "")
+        records = self._next if seq is None else min(seq, self._next)
         return Report(
-            records=self._records,
-            last_seq=self._next - 1,
+            records=records,
+            last_seq=records - 1,
             leaf=self._leaf,
             log=self._log,
             first_bad=seq,
@@ -203,6 +269,16 @@ class Chain:
         if (type_ == "genesis") is not (seq == 0):
             return Difference.GENESIS, "a genesis line stands at line 0, and only there"
         if seq == 0:
+            key = record.get("key")
+            public = key.get("public") if isinstance(key, dict) else None
+            known = isinstance(public, str) and _PUBLIC.fullmatch(public)
+            if (
+                record.get("profile") != PROFILE
+                or not known
+                or record["key"].get("type") != "ed25519"
+                or not is_name(log)
+            ):
+                return Difference.GENESIS, "line 0 names no log, no key or another profile"
             self._log = log
         elif log != self._log:
             return Difference.LOG, "the line belongs to another log"
@@ -227,8 +303,10 @@ class Chain:
         opened, named = self._open.pop(call, None), record.get("decision_seq")
         if type(named) is not int:
             return "an outcome that names no decision"
-        if opened is None and not self._partial:
+        if opened is None and not self._partial and not 1 <= named < self._gap:
             return "an outcome of a call that is not open"
+        if opened is None and self._partial:
+            self.unmatched.append((call, named))
         if opened is not None and named != opened:
             return "an outcome that names another decision than its call's"
         return ""

@@ -25,6 +25,7 @@ __all__ = [
     "SignedNote",
     "Verify",
     "cosigned_text",
+    "is_name",
 ]
 
 MAX_NOTE = 64 * 1024
@@ -56,7 +57,7 @@ class NoteKey:
     algorithm: Algorithm = Algorithm.ED25519
 
     def __post_init__(self) -> None:
-        if not _is_name(self.name) or len(self.public) != 32:
+        if not is_name(self.name) or len(self.public) != 32:
             raise NoteError("a key has a name without spaces and 32 bytes")
 
     @property
@@ -227,7 +228,7 @@ def cosigned_text(text: str, time: int) -> bytes:
 
 def _signature(line: str) -> NoteSignature:
     parts = line.split(" ")
-    if len(parts) != 3 or parts[0] != _EM_DASH or not _is_name(parts[1]):
+    if len(parts) != 3 or parts[0] != _EM_DASH or not is_name(parts[1]):
         raise NoteError("a signature line is malformed")
     raw = _base64(parts[2])
     if len(raw) < 5:
@@ -235,7 +236,8 @@ def _signature(line: str) -> NoteSignature:
     return NoteSignature(parts[1], raw[:4], raw[4:])
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Tell whether *name* can stand in a signature line: not empty, without white space and ``+``."""
     return bool(name) and "+" not in name and not any(each.isspace() for each in name)
 
 

@@ -15,6 +15,7 @@ from guardrail.ledger.files import sync_directory
 from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head
 
 __all__ = [
+    "ADMIN",
     "APPLICATION_ID",
     "COLUMNS",
     "FORMAT",
@@ -52,6 +53,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Generated columns, and the path into the line that each of them shows."""
 
+ADMIN = (
+    "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', "
+    "'admin.pruned', 'admin.hold')"
+)
+"""What index ``record_admin`` is over; a query that is to use it says this beside the type that it wants."""
+
 _INTEGERS = ("ordinal",)
 
 _GENERATED = ",\n".join(
@@ -88,8 +95,7 @@ WHERE type = 'call.decision' AND effect = 'require_approval'""",
   pid INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID""",
     # What operation needs to find again without reading the whole log.
-    "record_admin": """CREATE INDEX record_admin ON record (type)
-WHERE type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold')""",
+    "record_admin": f"CREATE INDEX record_admin ON record (type)\nWHERE {ADMIN}",
     "head": """CREATE TABLE head (
   id INTEGER PRIMARY KEY CHECK (id = 0),
   size INTEGER NOT NULL,

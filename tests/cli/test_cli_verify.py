@@ -35,6 +35,11 @@ def edit(path: Path, sql: str, *values: object) -> None:
     connection.close()
 
 
+def leaf(cli: Cli, path: Path) -> str:
+    """Return the leaf of the last record."""
+    return str(json.loads(cli("show", "11", "--ledger", path, "--json").out)["leaf"])
+
+
 def seal(path: Path, seq: int, leaf: str) -> None:
     """Leave the marker of a guard that found its files contradicting what it had acknowledged."""
     from guardrail.ledger.files import Seal
@@ -55,26 +60,38 @@ def test_an_intact_ledger_without_an_outside_head_is_5_and_says_what_is_not_prov
     """Never just OK."""
     ran = cli("verify", "--ledger", path)
     assert ran.code == 5
-    assert ran.out.startswith("INTACT, NOT ANCHORED\n")
+    assert ran.out.startswith("INTACT, NOT ANCHORED, KEY NOT PINNED\n")
     assert "12 records, all of them good" in ran.out
     assert "Not proved" in ran.out
 
 
 def test_a_head_that_was_kept_elsewhere_is_compared(cli: Cli, path: Path, tmp_path: Path) -> None:
-    """The head that verify prints can be given back; one of another state of the log is not contained in it."""
-    document = json.loads(cli("verify", "--ledger", path, "--json").out)
-    head = tmp_path / "head.json"
-    head.write_text(json.dumps(document["head"]))
-    ran = cli("verify", "--ledger", path, "--head", head)
+    """The head that checkpoint prints can be given back, with the key; another log's, or another state's, is told apart."""
+    head = tmp_path / "head"
+    head.write_text(cli("checkpoint", "--ledger", path).out)
+    ran = cli("verify", "--ledger", path, "--checkpoint", head)
+    assert ran.code == 5
+    assert "ANCHORED up to record 11, KEY NOT PINNED" in ran.out
+    key = path.with_suffix(".keys") / "log.pub"
+    ran = cli("verify", "--ledger", path, "--checkpoint", head, "--key", key)
     assert ran.code == 0
-    assert "up to record 11" in ran.out
-    head.write_text(json.dumps({**document["head"], "leaf": "a" * 64}))
-    ran = cli("verify", "--ledger", path, "--head", head)
+    assert "up to record 11, recorded" in ran.out
+    ran = cli("verify", "--ledger", path, "--checkpoint", head, "--key", "ab" * 32)
     assert ran.code == 1
-    assert "BROKEN" in ran.out
+    assert "REPLACED" in ran.out
+    other = tmp_path / "other"
+    other.mkdir()
+    build(other / "audit.db")
+    head.write_text(cli("checkpoint", "--ledger", other / "audit.db").out)
+    ran = cli("verify", "--ledger", path, "--checkpoint", head, "--key", key)
+    assert ran.code == 1
+    assert "FORKED" in ran.out
     head.write_text("nonsense")
-    assert cli("verify", "--ledger", path, "--head", head).code == 3
-    assert cli("verify", "--ledger", path, "--head", tmp_path / "none").code == 3
+    ran = cli("verify", "--ledger", path, "--checkpoint", head)
+    assert ran.code == 3
+    assert "guardrail checkpoint" in ran.out
+    assert cli("verify", "--ledger", path, "--checkpoint", tmp_path / "none").code == 3
+    assert cli("verify", "--ledger", path, "--key", "nonsense").code == 3
 
 
 def test_an_edited_byte_is_broken_at_its_record(cli: Cli, path: Path) -> None:
@@ -93,19 +110,19 @@ def test_an_edited_byte_is_broken_at_its_record(cli: Cli, path: Path) -> None:
 
 
 def test_what_can_not_be_checked_is_3_and_1_where_a_head_covers_it(
-    cli: Cli, tmp_path: Path
+    cli: Cli, path: Path, tmp_path: Path
 ) -> None:
     """Missing is not tampered, unless an outside head says that records were there."""
-    head = tmp_path / "head.json"
-    head.write_text(json.dumps({"log": "x", "size": 3, "leaf": "a" * 64}))
+    head = tmp_path / "head"
+    head.write_text(cli("checkpoint", "--ledger", path).out)
     (tmp_path / "text.db").write_text("no ledger\n" * 500)
-    for name, word in (("none.db", "MISSING"), ("text.db", "DAMAGED")):
+    for name, word in (("none.db", "MISSING"), ("text.db", "TORN")):
         ran = cli("verify", "--ledger", tmp_path / name)
         assert (ran.code, word in ran.out) == (3, True)
         assert "next:" in ran.err
-        ran = cli("verify", "--ledger", tmp_path / name, "--head", head)
+        ran = cli("verify", "--ledger", tmp_path / name, "--checkpoint", head)
         assert ran.code == 1
-        assert f"{word}, and the head that you gave covers records of it" in ran.out
+        assert f"{word}, and a head that was kept elsewhere covers records of it" in ran.out
 
 
 def test_an_export_is_verified_without_the_ledger(cli: Cli, path: Path, tmp_path: Path) -> None:
@@ -202,8 +219,7 @@ def test_recover_of_a_ledger_without_its_keys_says_what_can_be_done(cli: Cli, pa
 
 def test_recover_never_acts_without_being_told(cli: Cli, process: Cli, path: Path) -> None:
     """No terminal and no --yes, or no reason: usage, and the ledger stays sealed. --dry-run says what would be done."""
-    head = json.loads(cli("verify", "--ledger", path, "--json").out)["head"]
-    seal(path, 11, head["leaf"])
+    seal(path, 11, leaf(cli, path))
     marker = path.with_name("audit.db-sealed")
     for args in ((), ("--yes",), ("--reason", "x")):
         assert process("recover", "--ledger", path, *args).code == 2
@@ -219,8 +235,7 @@ def test_recover_lifts_a_seal_on_an_intact_chain_and_records_it(
     cli: Cli, process: Cli, path: Path
 ) -> None:
     """The log goes on in the same file with an admin.recovered record that holds the reason, without its secrets."""
-    head = json.loads(cli("verify", "--ledger", path, "--json").out)["head"]
-    seal(path, 11, head["leaf"])
+    seal(path, 11, leaf(cli, path))
     key = "AKIA" + "Z7QH3KX2" + "PLM4WN6T"
     ran = process("recover", "--ledger", path, "--yes", "--reason", f"disk swapped, {key}")
     assert ran.code == 0
@@ -288,8 +303,7 @@ def answer(path: Path, typed: str) -> tuple[int, str]:
 
 def test_recover_asks_on_a_terminal(cli: Cli, path: Path) -> None:
     """No changes nothing, yes does it."""
-    head = json.loads(cli("verify", "--ledger", path, "--json").out)["head"]
-    seal(path, 11, head["leaf"])
+    seal(path, 11, leaf(cli, path))
     code, out = answer(path, "looked at it\nn\n")
     assert code == 1
     assert "nothing was changed" in out

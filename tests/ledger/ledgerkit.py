@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from guardrail.core.merkle import Edge
+from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import Draft
 from guardrail.keys import Keys
 from guardrail.ledger.heads import Signing
+from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
@@ -125,6 +128,18 @@ def reopen(
 ) -> LedgerWriter:
     """Open the log at *path* again."""
     return LedgerWriter.open(path, signing=signing, settings=settings)
+
+
+def head_at(db: Path, size: int, keys: Keys = KEYS) -> SignedNote:
+    """Return the head over the first *size* records, signed by the log key: what someone may have kept elsewhere."""
+    edge = Edge()
+    with LedgerReader.open(db) as reader:
+        log = reader.log
+        for _, leaf, _ in reader.lines(0, size):
+            edge.append(leaf)
+    assert edge.size == size
+    key = keys.signing(actor=ACTOR, epochs=False).log_key(log)
+    return SignedNote.sign(Checkpoint(log, size, edge.root()).text, key.key, key.sign)
 
 
 def whole_call(writer: LedgerWriter) -> tuple[str, int]:

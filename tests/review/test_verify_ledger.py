@@ -11,18 +11,49 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
-from ledgerkit import FAST, LOG, SIGNING, decision, driven, make, note, small_disk, whole_call
+from ledgerkit import (
+    EPOCHS,
+    FAST,
+    GENESIS,
+    KEYS,
+    LOG,
+    SIGNING,
+    decision,
+    driven,
+    head_at,
+    make,
+    note,
+    outcome,
+    reopen,
+    small_disk,
+    whole_call,
+)
 
-from guardrail.core.chain import Difference, Head
+from guardrail.anchors.lines import head_line
+from guardrail.core.chain import Difference
+from guardrail.core.note import Algorithm, NoteKey
 from guardrail.core.record import Draft, leaf_hash
+from guardrail.errors import RecordError
+from guardrail.keys import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.review.verify import HeadError, VerifyState, load_head, verify_export, verify_ledger
+from guardrail.review.verify import (
+    HeadError,
+    OutsideHead,
+    VerifyReport,
+    VerifyState,
+    load_heads,
+    load_key,
+    verify_export,
+    verify_ledger,
+)
+from guardrail.review.verify.ledger import _silences
 from guardrail.ulid import new_ulid
 
 Tamper = Callable[[sqlite3.Connection], object]
@@ -70,11 +101,14 @@ def schema_as(change: Callable[[str], str], name: str) -> Tamper:
     return apply
 
 
-def head_of(db: Path, size: int) -> Head:
-    with LedgerReader.open(db) as reader:
-        line = reader.record(size - 1)
-        assert line is not None
-        return Head(reader.log, size, leaf_hash(line))
+def head_of(db: Path, size: int) -> OutsideHead:
+    """Return a head that was kept elsewhere."""
+    return OutsideHead.parse("kept", head_at(db, size).encode())
+
+
+def verified(db: Path, *heads: OutsideHead, **more: Any) -> VerifyReport:
+    """Verify with the key of the tests' logs in hand."""
+    return verify_ledger(db, key=KEYS.public, heads=heads, **more)
 
 
 def rehash(connection: sqlite3.Connection, start: int) -> None:
@@ -96,15 +130,15 @@ def test_an_intact_ledger_is_not_anchored_without_a_head(ledger: Path) -> None:
     report = verify_ledger(ledger)
     assert (report.state, report.exit_code) == (VerifyState.NOT_ANCHORED, 5)
     assert (report.records, report.last_seq, report.log) == (42, 41, LOG)
-    assert report.leaf == head_of(ledger, 42).leaf.hex()
+    assert report.note == str(head_at(ledger, 42))
     assert any("NOT ANCHORED" in sentence for sentence in report.not_proved)
 
 
 def test_an_intact_ledger_that_contains_the_head_is_anchored(ledger: Path) -> None:
     """Exit 0, with the last record that is covered, and what came after it named as not covered."""
-    report = verify_ledger(ledger, head=head_of(ledger, 42))
+    report = verified(ledger, head_of(ledger, 42))
     assert (report.state, report.exit_code, report.anchored_to) == (VerifyState.ANCHORED, 0, 41)
-    report = verify_ledger(ledger, head=head_of(ledger, 30))
+    report = verified(ledger, head_of(ledger, 30))
     assert (report.state, report.exit_code, report.anchored_to) == (VerifyState.ANCHORED, 0, 29)
     assert any("30 to 41" in sentence for sentence in report.not_proved)
 
@@ -187,19 +221,6 @@ def test_a_generated_column_that_shows_something_else_is_found(ledger: Path) -> 
     assert (report.exit_code, report.differs) == (1, Difference.SCHEMA)
 
 
-def test_a_column_that_hides_behind_an_equal_schema_is_found(
-    ledger: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Columns are compared with the lines themselves, not only by how they are made."""
-    from guardrail.review import verify
-
-    tamper(ledger, schema_as(lambda sql: sql.replace("'$.tool.name'", "'$.session'"), "record"))
-    with LedgerReader.open(ledger) as reader:
-        monkeypatch.setattr(verify, "SCHEMA", reader.objects())
-    report = verify_ledger(ledger)
-    assert (report.first_bad, report.differs) == (1, Difference.COLUMN)
-
-
 def test_an_index_that_leads_past_a_record_is_found(ledger: Path) -> None:
     """A record that is there, but that lookups by session no longer find."""
     old = "WHERE type IN ('call.decision', 'call.rejected')"
@@ -249,13 +270,14 @@ def wiped(connection: sqlite3.Connection) -> None:
 
 
 @pytest.mark.parametrize("attack", [truncated, rewritten, wiped])
-def test_only_a_head_from_outside_finds_a_consistent_rewrite(ledger: Path, attack: Tamper) -> None:
-    """Exit 1 with the head. Without it a chain that was recomputed shows nothing, which is why it is never plain OK."""
+def test_a_consistent_rewrite_is_found_by_the_signed_head(ledger: Path, attack: Tamper) -> None:
+    """Without the key nobody makes a head that fits: found without any head from outside, and with one as well."""
     head = head_of(ledger, 42)
     tamper(ledger, attack)
-    report = verify_ledger(ledger, head=head)
-    assert (report.exit_code, report.differs) == (1, Difference.HEAD)
-    assert verify_ledger(ledger).state is VerifyState.NOT_ANCHORED
+    for report in (verify_ledger(ledger), verified(ledger, head)):
+        assert report.exit_code == 1
+        assert report.state in (VerifyState.TAMPERED, VerifyState.TRUNCATED)
+        assert report.anchored_to is None
 
 
 def test_another_log_is_not_the_one_of_the_head(ledger: Path, tmp_path: Path) -> None:
@@ -265,13 +287,13 @@ def test_another_log_is_not_the_one_of_the_head(ledger: Path, tmp_path: Path) ->
     with LedgerWriter.create(
         tmp_path / "other" / "a.db",
         log="other",
-        genesis={"profile": "p"},
+        genesis=GENESIS,
         signing=SIGNING,
         settings=FAST,
     ):
         pass
-    report = verify_ledger(tmp_path / "other" / "a.db", head=head)
-    assert (report.exit_code, report.differs) == (1, Difference.HEAD)
+    report = verified(tmp_path / "other" / "a.db", head)
+    assert (report.exit_code, report.state) == (1, VerifyState.REPLACED)
 
 
 def test_an_older_copy_is_found_by_a_newer_head(ledger: Path, tmp_path: Path) -> None:
@@ -279,9 +301,9 @@ def test_an_older_copy_is_found_by_a_newer_head(ledger: Path, tmp_path: Path) ->
     shutil.copyfile(ledger, tmp_path / "older.db")
     with LedgerWriter.open(ledger, signing=SIGNING, settings=FAST) as writer:
         whole_call(writer)
-    report = verify_ledger(tmp_path / "older.db", head=head_of(ledger, 44))
+    report = verified(tmp_path / "older.db", head_of(ledger, 44))
     assert (report.state, report.exit_code, report.differs) == (
-        VerifyState.TAMPERED,
+        VerifyState.ROLLED_BACK,
         1,
         Difference.HEAD,
     )
@@ -297,8 +319,8 @@ def test_a_missing_ledger_is_exit_3_or_1_where_a_head_covers_it(
         VerifyState.MISSING,
         3,
     )
-    assert verify_ledger(missing, head=head).exit_code == 1
-    assert verify_ledger(missing, head=Head(LOG, 0, bytes(32))).exit_code == 3
+    assert verified(missing, head).exit_code == 1
+    assert verified(missing, OutsideHead.parse("kept", b"none")).exit_code == 3
 
 
 @pytest.mark.parametrize("keep", [100, 4096, 20_000])
@@ -308,7 +330,7 @@ def test_a_torn_file_is_exit_3_or_1_where_a_head_covers_it(ledger: Path, keep: i
     os.truncate(ledger, keep)
     report = verify_ledger(ledger)
     assert (report.state, report.exit_code) == (VerifyState.DAMAGED, 3)
-    assert verify_ledger(ledger, head=head).exit_code == 1
+    assert verified(ledger, head).exit_code == 1
 
 
 def test_a_file_that_is_no_ledger_is_exit_3(tmp_path: Path) -> None:
@@ -340,10 +362,10 @@ def test_open_calls_of_a_dead_process_are_a_reservation(tmp_path: Path) -> None:
     db = tmp_path / "a.db"
     with driven(db) as alive, driven(db) as dying:
         alive.ask("decide")
-        assert verify_ledger(db, head=head_of(db, 2)).exit_code == 0
+        assert verified(db, head_of(db, 2)).exit_code == 0
         call = dying.ask("decide")["call"]
         dying.kill()
-        report = verify_ledger(db, head=head_of(db, 3))
+        report = verified(db, head_of(db, 3))
         assert (report.state, report.exit_code) == (VerifyState.OPEN_CALLS, 5)
         assert [open_call.call for open_call in report.dead_calls] == [call]
         assert report.live_calls == 1
@@ -437,8 +459,8 @@ def export(ledger: Path, tmp_path: Path) -> Path:
 def test_an_export_says_the_same_as_its_ledger(export: Path, ledger: Path) -> None:
     """Records, head, and what is not proved."""
     report, original = verify_export(export), verify_ledger(ledger)
-    assert (report.records, report.leaf, report.exit_code) == (original.records, original.leaf, 5)
-    assert verify_export(export, head=head_of(ledger, 42)).exit_code == 0
+    assert (report.records, report.root, report.exit_code) == (original.records, original.root, 5)
+    assert verify_export(export, key=KEYS.public, heads=[head_of(ledger, 42)]).exit_code == 0
 
 
 def test_a_changed_export_is_found(export: Path, ledger: Path) -> None:
@@ -447,10 +469,10 @@ def test_a_changed_export_is_found(export: Path, ledger: Path) -> None:
     head = head_of(ledger, 42)
 
     def verdict(
-        changed: list[bytes], head: Head | None = None
+        changed: list[bytes], *heads: OutsideHead
     ) -> tuple[int | None, Difference | None, int]:
         export.write_bytes(b"".join(changed))
-        report = verify_export(export, head=head)
+        report = verify_export(export, key=KEYS.public, heads=heads)
         return report.first_bad, report.differs, report.exit_code
 
     edited = [*lines[:7], lines[7].replace(b"send_email", b"read_email"), *lines[8:]]
@@ -472,20 +494,245 @@ def test_a_missing_export_is_exit_3(tmp_path: Path) -> None:
     assert verify_export(tmp_path / "none.jsonl").exit_code == 3
 
 
-def test_a_head_is_read_from_json(tmp_path: Path) -> None:
-    """Exactly log, size and leaf; anything else is refused with an example."""
-    file = tmp_path / "head.json"
-    file.write_text(json.dumps({"log": "l", "size": 3, "leaf": "ab" * 32}))
-    assert load_head(file) == Head("l", 3, bytes.fromhex("ab" * 32))
-    for bad in (
-        "",
-        "[]",
-        "{}",
-        '{"log": "l", "size": -1, "leaf": ""}',
-        '{"log": 1, "size": 1, "leaf": "' + "ab" * 32 + '"}',
-    ):
-        file.write_text(bad)
-        with pytest.raises(HeadError):
-            load_head(file)
+def test_heads_are_read_from_notes_and_from_file_anchors(ledger: Path, tmp_path: Path) -> None:
+    """One signed note; of many lines the largest; what is none is malformed; what is not there is an error."""
+    file = tmp_path / "head"
+    file.write_bytes(head_at(ledger, 3).encode())
+    assert [each.head and each.head.size for each in load_heads(file)] == [3]
+    lines = [head_line(head_at(ledger, size)) for size in (3, 7, 5)]
+    file.write_bytes(b"".join(lines) + b"torn")
+    assert [each.head and each.head.size for each in load_heads(file)] == [7]
+    file.write_text("nonsense")
+    assert [each.head for each in load_heads(file)] == [None]
     with pytest.raises(HeadError):
-        load_head(tmp_path / "none.json")
+        load_heads(tmp_path / "none")
+
+
+def test_keys_are_read_in_three_forms(tmp_path: Path) -> None:
+    """Hex, a note key, or a file with either; anything else says where the key is."""
+    key = SIGNING.log_key(LOG).key
+    file = tmp_path / "log.pub"
+    for text in (KEYS.public, KEYS.public.upper(), str(key)):
+        assert load_key(text) == KEYS.public
+        file.write_text(text + "\n")
+        assert load_key(str(file)) == KEYS.public
+    witness = NoteKey("w", key.public, Algorithm.COSIGNATURE_V1)
+    for wrong in ("ab" * 31, "zz" * 32, str(witness), str(tmp_path)):
+        with pytest.raises(HeadError) as caught:
+            load_key(wrong)
+        assert caught.value.hint
+
+
+# -- signed heads, keys and the tree ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Path:
+    """A ledger of 300 whole calls whose writer had a key of its own: a tile and more."""
+    with make(tmp_path / "s.db", signing=EPOCHS) as writer:
+        for _ in range(2):
+            waiting = []
+            for _ in range(150):
+                call = new_ulid()
+                seq = writer.append(decision(call, writer.process)).seq
+                waiting.append(writer.submit(outcome(call, seq, writer.process)))
+            for each in waiting:
+                each.result(20)
+    return tmp_path / "s.db"
+
+
+def test_without_a_key_from_outside_it_is_not_pinned(signed: Path) -> None:
+    """Exit 5 however well it is anchored; with the key 0; with another key it is another log."""
+    head = head_of(signed, 603)
+    report = verify_ledger(signed, heads=[head])
+    assert (report.state, report.exit_code, report.key_pinned) == (VerifyState.ANCHORED, 5, False)
+    assert any("KEY NOT PINNED" in sentence for sentence in report.not_proved)
+    assert verified(signed, head).exit_code == 0
+    other = verify_ledger(signed, key="ab" * 32, heads=[head])
+    assert (other.state, other.exit_code, other.anchored_to) == (VerifyState.REPLACED, 1, None)
+
+
+def test_a_head_that_no_key_of_the_log_signed_is_key_unknown(signed: Path) -> None:
+    """It fits, but nobody who counts vouches for it: exit 3; beside one that counts it is a notice."""
+    stranger = OutsideHead.parse("s", head_at(signed, 603, Keys.ephemeral()).encode())
+    report = verified(signed, stranger)
+    assert (report.state, report.exit_code) == (VerifyState.KEY_UNKNOWN, 3)
+    report = verified(signed, stranger, head_of(signed, 500))
+    assert (report.state, report.anchored_to) == (VerifyState.ANCHORED, 499)
+    assert any("no signature that counts" in notice for notice in report.notices)
+    report = verified(signed, OutsideHead.parse("s", b"x"))
+    assert (report.state, report.exit_code) == (VerifyState.HEAD_MALFORMED, 3)
+
+
+def test_a_head_over_other_records_is_a_fork(signed: Path, tmp_path: Path) -> None:
+    """Two histories of one log, both with good signatures: an older copy that went on by itself."""
+    shutil.copyfile(signed, tmp_path / "fork.db")
+    for db in (signed, tmp_path / "fork.db"):
+        with reopen(db) as writer:
+            whole_call(writer)
+    head = head_of(tmp_path / "fork.db", 605)
+    assert verified(tmp_path / "fork.db", head).exit_code == 0
+    report = verified(signed, head)
+    assert (report.state, report.exit_code, report.first_bad) == (VerifyState.FORKED, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("statements", "differs", "seq"),
+    [
+        (["DELETE FROM head"], Difference.HEAD, None),
+        (["UPDATE head SET note = 'x'"], Difference.HEAD, None),
+        (["UPDATE head SET size = 3"], Difference.HEAD, None),
+        (["UPDATE head SET leaf = zeroblob(32)"], Difference.HEAD, None),
+        (["UPDATE head SET edge = zeroblob(32)"], Difference.HEAD, None),
+        (
+            ["UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0 AND number = 1"],
+            Difference.TILE,
+            511,
+        ),
+        (["UPDATE tile SET hashes = zeroblob(64) WHERE level = 1"], Difference.TILE, 255),
+        (["DELETE FROM tile WHERE level = 0 AND number = 0"], Difference.TILE, 255),
+        (["INSERT INTO epoch VALUES ('ab', 9, 'p', 'h', 1)"], Difference.EPOCHS, 9),
+        (["INSERT INTO pruned VALUES (0, 300)"], Difference.PRUNED, 1),
+        (
+            [
+                "INSERT INTO pruned VALUES (0, 300)",
+                "DELETE FROM record WHERE seq BETWEEN 1 AND 299",
+            ],
+            Difference.PRUNED,
+            1,
+        ),
+    ],
+)
+def test_tampering_beside_the_lines_is_found(
+    signed: Path, statements: list[str], differs: Difference, seq: int | None
+) -> None:
+    """The stored head, the tree, the keys and what is said to be pruned are compared with the lines."""
+    tamper(signed, *statements)
+    report = verified(signed)
+    assert (report.exit_code, report.differs, report.first_bad) == (1, differs, seq)
+
+
+def test_records_cut_off_below_the_stored_head_are_truncated(signed: Path) -> None:
+    """The head that is left behind says what is missing."""
+    tamper(signed, "DELETE FROM record WHERE seq > 580", "DELETE FROM epoch")
+    report = verified(signed)
+    assert (report.state, report.exit_code) in (
+        (VerifyState.TRUNCATED, 1),
+        (VerifyState.TAMPERED, 1),
+    )
+
+
+def test_what_is_appended_without_a_key_is_found_at_its_record(signed: Path) -> None:
+    """Linked well, in a tree that fits, under the head that was there: the first record that nobody signed."""
+
+    def append(connection: sqlite3.Connection) -> None:
+        seq, leaf = connection.execute(
+            "SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        line = note().finish(seq=seq + 1, prev=leaf.hex(), ts="2030-01-01T00:00:00.000000Z")
+        connection.execute(
+            "INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)",
+            (seq + 1, leaf_hash(line), line.decode()),
+        )
+
+    tamper(signed, append)
+    report = verified(signed)
+    assert (report.exit_code, report.differs, report.first_bad) == (1, Difference.HEAD, 603)
+
+
+def test_only_new_records_can_be_read(signed: Path) -> None:
+    """From a number on, the tree before it from its stored leaves: intact with a reservation, and edits behind it are found."""
+    head = head_of(signed, 603)
+    report = verified(signed, head, since=400)
+    assert (report.state, report.exit_code, report.records) == (VerifyState.ANCHORED, 5, 603)
+    assert any("before 400" in sentence for sentence in report.not_proved)
+    tamper(signed, "UPDATE record SET line = replace(line, 'send', 'read') WHERE seq IN (100, 450)")
+    assert verified(signed, head, since=400).first_bad == 450
+    assert verified(signed, head, since=460).exit_code == 5
+    assert verified(signed, head).first_bad == 100
+    assert verified(signed, head, since=10_000).exit_code == 5
+
+
+def test_gaps_between_heartbeats_are_told_and_not_explained(tmp_path: Path) -> None:
+    """No writer was alive, or it was silenced: the log can't say which."""
+    from guardrail.core import fields
+
+    with make(tmp_path / "h.db") as writer:
+        for interval in (1, 1, 60, 60):
+            record = fields.admin(
+                LOG, "heartbeat", actor={}, where={}, detail={"interval_s": interval, "anchors": []}
+            )
+            writer.append(Draft.build(record))
+    report = verify_ledger(tmp_path / "h.db")
+    assert (report.heartbeats, report.silences) == (4, 0)
+    beats = [
+        (1, "2026-01-01T00:00:00.000000Z", 60),
+        (2, "2026-01-01T00:01:00.000000Z", 60),
+        (9, "2026-01-01T01:01:00.000000Z", 60),
+    ]
+    count, words = _silences(beats)
+    assert count == 1
+    assert "3600 s" in words[0]
+    assert "records 2 and 9" in words[0]
+
+
+def test_a_clock_set_back_a_day_is_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records keep their order; time is what the clock said."""
+    from guardrail.ledger import store
+
+    with make(tmp_path / "c.db") as writer:
+        whole_call(writer)
+        monkeypatch.setattr(store, "utc_now", lambda: "2020-01-01T00:00:00.000000Z")
+        whole_call(writer)
+    report = verify_ledger(tmp_path / "c.db")
+    assert report.state is VerifyState.NOT_ANCHORED
+    assert any("Time went back" in notice for notice in report.notices)
+
+
+def test_another_page_size_and_a_path_through_a_link_make_no_difference(
+    signed: Path, tmp_path: Path
+) -> None:
+    """What SQLite keeps the lines in is not what is verified."""
+    connection = sqlite3.connect(signed, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA page_size = 16384")
+    connection.execute("VACUUM")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    (tmp_path / "link.db").symlink_to(signed)
+    report = verified(tmp_path / "link.db", head_of(signed, 603))
+    assert report.exit_code == 0
+    with reopen(signed) as writer:
+        whole_call(writer)
+
+
+def test_a_ledger_of_another_format_is_not_checked(signed: Path) -> None:
+    """Older and newer ones: exit 3, with what to do."""
+    for version in (1, 7):
+        connection = sqlite3.connect(signed)
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.commit()
+        connection.close()
+        report = verified(signed)
+        assert (report.state, report.exit_code) == (VerifyState.UNREADABLE, 3)
+        assert str(version) in report.detail
+
+
+def test_a_record_of_the_largest_size_is_verified(tmp_path: Path) -> None:
+    """The largest that the writer takes, just below 65,535 bytes, is no trouble for anyone."""
+
+    def fits(pad: int) -> bool:
+        try:
+            decision("x" * 26, "p" * 26, pad=pad, effect="deny")
+        except RecordError:
+            return False
+        return True
+
+    pad = max(filter(fits, range(64_000, 65_536, 1)))
+    with make(tmp_path / "l.db") as writer:
+        writer.append(decision(new_ulid(), writer.process, pad=pad, effect="deny"))
+    with LedgerReader.open(tmp_path / "l.db") as reader:
+        assert 65_500 < len(reader.record(1) or b"") <= 65_535
+    assert verify_ledger(tmp_path / "l.db").records == 2

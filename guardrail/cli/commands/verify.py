@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardrail.cli.options import json_option, ledger_options, ledger_path
+from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import counted
-from guardrail.review.terminal import escape, json_text, name, one_line
+from guardrail.errors import AnchorError, ConfigError, GuardrailError
+from guardrail.review.terminal import escape, name, one_line
 
 if TYPE_CHECKING:
-    from guardrail.review.verify import VerifyReport
+    from guardrail.review.verify import OutsideHead, VerifyReport
 
 __all__ = ["verify"]
 
@@ -26,11 +27,39 @@ _SHOWN = 10
 @ledger_options
 @json_option
 @click.option(
-    "--head",
-    "head_file",
+    "--key",
+    "key_text",
+    metavar="PUB",
+    help="The log's public key, as you kept it: 64 hex characters, a note key, or a file with one.",
+)
+@click.option(
+    "--checkpoint",
+    "checkpoints",
     type=_PATH,
     metavar="FILE",
-    help='A head that was kept elsewhere: {"log", "size", "leaf"} as JSON.',
+    multiple=True,
+    help="A signed head that was kept elsewhere, or a file anchor with many. May be repeated.",
+)
+@click.option(
+    "--witness",
+    "witnesses",
+    metavar="'URL KEY'",
+    multiple=True,
+    help="Ask this witness for the newest head that it cosigned. May be repeated.",
+)
+@click.option(
+    "--since",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="SEQ",
+    help="Read the records from SEQ on; of those before compare the stored hashes alone.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    metavar="N",
+    help="Read a large ledger with N processes.",
 )
 @click.option(
     "--export",
@@ -40,44 +69,156 @@ _SHOWN = 10
     help="Check this export instead of a ledger.",
 )
 def verify(
+    *,
     config: Path | None,
     ledger: Path | None,
     as_json: bool,
-    head_file: Path | None,
+    key_text: str | None,
+    checkpoints: tuple[Path, ...],
+    witnesses: tuple[str, ...],
+    since: int,
+    jobs: int,
     exported: Path | None,
 ) -> int:
     """Check that nothing recorded was changed, and say what that proves and what not.
 
-    Recomputes every hash from the stored lines, and compares what queries see with the lines. Exit code 0: intact, and
-    covered by the head that you kept elsewhere; 5: intact with a reservation, for example no such head; 1: changed, cut
-    or replaced, with the first record that differs; 3: could not be checked.
+    Recomputes every hash from the stored lines, and compares them with the signed head in the ledger, and with the heads that
+    were kept elsewhere: those that you name, and those in the file and at the witnesses that [anchors] names. Exit code 0: intact, and
+    covered by such a head; 5: intact with a reservation, for example no such head; 1: changed, cut or replaced, with the
+    first record that differs; 3: could not be checked.
     """
-    from guardrail.review.verify import load_head, verify_export, verify_ledger
+    from guardrail.review.verify import load_heads, load_key, verify_export, verify_ledger
 
     if exported is not None and (ledger is not None or config is not None):
         raise click.UsageError(
             "--export names a file: give neither --ledger nor --config with it",
             click.get_current_context(),
         )
-    head = load_head(head_file) if head_file is not None else None
+    key = load_key(key_text) if key_text is not None else None
+    heads = [each for path in checkpoints for each in load_heads(path)]
     progress = Progress("verified")
+    notices: list[str] = []
     try:
         if exported is not None:
             path = exported
-            report = verify_export(path, head=head, progress=progress)
+            heads += _asked(witnesses, _name_in(path))
+            report = verify_export(path, key=key, heads=heads, progress=progress)
         else:
             path = ledger_path(config, ledger)
-            report = verify_ledger(path, head=head, progress=progress)
+            heads += _asked(witnesses, _origin(path))
+            heads += _configured(config, ledger, path, notices)
+            report = verify_ledger(
+                path, key=key, heads=heads, since=since, jobs=jobs, progress=progress
+            )
     finally:
         progress.clear()
     if as_json:
-        emit_json(_document(path, report))
+        emit_json(_document(path, report, notices))
     else:
-        _print(path, report)
+        _print(path, report, notices)
     return report.exit_code
 
 
-def _document(path: Path, report: VerifyReport) -> dict[str, Any]:
+# -- heads that were kept elsewhere ---------------------------------------------------------------------------------------
+
+
+def _origin(path: Path) -> str:
+    """Return the name of the log at *path*; empty where that can't be read."""
+    from guardrail.review.verify import readable
+
+    try:
+        with readable(path.resolve()) as reader:
+            return reader.log
+    except (GuardrailError, OSError):
+        return ""
+
+
+def _name_in(export: Path) -> str:
+    """Return the name of the log in *export*; empty where that can't be read."""
+    from guardrail.core.record import MAX_LINE, decode
+
+    try:
+        with export.open("rb") as source:
+            return str(decode(source.readline(MAX_LINE + 1).rstrip(b"\n")).get("log", ""))
+    except (GuardrailError, OSError):
+        return ""
+
+
+def _asked(witnesses: tuple[str, ...], origin: str | None) -> list[OutsideHead]:
+    """Ask each witness that was named on the command line. Raises ``AnchorError`` where one does not answer."""
+    from guardrail.anchors.witness import WitnessAnchor
+    from guardrail.core.note import NoteKey
+    from guardrail.errors import NoteError
+    from guardrail.keys import verify_signature
+    from guardrail.review.verify import OutsideHead
+
+    found = []
+    for text in witnesses:
+        url, _, rest = text.strip().partition(" ")
+        try:
+            anchor = WitnessAnchor(url, key=NoteKey.parse(rest), verify=verify_signature)
+        except (NoteError, ConfigError):
+            raise click.UsageError(
+                "--witness takes a URL, a space and the witness's key, in one argument",
+                click.get_current_context(),
+            ) from None
+        if not origin:
+            raise AnchorError(
+                "the log's name can't be read, so the witness can't be asked for it",
+                code="anchor.refused",
+                hint="guardrail verify --checkpoint FILE",
+            )
+        note = anchor.latest(origin)
+        if note is not None:
+            found.append(OutsideHead.parse(anchor.name, str(note)))
+    return found
+
+
+def _configured(
+    config: Path | None, ledger: Path | None, path: Path, notices: list[str]
+) -> list[OutsideHead]:
+    """Return what the anchors of the settings hold; what can't be asked is a notice, not a failure."""
+    from guardrail.anchors.configured import configured, is_configured
+    from guardrail.core.note import NoteKey
+    from guardrail.keys import verify_signature
+    from guardrail.review.verify import OutsideHead, readable
+
+    try:
+        settings = settings_for(config, ledger)
+    except ConfigError:
+        return []
+    if not is_configured(settings.anchors):
+        return []
+    try:
+        with readable(path.resolve()) as reader:
+            log, public = reader.log, bytes.fromhex(reader.genesis["key"]["public"])
+        anchors = configured(
+            settings.anchors,
+            ledger=settings.ledger.path,
+            key=NoteKey(log, public),
+            verify=verify_signature,
+            certificates=lambda _: (),
+        )
+    except (GuardrailError, OSError, KeyError, TypeError, ValueError) as error:
+        why = error.message if isinstance(error, GuardrailError) else type(error).__name__
+        notices.append(f"The anchors could not be asked: {why}.")
+        return []
+    found = []
+    for anchor in anchors:
+        try:
+            note = anchor.latest(log)
+        except AnchorError as error:
+            notices.append(f"The anchor {anchor.name} could not be asked: {error.message}.")
+            continue
+        if note is not None:
+            found.append(OutsideHead.parse(anchor.name, str(note)))
+    return found
+
+
+# -- the answer -----------------------------------------------------------------------------------------------------------
+
+
+def _document(path: Path, report: VerifyReport, notices: list[str]) -> dict[str, Any]:
     return {
         "path": str(path),
         "state": report.state.value,
@@ -86,43 +227,57 @@ def _document(path: Path, report: VerifyReport) -> dict[str, Any]:
         "first_bad": report.first_bad,
         "differs": None if report.differs is None else report.differs.value,
         "log": report.log,
+        "key": report.key or None,
+        "key_pinned": report.key_pinned,
         "records": report.records,
         "last_seq": report.last_seq,
-        "head": _head(report),
+        "pruned_before": report.pruned_before,
+        "head": {"size": report.records, "root": report.root, "note": report.note or None}
+        if report.root
+        else None,
         "anchored_to": report.anchored_to,
+        "anchored_by": report.anchored_by or None,
+        "anchored_ts": report.anchored_ts or None,
         "dead_calls": [
             {"seq": call.seq, "call": call.call, "host": call.host, "pid": call.pid}
             for call in report.dead_calls
         ],
         "live_calls": report.live_calls,
-        "notices": list(report.notices),
+        "heartbeats": report.heartbeats,
+        "silences": report.silences,
+        "notices": [*report.notices, *notices],
         "not_proved": list(report.not_proved),
     }
-
-
-def _head(report: VerifyReport) -> dict[str, Any] | None:
-    if not report.records:
-        return None
-    return {"log": report.log, "size": report.records, "leaf": report.leaf}
 
 
 def _headline(report: VerifyReport) -> tuple[str, Style]:
     from guardrail.review.verify import VerifyState
 
     where = "" if report.first_bad is None else f" at record {report.first_bad}"
-    although = ", and the head that you gave covers records of it" if report.exit_code == 1 else ""
+    although = ", and a head that was kept elsewhere covers records of it"
+    although = although if report.exit_code == 1 else ""
+    pinned = "" if report.key_pinned else ", KEY NOT PINNED"
     return {
-        VerifyState.ANCHORED: ("INTACT, and it contains the head that you gave", Style.GOOD),
-        VerifyState.NOT_ANCHORED: ("INTACT, NOT ANCHORED", Style.WARN),
-        VerifyState.OPEN_CALLS: ("INTACT, with open calls of dead processes", Style.WARN),
+        VerifyState.ANCHORED: (
+            f"INTACT, ANCHORED up to record {report.anchored_to}{pinned}",
+            Style.GOOD if report.exit_code == 0 else Style.WARN,
+        ),
+        VerifyState.NOT_ANCHORED: (f"INTACT, NOT ANCHORED{pinned}", Style.WARN),
+        VerifyState.OPEN_CALLS: (f"INTACT, with open calls of dead processes{pinned}", Style.WARN),
         VerifyState.TAMPERED: (f"BROKEN{where}", Style.BAD),
+        VerifyState.TRUNCATED: ("TRUNCATED", Style.BAD),
+        VerifyState.ROLLED_BACK: ("ROLLED BACK", Style.BAD),
+        VerifyState.FORKED: ("FORKED", Style.BAD),
+        VerifyState.REPLACED: ("REPLACED by another log", Style.BAD),
         VerifyState.MISSING: (f"MISSING{although}", Style.BAD),
-        VerifyState.DAMAGED: (f"DAMAGED{although}", Style.BAD),
+        VerifyState.DAMAGED: (f"TORN{although}", Style.BAD),
+        VerifyState.KEY_UNKNOWN: ("NOT CHECKED: no known key signed the head", Style.WARN),
+        VerifyState.HEAD_MALFORMED: ("NOT CHECKED: the head is none", Style.WARN),
         VerifyState.UNREADABLE: ("NOT CHECKED", Style.WARN),
     }[report.state]
 
 
-def _print(path: Path, report: VerifyReport) -> None:
+def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
     word, style = _headline(report)
     data(paint(word, style))
     if report.detail:
@@ -131,21 +286,22 @@ def _print(path: Path, report: VerifyReport) -> None:
     data(f"  checked  {one_line(str(path))}")
     if report.log:
         data(f"  log      {name(report.log)}")
+    if report.key:
+        data(f"  key      {report.key}")
     if report.records:
         data(f"  records  {_counted(report)}")
+    if report.pruned_before:
+        data(f"  pruned   records 1 to {report.pruned_before - 1}, with proof")
     if report.anchored_to is not None:
-        data(f"  covered  up to record {report.anchored_to}, by the head that you gave")
+        when = f", recorded {escape(report.anchored_ts)}" if report.anchored_ts else ""
+        data(f"  covered  up to record {report.anchored_to}{when}, by {name(report.anchored_by)}")
     if report.live_calls:
         data(f"  running  {counted(report.live_calls, 'call')} without an end yet")
     _list(
         "Open calls of dead processes (a guard closes them when it opens the ledger)", _dead(report)
     )
-    _list("Notices", list(report.notices))
+    _list("Notices", [*report.notices, *notices])
     _list("Not proved", list(report.not_proved))
-    head = _head(report)
-    if report.exit_code in {0, 5} and head is not None:
-        _list("Head, to keep where whoever writes this ledger can't", [])
-        data(f"  {json_text(head)}")
     _next(report)
 
 
@@ -166,7 +322,7 @@ def _dead(report: VerifyReport) -> list[str]:
 
 
 def _list(title: str, lines: list[str]) -> None:
-    if not lines and not title.startswith("Head"):
+    if not lines:
         return
     data()
     data(paint(title, Style.STRONG))
@@ -178,9 +334,15 @@ def _list(title: str, lines: list[str]) -> None:
 
 
 def _next(report: VerifyReport) -> None:
+    from guardrail.review.verify import VerifyState
+
     if report.exit_code == 1:
         note(
             "next:  keep the file as it is, make a copy, and compare that with a backup or an export"
         )
+    elif report.state is VerifyState.KEY_UNKNOWN:
+        note("next:  guardrail verify --key PUB with the key of this log, and a head signed by it")
     elif report.exit_code == 3:
         note("next:  guardrail doctor")
+    elif report.state is VerifyState.NOT_ANCHORED and report.note:
+        note("next:  guardrail checkpoint > FILE, and keep FILE where nobody who writes here can")

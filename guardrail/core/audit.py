@@ -1,0 +1,145 @@
+"""Everything that the lines of a log prove together: the chain, the Merkle tree, the keys, and the proof of what was pruned.
+
+Pure. ``docs/record-format.md`` sections 3, 9 and 10 say what is checked; whose heads are compared with the result is decided
+in ``guardrail.review.verify``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.core.chain import Chain, Difference, Head
+from guardrail.core.merkle import Edge
+from guardrail.core.note import Verify
+from guardrail.core.rotation import TYPE, KeyRanges
+
+__all__ = ["Audit", "Pruned"]
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What an ``admin.pruned`` record says: from where the log goes on, and what stood before (section 9.3)."""
+
+    seq: int
+    """Of the record itself."""
+    before: int
+    """Records 1 to ``before - 1`` may be missing."""
+    edge: tuple[bytes, ...]
+    """Roots of the perfect subtrees of the first ``before`` records, the largest first."""
+    genesis: bytes
+    """Leaf of line 0."""
+    leaf: bytes
+    """Of record ``before - 1``."""
+
+    @classmethod
+    def claimed(cls, record: Mapping[str, Any]) -> int | None:
+        """Return the ``before`` of an ``admin.pruned`` record, or None where *record* is none."""
+        detail, seq = record.get("detail"), record.get("seq")
+        before = detail.get("before") if isinstance(detail, Mapping) else None
+        if record.get("type") != "admin.pruned" or type(before) is not int or type(seq) is not int:
+            return None
+        return before if before <= seq < 1 << 63 else None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Pruned | None:
+        """Return what *record* proves, or None where it is malformed or no such record."""
+        before = cls.claimed(record)
+        if before is None or before < 2:
+            return None
+        detail = record["detail"]
+        edge, genesis, leaf = detail.get("edge"), detail.get("genesis"), detail.get("leaf")
+        if not isinstance(edge, list) or len(edge) != before.bit_count():
+            return None
+        if not all(
+            isinstance(each, str) and _HASH.fullmatch(each) for each in (*edge, genesis, leaf)
+        ):
+            return None
+        return cls(
+            record["seq"],
+            before,
+            tuple(bytes.fromhex(each) for each in edge),
+            bytes.fromhex(genesis),
+            bytes.fromhex(leaf),
+        )
+
+
+class Audit:
+    """One pass over a log. ``take`` each row in order; memory does not grow but for open calls and keys."""
+
+    def __init__(
+        self,
+        verify: Verify,
+        *,
+        pruned: Pruned | None = None,
+        after: Head | None = None,
+        edge: Edge | None = None,
+        watch: Collection[int] = (),
+    ) -> None:
+        """Begin at line 0, going on at *pruned* where records behind it are gone; or behind *after*, whose tree is *edge*.
+
+        The roots of the trees of the sizes in *watch* are kept.
+        """
+        self._verify = verify
+        self._pruned = pruned
+        self._watch = frozenset(watch)
+        self.chain = Chain(after, also=self._also)
+        self.edge = edge if edge is not None else Edge()
+        """The tree over what was taken."""
+        self.made: list[bytes] = []
+        """The subtree roots that the last record completed."""
+        self.keys: KeyRanges | None = None
+        """Which keys the records certify; None where line 0 was not seen."""
+        self.public = ""
+        """The log key that line 0 names, 64 hex."""
+        self.roots: dict[int, bytes] = {}
+        """Size -> root, for the sizes that are watched and were reached."""
+
+    @property
+    def pruned(self) -> int:
+        """From which record the log goes on behind line 0; 0 where nothing is missing."""
+        return self._pruned.before if self._pruned is not None else 0
+
+    def begin(self, log: str, public: str) -> None:
+        """Know whose log it is, for a pass that does not see line 0."""
+        self.public = public
+        self.keys = KeyRanges(log, bytes.fromhex(public), self._verify)
+
+    def restart(self) -> None:
+        """Forget everything that was taken: begin at line 0 again."""
+        self.chain = Chain(None, also=self._also)
+        self.edge = Edge()
+        self.keys, self.public, self.roots = None, "", {}
+
+    def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
+        """Take one row; return the decoded record, or None once something differs."""
+        record = self.chain.take(seq, leaf, line)
+        if record is None:
+            return None
+        self.made = self.edge.append(self.chain.leaf)
+        if seq == 0:
+            self.begin(record["log"], record["key"]["public"])
+            self._skip()
+        if self.edge.size in self._watch:
+            self.roots[self.edge.size] = self.edge.root()
+        return record
+
+    def _skip(self) -> None:
+        pruned = self._pruned
+        if pruned is None:
+            return
+        if pruned.genesis != self.chain.leaf:
+            self._pruned = None  # of another log: then records are missing, and the chain says so
+            return
+        self.chain.skip(pruned.before, pruned.leaf)
+        self.edge = Edge(pruned.before, pruned.edge)
+
+    def _also(self, seq: int, record: Mapping[str, Any]) -> tuple[Difference, str] | None:
+        if record["type"] != TYPE or self.keys is None:
+            return None
+        problem = self.keys.take(seq, record)
+        return (Difference.KEY, problem) if problem else None

@@ -1,0 +1,109 @@
+"""Verify an export: the lines alone, against a head that was kept elsewhere (docs/record-format.md section 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from guardrail.core.audit import Audit, Pruned
+from guardrail.core.record import MAX_LINE, parse
+from guardrail.errors import RecordError
+from guardrail.keys import verify_signature
+from guardrail.review.verify.judge import Found, judge
+from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
+
+__all__ = ["verify_export"]
+
+_EVERY = 512
+
+
+def verify_export(
+    path: Path,
+    *,
+    key: str | None = None,
+    heads: Sequence[OutsideHead] = (),
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Verify a JSON Lines export. It stores no hashes: an edited line shows in the link of the one after it, or in the root.
+
+    Never raises for what it finds. *key* is the log's public key in hex, from outside; *heads* were kept elsewhere.
+    """
+    covered = any(each.covers for each in heads)
+    try:
+        total = path.stat().st_size
+        with path.open("rb") as source:
+            if _torn(source, total):
+                detail = (
+                    "the last line has no end: the file is torn" if total else "the file is empty"
+                )
+                return VerifyReport(VerifyState.DAMAGED, 1 if covered else 3, detail)
+            watch = [each.head.size for each in heads if each.head is not None]
+            audit = Audit(verify_signature, pruned=_find_pruned(source), watch=watch)
+            source.seek(0)
+            _take_all(source, audit, total, progress)
+    except FileNotFoundError:
+        return VerifyReport(
+            VerifyState.MISSING, 1 if covered else 3, "there is no file at this path"
+        )
+    except OSError as error:
+        return VerifyReport(VerifyState.UNREADABLE, 3, f"the file can't be read: {error.strerror}")
+    found = Found(
+        audit=audit,
+        report=audit.chain.report(),
+        root_of=audit.roots.get,
+        time_of=lambda _: "",
+        leaf_of=lambda _: "",
+    )
+    return judge(found, key, heads)
+
+
+def _torn(source: BinaryIO, size: int) -> bool:
+    if size == 0:
+        return True
+    source.seek(size - 1)
+    return source.read(1) != b"\n"
+
+
+def _take_all(source: BinaryIO, audit: Audit, total: int, progress: Progress | None) -> None:
+    for count, line in enumerate(_lines(source), 1):
+        if audit.take(audit.chain.next_seq, None, line) is None:
+            return
+        if progress is not None and count % _EVERY == 0:
+            progress(source.tell(), total)
+
+
+def _lines(source: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines without their line feeds; of one that is too long only a beginning that is too long as well."""
+    while line := source.readline(MAX_LINE + 2):
+        yield line.removesuffix(b"\n")
+        while not line.endswith(b"\n"):
+            line = source.readline(MAX_LINE + 2)
+            if not line:
+                return
+
+
+def _find_pruned(source: BinaryIO) -> Pruned | None:
+    """Return what proves that records behind line 0 are missing, where any are: it stands later in the file."""
+    source.seek(0)
+    second = _record(next(islice(_lines(source), 1, None), b""))
+    before = second.get("seq") if second is not None else None
+    if type(before) is not int or before < 2:
+        return None
+    last: dict[str, object] | None = None
+    source.seek(0)
+    for line in _lines(source):
+        if b"admin.pruned" not in line and b"\\u" not in line:
+            continue  # not even escaped: most lines need not be parsed twice
+        record = _record(line)
+        if record is not None and Pruned.claimed(record) == before:
+            last = record
+    return Pruned.of(last) if last is not None else None
+
+
+def _record(line: bytes) -> dict[str, object] | None:
+    try:
+        return parse(line)
+    except RecordError:
+        return None

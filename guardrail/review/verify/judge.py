@@ -1,0 +1,216 @@
+"""From what was found to one answer: the verdict, its exit code, and what the run does not prove."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from guardrail.core.audit import Audit
+from guardrail.core.chain import Difference, Report
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.errors import NoteError
+from guardrail.ledger.files import Seal
+from guardrail.ledger.store import OpenCall
+from guardrail.review.verify.report import (
+    Heads,
+    OutsideHead,
+    Ruling,
+    VerifyReport,
+    VerifyState,
+    judge_heads,
+)
+
+__all__ = ["Found", "judge"]
+
+_NO_HEAD = (
+    "NOT ANCHORED: no head from outside this file was compared. Bringing back an older copy, wiping it, or rewriting it with "
+    "the log's key would not show."
+)
+_NOT_PINNED = (
+    "KEY NOT PINNED: the log's key was read from the log itself, so this may be another log of the same name. Give the "
+    "key that you kept: --key."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What reading a log came to."""
+
+    audit: Audit
+    report: Report
+    root_of: Callable[[int], bytes | None]
+    time_of: Callable[[int], str]
+    """Time stamp of a record; empty where it is not there any more."""
+    leaf_of: Callable[[int], str]
+    """Leaf of a record, hex; empty where it is not there."""
+    stored: str = ""
+    """The stored signed head, as it is."""
+    seal: Seal | None = None
+    since: int = 0
+    dead: tuple[OpenCall, ...] = ()
+    live: int = 0
+    heartbeats: int = 0
+    silences: int = 0
+    notices: tuple[str, ...] = field(default=())
+
+
+def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
+    """Return the answer. *key* is the log's public key from outside, *outside* are heads that were kept elsewhere."""
+    audit, report = found.audit, found.report
+    heads = judge_heads(outside, audit=audit, report=report, root_of=found.root_of)
+    covered = heads.covered
+    base = VerifyReport(
+        VerifyState.TAMPERED,
+        1,
+        first_bad=report.first_bad,
+        differs=report.differs,
+        detail=report.detail,
+        log=report.log,
+        key=key or audit.public,
+        key_pinned=key is not None,
+        records=report.records,
+        last_seq=report.last_seq,
+        pruned_before=audit.pruned,
+        heartbeats=found.heartbeats,
+        silences=found.silences,
+        notices=_notices(found),
+    )
+    if covered is not None and covered.head is not None:
+        last = covered.head.size - 1
+        base = replace(
+            base, anchored_to=last, anchored_by=covered.source, anchored_ts=found.time_of(last)
+        )
+    wrong = _contradiction(found, key, heads)
+    if wrong is not None:
+        state, detail, differs = wrong
+        code = 3 if state in (VerifyState.HEAD_MALFORMED, VerifyState.KEY_UNKNOWN) else 1
+        if state is VerifyState.REPLACED:
+            base = replace(base, first_bad=None, anchored_to=None, anchored_by="", anchored_ts="")
+        return replace(base, state=state, exit_code=code, detail=detail, differs=differs)
+    intact = replace(
+        base,
+        root=audit.edge.root().hex(),
+        note=found.stored,
+        dead_calls=found.dead,
+        live_calls=found.live,
+    )
+    return _intact(intact, found, heads)
+
+
+def _contradiction(
+    found: Found, key: str | None, heads: Heads
+) -> tuple[VerifyState, str, Difference | None] | None:
+    """Return the first thing that speaks against the log, in the order of docs/record-format.md section 10."""
+    audit, report = found.audit, found.report
+    malformed = heads.first(Ruling.MALFORMED)
+    if malformed is not None:
+        detail = f"the head in {malformed.source} is malformed: guardrail checkpoint prints one"
+        return VerifyState.HEAD_MALFORMED, detail, None
+    if key is not None and audit.public and key != audit.public:
+        detail = "the log's own key is another one than the key that was given"
+        return VerifyState.REPLACED, detail, Difference.HEAD
+    replaced = heads.first(Ruling.REPLACED)
+    if replaced is not None:
+        detail = f"the head in {replaced.source} is that of another log"
+        return VerifyState.REPLACED, detail, Difference.HEAD
+    if report.differs is not None:
+        cut = _covers_more(found.stored, report)
+        state = VerifyState.TRUNCATED if cut else VerifyState.TAMPERED
+        return state, report.detail, report.differs
+    truncated = heads.first(Ruling.TRUNCATED)
+    if truncated is not None and truncated.head is not None:
+        detail = f"the log ends at record {report.last_seq}, but the head in {truncated.source} covers record {truncated.head.size - 1}"
+        state = VerifyState.ROLLED_BACK if found.stored else VerifyState.TRUNCATED
+        return state, detail, Difference.HEAD
+    forked = heads.first(Ruling.FORKED)
+    if forked is not None and forked.head is not None:
+        detail = f"records 0 to {forked.head.size - 1} are not those that the head in {forked.source} is over"
+        return VerifyState.FORKED, detail, Difference.HEAD
+    acknowledged = _against_seal(found)
+    if acknowledged:
+        return VerifyState.TAMPERED, acknowledged, Difference.HEAD
+    unknown = heads.first(Ruling.KEY_UNKNOWN)
+    if unknown is not None and heads.covered is None:
+        detail = (
+            f"the head in {unknown.source} has no signature by a key of this log that counts for it"
+        )
+        return VerifyState.KEY_UNKNOWN, detail, None
+    return None
+
+
+def _covers_more(stored: str, report: Report) -> bool:
+    """Tell whether what differs is that the stored head covers records that are not there."""
+    if report.differs is not Difference.HEAD or report.first_bad is not None:
+        return False
+    try:
+        return Checkpoint.parse(SignedNote.parse(stored).text).size > report.records
+    except NoteError:
+        return False
+
+
+def _against_seal(found: Found) -> str:
+    """Say what the seal remembers as acknowledged and the log does not hold."""
+    seal, report = found.seal, found.report
+    if seal is None or seal.last_seq < 0:
+        return ""
+    if seal.last_seq > report.last_seq:
+        return f"records up to {seal.last_seq} were acknowledged before the ledger was sealed; it ends at {report.last_seq}"
+    leaf = found.leaf_of(seal.last_seq)
+    if leaf and leaf != seal.last_leaf:
+        return f"record {seal.last_seq} is not the one that was acknowledged before the ledger was sealed"
+    return ""
+
+
+def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
+    not_proved: list[str] = []
+    state, code = VerifyState.ANCHORED, 0
+    if base.anchored_to is None:
+        state, code = VerifyState.NOT_ANCHORED, 5
+        not_proved.append(_NO_HEAD)
+    elif base.anchored_to < base.last_seq:
+        not_proved.append(
+            f"Records {base.anchored_to + 1} to {base.last_seq} came after the head that was kept elsewhere: somebody with the "
+            "log's key could have changed them, and cutting them off would not show."
+        )
+    if base.anchored_to is not None and base.dead_calls:
+        state, code = VerifyState.OPEN_CALLS, 5
+    if not base.key_pinned:
+        code = 5
+        not_proved.append(_NOT_PINNED)
+    if found.since:
+        code = 5
+        not_proved.append(
+            f"Records before {found.since} were not read: of them only the stored hashes were compared."
+        )
+    if base.pruned_before:
+        not_proved.append(
+            f"Records 1 to {base.pruned_before - 1} were pruned, with proof: what they said can be shown from archives alone."
+        )
+    not_proved.append(
+        "Who holds the log's key can still write records of calls that never were; and a record proves what was asked and "
+        "decided, not what the tool did."
+    )
+    ignored = [each.source for each, ruling in heads.rulings if ruling is Ruling.KEY_UNKNOWN]
+    notices = [
+        *base.notices,
+        *(f"The head in {source} has no signature that counts." for source in ignored),
+    ]
+    return replace(
+        base,
+        state=state,
+        exit_code=code,
+        detail="",
+        not_proved=tuple(not_proved),
+        notices=tuple(notices),
+    )
+
+
+def _notices(found: Found) -> tuple[str, ...]:
+    notices = []
+    if found.seal is not None:
+        notices.append("The ledger is sealed: nothing is written to it before `guardrail recover`.")
+    if found.report.backwards:
+        notices.append(
+            f"Time went back {found.report.backwards} times, first at record {found.report.first_backwards}."
+        )
+    return (*notices, *found.notices)

@@ -1,0 +1,437 @@
+"""Verify a ledger: what is proved, what is not, and the first record that is not as it must be.
+
+Reads only, in constant memory, from a live ledger as well as from a copy in a folder that can't be written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from guardrail.core.audit import Audit
+from guardrail.core.chain import Difference, Head, Report
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.record import decode
+from guardrail.errors import LedgerError, LedgerOpenError, NoteError, RecordError
+from guardrail.keys import verify_signature
+from guardrail.ledger.files import Seal, leases_path
+from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import ADMIN, SCHEMA
+from guardrail.ledger.store import OpenCall
+from guardrail.review.verify.judge import Found, judge
+from guardrail.review.verify.parts import stream_in_parts
+from guardrail.review.verify.report import (
+    OutsideHead,
+    Progress,
+    VerifyReport,
+    VerifyState,
+)
+from guardrail.review.verify.stream import (
+    Tables,
+    find_pruned,
+    read_tables,
+    stored_edge,
+    stream,
+    verify_pruned,
+)
+
+__all__ = ["readable", "verify_ledger"]
+
+_TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one verification gathers."""
+
+    audit: Audit
+    tables: Tables = field(default_factory=Tables)
+    seal: Seal | None = None
+    since: int = 0
+    same_schema: bool = True
+    heartbeats: list[tuple[int, str, int]] = field(default_factory=list)
+    """(seq, time stamp, interval in seconds)."""
+    problem: tuple[int | None, Difference, str] | None = None
+    """What is wrong beside the lines."""
+
+
+def verify_ledger(
+    path: Path,
+    *,
+    key: str | None = None,
+    heads: Sequence[OutsideHead] = (),
+    since: int = 0,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Recompute everything that can be recomputed from the lines, and compare it with what is stored and with *heads*.
+
+    Never raises for what it finds: every finding is a state. *key* is the log's public key in hex, from outside; *heads* were
+    kept elsewhere. With *since* only records from that number on are read, the tree before them is taken from its stored
+    leaves. *jobs* processes read large ledgers.
+    """
+    db = Path(os.path.realpath(path))
+    covered = any(each.covers for each in heads)
+    if not db.exists():
+        return VerifyReport(
+            VerifyState.MISSING, 1 if covered else 3, "there is no ledger at this path"
+        )
+    run = _Run(Audit(verify_signature), seal=Seal.read(db), since=since)
+    try:
+        with readable(db) as reader:
+            _read(reader, run, jobs=jobs, progress=progress)
+            report = run.audit.chain.report()
+            if report.first_bad is None and run.problem is None:
+                _compare_rest(reader, run, report)
+            return _judged(db, reader, run, key, heads)
+    except LedgerError as error:
+        report = run.audit.chain.report()
+        if report.first_bad is not None:
+            return judge(_found(db, run, report, None), key, heads)
+        torn = error.code in _TORN
+        state = VerifyState.DAMAGED if torn else VerifyState.UNREADABLE
+        return VerifyReport(
+            state,
+            1 if covered and torn else 3,
+            error.message,
+            log=report.log,
+            records=report.records,
+            last_seq=report.last_seq,
+        )
+
+
+def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | None) -> None:
+    """Feed every row to the audit, and read what else the database holds."""
+    run.same_schema = reader.objects() == SCHEMA
+    if not run.same_schema:
+        run.problem = (
+            None,
+            Difference.SCHEMA,
+            "the tables, indexes or triggers are not the ones that guardrail makes",
+        )
+    tables = run.tables
+    if run.same_schema:
+        read_tables(reader, tables)
+        _begin(reader, run)
+        if run.problem is not None:
+            return
+    total = reader.size()
+    if not run.same_schema:
+        # Only the lines are looked at: nothing that is asked of the other tables can be believed.
+        for seq, leaf, line in reader.lines():
+            if run.audit.take(seq, leaf, line) is None:
+                return
+        return
+    start = run.since
+    if jobs > 1 and not run.since and not run.audit.pruned:
+        start = stream_in_parts(
+            reader, run.audit, tables, jobs=jobs, total=total, progress=progress
+        )
+    stream(reader, run.audit, start=start, stop=None, tables=tables, total=total, progress=progress)
+    for seq, line in _of_type(reader, "admin.heartbeat"):
+        _note_heartbeat(run, seq, line)
+
+
+def _begin(reader: LedgerReader, run: _Run) -> None:
+    """Find out from where to read: what was pruned, and where *since* begins."""
+    before = run.tables.pruned
+    pruned = find_pruned(reader, before) if before else None
+    if before and pruned is None:
+        run.problem = (
+            1,
+            Difference.PRUNED,
+            "records are marked as pruned, and no record proves it",
+        )
+        return
+    if pruned is not None:
+        problem = verify_pruned(reader, pruned)
+        if problem:
+            run.problem = (1, Difference.PRUNED, problem)
+            return
+    run.audit = Audit(verify_signature, pruned=pruned)
+    if run.since:
+        run.since = min(max(run.since, before), reader.size())
+        _begin_since(reader, run)
+
+
+def _begin_since(reader: LedgerReader, run: _Run) -> None:
+    start = run.since
+    edge, genesis = stored_edge(reader, start), reader.record(0)
+    leaf = reader.query("SELECT leaf FROM record WHERE seq = ?", start - 1)
+    if edge is None or genesis is None or not leaf:
+        run.since = 0
+        return
+    opening = Audit(verify_signature)
+    if opening.take(0, None, genesis) is None:
+        run.since = 0
+        return
+    log = opening.chain.report().log
+    run.audit = Audit(verify_signature, after=Head(log, start, leaf[0][0]), edge=edge)
+    run.audit.begin(log, opening.public)
+    assert run.audit.keys is not None
+    for seq, line in _of_type(reader, "admin.key_rotated"):
+        if seq < start:
+            try:
+                run.audit.keys.take(seq, decode(line))
+            except RecordError:
+                continue  # not read in this run, and what it certifies is checked by its signature
+
+
+def _of_type(reader: LedgerReader, type_: str) -> list[tuple[int, bytes]]:
+    return [
+        (row[0], row[1])
+        for row in reader.query(
+            f"SELECT seq, CAST(line AS BLOB) FROM record WHERE type = ? AND {ADMIN} ORDER BY seq",  # noqa: S608 - a constant
+            type_,
+        )
+    ]
+
+
+def _note_heartbeat(run: _Run, seq: int, line: bytes) -> None:
+    try:
+        record = decode(line)
+        interval, ts = record["detail"]["interval_s"], record["ts"]
+    except (RecordError, KeyError, TypeError):
+        return
+    if isinstance(interval, int | float) and isinstance(ts, str):
+        run.heartbeats.append((seq, ts, int(interval)))
+
+
+# -- what is not the lines ------------------------------------------------------------------------------------------------
+
+
+def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
+    """Compare the tables, the head and the indexes with what the lines say; keep the first thing that differs."""
+    if not report.records:
+        run.problem = (None, Difference.HEAD, "wiped: the ledger holds no record, not even line 0")
+        return
+    for compare in (_compare_open_calls, _compare_epochs, _compare_head):
+        run.problem = compare(run, report)
+        if run.problem is not None:
+            return
+    try:
+        answer = [str(row[0]) for row in reader.query("PRAGMA integrity_check(1)")]
+    except LedgerError as error:
+        if error.code != "ledger.query":
+            raise
+        run.problem = (None, Difference.COLUMN, "a line is not JSON to SQLite's functions")
+        return
+    if answer == ["ok"]:
+        return
+    # The columns are computed from the lines when they are read, by the schema that was compared; what is stored of them
+    # is in the indexes, and this compares those.
+    if " index " in answer[0]:
+        run.problem = (None, Difference.INDEX, "an index leads queries past records")
+        return
+    raise LedgerError(
+        "the ledger can't be read: its pages contradict each other", code="ledger.damaged"
+    )
+
+
+_Problem = tuple[int | None, Difference, str] | None
+
+
+def _compare_open_calls(run: _Run, report: Report) -> _Problem:
+    stored = {row[0]: (row[1], row[2]) for row in run.tables.open_calls}
+    for call, seq in report.open_calls.items():
+        process, row = run.tables.processes.get(call), stored.pop(call, None)
+        if row is None or row[0] != seq or process not in (None, row[1]):
+            return (
+                seq,
+                Difference.OPEN_CALLS,
+                "the call is open by its lines, but the table of open calls does not say so",
+            )
+    left = [row[0] for row in stored.values() if row[0] >= run.since]
+    if left:
+        return (
+            min(left),
+            Difference.OPEN_CALLS,
+            "the table of open calls names a call that is not open",
+        )
+    return None
+
+
+def _compare_epochs(run: _Run, report: Report) -> _Problem:  # noqa: ARG001 - one of three comparisons
+    keys = run.audit.keys
+    assert keys is not None
+    lines = {
+        (public, reach.certified) for public, reach in keys.epochs.items() if reach.ended is None
+    }
+    differ = lines ^ set(run.tables.epochs)
+    if not differ:
+        return None
+    return (
+        min(seq for _, seq in differ),
+        Difference.EPOCHS,
+        "the table of epoch keys is not what the records say",
+    )
+
+
+def _compare_head(run: _Run, report: Report) -> _Problem:
+    row, audit = run.tables.head, run.audit
+    if row is None:
+        return (None, Difference.HEAD, "the ledger holds no signed head")
+    try:
+        note = SignedNote.parse(row.note)
+        head = Checkpoint.parse(note.text)
+    except NoteError:
+        return (None, Difference.HEAD, "the stored head is malformed")
+    if head.origin != report.log:
+        return (None, Difference.HEAD, "the stored head is that of another log")
+    if head.size < report.records:
+        return (
+            head.size,
+            Difference.HEAD,
+            f"the signed head covers {head.size} records: what follows was appended by someone without a key",
+        )
+    if head.size > report.records:
+        return (
+            None,
+            Difference.HEAD,
+            f"the ledger ends at record {report.last_seq}, but its signed head covers record {head.size - 1}",
+        )
+    if head.root != audit.edge.root():
+        return (None, Difference.HEAD, "the records are not those that the stored head is over")
+    if audit.keys is None or audit.keys.signer_of(note, head.size) is None:
+        return (
+            None,
+            Difference.HEAD,
+            "the stored head is not signed by a key of this log that counts for it",
+        )
+    if (row.size, row.leaf, row.edge) != (head.size, report.leaf, audit.edge.encode()):
+        return (None, Difference.HEAD, "the row of the stored head is not what the head says")
+    return None
+
+
+# -- the answer ---------------------------------------------------------------------------------------------------------
+
+
+def _judged(
+    db: Path, reader: LedgerReader, run: _Run, key: str | None, heads: Sequence[OutsideHead]
+) -> VerifyReport:
+    report = run.audit.chain.report()
+    found = _found(db, run, report, reader)
+    return judge(found, key, heads)
+
+
+def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> Found:
+    if report.first_bad is None and run.problem is not None:
+        seq, differs, detail = run.problem
+        records = report.records
+        if differs in (Difference.PRUNED, Difference.SCHEMA) and not records:
+            records = 0
+        report = replace(report, first_bad=seq, differs=differs, detail=detail, records=records)
+    roots: dict[int, bytes] = {}
+
+    def root_of(size: int) -> bytes | None:
+        if size == run.audit.edge.size:
+            return run.audit.edge.root()
+        if reader is None or not run.same_schema:
+            return None
+        if size not in roots:
+            edge = stored_edge(reader, size)
+            if edge is None:
+                return None
+            roots[size] = edge.root()
+        return roots[size]
+
+    def time_of(seq: int) -> str:
+        line = reader.record(seq) if reader is not None else None
+        try:
+            return str(decode(line).get("ts", "")) if line is not None else ""
+        except RecordError:
+            return ""
+
+    dead, live = _open_calls(db, run)
+    silences, notices = _silences(run.heartbeats)
+    return Found(
+        audit=run.audit,
+        report=report,
+        root_of=root_of,
+        time_of=time_of,
+        stored=run.tables.head.note if run.tables.head is not None else "",
+        seal=run.seal,
+        since=run.since,
+        dead=tuple(dead),
+        live=live,
+        heartbeats=len(run.heartbeats),
+        silences=silences,
+        notices=notices,
+        leaf_of=lambda seq: _leaf(reader, seq),
+    )
+
+
+def _leaf(reader: LedgerReader | None, seq: int) -> str:
+    rows = reader.query("SELECT leaf FROM record WHERE seq = ?", seq) if reader is not None else []
+    return rows[0][0].hex() if rows and isinstance(rows[0][0], bytes) else ""
+
+
+def _silences(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]]:
+    """Count the gaps between heartbeats that are longer than two intervals, and say where the longest is."""
+    gaps: list[tuple[float, int, int]] = []
+    for (one, began, interval), (two, ended, _) in itertools.pairwise(beats):
+        try:
+            gap = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+        except ValueError:
+            continue
+        if gap > 2 * interval + 1:
+            gaps.append((gap, one, two))
+    if not gaps:
+        return 0, ()
+    longest, one, two = max(gaps)
+    words = (
+        f"Between heartbeats there {'was a gap' if len(gaps) == 1 else f'were {len(gaps)} gaps'}, the longest of {longest:.0f} s "
+        f"between records {one} and {two}: no writer was alive, or it was silenced. This can't be told."
+    )
+    return len(gaps), (words,)
+
+
+def _open_calls(db: Path, run: _Run) -> tuple[list[OpenCall], int]:
+    leases = Leases(leases_path(db))
+    dead, live = [], 0
+    for row in run.tables.open_calls:
+        call = OpenCall(*row)
+        try:
+            life = leases.life(call.process, call.host, call.pid)
+        except OSError:
+            life = Life.UNTOLD
+        if life is Life.DEAD:
+            dead.append(call)
+        else:
+            live += 1
+    return dead, live
+
+
+@contextmanager
+def readable(db: Path) -> Iterator[LedgerReader]:
+    """Open *db* read-only; where its folder can't be written, which SQLite needs for shared memory, a copy of it."""
+    if os.access(db.parent, os.W_OK):
+        with LedgerReader.open(db) as reader:
+            yield reader
+        return
+    # Nobody on this mount can write here, so the files hold still. (Never done beside a writer of this process: closing
+    # the copied file would drop its locks.)
+    wal = db.with_name(db.name + "-wal")
+    if not wal.exists() or wal.stat().st_size == 0:
+        with LedgerReader(db, immutable=True) as reader:
+            yield reader
+        return
+    with tempfile.TemporaryDirectory(prefix="guardrail-verify-") as folder:
+        copy = Path(folder) / "copy.db"
+        try:
+            shutil.copyfile(db, copy)
+            shutil.copyfile(wal, copy.with_name("copy.db-wal"))
+        except OSError as error:
+            raise LedgerOpenError(
+                f"the ledger can't be copied: {error.strerror}", code="ledger.unreadable"
+            ) from None
+        with LedgerReader.open(copy) as reader:
+            yield reader

@@ -1,0 +1,83 @@
+"""Heads and keys that were kept elsewhere, as people hand them to ``verify``: files, and what anchors keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from guardrail.anchors.lines import parse_lines
+from guardrail.core.note import Algorithm, NoteKey
+from guardrail.errors import NoteError
+from guardrail.review.verify.report import HeadError, OutsideHead
+
+__all__ = ["load_heads", "load_key"]
+
+_MAX_FILE = 256 << 20
+_MAX_KEY = 4096
+
+
+def load_heads(path: Path) -> list[OutsideHead]:
+    """Return the heads in a file: one signed note, or the lines of a file anchor, a captured stream or a system log.
+
+    Of a file with many lines the largest head of each log is returned, and every one that contradicts another of its size.
+    What is no head is returned as malformed. Raises ``HeadError`` where the file can't be read.
+    """
+    try:
+        if path.stat().st_size > _MAX_FILE:
+            raise HeadError(f"{path}: too large to be a file of heads", hint="name a signed head")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise HeadError(
+            f"{path}: the head can't be read ({error.strerror})",
+            hint="guardrail checkpoint prints a head to keep elsewhere",
+        ) from None
+    lines = parse_lines(raw)
+    if not lines:
+        return [OutsideHead.parse(str(path), raw)]
+    kept: dict[tuple[str, int, bytes], OutsideHead] = {}
+    largest: dict[str, int] = {}
+    for line in lines:
+        head = line.head
+        largest[head.origin] = max(largest.get(head.origin, 0), head.size)
+        kept[head.origin, head.size, head.root] = OutsideHead(str(path), line.note, head, line.time)
+    sizes = [(origin, size) for origin, size, _ in kept]
+    return [
+        each
+        for (origin, size, _), each in kept.items()
+        if size == largest[origin] or sizes.count((origin, size)) > 1
+    ]
+
+
+def load_key(text: str) -> str:
+    """Return the public key of a log, 64 hex, from hex, a note key, or a file that holds either.
+
+    Raises ``HeadError``.
+    """
+    found = _key(text)
+    if found is not None:
+        return found
+    try:
+        with open(text, "rb") as source:
+            found = _key(source.read(_MAX_KEY).decode("utf-8", "replace"))
+    except (OSError, ValueError):
+        found = None
+    if found is None:
+        raise HeadError(
+            "the key is neither 64 hex characters, nor a note key, nor a file that holds one",
+            code="verify.key",
+            hint="guardrail keys prints the key of a log; audit.keys/log.pub is a file with it",
+        )
+    return found
+
+
+def _key(text: str) -> str | None:
+    text = text.strip()
+    try:
+        if len(text) == 64 and len(bytes.fromhex(text)) == 32:
+            return text.lower()
+    except ValueError:
+        pass
+    try:
+        key = NoteKey.parse(text)
+    except NoteError:
+        return None
+    return key.public.hex() if key.algorithm is Algorithm.ED25519 else None

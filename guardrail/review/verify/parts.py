@@ -1,0 +1,214 @@
+"""Reading a large ledger with several processes: whole subtrees are verified apart and put together in order.
+
+A part that finds anything is not asked what: the ledger is then read once more from its beginning, by one process, so that
+the first bad record is the first.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from guardrail.core.audit import Audit
+from guardrail.core.chain import Head
+from guardrail.core.record import decode
+from guardrail.core.rotation import TYPE
+from guardrail.errors import LedgerError
+from guardrail.keys import verify_signature
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import ADMIN
+from guardrail.review.verify.report import Progress
+from guardrail.review.verify.stream import Tables, stream
+
+__all__ = ["PART", "PART_LEVEL", "main", "read_part", "stream_in_parts"]
+
+PART_LEVEL = 16
+PART = 1 << PART_LEVEL
+"""Records of one part: one perfect subtree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What reading one part came to."""
+
+    root: str
+    leaf: str
+    """Of its last record."""
+    first_ts: str
+    last_ts: str
+    backwards: int
+    first_backwards: int | None
+    opened: dict[str, tuple[int, Any]]
+    """Call id -> (number of its decision, ``origin.process``), open at its end."""
+    unmatched: list[tuple[str, int]]
+    rotations: list[tuple[int, str]]
+    """(number, line) of key rotations."""
+
+
+def read_part(db: Path, log: str, public: str, start: int) -> Part | None:
+    """Verify the ``PART`` records from *start*; None where anything is not as it must be. Raises ``LedgerError``."""
+    with LedgerReader.open(db) as reader:
+        rows = reader.query("SELECT leaf FROM record WHERE seq = ?", start - 1) if start else []
+        if start and not rows:
+            return None
+        after = Head(log, start, rows[0][0]) if start else None
+        audit = Audit(verify_signature, after=after)
+        if start:
+            audit.begin(log, public)
+            # Certificates are checked where all parts meet: what a key may sign depends on what came before.
+            audit.keys = None
+        tables = Tables()
+        rotations: list[tuple[int, str]] = []
+        for seq, line in reader.query(
+            f"SELECT seq, line FROM record WHERE seq >= ? AND seq < ? AND type = ? AND {ADMIN} ORDER BY seq",  # noqa: S608 - a constant
+            start,
+            start + PART,
+            TYPE,
+        ):
+            rotations.append((seq, line))
+        stream(reader, audit, start=start, stop=start + PART, tables=tables, total=0)
+        report = audit.chain.report()
+        if report.first_bad is not None or audit.edge.size != PART:
+            return None
+        first, last = (decode(reader.record(seq) or b"{}") for seq in (start, start + PART - 1))
+    return Part(
+        root=audit.edge.root().hex(),
+        leaf=report.leaf.hex(),
+        first_ts=str(first.get("ts")),
+        last_ts=str(last.get("ts")),
+        backwards=report.backwards,
+        first_backwards=report.first_backwards,
+        opened={call: (seq, tables.processes.get(call)) for call, seq in report.open_calls.items()},
+        unmatched=audit.chain.unmatched,
+        rotations=rotations,
+    )
+
+
+class _Worker:
+    """A process that reads parts, one line of JSON for each."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from guardrail.review.verify.parts import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, db: Path, log: str, public: str, start: int) -> dict[str, Any] | None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            print(json.dumps([str(db), log, public, start]), file=self._process.stdin, flush=True)
+            answer = self._process.stdout.readline()
+            found = json.loads(answer) if answer else None
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def main() -> None:
+    """Answer requests for parts until there are no more."""
+    for request in sys.stdin:
+        db, log, public, start = json.loads(request)
+        try:
+            part = read_part(Path(db), log, public, start)
+        except LedgerError:
+            part = None
+        answer = None
+        if part is not None:
+            answer = {name: getattr(part, name) for name in Part.__dataclass_fields__}
+        print(json.dumps(answer), flush=True)
+
+
+def stream_in_parts(
+    reader: LedgerReader,
+    audit: Audit,
+    tables: Tables,
+    *,
+    jobs: int,
+    total: int,
+    progress: Progress | None,
+) -> int:
+    """Read all whole parts of the ledger with *jobs* processes into *audit*; return from where the rest is to be read.
+
+    That is 0 where the ledger is small, or anything was found. Raises ``LedgerError``.
+    """
+    count = total // PART
+    genesis = reader.record(0)
+    if count < 2 or genesis is None:
+        return 0
+    opening = Audit(verify_signature)
+    if opening.take(0, None, genesis) is None:
+        return 0
+    log, public = opening.chain.report().log, opening.public
+    audit.begin(log, public)
+    for number, answer in enumerate(_answers(reader.db, log, public, count, jobs)):
+        if answer is None or not _join(audit, tables, number * PART, answer):
+            audit.restart()
+            tables.processes.clear()
+            return 0
+        if progress is not None:
+            progress(audit.edge.size, total)
+    return count * PART
+
+
+def _answers(
+    db: Path, log: str, public: str, count: int, jobs: int
+) -> Iterator[dict[str, Any] | None]:
+    workers = [_Worker() for _ in range(min(jobs, count))]
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def read(number: int) -> dict[str, Any] | None:
+        worker = idle.get()
+        try:
+            return worker.ask(db, log, public, number * PART)
+        finally:
+            idle.put(worker)
+
+    pool = ThreadPoolExecutor(len(workers))
+    try:
+        yield from pool.map(read, range(count))
+    finally:
+        for worker in workers:
+            worker.close()
+        pool.shutdown(cancel_futures=True)
+
+
+def _join(audit: Audit, tables: Tables, start: int, part: dict[str, Any]) -> bool:
+    """Put a part behind what was read; return false where they do not fit."""
+    for call, named in part["unmatched"]:
+        if not audit.chain.close_call(call, named):
+            return False
+        tables.processes.pop(call, None)
+    for call, (seq, process) in part["opened"].items():
+        if not audit.chain.open_call(call, seq):
+            return False
+        tables.processes[call] = process
+    assert audit.keys is not None
+    for seq, line in part["rotations"]:
+        if audit.keys.take(seq, decode(line.encode("utf-8"))):
+            return False
+    audit.edge.append(bytes.fromhex(part["root"]), PART_LEVEL)
+    audit.chain.advance(
+        start + PART,
+        bytes.fromhex(part["leaf"]),
+        first_ts=part["first_ts"],
+        last_ts=part["last_ts"],
+        backwards=part["backwards"],
+        first_backwards=part["first_backwards"],
+    )
+    return True

@@ -1,0 +1,201 @@
+"""What verifying came to, and how heads that were kept elsewhere are judged (docs/record-format.md section 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guardrail.core.audit import Audit
+from guardrail.core.chain import Difference, Report
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.errors import GuardrailError, NoteError
+from guardrail.ledger.store import OpenCall
+
+__all__ = [
+    "HeadError",
+    "Heads",
+    "OutsideHead",
+    "Progress",
+    "Ruling",
+    "VerifyReport",
+    "VerifyState",
+    "judge_heads",
+]
+
+Progress = Callable[[int, int], None]
+"""Called with (records verified, records there were at the start), every few hundred records."""
+
+
+class VerifyState(StrEnum):
+    """What verifying came to."""
+
+    ANCHORED = "anchored"
+    """Intact, and it contains a head that was kept elsewhere."""
+    NOT_ANCHORED = "not_anchored"
+    """Intact as far as the ledger itself can show."""
+    OPEN_CALLS = "open_calls"
+    """Intact and anchored, but calls of dead processes are open: a writer closes them when it opens the ledger."""
+    TAMPERED = "tampered"
+    """Something is not as it must be: ``first_bad`` and ``differs`` say what."""
+    TRUNCATED = "truncated"
+    """Records are missing at the end that a signed head covers."""
+    ROLLED_BACK = "rolled_back"
+    """An older state of this very log: whole in itself, and behind a head that was kept elsewhere."""
+    FORKED = "forked"
+    """Other records than those that a head kept elsewhere is over."""
+    REPLACED = "replaced"
+    """Another log than the one of the head or the key that was given."""
+    MISSING = "missing"
+    """There is no ledger at this path."""
+    DAMAGED = "torn"
+    """The file is torn or can't be decoded."""
+    KEY_UNKNOWN = "key_unknown"
+    """No signature on the head that was given counts."""
+    HEAD_MALFORMED = "head_malformed"
+    """The head that was given is none."""
+    UNREADABLE = "unreadable"
+    """It can't be opened or read: permission, I/O error, another format."""
+
+
+class HeadError(GuardrailError):
+    """The given head or key can't be read."""
+
+    default_code = "verify.head"
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideHead:
+    """A head that was kept elsewhere."""
+
+    source: str
+    """Where it was, for people."""
+    note: SignedNote | None
+    """None where it is malformed."""
+    head: Checkpoint | None
+    seen: str = ""
+    """When whoever keeps it took it, RFC 3339; empty where that is not known."""
+
+    @classmethod
+    def parse(cls, source: str, raw: bytes | str, seen: str = "") -> OutsideHead:
+        """Read a signed note; what is malformed is kept as that."""
+        try:
+            note = SignedNote.parse(raw)
+            return cls(source, note, Checkpoint.parse(note.text), seen)
+        except NoteError:
+            return cls(source, None, None, seen)
+
+    @property
+    def covers(self) -> bool:
+        """Whether it is over any record."""
+        return self.head is not None and self.head.size > 0
+
+
+class Ruling(StrEnum):
+    """What one head says of a log."""
+
+    MALFORMED = "malformed"
+    REPLACED = "replaced"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    """It covers nothing, or nothing that is left can be compared with it."""
+    FORKED = "forked"
+    KEY_UNKNOWN = "key_unknown"
+    COVERED = "covered"
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What all heads that were given say together."""
+
+    rulings: tuple[tuple[OutsideHead, Ruling], ...] = ()
+
+    def first(self, ruling: Ruling) -> OutsideHead | None:
+        """Return the first head with this *ruling*, or None."""
+        return next((head for head, found in self.rulings if found is ruling), None)
+
+    @property
+    def covered(self) -> OutsideHead | None:
+        """The largest head that the log contains, or None."""
+        good = [head for head, found in self.rulings if found is Ruling.COVERED]
+        return max(good, key=lambda each: each.head.size if each.head else 0, default=None)
+
+
+def judge_heads(
+    heads: Sequence[OutsideHead],
+    *,
+    audit: Audit,
+    report: Report,
+    root_of: Callable[[int], bytes | None],
+) -> Heads:
+    """Compare *heads* with a log that was read to its end or its first bad record.
+
+    *root_of* returns the root over the first so many records, None where that can't be told any more.
+    """
+
+    def rule(outside: OutsideHead) -> Ruling:
+        note, head = outside.note, outside.head
+        if note is None or head is None:
+            return Ruling.MALFORMED
+        if report.log and head.origin != report.log:
+            return Ruling.REPLACED
+        if head.size > report.records:
+            return Ruling.TRUNCATED
+        if head.size == 0 or head.size < audit.pruned:
+            return Ruling.EMPTY
+        root = root_of(head.size)
+        if root is None:
+            return Ruling.EMPTY
+        if root != head.root:
+            return Ruling.FORKED
+        if audit.keys is None or audit.keys.signer_of(note, head.size) is None:
+            return Ruling.KEY_UNKNOWN
+        return Ruling.COVERED
+
+    return Heads(tuple((each, rule(each)) for each in heads))
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """The answer of ``verify``."""
+
+    state: VerifyState
+    exit_code: int
+    """0 intact and covered; 1 tampered; 3 could not find out; 5 intact with a reservation (docs/cli.md)."""
+    detail: str = ""
+    """What is wrong, in words; holds nothing that a record holds."""
+    first_bad: int | None = None
+    """Sequence number of the first record that is not as it must be, where it is about one record."""
+    differs: Difference | None = None
+    log: str = ""
+    key: str = ""
+    """The log's public key, 64 hex: as given, or else as line 0 names it."""
+    key_pinned: bool = False
+    """Whether the key was given from outside the ledger."""
+    records: int = 0
+    """Records found good, from the start, those that were pruned with proof included."""
+    last_seq: int = -1
+    root: str = ""
+    """Root of the Merkle tree over ``records``, hex; empty where something is wrong."""
+    note: str = ""
+    """The signed head that the ledger holds: what to keep elsewhere. Empty where it does not count."""
+    pruned_before: int = 0
+    """Records 1 up to before this one were pruned with proof; 0 where nothing was."""
+    anchored_to: int | None = None
+    """Last sequence number that a head kept elsewhere covers."""
+    anchored_by: str = ""
+    """Where that head was."""
+    anchored_ts: str = ""
+    """Time stamp of that record."""
+    dead_calls: tuple[OpenCall, ...] = ()
+    """Open calls of dead processes."""
+    live_calls: int = 0
+    """Open calls of processes that live, or may live."""
+    heartbeats: int = 0
+    """Heartbeat records."""
+    silences: int = 0
+    """Gaps between heartbeats that are longer than they should be."""
+    notices: tuple[str, ...] = ()
+    """Worth knowing, and no reason for a reservation."""
+    not_proved: tuple[str, ...] = ()
+    """What this run did not show."""
