@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 
@@ -9,7 +10,26 @@ from guardrail.errors import KeysError, LedgerError
 from guardrail.ledger.committer import Committer
 from guardrail.ledger.work import Entry, Order, Work
 
-__all__ = ["Loop"]
+__all__ = ["Crowd", "Loop"]
+
+_SHARE = 0.25
+"""Of the time of the last commit: so long at most its callers are waited for, that they may share the next one."""
+_LONGEST = 0.001
+"""Seconds, whatever the last commit took."""
+_LOOK = 0.00005
+"""Seconds between two looks at who has come."""
+
+
+class Crowd:
+    """How many callers are to be expected in the next commit, by those who shared the last ones."""
+
+    def __init__(self) -> None:
+        self.expected = 1
+
+    def came(self, callers: int) -> None:
+        """Note that *callers* came together. More are believed at once; fewer by and by, down to a lone one."""
+        missing = self.expected - callers
+        self.expected = callers if missing < 0 else self.expected - (missing + 3) // 4
 
 
 class Loop:
@@ -21,6 +41,9 @@ class Loop:
         self._max_batch = max_batch
         self._order: Order | None = None
         """Met while a batch was gathered: comes next, after what was sent before it."""
+        self._crowd = Crowd()
+        self._took = 0.0
+        """Seconds of the last commit."""
 
     def run(self) -> None:
         """Run in the commit thread."""
@@ -29,7 +52,10 @@ class Loop:
             if work is None:
                 self._committer.idle()
             elif isinstance(work, Entry):
+                self._wait_for_the_others()
+                began = time.monotonic()
                 self._committer.round(work, self._gather)
+                self._took = time.monotonic() - began
             elif not self._obey(work):
                 self._refuse_rest()
                 return
@@ -44,6 +70,17 @@ class Loop:
             return self._inbox.get(timeout=self._committer.patience())
         except Empty:
             return None
+
+    def _wait_for_the_others(self) -> None:
+        """Give the callers of the last commit, who have just been woken, a moment to come back with their next record.
+
+        Without it those who came during a commit and those who waited for it take turns: two syncs for what one could do.
+        """
+        expected = min(self._crowd.expected, self._max_batch)
+        until = time.monotonic() + min(self._took * _SHARE, _LONGEST)
+        while self._inbox.qsize() + 1 < expected and time.monotonic() < until:
+            time.sleep(_LOOK)
+        self._crowd.came(self._inbox.qsize() + 1)
 
     def _gather(self) -> Iterator[Entry]:
         """Yield what has come in until now and is to share the commit."""
