@@ -19,12 +19,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "vectors"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
+from clikit import command, environment
 from exportmutations import Base, change, vector
 from ledgerkit import EPOCHS, KEYS, LOG, SIGNING, decision, make, note, reopen, whole_call
 
 from guardrail.core.note import NoteSignature
 from guardrail.ledger.reader import LedgerReader
+from guardrail.review.verify import OutsideHead, verify_export
 from guardrail.ulid import new_ulid
 
 HERE = Path(__file__).parent
@@ -94,6 +97,19 @@ def second(program: Path) -> Iterator[Second]:
     running.close()
 
 
+def guardrail_says(export: Path, head: Path | None, key: str | None) -> Answer:
+    """Return what the package's own verifier says of an export."""
+    heads = [OutsideHead.parse("head", head.read_bytes())] if head is not None else []
+    report = verify_export(export, key=key, heads=heads)
+    return str(report.state), report.first_bad, report.anchored_to, report.exit_code
+
+
+def files_of(case: dict[str, Any]) -> tuple[Path, Path | None, str | None]:
+    """Return the export, the head and the key of a vector."""
+    head = VECTORS / "heads" / f"{case['head']}.txt" if case["head"] else None
+    return VECTORS / "exports" / f"{case['export']}.jsonl", head, case["key"]
+
+
 def expected(case: dict[str, Any]) -> Answer:
     """Return what a vector says."""
     return case["verdict"], case["first_bad"], case["last_covered"], case["exit"]
@@ -104,9 +120,13 @@ def test_the_second_verifier_says_what_the_vectors_say(
     second: Second, case: dict[str, Any]
 ) -> None:
     """Verdict, first bad record, last covered record, exit code."""
-    head = VECTORS / "heads" / f"{case['head']}.txt" if case["head"] else None
-    said = second.ask(VECTORS / "exports" / f"{case['export']}.jsonl", head, case["key"])
-    assert said == expected(case)
+    assert second.ask(*files_of(case)) == expected(case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_guardrail_says_what_the_vectors_say(case: dict[str, Any]) -> None:
+    """So does the package's own verifier."""
+    assert guardrail_says(*files_of(case)) == expected(case)
 
 
 def test_the_second_verifier_is_a_program_of_its_own(program: Path, tmp_path: Path) -> None:
@@ -184,9 +204,48 @@ def test_a_real_ledger_is_covered_by_every_head_that_it_had(
     assert sizes == sorted(set(sizes))
     for size, head in zip(sizes, heads, strict=True):
         (tmp_path / "head").write_bytes(head)
-        said = second.ask(tmp_path / "log.jsonl", tmp_path / "head", KEYS.public)
-        assert said == ("anchored", None, size - 1, 0)
+        asked = tmp_path / "log.jsonl", tmp_path / "head", KEYS.public
+        assert second.ask(*asked) == ("anchored", None, size - 1, 0)
+        assert guardrail_says(*asked) == ("anchored", None, size - 1, 0)
     assert sizes[-1] == lines.count(b"\n")
+
+
+def test_what_the_commands_say_of_an_export_the_second_verifier_says_too(
+    second: Second, tmp_path: Path
+) -> None:
+    """`guardrail export` with its head, and `guardrail verify` of the two files: whole, then changed."""
+    with make(tmp_path / "a.db", signing=EPOCHS) as writer:
+        whole_call(writer)
+    export, head = tmp_path / "log.jsonl", tmp_path / "head"
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*map(str, arguments)),
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = run("export", "--ledger", "a.db", "--jsonl", "-o", export, "--head", head)
+    assert done.returncode == 0, done.stderr
+    last = export.read_bytes().count(b"\n") - 1
+    for old, new, answer in (
+        (b"", b"", ("anchored", None, last, 0)),
+        (b'"effect":"allow"', b'"effect":"deny"', ("tampered", 3, None, 1)),
+    ):
+        export.write_bytes(export.read_bytes().replace(old, new))
+        said = run(
+            "verify", "--json", "--export", export, "--checkpoint", head, "--key", KEYS.public
+        )
+        document = json.loads(said.stdout)
+        assert (document["state"], document["first_bad"], said.returncode) == (
+            answer[0],
+            answer[1],
+            answer[3],
+        )
+        assert second.ask(export, head, KEYS.public) == answer
 
 
 @pytest.fixture(scope="session")
@@ -240,9 +299,10 @@ def test_the_verifiers_agree_on_ten_thousand_changed_exports(
         if changed.head is not None:
             head.write_bytes(changed.head)
         given = head if changed.head is not None else None
-        verdict, first_bad, last_covered, _ = second.ask(export, given, changed.key)
-        said = verdict, first_bad, last_covered
-        assert standalone.judge(changed.export, changed.head, changed.key)[:3] == said, number
+        said = second.ask(export, given, changed.key)
+        assert guardrail_says(export, given, changed.key) == said, number
+        assert standalone.judge(changed.export, changed.head, changed.key)[:3] == said[:3], number
+        verdict, first_bad, last_covered, _ = said
         seen[verdict, first_bad is not None, last_covered is not None] += 1
     # each way to be right or wrong occurred often enough that agreement means something
     least = Counter(dict.fromkeys({case["verdict"] for case in CASES}, 100))
