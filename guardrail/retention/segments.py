@@ -81,7 +81,7 @@ def write(
     """
     name = name_of(genesis, segment.number)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(folder)
         remove(folder, name)  # what a process that was killed left
         beside = folder / f".{name}.new"
         with _fresh(beside) as out:
@@ -102,7 +102,7 @@ def copy_to(source: Path, target: Path, manifest: Manifest) -> None:
     """Put a copy of the copy in *source* into *target*, verified and durable when this returns. Raises ``RetentionError``."""
     name = name_of(manifest.genesis, manifest.segment)
     try:
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(target)
         remove(target, name)
         beside = target / f".{name}.new"
         try:
@@ -175,6 +175,14 @@ def _compress(out: BinaryIO, lines: Iterable[bytes]) -> None:
     with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as packed:
         for line in lines:
             packed.write(line + b"\n")
+
+
+def _make(folder: Path) -> None:
+    """Make *folder* where it is not there; its own name is durable when this returns, like those of the copies in it."""
+    missing = [each for each in folder.parents if not each.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (folder, *missing):
+        sync_directory(each.parent)
 
 
 @contextlib.contextmanager
