@@ -39,10 +39,6 @@ class State:
     processes: list[str]
     """Those with an open call, or with a key that signs heads."""
 
-    @property
-    def leaves(self) -> list[bytes]:
-        return [leaf for _, leaf, _ in self.records]
-
     def rows(self) -> list[tuple[int, bytes, bytes]]:
         return [(seq, leaf, line.encode()) for seq, leaf, line in self.records]
 
@@ -74,6 +70,27 @@ TABLES = [
     name for name, sql in SCHEMA.items() if sql.startswith("CREATE TABLE") and name != "record"
 ]
 """Everything that is stored beside the records."""
+
+
+def leaves_of(state: State | None) -> dict[int, bytes]:
+    """Return the leaf of each record, of those that were pruned as well."""
+    if state is None:
+        return {}
+    leaves = _leaves_of_tiles(dict(zip(TABLES, state.rest, strict=True))["tile"])
+    return leaves | {seq: leaf for seq, leaf, _ in state.records}
+
+
+def problem_of(db: Path, acknowledged: dict[int, bytes]) -> str:
+    """Say what is wrong with a ledger that a writer has gone on with, nothing where it is whole; assert that it is covered."""
+    state = state_of(db)
+    if state is None:
+        return "there is no ledger"
+    assert_covered(state)
+    if dict(zip(TABLES, state.rest, strict=True))["open_call"]:
+        return "calls are open"
+    there = leaves_of(state)
+    lost = [seq for seq, leaf in acknowledged.items() if there.get(seq) != leaf]
+    return f"lost: {lost}" if lost else ""
 
 
 def assert_covered(state: State) -> None:
@@ -205,10 +222,9 @@ class Judge:
         """Return the place of the oldest state that may be left before step *cut*."""
         return self.acknowledged[cut - 1] if cut else 0
 
-    def leaves(self, cut: int) -> list[bytes]:
+    def leaves(self, cut: int) -> dict[int, bytes]:
         """Return the leaves of all records that were acknowledged before step *cut*."""
-        state = self.states[self.due(cut)]
-        return state.leaves if state is not None else []
+        return leaves_of(self.states[self.due(cut)])
 
     def verdict(self, cut: int, files: Folder) -> str:
         """Say what is wrong where power loss left *files* before step *cut*; empty where nothing is."""

@@ -14,11 +14,9 @@ from pathlib import Path
 import pytest
 from crashkit import DB, prepare, scratch, steps_of
 from faultkit import CALLS, WHAT, Fault, Server, serving
+from judgekit import problem_of
 from ledgerkit import EPOCHS, make, reopen, whole_call
 from sequences import GAVE_UP
-
-from guardrail.core import chain
-from guardrail.ledger.reader import LedgerReader
 
 SAMPLE = 60
 """How many faults of each sequence the normal run takes."""
@@ -70,14 +68,4 @@ def _wrong(db: Path, record: Path) -> str:
         make(db).close()
     with reopen(db, signing=EPOCHS) as writer:
         whole_call(writer)
-    with LedgerReader.open(db) as reader:
-        report = chain.verify(reader.lines())
-        leaves = {seq: leaf for seq, leaf, _ in reader.lines()}
-    if report.first_bad is not None or report.open_calls:
-        return str(report)
-    lost = [
-        step.where
-        for step in acknowledged
-        if step.what == "A" and leaves.get(step.where) != step.data
-    ]
-    return f"lost: {lost}" if lost else ""
+    return problem_of(db, {step.where: step.data for step in acknowledged if step.what == "A"})
