@@ -82,6 +82,7 @@ def check_all(
     )
     for name, check in (
         ("folder", _folder),
+        ("room", _room),
         ("sync", _sync),
         ("keys", _keys),
         ("policies", _policies),
@@ -178,16 +179,13 @@ def _folder(settings: Settings) -> Check:
         return Check(
             "folder", State.FAIL, f"{folder} can't be written to", f"chown or chmod {folder}"
         )
-    space = os.statvfs(folder)
-    free = space.f_bavail * space.f_frsize // (1024 * 1024)
-    if free < 100:
-        return Check(
-            "folder",
-            State.FAIL,
-            f"{free} MB free in {folder}",
-            "make room: a full disk blocks every call",
-        )
-    return Check("folder", State.OK, f"{folder}, {free:,} MB free")
+    return Check("folder", State.OK, str(folder))
+
+
+def _room(settings: Settings) -> Check:
+    from guardrail.review.doctor_room import room
+
+    return room(settings)
 
 
 def _sync(settings: Settings) -> Check:

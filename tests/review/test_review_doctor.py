@@ -65,6 +65,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "sqlite",
         "settings",
         "folder",
+        "room",
         "sync",
         "keys",
         "policies",

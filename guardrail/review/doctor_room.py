@@ -1,0 +1,50 @@
+"""Whether there is room for the ledger on its disk, for ``guardrail doctor``."""
+
+from __future__ import annotations
+
+import os
+
+from guardrail.config import Settings
+from guardrail.review.doctor import Check, State
+
+__all__ = ["LEAST_MB", "room"]
+
+LEAST_MB = 100
+"""With less than this free, a guard is about to stop."""
+_MB = 1 << 20
+
+
+def room(settings: Settings) -> Check:
+    """Compare what is free on the ledger's disk with what is to be free, and say whether the reserve is there."""
+    from guardrail.ledger.files import leases_path, reserve_path
+    from guardrail.ledger.lease import Leases, Life
+
+    db = settings.ledger.path.absolute()
+    if not db.parent.is_dir():
+        return Check("room", State.UNKNOWN, "not measured: there is no folder")
+    space = os.statvfs(db.parent)
+    free = space.f_bavail * space.f_frsize // _MB
+    leases = Leases(leases_path(db))
+    used = any(leases.life(process) is Life.ALIVE for process in leases.names())
+    if used and settings.ledger.reserve_mb and not reserve_path(db).exists():
+        return Check(
+            "room",
+            State.FAIL,
+            f"{free:,} MB free; the reserve for outcomes was given back, and calls are refused",
+            f"make room in {db.parent}: {2 * settings.ledger.reserve_mb} MB or more",
+        )
+    if free < LEAST_MB:
+        return Check(
+            "room",
+            State.FAIL,
+            f"{free} MB free in {db.parent}",
+            "make room: a full disk blocks every call",
+        )
+    if free < settings.ledger.warn_free_mb:
+        return Check(
+            "room",
+            State.NOTE,
+            f"{free:,} MB free in {db.parent}; {settings.ledger.warn_free_mb:,} are to be free",
+            "make room, or prune what is old enough: guardrail retention status",
+        )
+    return Check("room", State.OK, f"{free:,} MB free in {db.parent}")

@@ -1,0 +1,57 @@
+"""What doctor says about the room on the ledger's disk."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
+
+from ledgerkit import FAST, driven, make, note, small_disk
+
+from guardrail.config import Settings
+from guardrail.ledger.files import reserve_path
+from guardrail.review.doctor import State
+from guardrail.review.doctor_room import LEAST_MB, room
+
+
+def at(folder: Path, **ledger: int) -> Settings:
+    return Settings().override(ledger={"path": folder / "a.db", **ledger})
+
+
+def test_a_disk_with_room_is_well(tmp_path: Path) -> None:
+    """What is free is said."""
+    check = room(at(tmp_path, warn_free_mb=LEAST_MB))
+    assert check.state is State.OK
+    assert "MB free" in check.found
+
+
+def test_less_than_is_to_be_free_is_a_note(tmp_path: Path) -> None:
+    """With what to do about it."""
+    check = room(at(tmp_path, warn_free_mb=10_000_000))
+    assert (check.state, bool(check.fix)) == (State.NOTE, True)
+
+
+def test_a_disk_that_is_nearly_full_fails(tmp_path: Path) -> None:
+    """Whatever the settings warn about."""
+    with small_disk(tmp_path / "disk", "20m") as disk:
+        assert room(at(disk, warn_free_mb=0)).state is State.FAIL
+
+
+def test_a_reserve_that_was_given_back_fails_while_someone_uses_the_ledger(tmp_path: Path) -> None:
+    """Calls are refused then; nobody's reserve is missed where nobody writes."""
+    settings = at(tmp_path, warn_free_mb=0, reserve_mb=1)
+    with make(settings.ledger.path, replace(FAST, reserve=1 << 20)) as writer:
+        writer.append(note())
+    assert room(settings).state is State.OK
+    with driven(settings.ledger.path):
+        check = room(settings)
+        assert (check.state, "refused" in check.found) == (State.FAIL, True)
+        reserve_path(settings.ledger.path).touch()
+        assert room(settings).state is State.OK
+
+
+def test_a_folder_that_is_not_there_is_not_measured(tmp_path: Path) -> None:
+    """The check of the folder says so."""
+    assert room(at(tmp_path / "no")).state is State.UNKNOWN
