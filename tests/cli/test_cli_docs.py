@@ -105,7 +105,10 @@ def test_every_exit_code_verdict_outcome_and_state_is_documented() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["sessions", "show", "why", "verify", "doctor", "recover", "policy check", "policy test"],
+    [
+        *("sessions", "show", "why", "verify", "doctor", "recover", "policy check", "policy test"),
+        *("checkpoint", "anchor", "witness status"),
+    ],
 )
 def test_every_reading_command_answers_in_json(name: str) -> None:
     """``--json`` is on each of them, and its document is described."""
