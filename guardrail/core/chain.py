@@ -159,6 +159,7 @@ class Chain:
         size: int,
         leaf: bytes,
         *,
+        log: str,
         first_ts: str,
         last_ts: str,
         backwards: int,
@@ -171,7 +172,7 @@ class Chain:
         if self._first_backwards is None:
             self._first_backwards = first_backwards
         self._backwards += backwards
-        self._next, self._leaf, self._ts = size, leaf, last_ts
+        self._next, self._leaf, self._ts, self._log = size, leaf, last_ts, log
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
         """Verify one row; *leaf* is the stored hash, or None where none is stored (an export)."""

@@ -50,6 +50,7 @@ from guardrail.review.verify import (
     VerifyState,
     load_heads,
     load_key,
+    parts,
     verify_export,
     verify_ledger,
 )
@@ -651,6 +652,53 @@ def test_only_new_records_can_be_read(signed: Path) -> None:
     assert verified(signed, head, since=460).exit_code == 5
     assert verified(signed, head).first_bad == 100
     assert verified(signed, head, since=10_000).exit_code == 5
+
+
+def test_several_processes_say_what_one_says(signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an intact ledger, and of each way in which a part of it is not, wherever calls and keys cross the parts."""
+    monkeypatch.setattr(parts, "PART_LEVEL", 8)
+    head = head_of(signed, 603)
+    seen: list[tuple[int, int]] = []
+    report = verified(signed, head, jobs=2, progress=lambda done, total: seen.append((done, total)))
+    assert report == verified(signed, head)
+    assert report.exit_code == 0
+    assert [done for done, _ in seen][:2] == [256, 512]
+    for edit in (
+        "UPDATE record SET line = replace(line, 'send', 'read') WHERE seq = 300",
+        "UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0 AND number = 0",
+        "UPDATE record SET leaf = zeroblob(32) WHERE seq = 255",
+        "DELETE FROM record WHERE seq = 400",
+    ):
+        tamper(signed, edit)
+        report = verified(signed, head, jobs=2)
+        assert report == verified(signed, head)
+        assert report.exit_code == 1
+
+
+def test_calls_that_cross_the_parts_are_put_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decided in one part, ended in another, or not at all; decided twice is found."""
+    monkeypatch.setattr(parts, "PART_LEVEL", 8)
+    db = tmp_path / "x.db"
+    with make(db) as writer:
+        calls = [new_ulid() for _ in range(300)]
+        seqs = [
+            each.result(20).seq
+            for each in [writer.submit(decision(call, writer.process)) for call in calls]
+        ]
+        ends = [
+            writer.submit(outcome(call, seq, writer.process))
+            for call, seq in zip(calls[:290], seqs, strict=False)
+        ]
+        for each in ends:
+            each.result(20)
+        report = verified(db, jobs=2)
+        assert report.live_calls == 10
+        assert report == verified(db)
+    tamper(db, "DELETE FROM open_call WHERE seq = 300")
+    report = verified(db, jobs=2)
+    assert (report.first_bad, report.differs) == (300, Difference.OPEN_CALLS)
 
 
 def test_gaps_between_heartbeats_are_told_and_not_explained(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,10 @@ from guardrail.ledger.sqlite import ADMIN
 from guardrail.review.verify.report import Progress
 from guardrail.review.verify.stream import Tables, stream
 
-__all__ = ["PART", "PART_LEVEL", "main", "read_part", "stream_in_parts"]
+__all__ = ["PART_LEVEL", "Part", "main", "read_part", "stream_in_parts"]
 
 PART_LEVEL = 16
-PART = 1 << PART_LEVEL
-"""Records of one part: one perfect subtree."""
+"""A part is one perfect subtree of this level: 65,536 records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,9 @@ class Part:
     """(number, line) of key rotations."""
 
 
-def read_part(db: Path, log: str, public: str, start: int) -> Part | None:
-    """Verify the ``PART`` records from *start*; None where anything is not as it must be. Raises ``LedgerError``."""
+def read_part(db: Path, log: str, public: str, start: int, level: int) -> Part | None:
+    """Verify the perfect subtree of *level* that begins with record *start*; None where anything is not as it must be. Raises ``LedgerError``."""
+    stop = start + (1 << level)
     with LedgerReader.open(db) as reader:
         rows = reader.query("SELECT leaf FROM record WHERE seq = ?", start - 1) if start else []
         if start and not rows:
@@ -69,15 +69,15 @@ def read_part(db: Path, log: str, public: str, start: int) -> Part | None:
         for seq, line in reader.query(
             f"SELECT seq, line FROM record WHERE seq >= ? AND seq < ? AND type = ? AND {ADMIN} ORDER BY seq",  # noqa: S608 - a constant
             start,
-            start + PART,
+            stop,
             TYPE,
         ):
             rotations.append((seq, line))
-        stream(reader, audit, start=start, stop=start + PART, tables=tables, total=0)
+        stream(reader, audit, start=start, stop=stop, tables=tables, total=0)
         report = audit.chain.report()
-        if report.first_bad is not None or audit.edge.size != PART:
+        if report.first_bad is not None or audit.edge.size != stop - start:
             return None
-        first, last = (decode(reader.record(seq) or b"{}") for seq in (start, start + PART - 1))
+        first, last = (decode(reader.record(seq) or b"{}") for seq in (start, stop - 1))
     return Part(
         root=audit.edge.root().hex(),
         leaf=report.leaf.hex(),
@@ -102,11 +102,12 @@ class _Worker:
             text=True,
         )
 
-    def ask(self, db: Path, log: str, public: str, start: int) -> dict[str, Any] | None:
+    def ask(self, *part: object) -> dict[str, Any] | None:
+        """Return what reading a part came to, as ``read_part``; None also where the process ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            print(json.dumps([str(db), log, public, start]), file=self._process.stdin, flush=True)
+            print(json.dumps(part), file=self._process.stdin, flush=True)
             answer = self._process.stdout.readline()
             found = json.loads(answer) if answer else None
         except (OSError, ValueError):
@@ -121,9 +122,9 @@ class _Worker:
 def main() -> None:
     """Answer requests for parts until there are no more."""
     for request in sys.stdin:
-        db, log, public, start = json.loads(request)
+        db, log, public, start, level = json.loads(request)
         try:
-            part = read_part(Path(db), log, public, start)
+            part = read_part(Path(db), log, public, start, level)
         except LedgerError:
             part = None
         answer = None
@@ -145,7 +146,8 @@ def stream_in_parts(
 
     That is 0 where the ledger is small, or anything was found. Raises ``LedgerError``.
     """
-    count = total // PART
+    level = PART_LEVEL
+    count = total >> level
     genesis = reader.record(0)
     if count < 2 or genesis is None:
         return 0
@@ -154,41 +156,40 @@ def stream_in_parts(
         return 0
     log, public = opening.chain.report().log, opening.public
     audit.begin(log, public)
-    for number, answer in enumerate(_answers(reader.db, log, public, count, jobs)):
-        if answer is None or not _join(audit, tables, number * PART, answer):
+    requests = [(str(reader.db), log, public, number << level, level) for number in range(count)]
+    for answer in _answers(requests, jobs):
+        if answer is None or not _join(audit, tables, log, level, answer):
             audit.restart()
             tables.processes.clear()
             return 0
         if progress is not None:
             progress(audit.edge.size, total)
-    return count * PART
+    return count << level
 
 
-def _answers(
-    db: Path, log: str, public: str, count: int, jobs: int
-) -> Iterator[dict[str, Any] | None]:
-    workers = [_Worker() for _ in range(min(jobs, count))]
+def _answers(requests: Sequence[tuple[object, ...]], jobs: int) -> Iterator[dict[str, Any] | None]:
+    workers = [_Worker() for _ in range(min(jobs, len(requests)))]
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for worker in workers:
         idle.put(worker)
 
-    def read(number: int) -> dict[str, Any] | None:
+    def read(request: tuple[object, ...]) -> dict[str, Any] | None:
         worker = idle.get()
         try:
-            return worker.ask(db, log, public, number * PART)
+            return worker.ask(*request)
         finally:
             idle.put(worker)
 
     pool = ThreadPoolExecutor(len(workers))
     try:
-        yield from pool.map(read, range(count))
+        yield from pool.map(read, requests)
     finally:
         for worker in workers:
             worker.close()
         pool.shutdown(cancel_futures=True)
 
 
-def _join(audit: Audit, tables: Tables, start: int, part: dict[str, Any]) -> bool:
+def _join(audit: Audit, tables: Tables, log: str, level: int, part: dict[str, Any]) -> bool:
     """Put a part behind what was read; return false where they do not fit."""
     for call, named in part["unmatched"]:
         if not audit.chain.close_call(call, named):
@@ -202,10 +203,11 @@ def _join(audit: Audit, tables: Tables, start: int, part: dict[str, Any]) -> boo
     for seq, line in part["rotations"]:
         if audit.keys.take(seq, decode(line.encode("utf-8"))):
             return False
-    audit.edge.append(bytes.fromhex(part["root"]), PART_LEVEL)
+    audit.edge.append(bytes.fromhex(part["root"]), level)
     audit.chain.advance(
-        start + PART,
+        audit.edge.size,
         bytes.fromhex(part["leaf"]),
+        log=log,
         first_ts=part["first_ts"],
         last_ts=part["last_ts"],
         backwards=part["backwards"],
