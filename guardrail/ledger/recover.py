@@ -14,16 +14,19 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from guardrail.core import chain, fields
+from guardrail.core.merkle import Edge
+from guardrail.core.note import Verify
 from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, RecordError
-from guardrail.ledger import outcomes
+from guardrail.ledger import mend, outcomes
+from guardrail.ledger.examine import Examination, examine
 from guardrail.ledger.files import (
     Seal,
     leases_path,
@@ -50,7 +53,7 @@ class Action(StrEnum):
     NOTHING = "nothing"
     """Nothing is wrong: writers come back by themselves."""
     CONTINUE = "continue"
-    """The chain is intact: lift the seal, say so in the log, go on in it."""
+    """The chain is intact: mend what is not right beside it, lift the seal, say so in the log, go on in it."""
     CLOSE_CALLS = "close_calls"
     """Close open calls of which nobody can tell whether their process lives."""
     RESTART = "restart"
@@ -78,6 +81,12 @@ class RecoveryPlan:
     """Open calls of which nobody can tell whether their process lives."""
     alive: tuple[str, ...]
     """Other processes that hold a lease: they must end first."""
+    head: str = ""
+    """What speaks against the signed head; empty where nothing does, or where that could not be told without the keys."""
+    caches: tuple[str, ...] = ()
+    """Tables that are not what the records say: they are made anew."""
+    examined: Examination | None = field(default=None, repr=False)
+    """Everything that was found in the file; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +104,19 @@ class RecoveryReport:
     """Open calls that were closed as ``unknown``."""
 
 
-def inspect(path: Path) -> RecoveryPlan:
+def inspect(
+    path: Path, *, signing: Signing | None = None, verify: Verify | None = None
+) -> RecoveryPlan:
     """Look at the ledger and say what ``recover`` would do. Changes nothing.
 
-    Where nothing is left of a log, a new one is to be begun. Raises ``LedgerOpenError`` for a log of a newer format.
+    With *signing* it is known whether a holder of the keys wrote the head; with *verify* its signature is checked too. Where
+    nothing is left of a log, a new one is to be begun. Raises ``LedgerOpenError`` for a log of a newer format.
     """
     db = Path(os.path.realpath(path))
     left = traces(db)
     seal = Seal.read(db)
-    report, problem = _chain(db)
+    found, problem = _chain(db, signing, verify)
+    report = found.report if found is not None else None
     genesis: Mapping[str, Any] = _genesis(db) if report is not None else {}
     if not genesis and seal is not None:
         genesis = seal.genesis
@@ -117,27 +130,63 @@ def inspect(path: Path) -> RecoveryPlan:
     if problem:
         action = Action.RESTART
     else:
-        with LedgerReader.open(db) as reader:
-            untold = tuple(call for call, life in reader.open_calls() if life is Life.UNTOLD)
-        if seal is not None:
-            action, problem = Action.CONTINUE, f"sealed: {seal.why}"
+        assert found is not None
+        untold = _untold(db, found)
+        problem = _beside(seal, found)
+        if problem:
+            action = Action.CONTINUE
         elif untold:
             action, problem = Action.CLOSE_CALLS, "open calls whose process left no lease"
+    size = intact.size if intact is not None else 0
+    acknowledged = max(
+        seal.last_seq + 1 if seal is not None else 0, found.head_size if found is not None else 0
+    )
     return RecoveryPlan(
         action=action,
-        found=problem or "nothing is wrong with this ledger",
+        found=problem or _rest(found),
         seal=seal,
         traces=tuple(left),
         log=str(genesis.get("log", "")),
         genesis=genesis,
         intact=intact,
         first_bad=report.first_bad if report is not None else None,
-        lost=max(0, seal.last_seq - (intact.size - 1 if intact is not None else -1))
-        if seal is not None
-        else 0,
+        lost=max(0, acknowledged - size),
         untold=untold,
         alive=_alive(db),
+        head=found.head if found is not None else "",
+        caches=tuple(each.table for each in found.caches) if found is not None else (),
+        examined=found,
     )
+
+
+def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
+    """Return the calls that are open, by the lines, and of which nobody can tell whether their process lives."""
+    right = [cache.right for cache in found.caches if cache.table == "open_call"]
+    if not right:
+        with LedgerReader.open(db) as reader:
+            return tuple(call for call, life in reader.open_calls() if life is Life.UNTOLD)
+    leases = Leases(leases_path(db))
+    calls = [OpenCall(*row) for row in right[0]]
+    return tuple(
+        call for call in calls if leases.life(call.process, call.host, call.pid) is Life.UNTOLD
+    )
+
+
+def _rest(found: Examination | None) -> str:
+    if found is not None and not found.kept:
+        return "nothing is wrong that could be mended; the hashes of pruned records are not theirs, so proofs about these fail"
+    return "nothing is wrong with this ledger"
+
+
+def _beside(seal: Seal | None, found: Examination) -> str:
+    """Say what is wrong beside a chain that is intact; empty where nothing is."""
+    problems = [f"sealed: {seal.why}"] if seal is not None else []
+    if found.head:
+        problems.append(found.head)
+    if found.caches:
+        tables = ", ".join(each.table for each in found.caches)
+        problems.append(f"tables that are not what the records say: {tables}")
+    return "; ".join(problems)
 
 
 def recover(
@@ -146,12 +195,13 @@ def recover(
     who: Mapping[str, Any],
     reason: str,
     signing: Signing,
+    verify: Verify | None = None,
     genesis: Mapping[str, object] | None = None,
     log: str | None = None,
 ) -> RecoveryReport:
     """Do what ``inspect`` says; durable, and the ledger opens again, when this returns.
 
-    *who* is the ``actor`` of the record, *reason* a person's words for it, *signing* signs the head. *genesis* and *log* are for a new log where
+    *who* is the ``actor`` of the record, *reason* a person's words for it, *signing* and *verify* as for ``inspect``. *genesis* and *log* are for a new log where
     nothing of the old line 0 can be read: ``profile``, ``key`` and ``config``; nonce and predecessor are filled in.
     Raises ``LedgerError``: ``ledger.in_use`` while other processes hold leases, ``ledger.no_genesis`` where *genesis* is
     needed.
@@ -160,7 +210,7 @@ def recover(
     lock = FileLock(lock_path(db))
     try:
         _acquire(lock)
-        plan = inspect(db)
+        plan = inspect(db, signing=signing, verify=verify)
         if plan.alive and plan.action in (Action.CONTINUE, Action.RESTART):
             raise LedgerError(
                 f"{len(plan.alive)} other processes have this ledger open",
@@ -192,31 +242,29 @@ def _acquire(lock: FileLock, seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def _chain(db: Path) -> tuple[chain.Report | None, str]:
-    """Return what can be read of the chain, and what is wrong with it."""
+def _chain(
+    db: Path, signing: Signing | None, verify: Verify | None
+) -> tuple[Examination | None, str]:
+    """Return what can be read of the log, and what is wrong with its lines or pages."""
     if not db.exists():
         return None, "the database file is missing" if traces(
             db
         ) else "nothing is left of the ledger"
-    verifier = chain.Chain()
-    whole = True
     try:
         with LedgerReader.open(db) as reader:
-            for seq, leaf, line in reader.lines():
-                if verifier.take(seq, leaf, line) is None:
-                    break
-            # The lines may be whole where indexes and free pages are not, and writing on would spread that.
-            whole = reader.query("PRAGMA integrity_check(1)") == [("ok",)]
+            found = examine(reader, signing=signing, verify=verify)
     except LedgerError as error:
-        if error.code == "ledger.newer_format":
+        if error.code in ("ledger.newer_format", "ledger.older_format"):
             raise
-        return verifier.report(), error.message
-    report = verifier.report()
+        return Examination(chain.Chain().report(), Edge()), error.message
+    report = found.report
     if report.first_bad is not None:
-        return report, f"record {report.first_bad}: {report.detail}"
-    if not whole:
-        return report, "the pages of the database contradict each other"
-    return report, "" if report.records else "the log has no records"
+        return found, f"record {report.first_bad}: {report.detail}"
+    if found.unreadable:
+        return found, found.unreadable
+    if not found.whole:
+        return found, "the pages of the database contradict each other"
+    return found, "" if report.records else "the log has no records"
 
 
 def _genesis(db: Path) -> Mapping[str, Any]:
@@ -258,10 +306,26 @@ def _continue(
 ) -> RecoveryReport:
     # Records whose commit is no longer whole may stand there; what is written next goes over them.
     kept = _keep_wal(db) if plan.lost else ()
+    found = plan.examined
+    assert found is not None
+    if found.head or found.caches:
+        copy = db.with_name(f"{_free_name(db)}-rows.json")
+        kept += (mend.keep_rows(db, copy, found.caches, head=bool(found.head)),)
+        mend.rebuild(db, found.caches)
     store = Store(db, signing)
     try:
         tail = store.begin()
-        receipt = store.add(_recovered(plan.log, plan, who, reason), tail)
+        # By the lines, which were read a moment ago, under the lock: the stored head may say something else.
+        tail.edge = found.edge.copy()
+        more = (
+            {"head": plan.head or None, "rebuilt": list(plan.caches)}
+            if plan.head or plan.caches
+            else {}
+        )
+        receipt = store.add(
+            _recovered(plan.log, plan, who, reason, **more, set_aside=[each.name for each in kept]),
+            tail,
+        )
         closed = 0
         for call in plan.untold:
             line = store.line(call.seq)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
     from guardrail.config import Settings
+    from guardrail.keys import Signing
     from guardrail.ledger.recover import RecoveryPlan, RecoveryReport
 
 __all__ = ["recover"]
@@ -44,12 +46,13 @@ def recover(
     chain is intact goes on in the same file; one that is not is set aside as it is, and a new one begins that names the
     last intact head of the old one. Either way an admin.recovered record says who did it, why, and what was found.
     """
+    from guardrail.keys import verify_signature
     from guardrail.ledger.recover import Action, inspect
 
     settings = _located(config, ledger)
     path = settings.ledger.path
     try:
-        plan = inspect(path)
+        plan = inspect(path, signing=_signing(settings), verify=verify_signature)
     except LedgerOpenError as error:
         raise LedgerOpenError(
             f"{path}: {error.message}", code=error.code, hint=error.hint or "guardrail doctor"
@@ -96,6 +99,16 @@ def _located(config: Path | None, ledger: Path | None) -> Settings:
     return settings
 
 
+def _signing(settings: Settings) -> Signing | None:
+    """Return what tells whether a holder of the keys wrote the head, or None where the keys can't be had."""
+    from guardrail.journal import actor
+    from guardrail.opening import load_keys
+
+    with contextlib.suppress(KeysError):
+        return load_keys(settings).signing(actor=actor(), epochs=False)
+    return None
+
+
 def _reason(reason: str | None, *, yes: bool) -> str:
     """Return the words for the record; asked for on a terminal, required elsewhere."""
     if not sys.stdin.isatty() and (reason is None or not yes):
@@ -117,7 +130,7 @@ def _act(settings: Settings, plan: RecoveryPlan, words: str) -> RecoveryReport:
     from guardrail.core.memory import Memory
     from guardrail.core.redact import Redactor
     from guardrail.journal import actor
-    from guardrail.keys import TenantKeys
+    from guardrail.keys import TenantKeys, verify_signature
     from guardrail.ledger.recover import recover as act
     from guardrail.opening import default_log_name, load_keys
 
@@ -137,6 +150,7 @@ def _act(settings: Settings, plan: RecoveryPlan, words: str) -> RecoveryReport:
         who=actor(),
         reason=clean,
         signing=keys.signing(actor=actor(), epochs=False),
+        verify=verify_signature,
         genesis=genesis,
         log=log,
     )
@@ -158,6 +172,10 @@ def _explain(path: Path, plan: RecoveryPlan) -> None:
         )
     if plan.first_bad is not None:
         data(f"  broken   from record {plan.first_bad} on")
+    if plan.head:
+        data(f"  head     {one_line(plan.head)}")
+    if plan.caches:
+        data(f"  rebuilt  {', '.join(plan.caches)}: made anew from the records")
     if plan.lost:
         data(f"  lost     {counted(plan.lost, 'record')} that had been acknowledged")
     if plan.untold:
@@ -173,7 +191,20 @@ def _steps(path: Path, plan: RecoveryPlan) -> list[str]:
 
     text = {
         Action.NOTHING: "Nothing has to be done. Programs that were blocked come back by themselves.",
-        Action.CONTINUE: "The chain is intact. The seal is lifted, a record says so, and the log goes on in this file.",
+        Action.CONTINUE: (
+            "The chain is intact. "
+            + (
+                "The seal is lifted, a record says so, "
+                if plan.seal is not None
+                else "A record says what was found, "
+            )
+            + (
+                "what is not right beside the records is kept in a file and made anew from them, with a new signed head, "
+                if plan.head or plan.caches
+                else ""
+            )
+            + "and the log goes on in this file."
+        ),
         Action.CLOSE_CALLS: "These calls are recorded as unknown: nobody can say how they ended.",
         Action.RESTART: (
             f"The old files are kept beside the ledger, renamed to {path.name}-broken-..., and a new log begins. "
@@ -209,6 +240,8 @@ def _document(path: Path, plan: RecoveryPlan, report: RecoveryReport | None) -> 
         else {"log": intact.log, "size": intact.size, "leaf": intact.leaf.hex()},
         "first_bad": plan.first_bad,
         "lost": plan.lost,
+        "head": plan.head or None,
+        "rebuilt": list(plan.caches),
         "unclear_calls": [call.seq for call in plan.untold],
         "processes": len(plan.alive),
         "done": None

@@ -1,0 +1,306 @@
+"""One pass over a whole log: what its lines prove, and whether what stands beside them in the database agrees with that.
+
+For whoever is to go on with a log, or to copy it. ``guardrail verify`` looks at more, and compares with what was kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from guardrail.core import chain
+from guardrail.core.audit import Audit, Pruned
+from guardrail.core.merkle import HASH_BYTES, Edge
+from guardrail.core.note import Checkpoint, SignedNote, Verify
+from guardrail.core.record import decode
+from guardrail.core.rotation import TYPE
+from guardrail.errors import LedgerError, NoteError, RecordError
+from guardrail.ledger.heads import TILE, HeadRow, Signing, read_head
+from guardrail.ledger.reader import LedgerReader
+
+__all__ = ["Cache", "Examination", "examine", "execute_of"]
+
+_LEVEL = 8
+"""Tiles of a level hold roots that are so many levels higher than those of the level below."""
+
+Owner = tuple[str, int, str, str, int]
+"""A row of ``open_call`` or ``epoch``: call or key, number of its record, process, host, pid."""
+
+
+@dataclass(slots=True)
+class Cache:
+    """What a table that can be made anew from the lines should hold, where it holds something else."""
+
+    table: str
+    """``tile``, ``open_call`` or ``epoch``."""
+    right: list[tuple[Any, ...]]
+    """All rows that it should have; of ``tile`` those that are wrong, with None where there should be no such row."""
+
+
+@dataclass(slots=True)
+class Examination:
+    """What one pass found. ``report`` is about the lines alone."""
+
+    report: chain.Report
+    edge: Edge
+    """The tree over the good records."""
+    pruned: int = 0
+    """From which record the log goes on behind line 0; 0 where none were pruned."""
+    kept: bool = True
+    """Whether the hashes of pruned records are there, as the record about them says."""
+    head: str = ""
+    """What speaks against the stored head; empty where nothing does."""
+    head_size: int = 0
+    """Of the stored head, where a holder of the log's keys wrote it; else 0."""
+    caches: tuple[Cache, ...] = ()
+    whole: bool = True
+    """Whether SQLite finds its pages, indexes and free list in order."""
+    unreadable: str = ""
+    """Why reading ended before the end, where it did; ``report`` is about what came before."""
+
+
+def execute_of(reader: LedgerReader) -> Callable[..., sqlite3.Cursor]:
+    """Return a function that asks through *reader*, for code that takes a connection's ``execute``."""
+
+    def execute(sql: str, values: Sequence[object] = ()) -> Any:
+        return _Rows(reader.query(sql, *values))
+
+    return cast("Callable[..., sqlite3.Cursor]", execute)
+
+
+class _Rows:
+    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+        self._rows = rows
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return self._rows[0] if self._rows else None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self._rows
+
+
+class _Owners:
+    """Which calls are open and which keys sign, by the lines, and whose they are."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, Owner] = {}
+        self._keys: dict[str, Owner] = {}
+
+    def take(self, seq: int, record: Mapping[str, Any]) -> None:
+        type_ = record["type"]
+        if type_ == "call.decision" and record["decision"]["effect"] == "allow":
+            self._calls[record["call"]] = _owner(record["call"], seq, record)
+        elif type_ == "call.outcome":
+            self._calls.pop(record["call"], None)
+        elif type_ == TYPE:
+            detail = record["detail"]
+            for each in detail["ended"]:
+                self._keys.pop(each["public"], None)
+            if detail.get("key") is not None:
+                self._keys.setdefault(
+                    detail["key"]["public"], _owner(detail["key"]["public"], seq, record)
+                )
+
+    def wrong(self, reader: LedgerReader) -> Iterator[Cache]:
+        """Yield the tables that say something else. Raises ``LedgerError``."""
+        for table, name, right in (
+            ("open_call", "call", self._calls),
+            ("epoch", "public", self._keys),
+        ):
+            there = reader.query(f"SELECT {name}, seq, process FROM {table}")  # noqa: S608 - two names of ours
+            if sorted(there) != sorted(row[:3] for row in right.values()):
+                yield Cache(table, list(right.values()))
+
+
+def _owner(name: str, seq: int, record: Mapping[str, Any]) -> Owner:
+    origin = record.get("origin")
+    where = origin if isinstance(origin, Mapping) else {}
+    pid = where.get("pid")
+    return (
+        name,
+        seq,
+        str(where.get("process", "")),
+        str(where.get("host", "")),
+        pid if type(pid) is int else 0,
+    )
+
+
+class _Tiles:
+    """Compares the stored tree with the one that the leaves make, tile by tile."""
+
+    def __init__(self, reader: LedgerReader) -> None:
+        self._reader = reader
+        self._leaves: list[bytes] = []
+        self._upper: dict[int, list[bytes]] = {}
+        """Level -> the roots of the tile that grows there."""
+        self.wrong: dict[tuple[int, int], bytes | None] = {}
+
+    def take(self, leaf: bytes, size: int, made: Sequence[bytes]) -> None:
+        """Note a leaf, the number of leaves with it, and the roots that it completed. Raises ``LedgerError``."""
+        self._leaves.append(leaf)
+        if size % TILE:
+            return
+        self._compare(0, size // TILE - 1, self._leaves)
+        self._leaves = []
+        level = 1
+        while len(made) > level * _LEVEL:
+            number, at = divmod((size >> level * _LEVEL) - 1, TILE)
+            roots = self._upper.setdefault(level, [])
+            roots.append(made[level * _LEVEL])
+            if at == TILE - 1:
+                self._compare(level, number, self._upper.pop(level))
+            level += 1
+
+    def end(self, size: int, pruned: int) -> None:
+        """Compare the tiles that grow, and find those that should not be there. Raises ``LedgerError``."""
+        for level, roots in self._upper.items():
+            self._compare(level, ((size >> level * _LEVEL) - 1) // TILE, roots)
+        for level, number in self._reader.query("SELECT level, number FROM tile"):
+            nodes = size >> level * _LEVEL if level >= 0 else 0
+            # A tile of leaves is stored when it is complete, or where its records are to be pruned.
+            least = number * TILE + (TILE if level == 0 and number != pruned // TILE else 1)
+            if number < 0 or nodes < least:
+                self.wrong[level, number] = None
+
+    def _compare(self, level: int, number: int, hashes: Sequence[bytes]) -> None:
+        rows = self._reader.query(
+            "SELECT hashes FROM tile WHERE level = ? AND number = ?", level, number
+        )
+        right = b"".join(hashes)
+        if not rows or rows[0][0] != right:
+            self.wrong[level, number] = right
+
+
+class _Pass:
+    """One pass: the lines, and in step with them the tree, the calls and the keys."""
+
+    def __init__(self, reader: LedgerReader, pruned: Pruned | None, verify: Verify) -> None:
+        self._reader = reader
+        self._pruned = pruned
+        self.audit = Audit(verify, pruned=pruned)
+        self.tiles: _Tiles | None = _Tiles(reader)
+        self.owners = _Owners()
+
+    def run(self) -> None:
+        """Take every line, or those before the first bad one. Raises ``LedgerError``."""
+        for seq, leaf, line in self._reader.lines():
+            record = self.audit.take(seq, leaf, line)
+            if record is None:
+                return
+            self.owners.take(seq, record)
+            if seq == 0 and self.audit.pruned:
+                self._kept_leaves()
+            elif self.tiles is not None:
+                self.tiles.take(self.audit.chain.leaf, self.audit.edge.size, self.audit.made)
+        if self.tiles is not None:
+            self.tiles.end(self.audit.edge.size, self.audit.pruned)
+
+    def _kept_leaves(self) -> None:
+        """Take the leaves of pruned records for the tree; where they are not what was pruned, there is none to compare."""
+        assert self._pruned is not None
+        edge, before = Edge(), self._pruned.before
+        for number in range(-(-before // TILE)):
+            rows = self._reader.query(
+                "SELECT hashes FROM tile WHERE level = 0 AND number = ?", number
+            )
+            hashes = rows[0][0] if rows and isinstance(rows[0][0], bytes) else b""
+            count = min(TILE, before - number * TILE)
+            for at in range(0, min(len(hashes), count * HASH_BYTES), HASH_BYTES):
+                leaf = hashes[at : at + HASH_BYTES]
+                made = edge.append(leaf)
+                if self.tiles is not None:
+                    self.tiles.take(leaf, edge.size, made)
+        if edge.size != before or edge.roots != self._pruned.edge:
+            self.tiles = None
+
+
+def examine(
+    reader: LedgerReader, *, signing: Signing | None = None, verify: Verify | None = None
+) -> Examination:
+    """Read every record once, in memory that grows only with open calls and keys, and compare the rest with them.
+
+    Where *signing* is given its holder must have made the head; where *verify* is given, the head's signature and the
+    certificates must be good. Never raises for what is wrong: that is what it says.
+    """
+    found = Examination(chain.Chain().report(), Edge())
+    done: _Pass | None = None
+    try:
+        with reader.snapshot():
+            done = _Pass(reader, _pruning(reader), verify if verify is not None else _believe)
+            done.run()
+            # The lines may be whole where indexes and free pages are not, and writing on would spread that.
+            found.whole = reader.query("PRAGMA integrity_check(1)") == [("ok",)]
+            if done.audit.chain.report().first_bad is None:
+                found.head, found.head_size = _head(reader, done.audit, signing, verify)
+                found.caches = tuple(_wrong(reader, done))
+    except LedgerError as error:
+        found.unreadable = error.message
+    if done is not None:
+        found.report, found.edge = done.audit.chain.report(), done.audit.edge
+        found.pruned, found.kept = done.audit.pruned, done.tiles is not None
+    return found
+
+
+def _believe(*_: bytes) -> bool:
+    return True
+
+
+def _pruning(reader: LedgerReader) -> Pruned | None:
+    """Return the record that proves what is missing behind line 0; None where nothing is, or nothing proves it."""
+    ((first,),) = reader.query("SELECT min(seq) FROM record WHERE seq > 0")
+    if first is None or first == 1:
+        return None
+    rows = reader.query(
+        "SELECT CAST(line AS BLOB) FROM record INDEXED BY record_admin WHERE type = 'admin.pruned' AND type IN ('admin.start', "
+        "'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold') ORDER BY seq DESC"
+    )
+    for (line,) in rows:
+        try:
+            record = decode(line)
+        except RecordError:
+            continue
+        if Pruned.claimed(record) == first:
+            return Pruned.of(record)
+    return None
+
+
+def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:
+    tiles = done.tiles.wrong if done.tiles is not None else {}
+    if tiles:
+        yield Cache("tile", [(*place, hashes) for place, hashes in tiles.items()])
+    yield from done.owners.wrong(reader)
+
+
+def _head(
+    reader: LedgerReader, audit: Audit, signing: Signing | None, verify: Verify | None
+) -> tuple[str, int]:
+    """Return what speaks against the stored head, and its size where a holder of the keys wrote it."""
+    row = read_head(execute_of(reader))
+    if row is None:
+        return "the signed head is missing or malformed", 0
+    ours = signing is not None and row.written_by_a_holder(signing)
+    if signing is not None and not ours:
+        return "the signed head was written by someone who does not hold this log's keys", 0
+    fault = _against(row, audit)
+    keys = audit.keys if verify is not None and not fault else None
+    if keys is not None and keys.signer_of(SignedNote.parse(row.note), row.size) is None:
+        fault = "no key of this log signed the head"
+    return fault, row.size if ours else 0
+
+
+def _against(row: HeadRow, audit: Audit) -> str:
+    edge, last = audit.edge, audit.chain.next_seq - 1
+    if row.size < edge.size:
+        return f"records {row.size} to {last} are not covered by the signed head: someone without this log's keys added them"
+    if row.size > edge.size:
+        return f"the signed head is over {row.size} records, and the log ends at record {last}: what came behind is gone"
+    try:
+        text = SignedNote.parse(row.note).text
+    except NoteError:
+        return "the signed head is malformed"
+    right = Checkpoint(audit.chain.report().log, edge.size, edge.root()).text
+    if row.leaf != audit.chain.leaf or row.edge != edge.encode() or text != right:
+        return "the signed head is not that of the records"
+    return ""

@@ -1,0 +1,317 @@
+"""Recover, where the lines are whole and what stands beside them is not: the head, the tree, the tables that are caches."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ledgerkit import (
+    EPOCHS,
+    GENESIS,
+    LOG,
+    SIGNING,
+    decision,
+    driven,
+    make,
+    note,
+    reopen,
+    whole_call,
+)
+
+from guardrail.core import fields
+from guardrail.core.merkle import inclusion_proof, verify_inclusion
+from guardrail.core.record import Draft, decode, leaf_hash
+from guardrail.errors import LedgerOpenError, LedgerSealedError
+from guardrail.keys import Keys, verify_signature
+from guardrail.ledger.examine import examine, execute_of
+from guardrail.ledger.heads import TILE, node_reader
+from guardrail.ledger.pruning import Cut, detail, prune
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.recover import Action, RecoveryPlan, RecoveryReport, inspect, recover
+from guardrail.ulid import new_ulid
+
+WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
+
+
+def changed(db: Path, *statements: str) -> None:
+    """Run SQL on the ledger, as somebody does who can write the file."""
+    connection = sqlite3.connect(db, isolation_level=None)
+    for each in statements:
+        connection.execute(each)
+    connection.close()
+
+
+def filled(db: Path, *, count: int = TILE + 20) -> None:
+    """Make a ledger with a whole tile, whose process died with a key that is not ended and a call that is open."""
+    with make(db) as writer:
+        for future in [writer.submit(note()) for _ in range(count)]:
+            future.result()
+    with driven(db, "4.0", "epochs") as driver:
+        driver.ask("decide")
+        driver.kill()
+
+
+def looked(db: Path) -> RecoveryPlan:
+    return inspect(db, signing=SIGNING, verify=verify_signature)
+
+
+def mended(db: Path) -> RecoveryReport:
+    report = recover(db, who=WHO, reason="a test", signing=SIGNING, verify=verify_signature)
+    assert looked(db).action is Action.NOTHING
+    with reopen(db) as writer:
+        whole_call(writer)
+    assert looked(db).action is Action.NOTHING
+    return report
+
+
+def test_nothing_is_wrong_with_a_ledger_in_use(tmp_path: Path) -> None:
+    """Open calls, keys that sign and tiles that grow are what they are to be."""
+    db = tmp_path / "a.db"
+    with make(db, signing=EPOCHS) as writer:
+        for future in [writer.submit(note()) for _ in range(2 * TILE)]:
+            future.result()
+        writer.append(decision(new_ulid(), writer.process))
+        plan = looked(db)
+        assert (plan.action, plan.head, plan.caches) == (Action.NOTHING, "", ())
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE head SET mac = zeroblob(32)", "does not hold this log's keys"),
+        ("UPDATE head SET note = note || 'x'", "does not hold this log's keys"),
+        ("DELETE FROM head", "missing or malformed"),
+        ("UPDATE head SET edge = zeroblob(31)", "does not hold this log's keys"),
+    ],
+)
+def test_a_head_that_no_writer_wrote_is_named_and_made_anew(
+    tmp_path: Path, statement: str, says: str
+) -> None:
+    """No writer opens such a log; recover says why, keeps the row, and signs over the lines on the record."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        whole_call(writer)
+    changed(db, statement)
+    with pytest.raises(LedgerSealedError):
+        reopen(db)
+    plan = looked(db)
+    assert plan.action is Action.CONTINUE
+    assert says in plan.head
+    assert says in plan.found
+    report = mended(db)
+    (kept,) = report.set_aside
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert "head" in json.loads(kept.read_text())
+    assert report.receipt is not None
+    with LedgerReader.open(db) as reader:
+        detail = decode(reader.record(report.receipt.seq) or b"")["detail"]
+    assert says in detail["head"]
+    assert detail["set_aside"] == [kept.name]
+
+
+def test_records_that_were_added_without_the_keys_are_named(tmp_path: Path) -> None:
+    """They are linked as they should be, and the head does not cover them: recover says which ones."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        whole_call(writer)
+    with LedgerReader.open(db) as reader:
+        head = reader.head()
+    assert head is not None
+    line = note().finish(seq=head.size, prev=head.leaf.hex(), ts="2026-01-01T00:00:00.000000Z")
+    connection = sqlite3.connect(db, isolation_level=None)
+    connection.execute(
+        "INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)",
+        (head.size, leaf_hash(line), line.decode()),
+    )
+    connection.close()
+    plan = looked(db)
+    assert plan.action is Action.CONTINUE
+    assert f"records {head.size} to {head.size} are not covered" in plan.head
+    report = mended(db)
+    with LedgerReader.open(db) as reader:
+        assert report.receipt is not None
+        assert b"someone without this log's keys" in (reader.record(report.receipt.seq) or b"")
+
+
+def test_records_that_the_head_covers_and_that_are_gone_are_counted(tmp_path: Path) -> None:
+    """The head was written by a holder of the keys, so the records behind the end were acknowledged."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        for _ in range(3):
+            whole_call(writer)
+    trigger = _trigger(db)
+    changed(db, "DROP TRIGGER record_no_delete", "DELETE FROM record WHERE seq >= 5", trigger)
+    plan = looked(db)
+    assert (plan.action, plan.lost) == (Action.CONTINUE, 2)
+    assert mended(db).plan.lost == 2
+
+
+def _trigger(db: Path) -> str:
+    with LedgerReader.open(db) as reader:
+        return reader.objects()["record_no_delete"]
+
+
+@pytest.mark.parametrize(
+    ("table", "statement"),
+    [
+        ("tile", "UPDATE tile SET hashes = zeroblob(length(hashes)) WHERE level = 0"),
+        ("tile", "UPDATE tile SET hashes = zeroblob(32) WHERE level = 1"),
+        ("tile", "DELETE FROM tile"),
+        ("tile", "INSERT INTO tile VALUES (1, 1, zeroblob(32))"),
+        ("tile", "INSERT INTO tile VALUES (0, 1, zeroblob(32))"),
+        ("open_call", "DELETE FROM open_call"),
+        ("open_call", "UPDATE open_call SET process = 'other'"),
+        ("open_call", "INSERT INTO open_call VALUES ('x', 3, 'p', 'h', 1)"),
+        ("epoch", "DELETE FROM epoch"),
+        ("epoch", "UPDATE epoch SET seq = 4"),
+    ],
+)
+def test_a_table_that_is_not_what_the_lines_say_is_made_anew(
+    tmp_path: Path, table: str, statement: str
+) -> None:
+    """The rows that were there are kept in a file; proofs and sweeps work again."""
+    db = tmp_path / "a.db"
+    filled(db)
+    changed(db, statement)
+    plan = looked(db)
+    assert (plan.action, plan.head, plan.caches) == (Action.CONTINUE, "", (table,))
+    report = mended(db)
+    (kept,) = report.set_aside
+    assert list(json.loads(kept.read_text())) == [table]
+    with LedgerReader.open(db) as reader:
+        size = reader.size()
+        found = examine(reader, signing=SIGNING, verify=verify_signature)
+        path = inclusion_proof(7, size, node_reader(execute_of(reader)))
+        ((leaf,),) = reader.query("SELECT leaf FROM record WHERE seq = 7")
+        ((calls,),) = reader.query("SELECT count(*) FROM open_call")
+    assert verify_inclusion(leaf, 7, size, path, found.edge.root())
+    assert calls == 0, "the call of the process that died is closed"
+
+
+def test_a_head_by_a_key_that_the_log_does_not_certify_is_named(tmp_path: Path) -> None:
+    """Whoever holds the token key and not the log key can make the code, and not the signature."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        whole_call(writer)
+    other = Keys.ephemeral(b"some other seed of some 32 bytes")
+
+    class Half:
+        """Has the code of this log's holders, and another key."""
+
+        public = SIGNING.public
+        actor = WHO
+        mac = staticmethod(SIGNING.mac)
+        log_key = staticmethod(other.signing(actor=WHO, epochs=False).log_key)
+        epoch_key = staticmethod(lambda log, first: None)
+
+    with reopen(db, signing=Half()) as writer:  # type: ignore[arg-type]
+        writer.append(note())
+    plan = looked(db)
+    assert (plan.action, plan.head) == (Action.CONTINUE, "no key of this log signed the head")
+    mended(db)
+
+
+def test_who_has_no_keys_still_sees_what_the_lines_show(tmp_path: Path) -> None:
+    """The code can't be told then; the head's own words can."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        whole_call(writer)
+    changed(db, "UPDATE head SET mac = zeroblob(32)")
+    assert inspect(db).action is Action.NOTHING
+    changed(db, "UPDATE head SET size = 2")
+    assert "not covered" in inspect(db).head
+
+
+def _version(db: Path, number: int) -> None:
+    changed(db, f"PRAGMA user_version = {number}")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(1, "ledger.older_format"), (3, "ledger.newer_format")]
+)
+@pytest.mark.parametrize("opened", [reopen, LedgerReader.open, inspect])
+def test_a_ledger_of_another_format_is_left_alone(
+    tmp_path: Path, number: int, code: str, opened: Callable[[Path], object]
+) -> None:
+    """Whoever opens it is told what to do; it is not taken for damaged and set aside."""
+    db = tmp_path / "a.db"
+    make(db).close()
+    _version(db, number)
+    with pytest.raises(LedgerOpenError) as caught:
+        opened(db)
+    assert caught.value.code == code
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("size", [512, 65536])
+def test_a_ledger_with_pages_of_another_size_is_a_ledger(tmp_path: Path, size: int) -> None:
+    """VACUUM INTO with another page size makes a copy that opens, goes on and is whole."""
+    db, copy = tmp_path / "a.db", tmp_path / "b.db"
+    filled(db)
+    reopen(db).close()
+    connection = sqlite3.connect(db, isolation_level=None)
+    connection.execute(f"PRAGMA page_size = {size}")
+    connection.execute("VACUUM INTO ?", (str(copy),))
+    connection.close()
+    connection = sqlite3.connect(copy)
+    assert connection.execute("PRAGMA page_size").fetchone()[0] == size
+    connection.close()
+    with reopen(copy) as writer:
+        whole_call(writer)
+    plan = looked(copy)
+    assert (plan.action, plan.log) == (Action.NOTHING, LOG)
+    assert GENESIS["key"] == plan.genesis["key"]
+
+
+def pruned(db: Path, before: int) -> None:
+    """Delete the records from 1 to *before* - 1, as prune does."""
+
+    def record(log: str, cut: Cut) -> Draft:
+        return Draft.build(
+            fields.admin(log, "pruned", actor=WHO, where={}, detail=detail(cut, {"days": 1}))
+        )
+
+    prune(db, before, signing=SIGNING, allow=lambda cut: None, record=record)
+
+
+@pytest.mark.parametrize("before", [2, TILE - 1, TILE, TILE + 1, TILE + 40])
+def test_a_pruned_log_is_whole_and_its_tree_can_be_mended(tmp_path: Path, before: int) -> None:
+    """What was pruned has left its hashes: the trees above them are made anew from these."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        for future in [writer.submit(note()) for _ in range(2 * TILE + 9)]:
+            future.result()
+    pruned(db, before)
+    plan = looked(db)
+    assert (plan.action, plan.head, plan.caches) == (Action.NOTHING, "", ())
+    changed(db, "DELETE FROM tile WHERE level > 0", "UPDATE head SET mac = zeroblob(32)")
+    plan = looked(db)
+    assert (plan.action, plan.caches) == (Action.CONTINUE, ("tile",))
+    mended(db)
+    with LedgerReader.open(db) as reader:
+        size = reader.size()
+        edge = examine(reader, signing=SIGNING, verify=verify_signature).edge
+        path = inclusion_proof(1, size, node_reader(execute_of(reader)))
+        ((hashes,),) = reader.query("SELECT hashes FROM tile WHERE level = 0 AND number = 0")
+    assert verify_inclusion(hashes[32:64], 1, size, path, edge.root())
+
+
+def test_hashes_of_pruned_records_that_were_changed_are_left_alone_and_named(
+    tmp_path: Path,
+) -> None:
+    """Nothing can make them anew; the log itself goes on from what the record about them says."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        for future in [writer.submit(note()) for _ in range(2 * TILE)]:
+            future.result()
+    pruned(db, TILE + 3)
+    changed(db, "UPDATE tile SET hashes = zeroblob(length(hashes)) WHERE number = 0 AND level = 0")
+    plan = looked(db)
+    assert plan.action is Action.NOTHING
+    assert plan.examined is not None
+    assert not plan.examined.kept
+    assert "hashes of pruned records" in plan.found
