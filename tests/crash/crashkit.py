@@ -207,11 +207,11 @@ class Disk:
         name(self._current, naming)
 
     def _settle(self, step: Step, until: int) -> None:
-        file = self._files.get(step.inode)
-        if file is not None:
-            file.settle(until)
-        elif self._names is Names.STRICT:
+        folder = not step.path or self._current.get(step.path, ...) is None
+        if folder and self._names is Names.STRICT:
             self._settle_names(until, step.path)
+        if not folder and (file := self._files.get(step.inode)) is not None:
+            file.settle(until)
         if self._names is Names.ORDERED:
             self._settle_names(until, None)
 
