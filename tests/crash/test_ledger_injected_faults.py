@@ -36,7 +36,9 @@ def _faults(server: Server, name: str, before: Path, folder: Path) -> list[Fault
     ]
 
 
-@pytest.mark.parametrize("name", ["create", "append", "group", "rotate", "reopen", "sweep"])
+@pytest.mark.parametrize(
+    "name", ["create", "append", "group", "rotate", "reopen", "sweep", "segment", "prune"]
+)
 def test_no_fault_of_the_kernel_loses_an_acknowledged_record(name: str, tmp_path: Path) -> None:
     """Errors, full disks and kills at single calls: nothing acknowledged is lost, and the next writer goes on."""
     prepare(name, tmp_path / "before")
