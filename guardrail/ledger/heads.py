@@ -18,6 +18,7 @@ from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 
 __all__ = [
     "TILE",
+    "Execute",
     "HeadKey",
     "HeadRow",
     "Signing",

@@ -14,7 +14,8 @@ from typing import Any
 
 from guardrail.ledger.examine import Cache
 from guardrail.ledger.files import sync_directory
-from guardrail.ledger.sqlite import connect, connect_reader
+from guardrail.ledger.heads import Execute
+from guardrail.ledger.sqlite import connect_reader
 
 __all__ = ["keep_rows", "rebuild"]
 
@@ -70,38 +71,15 @@ def _shown(value: object) -> object:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def rebuild(db: Path, caches: Sequence[Cache]) -> None:
-    """Make the tables of *caches* what the lines say; durable when this returns.
-
-    Raises ``LedgerOpenError`` where the schema was changed, ``sqlite3.Error`` and ``OSError``.
-    """
-    if not caches:
-        return
-    connection = connect(db)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for cache in caches:
-            if cache.table == "tile":
-                _tiles(connection, cache)
+def rebuild(execute: Execute, caches: Sequence[Cache]) -> None:
+    """Make the tables of *caches* what the lines say, inside the transaction of *execute*. Raises ``sqlite3.Error``."""
+    for cache in caches:
+        if cache.table != "tile":
+            execute(f"DELETE FROM {cache.table}")  # noqa: S608 - one of ours
+        for row in cache.right:
+            if cache.table == "tile" and row[-1] is None:
+                execute("DELETE FROM tile WHERE level = ? AND number = ?", row[:-1])
                 continue
-            connection.execute(f"DELETE FROM {cache.table}")  # noqa: S608 - one of ours
-            connection.executemany(
-                f"INSERT INTO {cache.table} ({', '.join(_COLUMNS[cache.table])}) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
-                cache.right,
-            )
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        connection.close()
-
-
-def _tiles(connection: sqlite3.Connection, cache: Cache) -> None:
-    for level, number, hashes in cache.right:
-        if hashes is None:
-            connection.execute("DELETE FROM tile WHERE level = ? AND number = ?", (level, number))
-        else:
-            connection.execute(
-                "REPLACE INTO tile (level, number, hashes) VALUES (?, ?, ?)",
-                (level, number, hashes),
-            )
+            names = _COLUMNS[cache.table]
+            marks = ", ".join("?" * len(names))
+            execute(f"REPLACE INTO {cache.table} ({', '.join(names)}) VALUES ({marks})", row)  # noqa: S608

@@ -311,12 +311,12 @@ def _continue(
     if found.head or found.caches:
         copy = db.with_name(f"{_free_name(db)}-rows.json")
         kept += (mend.keep_rows(db, copy, found.caches, head=bool(found.head)),)
-        mend.rebuild(db, found.caches)
     store = Store(db, signing)
     try:
         tail = store.begin()
         # By the lines, which were read a moment ago, under the lock: the stored head may say something else.
         tail.edge = found.edge.copy()
+        mend.rebuild(store.execute, found.caches)
         more = (
             {"head": plan.head or None, "rebuilt": list(plan.caches)}
             if plan.head or plan.caches

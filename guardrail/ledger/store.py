@@ -23,6 +23,7 @@ from guardrail.ledger.files import utc_now
 from guardrail.ledger.handles import Share
 from guardrail.ledger.heads import (
     TILE,
+    Execute,
     HeadKey,
     HeadRow,
     Signing,
@@ -117,6 +118,11 @@ class Store:
     def log(self) -> str:
         """Origin name, from line 0."""
         return str(self.genesis.get("log", ""))
+
+    @property
+    def execute(self) -> Execute:
+        """Runs SQL on this connection, for what mends a log inside a transaction."""
+        return self._execute
 
     def close(self, *, clean: bool = False) -> None:
         """Close the connection; with *clean*, let SQLite tidy up where it is the last one of all processes."""
