@@ -1,0 +1,139 @@
+"""What the tests of retention share: a log that grew old, its keeper, and heads that somebody kept elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
+
+from ledgerkit import ACTOR, EPOCHS, KEYS, LOG, SIGNING, Driver, decision, driven, make, reopen
+
+from guardrail.config import Settings
+from guardrail.core import fields
+from guardrail.core.merkle import range_root
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.record import Draft
+from guardrail.core.types import Receipt
+from guardrail.keys import Keys, Signing
+from guardrail.ledger.lease import own_origin
+from guardrail.ledger.pruning import Cut, Pruned, detail, prune
+from guardrail.ledger.reader import LedgerReader
+from guardrail.retention.acts import Keeper, node_of
+from guardrail.review.verify import VerifyState, load_heads, verify_ledger
+
+__all__ = [
+    "ACTOR",
+    "EPOCHS",
+    "KEYS",
+    "LOG",
+    "POLICY",
+    "SIGNING",
+    "Driver",
+    "build",
+    "cut",
+    "decision",
+    "driven",
+    "head",
+    "held_bytes",
+    "intact",
+    "keeper",
+    "make",
+    "noted",
+    "reopen",
+    "settings",
+]
+
+POLICY = {"retention_days": 400, "floor_days": 183}
+
+
+def build(db: Path, records: int, text: str = "text", *, signing: Signing = SIGNING) -> None:
+    """Make a log of so many records, line 0 counted; each behind it holds *text* and its number."""
+    with make(db, signing=signing) as writer:
+        for number in range(1, records - 1):
+            writer.submit(noted(f"{text}-{number}"))
+        writer.append(noted(f"{text}-{records - 1}"))
+
+
+def noted(text: str) -> Draft:
+    """A record with a text."""
+    detail_ = {"text": text}
+    return Draft.build(
+        {"v": 1, "log": LOG, "type": "admin.start", "actor": {}, "origin": {}, "detail": detail_}
+    )
+
+
+def settings(db: Path, **retention: object) -> Settings:
+    """Settings of a ledger."""
+    return Settings().override(ledger={"path": db}, retention=retention)
+
+
+@contextmanager
+def keeper(
+    db: Path,
+    *,
+    days: float = 0,
+    signing: Signing = SIGNING,
+    chosen: Settings | None = None,
+    **retention: object,
+) -> Iterator[Keeper]:
+    """A keeper of the ledger at *db*, in so many days from now; nobody else keeps it meanwhile."""
+    with reopen(db, signing=signing) as writer:
+
+        def record(type_: str, about: Mapping[str, Any]) -> Receipt:
+            where = own_origin("retention")
+            made = fields.admin(LOG, type_, actor=ACTOR, where=where, detail=about)
+            return writer.append(Draft.build(made))
+
+        found = Keeper(
+            chosen or settings(db, **retention),
+            signing=signing,
+            record=record,
+            clock=lambda: datetime.now(UTC) + timedelta(days=days),
+        )
+        with found.alone():
+            yield found
+
+
+def head(db: Path, size: int | None = None, keys: Keys = KEYS) -> SignedNote:
+    """The head of the first *size* records, signed by the log key, as somebody keeps it elsewhere."""
+    with LedgerReader.open(db) as reader, reader.snapshot():
+        size = reader.size() if size is None else size
+        root = range_root(0, size, node_of(reader))
+    key = keys.signing(actor=ACTOR, epochs=False).log_key(LOG)
+    return SignedNote.sign(Checkpoint(LOG, size, root).text, key.key, key.sign)
+
+
+def cut(db: Path, before: int, *, signing: Signing = SIGNING) -> Pruned:
+    """Delete the records below *before*, with nobody who says no."""
+
+    def record(log: str, where: Cut) -> Draft:
+        about = detail(where, POLICY)
+        return Draft.build(
+            fields.admin(log, "pruned", actor=ACTOR, where=own_origin("test"), detail=about)
+        )
+
+    return prune(db, before, signing=signing, allow=lambda _: None, record=record)
+
+
+def intact(db: Path, *heads: SignedNote) -> bool:
+    """Whether verifying the ledger, and each head that was kept, finds nothing wrong."""
+    found = []
+    for number, each in enumerate(heads):
+        path = db.with_name(f"kept-{number}")
+        path.write_text(str(each))
+        found += load_heads(path)
+    report = verify_ledger(db, key=KEYS.public, heads=found)
+    wanted = VerifyState.ANCHORED if heads else VerifyState.NOT_ANCHORED
+    assert report.state is wanted, (report.state, report.detail)
+    return True
+
+
+def held_bytes(db: Path, text: bytes) -> Sequence[str]:
+    """The files of the log in which *text* stands."""
+    names = [f"{db}", f"{db}-wal", f"{db}-shm"]
+    return [name for name in names if Path(name).exists() and text in Path(name).read_bytes()]
