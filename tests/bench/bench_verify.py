@@ -1,0 +1,188 @@
+"""Verifying a ledger of a million records, as ratios to a bare scan of its rows in the same run, and proofs from it.
+
+    python tests/bench/bench_verify.py [RECORDS [ROUNDS]]
+
+The bare scan reads number, hash and line of every row and looks at none of them. Scan and verification alternate, so that a busy machine
+hits both; ratios are medians. A proof is cold where nothing of the tree was read before; the file's pages are in memory.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
+
+from benchkit import judge
+from ledgerkit import KEYS, LOG, SIGNING, decision, make, outcome
+
+from guardrail.core.merkle import Edge, inclusion_proof
+from guardrail.core.note import SignedNote
+from guardrail.core.proof import Proof, check_proof
+from guardrail.core.record import Draft, leaf_hash
+from guardrail.keys import verify_signature
+from guardrail.ledger.heads import TILE, node_reader, read_head, sign_head, store_tile, write_head
+from guardrail.ledger.reader import LedgerReader
+from guardrail.review.proofs import make_proof
+from guardrail.review.verify import verify_ledger
+from guardrail.ulid import new_ulid
+
+RECORDS = 1_000_000
+ROUNDS = 3
+PROOFS = 300
+_CHUNK = 512
+
+
+def build(db: Path, records: int) -> None:
+    """Make a log of *records* records, all but the first in one transaction."""
+    make(db).close()
+    connection = sqlite3.connect(db, isolation_level=None)
+    connection.execute("PRAGMA synchronous = OFF")
+    execute = connection.execute
+    execute("BEGIN")
+    head = read_head(execute)
+    assert head is not None
+    leaf, edge = head.leaf, Edge.decode(head.size, head.edge)
+    for start in range(1, records, 1000):
+        rows: list[tuple[int, bytes, str]] = []
+        tiles: list[tuple[int, list[bytes]]] = []
+        for seq in range(start, min(start + 1000, records)):
+            line = _draft(seq).finish(
+                seq=seq, prev=leaf.hex(), ts=f"2026-01-01T00:00:{seq % 60:02}.000000Z"
+            )
+            leaf = leaf_hash(line)
+            rows.append((seq, leaf, line.decode()))
+            grown = edge.append(leaf)
+            if edge.size % TILE == 0:
+                tiles.append((edge.size, grown))
+        connection.executemany("INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)", rows)
+        for size, grown in tiles:
+            store_tile(execute, size, grown)
+    if records % 2 == 0:
+        values = (_call[0], records - 1, "p", "h", 1)
+        execute("INSERT INTO open_call VALUES (?, ?, ?, ?, ?)", values)
+    write_head(execute, sign_head(LOG, leaf, edge, SIGNING.log_key(LOG), SIGNING))
+    execute("COMMIT")
+    execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+_call = [""]
+
+
+def _draft(seq: int) -> Draft:
+    if seq % 2:
+        _call[0] = new_ulid()
+        return decision(_call[0], "p", pad=60)
+    return outcome(_call[0], seq - 1, "p", pad=150)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that *work* takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def scan(db: Path) -> None:
+    """Read every row."""
+    connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
+    rows = connection.execute("SELECT seq, leaf, CAST(line AS BLOB) FROM record ORDER BY seq")
+    while rows.fetchmany(_CHUNK):
+        pass
+    connection.close()
+
+
+def indexes(db: Path) -> None:
+    """Compare the indexes alone with the rows, as SQLite does it."""
+    connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
+    assert connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
+    connection.close()
+
+
+def verify(db: Path, jobs: int) -> None:
+    """Verify everything."""
+    report = verify_ledger(db, key=KEYS.public, jobs=jobs)
+    assert report.exit_code == 5, report
+
+
+def verifying(db: Path, records: int, rounds: int) -> None:
+    """Print what verification costs beside the bare scan."""
+    work: dict[str, Callable[[], None]] = {
+        "bare scan of the rows": lambda: scan(db),
+        "verify, one process": lambda: verify(db, 1),
+        "verify, two processes": lambda: verify(db, 2),
+        "of that: indexes, by SQLite": lambda: indexes(db),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    scan(db)
+    for _ in range(rounds):
+        for name, run in work.items():
+            seconds[name].append(timed(run))
+    for name, found in seconds.items():
+        middle = statistics.median(found)
+        print(f"{name:32} {middle:7.2f} s   {records / middle:9,.0f} records/s")
+    bare, one, two, index = seconds.values()
+
+    def ratio(over: list[float], under: list[float]) -> float:
+        return statistics.median(a / b for a, b in zip(over, under, strict=True))
+
+    print(judge("verify, one process / bare scan", ratio(bare, one), least=0.45))
+    lines = [a - b for a, b in zip(one, index, strict=True)]
+    print(judge("  the lines, the tree and the tables alone", ratio(bare, lines)))
+    print(judge("verify, two processes / one", ratio(one, two), least=1.8))
+
+
+def proving(db: Path, records: int) -> None:
+    """Print what proofs cost, to make and to check."""
+    rng = random.Random("proofs")
+    cold, whole, check = [], [], []
+    with LedgerReader.open(db) as reader:
+        connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
+        note = SignedNote.parse(reader.query("SELECT note FROM head")[0][0])
+        public = bytes.fromhex(KEYS.public)
+        for _ in range(PROOFS):
+            seq = rng.randrange(records)
+            cold.append(
+                timed(lambda: inclusion_proof(seq, records, node_reader(connection.execute)))
+            )
+            began = time.perf_counter()
+            proof = make_proof(reader, seq, note)
+            whole.append(time.perf_counter() - began)
+            raw = proof.encode()
+            began = time.perf_counter()
+            checked = check_proof(Proof.parse(raw), public, verify_signature)
+            check.append(time.perf_counter() - began)
+            assert checked.verdict == "good"
+        connection.close()
+    size = f"{records:,}"
+    print(judge(f"inclusion proof at {size} records, cold", _ms(cold), most=1.5, unit="ms"))
+    print(judge("  with line, head and a check of the whole", _ms(whole), unit="ms"))
+    print(judge("check of a proof file, offline", _ms(check), most=0.25, unit="ms"))
+
+
+def _ms(seconds: list[float]) -> float:
+    return statistics.median(seconds) * 1000
+
+
+def main() -> None:
+    """Build, measure, print."""
+    records = int(sys.argv[1]) if len(sys.argv) > 1 else RECORDS
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
+    with tempfile.TemporaryDirectory() as folder:
+        db = Path(folder) / "a.db"
+        took = timed(lambda: build(db, records))
+        per = db.stat().st_size / records
+        print(f"{records:,} records, {per:,.0f} bytes each on disk, made in {took:.0f} s")
+        verifying(db, records, rounds)
+        proving(db, records)
+
+
+if __name__ == "__main__":
+    main()
