@@ -91,6 +91,7 @@ def check_all(
         ("ledger", _ledger),
         ("anchors", _anchors),
         ("access", _access),
+        ("retention", _retention),
         ("leases", _leases),
         ("clock", _clock),
     ):
@@ -392,6 +393,12 @@ def _bad_link(records: Records, start: int) -> int | None:
             return expected
         previous, expected = actual.hex(), expected + 1
     return None
+
+
+def _retention(settings: Settings) -> Check:
+    from guardrail.review.doctor_retention import retention
+
+    return retention(settings)
 
 
 def _leases(settings: Settings) -> Check:
