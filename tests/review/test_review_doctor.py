@@ -73,6 +73,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "ledger",
         "anchors",
         "access",
+        "retention",
         "leases",
         "clock",
         "tracing",
