@@ -44,7 +44,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import create, open_error
 from guardrail.ledger.store import OpenCall, Store
 
-__all__ = ["Action", "RecoveryPlan", "RecoveryReport", "inspect", "recover"]
+__all__ = ["Action", "RecoveryPlan", "RecoveryReport", "inspect", "recover", "successor"]
 
 
 class Action(StrEnum):
@@ -359,7 +359,7 @@ def _restart(
         if known is not None
         else {each: plan.genesis.get(each) for each in ("profile", "key", "config")}
     )
-    name = log or plan.log
+    name = log or (successor(plan.log) if plan.log else "")
     if not name or not line0.get("profile"):
         raise LedgerError(
             "nothing of the old log's first line can be read, so a new one needs its key and name",
@@ -395,6 +395,17 @@ def _restart(
         store.rollback()
         store.close(clean=True)
     return RecoveryReport(plan, aside, receipt, name, 0)
+
+
+def successor(log: str) -> str:
+    """Return the origin name of the log that continues *log*: ``NAME~2``, ``NAME~3``, ...
+
+    Not the same name: whoever keeps heads of the old log would take the new one for that log, cut.
+    """
+    name, mark, number = log.rpartition("~")
+    if mark and number.isascii() and number.isdigit() and len(number) < 10:
+        return f"{name}~{int(number) + 1}"
+    return f"{log}~2"
 
 
 def _free_name(db: Path) -> str:

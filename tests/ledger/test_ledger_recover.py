@@ -14,7 +14,7 @@ from guardrail.core import chain
 from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerSealedError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import Action, inspect, recover
+from guardrail.ledger.recover import Action, inspect, recover, successor
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
 
@@ -132,7 +132,7 @@ def test_a_broken_log_is_set_aside_and_named_by_its_successor(tmp_path: Path) ->
     assert [item.exists() for item in report.set_aside] == [True] * len(report.set_aside)
     with LedgerReader.open(report.set_aside[0]) as old, LedgerReader.open(db) as new:
         assert old.size() == 7
-        assert new.log == LOG
+        assert new.log == f"{LOG}~2", "whoever keeps heads of the old log must not take it for that"
         assert new.genesis["predecessor"] == {"log": LOG, "size": 4, "leaf": leaves[3]}
         assert new.genesis["key"] == GENESIS["key"]
         assert new.genesis["nonce"] != old.genesis["nonce"]
@@ -159,7 +159,7 @@ def test_a_lost_database_gets_a_successor_from_the_seal(tmp_path: Path) -> None:
             "size": last.seq + 1,
             "leaf": last.leaf.hex(),
         }
-        assert reader.log == LOG
+        assert reader.log == f"{LOG}~2"
 
 
 def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
@@ -229,3 +229,18 @@ def test_calls_of_which_nobody_can_tell_are_closed_by_a_person(tmp_path: Path) -
     with LedgerReader.open(db) as reader:
         assert decode(list(reader.by_call(call))[1])["status"] == "unknown"
         assert reader.open_calls() == []
+
+
+@pytest.mark.parametrize(
+    ("log", "next_one"),
+    [
+        ("a/b", "a/b~2"),
+        ("a/b~2", "a/b~3"),
+        ("a~9/b", "a~9/b~2"),
+        ("a~x", "a~x~2"),
+        ("a~99", "a~100"),
+    ],
+)
+def test_a_new_log_has_a_name_of_its_own(log: str, next_one: str) -> None:
+    """And so has the one after that."""
+    assert successor(log) == next_one

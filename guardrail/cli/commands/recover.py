@@ -132,6 +132,7 @@ def _act(settings: Settings, plan: RecoveryPlan, words: str) -> RecoveryReport:
     from guardrail.journal import actor
     from guardrail.keys import TenantKeys, verify_signature
     from guardrail.ledger.recover import recover as act
+    from guardrail.ledger.recover import successor
     from guardrail.opening import default_log_name, load_keys
 
     mark = TenantKeys.mark
@@ -144,7 +145,7 @@ def _act(settings: Settings, plan: RecoveryPlan, words: str) -> RecoveryReport:
         genesis = fields.genesis(
             nonce="", public_key=keys.public, config_digest=settings.digest(), predecessor=None
         )
-        log = default_log_name(settings)
+        log = successor(default_log_name(settings))
     return act(
         settings.ledger.path,
         who=actor(),
@@ -208,7 +209,7 @@ def _steps(path: Path, plan: RecoveryPlan) -> list[str]:
         Action.CLOSE_CALLS: "These calls are recorded as unknown: nobody can say how they ended.",
         Action.RESTART: (
             f"The old files are kept beside the ledger, renamed to {path.name}-broken-..., and a new log begins. "
-            "Its first record names the last intact head of the old one."
+            "Its first record names the last intact head of the old one. It has a name of its own, which witnesses have to be told."
         ),
     }[plan.action]
     return ["", *(one_line(line) for line in prose(text))]
