@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from guardrail.cli.access_verify import Readers, readers_of, worst
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import counted
@@ -85,7 +86,7 @@ def verify(
     Recomputes every hash from the stored lines, and compares them with the signed head in the ledger, and with the heads that
     were kept elsewhere: those that you name, and those in the file and at the witnesses that [anchors] names. Exit code 0: intact, and
     covered by such a head; 5: intact with a reservation, for example no such head; 1: changed, cut or replaced, with the
-    first record that differs; 3: could not be checked.
+    first record that differs; 3: could not be checked. The log of who read the ledger is checked as well.
     """
     from guardrail.review.verify import load_heads, load_key, verify_export, verify_ledger
 
@@ -98,6 +99,7 @@ def verify(
     heads = [each for path in checkpoints for each in load_heads(path)]
     progress = Progress("verified")
     notices: list[str] = []
+    readers: Readers | None = None
     try:
         if exported is not None:
             path = exported
@@ -107,16 +109,30 @@ def verify(
             path = ledger_path(config, ledger)
             heads += _asked(witnesses, _origin(path))
             heads += _configured(config, ledger, path, notices)
+            readers = readers_of(path, heads)
+            if readers is not None:
+                heads = [each for each in heads if each not in readers.heads]
             report = verify_ledger(
                 path, key=key, heads=heads, since=since, jobs=jobs, progress=progress
             )
+            if readers is not None:
+                kept = _configured(config, readers.path, readers.path, notices)
+                readers.verify(kept, jobs=jobs, progress=progress)
+                notices = list(
+                    dict.fromkeys(notices)
+                )  # an anchor that does not answer is one for both
     finally:
         progress.clear()
+    code = worst(report.exit_code, readers)
     if as_json:
-        emit_json(_document(path, report, notices))
+        beside = None if readers is None else _document(readers.path, readers.report, [])
+        emit_json({**_document(path, report, notices), "exit": code, "access": beside})
     else:
         _print(path, report, notices)
-    return report.exit_code
+        if readers is not None:
+            _print_readers(readers)
+        _next(report)
+    return code
 
 
 # -- heads that were kept elsewhere ---------------------------------------------------------------------------------------
@@ -302,7 +318,25 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
     )
     _list("Notices", [*report.notices, *notices])
     _list("Not proved", list(report.not_proved))
-    _next(report)
+
+
+def _print_readers(readers: Readers) -> None:
+    """Say in short what the access log came to: what is worth knowing about it, and not that it proves no more than another."""
+    report = readers.report
+    word, style = _headline(report)
+    data()
+    data(paint("Who read it (the access log)", Style.STRONG))
+    data(f"  {paint(word, style)}")
+    for line in prose(one_line(report.detail), indent=4) if report.detail else ():
+        data(f"    {line}")
+    data(f"  checked  {one_line(str(readers.path))}")
+    if report.records:
+        data(f"  records  {_counted(report)}")
+    for notice in report.notices:
+        for line in prose(one_line(notice), indent=4):
+            data(f"    {line}")
+    if report.exit_code not in {0, 5}:
+        note(f"next:  guardrail verify --ledger {one_line(str(readers.path))}")
 
 
 def _counted(report: VerifyReport) -> str:

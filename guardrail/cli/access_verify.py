@@ -1,0 +1,82 @@
+"""The access log of a ledger that is verified, verified in the same run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guardrail.cli.reading import recorded_in
+from guardrail.errors import GuardrailError
+
+if TYPE_CHECKING:
+    from guardrail.review.verify import OutsideHead, VerifyReport
+    from guardrail.review.verify.report import Progress
+
+__all__ = ["Readers", "readers_of", "worst"]
+
+_RANK = {0: 0, 5: 1, 3: 2, 1: 3}
+"""Exit codes, the best first."""
+
+
+class Readers:
+    """An access log, the heads that were given for it, and what verifying it came to."""
+
+    def __init__(self, path: Path, heads: Sequence[OutsideHead]) -> None:
+        self.path = path
+        self.heads = tuple(heads)
+        self.report: VerifyReport
+        """After ``verify``."""
+
+    def verify(self, kept: Sequence[OutsideHead], *, jobs: int, progress: Progress | None) -> None:
+        """Verify it against the heads that were given and those that anchors *kept*. Never raises for what it finds."""
+        from guardrail.review.verify import verify_ledger
+
+        heads = [*self.heads, *kept]
+        self.report = verify_ledger(self.path, heads=heads, jobs=jobs, progress=progress)
+
+
+def readers_of(ledger: Path, heads: Sequence[OutsideHead]) -> Readers | None:
+    """Return the access log in which this command was recorded, with those of *heads* that are its; None where there is none.
+
+    None as well where *ledger* is that access log.
+    """
+    path = recorded_in()
+    if (
+        path is None
+        or not os.path.exists(path)
+        or os.path.realpath(path) == os.path.realpath(ledger)
+    ):
+        return None
+    log = _name(path)
+    return Readers(path, [each for each in heads if log and each.head and each.head.origin == log])
+
+
+def _name(path: Path) -> str:
+    """Return the name of the access log at *path*, empty where it is none or can't be read.
+
+    What only stands in its place, such as the ledger itself under another name, must not draw heads away from the ledger.
+    """
+    from guardrail.access import HOLDS
+    from guardrail.review.verify import readable
+
+    try:
+        with readable(path.resolve()) as reader:
+            return reader.log if reader.genesis.get("holds") == HOLDS else ""
+    except (GuardrailError, OSError):
+        return ""
+
+
+def worst(code: int, readers: Readers | None) -> int:
+    """Return the exit code of both together.
+
+    That an access log is not anchored says nothing of the ledger: else the first look at an anchored ledger would change the
+    answer. One that can't be opened is a reservation.
+    """
+    from guardrail.review.verify import VerifyState
+
+    if readers is None or readers.report.exit_code in {0, 5}:
+        return code
+    other = 5 if readers.report.state is VerifyState.UNREADABLE else readers.report.exit_code
+    return max(code, other, key=lambda each: _RANK.get(each, len(_RANK)))
