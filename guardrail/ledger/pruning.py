@@ -10,7 +10,7 @@ import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,9 @@ from guardrail.ledger.store import Store, Tail
 
 __all__ = ["Cut", "Pruned", "detail", "prune"]
 
-CHUNK_RECORDS = 2000
-CHUNK_BYTES = 4 << 20
-"""What one transaction deletes at most: other writers wait meanwhile, some ten milliseconds."""
+CHUNK_RECORDS = 1000
+CHUNK_BYTES = 2 << 20
+"""What one transaction deletes at most: other writers wait meanwhile (docs/retention.md)."""
 _READ = 256
 _LOCK_SECONDS = 30.0
 _EPOCH_SECONDS = 86_400.0
@@ -88,8 +88,10 @@ def prune(
         with _held(lock):
             pruner = _Pruner(db, signing)
         try:
-            pruner.check(before, allow)
-            return pruner.run(lock, before, record)
+            cuts = pruner.cuts(before)
+            if cuts:
+                allow(cuts[-1])
+            return pruner.run(lock, cuts, record)
         finally:
             pruner.close(lock)
     except (OSError, sqlite3.Error) as error:
@@ -149,15 +151,12 @@ class _Pruner:
             lock.acquire()
         self._store.close()
 
-    def check(self, before: int, allow: Callable[[Cut], None]) -> None:
-        """Hash everything that is to go, and ask whether it may."""
+    def cuts(self, before: int) -> list[Cut]:
+        """Return where each transaction ends, up to *before*; every line that is to go is hashed and compared."""
         start = self._store.first()
-        if start < before:
-            *_, last = self._cuts(start, before)
-            allow(last)
+        return list(self._cuts(start, before)) if start < before else []
 
     def _cuts(self, start: int, before: int) -> Iterator[Cut]:
-        """Yield where each transaction ends, up to *before*; every line is hashed and compared."""
         edge = edge_at(start, self._store.node())
         newest, count, size, seq, ts, leaf = "", 0, 0, start - 1, "", b""
         for seq, leaf, line in self._rows(start, before):
@@ -191,19 +190,17 @@ class _Pruner:
     def _cut(self, edge: Edge, leaf: bytes, ts: str, newest: str) -> Cut:
         return Cut(edge.size, edge.roots, edge.root(), self._genesis, leaf, ts, newest)
 
-    def run(self, lock: FileLock, before: int, record: Callable[[str, Cut], Draft]) -> Pruned:
+    def run(
+        self, lock: FileLock, cuts: Sequence[Cut], record: Callable[[str, Cut], Draft]
+    ) -> Pruned:
         """Delete, a part in each transaction, then overwrite what is left of the text."""
         deleted, written = 0, []
-        start = self._store.first()
-        if start < before:
-            cuts = list(self._cuts(start, before))
-            for cut in cuts:
-                last = cut.before == before
-                self._epochs.prepare(self._store.log, self._store.tail().seq + 1)
-                with _held(lock):
-                    count, seq = self._transaction(cut, record, last=last)
-                deleted += count
-                written.append(seq)
+        for cut in cuts:
+            self._epochs.prepare(self._store.log, self._store.tail().seq + 1)
+            with _held(lock):
+                count, seq = self._transaction(cut, record, last=cut is cuts[-1])
+            deleted += count
+            written.append(seq)
         with _held(lock):
             overwritten = self._overwrite()
         return Pruned(deleted, self._store.pruned(), tuple(written), overwritten)

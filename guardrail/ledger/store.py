@@ -358,9 +358,11 @@ class Store:
     def prune(self, before: int) -> int:
         """Delete the records from 1 to *before* - 1 inside the transaction; keep their leaf hashes. Return how many.
 
-        Their text is overwritten in the pages, not only unlinked. Raises ``LedgerError`` where a call among them is open or a
-        key that they certify still signs; ``sqlite3.Error``; ``ValueError`` where a leaf hash is missing.
+        Their text is overwritten in the pages, not only unlinked. Raises ``LedgerError`` where a call among them is open, a
+        key that they certify still signs, or they are gone; ``sqlite3.Error``; ``ValueError`` where a leaf hash is missing.
         """
+        if self.pruned() >= before:
+            raise LedgerError("these records were pruned already", code="ledger.pruned")
         for table in ("open_call", "epoch"):
             query = f"SELECT 1 FROM {table} WHERE seq < ? LIMIT 1"  # noqa: S608 - one of two names
             if self._execute(query, (before,)).fetchone() is not None:

@@ -272,3 +272,19 @@ def test_a_sealed_ledger_is_not_pruned(tmp_path: Path) -> None:
     with pytest.raises(LedgerError) as caught:
         cut(db, 50)
     assert caught.value.code == "ledger.sealed"
+
+
+def test_two_that_prune_at_once_do_not_undo_each_other(tmp_path: Path) -> None:
+    """Whoever comes second with less finds it done, and writes no record that would say less than is gone."""
+    db = tmp_path / "audit.db"
+    build(db, 100)
+
+    def late(_: pruning.Cut) -> None:
+        cut(db, 80)
+
+    with pytest.raises(LedgerError) as caught:
+        pruning.prune(
+            db, 50, signing=SIGNING, allow=late, record=lambda log, where: noted("never written")
+        )
+    assert caught.value.code == "ledger.pruned"
+    assert intact(db)
