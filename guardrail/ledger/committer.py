@@ -40,6 +40,7 @@ from guardrail.ledger.files import (
     traces,
     utc_now,
 )
+from guardrail.ledger.handles import Share
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import Leases, Life, process_name
 from guardrail.ledger.lock import FileLock
@@ -565,7 +566,9 @@ class Committer:
         return True
 
     def _has_company(self) -> bool:
-        """Tell whether another process may have this log open. Call it under the lock."""
+        """Tell whether another process, or another writer of this one, may have this log open. Call it under the lock."""
+        if Share.held(self._db):
+            return True
         lives = [self._leases.life(process) for process in self._leases.names()]
         return any(life is not Life.DEAD and life is not Life.OWN for life in lives)
 

@@ -171,6 +171,12 @@ class Share:
             cls._holders[db] = cls._holders.get(db, 0) + 1
 
     @classmethod
+    def held(cls, db: Path) -> bool:
+        """Tell whether a writer of this process has *db* open."""
+        with cls._lock:
+            return bool(cls._holders.get(db))
+
+    @classmethod
     def let_go(cls, db: Path) -> None:
         """End one ``hold``; with the last one, the last connection to close cleans up again."""
         with cls._lock:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -315,3 +318,52 @@ def test_hashes_of_pruned_records_that_were_changed_are_left_alone_and_named(
     assert plan.examined is not None
     assert not plan.examined.kept
     assert "hashes of pruned records" in plan.found
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from ledgerkit import SIGNING
+from guardrail.keys import verify_signature
+from guardrail.ledger import recover as module
+from guardrail.ledger.store import Store
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+point = sys.argv[3]
+if point == "before":
+    Store.commit = die
+elif point == "after":
+    Store.checkpoint = die
+else:
+    module.mend.rebuild = die
+module.recover(Path(sys.argv[1]), who={"id": "x"}, reason="a test", signing=SIGNING, verify=verify_signature)
+"""
+
+
+@pytest.mark.parametrize("point", ["kept", "before", "after"])
+def test_killed_in_the_middle_it_is_done_again_or_was_done(tmp_path: Path, point: str) -> None:
+    """Nothing is made anew without the record that says so."""
+    db = tmp_path / "a.db"
+    filled(db)
+    changed(db, "DELETE FROM tile", "DELETE FROM epoch", "UPDATE head SET mac = zeroblob(32)")
+    with LedgerReader.open(db) as reader:
+        size = reader.size()
+    here = str(Path(__file__).parent)
+    ran = subprocess.run([sys.executable, "-c", KILLED, str(db), here, point], check=False)
+    assert ran.returncode == -signal.SIGKILL
+    plan = looked(db)
+    with LedgerReader.open(db) as reader:
+        last = decode(reader.record(reader.size() - 1) or b"")
+    if point == "after":
+        assert (plan.action, last["type"]) == (Action.NOTHING, "admin.recovered")
+        assert last["detail"]["rebuilt"] == ["tile", "epoch"]
+    else:
+        assert (plan.action, plan.caches, last["seq"]) == (
+            Action.CONTINUE,
+            ("tile", "epoch"),
+            size - 1,
+        )
+        mended(db)
