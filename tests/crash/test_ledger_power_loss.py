@@ -38,12 +38,12 @@ from guardrail.opening import open_journal
 
 STATES = {
     "create": 500,
-    "append": 5000,
-    "group": 4000,
+    "append": 4000,
+    "group": 3500,
     "rotate": 2000,
-    "reopen": 3000,
+    "reopen": 2500,
     "sweep": 700,
-    "pair": 4000,
+    "pair": 3000,
     "tile": 1000,
     "lift": 500,
     "segment": 1000,
@@ -211,7 +211,7 @@ def test_power_loss_after_pruning_brings_no_deleted_text_back(
     }
     done = next(number for number, step in enumerate(recording.steps) if step.what == "D")
     assert len(gone) > 5
-    for _, cut, files in disks(recording, passes=4 * SOAK):
+    for _, cut, files in disks(recording, passes=2 * SOAK):
         if cut > done:
             held = b"".join(files.get(f"{DB}{part}") or b"" for part in ("", "-wal", "-journal"))
             assert not [call for call in gone if call.encode() in held]
@@ -227,7 +227,7 @@ def test_power_loss_after_sealing_keeps_the_copy_of_the_segment(
     folder = tmp_path / "ledger" / f"{DB}-segments"
     copies = {f"{folder.name}/{item.name}": item.read_bytes() for item in folder.iterdir()}
     assert copies
-    for _, cut, files in disks(recording, passes=4 * SOAK):
+    for _, cut, files in disks(recording, passes=2 * SOAK):
         if cut > done:
             assert all(files.get(path) == body for path, body in copies.items())
 
