@@ -127,6 +127,19 @@ def test_the_outcome_of_a_call_can_share_the_commit_of_its_own_decision(tmp_path
             assert reader.open_calls() == []
 
 
+def test_a_call_that_begins_and_ends_in_one_commit_is_not_left_open(tmp_path: Path) -> None:
+    """Nothing of the batch is refused, and yet its outcome closes what the same batch opens."""
+    with make(tmp_path / "a.db") as writer:
+        held = Held(writer.path)
+        call = new_ulid()
+        begun = writer.submit(decision(call, writer.process))
+        ended = writer.submit(outcome(call, 1, writer.process))
+        held.let_go()
+        assert (begun.result(10).seq, ended.result(10).seq) == (1, 2)
+        with LedgerReader.open(writer.path) as reader:
+            assert reader.open_calls() == []
+
+
 def test_of_a_batch_only_those_that_the_log_must_not_hold_are_refused(tmp_path: Path) -> None:
     """Wherever in a batch they stand, each gets its own code, and the others are one unbroken chain."""
     with make(tmp_path / "a.db") as writer:
@@ -134,8 +147,11 @@ def test_of_a_batch_only_those_that_the_log_must_not_hold_are_refused(tmp_path: 
         seq = writer.append(decision(settled, writer.process)).seq
         writer.append(outcome(settled, seq, writer.process))
         writer.append(decision(opened, writer.process))
+        ends = new_ulid()
+        writer.append(decision(ends, writer.process))
         twice = new_ulid()
         sent = {
+            "ends": outcome(ends, 4, writer.process),
             "unknown": outcome(new_ulid(), 1, writer.process),
             "one": decision(twice, writer.process),
             "again": decision(twice, writer.process),
@@ -155,17 +171,18 @@ def test_of_a_batch_only_those_that_the_log_must_not_hold_are_refused(tmp_path: 
             except LedgerError as error:
                 codes[name] = error.code
         assert codes == {
+            "ends": 5,
             "unknown": "ledger.no_open_call",
-            "one": 4,
+            "one": 6,
             "again": "ledger.duplicate_call",
             "closed": "ledger.closed_call",
-            "two": 5,
+            "two": 7,
             "open": "ledger.duplicate_call",
             "known": "ledger.duplicate_call",
-            "three": 6,
+            "three": 8,
         }
         with LedgerReader.open(writer.path) as reader:
-            assert chain.verify(reader.lines()).records == 7
+            assert chain.verify(reader.lines()).records == 9
             assert {item.call for item, _ in reader.open_calls()} == {opened, twice}
 
 
