@@ -130,7 +130,7 @@ def test_the_outcome_of_a_call_can_share_the_commit_of_its_own_decision(tmp_path
 def test_a_call_that_begins_and_ends_in_one_commit_is_not_left_open(tmp_path: Path) -> None:
     """Nothing of the batch is refused, and yet its outcome closes what the same batch opens."""
     with make(tmp_path / "a.db") as writer:
-        held = Held(writer.path)
+        held = Held(writer)
         call = new_ulid()
         begun = writer.submit(decision(call, writer.process))
         ended = writer.submit(outcome(call, 1, writer.process))
