@@ -20,6 +20,7 @@ from guardrail.errors import RecordError
 __all__ = ["Chain", "Difference", "Head", "Report", "verify"]
 
 
+_CALLS = frozenset({"call.decision", "call.outcome"})
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
@@ -122,6 +123,9 @@ class Chain:
         """(call, number of its decision) of outcomes whose decision was not seen, behind *after*."""
         self._next = after.size if after is not None else 0
         self._leaf = after.leaf if after is not None else bytes.fromhex(GENESIS_PREV)
+        self._prev = self._leaf.hex()
+        """The leaf, as the next line must name it."""
+        self._begin = self._next
         self._log = after.log if after is not None else ""
         self._ts = ""
         self._backwards = 0
@@ -142,6 +146,7 @@ class Chain:
     def skip(self, before: int, leaf: bytes) -> None:
         """Go on with record *before*, behind one whose leaf was *leaf*: what lies between was pruned."""
         self._next, self._leaf, self._gap = before, leaf, before
+        self._prev = leaf.hex()
 
     def open_call(self, call: str, seq: int) -> bool:
         """Note a call that is open behind a part that was read apart; false where it is open already."""
@@ -173,6 +178,7 @@ class Chain:
             self._first_backwards = first_backwards
         self._backwards += backwards
         self._next, self._leaf, self._ts, self._log = size, leaf, last_ts, log
+        self._prev = leaf.hex()
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
         """Verify one row; *leaf* is the stored hash, or None where none is stored (an export)."""
@@ -203,7 +209,7 @@ class Chain:
             return self._stop(
                 seq, Difference.NUMBER, "the line says another sequence number than its place"
             )
-        if record.get("prev") != self._leaf.hex():
+        if record.get("prev") != self._prev:
             return self._stop(
                 seq,
                 Difference.PREV,
@@ -215,22 +221,20 @@ class Chain:
         difference = self._belongs(seq, record)
         if difference is not None:
             return self._stop(seq, *difference)
-        # (7) One decision, and at most one outcome, per call.
-        problem = self._calls(seq, record)
-        if problem:
-            return self._stop(seq, Difference.CALL, problem)
-        # (8) What else its kind must say.
-        wrong = self._also(seq, record) if self._also is not None else None
+        # (7) One decision, and at most one outcome, per call, and (8) what else its kind must say.
+        wrong = self._of_its_kind(seq, record)
         if wrong is not None:
             return self._stop(seq, *wrong)
         # (9) Time that goes back is noticed; clocks do that.
-        if record["ts"] < self._ts:
+        ts = record["ts"]
+        if ts < self._ts:
             self._backwards += 1
             if self._first_backwards is None:
                 self._first_backwards = seq
-        self._ts = record["ts"]
+        self._ts = ts
         self._next = seq + 1
         self._leaf = actual
+        self._prev = actual.hex()
         return record
 
     def reject(self, seq: int, differs: Difference, detail: str) -> None:
@@ -260,7 +264,8 @@ class Chain:
         return None
 
     def _belongs(self, seq: int, record: Mapping[str, Any]) -> tuple[Difference, str] | None:
-        if type(record.get("v")) is not int or record["v"] != FORMAT_VERSION:
+        version = record.get("v")
+        if type(version) is not int or version != FORMAT_VERSION:
             return Difference.VERSION, "the line has a version that this verifier does not know"
         log, type_, ts = record.get("log"), record.get("type"), record.get("ts")
         if not isinstance(log, str) or not isinstance(type_, str):
@@ -285,10 +290,14 @@ class Chain:
             return Difference.LOG, "the line belongs to another log"
         return None
 
+    def _of_its_kind(self, seq: int, record: dict[str, Any]) -> tuple[Difference, str] | None:
+        if record["type"] in _CALLS:
+            problem = self._calls(seq, record)
+            return (Difference.CALL, problem) if problem else None
+        return self._also(seq, record) if self._also is not None else None
+
     def _calls(self, seq: int, record: Mapping[str, Any]) -> str:
         type_, call = record["type"], record.get("call")
-        if type_ not in ("call.decision", "call.outcome"):
-            return ""
         if not isinstance(call, str):
             return "a decision or an outcome that names no call"
         if type_ == "call.decision":
@@ -307,6 +316,8 @@ class Chain:
         if opened is None and not self._partial and not 1 <= named < self._gap:
             return "an outcome of a call that is not open"
         if opened is None and self._partial:
+            if named >= self._begin:
+                return "an outcome of a call that is not open"
             self.unmatched.append((call, named))
         if opened is not None and named != opened:
             return "an outcome that names another decision than its call's"

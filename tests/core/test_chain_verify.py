@@ -213,6 +213,20 @@ def test_verification_can_begin_behind_a_known_head() -> None:
     assert found(verify(rows[4:], after=Head("m", 4, rows[3][1]))) == (4, Difference.LOG)
 
 
+@pytest.mark.parametrize(("named", "first_bad"), [(3, None), (4, 6), (5, 6)])
+def test_behind_a_known_head_only_calls_from_before_may_end_unseen(
+    named: int, first_bad: int | None
+) -> None:
+    """An outcome of a decision that should have been seen, and was not, is found there as well."""
+
+    def change(place: int, record: dict[str, object]) -> None:
+        if place == 6:
+            record["call"], record["decision_seq"] = "c9", named
+
+    rows = rechain(build(), change)
+    assert verify(rows[4:], after=Head("l", 4, rows[3][1])).first_bad == first_bad
+
+
 def test_time_that_goes_back_is_only_noticed() -> None:
     """Clocks do that."""
 
