@@ -39,7 +39,7 @@ from guardrail.anchors.lines import head_line
 from guardrail.core.chain import Difference
 from guardrail.core.note import Algorithm, NoteKey
 from guardrail.core.record import Draft, leaf_hash
-from guardrail.errors import RecordError
+from guardrail.errors import LedgerError, RecordError
 from guardrail.keys import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
@@ -673,6 +673,40 @@ def test_several_processes_say_what_one_says(signed: Path, monkeypatch: pytest.M
         report = verified(signed, head, jobs=2)
         assert report == verified(signed, head)
         assert report.exit_code == 1
+
+
+def test_an_index_that_leads_past_records_is_found_beside_the_parts(
+    signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite compares the indexes while others read the records, and once; where that fails it is asked again."""
+    from guardrail.review.verify import ledger as verifying
+
+    monkeypatch.setattr(parts, "PART_LEVEL", 8)
+    asked = []
+    ask = verifying._integrity
+    monkeypatch.setattr(verifying, "_integrity", lambda one: asked.append(1) or ask(one))
+    assert verified(signed, jobs=2).state is VerifyState.NOT_ANCHORED
+    assert len(asked) == 1
+    old = "WHERE type IN ('call.decision', 'call.rejected')"
+    new = "WHERE type IN ('call.rejected')"
+    tamper(
+        signed,
+        schema_as(lambda sql: sql.replace(old, new), "record_session"),
+        "REINDEX record_session",
+        schema_as(lambda sql: sql.replace(new, old), "record_session"),
+    )
+    report = verified(signed, jobs=2)
+    assert (report.exit_code, report.differs) == (1, Difference.INDEX)
+    assert report == verified(signed)
+
+    def once(one: LedgerReader) -> list[str]:
+        if not asked:
+            return ask(one)
+        asked.clear()
+        raise LedgerError("busy", code="ledger.unreadable")
+
+    monkeypatch.setattr(verifying, "_integrity", once)
+    assert verified(signed, jobs=2) == report
 
 
 def test_calls_that_cross_the_parts_are_put_together(

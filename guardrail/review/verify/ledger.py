@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -59,6 +59,8 @@ class _Run:
     same_schema: bool = True
     heartbeats: list[tuple[int, str, int]] = field(default_factory=list)
     """(seq, time stamp, interval in seconds)."""
+    integrity: list[str] | None = None
+    """What SQLite says of its own pages and indexes; None where it was not asked yet."""
     problem: tuple[int | None, Difference, str] | None = None
     """What is wrong beside the lines."""
 
@@ -133,7 +135,13 @@ def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | No
     start = run.since
     if jobs > 1 and not run.since and not run.audit.pruned:
         start = stream_in_parts(
-            reader, run.audit, tables, jobs=jobs, total=total, progress=progress
+            reader,
+            run.audit,
+            tables,
+            jobs=jobs,
+            total=total,
+            progress=progress,
+            beside=lambda: _check_beside(reader, run),
         )
     stream(reader, run.audit, start=start, stop=None, tables=tables, total=total, progress=progress)
     for seq, line in _of_type(reader, "admin.heartbeat"):
@@ -218,7 +226,7 @@ def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
         if run.problem is not None:
             return
     try:
-        answer = [str(row[0]) for row in reader.query("PRAGMA integrity_check(1)")]
+        answer = run.integrity if run.integrity is not None else _integrity(reader)
     except LedgerError as error:
         if error.code != "ledger.query":
             raise
@@ -234,6 +242,16 @@ def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
     raise LedgerError(
         "the ledger can't be read: its pages contradict each other", code="ledger.damaged"
     )
+
+
+def _integrity(reader: LedgerReader) -> list[str]:
+    return [str(row[0]) for row in reader.query("PRAGMA integrity_check(1)")]
+
+
+def _check_beside(reader: LedgerReader, run: _Run) -> None:
+    """Ask SQLite through a connection of its own, while others read records; what fails here is asked again later."""
+    with suppress(LedgerError), LedgerReader.open(reader.db) as own:
+        run.integrity = _integrity(own)
 
 
 _Problem = tuple[int | None, Difference, str] | None

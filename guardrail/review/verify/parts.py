@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,10 +141,12 @@ def stream_in_parts(
     jobs: int,
     total: int,
     progress: Progress | None,
+    beside: Callable[[], None],
 ) -> int:
     """Read all whole parts of the ledger with *jobs* processes into *audit*; return from where the rest is to be read.
 
-    That is 0 where the ledger is small, or anything was found. Raises ``LedgerError``.
+    That is 0 where the ledger is small, or anything was found. *beside* runs in a thread as the first of the jobs, where there
+    is more than one part; it has ended when this returns. Raises ``LedgerError``.
     """
     level = PART_LEVEL
     count = total >> level
@@ -157,7 +159,7 @@ def stream_in_parts(
     log, public = opening.chain.report().log, opening.public
     audit.begin(log, public)
     requests = [(str(reader.db), log, public, number << level, level) for number in range(count)]
-    for answer in _answers(requests, jobs):
+    for answer in _answers(requests, jobs, beside):
         if answer is None or not _join(audit, tables, log, level, answer):
             audit.restart()
             tables.processes.clear()
@@ -167,7 +169,9 @@ def stream_in_parts(
     return count << level
 
 
-def _answers(requests: Sequence[tuple[object, ...]], jobs: int) -> Iterator[dict[str, Any] | None]:
+def _answers(
+    requests: Sequence[tuple[object, ...]], jobs: int, beside: Callable[[], None]
+) -> Iterator[dict[str, Any] | None]:
     workers = [_Worker() for _ in range(min(jobs, len(requests)))]
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for worker in workers:
@@ -182,6 +186,7 @@ def _answers(requests: Sequence[tuple[object, ...]], jobs: int) -> Iterator[dict
 
     pool = ThreadPoolExecutor(len(workers))
     try:
+        pool.submit(beside)
         yield from pool.map(read, requests)
     finally:
         for worker in workers:
