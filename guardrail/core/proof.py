@@ -192,7 +192,8 @@ def _record(line: bytes) -> Mapping[str, Any] | None:
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_each_once)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
+        if b"\\u" in raw:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
     except (ValueError, RecursionError):
         raise _malformed("the file is not JSON") from None
     if not isinstance(value, dict):
