@@ -168,3 +168,20 @@ def test_a_backup_is_a_ledger_of_its_own(cli: Cli, project: Path) -> None:
     assert again.code == Exit.UNKNOWN
     assert "never overwritten" in again.err
     assert not list(project.glob(".copy*"))
+
+
+def test_verify_says_what_is_overdue_and_was_kept_too_short(
+    cli: Cli, project: Path, today: Callable[[], None]
+) -> None:
+    """As a notice: the ledger is intact all the same."""
+    cli("seal")
+    today()
+    ran = cli("verify", "--json")
+    assert any("500 days old" in each for each in json.loads(ran.out)["notices"])
+    cli("anchor")
+    cli("archive")
+    assert cli("prune", "--policy", "--reason", "old").code == Exit.YES
+    (project / "guardrail.toml").write_text("[retention]\nfloor_days = 1000\ndays = 2000\n")
+    after = json.loads(cli("verify", "--json").out)["notices"]
+    assert any("below the floor of 1000" in each for each in after)
+    assert not any("to be deleted after" in each for each in after)

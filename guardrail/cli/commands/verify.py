@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,7 @@ def verify(
             path = ledger_path(config, ledger)
             heads += _asked(witnesses, _origin(path))
             heads += _configured(config, ledger, path, notices)
+            notices += _kept_wrongly(config, ledger, path)
             readers = readers_of(path, heads)
             if readers is not None:
                 heads = [each for each in heads if each not in readers.heads]
@@ -188,6 +190,22 @@ def _asked(witnesses: tuple[str, ...], origin: str | None) -> list[OutsideHead]:
         if note is not None:
             found.append(OutsideHead.parse(anchor.name, str(note)))
     return found
+
+
+def _kept_wrongly(config: Path | None, ledger: Path | None, path: Path) -> list[str]:
+    """Return what is overdue or was kept too short, by the settings; nothing where either can't be read."""
+    from guardrail.ledger.reader import LedgerReader
+    from guardrail.retention.facts import read_facts
+    from guardrail.retention.status import Trouble, judge
+
+    try:
+        settings = settings_for(config, ledger)
+        with LedgerReader.open(path) as reader, reader.snapshot():
+            standing = judge(read_facts(reader), settings.retention, datetime.now(UTC))
+    except GuardrailError:
+        return []  # verifying says why, and needs no settings
+    wanted = (Trouble.OVERDUE, Trouble.UNDER_KEPT)
+    return [each.text for each in standing.findings if each.trouble in wanted]
 
 
 def _configured(
