@@ -21,14 +21,11 @@ from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.keys import verify_signature
 from guardrail.ledger.heads import node_reader
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import ADMIN
 
 __all__ = ["Consistency", "Relation", "compare_heads", "key_ranges", "log_key", "make_proof"]
 
-_ROTATIONS = (
-    "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin WHERE type = 'admin.key_rotated' "
-    "AND type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', "
-    "'admin.pruned', 'admin.hold') ORDER BY seq"
-)
+_ROTATIONS = f"SELECT seq, CAST(line AS BLOB) FROM record WHERE type = 'admin.key_rotated' AND {ADMIN} ORDER BY seq"  # noqa: S608 - a constant
 
 
 def log_key(reader: LedgerReader) -> NoteKey:

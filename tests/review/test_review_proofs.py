@@ -170,6 +170,27 @@ def test_heads_that_do_not_belong_together_are_told_apart(
         assert relation(heads[0], unsigned) is Relation.KEY_UNKNOWN
 
 
+def test_proofs_still_work_where_records_were_pruned(tmp_path: Path) -> None:
+    """Of what is left, and between heads of before and after; a record that is gone is said to be gone."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "retention"))
+    from retentionkit import build, cut
+
+    db = tmp_path / "audit.db"
+    build(db, 700)
+    old = stored(db)
+    assert cut(db, 300).deleted == 299
+    new = stored(db)
+    with LedgerReader.open(db) as reader:
+        key = log_key(reader)
+        for seq in (0, 300, 511, 699, 700):
+            proof = make_proof(reader, seq, new)
+            assert check_proof(proof, key.public, verify_signature).verdict is Verdict.GOOD
+        assert compare_heads(old, new, reader, key).relation is Relation.CONSISTENT
+        with pytest.raises(LedgerError) as refused:
+            make_proof(reader, 7, new)
+        assert refused.value.code == "ledger.pruned"
+
+
 def test_a_witness_key_is_not_the_log_key() -> None:
     """Its type is another one, so its id is."""
     assert NoteKey(LOG, PUBLIC, Algorithm.COSIGNATURE_V1).key_id != KEY.key_id
