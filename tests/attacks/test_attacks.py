@@ -229,6 +229,42 @@ def test_a_witness_refuses_a_fork_that_the_keys_signed(made: Scene, tmp_path: Pa
     assert refused.value.code == "anchor.conflict"
 
 
+def test_records_that_are_deleted_as_if_they_had_been_pruned_are_found(
+    made: Scene, tmp_path: Path
+) -> None:
+    """Only a record under a signed head makes a gap a pruned one."""
+    db = tmp_path / "a.db"
+    shutil.copyfile(made.copy("now"), db)
+    Forgery(db, made, None).naively(
+        "DELETE FROM record WHERE seq > 0 AND seq < 100", "INSERT INTO pruned VALUES (0, 100)"
+    )
+    report = verified(db, Kept.NOTHING, made)
+    assert (report.state, report.differs, report.first_bad) == (
+        VerifyState.TAMPERED,
+        Difference.PRUNED,
+        1,
+    )
+
+
+def test_who_has_the_keys_can_prune_and_it_shows(made: Scene, tmp_path: Path) -> None:
+    """What was deleted is said in a record; what it held can't be made to say something else."""
+    from guardrail.core import fields
+    from guardrail.core.record import Draft
+    from guardrail.ledger.pruning import Cut, detail, prune
+
+    db = tmp_path / "a.db"
+    shutil.copyfile(made.copy("now"), db)
+
+    def record(log: str, cut: Cut) -> Draft:
+        about = detail(cut, {"retention_days": 1, "floor_days": 1})
+        return Draft.build(fields.admin(log, "pruned", actor=ACTOR, where={}, detail=about))
+
+    prune(db, 100, signing=SIGNING, allow=lambda _: None, record=record)
+    report = verified(db, Kept.WITNESS, made)
+    assert (report.exit_code, report.pruned_before) == (0, 100)
+    assert any("pruned" in line for line in report.not_proved)
+
+
 def test_a_head_in_reach_of_the_attacker_is_no_head_elsewhere(made: Scene, tmp_path: Path) -> None:
     """Who has the keys and the anchor file makes both anew: nothing shows, and the threat model says so."""
     from attackkit import edit_rechained
