@@ -100,9 +100,11 @@ def decision(
     return Draft.build(record, opens=effect == "allow", process=process)
 
 
-def outcome(call: str, seq: int, process: str, status: str = "ok", *, pad: int = 0) -> Draft:
+def outcome(
+    call: str, seq: int, process: str, status: str = "ok", *, pad: int = 0, log: str = LOG
+) -> Draft:
     """Return the outcome of *call*."""
-    record = common("call.outcome", call, process)
+    record = common("call.outcome", call, process, log=log)
     record.update(
         decision_seq=seq, status=status, result=None, error=None, ms=1.0, omitted="x" * pad or None
     )
@@ -145,8 +147,8 @@ def head_at(db: Path, size: int, keys: Keys = KEYS) -> SignedNote:
 def whole_call(writer: LedgerWriter) -> tuple[str, int]:
     """Write one call with its outcome; return its id and the seq of its decision."""
     call = new_ulid()
-    seq = writer.append(decision(call, writer.process)).seq
-    writer.append(outcome(call, seq, writer.process))
+    seq = writer.append(decision(call, writer.process, log=writer.log)).seq
+    writer.append(outcome(call, seq, writer.process, log=writer.log))
     return call, seq
 
 
