@@ -227,8 +227,13 @@ class Keeper:
         return found
 
     def expire(self, *, why: str | None) -> list[tuple[Path, Manifest]]:
-        """Delete what ``expired`` names, after a record that says so; return it."""
+        """Delete what ``expired`` names, after a record that says so; return it. Raises ``RetentionError``.
+
+        Each is read before: what says how old its records are must not be wrong.
+        """
         gone = self.expired()
+        for folder, each in gone:
+            segments.verify(folder, each)
         if gone:
             self._record(
                 "expired",

@@ -130,11 +130,13 @@ def verify(folder: Path, manifest: Manifest) -> None:
         segment = Segment(
             manifest.segment, manifest.first, manifest.last, manifest.root, manifest.leaf, ""
         )
-        _examine(path, manifest.log, manifest.genesis, segment, before)
+        found = _examine(path, manifest.log, manifest.genesis, segment, before)
     except OSError as error:
         raise _disk(error) from None
     except ValueError:
         raise _wrong(manifest.file) from None
+    if found != manifest:
+        raise _wrong(manifest.file)
 
 
 def read_manifest(folder: Path, genesis: str, number: int) -> Manifest | None:

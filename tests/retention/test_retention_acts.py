@@ -313,6 +313,29 @@ def test_copies_whose_time_is_over_are_deleted_on_the_record(db: Path, tmp_path:
     assert intact(db, kept)
 
 
+def test_a_copy_that_says_that_it_is_older_than_it_is_is_not_deleted(
+    db: Path, tmp_path: Path
+) -> None:
+    """What stands beside it is not believed: its lines say how old they are."""
+    archive = tmp_path / "archive"
+    chosen = {"archive": archive, "archive_days": 1000}
+    with keeper(db, **chosen) as keep:
+        keep.seal(why=None)
+        keep.archive(why=None)
+    with keeper(db, days=OLD, **chosen) as keep:
+        keep.prune(why=None, given=[head(db)])
+        keep.expire(why=None)
+        [beside] = archive.glob("*.json")
+        os.chmod(beside, 0o600)
+        said = json.loads(beside.read_text())
+        beside.write_text(json.dumps({**said, "newest": "2001-01-01T00:00:00.000000Z"}))
+        assert len(keep.expired()) == 1
+        with pytest.raises(RetentionError) as caught:
+            keep.expire(why=None)
+    assert caught.value.code == "retention.copy_wrong"
+    assert len(list(archive.glob("*.gz"))) == 1
+
+
 def test_holds_stand_until_they_are_released(db: Path) -> None:
     """Each by its name; one that stands can't be begun again, one that does not can't be released."""
     with keeper(db) as keep:
