@@ -76,6 +76,8 @@ class Committer:
         self._owed: deque[Draft] = deque()
         self._unsure: deque[Draft] = deque()
         """Decisions whose caller was told that they were not written, and which may be in the log."""
+        self._again: deque[Entry] = deque()
+        """Outcomes that found the disk full, and are to be written into the room that was given back; callers wait."""
         self._suspect = False
         """A sync may have failed: the kernel may have dropped what it could not write, and calls it clean."""
         self._genesis: dict[str, object] = {}
@@ -254,7 +256,13 @@ class Committer:
 
         Never raises: the futures end with receipts or errors.
         """
-        batch = deque([first]) if first is not None else deque()
+        self._round(deque([first]) if first is not None else deque(), more)
+        if self._again:
+            entries, self._again = self._again, deque()
+            self._next_retry = 0.0
+            self._round(entries, list)
+
+    def _round(self, batch: deque[Entry], more: Callable[[], Iterable[Entry]]) -> None:
         if self.sealed is None and self._store is None and self.trouble:
             # Poisoned: one attempt per interval, inside the deadline of whoever calls.
             time.sleep(
@@ -389,8 +397,8 @@ class Committer:
             self._suspect = True
         if isinstance(error, sqlite3.Error) and reason(error).startswith("SQLITE_IOERR"):
             self._suspect = True
-        if isinstance(error, sqlite3.Error | OSError) and disk_is_full(reason(error)):
-            self._reserve.give_back()
+        full = isinstance(error, sqlite3.Error | OSError) and disk_is_full(reason(error))
+        room = full and self._reserve.give_back()
         store.rollback()
         self._epochs.unsure()
         problem = error if isinstance(error, LedgerError) else self._poison(reason(error))
@@ -399,6 +407,9 @@ class Committer:
             self.trouble = problem.message
         for entry in taken:
             if entry.draft.type == "call.outcome":
+                if room:
+                    self._again.append(entry)
+                    continue
                 self._owed.append(entry.draft)
             elif committing:
                 self.disown(entry.draft)

@@ -28,7 +28,9 @@ class Entry(Handed[Receipt]):
         self._turn = threading.Lock()
 
     def take(self) -> bool:
-        """Begin to write it; false where the caller gave up before, and nothing is owed."""
+        """Begin to write it, or try once more; false where the caller gave up before, and nothing is owed."""
+        if self.taken:
+            return True
         if not self.set_running_or_notify_cancel() and self.draft.type != "call.outcome":
             return False
         self.taken = True

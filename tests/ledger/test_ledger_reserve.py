@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ledgerkit import FAST, decision, driven, make, note, outcome, reopen, small_disk
 
+from guardrail.core import chain
 from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.files import reserve_path, traces
@@ -92,6 +93,30 @@ def test_each_admitted_call_gets_its_outcome_after_the_disk_is_full(disk: Path) 
         until(lambda: _goes_on(writer))
         assert reserve_path(db).stat().st_size == KEPT.reserve
         assert not writer.short_of_room
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_who_ends_a_call_on_a_full_disk_gets_a_receipt(disk: Path, together: bool) -> None:
+    """The outcome that finds the disk full is written at once into the room that is given back for it."""
+    db = disk / "a.db"
+    with make(db, KEPT) as writer:
+        calls = [new_ulid() for _ in range(40)]
+        seqs = [writer.append(decision(call, writer.process)).seq for call in calls]
+        fill(disk)
+        drafts = [
+            outcome(call, seq, writer.process, pad=30_000)
+            for call, seq in zip(calls, seqs, strict=True)
+        ]
+        if together:
+            receipts = [future.result(10) for future in [writer.submit(each) for each in drafts]]
+        else:
+            receipts = [writer.append(each) for each in drafts]
+        assert len({receipt.seq for receipt in receipts}) == len(calls)
+        assert not reserve_path(db).exists()
+        assert writer.owed == 0
+    assert set(outcomes(db)) == set(calls)
+    with LedgerReader.open(db) as reader:
+        assert chain.verify(reader.lines()).first_bad is None
 
 
 def _goes_on(writer: LedgerWriter) -> bool:
