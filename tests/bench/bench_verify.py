@@ -4,6 +4,10 @@
 
 The bare scan reads number, hash and line of every row and looks at none of them. Scan and verification alternate, so that a busy machine
 hits both; ratios are medians. A proof is cold where nothing of the tree was read before; the file's pages are in memory.
+
+The aim of 0.45 is that of a prototype which compared hashes and looked at nothing else. What stands beside 1 us for the scan of a row is
+1 us for its leaf, 4 us for reading the line as strictly as any reader might, 1 us for the tree, 3 us for what a record must say, and 6 us
+in which SQLite makes the keys of every index anew.
 """
 
 from __future__ import annotations
