@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,9 +29,10 @@ from ledgerkit import (
 from guardrail.core import fields
 from guardrail.core.merkle import inclusion_proof, verify_inclusion
 from guardrail.core.record import Draft, decode, leaf_hash
-from guardrail.errors import LedgerOpenError, LedgerSealedError
+from guardrail.errors import LedgerError, LedgerOpenError, LedgerSealedError
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.examine import examine, execute_of
+from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import TILE, node_reader
 from guardrail.ledger.pruning import Cut, detail, prune
 from guardrail.ledger.reader import LedgerReader
@@ -367,3 +369,55 @@ def test_killed_in_the_middle_it_is_done_again_or_was_done(tmp_path: Path, point
             size - 1,
         )
         mended(db)
+
+
+def test_a_writer_that_meets_a_forged_head_seals_and_recover_says_both(tmp_path: Path) -> None:
+    """The marker says why nobody writes, the head says who was there; both are gone afterwards."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        whole_call(writer)
+        changed(db, "UPDATE head SET mac = zeroblob(32)")
+        with pytest.raises(LedgerSealedError):
+            writer.append(note())
+        with pytest.raises(LedgerSealedError):
+            reopen(db)
+    plan = looked(db)
+    assert plan.action is Action.CONTINUE
+    assert plan.found.startswith("sealed: ")
+    assert "does not hold this log's keys" in plan.head
+    mended(db)
+    assert not seal_path(db).exists()
+
+
+def test_of_two_that_recover_at_once_one_does_and_the_other_finds_nothing(tmp_path: Path) -> None:
+    """They wait for each other, and look again before they act."""
+    db = tmp_path / "a.db"
+    filled(db)
+    changed(db, "DELETE FROM tile", "DELETE FROM head")
+    reports: list[RecoveryReport] = []
+
+    def act() -> None:
+        reports.append(
+            recover(db, who=WHO, reason="a test", signing=SIGNING, verify=verify_signature)
+        )
+
+    workers = [threading.Thread(target=act) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(report.plan.action for report in reports) == [Action.CONTINUE, Action.NOTHING]
+    assert looked(db).action is Action.NOTHING
+
+
+def test_whoever_has_the_ledger_open_must_end_first(tmp_path: Path) -> None:
+    """A head is not made anew under a process that built on the old one."""
+    db = tmp_path / "a.db"
+    make(db).close()
+    with driven(db) as other:
+        other.ask("call")
+        changed(db, "DELETE FROM head")
+        with pytest.raises(LedgerError) as caught:
+            recover(db, who=WHO, reason="a test", signing=SIGNING)
+        assert caught.value.code == "ledger.in_use"
+    mended(db)
