@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from retentionkit import (
@@ -288,3 +289,26 @@ def test_two_that_prune_at_once_do_not_undo_each_other(tmp_path: Path) -> None:
         )
     assert caught.value.code == "ledger.pruned"
     assert intact(db)
+
+
+def test_verifying_while_records_are_pruned_finds_nothing_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where they go between the moment when it is read what was pruned and the moment when they are to be read."""
+    import guardrail.review.verify.ledger as verifying
+
+    db = tmp_path / "audit.db"
+    build(db, 700)
+    cut(db, 100)
+    begin = verifying._begin
+    cuts = iter((300, 500))
+
+    def late(*arguments: Any) -> None:
+        begin(*arguments)
+        for before in cuts:
+            cut(db, before)
+            break
+
+    monkeypatch.setattr(verifying, "_begin", late)
+    assert intact(db)
+    assert next(cuts, None) is None

@@ -45,6 +45,8 @@ from guardrail.review.verify.stream import (
 
 __all__ = ["readable", "verify_ledger"]
 
+_ANEW = 3
+"""How often a ledger is read where records are pruned meanwhile: whoever changes that mark all the time is no reason to go on."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
 
 
@@ -81,6 +83,36 @@ def verify_ledger(
     leaves. *jobs* processes read large ledgers.
     """
     db = Path(os.path.realpath(path))
+    for _ in range(_ANEW):
+        pruned = _pruned_before(db)
+        report = _verify_once(db, key=key, heads=heads, since=since, jobs=jobs, progress=progress)
+        # Records that were pruned with proof while they were about to be read are not missing.
+        if report.exit_code != 1 or _pruned_before(db) == pruned:
+            break
+    return report
+
+
+def _pruned_before(db: Path) -> object:
+    """Return up to where records are marked as pruned; None where that can't be read, or nobody can write here."""
+    if not os.access(db.parent, os.W_OK):
+        return None
+    try:
+        with LedgerReader.open(db) as reader:
+            rows = reader.query("SELECT before FROM pruned")
+    except LedgerError:
+        return None
+    return rows[0][0] if rows else None
+
+
+def _verify_once(
+    db: Path,
+    *,
+    key: str | None,
+    heads: Sequence[OutsideHead],
+    since: int,
+    jobs: int,
+    progress: Progress | None,
+) -> VerifyReport:
     covered = any(each.covers for each in heads)
     if not db.exists():
         return VerifyReport(
