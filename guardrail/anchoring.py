@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.configured import configured
@@ -56,7 +56,7 @@ class LedgerHeads:
         end. Raises ``KeysError`` where a signer does not sign.
         """
         with LedgerReader.open(self._path) as reader:
-            row = read_head(_execute(reader))
+            row = read_head(reader.execute)
         if row is None or not row.written_by_a_holder(self._signing):
             raise LedgerError(
                 "the ledger's head is missing, or was written without this log's keys",
@@ -83,7 +83,7 @@ class LedgerHeads:
         """Return the consistency proof from *first* to *size* records. Raises ``LedgerError``."""
         with LedgerReader.open(self._path) as reader, reader.snapshot():
             try:
-                return consistency_proof(first, size, node_reader(_execute(reader)))
+                return consistency_proof(first, size, node_reader(reader.execute))
             except ValueError:
                 raise LedgerError(
                     "the ledger has not enough records for this proof",
@@ -103,7 +103,7 @@ class LedgerHeads:
 
 def stored_head(reader: LedgerReader) -> SignedNote | None:
     """Return the signed note that the ledger holds, unverified; None where there is none, or it is malformed."""
-    row = read_head(_execute(reader))
+    row = read_head(reader.execute)
     try:
         note = None if row is None else SignedNote.parse(row.note)
         if note is not None:
@@ -111,26 +111,6 @@ def stored_head(reader: LedgerReader) -> SignedNote | None:
     except NoteError:
         return None
     return note
-
-
-class _Rows:
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self._rows = rows
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return self._rows[0] if self._rows else None
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return self._rows
-
-
-def _execute(reader: LedgerReader) -> Any:
-    """Return what ``guardrail.ledger.heads`` takes to ask with."""
-
-    def execute(sql: str, values: Sequence[object] = ()) -> _Rows:
-        return _Rows(reader.query(sql, *values))
-
-    return cast("Any", execute)
 
 
 def anchors_of(settings: Settings, signing: Signing, log: str) -> list[Anchor]:

@@ -5,10 +5,9 @@ For whoever is to go on with a log, or to copy it. ``guardrail verify`` looks at
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from guardrail.core import chain
 from guardrail.core.audit import Audit, Pruned
@@ -20,7 +19,7 @@ from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.ledger.heads import TILE, HeadRow, Signing, read_head
 from guardrail.ledger.reader import LedgerReader
 
-__all__ = ["Cache", "Examination", "examine", "execute_of"]
+__all__ = ["Cache", "Examination", "examine"]
 
 _LEVEL = 8
 """Tiles of a level hold roots that are so many levels higher than those of the level below."""
@@ -59,26 +58,6 @@ class Examination:
     """Whether SQLite finds its pages, indexes and free list in order."""
     unreadable: str = ""
     """Why reading ended before the end, where it did; ``report`` is about what came before."""
-
-
-def execute_of(reader: LedgerReader) -> Callable[..., sqlite3.Cursor]:
-    """Return a function that asks through *reader*, for code that takes a connection's ``execute``."""
-
-    def execute(sql: str, values: Sequence[object] = ()) -> Any:
-        return _Rows(reader.query(sql, *values))
-
-    return cast("Callable[..., sqlite3.Cursor]", execute)
-
-
-class _Rows:
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self._rows = rows
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return self._rows[0] if self._rows else None
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return self._rows
 
 
 class _Owners:
@@ -252,11 +231,7 @@ def _pruning(reader: LedgerReader) -> Pruned | None:
     ((first,),) = reader.query("SELECT min(seq) FROM record WHERE seq > 0")
     if first is None or first == 1:
         return None
-    rows = reader.query(
-        "SELECT CAST(line AS BLOB) FROM record INDEXED BY record_admin WHERE type = 'admin.pruned' AND type IN ('admin.start', "
-        "'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold') ORDER BY seq DESC"
-    )
-    for (line,) in rows:
+    for _, line in reversed(reader.admin("admin.pruned")):
         try:
             record = decode(line)
         except RecordError:
@@ -277,7 +252,7 @@ def _head(
     reader: LedgerReader, audit: Audit, signing: Signing | None, verify: Verify | None
 ) -> tuple[str, int]:
     """Return what speaks against the stored head, and its size where a holder of the keys wrote it."""
-    row = read_head(execute_of(reader))
+    row = read_head(reader.execute)
     if row is None:
         return "the signed head is missing or malformed", 0
     ours = signing is not None and row.written_by_a_holder(signing)

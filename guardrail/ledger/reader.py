@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from guardrail.ledger import handles
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.handles import Share
 from guardrail.ledger.lease import Leases, Life
-from guardrail.ledger.sqlite import connect_reader, open_error, read_error
+from guardrail.ledger.sqlite import ADMIN, connect_reader, open_error, read_error
 from guardrail.ledger.store import OpenCall
 
 __all__ = ["LedgerReader", "SessionRow"]
@@ -50,6 +50,19 @@ class SessionRow:
     """Refused by a framework before they were decided."""
     open: int
     errors: int
+
+
+class _Rows:
+    """What a cursor is to those who only fetch."""
+
+    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+        self._rows = rows
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return self._rows[0] if self._rows else None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self._rows
 
 
 class LedgerReader:
@@ -248,11 +261,18 @@ class LedgerReader:
     def last_start(self) -> bytes | None:
         """Return the line of the last start of a guard, or None where none is there."""
         rows = self._ask(
-            "SELECT CAST(line AS BLOB) FROM record INDEXED BY record_admin WHERE type = 'admin.start' "
-            "AND type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', "
-            "'admin.pruned', 'admin.hold') ORDER BY seq DESC LIMIT 1"
+            "SELECT CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
+            f"WHERE type = 'admin.start' AND {ADMIN} ORDER BY seq DESC LIMIT 1"
         )
         return rows[0][0] if rows else None
+
+    def admin(self, type_: str) -> list[tuple[int, bytes]]:
+        """Return (seq, line) of each record of one of the types that are found without reading the log, the oldest first."""
+        query = (
+            "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
+            f"WHERE type = ? AND {ADMIN} ORDER BY seq"
+        )
+        return [(row[0], row[1]) for row in self._ask(query, type_)]
 
     def sessions(self) -> list[SessionRow]:
         """Return every session, the one that began last first."""
@@ -275,6 +295,10 @@ class LedgerReader:
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a read-only query. Raises ``LedgerError``."""
         return self._ask(sql, *values)
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """As a connection's ``execute``, with all rows fetched, for what also runs on a writer's connection."""
+        return _Rows(self._ask(sql, *values))
 
     # -- one consistent view ----------------------------------------------------------------------------------------
 

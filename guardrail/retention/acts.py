@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from guardrail.config import Settings
 from guardrail.core import fields
@@ -427,21 +427,6 @@ def _conflict() -> RetentionError:
     )
 
 
-class _Rows:
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self._rows = rows
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return self._rows[0] if self._rows else None
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return self._rows
-
-
 def node_of(reader: LedgerReader) -> Node:
     """Return a getter of the tree's perfect subtrees. It raises ``ValueError`` and ``LedgerError``."""
-
-    def execute(sql: str, values: Sequence[object] = ()) -> _Rows:
-        return _Rows(reader.query(sql, *values))
-
-    return node_reader(cast("Any", execute))
+    return node_reader(reader.execute)

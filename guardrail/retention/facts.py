@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import RecordError
+from guardrail.ledger.sqlite import ADMIN
 
 __all__ = ["Copy", "Facts", "Hold", "Pruning", "Records", "Segment", "moment", "read_facts"]
 
@@ -110,18 +111,11 @@ class Facts:
         )
 
 
-# As the index says it, word for word: only then is it used.
-_ADMIN = (
-    "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', 'admin.pruned', "
-    "'admin.hold')"
-)
-
-
 def read_facts(records: Records) -> Facts:
     """Return what *records* says. Records that are malformed are passed over: ``verify`` names them. Raises ``LedgerError``."""
     rows = records.query(
         "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
-        f"WHERE {_ADMIN} AND type IN ('admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold') ORDER BY seq"
+        f"WHERE {ADMIN} AND type IN ('admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold') ORDER BY seq"
     )
     segments: dict[int, Segment] = {}
     copies: dict[tuple[int, str], Copy] = {}

@@ -6,11 +6,9 @@ Reads only. What is read is checked before it is handed out: a ledger that was c
 from __future__ import annotations
 
 import base64
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
 
 from guardrail.core.merkle import consistency_proof, inclusion_proof, range_root, verify_consistency
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
@@ -21,11 +19,8 @@ from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.keys import verify_signature
 from guardrail.ledger.heads import node_reader
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import ADMIN
 
 __all__ = ["Consistency", "Relation", "compare_heads", "key_ranges", "log_key", "make_proof"]
-
-_ROTATIONS = f"SELECT seq, CAST(line AS BLOB) FROM record WHERE type = 'admin.key_rotated' AND {ADMIN} ORDER BY seq"  # noqa: S608 - a constant
 
 
 def log_key(reader: LedgerReader) -> NoteKey:
@@ -42,7 +37,7 @@ def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str,
     """Return which keys may sign heads of the log whose key is *key*, and the certificate of each. Raises ``LedgerError``."""
     ranges = KeyRanges(key.name, key.public, verify_signature)
     certificates: dict[str, Certificate] = {}
-    for seq, line in reader.query(_ROTATIONS):
+    for seq, line in reader.admin("admin.key_rotated"):
         try:
             record = decode(line)
         except RecordError:
@@ -70,7 +65,7 @@ def make_proof(
         line = reader.record(seq)
         if line is None:
             raise _gone(reader, seq)
-        node = node_reader(_execute(reader))
+        node = node_reader(reader.execute)
         try:
             note, size = _best(head, anchored, key, seq, lambda size: range_root(0, size, node))
             path = inclusion_proof(seq, size, node)
@@ -169,7 +164,7 @@ def _compare(first: Checkpoint, second: Checkpoint, reader: LedgerReader) -> Con
             return Consistency(Relation.CONSISTENT)
         detail = "they are over the same number of records, and over different ones"
         return Consistency(Relation.FORKED, detail)
-    node = node_reader(_execute(reader))
+    node = node_reader(reader.execute)
     try:
         mine = range_root(0, second.size, node)
         path = consistency_proof(first.size, second.size, node)
@@ -203,23 +198,3 @@ def _unusable(why: str) -> LedgerError:
         code="ledger.proof",
         hint="guardrail verify says what is wrong",
     )
-
-
-class _Rows:
-    """What a cursor is to those who only fetch."""
-
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self._rows = rows
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return self._rows[0] if self._rows else None
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return self._rows
-
-
-def _execute(reader: LedgerReader) -> Callable[..., sqlite3.Cursor]:
-    def execute(sql: str, values: Sequence[object] = ()) -> _Rows:
-        return _Rows(reader.query(sql, *values))
-
-    return cast("Callable[..., sqlite3.Cursor]", execute)

@@ -31,7 +31,7 @@ from guardrail.core.merkle import inclusion_proof, verify_inclusion
 from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerSealedError
 from guardrail.keys import Keys, verify_signature
-from guardrail.ledger.examine import examine, execute_of
+from guardrail.ledger.examine import examine
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import TILE, node_reader
 from guardrail.ledger.pruning import Cut, detail, prune
@@ -190,7 +190,7 @@ def test_a_table_that_is_not_what_the_lines_say_is_made_anew(
     with LedgerReader.open(db) as reader:
         size = reader.size()
         found = examine(reader, signing=SIGNING, verify=verify_signature)
-        path = inclusion_proof(7, size, node_reader(execute_of(reader)))
+        path = inclusion_proof(7, size, node_reader(reader.execute))
         ((leaf,),) = reader.query("SELECT leaf FROM record WHERE seq = 7")
         ((calls,),) = reader.query("SELECT count(*) FROM open_call")
     assert verify_inclusion(leaf, 7, size, path, found.edge.root())
@@ -300,7 +300,7 @@ def test_a_pruned_log_is_whole_and_its_tree_can_be_mended(tmp_path: Path, before
     with LedgerReader.open(db) as reader:
         size = reader.size()
         edge = examine(reader, signing=SIGNING, verify=verify_signature).edge
-        path = inclusion_proof(1, size, node_reader(execute_of(reader)))
+        path = inclusion_proof(1, size, node_reader(reader.execute))
         ((hashes,),) = reader.query("SELECT hashes FROM tile WHERE level = 0 AND number = 0")
     assert verify_inclusion(hashes[32:64], 1, size, path, edge.root())
 

@@ -24,7 +24,7 @@ from guardrail.keys import verify_signature
 from guardrail.ledger.files import Seal, leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import ADMIN, SCHEMA
+from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.store import OpenCall
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.parts import stream_in_parts
@@ -176,7 +176,7 @@ def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | No
             beside=lambda: _check_beside(reader, run),
         )
     stream(reader, run.audit, start=start, stop=None, tables=tables, total=total, progress=progress)
-    for seq, line in _of_type(reader, "admin.heartbeat"):
+    for seq, line in reader.admin("admin.heartbeat"):
         _note_heartbeat(run, seq, line)
 
 
@@ -217,22 +217,12 @@ def _begin_since(reader: LedgerReader, run: _Run) -> None:
     run.audit = Audit(verify_signature, after=Head(log, start, leaf[0][0]), edge=edge)
     run.audit.begin(log, opening.public)
     assert run.audit.keys is not None
-    for seq, line in _of_type(reader, "admin.key_rotated"):
+    for seq, line in reader.admin("admin.key_rotated"):
         if seq < start:
             try:
                 run.audit.keys.take(seq, decode(line))
             except RecordError:
                 continue  # not read in this run, and what it certifies is checked by its signature
-
-
-def _of_type(reader: LedgerReader, type_: str) -> list[tuple[int, bytes]]:
-    return [
-        (row[0], row[1])
-        for row in reader.query(
-            f"SELECT seq, CAST(line AS BLOB) FROM record WHERE type = ? AND {ADMIN} ORDER BY seq",  # noqa: S608 - a constant
-            type_,
-        )
-    ]
 
 
 def _note_heartbeat(run: _Run, seq: int, line: bytes) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,15 +10,13 @@ from guardrail.core.chain import Difference
 from guardrail.core.merkle import HASH_BYTES, Edge
 from guardrail.core.record import decode
 from guardrail.errors import RecordError
-from guardrail.ledger.heads import TILE, HeadRow, node_reader
+from guardrail.ledger.heads import TILE, HeadRow, edge_at, node_reader
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import ADMIN
 from guardrail.review.verify.report import Progress
 
 __all__ = [
     "CHUNK",
     "Tables",
-    "execute_of",
     "find_pruned",
     "read_tables",
     "stored_edge",
@@ -49,28 +45,6 @@ class Tables:
     """Call id -> ``origin.process`` of its decision, for open calls."""
 
 
-class _Rows:
-    """What a cursor is to those who only fetch."""
-
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self._rows = rows
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return self._rows[0] if self._rows else None
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return self._rows
-
-
-def execute_of(reader: LedgerReader) -> Callable[..., sqlite3.Cursor]:
-    """Return a function that runs read-only SQL through *reader*, for code that takes a connection's ``execute``."""
-
-    def execute(sql: str, values: Sequence[object] = ()) -> Any:
-        return _Rows(reader.query(sql, *values))
-
-    return execute
-
-
 def read_tables(reader: LedgerReader, tables: Tables) -> None:
     """Read everything but the records into *tables*. Raises ``LedgerError``."""
     rows = reader.query("SELECT size, leaf, edge, note, mac FROM head WHERE id = 0")
@@ -87,10 +61,7 @@ def read_tables(reader: LedgerReader, tables: Tables) -> None:
 
 def find_pruned(reader: LedgerReader, before: int) -> Pruned | None:
     """Return the last record that says that everything below *before* may be missing, or None. Raises ``LedgerError``."""
-    rows = reader.query(
-        f"SELECT CAST(line AS BLOB) FROM record WHERE type = 'admin.pruned' AND {ADMIN} ORDER BY seq DESC"  # noqa: S608 - a constant
-    )
-    for (line,) in rows:
+    for _, line in reversed(reader.admin("admin.pruned")):
         try:
             record = decode(line)
         except RecordError:
@@ -102,14 +73,8 @@ def find_pruned(reader: LedgerReader, before: int) -> Pruned | None:
 
 def stored_edge(reader: LedgerReader, size: int) -> Edge | None:
     """Return the tree of the first *size* records from the stored tiles, or None where they do not reach so far."""
-    node = node_reader(execute_of(reader))
-    roots, at = [], 0
     try:
-        for level in range(size.bit_length() - 1, -1, -1):
-            if size >> level & 1:
-                roots.append(node(level, at >> level))
-                at += 1 << level
-        return Edge(size, roots)
+        return edge_at(size, node_reader(reader.execute))
     except ValueError:
         return None
 
