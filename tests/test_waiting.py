@@ -9,6 +9,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from guardrail.handover import Handed
 from guardrail.waiting import Steps, Wait, drive, drive_async, run_in_thread, wait_async
 
 
@@ -93,6 +94,17 @@ def test_a_future_that_ends_after_its_loop_was_closed_disturbs_nobody() -> None:
     asyncio.run(give_up())
     future.set_result(1)
     assert future.result() == 1
+
+
+async def test_a_record_that_ends_while_a_waiter_is_added_is_not_slept_through() -> None:
+    """Its waiters had been looked through already: whoever is added then finds it done."""
+
+    class Ending(Handed[int]):
+        def wake_on(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+            self.set_result(7)
+            super().wake_on(loop, waiter)
+
+    assert await wait_async(Ending(), 5) == 7
 
 
 async def test_a_thread_is_waited_for_even_when_the_task_is_cancelled() -> None:

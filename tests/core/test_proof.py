@@ -108,6 +108,23 @@ def test_a_line_that_names_another_place_proves_nothing() -> None:
     assert verdict(made(log="example.com/other")) is Verdict.NOT_IN_HEAD
 
 
+def alone(line: bytes, log: str) -> Proof:
+    """Return a proof of the only record of a log, under a head that nobody who counts signed."""
+    text = Checkpoint(log, 1, leaf_hash(line)).text
+    return Proof(line, 0, (), SignedNote(text, (NoteSignature("x", b"1234", b"s" * 64),)))
+
+
+def test_a_line_that_is_no_record_proves_nothing() -> None:
+    """Whatever tree it is a leaf of."""
+    assert verdict(alone(b"nonsense", LOG)) is Verdict.NOT_IN_HEAD
+
+
+def test_a_log_whose_name_no_key_can_have_has_no_key() -> None:
+    """A name with a space: no signature line can be by it."""
+    line = json.dumps({"log": "a b", "seq": 0}).encode()
+    assert verdict(alone(line, "a b")) is Verdict.KEY_UNKNOWN
+
+
 def test_only_the_key_that_was_given_counts() -> None:
     """A head by a stranger, or checked with a stranger's key: nobody knows whose it is."""
     assert verdict(made(signer="stranger")) is Verdict.KEY_UNKNOWN
