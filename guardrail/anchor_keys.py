@@ -5,7 +5,6 @@ Imports ``cryptography`` as ``guardrail.keys`` does, for programs that hold no l
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.core.note import Algorithm, NoteKey, NoteSignature, SignedNote, cosigned_text
+from guardrail.durable import sync_directory, write_private
 from guardrail.errors import ConfigError, KeysError, NoteError
 
 __all__ = ["WitnessKey", "certificates"]
@@ -58,10 +58,10 @@ class WitnessKey:
                     f"{folder}: not empty; keys are never overwritten", code="keys.exist"
                 )
             folder.chmod(0o700)
-            _write(folder / _PRIVATE, pem)
-            _write(folder / _PUBLIC, f"{made.key}\n".encode())
+            write_private(folder / _PRIVATE, pem)
+            write_private(folder / _PUBLIC, f"{made.key}\n".encode())
             for each in (folder, folder.parent):
-                _sync_folder(each)
+                sync_directory(each)
         except OSError as error:
             raise KeysError(
                 f"{folder}: can't create keys ({error.strerror})", code="keys.create"
@@ -107,24 +107,6 @@ def certificates(path: Path) -> list[x509.Certificate]:
             code="config.anchor_tls",
             hint="name the file of the time stamp authority's root in [anchors] tsa_root",
         ) from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(
-        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes:

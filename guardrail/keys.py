@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from guardrail.core.note import NoteKey
 from guardrail.core.rotation import certified_text
+from guardrail.durable import sync_directory, write_private
 from guardrail.errors import KeysError
 
 __all__ = [
@@ -231,15 +232,15 @@ class Keys:
                     serialization.PrivateFormat.PKCS8,
                     serialization.NoEncryption(),
                 )
-                _write(folder / _LOG_KEY, pem)
+                write_private(folder / _LOG_KEY, pem)
             master = os.urandom(32)
             keys = cls(log_key, master, 1)
-            _write(folder / _LOG_PUBLIC, keys.public.encode("ascii") + b"\n")
-            _write(
+            write_private(folder / _LOG_PUBLIC, keys.public.encode("ascii") + b"\n")
+            write_private(
                 folder / _TOKEN_KEY, json.dumps({"epoch": 1, "key": master.hex()}).encode() + b"\n"
             )
-            _sync_folder(folder)
-            _sync_folder(folder.parent)
+            sync_directory(folder)
+            sync_directory(folder.parent)
         except OSError as error:
             raise KeysError(
                 f"{folder}: can't create keys ({error.strerror})", code="keys.create"
@@ -435,24 +436,6 @@ def _base32(fifteen: bytes) -> str:
 def _derive(key: bytes, info: bytes) -> bytes:
     # RFC 5869, without salt: the input is 32 uniformly random bytes, or derived from them.
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(key)
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(
-        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.lines import MAX_LINE, HeadLine, head_line, parse_line
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, ConfigError
 
 __all__ = ["FileAnchor", "check_place"]
@@ -105,7 +106,7 @@ class FileAnchor:
                         hint="put it back, or look who removed it; then guardrail verify",
                     ) from None
                 descriptor = os.open(self._path, flags | os.O_CREAT, 0o644)
-                _sync_folder(self._path.parent)
+                sync_directory(self._path.parent)
         except OSError as error:
             raise _unreachable(error) from None
         try:
@@ -189,14 +190,6 @@ def _check_regular(descriptor: int) -> None:
             code="anchor.refused",
             hint="name a regular file in [anchors] file",
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unreachable(error: OSError) -> AnchorError:

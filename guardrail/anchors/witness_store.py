@@ -19,6 +19,7 @@ from typing import Self
 
 from guardrail.core.merkle import EMPTY_ROOT, verify_consistency
 from guardrail.core.note import Algorithm, Checkpoint, NoteKey, SignedNote
+from guardrail.durable import sync_directory
 from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError, NoteError
 
 __all__ = ["Known", "Ruling", "Verdict", "WitnessStore"]
@@ -103,7 +104,7 @@ class WitnessStore:
                 made.execute("COMMIT")
             os.link(beside, path)
             os.unlink(beside)
-            _sync_folder(path.parent)
+            sync_directory(path.parent)
         except (OSError, sqlite3.Error) as error:
             with contextlib.suppress(OSError):
                 os.unlink(beside)
@@ -321,11 +322,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, LedgerOpenError
-from guardrail.ledger.files import sync_directory
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import connect_reader, open_error, quoted, reason
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
+from guardrail.durable import sync_directory
 from guardrail.errors import (
     KeysError,
     LedgerError,
@@ -36,7 +37,6 @@ from guardrail.ledger.files import (
     mend_shared_memory,
     resolve,
     seal_path,
-    sync_directory,
     traces,
     utc_now,
 )

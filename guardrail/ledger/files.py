@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from guardrail.durable import sync_directory
 from guardrail.errors import LedgerOpenError
 
 __all__ = [
@@ -30,7 +31,6 @@ __all__ = [
     "reserve_path",
     "resolve",
     "seal_path",
-    "sync_directory",
     "traces",
     "utc_now",
 ]
@@ -173,15 +173,6 @@ def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:
         if target.startswith(point.rstrip("/") + "/") and len(point) >= len(best):
             best, kind = point, right.split(" ", 1)[0]
     return kind if kind in _NETWORK_TYPES else None
-
-
-def sync_directory(folder: Path) -> None:
-    """Make the names in *folder* durable. Raises ``OSError``."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def utc_now() -> str:

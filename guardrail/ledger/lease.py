@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from guardrail.ledger.files import sync_directory
+from guardrail.durable import sync_directory
 from guardrail.ulid import new_ulid
 
 __all__ = ["Leases", "Life", "host_name", "own_origin", "process_name"]

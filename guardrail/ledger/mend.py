@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from guardrail.durable import sync_directory
 from guardrail.ledger.examine import Cache
-from guardrail.ledger.files import sync_directory
 from guardrail.ledger.heads import Execute
 from guardrail.ledger.sqlite import connect_reader
 

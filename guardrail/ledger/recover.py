@@ -24,6 +24,7 @@ from guardrail.core.merkle import Edge
 from guardrail.core.note import Verify
 from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
+from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger import mend, outcomes
 from guardrail.ledger.examine import Examination, examine
@@ -33,7 +34,6 @@ from guardrail.ledger.files import (
     lock_path,
     resolve,
     seal_path,
-    sync_directory,
     traces,
     utc_now,
 )

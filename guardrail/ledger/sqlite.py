@@ -10,8 +10,8 @@ from typing import Any
 
 from guardrail.core.merkle import Edge
 from guardrail.core.record import decode, leaf_hash
+from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, LedgerOpenError
-from guardrail.ledger.files import sync_directory
 from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head
 
 __all__ = [

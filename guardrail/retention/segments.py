@@ -20,8 +20,8 @@ from typing import BinaryIO
 
 from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, leaf_hash, parse
+from guardrail.durable import sync_directory
 from guardrail.errors import RecordError, RetentionError
-from guardrail.ledger.files import sync_directory
 from guardrail.retention.facts import Segment
 
 __all__ = ["Manifest", "copies", "copy_to", "name_of", "read_manifest", "remove", "verify", "write"]
