@@ -13,9 +13,8 @@ from guardrail.core import chain
 from guardrail.core.audit import Audit, Pruned
 from guardrail.core.merkle import HASH_BYTES, Edge
 from guardrail.core.note import Checkpoint, SignedNote, Verify
-from guardrail.core.record import decode
 from guardrail.core.rotation import TYPE
-from guardrail.errors import LedgerError, NoteError, RecordError
+from guardrail.errors import LedgerError, NoteError
 from guardrail.ledger.heads import TILE, HeadRow, Signing, read_head
 from guardrail.ledger.reader import LedgerReader
 
@@ -231,14 +230,7 @@ def _pruning(reader: LedgerReader) -> Pruned | None:
     ((first,),) = reader.query("SELECT min(seq) FROM record WHERE seq > 0")
     if first is None or first == 1:
         return None
-    for _, line in reversed(reader.admin("admin.pruned")):
-        try:
-            record = decode(line)
-        except RecordError:
-            continue
-        if Pruned.claimed(record) == first:
-            return Pruned.of(record)
-    return None
+    return reader.pruned(first)
 
 
 def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from guardrail.core.audit import Pruned
 from guardrail.core.chain import Head
 from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerOpenError, RecordError
@@ -273,6 +274,17 @@ class LedgerReader:
             f"WHERE type = ? AND {ADMIN} ORDER BY seq"
         )
         return [(row[0], row[1]) for row in self._ask(query, type_)]
+
+    def pruned(self, before: int) -> Pruned | None:
+        """Return what the last record proves that says that everything below *before* may be missing, or None."""
+        for _, line in reversed(self.admin("admin.pruned")):
+            try:
+                record = decode(line)
+            except RecordError:
+                continue
+            if Pruned.claimed(record) == before:
+                return Pruned.of(record)
+        return None
 
     def sessions(self) -> list[SessionRow]:
         """Return every session, the one that began last first."""

@@ -36,7 +36,6 @@ from guardrail.review.verify.report import (
 )
 from guardrail.review.verify.stream import (
     Tables,
-    find_pruned,
     read_tables,
     stored_edge,
     stream,
@@ -183,7 +182,7 @@ def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | No
 def _begin(reader: LedgerReader, run: _Run) -> None:
     """Find out from where to read: what was pruned, and where *since* begins."""
     before = run.tables.pruned
-    pruned = find_pruned(reader, before) if before else None
+    pruned = reader.pruned(before) if before else None
     if before and pruned is None:
         run.problem = (
             1,

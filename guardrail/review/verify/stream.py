@@ -8,16 +8,13 @@ from typing import Any
 from guardrail.core.audit import Audit, Pruned
 from guardrail.core.chain import Difference
 from guardrail.core.merkle import HASH_BYTES, Edge
-from guardrail.core.record import decode
-from guardrail.errors import RecordError
-from guardrail.ledger.heads import TILE, HeadRow, edge_at, node_reader
+from guardrail.ledger.heads import TILE, HeadRow, edge_at, node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify.report import Progress
 
 __all__ = [
     "CHUNK",
     "Tables",
-    "find_pruned",
     "read_tables",
     "stored_edge",
     "stream",
@@ -47,28 +44,13 @@ class Tables:
 
 def read_tables(reader: LedgerReader, tables: Tables) -> None:
     """Read everything but the records into *tables*. Raises ``LedgerError``."""
-    rows = reader.query("SELECT size, leaf, edge, note, mac FROM head WHERE id = 0")
-    # A torn file may hold anything in any column.
-    good = bool(rows) and tuple(map(type, rows[0])) == (int, bytes, bytes, str, bytes)
-    tables.head = HeadRow(*rows[0]) if good else None
+    tables.head = read_head(reader.execute)
     tables.open_calls = reader.query(
         "SELECT call, seq, process, host, pid FROM open_call ORDER BY seq"
     )
     tables.epochs = [(row[0], row[1]) for row in reader.query("SELECT public, seq FROM epoch")]
     before = reader.query("SELECT before FROM pruned")
     tables.pruned = before[0][0] if before and isinstance(before[0][0], int) else 0
-
-
-def find_pruned(reader: LedgerReader, before: int) -> Pruned | None:
-    """Return the last record that says that everything below *before* may be missing, or None. Raises ``LedgerError``."""
-    for _, line in reversed(reader.admin("admin.pruned")):
-        try:
-            record = decode(line)
-        except RecordError:
-            continue
-        if Pruned.claimed(record) == before:
-            return Pruned.of(record)
-    return None
 
 
 def stored_edge(reader: LedgerReader, size: int) -> Edge | None:
@@ -120,7 +102,6 @@ def stream(
     stop: int | None,
     tables: Tables,
     total: int,
-    tree: bool = True,
     progress: Progress | None = None,
 ) -> None:
     """Feed the rows from *start* to *audit*; behind the last one read *tables* in the same transaction.
@@ -144,7 +125,7 @@ def stream(
                 if record is None:
                     return
                 _note_process(tables, record)
-                problem = tiles.take(audit) if tree else ""
+                problem = tiles.take(audit)
                 if problem:
                     chain.reject(seq, Difference.TILE, problem)
                     return
