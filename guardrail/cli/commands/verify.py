@@ -104,11 +104,13 @@ def verify(
     try:
         if exported is not None:
             path = exported
-            heads += _asked(witnesses, _name_in(path))
+            if witnesses:
+                heads += _asked(witnesses, _name_in(path))
             report = verify_export(path, key=key, heads=heads, progress=progress)
         else:
             path = ledger_path(config, ledger)
-            heads += _asked(witnesses, _origin(path))
+            if witnesses:  # on a mount that can't be written, opening may copy the ledger
+                heads += _asked(witnesses, _origin(path))
             heads += _configured(config, ledger, path, notices)
             notices += _kept_wrongly(config, ledger, path)
             readers = readers_of(path, heads)
