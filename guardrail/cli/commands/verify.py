@@ -109,10 +109,7 @@ def verify(
             report = verify_export(path, key=key, heads=heads, progress=progress)
         else:
             path = ledger_path(config, ledger)
-            if witnesses:  # on a mount that can't be written, opening may copy the ledger
-                heads += _asked(witnesses, _origin(path))
-            heads += _configured(config, ledger, path, notices)
-            notices += _kept_wrongly(config, ledger, path)
+            heads += _elsewhere(config, ledger, path, witnesses, notices)
             readers = readers_of(path, heads)
             if readers is not None:
                 heads = [each for each in heads if each not in readers.heads]
@@ -122,11 +119,9 @@ def verify(
             if readers is not None:
                 kept = _configured(config, readers.path, readers.path, notices)
                 readers.verify(kept, jobs=jobs, progress=progress)
-                notices = list(
-                    dict.fromkeys(notices)
-                )  # an anchor that does not answer is one for both
     finally:
         progress.clear()
+    notices = list(dict.fromkeys(notices))  # an anchor that does not answer is one for both
     code = worst(report.exit_code, readers)
     if as_json:
         beside = None if readers is None else _document(readers.path, readers.report, [])
@@ -140,6 +135,22 @@ def verify(
 
 
 # -- heads that were kept elsewhere ---------------------------------------------------------------------------------------
+
+
+def _elsewhere(
+    config: Path | None,
+    ledger: Path | None,
+    path: Path,
+    witnesses: tuple[str, ...],
+    notices: list[str],
+) -> list[OutsideHead]:
+    """Return the heads of witnesses and anchors, and note what can't be asked or was not kept as it should be."""
+    found: list[OutsideHead] = []
+    if witnesses:  # on a mount that can't be written, opening may copy the ledger
+        found += _asked(witnesses, _origin(path))
+    found += _configured(config, ledger, path, notices)
+    notices += _kept_wrongly(config, ledger, path)
+    return found
 
 
 def _origin(path: Path) -> str:
