@@ -109,8 +109,8 @@ _VALUES = [
     _value("characters", '[substring("é€x", 1, 1), indexof("é€x", "x"), count("é€")]', ["€", 2, 2]),
     _value(
         "networks",
-        '[net.cidr_contains("10.0.0.0/8", a) | some a in ["10.1.2.3", "11.0.0.1"]]',
-        [True, False],
+        '[net.cidr_contains("10.0.0.0/8", a) | some a in ["10.1.2.3", "11.0.0.1", "::ffff:10.0.0.1", "::1"]]',
+        [True, False, True, False],
     ),
     _value("time", 'time.parse_rfc3339_ns("2026-01-02T03:04:05.123456Z")', 1767323045123456000),
     _value("clock", 'time.clock(time.parse_rfc3339_ns("2026-01-02T03:04:05Z"))', [3, 4, 5]),

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from guardrail.errors import Finding
-from guardrail.policy import contract
+from guardrail.policy import contract, layout
 from guardrail.policy.builtins import ALLOWED, OPERATORS, REFUSED
 from guardrail.policy.conditions import CONDITIONS, SERVER
+from guardrail.policy.layout import Point, finding_at
+from guardrail.policy.matching import patterns, result
 from guardrail.policy.sources import MAX_INTEGER
 from guardrail.policy.tree import (
     REFERENCES,
@@ -45,150 +47,18 @@ def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = Tru
     findings: list[Finding] = []
     if contract_checks:
         findings += contract.examine(modules)
-    findings += _shapes(modules, world)
-    findings += _data_overlaps(world, modules, document, whole=contract_checks)
-    edges: dict[_Point, set[_Point]] = {}
+    findings += layout.shapes(modules, world)
+    findings += layout.data_overlaps(world, modules, document, whole=contract_checks)
+    edges: dict[Point, set[Point]] = {}
     for module in modules:
-        findings += _imports(module)
+        findings += layout.imports(module)
         for rule in module.rules:
             examiner = _Examiner(world, module, rule)
             examiner.run()
             findings += examiner.findings
             edges.setdefault((module.package, rule.name), set()).update(examiner.uses)
-    findings += _cycles(modules, edges)
+    findings += layout.cycles(modules, edges)
     return findings
-
-
-_Point = tuple[tuple[str, ...], str]
-
-
-def _finding(module: Module, line: int, code: str, message: str, hint: str = SERVER) -> Finding:
-    return Finding(module.source.name, line, code, message, hint)
-
-
-def _imports(module: Module) -> Iterator[Finding]:
-    for item in module.imports:
-        if item.target.head == "data":
-            yield _finding(
-                module,
-                item.line,
-                "data-import",
-                "an import of data: rules reached through it may be evaluated before what they depend on, "
-                "so that a deny rule does not fire",
-                f"write the reference in full, {item.target.dotted or 'data...'}; {SERVER}",
-            )
-
-
-def _shapes(modules: Sequence[Module], world: World) -> Iterator[Finding]:
-    """Rules of one name that are different things, and packages that lie over rules. OPA refuses both."""
-    first: dict[_Point, tuple[Module, Rule]] = {}
-    defaults: set[_Point] = set()
-    # guardrail's own first, so that the author's rule is the one that is said to differ.
-    for module in sorted(modules, key=lambda module: not module.source.installed):
-        for rule in module.rules:
-            point = (module.package, rule.name)
-            where, known = first.setdefault(point, (module, rule))
-            if (known.form, known.arity) != (rule.form, rule.arity) and not _compatible(
-                known, rule
-            ):
-                message = f"{rule.name} is a {known.form} in {where.source.name}, line {known.line}, and a {rule.form} here"
-                yield _finding(
-                    module, rule.line, "mixed-rule", message, "give one of them another name"
-                )
-            if rule.default:
-                if point in defaults:
-                    yield _finding(
-                        module, rule.line, "mixed-rule", f"{rule.name} has a second default", ""
-                    )
-                defaults.add(point)
-            if (*module.package, rule.name) in {
-                package[: len(module.package) + 1] for package in world.packages
-            }:
-                message = f"{rule.name} is also a package below {'.'.join(module.package)}"
-                yield _finding(
-                    module, rule.line, "package-over-rule", message, "give one of them another name"
-                )
-            if rule.name in ALLOWED or rule.name in REFUSED or rule.name in {"input", "data"}:
-                message = f"{rule.name} is the name of a builtin"
-                yield _finding(
-                    module, rule.line, "shadows-builtin", message, "give the rule another name"
-                )
-
-
-def _compatible(one: Rule, other: Rule) -> bool:
-    # A default says how many arguments a function has, and nothing more.
-    return one.form == other.form == "value" or (one.form == other.form == "object")
-
-
-def _data_overlaps(
-    world: World, modules: Sequence[Module], data: Any, *, whole: bool
-) -> Iterator[Finding]:
-    if whole and isinstance(data, dict) and "guardrail" in data:
-        yield Finding(
-            "-",
-            0,
-            "data-overlap",
-            "data.guardrail is where policies are: data there would silently replace rules",
-            "put the data under another name",
-        )
-        return
-    for package in world.packages:
-        value = data
-        for name in package:
-            value = value.get(name) if isinstance(value, dict) else None
-            if value is None:
-                break
-            if not isinstance(value, dict):
-                break
-        if value is not None:
-            module = next(module for module in modules if module.package == package)
-            message = f"the data document has a value at data.{'.'.join(package)}, which would silently replace rules"
-            yield _finding(
-                module,
-                module.package_line,
-                "data-overlap",
-                message,
-                "put the data under another name",
-            )
-
-
-def _cycles(modules: Sequence[Module], edges: dict[_Point, set[_Point]]) -> Iterator[Finding]:
-    """Rules and functions that need themselves: the engine's stack overflows where OPA refuses to compile."""
-    state: dict[_Point, int] = {}
-    looping: set[_Point] = set()
-
-    def visit(start: _Point) -> None:
-        stack: list[tuple[_Point, Iterator[_Point]]] = [(start, iter(edges.get(start, ())))]
-        state[start] = 1
-        while stack:
-            point, rest = stack[-1]
-            for target in rest:
-                if state.get(target) == 1:
-                    looping.add(target)
-                elif target not in state and target in edges:
-                    state[target] = 1
-                    stack.append((target, iter(edges[target])))
-                    break
-            else:
-                state[point] = 2
-                stack.pop()
-
-    for point in edges:
-        if point not in state:
-            visit(point)
-    seen: set[_Point] = set()
-    for module in modules:
-        for rule in module.rules:
-            point = (module.package, rule.name)
-            if point in looping and point not in seen:
-                seen.add(point)
-                yield _finding(
-                    module,
-                    rule.line,
-                    "recursion",
-                    f"{rule.name} needs itself, directly or through others",
-                    "OPA refuses it too",
-                )
 
 
 class _Examiner:
@@ -199,10 +69,10 @@ class _Examiner:
         self.world, self.module, self.rule = world, module, rule
         self.raw = module.source.text.encode("utf-8")
         self.findings: list[Finding] = []
-        self.uses: set[_Point] = set()
+        self.uses: set[Point] = set()
 
     def refuse(self, line: int, code: str, message: str, hint: str = SERVER) -> None:
-        self.findings.append(_finding(self.module, line or self.rule.line, code, message, hint))
+        self.findings.append(finding_at(self.module, line or self.rule.line, code, message, hint))
 
     def run(self) -> None:
         head = self.rule.head
@@ -218,6 +88,11 @@ class _Examiner:
         for part in head.dynamic:
             self.visit(part)
         self._heads()
+        for name in sorted({"input", "data"} & self.rule.local):
+            message = f"{name} as the name of an argument or a variable"
+            self.refuse(self.rule.line, "shadows-builtin", message, "OPA refuses it too")
+        for line, refusal in patterns(self.scope):
+            self.refuse(line, refusal.code, refusal.message, refusal.hint)
         self.visit(
             {key: value for key, value in self.rule.node.items() if key not in {"head", "refr"}}
         )
@@ -358,11 +233,31 @@ class _Examiner:
         if callee is None or name is None:
             self.refuse(line, "call", "a call of something that is not a function's name")
             return
-        if callee.head == "data":
+        arity: int | None = None
+        if callee.head in self.rule.local or callee.head in self.scope.imports:
+            message = f"{callee.head} is a name here, and the beginning of the function {name}"
+            self.refuse(line, "shadows-builtin", message, "give the name another one")
+        elif callee.head == "data":
             self._data(callee)
+            arity = self.world.arity(callee.static)
         elif name in self.scope.own:
             self.uses.add((self.module.package, name))
-        elif name in REFUSED:
+            arity = self.scope.own[name][0].arity
+        elif callee.head in self.scope.own:
+            message = f"{callee.head} is a rule, and the beginning of the function {name}"
+            self.refuse(line, "shadows-builtin", message, "give the rule another name")
+        else:
+            arity = self._builtin(name, parameters, line)
+        if arity is not None and not 0 <= len(parameters) - arity <= 1:
+            message = f"{name} takes {arity} arguments"
+            self.refuse(line, "arity", message, "OPA refuses it too")
+        elif arity is not None and len(parameters) > arity:
+            for at, refusal in result(parameters[-1], line):
+                self.refuse(at, refusal.code, refusal.message, refusal.hint)
+
+    def _builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
+        """Look at the call of what is none of the policies' functions. Return its number of arguments, if it has one."""
+        if name in REFUSED:
             code, reason = REFUSED[name]
             hint = (
                 "time is in input.context.time; the rest belongs to the caller"
@@ -378,14 +273,13 @@ class _Examiner:
                 "builtin",
                 f"{name} is not one of the functions that are known to answer like OPA",
             )
-        elif not 0 <= len(parameters) - ALLOWED[name] <= 1:
-            message = f"{name} takes {ALLOWED[name]} arguments"
-            self.refuse(line, "arity", message, "OPA refuses it too")
         else:
-            check = CONDITIONS.get(name)
+            check = CONDITIONS.get(name) if len(parameters) >= ALLOWED[name] else None
             refusal = check(self.scope, name, parameters) if check is not None else None
             if refusal is not None:
                 self.refuse(line, refusal.code, refusal.message, refusal.hint)
+            return ALLOWED[name]
+        return None
 
     def _with(self, change: dict[str, Any]) -> None:
         target, line = reference(change["refr"]), int(change["span"]["line"])

@@ -77,32 +77,12 @@ def text_of(error: BaseException) -> str:
     return str(error).split("Stack backtrace", 1)[0].strip()[:4_000]
 
 
-def lower(text: str) -> str:
-    """Return *text* in lower case as OPA does: one character for one, whatever its neighbours are."""
-    if text.isascii():
-        return text.lower()
-    return "".join([character.lower()[0] for character in text])
-
-
-def upper(text: str) -> str:
-    """Return *text* in upper case as OPA does: a character whose capital is several stays, or takes its title case."""
-    if text.isascii():
-        return text.upper()
-    return "".join([capital(character) for character in text])
-
-
-def capital(character: str) -> str:
-    big = character.upper()
-    if len(big) > 1:
-        big = character.title()
-    return big if len(big) == 1 else character
-
-
 class Server:
     """Holds the engines and answers one request at a time."""
 
-    def __init__(self, regorus: Any) -> None:
+    def __init__(self, regorus: Any, substitutes: Any) -> None:
         self.regorus = regorus
+        self.substitutes = substitutes
         self.engine: Any = None
         self.scratch: Any = None
         # As they were before their first evaluation; never evaluated themselves.
@@ -172,8 +152,8 @@ class Server:
     def build(self, modules: list[list[str]], data: str | None, witness: bool = False) -> Any:
         engine = self.regorus.Engine()
         engine.set_policy_length_config(max_col=65_536, max_file_bytes=1 << 24, max_lines=1 << 20)
-        engine.add_extension("lower", 1, lower)
-        engine.add_extension("upper", 1, upper)
+        for name, (arguments, function) in self.substitutes.SUBSTITUTES.items():
+            engine.add_extension(name, arguments, function)
         if witness:
             engine.add_extension(WITNESS, 1, self.witness)
         for name, text in modules:
@@ -295,11 +275,14 @@ def main(argv: list[str]) -> None:
     """Serve on the standard streams. Arguments: folder of the engine, memory limit in bytes, pid of the parent."""
     # Before the import: the engine's allocator reserves 1 GiB of addresses where it may, beyond any later limit.
     harden(int(argv[2]), int(argv[3]))
-    sys.path.append(argv[1])
+    folders = [argv[1], os.path.dirname(os.path.abspath(__file__))]
+    sys.path += folders
     import regorus
+    import substitutes  # type: ignore[import-not-found]  # found in its own folder
 
-    sys.path.remove(argv[1])
-    serve(Server(regorus), int(argv[3]))
+    for folder in folders:
+        sys.path.remove(folder)
+    serve(Server(regorus, substitutes), int(argv[3]))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,11 @@ class World:
             value = value[name]
         return bool(path)
 
+    def arity(self, path: Sequence[str]) -> int | None:
+        """Return how many arguments the function at *path* (below ``data``) takes, or None where there is no such rule."""
+        rules = self.packages.get(tuple(path[:-1]), {}).get(path[-1]) if path else None
+        return rules[0].arity if rules else None
+
     def owner(self, path: Sequence[str]) -> tuple[str, ...] | None:
         """Return the package that *path* leads into, or None where it is base data."""
         for size in range(len(path) - 1, 0, -1):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from policy_helpers import ALLOW, UNDEFINED, body_findings, codes, findings, raw, write
 
 from guardrail.errors import PolicyError
-from guardrail.policy.workbench import Workbench
+from guardrail.policy.workbench import EngineRefusal, Workbench
 
 # name, body of a deny rule, code, expression for the raw engine, its answer, OPA's answer. The last two differ: that is
 # what the guard is for. OPA's answers were taken from OPA 1.22.
@@ -48,6 +49,13 @@ SILENT = [
     ("version", 'semver.is_valid(input.resource.id)', "builtin", 'semver.is_valid("v1.2.3")', False, True),
     ("json text", 'json.marshal(input) == ""', "builtin", 'json.marshal(["<"])', '["<"]', '["\\u003c"]'),
     ("json numbers", "json.unmarshal(input.resource.id) == 1", "builtin", 'json.unmarshal("18446744073709551617") == json.unmarshal("18446744073709551616")', True, False),
+    ("object pattern", '{"n": n} = input.action.properties.args; n < 5', "object-pattern", 'count([1 | {"n": n} = object.union({"n": 1}, {"m": 2})])', 1, 0),
+    ("object pattern inside a list", '[n, {"m": 1}] = input.action.properties.args.xs', "object-pattern", 'count([1 | [n, {"m": 1}] = [1, {"m": 1, "o": 2}]])', 1, 0),
+    ("assigned object pattern", '{"n": n} := input.action.properties.args', "object-pattern", 'count([1 | {"n": n} := object.union({"n": 1}, {"m": 2})])', 1, 0),
+    ("object pattern in some", 'some {"n": n} in input.action.properties.args.xs', "object-pattern", 'count([1 | some {"n": n} in array.concat([], [object.union({"n": 1}, {"m": 2})])])', 1, 0),
+    ("object pattern in a key", 'some k, {"n": 1} in input.action.properties.args.xs', "object-pattern", 'count([k | some k, {"n": 1} in array.concat([], [object.union({"n": 1}, {"m": 2})])])', 1, 0),
+    ("object pattern in walk", 'walk(input, [p, {"n": n}])', "object-pattern", 'count([p | walk([{"n": 1, "m": 2}], [p, {"n": n}])])', 1, 0),
+    ("one name for key and value", "some k, k in input.action.properties.args.xs", "repeated-name", "[k | some k, k in [5, 1]]", [5, 1], [1]),
     ("not a call on something missing", 'not startswith(input.action.properties.args.path, "/tmp")', "not-undefined", 'count([1 | not startswith(input.missing, "a")])', 1, 0),
     ("not in something missing", 'not input.action.properties.args.path in ["a"]', "not-undefined", 'count([1 | not input.missing in ["a"]])', 1, 0),
     ("not a comparison with something missing", "not input.action.properties.args.n > 5", "not-undefined", "count([1 | not input.missing > 5])", 1, 0),
@@ -136,6 +144,18 @@ REFUSED = [
     ("two arities", "f(x) := x\n\nf(x, y) := x\n", "mixed-rule"),
     ("two defaults", "default a := 1\n\ndefault a := 2\n\na := 3 if input.x\n", "mixed-rule"),
     ("name of a builtin", "count := 1\n", "shadows-builtin"),
+    ("object as an argument", 'f({"n": n}) := n\n\ndeny contains "d" if f(input.action.properties.args)\n', "object-pattern"),
+    ("one name for two arguments", 'same(x, x) := true\n\ndeny contains "d" if same(1, input.resource.id)\n', "repeated-name"),
+    ("one name inside an argument", 'same([x, y], [y, z]) := true\n\ndeny contains "d" if same([1, 2], [1, 2])\n', "repeated-name"),
+    ("object as a result", 'deny contains "d" if { object.get(input, "x", {}, {"n": n}); n == 1 }\n', "object-pattern"),
+    ("object as the result of a function", 'f(x) := x\n\ndeny contains "d" if { f(input, {"subject": s}); s == 1 }\n', "object-pattern"),
+    ("object as the result of a library function", 'deny contains "d" if { data.guardrail.lib.args.value("a", {}, {"n": n}); n == 1 }\n', "object-pattern"),
+    ("argument called input", 'f(input) := input.resource.id\n\ndeny contains "d" if f({}) == 1\n', "shadows-builtin"),
+    ("argument called like a builtin", 'f(count) := count([1, 2])\n\ndeny contains "d" if f(1) == 2\n', "shadows-builtin"),
+    ("variable called like builtins", 'deny contains "d" if { net := 1; net.cidr_is_valid("a"); net == 1 }\n', "shadows-builtin"),
+    ("rule called like builtins", 'net := 1\n\ndeny contains "d" if net.cidr_is_valid("a")\n', "shadows-builtin"),
+    ("import called like builtins", 'import input.context as net\n\ndeny contains "d" if net.cidr_is_valid("a")\n', "shadows-builtin"),
+    ("too many arguments of a function", 'f(x) := x\n\ndeny contains "d" if f(1, 2, 3)\n', "arity"),
     ("iteration in a head", "deny contains input.action.properties.args.xs[_] if true\n", "head-iteration"),
     ("iteration in a value", "x := input.action.properties.args.xs[i] if true\nelse := 1\n", "head-iteration"),
     ("iteration in else", "x := 1 if false\nelse := input.action.properties.args.xs[_]\n", "head-iteration"),
@@ -191,6 +211,12 @@ ACCEPTED = [
     "deny contains 1 if input.action.properties.args.n == 18446744073709551615",
     "import input.action.properties.args\n\ndeny contains 1 if args.n == 5",
     "deny contains x if some x in input.action.properties.args.xs",
+    'deny contains 1 if input.action.properties.args == {"n": 5}',
+    'deny contains 1 if { "bank" = input.resource.id; [a, b] = split(input.subject.id, "@"); a == b }',
+    'deny contains 1 if { x := {"n": 5}; x == input.action.properties.args }',
+    "deny contains 1 if f(1, 2, 3, 4)\n\nf(a, b, _, _) if a < b",
+    'deny contains 1 if { time := input.context.time; time == "x" }',
+    'deny contains 1 if net.cidr_contains("10.0.0.0/8", input.action.properties.args.ip)',
     "deny contains input.action.properties.args.xs[i] if { some i in [0, 1] }",
     "deny contains [x | x := input.action.properties.args.xs[_]] if true",
     "deny contains 1 if { data.known[input.resource.id] with data.known as {} }",
@@ -306,6 +332,45 @@ def test_case_changes_one_character_for_one_as_in_opa() -> None:
             [("t.rego", 'package t\nx := [lower("\u0130A\u03a3"), upper("\u00df\u1fb3z")]\n')], None
         )
         assert bench.rule("data.t.x") == ["ia\u03c3", "\u00df\u1fbcZ"]
+
+
+ADDRESSES = [
+    ("10.0.0.0/8", "10.1.2.3", True),
+    ("10.0.0.0/8", "11.0.0.1", False),
+    ("169.254.0.0/16", "::ffff:169.254.169.254", True),
+    ("169.254.0.0/16", "::ffff:a9fe:a9fe", True),
+    ("169.254.0.0/16", "0:0:0:0:0:FFFF:A9FE:A9FE", True),
+    ("::ffff:169.254.0.0/112", "169.254.169.254", True),
+    ("::/0", "10.0.0.1", False),
+    ("::/0", "::ffff:10.0.0.1", False),
+    ("0.0.0.0/0", "::1", False),
+    ("fe80::/10", "febf::1", True),
+    ("10.0.0.0/8", "10.1.0.0/16", True),
+    ("10.1.0.0/16", "10.0.0.0/8", False),
+    ("10.0.0.0/8", "::ffff:10.0.0.0/104", True),
+    ("10.0.0.0/8", "010.0.0.1", None),
+    ("10.0.0.0/8", "10.0.0.1 ", None),
+    ("10.0.0.0/8", "fe80::1%eth0", None),
+    ("10.0.0.0/8", "::1::2", None),
+    ("10.0.0.0/33", "10.0.0.1", None),
+    ("10.0.0.0", "10.0.0.1", None),
+    ("10.0.0.0/8", 5, None),
+]
+
+
+def test_addresses_belong_to_networks_as_in_opa() -> None:
+    """The raw engine does not see that an IPv4 address written as one of IPv6 is in a network; the worker has its own."""
+    text = 'package t\nx := net.cidr_contains("169.254.0.0/16", "::ffff:169.254.169.254")\n'
+    assert raw(text, "data.t.x") is False
+    with Workbench() as bench:
+        bench.load([("t.rego", "package t\nx := net.cidr_contains(input[0], input[1])\n")], None)
+        for network, inner, inside in ADDRESSES:
+            question = json.dumps([network, inner])
+            if inside is None:
+                with pytest.raises(EngineRefusal):
+                    bench.rule("data.t.x", question)
+            else:
+                assert bench.rule("data.t.x", question) is inside, question
 
 
 def test_a_head_that_iterates_makes_the_raw_engine_skip_else_and_sets() -> None:
