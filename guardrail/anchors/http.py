@@ -7,7 +7,6 @@ nothing is asked twice.
 
 from __future__ import annotations
 
-import http.client
 import io
 import ipaddress
 import socket
@@ -16,10 +15,11 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from guardrail.errors import AnchorError, ConfigError
+from guardrail.network import ReplyError, read_reply
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -64,16 +64,6 @@ class TimedReader(io.RawIOBase):
         if self.budget < 0:
             raise OverflowError
         return count
-
-
-class _Incoming:
-    """What ``http.client`` takes for a socket."""
-
-    def __init__(self, reader: TimedReader) -> None:
-        self._reader = reader
-
-    def makefile(self, *_: object, **__: object) -> io.BufferedReader:
-        return io.BufferedReader(self._reader)
 
 
 class Endpoint:
@@ -126,7 +116,7 @@ class Endpoint:
                 sock.settimeout(_left(end))
                 sock.sendall(self._head(method, path, len(body), content_type) + body)
                 stage = "its reply"
-                return self._reply(sock, method, end, limit)
+                return self._reply(sock, end, limit)
         except TimeoutError:
             raise AnchorError(
                 f"{self._what} did not answer before the deadline ({stage})",
@@ -169,29 +159,16 @@ class Endpoint:
                 failure = error
         raise failure
 
-    def _reply(self, sock: socket.socket, method: str, end: float, limit: int) -> Reply:
-        reader = TimedReader(sock, end, limit + _MAX_HEAD)
-        response = http.client.HTTPResponse(cast("socket.socket", _Incoming(reader)), method=method)
+    def _reply(self, sock: socket.socket, end: float, limit: int) -> Reply:
+        def receive(size: int) -> bytes:
+            sock.settimeout(_left(end))
+            return sock.recv(size)
+
         try:
-            response.begin()
-            if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-                raise self._malformed("its reply is compressed")
-            if response.length is None and not response.chunked and response.status != 204:
-                raise self._malformed("its reply does not say how long it is")
-            length = response.length
-            body = response.read(limit + 1)
-        except OverflowError:
-            raise self._malformed("its reply is too large") from None
-        except (http.client.HTTPException, ValueError):
-            raise self._malformed("what it answered is no whole HTTP reply") from None
-        finally:
-            response.close()
-        if len(body) > limit:
-            raise self._malformed("its reply is too large")
-        if length is not None and len(body) != length:
-            raise self._malformed("its reply ended early")
-        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Reply(response.status, kind, body)
+            reply = read_reply(receive, limit=limit, budget=limit + _MAX_HEAD)
+        except ReplyError as error:
+            raise self._malformed(f"it {error.message}") from None
+        return Reply(reply.status, reply.content_type, reply.body)
 
     def _malformed(self, why: str) -> AnchorError:
         return AnchorError(f"{self._what}: {why}", code="anchor.malformed", hint="guardrail anchor")

@@ -16,7 +16,7 @@ from guardrail.policy.breaker import Breaker
 from guardrail.policy.limits import MAX_INPUT
 from guardrail.policy.opa_breaker import CircuitBreaker
 from guardrail.policy.opa_pool import Job, Pool, closed
-from guardrail.policy.opa_reply import DECISION_PATH, question, read_answer
+from guardrail.policy.opa_reply import DECISION_PATH, Question, read_answer
 from guardrail.policy.opa_revision import Acceptance, revision_of
 from guardrail.policy.opa_target import Target
 from guardrail.policy.opa_transport import Connection
@@ -34,8 +34,8 @@ _engines: weakref.WeakSet[OpaEngine] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Question:
-    body: bytes
+class _Asked:
+    question: Question
     shard: str
     future: Future[EngineReply]
     started: float
@@ -127,7 +127,7 @@ class OpaEngine:
         if problem is not None:
             future.set_exception(problem)
             return future
-        asked = _Question(question(policy_input), shard, future, now, now + deadline)
+        asked = _Asked(Question.about(policy_input), shard, future, now, now + deadline)
         self._pool.submit(Job(self._asking(asked), future.set_exception, asked.end))
         return future
 
@@ -168,7 +168,7 @@ class OpaEngine:
             )
         return None
 
-    def _asking(self, asked: _Question) -> Callable[[Connection], None]:
+    def _asking(self, asked: _Asked) -> Callable[[Connection], None]:
         def run(connection: Connection) -> None:
             try:
                 reply = self._ask(connection, asked)
@@ -189,10 +189,16 @@ class OpaEngine:
 
         return run
 
-    def _ask(self, connection: Connection, asked: _Question) -> EngineReply:
-        reply = connection.ask("POST", DECISION_PATH, asked.body, asked.end)
+    def _ask(self, connection: Connection, asked: _Asked) -> EngineReply:
+        question = asked.question
+        reply = connection.ask("POST", DECISION_PATH, question.body, asked.end)
         self._breaker.succeeded()
-        answer = read_answer(reply)
+        try:
+            answer = read_answer(reply, question.echo)
+        except PolicyError:
+            # What comes next on this connection may belong to this question.
+            connection.close()
+            raise
         identity = self._acceptance.identity(answer)
         if identity != self._finding.identity:
             self._changed(identity)

@@ -68,7 +68,8 @@ class Admin:
         self, target: Target, *, timeout: float = 5.0, transport: Transport | None = None
     ) -> None:
         """*timeout* in seconds holds for each question as a whole."""
-        self._connection = Connection(target)
+        # Nothing in these answers says what they answer, so that no connection carries two of them.
+        self._connection = Connection(target, keep=False)
         self._adapter = _Adapter(transport or self._connection, timeout)
         # Host and port only give the client something to make URLs of.
         self._client = OpaClient(host="opa", port=1, retries=0, timeout=timeout)

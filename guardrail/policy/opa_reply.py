@@ -1,7 +1,9 @@
-"""What an OPA server's reply to a decision says, or why it is none. Values in, values out."""
+"""What an OPA server's reply to a decision says, or why it is none. Values in, values out, but for the random text
+that ties an answer to its question."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +12,9 @@ import orjson
 from guardrail.errors import PolicyError
 from guardrail.policy.opa_transport import Reply
 
-__all__ = ["DECISION_PATH", "Answer", "question", "read_answer"]
+__all__ = ["DECISION_PATH", "Answer", "Question", "read_answer"]
 
-DECISION_PATH = "/v1/data/guardrail/main/decision?strict-builtin-errors=true&provenance=true"
+DECISION_PATH = "/v1/data/guardrail/main/answer?strict-builtin-errors=true&provenance=true"
 """Without strict errors a builtin that fails makes its rule undefined: a deny rule would silently not fire."""
 _MAX_ID = 200
 
@@ -30,13 +32,30 @@ class Answer:
     milliseconds: float = 0.0
 
 
-def question(policy_input: bytes) -> bytes:
-    """Return the body that asks about *policy_input*, whose bytes stay what they are."""
-    return b'{"input":' + policy_input + b"}"
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The body that asks for one decision, and the text that only its answer repeats."""
+
+    body: bytes
+    echo: str
+
+    @classmethod
+    def about(cls, policy_input: bytes) -> Question:
+        """Ask about *policy_input*, whose bytes stay what they are.
+
+        The echo stands outside of it (``guardrail.main``): no policy reads it, and no record holds it.
+        """
+        echo = os.urandom(16).hex()
+        return cls(
+            b'{"input":{"echo":"%b","question":%b}}' % (echo.encode("ascii"), policy_input), echo
+        )
 
 
-def read_answer(reply: Reply) -> Answer:
-    """Return what *reply* says. Raises ``PolicyError`` for everything but status 200 with an object that has a result."""
+def read_answer(reply: Reply, echo: str) -> Answer:
+    """Return what *reply* says to the question with *echo*.
+
+    Raises ``PolicyError`` for everything but status 200 with an object that has a result, and for the answer to another question.
+    """
     if reply.status != 200:
         raise _refusal(reply)
     try:
@@ -52,11 +71,18 @@ def read_answer(reply: Reply) -> Answer:
             detail="no_decision",
             hint="does this server hold guardrail's policies? guardrail policy bundle",
         )
+    result = document["result"]
+    if (
+        not isinstance(result, dict)
+        or result.keys() != {"decision", "echo"}
+        or result["echo"] != echo
+    ):
+        raise _malformed("echo", "the OPA server's reply is not the answer to what was asked")
     provenance = document.get("provenance", {})
     if not isinstance(provenance, dict):
         raise _malformed("provenance", "the OPA server's reply says nothing about its policies")
     return Answer(
-        document=document["result"],
+        document=result["decision"],
         version=_text(provenance.get("version")) or "",
         revisions=_revisions(provenance.get("bundles")),
         decision_id=_text(document.get("decision_id")),

@@ -1,27 +1,23 @@
 """One connection to an OPA server: a request and its whole reply before a deadline, or a ``PolicyError`` that says where
 it ended.
 
-The reply is parsed by ``http.client``; connecting, sending and every single read go through ``_Wire``, which gives each of
-them only the time that is left. No redirect is followed, no proxy, netrc or environment variable is looked at, nothing
+The reply is taken apart by ``guardrail.network``; connecting, sending and every single read go through ``_Wire``, which gives
+each of them only the time that is left. No redirect is followed, no proxy, netrc or environment variable is looked at, nothing
 is decompressed, and nothing is asked twice but a request that a kept connection lost before any byte of its reply.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
 import select
 import socket
 import ssl
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol
 
 from guardrail.errors import PolicyError
+from guardrail.network import HttpReply, ReplyError, read_reply
 from guardrail.policy.opa_target import Address, Target
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 __all__ = ["MAX_REPLY", "Connection", "Reply", "Transport"]
 
@@ -60,13 +56,6 @@ class _Wire:
         self.end = 0.0
         self.received = 0
         """Bytes since the request was sent."""
-        self.budget = 0
-        """How many of them there may be."""
-        self.ended = False
-        """The server said that nothing more comes."""
-        self.leftover = False
-        """More bytes came than the reply has: what follows on this connection could be taken for another reply."""
-        self.done = False
 
     def _allow(self, stage: str) -> None:
         left = self.end - time.monotonic()
@@ -83,28 +72,17 @@ class _Wire:
             except TimeoutError:
                 raise _late("send") from None
 
-    def read_into(self, buffer: WriteableBuffer) -> int | None:
-        if self.done:
-            return None
+    def receive(self, size: int) -> bytes:
         self._allow("reply")
         try:
-            count = self._sock.recv_into(buffer)
+            block = self._sock.recv(size)
         except TimeoutError:
             raise _late("reply") from None
-        self.received += count
-        self.ended = count == 0
-        if self.received > self.budget:
-            raise _malformed("too_large", "the OPA server's reply is too large")
-        return count
-
-    def makefile(self, *_: object, **__: object) -> io.BufferedReader:
-        """For ``http.client``, which reads a reply through it."""
-        return _Buffer(self)
+        self.received += len(block)
+        return block
 
     def stale(self) -> bool:
         """Whether something can be read although nothing was asked: the server closed it, or sends out of turn."""
-        if self.leftover or self.ended:
-            return True
         poll = select.poll()
         poll.register(self._sock, select.POLLIN | select.POLLERR | select.POLLHUP)
         if poll.poll(0):
@@ -115,36 +93,13 @@ class _Wire:
         self._sock.close()
 
 
-class _Raw(io.RawIOBase):
-    def __init__(self, wire: _Wire) -> None:
-        self._wire = wire
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
-        return self._wire.read_into(buffer)
-
-
-class _Buffer(io.BufferedReader):
-    """Notes, when ``http.client`` is done with a reply, whether more has arrived than belongs to it."""
-
-    def __init__(self, wire: _Wire) -> None:
-        super().__init__(_Raw(wire))
-        self._wire = wire
-
-    def close(self) -> None:
-        if not self.closed:
-            self._wire.done = True
-            self._wire.leftover = self._wire.leftover or bool(self.peek(1))
-        super().close()
-
-
 class Connection:
-    """A keep-alive connection, opened when it is first needed. For one thread at a time."""
+    """A connection, kept for the next question where a reply leaves no doubt where it ended. For one thread at a time."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, keep: bool = True) -> None:
+        """Without *keep* each question gets a connection of its own: where nothing in an answer says what it answers."""
         self._target = target
+        self._keep = keep
         self._wire: _Wire | None = None
 
     def close(self) -> None:
@@ -164,14 +119,14 @@ class Connection:
             self.close()
         if self._wire is not None:
             try:
-                return self._exchange(self._wire, method, request, end, limit)
+                return self._exchange(self._wire, request, end, limit)
             except _CutError:
                 # Asking has no effects, and not a byte came back: the server closed a connection that it no longer
                 # wanted to keep. A new one is tried once.
                 self.close()
         self._wire = _open(self._target, end)
         try:
-            return self._exchange(self._wire, method, request, end, limit)
+            return self._exchange(self._wire, request, end, limit)
         except _CutError:
             raise PolicyError(
                 "the OPA server ended the connection without a reply",
@@ -183,67 +138,36 @@ class Connection:
     def _head(self, method: str, path: str, body: bytes) -> bytes:
         token = self._target.token
         authorization = "" if token is None else f"Authorization: {token.header()}\r\n"
+        ending = "" if self._keep else "Connection: close\r\n"
         return (
             f"{method} {path} HTTP/1.1\r\nHost: {self._target.authority}\r\nUser-Agent: guardrail\r\n"
             f"Accept: application/json\r\nAccept-Encoding: identity\r\nContent-Type: application/json\r\n"
-            f"{authorization}Content-Length: {len(body)}\r\n\r\n"
+            f"{authorization}{ending}Content-Length: {len(body)}\r\n\r\n"
         ).encode("ascii")
 
-    def _exchange(self, wire: _Wire, method: str, request: bytes, end: float, limit: int) -> Reply:
-        wire.end, wire.received, wire.budget = end, 0, limit + _MAX_HEAD
-        wire.done = False
+    def _exchange(self, wire: _Wire, request: bytes, end: float, limit: int) -> Reply:
+        wire.end, wire.received = end, 0
         keep = False
         try:
             wire.send(request)
-            response = http.client.HTTPResponse(cast("socket.socket", wire), method=method)
-            try:
-                response.begin()
-                reply = _whole(response, wire, limit)
-                keep = not response.will_close
-            finally:
-                response.close()
-            keep = keep and not wire.leftover
-            return reply
-        except http.client.HTTPException as error:
-            raise _broken(wire, error) from None
-        except ValueError:
-            raise _malformed("http", "what came from the OPA server is no HTTP") from None
+            reply = read_reply(wire.receive, limit=limit, budget=limit + _MAX_HEAD)
+            keep = self._keep and reply.reusable
+            return _reply(reply)
+        except ReplyError as error:
+            if error.detail == "nothing":
+                raise _CutError from None
+            raise _malformed(error.detail, f"the OPA server {error.message}") from None
         except OSError:
             if wire.received == 0:
                 raise _CutError from None
-            raise _malformed("truncated", "the OPA server's reply ended early") from None
+            raise _malformed("truncated", "the OPA server ended its reply early") from None
         finally:
             if not keep:
                 self.close()
 
 
-def _whole(response: http.client.HTTPResponse, wire: _Wire, limit: int) -> Reply:
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding != "identity":
-        # Nothing else was asked for; a few bytes could become gigabytes.
-        raise _malformed("encoding", "the OPA server's reply is compressed")
-    length = response.length
-    if length is None and not response.chunked and response.status not in {204, 304}:
-        # Without a length nobody can tell a reply from its beginning.
-        if wire.ended:
-            raise _malformed("truncated", "the OPA server's reply ended early")
-        raise _malformed("length", "the OPA server's reply does not say how long it is")
-    if length is not None and length > limit:
-        raise _malformed("too_large", "the OPA server's reply is too large")
-    body = response.read(limit + 1)
-    if len(body) > limit:
-        raise _malformed("too_large", "the OPA server's reply is too large")
-    if length is not None and len(body) != length:
-        raise _malformed("truncated", "the OPA server's reply ended early")
-    return Reply(response.status, body, response.reason, response.headers.get("Content-Type", ""))
-
-
-def _broken(wire: _Wire, error: http.client.HTTPException) -> Exception:
-    if wire.received == 0:
-        return _CutError()
-    if wire.ended or isinstance(error, http.client.IncompleteRead):
-        return _malformed("truncated", "the OPA server's reply ended early")
-    return _malformed("http", "what came from the OPA server is no HTTP")
+def _reply(reply: HttpReply) -> Reply:
+    return Reply(reply.status, reply.body, reply.reason, reply.headers.get("content-type", ""))
 
 
 def _open(target: Target, end: float) -> _Wire:

@@ -12,7 +12,7 @@ from guardrail.core.types import Cause, PolicyIdentity
 from guardrail.errors import PolicyError
 from guardrail.policy.opa_admin import Admin, BundleState
 from guardrail.policy.opa_purity import impurities
-from guardrail.policy.opa_reply import DECISION_PATH, Answer, question, read_answer
+from guardrail.policy.opa_reply import DECISION_PATH, Answer, Question, read_answer
 from guardrail.policy.opa_revision import Acceptance
 from guardrail.policy.opa_target import Target
 from guardrail.policy.opa_transport import Connection
@@ -73,8 +73,13 @@ class Inspector:
 
     def _canary(self) -> Answer:
         end = time.monotonic() + self._timeout
-        body = question(SAMPLE_INPUT.encode())
-        return read_answer(self._connection.ask("POST", DECISION_PATH, body, end))
+        asked = Question.about(SAMPLE_INPUT.encode())
+        reply = self._connection.ask("POST", DECISION_PATH, asked.body, end)
+        try:
+            return read_answer(reply, asked.echo)
+        except PolicyError:
+            self._connection.close()
+            raise
 
     @staticmethod
     def _contract(answer: Answer) -> None:

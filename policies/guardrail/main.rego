@@ -14,6 +14,13 @@ decision := {
 	"rules": array.concat(fired, absence),
 }
 
+# What a server is asked for. The input of the call stands in an envelope, so that the answer can repeat the random text
+# that came with the question, and no policy can read it: an answer to another question is noticed. (The envelope is read
+# by a function because it does not fit the schema of inputs that `opa check` judges policies by.)
+answer := {"decision": made, "echo": object.get(input, "echo", "")} if {
+	made := data.guardrail.main.decision with input as object.get(input, "question", null)
+}
+
 # What is asked when tools are listed to a model: hidden ones are not offered. A listing grants nothing, a tool that is
 # offered is decided like any other when it is called.
 listing := {

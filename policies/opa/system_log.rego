@@ -6,6 +6,7 @@ package system.log
 
 mask contains "/input"
 
+# A decision stands alone, or in an answer.
 mask contains "/result/rules"
 
 mask contains "/result/redact"
@@ -13,6 +14,14 @@ mask contains "/result/redact"
 mask contains "/result/labels"
 
 mask contains "/result/obligations"
+
+mask contains "/result/decision/rules"
+
+mask contains "/result/decision/redact"
+
+mask contains "/result/decision/labels"
+
+mask contains "/result/decision/obligations"
 
 mask contains "/nd_builtin_cache"
 

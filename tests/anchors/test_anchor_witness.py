@@ -205,7 +205,26 @@ CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
     "500": (reply("500 Internal Server Error", b"x"), "unreachable", "500"),
     "429": (reply("429 Too Many Requests", b""), "unreachable", "429"),
     "no HTTP": (lambda sock: sock.sendall(b"hello\r\n\r\n"), "malformed", "no whole HTTP"),
-    "nothing": (lambda sock: None, "malformed", "no whole HTTP"),
+    "nothing": (lambda sock: None, "malformed", "without a reply"),
+    "early hints without end": (
+        lambda sock: sock.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100),
+        "malformed",
+        "announces",
+    ),
+    "another protocol": (
+        lambda sock: sock.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        ),
+        "malformed",
+        "announces",
+    ),
+    "two lengths": (
+        lambda sock: sock.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 4\r\n\r\nxxxx"
+        ),
+        "malformed",
+        "more than one way",
+    ),
     "no length": (
         lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nx\n"),
         "malformed",

@@ -32,7 +32,7 @@ from guardrail.config import Settings
 from guardrail.policy.embedded import EmbeddedEngine
 from guardrail.policy.engine import Engine
 from guardrail.policy.opa import OpaEngine
-from guardrail.policy.opa_reply import DECISION_PATH, question
+from guardrail.policy.opa_reply import DECISION_PATH, Question
 from guardrail.policy.sources import load_policies
 
 WARM_UP = 300
@@ -61,7 +61,7 @@ class Bare:
     def __init__(self, address: str, body: bytes) -> None:
         host, _, port = address.partition(":")
         self._connection = http.client.HTTPConnection(host, int(port))
-        self._body = question(body)
+        self._body = Question.about(body).body
 
     def ask(self) -> None:
         """Ask, and read the whole reply."""

@@ -256,13 +256,15 @@ class BundleServer:
 # -- a server that lies -------------------------------------------------------------------------------------------------
 
 REVISION = "5" * 64
+ECHO = "e" * 32
+"""Stands in prepared replies for what the request carried: a fake server puts that there as it sends."""
 Behaviour = Callable[[socket.socket], None]
 
 
 def answer(document: Any = None, **more: Any) -> dict[str, Any]:
     """Return the body of a good reply; *more* replaces keys."""
     return {
-        "result": allow() if document is None else document,
+        "result": {"decision": allow() if document is None else document, "echo": ECHO},
         "provenance": {"version": "1.0.0", "bundles": {"b": {"revision": REVISION}}},
     } | more
 
@@ -275,6 +277,20 @@ def http_reply(body: bytes, *, status: str = "200 OK", headers: Sequence[str] = 
     ):
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@dataclass
+class Line:
+    """The server's end of a connection, on which prepared replies become answers to the request that came last."""
+
+    sock: socket.socket
+    echo: bytes = b""
+
+    def sendall(self, data: bytes) -> None:
+        self.sock.sendall(data.replace(ECHO.encode(), self.echo))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
 
 
 @dataclass
@@ -326,15 +342,17 @@ class FakeServer:
                 sock = self.tls.wrap_socket(sock, server_side=True)
                 self._open.append(sock)
             stream = sock.makefile("rb")
+            line = Line(sock)
             while request := self._request(stream):
-                decides = b" /v1/data/guardrail/main/decision?" in request.split(b"\r\n")[0]
+                line.echo = request.partition(b'"echo":"')[2][:32]
+                decides = b" /v1/data/guardrail/main/answer?" in request.split(b"\r\n")[0]
                 look = b'"someone"' in request
                 if decides and not look:
                     self.asked.append(request)
                 if decides and not look and self.behave is not None:
-                    self.behave(sock)
+                    self.behave(line)  # type: ignore[arg-type]  # a socket that fills in the echo
                 elif decides:
-                    sock.sendall(http_reply(orjson.dumps(answer())))
+                    line.sendall(http_reply(orjson.dumps(answer())))
                 elif b" /health" in request.split(b"\r\n")[0] and self.well:
                     sock.sendall(http_reply(b"{}"))
                 else:

@@ -24,7 +24,7 @@ from guardrail.policy.embedded import EmbeddedEngine
 from guardrail.policy.engine import Engine
 from guardrail.policy.limits import MAX_INPUT
 from guardrail.policy.opa_admin import Admin
-from guardrail.policy.opa_reply import DECISION_PATH, question, read_answer
+from guardrail.policy.opa_reply import DECISION_PATH, Question, read_answer
 from guardrail.policy.opa_target import Target
 from guardrail.policy.opa_transport import Connection
 from guardrail.policy.rehearsal import sample_input
@@ -308,11 +308,12 @@ class Bench:
     def opa_says(self, document: str) -> Any:
         import time
 
+        asked = Question.about(document.encode())
         try:
             reply = self._connection.ask(
-                "POST", DECISION_PATH, question(document.encode()), time.monotonic() + PATIENCE
+                "POST", DECISION_PATH, asked.body, time.monotonic() + PATIENCE
             )
-            return read_answer(reply).document
+            return read_answer(reply, asked.echo).document
         except PolicyError as error:
             return (error.cause, error.detail)
 

@@ -229,7 +229,8 @@ def test_another_contract_is_refused_at_start(opa_program: Path, tmp_path: Path)
     """A composition that guardrail did not write, under a revision that is taken."""
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "main.rego").write_text(
-        'package guardrail.main\n\ndecision := {"contract": "guardrail/2", "effect": "allow", "rules": [], "redact": [], "labels": [], "obligations": []}\n'
+        'package guardrail.main\n\ndecision := {"contract": "guardrail/2", "effect": "allow", "rules": [], "redact": [], "labels": [], "obligations": []}\n\n'
+        'answer := {"decision": decision, "echo": input.echo}\n'
     )
     (tmp_path / "b" / ".manifest").write_text('{"revision": "r", "roots": ["guardrail"]}')
     with served(opa_program, tmp_path, "--bundle", str(tmp_path / "b")) as server:
@@ -426,7 +427,7 @@ redact contains 5 if to_number(input.action.properties.args.bad) > 5
         entry = next(
             json.loads(line) for line in log.splitlines() if str(reply.decision_id) in line
         )
-        assert entry["result"]["effect"] == "deny"
+        assert entry["result"]["decision"]["effect"] == "deny"
         assert "/input" in entry["erased"]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import pytest
 from opakit import (
+    ECHO,
     REVISION,
     FakeServer,
     answer,
@@ -38,7 +39,7 @@ from guardrail.policy.opa import OpaEngine
 from guardrail.policy.opa_target import Target
 from guardrail.policy.opa_transport import MAX_REPLY, Connection
 from guardrail.policy.rehearsal import sample_input
-from guardrail.testing import allow
+from guardrail.testing import allow, deny
 
 CALL = sample_input().replace('"someone"', '"alice"').encode()
 """A call that the server can tell from a look at it."""
@@ -100,7 +101,8 @@ def resets(raw: bytes) -> Act:
     return act
 
 
-GOOD = http_reply(orjson.dumps(answer()))
+GOOD_BODY = orjson.dumps(answer())
+GOOD = http_reply(GOOD_BODY)
 BOMB = gzip.compress(b"\0" * (64 << 20))
 BUILTIN_ERROR = orjson.dumps(
     {
@@ -144,10 +146,42 @@ HOSTILE: dict[str, tuple[Act, str, str, float]] = {
     "a body without a length": (
         ends(b"HTTP/1.1 200 OK\r\n\r\n" + orjson.dumps(answer())), "malformed", "length", LONG,
     ),
+    **{
+        name: (
+            says(GOOD.replace(b"Content-Length: ", headers.encode() + b"\r\nContent-Length: ", 1)),
+            "malformed", detail, LONG,
+        )
+        for name, headers, detail in (
+            ("a length twice", f"Content-Length: {len(GOOD_BODY)}", "length"),
+            ("two lengths", "Content-Length: 2", "length"),
+            ("a length and chunks", "Transfer-Encoding: chunked", "length"),
+            ("a length and another coding", "Transfer-Encoding: identity", "length"),
+            ("a header without a colon", "Nonsense", "http"),
+            ("a header that goes on", "A: b\r\n c", "http"),
+            ("a space before the colon", "A : b", "http"),
+            ("a bare carriage return", "A: b\rContent-Length: 2", "http"),
+            ("a bare line feed", "A: b\nContent-Length: 2", "http"),
+        )
+    },
+    **{
+        f"a length written {text!r}": (
+            says(http_reply(GOOD_BODY, headers=[f"Content-Length: {text}"])), "malformed", "length", LONG,
+        )
+        for text in (
+            f"+{len(GOOD_BODY)}", "-1", f"{len(GOOD_BODY)}, {len(GOOD_BODY)}", "0x10", "1_0", "", "9" * 30,
+        )
+    },
+    **{
+        f"a chunk size written {text!r}": (
+            says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + text + b"\r\n{}\r\n0\r\n\r\n"),
+            "malformed", "http", LONG,
+        )
+        for text in (b"+2", b"-2", b"0x2", b" 2", b"2_0", b"")
+    },
     "no HTTP": (says(b"220 mail.example.com ESMTP\r\n\r\n"), "malformed", "http", LONG),
     "an impossible status": (status("2000 OK"), "malformed", "http", LONG),
     "a chunk of no size": (
-        says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "malformed", "truncated", LONG,
+        says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "malformed", "http", LONG,
     ),
     "an endless header": (says(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000), "malformed", "http", LONG),
     "a thousand headers": (
@@ -157,7 +191,7 @@ HOSTILE: dict[str, tuple[Act, str, str, float]] = {
         says(b"HTTP/1.1 100 Continue\r\n" + b"A: b\r\n" * 100_000), "malformed", "http", LONG,
     ),
     "100 Continue without end": (
-        says(b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000), "malformed", "too_large", LONG,
+        says(b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000), "malformed", "interim", LONG,
     ),
     "too large, and says so": (
         stalls(http_reply(b"", headers=[f"Content-Length: {MAX_REPLY + 1}"])), "malformed", "too_large", LONG,
@@ -208,7 +242,7 @@ HOSTILE: dict[str, tuple[Act, str, str, float]] = {
     "a revision that is a number": (
         body(answer(provenance={"bundles": {"b": {"revision": 5}}})), "malformed", "provenance", LONG,
     ),
-    "no provenance": (body({"result": allow()}), "revision", "none", LONG),
+    "no provenance": (body({"result": answer()["result"]}), "revision", "none", LONG),
     "no bundle": (body(answer(provenance={"version": "1", "bundles": {}})), "revision", "none", LONG),
     "an empty revision": (
         body(answer(provenance={"bundles": {"b": {"revision": ""}}})), "revision", "none", LONG,
@@ -221,6 +255,27 @@ HOSTILE: dict[str, tuple[Act, str, str, float]] = {
     ),
     "policies that are not pure": (
         body(answer(provenance={"bundles": {"b": {"revision": "impure-" + REVISION}}})), "revision", "unaccepted", LONG,
+    ),
+    "the answer to another question": (
+        body(answer(result={"decision": allow(), "echo": "0" * 32})), "malformed", "echo", LONG,
+    ),
+    "an answer to no question": (body(answer(result={"decision": allow()})), "malformed", "echo", LONG),
+    "an echo that is a number": (
+        body(answer(result={"decision": allow(), "echo": 5})), "malformed", "echo", LONG,
+    ),
+    "a bare decision": (body(answer(result=allow())), "malformed", "echo", LONG),
+    "an answer with more in it": (
+        body(answer(result={"decision": allow(), "echo": ECHO, "also": 1})), "malformed", "echo", LONG,
+    ),
+    "another protocol": (says(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + GOOD), "malformed", "interim", LONG),
+    "early hints without end": (
+        says(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 100), "malformed", "interim", LONG,
+    ),
+    "not modified, and then a good answer": (
+        says(b"HTTP/1.1 304 Not Modified\r\n\r\n" + GOOD), "malformed", "redirect", LONG,
+    ),
+    "no content, and then a good answer": (
+        says(b"HTTP/1.1 204 No Content\r\n\r\n" + GOOD), "error", "status_204", LONG,
     ),
     "two bundles": (
         body(answer(provenance={"bundles": {"b": {"revision": REVISION}, "c": {"revision": "1"}}})),
@@ -274,7 +329,7 @@ def test_a_document_that_is_no_decision_denies_when_it_is_judged(
     server, connected = pair
     for result in (None, True, [], "allow", {}, {"effect": "allow"}, allow(contract="guardrail/2")):
         server.behave = lambda sock, result=result: sock.sendall(  # type: ignore[misc]
-            http_reply(orjson.dumps(answer() | {"result": result}))
+            http_reply(orjson.dumps(answer() | {"result": {"decision": result, "echo": ECHO}}))
         )
         reply = connected.decide(CALL, shard="t\0s\0x", deadline=LONG).result(LONG)
         assert parse(reply.document).effect is Effect.DENY
@@ -293,6 +348,103 @@ def test_a_second_reply_is_never_taken_for_the_next_calls(
         server.behave = lambda sock: sock.sendall(deny)
         assert parse(connected.decide(CALL, shard="a", deadline=LONG).result(LONG).document).effect is Effect.DENY  # fmt: skip
     server.behave = None
+
+
+INTERIM = {
+    "100": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "101": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    "102": b"HTTP/1.1 102 Processing\r\n\r\n",
+    "103": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
+    "199": b"HTTP/1.1 199 Odd\r\nContent-Length: 2\r\n\r\n",
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "304": b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    "an answer of its own": http_reply(orjson.dumps(answer(allow("stale")))),
+}
+
+
+@pytest.mark.parametrize("before", INTERIM.values(), ids=INTERIM)
+def test_what_a_server_sends_before_its_answer_shifts_no_answer(before: bytes) -> None:
+    """A proxy may send it at once, and the answer when it has one: no call is decided by that of the call before it."""
+    with fake() as server, engine(server.url, revisions=(REVISION,), connections=1) as connected:
+
+        def decide(sock: socket.socket) -> None:
+            good = b'"good"' in server.asked[-1]
+            sock.sendall(before)
+            time.sleep(0.05)
+            sock.sendall(http_reply(orjson.dumps(answer(allow("asked") if good else deny("no")))))
+
+        server.behave = decide
+        for name in ("good", "evil", "evil", "good", "evil"):
+            future = connected.decide(orjson.dumps({"tool": name}), shard=name, deadline=LONG)
+            error = future.exception(LONG)
+            if error is not None:
+                continue
+            judged = parse(future.result().document)
+            assert judged.effect is (Effect.ALLOW if name == "good" else Effect.DENY) or (
+                judged.rules[0].rule == "stale"
+            )
+        server.behave = None
+        # What came late on a kept connection costs one call at most.
+        until(lambda: failure_or_none(connected) is None)
+        allowed(connected)
+
+
+def test_an_answer_held_back_for_another_call_is_noticed() -> None:
+    """Whole, well framed and on its own connection: only what the request carried tells that it is not the answer."""
+    with fake() as server, engine(server.url, revisions=(REVISION,), connections=1) as connected:
+        kept: list[bytes] = []
+
+        def remember(sock: Any) -> None:
+            kept.append(GOOD.replace(ECHO.encode(), sock.echo))
+            sock.sendall(GOOD)
+
+        server.behave = remember
+        allowed(connected)
+        server.behave = lambda sock: sock.sendall(kept[0])
+        for _ in range(3):
+            assert failure(connected) == ("malformed", "echo")
+        server.behave = None
+        allowed(connected)
+
+
+@pytest.mark.parametrize(
+    ("reply", "connections"),
+    [
+        (GOOD, 1),
+        (http_reply(orjson.dumps(answer()), headers=["Connection: close"]), 3),
+        (GOOD.replace(b"HTTP/1.1", b"HTTP/1.0"), 3),
+        (INTERIM["103"] + GOOD, 3),
+        (GOOD + b"\r\n", 3),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + f"{len(GOOD_BODY):x}\r\n".encode() + GOOD_BODY + b"\r\n0\r\n\r\n",
+            3,
+        ),
+    ],
+    ids=["a length", "close", "HTTP/1.0", "an interim reply", "more behind it", "chunks"],
+)  # fmt: skip
+def test_a_connection_is_kept_only_behind_a_reply_that_ends_without_doubt(
+    reply: bytes, connections: int
+) -> None:
+    """Status 200 with one length and nothing behind it; each other good answer is taken, and its connection closed."""
+    with (
+        fake() as server,
+        engine(
+            server.url, revisions=(REVISION,), connections=1, watch_interval_ms=60_000
+        ) as connected,
+    ):
+        used: set[int] = set()
+
+        def note(sock: Any) -> None:
+            used.add(id(sock))
+            held.append(sock)
+            sock.sendall(reply)
+
+        held: list[Any] = []
+        server.behave = note
+        for _ in range(3):
+            allowed(connected)
+        assert len(used) == connections
 
 
 def test_a_reply_that_comes_unasked_decides_no_call(pair: tuple[FakeServer, OpaEngine]) -> None:
@@ -362,7 +514,8 @@ def test_input_goes_to_the_server_as_it_is() -> None:
         allowed(connected)
         (request,) = server.asked
         head, _, content = request.partition(b"\r\n\r\n")
-        assert content == b'{"input":' + CALL + b"}"
+        echo = content.partition(b'"echo":"')[2][:32]
+        assert content == b'{"input":{"echo":"' + echo + b'","question":' + CALL + b"}}"
         line = head.split(b"\r\n")[0]
         assert b"strict-builtin-errors=true" in line
         assert b"provenance=true" in line
