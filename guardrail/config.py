@@ -185,6 +185,18 @@ class IdentitySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolSettings:
+    """``[tools]``"""
+
+    unknown_arguments: str = _choice(
+        "accept",
+        "accept",
+        "refuse",
+        about="arguments that a tool's JSON Schema does not declare: accept (as JSON Schema says) or refuse",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalSettings:
     """``[approvals]``"""
 
@@ -282,6 +294,7 @@ class Settings:
     opa: OpaSection = field(default_factory=OpaSection)
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    tools: ToolSettings = field(default_factory=ToolSettings)
     approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
     anchors: AnchorSettings = field(default_factory=AnchorSettings)
     access: AccessSettings = field(default_factory=AccessSettings)

@@ -55,6 +55,7 @@ __all__ = [
     "RedactionError",
     "RetentionError",
     "SchemaError",
+    "SchemaWarning",
     "UsageError",
 ]
 
@@ -231,6 +232,10 @@ class SchemaError(GuardrailError):
     """A tool schema that guardrail refuses. The tool counts as undeclared. ``code`` is ``schema.<detail>``."""
 
     default_code = "schema"
+
+
+class SchemaWarning(UserWarning):
+    """A tool's JSON Schema was refused when the tool was declared, so the tool counts as undeclared."""
 
 
 class ArgumentsError(GuardrailError):

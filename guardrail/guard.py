@@ -31,6 +31,7 @@ from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import Draft
 from guardrail.core.redact import Redactor
+from guardrail.core.schema import UnknownArguments
 from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.governed import governed
@@ -80,6 +81,7 @@ class Guard:
         self._journal = journal
         self._keys = keys
         self._tools = ToolRegistry()
+        self._unknown = UnknownArguments(settings.tools.unknown_arguments)
         self._sessions: SessionTable[SessionState] = SessionTable()
         self._key = next(_GUARDS)
         self._policy_data = policy_data
@@ -244,7 +246,9 @@ class Guard:
         its labels for the policy, and whether its result is recorded (redacted) and not only its type, size and token.
 
         A schema that is refused (remote references, too deep, patterns that need backtracking) leaves the tool
-        undeclared: ``tool.refused`` says why.
+        undeclared: a ``SchemaWarning`` names the tool and the reason, and ``tool.refused`` holds its code. Arguments that
+        a JSON Schema does not declare are accepted, as JSON Schema says, unless ``[tools] unknown_arguments`` is
+        ``refuse``.
         """
         tool = declare_tool(
             name,
@@ -254,6 +258,7 @@ class Guard:
             labels=labels,
             log_output=log_output,
             unsafe_stream=unsafe_stream,
+            unknown=self._unknown,
         )
         self._tools.put(tool)
         return tool

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
@@ -239,7 +239,7 @@ class Pipeline:
             snapshot, call.arguments = tool.take(args)
         except ArgumentsError as error:
             call.inspection = outline(state, args)
-            return decisions.denied(Cause.ARGUMENTS, error.detail)
+            return decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
         call.args, call.encoded = cast("Json", snapshot.args), snapshot.encoded
         # (3) what is sensitive, and why. Found values are known to this session from here on.
         call.inspection = state.redactor.inspect(
@@ -259,7 +259,7 @@ class Pipeline:
         if isinstance(reply, Decision):
             return reply
         call.reply = reply
-        return self._approvals.judged(call, decisions.parse(reply.document))
+        return self._approvals.judged(call, _explained(call, decisions.parse(reply.document)))
 
     def _ask(self, call: Call, document: bytes) -> Steps[EngineReply | Decision]:
         engine = call.engine = self._current_engine()
@@ -320,6 +320,13 @@ class Pipeline:
             failed: Future[EngineReply] = Future()
             failed.set_exception(error)
             return failed
+
+
+def _explained(call: Call, verdict: Decision) -> Decision:
+    """Return *verdict*, a policy's denial of a tool whose schema was refused with the reason of that as its detail."""
+    if verdict.effect is Effect.DENY and verdict.cause is Cause.POLICY and call.tool.refused:
+        return replace(verdict, detail=call.tool.refused)
+    return verdict
 
 
 def _unheard(call: Call, verdict: Decision) -> bool:

@@ -83,7 +83,7 @@ class Recorder:
         self._identity = identity
         self._process = process
         self._parts: dict[
-            tuple[str, str | None, str | None, bool, tuple[str, ...]],
+            tuple[str, str | None, str | None, bool, tuple[str, ...], str],
             tuple[dict[str, Any], dict[str, Any]],
         ] = {}
 
@@ -273,7 +273,7 @@ class Recorder:
     def tool_parts(self, tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what the policy and what the record say about a tool, the same objects each time."""
         digest = None if tool.schema is None else tool.schema.digest
-        key = (tool.name, tool.server, digest, tool.declared, tool.labels)
+        key = (tool.name, tool.server, digest, tool.declared, tool.labels, tool.refused)
         found = self._parts.get(key)
         if found is None:
             found = (
@@ -288,6 +288,7 @@ class Recorder:
                     "server": tool.server,
                     "schema": digest,
                     "declared": tool.declared,
+                    **({"refused": tool.refused} if tool.refused else {}),
                 },
             )
             if len(self._parts) < _MAX_TOOLS:

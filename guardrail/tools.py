@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import unicodedata
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +15,12 @@ from guardrail.core.schema import (
     Checker,
     CompiledSchema,
     Snapshot,
+    UnknownArguments,
     clone,
     compile_schema,
     snapshot,
 )
-from guardrail.errors import ConfigError, SchemaError, UsageError
+from guardrail.errors import ConfigError, SchemaError, SchemaWarning, UsageError
 
 __all__ = ["Tool", "ToolRegistry", "declare", "from_function", "tool_name", "undeclared"]
 
@@ -49,7 +52,7 @@ class Tool:
     unsafe_stream: bool = False
     """The body may be a generator: it then runs after its outcome was recorded."""
     refused: str = ""
-    """Code and reason why the schema was refused; empty where it was not."""
+    """Code of the error for which the schema was refused, ``schema.<detail>``; empty if it was not."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Keyword of the body for each field of ``model``."""
 
@@ -131,12 +134,14 @@ def declare(
     log_output: bool = False,
     unsafe_stream: bool = False,
     description: str = "",
+    unknown: UnknownArguments = UnknownArguments.ACCEPT,
 ) -> Tool:
     """Return the tool that *schema* (a JSON Schema, a pydantic model class, or None) describes.
 
-    A JSON Schema is foreign: where it is refused the tool counts as undeclared and ``refused`` says why; nothing is
-    raised. A model is the program's own: ``SchemaError`` says what about it can't work. Raises ``UsageError`` for a
-    bad name, label or target.
+    A JSON Schema is foreign: if it is refused, the tool counts as undeclared, ``refused`` holds the code, and a
+    ``SchemaWarning`` names the tool and the reason; nothing is raised. *unknown* says how a JSON Schema treats
+    arguments that it does not declare. A model is the program's own: ``SchemaError`` says why it can't work. Raises
+    ``UsageError`` for a bad name, label or target.
     """
     compiled: CompiledSchema | None = None
     model: Any = None
@@ -154,9 +159,10 @@ def declare(
             description = description or (model.__doc__ or "").strip()
         else:
             try:
-                compiled = compile_schema(schema)
+                compiled = compile_schema(schema, unknown=unknown)
             except SchemaError as error:
-                refused = f"{error.code}: {error.message}"
+                refused = error.code
+                _warn(name, error)
     return Tool(
         name=tool_name(name),
         server=None if server is None else _shown(server, "a server name"),
@@ -170,6 +176,20 @@ def declare(
         unsafe_stream=unsafe_stream,
         refused=refused,
         parameters=parameters,
+    )
+
+
+def _warn(name: str, error: SchemaError) -> None:
+    """Name the tool whose schema is refused, once for each place in the program that declares it."""
+    level = 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("guardrail."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(
+        f"guardrail refuses the schema of the tool {tool_name(name)!r} ({error.code}: {error.message}); "
+        "the tool counts as undeclared until its schema is accepted",
+        SchemaWarning,
+        stacklevel=level,
     )
 
 

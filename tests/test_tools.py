@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from guardrail.errors import ArgumentsError, ConfigError, SchemaError, UsageError
+from guardrail.core.schema import UnknownArguments
+from guardrail.errors import ArgumentsError, ConfigError, SchemaError, SchemaWarning, UsageError
 from guardrail.tools import Tool, ToolRegistry, declare, from_function, tool_name, undeclared
 
 SCHEMA: dict[str, Any] = {
@@ -123,12 +124,25 @@ def test_labels_are_a_list() -> None:
 )
 def test_a_hostile_schema_leaves_the_tool_undeclared(schema: Any, code: str) -> None:
     """Nothing is raised: one bad tool of a server must not stop the others."""
-    tool = declare("t", schema=schema)
+    with pytest.warns(SchemaWarning, match=f"the tool 't' \\({code}: ") as told:
+        tool = declare("t", schema=schema)
+    assert told[0].filename == __file__  # the program's own line, not one of the package
     assert not tool.declared
     assert tool.schema is None
-    assert tool.refused.startswith(code + ": ")
+    assert tool.refused == code
     taken, arguments = tool.take({"anything": [1]})
     assert taken.args == arguments == {"anything": [1]}
+
+
+def test_a_host_that_wants_strictness_refuses_unknown_arguments() -> None:
+    """JSON Schema accepts arguments that it does not declare; the program may not want them."""
+    open_ = declare("t", schema=SCHEMA)
+    given = {"to": "b", "unknown": 1}
+    assert open_.take(given)[1] == given
+    closed = declare("t", schema=SCHEMA, unknown=UnknownArguments.REFUSE)
+    with pytest.raises(ArgumentsError) as caught:
+        closed.take(given)
+    assert caught.value.detail == "unknown_argument"
 
 
 def test_a_class_that_is_no_model_is_a_mistake_of_the_program() -> None:
@@ -202,6 +216,7 @@ def test_a_registry_gives_what_was_put_and_else_an_undeclared_tool() -> None:
         registry.get(["send"])  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore::guardrail.errors.SchemaWarning")
 @pytest.mark.parametrize(
     "changed",
     [

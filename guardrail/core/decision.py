@@ -48,9 +48,14 @@ class _MalformedError(Exception):
         self.detail = detail
 
 
-def denied(cause: Cause, detail: str, *, redact: Sequence[str] = ()) -> Decision:
-    """Return the denial for a call that the policy was not asked about, or gave no usable reply to."""
-    return Decision(effect=Effect.DENY, cause=cause, detail=detail, redact=tuple(redact))
+def denied(cause: Cause, detail: str, *, redact: Sequence[str] = (), message: str = "") -> Decision:
+    """Return the denial for a call that the policy was not asked about, or gave no usable reply to.
+
+    *message* tells the agent more than the cause does: guardrail's own words and declared names, never a value.
+    """
+    return Decision(
+        effect=Effect.DENY, cause=cause, detail=detail, redact=tuple(redact), message=message
+    )
 
 
 def parse(document: object) -> Decision:
@@ -81,7 +86,8 @@ def public_message(decision: Decision) -> str:
         return _PUBLIC[Cause.POLICY]
     if decision.cause is Cause.APPROVAL and decision.detail in _PUBLIC_APPROVAL:
         return _PUBLIC_APPROVAL[decision.detail]
-    return _PUBLIC.get(decision.cause, "denied: the policy could not be asked")
+    text = _PUBLIC.get(decision.cause, "denied: the policy could not be asked")
+    return f"{text}: {decision.message}" if decision.message else text
 
 
 def _parse(document: object) -> Decision:

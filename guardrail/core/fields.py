@@ -187,6 +187,7 @@ def decision(
             "detail": verdict.detail,
             "rules": rules,
             "labels": labels,
+            **({"message": verdict.message} if verdict.message else {}),
         },
         policy=engine,
         reproducible=reproducible,

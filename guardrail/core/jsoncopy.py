@@ -77,10 +77,8 @@ class Refused(Exception):
 def arguments_error(detail: str, pointer: str = "", remark: str = "") -> ArgumentsError:
     """Return the error for *detail*; *remark* is guardrail's own words, *pointer* holds declared names only."""
     text = _TEXTS[detail]
-    if pointer:
-        text += f" (at {pointer})"
-    if remark:
-        text += f" [{remark}]"
+    if pointer or remark:
+        text += f" ({': '.join(part for part in (pointer, remark) if part)})"
     return ArgumentsError(text, detail=detail, pointer=pointer)
 
 

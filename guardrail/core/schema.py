@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import quote
 
 from guardrail.core.jsoncopy import (
     ArgumentLimits,
@@ -35,6 +36,7 @@ from guardrail.core.schema_check import (
     survey,
 )
 from guardrail.core.schema_defaults import Defaults, plan_defaults
+from guardrail.core.schema_expected import expected
 from guardrail.core.types import Json
 from guardrail.errors import ArgumentsError, RecordError
 
@@ -45,6 +47,7 @@ __all__ = [
     "Foreign",
     "SchemaLimits",
     "Snapshot",
+    "UnknownArguments",
     "clone",
     "compile_schema",
     "copy_json",
@@ -64,8 +67,12 @@ _PATTERN_SIZES: Final = ((16_384, 1), (262_144, 8))
 """Bytes of a compiled pattern, and how much slower than the first its worst case is."""
 _OBJECTS: Final = frozenset({dict, OrderedDict, defaultdict})
 _MAX_STEPS = 16
+_HERE: Final = "urn:guardrail:schema"
+"""The name of a schema while its defaults are checked against its own parts."""
 _MAX_NAME = 64
 """Characters of a declared name that an error message may show."""
+_MAX_DECLARED = 12
+"""Declared names that an error message lists."""
 
 
 class Checker(StrEnum):
@@ -76,12 +83,21 @@ class Checker(StrEnum):
     """A Python model: the schema only describes, its patterns and formats are never run."""
 
 
+class UnknownArguments(StrEnum):
+    """How a plain JSON Schema treats arguments that its top level does not declare."""
+
+    ACCEPT = "accept"
+    """As JSON Schema says: accepted unless the schema itself refuses them."""
+    REFUSE = "refuse"
+    """Refused unless the schema has an ``additionalProperties`` or ``unevaluatedProperties`` of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledSchema:
     """A schema that was accepted, ready to check arguments."""
 
     schema: Mapping[str, Any]
-    """A private deep copy, its top level closed, without identifiers. Never changed."""
+    """A private deep copy without identifiers, its top level closed if unknown arguments are refused. Never changed."""
     digest: str
     """SHA-256 of the canonical bytes of the schema as given, 64 hex characters."""
     limits: ArgumentLimits
@@ -89,9 +105,9 @@ class CompiledSchema:
     validator: Any = None
     """A ``jsonschema_rs`` validator; None where a model checks."""
     names: frozenset[str] | None = None
-    """The names that a draft 7 schema declares in several places; None where the validator itself refuses others."""
+    """The only names accepted, if no keyword of the schema's draft can refuse others; None otherwise."""
     defaults: Defaults | None = None
-    """What missing properties get; None where there are no defaults."""
+    """The values that missing properties get; None if there are no defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +163,23 @@ def compile_schema(
     limits: SchemaLimits = SchemaLimits(),  # noqa: B008 - frozen
     *,
     checker: Checker = Checker.SCHEMA,
+    unknown: UnknownArguments = UnknownArguments.ACCEPT,
 ) -> CompiledSchema:
     """Accept a foreign schema, or raise ``SchemaError`` (code ``schema.<detail>``) with nothing fetched and nothing run.
 
     Accepted are drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns that a linear-time
-    engine can run, and a top level that describes an object. Arguments that the top level does not declare are
-    refused unless it has an ``additionalProperties`` of its own. Formats are annotations and never asserted.
+    engine can run, and a top level that describes an object. *unknown* says how arguments are treated that the top
+    level does not declare. Formats are annotations and never asserted. A ``properties`` or ``required`` of null, which
+    some servers send, counts as absent. A default that does not fit its own place in the schema is not filled in.
     """
     schema, encoded = _private(raw, limits)
     draft = _draft(schema)
     if not _describes_object(schema):
         raise refuse("not_object")
-    names = _close(schema, draft, encoded=encoded)
+    names: frozenset[str] | None = None
+    # The schema of a Python model only describes: the model itself decides about unknown arguments.
+    if unknown is UnknownArguments.REFUSE or checker is Checker.MODEL:
+        names = _close(schema, draft, encoded=encoded)
     places = survey(schema, limits)
     digest = hashlib.sha256(encoded).hexdigest()
     if checker is Checker.MODEL:
@@ -177,7 +198,7 @@ def compile_schema(
         limits=arguments,
         validator=validator,
         names=names,
-        defaults=plan_defaults(schema),
+        defaults=plan_defaults(schema, _fits(schema, draft), arguments),
     )
 
 
@@ -321,6 +342,37 @@ def _validator(schema: dict[str, Any], draft: str) -> tuple[Any, int]:
     raise failure
 
 
+def _fits(schema: dict[str, Any], draft: str) -> Callable[[str, Any], bool]:
+    """Return a check of one value against the part of *schema* at an RFC 6901 pointer."""
+    registry: Any = None
+
+    def fits(pointer: str, value: Any) -> bool:
+        import jsonschema_rs
+
+        nonlocal registry
+        try:
+            if registry is None:
+                registry = jsonschema_rs.Registry(
+                    [(_HERE, schema)], draft=getattr(jsonschema_rs, draft.removesuffix("Validator"))
+                )
+            validator = getattr(jsonschema_rs, draft)(
+                {"$ref": f"{_HERE}#{quote(pointer)}"},
+                registry=registry,
+                validate_formats=False,
+                offline=True,
+                pattern_options=jsonschema_rs.RegexOptions(),
+            )
+            return bool(validator.is_valid(value))
+        except (ValueError, TypeError, jsonschema_rs.ReferencingError):
+            return False
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            return False
+
+    return fits
+
+
 def snapshot(
     schema: CompiledSchema | None,
     args: object,
@@ -354,13 +406,13 @@ def snapshot(
 def _check(schema: CompiledSchema, args: dict[str, Any]) -> None:
     """Raise ``Refused`` unless *args* fits."""
     if schema.names is not None and not args.keys() <= schema.names:
-        raise Refused("unknown_argument")
+        raise Refused("unknown_argument", _declared(schema.names))
     if schema.validator is None:
         return
     try:
         if schema.validator.is_valid(args):
             return
-        failure = _explain(schema.validator, args)
+        failure = _explain(schema, args)
     except (ValueError, TypeError):
         failure = Refused("value")
     except BaseException as error:
@@ -370,13 +422,13 @@ def _check(schema: CompiledSchema, args: dict[str, Any]) -> None:
     raise failure
 
 
-def _explain(validator: Any, args: dict[str, Any]) -> Refused:
-    """Return why *args* does not fit, without a value in it."""
+def _explain(schema: CompiledSchema, args: dict[str, Any]) -> Refused:
+    """Return why *args* does not fit and what is expected instead, without a value in it."""
     import jsonschema_rs
 
     refused = Refused("value")
     try:
-        validator.validate(args)
+        schema.validator.validate(args)
     except jsonschema_rs.ValidationError as error:
         kind = error.kind.name
         refused.path = error.instance_path[::-1]
@@ -385,9 +437,29 @@ def _explain(validator: Any, args: dict[str, Any]) -> Refused:
             refused.path.insert(0, getattr(error.kind, "property", ""))
         elif kind in {"additionalProperties", "unevaluatedProperties", "falseSchema"}:
             refused.detail = "unknown_argument"
-        elif kind == "type" or (kind in {"anyOf", "oneOf"} and _only_types(error.kind)):
-            refused.detail = "type"
+            if not refused.path:
+                refused.remark = _declared(
+                    key
+                    for part in _in_place(schema.schema, [schema.schema])
+                    for key in _names(part)
+                )
+        else:
+            if kind == "type" or (kind in {"anyOf", "oneOf"} and _only_types(error.kind)):
+                refused.detail = "type"
+            refused.remark = expected(error.kind)
     return refused
+
+
+def _names(part: Mapping[str, Any]) -> Iterable[str]:
+    properties = part.get("properties")
+    return properties if isinstance(properties, dict) else ()
+
+
+def _declared(names: Iterable[str]) -> str:
+    """Return the declared names that may be shown, as a remark; empty if there are none."""
+    shown = sorted({name for name in names if len(name) <= _MAX_NAME and name.isprintable()})
+    more = ", ..." if len(shown) > _MAX_DECLARED else ""
+    return f"declared: {', '.join(shown[:_MAX_DECLARED])}{more}" if shown else ""
 
 
 def _only_types(kind: Any) -> bool:

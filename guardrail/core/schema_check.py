@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from guardrail.core.jsoncopy import ArgumentLimits
 from guardrail.errors import SchemaError
 
-__all__ = ["Cost", "SchemaLimits", "Survey", "follow", "measure", "refuse", "survey"]
+__all__ = ["REASONS", "Cost", "SchemaLimits", "Survey", "follow", "measure", "refuse", "survey"]
 
 IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
 IN_PLACE_SINGLES: Final = ("not", "if", "then", "else")
@@ -25,13 +25,15 @@ _ANY_ITEM: Final = ("items", "additionalItems", "unevaluatedItems", "contains")
 _UNUSED: Final = ("$defs", "definitions")
 _DYNAMIC: Final = ("$dynamicRef", "$recursiveRef")
 _NAMES: Final = ("$anchor", "$dynamicAnchor", "$recursiveAnchor")
+_NULL_IS_ABSENT: Final = ("properties", "required")
+"""Keywords that servers send as null if they have nothing to say; the drafts allow no null there."""
 _MAX_PATTERN = 1_000
 """Characters of one pattern."""
 _SMALLEST_DEPTH = 4
 SMALLEST_STRING = 4_096
 """Characters that arguments may have in any case."""
 
-_REASONS: Final[Mapping[str, str]] = {
+REASONS: Final[Mapping[str, str]] = {
     "not_json": "a schema must be JSON",
     "not_object": "the top level of a tool's schema must describe an object",
     "size": "a schema is too large",
@@ -49,7 +51,7 @@ _REASONS: Final[Mapping[str, str]] = {
 def refuse(detail: str) -> SchemaError:
     """Return the error for *detail*. It quotes nothing: the text of a foreign schema is hostile."""
     return SchemaError(
-        _REASONS[detail],
+        REASONS[detail],
         code=f"schema.{detail}",
         hint="the tool counts as undeclared until its schema is accepted",
     )
@@ -176,6 +178,9 @@ class _Walk:
             raise refuse("identifier")
         for name in _NAMES:
             schema.pop(name, None)
+        for name in _NULL_IS_ABSENT:
+            if schema.get(name, ...) is None:
+                del schema[name]
         if "$ref" in schema:
             node.in_place += self._number(follow(self.root, schema["$ref"]))
         node.in_place += self._singles(schema, IN_PLACE_SINGLES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from guardrail.core.jsoncopy import ArgumentLimits, Refused, clone
@@ -35,29 +35,37 @@ class Defaults:
         An object that is missing and has no default of its own stays missing. Raises ``Refused`` where that would
         exceed *limits*: a small schema could make a huge value otherwise.
         """
-        budget = [limits.nodes, limits.size, limits.depth, _VISITS * limits.nodes]
-        _fill_object(self, args, 1, budget)
+        _fill_object(self, args, 1, _budget(limits))
+
+
+def _budget(limits: ArgumentLimits) -> list[int]:
+    return [limits.nodes, limits.size, limits.depth, _VISITS * limits.nodes]
 
 
 def _fill_object(plan: Defaults, target: dict[str, Any], depth: int, budget: list[int]) -> None:
     budget[3] -= 1
     if budget[3] < 0:
         raise Refused("nodes")
-    for key, (value, nodes, size, levels) in plan.values.items():
+    for key, default in plan.values.items():
         if key not in target:
-            budget[0] -= nodes
-            budget[1] -= size
-            if budget[0] < 0:
-                raise Refused("nodes")
-            if budget[1] < 0:
-                raise Refused("size")
-            if depth + levels > budget[2]:
-                raise Refused("depth")
-            target[key] = clone(value)
+            _charge(default, depth, budget)
+            target[key] = clone(default[0])
     for key, below in plan.below:
         found = target.get(key)
         if type(found) is dict or type(found) is list:
             _fill(below, found, depth + 1, budget)
+
+
+def _charge(default: _Sized, depth: int, budget: list[int]) -> None:
+    _, nodes, size, levels = default
+    budget[0] -= nodes
+    budget[1] -= size
+    if budget[0] < 0:
+        raise Refused("nodes")
+    if budget[1] < 0:
+        raise Refused("size")
+    if depth + levels > budget[2]:
+        raise Refused("depth")
 
 
 def _fill(plan: Defaults, target: Any, depth: int, budget: list[int]) -> None:
@@ -69,11 +77,18 @@ def _fill(plan: Defaults, target: Any, depth: int, budget: list[int]) -> None:
                 _fill(below, item, depth + 1, budget)
 
 
-def plan_defaults(root: dict[str, Any]) -> Defaults | None:
-    """Return the defaults of *root*, or None where it has none.
+def plan_defaults(
+    root: dict[str, Any],
+    fits: Callable[[str, Any], bool],
+    limits: ArgumentLimits = ArgumentLimits(),  # noqa: B008 - frozen
+) -> Defaults | None:
+    """Return the defaults of *root*, or None if it has none.
 
     Only what applies in any case counts: ``properties`` and ``items``, through ``allOf`` and local references. What
     stands in ``anyOf``, ``oneOf`` or ``if`` may not apply and is left alone. *root* has passed ``survey``.
+    *fits* tells whether a value fits the part of *root* at a pointer: a default that does not, with the defaults below
+    it filled in, is dropped, so that a call without that argument is judged as one without it. All that is checked
+    stays within *limits* together: a foreign schema may hold costly defaults.
     """
     plans: dict[int, Defaults] = {}
     todo: list[dict[str, Any]] = []
@@ -90,6 +105,7 @@ def plan_defaults(root: dict[str, Any]) -> Defaults | None:
 
     first = plan_of(root)
     parents: dict[int, list[Defaults]] = {}
+    candidates: list[tuple[Defaults, str, dict[str, Any]]] = []
     while todo:
         schema = todo.pop()
         plan = plans[id(schema)]
@@ -101,12 +117,53 @@ def plan_defaults(root: dict[str, Any]) -> Defaults | None:
                     parents.setdefault(id(nested), []).append(plan)
                 if key not in plan.values and (found := values.find(item)) is not None:
                     plan.values[key] = found
+                    candidates.append((plan, key, item))
             nested = plan_of(part.get("items"))
             if nested is not None:
                 plan.items.append(nested)
                 parents.setdefault(id(nested), []).append(plan)
+    if candidates:
+        _drop_unfit(candidates, _pointers(root), fits, _budget(limits))
     _keep_useful(list(plans.values()), parents)
     return first if first is not None and first.useful else None
+
+
+def _drop_unfit(
+    candidates: list[tuple[Defaults, str, dict[str, Any]]],
+    pointers: dict[int, str],
+    fits: Callable[[str, Any], bool],
+    budget: list[int],
+) -> None:
+    # Scalars first: a container is judged with the defaults below it, of which only the fit ones are left by then.
+    for plan, key, item in sorted(candidates, key=lambda found: found[0].values[found[1]][:0:-1]):
+        value = clone(plan.values[key][0])
+        try:
+            _charge(plan.values[key], 1, budget)
+            for name, below in plan.below:
+                if name == key and type(value) in {dict, list}:
+                    _fill(below, value, 2, budget)
+            fit = fits(pointers[id(item)], value)
+        except Refused:
+            fit = False
+        if not fit:
+            del plan.values[key]
+
+
+def _pointers(root: dict[str, Any]) -> dict[int, str]:
+    """Return the RFC 6901 pointer of every object in *root*, by its identity."""
+    found: dict[int, str] = {}
+    todo: list[tuple[str, Any]] = [("", root)]
+    while todo:
+        pointer, value = todo.pop()
+        if isinstance(value, dict):
+            found[id(value)] = pointer
+            todo += [
+                (f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", item)
+                for key, item in value.items()
+            ]
+        elif isinstance(value, list):
+            todo += [(f"{pointer}/{index}", item) for index, item in enumerate(value)]
+    return found
 
 
 class _Values:

@@ -180,6 +180,8 @@ class Decision:
     redact: tuple[str, ...] = ()
     """RFC 6901 pointers into the arguments, ``*`` for any key or index."""
     labels: tuple[str, ...] = ()
+    message: str = ""
+    """Text for the agent besides the cause's own: guardrail's words and declared names, never a value."""
 
 
 @dataclass(frozen=True, slots=True)

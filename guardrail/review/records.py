@@ -179,8 +179,10 @@ class Call:
     tool: str
     server: str
     declared: bool | None
+    refused: str
+    """Code of the error for which the tool's schema was refused; empty if it was not."""
     args: object
-    """The recorded view; None where the record holds none."""
+    """The recorded view; None if the record holds none."""
     removed: Mapping[str, Any]
     """Pointer into the arguments -> [class, rule, ...]."""
     truncated: bool
@@ -188,6 +190,8 @@ class Call:
     """Empty for a call that a framework rejected."""
     cause: str
     detail: str
+    message: str
+    """Which argument does not fit and what is expected, as the agent read it; empty for other causes."""
     rules: tuple[RuleHit, ...]
     reproducible: bool | None
     enforcement: str
@@ -258,12 +262,14 @@ def call_of(record: Mapping[str, Any]) -> Call:
         tool=text(record, "tool", "name"),
         server=text(record, "tool", "server"),
         declared=_flag(obj(record, "tool").get("declared")),
+        refused=text(record, "tool", "refused"),
         args=obj(record, "input", "action", "properties").get("args"),
         removed=obj(record, "redaction", "removed"),
         truncated=obj(record, "redaction").get("truncated") is True,
         effect=text(decision, "effect"),
         cause=text(decision, "cause"),
         detail=text(decision, "detail") or text(record, "reason"),
+        message=text(decision, "message"),
         rules=_rules(decision),
         reproducible=_flag(record.get("reproducible")),
         enforcement=text(record, "enforcement"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.core.schema_check import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
 from guardrail.review.approval_words import REASONS
 from guardrail.review.records import (
@@ -20,7 +21,16 @@ from guardrail.review.records import (
     text,
 )
 
-__all__ = ["CAUSES", "Reason", "Why", "decision_seq", "explain", "headline", "why_of"]
+__all__ = [
+    "CAUSES",
+    "Reason",
+    "Why",
+    "decision_seq",
+    "explain",
+    "headline",
+    "refusal",
+    "why_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +140,11 @@ _BREAKER = Reason(
     "Look at the first of these calls (`guardrail show`), mend the rule that it breaks, and try again.",
 )
 
+_NOT_JSON = Reason(
+    "An argument holds something that JSON does not have, so neither policy nor record could be given it.",
+    "Convert the value to JSON (text, number, list, object) before the call.",
+)
+
 _DETAILS: Mapping[tuple[str, str], Reason] = {
     ("timeout", "breaker_open"): _BREAKER,
     ("crashed", "breaker_open"): _BREAKER,
@@ -171,8 +186,33 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
         "Run `guardrail policy check`: only the installed composition may make the decision.",
     ),
     ("arguments", "unknown_argument"): Reason(
-        "The call carries an argument that the tool's schema does not know, so the policy was not asked.",
+        "The call carries an argument that the tool's schema refuses, so the policy was not asked.",
         "Correct the call, or declare the argument in the tool's schema.",
+    ),
+    ("arguments", "size"): Reason(
+        "The arguments are larger than one call may be, so the policy was not asked.",
+        "Send less in one call. A schema with patterns lowers the limit: one that limits the length of its texts is cheaper.",
+    ),
+    ("arguments", "nodes"): Reason(
+        "The arguments hold more values than one call may, so the policy was not asked.",
+        "Send fewer items in one call.",
+    ),
+    ("arguments", "depth"): Reason(
+        "The arguments are nested more deeply than one call may be, so the policy was not asked.",
+        "Send a flatter structure.",
+    ),
+    ("arguments", "nan"): _NOT_JSON,
+    ("arguments", "surrogate"): _NOT_JSON,
+    ("arguments", "key"): _NOT_JSON,
+    ("arguments", "not_json"): _NOT_JSON,
+    ("arguments", "cyclic"): _NOT_JSON,
+    ("arguments", "not_object"): Reason(
+        "The arguments are not a JSON object, so the policy was not asked.",
+        "Pass the arguments by name.",
+    ),
+    ("arguments", "unstable"): Reason(
+        "Another thread changed the arguments while they were copied, so the policy was not asked.",
+        "Pass arguments that nothing else changes during the call.",
     ),
     ("arguments", "missing"): Reason(
         "An argument that the tool's schema requires is missing, so the policy was not asked.",
@@ -207,6 +247,13 @@ class Why:
     input: object
     """The policy input as recorded; None where the record holds none."""
     input_sentence: str
+
+
+def refusal(code: str) -> str:
+    """Return why a schema was refused with *code*, in words."""
+    return REASONS_FOR_REFUSAL.get(
+        code.removeprefix("schema."), "for a reason that this version does not know"
+    )
 
 
 def headline(effect: str, *, rejected: bool = False) -> str:

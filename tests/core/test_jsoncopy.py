@@ -40,7 +40,7 @@ def test_a_value_of_a_foreign_type_is_kept_only_where_a_model_takes_it() -> None
 def test_an_error_shows_its_pointer_and_guardrails_own_remark() -> None:
     """Both are optional."""
     assert str(arguments_error("size")) == "arguments are too large for this tool"
-    assert str(arguments_error("value", "/a", "3 of them")).endswith("(at /a) [3 of them]")
+    assert str(arguments_error("value", "/a", "3 of them")).endswith("(/a: 3 of them)")
 
 
 def test_words_of_an_enumeration_are_plain_text() -> None:

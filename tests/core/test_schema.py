@@ -14,12 +14,14 @@ from guardrail.core.record import dumps
 from guardrail.core.schema import (
     ArgumentLimits,
     Checker,
+    SchemaLimits,
+    UnknownArguments,
     compile_schema,
     copy_json,
     declared_pointer,
     snapshot,
 )
-from guardrail.errors import ArgumentsError
+from guardrail.errors import ArgumentsError, SchemaError
 
 TRANSFER: dict[str, Any] = {
     "type": "object",
@@ -37,10 +39,17 @@ TRANSFER: dict[str, Any] = {
 }
 
 
-def why(schema: Mapping[str, Any] | None, args: object) -> tuple[str, str]:
+REFUSE = UnknownArguments.REFUSE
+
+
+def why(
+    schema: Mapping[str, Any] | None,
+    args: object,
+    unknown: UnknownArguments = UnknownArguments.ACCEPT,
+) -> tuple[str, str]:
     """Return detail and pointer of the refusal."""
     with pytest.raises(ArgumentsError) as caught:
-        snapshot(None if schema is None else compile_schema(schema), args)
+        snapshot(None if schema is None else compile_schema(schema, unknown=unknown), args)
     assert caught.value.code == f"arguments.{caught.value.detail}"
     assert caught.value.__context__ is None
     return caught.value.detail, caught.value.pointer
@@ -57,9 +66,10 @@ def test_a_snapshot_holds_what_was_passed_and_its_canonical_bytes() -> None:
 def test_the_digest_is_that_of_the_schema_as_given() -> None:
     """Closing the top level changes the private copy, not the digest, and never the caller's schema."""
     given = copy.deepcopy(TRANSFER)
-    compiled = compile_schema(given)
+    compiled = compile_schema(given, unknown=REFUSE)
     assert given == TRANSFER
     assert compiled.schema["additionalProperties"] is False
+    assert compile_schema(given).schema == TRANSFER
     reordered = dict(reversed(list(TRANSFER.items())))
     assert compile_schema(reordered).digest == compiled.digest
     assert compile_schema({**TRANSFER, "title": "t"}).digest != compiled.digest
@@ -81,7 +91,7 @@ def test_what_does_not_fit_is_refused_with_its_place(
     args: dict[str, Any], expected: tuple[str, str]
 ) -> None:
     """A plain schema coerces nothing, and the pointer names declared properties only."""
-    assert why(TRANSFER, args) == expected
+    assert why(TRANSFER, args, REFUSE) == expected
 
 
 def test_defaults_are_filled_in_nested_objects_and_arrays_before_validation() -> None:
@@ -129,9 +139,141 @@ def test_defaults_come_from_every_part_that_applies() -> None:
     assert taken.args == {"o": {"a": 1, "b": 2}, "l": [{"x": 1, "y": 2}]}
 
 
-def test_a_default_that_does_not_fit_is_refused() -> None:
-    """Validation comes after filling: a default of the wrong type does not slip through."""
-    assert why({"properties": {"n": {"type": "integer", "default": "five"}}}, {}) == ("type", "/n")
+@pytest.mark.parametrize(
+    ("schema", "filled"),
+    [
+        ({"properties": {"n": {"type": "integer", "default": "five"}}}, {}),
+        ({"properties": {"n": {"type": "string", "default": None}}}, {}),
+        ({"properties": {"n": {"enum": ["a"], "default": "b"}, "m": {"default": 1}}}, {"m": 1}),
+        (
+            {"properties": {"a b/c%~": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"default": 4}}},
+            {"a b/c%~": 4},
+        ),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "properties": {"n": {"$ref": "#/definitions/x"}},
+                "definitions": {"x": {"type": "integer", "default": "x"}},
+            },
+            {},
+        ),
+        # A container is judged with the defaults below it, of which only those that fit are filled in.
+        (
+            {
+                "properties": {
+                    "o": {
+                        "default": {},
+                        "required": ["a"],
+                        "properties": {
+                            "a": {"type": "integer", "default": 3},
+                            "b": {"type": "integer", "default": "3"},
+                        },
+                    }
+                }
+            },
+            {"o": {"a": 3}},
+        ),
+        (
+            {
+                "properties": {
+                    "o": {
+                        "default": {},
+                        "required": ["b"],
+                        "properties": {"b": {"type": "integer", "default": "3"}},
+                    }
+                }
+            },
+            {},
+        ),
+        (
+            {
+                "properties": {
+                    "l": {
+                        "default": [{}],
+                        "items": {"required": ["n"], "properties": {"n": {"default": 1}}},
+                    }
+                }
+            },
+            {"l": [{"n": 1}]},
+        ),
+        (
+            {"properties": {"n": {"type": "string", "default": "a" * 1_000_001}}},
+            {"n": "a" * 1_000_001},
+        ),
+    ],
+)
+def test_a_default_that_does_not_fit_its_place_is_not_filled_in(
+    schema: dict[str, Any], filled: dict[str, Any]
+) -> None:
+    """A call without the argument is judged as such, and not denied for what the server wrote in its schema."""
+    limits = SchemaLimits(size=2_000_000)
+    assert snapshot(compile_schema(schema, limits), {}).args == filled
+
+
+def test_properties_of_null_count_as_absent_at_every_level() -> None:
+    """Servers in languages whose empty list is null send them."""
+    schema = {"properties": None, "required": None, "allOf": [{"properties": None}]}
+    assert snapshot(compile_schema(schema), {"a": 1}).args == {"a": 1}
+    nested = {"properties": {"o": {"properties": None, "required": ["x"]}}}
+    assert why(nested, {"o": {}}) == ("missing", "/o")
+    with pytest.raises(SchemaError):
+        compile_schema({"type": None})
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "words"),
+    [
+        ({"type": "integer"}, "5", "(/n: expected integer)"),
+        ({"type": ["integer", "null"]}, "5", "(/n: expected integer or null)"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "x", "(/n: expected integer or null)"),
+        (
+            {"oneOf": [{"type": "string"}, {"anyOf": [{"type": "null"}]}]},
+            1,
+            "expected null or string",
+        ),
+        (
+            {"anyOf": [{"minimum": 9}, {"type": "null"}]},
+            1,
+            "one of the forms that the schema lists",
+        ),
+        ({"maximum": 9}, 10, "(/n: expected at most 9)"),
+        ({"multipleOf": 3}, 10, "(/n: expected a multiple of 3)"),
+        ({"minLength": 3}, "ab", "(/n: expected at least 3 characters)"),
+        ({"enum": ["b"]}, "a", "one of the values that the schema lists"),
+        ({"pattern": "^b$"}, "a", "text that matches the schema's pattern"),
+        ({"propertyNames": {"maxLength": 1}}, {"ab": 1}, "does not accept (/n: expected other"),
+        ({"dependencies": {"a": ["b"]}}, {"a": 1}, "is missing (/n)"),
+        ({"contains": {"type": "null"}, "items": {"const": 2}}, [1], "expected"),
+    ],
+)
+def test_a_refusal_says_what_is_expected_and_never_the_value(
+    schema: dict[str, Any], value: object, words: str
+) -> None:
+    """The model that sent the call reads it, and can correct itself."""
+    with pytest.raises(ArgumentsError) as caught:
+        snapshot(
+            compile_schema({"properties": {"n": schema}, "$defs": {"no": False}}), {"n": value}
+        )
+    assert words in caught.value.message
+
+
+def test_a_refused_unknown_argument_is_answered_with_the_declared_names() -> None:
+    """The unknown name itself may be a secret; of the declared ones only what can be shown is listed."""
+    schema = {
+        "properties": {"city": {}, "to\x1b[2J": {}, "x" * 65: {}},
+        "additionalProperties": False,
+    }
+    for given, unknown in ((schema, UnknownArguments.ACCEPT), ({**schema, "allOf": [{}]}, REFUSE)):
+        with pytest.raises(ArgumentsError) as caught:
+            snapshot(compile_schema(given, unknown=unknown), {"sk-live-secret": 1})
+        assert caught.value.message.endswith("(declared: city)")
+    many = {"properties": {f"a{n:02}": {} for n in range(20)}}
+    draft7 = {"$schema": "http://json-schema.org/draft-07/schema#", "allOf": [many]}
+    with pytest.raises(ArgumentsError, match=r"declared: a00, .*, a11, \.\.\.\)"):
+        snapshot(compile_schema(draft7, unknown=REFUSE), {"sk-live-secret": 1})
+    with pytest.raises(ArgumentsError) as caught:
+        snapshot(compile_schema({"additionalProperties": False}), {"sk-live-secret": 1})
+    assert caught.value.message == "an argument that the tool does not declare"
 
 
 def test_defaults_of_branches_are_left_alone() -> None:
@@ -180,14 +322,14 @@ def test_defaults_of_branches_are_left_alone() -> None:
         ),
     ],
 )
-def test_the_top_level_is_closed_unless_the_schema_says_otherwise(
+def test_unknown_arguments_are_refused_on_demand_unless_the_schema_says_otherwise(
     schema: dict[str, Any], accepted: bool
 ) -> None:
     """In every draft, through references and branches."""
     if accepted:
-        assert snapshot(compile_schema(schema), {"x-1": 1}).args == {"x-1": 1}
+        assert snapshot(compile_schema(schema, unknown=REFUSE), {"x-1": 1}).args == {"x-1": 1}
     else:
-        assert why(schema, {"x-1": 1}) == ("unknown_argument", "")
+        assert why(schema, {"x-1": 1}, REFUSE) == ("unknown_argument", "")
 
 
 def test_no_value_goes_unchecked_through_a_branch_that_did_not_match() -> None:
@@ -198,15 +340,31 @@ def test_no_value_goes_unchecked_through_a_branch_that_did_not_match() -> None:
             {"properties": {"b": {"type": "integer"}}},
         ]
     }
-    assert why(schema, {"b": "text"}) == ("unknown_argument", "")
+    assert why(schema, {"b": "text"}, REFUSE) == ("unknown_argument", "")
 
 
 def test_a_tree_that_refers_to_its_root_stays_open_below() -> None:
     """Closing the top level must not close every node of a recursive schema."""
     schema = {"properties": {"kids": {"type": "array", "items": {"$ref": "#"}}}}
     args = {"kids": [{"kids": [], "extra": 1}]}
-    assert snapshot(compile_schema(schema), args).args == args
-    assert why(schema, {"extra": 1}) == ("unknown_argument", "")
+    assert snapshot(compile_schema(schema, unknown=REFUSE), args).args == args
+    assert why(schema, {"extra": 1}, REFUSE) == ("unknown_argument", "")
+
+
+def test_unknown_arguments_are_accepted_as_json_schema_says() -> None:
+    """``{"type": "object"}`` describes any object; only the schema's own keywords refuse more."""
+    for schema in (
+        {"type": "object"},
+        {"properties": {"a": {"type": "integer"}}},
+        {"$ref": "#/$defs/o", "$defs": {"o": {}}},
+    ):
+        assert snapshot(compile_schema(schema), {"x-1": 1}).args == {"x-1": 1}
+    assert (
+        why({"properties": {"a": {}}, "additionalProperties": False}, {"x-1": 1})[0]
+        == "unknown_argument"
+    )
+    assert why({"unevaluatedProperties": False}, {"x-1": 1})[0] == "unknown_argument"
+    assert why({"additionalProperties": {"type": "string"}}, {"x-1": 1}) == ("type", "")
 
 
 @pytest.mark.parametrize(
@@ -431,7 +589,7 @@ def test_no_error_names_a_key_or_a_value_of_the_caller() -> None:
         {"o": secret},
     ):
         with pytest.raises(ArgumentsError) as caught:
-            snapshot(compile_schema(schema), args)
+            snapshot(compile_schema(schema, unknown=REFUSE), args)
         assert secret not in repr(vars(caught.value)) + str(caught.value) + repr(caught.value)
         assert caught.value.pointer in {"", "/o"}
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from guardrail.core.jsoncopy import ArgumentLimits, Refused
+from guardrail.core.record import dumps
 from guardrail.core.schema import compile_schema, copy_json, snapshot
 from guardrail.core.schema_defaults import plan_defaults
 from guardrail.errors import ArgumentsError, SchemaError
@@ -306,7 +307,7 @@ def test_defaults_can_not_blow_up_a_small_call(
     schema: dict[str, Any], args: dict[str, Any], detail: str
 ) -> None:
     """What is filled in counts as if it had been passed, before anything is encoded."""
-    plan = plan_defaults(schema)
+    plan = plan_defaults(schema, lambda pointer, value: True)
     assert plan is not None
     with pytest.raises(Refused):
         plan.fill(copy_json(args), ArgumentLimits())
@@ -333,15 +334,34 @@ def test_filling_defaults_is_bounded_where_one_place_is_described_in_many_ways()
 
 
 def test_a_default_can_not_be_deeper_than_arguments_may_be() -> None:
-    """A costly recursive schema with a deep default would hang on an empty call."""
+    """A costly recursive schema with a deep default would hang when it is declared, or on an empty call."""
     deep: dict[str, Any] = {}
     for _ in range(40):
         deep = {"x": deep}
     branch = {"allOf": [{"$ref": "#/$defs/T"}, {"$ref": "#/$defs/T"}], "default": deep}
     schema = {"$ref": "#/$defs/T", "$defs": {"T": {"properties": {"x": branch}}}}
-    with pytest.raises(ArgumentsError) as caught:
-        snapshot(compile_schema(schema), {})
-    assert caught.value.detail == "depth"
+    assert snapshot(compile_schema(schema), {}).args == {}
+
+
+def test_checking_many_costly_defaults_stays_within_the_limits_of_one_call() -> None:
+    """Each default is filled with those below it before it is checked: together they could be millions of values."""
+    below = {"properties": {"d": {"default": [0] * 500}}}
+    schema = {
+        "properties": {
+            f"p{n}": {"default": [{} for _ in range(50)], "items": below} for n in range(200)
+        }
+    }
+    checked = 0
+
+    def fits(_: str, value: Any) -> bool:
+        nonlocal checked
+        checked += len(dumps(value)) // 2
+        return True
+
+    plan = plan_defaults(schema, fits, ArgumentLimits())
+    assert plan is not None
+    assert checked <= 3 * ArgumentLimits().nodes
+    assert len(plan.values) < 200
 
 
 def test_a_long_chain_of_references_overflows_no_stack() -> None:

@@ -370,17 +370,19 @@ def test_arguments_that_do_not_fit_deny_before_the_policy_is_asked() -> None:
     """A deny rule on a mistyped argument would silently not fire; the record shows keys and types, no values."""
     policy = StaticPolicy(allow())
     guard, ledger = memory_guard(policy)
-    guard.declare("send", schema=SCHEMA)
+    guard.declare("send", schema={**SCHEMA, "additionalProperties": False})
     body = Body()
-    for args, detail in (
-        ({}, "missing"),
-        ({"to": 5}, "type"),
-        ({"to": "b", "zz": "hello there"}, "unknown_argument"),
+    for args, detail, words in (
+        ({}, "missing", "(/to)"),
+        ({"to": 5}, "type", "(/to: expected string)"),
+        ({"to": "b", "zz": "hello there"}, "unknown_argument", "(declared: "),
     ):
-        with pytest.raises(Denied):
+        with pytest.raises(Denied) as caught:
             guard.call("send", args, body)
+        assert words in caught.value.message  # enough for a model to correct itself
         verdict = ledger.of("call.decision")[-1]["decision"]
         assert (verdict["cause"], verdict["detail"]) == ("arguments", detail)
+        assert verdict["message"] in caught.value.message
     assert body.runs == 0
     assert policy.inputs == []
     assert b"hello there" not in b"".join(ledger.lines)
@@ -388,6 +390,22 @@ def test_arguments_that_do_not_fit_deny_before_the_policy_is_asked() -> None:
         "to",
         "zz",
     }
+
+
+@pytest.mark.filterwarnings("ignore::guardrail.errors.SchemaWarning")
+def test_a_denial_of_a_tool_whose_schema_was_refused_says_so() -> None:
+    """Its author reads ``not declared`` otherwise, of a tool that is."""
+    replies = [deny("undeclared")]
+    policy = StaticPolicy(lambda _: replies[-1])
+    guard, ledger = memory_guard(policy)
+    guard.declare("send", schema={"properties": {"to": {"pattern": "(?!x)"}}})
+    with pytest.raises(Denied):
+        guard.call("send", {"to": "b"}, Body())
+    record = only(ledger, "call.decision")
+    assert record["decision"]["detail"] == record["tool"]["refused"] == "schema.pattern"
+    replies.append(allow())
+    guard.call("send", {"to": "b"}, Body())
+    assert ledger.of("call.decision")[-1]["decision"]["detail"] == ""
 
 
 @pytest.mark.parametrize(

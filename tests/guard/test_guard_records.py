@@ -358,7 +358,9 @@ def test_the_commitment_binds_the_arguments() -> None:
 def test_no_public_error_of_a_call_quotes_an_argument() -> None:
     """Whatever is wrong with it."""
     guard, _ = memory_guard(StaticPolicy(allow()))
-    guard.declare("login", schema={"type": "object", "properties": {"n": {"type": "integer"}}})
+    guard.declare(
+        "login", schema={"properties": {"n": {"type": "integer"}}, "additionalProperties": False}
+    )
     for args in ({"n": SECRET}, {SECRET: 1}, {"n": {SECRET: SECRET}}):
         with pytest.raises(GuardrailError) as caught:
             guard.call("login", args, lambda **_: None)

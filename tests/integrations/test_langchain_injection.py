@@ -244,13 +244,17 @@ def test_an_argument_that_is_only_called_like_an_injected_one_is_judged(bench: A
     assert bench.asked == [{"city": "Bern", "callbacks": "from the model"}]
 
 
-def test_an_argument_that_the_schema_does_not_know_is_denied(bench: Any) -> None:
+def test_an_argument_that_the_schema_refuses_is_denied(bench: Any) -> None:
     """LangChain passes it on to a tool with a JSON Schema; the guard takes no unknown name for an injected one."""
     made = govern(
         StructuredTool(
             name="open",
             description="Takes anything.",
-            args_schema={"type": "object", "properties": {"city": {"type": "string"}}},
+            args_schema={
+                "type": "object",
+                "properties": {"city": {"type": "string"}},
+                "additionalProperties": False,
+            },
             func=lambda **kwargs: SEEN.append(kwargs),
         ),
         bench.guard,

@@ -25,7 +25,7 @@ from promisekit import (
 
 from guardrail import Guard
 from guardrail.core.record import MAX_LINE
-from guardrail.errors import Denied, GuardrailError, UsageError
+from guardrail.errors import Denied, GuardrailError, SchemaWarning, UsageError
 from guardrail.testing import StaticPolicy, allow
 
 
@@ -484,12 +484,15 @@ def test_a_schema_that_is_refused_leaves_the_tool_undeclared(tmp_path: Path, sch
     policy = StaticPolicy(allow())
     with guarded(tmp_path, policy) as guard:
         try:
-            tool = guard.declare("send", schema=schema)
+            with pytest.warns(SchemaWarning, match="'send'"):
+                tool = guard.declare("send", schema=schema)
         except UsageError:
             return
         assert tool.refused
         guard.call("send", {"text": "plain words"}, Body())
     assert policy.inputs[0]["resource"]["properties"]["declared"] is False
+    (decision,) = records(tmp_path / "audit.db", "call.decision")
+    assert decision["tool"]["refused"] == tool.refused
     assert not [line for line in lines(tmp_path / "audit.db") if b"plain words" in line]
 
 

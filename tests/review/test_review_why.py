@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reviewkit import STEADY, MemoryRecords, decision, outcome, rejected
 
+from guardrail.core.schema_check import REASONS
 from guardrail.core.types import Cause, Effect, Status
 from guardrail.errors import RecordError
 from guardrail.review.records import NotFoundError
 from guardrail.review.sessions import with_outcome
-from guardrail.review.why import CAUSES, decision_seq, explain, headline, why_of
+from guardrail.review.why import CAUSES, decision_seq, explain, headline, refusal, why_of
 
 
 def test_every_cause_has_a_text_and_a_next_step_of_its_own() -> None:
@@ -34,9 +35,32 @@ def test_a_detail_with_a_text_of_its_own_is_explained_by_it() -> None:
     """An argument that is missing is not explained as one that is too many."""
     texts = {
         explain(decision(effect=Effect.DENY, cause=Cause.ARGUMENTS, detail=detail)).reason.sentence
-        for detail in ("missing", "unknown_argument", "integer_range", "type")
+        for detail in (
+            "missing",
+            "unknown_argument",
+            "integer_range",
+            "type",
+            "size",
+            "nodes",
+            "depth",
+        )
     }
-    assert len(texts) == 4
+    assert len(texts) == 7
+
+
+@pytest.mark.parametrize(
+    "detail", ["size", "nodes", "depth", "nan", "cyclic", "not_json", "unstable"]
+)
+def test_only_a_schema_that_does_not_fit_is_to_be_compared_with_the_call(detail: str) -> None:
+    """A limit, or a value that JSON does not have, is no matter of the tool's schema."""
+    answer = explain(decision(effect=Effect.DENY, cause=Cause.ARGUMENTS, detail=detail))
+    assert "Compare the call with the tool's schema" not in answer.reason.next_step
+
+
+def test_every_code_of_a_refused_schema_has_words() -> None:
+    """The record holds the code alone."""
+    assert all(refusal(f"schema.{code}") == words for code, words in REASONS.items())
+    assert "does not know" in refusal("schema.of_a_later_version")
 
 
 def test_a_call_that_waits_for_a_person_leads_to_who_can_answer() -> None:

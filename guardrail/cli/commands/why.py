@@ -13,7 +13,7 @@ from guardrail.review import documents
 from guardrail.review.records import Call, NotFoundError, Records
 from guardrail.review.sessions import RecordRef, find, last_call, with_outcome
 from guardrail.review.terminal import arguments, escape, name, tree
-from guardrail.review.why import Why, decision_seq, why_of
+from guardrail.review.why import Why, decision_seq, refusal, why_of
 
 __all__ = ["why"]
 
@@ -62,7 +62,16 @@ def _print(answer: Why) -> None:
     if call.cause and call.cause != "policy":
         detail = f", detail {escape(call.detail)}" if call.detail else ""
         data(paint(f"cause {escape(call.cause)}{detail}", Style.DIM))
-    elif call.type == "call.rejected":
+    if call.message:
+        for line in prose(escape(call.message)):
+            data(line)
+    if call.refused:
+        for line in prose(
+            f"The schema of this tool was refused when it was declared ({escape(call.refused)}: "
+            f"{refusal(call.refused)}), so the tool counted as undeclared."
+        ):
+            data(line)
+    if call.type == "call.rejected":
         data(paint(f"reason {escape(call.detail) or 'not given'}", Style.DIM))
     _section("Rules", list(rule_lines(call.rules)) or [_no_rules(call)])
     _section("Policy", _policy(answer))

@@ -1,0 +1,64 @@
+"""What a JSON Schema expects of a value that does not fit, in words that quote no value of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = ["expected"]
+
+_LIMITS: Final[Mapping[str, str]] = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}",
+    "multipleOf": "a multiple of {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
+    "minProperties": "at least {} members",
+    "maxProperties": "at most {} members",
+}
+_WORDS: Final[Mapping[str, str]] = {
+    "enum": "one of the values that the schema lists",
+    "const": "the one value that the schema names",
+    "pattern": "text that matches the schema's pattern",
+    "uniqueItems": "items that all differ",
+    "contains": "an item that the schema asks for",
+    "propertyNames": "other member names",
+    "anyOf": "one of the forms that the schema lists",
+    "oneOf": "exactly one of the forms that the schema lists",
+    "not": "a value that the schema does not exclude",
+}
+_TYPES: Final = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+
+
+def expected(kind: Any) -> str:
+    """Return what a failed keyword expects, for example ``expected integer``; empty if there are no words for it.
+
+    *kind* is the ``kind`` of a ``jsonschema_rs.ValidationError``. The words hold type names and numbers of the schema,
+    and nothing of the value.
+    """
+    if types := _types(kind):
+        return f"expected {' or '.join(sorted(types))}"
+    if kind.name in _LIMITS:
+        limit = getattr(kind, "limit", getattr(kind, "multiple_of", None))
+        return f"expected {_LIMITS[kind.name].format(limit)}" if type(limit) in {int, float} else ""
+    words = _WORDS.get(kind.name)
+    return f"expected {words}" if words else ""
+
+
+def _types(kind: Any) -> set[str]:
+    """Return the types that *kind* expects, if types alone decide."""
+    if kind.name == "type":
+        return set(_TYPES & set(kind.types))
+    if kind.name not in {"anyOf", "oneOf"}:
+        return set()
+    found: set[str] = set()
+    for branch in kind.context:
+        types = _types(branch[0].kind) if len(branch) == 1 else set()
+        if not types:
+            return set()
+        found |= types
+    return found
