@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import os
 import socket
 from collections.abc import Generator, Mapping, Sequence
@@ -25,6 +24,8 @@ from guardrail.core.types import Json
 from guardrail.errors import ConfigError, KeysError, LedgerError, LedgerOpenError, PolicyLoadError
 from guardrail.journal import Journal, Owner, actor
 from guardrail.keys import Keys
+from guardrail.ledger.heads import Signing
+from guardrail.ledger.proved import UNPROVED, Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter, traces
@@ -177,12 +178,8 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
         else:
             raise _half_there(settings, has_keys, left)
     deadline = settings.ledger.append_deadline_ms / 1000
-    journal = Journal(
-        writer,
-        deadline=deadline,
-        owner=functools.partial(_session_owner, path),
-        requests=LedgerRequests(path),
-    )
+    requests = LedgerRequests(path, writer, keys.signing(actor=actor(), epochs=False))
+    journal = Journal(writer, deadline=deadline, owner=requests.owner, requests=requests)
     return journal, keys
 
 
@@ -226,29 +223,44 @@ def _refused(settings: Settings, error: PolicyLoadError) -> None:
 
 
 class LedgerRequests:
-    """What the ledger at *path* holds about approvals: read-only, a connection for each look."""
+    """What the ledger at *path* holds that decisions depend on: read-only, proved, a connection for each look.
 
-    def __init__(self, path: Path) -> None:
+    Whatever the signed head does not prove seals the ledger of *writer*.
+    """
+
+    def __init__(self, path: Path, writer: LedgerWriter, signing: Signing) -> None:
         self._path = path
+        self._writer = writer
+        self._proofs = Proofs(signing, writer.log, lambda: writer.known)
 
     def case(self, approval: str) -> Case | None:
         """Return the request *approval* with every step of it, or None. Raises ``LedgerError``."""
-        with LedgerReader.open(self._path) as reader:
-            return read_case(reader, approval)
+        with self._reading() as log:
+            return read_case(log, approval)
 
     def of_session(self, session: str) -> list[str]:
         """Return the ids of the requests of a session, the oldest first. Raises ``LedgerError``."""
-        with LedgerReader.open(self._path) as reader:
-            return reader.requests(session)
+        with self._reading() as log:
+            return log.requests(session)
 
+    def owner(self, session: str) -> Owner | None:
+        """Return whose first call of *session* is recorded, or None. Raises ``LedgerError``."""
+        with self._reading() as log:
+            line = log.first_of_session(session)
+        if line is None:
+            return None
+        record = decode(line)
+        return (record["tenant"], record["principal"]["id"], record["agent"]["id"])
 
-def _session_owner(path: Path, session: str) -> Owner | None:
-    with LedgerReader.open(path) as reader:
-        line = reader.first_of_session(session)
-    if line is None:
-        return None
-    record = decode(line)
-    return (record["tenant"], record["principal"]["id"], record["agent"]["id"])
+    @contextlib.contextmanager
+    def _reading(self) -> Generator[ProvedReader]:
+        try:
+            with LedgerReader.open(self._path) as reader:
+                yield ProvedReader(reader, self._proofs)
+        except LedgerError as error:
+            if error.code == UNPROVED:
+                raise self._writer.distrust(error.message) from None
+            raise
 
 
 def _ledger_settings(settings: Settings, *, epochs: bool) -> LedgerSettings:

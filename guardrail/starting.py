@@ -11,8 +11,9 @@ from guardrail.core import fields
 from guardrail.core.record import decode, dumps
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError
-from guardrail.journal import Journal
+from guardrail.journal import Journal, actor
 from guardrail.keys import Keys
+from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 
 __all__ = ["record_refusal", "record_start"]
@@ -31,7 +32,7 @@ def record_start(
     from guardrail import __version__
 
     digest, codes = settings.digest(), _codes(settings, keys)
-    before = _last(path)
+    before = _last(path, Proofs(keys.signing(actor=actor(), epochs=False), journal.log))
     if before is not None:
         previous, known = before
         changed = _changed(known, codes) if known is not None else None
@@ -79,13 +80,14 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
 
 
-def _last(path: Path) -> tuple[str, Mapping[str, Any] | None] | None:
+def _last(path: Path, proofs: Proofs) -> tuple[str, Mapping[str, Any] | None] | None:
     """Return digest and codes of the settings at the last start; without codes those that the log was made with.
 
     None where nobody can say: the records that would tell were pruned.
     """
     with LedgerReader.open(path) as reader:
-        line = reader.last_start()
+        log = ProvedReader(reader, proofs)
+        line = log.last_start()
         if line is None:
             oldest = reader.query("SELECT min(seq) FROM record WHERE seq > 0")[0][0]
             if oldest not in {None, 1}:

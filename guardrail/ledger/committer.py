@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
@@ -51,6 +51,8 @@ from guardrail.ledger.store import Store, Tail
 from guardrail.ledger.work import Entry
 
 __all__ = ["Committer"]
+
+E = TypeVar("E", bound=LedgerError)
 
 
 # A live process whose lease file was removed is not swept either: its number is looked up. So this may be rare.
@@ -122,6 +124,16 @@ class Committer:
         """Remember that the caller of *decision*, which may be durable, was told that it is not."""
         if decision.opens:
             self._unsure.append(decision)
+
+    @property
+    def known(self) -> int:
+        """Number of the newest record that this process knows to be durable; -1 if it knows none."""
+        last = self._last
+        return -1 if last is None else last[0]
+
+    def distrust(self, why: str) -> LedgerSealedError:
+        """Seal the ledger, because what was read of it is not what was signed; return the error to raise."""
+        return self._seal(why) if self.sealed is None else _anew(self.sealed)
 
     def stall(self) -> None:
         """Say that a commit outlives its callers; it ends by itself."""
@@ -600,6 +612,6 @@ def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
         )
 
 
-def _anew(error: LedgerError) -> LedgerError:
+def _anew(error: E) -> E:
     """Return a copy of *error* for one more caller: raised in several threads, one object would mix their tracebacks."""
     return type(error)(error.message, code=error.code, hint=error.hint)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from guardrail.core.merkle import HASH_BYTES, Edge, Node
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.errors import NoteError
 
 __all__ = [
     "TILE",
@@ -22,6 +23,7 @@ __all__ = [
     "HeadKey",
     "HeadRow",
     "Signing",
+    "doubt",
     "edge_at",
     "keep_leaves",
     "kept_leaf",
@@ -110,6 +112,20 @@ def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing)
     note = str(SignedNote.sign(text, key.key, key.sign))
     bare = HeadRow(edge.size, leaf, edge.encode(), note, b"")
     return HeadRow(bare.size, leaf, bare.edge, note, signing.mac(bare.covered))
+
+
+def doubt(head: HeadRow, log: str, signing: Signing) -> str:
+    """Say what speaks against *head* of the log named *log*, which this process did not write; empty if nothing does."""
+    if not head.written_by_a_holder(signing):
+        return "the head was written by someone who does not hold this log's keys"
+    try:
+        text = SignedNote.parse(head.note).text
+        root = Edge.decode(head.size, head.edge).root()
+    except (NoteError, ValueError):
+        return "the head is malformed"
+    if text != Checkpoint(log, head.size, root).text:
+        return "the head says something else than its row"
+    return ""
 
 
 def read_head(execute: Execute) -> HeadRow | None:

@@ -227,17 +227,23 @@ class LedgerReader:
                 return
             start = rows[-1][0]
 
-    def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, then every step that is recorded of it, in their order."""
+    def decision(self, call: str) -> bytes | None:
+        """Return the line of the decision about *call*, or None."""
         rows = self._ask(
             "SELECT CAST(line AS BLOB) FROM record WHERE call = ? AND type = 'call.decision' "
             "AND type IN ('call.decision', 'call.outcome')",
-            approval,
-        ) + self._ask(
+            call,
+        )
+        return rows[0][0] if rows else None
+
+    def approval(self, approval: str) -> list[bytes]:
+        """Return the decision about the call *approval*, then every step that is recorded of it, in their order."""
+        request = self.decision(approval)
+        steps = self._ask(
             "SELECT CAST(line AS BLOB) FROM record WHERE approval = ? AND ordinal IS NOT NULL ORDER BY ordinal",
             approval,
         )
-        return [row[0] for row in rows]
+        return [*([request] if request is not None else []), *(row[0] for row in steps)]
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the calls (of *session*, or all) that were to be approved by a person, the oldest first."""

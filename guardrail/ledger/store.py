@@ -12,10 +12,9 @@ from typing import Any
 
 from guardrail.core import chain
 from guardrail.core.merkle import Edge, Node
-from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
-from guardrail.errors import LedgerError, LedgerPoisonedError, NoteError, RecordError
+from guardrail.errors import LedgerError, LedgerPoisonedError, RecordError
 from guardrail.ledger import handles
 from guardrail.ledger.batch import Batch
 from guardrail.ledger.epochs import Rotation
@@ -27,6 +26,7 @@ from guardrail.ledger.heads import (
     HeadKey,
     HeadRow,
     Signing,
+    doubt,
     keep_leaves,
     kept_leaf,
     node_reader,
@@ -160,23 +160,11 @@ class Store:
         if head is None or head.size != seq + 1 or head.leaf != leaf:
             return Tail(seq, leaf, edge, f"the head does not cover record {seq}")
         if head != self._known:
-            fault = self._doubt(head, edge)
+            fault = doubt(head, self.log, self._signing)
             if fault:
                 return Tail(seq, leaf, edge, fault)
             self._known = head
         return Tail(seq, leaf, edge)
-
-    def _doubt(self, head: HeadRow, edge: Edge) -> str:
-        """Say what speaks against a head that this connection did not write."""
-        if not head.written_by_a_holder(self._signing):
-            return "the head was written by someone who does not hold this log's keys"
-        try:
-            text = SignedNote.parse(head.note).text
-        except NoteError:
-            return "the head is malformed"
-        if text != Checkpoint(self.log, head.size, edge.root()).text:
-            return "the head says something else than its row"
-        return ""
 
     def sign(self, tail: Tail, key: HeadKey) -> None:
         """Put the signed head over everything since ``begin`` beside it: the last thing before ``commit``.

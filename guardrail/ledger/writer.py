@@ -11,7 +11,7 @@ from typing import Self
 
 from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
-from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError
+from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger import handles
 from guardrail.ledger.committer import Committer
 from guardrail.ledger.files import resolve, traces, utc_now
@@ -164,6 +164,11 @@ class LedgerWriter:
         return self._committer.sealed is not None
 
     @property
+    def known(self) -> int:
+        """Number of the newest record that this process knows to be durable; -1 if it knows none."""
+        return self._committer.known
+
+    @property
     def short_of_room(self) -> bool:
         """Whether the disk is full, so that the reserve for outcomes is gone and nothing new is taken."""
         return self._committer.short_of_room
@@ -239,6 +244,10 @@ class LedgerWriter:
             return order.result(self._settings.append_deadline) or 0
         except TimeoutError:
             raise LedgerPoisonedError("the ledger could not be swept in time") from None
+
+    def distrust(self, why: str) -> LedgerSealedError:
+        """Seal the ledger, because what was read of it is not what was signed; return the error to raise."""
+        return self._committer.distrust(why)
 
     def _late(self, entry: Entry) -> LedgerError:
         if not entry.taken:

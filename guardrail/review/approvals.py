@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from guardrail.approval_views import Listed, listed, read_case
-from guardrail.approvals import Case, State, Terms
+from guardrail.approvals import Case, State, Terms, case_of
 from guardrail.review.records import NotFoundError, parse, text
 from guardrail.review.terminal import clip, name, quote
 
@@ -24,6 +24,9 @@ class RequestLog(Protocol):
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the requests, the oldest first."""
+
+    def decision(self, call: str) -> bytes | None:
+        """Return the decision about a call."""
 
     def approval(self, approval: str) -> list[bytes]:
         """Return a request and its steps."""
@@ -44,6 +47,8 @@ def open_requests(
     """Return the requests that someone can still approve, refuse or use, the oldest first; with *everything*, all."""
     found = []
     for approval in log.requests():
+        if not everything and _too_old(log, approval, terms, now):
+            continue  # before its steps are looked for, which reads every record that came later
         case = read_case(log, approval)
         if case is None:
             continue
@@ -51,6 +56,12 @@ def open_requests(
         if everything or entry.state in OPEN:
             found.append(entry)
     return found
+
+
+def _too_old(log: RequestLog, approval: str, terms: Terms, now: datetime) -> bool:
+    line = log.decision(approval)
+    case = case_of([line], line) if line is not None else None
+    return case is None or listed(case, terms, now).state is State.EXPIRED
 
 
 def find_request(log: RequestLog, ref: str) -> Case:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import guardrail
 from guardrail import Guard
 from guardrail.approvals import Approver
 from guardrail.config import Settings
@@ -163,3 +167,40 @@ def records(folder: Path, type_: str | None = None) -> list[dict[str, Any]]:
     with LedgerReader.open(folder / "audit.db") as reader:
         found = [decode(line) for _, _, line in reader.lines()]
     return [record for record in found if type_ is None or record["type"] == type_]
+
+
+def ask_for(guard: Guard, amount: int = 5) -> str:
+    """Ask a person for a payment in session ``s-1``; return the approval's id."""
+    try:
+        attempt(guard, None, amount=amount)
+    except ApprovalRequired as required:
+        return required.approval
+    raise AssertionError("nobody was asked")
+
+
+def attempt(guard: Guard, approval: str | None, body: Any = None, *, amount: int = 5) -> Any:
+    """Make the payment in session ``s-1``, with an approval."""
+    with guard.session(principal="alice", agent="bot", id="s-1"):
+        return guard.call("pay", {"amount": amount}, body or Body(), approval=approval)
+
+
+def run(
+    folder: Path, *words: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in *folder*."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GUARDRAIL_")}
+    return subprocess.run(
+        [sys.executable, "-c", "from guardrail.cli import main; main()", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={
+            **kept,
+            "PYTHONPATH": str(Path(guardrail.__file__).parents[1]),
+            "NO_COLOR": "1",
+            **(env or {}),
+        },
+        stdin=subprocess.DEVNULL,
+        check=False,
+        timeout=60,
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approvalkit import Asks, Body, guarded, records
+from approvalkit import Asks, Body, guarded, records, run
 
 import guardrail
 from guardrail.approvals import Reason
@@ -23,28 +23,6 @@ from guardrail.testing import document
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 HOSTILE = "x\x1b[31m\u202e\nFORGED\u200b"
-
-
-def run(
-    folder: Path, *words: str, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the command line in *folder*."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GUARDRAIL_")}
-    return subprocess.run(
-        [sys.executable, "-c", "from guardrail.cli import main; main()", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={
-            **kept,
-            "PYTHONPATH": str(Path(guardrail.__file__).parents[1]),
-            "NO_COLOR": "1",
-            **(env or {}),
-        },
-        stdin=subprocess.DEVNULL,
-        check=False,
-        timeout=60,
-    )
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from guardrail.approval_views import Listed
     from guardrail.approving import Answer
     from guardrail.config import Settings
+    from guardrail.ledger.proved import ProvedReader
+    from guardrail.ledger.reader import LedgerReader
 
 __all__ = ["approvals", "approve", "refuse"]
 
@@ -41,14 +43,28 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
     from guardrail.approval_views import document, terms_of, utc_now
     from guardrail.review.approvals import open_requests
 
-    terms = terms_of(settings_of(config, ledger).approvals)
+    settings = settings_of(config, ledger)
+    terms = terms_of(settings.approvals)
     with open_ledger(config, ledger) as reader:
         log = reader.log
-        found = open_requests(reader, terms, utc_now(), everything=everything)
+        proved = _proved(reader, settings)
+        found = open_requests(proved or reader, terms, utc_now(), everything=everything)
     if as_json:
         requests = [document(entry) for entry in found]
-        emit_json({"log": log, "total": len(requests), "requests": requests})
+        emit_json(
+            {
+                "log": log,
+                "proved": proved is not None,
+                "total": len(requests),
+                "requests": requests,
+            }
+        )
         return
+    if proved is None:
+        note(
+            "NOT PROVED: without the log's keys nobody can tell whether this is what was recorded",
+            Style.WARN,
+        )
     for index, entry in enumerate(found):
         if index:
             data()
@@ -101,7 +117,7 @@ def _answer(
 
     settings = settings_of(config, ledger)
     with open_ledger(config, ledger) as reader:
-        approval = find_request(reader, ref).request.id
+        approval = find_request(_proved(reader, settings) or reader, ref).request.id
     answer = _write(settings, approval, kind, reason)
     rejected = answer.rejected
     request = answer.case.request
@@ -123,6 +139,24 @@ def _answer(
     else:
         _tell(answer, kind)
     return Exit.YES if rejected is None else Exit.NO
+
+
+def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
+    """Return a reader that shows nothing but what the log's signed head proves, or None without the log's keys."""
+    from guardrail.errors import KeysError
+    from guardrail.journal import actor
+    from guardrail.ledger.proved import Proofs, ProvedReader
+    from guardrail.opening import load_keys
+
+    try:
+        keys = load_keys(settings)
+    except KeysError:
+        return None
+    key = reader.genesis.get("key")
+    if not isinstance(key, dict) or key.get("public") != keys.public:
+        return None  # the keys of another log
+    signing = keys.signing(actor=actor(), epochs=False)
+    return ProvedReader(reader, Proofs(signing, reader.log))
 
 
 def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer:

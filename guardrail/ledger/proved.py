@@ -1,0 +1,285 @@
+"""Reads what a decision or an answer depends on, and hands out no line that the log's signed head does not prove.
+
+A row is only what somebody wrote into a file: whoever can write the file can put another line in its place, let it be read, and put
+the old one back. So a line is hashed when it is read, the hash must lead up the tree to a head, and the code of the head can be
+computed by holders of the log's keys alone. Where it matters that nothing is missing (the steps of an approval), every line
+from the request to the end of the log is hashed, and together they must make exactly the tree of that head.
+
+No index, generated column or tile is believed: they only say where to look. What was proved is kept, so that the next
+look hashes only what has been added since.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+from guardrail.core.merkle import Edge, inclusion_proof, verify_inclusion
+from guardrail.core.record import decode, leaf_hash
+from guardrail.errors import LedgerError, RecordError
+from guardrail.ledger.heads import HeadRow, Signing, doubt, edge_at, node_reader, read_head
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import ADMIN
+
+__all__ = ["UNPROVED", "Proofs", "ProvedReader", "Steps", "step_of"]
+
+UNPROVED = "ledger.unproved"
+"""Code of the error for a record that the signed head does not prove."""
+
+_CHUNK = 256
+_LONGEST_GAP = 100_000
+"""Lines that are hashed only to go on where the last look ended; beyond that a look begins at its own request."""
+_MOST_STEPS = 65_536
+"""Steps of approvals that are kept; beyond that the next look begins at its own request."""
+
+_STEP = b'"ordinal":'
+"""In the bytes of every line that is a step of an approval; few others hold it."""
+
+
+def _unproved(what: str) -> LedgerError:
+    return LedgerError(
+        f"{what}: somebody who does not hold this log's keys changed the ledger",
+        code=UNPROVED,
+        hint="guardrail verify",
+    )
+
+
+def step_of(line: bytes) -> str | None:
+    """Return the approval that the record *line* is a step of, or None."""
+    if _STEP not in line:
+        return None
+    try:
+        approval = decode(line).get("approval")
+    except RecordError:
+        return None
+    if not isinstance(approval, Mapping) or approval.get("ordinal") is None:
+        return None
+    id_ = approval.get("id")
+    return id_ if isinstance(id_, str) else None
+
+
+class Steps:
+    """The steps of approvals from one record on, none missing: every line there was hashed into the tree of a head."""
+
+    def __init__(self, edge: Edge) -> None:
+        """Begin behind the records of *edge*, which need not be trusted: a wrong one never leads to a head's tree."""
+        self.start = edge.size
+        self.edge = edge
+        """Of the records that were hashed, and those before."""
+        self.kept = 0
+        self._by_approval: dict[str, list[bytes]] = {}
+
+    def of(self, approval: str) -> list[bytes]:
+        """Return the lines of the steps of *approval*, the oldest first."""
+        return self._by_approval.get(approval, [])
+
+    def reach(self, execute: Callable[..., Any], size: int, tree: bytes) -> None:
+        """Hash the lines up to *size*; raise ``LedgerError`` unless they make *tree*, and then nothing has changed."""
+        edge = self.edge.copy()
+        found: list[bytes] = []
+        while edge.size < size:
+            rows = execute(
+                "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
+                (edge.size, size, _CHUNK),
+            ).fetchall()
+            if not rows:
+                raise _unproved(f"record {edge.size} is missing")
+            for seq, line in rows:
+                if seq != edge.size or type(line) is not bytes:
+                    raise _unproved(f"record {edge.size} is missing")
+                edge.append(leaf_hash(line))
+                if _STEP in line:
+                    found.append(line)
+        if edge.size != size or edge.encode() != tree:
+            raise _unproved(
+                f"the records from {self.start} to {size - 1} are not those that were signed"
+            )
+        self.edge = edge
+        for line in found:
+            approval = step_of(line)
+            if approval is not None:
+                self._by_approval.setdefault(approval, []).append(line)
+                self.kept += 1
+
+
+class Proofs:
+    """What this process has proved of one log. Thread-safe, and usable in a forked child."""
+
+    def __init__(
+        self,
+        signing: Signing,
+        log: str,
+        acknowledged: Callable[[], int] = lambda: -1,
+    ) -> None:
+        """*acknowledged* tells the number of a record that must be there: the newest that this process knows."""
+        self._signing = signing
+        self._log = log
+        self._acknowledged = acknowledged
+        self._head: HeadRow | None = None
+        """The largest head that was checked."""
+        self._steps: Steps | None = None
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def least(self) -> int:
+        """Return how many records there must be. Ask before a transaction begins, and check by ``head`` inside."""
+        return max(self._acknowledged() + 1, self._head.size if self._head is not None else 0)
+
+    def head(self, reader: LedgerReader, least: int) -> HeadRow:
+        """Return the head that *reader* sees. Raises ``LedgerError`` unless a holder of the keys wrote it, and it is no older one."""
+        row = read_head(reader.execute)
+        if row is None:
+            raise _unproved("the log has no head")
+        known = self._head
+        if row != known:
+            fault = doubt(row, self._log, self._signing)
+            if fault:
+                raise _unproved(fault)
+        if row.size < least:
+            raise _unproved(f"record {least - 1}, which this process knows, is missing")
+        if known is None or row.size > known.size:
+            self._head = row
+        return row
+
+    @staticmethod
+    def included(reader: LedgerReader, head: HeadRow, seq: object, line: object) -> None:
+        """Raise ``LedgerError`` unless *line* is record *seq* of the log with this *head*. Call it inside a snapshot."""
+        if type(seq) is not int or type(line) is not bytes or not 0 <= seq < head.size:
+            raise _unproved(f"there is a record {seq} that the log's head does not cover")
+        try:
+            path = inclusion_proof(seq, head.size, node_reader(reader.execute))
+            root = Edge.decode(head.size, head.edge).root()
+            proved = verify_inclusion(leaf_hash(line), seq, head.size, path, root)
+        except (ValueError, TypeError):
+            proved = False
+        if not proved:
+            raise _unproved(f"record {seq} is not the one that was signed")
+
+    def steps(self, reader: LedgerReader, approval: str, begin: int) -> list[bytes]:
+        """Return every step of *approval* behind record *begin* - 1, the oldest first. Raises ``LedgerError``."""
+        with self._turn():
+            least = self.least()
+            with reader.snapshot():
+                head = self.head(reader, least)
+                shown = reader.query(
+                    "SELECT CAST(line AS BLOB) FROM record WHERE approval = ? AND ordinal IS NOT NULL",
+                    approval,
+                )
+                found = self._steps
+                if found is None or not found.start <= begin <= found.edge.size + _LONGEST_GAP:
+                    try:
+                        found = Steps(edge_at(min(begin, head.size), node_reader(reader.execute)))
+                    except (ValueError, TypeError):
+                        raise _unproved("hashes of the log are missing") from None
+            self._steps = None  # unless all goes well
+            # In short transactions: records never change, and the head says what they must be.
+            found.reach(reader.execute, head.size, head.edge)
+            if found.kept < _MOST_STEPS:
+                self._steps = found
+            lines = list(found.of(approval))
+            if not {row[0] for row in shown} <= set(lines):
+                raise _unproved(f"a step of the approval {approval} was planted")
+            return lines
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._pid != os.getpid():
+            # A thread of the parent may have held it, and is not here to let it go.
+            self._lock, self._steps, self._pid = threading.Lock(), None, os.getpid()
+        with self._lock:
+            yield
+
+
+class ProvedReader:
+    """Reads one log as ``LedgerReader`` does, and raises ``LedgerError`` (``ledger.unproved``) for whatever is not proved."""
+
+    def __init__(self, reader: LedgerReader, proofs: Proofs) -> None:
+        self._reader = reader
+        self._proofs = proofs
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Self]:
+        """Do nothing: each line is proved by a head, so what is read is of one log whenever it is read."""
+        yield self
+
+    def decision(self, call: str) -> bytes | None:
+        """Return the line of the decision about *call*, or None."""
+        found = self._decision(call)
+        return None if found is None else found[1]
+
+    def approval(self, approval: str) -> list[bytes]:
+        """Return the decision about the call *approval*, then every step that is recorded of it, none missing."""
+        found = self._decision(approval)
+        if found is None:
+            return []
+        seq, line = found
+        try:
+            return [line, *self._proofs.steps(self._reader, approval, seq + 1)]
+        except LedgerError as error:
+            if error.code == UNPROVED and self._reader.record(seq) is None:
+                return []  # it was pruned meanwhile, with all that came before it
+            raise
+
+    def newest(self) -> bytes | None:
+        """Return the last line of the log."""
+        found = self._line(
+            "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq = (SELECT size - 1 FROM head)"
+        )
+        return None if found is None else found[1]
+
+    def record(self, seq: int) -> bytes | None:
+        """Return the line of *seq*, or None."""
+        found = self._line("SELECT seq, CAST(line AS BLOB) FROM record WHERE seq = ?", seq)
+        return None if found is None else found[1]
+
+    def requests(self, session: str | None = None) -> list[str]:
+        """Return ids of calls (of *session*, or all) that may be requests, the oldest first: ask ``approval`` for each."""
+        return self._reader.requests(session)
+
+    def first_of_session(self, session: str) -> bytes | None:
+        """Return the line of the first call of *session*, or None."""
+        found = self._line(
+            "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? "
+            "AND type IN ('call.decision', 'call.rejected') ORDER BY seq LIMIT 1",
+            session,
+            session=session,
+        )
+        return None if found is None else found[1]
+
+    def last_start(self) -> bytes | None:
+        """Return the line of the last start of a guard, or None where none is there."""
+        found = self._line(
+            "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
+            f"WHERE type = 'admin.start' AND {ADMIN} ORDER BY seq DESC LIMIT 1",
+            type="admin.start",
+        )
+        return None if found is None else found[1]
+
+    def _decision(self, call: str) -> tuple[int, bytes] | None:
+        return self._line(
+            "SELECT seq, CAST(line AS BLOB) FROM record WHERE call = ? AND type = 'call.decision' "
+            "AND type IN ('call.decision', 'call.outcome')",
+            call,
+            call=call,
+            type="call.decision",
+        )
+
+    def _line(self, sql: str, *values: object, **says: str) -> tuple[int, bytes] | None:
+        """Return (seq, line) of the row that *sql* finds, proved, or None. The line must say what *says* does."""
+        least = self._proofs.least()
+        with self._reader.snapshot():
+            head = self._proofs.head(self._reader, least)
+            rows = self._reader.query(sql, *values)
+            if not rows:
+                return None
+            seq, line = rows[0]
+            self._proofs.included(self._reader, head, seq, line)
+        if says:
+            record = decode(line)
+            # An index is a copy: what was found by it is what was looked for only if the line says so.
+            if any(record.get(name) != value for name, value in says.items()):
+                raise _unproved(f"record {seq} is not what the ledger's index says that it is")
+        return seq, line
