@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from guardrail.core.schema_names import shows
 from guardrail.errors import UsageError
 from guardrail.tools import Tool
 
-__all__ = ["check_body", "check_result", "is_async", "is_awaitable"]
+__all__ = ["check_body", "check_extra", "check_result", "is_async", "is_awaitable"]
 
 _LAZY = (types.GeneratorType, types.AsyncGeneratorType, map, filter)
 
@@ -43,6 +44,18 @@ def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
             code="usage.generator",
             hint="return a list, or declare the tool with unsafe_stream=True",
         )
+
+
+def check_extra(tool: Tool, extra: Mapping[str, Any] | None) -> None:
+    """Refuse to inject an argument that the schema of *tool* shows to the model. Raises ``UsageError``."""
+    if extra and tool.schema is not None:
+        for name in extra:
+            if shows(tool.schema.schema, name) or name in tool.parameters.values():
+                raise UsageError(
+                    f"{tool.name}: the model can see the argument {name}, so it can't be injected",
+                    code="usage.injected",
+                    hint="rename it, or take it out of the schema",
+                )
 
 
 def check_result(tool: Tool, result: object, *, awaited: bool) -> None:

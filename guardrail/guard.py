@@ -26,7 +26,7 @@ from guardrail import session as sessions
 from guardrail.admission import Admission
 from guardrail.approval_steps import ApprovalSteps
 from guardrail.approval_views import terms_of, utc_now
-from guardrail.bodies import check_body, check_result, is_async, is_awaitable
+from guardrail.bodies import check_body, check_extra, check_result, is_async, is_awaitable
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import Draft
@@ -313,7 +313,7 @@ class Guard:
         """Decide, record, run ``run(**args)``, record, and return its result.
 
         *run* gets the validated snapshot of *args* (never the caller's objects) and *extra*, which is injected beside it and
-        neither judged nor recorded. *interrupts* are exceptions by which a framework pauses a body.
+        neither judged nor recorded: no name that the model can see or give, else it is refused. *interrupts* are exceptions by which a framework pauses a body.
 
         *approval* is the id of an approval that a person gave to exactly this call (``ApprovalRequired.approval``); with
         *wait_for_approval* the call waits so many seconds for one. *repeats* says that a framework makes a paused call again
@@ -408,6 +408,7 @@ class Guard:
         how: How = PLAIN,
     ) -> Any:
         check_body(tool, run, awaited=False)
+        check_extra(tool, how.extra)
         call = self._pipeline.begin(tool, self._here(), how, Enforcement.BODY)  # (1)
         admission = drive(self._pipeline.governed(call, args, how))
         began = time.perf_counter()
@@ -433,6 +434,7 @@ class Guard:
         how: How = PLAIN,
     ) -> Any:
         check_body(tool, run, awaited=True)
+        check_extra(tool, how.extra)
         call = self._pipeline.begin(tool, self._here(), how, Enforcement.BODY)  # (1)
         admission = await drive_async(self._pipeline.governed(call, args, how))
         began = time.perf_counter()

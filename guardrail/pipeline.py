@@ -144,6 +144,7 @@ class Pipeline:
             started=time.perf_counter(),
             time=_now(),
             arguments={},
+            beside=frozenset(how.extra or ()),
             repeats=how.repeats,
         )
 
@@ -240,6 +241,12 @@ class Pipeline:
         except ArgumentsError as error:
             call.inspection = outline(state, args)
             return decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
+        if call.beside and not call.beside.isdisjoint(call.arguments):
+            # An open schema takes any name: one that the program fills in is none of the model's.
+            call.inspection = outline(state, args)
+            return decisions.denied(
+                Cause.ARGUMENTS, "injected", message="an argument is the program's to give"
+            )
         call.args, call.encoded = cast("Json", snapshot.args), snapshot.encoded
         # (3) what is sensitive, and why. Found values are known to this session from here on.
         call.inspection = state.redactor.inspect(
@@ -397,6 +404,7 @@ def _anew(call: Call) -> Call:
         started=time.perf_counter(),
         time=_now(),
         arguments={},
+        beside=call.beside,
         repeats=call.repeats,
     )
 

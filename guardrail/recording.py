@@ -50,6 +50,8 @@ class Call:
     time: str
     arguments: Mapping[str, Any]
     """What the body will get."""
+    beside: frozenset[str] = frozenset()
+    """Names of what the program injects."""
     encoded: bytes | None = None
     """Canonical bytes of the snapshot; None where the arguments did not fit."""
     args: Json = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import Any, get_args
 
 from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr, ValidationError
@@ -258,8 +258,40 @@ def _rebuild(model: type[BaseModel], built: BaseModel, seen: Snapshot) -> BaseMo
 
 
 def _keywords(rebuilt: BaseModel, parameters: Mapping[str, str]) -> dict[str, Any]:
+    if _takes_extras(type(rebuilt)):
+        _check_extras(rebuilt)
     keywords = {keyword: getattr(rebuilt, name) for name, keyword in parameters.items()}
     return {**(rebuilt.model_extra or {}), **keywords}
+
+
+@functools.lru_cache(maxsize=1024)
+def _takes_extras(model: type[BaseModel]) -> bool:
+    """True where *model*, or one in it, keeps arguments that it does not declare."""
+    return any(
+        "allow" in (part.get("extra_behavior"), part.get("extra_fields_behavior"))
+        for part in _parts(model.__pydantic_core_schema__)
+    )
+
+
+def _check_extras(rebuilt: BaseModel) -> None:
+    """Refuse an undeclared argument under the name of a field that is given under its alias.
+
+    The policy would see both, and the body one of them: ``{"to": ..., "to_": ...}`` where ``to_`` has the alias ``to``.
+    """
+    todo: list[Any] = [rebuilt]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, BaseModel):
+            extra = value.model_extra or {}
+            if not extra.keys().isdisjoint(type(value).model_fields):
+                raise Refused("model", "two arguments for one field")
+            todo += (*value.__dict__.values(), *extra.values())
+        elif isinstance(value, dict):
+            todo += value.values()
+        elif isinstance(value, (list, tuple, set, frozenset, deque)):
+            todo += value
+        elif is_dataclass(value):
+            todo += vars(value).values()
 
 
 def _dump(built: BaseModel, schema: CompiledSchema) -> tuple[Snapshot, int]:

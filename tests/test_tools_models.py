@@ -30,6 +30,7 @@ from pydantic import (
     field_validator,
     model_serializer,
 )
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import PydanticCustomError
 
 from guardrail.errors import ArgumentsError, SchemaError
@@ -217,6 +218,56 @@ def test_extra_arguments_of_a_model_that_allows_them_reach_the_body() -> None:
     taken, arguments = declare("bag", schema=Bag).take({"thing": 1, "more": [2]})
     assert taken.args == {"thing": 1, "text": "", "more": [2]}
     assert arguments == {"thing": 1, "text": "", "more": [2]}
+
+
+class Open(BaseModel):
+    """Takes more than it declares, and one field under an alias."""
+
+    model_config = ConfigDict(extra="allow")
+
+    to_: int = Field(default=0, alias="to")
+
+
+@pydantic_dataclass
+class Envelope:
+    """Holds models."""
+
+    parts: list[Open]
+
+
+class Post(BaseModel):
+    """Holds models everywhere."""
+
+    one: Open | None = None
+    many: dict[str, tuple[Open, ...]] = {}
+    envelope: Envelope | None = None
+
+
+@pytest.mark.parametrize(
+    ("model", "args"),
+    [
+        (Open, {"to": 5, "to_": 99}),
+        (Open, {"to_": 99}),
+        (Post, {"one": {"to": 5, "to_": 99}}),
+        (Post, {"many": {"a": [{"to": 1}, {"to": 5, "to_": 99}]}}),
+        (Post, {"envelope": {"parts": [{"to": 5, "to_": 99}]}}),
+    ],
+)
+def test_two_arguments_for_one_field_are_refused(model: Any, args: dict[str, Any]) -> None:
+    """The policy would judge both, and the body get one of them."""
+    with pytest.raises(ArgumentsError) as caught:
+        declare("post", schema=model).take(args)
+    assert caught.value.detail == "model"
+
+
+def test_an_alias_and_further_arguments_go_together() -> None:
+    """As long as no name stands for two."""
+    taken, arguments = declare("post", schema=Open).take({"to": 5, "more": 1})
+    assert taken.args == {"to": 5, "more": 1}
+    assert arguments == {"to_": 5, "more": 1}
+    taken, arguments = declare("post", schema=Post).take({"one": {"to": 5, "more": 1}})
+    assert arguments["one"].to_ == 5
+    assert arguments["one"].model_extra == {"more": 1}
 
 
 class Names(BaseModel):

@@ -24,6 +24,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 from weakref import WeakValueDictionary
 
@@ -37,14 +38,12 @@ except ImportError as missing:
     ) from missing
 
 from guardrail.integrations.langchain_binding import (
-    CALLABLES,
     KEY,
     Approvals,
     Binding,
     Options,
     bind,
     binding_of,
-    config_names,
 )
 from guardrail.integrations.langchain_calls import (
     INVOCATION,
@@ -56,6 +55,12 @@ from guardrail.integrations.langchain_calls import (
     refusal_message,
     reject,
 )
+from guardrail.integrations.langchain_injection import (
+    CALLABLES,
+    RefusedToolWarning,
+    config_names,
+    hidden_names,
+)
 from guardrail.integrations.signatures import dress, parameters
 
 if TYPE_CHECKING:
@@ -65,7 +70,7 @@ if TYPE_CHECKING:
         """A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the program."""
 
 
-__all__ = ["LedgerStop", "ReportedError", "govern"]
+__all__ = ["LedgerStop", "RefusedToolWarning", "ReportedError", "govern"]
 
 T = TypeVar("T", bound=BaseTool)
 
@@ -112,6 +117,10 @@ def govern(
     pauses a LangGraph graph that has a checkpointer, with what to ask as the interrupt's value; it goes on when the graph is
     resumed with the ``answer`` of that value, filled in. A ``LedgerError`` is always raised. Raises ``UsageError`` for what is
     no tool of this process, ``ConfigError`` where another tool of that name has another schema.
+
+    No argument that the model can see is injected. A tool that shows the model what its signature marks as injected, or what
+    the framework fills in by its name (``config``, ``run_manager``, ``callbacks``, ``runtime``, ``self``), is refused:
+    ``RefusedToolWarning`` names tool and argument, and each call of it is denied.
     """
     options = Options(tuple(target), tuple(labels), log_output, server, _approvals(approvals))
     if isinstance(tools, BaseTool):
@@ -145,16 +154,24 @@ def _govern(tool: object, guard: Guard, options: Options) -> BaseTool:
     _check_entries(type(tool))
     langgraph()
     copied = tool.model_copy()
-    raw: dict[Callable[..., Any], Callable[..., Any]] = {}
-    bind(copied, guard, options, raw)
-    for field in CALLABLES:
-        body = copied.__dict__.get(field)
-        if field in type(tool).model_fields and callable(body):
-            governed = _governed_function(copied, body, awaited=field == "coroutine")
-            raw[governed] = body
-            copied.__dict__[field] = governed
+    bind(copied, guard, options, {})
+    _govern_functions(copied)
     object.__setattr__(copied, "__class__", _governed_class(type(tool)))
     return copied
+
+
+def _govern_functions(tool: BaseTool) -> None:
+    """Put governed functions of *tool* itself in place of its bodies, and of those that a copy brought with it."""
+    binding: Binding = tool.__dict__[KEY]
+    raw: dict[Callable[..., Any], Callable[..., Any]] = {}
+    for field in CALLABLES:
+        found = tool.__dict__.get(field)
+        if field in type(tool).model_fields and callable(found):
+            body = binding.raw.get(found, found)
+            governed = _governed_function(tool, body, awaited=field == "coroutine")
+            raw[governed] = body
+            tool.__dict__[field] = governed
+    tool.__dict__[KEY] = replace(binding, raw=raw)
 
 
 _ENTRIES = ("invoke", "ainvoke", "run", "arun", "batch", "abatch", "stream", "astream")
@@ -235,7 +252,14 @@ class _Governed:
     def _to_args_and_kwargs(self, *args: Any, **kwargs: Any) -> Any:
         # The framework's own validation: what fails here never reaches a body, whoever handles the exception.
         try:
-            return super()._to_args_and_kwargs(*args, **kwargs)  # type: ignore[misc]
+            given, named = super()._to_args_and_kwargs(*args, **kwargs)  # type: ignore[misc]
+            binding = binding_of(cast("BaseTool", self))
+            if not binding.injected.isdisjoint(binding.positional[: len(given)]):
+                # A text becomes the first argument, and may be the model's; an injected one is neither judged nor recorded.
+                raise TypeError(
+                    f"{binding.name}: a text can't be its first argument: it is injected"
+                )
+            return given, named
         except Exception as error:
             invocation = INVOCATION.get()
             if invocation is not None:
@@ -244,12 +268,69 @@ class _Governed:
                 )
             raise
 
+    @property
+    def tool_call_schema(self) -> Any:
+        """What the model sees: as the tool's own, without what LangChain shows and then fills in itself."""
+        tool = cast("BaseTool", self)
+        schema = super().tool_call_schema  # type: ignore[misc]
+        hidden = hidden_names(tool)
+        if hidden.isdisjoint(getattr(schema, "model_fields", ())):
+            return schema
+        return _without(schema, frozenset(hidden))
+
+    def __init__(self, **_: Any) -> None:
+        # LangChain makes a configured tool of the fields of another one, and its guard is none of them.
+        raise UsageError(
+            f"{type(self).__name__} can't be made from its fields, nor configured: it would have no guard",
+            code="usage.governed",
+            hint="copy a governed tool with model_copy, or configure the original and govern that",
+        )
+
+    def __copy__(self) -> Any:
+        return _own(super().__copy__())  # type: ignore[misc]
+
+    def __deepcopy__(self, memo: Any = None) -> Any:
+        return _own(super().__deepcopy__(memo))  # type: ignore[misc]
+
+    def model_copy(self, **how: Any) -> Any:
+        """As the tool's own; the copy is decided under its own name, and a function that it was given is governed."""
+        return _own(super().model_copy(**how))  # type: ignore[misc]
+
+    def copy(self, **how: Any) -> Any:
+        """As ``model_copy``."""
+        return _own(super().copy(**how))  # type: ignore[misc]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in CALLABLES and KEY in self.__dict__:
+            _govern_functions(cast("BaseTool", self))
+
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise UsageError(
             "a governed tool can't be pickled: its guard lives in this process",
             code="usage.pickle",
             hint="pickle the original tool, and govern it where it is loaded",
         )
+
+
+def _own(copied: Any) -> Any:
+    """Return *copied*, whose governed functions are decided under its own name and no longer under the original's."""
+    if KEY in copied.__dict__:
+        _govern_functions(copied)
+    return copied
+
+
+@functools.lru_cache(maxsize=256)
+def _without(schema: Any, names: frozenset[str]) -> Any:
+    from pydantic import ConfigDict, create_model
+
+    kept: dict[str, Any] = {
+        name: (field.annotation, field)
+        for name, field in schema.model_fields.items()
+        if name not in names
+    }
+    config = ConfigDict(arbitrary_types_allowed=True)
+    return create_model(schema.__name__, __config__=config, __doc__=schema.__doc__, **kept)
 
 
 _CLASSES: WeakValueDictionary[type, type] = WeakValueDictionary()
@@ -281,7 +362,8 @@ def _new_class(base: type, name: str, bases: tuple[type, ...], space: dict[str, 
 
 
 def _make_run(base: type[BaseTool], inner: type) -> Callable[..., Any]:
-    def _run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+    # By its place only: an argument may be called self.
+    def _run(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         body = functools.partial(base._run, _inner(self, inner))
         return execute(binding_of(self), body, beside, args, kwargs)
 
@@ -290,7 +372,7 @@ def _make_run(base: type[BaseTool], inner: type) -> Callable[..., Any]:
 
 
 def _make_arun(base: type[BaseTool], inner: type) -> Callable[..., Any]:
-    async def _arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+    async def _arun(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         body = functools.partial(base._arun, _inner(self, inner))
         return await aexecute(binding_of(self), body, beside, args, kwargs)
 
@@ -339,32 +421,18 @@ def _governed_function(
     tool: BaseTool, body: Callable[..., Any], *, awaited: bool
 ) -> Callable[..., Any]:
     """Return a function with the signature of *body* that runs it through the guard; *body* can't be reached from it."""
-    beside = frozenset(
-        config_names(body)
-        | {"run_manager", "callbacks"} & set(parameters(body)) - set(_visible(tool))
-    )
-    holder = tool.__dict__
+    beside = frozenset(config_names(body) | {"run_manager", "callbacks"} & set(parameters(body)))
     if awaited:
 
         async def governed_async(*args: Any, **kwargs: Any) -> Any:
-            return await aexecute(holder[KEY], body, beside, args, kwargs)
+            return await aexecute(binding_of(tool), body, beside, args, kwargs)
 
         return dress(governed_async, body)
 
     def governed(*args: Any, **kwargs: Any) -> Any:
-        return execute(holder[KEY], body, beside, args, kwargs)
+        return execute(binding_of(tool), body, beside, args, kwargs)
 
     return dress(governed, body)
-
-
-def _visible(tool: BaseTool) -> Sequence[str]:
-    schema: Any = tool.tool_call_schema if tool.args_schema is not None else {}
-    known = (
-        schema.get("properties", {})
-        if isinstance(schema, Mapping)
-        else getattr(schema, "model_fields", {})
-    )
-    return list(known)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langchain_core.tools import Tool as SingleInputTool
 
-from guardrail.integrations.signatures import hints, parameters
+from guardrail import tools
+from guardrail.errors import UsageError
+from guardrail.integrations.langchain_injection import (
+    bodies,
+    contradiction,
+    injected_names,
+    input_model,
+)
+from guardrail.integrations.signatures import parameters
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
     from guardrail.tools import Tool
 
 __all__ = [
-    "CALLABLES",
     "KEY",
     "Approvals",
     "Binding",
     "Options",
     "bind",
     "binding_of",
-    "config_names",
 ]
+
+_NEVER = {"type": "object", "properties": {}, "not": {}}
+"""A schema that nothing fits: each call is denied, and recorded."""
 
 KEY = "_guardrail"
 """Where a governed tool keeps its binding: in the instance, so that every copy of it stays governed."""
-
-CALLABLES = ("func", "coroutine")
-"""Fields that hold a body: replaced by governed functions, which only the guard's side resolves."""
 
 
 class Approvals(StrEnum):
@@ -90,10 +96,18 @@ def bind(
     options: Options,
     raw: Mapping[Callable[..., Any], Callable[..., Any]],
 ) -> Binding:
-    """Declare *tool* to *guard* and keep the result in the instance."""
-    injected = _injected_names(tool)
-    schema = _model_schema(tool, injected)
-    declared = guard.declare(
+    """Declare *tool* to *guard* and keep the result in the instance.
+
+    Warns of a tool that shows the model what something else fills in, and declares it as one that no arguments fit.
+    """
+    injected = injected_names(tool)
+    refused = contradiction(tool, injected)
+    if refused is not None:
+        warnings.warn(refused, stacklevel=4)
+    schema = _NEVER if refused is not None else _model_schema(tool, injected)
+    # A refused one is not registered: it would stand in the way of one under its name that is not.
+    declare = guard.declare if refused is None else tools.declare
+    declared = declare(
         tool.name,
         schema=schema,
         server=options.server,
@@ -119,7 +133,13 @@ def bind(
 
 def binding_of(tool: BaseTool) -> Binding:
     """Return the binding of a governed tool, declared anew where a copy was renamed or given another schema."""
-    found = cast("Binding", tool.__dict__[KEY])
+    found = tool.__dict__.get(KEY)
+    if not isinstance(found, Binding):
+        raise UsageError(
+            "this copy of a governed tool has lost its guard: it does not run",
+            code="usage.governed",
+            hint="copy it with model_copy, or govern the original again",
+        )
     same = tool.args_schema is found.schema or tool.args_schema == found.schema
     if tool.name == found.name and same:
         return found
@@ -140,38 +160,33 @@ def _model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
     if not hasattr(schema, "model_fields"):
         return schema.schema()  # pydantic 1
     fields = schema.model_fields
+    full = getattr(input_model(tool), "model_fields", {})
+    names = [name for name in {**fields, **full} if name not in injected]
     loose = getattr(tool.args_schema, "model_config", {}).get("extra") == "allow"
-    if injected.isdisjoint(fields) and not loose:
+    if set(names) == set(fields) and not loose:
         return schema
-    # LangChain leaves out that a model takes further arguments; and where there is no args_schema, it counts a
-    # parameter that takes the run's config as an argument.
+    # LangChain leaves out that a model takes further arguments, and fields that have a validation_alias only; and
+    # where there is no args_schema, it counts a parameter that takes the run's config as an argument.
     from pydantic import ConfigDict, create_model
 
-    kept: dict[str, Any] = {
-        name: (field.annotation, field) for name, field in fields.items() if name not in injected
-    }
+    kept: dict[str, Any] = {}
+    for name in names:
+        field = fields.get(name) or _unaliased(full[name])
+        kept[name] = (field.annotation, field)
     config = ConfigDict(arbitrary_types_allowed=True, extra="allow" if loose else "ignore")
     return create_model(tool.name, __config__=config, __doc__=tool.description, **kept)
 
 
-def _injected_names(tool: BaseTool) -> frozenset[str]:
-    """Return the names of arguments that the model does not fill in, by annotation. Never one that is only *called* so."""
-    # cached_property of LangChain: parameters annotated with InjectedToolArg and its kin, ToolRuntime included.
-    names = set(getattr(tool, "_injected_args_keys", ()))
-    schema: Any = tool.args_schema
-    if schema is not None and hasattr(schema, "model_fields"):
-        names.update(
-            set(schema.model_fields)
-            - set(getattr(tool.tool_call_schema, "model_fields", schema.model_fields))
-        )
-    for body in _bodies(tool):
-        names.update(config_names(body))
-    return frozenset(names)
+def _unaliased(field: Any) -> Any:
+    """Return *field* under its own name: LangChain passes it on under that."""
+    from pydantic.fields import FieldInfo
 
-
-def _bodies(tool: BaseTool) -> list[Callable[..., Any]]:
-    functions = [tool.__dict__.get(field) for field in CALLABLES]
-    return [function for function in functions if callable(function)] or [tool._run, tool._arun]
+    default: dict[str, Any] = {"default": field.default}
+    if field.default_factory is not None:
+        default = {"default_factory": field.default_factory}
+    made = FieldInfo(annotation=field.annotation, description=field.description, **default)
+    made.metadata = list(field.metadata)
+    return made
 
 
 def _defaults(schema: Any) -> dict[str, Any]:
@@ -188,7 +203,7 @@ def _variadic_names(tool: BaseTool) -> frozenset[str]:
     # LangChain makes fields of these, and leaves them out of a call that does not name them.
     return frozenset(
         name
-        for body in _bodies(tool)
+        for body in bodies(tool)
         for name, parameter in parameters(body).items()
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and name in ("args", "kwargs")
@@ -196,7 +211,7 @@ def _variadic_names(tool: BaseTool) -> frozenset[str]:
 
 
 def _positional_names(tool: BaseTool, schema: Any, injected: frozenset[str]) -> tuple[str, ...]:
-    for body in _bodies(tool):
+    for body in bodies(tool):
         names = [
             name
             for name, parameter in parameters(body).items()
@@ -206,8 +221,3 @@ def _positional_names(tool: BaseTool, schema: Any, injected: frozenset[str]) -> 
             return tuple(names)
     known = schema.get("properties", {}) if isinstance(schema, Mapping) else schema.model_fields
     return tuple(name for name in known if name not in injected)
-
-
-def config_names(function: Callable[..., Any]) -> set[str]:
-    # The same test as LangChain's: only a parameter annotated with exactly this type gets the config.
-    return {name for name, hint in hints(function).items() if hint is RunnableConfig}

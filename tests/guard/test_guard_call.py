@@ -487,6 +487,37 @@ def test_injected_values_travel_beside_the_arguments() -> None:
     assert "state" not in str(only(ledger, "call.decision")["input"])
 
 
+def test_what_the_model_can_see_is_never_injected() -> None:
+    """A name of the schema is refused before anything is recorded, in both ways to call."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("send", schema=SCHEMA)
+    body = Body()
+    for name in ("to", "n"):
+        with pytest.raises(UsageError) as caught:
+            guard.call("send", {"to": "bob"}, body, extra={name: "eve"})
+        assert caught.value.code == "usage.injected"
+        with pytest.raises(UsageError):
+            asyncio.run(guard.acall("send", {"to": "bob"}, body, extra={name: "eve"}))
+    assert body.runs == 0
+    assert ledger.of("call.decision") == []
+    guard.call("send", {"to": "bob"}, body, extra={"state": 1})
+    assert body.got == {"to": "bob", "n": 3, "state": 1}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_model_that_gives_what_is_injected_is_denied(declared: bool) -> None:
+    """An open schema, or none, takes any name; the body would get one value and the policy see another."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    if declared:
+        guard.declare("send", schema={"type": "object", "additionalProperties": True})
+    body = Body()
+    with pytest.raises(Denied):
+        guard.call("send", {"state": "mine"}, body, extra={"state": 1})
+    assert body.runs == 0
+    decision = only(ledger, "call.decision")["decision"]
+    assert (decision["cause"], decision["detail"]) == ("arguments", "injected")
+
+
 def test_the_adapter_and_its_call_id_are_recorded() -> None:
     """So that a record can be found from the framework's side."""
     guard, ledger = memory_guard(StaticPolicy(allow()))

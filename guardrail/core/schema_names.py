@@ -1,0 +1,92 @@
+"""Which arguments a JSON Schema shows to a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["shows"]
+
+_EACH = ("allOf", "anyOf", "oneOf")
+_ONE = ("not", "if", "then", "else")
+
+
+def shows(schema: Mapping[str, Any], name: str) -> bool:
+    """True where *schema* speaks of a member *name* of the object that it describes, wherever in it.
+
+    Local references are followed. A pattern for names that fits *name*, or that can't be read, counts; that an object takes
+    members which nothing speaks of does not.
+    """
+    todo: list[Any] = [schema]
+    seen: set[int] = set()
+    while todo:
+        part = todo.pop()
+        if not isinstance(part, Mapping) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        if _names(part, name):
+            return True
+        for key in _EACH:
+            items = part.get(key)
+            if isinstance(items, list | tuple):
+                todo += items
+        todo += [part.get(key) for key in _ONE]
+        for key in ("dependentSchemas", "dependencies"):
+            items = part.get(key)
+            if isinstance(items, Mapping):
+                todo += items.values()
+        for key in ("$ref", "$dynamicRef"):
+            todo.append(_target(schema, part.get(key)))
+    return False
+
+
+def _names(part: Mapping[str, Any], name: str) -> bool:
+    properties, required = part.get("properties"), part.get("required")
+    if isinstance(properties, Mapping) and name in properties:
+        return True
+    if isinstance(required, list | tuple) and name in required:
+        return True
+    for key in ("dependentSchemas", "dependentRequired", "dependencies"):
+        depends = part.get(key)
+        if isinstance(depends, Mapping):
+            if name in depends:
+                return True
+            if any(isinstance(item, list | tuple) and name in item for item in depends.values()):
+                return True
+    patterns = part.get("patternProperties")
+    return isinstance(patterns, Mapping) and any(_fits(pattern, name) for pattern in patterns)
+
+
+def _fits(pattern: object, name: str) -> bool:
+    try:
+        return re.search(str(pattern), name) is not None
+    except (re.error, RecursionError, OverflowError):
+        return True
+
+
+def _target(schema: Mapping[str, Any], reference: object) -> Any:
+    """Return what a local *reference* leads to, None where it leads nowhere."""
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        return None
+    if reference == "#":
+        return schema
+    found: Any = schema
+    if not reference.startswith("#/"):
+        anchor = reference[1:]
+        groups = [schema.get(key) for key in ("$defs", "definitions")]
+        parts = [item for group in groups if isinstance(group, Mapping) for item in group.values()]
+        named = (part for part in parts if isinstance(part, Mapping))
+        return next(
+            (part for part in named if anchor in (part.get("$anchor"), part.get("$dynamicAnchor"))),
+            None,
+        )
+    for step in reference[2:].split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, Mapping):
+            found = found.get(key)
+        elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+            found = found[int(key)]
+        else:
+            return None
+    return found

@@ -1,0 +1,216 @@
+"""Which arguments of a LangChain tool the framework or the host fills in, and which the model can see. No name is both.
+
+What is filled in travels beside the arguments, neither judged nor recorded. So a name that the model can see must be none of
+these: the model would choose what no policy judges, or the body would get another value than the policy judged.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, InjectedToolArg
+from langchain_core.tools import Tool as SingleInputTool
+from langchain_core.tools.base import _DirectlyInjectedToolArg, get_all_basemodel_annotations
+
+from guardrail.core.schema_names import shows
+from guardrail.errors import UsageError
+from guardrail.integrations.signatures import hints, parameters
+
+__all__ = [
+    "CALLABLES",
+    "RefusedToolWarning",
+    "bodies",
+    "config_names",
+    "contradiction",
+    "hidden_names",
+    "injected_names",
+    "input_model",
+]
+
+CALLABLES = ("func", "coroutine")
+"""Fields that hold a body."""
+
+_MAX_DEPTH = 16
+
+
+def injected_names(tool: BaseTool) -> frozenset[str]:
+    """Return the names that the framework or the host fills in, by their annotation. Never one that is only *called* so.
+
+    LangChain's own list is not asked: it is kept from the first time on, whatever function or schema is put in later.
+    """
+    found = {name for name, hint in _schema_annotations(tool).items() if _marked(hint)}
+    for body in (*bodies(tool), tool._run, tool._arun):
+        found.update(name for name, hint in hints(body).items() if _marked(hint))
+    for body in bodies(tool):
+        found.update(config_names(body))
+    for field in CALLABLES:
+        # StructuredTool and Tool fill it in where the function takes it.
+        function = tool.__dict__.get(field)
+        if callable(function):
+            found.update({"callbacks"} & set(parameters(function)))
+    return frozenset(found - {"return"})
+
+
+class RefusedToolWarning(UsageError, UserWarning):
+    """A tool shows the model an argument that something else fills in. It never runs: each call of it is denied.
+
+    A warning, so that one such tool does not keep a program with many from starting; an error where warnings are errors.
+    """
+
+    default_code = "usage.injected"
+
+
+def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarning | None:
+    """Return why *tool* must not run: it shows the model what something else fills in; None where it does not."""
+    filled = {
+        **dict.fromkeys(injected, "its signature or its args_schema marks as injected"),
+        **_filled(tool),
+    }
+    visible = _visible(tool)
+    for name, why in filled.items():
+        if visible(name):
+            return RefusedToolWarning(
+                f"{tool.name} is refused and never runs: the model can see the argument {name}, which {why}",
+                hint="rename it, or take it out of what the model sees",
+            )
+    for name, field in getattr(input_model(tool), "model_fields", {}).items():
+        if name in injected and _aliases(field) - {name}:
+            # ToolNode replaces what the model gives under the name, and lets pass what it gives under the alias.
+            return RefusedToolWarning(
+                f"{tool.name} is refused and never runs: its injected argument {name} has an alias,"
+                " under which the model can give it",
+                hint="leave the alias out",
+            )
+    return None
+
+
+def config_names(function: Callable[..., Any]) -> set[str]:
+    """Return the parameters that get the run's config."""
+    # The same test as LangChain's: only a parameter annotated with exactly this type gets it.
+    return {name for name, hint in hints(function).items() if hint is RunnableConfig}
+
+
+def bodies(tool: BaseTool) -> list[Callable[..., Any]]:
+    """Return what runs: the functions of *tool*, or the methods of its class."""
+    functions = [tool.__dict__.get(field) for field in CALLABLES]
+    return [function for function in functions if callable(function)] or [tool._run, tool._arun]
+
+
+def input_model(tool: BaseTool) -> Any:
+    """Return the model that takes the input, pydantic 1 or 2; None where a JSON Schema stands for it, or nothing."""
+    if isinstance(tool.args_schema, Mapping):
+        return None
+    if tool.args_schema is None and isinstance(tool, SingleInputTool):
+        return None
+    return tool.get_input_schema()
+
+
+def _filled(tool: BaseTool) -> dict[str, str]:
+    """Return the names that LangChain or LangGraph fills in whatever their annotation, and who does."""
+    found: dict[str, str] = {}
+    annotations = dict(_schema_annotations(tool))
+    for field in CALLABLES:
+        function = tool.__dict__.get(field)
+        if callable(function):
+            annotations.update(hints(function))
+    if "runtime" in annotations:
+        found["runtime"] = "LangGraph's ToolNode fills in"
+    if isinstance(tool, SingleInputTool):
+        return found  # what the model gives comes by its place, not by its name
+    for method in (tool._run, tool._arun):
+        if tool.args_schema is not None:
+            found.update(dict.fromkeys(config_names(method), "gets the config of the run"))
+        if "run_manager" in parameters(method):
+            found["run_manager"] = "LangChain fills in"
+        owner = parameters(getattr(method, "__func__", method))
+        first = next(iter(owner.values()), None)
+        if first is not None and first.kind is first.POSITIONAL_OR_KEYWORD:
+            found[first.name] = "stands for the tool itself"
+    return found
+
+
+def _schema_annotations(tool: BaseTool) -> Mapping[str, Any]:
+    """Return the annotations of the input's fields, those included that LangChain itself passes over."""
+    model = input_model(tool)
+    if model is None:
+        return {}
+    found = dict(get_all_basemodel_annotations(model))
+    for name, field in getattr(model, "model_fields", {}).items():
+        # LangChain does not find a field that has a validation_alias only.
+        metadata = tuple(field.metadata)
+        found[name] = (
+            typing.Annotated[(field.annotation, *metadata)] if metadata else field.annotation  # type: ignore[assignment]
+        )
+    return found
+
+
+def _marked(hint: Any, depth: int = 0) -> bool:
+    """True where *hint* says that the argument is injected, be it inside an ``Optional`` or another ``Annotated``."""
+    if isinstance(hint, type) and issubclass(hint, _DirectlyInjectedToolArg):
+        return True
+    origin = typing.get_origin(hint)
+    if isinstance(origin, type) and issubclass(origin, _DirectlyInjectedToolArg):
+        return True
+    for item in getattr(hint, "__metadata__", ()):
+        if isinstance(item, InjectedToolArg) or (
+            isinstance(item, type) and issubclass(item, InjectedToolArg)
+        ):
+            return True
+    if depth > _MAX_DEPTH:
+        return False
+    if hasattr(hint, "__value__"):  # type X = ...
+        return _marked(hint.__value__, depth + 1)
+    if hasattr(hint, "__metadata__"):
+        return _marked(hint.__origin__, depth + 1)
+    if origin is typing.Union or origin is types.UnionType:
+        return any(_marked(item, depth + 1) for item in typing.get_args(hint))
+    return False
+
+
+def _visible(tool: BaseTool) -> Callable[[str], bool]:
+    """Return a test for names that the model can see: in the schema that it is sent, or as a name or alias of a field."""
+    schema: Any = tool.args_schema if input_model(tool) is None else tool.tool_call_schema
+    if isinstance(schema, Mapping):
+        return functools.partial(shows, schema)
+    if schema is None:
+        return {"tool_input"}.__contains__
+    if not hasattr(schema, "model_fields"):
+        return set(schema.schema().get("properties", {})).__contains__
+    return set(_shown_names(tool, schema)).__contains__
+
+
+def _shown_names(tool: BaseTool, schema: Any) -> Iterator[str]:
+    hidden = hidden_names(tool)
+    marked = {name for name, hint in _schema_annotations(tool).items() if _marked(hint)}
+    yield from set(schema.model_fields) - hidden
+    fields = cast("Mapping[str, Any]", getattr(input_model(tool), "model_fields", {}))
+    for name, field in fields.items():
+        if name not in marked and name not in hidden:
+            yield name
+            yield from _aliases(field)
+
+
+def hidden_names(tool: BaseTool) -> set[str]:
+    """Return the names that LangChain shows to the model and fills in itself: the config of a class without a schema."""
+    if tool.args_schema is not None:
+        return set()
+    return config_names(tool._run) | config_names(tool._arun)
+
+
+def _aliases(field: Any) -> set[str]:
+    found = {field.alias, field.serialization_alias}
+    todo = [field.validation_alias]
+    while todo:
+        alias = todo.pop()
+        if isinstance(alias, str):
+            found.add(alias)
+        elif hasattr(alias, "choices"):
+            todo += alias.choices
+        elif hasattr(alias, "path"):
+            todo += alias.path[:1]
+    return {alias for alias in found if isinstance(alias, str)}
