@@ -7,7 +7,7 @@ in ``guardrail.review.verify``.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ class Audit:
     ) -> None:
         """Begin at line 0, going on at *pruned* where records behind it are gone; or behind *after*, whose tree is *edge*.
 
-        The roots of the trees of the sizes in *watch* are kept.
+        The trees of the sizes in *watch* are kept.
         """
         self._verify = verify
         self._pruned = pruned
@@ -96,8 +96,8 @@ class Audit:
         """Which keys the records certify; None where line 0 was not seen."""
         self.public = ""
         """The log key that line 0 names, 64 hex."""
-        self.roots: dict[int, bytes] = {}
-        """Size -> root, for the sizes that are watched and were reached."""
+        self.edges: dict[int, Edge] = {}
+        """Size -> tree, for the sizes that are watched and were reached."""
 
     @property
     def pruned(self) -> int:
@@ -113,7 +113,31 @@ class Audit:
         """Forget everything that was taken: begin at line 0 again."""
         self.chain = Chain(None, also=self._also)
         self.edge = Edge()
-        self.keys, self.public, self.roots = None, "", {}
+        self.keys, self.public, self.edges = None, "", {}
+
+    def root_of(self, size: int) -> bytes | None:
+        """Return the root over the first *size* records, for a size that is watched and was reached, or None."""
+        edge = self.edges.get(size)
+        return edge.root() if edge is not None else None
+
+    def watched(self, begin: int, end: int) -> list[int]:
+        """Return the sizes that are watched above *begin*, up to *end*."""
+        return sorted(size for size in self._watch if begin < size <= end)
+
+    def join(self, root: bytes, level: int, within: Mapping[int, Sequence[bytes]]) -> list[bytes]:
+        """Add a perfect subtree that was read apart; return what ``Edge.append`` does.
+
+        *within* holds the trees of sizes in it: the number of its leaves that they have, and their roots.
+        """
+        for count, roots in within.items():
+            edge = self.edge.copy()
+            for height, each in zip(_heights(count), roots, strict=True):
+                edge.append(each, height)
+            self.edges[edge.size] = edge
+        made = self.edge.append(root, level)
+        if self.edge.size in self._watch:
+            self.edges[self.edge.size] = self.edge.copy()
+        return made
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
         """Take one row; return the decoded record, or None once something differs."""
@@ -125,7 +149,7 @@ class Audit:
             self.begin(record["log"], record["key"]["public"])
             self._skip()
         if self.edge.size in self._watch:
-            self.roots[self.edge.size] = self.edge.root()
+            self.edges[self.edge.size] = self.edge.copy()
         return record
 
     def _skip(self) -> None:
@@ -143,3 +167,10 @@ class Audit:
             return None
         problem = self.keys.take(seq, record)
         return (Difference.KEY, problem) if problem else None
+
+
+def _heights(size: int) -> Iterator[int]:
+    """Yield the levels of the perfect subtrees that a tree of *size* leaves consists of, the largest first."""
+    for level in range(size.bit_length() - 1, -1, -1):
+        if size >> level & 1:
+            yield level

@@ -5,23 +5,21 @@ For whoever is to go on with a log, or to copy it. ``guardrail verify`` looks at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from guardrail.core import chain
 from guardrail.core.audit import Audit, Pruned
-from guardrail.core.merkle import HASH_BYTES, Edge
+from guardrail.core.merkle import Edge
 from guardrail.core.note import Checkpoint, SignedNote, Verify
 from guardrail.core.rotation import TYPE
 from guardrail.errors import LedgerError, NoteError
-from guardrail.ledger.heads import TILE, HeadRow, Signing, read_head
+from guardrail.ledger.heads import HeadRow, Signing, read_head
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.tiles import TileWalk, WrongTile
 
 __all__ = ["Cache", "Examination", "examine"]
-
-_LEVEL = 8
-"""Tiles of a level hold roots that are so many levels higher than those of the level below."""
 
 Owner = tuple[str, int, str, str, int]
 """A row of ``open_call`` or ``epoch``: call or key, number of its record, process, host, pid."""
@@ -105,52 +103,6 @@ def _owner(name: str, seq: int, record: Mapping[str, Any]) -> Owner:
     )
 
 
-class _Tiles:
-    """Compares the stored tree with the one that the leaves make, tile by tile."""
-
-    def __init__(self, reader: LedgerReader) -> None:
-        self._reader = reader
-        self._leaves: list[bytes] = []
-        self._upper: dict[int, list[bytes]] = {}
-        """Level -> the roots of the tile that grows there."""
-        self.wrong: dict[tuple[int, int], bytes | None] = {}
-
-    def take(self, leaf: bytes, size: int, made: Sequence[bytes]) -> None:
-        """Note a leaf, the number of leaves with it, and the roots that it completed. Raises ``LedgerError``."""
-        self._leaves.append(leaf)
-        if size % TILE:
-            return
-        self._compare(0, size // TILE - 1, self._leaves)
-        self._leaves = []
-        level = 1
-        while len(made) > level * _LEVEL:
-            number, at = divmod((size >> level * _LEVEL) - 1, TILE)
-            roots = self._upper.setdefault(level, [])
-            roots.append(made[level * _LEVEL])
-            if at == TILE - 1:
-                self._compare(level, number, self._upper.pop(level))
-            level += 1
-
-    def end(self, size: int, pruned: int) -> None:
-        """Compare the tiles that grow, and find those that should not be there. Raises ``LedgerError``."""
-        for level, roots in self._upper.items():
-            self._compare(level, ((size >> level * _LEVEL) - 1) // TILE, roots)
-        for level, number in self._reader.query("SELECT level, number FROM tile"):
-            nodes = size >> level * _LEVEL if level >= 0 else 0
-            # A tile of leaves is stored when it is complete, or where its records are to be pruned.
-            least = number * TILE + (TILE if level == 0 and number != pruned // TILE else 1)
-            if number < 0 or nodes < least:
-                self.wrong[level, number] = None
-
-    def _compare(self, level: int, number: int, hashes: Sequence[bytes]) -> None:
-        rows = self._reader.query(
-            "SELECT hashes FROM tile WHERE level = ? AND number = ?", level, number
-        )
-        right = b"".join(hashes)
-        if not rows or rows[0][0] != right:
-            self.wrong[level, number] = right
-
-
 class _Pass:
     """One pass: the lines, and in step with them the tree, the calls and the keys."""
 
@@ -158,7 +110,8 @@ class _Pass:
         self._reader = reader
         self._pruned = pruned
         self.audit = Audit(verify, pruned=pruned)
-        self.tiles: _Tiles | None = _Tiles(reader)
+        self.tiles: TileWalk | None = TileWalk(reader.execute)
+        self.wrong: list[WrongTile] = []
         self.owners = _Owners()
 
     def run(self) -> None:
@@ -171,26 +124,17 @@ class _Pass:
             if seq == 0 and self.audit.pruned:
                 self._kept_leaves()
             elif self.tiles is not None:
-                self.tiles.take(self.audit.chain.leaf, self.audit.edge.size, self.audit.made)
+                self.wrong += self.tiles.take(self.audit.edge.size, self.audit.made)
         if self.tiles is not None:
-            self.tiles.end(self.audit.edge.size, self.audit.pruned)
+            self.wrong += self.tiles.end(self.audit.edge.size, self.audit.pruned)
 
     def _kept_leaves(self) -> None:
         """Take the leaves of pruned records for the tree; where they are not what was pruned, there is none to compare."""
         assert self._pruned is not None
-        edge, before = Edge(), self._pruned.before
-        for number in range(-(-before // TILE)):
-            rows = self._reader.query(
-                "SELECT hashes FROM tile WHERE level = 0 AND number = ?", number
-            )
-            hashes = rows[0][0] if rows and isinstance(rows[0][0], bytes) else b""
-            count = min(TILE, before - number * TILE)
-            for at in range(0, min(len(hashes), count * HASH_BYTES), HASH_BYTES):
-                leaf = hashes[at : at + HASH_BYTES]
-                made = edge.append(leaf)
-                if self.tiles is not None:
-                    self.tiles.take(leaf, edge.size, made)
-        if edge.size != before or edge.roots != self._pruned.edge:
+        assert self.tiles is not None
+        kept = self.tiles.kept(self._pruned)
+        self.wrong += kept.wrong
+        if kept.problem:
             self.tiles = None
 
 
@@ -234,9 +178,8 @@ def _pruning(reader: LedgerReader) -> Pruned | None:
 
 
 def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:
-    tiles = done.tiles.wrong if done.tiles is not None else {}
-    if tiles:
-        yield Cache("tile", [(*place, hashes) for place, hashes in tiles.items()])
+    if done.wrong and done.tiles is not None:
+        yield Cache("tile", [(each.level, each.number, each.right) for each in done.wrong])
     yield from done.owners.wrong(reader)
 
 

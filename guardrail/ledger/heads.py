@@ -27,6 +27,7 @@ __all__ = [
     "edge_at",
     "keep_leaves",
     "kept_leaf",
+    "leaves_of",
     "node_reader",
     "read_head",
     "sign_head",
@@ -155,7 +156,7 @@ def store_tile(execute: Execute, size: int, made: Sequence[bytes]) -> None:
     """
     number = size // TILE - 1
     start = number * TILE
-    hashes = b"".join(_leaves(execute, start, size))
+    hashes = b"".join(leaves_of(execute, start, size))
     execute("REPLACE INTO tile (level, number, hashes) VALUES (0, ?, ?)", (number, hashes))
     level = 1
     while True:
@@ -170,43 +171,47 @@ def store_tile(execute: Execute, size: int, made: Sequence[bytes]) -> None:
         level += 1
 
 
-def _leaves(execute: Execute, start: int, stop: int) -> list[bytes]:
-    """Return the leaves from *start* to *stop*, inside one tile: of its records, or as kept where records were pruned.
+def leaves_of(execute: Execute, start: int, stop: int) -> list[bytes]:
+    """Return the leaves from *start* to *stop*, inside one tile: those of its records, and of pruned ones those that were kept.
 
-    Raises ``ValueError`` where one is missing.
+    Raises ``ValueError`` if one is missing. A tile says nothing about records that are there.
     """
-    kept = execute(
-        "SELECT hashes FROM tile WHERE level = 0 AND number = ?", (start // TILE,)
-    ).fetchone()
-    leaves: list[bytes] = []
-    if kept is not None:
-        first = start // TILE * TILE
-        whole = _split(kept[0])
-        leaves = whole[start - first : stop - first]
+    rows: list[Any] = execute(
+        "SELECT seq, leaf FROM record WHERE seq >= ? AND seq < ? ORDER BY seq", (start, stop)
+    ).fetchall()
+    leaves = dict(rows)
     if len(leaves) < stop - start:
-        rows: list[Any] = execute(
-            "SELECT seq, leaf FROM record WHERE seq >= ? AND seq < ? ORDER BY seq",
-            (start + len(leaves), stop),
-        ).fetchall()
-        if [row[0] for row in rows] != list(range(start + len(leaves), stop)):
-            raise ValueError("records are missing")
-        leaves += [row[1] for row in rows]
-    return leaves
+        first, kept = start // TILE * TILE, _kept_tile(execute, start // TILE)
+        (there,) = execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()
+        for seq in range(start, min(stop, first + len(kept), there or 0)):
+            leaves.setdefault(seq, kept[seq - first])
+    found = [leaves.get(seq) for seq in range(start, stop)]
+    if not all(isinstance(each, bytes) and len(each) == HASH_BYTES for each in found):
+        raise ValueError("records are missing")
+    return found  # type: ignore[return-value]
+
+
+def _kept_tile(execute: Execute, number: int) -> list[bytes]:
+    row = execute("SELECT hashes FROM tile WHERE level = 0 AND number = ?", (number,)).fetchone()
+    return _split(row[0]) if row is not None and isinstance(row[0], bytes) else []
 
 
 def keep_leaves(execute: Execute, before: int) -> None:
     """Keep the leaf hashes of the records below *before*, which may be deleted after this, in the same transaction.
 
-    Those of complete tiles are kept anyway. Raises ``ValueError`` where one of the others is missing.
+    What the tiles hold of them is made what the records say. Raises ``ValueError`` if a hash is missing.
     """
-    number, rest = divmod(before, TILE)
-    if not rest:
+    row = execute("SELECT min(seq), max(seq) FROM record WHERE seq > 0").fetchone()
+    if row[0] is None:
         return
-    row = execute("SELECT hashes FROM tile WHERE level = 0 AND number = ?", (number,)).fetchone()
-    if row is not None and len(row[0]) >= rest * HASH_BYTES:
-        return
-    hashes = b"".join(_leaves(execute, number * TILE, before))
-    execute("REPLACE INTO tile (level, number, hashes) VALUES (0, ?, ?)", (number, hashes))
+    for number in range(row[0] // TILE, -(-before // TILE)):
+        start = number * TILE
+        # A tile that is complete keeps its other leaves.
+        stop = start + TILE if start + TILE <= row[1] + 1 else before
+        leaves = leaves_of(execute, start, stop)
+        if _kept_tile(execute, number) != leaves:
+            write = "REPLACE INTO tile (level, number, hashes) VALUES (0, ?, ?)"
+            execute(write, (number, b"".join(leaves)))
 
 
 def kept_leaf(execute: Execute, seq: int) -> bytes | None:
@@ -233,7 +238,7 @@ def _split(hashes: bytes) -> list[bytes]:
 def node_reader(execute: Execute) -> Node:
     """Return a getter of perfect subtrees, from tiles and, behind the last complete tile, records.
 
-    It raises ``ValueError`` for a subtree that reaches beyond the log.
+    Nobody vouches for what it returns: compare what you make of it with a signed head. It raises ``ValueError`` for a subtree that reaches beyond the log.
     """
     tiles: dict[tuple[int, int], list[bytes]] = {}
 
@@ -242,7 +247,9 @@ def node_reader(execute: Execute) -> Node:
         if found is None or len(found) < least:
             start = number * TILE
             if level == 0:
-                found = _leaves(execute, start, start + least)
+                found = _kept_tile(execute, number)
+                if len(found) != TILE:
+                    found = leaves_of(execute, start, start + least)
             else:
                 row = execute(
                     "SELECT hashes FROM tile WHERE level = ? AND number = ?", (level, number)

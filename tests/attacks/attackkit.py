@@ -1,4 +1,4 @@
-"""Fourteen attacks on a ledger, by someone without its keys and by someone who has them all, against what others kept of it.
+"""Fifteen attacks on a ledger, by someone without its keys and by someone who has them all, against what others kept of it.
 
 Each attacker does everything right that they can: hashes, links, tree, tables and the row of the head are made anew. What one of
 them can't make is a signature.
@@ -173,6 +173,18 @@ class Forgery:
         connection.close()
         return [json.loads(line) for (line,) in rows]
 
+    def leaves(self) -> list[bytes]:
+        """The stored hash of every record."""
+        connection = sqlite3.connect(self.db)
+        rows = connection.execute("SELECT leaf FROM record ORDER BY seq").fetchall()
+        connection.close()
+        return [leaf for (leaf,) in rows]
+
+    def tile(self, number: int, hashes: Sequence[bytes]) -> None:
+        """Put a row of leaves into the stored tree."""
+        row = f"(0, {number}, x'{b''.join(hashes).hex()}')"
+        self.naively(f"REPLACE INTO tile (level, number, hashes) VALUES {row}")
+
     def naively(self, *statements: str) -> None:
         """Change rows, and no hash; who has the keys signs what is there."""
         with self._open() as connection:
@@ -313,6 +325,18 @@ def edit_rechained(ledger: Forgery) -> None:
     ledger.rewrite(found, since=at)
 
 
+def edit_stale_hashes(ledger: Forgery) -> None:
+    """Leave the hashes that the covered records had in the stored tree, where no row of it is complete yet."""
+    made = ledger.scene
+    found, leaves = ledger.records(), ledger.leaves()
+    number = made.anchored // TILE
+    at = _decision_near(found, number * TILE)
+    assert at < made.anchored, "the record is covered"
+    found[at] = _edited(found[at])
+    ledger.rewrite(found, since=at)
+    ledger.tile(number, leaves[number * TILE : made.anchored])
+
+
 def delete(ledger: Forgery) -> None:
     at = _decision_near(ledger.records(), 20)
     ledger.naively(f"DELETE FROM record WHERE seq IN ({at}, {at + 1})")
@@ -402,7 +426,7 @@ def rewrite_in_lag(ledger: Forgery) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One of the fourteen."""
+    """One of them."""
 
     title: str
     play: Callable[[Forgery], None]
@@ -418,6 +442,9 @@ class Attack:
 ATTACKS: tuple[Attack, ...] = (
     Attack("edit a record, hashes left as they are", edit),
     Attack("edit a record, everything computed anew", edit_rechained),
+    Attack(
+        "edit a record, everything computed anew, and old hashes left stored", edit_stale_hashes
+    ),
     Attack("delete from the middle, hashes left", delete),
     Attack("delete from the middle, everything computed anew", delete_rechained),
     Attack("cut the tail, covered records with it, and put the head of that time back", truncate),
@@ -476,6 +503,8 @@ EXPECTED: dict[tuple[str, Attacker], tuple[str, ...]] = {
     ("edit", Attacker.INSIDER): _same("tampered"),
     ("edit_rechained", Attacker.OUTSIDER): _same("tampered"),
     ("edit_rechained", Attacker.INSIDER): (MISSED, MISSED, "forked", "forked"),
+    ("edit_stale_hashes", Attacker.OUTSIDER): _same("tampered"),
+    ("edit_stale_hashes", Attacker.INSIDER): _same("tampered"),
     ("delete", Attacker.OUTSIDER): _same("tampered"),
     ("delete", Attacker.INSIDER): _same("tampered"),
     ("delete_rechained", Attacker.OUTSIDER): _same("tampered"),

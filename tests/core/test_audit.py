@@ -67,8 +67,11 @@ def test_the_tree_and_the_watched_roots_are_those_of_the_leaves() -> None:
     for size, line in enumerate(lines, 1):
         edge.append(leaf_hash(line))
         if size == 3:
-            assert audit.roots[3] == edge.root()
-    assert audit.roots.keys() == {3, 7}
+            assert audit.root_of(3) == edge.root()
+    assert audit.edges.keys() == {3, 7}
+    assert audit.root_of(2) is None
+    assert audit.watched(2, 7) == [3, 7]
+    assert audit.watched(3, 6) == []
     assert audit.edge.root() == edge.root()
     assert audit.public == KEYS.public
 
@@ -155,8 +158,40 @@ def test_a_pass_begins_anew() -> None:
     lines = build(*plain(2))
     audit = audited(lines, Audit(verify_signature, watch=[1]))
     audit.restart()
-    assert (audit.edge.size, audit.keys, audit.public, audit.roots) == (0, None, "", {})
+    assert (audit.edge.size, audit.keys, audit.public, audit.edges) == (0, None, "", {})
     assert audited(lines, audit).edge.size == 3
+
+
+@pytest.mark.parametrize("level", [0, 2, 3])
+def test_the_tree_of_a_part_that_was_read_apart_is_put_behind_the_others(level: int) -> None:
+    """With the trees of the sizes in it that are watched, and of its own end."""
+    leaves = [bytes([number]) * 32 for number in range(16)]
+    first, width = 8, 1 << level
+    watch = range(first, first + width + 1)
+    whole, audit = Edge(), Audit(verify_signature, watch=watch)
+    roots = {}
+    for leaf in leaves[: first + width]:
+        whole.append(leaf)
+        roots[whole.size] = whole.root()
+    for leaf in leaves[:first]:
+        audit.edge.append(leaf)
+    part, within = Edge(), {}
+    for leaf in leaves[first : first + width]:
+        part.append(leaf)
+        within[part.size] = part.roots
+    del within[width]
+    made = audit.join(part.root(), level, within)
+    assert made[0] == part.root()
+    assert audit.edge.root() == whole.root()
+    for size in watch[1:]:
+        assert audit.root_of(size) == roots[size]
+
+
+def test_a_part_behind_which_nobody_looks_keeps_no_tree() -> None:
+    """Only watched sizes are kept."""
+    audit = Audit(verify_signature)
+    audit.join(bytes(32), 3, {})
+    assert (audit.edge.size, audit.edges) == (8, {})
 
 
 def test_parts_that_were_read_apart_are_put_together() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from retentionkit import (
     EPOCHS,
+    KEYS,
+    LOG,
     SIGNING,
     build,
     cut,
@@ -31,11 +33,13 @@ from guardrail.core.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.ledger import pruning
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.acts import node_of
+from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
 from guardrail.ulid import new_ulid
 
 BORDERS = (2, 3, 255, 256, 257, 511, 512, 513, 600)
@@ -71,6 +75,64 @@ def test_every_proof_made_before_and_after_still_works(tmp_path: Path, before: i
             path = inclusion_proof(index, size, node)
             assert verify_inclusion(leaves[index], index, size, path, now)
     assert intact(db)
+
+
+@pytest.mark.parametrize("before", [200, 256, 600])
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("change", ["zeroblob(length(hashes))", "substr(hashes, 1, 32)"])
+def test_kept_hashes_that_were_changed_are_found(
+    tmp_path: Path, before: int, number: int, change: str
+) -> None:
+    """Also where the roots above them are right: the tree is made from the hashes themselves."""
+    db = tmp_path / "a.db"
+    build(db, 700)
+    old, new = head(db, 150), head(db)
+    cut(db, before)
+    assert intact(db, new)
+    connection = sqlite3.connect(db, isolation_level=None)
+    what = f"UPDATE tile SET hashes = {change} WHERE level = 0 AND number = {number}"
+    changed = connection.execute(what).rowcount
+    connection.close()
+    assert changed == (number < 2 or before == 600)
+    if changed:
+        with pytest.raises(AssertionError):
+            intact(db, new)
+        report = verify_ledger(db, key=KEYS.public, heads=heads_of(new, old))
+        assert report.exit_code == 1
+
+
+def heads_of(*notes: SignedNote) -> list[OutsideHead]:
+    """Heads as verify takes them."""
+    return [OutsideHead.parse(f"head {number}", str(each)) for number, each in enumerate(notes)]
+
+
+def test_a_head_that_pruned_records_contradict_is_a_fork(tmp_path: Path) -> None:
+    """The hashes that were kept show it, though the records are gone; one that they fit covers nothing that is left."""
+    db = tmp_path / "a.db"
+    build(db, 400)
+    old = head(db, 150)
+    cut(db, 300)
+    report = verify_ledger(db, key=KEYS.public, heads=heads_of(old))
+    assert (report.state, report.anchored_to) == (VerifyState.NOT_ANCHORED, None)
+    key = SIGNING.log_key(LOG)
+    text = Checkpoint(LOG, 150, bytes(32)).text
+    other = SignedNote.sign(text, key.key, key.sign)
+    assert verify_ledger(db, key=KEYS.public, heads=heads_of(other)).state is VerifyState.FORKED
+
+
+def test_a_record_among_those_that_were_pruned_is_found(tmp_path: Path) -> None:
+    """Nothing vouches for what stands there now."""
+    db = tmp_path / "a.db"
+    build(db, 400)
+    with LedgerReader.open(db) as reader:
+        ((leaf, line),) = reader.query("SELECT leaf, line FROM record WHERE seq = 20")
+    new = head(db)
+    cut(db, 300)
+    connection = sqlite3.connect(db, isolation_level=None)
+    connection.execute("INSERT INTO record (seq, leaf, line) VALUES (20, ?, ?)", (leaf, line))
+    connection.close()
+    report = verify_ledger(db, key=KEYS.public, heads=heads_of(new))
+    assert (report.exit_code, report.first_bad) == (1, 20)
 
 
 def test_a_log_can_be_pruned_again_and_again(tmp_path: Path) -> None:

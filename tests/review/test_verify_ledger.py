@@ -37,10 +37,12 @@ from ledgerkit import (
 
 from guardrail.anchors.lines import head_line
 from guardrail.core.chain import Difference
-from guardrail.core.note import Algorithm, NoteKey
-from guardrail.core.record import Draft, leaf_hash
+from guardrail.core.merkle import Edge
+from guardrail.core.note import Algorithm, Checkpoint, NoteKey, SignedNote
+from guardrail.core.record import Draft, dumps, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys import Keys
+from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import (
@@ -590,7 +592,7 @@ def test_a_head_over_other_records_is_a_fork(signed: Path, tmp_path: Path) -> No
             Difference.TILE,
             511,
         ),
-        (["UPDATE tile SET hashes = zeroblob(64) WHERE level = 1"], Difference.TILE, 255),
+        (["UPDATE tile SET hashes = zeroblob(64) WHERE level = 1"], Difference.TILE, None),
         (["DELETE FROM tile WHERE level = 0 AND number = 0"], Difference.TILE, 255),
         (["INSERT INTO epoch VALUES ('ab', 9, 'p', 'h', 1)"], Difference.EPOCHS, 9),
         (["INSERT INTO pruned VALUES (0, 300)"], Difference.PRUNED, 1),
@@ -652,6 +654,86 @@ def test_only_new_records_can_be_read(signed: Path) -> None:
     assert verified(signed, head, since=460).exit_code == 5
     assert verified(signed, head).first_bad == 100
     assert verified(signed, head, since=10_000).exit_code == 5
+
+
+def test_a_head_of_records_that_were_not_read_is_not_compared_well(signed: Path) -> None:
+    """What is stored of them can contradict a head, and is no word for one: it is not what the lines say."""
+    report = verified(signed, head_of(signed, 300), since=400)
+    assert (report.state, report.exit_code, report.anchored_to) == (
+        VerifyState.NOT_ANCHORED,
+        5,
+        None,
+    )
+    key = KEYS.signing(actor={"id": "x"}, epochs=False).log_key(LOG)
+    text = Checkpoint(LOG, 300, bytes(32)).text
+    other = OutsideHead.parse("other", str(SignedNote.sign(text, key.key, key.sign)))
+    assert verified(signed, other, since=400).state is VerifyState.FORKED
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    "stale",
+    [
+        "INSERT INTO tile VALUES (0, 2, x'{partial}')",
+        "UPDATE tile SET hashes = x'{whole}' WHERE level = 0 AND number = 1",
+        "UPDATE tile SET hashes = x'{upper}' WHERE level = 1",
+    ],
+)
+def test_hashes_that_records_had_before_do_not_stand_for_them(
+    signed: Path, monkeypatch: pytest.MonkeyPatch, stale: str, jobs: int
+) -> None:
+    """Whoever has the keys makes everything anew, and leaves old hashes where verify might take them from."""
+    monkeypatch.setattr(parts, "PART_LEVEL", 8)
+    heads = [head_of(signed, size) for size in (520, 300, 257)]
+    connection = sqlite3.connect(signed)
+    leaves = [row[0] for row in connection.execute("SELECT leaf FROM record ORDER BY seq")]
+    (upper,) = connection.execute("SELECT hashes FROM tile WHERE level = 1").fetchone()
+    connection.close()
+    tamper(signed, rewrite_from(260))
+    old = {"partial": leaves[512:520], "whole": leaves[256:512], "upper": [upper]}
+    tamper(signed, stale.format(**{name: b"".join(each).hex() for name, each in old.items()}))
+    for head in heads[:2]:
+        report = verified(signed, head, jobs=jobs)
+        assert (report.exit_code, report.anchored_to) == (1, None)
+    report = verified(signed, heads[2], jobs=jobs)
+    assert (report.exit_code, report.differs) == (1, Difference.TILE)
+
+
+def rewrite_from(seq: int) -> Tamper:
+    """Change record *seq*, and make anew what follows from that: links, leaves, tree and head."""
+
+    def rewrite(connection: sqlite3.Connection) -> None:
+        query = "SELECT seq, leaf, line FROM record ORDER BY seq"
+        rows = connection.execute(query).fetchall()
+        connection.execute("DELETE FROM tile")
+        edge, prev = Edge(), ""
+        for number, stored, line in rows:
+            leaf = stored
+            if number >= seq:
+                made = {**json.loads(line), "prev": prev}
+                if number == seq:
+                    made["origin"] = {**made["origin"], "adapter": "forged"}
+                leaf = leaf_hash(dumps(made))
+                row = (leaf, dumps(made).decode(), number)
+                connection.execute("UPDATE record SET leaf = ?, line = ? WHERE seq = ?", row)
+            prev = leaf.hex()
+            grown = edge.append(leaf)
+            if edge.size % TILE == 0:
+                store_tile(connection.execute, edge.size, grown)
+        key = SIGNING.log_key(LOG)
+        write_head(connection.execute, sign_head(LOG, leaf, edge, key, SIGNING))
+
+    return rewrite
+
+
+@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 400, 512, 513, 603])
+def test_heads_of_any_size_are_compared_by_several_processes(
+    signed: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Wherever in a part it ends."""
+    monkeypatch.setattr(parts, "PART_LEVEL", 8)
+    report = verified(signed, head_of(signed, size), jobs=2)
+    assert (report.exit_code, report.anchored_to) == (0, size - 1)
 
 
 def test_several_processes_say_what_one_says(signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def verify_export(
     found = Found(
         audit=audit,
         report=audit.chain.report(),
-        root_of=audit.roots.get,
+        root_of=audit.root_of,
         time_of=lambda _: "",
         leaf_of=lambda _: "",
     )

@@ -39,10 +39,13 @@ class Found:
     audit: Audit
     report: Report
     root_of: Callable[[int], bytes | None]
+    """Root over the first so many records, as this run made it; None where it did not."""
     time_of: Callable[[int], str]
     """Time stamp of a record; empty where it is not there any more."""
     leaf_of: Callable[[int], str]
     """Leaf of a record, hex; empty where it is not there."""
+    believed: Callable[[int], bytes | None] = lambda _: None
+    """Root by stored hashes that this run did not make: it can contradict a head, and never speaks for one."""
     stored: str = ""
     """The stored signed head, as it is."""
     seal: Seal | None = None
@@ -57,7 +60,9 @@ class Found:
 def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
     """Return the answer. *key* is the log's public key from outside, *outside* are heads that were kept elsewhere."""
     audit, report = found.audit, found.report
-    heads = judge_heads(outside, audit=audit, report=report, root_of=found.root_of)
+    heads = judge_heads(
+        outside, audit=audit, report=report, root_of=found.root_of, believed=found.believed
+    )
     covered = heads.covered
     base = VerifyReport(
         VerifyState.TAMPERED,

@@ -9,14 +9,15 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from guardrail.core.audit import Audit
+from guardrail.core.audit import Audit, Pruned
 from guardrail.core.chain import Difference, Head, Report
+from guardrail.core.merkle import Edge
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerOpenError, NoteError, RecordError
@@ -26,6 +27,7 @@ from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.store import OpenCall
+from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.parts import stream_in_parts
 from guardrail.review.verify.report import (
@@ -39,7 +41,6 @@ from guardrail.review.verify.stream import (
     read_tables,
     stored_edge,
     stream,
-    verify_pruned,
 )
 
 __all__ = ["readable", "verify_ledger"]
@@ -64,6 +65,11 @@ class _Run:
     """What SQLite says of its own pages and indexes; None where it was not asked yet."""
     problem: tuple[int | None, Difference, str] | None = None
     """What is wrong beside the lines."""
+    watch: tuple[int, ...] = ()
+    """Sizes of the heads that were given."""
+    tiles: TileWalk | None = None
+    kept: Mapping[int, Edge] = field(default_factory=dict)
+    """Size -> tree, of watched sizes among pruned records."""
 
 
 def verify_ledger(
@@ -117,7 +123,9 @@ def _verify_once(
         return VerifyReport(
             VerifyState.MISSING, 1 if covered else 3, "there is no ledger at this path"
         )
-    run = _Run(Audit(verify_signature), seal=Seal.read(db), since=since)
+    watch = tuple({each.head.size for each in heads if each.head is not None})
+    audit = Audit(verify_signature, watch=watch)
+    run = _Run(audit, seal=Seal.read(db), since=since, watch=watch)
     try:
         with readable(db) as reader:
             _read(reader, run, jobs=jobs, progress=progress)
@@ -164,17 +172,30 @@ def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | No
                 return
         return
     start = run.since
+    tiles = run.tiles if run.tiles is not None else TileWalk(reader.execute)
     if jobs > 1 and not run.since and not run.audit.pruned:
         start = stream_in_parts(
             reader,
             run.audit,
+            tiles,
             tables,
             jobs=jobs,
             total=total,
             progress=progress,
             beside=lambda: _check_beside(reader, run),
         )
-    stream(reader, run.audit, start=start, stop=None, tables=tables, total=total, progress=progress)
+    problem = stream(
+        reader,
+        run.audit,
+        tiles,
+        start=start,
+        stop=None,
+        tables=tables,
+        total=total,
+        progress=progress,
+    )
+    if problem:
+        run.problem = (None, Difference.TILE, problem)
     for seq, line in reader.admin("admin.heartbeat"):
         _note_heartbeat(run, seq, line)
 
@@ -190,21 +211,34 @@ def _begin(reader: LedgerReader, run: _Run) -> None:
             "records are marked as pruned, and no record proves it",
         )
         return
-    if pruned is not None:
-        problem = verify_pruned(reader, pruned)
-        if problem:
-            run.problem = (1, Difference.PRUNED, problem)
-            return
-    run.audit = Audit(verify_signature, pruned=pruned)
+    if pruned is not None and not _begin_pruned(reader, run, pruned):
+        return
+    run.audit = Audit(verify_signature, pruned=pruned, watch=run.watch)
     if run.since:
         run.since = min(max(run.since, before), reader.size())
         _begin_since(reader, run)
 
 
+def _begin_pruned(reader: LedgerReader, run: _Run, pruned: Pruned) -> bool:
+    """Make the tree of pruned records from the hashes that were kept; tell whether it is what the record about them says."""
+    run.tiles = TileWalk(reader.execute)
+    kept = run.tiles.kept(pruned, run.watch)
+    run.kept = kept.edges
+    if kept.problem:
+        run.problem = (1, Difference.PRUNED, kept.problem)
+    elif kept.wrong:
+        run.problem = (1, Difference.TILE, kept.wrong[0].text)
+    return run.problem is None
+
+
 def _begin_since(reader: LedgerReader, run: _Run) -> None:
-    start = run.since
+    start, tiles = run.since, TileWalk(reader.execute)
     edge, genesis = stored_edge(reader, start), reader.record(0)
     leaf = reader.query("SELECT leaf FROM record WHERE seq = ?", start - 1)
+    try:
+        tiles.resume(start)
+    except ValueError:
+        edge = None
     if edge is None or genesis is None or not leaf:
         run.since = 0
         return
@@ -213,7 +247,9 @@ def _begin_since(reader: LedgerReader, run: _Run) -> None:
         run.since = 0
         return
     log = opening.chain.report().log
-    run.audit = Audit(verify_signature, after=Head(log, start, leaf[0][0]), edge=edge)
+    after = Head(log, start, leaf[0][0])
+    run.audit = Audit(verify_signature, after=after, edge=edge, watch=run.watch)
+    run.tiles = tiles
     run.audit.begin(log, opening.public)
     assert run.audit.keys is not None
     for seq, line in reader.admin("admin.key_rotated"):
@@ -368,19 +404,18 @@ def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> 
         if differs in (Difference.PRUNED, Difference.SCHEMA) and not records:
             records = 0
         report = replace(report, first_bad=seq, differs=differs, detail=detail, records=records)
-    roots: dict[int, bytes] = {}
 
     def root_of(size: int) -> bytes | None:
-        if size == run.audit.edge.size:
-            return run.audit.edge.root()
-        if reader is None or not run.same_schema:
+        """Return the root as this run made it: of the lines, or of the hashes of pruned records that a signed record vouches for."""
+        kept = run.kept.get(size)
+        return kept.root() if kept is not None else run.audit.root_of(size)
+
+    def believed(size: int) -> bytes | None:
+        """Return the root by the stored hashes of records that were not to be read."""
+        if reader is None or not run.same_schema or size > run.since:
             return None
-        if size not in roots:
-            edge = stored_edge(reader, size)
-            if edge is None:
-                return None
-            roots[size] = edge.root()
-        return roots[size]
+        edge = stored_edge(reader, size)
+        return edge.root() if edge is not None else None
 
     def time_of(seq: int) -> str:
         line = reader.record(seq) if reader is not None else None
@@ -395,6 +430,7 @@ def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> 
         audit=run.audit,
         report=report,
         root_of=root_of,
+        believed=believed,
         time_of=time_of,
         stored=run.tables.head.note if run.tables.head is not None else "",
         seal=run.seal,

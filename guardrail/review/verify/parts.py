@@ -24,13 +24,15 @@ from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import ADMIN
+from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.report import Progress
 from guardrail.review.verify.stream import Tables, stream
 
 __all__ = ["PART_LEVEL", "Part", "main", "read_part", "stream_in_parts"]
 
 PART_LEVEL = 16
-"""A part is one perfect subtree of this level: 65,536 records."""
+"""A part is one perfect subtree of this level, a multiple of that of a tile: 65,536 records."""
+_TILE_LEVEL = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,24 @@ class Part:
     unmatched: list[tuple[str, int]]
     rotations: list[tuple[int, str]]
     """(number, line) of key rotations."""
+    within: list[tuple[int, list[str]]]
+    """(how many of its records, the roots of their tree), for the sizes that were asked for."""
 
 
-def read_part(db: Path, log: str, public: str, start: int, level: int) -> Part | None:
-    """Verify the perfect subtree of *level* that begins with record *start*; None where anything is not as it must be. Raises ``LedgerError``."""
+def read_part(
+    db: Path, log: str, public: str, start: int, level: int, *, watch: Sequence[int] = ()
+) -> Part | None:
+    """Verify the perfect subtree of *level* that begins with record *start*; None where anything is not as it must be.
+
+    *watch* are numbers of its records whose tree is wanted. Raises ``LedgerError``.
+    """
     stop = start + (1 << level)
     with LedgerReader.open(db) as reader:
         rows = reader.query("SELECT leaf FROM record WHERE seq = ?", start - 1) if start else []
         if start and not rows:
             return None
         after = Head(log, start, rows[0][0]) if start else None
-        audit = Audit(verify_signature, after=after)
+        audit = Audit(verify_signature, after=after, watch=watch)
         if start:
             audit.begin(log, public)
             # Certificates are checked where all parts meet: what a key may sign depends on what came before.
@@ -73,7 +82,9 @@ def read_part(db: Path, log: str, public: str, start: int, level: int) -> Part |
             TYPE,
         ):
             rotations.append((seq, line))
-        stream(reader, audit, start=start, stop=stop, tables=tables, total=0)
+        # Tiles of higher levels are compared where all parts meet.
+        tiles = TileWalk(reader.execute, levels=level // _TILE_LEVEL)
+        stream(reader, audit, tiles, start=start, stop=stop, tables=tables, total=0)
         report = audit.chain.report()
         if report.first_bad is not None or audit.edge.size != stop - start:
             return None
@@ -88,6 +99,9 @@ def read_part(db: Path, log: str, public: str, start: int, level: int) -> Part |
         opened={call: (seq, tables.processes.get(call)) for call, seq in report.open_calls.items()},
         unmatched=audit.chain.unmatched,
         rotations=rotations,
+        within=[
+            (count, [root.hex() for root in edge.roots]) for count, edge in audit.edges.items()
+        ],
     )
 
 
@@ -122,9 +136,9 @@ class _Worker:
 def main() -> None:
     """Answer requests for parts until there are no more."""
     for request in sys.stdin:
-        db, log, public, start, level = json.loads(request)
+        db, log, public, start, level, watch = json.loads(request)
         try:
-            part = read_part(Path(db), log, public, start, level)
+            part = read_part(Path(db), log, public, start, level, watch=watch)
         except LedgerError:
             part = None
         answer = None
@@ -136,6 +150,7 @@ def main() -> None:
 def stream_in_parts(
     reader: LedgerReader,
     audit: Audit,
+    tiles: TileWalk,
     tables: Tables,
     *,
     jobs: int,
@@ -143,7 +158,7 @@ def stream_in_parts(
     progress: Progress | None,
     beside: Callable[[], None],
 ) -> int:
-    """Read all whole parts of the ledger with *jobs* processes into *audit*; return from where the rest is to be read.
+    """Read all whole parts of the ledger with *jobs* processes into *audit* and *tiles*; return from where the rest is to be read.
 
     That is 0 where the ledger is small, or anything was found. *beside* runs in a thread as the first of the jobs, where there
     is more than one part; it has ended when this returns. Raises ``LedgerError``.
@@ -158,10 +173,21 @@ def stream_in_parts(
         return 0
     log, public = opening.chain.report().log, opening.public
     audit.begin(log, public)
-    requests = [(str(reader.db), log, public, number << level, level) for number in range(count)]
+    requests = [
+        (
+            str(reader.db),
+            log,
+            public,
+            start,
+            level,
+            [size - start for size in audit.watched(start, start + (1 << level) - 1)],
+        )
+        for start in range(0, count << level, 1 << level)
+    ]
     for answer in _answers(requests, jobs, beside):
-        if answer is None or not _join(audit, tables, log, level, answer):
+        if answer is None or not _join(audit, tiles, tables, answer, log=log, level=level):
             audit.restart()
+            tiles.restart()
             tables.processes.clear()
             return 0
         if progress is not None:
@@ -194,7 +220,9 @@ def _answers(
         pool.shutdown(cancel_futures=True)
 
 
-def _join(audit: Audit, tables: Tables, log: str, level: int, part: dict[str, Any]) -> bool:
+def _join(
+    audit: Audit, tiles: TileWalk, tables: Tables, part: dict[str, Any], *, log: str, level: int
+) -> bool:
     """Put a part behind what was read; return false where they do not fit."""
     for call, named in part["unmatched"]:
         if not audit.chain.close_call(call, named):
@@ -208,7 +236,10 @@ def _join(audit: Audit, tables: Tables, log: str, level: int, part: dict[str, An
     for seq, line in part["rotations"]:
         if audit.keys.take(seq, decode(line.encode("utf-8"))):
             return False
-    audit.edge.append(bytes.fromhex(part["root"]), level)
+    within = {count: [bytes.fromhex(each) for each in roots] for count, roots in part["within"]}
+    made = audit.join(bytes.fromhex(part["root"]), level, within)
+    if tiles.take(audit.edge.size, made, level):
+        return False
     audit.chain.advance(
         audit.edge.size,
         bytes.fromhex(part["leaf"]),

@@ -127,10 +127,12 @@ def judge_heads(
     audit: Audit,
     report: Report,
     root_of: Callable[[int], bytes | None],
+    believed: Callable[[int], bytes | None] = lambda _: None,
 ) -> Heads:
     """Compare *heads* with a log that was read to its end or its first bad record.
 
-    *root_of* returns the root over the first so many records, None where that can't be told any more.
+    *root_of* returns the root over the first so many records as it was made from the lines, None where that can't be told any more.
+    *believed* returns it by stored hashes: a head that they contradict is another history, one that they fit is not covered by that.
     """
 
     def rule(outside: OutsideHead) -> Ruling:
@@ -141,13 +143,14 @@ def judge_heads(
             return Ruling.REPLACED
         if head.size > report.records:
             return Ruling.TRUNCATED
-        if head.size == 0 or head.size < audit.pruned:
+        if head.size == 0:
             return Ruling.EMPTY
         root = root_of(head.size)
-        if root is None:
-            return Ruling.EMPTY
-        if root != head.root:
+        known = root if root is not None else believed(head.size)
+        if known is not None and known != head.root:
             return Ruling.FORKED
+        if root is None or head.size < audit.pruned:
+            return Ruling.EMPTY
         if audit.keys is None or audit.keys.signer_of(note, head.size) is None:
             return Ruling.KEY_UNKNOWN
         return Ruling.COVERED

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.core.audit import Audit, Pruned
+from guardrail.core.audit import Audit
 from guardrail.core.chain import Difference
-from guardrail.core.merkle import HASH_BYTES, Edge
-from guardrail.ledger.heads import TILE, HeadRow, edge_at, node_reader, read_head
+from guardrail.core.merkle import Edge
+from guardrail.ledger.heads import HeadRow, edge_at, node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.report import Progress
 
 __all__ = [
@@ -18,11 +19,9 @@ __all__ = [
     "read_tables",
     "stored_edge",
     "stream",
-    "verify_pruned",
 ]
 
 CHUNK = 512
-_LEVEL = 8
 _ROWS = (
     f"SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq >= ? ORDER BY seq LIMIT {CHUNK}"  # noqa: S608
 )
@@ -61,54 +60,23 @@ def stored_edge(reader: LedgerReader, size: int) -> Edge | None:
         return None
 
 
-class _Tiles:
-    """Compares the stored tree with the one that the records make, tile by tile."""
-
-    def __init__(self, reader: LedgerReader) -> None:
-        self._reader = reader
-        self._leaves: list[bytes] = []
-
-    def take(self, audit: Audit) -> str:
-        """Note the record that *audit* took last; return what differs, or an empty string. Raises ``LedgerError``."""
-        self._leaves.append(audit.chain.leaf)
-        size = audit.chain.next_seq
-        if size % TILE:
-            return ""
-        leaves, self._leaves = b"".join(self._leaves), []
-        kept = self._row(0, size // TILE - 1)
-        if len(kept) != TILE * HASH_BYTES or not kept.endswith(leaves):
-            return f"the stored leaves of records {size - TILE} to {size - 1} are not theirs"
-        level = 1
-        while len(audit.made) > level * _LEVEL:
-            number, at = divmod((size >> level * _LEVEL) - 1, TILE)
-            root = audit.made[level * _LEVEL]
-            if self._row(level, number)[at * HASH_BYTES : (at + 1) * HASH_BYTES] != root:
-                return f"the stored tree over the records before {size} is not theirs"
-            level += 1
-        return ""
-
-    def _row(self, level: int, number: int) -> bytes:
-        rows = self._reader.query(
-            "SELECT hashes FROM tile WHERE level = ? AND number = ?", level, number
-        )
-        return rows[0][0] if rows and isinstance(rows[0][0], bytes) else b""
-
-
 def stream(
     reader: LedgerReader,
     audit: Audit,
+    tiles: TileWalk,
     *,
     start: int,
     stop: int | None,
     tables: Tables,
     total: int,
     progress: Progress | None = None,
-) -> None:
-    """Feed the rows from *start* to *audit*; behind the last one read *tables* in the same transaction.
+) -> str:
+    """Feed the rows from *start* to *audit* and *tiles*; behind the last one read *tables* in the same transaction.
 
-    With *stop* it ends before that row, and reads no tables. Raises ``LedgerError``.
+    Return what is wrong with the stored tree behind the last record, or an empty string. With *stop* it ends before that row, and
+    reads no tables. Raises ``LedgerError``.
     """
-    chain, tiles = audit.chain, _Tiles(reader)
+    chain = audit.chain
     at = start
     while True:
         with reader.snapshot():
@@ -118,21 +86,24 @@ def stream(
                 read_tables(reader, tables)
             for seq, leaf, line in rows:
                 if stop is not None and seq >= stop:
-                    return
+                    return ""
                 if 0 < seq < audit.pruned:
-                    continue  # not deleted yet: what follows was proved without it
+                    chain.reject(seq, Difference.PRUNED, "it stands among records that were pruned")
+                    return ""
                 record = audit.take(seq, leaf, line)
                 if record is None:
-                    return
+                    return ""
                 _note_process(tables, record)
-                problem = tiles.take(audit)
-                if problem:
-                    chain.reject(seq, Difference.TILE, problem)
-                    return
+                # Of a pruned log the tree of line 0 and of what is gone was taken before.
+                wrong = tiles.take(chain.next_seq, audit.made) if seq or not audit.pruned else ()
+                if wrong:
+                    chain.reject(seq, Difference.TILE, wrong[0].text)
+                    return ""
+            grown = tiles.end(chain.next_seq, audit.pruned, limit=1) if last else ()
         if progress is not None:
             progress(chain.next_seq, max(total, chain.next_seq))
         if last or not rows:
-            return
+            return grown[0].text if grown else ""
         at = max(rows[-1][0] + 1, audit.pruned)
 
 
@@ -145,13 +116,3 @@ def _note_process(tables: Tables, record: dict[str, Any]) -> None:
             tables.processes[record["call"]] = process
     elif type_ == "call.outcome":
         tables.processes.pop(record["call"], None)
-
-
-def verify_pruned(reader: LedgerReader, pruned: Pruned) -> str:
-    """Compare the leaves that were kept of pruned records with what the record about it says. Raises ``LedgerError``."""
-    edge = stored_edge(reader, pruned.before)
-    if edge is None:
-        return "the leaves of pruned records are missing"
-    if edge.roots != pruned.edge:
-        return "the leaves of pruned records are not those that they had"
-    return ""

@@ -1,0 +1,173 @@
+"""The stored tree, compared with the one that the lines make: every row of ``tile`` is right, or a finding of its own.
+
+Proofs read the stored tree because it is quick. Nothing that is decided about a log depends on it: it is compared in step with
+a walk over the lines, or, where records were pruned, with what a signed record says of their hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from guardrail.core.audit import Pruned
+from guardrail.core.merkle import HASH_BYTES, Edge
+from guardrail.ledger.heads import TILE, Execute, leaves_of
+
+__all__ = ["Kept", "TileWalk", "WrongTile"]
+
+_LEVEL = 8
+"""Tiles of a level hold roots that are so many levels higher than those of the level below."""
+_LEVELS = 8
+"""Levels that a log of fewer than 2**63 records can have."""
+# Of ?1 records; the tile of leaves number ?2 is stored although it grows.
+_SURPLUS = """SELECT level, number FROM tile
+WHERE typeof(level) <> 'integer' OR typeof(number) <> 'integer' OR level NOT BETWEEN 0 AND 7 OR number < 0
+OR (level = 0 AND number >= ?1 / 256 AND number <> ?2)
+OR (level > 0 AND ((?1 >> (level * 8)) = 0 OR number > ((?1 >> (level * 8)) - 1) / 256))
+LIMIT ?3"""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongTile:
+    """A row of the stored tree that is not what the lines make it."""
+
+    level: int
+    number: int
+    right: bytes | None
+    """What it should hold; None where there should be no such row."""
+
+    @property
+    def text(self) -> str:
+        """What is wrong, in words."""
+        if self.right is None:
+            return f"the stored tree has a row that no records make (level {self.level}, number {self.number})"
+        if self.level == 0:
+            first = self.number * TILE
+            last = first + len(self.right) // HASH_BYTES - 1
+            return f"the stored leaves of records {first} to {last} are not theirs"
+        covered = (self.number * TILE + len(self.right) // HASH_BYTES) << self.level * _LEVEL
+        return f"the stored tree over the records before {covered} is not theirs"
+
+
+@dataclass(slots=True)
+class Kept:
+    """What the kept leaf hashes of pruned records came to."""
+
+    problem: str = ""
+    """What is wrong; empty where they make the tree that the record about them says."""
+    edges: dict[int, Edge] = field(default_factory=dict)
+    """Size -> tree, for the sizes that were asked for; empty where something is wrong."""
+    wrong: list[WrongTile] = field(default_factory=list)
+    """Rows of the tree above them that are not what they make."""
+
+
+class TileWalk:
+    """Compares the stored tree with the one that leaves make, tile by tile, in the memory of one tile for each level."""
+
+    def __init__(self, execute: Execute, *, levels: int = _LEVELS) -> None:
+        """Begin at the first leaf. Tiles of *levels* levels are compared, from the leaves up."""
+        self._execute = execute
+        self._levels = levels
+        self._grown: list[list[bytes]] = [[] for _ in range(levels)]
+
+    def restart(self) -> None:
+        """Forget everything that was taken."""
+        self._grown = [[] for _ in range(self._levels)]
+
+    def resume(self, size: int) -> None:
+        """Begin behind the first *size* records, whose stored hashes are believed. Raises ``ValueError`` where some are missing."""
+        for height in range(self._levels):
+            number, count = divmod(size >> height * _LEVEL, TILE)
+            start = number * TILE
+            if height == 0:
+                self._grown[0] = leaves_of(self._execute, start, start + count)
+            elif count:
+                stored = self._row(height, number, None)
+                if len(stored) < count * HASH_BYTES:
+                    raise ValueError("a tile is missing")
+                self._grown[height] = _split(stored)[:count]
+
+    def take(self, size: int, made: Sequence[bytes], level: int = 0) -> Sequence[WrongTile]:
+        """Take a leaf, or the perfect subtree of *level*; return the rows that it completes and that hold something else.
+
+        *size* is the number of leaves with it, *made* what ``Edge.append`` returned.
+        """
+        if level == 0 and size % TILE:
+            self._grown[0].append(made[0])
+            return ()
+        wrong: list[WrongTile] = []
+        for height in range(-(-level // _LEVEL), self._levels):
+            at = height * _LEVEL - level
+            if at >= len(made):
+                break
+            self._grown[height].append(made[at])
+            number, count = divmod(size >> height * _LEVEL, TILE)
+            if not count:
+                wrong += self._compare(height, number - 1, self._grown[height])
+                self._grown[height] = []
+        return wrong
+
+    def kept(self, pruned: Pruned, sizes: Sequence[int] = ()) -> Kept:
+        """Take the leaf hashes that were kept of pruned records, line 0's with them, and compare them with what *pruned* says.
+
+        The trees of those *sizes* that are less than ``pruned.before`` are returned.
+        """
+        found, edge, leaf = Kept(), Edge(), b""
+        for leaf in self._kept(pruned.before):
+            if edge.size == 0 and leaf != pruned.genesis:
+                break
+            found.wrong += self.take(edge.size + 1, edge.append(leaf))
+            if edge.size in sizes:
+                found.edges[edge.size] = edge.copy()
+        if edge.size != pruned.before:
+            found.problem = "the leaves of pruned records are missing, or not those that they had"
+        elif edge.roots != pruned.edge or leaf != pruned.leaf:
+            found.problem = "the leaves of pruned records are not those that they had"
+        if found.problem:
+            found.edges, found.wrong = {}, []
+        return found
+
+    def _kept(self, before: int) -> Iterator[bytes]:
+        for number in range(-(-before // TILE)):
+            count = min(TILE, before - number * TILE)
+            yield from _split(self._row(0, number, None))[:count]
+
+    def end(self, size: int, pruned: int, *, limit: int = -1) -> list[WrongTile]:
+        """Return the rows that still grow and hold something else, and those that should not be there, at most *limit* of these.
+
+        *size* is the number of records, *pruned* the number of the first one behind line 0 where records were pruned, else 0.
+        Call it in the transaction that saw the last record.
+        """
+        wrong: list[WrongTile] = []
+        for height in range(1, self._levels):
+            if self._grown[height]:
+                wrong += self._compare(
+                    height, (size >> height * _LEVEL) // TILE, self._grown[height]
+                )
+        number, count = divmod(pruned, TILE)
+        # A tile of leaves is stored when it is complete, or before records of it are deleted.
+        grows = number if count and number == size // TILE else -1
+        if grows >= 0:
+            wrong += self._compare(0, grows, self._grown[0][:count])
+        surplus = self._execute(_SURPLUS, (size, grows, limit)).fetchall()
+        return wrong + [WrongTile(level, at, None) for level, at in surplus]
+
+    def _compare(self, level: int, number: int, hashes: Sequence[bytes]) -> list[WrongTile]:
+        right = b"".join(hashes)
+        if self._row(level, number, len(right)) == right:
+            return []
+        return [WrongTile(level, number, right)]
+
+    def _row(self, level: int, number: int, length: int | None) -> bytes:
+        """Return what is stored, or nothing where it is no tile, or not of *length* bytes."""
+        rows = self._execute(
+            "SELECT hashes FROM tile WHERE level = ? AND number = ? AND length(hashes) BETWEEN ? AND ?",
+            (level, number, length or 0, TILE * HASH_BYTES if length is None else length),
+        ).fetchall()
+        stored = rows[0][0] if len(rows) == 1 else b""
+        return stored if isinstance(stored, bytes) else b""
+
+
+def _split(hashes: bytes) -> list[bytes]:
+    whole = len(hashes) - len(hashes) % HASH_BYTES
+    return [hashes[at : at + HASH_BYTES] for at in range(0, whole, HASH_BYTES)]
