@@ -19,7 +19,7 @@ from guardrail.authoring import (
 )
 from guardrail.authoring.lints_comments import Ignore, ignores, misplaced
 from guardrail.authoring.lints_findings import MUTATION, Code, Lint, Severity
-from guardrail.authoring.lints_flow import Flow
+from guardrail.authoring.lints_flow import Flow, supplied
 from guardrail.authoring.lints_shape import Shape
 from guardrail.authoring.lints_walk import walk
 from guardrail.policy.tree import Module
@@ -74,7 +74,7 @@ def lint_modules(modules: Sequence[Module], data: str, shape: Shape) -> list[Lin
     *modules* includes guardrail's own and tests; only the authors' rules are judged.
     """
     served = [module for module in modules if not module.test]
-    flow = Flow(served, json.loads(data))
+    flow = Flow(served, json.loads(data), supplied(module for module in modules if module.test))
     found = [
         lint for event in walk(flow) for check in _EVENTS for lint in check(event, flow, shape)
     ]

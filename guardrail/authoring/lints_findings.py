@@ -24,6 +24,7 @@ class Code(StrEnum):
     FALLIBLE_BUILTIN = "fallible-builtin"
     NEVER_FIRES = "never-fires"
     UNKNOWN_INPUT = "unknown-input"
+    UNKNOWN_DATA = "unknown-data"
     UNTESTED_RULE = "untested-rule"
     IGNORE = "ignore"
     """A comment that has no effect."""

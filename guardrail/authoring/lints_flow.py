@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -10,7 +10,7 @@ from guardrail.authoring.lints_shape import ARGS, Path, Tools
 from guardrail.policy.tree import Module, Node, Reference, Rule, children, kind, nodes, reference
 from guardrail.policy.world import Scope, World
 
-__all__ = ["LIB_ARGS", "Binding", "Definition", "Flow", "Frame", "Origin"]
+__all__ = ["LIB_ARGS", "Binding", "Definition", "Flow", "Frame", "Origin", "supplied"]
 
 LIB_ARGS = ("guardrail", "lib", "args")
 _LIB_TYPES: dict[str, frozenset[str] | None] = {
@@ -67,11 +67,33 @@ Binding: TypeAlias = "tuple[Node, Frame]"
 """An argument as the caller wrote it, and the caller."""
 
 
+def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
+    """Return the paths below ``data`` that *tests* set with ``with``: the program supplies them when policies are served."""
+    found: set[tuple[str, ...]] = set()
+    for module in tests:
+        todo: list[Any] = [rule.node for rule in module.rules]
+        while todo:
+            value = todo.pop()
+            if isinstance(value, dict):
+                for change in value.get("with_mods") or ():
+                    target = reference(change["refr"])
+                    if target is not None and target.head == "data" and target.static:
+                        found.add(target.static)
+                todo += value.values()
+            elif isinstance(value, list):
+                todo += value
+    return frozenset(found)
+
+
 class Flow:
     """All modules, and what can be said about values without running anything."""
 
-    def __init__(self, modules: Sequence[Module], data: Any) -> None:
+    def __init__(
+        self, modules: Sequence[Module], data: Any, given: frozenset[tuple[str, ...]] = frozenset()
+    ) -> None:
+        """*given* holds paths below ``data`` that the program supplies when it opens the guard."""
         self.world = World(modules, data)
+        self.given = given
         self.definitions: dict[tuple[tuple[str, ...], str], list[Definition]] = {}
         for module in modules:
             for rule in module.rules:

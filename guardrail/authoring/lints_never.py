@@ -39,9 +39,43 @@ def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
             f"there is no input.{part}: a condition on it never holds",
             f"{similar} is there" if similar else "docs/writing-policies.md lists what there is",
         )
+    for line, path, hint in _missing_data(definition, flow):
+        yield Lint(
+            file,
+            line or rule.line,
+            Code.UNKNOWN_DATA,
+            f"there is no data.{path}: a condition on it never holds",
+            hint,
+        )
 
 
 # Places.
+
+
+def _missing_data(definition: Definition, flow: Flow) -> Iterator[tuple[int, str, str]]:
+    """Yield each reference to a value below ``data`` that neither a rule nor the data document defines."""
+    seen: set[str] = set()
+    for name, content in nodes(definition.rule.node):
+        found = reference({name: content})
+        if found is None:
+            continue
+        at = definition.scope.resolve(found)
+        if at.root != "data" or not at.static or flow.world.defines(at.static):
+            continue
+        if any(at.static[: len(given)] == given for given in flow.given):
+            continue
+        path = ".".join(at.static)
+        if any(path == longer or longer.startswith(f"{path}.") for longer in seen):
+            continue  # the parts of a reference are nodes of their own
+        seen.add(path)
+        folder = "/".join(at.static[:-1]) or "."
+        yield (
+            line_of({name: content}),
+            path,
+            f"put it in {folder}/data.json, or correct the name"
+            if flow.world.owner(at.static) is None
+            else "correct the name: the package has no rule of that name",
+        )
 
 
 def _unknown(definition: Definition, flow: Flow, shape: Shape) -> Iterator[tuple[int, str, str]]:

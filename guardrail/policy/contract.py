@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from guardrail.errors import Finding
+from guardrail.policy.entries import entry_problems
 from guardrail.policy.tree import Module, Node, Rule, nodes, reference
 from guardrail.policy.tree import kind as kind_of
 
@@ -72,6 +73,9 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     f"the id of this {rule.name} rule holds control, formatting or invisible characters, or is empty",
                     "letters, digits, spaces and punctuation: ids stand in records, approvals and reports",
                 )
+            else:
+                for message, hint in entry_problems(rule):
+                    yield Finding(module.source.name, rule.line, "set-entry", message, hint)
         yield from _session_through_get(module)
 
 
@@ -173,15 +177,8 @@ def _names(key: dict[str, dict[str, object]]) -> Iterator[str]:
 
 
 def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
-    """Yield what is allowed and probably a mistake: sets of ``guardrail.policy`` that nobody reads."""
-    read: set[str] = set()
-    for module in modules:
-        for rule in module.rules:
-            for kind, content in nodes(rule.node):
-                if kind == "Var":
-                    read.add(str(content["value"]))
-                elif kind == "RefDot":
-                    read.add(str(content["field"][1]))
+    """Yield what is allowed and probably a mistake: sets of ``guardrail.policy`` that nobody reads, and no allow rule."""
+    yield from _never_allows(modules)
     written: dict[str, int] = {}
     for module in modules:
         for rule in module.rules:
@@ -203,6 +200,20 @@ def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
                     f"nothing reads {rule.name}: a misspelt allow or deny has no effect",
                     f"the sets are {', '.join(sorted(SETS - {'label', 'obligation'}))}",
                 )
+
+
+def _never_allows(modules: Sequence[Module]) -> Iterator[Finding]:
+    own = [module for module in modules if not module.source.installed and not module.test]
+    if own and not any(
+        rule.name == "allow" and module.package == ROOT for module in own for rule in module.rules
+    ):
+        yield Finding(
+            own[0].source.name,
+            own[0].package_line,
+            "no-allow",
+            "no rule adds to allow in package guardrail.policy, so every call will be denied",
+            'allow contains "why" if { ... }',
+        )
 
 
 def _mentions(modules: Sequence[Module], name: str) -> int:

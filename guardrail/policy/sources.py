@@ -19,6 +19,8 @@ MAX_FILE = 256 * 1024
 MAX_DATA = 4 * 1024 * 1024
 """Bytes of one data file."""
 MAX_FILES = 500
+_LOOKS_LIKE_DATA = frozenset({".json", ".yaml", ".yml"})
+"""Endings of files that OPA reads as data from a folder."""
 MAX_TOTAL = 16 * 1024 * 1024
 MAX_INTEGER = 2**64 - 1
 MIN_INTEGER = -(2**63)
@@ -169,6 +171,15 @@ class _Reader:
                 "format",
                 "only .rego modules and data.json are read",
                 "convert it to data.json",
+            )
+        elif file.suffix in _LOOKS_LIKE_DATA:
+            # Left out in silence, it would make every rule undefined that reads it.
+            name = "/".join((*relative.parent.parts, file.stem))
+            self.refuse(
+                str(file),
+                "not-read",
+                f"only .rego modules and data.json are read, so policies would not see {file.name}",
+                f"data.{name.replace('/', '.')} is read from {name}/data.json; move other files out of the policies",
             )
 
     def _read(self, file: Path, limit: int) -> str | None:

@@ -72,6 +72,16 @@ class World:
             value = value[name]
         return bool(path)
 
+    def defines(self, path: Sequence[str]) -> bool:
+        """Return True if *path* (below ``data``) leads to a package, into a rule, or to a value of the data document.
+
+        Below a rule anything may be: what it produces is not known here.
+        """
+        if self.inside(path) or self.has_data(path):
+            return True
+        package = self.owner(path)
+        return package is not None and path[len(package)] in self.packages[package]
+
     def arity(self, path: Sequence[str]) -> int | None:
         """Return how many arguments the function at *path* (below ``data``) takes, or None where there is no such rule."""
         rules = self.packages.get(tuple(path[:-1]), {}).get(path[-1]) if path else None

@@ -118,8 +118,9 @@ def test_a_good_policy_has_no_findings(tmp_path: Path) -> None:
         ("x := {\n", "syntax", 5),
         ('deny contains "d" if time.now_ns() > 1\n', "impure-builtin", 4),
         ('deny contains "d" if nowhere == 1\n', "evaluation", 4),
-        ("deny contains 5\n", "contract", 0),
-        ('deny contains {"rule": "r", "massage": "m"}\n', "contract", 0),
+        ("deny contains 5\n", "set-entry", 4),
+        ('deny contains {"rule": "r", "massage": "m"}\n', "set-entry", 4),
+        ("deny contains count([1])\n", "contract", 0),
     ],
 )
 def test_a_bad_policy_is_reported_and_not_raised(

@@ -72,6 +72,10 @@ WARNED = [
     ("two types", f'deny contains "d" if {{\n\tis_string({ARGS}.x)\n\tis_number({ARGS}.x)\n}}\n', (3, "never-fires")),
     ("a place that is not there", 'deny contains "d" if input.tool == "x"\n', (1, "unknown-input")),
     ("a place one level off", 'deny contains "d" if input.action.args.x == 1\n', (1, "unknown-input")),
+    ("an unknown field of the session", 'deny contains "d" if input.context.session.counts.pay > 3\n', (1, "unknown-input")),
+    ("data that is nowhere", 'deny contains "d" if data.shop.blocked[input.resource.id]\n', (1, "unknown-data")),
+    ("data in a helper", 'deny contains "d" if bad\n\nbad if input.resource.id in data.nosuch\n', (3, "unknown-data")),
+    ("a rule that a package lacks", 'deny contains "d" if "x" in data.guardrail.lib.args.nosuch\n', (1, "unknown-data")),
     ("below a text", 'deny contains "d" if input.resource.id.x == 1\n', (1, "unknown-input")),
     ("through object.get", 'deny contains "d" if object.get(input.resource, "name", "") == "x"\n', (1, "unknown-input")),
     ("through an alias", 'tool := input.resource\n\ndeny contains "d" if tool.name == "x"\n', (3, "unknown-input")),
@@ -114,7 +118,7 @@ SILENT = [
     ("is_number of a member", f'allow contains "a" if {{\n\tsome x in {ARGS}.l\n\tis_number(x.price)\n\tx.price < 5\n}}\n'),
     ("is_string beside a text", f'allow contains "a" if {{\n\tis_string({ARGS}.day)\n\t{ARGS}.day > "2026"\n}}\n'),
     ("a count", f'allow contains "a" if count({ARGS}.l) < 5\n'),
-    ("data", 'allow contains "a" if data.limit < 5\n'),
+    ("data", 'allow contains "a" if data.guardrail.policy.limit < 5\n\nlimit := 4\n'),
     ("the time", 'deny contains "d" if input.context.time > "2030"\n'),
     ("the text of the library", 'deny contains "d" if data.guardrail.lib.args.text("day") > "2030"\n'),
     ("a head with a local", 'redact contains pointer if some pointer, _ in input.action.properties.arg_classes\n'),
@@ -290,3 +294,26 @@ def test_entangled_policies_are_said_to_be(tmp_path: Path) -> None:
     rules += [f'deny contains "d{n}" if f29({ARGS}.a{n})\n' for n in range(150)]
     report = look(tmp_path, "\n".join(rules))
     assert "incomplete" in {lint.code for lint in report.lints}
+
+
+def test_data_that_tests_set_is_supplied_by_the_program(tmp_path: Path) -> None:
+    """``Guard.open(policy_data=...)`` is not there when policies are checked; tests show that the author counts on it."""
+    body = 'deny contains "d" if data.shop.blocked[input.resource.id]\n'
+    test = """package guardrail.policy_test
+
+test_blocked if {
+	"d" in data.guardrail.policy.deny with input as {"resource": {"id": "x"}} with data.shop as {"blocked": {"x": true}}
+}
+"""
+    assert said(tmp_path, body) == {(1, "unknown-data")}
+    assert said(tmp_path, body, p_test_rego=test) == set()
+
+
+def test_policies_that_never_allow_are_remarked_on(tmp_path: Path) -> None:
+    """Rules for another gateway (``result``, ``decision``) add to no set, and every call would be denied."""
+    text = (
+        'package guardrail.policy\n\nresult := {"decision": "allow"} if input.resource.id == "x"\n'
+    )
+    report = check([write(tmp_path, {"p.rego": text})])
+    assert [(finding.code, finding.line) for finding in report.remarks] == [("no-allow", 1)]
+    assert look(tmp_path, "").remarks == ()

@@ -36,7 +36,7 @@ def test_each_package_becomes_one_module(tmp_path: Path) -> None:
         tmp_path,
         {
             "a.rego": ALLOW,
-            "b.rego": "package guardrail.policy\n\ndeny contains 1 if false\n",
+            "b.rego": 'package guardrail.policy\n\ndeny contains "d" if false\n',
             "c/d.rego": "package guardrail.policy.more\n\nx := 1\n",
         },
     )
@@ -50,7 +50,7 @@ def test_lines_of_the_merged_module_lead_back(tmp_path: Path) -> None:
     """Every author's line is found again, in its file."""
     files = {
         "a.rego": "# é\npackage guardrail.policy\n\nimport input.action\n\nallow contains action.name # A4\n",
-        "b.rego": "package guardrail.policy\n\nimport rego.v1\nimport input.action\n\n\ndeny contains 1 if false # B6\n",
+        "b.rego": 'package guardrail.policy\n\nimport rego.v1\nimport input.action\n\n\ndeny contains "d" if false # B6\n',
     }
     write(tmp_path, files)
     module = next(m for m in compiled(tmp_path).modules if m.package == ("guardrail", "policy"))

@@ -127,6 +127,17 @@ def test_what_is_wrong_is_said_all_at_once(tmp_path: Path) -> None:
     assert sorted(refused(tmp_path)) == ["data-json", "encoding", "format"]
 
 
+@pytest.mark.parametrize("name", ["blocked.json", "shop/blocked.yaml", "shop/x.yml"])
+def test_a_data_file_of_another_name_is_refused(tmp_path: Path, name: str) -> None:
+    """Left out in silence, ``data.blocked`` would be undefined and no deny rule that reads it would fire."""
+    write(tmp_path, {"a.rego": ALLOW, name: "{}", "README.md": "notes", "shop/notes.txt": "x"})
+    with pytest.raises(PolicyLoadError) as caught:
+        load_policies([tmp_path])
+    (finding,) = caught.value.findings
+    assert finding.code == "not-read"
+    assert f"{name.rsplit('.', 1)[0]}/data.json" in finding.hint
+
+
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:
     """A misspelt folder is not an empty policy."""
     assert refused(tmp_path / "nowhere") == ["missing"]
