@@ -130,6 +130,7 @@ class ApprovalSteps:
             tenant=recorded.tenant,
             session=recorded.session,
             principal=recorded.principal["id"],
+            issuer=recorded.principal["issuer"],
             agent=recorded.agent["id"],
             people=tuple(people),
             tool=self._recorder.tool_parts(call.tool)[1]

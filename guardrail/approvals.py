@@ -42,6 +42,7 @@ __all__ = [
     "case_of",
     "exceeds",
     "expires_at",
+    "folded",
     "is_approval_id",
     "live_grants",
     "may_answer",
@@ -64,11 +65,12 @@ class Reason(StrEnum):
     APPROVERS_MISSING = "approvers_missing"
     """Fewer people have approved it than a rule asks for."""
     REFUSED = "refused"
+    """Someone refused it: nobody can approve it any more, however old it is."""
     EXPIRED = "expired"
-    """The request, or what was granted on it, is too old."""
+    """Nobody refused it: the request, or what was granted on it, is too old."""
     ALREADY_USED = "already_used"
     ALREADY_DECIDED = "already_decided"
-    """Enough people have approved it, or someone refused it."""
+    """Enough people have approved it."""
     OTHER_SESSION = "other_session"
     """Another session, or another tenant, principal or agent."""
     OTHER_TOOL = "other_tool"
@@ -79,6 +81,8 @@ class Reason(StrEnum):
     """This person's approval counts already; the rule asks for another person's."""
     APPROVER_UNKNOWN = "approver_unknown"
     """The answer does not say, in a form that can be recorded, who gave it and what it is."""
+    ANSWER_CHANGED = "answer_changed"
+    """The answer says more than yes or no: other arguments, or keys that nobody would act on."""
     ASSERTED = "asserted"
     """Nobody verified who approved, and ``unsafe_asserted_approvals`` is off."""
     NEEDS_HIDDEN = "needs_hidden"
@@ -122,6 +126,8 @@ class Presented:
     tenant: str
     session: str
     principal: str
+    issuer: str | None
+    """Of the principal."""
     agent: str
     people: tuple[str, ...]
     """The requester's ids in clear: principal, agent, and who acted through whom."""
@@ -175,12 +181,38 @@ def expires_at(request: Request, now: datetime, terms: Terms) -> datetime:
 
 
 def same_identity(one: str, other: str) -> bool:
-    """Tell whether two ids name one person, whatever their case and Unicode form."""
-    return bool(one) and _folded(one) == _folded(other)
+    """Tell whether two ids may name one person: whatever their case and Unicode form, spaces around and invisible characters.
+
+    Use it to refuse only. What an id is allowed to do is decided by comparing it exactly, with its issuer.
+    """
+    return bool(folded(one)) and folded(one) == folded(other)
 
 
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+def folded(text: str) -> str:
+    """Return what is compared of an id where two ids could be one person's; empty where nothing of it can be seen."""
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    # What shows nothing goes last: taking a character out can bring others together.
+    return " ".join(unicodedata.normalize("NFKC", "".join(filter(_shows, text))).split())
+
+
+def _shows(character: str) -> bool:
+    if unicodedata.category(character)[0] == "C":
+        return False
+    return not any(first <= character <= last for first, last in _INVISIBLE)
+
+
+# What Unicode calls default-ignorable, and the blank of Braille, beyond the categories of control and format characters.
+_INVISIBLE = (
+    ("\u034f", "\u034f"),
+    ("\u115f", "\u1160"),
+    ("\u17b4", "\u17b5"),
+    ("\u180b", "\u180f"),
+    ("\u2800", "\u2800"),
+    ("\u3164", "\u3164"),
+    ("\ufe00", "\ufe0f"),
+    ("\uffa0", "\uffa0"),
+    ("\U000e0000", "\U000e0fff"),
+)
 
 
 def live_grants(case: Case, now: datetime, terms: Terms) -> tuple[Step, ...]:
@@ -194,7 +226,7 @@ def live_grants(case: Case, now: datetime, terms: Terms) -> tuple[Step, ...]:
             continue
         end = min(step.expires, step.at + timedelta(seconds=terms.ttl))
         if step.leaf == case.request.leaf and now < end:
-            live.setdefault(_folded(step.approver.id), step)
+            live.setdefault(folded(step.approver.id), step)
     return tuple(live.values())
 
 
@@ -238,7 +270,7 @@ def may_answer(
     if case.has(Kind.USED):
         return Reason.ALREADY_USED
     if case.has(Kind.REFUSED):
-        return Reason.ALREADY_DECIDED
+        return Reason.REFUSED
     if _stale(case, now, terms):
         return Reason.EXPIRED
     if kind is Kind.REFUSED:
@@ -246,7 +278,7 @@ def may_answer(
     live = live_grants(case, now, terms)
     if len(live) >= case.request.needed:
         return Reason.ALREADY_DECIDED
-    if not approver.id:
+    if not folded(approver.id):
         return Reason.APPROVER_UNKNOWN
     if _is_requester(case.request, approver, token):
         return Reason.APPROVER_IS_REQUESTER
@@ -307,7 +339,7 @@ def may_use(case: Case | None, call: Presented, now: datetime, terms: Terms) -> 
 
 def _everyone(case: Case) -> set[str]:
     return {
-        _folded(step.approver.id)
+        folded(step.approver.id)
         for step in case.steps
         if step.approver is not None and step.leaf == case.request.leaf
     }
@@ -315,8 +347,10 @@ def _everyone(case: Case) -> set[str]:
 
 def _differs(request: Request, call: Presented) -> Reason | None:
     """Say what a call differs in. The commitment decides; the rest only tells which part it was."""
-    owner = (request.tenant, request.session, request.principal["id"], request.agent["id"])
-    if owner != (call.tenant, call.session, call.principal, call.agent):
+    principal = request.principal
+    owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))
+    caller = (call.tenant, call.session, call.principal, call.issuer)
+    if (*owner, request.agent["id"]) != (*caller, call.agent):
         return Reason.OTHER_SESSION
     if any(request.tool[name] != call.tool[name] for name in ("name", "server")):
         return Reason.OTHER_TOOL

@@ -139,7 +139,8 @@ class Desk:
             now = self._clock()
             rejected = forced
             if who is None:
-                who, rejected = Approver("", method=approver.method), Reason.APPROVER_UNKNOWN
+                who = Approver("", method=approver.method)
+                rejected = forced or Reason.APPROVER_UNKNOWN
             elif rejected is None:
                 rejected = approvals.may_answer(
                     case, kind, who, now=now, terms=self.terms, token=tokens.token
@@ -222,5 +223,7 @@ class Desk:
         try:
             check_id(approver.id, "approver")
         except IdentityError:
+            return None
+        if not approvals.folded(approver.id):
             return None
         return None if scan_secrets(approver.id) else approver

@@ -494,8 +494,10 @@ class Guard:
             return None
         token = self._keys.tenant(session.tenant).token
         principal, agent = session.principal.id, session.agent.id
+        issuer = session.principal.issuer or ""
         return (
             found[0],
             principal if found[1] == token("principal", principal) else found[1],
             agent if found[2] == token("agent", agent) else found[2],
+            issuer if found[3] == token("issuer", issuer) else found[3],
         )

@@ -90,9 +90,10 @@ def delegation(value: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], .
     return tuple(dict(step) for step in value)
 
 
-def session_key(session: Session) -> tuple[str, str, str, str]:
-    """Return what keys a session: (tenant, principal, agent, id)."""
-    return (session.tenant, session.principal.id, session.agent.id, session.id)
+def session_key(session: Session) -> tuple[str, str, str, str, str]:
+    """Return what keys a session: (tenant, principal, agent, issuer of the principal, id). All of it is compared exactly."""
+    principal = session.principal
+    return (session.tenant, principal.id, session.agent.id, principal.issuer or "", session.id)
 
 
 class SessionTable(Generic[State]):
@@ -101,17 +102,17 @@ class SessionTable(Generic[State]):
     def __init__(self, limit: int = _MAX_SESSIONS) -> None:
         self._limit = limit
         self._lock = Lock()
-        self._states: OrderedDict[str, tuple[tuple[str, str, str, str], State]] = OrderedDict()
+        self._states: OrderedDict[str, tuple[tuple[str, ...], State]] = OrderedDict()
 
     def enter(
         self,
         session: Session,
         make: Callable[[Session], State],
-        recorded_owner: Callable[[str], tuple[str, str, str] | None],
+        recorded_owner: Callable[[str], tuple[str, str, str, str] | None],
     ) -> State:
         """Return the state of *session*, made by *make* where it is new.
 
-        *recorded_owner* tells (tenant, principal, agent) of the session's first record in the ledger, or None. Raises
+        *recorded_owner* tells (tenant, principal, agent, issuer) of the session's first record in the ledger, or None. Raises
         ``IdentityError`` where the id belongs to another tenant, principal or agent, here or in the ledger.
         """
         key = session_key(session)
@@ -123,7 +124,7 @@ class SessionTable(Generic[State]):
                 self._states.move_to_end(session.id)
                 return found[1]
         owner = recorded_owner(session.id)
-        if owner is not None and owner != key[:3]:
+        if owner is not None and owner != key[:-1]:
             raise _someone_elses()
         state = make(session)
         with self._lock:

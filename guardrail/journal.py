@@ -18,8 +18,8 @@ from guardrail.errors import LedgerError
 
 __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
 
-Owner = tuple[str, str, str]
-"""(tenant, principal id, agent id) of a session, as recorded."""
+Owner = tuple[str, str, str, str]
+"""(tenant, principal id, agent id, issuer of the principal or "") of a session, as recorded."""
 
 
 class Writer(Protocol):

@@ -250,7 +250,9 @@ class LedgerRequests:
         if line is None:
             return None
         record = decode(line)
-        return (record["tenant"], record["principal"]["id"], record["agent"]["id"])
+        principal = record["principal"]
+        issuer = principal.get("issuer") or ""
+        return (record["tenant"], principal["id"], record["agent"]["id"], issuer)
 
     @contextlib.contextmanager
     def _reading(self) -> Generator[ProvedReader]:

@@ -235,11 +235,13 @@ class MemoryLedger:
         future.add_done_callback(close)
         return LedgerPoisonedError("the record was not durable in time")
 
-    def owner(self, session: str) -> tuple[str, str, str] | None:
+    def owner(self, session: str) -> tuple[str, str, str, str] | None:
         """Return whose session it is, by its first record."""
         for record in self.records:
             if record.get("session") == session:
-                return (record["tenant"], record["principal"]["id"], record["agent"]["id"])
+                principal = record["principal"]
+                issuer = principal["issuer"] or ""
+                return (record["tenant"], principal["id"], record["agent"]["id"], issuer)
         return None
 
     def close(self) -> None:

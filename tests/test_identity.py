@@ -69,6 +69,8 @@ def test_a_session_keeps_its_state() -> None:
     [
         replace(SESSION, tenant="u"),
         replace(SESSION, principal=Principal(id="eve")),
+        replace(SESSION, principal=Principal(id="alice ")),
+        replace(SESSION, principal=Principal(id="alice", issuer="https://a.example")),
         replace(SESSION, agent=Agent(id="x")),
     ],
 )
@@ -79,8 +81,8 @@ def test_an_id_that_belongs_to_someone_else_is_refused(other: Session) -> None:
     with pytest.raises(IdentityError):
         table.enter(other, lambda _: object(), lambda _: None)
     with pytest.raises(IdentityError):
-        SessionTable[object]().enter(other, lambda _: object(), lambda _: ("t", "alice", "bot"))
-    SessionTable[object]().enter(SESSION, lambda _: object(), lambda _: ("t", "alice", "bot"))
+        SessionTable[object]().enter(other, lambda _: object(), lambda _: ("t", "alice", "bot", ""))
+    SessionTable[object]().enter(SESSION, lambda _: object(), lambda _: ("t", "alice", "bot", ""))
 
 
 def test_someone_who_comes_first_while_the_state_is_made_keeps_the_id() -> None:

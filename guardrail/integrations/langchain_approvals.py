@@ -22,6 +22,8 @@ R = TypeVar("R")
 
 METHOD = "langgraph_resume"
 """``approver.method`` in records: whoever resumed the graph said so."""
+_ANSWER = ("approval", "approved", "approver", "reason")
+"""All that an answer can say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def ask(desk: Desk, approval: str) -> Steps[None]:
             continue
         seen += 1
         said = _said(given)
-        if said is not None and seen <= before:
+        if isinstance(said, _Said) and seen <= before:
             continue  # recorded when the graph was resumed with it the first time
         answer: Answer = yield from _apart(_recording(desk, approval, said))
         if answer.rejected is not None:
@@ -75,27 +77,32 @@ def ask(desk: Desk, approval: str) -> Steps[None]:
 
 def _question(desk: Desk, case: Case) -> dict[str, Any]:
     """Return what the interrupt says: the request, and the answer to be filled in."""
-    answer = {"approval": case.request.id, "approved": None, "approver": None, "reason": None}
+    answer = dict.fromkeys(_ANSWER) | {"approval": case.request.id}
     return {"type": "guardrail_approval", **document(desk.listed(case)), "answer": answer}
 
 
-def _recording(desk: Desk, approval: str, said: _Said | None) -> Callable[[], Answer]:
+def _recording(desk: Desk, approval: str, said: _Said | Reason) -> Callable[[], Answer]:
     def record() -> Answer:
-        if said is None:
+        if isinstance(said, Reason):
             nobody = Approver("", method=METHOD)
-            return desk.turn_down(approval, Kind.GRANTED, nobody, Reason.APPROVER_UNKNOWN)
+            return desk.turn_down(approval, Kind.GRANTED, nobody, said)
         say = desk.approve if said.approved else desk.refuse
         return say(approval, Approver(said.approver, method=METHOD), said.reason)
 
     return record
 
 
-def _said(value: Mapping[str, Any]) -> _Said | None:
-    """Return what a person answered, or None where it does not say who and what."""
+def _said(value: Mapping[str, Any]) -> _Said | Reason:
+    """Return what a person answered, or why it can't count: it does not say who and what, or it says more than that.
+
+    Who edits the arguments in an answer means another call than the one that would run.
+    """
+    if not set(value) <= set(_ANSWER):
+        return Reason.ANSWER_CHANGED
     approved, approver = value.get("approved"), value.get("approver")
     reason = value.get("reason") or "no reason was given"
     if type(approved) is not bool or not isinstance(approver, str) or not isinstance(reason, str):
-        return None
+        return Reason.APPROVER_UNKNOWN
     return _Said(approved, approver, reason[:1000])
 
 

@@ -247,7 +247,7 @@ def test_a_refused_call_stays_refused() -> None:
     made.guard.desk.approve(approval, BOB, "yes")
     assert made.guard.desk.refuse(approval, CAROL, "no").rejected is None
     denied(made, Reason.REFUSED, approval)
-    assert made.guard.desk.approve(approval, BOB, "yes!").rejected is Reason.ALREADY_DECIDED
+    assert made.guard.desk.approve(approval, BOB, "yes!").rejected is Reason.REFUSED
     assert made.last["type"] == "approval.rejected"
 
 
@@ -342,7 +342,7 @@ def test_a_verified_approver_needs_no_setting() -> None:
     assert made.ledger.of("call.decision")[-1]["approval"]["unsafe_asserted"] is False
 
 
-@pytest.mark.parametrize("name", ["alice", "ALICE", "bot", "\uff41lice"])
+@pytest.mark.parametrize("name", ["alice", "ALICE", "ALICE ", "bot", "\uff41lice", "\u3164alice"])
 def test_who_asks_cannot_approve(name: str) -> None:
     """Principal and agent, however they are written."""
     made = bench()
@@ -439,7 +439,9 @@ def test_a_reason_says_something(reason: str) -> None:
     assert len(made.ledger.lines) == size
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "x" * 600, "AKIA" + "Q3EGUZ5XYKD7NJ2M"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "\u3164", "a\nb", "x" * 600, "AKIA" + "Q3EGUZ5XYKD7NJ2M"]
+)
 def test_an_approver_without_a_name_that_can_be_recorded_is_turned_down(name: str) -> None:
     """And the name is not written."""
     made = bench()

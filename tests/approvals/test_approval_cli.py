@@ -87,8 +87,8 @@ def test_a_person_refuses(folder: Path) -> None:
     late = run(folder, "approve", approval, "--reason", "yes")
     assert late.returncode == 1
     assert "NOT APPROVED" in late.stdout
-    assert "already_decided" in late.stdout
-    assert [r["code"] for r in records(folder, "approval.rejected")] == ["already_decided"]
+    assert "refused" in late.stdout
+    assert [r["code"] for r in records(folder, "approval.rejected")] == ["refused"]
     again = run(folder, "refuse", approval, "--reason", "no")
     assert (again.returncode, again.stdout.split()[:2]) == (1, ["NOT", "REFUSED"])
 

@@ -161,6 +161,7 @@ CALL = Presented(
     tenant="default",
     session="s-1",
     principal="alice",
+    issuer=None,
     agent="bot",
     people=("alice", "bot"),
     tool={"name": "pay", "server": None, "schema": None, "declared": True},
@@ -188,6 +189,56 @@ def test_one_person_counts_once_however_often_it_is_recorded() -> None:
     assert use(twice) is Reason.APPROVERS_MISSING
     assert approvals.state_of(twice, NOON, TERMS) is State.PENDING
     assert use(case(grant(), grant(1, CAROL), rules=rules)).ordinal == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "BOB",
+        "bob ",
+        "\tbob",
+        "\u00a0bob\u3000",
+        "b\u200bob",
+        "bo\ufe0fb",
+        "\uff42ob",
+        "bob\u3164",
+        "\u115fbob",
+    ],
+)
+def test_two_ways_to_write_one_name_are_one_person(other: str) -> None:
+    """Spaces around it, letter case, width, and characters that show nothing."""
+    assert approvals.same_identity("bob", other)
+    rules = (AskedRule("large", "large", (), 2),)
+    assert use(case(grant(), grant(1, Approver(other)), rules=rules)) is Reason.APPROVERS_MISSING
+    call = replace(CALL, people=("alice", "bot", other))
+    assert use(case(grant()), call) is Reason.APPROVER_IS_REQUESTER
+
+
+@pytest.mark.parametrize("name", ["", " ", "\u3164", "\u200b\u200d", "\u2800", "\U000e0041"])
+def test_a_name_of_which_nothing_can_be_seen_is_nobodys(name: str) -> None:
+    """It equals no other, and approves nothing."""
+    assert approvals.folded(name) == ""
+    assert not approvals.same_identity(name, name)
+    answer = approvals.may_answer(
+        case(),
+        approvals.Kind.GRANTED,
+        Approver(name, Assurance.VERIFIED),
+        now=NOON,
+        terms=TERMS,
+        token=lambda *_: "",
+    )
+    assert answer is Reason.APPROVER_UNKNOWN
+
+
+def test_only_the_very_caller_uses_an_approval() -> None:
+    """What is allowed is compared exactly: id and who vouches for it."""
+    assert isinstance(use(case(grant())), approvals.Grant)
+    for other in ({"principal": "alice "}, {"principal": "Alice"}, {"issuer": "https://a.example"}):
+        assert use(case(grant()), replace(CALL, **other)) is Reason.OTHER_SESSION
+    asked = {"id": "alice", "issuer": "https://a.example"}
+    same = replace(CALL, issuer="https://a.example")
+    assert isinstance(use(case(grant(), principal=asked), same), approvals.Grant)
+    assert use(case(grant(), principal=asked)) is Reason.OTHER_SESSION
 
 
 def test_an_approver_who_turns_out_to_be_a_requester_does_not_count() -> None:

@@ -173,7 +173,17 @@ async def test_an_awaited_graph_pauses_as_well() -> None:
         ({"approved": True}, "approver_unknown"),
         ({"approved": True, "approver": ""}, "approver_unknown"),
         ({"approved": True, "approver": "bob", "reason": 5}, "approver_unknown"),
+        ({"approved": True, "approver": " "}, "approver_unknown"),
         ({"approved": True, "approver": "alice"}, "approver_is_requester"),
+        ({"approved": True, "approver": "Alice "}, "approver_is_requester"),
+        ({"approved": True, "approver": "bob", "args": {"amount": 0}}, "answer_changed"),
+        ({"approved": True, "approver": "bob", "type": "edit"}, "answer_changed"),
+        (
+            {"approved": True, "approver": "bob", "edited_action": {"args": {"amount": 0}}},
+            "answer_changed",
+        ),
+        ({"approved": True, "approver": "bob", "comment": "ok"}, "answer_changed"),
+        ({"approved": False, "approver": "bob", 5: 5}, "answer_changed"),
     ],
 )
 def test_an_answer_that_does_not_count_is_recorded_and_the_call_denied(

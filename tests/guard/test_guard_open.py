@@ -16,6 +16,7 @@ import pytest
 from guardrail import Guard
 from guardrail.config import Settings
 from guardrail.core.record import decode
+from guardrail.core.types import Principal
 from guardrail.errors import (
     ConfigError,
     Denied,
@@ -211,6 +212,24 @@ def test_a_session_of_an_earlier_process_keeps_its_owner(folder: Path) -> None:
         pytest.raises(IdentityError),
     ):
         guard.session(principal="eve", id="s")
+
+
+def test_a_session_belongs_to_an_id_and_who_vouches_for_it(folder: Path) -> None:
+    """Two issuers that know an alice know two people, also after a restart."""
+    alice = Principal("alice", issuer="https://a.example")
+    with (
+        Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard,
+        guard.session(principal=alice, id="s"),
+    ):
+        guard.call("x", {}, lambda: None)
+    with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
+        assert guard.session(principal=alice, id="s").id == "s"
+    for other in ("alice", Principal("alice", issuer="https://b.example")):
+        with (
+            Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard,
+            pytest.raises(IdentityError),
+        ):
+            guard.session(principal=other, id="s")
 
 
 def test_a_forked_child_can_use_the_guard(guard: Guard, folder: Path) -> None:
