@@ -55,6 +55,8 @@ __all__ = ["PLAIN", "Anchoring", "How", "Pipeline", "Unanchored"]
 _TRIES = 8
 """Steps of one approval that may come in between before a call that it covers gives up."""
 _MAX_CALL_ID = 512
+_DENIED_ARGUMENTS = 4_096
+"""Bytes of the arguments that the record of a denial holds; what is larger stands there by size and token."""
 
 _ENGINE_GRACE = 1.0
 """Seconds past its deadline after which an engine that did not end its future is given up."""
@@ -203,6 +205,9 @@ class Pipeline:
         except RedactionError:
             # Only a pointer of the policy's that is none can fail here.
             verdict = decisions.denied(Cause.MALFORMED, "redact_pointer")
+        if view is not None and call.inspection is not None and verdict.effect is Effect.DENY:
+            # Nothing ran: a model that is denied over and over must not fill the disk with what it asks for.
+            view = call.inspection.shortened(view, _DENIED_ARGUMENTS)
         if call.repeats and verdict.effect is Effect.REQUIRE_APPROVAL:
             earlier = yield from self._approvals.earlier(call)
             if earlier is not None:
@@ -291,10 +296,12 @@ class Pipeline:
             recorded = self._recorder.recorded_input(call, view)
             again: Future[EngineReply] | None = None
             reproducible: bool | None = None
-            if call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL:
-                if view.truncated:
-                    reproducible = False
-                elif call.reply.policy.digest is None:
+            if view is not None and view.truncated:
+                reproducible = False
+            elif (
+                call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL
+            ):
+                if call.reply.policy.digest is None:
                     pass  # by what it was decided is not known, so whether it can be decided again is not
                 elif recorded == call.raw:
                     reproducible = True

@@ -230,6 +230,22 @@ class Sealer:
             bounded_classes(classes, limit // 5),
         )
 
+    def shortened(self, view: View, limit: int) -> View:
+        """Return *view*, what is large in it as sizes and tokens where it takes more than *limit* bytes."""
+        value, cut = self._shrunk(
+            dict(view.value) if type(view.value) is dict else view.value, limit
+        )
+        notes, folded = bounded(view.removed, limit // 5)
+        if not (cut or folded):
+            return view
+        return View(
+            value,
+            notes,
+            truncated=True,
+            changed=True,
+            classes=bounded_classes(view.classes, limit // 5),
+        )
+
     def _shrunk(self, value: object, limit: int) -> tuple[object, bool]:
         try:
             size = len(dumps(value))

@@ -219,6 +219,10 @@ class Inspection:
             base = self._base = self._make()
         return _Tightening(self, base).apply(patterns) if patterns else base
 
+    def shortened(self, view: View, limit: int) -> View:
+        """Return *view* in at most *limit* bytes, about: what is large in it becomes size and token."""
+        return self._sealer.shortened(view, limit)
+
     def _make(self) -> View:
         sealer, walk = self._sealer, self._walk
         if not self._declared:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from guardrail.config import Settings
+from guardrail.core.record import dumps
 from guardrail.core.redact import Redactor
 from guardrail.core.types import Agent, Principal
 from guardrail.errors import Denied, GuardrailError, PolicyError, RedactionError
@@ -417,3 +419,69 @@ def test_what_the_policy_would_hide_is_not_recorded_when_it_is_not_heard(reply: 
     (record,) = decisions(ledger)
     assert set(args_of(record)) == {"body"}
     assert "people write" not in str(record)
+
+
+WORDS = "lorem ipsum dolor " * 200
+LARGE: dict[str, dict[str, Any]] = {
+    "one text": {"to": "bob", "text": WORDS * 12},
+    "many texts": {f"t{number}": WORDS for number in range(10)},
+    "many members": {f"k{number}": number for number in range(4_000)},
+    "a list": {"to": "bob", "items": list(range(9_000))},
+    "nested": {"a": {"b": {"c": [WORDS] * 12}}},
+    "addresses": {f"k{number}": f"person{number}@example.com" for number in range(900)},
+}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize(
+    "verdict", [deny("no"), PolicyError("late", cause="timeout", detail="x"), {"effect": "odd"}]
+)
+def test_a_denial_records_large_arguments_by_size_and_token(
+    kind: str, verdict: Any, declared: bool
+) -> None:
+    """Whoever is denied over and over does not fill the disk: the record stays small, and says what it leaves out."""
+    guard, ledger = memory_guard(StaticPolicy(verdict))
+    if declared:
+        guard.declare("send", schema={"type": "object", "additionalProperties": True})
+    with pytest.raises(Denied):
+        guard.call("send", dict(LARGE[kind]), lambda **_: None)
+    (record,) = ledger.of("call.decision")
+    assert len(ledger.lines[-1]) < 9_000
+    shown = record["input"]["action"]["properties"]["args"]
+    assert len(dumps(shown)) <= 4_096
+    if record["redaction"]["truncated"]:
+        assert record["reproducible"] is False
+    else:
+        assert "$t" in str(shown), "the minimal view says sizes and tokens"
+    assert len(record["commitment"]) == 64
+
+
+def test_a_denial_by_rules_says_that_it_left_something_out() -> None:
+    """``truncated`` and not reproducible; what is small stays readable, and an allowed call keeps its arguments."""
+    for verdict in (deny("no"), allow("yes")):
+        guard, ledger = memory_guard(StaticPolicy(verdict))
+        guard.declare("send", schema={"type": "object", "additionalProperties": True})
+        with contextlib.suppress(Denied):
+            guard.call("send", {"to": "bob", "text": WORDS * 3}, lambda **_: None)
+        (record,) = ledger.of("call.decision")
+        args = record["input"]["action"]["properties"]["args"]
+        assert args["to"] == "bob"
+        if verdict["effect"] == "allow":
+            assert args["text"] == WORDS * 3
+            assert (record["redaction"]["truncated"], record["reproducible"]) == (False, True)
+        else:
+            assert set(args["text"]) == {"$t", "len", "tok"}
+            assert (record["redaction"]["truncated"], record["reproducible"]) == (True, False)
+
+
+def test_arguments_that_do_not_fit_are_recorded_by_size_and_token() -> None:
+    """The schema refuses them: none of it is recorded, whatever its size."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("send", schema={"type": "object", "properties": {"to": {"type": "integer"}}})
+    with pytest.raises(Denied):
+        guard.call("send", {"to": "x", **LARGE["many members"]}, lambda **_: None)
+    (record,) = ledger.of("call.decision")
+    assert record["decision"]["cause"] == "arguments"
+    assert len(ledger.lines[-1]) < 4_096
+    assert (record["redaction"]["truncated"], record["reproducible"]) == (True, False)
