@@ -39,7 +39,7 @@ from guardrail.identity import SessionTable
 from guardrail.journal import Journal, Owner
 from guardrail.pipeline import PLAIN, How, Pipeline, Unanchored
 from guardrail.recording import Recorder
-from guardrail.reload import ReloadWatch
+from guardrail.reload import ReloadWatch, reloaded, settings_reader
 from guardrail.session import SessionScope, SessionState, make_session
 from guardrail.tools import Tool, ToolRegistry, from_function
 from guardrail.tools import declare as declare_tool
@@ -77,6 +77,7 @@ class Guard:
     ) -> None:
         """Use ``open``; *clock* tells the time by which approvals are judged."""
         self._settings = settings
+        self._read_settings = settings_reader(settings)
         self._engine = engine
         self._journal = journal
         self._keys = keys
@@ -157,29 +158,35 @@ class Guard:
         self.close()
 
     def reload(self) -> str:
-        """Read the policies again and use them from the next call on; return their digest.
+        """Read the settings file and the policies again and use them from the next call on; return their digest.
 
-        Recorded as ``admin.policy_loaded`` before the first decision under them. Raises ``PolicyLoadError`` and goes on with
-        the old ones where the new ones are refused; raises ``LedgerError``, and goes on with the old ones, where the
-        record can't be written.
+        Of the settings, those of the engine change: ``[opa]``, and the policy paths, engine, workers and limits of an
+        evaluation in ``[policy]``. The record, ``admin.policy_loaded``, is durable before the first decision under them;
+        it names what changed, and what differs in the file but needs a restart. Raises ``ConfigError`` or
+        ``PolicyLoadError`` if the new ones are refused, ``LedgerError`` if the record can't be written, and goes on with
+        the old ones.
         """
         from guardrail.opening import load_engine
 
         with self._reload_lock:
             previous = self._engine
-            engine = load_engine(self._settings, self._policy_data)
+            settings, changed, restart = reloaded(self._settings, self._read_settings())
+            engine = load_engine(settings, self._policy_data)
             try:
                 self._journal.admin(
                     "policy_loaded",
                     {
                         "policy": fields.policy(engine.identity),
                         "previous": fields.policy(previous.identity),
+                        "config": settings.digest(),
+                        "changed": changed,
+                        "restart": restart,
                     },
                 )
             except BaseException:
                 engine.close()
                 raise
-            self._engine = engine
+            self._engine, self._settings = engine, settings
             # Decisions that are under way may still end on the old one, and their records name it.
             timer = threading.Timer(2 * self._settings.policy.deadline_ms / 1000, previous.close)
             timer.daemon = True

@@ -11,14 +11,82 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import Field, fields, replace
 from pathlib import Path
+from typing import Any
 
+from guardrail.config import Settings
 from guardrail.errors import GuardrailError, LedgerError
 
-__all__ = ["ReloadWatch", "request", "request_path"]
+__all__ = ["ReloadWatch", "reloaded", "request", "request_path", "settings_reader"]
+
+_RELOADABLE = frozenset(
+    f"policy.{name}" for name in ("engine", "path", "workers", "eval_limit_ms", "memory_mb")
+)
+"""What a reload applies besides all of ``[opa]``: the settings of the engine. Everything else is read at start only."""
 
 _INTERVAL = 1.0
+
+
+def settings_reader(settings: Settings) -> Callable[[], Settings]:
+    """Return a function that reads the file of *settings* again.
+
+    What the program or the environment set in place of the file's values when the guard was opened stays as it is, so
+    a later change of the working directory or of the environment moves no path. Settings without a file stay the same.
+    """
+    source = settings.source
+    if source is None:
+        return lambda: settings
+    first = Settings.load(source, environment={})
+    kept = [
+        (section.name, item.name)
+        for section, item in _items()
+        if _get(settings, section.name, item.name) != _get(first, section.name, item.name)
+    ]
+
+    def read() -> Settings:
+        now = Settings.load(source, environment={})
+        for section, name in kept:
+            part = replace(getattr(now, section), **{name: _get(settings, section, name)})
+            now = replace(now, **{section: part})
+        return now
+
+    return read
+
+
+def _items() -> Iterator[tuple[Field[Any], Field[Any]]]:
+    defaults = Settings()
+    for section in fields(Settings):
+        if section.name != "source":
+            for item in fields(getattr(defaults, section.name)):
+                yield section, item
+
+
+def _get(settings: Settings, section: str, name: str) -> object:
+    return getattr(getattr(settings, section), name)
+
+
+def reloaded(current: Settings, read: Settings) -> tuple[Settings, list[str], list[str]]:
+    """Return the settings in force after a reload, the names that change by it, and those that need a restart.
+
+    *current* is in force now, *read* is in the file now; names are ``section.key``.
+    """
+    applied: dict[str, Any] = {}
+    changed: list[str] = []
+    restart: list[str] = []
+    for section, item in _items():
+        now = _get(read, section.name, item.name)
+        if _get(current, section.name, item.name) == now:
+            continue
+        name = f"{section.name}.{item.name}"
+        if section.name == "opa" or name in _RELOADABLE:
+            part = applied.get(section.name, getattr(current, section.name))
+            applied[section.name] = replace(part, **{item.name: now})
+            changed.append(name)
+        else:
+            restart.append(name)
+    return replace(current, **applied), changed, restart
 
 
 def request_path(ledger: Path) -> Path:

@@ -93,6 +93,7 @@ def check_all(
         ("access", _access),
         ("retention", _retention),
         ("leases", _leases),
+        ("running", _running),
         ("clock", _clock),
     ):
         yield _made(name, check, settings)
@@ -417,6 +418,12 @@ def _leases(settings: Settings) -> Check:
             "open a guard, or guardrail recover",
         )
     return Check("leases", State.OK, found)
+
+
+def _running(settings: Settings) -> Check:
+    from guardrail.review.doctor_running import running
+
+    return running(settings)
 
 
 def _clock(settings: Settings) -> Check:

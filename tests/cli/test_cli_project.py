@@ -284,6 +284,32 @@ def test_reload_asks_a_running_guard_and_tells_what_it_did(
     assert "keeps its old policies" in ran.out
 
 
+def test_reload_names_the_settings_that_it_applies_and_those_that_need_a_restart(
+    cli: Cli, guarded: tuple[Path, Path, int]
+) -> None:
+    """Until then doctor says that the guard runs with other settings than the file holds."""
+    config, own, pid = guarded
+    text = config.read_text()
+    config.write_text(text + "\n[policy]\n" if "[policy]" not in text else text)
+    changed = re.sub(r"#? ?workers = 1", "workers = 2", config.read_text())
+    config.write_text(re.sub(r"#? ?deadline_ms = 1000", "deadline_ms = 900", changed, count=1))
+    running = next(
+        line for line in cli("doctor", "--config", config).out.splitlines() if "running" in line
+    )
+    assert f"process {pid} runs with other settings" in running
+    for folder in (own, config.parent / "policies"):
+        (folder / "shop").mkdir()
+        (folder / "shop" / "data.json").write_text("{}")
+    ran = cli("policy", "reload", "--config", config, "--wait", "30")
+    assert ran.code == 5, ran
+    assert "changed settings: policy.workers" in ran.out
+    assert "needs a restart: policy.deadline_ms" in ran.out
+    (own / "shop" / "data.json").write_text('{"a": 1}')
+    (config.parent / "policies" / "shop" / "data.json").write_text('{"a": 1}')
+    ran = cli("policy", "reload", "--config", config, "--wait", "30")
+    assert "only the data changed" in ran.out
+
+
 def test_policies_that_are_refused_here_are_not_asked_for(
     cli: Cli, guarded: tuple[Path, Path, int]
 ) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +172,38 @@ def test_policies_on_disk_count_only_after_a_reload(guard: Guard, folder: Path) 
     loaded = [record for record in records(folder) if record["type"] == "admin.policy_loaded"]
     assert loaded[0]["detail"]["policy"]["digest"] == digest  # type: ignore[index,call-overload]
     assert loaded[0]["detail"]["previous"]["digest"] != digest  # type: ignore[index,call-overload]
+
+
+def test_a_reload_applies_the_settings_of_the_engine_and_names_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read from the file again; what the program passed stays, also if the working directory changed."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "main.rego").write_text(ALLOW)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "main.rego").write_text(DENY)
+    config = tmp_path / "guardrail.toml"
+    config.write_text("[policy]\nworkers = 1\n")
+    with (
+        Guard.open(config, policies="own", ledger=tmp_path / "audit.db") as guard,
+        guard.session(principal="alice"),
+    ):
+        monkeypatch.chdir(tmp_path / "here")
+        config.write_text('[policy]\npath = "other"\nworkers = 2\ndeadline_ms = 900\n')
+        guard.reload()
+        guard.call("x", {}, lambda: None)
+        config.write_text("[policy]\nworkers = 0\n")
+        with pytest.raises(ConfigError):
+            guard.reload()
+        guard.call("x", {}, lambda: None)
+    (loaded,) = [record for record in records(tmp_path) if record["type"] == "admin.policy_loaded"]
+    detail: Any = loaded["detail"]
+    assert detail["changed"] == ["policy.workers"]
+    assert detail["restart"] == ["policy.deadline_ms"]
+    assert detail["config"] != guard._settings.override(policy={"workers": 1}).digest()
+    assert detail["config"] == guard._settings.digest()
 
 
 def test_policies_that_are_refused_leave_the_old_ones(guard: Guard, folder: Path) -> None:

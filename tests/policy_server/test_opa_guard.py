@@ -243,6 +243,43 @@ def test_a_policy_that_changes_on_the_server_without_leave_stops_every_call(
     bundles.close()
 
 
+def test_a_revision_that_is_added_to_the_settings_is_taken_after_a_reload(
+    opa_program: Path, tmp_path: Path
+) -> None:
+    """The roll-out that docs/opa-server.md describes: new revision on the guards, then bundle on the server, no restart."""
+    body = Body()
+    for name, text in (("old", POLICY), ("new", POLICY + '\ndeny contains "new" if false\n')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "p.rego").write_text(text)
+    old, old_revision = bundle_file(tmp_path / "old.tgz", [tmp_path / "old"])
+    new, new_revision = bundle_file(tmp_path / "new.tgz", [tmp_path / "new"])
+    bundles = BundleServer()
+    bundles.content = old.read_bytes()
+    config = tmp_path / "guardrail.toml"
+
+    def configure(server: str, *revisions: str) -> None:
+        config.write_text(
+            '[policy]\nengine = "opa"\ndeadline_ms = 5000\n'
+            f'[opa]\nurl = "{server}"\nwatch_interval_ms = 100\nrevisions = {list(revisions)}\n'
+        )
+
+    with served(opa_program, tmp_path, *bundles.arguments()) as server:
+        configure(server.url, old_revision)
+        with Guard.open(config) as guard:
+            guard.declare("send", schema=OPEN)
+            assert allowed(guard, body)
+            configure(server.url, old_revision, new_revision)
+            guard.reload()
+            bundles.content = new.read_bytes()
+            # Never refused on the way: both revisions are taken.
+            until(lambda: call(guard, body) == "done" and _revision(tmp_path) == new_revision)
+    bundles.close()
+
+
+def _revision(folder: Path) -> object:
+    return decisions(folder)[-1]["policy"]["revision"]
+
+
 def test_a_forked_child_decides_on_connections_of_its_own() -> None:
     """Threads and sockets of the parent are not used; the parent goes on."""
     import pickle

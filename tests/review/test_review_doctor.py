@@ -75,6 +75,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "access",
         "retention",
         "leases",
+        "running",
         "clock",
         "tracing",
     ]

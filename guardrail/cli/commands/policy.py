@@ -188,11 +188,12 @@ def _summary(report: TestReport) -> None:
     help="How long to wait for their answers.",
 )
 def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
-    """Ask the guards that run on this ledger to load their policies again, and tell what came of it.
+    """Ask the guards that run on this ledger to load their policies again, and say what each did.
 
-    The policies are loaded and tested here first: where they are refused, nobody is asked. What each guard did stands in
-    the ledger. Exit code 0: every process that uses the ledger loaded them; 1: refused; 5: not all have answered, or
-    none is running.
+    The policies are loaded and tested here first: if they are refused, nobody is asked. Guards also read their settings
+    file again and apply [opa] and the engine's settings in [policy]; others that differ are named, and need a restart.
+    Exit code 0: every process that uses the ledger loaded them; 1: refused; 5: not all have answered, none is running, or
+    a restart is needed.
     """
     from guardrail.opening import load_engine
     from guardrail.reload import request
@@ -236,11 +237,12 @@ def _answers(settings: Settings, digest: str, alive: int, start: int, wait: floa
     until = time.monotonic() + wait
     loaded: set[str] = set()
     refused: set[str] = set()
+    restart: set[str] = set()
     with LedgerReader.open(settings.ledger.path) as reader:
         while alive:
             for seq, _, line in reader.lines(start):
                 start = seq + 1
-                _take(line, digest, loaded, refused)
+                _take(line, digest, loaded, refused, restart)
             if len(loaded | refused) >= alive or time.monotonic() >= until:
                 break
             time.sleep(_POLL)
@@ -256,10 +258,15 @@ def _answers(settings: Settings, digest: str, alive: int, start: int, wait: floa
             f"{len(loaded)} of {counted(alive, 'process', 'processes')} loaded them within {wait:g} s."
         )
         return Exit.RESERVED
+    if restart:
+        note(
+            "Restart the programs that use the ledger to apply the settings that a reload does not."
+        )
+        return Exit.RESERVED
     return Exit.YES
 
 
-def _take(line: bytes, digest: str, loaded: set[str], refused: set[str]) -> None:
+def _take(line: bytes, digest: str, loaded: set[str], refused: set[str], restart: set[str]) -> None:
     from guardrail.review.records import obj, parse, text
 
     record: dict[str, Any] = parse(line)
@@ -270,4 +277,20 @@ def _take(line: bytes, digest: str, loaded: set[str], refused: set[str]) -> None
         data(f"{paint('refused', Style.BAD)}  by {one_line(where)}, which keeps its old policies")
     elif kind == "admin.policy_loaded" and _name(obj(record, "detail", "policy")) == digest:
         loaded.add(process)
-        data(f"{paint('loaded', Style.GOOD)}   by {one_line(where)}")
+        detail = obj(record, "detail")
+        data(f"{paint('loaded', Style.GOOD)}   by {one_line(where)}{_difference(detail)}")
+        for key, label in (("changed", "changed settings"), ("restart", "needs a restart")):
+            names = [str(item) for item in detail.get(key) or () if isinstance(item, str)]
+            if names:
+                data(f"         {label}: {one_line(', '.join(names))}")
+        restart.update(str(item) for item in detail.get("restart") or ())
+
+
+def _difference(detail: Mapping[str, Any]) -> str:
+    """Return what differs from the policies before, if that is not the policies themselves."""
+    from guardrail.review.records import obj
+
+    now, before = obj(detail, "policy"), obj(detail, "previous")
+    if now.get("digest") is None or now.get("digest") != before.get("digest"):
+        return ""
+    return "; only the data changed" if now.get("data") != before.get("data") else "; same policies"
