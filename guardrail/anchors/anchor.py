@@ -53,6 +53,13 @@ class Anchor(Protocol):
         Raises ``AnchorError``.
         """
 
+    def heads(self, origin: str) -> Sequence[SignedNote]:
+        """Return every head of the log *origin* that is there, each once, in the order in which they came.
+
+        Whoever checks a ledger compares all of them: who can only add to an anchor can't take back what it holds. What signed them
+        is for the reader to find out. Raises ``AnchorError``.
+        """
+
 
 def check_follows(before: Checkpoint, head: Checkpoint, prove: Prove) -> None:
     """Return where *before* is a beginning of *head*. Raises ``AnchorError`` (``anchor.conflict``)."""

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
-from guardrail.anchors.lines import MAX_LINE, HeadLine, head_line, parse_line
+from guardrail.anchors.lines import LINE_START, MAX_LINE, HeadLine, head_line, parse_line
+from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, ConfigError
 
-__all__ = ["FileAnchor", "check_place"]
+__all__ = ["MAX_FILE", "FileAnchor", "check_place"]
 
 _BLOCK = 64 * 1024
-_LOCK_S = 2.0
-"""How long another process may take to append its line."""
+_COMPARED = 1000
+_TORN_AT_LEAST = 3
+"""Bytes by which a torn line can be told from what other programs write."""
+MAX_FILE = 256 << 20
+"""Bytes of an anchor file that is read as a whole."""
 
 
 def check_place(path: Path, ledger: Path) -> None:
@@ -47,13 +51,22 @@ class FileAnchor:
         self._key = key
         self._verify = verify
         self.name = name
+        self._compared: tuple[int, int, int] | None = None
+        """Device, inode and length of the file up to which every head was compared with the ledger."""
 
     def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
-        """Append *note*; synced when this returns. See ``Anchor.publish``."""
+        """Append *note*; synced when this returns. See ``Anchor.publish``.
+
+        Every head that was added since this process looked last is compared with the ledger, and at first the newest 1000.
+        """
         head = Checkpoint.parse(note.text)
         descriptor = self._open(create=known is None)
         try:
-            _lock(descriptor)
+            _check_ours(descriptor)
+            # Most of it before others have to wait.
+            self._compare(descriptor, head, prove)
+            if not hold(descriptor):
+                raise AnchorError("another process holds the anchor file", hint="guardrail anchor")
             found, torn = self._last(descriptor, head.origin)
             if known is not None and (found is None or found.head.size < known.size):
                 raise AnchorError(
@@ -63,9 +76,11 @@ class FileAnchor:
                 )
             if found is not None:
                 check_follows(found.head, head, prove)
+            self._compare(descriptor, head, prove)
             now = time.time()
             if found is None or found.note != note:
                 _append(descriptor, (b"\n" if torn else b"") + head_line(note, now))
+            self._seen(os.fstat(descriptor))
         except OSError as error:
             raise _unreachable(error) from None
         finally:
@@ -78,20 +93,69 @@ class FileAnchor:
 
     def latest(self, origin: str) -> SignedNote | None:
         """Return the last head of *origin* in the file, or None. Raises ``AnchorError``."""
+        with self._reading() as descriptor:
+            found = None if descriptor is None else self._last(descriptor, origin)[0]
+        return None if found is None else found.note
+
+    def heads(self, origin: str) -> Sequence[SignedNote]:
+        """Return every head of *origin* in the file. See ``Anchor.heads``."""
+        found: dict[tuple[int, bytes], SignedNote] = {}
+        with self._reading() as descriptor:
+            if descriptor is None:
+                return ()
+            size = os.fstat(descriptor).st_size
+            if size > MAX_FILE:
+                raise AnchorError(
+                    f"the anchor file is larger than {MAX_FILE >> 20} MB",
+                    code="anchor.refused",
+                    hint="guardrail verify --checkpoint, with its lines in several files",
+                )
+            for line in _backwards(descriptor, size):
+                each = parse_line(line)
+                if each is not None and each.head.origin == origin:
+                    found[each.head.size, each.head.root] = each.note
+        return tuple(reversed(found.values()))
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[int | None]:
+        """Open the file to read it; None where it is not there. Raises ``AnchorError``, also for what goes wrong meanwhile."""
         try:
             descriptor = os.open(self._path, _FLAGS | os.O_RDONLY)
         except FileNotFoundError:
-            return None
+            yield None
+            return
         except OSError as error:
             raise _unreachable(error) from None
         try:
             _check_regular(descriptor)
-            found, _ = self._last(descriptor, origin)
+            yield descriptor
         except OSError as error:
             raise _unreachable(error) from None
         finally:
             os.close(descriptor)
-        return None if found is None else found.note
+
+    def _compare(self, descriptor: int, head: Checkpoint, prove: Prove) -> None:
+        """Return where the heads in the file are beginnings of *head*. Raises ``AnchorError``.
+
+        Comparing the last one alone would let whoever adds a line of another history make the file forget the true one.
+        """
+        about = os.fstat(descriptor)
+        since = 0
+        if self._compared is not None and self._compared[:2] == (about.st_dev, about.st_ino):
+            since = min(self._compared[2], about.st_size)
+        seen: set[tuple[int, bytes]] = set()
+        for line in _backwards(descriptor, about.st_size, since):
+            found = self._mine(line, head.origin)
+            if found is None or (found.head.size, found.head.root) in seen:
+                continue
+            check_follows(found.head, head, prove)
+            seen.add((found.head.size, found.head.root))
+            if len(seen) == _COMPARED:
+                break
+        self._seen(about)
+
+    def _seen(self, about: os.stat_result) -> None:
+        self._compared = (about.st_dev, about.st_ino, about.st_size)
 
     def _open(self, *, create: bool) -> int:
         flags = _FLAGS | os.O_RDWR | os.O_APPEND
@@ -124,28 +188,33 @@ class FileAnchor:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         for line in _backwards(descriptor, size):
-            found = parse_line(line)
-            if found is None or found.head.origin != origin:
-                continue
-            if origin == self._key.name and not found.note.signed_by(self._key, self._verify):
-                raise AnchorError(
-                    "the anchor file holds a head of this log that the log's key did not sign",
-                    code="anchor.malformed",
-                    hint="look who wrote to that file; then guardrail verify",
-                )
-            return found, torn
+            found = self._mine(line, origin)
+            if found is not None:
+                return found, torn
         return None, torn
+
+    def _mine(self, line: bytes, origin: str) -> HeadLine | None:
+        found = parse_line(line)
+        if found is None or found.head.origin != origin:
+            return None
+        if origin == self._key.name and not found.note.signed_by(self._key, self._verify):
+            raise AnchorError(
+                "the anchor file holds a head of this log that the log's key did not sign",
+                code="anchor.malformed",
+                hint="look who wrote to that file; then guardrail verify",
+            )
+        return found
 
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # never wait on a pipe that someone put there
 
 
-def _backwards(descriptor: int, size: int) -> Iterator[bytes]:
-    """Yield the lines of the file, the last one first; those that are too long to be ours are left out."""
+def _backwards(descriptor: int, size: int, since: int = 0) -> Iterator[bytes]:
+    """Yield the lines of the file behind *since*, the last one first; those that are too long to be ours are left out."""
     rest, overlong = b"", False
     at = size
-    while at > 0:
-        start = max(0, at - _BLOCK)
+    while at > since:
+        start = max(since, at - _BLOCK)
         block = os.pread(descriptor, at - start, start)
         at = start
         parts = block.split(b"\n")
@@ -160,27 +229,28 @@ def _backwards(descriptor: int, size: int) -> Iterator[bytes]:
         yield rest
 
 
-def _lock(descriptor: int) -> None:
-    end = time.monotonic() + _LOCK_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise AnchorError(
-                    "another process holds the anchor file", hint="guardrail anchor"
-                ) from None
-            time.sleep(0.01)
-        else:
-            return
-
-
 def _append(descriptor: int, data: bytes) -> None:
     written = os.write(descriptor, data)
     if written != len(data):
         # What is there ends within a line, which the next one notices.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(descriptor)
+
+
+def _check_ours(descriptor: int) -> None:
+    """Return where the file is empty or begins as an anchor file does: settings must not make guardrail write into any other.
+
+    Raises ``AnchorError``.
+    """
+    begin = os.pread(descriptor, len(LINE_START), 0)
+    # Its first line may have been torn.
+    first = begin.split(b"\n")[0]
+    if begin and not (len(first) >= _TORN_AT_LEAST and LINE_START.startswith(first)):
+        raise AnchorError(
+            "the file holds something that is no head: it is not an anchor file",
+            code="anchor.refused",
+            hint="name a new file, or one that guardrail began, in [anchors] file",
+        )
 
 
 def _check_regular(descriptor: int) -> None:

@@ -10,8 +10,10 @@ from guardrail.anchors.anchor import timestamp
 from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote
 from guardrail.errors import NoteError
 
-__all__ = ["MAX_LINE", "HeadLine", "head_line", "parse_line", "parse_lines"]
+__all__ = ["LINE_START", "MAX_LINE", "HeadLine", "head_line", "parse_line", "parse_lines"]
 
+LINE_START = b'{"guardrail":"head/1"'
+"""How every line begins."""
 MAX_LINE = 2 * MAX_NOTE
 """Bytes. What is longer is no line of ours."""
 
@@ -69,7 +71,7 @@ def parse_lines(raw: bytes, origin: str | None = None) -> list[HeadLine]:
     """
     found = []
     for line in raw.splitlines():
-        at = line.find(b'{"guardrail":"head/1"')
+        at = line.find(LINE_START)
         head = parse_line(line[at:]) if at >= 0 else None
         if head is not None and origin in (None, head.head.origin):
             found.append(head)

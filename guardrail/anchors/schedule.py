@@ -7,7 +7,6 @@ of the log reads; only where a limit is set does falling behind deny calls.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from guardrail.anchors.anchor import Anchor, Anchored, timestamp
+from guardrail.anchors.lock import Lock
 from guardrail.anchors.state import (
     AnchorState,
     State,
@@ -97,12 +97,12 @@ class AnchorWatch:
         self._clock = clock
         self._tick = tick
         self._state_path = state_path(ledger)
-        self._lock = _Lock(lock_path(ledger))
+        self._lock = Lock(lock_path(ledger))
         self._mark = self._marked()
         self._state = self._read()
         self._saw = 0
-        self._noticed: dict[tuple[str, int], float] = {}
-        """(anchor, size of its head) -> since when calls know that it is behind, until the thread has looked."""
+        self._noticed: dict[str, tuple[int, float]] = {}
+        """Anchor -> (size of its head, since when calls know that it is behind that), until the thread has looked."""
         self._limited = bool(settings.max_lag_s or settings.max_lag_records)
         self._closed = False
         self._renew()
@@ -165,11 +165,15 @@ class AnchorWatch:
             conflict = each.code == "anchor.conflict"
             if size > each.size or conflict:
                 records = max(records, size if conflict else size - each.size)
-                behind = each.behind
-                if behind is None:
-                    behind = self._noticed.setdefault((anchor.name, each.size), now)
-                seconds = max(seconds, now - behind)
+                seconds = max(seconds, now - self._since(anchor.name, each, now))
         return Lag(records, seconds)
+
+    def _since(self, name: str, each: AnchorState, now: float) -> float:
+        """Return since when an anchor is behind: what the file says may make it longer, and never shorter than is known here."""
+        size, noticed = self._noticed.get(name, (-1, now))
+        if each.size > size:
+            size, noticed = self._noticed[name] = each.size, now
+        return min(noticed, now if each.behind is None else each.behind)
 
     def behind(self) -> bool:
         """Tell whether calls are to be denied: an anchor is further behind than the settings allow."""
@@ -185,14 +189,23 @@ class AnchorWatch:
 
     def _run(self) -> None:
         try:
-            self._turn(final=False)
+            self._safe_turn(final=False)
             self._first.set()
             while not self._stop.wait(self._tick):
-                self._turn(final=False)
-            self._turn(final=True)
+                self._safe_turn(final=False)
+            self._safe_turn(final=True)
         finally:
             self._first.set()
             self._lock.release()
+
+    def _safe_turn(self, *, final: bool) -> None:
+        """Look once; whatever goes wrong, the thread looks again, and every anchor counts as failing until one look goes well."""
+        try:
+            self._turn(final=final)
+        except Exception as error:  # noqa: BLE001 - a border: a thread that ended would be an anchor that nobody serves
+            for anchor in self._anchors:
+                failed = _failed(self._state.of(anchor.name), _unexpected(error), self._clock())
+                self._state = self._state.with_anchor(anchor.name, failed)
 
     def _turn(self, *, final: bool) -> None:
         """Look once: send what is due where this process leads, else read how far whoever does has come."""
@@ -215,6 +228,8 @@ class AnchorWatch:
             self._looked = True
         if self._state is not before:
             self._noticed.clear()
+        # Who leads knows. What another has put there would hold up the processes that read it.
+        if self._state is not before or self._marked() != self._mark:
             self._write()
 
     def _heartbeat(self) -> bool:
@@ -242,7 +257,7 @@ class AnchorWatch:
             if self._saw == each.size and self._looked and not each.failures:
                 continue
             if each.behind is None and self._saw != each.size:
-                each = replace(each, behind=self._noticed.get((anchor.name, each.size), now))
+                each = replace(each, behind=self._since(anchor.name, each, now))
                 self._state = self._state.with_anchor(anchor.name, each)
             if self._due(each, now, now_all=now_all):
                 due.append(anchor)
@@ -294,14 +309,14 @@ class AnchorWatch:
             self._state, self._mark = self._read(), mark
 
     def _read(self) -> State:
-        return _believed(self._ledger, self._source, self._anchors)
+        return _believed(self._ledger, self._source, self._anchors, self._clock())
 
-    def _marked(self) -> tuple[int, int] | None:
+    def _marked(self) -> tuple[int, ...] | None:
         try:
-            found = self._state_path.stat()
+            found = self._state_path.lstat()
         except OSError:
             return None
-        return (found.st_ino, found.st_mtime_ns)
+        return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,10 +333,10 @@ def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterato
 
     What was learnt is kept in the state file unless another process anchors this ledger: that one finds out by itself.
     """
-    lock = _Lock(lock_path(ledger))
+    lock = Lock(lock_path(ledger))
     leads = lock.take()
     try:
-        state = _believed(ledger, source, anchors)
+        state = _believed(ledger, source, anchors, time.time())
         note = source.head()
         for anchor in anchors:
             sent, note = _sent(anchor, source, note, state.of(anchor.name), time.time())
@@ -342,10 +357,20 @@ def _sent(
         made = _publish(anchor, source, note, each.known)
     except GuardrailError as error:
         return _failed(each, error, now), note
+    except Exception as error:  # noqa: BLE001 - a border: one anchor's defect is not to keep heads from the others
+        return _failed(each, _unexpected(error), now), note
     state = AnchorState(size=made.size, time=made.time, note=str(made.note), tried=now)
     if made.note.text != note.text:
         return state, made.note
     return state, note.with_signatures(made.note.signatures)
+
+
+def _unexpected(error: Exception) -> AnchorError:
+    return AnchorError(
+        f"anchoring failed in a way that nobody expects ({type(error).__name__})",
+        code="anchor.failed",
+        hint="guardrail anchor; please report it",
+    )
 
 
 def _failed(each: AnchorState, error: GuardrailError, now: float) -> AnchorState:
@@ -360,13 +385,13 @@ def _failed(each: AnchorState, error: GuardrailError, now: float) -> AnchorState
     )
 
 
-def _believed(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> State:
+def _believed(ledger: Path, source: Source, anchors: Sequence[Anchor], now: float) -> State:
     """Return the state in the file, without what no note in it shows: anyone may have written the file."""
-    state = read_state(state_path(ledger), source.log)
+    state = read_state(state_path(ledger), source.log, now=now)
     for anchor in anchors:
         each = state.of(anchor.name)
         if each.size and not _shown(anchor, source, each):
-            state = state.with_anchor(anchor.name, replace(each, size=0, note="", behind=None))
+            state = state.with_anchor(anchor.name, replace(each, size=0, note="", behind=0.0))
     return state
 
 
@@ -392,52 +417,6 @@ def _publish(
         if newest.text == note.text:
             raise
         return anchor.publish(newest, source.prove, known)
-
-
-class _Lock:
-    """A lock on a file, for one process. Death lets it go."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def take(self) -> bool:
-        """Take it where it is free, and tell whether no other process has it. Never waits."""
-        try:
-            if self._descriptor is None:
-                self._descriptor = os.open(
-                    self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-                )
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.forget()
-            return False
-        except OSError:
-            # No lock can be had here. Two processes that anchor do no harm, and none at all would.
-            self.forget()
-        return True
-
-    def good(self) -> bool:
-        """Tell whether what is held is still the path's file: where someone removed it, others hold the new one."""
-        if self._descriptor is None:
-            return self.take()
-        mine = os.fstat(self._descriptor)
-        with contextlib.suppress(OSError):
-            there = os.stat(self._path)
-            if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
-                return True
-        self.forget()
-        return False
-
-    def release(self) -> None:
-        """Let another process take it."""
-        self.forget()
-
-    def forget(self) -> None:
-        """Close it: in a forked child this leaves the parent's lock alone."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 def _start_again(watch: AnchorWatch | None) -> None:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.errors import NoteError
 
-__all__ = ["AnchorState", "State", "lock_path", "read_state", "state_path", "write_state"]
+__all__ = ["LAGS", "AnchorState", "State", "lock_path", "read_state", "state_path", "write_state"]
 
 _VERSION = 1
 _MAX_BYTES = 4 << 20
+_MAX_TEXT = 1 << 20
+_MAX_COUNT = 1 << 53
+_CLOCK_SLACK_S = 5.0
+"""How far ahead of this process's clock what another one wrote may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,10 @@ class AnchorState:
             return None
 
 
+LAGS = AnchorState(behind=0.0)
+"""What nonsense is taken for."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What is known of all anchors of a log."""
@@ -63,9 +72,12 @@ class State:
     heartbeat: float | None = None
     """When the newest heartbeat was recorded, in seconds since 1970."""
 
+    unreadable: bool = False
+    """There is a file, and nobody can tell what it says."""
+
     def of(self, name: str) -> AnchorState:
         """Return what is known of one anchor."""
-        return self.anchors.get(name, AnchorState())
+        return self.anchors.get(name, LAGS if self.unreadable else AnchorState())
 
     def with_anchor(self, name: str, state: AnchorState) -> State:
         """Return the state with that of one anchor replaced."""
@@ -82,21 +94,44 @@ def lock_path(ledger: Path) -> Path:
     return ledger.with_name(ledger.name + "-anchor-lock")
 
 
-def read_state(path: Path, log: str) -> State:
-    """Return the state in *path*; an empty one where there is none, or none of this *log*. Never raises."""
+def read_state(path: Path, log: str, *, now: float | None = None) -> State:
+    """Return the state in *path*; an empty one where there is none. Never raises, and never waits.
+
+    Anyone may have written it. What no guard writes (another type, a time to come, a count below nothing) is taken for an
+    anchor that has lagged since 1970: where a limit is set, calls are denied until the anchor itself was asked.
+    """
+    now = time.time() if now is None else now
     try:
-        with path.open("rb") as source:
-            document = json.loads(source.read(_MAX_BYTES))
+        raw = _read(path)
+        document = json.loads(raw, parse_constant=_no_constant)
         if document["v"] != _VERSION or document["log"] != log:
-            return State(log)
-        anchors = {str(name): _anchor(each) for name, each in document["anchors"].items()}
+            raise ValueError
+        anchors = {str(name): _anchor(each, now) for name, each in document["anchors"].items()}
         heartbeat = document["heartbeat"]
-        if heartbeat is not None and not isinstance(heartbeat, int | float):
-            return State(log)
-        return State(log, anchors, heartbeat)
+        return State(log, anchors, heartbeat if _is_time(heartbeat, now) else None)
+    except FileNotFoundError:
+        return State(log)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # What is not known is found out again: each anchor that can be asked is.
-        return State(log)
+        return State(log, unreadable=True)
+
+
+def _read(path: Path) -> bytes:
+    # A pipe that someone put there must not hold the guard up.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as source:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError
+        return source.read(_MAX_BYTES)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _is_time(value: object, now: float) -> bool:
+    """Whether *value* is a time of this machine's clock that has come, but for what a clock may be set back by."""
+    return type(value) in (int, float) and 0 <= value <= now + _CLOCK_SLACK_S  # type: ignore[operator]
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -112,12 +147,24 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def _anchor(document: Mapping[str, Any]) -> AnchorState:
+def _anchor(document: object, now: float) -> AnchorState:
+    if not isinstance(document, dict):
+        return LAGS
     known = {item.name for item in fields(AnchorState)}
     values = {name: value for name, value in document.items() if name in known}
-    if any(type(value) not in _TYPES[name] for name, value in values.items()):
-        raise TypeError
-    return AnchorState(**values)
+    good = all(
+        type(value) in _TYPES[name] and _is_plausible(name, value, now)
+        for name, value in values.items()
+    )
+    return AnchorState(**values) if good else LAGS
+
+
+def _is_plausible(name: str, value: object, now: float) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _MAX_TEXT
+    if name in ("size", "failures"):
+        return isinstance(value, int) and 0 <= value <= _MAX_COUNT
+    return value is None or _is_time(value, now)
 
 
 def write_state(path: Path, state: State) -> None:

@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -52,6 +53,10 @@ class StreamAnchor:
         """Return None: what was written can't be read back."""
         return None
 
+    def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - what was written can't be read back
+        """Return nothing: what was written can't be read back."""
+        return ()
+
 
 class SyslogAnchor:
     """Sends heads to the system log through its socket."""
@@ -85,6 +90,10 @@ class SyslogAnchor:
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - what was sent can't be read back
         """Return None: what was sent can't be read back."""
         return None
+
+    def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - what was sent can't be read back
+        """Return nothing: what was sent can't be read back."""
+        return ()
 
 
 def _write(descriptor: int, data: bytes) -> None:

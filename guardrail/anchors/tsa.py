@@ -7,8 +7,10 @@ that the ledger's owner does not set.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
+import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +18,17 @@ from typing import Any
 
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.http import Endpoint
+from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, ConfigError
 
 __all__ = ["TimestampAnchor", "check_token"]
 
 _MAX_REPLY = 64 * 1024
+_LINE_START = b'{"note":'
+_TORN_AT_LEAST = 3
+"""Bytes by which a torn line can be told from what other programs write."""
 
 
 class TimestampAnchor:
@@ -90,6 +97,10 @@ class TimestampAnchor:
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - an authority keeps nothing
         """Return None: an authority keeps nothing."""
         return None
+
+    def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - an authority keeps nothing
+        """Return nothing: an authority keeps nothing."""
+        return ()
 
 
 def check_token(
@@ -185,11 +196,27 @@ def _keep(path: Path, note: SignedNote, when: float, token: bytes) -> None:
         sort_keys=True,
         separators=(",", ":"),
     )
-    descriptor = os.open(
-        path,
-        os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK,
-        0o600,
-    )
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "ab", buffering=0) as out:
-        out.write(line.encode("ascii") + b"\n")
-        os.fsync(out.fileno())
+        _check_ours(descriptor)
+        if not hold(descriptor):
+            raise OSError(errno.EBUSY, "another process holds it")
+        size = os.fstat(descriptor).st_size
+        # A line that a crash tore is left behind; what follows it must not become a part of it.
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        whole = (b"\n" if torn else b"") + line.encode("ascii") + b"\n"
+        if out.write(whole) != len(whole):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    if size == 0:
+        sync_directory(path.parent)
+
+
+def _check_ours(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    begin = os.pread(descriptor, len(_LINE_START), 0)
+    first = begin.split(b"\n")[0]
+    if begin and not (len(first) >= _TORN_AT_LEAST and _LINE_START.startswith(first)):
+        raise OSError(errno.EINVAL, "it holds something that is no time stamp")

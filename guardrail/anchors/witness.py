@@ -108,6 +108,11 @@ class WitnessAnchor:
             )
         return note
 
+    def heads(self, origin: str) -> Sequence[SignedNote]:
+        """Return what ``latest`` does: a witness keeps one head, and takes only what follows from it. Raises ``AnchorError``."""
+        found = self.latest(origin)
+        return () if found is None else (found,)
+
     def _cosigned(self, reply: Reply, note: SignedNote, head: Checkpoint) -> Anchored:
         try:
             lines = SignedNote.parse_signature_lines(reply.body)

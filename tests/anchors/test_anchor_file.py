@@ -87,6 +87,53 @@ def test_a_torn_line_is_left_behind_and_the_next_begins_anew(path: Path, left: i
     assert parse_lines(path.read_bytes())[-1].head.size == 15
 
 
+def test_every_head_in_the_file_is_returned_once(path: Path) -> None:
+    """In the order in which they came, whoever signed them; lines of other logs and torn ones are none."""
+    log, other = Log().grow(5), Log("other/log")
+    there = anchor(path, log)
+    assert there.heads(ORIGIN) == ()
+    there.publish(log.note(), log.prove)
+    forked = log.fork(3).grow(9, "x")
+    with path.open("ab") as out:
+        out.write(head_line(other.grow(4).note()) + head_line(log.note()) + b"torn\n")
+        out.write(head_line(forked.note()))
+    assert [each.text for each in there.heads(ORIGIN)] == [log.head(5).text, forked.head(12).text]
+
+
+def test_a_line_of_another_history_does_not_make_the_file_forget_the_true_one(path: Path) -> None:
+    """Appended by someone who has the log's key: neither history gets a further head into the file."""
+    log = Log().grow(20)
+    forked = log.fork(12).grow(30, "x")
+    there = anchor(path, log)
+    there.publish(log.note(), log.prove)
+    with path.open("ab") as out:
+        out.write(head_line(forked.note()))
+    # Once by a process that knows the file, and once by one that starts.
+    log.grow(40)
+    for guard in (there, anchor(path, log)):
+        with pytest.raises(AnchorError) as refused:
+            guard.publish(log.note(), log.prove)
+        assert refused.value.code == "anchor.conflict"
+    forked.grow(1, "y")
+    with pytest.raises(AnchorError) as refused:
+        anchor(path, forked).publish(forked.note(), forked.prove)
+    assert refused.value.code == "anchor.conflict"
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "content", ["export PATH=/bin\n", '{"guardrail":"head/2"}\n', "\n", "{\n", "{ "]
+)
+def test_a_file_that_is_no_anchor_file_is_not_written_to(path: Path, content: str) -> None:
+    """Settings of somebody else could name any file that this user can write."""
+    log = Log().grow(5)
+    path.write_text(content)
+    with pytest.raises(AnchorError) as refused:
+        anchor(path, log).publish(log.note(), log.prove)
+    assert refused.value.code == "anchor.refused"
+    assert path.read_text() == content
+
+
 def test_a_file_that_lost_heads_is_a_conflict(path: Path) -> None:
     """What was put there and is gone was taken away by someone: removed, emptied or cut."""
     log = Log().grow(5)

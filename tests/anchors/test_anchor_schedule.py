@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.lines import parse_lines
 from guardrail.anchors.schedule import AnchorWatch, Lag
 from guardrail.anchors.state import (
+    LAGS,
     AnchorState,
     State,
     lock_path,
@@ -642,11 +644,107 @@ def test_a_forked_child_goes_on_and_does_not_keep_the_parents_lock(
         b"\xff\xfe",
     ],
 )
-def test_a_state_that_cannot_be_read_is_as_none(tmp_path: Path, content: bytes) -> None:
-    """What is not known is found out again from the anchors."""
+def test_what_cannot_be_read_of_a_state_counts_as_lagging(tmp_path: Path, content: bytes) -> None:
+    """What is not known is found out again from the anchors, and until then no limit is kept."""
     path = tmp_path / "state"
     path.write_bytes(content)
-    assert read_state(path, ORIGIN) == State(ORIGIN)
+    found = read_state(path, ORIGIN)
+    assert found.heartbeat in (None, 1)
+    assert found.of("a") == (LAGS if b'"x"' not in content else AnchorState())
+
+
+NONSENSE = {
+    "behind since a time to come": {"behind": 4e9},
+    "behind since no time": {"behind": float("nan")},
+    "behind since the end of time": {"behind": float("inf")},
+    "behind since before time": {"behind": -1.0},
+    "tried at a time to come": {"tried": 4e9},
+    "tried never": {"tried": float("nan")},
+    "a time to come": {"time": 1e300},
+    "fewer than no failures": {"failures": -10},
+    "a size below nothing": {"size": -5},
+    "an endless size": {"size": 10**30},
+    "a size that is a float": {"size": 5.0},
+    "truth for a number": {"failures": True},
+    "a text for a time": {"behind": "now"},
+    "a list for a text": {"note": []},
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+def test_a_state_that_no_guard_writes_counts_as_lagging(
+    make: Make, tmp_path: Path, nonsense: dict[str, object]
+) -> None:
+    """For the process that only reads it as well; who anchors writes its own again."""
+    path = state_path(tmp_path / "audit.db")
+    source, there = Source(), Switch()
+    leader = make(source, there, max_lag_s=7200)
+    leader.start()
+    until(lambda: there.took == [5])
+    other = make(source, Switch(), max_lag_s=7200)
+    other.start()
+    assert not other.behind()
+    good = path.read_text()
+    forged = json.loads(good)
+    forged["anchors"]["switch"] |= nonsense
+    alone = tmp_path / "alone"
+    alone.write_text(json.dumps(forged))
+    assert read_state(alone, ORIGIN).of("switch") == LAGS
+    path.write_text(json.dumps(forged))
+    until(lambda: json.loads(path.read_text()) == json.loads(good))
+    until(lambda: not other.behind())
+    assert leader._thread is not None
+    assert leader._thread.is_alive()
+
+
+def test_a_process_that_only_reads_denies_where_the_state_is_nonsense(
+    make: Make, tmp_path: Path
+) -> None:
+    """Nobody writes it again here: who leads has stopped."""
+    path = state_path(tmp_path / "audit.db")
+    lock = os.open(lock_path(tmp_path / "audit.db"), os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    source = Source()
+    watch = make(source, Switch(), max_lag_s=7200)
+    watch.start()
+    note = str(source.it.note())
+    known = AnchorState(5, time.time(), note, tried=time.time())
+    for odd in NONSENSE.values():
+        write_state(path, State(ORIGIN, {"switch": known}))
+        until(lambda: not watch.behind())
+        document = {"v": 1, "log": ORIGIN, "heartbeat": None}
+        document["anchors"] = {"switch": {"size": 5, "note": note, **odd}}
+        path.write_text(json.dumps(document))
+        until(watch.behind)
+    write_state(path, State(ORIGIN, {"switch": known}))
+    until(lambda: not watch.behind())
+    path.unlink()
+    os.mkfifo(path)
+    until(watch.behind)
+    os.close(lock)
+
+
+def test_an_anchor_that_raises_what_nobody_expects_is_asked_again(
+    make: Make, tmp_path: Path
+) -> None:
+    """The thread goes on, and meanwhile the anchor counts as failing, under a code of its own."""
+
+    class Breaks(Switch):
+        broken = True
+
+        def publish(self, *args: object, **options: object) -> Anchored:
+            if self.broken:
+                raise ZeroDivisionError
+            return super().publish(*args, **options)  # type: ignore[arg-type]
+
+    source, there = Source(), Breaks()
+    watch = make(source, there, max_lag_records=1, records=1)
+    watch.start()
+    assert watch.behind()
+    assert watch._state.of("switch").code == "anchor.failed"
+    there.broken = False
+    until(lambda: there.took == [5])
+    until(lambda: not watch.behind())
 
 
 def test_a_state_survives_the_way_through_the_file(tmp_path: Path) -> None:

@@ -155,6 +155,35 @@ def test_tokens_that_cannot_be_kept_do_not_count(authority: Authority, tmp_path:
         anchor(url, authority, tmp_path).publish(log.note(), log.prove)
 
 
+@pytest.mark.parametrize("left", [3, 100, -1])
+def test_a_token_behind_a_torn_line_can_be_read(
+    authority: Authority, tmp_path: Path, left: int
+) -> None:
+    """A crash in the middle of a line costs that line alone."""
+    log = Log().grow(5)
+    file = tmp_path / "tokens"
+    with serving(authority.stamp) as url:
+        anchor(url, authority, tmp_path).publish(log.note(), log.prove)
+        first = file.read_bytes()
+        file.write_bytes(first + first[:left] if left != 3 else first[:left])
+        log.grow(2)
+        anchor(url, authority, tmp_path).publish(log.note(), log.prove)
+    assert json.loads(file.read_bytes().splitlines()[-1])["note"] == str(log.note())
+
+
+@pytest.mark.parametrize("content", ["export PATH=/bin\n", "\n", "{\n}\n"])
+def test_a_file_that_holds_no_tokens_is_not_written_to(
+    authority: Authority, tmp_path: Path, content: str
+) -> None:
+    """Settings of somebody else could name any file that this user can write."""
+    log = Log().grow(5)
+    (tmp_path / "tokens").write_text(content)
+    with serving(authority.stamp) as url, pytest.raises(AnchorError) as refused:
+        anchor(url, authority, tmp_path).publish(log.note(), log.prove)
+    assert "no time stamp" in refused.value.message
+    assert (tmp_path / "tokens").read_text() == content
+
+
 def test_a_root_that_is_none_and_a_missing_extra_are_named(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

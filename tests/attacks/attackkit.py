@@ -1,4 +1,4 @@
-"""Fifteen attacks on a ledger, by someone without its keys and by someone who has them all, against what others kept of it.
+"""Attacks on a ledger, by someone without its keys and by someone who has them all, against what others kept of it.
 
 Each attacker does everything right that they can: hashes, links, tree, tables and the row of the head are made anew. What one of
 them can't make is a signature.
@@ -26,9 +26,10 @@ from ledgerkit import EPOCHS, FAST, KEYS, LOG, SIGNING, decision, make, whole_ca
 
 from guardrail.anchoring import LedgerHeads
 from guardrail.anchors.file import FileAnchor
+from guardrail.anchors.lines import head_line
 from guardrail.anchors.witness import WitnessAnchor
 from guardrail.core.merkle import Edge
-from guardrail.core.note import Checkpoint, NoteKey
+from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.core.record import dumps, leaf_hash
 from guardrail.core.rotation import certified_text
 from guardrail.errors import AnchorError, LedgerError
@@ -424,6 +425,28 @@ def rewrite_in_lag(ledger: Forgery) -> None:
     ledger.rewrite(found, since=at)
 
 
+def append_to_anchor(ledger: Forgery) -> None:
+    """Another history, longer than what is anchored, whose head is added to the anchor file, which takes whatever is appended."""
+    found = ledger.records()
+    at = _decision_near(found, 20)
+    found[at] = _edited(found[at])
+    ledger.rewrite(found + _forged(found), since=at)
+    row = _row(ledger.db)
+    text = Checkpoint(LOG, row.size, Edge.decode(row.size, row.edge).root()).text
+    signed = SignedNote.parse(row.note).signatures
+    note = SignedNote(text, signed)
+    if ledger.signing is not None:
+        key = ledger.signing.log_key(LOG)
+        note = SignedNote.sign(text, key.key, key.sign)
+    anchor = ledger.db.with_name(_ADDED_TO)
+    shutil.copyfile(ledger.scene.folder / "heads.jsonl", anchor)
+    with anchor.open("ab") as out:
+        out.write(head_line(note))
+
+
+_ADDED_TO = "added-to.jsonl"
+
+
 @dataclass(frozen=True, slots=True)
 class Attack:
     """One of them."""
@@ -457,6 +480,10 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("fork: an older copy, and a guard writes on", fork),
     Attack("delete the whole ledger", delete_all),
     Attack("rewrite only what is not covered", rewrite_in_lag, covered=False),
+    Attack(
+        "edit a record, everything computed anew, and append the new head to the file anchor",
+        append_to_anchor,
+    ),
 )
 
 
@@ -472,13 +499,20 @@ def played(attack: Attack, attacker: Attacker, made: Scene, folder: Path) -> Pat
 def verified(db: Path, kept: Kept, made: Scene) -> VerifyReport:
     """Return what verify says to someone who kept this."""
     heads = [made.heads[kept]] if kept in made.heads else []
+    if kept is Kept.FILE:
+        heads = load_heads(_anchor_file(db, made))
     return verify_ledger(db, key=None if kept is Kept.NOTHING else KEYS.public, heads=heads)
+
+
+def _anchor_file(db: Path, made: Scene) -> Path:
+    added_to = db.with_name(_ADDED_TO)
+    return added_to if added_to.exists() else made.folder / "heads.jsonl"
 
 
 def next_head_refused(db: Path, made: Scene) -> str:
     """Return why an honest guard gets no further head of the ledger to the file; empty where it gets one."""
     copy = db.with_name("heads.jsonl")
-    shutil.copyfile(made.folder / "heads.jsonl", copy)
+    shutil.copyfile(_anchor_file(db, made), copy)
     heads = LedgerHeads(db, LOG, SIGNING)
     file = FileAnchor(copy, key=KEY, verify=verify_signature)
     try:
@@ -529,6 +563,8 @@ EXPECTED: dict[tuple[str, Attacker], tuple[str, ...]] = {
     ("delete_all", Attacker.INSIDER): (MISSED, MISSED, "missing", "missing"),
     ("rewrite_in_lag", Attacker.OUTSIDER): _same("tampered"),
     ("rewrite_in_lag", Attacker.INSIDER): _same(MISSED),
+    ("append_to_anchor", Attacker.OUTSIDER): _same("tampered"),
+    ("append_to_anchor", Attacker.INSIDER): (MISSED, MISSED, "forked", "forked"),
 }
 """(attack, attacker) -> the state that verify names to someone who kept nothing, the public key, a file anchor's heads, a witness's."""
 

@@ -498,13 +498,13 @@ def test_a_missing_export_is_exit_3(tmp_path: Path) -> None:
 
 
 def test_heads_are_read_from_notes_and_from_file_anchors(ledger: Path, tmp_path: Path) -> None:
-    """One signed note; of many lines the largest; what is none is malformed; what is not there is an error."""
+    """One signed note; of many lines each head once; what is none is malformed; what is not there is an error."""
     file = tmp_path / "head"
     file.write_bytes(head_at(ledger, 3).encode())
     assert [each.head and each.head.size for each in load_heads(file)] == [3]
     lines = [head_line(head_at(ledger, size)) for size in (3, 7, 5)]
-    file.write_bytes(b"".join(lines) + b"torn")
-    assert [each.head and each.head.size for each in load_heads(file)] == [7]
+    file.write_bytes(b"".join(lines) + lines[0] + b"torn")
+    assert [each.head and each.head.size for each in load_heads(file)] == [3, 7, 5]
     file.write_text("nonsense")
     assert [each.head for each in load_heads(file)] == [None]
     with pytest.raises(HeadError):

@@ -253,12 +253,11 @@ def _configured(
     found = []
     for anchor in anchors:
         try:
-            note = anchor.latest(log)
+            notes = anchor.heads(log)
         except AnchorError as error:
             notices.append(f"The anchor {anchor.name} could not be asked: {error.message}.")
             continue
-        if note is not None:
-            found.append(OutsideHead.parse(anchor.name, str(note)))
+        found += [OutsideHead.parse(anchor.name, str(note)) for note in notes]
     return found
 
 

@@ -18,8 +18,8 @@ _MAX_KEY = 4096
 def load_heads(path: Path) -> list[OutsideHead]:
     """Return the heads in a file: one signed note, or the lines of a file anchor, a captured stream or a system log.
 
-    Of a file with many lines the largest head of each log is returned, and every one that contradicts another of its size.
-    What is no head is returned as malformed. Raises ``HeadError`` where the file can't be read.
+    Of a file with many lines every head is returned, each once: who can only add to a file adds a head of another history, and the
+    true ones stay above it. What is no head is returned as malformed. Raises ``HeadError`` where the file can't be read.
     """
     try:
         if path.stat().st_size > _MAX_FILE:
@@ -34,17 +34,10 @@ def load_heads(path: Path) -> list[OutsideHead]:
     if not lines:
         return [OutsideHead.parse(str(path), raw)]
     kept: dict[tuple[str, int, bytes], OutsideHead] = {}
-    largest: dict[str, int] = {}
     for line in lines:
         head = line.head
-        largest[head.origin] = max(largest.get(head.origin, 0), head.size)
         kept[head.origin, head.size, head.root] = OutsideHead(str(path), line.note, head, line.time)
-    sizes = [(origin, size) for origin, size, _ in kept]
-    return [
-        each
-        for (origin, size, _), each in kept.items()
-        if size == largest[origin] or sizes.count((origin, size)) > 1
-    ]
+    return list(kept.values())
 
 
 def load_key(text: str) -> str:
