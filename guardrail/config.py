@@ -182,6 +182,13 @@ class IdentitySettings:
 
     tenant: str = _text("default", "tenant of sessions that name none")
     principal_form: str = _choice("clear", "clear", "token", about="how principal ids are recorded")
+    require: str = _choice(
+        "asserted",
+        "any",
+        "asserted",
+        "verified",
+        about="a call whose principal is less than this is denied; any: also calls of nobody",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +380,7 @@ class Settings:
             "identity": {
                 "tenant": self.identity.tenant,
                 "principal_form": self.identity.principal_form,
+                "require": self.identity.require,
             },
             "approvals": {
                 item.name: getattr(self.approvals, item.name) for item in fields(self.approvals)

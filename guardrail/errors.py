@@ -105,8 +105,8 @@ class Denied(GuardrailError):
 
     default_code = "denied"
 
-    def __init__(self, message: str, *, seq: int, cause: str = "policy") -> None:
-        super().__init__(message, code=f"denied.{cause}", hint=f"guardrail why {seq}")
+    def __init__(self, message: str, *, seq: int, cause: str = "policy", hint: str = "") -> None:
+        super().__init__(message, code=f"denied.{cause}", hint=hint or f"guardrail why {seq}")
         self.seq = seq
 
     def __repr__(self) -> str:

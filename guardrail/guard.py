@@ -27,6 +27,7 @@ from guardrail.admission import Admission
 from guardrail.approval_steps import ApprovalSteps
 from guardrail.approval_views import terms_of, utc_now
 from guardrail.bodies import check_body, check_extra, check_result, is_async, is_awaitable
+from guardrail.callers import Callers
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import Draft
@@ -40,7 +41,8 @@ from guardrail.journal import Journal, Owner
 from guardrail.pipeline import PLAIN, How, Pipeline, Unanchored
 from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch, reloaded, settings_reader
-from guardrail.session import SessionScope, SessionState, make_session
+from guardrail.scope import SessionScope, bound
+from guardrail.session import SessionState, make_session
 from guardrail.tools import Tool, ToolRegistry, from_function
 from guardrail.tools import declare as declare_tool
 from guardrail.waiting import drive, drive_async, run_in_thread
@@ -85,6 +87,7 @@ class Guard:
         self._unknown = UnknownArguments(settings.tools.unknown_arguments)
         self._sessions: SessionTable[SessionState] = SessionTable()
         self._key = next(_GUARDS)
+        self._callers = Callers(self._key, settings, self._make_state)
         self._policy_data = policy_data
         self._recorder = Recorder(
             profile=settings.redaction.profile,
@@ -109,7 +112,6 @@ class Guard:
         self._retired: list[tuple[Engine, threading.Timer]] = []
         self._reload_lock = threading.Lock()
         self._watch: ReloadWatch | None = None
-        self._absent: SessionState | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -238,6 +240,16 @@ class Guard:
         )
         return SessionScope(self._key, state)
 
+    def bind(
+        self, session: SessionScope | None = None
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Return a function that makes another run in *session*, by default the current one, wherever it is called from.
+
+        For what does not inherit the context, or outlives the ``with`` block: ``Thread(target=guard.bind(session)(work))``,
+        callbacks, jobs of an executor. Raises ``UsageError`` where there is no session, or it is another guard's.
+        """
+        return functools.partial(bound, self._callers.bind(session))
+
     def declare(
         self,
         name: str,
@@ -316,6 +328,7 @@ class Guard:
         approval: str | None = None,
         wait_for_approval: float | None = None,
         repeats: bool = False,
+        session: SessionScope | None = None,
     ) -> R:
         """Decide, record, run ``run(**args)``, record, and return its result.
 
@@ -324,12 +337,15 @@ class Guard:
 
         *approval* is the id of an approval that a person gave to exactly this call (``ApprovalRequired.approval``); with
         *wait_for_approval* the call waits so many seconds for one. *repeats* says that a framework makes a paused call again
-        from its start: a request for approval that is open for it is then not recorded a second time.
+        from its start: a request for approval that is open for it is then not recorded a second time. *session* is what
+        ``guard.session`` returned: the call is made in it, wherever this runs, and not in the session of the context.
 
         Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded and not run; or run and its
         outcome not recorded yet, the result withheld), ``UsageError`` (nothing happened), and what the body raises.
         """
-        how = How(extra, adapter, call_id, interrupts, approval, wait_for_approval, repeats)
+        how = How(
+            extra, adapter, call_id, interrupts, approval, wait_for_approval, repeats, session
+        )
         return cast("R", self._call(self._find(tool, server), args, run, how))
 
     async def acall(
@@ -346,12 +362,15 @@ class Guard:
         approval: str | None = None,
         wait_for_approval: float | None = None,
         repeats: bool = False,
+        session: SessionScope | None = None,
     ) -> R:
         """As ``call``, awaited. A *run* that is no coroutine function runs in a thread, and a cancellation waits for it.
 
         The outcome is written even when the task is cancelled; then ``CancelledError`` goes on.
         """
-        how = How(extra, adapter, call_id, interrupts, approval, wait_for_approval, repeats)
+        how = How(
+            extra, adapter, call_id, interrupts, approval, wait_for_approval, repeats, session
+        )
         return cast("R", await self._acall(self._find(tool, server), args, run, how))
 
     def admit(
@@ -364,6 +383,7 @@ class Guard:
         call_id: str | None = None,
         approval: str | None = None,
         wait_for_approval: float | None = None,
+        session: SessionScope | None = None,
     ) -> Admission:
         """Decide and record a call that someone else will run; ``admission.settle`` records how it ended.
 
@@ -371,7 +391,7 @@ class Guard:
         """
         how = How(None, adapter, call_id, (), approval, wait_for_approval)
         call = self._pipeline.begin(
-            self._find(tool, server), self._here(), how, Enforcement.RELEASE
+            self._find(tool, server), self._callers.find(session), how, Enforcement.RELEASE
         )
         return drive(self._pipeline.governed(call, args, how))
 
@@ -385,11 +405,12 @@ class Guard:
         call_id: str | None = None,
         approval: str | None = None,
         wait_for_approval: float | None = None,
+        session: SessionScope | None = None,
     ) -> Admission:
         """As ``admit``, awaited."""
         how = How(None, adapter, call_id, (), approval, wait_for_approval)
         call = self._pipeline.begin(
-            self._find(tool, server), self._here(), how, Enforcement.RELEASE
+            self._find(tool, server), self._callers.find(session), how, Enforcement.RELEASE
         )
         return await drive_async(self._pipeline.governed(call, args, how))
 
@@ -401,10 +422,13 @@ class Guard:
         server: str | None = None,
         adapter: str = "python",
         call_id: str | None = None,
+        session: SessionScope | None = None,
     ) -> int:
         """Record a call that a framework refused before its body; *reason* is a stable code, not a message. Return its seq."""
         how = How(None, adapter, call_id)
-        call = self._pipeline.begin(self._find(tool, server), self._here(), how, Enforcement.BODY)
+        call = self._pipeline.begin(
+            self._find(tool, server), self._callers.find(session), how, Enforcement.BODY
+        )
         return self._journal.append(Draft.build(self._recorder.rejected(call, reason))).seq
 
     def _call(
@@ -416,7 +440,8 @@ class Guard:
     ) -> Any:
         check_body(tool, run, awaited=False)
         check_extra(tool, how.extra)
-        call = self._pipeline.begin(tool, self._here(), how, Enforcement.BODY)  # (1)
+        caller = self._callers.find(how.session)
+        call = self._pipeline.begin(tool, caller, how, Enforcement.BODY)  # (1)
         admission = drive(self._pipeline.governed(call, args, how))
         began = time.perf_counter()
         try:
@@ -442,7 +467,8 @@ class Guard:
     ) -> Any:
         check_body(tool, run, awaited=True)
         check_extra(tool, how.extra)
-        call = self._pipeline.begin(tool, self._here(), how, Enforcement.BODY)  # (1)
+        caller = self._callers.find(how.session)
+        call = self._pipeline.begin(tool, caller, how, Enforcement.BODY)  # (1)
         admission = await drive_async(self._pipeline.governed(call, args, how))
         began = time.perf_counter()
         stop: BaseException | None = None
@@ -469,15 +495,6 @@ class Guard:
         return result
 
     # -- plumbing -------------------------------------------------------------------------------------------------
-
-    def _here(self) -> SessionState:
-        # Who is calling: the session of this context, else an absent principal, which the policy may refuse.
-        found = sessions.current(self._key) or self._absent
-        if found is None:
-            found = self._absent = self._make_state(
-                make_session(tenant=self._settings.identity.tenant)
-            )
-        return found
 
     def _find(self, tool: str | Tool, server: str | None) -> Tool:
         return tool if isinstance(tool, Tool) else self._tools.get(tool, server)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail.anchoring import anchor_watch
 from guardrail.approval_views import read_case
 from guardrail.approvals import Case
+from guardrail.callers import check_identity
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import decode
@@ -187,6 +188,7 @@ def open_guard(
     cls: type[Guard], settings: Settings, policy_data: Mapping[str, Json] | None
 ) -> Guard:
     """Open everything that a guard needs; what was opened is closed again where a later step fails."""
+    check_identity(settings)
     with contextlib.ExitStack() as undo:
         try:
             engine = load_engine(settings, policy_data)

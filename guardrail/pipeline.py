@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
+from guardrail import callers
 from guardrail.admission import Admission, same_verdict
 from guardrail.approval_steps import ApprovalSteps
+from guardrail.callers import Caller
 from guardrail.core import decision as decisions
 from guardrail.core import fields
 from guardrail.core.record import Draft
@@ -42,6 +44,7 @@ from guardrail.errors import (
 )
 from guardrail.journal import Journal
 from guardrail.recording import Call, Recorder, UnsafeRecordError, outline
+from guardrail.scope import SessionScope
 from guardrail.session import SessionState
 from guardrail.tools import Tool
 from guardrail.ulid import new_ulid
@@ -73,6 +76,7 @@ class How:
     approval: str | None = None
     wait_for_approval: float | None = None
     repeats: bool = False
+    session: SessionScope | None = None
 
 
 PLAIN = How()
@@ -124,11 +128,12 @@ class Pipeline:
     def begin(
         self,
         tool: Tool,
-        state: SessionState,
+        caller: Caller,
         how: How,
         enforcement: Enforcement,
     ) -> Call:
-        """Return a new call of *state*'s session, at step (1)."""
+        """Return a new call of *caller*'s session, at step (1)."""
+        state = caller.state
         where = Origin(
             host=self._host,
             pid=os.getpid(),
@@ -148,6 +153,7 @@ class Pipeline:
             arguments={},
             beside=frozenset(how.extra or ()),
             repeats=how.repeats,
+            refusal=caller.refusal,
         )
 
     def governed(self, call: Call, args: Mapping[str, Any], how: How) -> Steps[Admission]:
@@ -240,6 +246,11 @@ class Pipeline:
 
     def _prepare(self, call: Call, args: Mapping[str, Any]) -> Decision | None:
         tool, state = call.tool, call.state
+        unknown = call.refusal()
+        if unknown:
+            # (1) nobody whom the policy could judge, or not in time: it is not asked.
+            call.inspection = outline(state, args)
+            return decisions.denied(Cause.IDENTITY, unknown)
         try:
             # (2) one private copy, validated, defaults filled. Policy, record, commitment and body all use it.
             snapshot, call.arguments = tool.take(args)
@@ -389,10 +400,12 @@ def _refuse(verdict: Decision, seq: int, call: Call) -> NoReturn:
     message = _public(verdict, call)
     if verdict.effect is Effect.REQUIRE_APPROVAL:
         raise ApprovalRequired(message, seq=seq, approval=call.id)
-    cause = str(verdict.cause)
+    cause, hint = str(verdict.cause), ""
     if verdict.cause is Cause.APPROVAL:
         cause += f".{verdict.detail}"  # what to do next depends on it
-    raise Denied(message, seq=seq, cause=cause)
+    elif verdict.cause is Cause.IDENTITY:
+        hint = callers.hint(verdict.detail, seq)
+    raise Denied(message, seq=seq, cause=cause, hint=hint)
 
 
 def _now() -> str:
@@ -413,6 +426,7 @@ def _anew(call: Call) -> Call:
         arguments={},
         beside=call.beside,
         repeats=call.repeats,
+        refusal=call.refusal,
     )
 
 

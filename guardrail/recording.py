@@ -61,6 +61,8 @@ class Call:
     """Its framework runs it again from the start after a pause: an open request for it is not recorded twice."""
     grant: Grant | None = None
     """What that approval gives, once it was judged."""
+    refusal: Callable[[], str] = lambda: ""
+    """Tells why who calls is not enough by now (a detail of cause ``identity``); an empty text where it is."""
     inspection: Inspection | None = None
     raw: bytes = b""
     """The policy input as the engine got it."""

@@ -1,12 +1,10 @@
-"""The session that the current code runs in, and what the guard keeps for it."""
+"""What a guard keeps for a session: computed once, used by each of its calls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from guardrail import identity
 from guardrail.core import fields
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from guardrail.keys import Commitment, TenantKeys
 
 
-__all__ = ["SessionScope", "SessionState", "current", "make_session", "make_state"]
+__all__ = ["SessionState", "make_session", "make_state"]
 
 
 _MAX_TEXTS = 512
@@ -275,83 +273,6 @@ def _ids(
 
 def _token(keys: TenantKeys, cls: str, value: str) -> str:
     return keys.token(cls, value) if value else ""
-
-
-# One stack for all guards: entering pushes, leaving pops, and since the value is immutable each thread and task has
-# its own. The guard is named by its key, so that two guards in one program do not see each other's sessions.
-_STACK: ContextVar[tuple[tuple[int, SessionState], ...]] = ContextVar(
-    "guardrail_sessions", default=()
-)
-
-
-def current(guard: int) -> SessionState | None:
-    """Return the innermost session that was entered in this context for *guard*, or None."""
-    for key, state in reversed(_STACK.get()):
-        if key == guard:
-            return state
-    return None
-
-
-class SessionScope:
-    """A session as a context manager, sync and async.
-
-    Entering makes it the current one for this thread or task (and what they start with a copy of their context). The
-    object can be handed to other threads, which enter it themselves; it can be entered any number of times.
-    """
-
-    __slots__ = ("_guard", "_state")
-
-    def __init__(self, guard: int, state: SessionState) -> None:
-        self._guard = guard
-        self._state = state
-
-    @property
-    def id(self) -> str:
-        """The session id: the host's, or a new ULID."""
-        return self._state.session.id
-
-    @property
-    def session(self) -> Session:
-        """Who and where."""
-        return self._state.session
-
-    @property
-    def state(self) -> SessionState:
-        """For the guard."""
-        return self._state
-
-    @property
-    def attributes(self) -> Mapping[str, Json]:
-        """What the host told about the session."""
-        return self._state.session.attributes
-
-    def __enter__(self) -> Self:
-        _STACK.set((*_STACK.get(), (self._guard, self._state)))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        stack = list(_STACK.get())
-        for index in range(len(stack) - 1, -1, -1):
-            if stack[index][0] == self._guard and stack[index][1] is self._state:
-                del stack[index]
-                break
-        _STACK.set(tuple(stack))
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, trace)
 
 
 def make_session(

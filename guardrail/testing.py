@@ -251,8 +251,12 @@ class MemoryLedger:
 def memory_guard(
     policy: StaticPolicy, *, settings: Settings | None = None, deadline: float = 5.0
 ) -> tuple[Guard, MemoryLedger]:
-    """Return a guard over *policy* and a ledger in memory, and that ledger."""
-    settings = settings or Settings()
+    """Return a guard over *policy* and a ledger in memory, and that ledger.
+
+    Without *settings* it takes calls of nobody (``identity.require = "any"``), so that a test about something else needs no
+    session. ``Settings()`` has the guard deny them, as it does in production.
+    """
+    settings = settings or Settings().override(identity={"require": "any"})
     ledger = MemoryLedger()
     keys = Keys.ephemeral()
     genesis = fields.genesis(

@@ -8,7 +8,9 @@
 
 A governed tool is a copy: same name, schema, type and injection, so that the framework can't tell it from the original.
 It is governed where its body starts, after the framework has validated the arguments. What the framework injects (state,
-store, runtime, config, callbacks, tool call id) travels beside the arguments: neither judged nor recorded.
+store, runtime, config, callbacks, tool call id) travels beside the arguments: neither judged nor recorded. A call is made in
+the session that the run's config or runtime context names (``guardrail.integrations.langchain_sessions``), else in the one
+that was entered around it.
 
 What this can't see: the original tool object, which stays ungoverned; tools that a provider runs; names that the framework
 does not know and answers itself; what tracing and callbacks get, which is the arguments as the model gave them. Outside
@@ -221,7 +223,7 @@ class _Governed:
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """As the tool's own ``run``; a refused tool call gives an error message for the model."""
-        invocation = Invocation(tool_call_id)
+        invocation = Invocation(tool_call_id, kwargs.get("config"))
         token = INVOCATION.set(invocation)
         try:
             return super().run(*args, tool_call_id=tool_call_id, **kwargs)  # type: ignore[misc]
@@ -236,7 +238,7 @@ class _Governed:
 
     async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """As ``run``, awaited."""
-        invocation = Invocation(tool_call_id)
+        invocation = Invocation(tool_call_id, kwargs.get("config"))
         token = INVOCATION.set(invocation)
         try:
             return await super().arun(*args, tool_call_id=tool_call_id, **kwargs)  # type: ignore[misc]

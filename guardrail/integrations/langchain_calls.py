@@ -14,6 +14,7 @@ from langchain_core.tools import BaseTool
 from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.integrations.langchain_approvals import ask, can_pause
 from guardrail.integrations.langchain_binding import Approvals, Binding, binding_of
+from guardrail.integrations.langchain_sessions import session_of_run
 from guardrail.waiting import drive, drive_async
 
 __all__ = [
@@ -45,6 +46,8 @@ class Invocation:
     """One ``run`` or ``arun`` on its way to the body."""
 
     call_id: str | None
+    config: Mapping[str, Any] | None = None
+    """Of the run, where it came with one."""
     rejected: str | None = None
     """Why the framework refused the arguments, as a stable code."""
 
@@ -123,6 +126,7 @@ def _how(binding: Binding) -> dict[str, Any]:
         "interrupts": langgraph().pauses,
         "repeats": binding.options.approvals is Approvals.INTERRUPT and can_pause(),
         "approval": None,
+        "session": session_of_run(),
     }
 
 
@@ -222,7 +226,11 @@ def reject(tool: BaseTool, invocation: Invocation) -> None:
     binding = binding_of(tool)
     try:
         binding.guard.reject(
-            binding.tool, invocation.rejected, adapter=ADAPTER, call_id=invocation.call_id
+            binding.tool,
+            invocation.rejected,
+            adapter=ADAPTER,
+            call_id=invocation.call_id,
+            session=session_of_run(invocation.config),
         )
     except LedgerError as error:
         _stop(error)

@@ -218,6 +218,22 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
         "An argument that the tool's schema requires is missing, so the policy was not asked.",
         "Correct the call, or give the argument a default where the tool is declared.",
     ),
+    ("identity", "absent"): Reason(
+        "The program did not say in whose name the call was made, and calls of nobody are denied, so the policy was not "
+        "asked. Usual reasons: no `with guard.session(principal=...)` around the call, a new thread, a sync dependency "
+        "of a web framework that yields inside the block, a background task, a streaming response.",
+        "Pass session= to the call, or use guard.bind(session): docs/web-apps.md. To let the policy decide about such "
+        'calls, write require = "any" under [identity] in guardrail.toml.',
+    ),
+    ("identity", "ended"): Reason(
+        "The call was made by a task or thread that was started inside `with guard.session(...)` and went on after the "
+        "block had ended, so the policy was not asked.",
+        "Pass session= to the call, or use guard.bind(session): docs/web-apps.md.",
+    ),
+    ("identity", "closed"): Reason(
+        "The program had closed this session, so the policy was not asked.",
+        "Open another session with guard.session(...).",
+    ),
     ("arguments", "integer_range"): Reason(
         "An argument is an integer beyond 64 bits, which the embedded policy engine can't compare exactly.",
         "Pass such numbers as strings.",

@@ -45,7 +45,10 @@ def configure(home: Path, *lines: str) -> None:
 
 def work(home: Path) -> None:
     """Make a call that is recorded, without anchors."""
-    with Guard.open(policies=home / "policies", ledger=home / "audit.db") as guard:
+    with (
+        Guard.open(policies=home / "policies", ledger=home / "audit.db") as guard,
+        guard.session(principal="alice"),
+    ):
         guard.call("f", {}, lambda: None)
 
 

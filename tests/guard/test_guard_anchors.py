@@ -40,6 +40,7 @@ def settings(home: Path, **anchors: Any) -> Settings:
         ledger={"path": home / "audit.db"},
         policy={"path": home / "policies"},
         anchors={"heartbeat_s": 0, **anchors},
+        identity={"require": "any"},
     )
 
 

@@ -127,7 +127,8 @@ def test_an_engine_that_never_answers_is_given_up() -> None:
             return Future()
 
     guard, ledger = memory_guard(
-        Silent(None), settings=Settings().override(policy={"deadline_ms": 10})
+        Silent(None),
+        settings=Settings().override(policy={"deadline_ms": 10}, identity={"require": "any"}),
     )
     with pytest.raises(Denied):
         guard.call("send", {}, Body())

@@ -47,7 +47,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def guard(folder: Path) -> Iterator[Guard]:
     """A guard on new files."""
-    with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
+    with (
+        Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard,
+        guard.session(principal="alice"),
+    ):
         yield guard
 
 
@@ -76,7 +79,7 @@ def test_a_settings_file_says_everything(folder: Path) -> None:
     (folder / "guardrail.toml").write_text(
         '[ledger]\npath = "data/a.db"\nlog = "acme/prod one+two"\n[keys]\npath = "secret"\n'
     )
-    with Guard.open(folder / "guardrail.toml") as guard:
+    with Guard.open(folder / "guardrail.toml") as guard, guard.session(principal="alice"):
         guard.call("x", {}, lambda: None)
     with LedgerReader.open(folder / "data" / "a.db") as reader:
         assert reader.log == "acme/prod-one-two"
@@ -93,7 +96,10 @@ def test_a_settings_file_says_everything(folder: Path) -> None:
 def test_a_log_is_continued(folder: Path) -> None:
     """Opening again goes on where it stopped."""
     for _ in range(2):
-        with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
+        with (
+            Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard,
+            guard.session(principal="alice"),
+        ):
             guard.call("x", {}, lambda: None)
     assert [record["seq"] for record in records(folder)] == list(range(13))
 
@@ -153,7 +159,7 @@ def test_processes_that_start_at_once_make_one_log(folder: Path) -> None:
     program = (
         "import sys; from guardrail import Guard\n"
         f"g = Guard.open(policies={str(folder / 'policies')!r}, ledger={str(folder / 'audit.db')!r})\n"
-        "g.call('x', {}, lambda: None); g.close()\n"
+        "g.call('x', {}, lambda: None, session=g.session(principal='alice')); g.close()\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
     assert [process.wait(60) for process in running] == [0] * 4
@@ -289,7 +295,7 @@ def test_many_threads_share_a_guard(guard: Guard, folder: Path) -> None:
         for _ in range(10):
             guard.call("x", {}, lambda: None)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    threads = [threading.Thread(target=guard.bind()(work)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -300,7 +306,9 @@ def test_many_threads_share_a_guard(guard: Guard, folder: Path) -> None:
 def test_a_reload_that_cannot_be_recorded_is_not_in_force(folder: Path) -> None:
     """The old policies stay, and no worker of the new ones is left behind."""
     policy = StaticPolicy(allow())
-    settings = Settings().override(policy={"path": folder / "policies"})
+    settings = Settings().override(
+        policy={"path": folder / "policies"}, identity={"require": "any"}
+    )
     guard, ledger = memory_guard(policy, settings=settings)
     ledger.fail = lambda _: LedgerError("full")
     with pytest.raises(LedgerError):

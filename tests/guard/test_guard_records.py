@@ -59,7 +59,8 @@ def test_the_policy_sees_what_the_record_does_not() -> None:
 def test_with_recorded_input_the_policy_sees_exactly_the_record() -> None:
     """And then the decision can be derived again by construction."""
     policy = StaticPolicy(allow())
-    guard, ledger = memory_guard(policy, settings=Settings().override(policy={"input": "recorded"}))
+    settings = Settings().override(policy={"input": "recorded"}, identity={"require": "any"})
+    guard, ledger = memory_guard(policy, settings=settings)
     guard.declare("login", schema=OPEN)
     guard.call("login", {"email": "bob@example.com"}, lambda **_: None)
     (record,) = decisions(ledger)
@@ -135,8 +136,9 @@ def test_the_policy_can_tighten_what_is_recorded() -> None:
     """Its pointers are redacted, and their values are known from then on."""
     guard, ledger = memory_guard(StaticPolicy(allow(redact=["/items/*/memo"])))
     guard.declare("order", schema=OPEN)
-    guard.call("order", {"items": [{"memo": "birthday surprise"}]}, lambda **_: None)
-    guard.call("order", {"text": "about the birthday surprise"}, lambda **_: None)
+    with guard.session(principal="alice"):
+        guard.call("order", {"items": [{"memo": "birthday surprise"}]}, lambda **_: None)
+        guard.call("order", {"text": "about the birthday surprise"}, lambda **_: None)
     assert "birthday surprise" not in str(decisions(ledger))
 
 

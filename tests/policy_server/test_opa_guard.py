@@ -53,6 +53,7 @@ def settings(folder: Path, url: str, deadline_ms: int = 400, **opa: Any) -> Sett
         ledger={"path": folder / "audit.db"},
         policy={"engine": "opa", "deadline_ms": deadline_ms, "path": [folder / "policies"]},
         opa={"url": url, **opa},
+        identity={"require": "any"},
     )
 
 

@@ -45,9 +45,11 @@ class Body:
 
 
 def settings(folder: Path, **sections: Mapping[str, object]) -> Settings:
-    """Return settings with everything in *folder*; *sections* as for ``Settings.override``."""
+    """Return settings with everything in *folder*, that take calls of nobody; *sections* as for ``Settings.override``."""
     base = Settings().override(
-        ledger={"path": folder / "audit.db"}, policy={"path": [folder / "policies"]}
+        ledger={"path": folder / "audit.db"},
+        policy={"path": [folder / "policies"]},
+        identity={"require": "any"},
     )
     return base.override(**sections) if sections else base
 

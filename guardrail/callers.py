@@ -1,0 +1,111 @@
+"""Who makes a call: the session that came with it, that of the context, or nobody; and whether that is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from guardrail import scope
+from guardrail.config import Settings
+from guardrail.core.types import Assurance, Session
+from guardrail.errors import ConfigError, UsageError
+from guardrail.scope import SessionScope
+from guardrail.session import SessionState, make_session
+
+__all__ = ["ABSENT", "Caller", "Callers", "check_identity", "hint"]
+
+ABSENT = "absent"
+"""Detail of cause ``identity``: there is no session, or it names no principal."""
+
+_HINTS = {
+    ABSENT: "no principal: not inside `with guard.session(principal=...)`, or in a new thread, a sync dependency that "
+    "yields, a background task or a streaming response, which lose it; pass session= or use guard.bind(session)",
+    scope.ENDED: "the `with guard.session(...)` block that this task or thread was started in has ended; "
+    "pass session= or use guard.bind(session)",
+    scope.CLOSED: "session.close() was called; open another with guard.session(...)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """In whose name a call is made."""
+
+    state: SessionState
+    refusal: Callable[[], str]
+    """Tells why it can't be made in that name by now (a detail of cause ``identity``); an empty text where it can."""
+
+
+class Callers:
+    """Finds who makes each call of one guard. Thread-safe."""
+
+    def __init__(
+        self, guard: int, settings: Settings, make_state: Callable[[Session], SessionState]
+    ) -> None:
+        """*guard* is its key, *make_state* makes what it keeps for a session. Raises ``ConfigError``."""
+        check_identity(settings)
+        self._guard = guard
+        self._tenant = settings.identity.tenant
+        self._needed = settings.identity.require != "any"
+        self._make_state = make_state
+
+    def find(self, session: SessionScope | None) -> Caller:
+        """Return who makes a call now: *session* where it is given, else the one that was entered here, else nobody.
+
+        Nobody is another nobody each time: what is learnt in one anonymous call is never used in the next. Raises
+        ``UsageError`` for a *session* that is none, or another guard's.
+        """
+        if session is not None:
+            return self._caller(self.own(session).state, session.refusal)
+        entry = scope.current(self._guard)
+        if entry is not None:
+            return self._caller(entry.scope.state, entry.refusal)
+        return self._caller(self._make_state(make_session(tenant=self._tenant)), lambda: "")
+
+    def bind(self, session: SessionScope | None) -> SessionScope:
+        """Return the session to bind to: *session*, or the one that was entered here. Raises ``UsageError``."""
+        if session is not None:
+            return self.own(session)
+        entry = scope.current(self._guard)
+        if entry is None or entry.refusal():
+            raise UsageError(
+                "bind: there is no session here",
+                code="usage.session",
+                hint="pass one: guard.bind(guard.session(principal=...))",
+            )
+        return entry.scope
+
+    def own(self, session: SessionScope) -> SessionScope:
+        """Return *session* if this guard made it. Raises ``UsageError``."""
+        if not isinstance(session, SessionScope):
+            raise UsageError(
+                f"session: what guard.session(...) returns, not {type(session).__name__}",
+                code="usage.session",
+            )
+        if session.guard != self._guard:
+            raise UsageError(
+                "this session belongs to another guard",
+                code="usage.session_guard",
+                hint="open one with guard.session(...) of the guard that makes the call",
+            )
+        return session
+
+    def _caller(self, state: SessionState, refusal: Callable[[], str]) -> Caller:
+        absent = self._needed and state.session.principal.assurance is Assurance.ABSENT
+        return Caller(state, (lambda: refusal() or ABSENT) if absent else refusal)
+
+
+def check_identity(settings: Settings) -> None:
+    """Refuse to start with a rule that can't be kept. Raises ``ConfigError``."""
+    if settings.identity.require == "verified":
+        raise ConfigError(
+            'identity.require = "verified": this version verifies no identities, so every call would be denied',
+            code="config.identity",
+            hint='write require = "asserted"',
+        )
+
+
+def hint(detail: str, seq: int) -> str:
+    """Return what a host program is told about a denial with cause ``identity``."""
+    about = _HINTS.get(detail)
+    more = f"guardrail why {seq}"
+    return more if about is None else f"{about} (docs/web-apps.md); {more}"

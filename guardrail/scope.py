@@ -1,0 +1,268 @@
+"""Which session the current code runs in: sessions that are entered and left, and bound to functions.
+
+A session belongs to the code inside its ``with`` block, in this thread or task and in those that start with a copy of its
+context. It ends with the block, for the copies too: a task that outlives the request in which it was started has no right
+to go on in the name of whoever sent that request. Such a call is denied, and so is one without a session; it is never made
+in a session that another request left behind.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
+
+from guardrail.bodies import is_async
+from guardrail.core.types import Json, Session
+from guardrail.errors import UsageError
+from guardrail.session import SessionState
+
+__all__ = ["Entry", "SessionScope", "bound", "current"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CLOSED = "closed"
+"""Detail of cause ``identity``: ``session.close()`` was called."""
+ENDED = "ended"
+"""Detail of cause ``identity``: the ``with`` block from which this code took its session has ended."""
+
+_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_MANAGERS = frozenset({"contextlib"})
+_FIXTURES = frozenset({"_pytest.fixtures", "pytest_asyncio.plugin"})
+"""They run a generator up to its one ``yield`` and finish it before those that were started earlier."""
+_ENTERING = frozenset({"__enter__", "__aenter__"})
+_WORKERS = frozenset({"concurrent.futures.thread", "threading"})
+
+
+class Entry:
+    """One entering of a session. Copies of a context share it, so that all of them see that it has ended."""
+
+    __slots__ = ("guard", "open", "scope")
+
+    def __init__(self, guard: int, scope: SessionScope) -> None:
+        self.guard = guard
+        self.scope = scope
+        self.open = True
+
+    def refusal(self) -> str:
+        """Return why no call can be made in it (a detail of cause ``identity``), or an empty text."""
+        return self.scope.refusal() or ("" if self.open else ENDED)
+
+
+# One stack for all guards: entering pushes, leaving pops, and since the value is immutable each thread and task has
+# its own. The guard is named by its key, so that two guards in one program do not see each other's sessions.
+_STACK: ContextVar[tuple[Entry, ...]] = ContextVar("guardrail_sessions", default=())
+
+
+def current(guard: int) -> Entry | None:
+    """Return the innermost session that was entered in this context for *guard*, or None.
+
+    One that has ended is returned as well: what runs in a copy of its context must not fall back to another identity.
+    """
+    for entry in reversed(_STACK.get()):
+        if entry.guard == guard:
+            return entry
+    return None
+
+
+class SessionScope:
+    """A session as a context manager, sync and async.
+
+    Entering makes it the current one for this thread or task, and for what they start with a copy of their context, until
+    the block ends. The object can be handed to other threads and tasks, which enter it themselves or pass it as
+    ``session=``, also after the block; it can be entered any number of times, until it is closed.
+    """
+
+    __slots__ = ("_closed", "_entries", "_guard", "_state")
+
+    def __init__(self, guard: int, state: SessionState) -> None:
+        self._guard = guard
+        self._state = state
+        self._closed = False
+        self._entries: list[Entry] = []
+
+    @property
+    def id(self) -> str:
+        """The session id: the host's, or a new ULID."""
+        return self._state.session.id
+
+    @property
+    def session(self) -> Session:
+        """Who and where."""
+        return self._state.session
+
+    @property
+    def state(self) -> SessionState:
+        """For the guard."""
+        return self._state
+
+    @property
+    def guard(self) -> int:
+        """The key of the guard that made it, for that guard."""
+        return self._guard
+
+    @property
+    def attributes(self) -> Mapping[str, Json]:
+        """What the host told about the session."""
+        return self._state.session.attributes
+
+    def close(self) -> None:
+        """End it for good: no call is made through this object any more, wherever it was handed to. Idempotent.
+
+        Calls that are decided already go on. ``guard.session`` with its id opens it again.
+        """
+        self._closed = True
+
+    def refusal(self) -> str:
+        """Return why no call can be made in it (a detail of cause ``identity``), or an empty text."""
+        return CLOSED if self._closed else ""
+
+    def __enter__(self) -> Self:
+        if self._closed:
+            raise UsageError(
+                "this session is closed",
+                code="usage.session_closed",
+                hint="open another with guard.session(...)",
+            )
+        _check_place(sys._getframe(1))  # the frame that holds the with block
+        self.push()
+        return self
+
+    def push(self) -> Entry:
+        """Make it the current session of this context, without a look at who enters it; ``pop`` undoes that."""
+        entry = Entry(self._guard, self)
+        self._entries.append(entry)
+        _STACK.set((*_STACK.get(), entry))
+        return entry
+
+    def pop(self) -> None:
+        """Leave the newest entering of it in this context, which ends for every copy of the context."""
+        stack = _STACK.get()
+        for place in range(len(stack) - 1, -1, -1):
+            if stack[place].scope is self:
+                self._end(stack[place])
+                _STACK.set(stack[:place] + stack[place + 1 :])
+                return
+        # It was entered in another context, as by a dependency whose two halves run in different threads. There it must
+        # not stay current for whatever runs next.
+        self._end(*self._entries)
+
+    def _end(self, *entries: Entry) -> None:
+        for entry in entries:
+            entry.open = False
+            if entry in self._entries:
+                self._entries.remove(entry)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.pop()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise UsageError(
+            "a session can't be pickled: its guard lives in this process",
+            code="usage.pickle",
+            hint="hand over who it is, and open a guard and a session in the other process",
+        )
+
+
+def _check_place(frame: FrameType | None) -> None:
+    """Refuse to enter a session where code outside the block would run in it. Raises ``UsageError``.
+
+    A generator that yields inside the block hands its caller the session, and takes over the one that the caller has when
+    it goes on: two of them in one thread act in each other's name. It is fine where a context manager is made of it, since
+    then the caller is inside that one's block.
+    """
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module in _MANAGERS or frame.f_code.co_name in _ENTERING:
+            frame = frame.f_back
+            continue
+        if module in _WORKERS:
+            raise UsageError(
+                "a session was entered as the whole job of a thread: nothing would run in it but later jobs",
+                code="usage.session_thread",
+                hint="enter it inside the function that makes the calls, or use guard.bind(session)",
+            )
+        if not frame.f_code.co_flags & _GENERATOR:
+            return
+        driver = frame.f_back
+        by = "" if driver is None else driver.f_globals.get("__name__")
+        if by in _FIXTURES:
+            return
+        if by not in _MANAGERS:
+            raise UsageError(
+                "a generator can't enter a session: whoever runs it would be in that session between two values",
+                code="usage.session_generator",
+                hint="pass session= to the calls in the generator, or make a context manager of it with contextlib",
+            )
+        frame = driver
+
+
+@contextmanager
+def _inside(scope: SessionScope) -> Generator[None]:
+    scope.push()
+    try:
+        yield
+    finally:
+        scope.pop()
+
+
+def bound(scope: SessionScope, function: Callable[P, R]) -> Callable[P, R]:
+    """Return *function*, run in *scope* wherever it is called from. Raises ``UsageError`` for a generator function."""
+    if not callable(function):
+        raise UsageError(f"bind: a callable, not {type(function).__name__}", code="usage.bind")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise UsageError(
+            "bind: a generator function runs after it has returned, and outside of the session",
+            code="usage.session_generator",
+            hint="pass session= to the calls in the generator",
+        )
+
+    async def finish(awaitable: Awaitable[Any]) -> Any:
+        with _inside(scope):
+            return await awaitable
+
+    if is_async(function):
+
+        @functools.wraps(function)
+        async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with _inside(scope):
+                return await cast("Any", function)(*args, **kwargs)
+
+        return cast("Callable[P, R]", awaited)
+
+    @functools.wraps(function)
+    def plain(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _inside(scope):
+            result = function(*args, **kwargs)
+        # A function that only hands on a coroutine: what is awaited runs in the session too.
+        return cast("R", finish(result)) if inspect.iscoroutine(result) else result
+
+    return plain
