@@ -19,6 +19,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 
 from guardrail import Guard, LedgerError
+from guardrail.config import Settings
 from guardrail.integrations.langchain import LedgerStop, govern
 
 RUNS: list[str] = []
@@ -57,7 +58,13 @@ def guard(tmp_path: Path) -> Iterator[Guard]:
     policies = tmp_path / "policies"
     policies.mkdir()
     (policies / "all.rego").write_text('package guardrail.policy\n\nallow contains "anything"\n')
-    opened = Guard.open(policies=policies, ledger=tmp_path / "audit.db")
+    opened = Guard.open(
+        Settings().override(
+            policy={"path": policies},
+            ledger={"path": tmp_path / "audit.db"},
+            identity={"require": "any"},
+        )
+    )
     yield opened
     opened.close()
 
