@@ -10,7 +10,7 @@ import functools
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass, replace
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
@@ -206,7 +206,45 @@ def _model_error(error: ValidationError, schema: CompiledSchema) -> ArgumentsErr
     """Return what *error* says without its text, which quotes the input."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind = first["type"] if first["type"] in _known_kinds() else "custom"
-    return arguments_error("model", declared_pointer(schema.schema, first["loc"]), kind)
+    return arguments_error("model", declared_pointer(schema.schema, first["loc"]), _expected(kind))
+
+
+def _expected(kind: str) -> str:
+    """Return what a model expects, in the words that a JSON Schema's refusals use."""
+    if kind in _SAID:
+        return _SAID[kind]
+    base = kind.removesuffix("_type").removesuffix("_parsing")
+    return f"expected {_TYPES[base]}" if base != kind and base in _TYPES else kind
+
+
+_TYPES: Final = {
+    "int": "integer",
+    "float": "number",
+    "decimal": "number",
+    "string": "string",
+    "bool": "boolean",
+    "list": "array",
+    "tuple": "array",
+    "set": "array",
+    "dict": "object",
+    "model": "object",
+    "model_attributes": "object",
+    "dataclass": "object",
+    "date": "date",
+    "datetime": "date and time",
+    "time": "time",
+    "uuid": "UUID",
+    "url": "URL",
+}
+"""Words for the kinds of pydantic's errors that end in ``_type`` or ``_parsing``."""
+_SAID: Final = {
+    "missing": "a required argument is missing",
+    "extra_forbidden": "the model has no such argument",
+    "enum": "expected one of the values that the schema lists",
+    "literal_error": "expected one of the values that the schema lists",
+    "int_from_float": "expected integer",
+    "none_required": "expected null",
+}
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import json
 import pathlib
 import threading
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -582,3 +582,28 @@ def test_a_secret_that_a_serializer_hides_is_refused() -> None:
         declare("t", schema=Wrapped).take({"s": {"a": SecretStr(CANARY)}})
     assert caught.value.detail == "model"
     assert "secret" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"n": "five"}, "(/n: expected integer)"),
+        ({"n": 1, "to": 5}, "(/to: expected string)"),
+        ({"n": 1, "mode": "slow"}, "(/mode: expected one of the values that the schema lists)"),
+        ({}, "(/n: a required argument is missing)"),
+        ({"n": 1, "x": 1}, "(the model has no such argument)"),
+        ({"n": 11}, "(/n: less_than_equal)"),
+    ],
+)
+def test_a_model_says_what_it_expects_and_never_the_value(args: dict[str, Any], words: str) -> None:
+    """In the words that a JSON Schema's refusals use, if there are any for the kind of error."""
+
+    class Order(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        n: int = Field(le=10)
+        to: str = "a"
+        mode: Literal["fast"] = "fast"
+
+    with pytest.raises(ArgumentsError) as caught:
+        declare("order", schema=Order).take(args)
+    assert caught.value.message.endswith(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -75,8 +76,24 @@ def paint(text: str, style: Style, *, err: bool = False) -> str:
 
 
 def columns() -> int:
-    """Return how wide a table may be: ``COLUMNS``, the terminal, or ``PIPE_COLUMNS``."""
-    return max(MIN_COLUMNS, shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns)
+    """Return how wide a table may be: ``COLUMNS``, the terminal, or ``PIPE_COLUMNS``.
+
+    If stdout is a pipe (``| head``), the terminal is that of stderr or stdin: the text ends up there.
+    """
+    return max(MIN_COLUMNS, _terminal() or shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns)
+
+
+def _terminal() -> int | None:
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return None
+    for stream in (sys.__stdout__, sys.__stderr__, sys.__stdin__):
+        try:
+            found = os.get_terminal_size(stream.fileno()).columns if stream is not None else 0
+        except (OSError, ValueError):
+            continue
+        if found:
+            return found
+    return None
 
 
 class OutputError(GuardrailError):
@@ -114,8 +131,26 @@ def emit_json(value: Mapping[str, Any]) -> None:
 
 
 def note(text: str, style: Style = Style.PLAIN) -> None:
-    """Write one remark to stderr. What is hidden in it is shown as an escape."""
-    click.echo(paint(message(text), style, err=True), err=True, color=True)
+    """Write one remark to stderr. Hidden characters in it are shown as escapes; on a terminal it breaks at spaces only."""
+    shown = message(text)
+    if sys.stderr.isatty():
+        shown = "\n".join(_wrapped(line) for line in shown.split("\n"))
+    click.echo(paint(shown, style, err=True), err=True, color=True)
+
+
+def _wrapped(line: str) -> str:
+    if width(line) <= columns():
+        return line
+    label = re.match(r"\s*(?:[a-z]+:\s+|- )?", line)
+    indent = " " * (label.end() if label is not None else 0)
+    return textwrap.fill(
+        line,
+        columns(),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
 
 
 def prose(text: str, *, indent: int = 0) -> list[str]:

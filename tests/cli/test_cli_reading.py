@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import itertools
 import json
 import os
 import pty
+import re
+import shlex
+import struct
 import subprocess
 import sys
+import termios
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -130,13 +136,13 @@ def test_show_tells_each_call_in_a_row(
     rows = {row.split()[1]: row for row in out.split("OFFSET")[1].splitlines()[1:]}
     assert list(rows) == ["1", "3", "4", "5", "7", "8", "11"]
     for seq, words in {
-        "1": ["read_file", 'path="/etc/hosts"', "ALLOWED", "r-allow", "ok", "12.5"],
-        "3": ["send_email", "[secret qqqqqq…]", "DENIED", "mail-external", "not run"],
-        "4": ["pay", "amount=1200", "[payment x7k2q9…]", "NEEDS APPROVAL", "pay-large", "not run"],
-        "5": ["\\u{1b}[31m\\u{202e}", "ALLOWED", "error"],
-        "7": ["slow", "DENIED", "timeout"],
-        "8": ["no_such_tool", "(not recorded)", "REJECTED", "unknown_tool"],
-        "11": ["leak", "(not recorded: the last check", "DENIED", "redactor"],
+        "1": ["ALLOWED", "read_file", 'path="/etc/hosts"', "r-allow", "ok", "12.5"],
+        "3": ["DENIED", "send_email", "[secret qqqqqq…]", "mail-external", "not run"],
+        "4": ["NEEDS APPROVAL", "pay", "amount=1200", "[payment x7k2q9…]", "pay-large", "not run"],
+        "5": ["ALLOWED", "\\u{1b}[31m\\u{202e}", "error"],
+        "7": ["DENIED", "slow", "timeout"],
+        "8": ["REJECTED", "no_such_tool", "(not recorded)", "unknown_tool"],
+        "11": ["DENIED", "leak", "(not recorded: the last check", "redactor"],
     }.items():
         position = 0
         for word in words:
@@ -150,9 +156,40 @@ def test_show_has_two_lines_for_each_call_on_a_narrow_terminal(
     """At 80 columns nothing important is cut away: verdict, rule and outcome have a line of their own."""
     monkeypatch.setenv("COLUMNS", "80")
     out = cli("show", "S-1", "--ledger", ledger).out
-    assert "DENIED by mail-external: not run" in out
-    assert "ALLOWED by r-allow: ok, 12.5 ms" in out
+    lines = out.splitlines()
+    denied = next(line for line in lines if "send_email(" in line)
+    assert "DENIED" in denied.split("send_email")[0]  # the verdict comes first
+    assert lines[lines.index(denied) + 1].strip() == "by mail-external: not run"
+    assert any(line.strip() == "by r-allow: ok, 12.5 ms" for line in lines)
+    assert all(len(line) <= 80 for line in lines)
     assert "OFFSET" not in out
+
+
+def test_a_pipe_on_a_terminal_is_as_wide_as_the_terminal(ledger: Path) -> None:
+    """``guardrail show last | head`` ends up on the terminal, where longer lines would wrap; hints break at spaces only."""
+    shown, missing = (
+        shlex.join(command("show", ref, "--ledger", ledger)) for ref in ("S-1", "x" * 90)
+    )
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    shell = subprocess.Popen(
+        ["sh", "-c", f"{shown} | cat; {missing}"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=environment(),
+    )
+    os.close(follower)
+    seen = b""
+    with contextlib.suppress(OSError):  # the other end is closed when the shell has ended
+        while part := os.read(leader, 65_536):
+            seen += part
+    os.close(leader)
+    assert shell.wait(60) != 0
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", seen.decode()).replace("\r\n", "\n")
+    assert "by mail-external: not run" in plain
+    assert all(len(line) <= 80 for line in plain.splitlines())
+    assert "next:  guardrail sessions" in plain
 
 
 def test_show_says_how_far_identities_can_be_believed(cli: Cli, ledger: Path) -> None:

@@ -167,9 +167,9 @@ def _table(session: Timeline) -> Iterator[str]:
     spec = [
         Column("OFFSET", Align.RIGHT),
         Column("SEQ", Align.RIGHT),
+        Column("VERDICT"),
         Column("TOOL", limit=28, flexible=True, floor=12),
         Column("ARGUMENTS", flexible=True, floor=16),
-        Column("VERDICT"),
         Column("RULE", limit=24),
         Column("OUTCOME", limit=24),
         Column("MS", Align.RIGHT),
@@ -181,9 +181,9 @@ def _row(started: str, call: Call) -> list[Cell]:
     return [
         (offset(started, call.ts), Style.DIM),
         (str(call.seq), Style.PLAIN),
+        verdict(call),
         (name(call.tool), Style.STRONG),
         (_args(call, columns()), Style.PLAIN),
-        verdict(call),
         (_rule(call), Style.PLAIN),
         outcome(call),
         (_duration(call), Style.PLAIN),
@@ -203,21 +203,29 @@ def _args(call: Call, limit: int) -> str:
 def _cards(session: Timeline) -> Iterator[str]:
     total = columns()
     seqs = max(len(str(session.calls[-1].seq)), 3)
+    words = max(len(verdict(call)[0]) for call in session.calls)
     for call in session.calls:
         start = f"{offset(session.started, call.ts):>9}  {call.seq:>{seqs}}  "
-        room = total - width(start)
+        word, style = verdict(call)
+        room = total - width(start) - words - 2
         tool, shown = clip(name(call.tool, "-"), room), _args(call, room)
         body = clip(f"{tool} {shown}" if shown.startswith("(not rec") else f"{tool}({shown})", room)
         bold = body.startswith(tool)
-        yield paint(start, Style.DIM) + (
-            paint(tool, Style.STRONG) + body[len(tool) :] if bold else body
+        yield (
+            paint(start, Style.DIM)
+            + paint(word, style)
+            + " " * (words - len(word) + 2)
+            + (paint(tool, Style.STRONG) + body[len(tool) :] if bold else body)
         )
-        word, style = verdict(call)
         end, end_style = outcome(call)
         duration = _duration(call)
-        rest = f" by {clip(_rule(call), 40)}" if _rule(call) != "-" else ""
         took = f", {duration} ms" if duration else ""
-        yield " " * width(start) + paint(word, style) + f"{rest}: " + paint(end, end_style) + took
+        rest = (
+            f"by {clip(_rule(call), room - width(end) - len(took) - 5)}: "
+            if _rule(call) != "-"
+            else ""
+        )
+        yield " " * (width(start) + words + 2) + rest + paint(end, end_style) + took
 
 
 def _json_record(records: Records, seq: int) -> None:
