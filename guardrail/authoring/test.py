@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from guardrail.authoring.witness import Fired, verdicts
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
-from guardrail.policy.compiled import compile_policies
+from guardrail.policy.compiled import CompiledPolicies, compile_policies
 from guardrail.policy.rehearsal import TestOutcome, TestResult, run_policy_tests
 from guardrail.policy.sources import load_policies
-from guardrail.policy.workbench import Workbench
+from guardrail.policy.workbench import EngineRefusal, Workbench
 
 __all__ = ["TestOutcome", "TestReport", "TestResult", "run_tests"]
+
+_SHOWN = 3
+"""Decisions of one failed test that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,37 @@ def run_tests(
         policies = load_policies(paths, data=data)
         digest = policies.digest
         with Workbench(time_limit=time_limit) as bench:
-            results = run_policy_tests(compile_policies(policies, bench), bench)
+            compiled = compile_policies(policies, bench)
+            results = _with_decisions(run_policy_tests(compiled, bench), compiled, bench)
     except PolicyLoadError as error:
         findings = error.findings
     return TestReport(tuple(results), findings, digest, (time.perf_counter() - started) * 1000)
+
+
+def _with_decisions(
+    results: Sequence[TestResult], compiled: CompiledPolicies, bench: Workbench
+) -> list[TestResult]:
+    """Return *results*, the failed ones with the decisions that they got."""
+    failed = {result.name for result in results if result.outcome is TestOutcome.FAIL}
+    try:
+        got = verdicts(compiled, bench, failed) if failed else {}
+    except EngineRefusal:
+        got = {}
+    return [
+        replace(result, message=f"{result.message}; {_said(got[result.name])}")
+        if result.name in got
+        else result
+        for result in results
+    ]
+
+
+def _said(got: Sequence[Fired]) -> str:
+    shown = sorted({_verdict(each) for each in got})
+    more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return f"it got {' / '.join(shown[:_SHOWN])}{more}"
+
+
+def _verdict(got: Fired) -> str:
+    """Return the effect of one decision and the rules that fired, by what they asked for."""
+    rules = ", ".join(f"{effect} {rule!a}" for effect, rule in sorted(got.rules))
+    return f"{got.effect or 'no decision'} ({rules or 'no rule fired'})"

@@ -7,7 +7,7 @@ rule of guardrail's own, in the same sets, that keeps its input.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from guardrail.policy.rehearsal import test_rules
 from guardrail.policy.tree import Module, Node, children, reference
 from guardrail.policy.workbench import UNDEFINED, EngineRefusal, Workbench
 
-__all__ = ["DECISION", "LISTING", "Fired", "Seen", "decide", "fired", "observe"]
+__all__ = ["DECISION", "LISTING", "Fired", "Seen", "decide", "fired", "observe", "verdicts"]
 
 DECISION = "data.guardrail.main.decision"
 LISTING = "data.guardrail.main.listing"
@@ -52,8 +52,30 @@ class Fired:
 def observe(compiled: CompiledPolicies, bench: Workbench) -> list[Seen]:
     """Run the tests, and return every call that they make a policy see, once each. What a test itself finds is no matter.
 
-    Raises ``EngineRefusal`` where the modules can't be loaded.
+    Raises ``EngineRefusal`` if the modules can't be loaded.
     """
+    found: dict[tuple[str, str], Seen] = {}
+    for seen in _watch(compiled, bench, None):
+        found.setdefault((seen.input, seen.data), seen)
+    return list(found.values())
+
+
+def verdicts(
+    compiled: CompiledPolicies, bench: Workbench, names: Collection[str]
+) -> dict[str, list[Fired]]:
+    """Return the decisions that each of the tests called *names* got, in no particular order.
+
+    Raises ``EngineRefusal`` if the modules can't be loaded.
+    """
+    found: dict[str, list[Fired]] = {}
+    for each in fired(compiled, bench, list(_watch(compiled, bench, names))):
+        found.setdefault(each.seen.test, []).append(each)
+    return found
+
+
+def _watch(
+    compiled: CompiledPolicies, bench: Workbench, names: Collection[str] | None
+) -> Iterator[Seen]:
     base: dict[str, Json] = json.loads(compiled.data)
     replaced = sorted(_replaced(compiled.parsed))
     modules = [
@@ -64,17 +86,16 @@ def observe(compiled: CompiledPolicies, bench: Workbench) -> list[Seen]:
         for module in (*compiled.modules, *compiled.tests)
     ]
     bench.load(modules, compiled.data, witness=True)
-    found: dict[tuple[str, str], Seen] = {}
     for path, name in _tests(compiled):
+        if names is not None and name not in names:
+            continue
         try:
             bench.rule(path, "{}")
         except (EngineRefusal, PolicyError):
             # What it saw before that still counts, unless the process is gone.
             pass
         for text in bench.witnessed():
-            seen = _seen(name, text, base, replaced)
-            found.setdefault((seen.input, seen.data), seen)
-    return list(found.values())
+            yield _seen(name, text, base, replaced)
 
 
 def _tests(compiled: CompiledPolicies) -> Iterator[tuple[str, str]]:

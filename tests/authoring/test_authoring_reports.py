@@ -149,6 +149,26 @@ def test_a_misspelt_set_is_remarked_on(tmp_path: Path) -> None:
     assert [(finding.code, finding.line) for finding in report.remarks] == [("unread-set", 4)]
 
 
+def test_a_failed_test_shows_the_decision_that_it_got(tmp_path: Path) -> None:
+    """With the rules that fired: an author otherwise adds prints, which are refused."""
+    test = """package guardrail.policy_test
+
+test_wrong if {
+	decision := data.guardrail.main.decision with input as {"resource": {"id": "nothing"}, "context": {"approval": null}}
+	decision.effect == "allow"
+}
+
+test_asks_nobody if 1 == 2
+"""
+    folder = write(tmp_path, a_rego=POLICY, a_test_rego=test)
+    shown = {
+        result.name.rpartition(".")[2]: result.message for result in run_tests([folder]).results
+    }
+    assert "it got deny (" in shown["test_wrong"]
+    assert "deny 'guardrail.no_allow'" in shown["test_wrong"]
+    assert "it got" not in shown["test_asks_nobody"]
+
+
 def test_reports_become_json(tmp_path: Path) -> None:
     """For ``--json``."""
     folder = write(tmp_path, a_rego=POLICY, a_test_rego=TESTS)
