@@ -62,6 +62,8 @@ class Difference(StrEnum):
     """The tables, indexes or triggers are not the ones that guardrail makes."""
     INDEX = "index"
     """An index leads queries past records."""
+    APPROVAL = "approval"
+    """An approval was used that its request and the answers to it do not cover, or a step of one is not its next."""
     HEAD = "head"
     """The stored head, a head that was given, or what was acknowledged, is not that of the records."""
 

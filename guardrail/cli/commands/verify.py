@@ -289,6 +289,7 @@ def _document(path: Path, report: VerifyReport, notices: list[str]) -> dict[str,
             for call in report.dead_calls
         ],
         "live_calls": report.live_calls,
+        "approvals_used": report.approvals_used,
         "heartbeats": report.heartbeats,
         "silences": report.silences,
         "notices": [*report.notices, *notices],
@@ -341,6 +342,9 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
     if report.anchored_to is not None:
         when = f", recorded {escape(report.anchored_ts)}" if report.anchored_ts else ""
         data(f"  covered  up to record {report.anchored_to}{when}, by {name(report.anchored_by)}")
+    if report.approvals_used:
+        used = counted(report.approvals_used, "use")
+        data(f"  approved {used} of approvals, each covered by its request and its approvers")
     if report.live_calls:
         data(f"  running  {counted(report.live_calls, 'call')} without an end yet")
     _list(

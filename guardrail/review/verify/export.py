@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guardrail.core.audit import Audit, Pruned
+from guardrail.core.chain import Difference
 from guardrail.core.record import MAX_LINE, parse
 from guardrail.errors import RecordError
 from guardrail.keys import verify_signature
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
+from guardrail.review.verify.uses import Uses
 
 __all__ = ["verify_export"]
 
@@ -42,7 +44,8 @@ def verify_export(
             watch = [each.head.size for each in heads if each.head is not None]
             audit = Audit(verify_signature, pruned=_find_pruned(source), watch=watch)
             source.seek(0)
-            _take_all(source, audit, total, progress)
+            uses = Uses(partial=bool(audit.pruned))
+            _take_all(source, audit, uses, total, progress)
     except FileNotFoundError:
         return VerifyReport(
             VerifyState.MISSING, 1 if covered else 3, "there is no file at this path"
@@ -55,6 +58,7 @@ def verify_export(
         root_of=audit.root_of,
         time_of=lambda _: "",
         leaf_of=lambda _: "",
+        uses=uses,
     )
     return judge(found, key, heads)
 
@@ -66,9 +70,17 @@ def _torn(source: BinaryIO, size: int) -> bool:
     return source.read(1) != b"\n"
 
 
-def _take_all(source: BinaryIO, audit: Audit, total: int, progress: Progress | None) -> None:
+def _take_all(
+    source: BinaryIO, audit: Audit, uses: Uses, total: int, progress: Progress | None
+) -> None:
     for count, line in enumerate(_lines(source), 1):
-        if audit.take(audit.chain.next_seq, None, line) is None:
+        seq = audit.chain.next_seq
+        record = audit.take(seq, None, line)
+        if record is None:
+            return
+        uncovered = uses.take(record, line)
+        if uncovered:
+            audit.chain.reject(seq, Difference.APPROVAL, uncovered)
             return
         if progress is not None and count % _EVERY == 0:
             progress(source.tell(), total)

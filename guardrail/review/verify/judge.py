@@ -19,6 +19,7 @@ from guardrail.review.verify.report import (
     VerifyState,
     judge_heads,
 )
+from guardrail.review.verify.uses import Uses
 
 __all__ = ["Found", "judge"]
 
@@ -55,6 +56,7 @@ class Found:
     heartbeats: int = 0
     silences: int = 0
     notices: tuple[str, ...] = field(default=())
+    uses: Uses = field(default_factory=Uses)
 
 
 def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
@@ -79,6 +81,7 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
         heartbeats=found.heartbeats,
         silences=found.silences,
         notices=_notices(found),
+        approvals_used=found.uses.checked,
     )
     if covered is not None and covered.head is not None:
         last = covered.head.size - 1

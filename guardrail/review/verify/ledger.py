@@ -42,6 +42,7 @@ from guardrail.review.verify.stream import (
     stored_edge,
     stream,
 )
+from guardrail.review.verify.uses import Uses
 
 __all__ = ["readable", "verify_ledger"]
 
@@ -171,6 +172,7 @@ def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | No
             if run.audit.take(seq, leaf, line) is None:
                 return
         return
+    tables.uses = Uses(partial=bool(run.since or run.audit.pruned))
     start = run.since
     tiles = run.tiles if run.tiles is not None else TileWalk(reader.execute)
     if jobs > 1 and not run.since and not run.audit.pruned:
@@ -440,6 +442,7 @@ def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> 
         heartbeats=len(run.heartbeats),
         silences=silences,
         notices=notices,
+        uses=run.tables.uses or Uses(),
         leaf_of=lambda seq: _leaf(reader, seq),
     )
 

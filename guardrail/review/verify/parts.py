@@ -27,6 +27,7 @@ from guardrail.ledger.sqlite import ADMIN
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.report import Progress
 from guardrail.review.verify.stream import Tables, stream
+from guardrail.review.verify.uses import Uses
 
 __all__ = ["PART_LEVEL", "Part", "main", "read_part", "stream_in_parts"]
 
@@ -51,6 +52,8 @@ class Part:
     unmatched: list[tuple[str, int]]
     rotations: list[tuple[int, str]]
     """(number, line) of key rotations."""
+    steps: list[tuple[int, str]]
+    """(number, line) of what approvals consist of."""
     within: list[tuple[int, list[str]]]
     """(how many of its records, the roots of their tree), for the sizes that were asked for."""
 
@@ -73,7 +76,7 @@ def read_part(
             audit.begin(log, public)
             # Certificates are checked where all parts meet: what a key may sign depends on what came before.
             audit.keys = None
-        tables = Tables()
+        tables = Tables(uses=None)
         rotations: list[tuple[int, str]] = []
         for seq, line in reader.query(
             f"SELECT seq, line FROM record WHERE seq >= ? AND seq < ? AND type = ? AND {ADMIN} ORDER BY seq",  # noqa: S608 - a constant
@@ -99,6 +102,7 @@ def read_part(
         opened={call: (seq, tables.processes.get(call)) for call, seq in report.open_calls.items()},
         unmatched=audit.chain.unmatched,
         rotations=rotations,
+        steps=tables.steps,
         within=[
             (count, [root.hex() for root in edge.roots]) for count, edge in audit.edges.items()
         ],
@@ -189,6 +193,7 @@ def stream_in_parts(
             audit.restart()
             tiles.restart()
             tables.processes.clear()
+            tables.uses = Uses()
             return 0
         if progress is not None:
             progress(audit.edge.size, total)
@@ -232,6 +237,11 @@ def _join(
         if not audit.chain.open_call(call, seq):
             return False
         tables.processes[call] = process
+    assert tables.uses is not None
+    for _, line in part["steps"]:
+        raw = line.encode("utf-8")
+        if tables.uses.take(decode(raw), raw):
+            return False
     assert audit.keys is not None
     for seq, line in part["rotations"]:
         if audit.keys.take(seq, decode(line.encode("utf-8"))):

@@ -194,6 +194,8 @@ class VerifyReport:
     """Open calls of dead processes."""
     live_calls: int = 0
     """Open calls of processes that live, or may live."""
+    approvals_used: int = 0
+    """Uses of approvals that were compared with their requests and answers."""
     heartbeats: int = 0
     """Heartbeat records."""
     silences: int = 0

@@ -12,6 +12,7 @@ from guardrail.ledger.heads import HeadRow, edge_at, node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.report import Progress
+from guardrail.review.verify.uses import Uses
 
 __all__ = [
     "CHUNK",
@@ -37,6 +38,10 @@ class Tables:
     """(public key, number of the record that certifies it)."""
     pruned: int = 0
     """Records below it, line 0 excepted, may be deleted; 0 where none may."""
+    uses: Uses | None = field(default_factory=Uses)
+    """Compares uses of approvals with what they need; None for a part of a log, whose ``steps`` are to be compared."""
+    steps: list[tuple[int, str]] = field(default_factory=list)
+    """(number, line) of requests for approvals, answers and uses, if nothing compares them here."""
     processes: dict[str, object] = field(default_factory=dict)
     """Call id -> ``origin.process`` of its decision, for open calls."""
 
@@ -94,6 +99,12 @@ def stream(
                 if record is None:
                     return ""
                 _note_process(tables, record)
+                uncovered = tables.uses.take(record, line) if tables.uses is not None else ""
+                if uncovered:
+                    chain.reject(seq, Difference.APPROVAL, uncovered)
+                    return ""
+                if tables.uses is None and Uses.concerns(record):
+                    tables.steps.append((seq, line.decode("utf-8")))
                 # Of a pruned log the tree of line 0 and of what is gone was taken before.
                 wrong = tiles.take(chain.next_seq, audit.made) if seq or not audit.pruned else ()
                 if wrong:

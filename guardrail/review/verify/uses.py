@@ -1,0 +1,183 @@
+"""Whether each use of an approval is covered by its request and by the answers to it, judged from the records alone.
+
+A guard judges the same before a call runs. Whoever verifies asks once more, from lines that were verified: a guard that was made to
+believe something else, and somebody who has the keys, leave records that do not fit together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from guardrail.approvals import Request, case_of, folded, same_identity
+from guardrail.core.marks import MARK_PREFIX
+
+__all__ = ["Uses"]
+
+_SLACK = timedelta(seconds=60)
+"""Between the moment at which a guard judges and the time of its record: clocks of two hosts, the policy, a busy disk."""
+_STEPS = frozenset({"approval.granted", "approval.refused"})
+
+_Person = tuple[str, str, str]
+"""Id, assurance and method of an approver."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """What became of one request."""
+
+    bound: tuple[Any, ...]
+    """What a call must say to be the one that was asked about."""
+    leaf: str
+    needed: int
+    rules: list[str]
+    people: tuple[str, ...]
+    """Who asked: principal, agent, and everyone in between."""
+    shown: bool
+    """Whether the record showed all that an approver had to see."""
+    steps: int = 0
+    over: str = ""
+    """The step that nothing may follow, in words; empty while there is none."""
+    grants: dict[_Person, datetime] = field(default_factory=dict)
+    """Until when each approval stood."""
+
+
+class Uses:
+    """Takes the records of a log in order, and finds uses of approvals that nothing covers.
+
+    Memory grows with the requests, not with the records.
+    """
+
+    def __init__(self, *, partial: bool = False) -> None:
+        """With *partial* records before the first one are missing, and requests among them can't be compared."""
+        self.partial = partial
+        self.checked = 0
+        """Uses that were compared with their requests and answers."""
+        self.unknown = 0
+        """Uses whose request is among the records that are missing."""
+        self._courses: dict[str, _Course | None] = {}
+
+    @staticmethod
+    def concerns(record: Mapping[str, Any]) -> bool:
+        """Tell whether ``take`` would look at this record."""
+        if record["type"] == "call.decision":
+            return (
+                record.get("approval") is not None
+                or record["decision"]["effect"] == "require_approval"
+            )
+        return record["type"] in _STEPS
+
+    def take(self, record: Mapping[str, Any], line: bytes) -> str:
+        """Take the next record, verified; return what is wrong with it as a step of an approval, or an empty string."""
+        if not self.concerns(record):
+            return ""
+        if record.get("approval") is None:
+            self._ask(record, line)
+            return ""
+        try:
+            return self._step(record)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return "a step of an approval that does not say what it must"
+
+    def _ask(self, record: Mapping[str, Any], line: bytes) -> None:
+        case = case_of([line], line)
+        self._courses[str(record["call"])] = None if case is None else _course(case.request, record)
+
+    def _step(self, record: Mapping[str, Any]) -> str:
+        approval = record["approval"]
+        used = record["type"] == "call.decision"
+        if used and approval["ordinal"] is None:
+            return "a use of an approval without its number"
+        if approval["id"] not in self._courses and self.partial:
+            self.unknown += used
+            return ""
+        course = self._courses.get(approval["id"])
+        if course is None:
+            return "a step of an approval that nobody asked for"
+        if course.over:
+            return f"a step of an approval that {course.over} before"
+        if type(approval["ordinal"]) is not int or approval["ordinal"] != course.steps:
+            return "a step of an approval that is not its next one"
+        course.steps += 1
+        if used:
+            course.over = "was used"
+            self.checked += 1
+            return _use(course, record)
+        if record["type"] == "approval.refused":
+            course.over = "was refused"
+        elif record["request"]["leaf"] == course.leaf:
+            who = record["approver"]
+            course.grants[_person(who)] = datetime.fromisoformat(record["expires"])
+        return ""
+
+
+def _course(request: Request, record: Mapping[str, Any]) -> _Course | None:
+    """Return what begins with *request*, or None where its record can't be that of one."""
+    try:
+        return _Course(
+            bound=_bound(record),
+            leaf=request.leaf,
+            needed=request.needed,
+            rules=[rule.rule for rule in request.rules],
+            people=_people(request),
+            shown=not request.hidden_needs,
+        )
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _use(course: _Course, record: Mapping[str, Any]) -> str:
+    """Say why *record* is no use of the approval that it names, or return an empty string."""
+    if record["decision"]["effect"] != "allow":
+        return "an approval was used by a call that was not allowed"
+    if not all(map(_same, _bound(record), course.bound)):
+        return "an approval was used by another call than the one that was asked about"
+    if not course.shown:
+        return "an approval was used although its approvers could not see what they had to"
+    if record["approval"]["rules"] != course.rules:
+        return "an approval was used for other rules than those that asked for it"
+    now = datetime.fromisoformat(record["ts"])
+    approvers = [_person(who) for who in record["approval"]["approvers"]]
+    if any(who not in course.grants for who in approvers):
+        return "an approval was used in the name of somebody who had not given it"
+    if any(now >= course.grants[who] + _SLACK for who in approvers):
+        return "an approval was used after it had expired"
+    if any(same_identity(id_, other) for id_, _, _ in approvers for other in course.people):
+        return "an approval was used that was given by who asked for it"
+    if len({folded(id_) for id_, _, _ in approvers}) < course.needed:
+        return "an approval was used that too few people had given"
+    return ""
+
+
+def _bound(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    principal = record["principal"]
+    return (
+        record["tenant"],
+        record["session"],
+        principal["id"],
+        principal.get("issuer"),
+        record["agent"]["id"],
+        record["tool"]["server"],
+        record["tool"]["schema"],
+        record["commitment"],
+    )
+
+
+def _same(one: object, other: object) -> bool:
+    """Compare two recorded values. The commitment decides: a name can have become a token when it turned out to be sensitive."""
+    return one == other or _is_token(one) is not _is_token(other)
+
+
+def _is_token(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(MARK_PREFIX)
+
+
+def _people(request: Request) -> tuple[str, ...]:
+    between = (str(step.get("sub", "")) for step in request.delegation)
+    return (str(request.principal["id"]), str(request.agent["id"]), *between)
+
+
+def _person(who: Mapping[str, Any]) -> _Person:
+    return (str(who["id"]), str(who["assurance"]), str(who["method"]))
