@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OPA := $(or $(GUARDRAIL_OPA),$(shell command -v opa))
-COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/pipeline.py,guardrail/recording.py,guardrail/admission.py,guardrail/session.py,guardrail/bodies.py,guardrail/waiting.py
+COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/pipeline.py,guardrail/recording.py,guardrail/admission.py,guardrail/session.py,guardrail/scope.py,guardrail/callers.py,guardrail/bodies.py,guardrail/waiting.py
 
 .PHONY: help demo test lint types policies bench soak clean
 help: ## show this

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from guardrail.guard import Guard
+    from guardrail.scope import SessionScope
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ __all__ = [
     "LedgerError",
     "PolicyError",
     "Principal",
+    "SessionScope",
     "Status",
     "UsageError",
     "__version__",
@@ -52,6 +54,7 @@ _HOMES = {
     "Agent": "guardrail.core.types",
     "Guard": "guardrail.guard",
     "Principal": "guardrail.core.types",
+    "SessionScope": "guardrail.scope",
     "Status": "guardrail.core.types",
 }
 

@@ -1,0 +1,391 @@
+"""The patterns of docs/web-apps.md keep the identity: each program of the page runs with the real framework."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.contrib.testing.worker import start_worker
+from fastapi import BackgroundTasks, Depends, FastAPI, Header, WebSocket
+from fastapi.responses import StreamingResponse
+from flask import request
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from werkzeug.serving import make_server
+
+from guardrail import Denied, Guard, SessionScope
+from guardrail.config import Settings
+from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
+
+PAGE = Path(__file__).parents[2] / "docs" / "web-apps.md"
+
+
+class App(SimpleNamespace):
+    """What the programs of the page start with, and what the guard recorded."""
+
+    guard: Guard
+    ledger: MemoryLedger
+    find_order: Callable[..., str]
+
+    def run(self, heading: str, **names: Any) -> dict[str, Any]:
+        """Run the program below *heading*; return its names."""
+        _, _, below = PAGE.read_text(encoding="utf-8").partition(f"\n### {heading}\n")
+        found = re.search(
+            r"^```python\n(.*?)^```", below.partition("\n### ")[0], re.MULTILINE | re.DOTALL
+        )
+        assert found, heading
+        space = {
+            "__name__": "program",
+            "guard": self.guard,
+            "find_order": self.find_order,
+            **names,
+        }
+        exec(compile(found[1], f"{PAGE.name}: {heading}", "exec"), space)
+        return space
+
+    def calls(self) -> list[tuple[str, int]]:
+        """Return in whose name each call ran, and for what, in order."""
+        allowed = []
+        for record in self.ledger.of("call.decision"):
+            assert record["decision"]["effect"] == "allow", record["decision"]
+            number = record["input"]["action"]["properties"]["args"]["number"]
+            allowed.append((record["principal"]["id"], number))
+        return allowed
+
+    def details(self) -> list[str]:
+        """Return the detail of each decision; empty where it was the policy's."""
+        return [record["decision"]["detail"] for record in self.ledger.of("call.decision")]
+
+
+@pytest.fixture
+def app() -> App:
+    guard, ledger = memory_guard(StaticPolicy(allow()), settings=Settings())
+
+    @guard.tool
+    def find_order(number: int) -> str:
+        """Find an order."""
+        return f"order {number}\n"
+
+    return App(guard=guard, ledger=ledger, find_order=find_order)
+
+
+def user_of(scope: dict[str, Any]) -> str:
+    return dict(scope["headers"])[b"x-user"].decode()
+
+
+def test_the_page_has_a_program_below_each_pattern() -> None:
+    """And each is run by a test of this file."""
+    _, _, patterns = PAGE.read_text(encoding="utf-8").partition("\n## Patterns\n")
+    headings = re.findall(r"^### (.*)$", patterns, re.MULTILINE)
+    assert len(headings) == 8
+    here = Path(__file__).read_text(encoding="utf-8")
+    for heading in headings:
+        assert f'"{heading}"' in here, heading
+
+
+# -- FastAPI and Starlette ---------------------------------------------------------------------------------------------
+
+
+def test_asgi_middleware_keeps_the_identity_everywhere(app: App) -> None:
+    """Sync and async endpoints, background tasks, streams and sockets."""
+
+    program = app.run("FastAPI and Starlette: middleware for whole requests", user_of=user_of)
+    api, find = program["app"], app.find_order
+
+    async def later(number: int) -> None:
+        await asyncio.sleep(0)
+        find(number=number)
+
+    @api.get("/sync")
+    def sync(tasks: BackgroundTasks) -> str:
+        tasks.add_task(find, number=2)
+        return find(number=1)
+
+    @api.get("/async")
+    async def awaited(tasks: BackgroundTasks) -> str:
+        tasks.add_task(later, 4)
+        return find(number=3)
+
+    @api.get("/stream")
+    def stream() -> StreamingResponse:
+        return StreamingResponse(find(number=number) for number in (5, 6))
+
+    @api.get("/astream")
+    async def astream() -> StreamingResponse:
+        async def lines() -> Any:
+            for number in (7, 8):
+                yield find(number=number)
+
+        return StreamingResponse(lines())
+
+    @api.websocket("/socket")
+    async def socket(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text(find(number=9))
+        await socket.close()
+
+    with TestClient(api) as client:
+        for user, path in (
+            ("alice", "/sync"),
+            ("bob", "/async"),
+            ("carol", "/stream"),
+            ("dave", "/astream"),
+        ):
+            assert client.get(path, headers={"x-user": user}).status_code == 200
+        with client.websocket_connect("/socket", headers={"x-user": "erin"}) as connection:
+            assert connection.receive_text() == "order 9\n"
+    assert app.calls() == [
+        ("alice", 1),
+        ("alice", 2),
+        ("bob", 3),
+        ("bob", 4),
+        ("carol", 5),
+        ("carol", 6),
+        ("dave", 7),
+        ("dave", 8),
+        ("erin", 9),
+    ]
+
+
+def test_middleware_that_ends_before_the_response_does_not_lend_its_session(app: App) -> None:
+    """What Starlette's own class of middleware leaves behind is denied, and named."""
+
+    async def dispatch(request: Any, call_next: Any) -> Any:
+        async with app.guard.session(principal=request.headers["x-user"]):
+            return await call_next(request)
+
+    async def later() -> None:
+        await asyncio.sleep(0.01)
+        with pytest.raises(Denied):
+            app.find_order(number=2)
+
+    async def view(_: Any) -> PlainTextResponse:
+        return PlainTextResponse(app.find_order(number=1), background=BackgroundTask(later))
+
+    api = Starlette(
+        routes=[Route("/", view)], middleware=[Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
+    )
+    with TestClient(api) as client:
+        assert client.get("/", headers={"x-user": "alice"}).text == "order 1\n"
+    assert app.details() == ["", "ended"]
+
+
+def test_a_dependency_keeps_the_identity(app: App) -> None:
+    """In the endpoint, the background task and the stream of the request, and of no other."""
+
+    def current_user(x_user: str = Header()) -> str:
+        return x_user
+
+    program = app.run("FastAPI: a dependency", current_user=current_user)
+    with TestClient(program["app"]) as client:
+        assert client.get("/orders/1", headers={"x-user": "alice"}).json() == "order 1\n"
+        assert client.get("/orders", headers={"x-user": "bob"}).text == "order 7\norder 8\n"
+    assert app.calls() == [("alice", 1), ("alice", 2), ("bob", 7), ("bob", 8)]
+
+
+def test_a_sync_dependency_loses_it_visibly_and_passes_it_on(app: App) -> None:
+    """The call is denied, and one with the session that the dependency yields is not; nothing is left behind."""
+
+    api = FastAPI()
+
+    def in_session(user: str) -> Iterator[SessionScope]:
+        with app.guard.session(principal=user) as session:
+            yield session
+
+    @api.get("/lost")
+    def lost(session: Any = Depends(in_session)) -> str:  # noqa: B008 - FastAPI reads it there
+        try:
+            return app.find_order(number=1)
+        except Denied as denied:
+            return denied.code + denied.hint.partition("sync dependency")[1]
+
+    @api.get("/kept")
+    async def kept(session: Any = Depends(in_session)) -> str:  # noqa: B008 - FastAPI reads it there
+        return app.guard.bind(session)(app.find_order)(number=2)
+
+    @api.get("/none")
+    def none() -> str:
+        with pytest.raises(Denied):
+            app.find_order(number=3)
+        return "none"
+
+    with TestClient(api) as client:
+        assert client.get("/lost?user=alice").json() == "denied.identitysync dependency"
+        assert client.get("/kept?user=bob").json() == "order 2\n"
+        for _ in range(20):
+            assert client.get("/none").json() == "none"
+    assert app.details() == ["absent", "", *["absent"] * 20]
+
+
+def test_background_tasks_and_streams_after_a_dependency_are_denied_without_the_session(
+    app: App,
+) -> None:
+    """They are not made in the name of nobody."""
+
+    api = FastAPI()
+
+    def attempt() -> str:
+        try:
+            return app.find_order(number=1)
+        except Denied as denied:
+            return denied.code
+
+    @api.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> StreamingResponse:
+        with app.guard.session(principal="alice"):
+            tasks.add_task(attempt)
+            return StreamingResponse((attempt() for _ in range(2)), background=tasks)
+
+    with TestClient(api) as client:
+        assert client.get("/").text == "denied.identity" * 2
+    assert app.details() == ["absent"] * 3
+
+
+# -- Flask ---------------------------------------------------------------------------------------------------------------
+
+
+def test_flask_views_and_streams_keep_the_identity(app: App) -> None:
+    """On a server with threads, for two users at once; a stream that is cut off leaves nobody's session behind."""
+
+    program = app.run("Flask", current_user=lambda: request.headers["X-User"])
+
+    @program["app"].get("/none")
+    def none() -> str:
+        with pytest.raises(Denied):
+            app.find_order(number=0)
+        return "none"
+
+    server = make_server("127.0.0.1", 0, program["app"], threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+
+    def get(path: str, user: str) -> str:
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{server.port}{path}", headers={"X-User": user}
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return str(answer.read().decode())
+
+    try:
+        users = [threading.Thread(target=get, args=("/orders", name)) for name in ("alice", "bob")]
+        for user in users:
+            user.start()
+        for user in users:
+            user.join()
+        assert get("/orders/1", "carol") == "order 1\n"
+        assert get("/none", "dave") == "none"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    ran = [
+        (record["principal"]["id"], record["input"]["action"]["properties"]["args"]["number"])
+        for record in app.ledger.of("call.decision")
+        if record["decision"]["effect"] == "allow"
+    ]
+    assert sorted(ran) == [("alice", 7), ("alice", 8), ("bob", 7), ("bob", 8), ("carol", 1)]
+    assert app.details().count("absent") == 1
+
+
+# -- Celery --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_celery_task_works_in_the_name_that_its_message_says(app: App) -> None:
+    """On a worker with threads of its own, through a broker; without a session it is denied there."""
+
+    program = app.run(
+        "Celery and other task queues",
+        current_user=lambda: "alice",
+        broker_url="memory://",
+        backend_url="cache+memory://",
+    )
+    queue = program["queue"]
+
+    @queue.task
+    def lost() -> str:
+        try:
+            return app.find_order(number=0)
+        except Denied as denied:
+            return denied.code
+
+    with (
+        start_worker(queue, pool="threads", concurrency=2, perform_ping_check=False, loglevel=50),
+        app.guard.session(principal="who sends"),
+    ):
+        assert program["request"](7).get(timeout=30) == "order 7\n"
+        assert lost.delay().get(timeout=30) == "denied.identity"
+    assert app.details() == ["", "absent"]
+    assert app.ledger.of("call.decision")[0]["principal"]["id"] == "alice"
+
+
+# -- tasks, threads, generators ----------------------------------------------------------------------------------------------
+
+
+async def test_a_task_that_is_bound_goes_on_after_the_request(app: App) -> None:
+    program = app.run("Tasks that go on after the request")
+    assert await program["handle"]("alice") == "order 7\n"
+    async with app.guard.session(principal="bob"):
+        await asyncio.gather(*program["background"])
+    assert app.calls() == [("alice", 7), ("alice", 8)]
+
+
+async def test_threads_executors_and_callbacks_get_the_session(app: App) -> None:
+    program = app.run("Threads, executors and callbacks")
+    with program["pool"]:
+        assert program["handle"]("alice") == "order 7\n"
+        assert await program["ahandle"]("bob") == "order 8\n"
+    assert sorted(app.calls()) == [("alice", 6), ("alice", 7), ("bob", 8)]
+
+
+def test_a_generator_gets_the_session(app: App) -> None:
+    program = app.run("Generators")
+    alice, bob = app.guard.session("alice"), app.guard.session("bob")
+    mixed = zip(program["found"](alice, [1, 2]), program["found"](bob, [3, 4]), strict=True)
+    assert list(mixed) == [("order 1\n", "order 3\n"), ("order 2\n", "order 4\n")]
+    assert app.calls() == [("alice", 1), ("bob", 3), ("alice", 2), ("bob", 4)]
+
+
+def test_a_langgraph_stream_that_is_read_after_the_block_has_its_session(app: App) -> None:
+    """In a thread that has none, and around a session of somebody else."""
+
+    class Scripted(FakeMessagesListChatModel):
+        def bind_tools(self, tools: Any, **_: Any) -> Any:
+            return self
+
+    @tool
+    def search_orders(number: int) -> str:
+        """Search."""
+        return f"order {number}"
+
+    asks = AIMessage("", tool_calls=[{"name": "search_orders", "args": {"number": 5}, "id": "1"}])
+    program = app.run(
+        "LangChain and LangGraph",
+        create_agent=create_agent,
+        model=Scripted(responses=[asks, AIMessage("done")]),
+        search_orders=search_orders,
+    )
+    seen: list[Any] = []
+    messages = [("user", "order 5?")]
+    reader = threading.Thread(target=lambda: seen.extend(program["stream"]("alice", messages)))
+    reader.start()
+    reader.join()
+    with app.guard.session("bob"):
+        seen.extend(program["stream"]("carol", messages))
+    assert app.calls() == [("alice", 5), ("carol", 5)]
+    assert "order 5" in str(seen)
