@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approvalkit import BOB, CAROL, Asks, Body, ask_for, attempt, guarded, run, settings_in
+from approvalkit import BOB, CAROL, Asks, Body, ask_for, attempt, granted, guarded, run, settings_in
 
 from guardrail import Guard
 from guardrail.approvals import Approver
@@ -81,33 +81,6 @@ class File:
             db.close()
 
 
-def grant(request: bytes, *, seq: int, ordinal: int = 0, who: str = "carol") -> bytes:
-    """Return a grant of *request* that nobody gave, as a verified person would have given it."""
-    asked = decode(request)
-    return dumps(
-        {
-            "v": 1,
-            "log": asked["log"],
-            "type": "approval.granted",
-            "tenant": asked["tenant"],
-            "session": asked["session"],
-            "approval": {"id": asked["call"], "ordinal": ordinal},
-            "request": {"seq": asked["seq"], "leaf": leaf_hash(request).hex()},
-            "approver": {"id": who, "assurance": "verified", "method": "oidc"},
-            "origin": asked["origin"],
-            "reason": "fine",
-            "rules": ["large"],
-            "expires": "2099-01-01T00:00:00.000000Z",
-            "given": 1,
-            "needed": 1,
-            "unsafe_asserted": False,
-            "seq": seq,
-            "prev": "0" * 64,
-            "ts": asked["ts"],
-        }
-    )
-
-
 def ping(guard: Guard, times: int = 1) -> None:
     """Make calls that need nobody."""
     with guard.session(principal="alice", agent="bot", id="s-1"):
@@ -156,7 +129,7 @@ def test_a_grant_put_in_the_place_of_a_record_for_a_moment_approves_nothing(
     """Whether the record stood before the request or behind it, and whether its hash is exchanged as well."""
     with scene(tmp_path) as (guard, file, approval, request):
         seq, old = file.lines("call.outcome")[-1 if behind else 0]
-        file.put(seq, grant(request, seq=seq), hashed=hashed)
+        file.put(seq, granted(request, seq=seq), hashed=hashed)
         sealed_by(guard, approval)
         file.put(seq, old, hashed=hashed)
         assert seal_path(file.db).exists()
@@ -168,7 +141,7 @@ def test_a_grant_put_in_the_place_of_a_record_for_a_moment_approves_nothing(
 def test_a_planted_grant_approves_nothing(tmp_path: Path, seq: int) -> None:
     """Numbers below 0, which SQLite's checks do not report to readers, and numbers behind the head."""
     with scene(tmp_path) as (guard, file, approval, request):
-        file.plant(seq, grant(request, seq=seq))
+        file.plant(seq, granted(request, seq=seq))
         sealed_by(guard, approval)
 
 
@@ -179,7 +152,7 @@ def test_a_planted_grant_does_not_complete_a_rule_for_two(tmp_path: Path) -> Non
         guard.desk.approve(approval, BOB, "yes")
         file = File(tmp_path)
         (_, request) = file.lines("call.decision")[0]
-        file.plant(-1, grant(request, seq=-1, ordinal=1))
+        file.plant(-1, granted(request, seq=-1, ordinal=1))
         sealed_by(guard, approval)
 
 
@@ -189,7 +162,7 @@ def test_an_answer_is_not_given_by_what_was_planted(tmp_path: Path) -> None:
         approval = ask_for(guard)
         file = File(tmp_path)
         (_, request) = file.lines("call.decision")[0]
-        file.plant(-1, grant(request, seq=-1))
+        file.plant(-1, granted(request, seq=-1))
         with pytest.raises(LedgerSealedError):
             guard.desk.approve(approval, BOB, "yes")
 
