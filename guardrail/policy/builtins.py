@@ -5,7 +5,7 @@ Found by OPA's own conformance cases and by comparing both engines on some 150,0
 
 from __future__ import annotations
 
-__all__ = ["ALLOWED", "INTEGER_RESULTS", "OPERATORS", "REFUSED", "SET_RESULTS"]
+__all__ = ["ALLOWED", "INTEGER_RESULTS", "LARGEST", "OPERATORS", "REFUSED", "SET_RESULTS"]
 
 ALLOWED: dict[str, int] = {
     "abs": 1,
@@ -110,6 +110,23 @@ INTEGER_RESULTS = frozenset(
     ]
 )
 """Always give whole numbers."""
+
+LARGEST = {
+    "bits.and": 2**64,
+    "bits.lsh": 2**64,
+    "bits.or": 2**64,
+    "bits.rsh": 2**64,
+    "bits.xor": 2**64,
+    "ceil": 2**53,
+    "count": 2**32,
+    "floor": 2**53,
+    "indexof": 2**32,
+    "round": 2**53,
+    "semver.compare": 1,
+    "time.parse_duration_ns": 2**62 - 1,
+    "time.parse_rfc3339_ns": 2**62 - 1,
+}
+"""What the results of functions that give whole numbers don't exceed, up or down."""
 
 SET_RESULTS = frozenset(["intersection", "object.keys", "union"])
 """Always give sets."""

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from guardrail.policy.patterns import glob_problem, regex_problem
 from guardrail.policy.sources import MAX_INTEGER
-from guardrail.policy.tree import Node, kind, reference
+from guardrail.policy.tree import Node, kind
 from guardrail.policy.world import Scope
 
 __all__ = ["CONDITIONS", "SERVER", "Refusal"]
@@ -17,6 +17,11 @@ __all__ = ["CONDITIONS", "SERVER", "Refusal"]
 SERVER = "the server engine can do this"
 _RANGE = 10_000
 _FORMAT = re.compile(r"%(.?)")
+_DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
+_UNITS = {"ns": 3e-12, "us": 3e-10, "ms": 3e-7, "s": 1 / 3600, "m": 1 / 60, "h": 1.0}
+_MAX_HOURS = 1_000_000
+"""Some hundred years: in nanoseconds, they and any time fit in 64 bits together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,9 @@ def _whole(node: Node) -> int | None:
 def _sprintf(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     text = _literal(parameters[0])
     verbs = _FORMAT.findall(text) if isinstance(text, str) else ["?"]
-    if all(verb in {"v", "%"} for verb in verbs):
+    if all(verb in {"v", "s", "d", "%"} for verb in verbs):
         return None
-    message = f"a {name} format that is not written out, or has verbs other than %v and %%"
+    message = f"a {name} format that is not written out, or has verbs other than %v, %s, %d and %%"
     return Refusal("sprintf-format", message, f"write %v; {SERVER}")
 
 
@@ -120,21 +125,17 @@ def _glob(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     )
 
 
-def _parse_time(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
-    found = reference(parameters[0])
-    at = scope.resolve(found) if found is not None else None
-    own = at is not None and at.root == "input" and at.complete and at.static == ("context", "time")
-    if own or isinstance(_literal(parameters[0]), str):
+def _duration(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    text = _literal(parameters[0])
+    if isinstance(text, str) and _DURATION.fullmatch(text) and _hours(text) < _MAX_HOURS:
         return None
     return Refusal(
-        "time", f"{name} of anything but input.context.time or a text that is written out"
+        "time", f"{name} of a text that is not written out, or of more than {_MAX_HOURS} hours"
     )
 
 
-def _duration(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
-    if isinstance(_literal(parameters[0]), str):
-        return None
-    return Refusal("time", f"{name} of a text that is not written out")
+def _hours(text: str) -> float:
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
 def _zone(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
@@ -144,6 +145,30 @@ def _zone(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
         return None
     message = f"{name} of what may be no time in nanoseconds, or in a zone other than UTC: the engines may have other tables"
     return Refusal("time", message)
+
+
+def _slice(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if all(scope.integer(end) for end in parameters[1:3]):
+        return None
+    message = f"{name} with ends that may be no whole numbers: undefined here, an error for OPA"
+    return Refusal("slice", message, f"round(n) first; {SERVER}")
+
+
+def _paths(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    given = parameters[1]
+    form = kind(given)
+    listed = form in {"Array", "Set"} and all(map(_one_key, given[form]["items"]))
+    if listed:
+        return None
+    message = f"{name} with paths that are not single keys which are written out: longer ones and slashes are read differently"
+    return Refusal("json-path", message, f'{name}(x, ["a", "b"]) for keys; {SERVER}')
+
+
+def _one_key(node: Node) -> bool:
+    if kind(node) == "Array" and len(node["Array"]["items"]) == 1:
+        (node,) = node["Array"]["items"]
+    text = _literal(node)
+    return isinstance(text, str) and text != "" and not set("/~") & set(text)
 
 
 def _walk(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
@@ -163,11 +188,14 @@ def _total_of(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None
 
 
 CONDITIONS: dict[str, Condition] = {
+    "array.slice": _slice,
     "bits.lsh": _shift,
     "bits.rsh": _shift,
     "glob.match": _glob,
     "indexof": _index_of,
     "indexof_n": _index_of,
+    "json.filter": _paths,
+    "json.remove": _paths,
     "numbers.range": _range,
     "numbers.range_step": _range,
     "product": _total_of,
@@ -181,7 +209,6 @@ CONDITIONS: dict[str, Condition] = {
     "time.clock": _zone,
     "time.date": _zone,
     "time.parse_duration_ns": _duration,
-    "time.parse_rfc3339_ns": _parse_time,
     "time.weekday": _zone,
     "walk": _walk,
 }

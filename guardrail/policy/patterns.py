@@ -7,96 +7,201 @@ import re
 __all__ = ["glob_problem", "regex_problem"]
 
 _PUNCTUATION = frozenset("\\.+*?()|[]{}^$-/#&~!@%_=:;,'\"` ")
-_SIMPLE_ESCAPES = frozenset("nrtfvaAz")
+_SIMPLE_ESCAPES = frozenset("nrtfv")
+_ASSERTIONS = frozenset("Az")
 _FLAGS = frozenset("imsU-")
 _MAX_REPEAT = 1000
-_REPEAT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
-_CLASS_NAME = re.compile(r"\[:\^?[a-z]+:\]")
+_MAX_DEPTH = 50
+_REPEAT = re.compile(r"\{([0-9]+)(,([0-9]*))?\}")
+_CLASS_GLOB_CLASS = re.compile(r"\[!?(?:[A-Za-z0-9](?:-[A-Za-z0-9])?)+\]")
+_BRACES = re.compile(r"(?:[^{}]|\{[^{},]+(?:,[^{},]+)*\})*", re.DOTALL)
+_NAME = re.compile(r"\[:\^?([a-z]+):\]")
+_CLASS_NAME = re.compile(r"\[:\^?([a-z]+):\]")
+_CLASSES = frozenset(
+    [
+        "alnum",
+        "alpha",
+        "ascii",
+        "blank",
+        "cntrl",
+        "digit",
+        "graph",
+        "lower",
+        "print",
+        "punct",
+        "space",
+        "upper",
+        "word",
+        "xdigit",
+    ]
+)
 _GLOB_CLASS = re.compile(r"\[!?(?:[A-Za-z0-9](?:-[A-Za-z0-9])?)+\]")
+_BRACES = re.compile(r"(?:[^{}]|\{[^{},]+(?:,[^{},]+)*\})*", re.DOTALL)
+_NAME = re.compile(r"P?<[A-Za-z_][A-Za-z0-9_]*>")
+
+
+class _Problem(Exception):
+    """Why a pattern may match differently."""
 
 
 def regex_problem(pattern: str) -> str | None:
-    """Return why *pattern* may match differently in OPA, or None."""
-    index, inside = 0, False
-    while index < len(pattern):
-        rest = pattern[index:]
-        if rest[0] == "\\":
-            problem, step = _escape(rest[1:2]), 2
-        elif inside:
-            problem, step = _in_class(rest)
-            inside = rest[0] != "]"
+    """Return why *pattern* may match differently in OPA, or be none there, or None."""
+    try:
+        _Regex(pattern).read()
+    except _Problem as problem:
+        return str(problem)
+    return None
+
+
+class _Regex:
+    """Reads a regular expression in the part of the syntax that means the same to both engines."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.index = 0
+        self.depth = 0
+        self.repeats = 1
+        """How often the innermost of what is repeated by numbers may stand there."""
+        self.atom = False
+        """Whether something stands before that can be repeated."""
+
+    @property
+    def rest(self) -> str:
+        return self.pattern[self.index :]
+
+    def read(self) -> None:
+        """Read to the end. Raises ``_Problem``."""
+        while self.index < len(self.pattern):
+            character = self.pattern[self.index]
+            if character == "\\":
+                self._escape()
+            elif character == "[":
+                self._class()
+            elif character == "(":
+                self._open()
+            elif character in "*+?{":
+                self._repetition()
+            else:
+                self.index += 1
+                self.depth -= character == ")"
+                if self.depth < 0:
+                    raise _Problem("a closing parenthesis without an opening one")
+                self.atom = character not in "|^$"
+        if self.depth:
+            raise _Problem("an opening parenthesis without a closing one")
+
+    def _escape(self) -> None:
+        character = self.rest[1:2]
+        if character in set("wWdDsSbB"):
+            raise _Problem(
+                f"\\{character}, which matches other characters in the embedded engine (all of Unicode): "
+                "write the class out, [A-Za-z0-9_] for \\w, [0-9] for \\d"
+            )
+        if not character or character not in _PUNCTUATION | _SIMPLE_ESCAPES | _ASSERTIONS:
+            raise _Problem(f"the escape \\{character}, which the engines may read differently")
+        self.atom = character not in _ASSERTIONS
+        self.index += 2
+
+    def _open(self) -> None:
+        self.index += 1
+        self.depth += 1
+        self.atom = False
+        if self.depth > _MAX_DEPTH:
+            raise _Problem(f"groups that are nested more than {_MAX_DEPTH} deep")
+        if not self.rest.startswith("?"):
+            return
+        self.index += 1
+        if self.rest.startswith(("<=", "<!")):
+            raise _Problem("look-behind, which neither engine has")
+        name = _NAME.match(self.rest)
+        if name is not None:
+            self.index += name.end()
+            return
+        flags = re.match(r"[A-Za-z-]*", self.rest)
+        assert flags is not None
+        end = self.rest[flags.end() : flags.end() + 1]
+        unset = flags[0].partition("-")[2]
+        wrong = set(flags[0]) - _FLAGS or ("-" in flags[0] and not unset) or "-" in unset
+        if wrong or end not in {")", ":"} or (end == ")" and not flags[0]):
+            raise _Problem("a group that the engines may read differently")
+        self.index += flags.end() + 1
+        self.depth -= end == ")"
+
+    def _repetition(self) -> None:
+        if not self.atom:
+            raise _Problem("a repetition of nothing, or of a repetition, which OPA refuses")
+        if self.rest[0] == "{":
+            repeat = _REPEAT.match(self.rest)
+            if repeat is None:
+                raise _Problem("a brace that is no repetition: escape it")
+            least, most = int(repeat[1]), int(repeat[3] or repeat[1])
+            # OPA multiplies what is nested; what stands side by side is rare.
+            self.repeats *= max(least, most, 1)
+            if self.repeats > _MAX_REPEAT or least > _MAX_REPEAT:
+                raise _Problem(
+                    f"repetitions that come to more than {_MAX_REPEAT}, which OPA refuses"
+                )
+            if least > most:
+                raise _Problem("a repetition whose ends are the wrong way round")
+            self.index += repeat.end()
         else:
-            problem, step = _outside(rest)
-            inside = rest[0] == "["
-        if problem is not None:
-            return problem
-        index += step
-    return None
+            self.index += 1
+        if self.rest.startswith("?"):
+            self.index += 1
+        self.atom = False
 
-
-def _in_class(rest: str) -> tuple[str | None, int]:
-    """Return the problem at the beginning of *rest*, and how many characters were looked at."""
-    name = _CLASS_NAME.match(rest)
-    if name:
-        return None, name.end()
-    if rest[0] == "[":
-        return "a bracket inside a class: escape it", 1
-    if rest[:2] in {"&&", "--", "~~"}:
-        return f"{rest[:2]} inside a class, which OPA takes as plain characters", 1
-    return None, 1
-
-
-def _outside(rest: str) -> tuple[str | None, int]:
-    if rest[0] == "[":
-        # A closing bracket right at the beginning is a member of the class.
-        opening = re.match(r"\[\^?\]?", rest)
+    def _class(self) -> None:
+        opening = re.match(r"\[\^?\]?", self.rest)
         assert opening is not None
-        return None, opening.end()
-    if rest.startswith("(?"):
-        return _group(rest[2:]), 1
-    if rest[0] == "{":
-        repeat = _REPEAT.match(rest)
-        if repeat is None:
-            return "a brace that is no repetition: escape it", 1
-        if any(bound and int(bound) > _MAX_REPEAT for bound in repeat.groups()):
-            return f"a repetition over {_MAX_REPEAT}, which OPA refuses", 1
-    return None, 1
+        self.index += opening.end()
+        ranged = False
+        while self.rest and self.rest[0] != "]":
+            ranged = self._member(ranged)
+        if not self.rest:
+            raise _Problem("a class without an end")
+        self.index += 1
+        self.atom = True
 
-
-def _escape(character: str) -> str | None:
-    if character in set("wWdDsSbB"):
-        return (
-            f"\\{character}, which matches other characters in the embedded engine (all of Unicode): "
-            "write the class out, [A-Za-z0-9_] for \\w, [0-9] for \\d"
-        )
-    if character in _PUNCTUATION or character in _SIMPLE_ESCAPES:
-        return None
-    return f"the escape \\{character}, which the engines may read differently"
-
-
-def _group(rest: str) -> str | None:
-    if rest.startswith(("P<", ":", "<")):
-        return (
-            None if not rest.startswith(("<=", "<!")) else "look-behind, which neither engine has"
-        )
-    flags = re.match(r"[A-Za-z-]*", rest)
-    assert flags is not None
-    wrong = set(flags[0]) - _FLAGS
-    if wrong or rest[flags.end() : flags.end() + 1] not in {")", ":"}:
-        return "a group that the engines may read differently"
-    return None
+    def _member(self, ranged: bool) -> bool:
+        """Read one member of a class; return whether it was a range."""
+        rest = self.rest
+        name = _CLASS_NAME.match(rest)
+        if name is not None:
+            if name[1] not in _CLASSES:
+                raise _Problem(f"the class {name[0]}, which OPA does not know")
+            self.index += name.end()
+            return True
+        if rest[0] == "[":
+            raise _Problem("a bracket inside a class: escape it")
+        if rest[:2] in {"&&", "--", "~~"}:
+            raise _Problem(f"{rest[:2]} inside a class, which OPA takes as plain characters")
+        if ranged and rest[0] == "-" and rest[1:2] != "]":
+            raise _Problem("a dash behind a range or a class: escape it")
+        if rest[0] == "\\":
+            self._escape()
+            if not self.atom:
+                raise _Problem(f"{rest[:2]} inside a class")
+        else:
+            self.index += 1
+        if not (self.rest.startswith("-") and self.rest[1:2] not in {"]", ""}):
+            return False
+        self.index += 1
+        if self.rest[0] == "[":
+            raise _Problem("a bracket inside a class: escape it")
+        if self.rest[0] == "\\":
+            self._escape()
+        else:
+            self.index += 1
+        return True
 
 
 def glob_problem(pattern: str) -> str | None:
     """Return why *pattern* may match differently in OPA, or None."""
-    rest = _GLOB_CLASS.sub("", pattern)
+    rest = _GLOB_CLASS.sub("x", pattern)
     if "\\" in rest:
         return "a backslash"
     if "[" in rest or "]" in rest:
         return "a class other than letters and digits with ranges and a leading !"
-    depth = 0
-    for character in rest:
-        depth += (character == "{") - (character == "}")
-        if depth not in {0, 1}:
-            return "braces that are nested or unbalanced"
-    return "braces that are unbalanced" if depth else None
+    if not _BRACES.fullmatch(rest):
+        return "braces that are nested or unbalanced, or with an empty alternative"
+    return None

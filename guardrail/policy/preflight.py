@@ -159,6 +159,13 @@ class _Examiner:
             self._comparison(content)
         elif name == "Number":
             self._number(content)
+        elif name == "Membership" and content.get("key") and not self._given(content):
+            self.refuse(
+                int(content["span"]["line"]),
+                "keyed-membership",
+                "a key and a value before in: where the value is missing, the engine takes the key alone",
+                f"some k, v in xs, and compare both; {SERVER}",
+            )
         elif name is None and isinstance(node, dict) and node.get("with_mods"):
             for change in node["with_mods"]:
                 self._with(change)
@@ -307,6 +314,10 @@ class _Examiner:
                 "name_ok if { ... } and then: not name_ok; or give it a value first with object.get",
             )
 
+    def _given(self, content: dict[str, Any]) -> bool:
+        """Whether the key and the value before ``in`` surely have a value."""
+        return self.scope.total(content["key"]) and self.scope.total(content["value"])
+
     def _comparable(self, node: Node) -> bool:
         """Whether ``not node`` means the same to both engines, also where something in it is missing."""
         name = kind(node)
@@ -374,3 +385,12 @@ class _Examiner:
                 "arithmetic on what may be no whole number: OPA reckons in decimal, the engine in binary (0.1 + 0.2 > 0.3)",
                 f"round(x) first, or pass smallest units such as cents; {SERVER}",
             )
+        elif whole:
+            most = self.scope.most({"ArithExpr": content})
+            if most is None or most >= 2**63:
+                self.refuse(
+                    int(content["span"]["line"]),
+                    "integer-range",
+                    "arithmetic whose result may leave 64 bits, where it becomes another number here",
+                    f"multiply by what is written out, or count; {SERVER}",
+                )

@@ -160,10 +160,123 @@ def _groups(text: str, *, last: bool) -> list[int] | None:
     return found
 
 
+_LATEST = 2**62
+"""Nanoseconds from 1970 to 2116."""
+
+
+def parse_rfc3339_ns(text: str) -> int:
+    """Return the nanoseconds since 1970. Stricter than OPA: two digits everywhere, a point, at most nine digits behind it."""
+    import re
+
+    found = re.fullmatch(
+        r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
+        r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))",
+        _text(text),
+    )
+    if found is None:
+        raise ValueError("not a time")
+    year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
+    fraction, sign, east, minutes = found.groups()[6:]
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    lengths = (31, 28 + leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+    if not (1 <= month <= 12 and 1 <= day <= lengths[month - 1]):
+        raise ValueError("not a day")
+    if hour > 23 or minute > 59 or second > 59 or int(east or 0) > 23 or int(minutes or 0) > 59:
+        raise ValueError("not a time of day")
+    before = year - 1
+    days = before * 365 + before // 4 - before // 100 + before // 400
+    days += sum(lengths[: month - 1]) + day - 1 - 719162
+    offset = (int(east or 0) * 60 + int(minutes or 0)) * (-60 if sign == "-" else 60)
+    seconds = days * 86400 + hour * 3600 + minute * 60 + second - offset
+    at = seconds * 10**9 + int((fraction or "0").ljust(9, "0"))
+    if abs(at) >= _LATEST:
+        raise ValueError("a time too far away")
+    return at
+
+
+_PATTERNS: dict[str, list[Any]] = {}
+_MOST_PATTERNS = 1000
+
+
+def glob_match(pattern: str, delimiters: list[str] | None, text: str) -> bool:
+    """Whether *pattern* matches *text* whole: ``*`` and ``?`` don't match *delimiters*, which are ``.`` if none are given,
+    and ``**`` matches anything. Knows the patterns that the preflight lets through."""
+    parts = _PATTERNS.get(_text(pattern))
+    if parts is None:
+        if len(_PATTERNS) >= _MOST_PATTERNS:
+            _PATTERNS.clear()
+        parts = _PATTERNS[pattern] = _glob(pattern)
+    barred = frozenset() if delimiters is None else frozenset(delimiters or ".")
+    return len(_text(text)) in _ends(parts, {0}, text, barred)
+
+
+def _glob(pattern: str) -> list[Any]:
+    """Return characters; wildcards in lists of one; classes as tables; alternatives in tuples."""
+    found: list[Any] = []
+    index = 0
+    while index < len(pattern):
+        character = pattern[index]
+        if character == "{":
+            end = pattern.index("}", index)
+            found.append(tuple(_glob(one) for one in pattern[index + 1 : end].split(",")))
+            index = end + 1
+        elif character == "[":
+            end = pattern.index("]", index)
+            found.append(_class(pattern[index + 1 : end]))
+            index = end + 1
+        elif character in "*?":
+            wide = pattern.startswith("**", index)
+            found.append(["**" if wide else character])
+            index += 1 + wide
+        else:
+            found.append(character)
+            index += 1
+    return found
+
+
+def _class(text: str) -> dict[str, bool]:
+    """Return what the members are, and under the empty text whether those are left out."""
+    inverted = text.startswith("!")
+    found = {"": inverted}
+    index = int(inverted)
+    while index < len(text):
+        ranged = text[index + 1 : index + 2] == "-"
+        last = text[index + 2] if ranged else text[index]
+        found.update((chr(code), True) for code in range(ord(text[index]), ord(last) + 1))
+        index += 3 if ranged else 1
+    return found
+
+
+def _ends(parts: list[Any], starts: set[int], text: str, barred: frozenset[str]) -> set[int]:
+    """Return where *parts* may end in *text*, from any of *starts*."""
+    for part in parts:
+        if not starts:
+            return starts
+        if isinstance(part, str):
+            starts = {at + 1 for at in starts if text[at : at + 1] == part}
+        elif isinstance(part, tuple):
+            starts = set().union(*(_ends(one, starts, text, barred) for one in part))
+        elif isinstance(part, dict):
+            starts = {at + 1 for at in starts if at < len(text) and (text[at] in part) != part[""]}
+        elif part == ["?"]:
+            starts = {at + 1 for at in starts if at < len(text) and text[at] not in barred}
+        elif part == ["**"]:
+            starts = set(range(min(starts), len(text) + 1))
+        else:
+            reached: set[int] = set()
+            for at in range(min(starts), len(text) + 1):
+                if at in starts or (at - 1 in reached and text[at - 1] not in barred):
+                    reached.add(at)
+            starts = reached
+    return starts
+
+
 SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
+    "glob.match": (3, glob_match),
     "lower": (1, lower),
     "net.cidr_contains": (2, cidr_contains),
     "net.cidr_is_valid": (1, cidr_is_valid),
+    "time.parse_rfc3339_ns": (1, parse_rfc3339_ns),
     "upper": (1, upper),
 }
 """By name: how many arguments, and the function."""

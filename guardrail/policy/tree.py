@@ -134,10 +134,19 @@ def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     stack = [tree]
     while stack:
         item = stack.pop()
-        name = kind(item)
-        if name is not None and isinstance(item[name], dict):
-            yield name, item[name]
-        stack.extend(reversed(list(children(item))))
+        if isinstance(item, list):
+            stack.extend(reversed(item))
+        elif isinstance(item, dict):
+            if len(item) == 1:
+                ((name, content),) = item.items()
+                if isinstance(content, dict) and name[:1].isupper():
+                    yield name, content
+            # Places in the text are half of the tree, and hold no nodes.
+            stack.extend(
+                value
+                for key, value in reversed(item.items())
+                if key != "span" and isinstance(value, dict | list)
+            )
 
 
 def line_of(node: Any) -> int:

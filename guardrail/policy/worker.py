@@ -80,9 +80,10 @@ def text_of(error: BaseException) -> str:
 class Server:
     """Holds the engines and answers one request at a time."""
 
-    def __init__(self, regorus: Any, substitutes: Any) -> None:
+    def __init__(self, regorus: Any, substitutes: dict[str, Any], numbers: Any) -> None:
         self.regorus = regorus
         self.substitutes = substitutes
+        self.numbers = numbers
         self.engine: Any = None
         self.scratch: Any = None
         # As they were before their first evaluation; never evaluated themselves.
@@ -128,6 +129,7 @@ class Server:
 
     def decide(self, body: bytes) -> tuple[bytes, bytes]:
         engine = self.engine
+        self.numbers.set_input(body)
         try:
             engine.set_input_json(body.decode("utf-8"))
         except BaseException:  # noqa: BLE001 - the border
@@ -152,7 +154,7 @@ class Server:
     def build(self, modules: list[list[str]], data: str | None, witness: bool = False) -> Any:
         engine = self.regorus.Engine()
         engine.set_policy_length_config(max_col=65_536, max_file_bytes=1 << 24, max_lines=1 << 20)
-        for name, (arguments, function) in self.substitutes.SUBSTITUTES.items():
+        for name, (arguments, function) in self.substitutes.items():
             engine.add_extension(name, arguments, function)
         if witness:
             engine.add_extension(WITNESS, 1, self.witness)
@@ -160,6 +162,7 @@ class Server:
             engine.add_policy(name, text)
         if data:
             engine.add_data_json(data)
+        self.numbers.load([*(text for _, text in modules), data or ""])
         return engine
 
     def serve_L(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802
@@ -183,6 +186,7 @@ class Server:
         name: str = canary["name"]
         try:
             engine = self.build(canary["modules"], canary.get("data"))
+            self.numbers.set_input(canary.get("input", "{}"))
             engine.set_input_json(canary.get("input", "{}"))
             got = engine.eval_rule_as_json(canary["rule"])
         except BaseException:  # noqa: BLE001 - the border
@@ -228,6 +232,7 @@ class Server:
 
         spec = json.loads(body)
         if spec.get("input") is not None:
+            self.numbers.set_input(spec["input"])
             self.scratch.set_input_json(spec["input"])
         if "rule" in spec:
             text = self.scratch.eval_rule_as_json(spec["rule"])
@@ -277,12 +282,14 @@ def main(argv: list[str]) -> None:
     harden(int(argv[2]), int(argv[3]))
     folders = [argv[1], os.path.dirname(os.path.abspath(__file__))]
     sys.path += folders
+    import number_substitutes  # type: ignore[import-not-found]  # found in its own folder
     import regorus
     import substitutes  # type: ignore[import-not-found]  # found in its own folder
 
     for folder in folders:
         sys.path.remove(folder)
-    serve(Server(regorus, substitutes), int(argv[3]))
+    functions = {**substitutes.SUBSTITUTES, **number_substitutes.SUBSTITUTES}
+    serve(Server(regorus, functions, number_substitutes.NUMBERS), int(argv[3]))
 
 
 if __name__ == "__main__":

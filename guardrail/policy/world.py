@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.policy.builtins import INTEGER_RESULTS, SET_RESULTS
+from guardrail.policy.builtins import INTEGER_RESULTS, LARGEST, SET_RESULTS
 from guardrail.policy.tree import Module, Node, Reference, Rule, kind, nodes, reference
 
 __all__ = ["ENVELOPE", "Resolved", "Scope", "World"]
@@ -53,7 +53,11 @@ class World:
     def __init__(self, modules: Iterable[Module], data: Any = None) -> None:
         self.data = data
         self.packages: dict[tuple[str, ...], dict[str, list[Rule]]] = {}
+        self.envelope = ENVELOPE
+        """Paths below ``input`` that have a value wherever a rule is evaluated."""
         for module in modules:
+            if not (module.test or module.source.installed) and _changes_input(module):
+                self.envelope = frozenset()
             rules = self.packages.setdefault(module.package, {})
             for rule in module.rules:
                 rules.setdefault(rule.name, []).append(rule)
@@ -93,6 +97,24 @@ class World:
             if tuple(path[:size]) in self.packages:
                 return tuple(path[:size])
         return None
+
+
+def _changes_input(module: Module) -> bool:
+    """Whether a rule is asked with another input than that of the call, which may lack what a call always has."""
+    for rule in module.rules:
+        # The list of changes stands beside the literal, not inside a node.
+        stack: list[Any] = [rule.node]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, dict):
+                for change in item.get("with_mods") or ():
+                    target = reference(change["refr"])
+                    if target is None or target.head == "input":
+                        return True
+                stack.extend(item.values())
+            elif isinstance(item, list):
+                stack.extend(item)
+    return False
 
 
 class Scope:
@@ -191,7 +213,7 @@ class Scope:
             return True
         at = self.resolve(found)
         if at.root == "input" and at.complete:
-            return at.static in ENVELOPE
+            return at.static in self.world.envelope
         if at.root == "data" and at.complete:
             package = self.world.owner(at.static)
             if package is None:
@@ -252,6 +274,33 @@ class Scope:
             return self.integer(content["expr"], steps + 1)
         return self._follow(node, "integer", steps)
 
+    def most(self, node: Any, steps: int = 0) -> int | None:
+        """Return what a whole number certainly does not exceed, up or down; None where that is not known."""
+        name = kind(node)
+        if name is None or steps > _MAX_STEPS:
+            return None
+        content = node[name]
+        if name == "Number":
+            return abs(content["value"]) if isinstance(content["value"], int) else None
+        if name == "UnaryExpr":
+            return self.most(content["expr"], steps + 1)
+        if name == "Call":
+            callee = reference(content["fcn"])
+            dotted = callee.dotted if callee is not None else None
+            if dotted == "abs":
+                return self.most(content["params"][0], steps + 1)
+            return LARGEST.get(dotted or "")
+        if name == "ArithExpr":
+            left, right = (self.most(content[side], steps + 1) for side in ("lhs", "rhs"))
+            if left is None or right is None:
+                return None
+            results = {"Add": left + right, "Sub": left + right, "Mul": left * right, "Mod": right}
+            return results.get(content["op"])
+        if kind(node) != "Var":
+            return None
+        value, scope = self._meaning(node["Var"]["value"])
+        return scope.most(value, steps + 1) if value is not None else None
+
     def collection_of_integers(self, node: Any) -> bool:
         """Whether *node* is a comprehension or literal all of whose members are certainly whole numbers."""
         name = kind(node)
@@ -293,16 +342,17 @@ class Scope:
         """Ask *question* about what a plain name stands for."""
         if kind(node) != "Var" or steps > _MAX_STEPS:
             return False
-        name = node["Var"]["value"]
-        value: Node | None = None
-        scope = self
-        if name in self.rule.local:
-            value = self.aliases.get(name)
-        elif name in self.own and len(self.own[name]) == 1:
-            value = self.own[name][0].simple
-            scope = Scope(self.world, self.module, self.own[name][0])
+        value, scope = self._meaning(node["Var"]["value"])
         if value is None:
             return False
         if question == "collection_of_integers":
             return scope.collection_of_integers(value)
         return bool(getattr(scope, question)(value, steps + 1))
+
+    def _meaning(self, name: str) -> tuple[Node | None, Scope]:
+        """Return what a plain name stands for, and where that is written."""
+        if name in self.rule.local:
+            return self.aliases.get(name), self
+        if name in self.own and len(self.own[name]) == 1:
+            return self.own[name][0].simple, Scope(self.world, self.module, self.own[name][0])
+        return None, self

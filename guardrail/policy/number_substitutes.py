@@ -1,0 +1,293 @@
+"""Built-in functions on numbers, and numbers in texts, written out as OPA answers them.
+
+Like ``substitutes``, this module is loaded by the worker, and imports nothing of guardrail. A function raises
+``ValueError`` for what OPA can't answer, and where it would have to know more than the engine tells: how a number was
+written, which OPA repeats, and what is beyond 64 bits.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["NUMBERS", "SUBSTITUTES"]
+
+
+class Numbers:
+    """How numbers were written in what is being evaluated: OPA repeats that, the engine knows only the value."""
+
+    def __init__(self) -> None:
+        self.fixed: frozenset[float | str] = frozenset()
+        self.input = b""
+        self.odd: frozenset[float | str] | None = None
+
+    def load(self, texts: list[str]) -> None:
+        """Take policies and data, which stay."""
+        self.fixed = _odd("\n".join(texts))
+
+    def set_input(self, body: bytes | str) -> None:
+        """Take the input of one evaluation; it is looked through only where a number is written out."""
+        self.input = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
+        self.odd = None
+
+    def doubtful(self, value: float | str) -> bool:
+        """Whether *value* stands somewhere in another form than the shortest."""
+        if self.odd is None:
+            self.odd = _odd(self.input.decode("utf-8", "replace")) | self.fixed
+        return value in self.odd
+
+
+def _odd(text: str) -> frozenset[float | str]:
+    import re
+
+    found: set[float | str] = set()
+    for written in re.findall(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", text):
+        number = float(written)
+        fraction = "." in written or "e" in written or "E" in written
+        if fraction and (repr(number) != written or number.is_integer()):
+            found.add(number)
+        if number == 0 and written[0] == "-":
+            found |= {0.0, "-0"}
+    return frozenset(found)
+
+
+NUMBERS = Numbers()
+"""Of the engine that is being asked. A worker asks one thing at a time."""
+
+_RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
+
+
+def sprintf(text: str, values: list[Any]) -> str:
+    """Return *text* with its verbs ``%v``, ``%s`` and ``%d`` replaced, as Go does it. Raises ``ValueError`` for other verbs,
+    for verbs without a value and values without a verb, and for numbers that OPA may write as they were written."""
+    if not isinstance(values, list):
+        raise ValueError("not an array")
+    if not isinstance(text, str):
+        raise ValueError("not a text")
+    pieces = text.split("%")
+    found = [pieces[0]]
+    rest = iter(values)
+    index = 1
+    while index < len(pieces):
+        piece = pieces[index]
+        if piece == "" and index + 1 < len(pieces):
+            found.append("%" + pieces[index + 1])
+            index += 2
+            continue
+        if piece[:1] not in {"v", "s", "d"}:
+            raise ValueError("another verb")
+        found += [_verb(piece[0], next(rest, _MISSING)), piece[1:]]
+        index += 1
+    if next(rest, _MISSING) is not _MISSING:
+        raise ValueError("more values than verbs")
+    return "".join(found)
+
+
+_MISSING = object()
+
+
+def _verb(verb: str, value: object) -> str:
+    if value is _MISSING:
+        raise ValueError("more verbs than values")
+    if isinstance(value, str):
+        return f"%!d(string={value})" if verb == "d" else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # A fraction of zero is written as the whole number, unless it has a sign.
+        if NUMBERS.doubtful(value) and (
+            verb != "v" or abs(value) >= 1e6 or (value == 0 and NUMBERS.doubtful("-0"))
+        ):
+            raise ValueError("a number that was written in another form")
+        if isinstance(value, float):
+            short = _float(value)
+            return short if verb == "v" else f"%!{verb}(float64={short})"
+        if abs(value) >= 2**63 and verb == "s":
+            raise ValueError("a large number")
+        return f"%!s(int64={value})" if verb == "s" else str(value)
+    written = _written(value)
+    return f"%!d(string={written})" if verb == "d" else written
+
+
+def _float(value: float) -> str:
+    """Return *value* as Go writes it: an exponent from a million on."""
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        short = repr(value)
+        return short.removesuffix(".0")
+    mantissa, _, exponent = f"{value!r}".partition("e")
+    digits, point = mantissa.lstrip("-").partition(".")[::2]
+    power = int(exponent or 0) + len(digits) - 1
+    figures = (digits + point).lstrip("0")
+    if not digits.strip("0"):
+        power -= len(point) - len(point.lstrip("0")) + 1
+    figures = figures.rstrip("0") or "0"
+    sign = "-" if value < 0 else ""
+    fraction = "." + figures[1:] if len(figures) > 1 else ""
+    return f"{sign}{figures[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
+
+
+def _written(value: object) -> str:
+    """Return a value as Rego is written."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, int | float):
+        if NUMBERS.doubtful(value):
+            raise ValueError("a number that was written in another form")
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    if isinstance(value, dict):
+        members = [f"{_written(key)}: {_written(value[key])}" for key in _sorted(value)]
+        return "{" + ", ".join(members) + "}"
+    if isinstance(value, set):
+        return "{" + ", ".join(map(_written, _sorted(value))) + "}" if value else "set()"
+    raise ValueError("another type")
+
+
+def _sorted(members: Any) -> list[Any]:
+    # For Python 1 is True: a set may have lost one of them on its way here.
+    if any(isinstance(member, bool) or member in (0, 1) for member in members):
+        raise ValueError("a set or keys with 0, 1, true or false")
+    ranks = [_RANKS.get(type(member), 9) for member in members]
+    if 9 in ranks:
+        raise ValueError("another type")
+    return sorted(
+        members, key=lambda member: (_RANKS[type(member)], 0 if member is None else member)
+    )
+
+
+_ESCAPES = {7: "a", 8: "b", 12: "f", 10: "n", 13: "r", 9: "t", 11: "v", 92: "\\", 34: '"'}
+
+
+def _quoted(text: str) -> str:
+    """Return *text* in quotes, as Go writes it."""
+    if text.isascii() and text.isprintable() and "\\" not in text and '"' not in text:
+        return f'"{text}"'
+    return '"' + "".join([_character(character) for character in text]) + '"'
+
+
+def _character(character: str) -> str:
+    code = ord(character)
+    if code in _ESCAPES:
+        return "\\" + _ESCAPES[code]
+    if character.isprintable():
+        return character
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    import unicodedata
+
+    if unicodedata.category(character) == "Cn":
+        # A later version of Unicode may know it.
+        raise ValueError("a character that is not assigned")
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_SAFE = 2**53
+"""What a rounded number stays below: sums and differences of some of them fit in 64 bits."""
+
+
+def round_(value: float) -> int:
+    """Return the whole number that is nearest to *value*, and of two the one that is farther from zero."""
+    whole, rest = divmod(abs(_number(value)), 1)
+    return _small(int(whole + (rest >= 0.5)) * (-1 if value < 0 else 1))
+
+
+def ceil(value: float) -> int:
+    """Return the least whole number that is not below *value*."""
+    return _small(int(-(-_number(value) // 1)))
+
+
+def floor(value: float) -> int:
+    """Return the largest whole number that is not above *value*."""
+    return _small(int(_number(value) // 1))
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("not a number")
+    return value
+
+
+def _small(value: int) -> int:
+    if abs(value) >= _SAFE:
+        raise ValueError("a number of more than 53 bits")
+    return value
+
+
+def sum_(values: list[int] | set[int]) -> int:
+    """Return the sum of whole numbers."""
+    return _word(sum(map(_whole, _members(values))))
+
+
+def product(values: list[int] | set[int]) -> int:
+    """Return the product of whole numbers."""
+    found = 1
+    for value in _members(values):
+        found = _word(found * _whole(value))
+    return found
+
+
+def bits_and(one: int, other: int) -> int:
+    """Return the bits that both have."""
+    return _word(_written_whole(one) & _written_whole(other))
+
+
+def bits_or(one: int, other: int) -> int:
+    """Return the bits that one of them has."""
+    return _word(_written_whole(one) | _written_whole(other))
+
+
+def bits_xor(one: int, other: int) -> int:
+    """Return the bits that only one of them has."""
+    return _word(_written_whole(one) ^ _written_whole(other))
+
+
+def bits_rsh(value: int, by: int) -> int:
+    """Return *value* shifted to the right."""
+    if not 0 <= _whole(by) < 64:
+        raise ValueError("a shift beyond 64 bits")
+    return _word(_written_whole(value) >> by)
+
+
+def _members(values: object) -> list[Any]:
+    if not isinstance(values, list | set):
+        raise ValueError("not an array or set")
+    return list(values)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("not a whole number")
+    return value
+
+
+def _written_whole(value: object) -> int:
+    # OPA refuses 1.0, which is 1 here.
+    if NUMBERS.doubtful(_whole(value)):
+        raise ValueError("a number that was written as a fraction")
+    return _whole(value)
+
+
+def _word(value: int) -> int:
+    if not -(2**63) <= value < 2**64:
+        raise ValueError("a number of more than 64 bits")
+    return value
+
+
+SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
+    "bits.and": (2, bits_and),
+    "bits.or": (2, bits_or),
+    "bits.rsh": (2, bits_rsh),
+    "bits.xor": (2, bits_xor),
+    "ceil": (1, ceil),
+    "floor": (1, floor),
+    "product": (1, product),
+    "round": (1, round_),
+    "sprintf": (2, sprintf),
+    "sum": (1, sum_),
+}
+"""By name: how many arguments, and the function."""
