@@ -58,6 +58,8 @@ class Difference(StrEnum):
     """Records are missing, and what says that they were pruned does not prove it."""
     OPEN_CALLS = "open_calls"
     """The table of open calls is not what the lines say."""
+    ROWS = "rows"
+    """A row stands where no record can, or holds values that none has."""
     SCHEMA = "schema"
     """The tables, indexes or triggers are not the ones that guardrail makes."""
     INDEX = "index"

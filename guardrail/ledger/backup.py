@@ -44,6 +44,7 @@ def backup(ledger: Path, target: Path, *, check: Callable[[Path], str]) -> Backu
         )
     if os.path.lexists(target):
         raise _exists()
+    LedgerReader.open(db).close()  # says what is wrong with it, where that can be told at once
     beside = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         try:

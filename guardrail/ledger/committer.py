@@ -227,7 +227,10 @@ class Committer:
                 code="ledger.missing",
                 hint="guardrail recover" if traces(self._db) else "guardrail init",
             )
-        store = Store(self._db, self._signing)
+        try:
+            store = Store(self._db, self._signing)
+        except LedgerOpenError as error:
+            raise self._unless_foreign(error) from None
         try:
             self._raise_fault(self._watch.adopt())
             self._check_log(store)
@@ -353,6 +356,12 @@ class Committer:
         self._lock.release()  # the next process need not wait for this one's callers to be told
         return self._acknowledge(taken, answers)
 
+    def _unless_foreign(self, error: LedgerOpenError) -> LedgerError:
+        """Return *error*; the seal instead, where this writer knew the file as a log, and it holds things of others now."""
+        if error.code not in ("ledger.schema", "ledger.rows") or self._last is None:
+            return error
+        return self._seal(error.message)
+
     def _acknowledge(self, taken: list[Entry], answers: list[Receipt | LedgerError]) -> list[Entry]:
         durable = []
         with Handover() as handover:  # a loop on which many wait is woken once
@@ -405,6 +414,8 @@ class Committer:
         self, store: Store, taken: list[Entry], error: Exception, *, committing: bool
     ) -> LedgerError:
         """Leave the transaction after *error*; return what its callers get. Nothing owed is lost."""
+        if isinstance(error, LedgerOpenError):
+            error = self._unless_foreign(error)
         if committing and isinstance(error, sqlite3.Error | OSError):
             self._suspect = True
         if isinstance(error, sqlite3.Error) and reason(error).startswith("SQLITE_IOERR"):

@@ -51,6 +51,14 @@ class Examination:
     head_size: int = 0
     """Of the stored head, where a holder of the log's keys wrote it; else 0."""
     caches: tuple[Cache, ...] = ()
+    outside: str = ""
+    """Which rows stand before line 0; empty where none do."""
+    schema: str = ""
+    """Which object of the database is not as it must be; empty where all are, and no other is there."""
+    mendable: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None = None
+    """(type, name) of objects to drop and names of those to make, where that mends the schema."""
+    values: str = ""
+    """Which table holds values that the schema forbids; empty where none does."""
     whole: bool = True
     """Whether SQLite finds its pages, indexes and free list in order."""
     unreadable: str = ""
@@ -85,8 +93,9 @@ class _Owners:
             ("open_call", "call", self._calls),
             ("epoch", "public", self._keys),
         ):
-            there = reader.query(f"SELECT {name}, seq, process FROM {table}")  # noqa: S608 - two names of ours
-            if sorted(there) != sorted(row[:3] for row in right.values()):
+            query = f"SELECT {name}, seq, process FROM {table} LIMIT {len(right) + 1}"  # noqa: S608 - two names of ours
+            there = reader.query(query)
+            if sorted(there, key=repr) != sorted((row[:3] for row in right.values()), key=repr):
                 yield Cache(table, list(right.values()))
 
 
@@ -150,6 +159,13 @@ def examine(
     done: _Pass | None = None
     try:
         with reader.snapshot():
+            found.schema = reader.schema_fault()
+            if found.schema:
+                mendable = reader.to_mend()
+                found.mendable = mendable and (tuple(mendable[0]), tuple(mendable[1]))
+            found.outside = reader.place_fault()
+            bad = reader.value_fault()
+            found.values = f"table {bad[0]} holds values that the schema forbids" if bad else ""
             done = _Pass(reader, _pruning(reader), verify if verify is not None else _believe)
             done.run()
             # The lines may be whole where indexes and free pages are not, and writing on would spread that.
@@ -158,7 +174,7 @@ def examine(
                 found.head, found.head_size = _head(reader, done.audit, signing, verify)
                 found.caches = tuple(_wrong(reader, done))
     except LedgerError as error:
-        found.unreadable = error.message
+        found.unreadable = found.schema or error.message
     if done is not None:
         found.report, found.edge = done.audit.chain.report(), done.audit.edge
         found.pruned, found.kept = done.audit.pruned, done.tiles is not None

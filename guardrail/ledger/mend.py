@@ -15,9 +15,14 @@ from typing import Any
 from guardrail.durable import sync_directory
 from guardrail.ledger.examine import Cache
 from guardrail.ledger.heads import Execute
-from guardrail.ledger.sqlite import connect_reader
+from guardrail.ledger.sqlite import connect_reader, quoted
+from guardrail.ledger.tables import SCHEMA
 
-__all__ = ["keep_rows", "rebuild"]
+__all__ = ["keep_rows", "mend_schema", "rebuild", "remove_outside"]
+
+_KEPT = 10_000
+"""Rows of one table that are kept in the file: a million of them says no more."""
+_ORDER = ("trigger", "view", "index", "table")
 
 _COLUMNS = {
     "head": ("id", "size", "leaf", "edge", "note", "mac"),
@@ -39,6 +44,7 @@ def keep_rows(db: Path, copy: Path, caches: Sequence[Cache], *, head: bool) -> P
             tables["head"] = _rows(connection, "head", None)
         for cache in caches:
             tables[cache.table] = _rows(connection, cache.table, cache)
+        _keep_foreign(connection, tables)
     finally:
         connection.close()
     descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -49,6 +55,49 @@ def keep_rows(db: Path, copy: Path, caches: Sequence[Cache], *, head: bool) -> P
         os.fsync(out.fileno())
     sync_directory(db.parent)
     return copy
+
+
+def _keep_foreign(connection: sqlite3.Connection, tables: dict[str, list[dict[str, Any]]]) -> None:
+    """Add rows before line 0, and what SQLite holds of objects that are not guardrail's."""
+    outside = connection.execute(
+        "SELECT seq, leaf, line FROM record WHERE seq < 0 ORDER BY seq LIMIT ?", (_KEPT,)
+    ).fetchall()
+    if outside:
+        names = ("seq", "leaf", "line")
+        tables["record"] = [dict(zip(names, map(_shown, row), strict=True)) for row in outside]
+    objects = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
+    columns = ("type", "name", "tbl_name", "sql")
+    foreign = [
+        dict(zip(columns, row, strict=True)) for row in objects if SCHEMA.get(row[1]) != row[3]
+    ]
+    if any(each["sql"] is not None for each in foreign):
+        tables["sqlite_schema"] = foreign
+
+
+def remove_outside(execute: Execute) -> int:
+    """Delete the rows before line 0, inside the transaction of *execute*; return how many. Raises ``sqlite3.Error``."""
+    return execute("DELETE FROM record WHERE seq < 0").rowcount
+
+
+def mend_schema(db: Path, foreign: Sequence[tuple[str, str]], missing: Sequence[str]) -> None:
+    """Drop the objects of others from *db* and make those of guardrail's that are *missing*, durably.
+
+    Nothing of theirs runs: dropping evaluates no trigger and no view. Call it only where SQLite finds its pages in order, for
+    a table that shares pages with another would take them along. Raises ``sqlite3.Error``.
+    """
+    connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        # A table takes its indexes and triggers along.
+        for type_, name in sorted(foreign, key=lambda each: _ORDER.index(each[0])):
+            escaped = name.replace('"', '""')
+            connection.execute(f'DROP {type_} IF EXISTS "{escaped}"')
+        for name in missing:
+            connection.execute(SCHEMA[name])
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
 
 
 def _rows(connection: sqlite3.Connection, table: str, cache: Cache | None) -> list[dict[str, Any]]:
@@ -63,7 +112,7 @@ def _rows(connection: sqlite3.Connection, table: str, cache: Cache | None) -> li
             )
         ]
     else:
-        found = list(connection.execute(query))
+        found = connection.execute(f"{query} LIMIT {_KEPT}").fetchall()
     return [dict(zip(names, map(_shown, row), strict=True)) for row in found]
 
 

@@ -1,36 +1,26 @@
-"""The reader: looks at a log while writers run, and never writes to it.
-
-Rows are fetched in short transactions, so that a reader never keeps the ``-wal`` from being written anew, unless
-``snapshot`` asks for one consistent view.
-"""
+"""The reader: looks at a log while writers run, and never writes to it."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any
 
 from guardrail.core.audit import Pruned
 from guardrail.core.chain import Head
-from guardrail.core.record import decode
-from guardrail.errors import LedgerError, LedgerOpenError, RecordError
-from guardrail.ledger import handles
+from guardrail.core.record import MAX_LINE, decode
+from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
-from guardrail.ledger.handles import Share
 from guardrail.ledger.lease import Leases, Life
-from guardrail.ledger.sqlite import ADMIN, connect_reader, open_error, read_error
+from guardrail.ledger.reading import ReadConnection
+from guardrail.ledger.sqlite import ADMIN
 from guardrail.ledger.store import OpenCall
 
 __all__ = ["LedgerReader", "SessionRow"]
 
 _CHUNK = 256
-
-T = TypeVar("T")
+_TOO_LONG = b" " * (MAX_LINE + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,72 +43,8 @@ class SessionRow:
     errors: int
 
 
-class _Rows:
-    """What a cursor is to those who only fetch."""
-
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self._rows = rows
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return self._rows[0] if self._rows else None
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return self._rows
-
-
-class LedgerReader:
+class LedgerReader(ReadConnection):
     """Reads one log. Any thread may use it; one query at a time."""
-
-    def __init__(self, db: Path, *, immutable: bool = False) -> None:
-        """Use ``open``; *immutable* is for a file that nobody can write, without a ``-wal``."""
-        self.db = db
-        self._immutable = immutable
-        self._mutex = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._views = 0
-        self._pid = os.getpid()
-        self._genesis: dict[str, Any] | None = None
-
-    @classmethod
-    def open(cls, path: Path) -> LedgerReader:
-        """Open the log at *path*. Raises ``LedgerOpenError`` where it is missing, unreadable, newer, or no ledger."""
-        db = Path(os.path.realpath(path))
-        if not db.exists():
-            raise LedgerOpenError(
-                "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
-            )
-        reader = cls(db)
-        try:
-            reader._ask("SELECT count(*) FROM record WHERE seq = 0")
-        except LedgerOpenError:
-            reader.close()
-            raise
-        except LedgerError as error:
-            reader.close()
-            raise LedgerOpenError(error.message, code=error.code, hint=error.hint) from None
-        handles.register(reader, weakly=True)
-        return reader
-
-    def close(self) -> None:
-        """Give the connection up. Idempotent; a later use opens it again."""
-        with self._mutex:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
-                Share.disconnected(self.db)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if self._connection is not None and self._pid == os.getpid():
-            self._connection.close()
-            Share.disconnected(self.db)
-
-    # -- queries ----------------------------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path:
@@ -159,18 +85,41 @@ class LedgerReader:
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield (seq, leaf, line) from *start*, before *stop* or to the end that is there when it is reached."""
         while True:
-            rows = self._ask(
-                "SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq >= ? ORDER BY seq LIMIT ?",
-                start,
-                _CHUNK,
-            )
+            rows = self._chunk(start)
             for row in rows:
                 if stop is not None and row[0] >= stop:
                     return
+                if row[0] < start:
+                    # Pages that lead in circles: without this there might be no end.
+                    raise LedgerError(
+                        "the ledger can't be read: its pages contradict each other",
+                        code="ledger.damaged",
+                        hint="guardrail verify",
+                    )
+                start = row[0] + 1
                 yield row
             if len(rows) < _CHUNK:
                 return
-            start = rows[-1][0] + 1
+
+    def _chunk(self, start: int) -> list[tuple[int, bytes, bytes]]:
+        """Return the next rows; of one that is longer than any record may be, something that is too long as well."""
+        where = "FROM record WHERE seq >= ? ORDER BY seq LIMIT ?"
+        try:
+            return self._ask(f"SELECT seq, leaf, CAST(line AS BLOB) {where}", start, _CHUNK)
+        except LedgerError as error:
+            if error.code != "ledger.oversized":
+                raise
+        rows: list[tuple[int, bytes, bytes]] = []
+        for (seq,) in self._ask(f"SELECT seq {where}", start, _CHUNK):
+            try:
+                rows += self._ask(
+                    "SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq = ?", seq
+                )
+            except LedgerError as error:
+                if error.code != "ledger.oversized":
+                    raise
+                rows.append((seq, b"", _TOO_LONG))
+        return rows
 
     def by_call(self, call: str) -> Iterator[bytes]:
         """Yield every line about *call*, the oldest first."""
@@ -304,94 +253,6 @@ class LedgerReader:
             for row in self._ask("SELECT call, seq, process, host, pid FROM open_call ORDER BY seq")
         ]
         return [(call, leases.life(call.process, call.host, call.pid)) for call in calls]
-
-    def objects(self) -> dict[str, str]:
-        """Return the SQL of every table, index, trigger and view that the file holds, by name."""
-        rows = self._ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-        return dict(rows)
-
-    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a read-only query. Raises ``LedgerError``."""
-        return self._ask(sql, *values)
-
-    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """As a connection's ``execute``, with all rows fetched, for what also runs on a writer's connection."""
-        return _Rows(self._ask(sql, *values))
-
-    # -- one consistent view ----------------------------------------------------------------------------------------
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Self]:
-        """Let everything that is read inside see the log as it is now. Do not keep it open for long."""
-        with self._mutex:
-            outermost = self._views == 0
-            if outermost:
-                self._ask("BEGIN")
-            self._views += 1
-            try:
-                if outermost:
-                    self._ask(
-                        "SELECT max(seq) FROM record"
-                    )  # a transaction begins with its first read
-                yield self
-            finally:
-                self._views -= 1
-                if outermost and self._connection is not None:
-                    try:
-                        self._ask("COMMIT")
-                    except LedgerError:
-                        self.close()  # nothing was written; the next query opens a connection that is sound
-
-    def _ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return self._with(lambda connection: connection.execute(sql, values).fetchall())
-
-    def _with(self, ask: Callable[[sqlite3.Connection], T]) -> T:
-        with self._mutex:
-            try:
-                return ask(self._connected())
-            except (sqlite3.Error, OSError) as error:
-                raise read_error(error) from error
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            if handles.tainted(self.db):
-                raise LedgerError(
-                    "a connection was in use when this process was forked", code="ledger.forked"
-                )
-            try:
-                self._connection = connect_reader(self.db, immutable=self._immutable)
-            except (sqlite3.Error, OSError) as error:
-                raise open_error(error) from error
-            self._pid = os.getpid()
-            Share.connected(self.db)
-        return self._connection
-
-    # -- other handles and forks (guardrail.ledger.handles) ---------------------------------------------------------
-
-    def retire(self) -> None:
-        """Close the connection unless it is being read from; the next query opens it again."""
-        if self._mutex.acquire(timeout=0.1):
-            try:
-                if not self._views:
-                    self.close()
-            finally:
-                self._mutex.release()
-
-    def before_fork(self) -> None:
-        """Close the connection: the child can't inherit one."""
-        self.retire()
-
-    def after_fork_in_parent(self) -> None:
-        """Nothing to do: the next query opens a connection."""
-
-    def after_fork_in_child(self) -> None:
-        """Begin anew; where the connection was in use, nothing in this process may open this log any more."""
-        self._mutex = threading.RLock()
-        self._views = 0
-        if self._connection is not None:
-            handles.keep_for_ever(self._connection)
-            self._connection = None
-            handles.taint(self.db)
 
 
 _SESSIONS = """

@@ -163,7 +163,7 @@ def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
     """Return the calls that are open, by the lines, and of which nobody can tell whether their process lives."""
     right = [cache.right for cache in found.caches if cache.table == "open_call"]
     if not right:
-        with LedgerReader.open(db) as reader:
+        with LedgerReader.open(db, strict=False) as reader:
             return tuple(call for call, life in reader.open_calls() if life is Life.UNTOLD)
     leases = Leases(leases_path(db))
     calls = [OpenCall(*row) for row in right[0]]
@@ -181,6 +181,10 @@ def _rest(found: Examination | None) -> str:
 def _beside(seal: Seal | None, found: Examination) -> str:
     """Say what is wrong beside a chain that is intact; empty where nothing is."""
     problems = [f"sealed: {seal.why}"] if seal is not None else []
+    if found.schema:
+        problems.append(found.schema)
+    if found.outside:
+        problems.append(found.outside)
     if found.head:
         problems.append(found.head)
     if found.caches:
@@ -251,7 +255,7 @@ def _chain(
             db
         ) else "nothing is left of the ledger"
     try:
-        with LedgerReader.open(db) as reader:
+        with LedgerReader.open(db, strict=False) as reader:
             found = examine(reader, signing=signing, verify=verify)
     except LedgerError as error:
         if error.code in ("ledger.newer_format", "ledger.older_format"):
@@ -262,13 +266,20 @@ def _chain(
         return found, f"record {report.first_bad}: {report.detail}"
     if found.unreadable:
         return found, found.unreadable
+    if found.values:
+        return found, found.values
+    if found.schema and found.mendable is None:
+        return found, found.schema
     if not found.whole:
         return found, "the pages of the database contradict each other"
     return found, "" if report.records else "the log has no records"
 
 
 def _genesis(db: Path) -> Mapping[str, Any]:
-    with contextlib.suppress(LedgerError, RecordError), LedgerReader.open(db) as reader:
+    with (
+        contextlib.suppress(LedgerError, RecordError),
+        LedgerReader.open(db, strict=False) as reader,
+    ):
         return reader.genesis
     return {}
 
@@ -308,22 +319,35 @@ def _continue(
     kept = _keep_wal(db) if plan.lost else ()
     found = plan.examined
     assert found is not None
-    if found.head or found.caches:
+    if found.head or found.caches or found.outside or found.schema:
         copy = db.with_name(f"{_free_name(db)}-rows.json")
         kept += (mend.keep_rows(db, copy, found.caches, head=bool(found.head)),)
+        if found.mendable is not None:
+            mend.mend_schema(db, *found.mendable)
     store = Store(db, signing)
     try:
         tail = store.begin()
         # By the lines, which were read a moment ago, under the lock: the stored head may say something else.
         tail.edge = found.edge.copy()
         mend.rebuild(store.execute, found.caches)
+        removed: dict[str, object] = {"schema": found.schema} if found.schema else {}
+        if found.outside:
+            removed["outside"] = mend.remove_outside(store.execute)
         more = (
             {"head": plan.head or None, "rebuilt": list(plan.caches)}
             if plan.head or plan.caches
             else {}
         )
         receipt = store.add(
-            _recovered(plan.log, plan, who, reason, **more, set_aside=[each.name for each in kept]),
+            _recovered(
+                plan.log,
+                plan,
+                who,
+                reason,
+                **more,
+                **removed,
+                set_aside=[each.name for each in kept],
+            ),
             tail,
         )
         closed = 0

@@ -12,7 +12,10 @@ from guardrail.core.merkle import Edge
 from guardrail.core.record import decode, leaf_hash
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.ledger.constraints import schema_fault
 from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head
+from guardrail.ledger.limits import harden
+from guardrail.ledger.tables import ADMIN, COLUMNS, SCHEMA
 
 __all__ = [
     "ADMIN",
@@ -21,115 +24,24 @@ __all__ = [
     "FORMAT",
     "SCHEMA",
     "check_format",
+    "check_schema",
     "connect",
     "connect_reader",
     "create",
     "damaged",
+    "data_version",
     "open_error",
     "quoted",
     "read_error",
     "reason",
+    "schema_error",
+    "schema_version",
 ]
 
 APPLICATION_ID = 0x6772_6C31
 """``grl1``"""
 FORMAT = 2
 """``user_version``. A higher one is refused: this version would not maintain what it does not know. 1 had no signed heads."""
-
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "type": ("type",),
-    "ts": ("ts",),
-    "call": ("call",),
-    "session": ("session",),
-    "tenant": ("tenant",),
-    "principal": ("principal", "id"),
-    "agent": ("agent", "id"),
-    "tool": ("tool", "name"),
-    "effect": ("decision", "effect"),
-    "cause": ("decision", "cause"),
-    "status": ("status",),
-    "approval": ("approval", "id"),
-    "ordinal": ("approval", "ordinal"),
-}
-"""Generated columns, and the path into the line that each of them shows."""
-
-ADMIN = (
-    "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', "
-    "'admin.pruned', 'admin.hold')"
-)
-"""What index ``record_admin`` is over; a query that is to use it says this beside the type that it wants."""
-
-_INTEGERS = ("ordinal",)
-
-_GENERATED = ",\n".join(
-    f"  {name} {'INTEGER' if name in _INTEGERS else 'TEXT'} GENERATED ALWAYS AS (json_extract(line, '$.{'.'.join(path)}')) VIRTUAL"
-    for name, path in COLUMNS.items()
-)
-
-SCHEMA: dict[str, str] = {
-    "record": f"""CREATE TABLE record (
-  seq INTEGER PRIMARY KEY CHECK (seq >= 0),
-  leaf BLOB NOT NULL CHECK (length(leaf) = 32),
-  line TEXT NOT NULL,
-{_GENERATED}
-) STRICT""",
-    # An index on a generated column costs an append 10 us or more: only what reviewers look up, and what must be unique.
-    "record_call": """CREATE UNIQUE INDEX record_call ON record (call, type)
-WHERE type IN ('call.decision', 'call.outcome')""",
-    "record_claim": """CREATE INDEX record_claim ON record (call, type)
-WHERE type IN ('call.claim', 'call.rejected')""",
-    "record_session": """CREATE INDEX record_session ON record (session)
-WHERE type IN ('call.decision', 'call.rejected')""",
-    # Each step of an approval is taken once: of two that were judged by the same state, one is refused.
-    "record_approval": """CREATE UNIQUE INDEX record_approval ON record (approval, ordinal)
-WHERE ordinal IS NOT NULL""",
-    "record_use": """CREATE UNIQUE INDEX record_use ON record (approval)
-WHERE ordinal IS NOT NULL AND type = 'call.decision'""",
-    "record_request": """CREATE INDEX record_request ON record (session)
-WHERE type = 'call.decision' AND effect = 'require_approval'""",
-    "open_call": """CREATE TABLE open_call (
-  call TEXT PRIMARY KEY,
-  seq INTEGER NOT NULL,
-  process TEXT NOT NULL,
-  host TEXT NOT NULL,
-  pid INTEGER NOT NULL
-) STRICT, WITHOUT ROWID""",
-    # What operation needs to find again without reading the whole log.
-    "record_admin": f"CREATE INDEX record_admin ON record (type)\nWHERE {ADMIN}",
-    "head": """CREATE TABLE head (
-  id INTEGER PRIMARY KEY CHECK (id = 0),
-  size INTEGER NOT NULL,
-  leaf BLOB NOT NULL,
-  edge BLOB NOT NULL,
-  note TEXT NOT NULL,
-  mac BLOB NOT NULL
-) STRICT""",
-    "tile": """CREATE TABLE tile (
-  level INTEGER NOT NULL,
-  number INTEGER NOT NULL,
-  hashes BLOB NOT NULL,
-  PRIMARY KEY (level, number)
-) STRICT""",
-    "epoch": """CREATE TABLE epoch (
-  public TEXT PRIMARY KEY,
-  seq INTEGER NOT NULL,
-  process TEXT NOT NULL,
-  host TEXT NOT NULL,
-  pid INTEGER NOT NULL
-) STRICT, WITHOUT ROWID""",
-    # Records below this number may be deleted, line 0 excepted: guardrail prune says so first, in a record.
-    "pruned": """CREATE TABLE pruned (
-  id INTEGER PRIMARY KEY CHECK (id = 0),
-  before INTEGER NOT NULL
-) STRICT""",
-    # Against accidents, not against attacks: whoever can write the file can drop a trigger.
-    "record_no_update": """CREATE TRIGGER record_no_update BEFORE UPDATE ON record
-BEGIN SELECT RAISE(ABORT, 'records are never changed'); END""",
-    "record_no_delete": """CREATE TRIGGER record_no_delete BEFORE DELETE ON record
-WHEN old.seq = 0 OR old.seq >= coalesce((SELECT before FROM pruned), 0)
-BEGIN SELECT RAISE(ABORT, 'records are deleted only by guardrail prune'); END""",
-}
-"""Every object of the database, by name, exactly as ``sqlite_schema`` holds it: ``verify`` compares the texts."""
 
 _BUSY_SECONDS = 1.0
 # Pages of 4 KiB: fewer make commits slower, more make the slowest ones slower still (docs/adr/0003).
@@ -212,8 +124,9 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
     sync_directory(db.parent)
 
 
-def connect(db: Path) -> sqlite3.Connection:
-    """Open *db* for appending. Call it under the file lock, in the thread that will use it.
+def connect(db: Path) -> tuple[sqlite3.Connection, int]:
+    """Open *db* for appending; return the version of its schema as well. Call it under the file lock, in the thread that
+    will use it.
 
     Raises ``LedgerOpenError`` for what is no log of this format, ``sqlite3.Error`` where SQLite or the disk refuses.
     """
@@ -222,8 +135,9 @@ def connect(db: Path) -> sqlite3.Connection:
         f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
     )
     try:
+        harden(connection, writes=True)
         check_format(connection)
-        _check_schema(connection)
+        version = check_schema(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA mmap_size = 0")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
@@ -236,7 +150,7 @@ def connect(db: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
-    return connection
+    return connection, version
 
 
 def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
@@ -251,6 +165,7 @@ def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
+        harden(connection, writes=False)
         connection.execute("PRAGMA query_only = ON")
         check_format(connection)
     except BaseException:
@@ -297,15 +212,42 @@ def check_format(connection: sqlite3.Connection) -> None:
         )
 
 
-def _check_schema(connection: sqlite3.Connection) -> None:
-    """Raise ``LedgerOpenError`` unless all that guardrail made is there, unchanged: uniqueness depends on an index."""
-    there = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
-    if any(there.get(name) != sql for name, sql in SCHEMA.items()):
-        raise LedgerOpenError(
-            "the ledger's tables, indexes or triggers were changed",
-            code="ledger.schema",
-            hint="guardrail verify",
-        )
+def check_schema(connection: sqlite3.Connection) -> int:
+    """Raise ``LedgerOpenError`` unless the file holds exactly the objects of a log; return the version of its schema.
+
+    Nothing of others: a trigger changes what is written, a view what is read. While the version stays what it was, so does
+    the schema, whoever writes through SQLite.
+    """
+
+    def ask(sql: str) -> list[tuple[Any, ...]]:
+        return connection.execute(sql).fetchall()
+
+    version = schema_version(connection)
+    fault = schema_fault(ask)
+    if fault:
+        raise schema_error(fault)
+    return version
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Return the number that SQLite changes with the schema: inside a transaction, that of what it sees."""
+    version: int = connection.execute("PRAGMA schema_version").fetchone()[0]
+    return version
+
+
+def data_version(connection: sqlite3.Connection) -> int:
+    """Return the number that changes with whatever other connections commit: inside a transaction, that of what it sees."""
+    version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+    return version
+
+
+def schema_error(fault: str) -> LedgerOpenError:
+    """Return the error for a file that holds other tables, indexes, views or triggers than a log does."""
+    return LedgerOpenError(
+        f"the ledger's tables, indexes or triggers were changed: {fault}",
+        code="ledger.schema",
+        hint="guardrail verify",
+    )
 
 
 def damaged(error: BaseException) -> bool:
@@ -332,8 +274,21 @@ def read_error(error: sqlite3.Error | OSError) -> LedgerError:
 
     ``ledger.query``: SQLite could not evaluate the query on what the records hold.
     """
+    why = reason(error)
+    if why == "SQLITE_TOOBIG":
+        return LedgerError(
+            "the ledger holds a value that is longer than anything that guardrail writes",
+            code="ledger.oversized",
+            hint="guardrail verify",
+        )
+    if why == "SQLITE_INTERRUPT":
+        return LedgerError(
+            "a query took longer than a sound ledger of this size needs, and was ended",
+            code="ledger.endless",
+            hint="guardrail verify",
+        )
     code = "ledger.damaged" if damaged(error) else "ledger.unreadable"
-    if reason(error) == "SQLITE_ERROR":
+    if why == "SQLITE_ERROR":
         code = "ledger.query"
     return LedgerError(
         f"the ledger can't be read: {reason(error)}", code=code, hint="guardrail verify"

@@ -14,9 +14,15 @@ from guardrail.core import chain
 from guardrail.core.merkle import Edge, Node
 from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
-from guardrail.errors import LedgerError, LedgerPoisonedError, RecordError
+from guardrail.errors import (
+    LedgerError,
+    LedgerOpenError,
+    LedgerPoisonedError,
+    RecordError,
+)
 from guardrail.ledger import handles
 from guardrail.ledger.batch import Batch
+from guardrail.ledger.constraints import place_fault, row_fault
 from guardrail.ledger.epochs import Rotation
 from guardrail.ledger.files import utc_now
 from guardrail.ledger.handles import Share
@@ -36,7 +42,8 @@ from guardrail.ledger.heads import (
     write_head,
 )
 from guardrail.ledger.lease import host_name, process_name
-from guardrail.ledger.sqlite import connect
+from guardrail.ledger.limits import MAX_VALUE
+from guardrail.ledger.sqlite import check_schema, connect, data_version, schema_version
 
 __all__ = ["EpochRow", "OpenCall", "Store", "Tail"]
 
@@ -95,7 +102,10 @@ class Store:
         self._signing = signing
         self._known: HeadRow | None = None
         """The head that this connection wrote or checked last."""
-        self._connection = connect(db)
+        self._connection, self._schema = connect(db)
+        """The connection, and the version of the schema that was compared."""
+        self._content: int | None = None
+        """SQLite's number of the content, as of the last transaction of this connection: others' commits change it."""
         self._execute = self._connection.execute
         Share.connected(db)
         try:
@@ -144,9 +154,23 @@ class Store:
         return not busy and frames == copied
 
     def begin(self) -> Tail:
-        """Begin a transaction that will write; return the end of the log. Raises ``sqlite3.Error``."""
+        """Begin a transaction that will write; return the end of the log.
+
+        Raises ``LedgerOpenError``, code ``ledger.schema``, where the file holds anything but the tables, indexes and triggers of
+        a log: a trigger that somebody put there would change what is written. Raises ``sqlite3.Error``.
+        """
         self._execute("BEGIN IMMEDIATE")
+        content = data_version(self._connection)
+        if content == self._content:
+            return self.tail()
+        # Somebody else wrote. Nobody can change anything more before this transaction ends.
+        if schema_version(self._connection) != self._schema:
+            self._schema = check_schema(self._connection)
+        self._content = content
         return self.tail()
+
+    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._execute(sql).fetchall()
 
     def tail(self) -> Tail:
         """Return the end of the log, as its head and its last record say. Raises ``sqlite3.Error``."""
@@ -199,6 +223,8 @@ class Store:
         for draft in drafts:
             try:
                 answers.append(self.add(draft, tail))
+            except LedgerOpenError:
+                raise  # it is not about this record
             except LedgerError as refused:
                 answers.append(refused)
         return answers
@@ -246,6 +272,9 @@ class Store:
                 (seq, leaf, line.decode("utf-8")),
             )
         except sqlite3.IntegrityError:
+            outside = place_fault(self._ask)
+            if outside:  # what this record contradicts need not be a record
+                raise LedgerOpenError(outside, code="ledger.rows") from None
             if draft.opens:
                 self._execute("DELETE FROM open_call WHERE call = ?", (draft.call,))
             if draft.type == "call.outcome":
@@ -376,11 +405,13 @@ class Store:
         before = self._restart()
         if before is None:
             return False
+        self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(MAX_VALUE, size + 1024))
         self._execute("BEGIN IMMEDIATE")
         # Pages that are freed in the transaction that filled them are written all the same, as zeros.
         self._execute("INSERT INTO tile VALUES (-1, 0, zeroblob(?))", (size,))
         self._execute("DELETE FROM tile WHERE level = -1")
         self._execute("COMMIT")
+        self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
         after = self._restart()
         return after is not None and size <= 32 + after * 4120 and after < before + size // 4120
 
@@ -421,6 +452,9 @@ class Store:
         end = self.tail()
         if end.seq < 0:
             return "the log has no records"
+        outside = row_fault(self._ask) if known is None else ""
+        if outside:
+            return outside
         if known is None:
             start = max(0, end.seq - _TAIL_RECORDS)
             if start == 0 and self.first() == 1:

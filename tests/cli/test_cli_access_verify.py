@@ -14,6 +14,7 @@ import pytest
 from clikit import Ran, build
 
 from guardrail.cli.app import Exit
+from guardrail.ledger.sqlite import SCHEMA
 
 Cli = Callable[..., Ran]
 
@@ -54,6 +55,7 @@ def damage(db: Path) -> None:
     connection.execute(
         "UPDATE record SET line = replace(line, '\"show\"', '\"none\"') WHERE seq = 2"
     )
+    connection.execute(SCHEMA["record_no_update"])
     connection.commit()
     connection.close()
 

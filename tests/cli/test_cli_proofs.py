@@ -277,9 +277,12 @@ def test_a_head_that_is_not_over_the_records_is_not_exported(
     """Cut, or without a head: an error that leads to verify, and no file."""
     import sqlite3
 
+    from guardrail.ledger.sqlite import SCHEMA
+
     connection = sqlite3.connect(path)
     connection.execute("DROP TRIGGER record_no_delete")
     connection.execute("DELETE FROM record WHERE seq = 11")
+    connection.execute(SCHEMA["record_no_delete"])
     connection.commit()
     connection.close()
     out, kept = tmp_path / "out", tmp_path / "head"

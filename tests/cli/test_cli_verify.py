@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from clikit import Ran, build, command, environment
 
+from guardrail.ledger.sqlite import SCHEMA
+
 Cli = Callable[..., Ran]
 
 
@@ -31,6 +33,8 @@ def edit(path: Path, sql: str, *values: object) -> None:
     for trigger in ("record_no_update", "record_no_delete"):
         connection.execute(f"DROP TRIGGER {trigger}")
     connection.execute(sql, values)
+    for trigger in ("record_no_update", "record_no_delete"):
+        connection.execute(SCHEMA[trigger])
     connection.commit()
     connection.close()
 

@@ -28,6 +28,7 @@ from guardrail.ledger.backup import Backup, backup
 from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import TILE
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ulid import new_ulid
 
 
@@ -143,7 +144,8 @@ def _no_head(db: Path) -> None:
 
 
 def _other_line(db: Path) -> None:
-    _sql(db, "DROP TRIGGER record_no_update", "UPDATE record SET line = '{}' WHERE seq = 1")
+    drop, change = "DROP TRIGGER record_no_update", "UPDATE record SET line = '{}' WHERE seq = 1"
+    _sql(db, drop, change, SCHEMA["record_no_update"])
 
 
 def _torn(db: Path) -> None:

@@ -28,6 +28,7 @@ from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import Action, inspect, recover
+from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
 
@@ -140,6 +141,7 @@ def test_records_cut_off_by_another_connection_seal(tmp_path: Path) -> None:
     foreign = sqlite3.connect(tmp_path / "a.db")
     foreign.execute("DROP TRIGGER record_no_delete")
     foreign.execute("DELETE FROM record WHERE seq = 2")
+    foreign.execute(SCHEMA["record_no_delete"])
     foreign.commit()
     with pytest.raises(LedgerSealedError) as caught:
         writer.append(note())

@@ -15,6 +15,7 @@ from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerSealedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import Action, inspect, recover, successor
+from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
 
@@ -123,6 +124,7 @@ def test_a_broken_log_is_set_aside_and_named_by_its_successor(tmp_path: Path) ->
     raw = sqlite3.connect(db)
     raw.execute("DROP TRIGGER record_no_update")
     raw.execute("""UPDATE record SET line = replace(line, '"ok"', '"ko"') WHERE seq = 4""")
+    raw.execute(SCHEMA["record_no_update"])
     raw.commit()
     raw.close()
     with LedgerReader.open(db) as reader:

@@ -168,9 +168,12 @@ def test_a_broken_chain_in_the_tail_is_found(check: Run, project: Path) -> None:
     """What was edited lately shows without a whole verification."""
     import sqlite3
 
+    from guardrail.ledger.sqlite import SCHEMA
+
     connection = sqlite3.connect(project / "audit.db")
     connection.execute("DROP TRIGGER record_no_update")
     connection.execute("UPDATE record SET line = replace(line, 'alice', 'mallory') WHERE seq = 1")
+    connection.execute(SCHEMA["record_no_update"])
     connection.commit()
     connection.close()
     found = check()["ledger"]

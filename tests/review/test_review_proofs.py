@@ -17,6 +17,7 @@ from guardrail.core.proof import Verdict, check_proof
 from guardrail.errors import LedgerError
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import SCHEMA
 from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
 from guardrail.ulid import new_ulid
 
@@ -121,6 +122,8 @@ def test_a_ledger_that_was_changed_gives_no_proof(tmp_path: Path, statement: str
     if statement == "DELETE FROM tile":
         connection.execute("DROP TRIGGER record_no_delete")
         connection.execute("DELETE FROM record WHERE seq = 300")
+        connection.execute(SCHEMA["record_no_delete"])
+    connection.execute(SCHEMA["record_no_update"])
     connection.close()
     with LedgerReader.open(db) as reader, pytest.raises(LedgerError) as refused:
         make_proof(reader, 7, head)

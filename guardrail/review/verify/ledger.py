@@ -25,7 +25,6 @@ from guardrail.keys import verify_signature
 from guardrail.ledger.files import Seal, leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.store import OpenCall
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.judge import Found, judge
@@ -48,6 +47,8 @@ __all__ = ["readable", "verify_ledger"]
 
 _ANEW = 3
 """How often a ledger is read where records are pruned meanwhile: whoever changes that mark all the time is no reason to go on."""
+_FOREIGN = ("ledger.schema", "ledger.oversized", "ledger.endless")
+"""What no writer and no disk leaves behind: somebody made the file."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
 
 
@@ -129,7 +130,13 @@ def _verify_once(
     run = _Run(audit, seal=Seal.read(db), since=since, watch=watch)
     try:
         with readable(db) as reader:
-            _read(reader, run, jobs=jobs, progress=progress)
+            try:
+                _read(reader, run, jobs=jobs, progress=progress)
+            except LedgerError:
+                # A value of another type than the column's can't even be fetched.
+                run.problem = _compare_values(reader, "record")
+                if run.problem is None:
+                    raise
             report = run.audit.chain.report()
             if report.first_bad is None and run.problem is None:
                 _compare_rest(reader, run, report)
@@ -138,6 +145,10 @@ def _verify_once(
         report = run.audit.chain.report()
         if report.first_bad is not None:
             return judge(_found(db, run, report, None), key, heads)
+        if error.code in _FOREIGN:
+            return VerifyReport(
+                VerifyState.TAMPERED, 1, error.message, log=report.log, differs=Difference.SCHEMA
+            )
         torn = error.code in _TORN
         state = VerifyState.DAMAGED if torn else VerifyState.UNREADABLE
         return VerifyReport(
@@ -152,15 +163,23 @@ def _verify_once(
 
 def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | None) -> None:
     """Feed every row to the audit, and read what else the database holds."""
-    run.same_schema = reader.objects() == SCHEMA
-    if not run.same_schema:
+    fault = reader.schema_fault()
+    run.same_schema = not fault
+    if fault:
         run.problem = (
             None,
             Difference.SCHEMA,
-            "the tables, indexes or triggers are not the ones that guardrail makes",
+            f"the tables, indexes or triggers are not the ones that guardrail makes: {fault}",
         )
     tables = run.tables
     if run.same_schema:
+        crowd = reader.crowd_fault()
+        run.problem = (None, Difference.ROWS, crowd) if crowd else None
+        run.problem = run.problem or _compare_values(
+            reader, "open_call", "epoch", "tile", "head", "pruned"
+        )
+        if run.problem is not None:
+            return
         read_tables(reader, tables)
         _begin(reader, run)
         if run.problem is not None:
@@ -284,6 +303,9 @@ def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
         run.problem = compare(run, report)
         if run.problem is not None:
             return
+    run.problem = _compare_values(reader, "record") or _compare_places(reader)
+    if run.problem is not None:
+        return
     try:
         answer = run.integrity if run.integrity is not None else _integrity(reader)
     except LedgerError as error:
@@ -314,6 +336,21 @@ def _check_beside(reader: LedgerReader, run: _Run) -> None:
 
 
 _Problem = tuple[int | None, Difference, str] | None
+
+
+def _compare_values(reader: LedgerReader, *tables: str) -> _Problem:
+    """SQLite tests no constraint where it can't write: they are asked for."""
+    found = reader.value_fault(*tables)
+    if found is None:
+        return None
+    table, number = found
+    seq = number if table == "record" and isinstance(number, int) else None
+    return (seq, Difference.ROWS, f"table {table} holds values that the schema forbids")
+
+
+def _compare_places(reader: LedgerReader) -> _Problem:
+    fault = reader.row_fault()
+    return (None, Difference.ROWS, fault) if fault else None
 
 
 def _compare_open_calls(run: _Run, report: Report) -> _Problem:
@@ -403,7 +440,7 @@ def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> 
     if report.first_bad is None and run.problem is not None:
         seq, differs, detail = run.problem
         records = report.records
-        if differs in (Difference.PRUNED, Difference.SCHEMA) and not records:
+        if differs in (Difference.PRUNED, Difference.ROWS, Difference.SCHEMA) and not records:
             records = 0
         report = replace(report, first_bad=seq, differs=differs, detail=detail, records=records)
 
@@ -492,14 +529,14 @@ def _open_calls(db: Path, run: _Run) -> tuple[list[OpenCall], int]:
 def readable(db: Path) -> Iterator[LedgerReader]:
     """Open *db* read-only; where its folder can't be written, which SQLite needs for shared memory, a copy of it."""
     if os.access(db.parent, os.W_OK):
-        with LedgerReader.open(db) as reader:
+        with LedgerReader.open(db, strict=False) as reader:
             yield reader
         return
     # Nobody on this mount can write here, so the files hold still. (Never done beside a writer of this process: closing
     # the copied file would drop its locks.)
     wal = db.with_name(db.name + "-wal")
     if not wal.exists() or wal.stat().st_size == 0:
-        with LedgerReader(db, immutable=True) as reader:
+        with LedgerReader(db, immutable=True, strict=False) as reader:
             yield reader
         return
     with tempfile.TemporaryDirectory(prefix="guardrail-verify-") as folder:
@@ -511,5 +548,5 @@ def readable(db: Path) -> Iterator[LedgerReader]:
             raise LedgerOpenError(
                 f"the ledger can't be copied: {error.strerror}", code="ledger.unreadable"
             ) from None
-        with LedgerReader.open(copy) as reader:
+        with LedgerReader.open(copy, strict=False) as reader:
             yield reader

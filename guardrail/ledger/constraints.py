@@ -1,0 +1,234 @@
+"""What the schema says of a log's objects and rows, asked by query.
+
+SQLite compiles the schema that the *file* holds, and a connection that can't write does not even read its CHECK constraints.
+So a reader that relied on the schema would believe whoever wrote the file last: every rule is asked for here instead.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.errors import NoteError
+from guardrail.ledger.tables import SCHEMA
+
+__all__ = [
+    "crowd_fault",
+    "place_fault",
+    "record_fault",
+    "row_fault",
+    "schema_fault",
+    "to_mend",
+    "value_fault",
+]
+
+Ask = Callable[[str], "list[tuple[Any, ...]]"]
+
+_Object = tuple[str, str, str, str | None]
+"""Type, name, table and SQL of one row of ``sqlite_schema``."""
+
+
+def _expected() -> dict[str, _Object]:
+    """Return every object of a log, by name, as SQLite itself describes it once they are made."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        for statement in SCHEMA.values():
+            connection.execute(statement)
+        rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+        return {row[1]: row for row in rows}
+    finally:
+        connection.close()
+
+
+_EXPECTED: dict[str, _Object] = {}
+
+
+def _objects() -> dict[str, _Object]:
+    if not _EXPECTED:
+        _EXPECTED.update(_expected())
+    return _EXPECTED
+
+
+def schema_fault(ask: Ask) -> str:
+    """Say what in ``sqlite_schema`` is not exactly what a log holds; empty where nothing is. Raises ``sqlite3.Error``.
+
+    Views, triggers, indexes and tables of others count as well as changed and missing ones.
+    """
+    right = _objects()
+    rows = ask(
+        "SELECT type, name, tbl_name, sql, rootpage FROM sqlite_schema "  # noqa: S608 - a number
+        f"ORDER BY rowid LIMIT {len(right) + 1}"
+    )
+    pages: set[object] = set()
+    seen: set[str] = set()
+    for *found, page in rows:
+        name = found[1]
+        mine = right.get(name) if isinstance(name, str) else None
+        if mine is None or name in seen:
+            return f"{_word(found[0])} {_word(name)} is not guardrail's"
+        if tuple(found) != mine:
+            return f"{mine[0]} {name} was changed"
+        has_pages = mine[0] != "trigger"
+        if page in pages if has_pages else page != 0:
+            return f"{mine[0]} {name} was changed"
+        if has_pages:
+            pages.add(page)
+        seen.add(name)
+    missing = sorted(right.keys() - seen)
+    return f"{right[missing[0]][0]} {missing[0]} is missing" if missing else ""
+
+
+def record_fault(ask: Ask) -> str:
+    """Say why the table of records can't be read at all; empty where it can. Raises ``sqlite3.Error``.
+
+    For whoever saves what is left of a log whose schema was changed.
+    """
+    rows = ask(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE lower(name) = 'record' LIMIT 2"
+    )
+    return "" if rows == [_objects()["record"]] else "table record is not guardrail's"
+
+
+def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
+    """Return (type, name) of the objects to drop and the names of those to make, so that the schema is right again.
+
+    None where a table of the log itself is not as it must be: its rows can't be trusted to be that log's. Raises
+    ``sqlite3.Error``.
+    """
+    right = _objects()
+    found: set[str] = set()
+    foreign: list[tuple[str, str]] = []
+    pages: list[object] = []
+    for type_, name, table, sql, page in ask(
+        "SELECT type, name, tbl_name, sql, rootpage FROM sqlite_schema LIMIT 100000"
+    ):
+        if page:
+            pages.append(page)
+        if (type_, name, table, sql) == right.get(name) and name not in found:
+            found.add(name)
+        elif type_ not in ("table", "index", "view", "trigger") or not isinstance(name, str):
+            return None
+        elif sql is not None:  # what SQLite makes by itself goes with what it belongs to
+            foreign.append((type_, name))
+    missing = [name for name in right if name not in found]
+    if len(pages) != len(set(pages)) or any(right[name][0] == "table" for name in missing):
+        return None
+    return foreign, missing
+
+
+def _word(value: object) -> str:
+    """Return a name out of the file as it may stand in a message."""
+    return ascii(value)[:60].strip("'") if isinstance(value, str) else "object"
+
+
+def place_fault(ask: Ask) -> str:
+    """Say which row stands before record 0; empty where none does. Raises ``sqlite3.Error``."""
+    ((least,),) = ask("SELECT min(seq) FROM record")
+    return f"a row stands outside the log, as record {least}" if (least or 0) < 0 else ""
+
+
+def crowd_fault(ask: Ask) -> str:
+    """Say which table holds more rows than the log has records to make them; empty where none does.
+
+    Raises ``sqlite3.Error``.
+    """
+    ((records,),) = ask("SELECT coalesce(max(seq), -1) + 1 FROM record")
+    for table, most in (("open_call", records), ("epoch", records), ("tile", records // 128 + 16)):
+        query = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {max(0, most) + 1})"  # noqa: S608 - ours
+        if ask(query)[0][0] > most:
+            return f"table {table} holds more rows than {records} records make"
+    return ""
+
+
+def row_fault(ask: Ask) -> str:
+    """Say which rows stand where no record can; empty where none do. Takes no longer for a long log than for a short one.
+
+    Records are numbered from 0 to the end of the signed tree. Raises ``sqlite3.Error``.
+    """
+    outside = place_fault(ask)
+    if outside:
+        return outside
+    crowded = crowd_fault(ask)
+    if crowded:
+        return crowded
+    ((most,),) = ask("SELECT max(seq) FROM record")
+    heads = ask("SELECT id, size, note FROM head LIMIT 2")
+    if len(heads) > 1 or (heads and heads[0][0] != 0):
+        return "there is more than one signed head"
+    pruned = ask("SELECT id, before FROM pruned LIMIT 2")
+    if len(pruned) > 1 or any((row[0], type(row[1])) != (0, int) for row in pruned):
+        return "the mark of pruned records is malformed"
+    if heads and most is not None:
+        covered = _covered(heads[0])
+        if covered is not None and most >= covered:
+            return f"records {covered} to {most} are not covered by the signed head"
+    return ""
+
+
+def _covered(head: tuple[Any, ...]) -> int | None:
+    """Return how many records the signed head is over; None where it is malformed, which says enough of itself."""
+    _, size, note = head
+    try:
+        signed = Checkpoint.parse(SignedNote.parse(note).text).size
+    except (NoteError, TypeError, AttributeError):
+        return None
+    return min(signed, size) if type(size) is int else None
+
+
+_VALUES = (
+    (
+        "record",
+        "seq",
+        ("typeof(leaf) <> 'blob' OR length(leaf) <> 32 OR typeof(line) <> 'text' "),
+    ),
+    (
+        "open_call",
+        "seq",
+        (
+            "typeof(call) <> 'text' OR typeof(seq) <> 'integer' OR typeof(process) <> 'text' "
+            "OR typeof(host) <> 'text' OR typeof(pid) <> 'integer'"
+        ),
+    ),
+    (
+        "epoch",
+        "seq",
+        (
+            "typeof(public) <> 'text' OR typeof(seq) <> 'integer' OR typeof(process) <> 'text' "
+            "OR typeof(host) <> 'text' OR typeof(pid) <> 'integer'"
+        ),
+    ),
+    (
+        "tile",
+        "number",
+        (
+            "typeof(level) <> 'integer' OR typeof(number) <> 'integer' OR typeof(hashes) <> 'blob' "
+            "OR length(hashes) = 0 OR length(hashes) % 32 <> 0 OR length(hashes) > 8192"
+        ),
+    ),
+    (
+        "head",
+        "size",
+        (
+            "typeof(size) <> 'integer' OR typeof(leaf) <> 'blob' OR typeof(edge) <> 'blob' "
+            "OR typeof(note) <> 'text' OR typeof(mac) <> 'blob'"
+        ),
+    ),
+    ("pruned", "before", "typeof(before) <> 'integer' OR before < 0"),
+)
+
+
+def value_fault(ask: Ask, tables: tuple[str, ...] = ()) -> tuple[str, object] | None:
+    """Return the table and the number of a row that the schema's types and lengths forbid; None where there is none.
+
+    Looks at every row of *tables*, or of all. How long a line is, whoever reads it finds; uniqueness is what
+    ``PRAGMA integrity_check`` compares the indexes for. Raises ``sqlite3.Error``.
+    """
+    for table, number, wrong in _VALUES:
+        if tables and table not in tables:
+            continue
+        rows = ask(f"SELECT {number} FROM {table} WHERE {wrong} LIMIT 1")  # noqa: S608 - constants
+        if rows:
+            return table, rows[0][0]
+    return None

@@ -1,0 +1,127 @@
+"""What a connection to a log may do, and how much of it: the file may be somebody else's work.
+
+A database file is a program as well: its views and triggers run inside whoever opens it, its values can be of any size, and
+its pages can lead a query in circles. Nothing of that is asked for here, so nothing of it is let.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from functools import cache
+from pathlib import Path
+
+__all__ = ["MAX_VALUE", "Budget", "harden"]
+
+MAX_VALUE = 1 << 20
+"""Bytes of a value or a row. The longest that a log holds is a record of 65,535."""
+
+_OWN_TRIGGERS = frozenset({"record_no_update", "record_no_delete"})
+_READS = frozenset(
+    {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_FUNCTION,
+        sqlite3.SQLITE_RECURSIVE,
+        sqlite3.SQLITE_TRANSACTION,
+        sqlite3.SQLITE_SAVEPOINT,
+        sqlite3.SQLITE_PRAGMA,
+    }
+)
+_WRITES = _READS | {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
+_CONFIG: tuple[tuple[str, bool | None], ...] = (
+    ("DEFENSIVE", True),
+    ("ENABLE_VIEW", False),
+    ("ENABLE_TRIGGER", None),
+)
+"""Options of a connection; None: on where it writes, for guardrail's own triggers."""
+_OWN_QUERIES = frozenset({"began"})
+"""Names of the common table expressions in guardrail's own queries: SQLite names them as it names views."""
+
+
+def _only_reads(
+    action: int, _one: str | None, _two: str | None, _db: str | None, source: str | None
+) -> int:
+    if action in _READS and (source is None or source in _OWN_QUERIES):
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
+
+
+def _reads_and_appends(
+    action: int, _one: str | None, _two: str | None, _db: str | None, source: str | None
+) -> int:
+    if action in _WRITES and (source is None or source in _OWN_TRIGGERS):
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
+
+
+def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
+    """Let *connection* run guardrail's own statements alone, on values of the size that a log holds.
+
+    Call it before the first query. What the file brings along (views, triggers that are not guardrail's, functions with
+    side effects) is refused when a statement is compiled; a value over ``MAX_VALUE`` is not loaded (``SQLITE_TOOBIG``).
+    """
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 1)
+    if _can_distrust():
+        connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    # The standard library sets these from Python 3.12 on; the authorizer below refuses the same, and more.
+    for name, on in _CONFIG:
+        option = getattr(sqlite3, f"SQLITE_DBCONFIG_{name}", None)
+        if option is not None:
+            connection.setconfig(option, on if on is not None else writes)  # type: ignore[attr-defined,unused-ignore]
+    # Asked when a statement is compiled, not when it runs: what is prepared costs nothing more.
+    connection.set_authorizer(_reads_and_appends if writes else _only_reads)
+
+
+@cache
+def _can_distrust() -> bool:
+    """Tell whether this SQLite reads guardrail's own columns where it trusts no schema.
+
+    Up to 3.40 at least it takes its own JSON functions for unsafe. The authorizer and the comparison of the schema do not
+    depend on this.
+    """
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute(
+            "CREATE TABLE t (a TEXT, b TEXT GENERATED ALWAYS AS (json_extract(a, '$.b')) VIRTUAL)"
+        )
+    except sqlite3.Error:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+class Budget:
+    """Ends a query that takes more processor time than any honest log of its size needs.
+
+    Waiting for a disk does not count. A file that leads in circles is what this is against.
+    """
+
+    _BASE = 5.0
+    _BYTES_PER_SECOND = 2 << 20
+    """A tenth of what the slowest query, the list of sessions, was measured to read."""
+    _STEPS = 100_000
+    """Of SQLite's machine between two looks at the clock: some milliseconds."""
+
+    def __init__(self, connection: sqlite3.Connection, db: Path) -> None:
+        """Watch *connection*, which is open on *db*."""
+        try:
+            blocks = os.stat(db).st_blocks * 512
+        except OSError:
+            blocks = 0
+        self._seconds = self._BASE + blocks / self._BYTES_PER_SECOND
+        self._until = 0.0
+        connection.set_progress_handler(self._over, self._STEPS)
+
+    def begin(self) -> None:
+        """Begin to count for the next query, in the thread that asks it."""
+        self._until = time.thread_time() + self._seconds
+
+    def _over(self) -> int:
+        return time.thread_time() > self._until

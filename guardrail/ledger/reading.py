@@ -1,0 +1,295 @@
+"""One connection that reads a log, while writers run, and can't write to it.
+
+Rows are fetched in short transactions, so that a reader never keeps the ``-wal`` from being written anew, unless
+``snapshot`` asks for one consistent view. Each of them first looks whether the file still is a log and nothing else: whoever
+can write it can put a view in the place of a table, or rows where no record stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.ledger import handles
+from guardrail.ledger.constraints import (
+    crowd_fault,
+    place_fault,
+    record_fault,
+    row_fault,
+    schema_fault,
+    to_mend,
+    value_fault,
+)
+from guardrail.ledger.handles import Share
+from guardrail.ledger.limits import Budget
+from guardrail.ledger.sqlite import (
+    connect_reader,
+    data_version,
+    open_error,
+    read_error,
+    schema_error,
+    schema_version,
+)
+
+__all__ = ["ReadConnection"]
+
+T = TypeVar("T")
+
+
+class _Rows:
+    """What a cursor is to those who only fetch."""
+
+    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+        self._rows = rows
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return self._rows[0] if self._rows else None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self._rows
+
+
+class ReadConnection:
+    """Asks one log. Any thread may use it; one query at a time."""
+
+    def __init__(self, db: Path, *, immutable: bool = False, strict: bool = True) -> None:
+        """Use ``open``; *immutable* is for a file that nobody can write, without a ``-wal``."""
+        self.db = db
+        self._immutable = immutable
+        self._strict = strict
+        self._budget: Budget | None = None
+        self._examined: tuple[int, int] | None = None
+        """SQLite's numbers of the content and of the schema that were found in order."""
+        self._mutex = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._views = 0
+        self._pid = os.getpid()
+        self._genesis: dict[str, Any] | None = None
+
+    @classmethod
+    def open(cls, path: Path, *, strict: bool = True) -> Self:
+        """Open the log at *path*. Raises ``LedgerOpenError`` where it is missing, unreadable, newer, or no ledger.
+
+        Code ``ledger.schema``: it holds other tables, views, indexes or triggers than a log does; ``ledger.rows``: rows stand
+        where no record can. Only who is to say what is wrong, or to mend it, reads on without *strict*: then the table of
+        records alone must be the one that it should be.
+        """
+        db = Path(os.path.realpath(path))
+        if not _regular(db):
+            raise LedgerOpenError(
+                "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
+            )
+        reader = cls(db, strict=strict)
+        try:
+            reader._ask("SELECT count(*) FROM record WHERE seq = 0")
+        except LedgerOpenError:
+            reader.close()
+            raise
+        except LedgerError as error:
+            reader.close()
+            raise LedgerOpenError(error.message, code=error.code, hint=error.hint) from None
+        handles.register(reader, weakly=True)
+        return reader
+
+    def close(self) -> None:
+        """Give the connection up. Idempotent; a later use opens it again."""
+        with self._mutex:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+                Share.disconnected(self.db)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+            Share.disconnected(self.db)
+
+    # -- queries ----------------------------------------------------------------------------------------------------
+
+    def objects(self) -> dict[str, str]:
+        """Return the SQL of every table, index, trigger and view that the file holds, by name."""
+        return dict(self._ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+
+    def schema_fault(self) -> str:
+        """Say which table, index, trigger or view is not exactly as it must be; empty where all are, and no other is there."""
+        return schema_fault(self._ask)
+
+    def row_fault(self) -> str:
+        """Say which rows stand where no record can, by the numbers of records alone; empty where none do."""
+        with self.snapshot():
+            return row_fault(self._ask)
+
+    def place_fault(self) -> str:
+        """Say which row stands before record 0; empty where none does."""
+        return place_fault(self._ask)
+
+    def crowd_fault(self) -> str:
+        """Say which table holds more rows than the log has records to make them; empty where none does."""
+        with self.snapshot():
+            return crowd_fault(self._ask)
+
+    def value_fault(self, *tables: str) -> tuple[str, object] | None:
+        """Return table and number of a row of *tables*, or of any, with values that the schema forbids; None where none has."""
+        return value_fault(self._ask, tables)
+
+    def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
+        """Return (type, name) of what others put into the file, and the names of what is missing of guardrail's.
+
+        None where a table of the log is not as it must be.
+        """
+        return to_mend(self._ask)
+
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a read-only query. Raises ``LedgerError``."""
+        return self._ask(sql, *values)
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """As a connection's ``execute``, with all rows fetched, for what also runs on a writer's connection."""
+        return _Rows(self._ask(sql, *values))
+
+    # -- one consistent view ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Self]:
+        """Let everything that is read inside see the log as it is now. Do not keep it open for long."""
+        with self._mutex:
+            outermost = self._views == 0
+            if outermost:
+                self._with(lambda connection: connection.execute("BEGIN"))
+            self._views += 1
+            try:
+                if outermost:
+                    self._with(self._examine)  # a transaction begins with its first read
+                yield self
+            finally:
+                self._views -= 1
+                if outermost and self._connection is not None:
+                    try:
+                        self._with(lambda connection: connection.execute("COMMIT"))
+                    except LedgerError:
+                        self.close()  # nothing was written; the next query opens a connection that is sound
+
+    def _ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            if connection.in_transaction:
+                return connection.execute(sql, values).fetchall()
+            # The look at the schema and the query see the same file, whatever is written meanwhile.
+            connection.execute("BEGIN")
+            try:
+                self._examine(connection)
+                return connection.execute(sql, values).fetchall()
+            finally:
+                if connection.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+
+        return self._with(ask)
+
+    def _examine(self, connection: sqlite3.Connection) -> None:
+        """Make sure, inside a transaction, that what it sees is a log and nothing else; look only where something changed.
+
+        Raises ``LedgerError``, ``sqlite3.Error``.
+        """
+        content = data_version(connection)
+        known = self._examined
+        if known is not None and known[0] == content:
+            return
+        version = schema_version(connection)
+
+        def ask(query: str) -> list[tuple[Any, ...]]:
+            return connection.execute(query).fetchall()
+
+        if known is None or known[1] != version:
+            fault = schema_fault(ask) if self._strict else record_fault(ask)
+            if fault:
+                raise schema_error(fault)
+        if self._strict:
+            fault = row_fault(ask)
+            if fault:
+                raise LedgerError(
+                    f"the ledger was changed by someone without its keys: {fault}",
+                    code="ledger.rows",
+                    hint="guardrail verify",
+                )
+        self._examined = (content, version)
+
+    def _with(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        with self._mutex:
+            try:
+                connection = self._connected()
+                assert self._budget is not None
+                self._budget.begin()
+                return ask(connection)
+            except (sqlite3.Error, OSError) as error:
+                raise read_error(error) from error
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if handles.tainted(self.db):
+                raise LedgerError(
+                    "a connection was in use when this process was forked", code="ledger.forked"
+                )
+            try:
+                self._connection = connect_reader(self.db, immutable=self._immutable)
+            except (sqlite3.Error, OSError) as error:
+                raise open_error(error) from error
+            self._budget, self._examined = Budget(self._connection, self.db), None
+            self._pid = os.getpid()
+            Share.connected(self.db)
+        return self._connection
+
+    # -- other handles and forks (guardrail.ledger.handles) ---------------------------------------------------------
+
+    def retire(self) -> None:
+        """Close the connection unless it is being read from; the next query opens it again."""
+        if self._mutex.acquire(timeout=0.1):
+            try:
+                if not self._views:
+                    self.close()
+            finally:
+                self._mutex.release()
+
+    def before_fork(self) -> None:
+        """Close the connection: the child can't inherit one."""
+        self.retire()
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing to do: the next query opens a connection."""
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew; where the connection was in use, nothing in this process may open this log any more."""
+        self._mutex = threading.RLock()
+        self._views = 0
+        if self._connection is not None:
+            handles.keep_for_ever(self._connection)
+            self._connection = None
+            handles.taint(self.db)
+
+
+def _regular(db: Path) -> bool:
+    """Tell whether there is a file at *db*. Raises ``LedgerOpenError`` for what is there and no file, such as a FIFO."""
+    try:
+        found = os.stat(db)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise LedgerOpenError(
+            f"the ledger can't be examined: {error.strerror}", code="ledger.unreadable"
+        ) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise LedgerOpenError("the ledger's path is not a regular file", code="ledger.not_a_file")
+    return True
