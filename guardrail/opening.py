@@ -259,7 +259,7 @@ class LedgerRequests:
     @contextlib.contextmanager
     def _reading(self) -> Generator[ProvedReader]:
         try:
-            with LedgerReader.open(self._path) as reader:
+            with LedgerReader.open(self._path, rows=False) as reader:
                 yield ProvedReader(reader, self._proofs)
         except LedgerError as error:
             if error.code == UNPROVED:

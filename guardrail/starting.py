@@ -85,7 +85,7 @@ def _last(path: Path, proofs: Proofs) -> tuple[str, Mapping[str, Any] | None] | 
 
     None where nobody can say: the records that would tell were pruned.
     """
-    with LedgerReader.open(path) as reader:
+    with LedgerReader.open(path, rows=False) as reader:
         log = ProvedReader(reader, proofs)
         line = log.last_start()
         if line is None:

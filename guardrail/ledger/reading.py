@@ -60,11 +60,14 @@ class _Rows:
 class ReadConnection:
     """Asks one log. Any thread may use it; one query at a time."""
 
-    def __init__(self, db: Path, *, immutable: bool = False, strict: bool = True) -> None:
+    def __init__(
+        self, db: Path, *, immutable: bool = False, strict: bool = True, rows: bool = True
+    ) -> None:
         """Use ``open``; *immutable* is for a file that nobody can write, without a ``-wal``."""
         self.db = db
         self._immutable = immutable
         self._strict = strict
+        self._rows = strict and rows
         self._budget: Budget | None = None
         self._examined: tuple[int, int] | None = None
         """SQLite's numbers of the content and of the schema that were found in order."""
@@ -75,19 +78,20 @@ class ReadConnection:
         self._genesis: dict[str, Any] | None = None
 
     @classmethod
-    def open(cls, path: Path, *, strict: bool = True) -> Self:
+    def open(cls, path: Path, *, strict: bool = True, rows: bool = True) -> Self:
         """Open the log at *path*. Raises ``LedgerOpenError`` where it is missing, unreadable, newer, or no ledger.
 
         Code ``ledger.schema``: it holds other tables, views, indexes or triggers than a log does; ``ledger.rows``: rows stand
         where no record can. Only who is to say what is wrong, or to mend it, reads on without *strict*: then the table of
-        records alone must be the one that it should be.
+        records alone must be the one that it should be. Who proves each row that it uses (``ledger.proved``) asks for no look at
+        *rows*: one that is in nobody's way stops no call then.
         """
         db = Path(os.path.realpath(path))
         if not _regular(db):
             raise LedgerOpenError(
                 "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
             )
-        reader = cls(db, strict=strict)
+        reader = cls(db, strict=strict, rows=rows)
         try:
             reader._ask("SELECT count(*) FROM record WHERE seq = 0")
         except LedgerOpenError:
@@ -217,7 +221,7 @@ class ReadConnection:
             fault = schema_fault(ask) if self._strict else record_fault(ask)
             if fault:
                 raise schema_error(fault)
-        if self._strict:
+        if self._rows:
             fault = row_fault(ask)
             if fault:
                 raise LedgerError(

@@ -417,6 +417,37 @@ def delete_all(ledger: Forgery) -> None:
         Path(f"{ledger.db}{part}").unlink(missing_ok=True)
 
 
+def plant_rows(ledger: Forgery) -> None:
+    """Put a call that never was before line 0, where SQLite tests no constraint for readers."""
+    planted = [
+        {**each, "seq": seq} for seq, each in zip((-2, -1), _forged(ledger.records()), strict=True)
+    ]
+    connection = sqlite3.connect(ledger.db, isolation_level=None)
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    for record in planted:
+        line = dumps(record)
+        values = (record["seq"], leaf_hash(line), line.decode())
+        connection.execute("INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)", values)
+    connection.close()
+
+
+def plant_trigger(ledger: Forgery) -> None:
+    """Have every writer's next records changed as they are written."""
+    ledger.naively(
+        "CREATE TRIGGER zz AFTER INSERT ON record BEGIN INSERT OR REPLACE INTO record "
+        "(seq, leaf, line) VALUES (new.seq, new.leaf, replace(new.line, 'send_', 'read_')); END"
+    )
+
+
+def plant_view(ledger: Forgery) -> None:
+    """Show readers other records than are there."""
+    columns = "seq, leaf, replace(line, 'send_', 'read_') AS line, type, ts, call, session"
+    connection = sqlite3.connect(ledger.db, isolation_level=None)
+    connection.execute("ALTER TABLE record RENAME TO zz")
+    connection.execute(f"CREATE VIEW record AS SELECT {columns} FROM zz")
+    connection.close()
+
+
 def rewrite_in_lag(ledger: Forgery) -> None:
     """Change only what no head elsewhere covers."""
     found = ledger.records()
@@ -484,6 +515,9 @@ ATTACKS: tuple[Attack, ...] = (
         "edit a record, everything computed anew, and append the new head to the file anchor",
         append_to_anchor,
     ),
+    Attack("plant rows outside the log", plant_rows),
+    Attack("plant a trigger", plant_trigger),
+    Attack("plant a view in the place of the records", plant_view),
 )
 
 
@@ -565,6 +599,12 @@ EXPECTED: dict[tuple[str, Attacker], tuple[str, ...]] = {
     ("rewrite_in_lag", Attacker.INSIDER): _same(MISSED),
     ("append_to_anchor", Attacker.OUTSIDER): _same("tampered"),
     ("append_to_anchor", Attacker.INSIDER): (MISSED, MISSED, "forked", "forked"),
+    ("plant_rows", Attacker.OUTSIDER): _same("tampered"),
+    ("plant_rows", Attacker.INSIDER): _same("tampered"),
+    ("plant_trigger", Attacker.OUTSIDER): _same("tampered"),
+    ("plant_trigger", Attacker.INSIDER): _same("tampered"),
+    ("plant_view", Attacker.OUTSIDER): _same("tampered"),
+    ("plant_view", Attacker.INSIDER): _same("tampered"),
 }
 """(attack, attacker) -> the state that verify names to someone who kept nothing, the public key, a file anchor's heads, a witness's."""
 

@@ -128,7 +128,13 @@ def test_a_changed_history_gets_no_further_head_to_an_anchor(
     if pair[0].name in ("edit", "delete"):
         assert why == ""
     else:
-        assert why in ("anchor.conflict", "ledger.head", "ledger.missing", "ledger.rows")
+        assert why in (
+            "anchor.conflict",
+            "ledger.head",
+            "ledger.missing",
+            "ledger.rows",
+            "ledger.schema",
+        )
 
 
 @pytest.mark.parametrize("attacker", Attacker)
@@ -291,6 +297,31 @@ def test_an_honest_writer_never_signs_over_a_forged_end(
     with pytest.raises(LedgerError) as refused:
         LedgerWriter.open(copy, signing=SIGNING, settings=FAST)
     assert refused.value.code == "ledger.sealed"
+
+
+@pytest.mark.parametrize("attacker", Attacker)
+@pytest.mark.parametrize("name", ["plant_rows", "plant_trigger", "plant_view"])
+def test_no_reader_and_no_writer_takes_what_was_planted(
+    made: Scene, forged: dict[str, Path], name: str, attacker: Attacker, tmp_path: Path
+) -> None:
+    """Readers, backups, recovery and writers find it as verify does, whoever put it there."""
+    from guardrail.errors import LedgerError
+    from guardrail.ledger.backup import backup
+    from guardrail.ledger.reader import LedgerReader
+    from guardrail.ledger.recover import Action, inspect
+
+    db = tmp_path / "a.db"
+    shutil.copyfile(forged[f"{name}-{attacker.name.lower()}"], db)
+    codes = ("ledger.schema", "ledger.rows", "ledger.sealed")
+    for use in (
+        lambda: LedgerReader.open(db),
+        lambda: backup(db, tmp_path / "copy.db", check=lambda _: ""),
+        lambda: LedgerWriter.open(db, signing=SIGNING, settings=FAST),
+    ):
+        with pytest.raises(LedgerError) as refused:
+            use()
+        assert refused.value.code in codes
+    assert inspect(db, signing=SIGNING).action is not Action.NOTHING
 
 
 def test_the_table_in_the_threat_model_is_what_was_played() -> None:
