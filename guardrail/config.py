@@ -9,18 +9,19 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from guardrail.config_file import FILE_NAME, find, is_named, read_settings
 from guardrail.core.record import dumps
 from guardrail.errors import ConfigError
 
 __all__ = [
     "ENVIRONMENT",
     "FILE_NAME",
+    "NO_SECTIONS",
     "AccessSettings",
     "AnchorSettings",
     "ApprovalSettings",
@@ -35,7 +36,8 @@ __all__ = [
     "find",
 ]
 
-FILE_NAME = "guardrail.toml"
+NO_SECTIONS = frozenset({"source", "distrust"})
+"""Fields of ``Settings`` that are about the file."""
 ENVIRONMENT = {
     "GUARDRAIL_LEDGER": ("ledger", "path"),
     "GUARDRAIL_POLICIES": ("policy", "path"),
@@ -308,17 +310,24 @@ class Settings:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     source: Path | None = None
     """The file that was read, or None."""
+    distrust: str = ""
+    """Why nothing that the file names may be started or shown to a server; empty where it may."""
 
     @classmethod
     def load(
-        cls, path: Path | None = None, *, environment: Mapping[str, str] | None = None
+        cls,
+        path: Path | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        named: bool = True,
     ) -> Settings:
         """Read *path* (or no file at all), then apply the environment.
 
-        Raises ``ConfigError``: unreadable file, no TOML, unknown section or key, wrong type or range.
+        Without *named*, *path* was not said by anybody but found: it starts no command (``require_trust``). Raises
+        ``ConfigError``: unreadable file, one of another user, no TOML, unknown section or key, wrong type or range.
         """
         environment = os.environ if environment is None else environment
-        settings = cls() if path is None else _from_file(path)
+        settings = cls() if path is None else _from_file(path, named=named)
         for variable, (section, key) in ENVIRONMENT.items():
             value = environment.get(variable)
             if value:
@@ -328,6 +337,33 @@ class Settings:
                 raw = {section: {key: parts if len(parts) > 1 else parts[0]}}
                 settings = _apply(settings, raw, Path.cwd(), variable)
         return settings
+
+    @classmethod
+    def chosen(
+        cls, config: Path | None, *, environment: Mapping[str, str] | None = None
+    ) -> Settings:
+        """Return the settings in *config*, else in the file that ``find`` finds, as a command does. See ``load``."""
+        path = find(environment=environment) if config is None else config
+        named = config is not None or is_named(environment)
+        return cls.load(path, environment=environment, named=named)
+
+    def require_trust(self, what: str) -> None:
+        """Return where *what*, a command or a secret that the file names, may be used. Raises ``ConfigError``."""
+        if self.distrust:
+            raise ConfigError(
+                f"{what} is not used: the settings {self.source} {self.distrust}",
+                code="config.distrust",
+                hint="read the file, then name it: --config FILE, or GUARDRAIL_CONFIG with its whole path"
+                if "found" in self.distrust
+                else f"read the file, then: chmod o-w {self.source}",
+            )
+
+    @property
+    def trusted_opa(self) -> OpaSection:
+        """``[opa]``, to be connected to. Raises ``ConfigError`` where it names secrets that its server must not get."""
+        if self.opa.token_file or self.opa.key:
+            self.require_trust("[opa] token_file, cert or key")
+        return self.opa
 
     @property
     def key_path(self) -> Path:
@@ -413,45 +449,29 @@ class Settings:
         return _apply(self, sections, Path.cwd(), "argument")
 
 
-def find(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path | None:
-    """Return the settings file: ``GUARDRAIL_CONFIG``, else guardrail.toml in *start* or the nearest folder above it."""
-    environment = os.environ if environment is None else environment
-    named = environment.get("GUARDRAIL_CONFIG")
-    if named:
-        return Path(named)
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        candidate = folder / FILE_NAME
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _from_file(path: Path) -> Settings:
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: there is no such file", code="config.missing", hint="guardrail init"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: can't be read ({type(error).__name__})", code="config.unreadable"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}", code="config.syntax") from None
-    folder = path.resolve().parent
+def _from_file(path: Path, *, named: bool) -> Settings:
+    file = read_settings(path)
+    folder = file.path.parent
     defaults = Settings()
     beside = replace(
         defaults,
         ledger=replace(defaults.ledger, path=folder / defaults.ledger.path),
         policy=replace(defaults.policy, path=tuple(folder / item for item in defaults.policy.path)),
     )
-    return replace(_apply(beside, raw, folder, str(path)), source=path.resolve())
+    made = _apply(beside, file.raw, folder, str(path))
+    if made.keys.signer and os.sep in made.keys.signer[0]:
+        # Else it would be another program in each working directory.
+        program, *arguments = made.keys.signer
+        keys = replace(made.keys, signer=(str(folder / program), *arguments))
+        made = replace(made, keys=keys)
+    distrust = "" if named else "were only found in this folder or one above"
+    if file.writable:
+        distrust = "can be written by every user"
+    return replace(made, source=file.path, distrust=distrust)
 
 
 def _apply(settings: Settings, raw: Mapping[str, Any], base: Path, where: str) -> Settings:
-    known = {item.name for item in fields(Settings) if item.name != "source"}
+    known = {item.name for item in fields(Settings) if item.name not in NO_SECTIONS}
     changed: dict[str, Any] = {}
     for name, values in raw.items():
         if name not in known:

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from guardrail.core.note import NoteKey
 from guardrail.core.rotation import certified_text
 from guardrail.durable import sync_directory, write_private
-from guardrail.errors import KeysError
+from guardrail.errors import ConfigError, KeysError
 
 __all__ = [
     "Commitment",
@@ -209,7 +209,14 @@ class Keys:
         return cls(log_key, os.urandom(32) if seed is None else hashlib.sha256(seed).digest(), 1)
 
     @classmethod
-    def create(cls, folder: Path, *, signer: Sequence[str] = (), public: str = "") -> Keys:
+    def create(
+        cls,
+        folder: Path,
+        *,
+        signer: Sequence[str] = (),
+        public: str = "",
+        allow: Callable[[], None] = lambda: None,
+    ) -> Keys:
         """Make new keys in *folder* (made with mode 0700), synced before this returns.
 
         With a *signer* command, *public* is the public half of the log key that the signer holds, and none is made here.
@@ -224,7 +231,7 @@ class Keys:
             folder.chmod(0o700)
             log_key: Ed25519PrivateKey | _Signer
             if signer:
-                log_key = _Signer(signer, _public(public, "the signer's public key"))
+                log_key = _Signer(signer, _public(public, "the signer's public key"), allow)
             else:
                 log_key = Ed25519PrivateKey.generate()
                 pem = log_key.private_bytes(
@@ -248,8 +255,16 @@ class Keys:
         return keys
 
     @classmethod
-    def load(cls, folder: Path, *, signer: Sequence[str] = ()) -> Keys:
+    def load(
+        cls,
+        folder: Path,
+        *,
+        signer: Sequence[str] = (),
+        allow: Callable[[], None] = lambda: None,
+    ) -> Keys:
         """Read the keys in *folder*; with a *signer* command, the public half alone of the log key.
+
+        *allow* is called before the command is started each time, and raises ``ConfigError`` where it must not be.
 
         Raises ``KeysError``: missing, malformed, or readable by others.
         """
@@ -260,7 +275,7 @@ class Keys:
             log_key: object
             if signer:
                 text = _read(folder / _LOG_PUBLIC).decode("ascii").strip()
-                log_key = _Signer(signer, _public(text, f"{folder / _LOG_PUBLIC}"))
+                log_key = _Signer(signer, _public(text, f"{folder / _LOG_PUBLIC}"), allow)
             else:
                 log_key = serialization.load_pem_private_key(
                     _read(folder / _LOG_KEY), password=None
@@ -323,12 +338,19 @@ _SIGNER_SECONDS = 10.0
 class _Signer:
     """A log key that another program holds."""
 
-    def __init__(self, command: Sequence[str], public: str) -> None:
+    def __init__(
+        self, command: Sequence[str], public: str, allow: Callable[[], None] = lambda: None
+    ) -> None:
         self._command = tuple(command)
+        self._allow = allow
         self.public = public
 
     def sign(self, message: bytes) -> bytes:
         """Ask the signer; what it answers is checked. Raises ``KeysError``."""
+        try:
+            self._allow()
+        except ConfigError as error:
+            raise KeysError(error.message, code=error.code, hint=error.hint) from None
         try:
             done = subprocess.run(
                 self._command,

@@ -98,10 +98,10 @@ def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Engi
     from guardrail.policy.opa import OpaEngine
 
     if settings.opa.revisions or settings.opa.unsafe_unpinned_policy:
-        return OpaEngine.connect(settings.opa)
+        return OpaEngine.connect(settings.trusted_opa)
     _there(settings)
     return OpaEngine.connect(
-        settings.opa, local=load_policies(settings.policy.path, data=policy_data)
+        settings.trusted_opa, local=load_policies(settings.policy.path, data=policy_data)
     )
 
 
@@ -147,13 +147,20 @@ def create_log(
 def create_keys(settings: Settings) -> Keys:
     """Make the keys of a new log. Raises ``KeysError``."""
     return Keys.create(
-        settings.key_path, signer=settings.keys.signer, public=settings.keys.signer_public
+        settings.key_path,
+        signer=settings.keys.signer,
+        public=settings.keys.signer_public,
+        allow=lambda: settings.require_trust("[keys] signer"),
     )
 
 
 def load_keys(settings: Settings) -> Keys:
     """Read the keys of the log. Raises ``KeysError``."""
-    return Keys.load(settings.key_path, signer=settings.keys.signer)
+    return Keys.load(
+        settings.key_path,
+        signer=settings.keys.signer,
+        allow=lambda: settings.require_trust("[keys] signer"),
+    )
 
 
 def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:

@@ -16,7 +16,7 @@ from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from guardrail.config import Settings
+from guardrail.config import NO_SECTIONS, Settings
 from guardrail.errors import GuardrailError, LedgerError
 
 __all__ = ["ReloadWatch", "reloaded", "request", "request_path", "settings_reader"]
@@ -58,7 +58,7 @@ def settings_reader(settings: Settings) -> Callable[[], Settings]:
 def _items() -> Iterator[tuple[Field[Any], Field[Any]]]:
     defaults = Settings()
     for section in fields(Settings):
-        if section.name != "source":
+        if section.name not in NO_SECTIONS:
             for item in fields(getattr(defaults, section.name)):
                 yield section, item
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,84 @@ def test_the_file_is_found_from_below(tmp_path: Path) -> None:
     assert find(deep, environment={}) == path
     assert find(deep, environment={"GUARDRAIL_CONFIG": "/x.toml"}) == Path("/x.toml")
     assert find(Path("/proc"), environment={}) is None
+
+
+def another_owns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make *path* a file of another user: really where that can be done, else by being another one."""
+    me = os.geteuid()
+    if me == 0:
+        os.chown(path, 54321, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+
+
+def test_settings_of_another_user_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named or found: whoever owns the file decides what it says at the next moment."""
+    path = write(tmp_path, "")
+    another_owns(path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for load in (
+        lambda: Settings.load(path, environment={}),
+        lambda: Settings.chosen(None, environment={}),
+        lambda: Settings.chosen(path, environment={}),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            load()
+        assert refused.value.code == "config.owner"
+        assert "owns these settings" in refused.value.message
+        assert "--ledger" in refused.value.hint
+
+
+def test_settings_that_were_only_found_start_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named on the command line, or by the whole path in the environment, they may; a relative path leads to any folder."""
+    text = '[keys]\nsigner = ["./sign", "--fast"]\n[opa]\ntoken_file = "t"\n'
+    path = write(tmp_path, text)
+    (tmp_path / "deep").mkdir()
+    for folder in (tmp_path, tmp_path / "deep"):
+        monkeypatch.chdir(folder)
+        for environment in ({}, {"GUARDRAIL_CONFIG": os.path.relpath(path)}):
+            found = Settings.chosen(None, environment=environment)
+            with pytest.raises(ConfigError) as refused:
+                found.require_trust("[keys] signer")
+            assert refused.value.code == "config.distrust"
+            assert str(path) in refused.value.message
+            with pytest.raises(ConfigError):
+                _ = found.trusted_opa
+            with pytest.raises(ConfigError):
+                found.override(policy={"workers": 2}).require_trust("x")
+    for named in (
+        Settings.chosen(path, environment={}),
+        Settings.chosen(None, environment={"GUARDRAIL_CONFIG": str(path)}),
+        Settings.load(path, environment={}),
+    ):
+        named.require_trust("[keys] signer")
+        assert named.trusted_opa.token_file == tmp_path / "t"
+        # Relative to the file, as every path in it: not to where the command is typed.
+        assert named.keys.signer == (str(tmp_path / "sign"), "--fast")
+    write(tmp_path, '[keys]\nsigner = ["sign"]\n')
+    assert Settings.load(path, environment={}).keys.signer == ("sign",)
+    path.chmod(0o666)
+    with pytest.raises(ConfigError, match="written by every user") as refused:
+        Settings.load(path, environment={}).require_trust("x")
+    assert "chmod o-w" in refused.value.hint
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "large"])
+def test_settings_that_are_no_plain_file_are_refused_at_once(tmp_path: Path, kind: str) -> None:
+    """Nothing waits for them, and no more than a megabyte is read."""
+    path = tmp_path / "guardrail.toml"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"#" * (1 << 21))
+    with pytest.raises(ConfigError) as refused:
+        Settings.load(path, environment={})
+    assert refused.value.code == "config.unreadable"

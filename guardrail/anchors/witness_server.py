@@ -17,7 +17,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,15 @@ def parse_request(body: bytes) -> Request:
     return Request(old, proof, signed, head)
 
 
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A connection that is served."""
+
+    sock: socket.socket
+    busy: bool = False
+    """Whether a request is being answered."""
+
+
 class WitnessServer(http.server.ThreadingHTTPServer):
     """Serves one witness until ``shutdown``. What it refuses it tells *log*, a line each."""
 
@@ -108,7 +117,9 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         self.any_host = any_host
         self.log = log
         self.clock = clock
-        self._places = threading.BoundedSemaphore(_CONNECTIONS)
+        self._open: list[_Place] = []
+        """The connections that are served, the oldest first."""
+        self._lock = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -129,27 +140,67 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own, or close it where too many are served already."""
-        if not self._places.acquire(blocking=False):
+        """Serve a connection in a thread of its own. Where too many are served, the oldest one that has asked nothing gives way."""
+        with self._lock:
+            room = len(self._open) < _CONNECTIONS or self._make_room()
+            if room:
+                place = _Place(request)
+                self._open.append(place)
+        if not room:
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._places.release()
+            self._leave(place)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """As the standard library's, with the handshake and the place given back."""
+        place = self._place(request)
         try:
             if self.tls is not None:
                 request.settimeout(_REQUEST_S)
-                request = self.tls.wrap_socket(request, server_side=True)
+                request = self.tls.wrap_socket(
+                    request, server_side=True, do_handshake_on_connect=False
+                )
+                place.sock = request
+                request.do_handshake()
             super().process_request_thread(request, client_address)
         except (OSError, ValueError):
             self.shutdown_request(request)
         finally:
-            self._places.release()
+            self._leave(place)
+
+    @contextlib.contextmanager
+    def answering(self, request: Any) -> Iterator[None]:
+        """While this lasts, the connection does not give way to another: it has sent a whole request."""
+        place = self._place(request)
+        place.busy = True
+        try:
+            yield
+        finally:
+            place.busy = False
+
+    def _place(self, request: Any) -> _Place:
+        with self._lock:
+            # One that had to give way meanwhile has none.
+            return next((each for each in self._open if each.sock is request), _Place(request))
+
+    def _make_room(self) -> bool:
+        """End the oldest connection that waits for its client; False where all are being answered. Called with the lock."""
+        idle = next((each for each in self._open if not each.busy), None)
+        if idle is None:
+            return False
+        self._open.remove(idle)
+        with contextlib.suppress(OSError):
+            # Its thread sees the end; under TLS the state of the connection belongs to that thread.
+            socket.socket.shutdown(idle.sock, socket.SHUT_RDWR)
+        return True
+
+    def _leave(self, place: _Place) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._open.remove(place)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Say in one line that a request ended badly: clients go away, and are not believed."""
@@ -267,12 +318,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return HTTPStatus.OK, note.encode(), "text/plain; charset=utf-8"
 
     def _answered(self, answer: Callable[[], tuple[HTTPStatus, bytes, str]]) -> None:
-        try:
-            made = answer()
-        except GuardrailError as error:
-            self.server.log(error.message)
-            made = _text(HTTPStatus.SERVICE_UNAVAILABLE, "try again later")
-        self._reply(*made)
+        with self.server.answering(self.request):
+            try:
+                made = answer()
+            except GuardrailError as error:
+                self.server.log(error.message)
+                made = _text(HTTPStatus.SERVICE_UNAVAILABLE, "try again later")
+            self._reply(*made)
 
     def _host_is_good(self) -> bool:
         hosts = self.headers.get_all("Host", [])

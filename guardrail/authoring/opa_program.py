@@ -57,10 +57,13 @@ class OpaProgram:
 
 
 def find_opa(environment: Mapping[str, str] | None = None) -> OpaProgram | None:
-    """Return the program that ``GUARDRAIL_OPA`` names, else ``opa`` on PATH, else None."""
+    """Return the program that ``GUARDRAIL_OPA`` names by its whole path, else ``opa`` on PATH, else None."""
     environment = os.environ if environment is None else environment
     named = environment.get("GUARDRAIL_OPA") or shutil.which("opa", path=environment.get("PATH"))
-    return OpaProgram(Path(named)) if named and os.access(named, os.X_OK) else None
+    # A relative name, or a relative folder on PATH, would be another program in each folder that somebody sends.
+    if not named or not os.path.isabs(named) or not os.access(named, os.X_OK):
+        return None
+    return OpaProgram(Path(named))
 
 
 def _findings(said: bytes, folder: Path, sources: Mapping[str, str]) -> list[Finding]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from guardrail.config import FILE_NAME, Settings
+from guardrail.config import FILE_NAME, NO_SECTIONS, Settings
 from guardrail.errors import ConfigError
 
 __all__ = ["Scaffold", "scaffold", "settings_text"]
@@ -41,7 +41,7 @@ def settings_text() -> str:
     sections = [_HEADER]
     default = Settings()
     for section in fields(Settings):
-        if section.name == "source":
+        if section.name in NO_SECTIONS:
             continue
         lines = [f"[{section.name}]"]
         values = getattr(default, section.name)

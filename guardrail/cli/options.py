@@ -57,9 +57,9 @@ def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
 
     Where *ledger* is the access log of these settings, so are its keys.
     """
-    from guardrail.config import Settings, find
+    from guardrail.config import Settings
 
-    settings = Settings.load(config if config is not None else find())
+    settings = Settings.chosen(config)
     if ledger is None:
         return settings
     own = {"path": ledger.absolute()}

@@ -56,14 +56,18 @@ class Check:
 
 
 def check_all(
-    config: Path | None, ledger: Path | None, environment: Mapping[str, str]
+    config: Path | None,
+    ledger: Path | None,
+    environment: Mapping[str, str],
+    *,
+    named: bool = True,
 ) -> Iterator[Check]:
     """Yield every check as it is done. A check that can't be made is ``unknown``; none raises."""
     yield _python()
     yield _engine_version()
     yield _sqlite()
     try:
-        settings = Settings.load(config, environment=environment)
+        settings = Settings.load(config, environment=environment, named=named)
         if ledger is not None:
             settings = settings.override(ledger={"path": ledger.absolute()})
     except ConfigError as error:

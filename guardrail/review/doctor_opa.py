@@ -48,7 +48,7 @@ def server(settings: Settings) -> Check:
     """Connect as a guard does, look at the server once, and say what it serves. Raises ``ConfigError``."""
     from guardrail.policy.opa import OpaEngine
 
-    section: OpaSection = settings.opa
+    section: OpaSection = settings.trusted_opa
     quick = replace(section, start_limit_ms=min(section.start_limit_ms, _LIMIT_MS))
     local = None
     if not section.revisions and not section.unsafe_unpinned_policy:

@@ -226,30 +226,63 @@ def test_a_client_that_is_slow_is_left_and_the_others_are_served(
         assert silent.recv(1) == b""
 
 
-def test_more_clients_than_places_are_sent_away_and_places_come_back(
+@pytest.mark.parametrize(
+    "first", [b"", b"P", b"POST /add-checkpoint HTTP/1.1\r\nHost: localhost\r\n"]
+)
+def test_connections_that_ask_nothing_give_way_to_those_that_ask(
+    tmp_path: Path, first: bytes
+) -> None:
+    """However many they are, and at once: nobody waits until their time is over."""
+    log = Log().grow(5)
+    with witness(tmp_path, log) as server, contextlib.ExitStack() as held:
+        silent = [
+            held.enter_context(socket.create_connection(server.server_address[:2], timeout=30))
+            for _ in range(80)
+        ]
+        for each in silent:
+            with contextlib.suppress(OSError):
+                each.sendall(first)
+        began = time.monotonic()
+        assert post(server, request_body(0, [], log.note()))[0] == 200
+        assert time.monotonic() - began < witness_server._REQUEST_S / 2
+        assert len(server._open) <= 64
+
+
+def test_a_connection_that_is_being_answered_gives_way_to_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Connections that say nothing can't use up memory and threads."""
-    monkeypatch.setattr(witness_server, "_REQUEST_S", 1.0)
-    monkeypatch.setattr(witness_server, "_CONNECTIONS", 4)
+    """More than can be served at the same time are sent away, and places come back."""
+    monkeypatch.setattr(witness_server, "_CONNECTIONS", 2)
     log = Log().grow(5)
+    inside, go = threading.Semaphore(0), threading.Event()
     with witness(tmp_path, log) as server:
-        held = [socket.create_connection(server.server_address[:2], timeout=30) for _ in range(4)]
-        while server._places._value:  # type: ignore[attr-defined]
-            time.sleep(0.001)
-        with socket.create_connection(server.server_address[:2], timeout=30) as fifth:
-            assert fifth.recv(1) == b""
-        for each in held:
-            assert each.recv(1) == b""
-            each.close()
-        for _ in range(1000):
-            try:
-                assert post(server, request_body(0, [], log.note()))[0] == 200
-                break
-            except (http.client.RemoteDisconnected, ConnectionError):
-                time.sleep(0.01)
-        else:
-            pytest.fail("no place came back")
+        judge = server.judge
+
+        def slow(body: bytes) -> object:
+            inside.release()
+            assert go.wait(30)
+            return judge(body)
+
+        monkeypatch.setattr(server, "judge", slow)
+        answers: list[int] = []
+        asking = [
+            threading.Thread(
+                target=lambda: answers.append(post(server, request_body(0, [], log.note()))[0])
+            )
+            for _ in range(2)
+        ]
+        for each in asking:
+            each.start()
+        for _ in asking:
+            assert inside.acquire(timeout=30)
+        with socket.create_connection(server.server_address[:2], timeout=30) as third:
+            assert third.recv(1) == b""
+        go.set()
+        for each in asking:
+            each.join()
+        # Both had no head before: the second one names a size that is no longer right.
+        assert sorted(answers) == [200, 409]
+        assert post(server, request_body(5, [], log.note()))[0] == 200
 
 
 def test_a_memory_that_fails_is_try_again_later(
@@ -311,11 +344,16 @@ def test_it_serves_https_to_clients_that_trust_its_certificate(tmp_path: Path) -
                 with contextlib.suppress(ConnectionError):
                     plain.recv(100)
             assert server.url.startswith("https://127.0.0.1:")
+            held = [
+                socket.create_connection(server.server_address[:2], timeout=30) for _ in range(80)
+            ]
             trusting = WitnessAnchor(server.url, key=key.key, verify=verify_signature, ca=cert)
             assert trusting.publish(log.note(), log.prove).size == 5
             with pytest.raises(AnchorError, match="does not lead to a trusted one") as refused:
                 WitnessAnchor(server.url, key=key.key, verify=verify_signature).latest(ORIGIN)
             assert refused.value.code == "anchor.unreachable"
+            for each in held:
+                each.close()
 
 
 # -- as a process -----------------------------------------------------------------------------------------------------------

@@ -34,10 +34,12 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
     Writes nothing but a scratch file in the ledger's folder, to measure how long a sync takes, and its record in the access log. Exit code 0: all well
     (notes included); 1: something does not work; 3: something could not be found out.
     """
-    from guardrail.config import find
+    from guardrail.config_file import find, is_named
 
     checks = []
-    for check in check_all(config if config is not None else find(), ledger, os.environ):
+    path = config if config is not None else find()
+    named = config is not None or is_named()
+    for check in check_all(path, ledger, os.environ, named=named):
         checks.append(check)
         if not as_json:
             _print(check)

@@ -150,7 +150,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     """
     from guardrail.authoring.push import push as send
 
-    section = settings_of(config).opa
+    section = settings_of(config).trusted_opa
     if url is not None:
         section = replace(section, url=url)
     try:

@@ -1,0 +1,101 @@
+"""The settings file: read whole, as a plain file of this user, and trusted no further than the way it was found.
+
+A folder that somebody sent may hold settings as well. So a file that was only found there starts no command and shows no
+secret to a server, and a file that another user owns, who could put anything into it at any time, is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guardrail.errors import ConfigError
+
+__all__ = ["FILE_NAME", "SettingsFile", "find", "is_named", "read_settings"]
+
+FILE_NAME = "guardrail.toml"
+_VARIABLE = "GUARDRAIL_CONFIG"
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """What a settings file says."""
+
+    raw: dict[str, Any]
+    path: Path
+    """Its real path."""
+    writable: bool
+    """Whether every user of this machine can write it."""
+
+
+def find(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the settings file: ``GUARDRAIL_CONFIG``, else guardrail.toml in *start* or the nearest folder above it."""
+    environment = os.environ if environment is None else environment
+    named = environment.get(_VARIABLE)
+    if named:
+        return Path(named)
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        candidate = folder / FILE_NAME
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def is_named(environment: Mapping[str, str] | None = None) -> bool:
+    """Tell whether ``GUARDRAIL_CONFIG`` names one file, wherever this process is: by its whole path."""
+    environment = os.environ if environment is None else environment
+    return os.path.isabs(environment.get(_VARIABLE) or "")
+
+
+def read_settings(path: Path) -> SettingsFile:
+    """Read *path*. Raises ``ConfigError``: missing, no plain file, too large, of another user, or no TOML. Never waits."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as source:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise _unreadable(path, "it is no plain file")
+            _check_owner(path, about.st_uid)
+            content = source.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise _unreadable(path, f"it is larger than {_MAX_BYTES >> 20} MB")
+        raw = tomllib.loads(content.decode("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file", code="config.missing", hint="guardrail init"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, type(error).__name__) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}", code="config.syntax") from None
+    return SettingsFile(raw, path.resolve(), bool(about.st_mode & stat.S_IWOTH))
+
+
+def _check_owner(path: Path, owner: int) -> None:
+    """Return where this user or root owns the file. Raises ``ConfigError``."""
+    if owner in (0, os.geteuid()):
+        return
+    raise ConfigError(
+        f"{path}: user {_name(owner)} owns these settings, and could change what guardrail reads, writes and starts",
+        code="config.owner",
+        hint="read the file, then make it yours (chown); or give --ledger FILE, which needs no settings",
+    )
+
+
+def _name(owner: int) -> str:
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return str(owner)
+
+
+def _unreadable(path: Path, why: str) -> ConfigError:
+    return ConfigError(f"{path}: can't be read ({why})", code="config.unreadable")
