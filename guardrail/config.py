@@ -28,6 +28,7 @@ __all__ = [
     "IdentitySettings",
     "KeySettings",
     "LedgerSection",
+    "LimitSettings",
     "OpaSection",
     "PolicySettings",
     "RedactionSettings",
@@ -206,6 +207,18 @@ class ToolSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """``[limits]``"""
+
+    calls_per_minute: int = _limits(
+        6000,
+        0,
+        10_000_000,
+        "calls of one principal that a guard decides in a minute; those beyond are denied and counted; 0: no limit",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalSettings:
     """``[approvals]``"""
 
@@ -304,6 +317,7 @@ class Settings:
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     tools: ToolSettings = field(default_factory=ToolSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
     approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
     anchors: AnchorSettings = field(default_factory=AnchorSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
@@ -422,6 +436,8 @@ class Settings:
                 item.name: getattr(self.approvals, item.name) for item in fields(self.approvals)
             },
         }
+        if self.limits != LimitSettings():
+            governed["limits"] = {"calls_per_minute": self.limits.calls_per_minute}
         if self.anchors.max_lag_s or self.anchors.max_lag_records:
             governed["anchors"] = {
                 "max_lag_s": self.anchors.max_lag_s,

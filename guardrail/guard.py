@@ -43,6 +43,7 @@ from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch, reloaded, settings_reader
 from guardrail.scope import SessionScope, bound
 from guardrail.session import SessionState, make_session
+from guardrail.throttle import Throttle
 from guardrail.tools import Tool, ToolRegistry, from_function
 from guardrail.tools import declare as declare_tool
 from guardrail.waiting import drive, drive_async, run_in_thread
@@ -96,6 +97,7 @@ class Guard:
             process=lambda: self._journal.process,
         )
         terms = terms_of(settings.approvals)
+        self._throttle = Throttle(journal, settings.limits.calls_per_minute)
         self._pipeline = Pipeline(
             engine=lambda: self._engine,
             journal=journal,
@@ -105,6 +107,7 @@ class Guard:
             ),
             deadline=settings.policy.deadline_ms / 1000,
             anchors=anchors if anchors is not None else Unanchored(),
+            throttle=self._throttle,
         )
         self._anchors = anchors
         self.desk = journal.desk(keys.tenant, terms, settings.redaction.profile, clock)
@@ -143,6 +146,7 @@ class Guard:
         """
         if self._watch is not None:
             self._watch.close()
+        self._throttle.close()
         self._journal.stop()
         if self._anchors is not None:
             self._anchors.close()
@@ -424,11 +428,17 @@ class Guard:
         call_id: str | None = None,
         session: SessionScope | None = None,
     ) -> int:
-        """Record a call that a framework refused before its body; *reason* is a stable code, not a message. Return its seq."""
+        """Record a call that a framework refused before its body; *reason* is a stable code, not a message. Return its seq.
+
+        Beyond the limit of calls a minute it is counted with the others, and the seq is that of ``admin.quota_reached``.
+        """
         how = How(None, adapter, call_id)
         call = self._pipeline.begin(
             self._find(tool, server), self._callers.find(session), how, Enforcement.BODY
         )
+        over = self._throttle.count(call.state, call.tool.name)
+        if over is not None:
+            return drive(self._throttle.recorded(over))
         return self._journal.append(Draft.build(self._recorder.rejected(call, reason))).seq
 
     def _call(

@@ -46,6 +46,7 @@ from guardrail.journal import Journal
 from guardrail.recording import Call, Recorder, UnsafeRecordError, outline
 from guardrail.scope import SessionScope
 from guardrail.session import SessionState
+from guardrail.throttle import Throttle
 from guardrail.tools import Tool
 from guardrail.ulid import new_ulid
 from guardrail.waiting import Steps, Wait
@@ -115,9 +116,11 @@ class Pipeline:
         approvals: ApprovalSteps,
         deadline: float,
         anchors: Anchoring,
+        throttle: Throttle,
     ) -> None:
         """*anchors* tells whether calls are to be denied because too little of the ledger is anchored."""
         self._current_engine = engine
+        self._throttle = throttle
         self._anchors = anchors
         self._approvals = approvals
         self._journal = journal
@@ -161,6 +164,9 @@ class Pipeline:
 
         Raises ``ApprovalRequired`` where none has come by then.
         """
+        over = self._throttle.count(call.state, call.tool.name)
+        if over is not None:
+            yield from self._throttle.refuse(over)
         approval, patience = how.approval, how.wait_for_approval
         until = None if patience is None else time.monotonic() + patience
         asked: ApprovalRequired | None = None

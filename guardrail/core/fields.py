@@ -30,6 +30,7 @@ __all__ = [
     "rejected",
     "rule",
     "strings",
+    "throttled",
 ]
 
 PROFILE = "sha256-json-lines/1"
@@ -245,6 +246,34 @@ def rejected(common: dict[str, Any], *, tool: Mapping[str, Any], reason: str) ->
     """Return the fields of a ``call.rejected``: no values, only which tool and a stable reason."""
     common.update(tool=tool, reason=reason)
     return common
+
+
+def throttled(
+    log: str,
+    *,
+    tenant: str | None,
+    principal: Mapping[str, Any] | None,
+    where: Mapping[str, Any],
+    since: str,
+    limit: int,
+    count: int,
+    tools: Mapping[str, int],
+    begun: int,
+) -> dict[str, Any]:
+    """Return the fields of a ``call.throttled``: how many calls of one principal were denied in one minute."""
+    return {
+        "v": FORMAT_VERSION,
+        "log": log,
+        "type": "call.throttled",
+        "tenant": tenant,
+        "principal": principal,
+        "origin": where,
+        "since": since,
+        "calls_per_minute": limit,
+        "count": count,
+        "tools": tools,
+        "begun": begun,
+    }
 
 
 def genesis(

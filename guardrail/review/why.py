@@ -313,6 +313,11 @@ def decision_seq(records: Records, seq: int) -> int:
     owner = integer(record, "decision_seq")
     if kind in {"call.outcome", "call.claim"} and owner is not None:
         return owner
+    if kind in {"call.throttled", "admin.quota_reached"}:
+        raise NotFoundError(
+            f"record {seq} speaks of all calls of one principal beyond [limits] calls_per_minute: each was denied",
+            hint=f"guardrail show {seq}",
+        )
     raise NotFoundError(
         f"record {seq} is of type {kind or 'unknown'}: nothing was decided there",
         hint=f"guardrail show {seq}",

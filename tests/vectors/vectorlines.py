@@ -13,6 +13,7 @@ from vectorkit import (
     joined,
 )
 
+from guardrail.core import fields
 from guardrail.core.record import leaf_hash
 
 
@@ -119,6 +120,30 @@ def oddities(vectors: Vectors) -> None:
     vectors.case("an unusual line: minus zero", "odd-minus-zero", "not_anchored")
 
 
+def _throttled(start: Record) -> list[Record]:
+    """Return what is written of calls beyond the limit: that there are some, and how many there were; twice unnamed."""
+    since = "2026-11-24T09:00:00.000000Z"
+    found: list[Record] = []
+    for tenant, principal in (("acme", {"id": "alice", "form": "clear"}), (None, None)):
+        whose = {"tenant": tenant, "principal": principal}
+        detail = {"calls_per_minute": 6000, "since": since, **whose}
+        found.append({**start, "type": "admin.quota_reached", "detail": detail})
+        found.append(
+            fields.throttled(
+                LOG,
+                tenant=tenant,
+                principal=principal,
+                where=start["origin"],
+                since=since,
+                limit=6000,
+                count=123_456,
+                tools={} if principal is None else {"send_email": 123_456},
+                begun=len(found) + 1,
+            )
+        )
+    return found
+
+
 def calls_and_genesis(vectors: Vectors) -> None:
     """Calls out of order, and lines 0 that name no log or no key."""
     base = vectors.records
@@ -139,6 +164,7 @@ def calls_and_genesis(vectors: Vectors) -> None:
         "decision-without-call": ([*begin, {**decided, "call": 5}], 2),
         "decision-without-effect": ([*begin, {**decided, "decision": {}}], 2),
         "decision-of-text": ([*begin, {**decided, "decision": "allow"}], 2),
+        "throttled": ([*begin, *_throttled(begin[1])], None),
         "claim-of-nothing": ([*begin, {**closed, "type": "call.claim"}], None),
     }
     changed: dict[str, Record] = {
@@ -148,8 +174,8 @@ def calls_and_genesis(vectors: Vectors) -> None:
         "key-upper": {"key": {"type": "ed25519", "public": PUBLIC["log"].upper()}},
         "key-type": {"key": {"type": "rsa", "public": PUBLIC["log"]}},
     }
-    for name, fields in changed.items():
-        bad[f"genesis-{name}"] = ([{**base[0], **fields}, *base[1:3]], 0)
+    for name, other in changed.items():
+        bad[f"genesis-{name}"] = ([{**base[0], **other}, *base[1:3]], 0)
     for name, log in {
         "empty": "",
         "space": "a log",

@@ -33,7 +33,17 @@ from guardrail.cli.render import (
     verdict,
 )
 from guardrail.review import documents
-from guardrail.review.records import Call, NotFoundError, Records, load, number, obj, parse, text
+from guardrail.review.records import (
+    Call,
+    NotFoundError,
+    Records,
+    integer,
+    load,
+    number,
+    obj,
+    parse,
+    text,
+)
 from guardrail.review.sessions import RecordRef, Timeline, find, timeline, who, with_outcome
 from guardrail.review.terminal import (
     arguments,
@@ -272,6 +282,8 @@ def _print_record(records: Records, seq: int) -> None:
     elif kind == "call.outcome":
         ms = milliseconds(number(record, "ms"))
         data(f"  {escape(text(record, 'status'))}" + (f", {ms} ms" if ms else ""))
+    elif kind in {"call.throttled", "admin.quota_reached"}:
+        _print_throttled(record)
     omitted = text(record, "omitted")
     if omitted:
         data(paint(f"  bare: {escape(omitted_sentence(omitted))}", Style.WARN))
@@ -289,6 +301,20 @@ def _print_record(records: Records, seq: int) -> None:
     _print_tree(record)
     data()
     data(paint(f"leaf {_leaf(line)}, {len(line):,} bytes", Style.DIM))
+
+
+def _print_throttled(record: Mapping[str, Any]) -> None:
+    """Say how many calls beyond the limit were denied, or from where on they are."""
+    said = record if text(record, "type") == "call.throttled" else obj(record, "detail")
+    principal = text(said, "principal", "id")
+    whose = name(principal, "nobody") if obj(said, "principal") else "several principals"
+    limit = integer(said, "calls_per_minute") or 0
+    minute = f"more than {limit:,} in the minute from {clock(text(said, 'since'))}"
+    count = integer(said, "count")
+    if count is None:
+        data(paint(f"  DENIED  the further calls of {whose}: {minute}", Style.BAD))
+    else:
+        data(paint(f"  DENIED  {counted(count, 'call')} of {whose}: {minute}", Style.BAD))
 
 
 def _print_tree(record: Mapping[str, Any]) -> None:

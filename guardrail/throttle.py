@@ -1,0 +1,294 @@
+"""How many calls of one principal are decided in a minute; those beyond are denied and counted, not recorded one by one.
+
+The first call of a principal beyond the limit writes ``admin.quota_reached``, and every further one of that minute waits for
+it: a denial always names a durable record, also when the process dies before the minute is over. When it is over, or the
+guard closes, one ``call.throttled`` says how many calls there were. A process that is killed meanwhile leaves the first
+record alone: that calls were denied is certain then, how many is not.
+
+Minutes are those of a clock that is never set. Each guard counts for itself, so that no call waits for another process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from guardrail.core import fields
+from guardrail.core.record import Draft
+from guardrail.core.types import Cause, Receipt
+from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, RedactionError
+from guardrail.journal import Journal, actor
+from guardrail.session import SessionState
+from guardrail.waiting import Steps, Wait
+
+__all__ = ["Over", "Throttle"]
+
+MINUTE = 60.0
+_MAX_PRINCIPALS = 10_000
+"""Principals that are counted by name; see ``Throttle._forget``."""
+_MAX_OVER = 10_000
+"""Principals beyond their limit in one minute that get records of their own; the rest share one."""
+_MAX_TOOLS = 16
+_RETRY = 10.0
+"""Seconds until a count that could not be written is tried again."""
+_GRACE = 0.05
+
+Key = tuple[str, str | None, str]
+
+
+@dataclass(slots=True, eq=False)
+class Over:
+    """A principal that is beyond its limit in one minute."""
+
+    state: SessionState | None
+    """A session of it; None for all that are more than can be named."""
+    window: int
+    since: str
+    """When the minute began (RFC 3339)."""
+    count: int = 0
+    """Calls that were denied."""
+    tools: dict[str, int] = field(default_factory=dict)
+    """The same by the tool's name, as far as there is room."""
+    ready: Future[Receipt] = field(default_factory=Future)
+    """Ends with the receipt of ``admin.quota_reached``."""
+    entry: Future[Receipt] | None = None
+
+
+class Throttle:
+    """Counts the calls of each principal. Thread-safe; begins anew after a fork."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        limit: int,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """*limit* calls a minute for each principal; 0: no limit."""
+        self._journal = journal
+        self._limit = limit
+        self._now = now
+        self._wall = wall
+        # So that minutes begin where those of the wall clock do, as long as nobody sets it.
+        self._start = now() - wall() % MINUTE
+        self._begin(os.getpid())
+
+    def _begin(self, pid: int) -> None:
+        self._pid = pid
+        self._lock = threading.Lock()
+        self._window = -1
+        self._counts: dict[Key, int] = {}
+        self._floor = 0
+        self._over: dict[Key | None, Over] = {}
+        self._due: list[Over] = []
+        self._timer: threading.Timer | None = None
+        self._closed = False
+
+    def count(self, state: SessionState, tool: str) -> Over | None:
+        """Count a call of *state*'s principal for *tool*; return None while it is within the limit."""
+        if not self._limit:
+            return None
+        pid = os.getpid()
+        if pid != self._pid:
+            # The calls that were counted before the fork are the parent's to record.
+            self._begin(pid)
+        session = state.session
+        key = (session.tenant, session.principal.issuer, session.principal.id)
+        with self._lock:
+            window = int((self._now() - self._start) // MINUTE)
+            if window != self._window:
+                self._roll(window)
+            number = self._counts.get(key, self._floor) + 1
+            self._counts[key] = number
+            if len(self._counts) > _MAX_PRINCIPALS:
+                self._forget()
+            if number <= self._limit:
+                return None
+            over, new = self._beyond(key, state)
+            over.count += 1
+            if tool in over.tools or len(over.tools) < _MAX_TOOLS:
+                over.tools[tool] = over.tools.get(tool, 0) + 1
+        if new:
+            self._announce(key, over)
+        return over
+
+    def refuse(self, over: Over) -> Steps[NoReturn]:
+        """Raise ``Denied`` once it is durable that calls of this minute are denied, else ``LedgerError``."""
+        seq = yield from self.recorded(over)
+        raise Denied(
+            f"denied: more than {self._limit} calls in a minute", seq=seq, cause=str(Cause.QUOTA)
+        )
+
+    def recorded(self, over: Over) -> Steps[int]:
+        """Return the number of the record that says that calls of this minute are denied, once it is durable."""
+        try:
+            receipt: Receipt = yield Wait(over.ready, self._journal.deadline)
+        except TimeoutError:
+            if over.entry is None:
+                raise LedgerPoisonedError("the ledger was not reached in time") from None
+            raise self._journal.expired(over.entry) from None
+        return receipt.seq
+
+    def close(self) -> None:
+        """Record what was counted so far. Idempotent; what can't be written now is not counted any more."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            self._closed = True
+            timer, self._timer = self._timer, None
+            self._roll(self._window)
+        if timer is not None:
+            timer.cancel()
+        self._write()
+
+    # -- under the lock -------------------------------------------------------------------------------------------
+
+    def _roll(self, window: int) -> None:
+        """Begin another minute."""
+        self._due += self._over.values()
+        self._over, self._counts, self._floor, self._window = {}, {}, 0, window
+
+    def _forget(self) -> None:
+        """Forget the half of the principals that called least.
+
+        Whoever is not known counts as having called as often as the busiest of those that were forgotten: nobody gets a
+        fresh start by crowding the table, and an honest one is denied by it only where millions of calls come in a minute.
+        """
+        self._floor = max(self._floor, sorted(self._counts.values())[len(self._counts) // 2])
+        self._counts = {key: n for key, n in self._counts.items() if n > self._floor}
+
+    def _beyond(self, key: Key, state: SessionState) -> tuple[Over, bool]:
+        found = self._over.get(key)
+        if found is not None:
+            return found, False
+        named = len(self._over) < _MAX_OVER
+        place = key if named else None
+        found = self._over.get(place)
+        if found is not None:
+            return found, False
+        elapsed = self._now() - self._start - self._window * MINUTE
+        since = datetime.fromtimestamp(self._wall() - elapsed, UTC)
+        made = Over(
+            state if named else None,
+            self._window,
+            since.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        )
+        self._over[place] = made
+        if self._timer is None and not self._closed:
+            self._wait(MINUTE - elapsed)
+        return made, True
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = threading.Timer(max(seconds, 0.0) + _GRACE, self._minute_is_over)
+        self._timer.name = "guardrail-throttle"
+        self._timer.daemon = True
+        self._timer.start()
+
+    # -- records --------------------------------------------------------------------------------------------------
+
+    def _announce(self, key: Key, over: Over) -> None:
+        """Write ``admin.quota_reached``; *over* is ready when that is durable, and forgotten if it can't be."""
+
+        def ended(entry: Future[Receipt]) -> None:
+            try:
+                receipt = entry.result(0)
+            except BaseException as problem:  # noqa: BLE001 - cancelled by a caller that waited too long, or refused
+                self._unsaid(key, over, problem)
+            else:
+                over.ready.set_result(receipt)
+
+        detail = {"calls_per_minute": self._limit, "since": over.since, **self._whose(over)}
+        try:
+            record = fields.admin(
+                self._journal.log,
+                "quota_reached",
+                actor=actor(),
+                where=self._journal.where(),
+                detail=detail,
+            )
+            over.entry = self._journal.submit(Draft.build(record))
+        except BaseException as problem:
+            self._unsaid(key, over, problem)
+            raise
+        over.entry.add_done_callback(ended)
+
+    def _unsaid(self, key: Key, over: Over, problem: BaseException) -> None:
+        with self._lock:
+            for place in (key, None):
+                if self._over.get(place) is over:
+                    del self._over[place]
+            if over in self._due:
+                self._due.remove(over)
+        if not isinstance(problem, LedgerError):
+            problem = LedgerPoisonedError("the ledger was not reached in time")
+        over.ready.set_exception(problem)
+
+    def _whose(self, over: Over) -> Mapping[str, Any]:
+        if over.state is None:
+            return {"tenant": None, "principal": None}
+        try:
+            over.state.refresh()
+        except RedactionError:
+            said = over.state.bare
+        else:
+            said = over.state.fields
+        return {"tenant": said.tenant, "principal": said.principal}
+
+    def _minute_is_over(self) -> None:
+        with self._lock:
+            self._timer = None
+            window = int((self._now() - self._start) // MINUTE)
+            if window != self._window:
+                self._roll(window)
+        self._write()
+        self._wait_again()
+
+    def _wait_again(self) -> None:
+        with self._lock:
+            if self._timer is None and not self._closed and (self._due or self._over):
+                elapsed = self._now() - self._start - self._window * MINUTE
+                self._wait(_RETRY if self._due else MINUTE - elapsed)
+
+    def _write(self) -> None:
+        """Write what is due; what can't be written stays due."""
+        while True:
+            with self._lock:
+                if not self._due:
+                    return
+                over = self._due.pop(0)
+            try:
+                # An announcement that failed was told to who waited for it: nothing is owed.
+                if over.ready.done() and over.ready.exception() is not None:
+                    continue
+                seq = over.ready.result(self._journal.deadline).seq
+                self._journal.append(Draft.build(self._throttled(over, seq)))
+            except (LedgerError, TimeoutError):
+                with self._lock:
+                    if len(self._due) < _MAX_OVER:
+                        self._due.append(over)
+                return
+
+    def _throttled(self, over: Over, seq: int) -> dict[str, Any]:
+        whose = self._whose(over)
+        tools: dict[str, int] = {}
+        if over.state is not None:
+            for name, count in over.tools.items():
+                shown = over.state.text(name)
+                tools[shown] = tools.get(shown, 0) + count
+        return fields.throttled(
+            self._journal.log,
+            **whose,
+            where=self._journal.where(),
+            since=over.since,
+            limit=self._limit,
+            count=over.count,
+            tools=tools,
+            begun=seq,
+        )
