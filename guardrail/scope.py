@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
@@ -36,6 +37,7 @@ _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _MANAGERS = frozenset({"contextlib"})
 _FIXTURES = frozenset({"_pytest.fixtures", "pytest_asyncio.plugin"})
 """They run a generator up to its one ``yield`` and finish it before those that were started earlier."""
+_FORKING = frozenset({"multiprocessing.popen_fork", "billiard.popen_fork"})
 _ENTERING = frozenset({"__enter__", "__aenter__"})
 _WORKERS = frozenset({"concurrent.futures.thread", "threading"})
 
@@ -130,7 +132,7 @@ class SessionScope:
                 code="usage.session_closed",
                 hint="open another with guard.session(...)",
             )
-        _check_place(sys._getframe(1))  # the frame that holds the with block
+        _check_place(sys._getframe())
         self.push()
         return self
 
@@ -156,7 +158,7 @@ class SessionScope:
     def _end(self, *entries: Entry) -> None:
         for entry in entries:
             entry.open = False
-            if entry in self._entries:
+            with suppress(ValueError):  # ended from elsewhere at the same time
                 self._entries.remove(entry)
 
     def __exit__(
@@ -223,6 +225,15 @@ def _check_place(frame: FrameType | None) -> None:
                 hint="pass session= to the calls in the generator, or make a context manager of it with contextlib",
             )
         frame = driver
+
+
+def _after_fork() -> None:
+    """Forget all sessions in a process that a library forked for jobs: it may outlive the block, and work for others."""
+    if sys._getframe(1).f_globals.get("__name__") in _FORKING:
+        _STACK.set(())
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

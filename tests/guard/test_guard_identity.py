@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import concurrent.futures
 import contextlib
@@ -11,13 +12,14 @@ import functools
 import multiprocessing
 import pickle
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from guardrail import Guard
+from guardrail import Guard, scope
 from guardrail.config import Settings
 from guardrail.core.record import decode
 from guardrail.core.types import Agent, Assurance, Principal
@@ -655,34 +657,36 @@ def test_a_session_does_not_travel_to_another_process(strict: tuple[Guard, Memor
     assert copy.deepcopy({"session": session})["session"] is session
 
 
-def in_a_child(folder: str, principal: str | None, inherited: Guard | None) -> None:
-    """Make a call in a process of its own: with the guard and session that it was forked with, or with its own."""
+def in_a_child(folder: str, inherited: Guard | None, session: SessionScope | None) -> None:
+    """Make calls in a process of its own: with the guard that it was forked with, or with one that it opens."""
     if inherited is not None:
         called(inherited)
+        called(inherited, session=session)
         return
     with Guard.open(policies=f"{folder}/policies", ledger=f"{folder}/audit.db") as guard:
         called(guard)
-        with guard.session(principal):
+        with guard.session("alice"):
             called(guard)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_have_the_session_that_they_were_forked_in_or_open_their_own(
+def test_a_process_for_jobs_has_no_session_but_one_that_it_is_given_or_opens(
     tmp_path: Path, method: str
 ) -> None:
-    """A new interpreter starts as nobody."""
+    """It may outlive the block in which it was started, and work for others."""
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "main.rego").write_text(ALLOW)
     context = multiprocessing.get_context(method)
     with (
         Guard.open(policies=tmp_path / "policies", ledger=tmp_path / "audit.db") as guard,
-        guard.session("alice"),
+        guard.session("alice") as session,
     ):
-        forked = guard if method == "fork" else None
-        child = context.Process(target=in_a_child, args=(str(tmp_path), "bob", forked))
+        given = (guard, session) if method == "fork" else (None, None)
+        child = context.Process(target=in_a_child, args=(str(tmp_path), *given))  # type: ignore[attr-defined]
         child.start()
         child.join(60)
         assert child.exitcode == 0
+        assert called(guard) == "ran"
     with LedgerReader.open(tmp_path / "audit.db") as reader:
         records = [decode(line) for _, _, line in reader.lines()]
     found = [
@@ -690,5 +694,36 @@ def test_processes_have_the_session_that_they_were_forked_in_or_open_their_own(
         for record in records
         if record["type"] == "call.decision"
     ]
-    expected = [("alice", "")] if method == "fork" else [("", "absent"), ("bob", "")]
-    assert found == expected
+    assert found == [("", "absent"), ("alice", ""), ("alice", "")]
+
+
+def test_a_library_that_forks_for_jobs_is_told_from_a_fork_in_the_block(
+    strict: tuple[Guard, MemoryLedger],
+) -> None:
+    """By the module that forks; what happens in the new process, here in a copy of the context."""
+    guard, _ = strict
+    for module, expected in (("multiprocessing.popen_fork", "denied"), (__name__, "ran")):
+        space = {"__name__": module, "after": scope._after_fork}
+        exec("def fork():\n    after()", space)
+
+        def child(fork: Any = space["fork"]) -> str:
+            fork()
+            return called(guard)
+
+        with guard.session("alice"):
+            assert contextvars.copy_context().run(child) == expected
+            assert called(guard) == "ran"
+
+
+def test_the_bottom_of_a_thread_may_enter_a_session_for_itself(
+    strict: tuple[Guard, MemoryLedger],
+) -> None:
+    """Without a frame of Python below; the thread ends, and its session with it."""
+    session = strict[0].session("alice")
+    _thread.start_new_thread(session.__enter__, ())
+    while not session._entries:
+        time.sleep(0.001)
+    assert called(strict[0]) == "denied"
+    session.__exit__(None, None, None)
+    assert session._entries == []
+    scope._check_place(None)
