@@ -1,27 +1,37 @@
-"""The ledger, its keys and its anchors brought together: what a guard starts, and what the commands use."""
+"""The heads of a ledger for its anchors and for the memory of this machine, with its keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from guardrail.anchors.anchor import Anchor
+from guardrail.anchors.anchor import Anchor, check_follows
 from guardrail.anchors.configured import configured
-from guardrail.anchors.schedule import AnchorWatch
+from guardrail.anchors.memory import HeadMemory, Remembered, memory_of
 from guardrail.config import Settings
 from guardrail.core.merkle import consistency_proof
 from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.errors import LedgerError, NoteError
+from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
 from guardrail.keys import Signing, verify_signature
 from guardrail.ledger.heads import node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
 
-if TYPE_CHECKING:
-    from guardrail.journal import Journal
-    from guardrail.keys import Keys
+__all__ = [
+    "CONTRADICTIONS",
+    "LedgerHeads",
+    "anchors_of",
+    "check_memory",
+    "check_missing",
+    "renew_memory",
+    "stored_head",
+]
 
-__all__ = ["LedgerHeads", "anchor_watch", "anchors_of", "stored_head"]
+
+CONTRADICTIONS = frozenset(
+    f"ledger.{state}" for state in ("missing", "replaced", "rolled_back", "forked")
+)
+"""Codes of ``LedgerOpenError`` for a ledger that contradicts what this machine remembers of it."""
 
 
 class LedgerHeads:
@@ -55,6 +65,17 @@ class LedgerHeads:
         Raises ``LedgerError`` where it is missing, or no holder of this log's keys wrote it: signing it would vouch for a forged
         end. Raises ``KeysError`` where a signer does not sign.
         """
+        text = self._text()
+        if self._newest is None or self._newest.text != text:
+            key = self._signing.log_key(self.log)
+            self._newest = SignedNote.sign(text, key.key, key.sign)
+        return self._newest
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the head that the ledger holds, as ``head`` does without signing it again. Raises ``LedgerError``."""
+        return Checkpoint.parse(self._text())
+
+    def _text(self) -> str:
         with LedgerReader.open(self._path) as reader:
             row = read_head(reader.execute)
         if row is None or not row.written_by_a_holder(self._signing):
@@ -74,10 +95,7 @@ class LedgerHeads:
                 code="ledger.head",
                 hint="guardrail verify",
             )
-        if self._newest is None or self._newest.text != text:
-            key = self._signing.log_key(self.log)
-            self._newest = SignedNote.sign(text, key.key, key.sign)
-        return self._newest
+        return text
 
     def prove(self, first: int, size: int) -> Sequence[bytes]:
         """Return the consistency proof from *first* to *size* records. Raises ``LedgerError``."""
@@ -130,11 +148,84 @@ def _certificates(path: Path) -> Sequence[Any]:
     return certificates(path)
 
 
-def anchor_watch(settings: Settings, journal: Journal, keys: Keys) -> AnchorWatch:
-    """Return what anchors the ledger of *journal* beside its calls. Raises ``ConfigError``."""
-    from guardrail.journal import actor
+def check_memory(settings: Settings, signing: Signing) -> None:
+    """Raise ``LedgerOpenError`` if the ledger, which is there, contradicts what this machine remembers of it.
 
-    signing = keys.signing(actor=actor(), epochs=False)
-    anchors = anchors_of(settings, signing, journal.log)
-    heads = LedgerHeads(settings.ledger.path, journal.log, signing, journal.admin)
-    return AnchorWatch(settings.ledger.path, heads, anchors, settings.anchors)
+    Its code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. A memory that can't be read is no
+    reason to refuse: ``doctor`` reports it. Nor is a ledger that can't be read: opening it says why.
+    """
+    memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
+    remembered = _recall(memory)
+    if memory is None or remembered is None:
+        return
+    try:
+        with LedgerReader.open(settings.ledger.path) as reader:
+            log = reader.log
+        _compare(settings, memory, remembered, log, signing)
+    except LedgerError as error:
+        if isinstance(error, LedgerOpenError) and error.code in CONTRADICTIONS:
+            raise
+
+
+def _compare(
+    settings: Settings, memory: HeadMemory, remembered: Remembered, log: str, signing: Signing
+) -> None:
+    if remembered.key != signing.log_key(log).key:
+        raise _contradicts(memory, remembered, "replaced", f"the ledger is another log, {log}")
+    heads = LedgerHeads(settings.ledger.path, log, signing)
+    head = heads.checkpoint()
+    if head.size < remembered.head.size:
+        raise _contradicts(
+            memory,
+            remembered,
+            "rolled_back",
+            f"the ledger has only {head.size:,}: it was cut or rolled back",
+        )
+    try:
+        check_follows(remembered.head, head, heads.prove)
+    except AnchorError:
+        raise _contradicts(
+            memory,
+            remembered,
+            "forked",
+            "the ledger's first records are others: it was changed or forked",
+        ) from None
+
+
+def check_missing(settings: Settings) -> None:
+    """Raise ``LedgerOpenError`` (``ledger.missing``) if this machine remembers a ledger that is not there."""
+    memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
+    remembered = _recall(memory)
+    if memory is not None and remembered is not None and not settings.ledger.path.exists():
+        raise _contradicts(memory, remembered, "missing", f"{settings.ledger.path} is not there")
+
+
+def renew_memory(settings: Settings, signing: Signing) -> None:
+    """Remember the ledger's head in place of whatever is remembered: after ``recover`` has recorded the break.
+
+    Raises ``LedgerError``, ``KeysError``, and ``AnchorError`` if the memory can't be written.
+    """
+    memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
+    if memory is not None:
+        with LedgerReader.open(settings.ledger.path) as reader:
+            log = reader.log
+        note = LedgerHeads(settings.ledger.path, log, signing).head()
+        memory.replace(note, signing.log_key(log).key)
+
+
+def _recall(memory: HeadMemory | None) -> Remembered | None:
+    try:
+        return None if memory is None else memory.read()
+    except AnchorError:
+        return None
+
+
+def _contradicts(
+    memory: HeadMemory, remembered: Remembered, state: str, found: str
+) -> LedgerOpenError:
+    return LedgerOpenError(
+        f"this machine remembers {remembered.describe()} at {remembered.path}, and {found}",
+        code=f"ledger.{state}",
+        hint="put the ledger back, or guardrail recover, which records the break; "
+        f"if it was removed on purpose: guardrail anchor forget {memory.path}",
+    )

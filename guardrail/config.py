@@ -63,6 +63,10 @@ def _file(about: str) -> Any:
     return field(default=None, metadata={"about": about, "file": True})
 
 
+def _switch_or_file(default: bool, about: str) -> Any:
+    return field(default=default, metadata={"about": about, "switch_or_file": True})
+
+
 def _texts(about: str) -> Any:
     return field(default=(), metadata={"about": about, "texts": True})
 
@@ -263,6 +267,10 @@ class AnchorSettings:
     records: int = _limits(1000, 1, 1_000_000_000, "and as soon as so many records are new")
     heartbeat_s: int = _limits(
         300, 0, 86_400, "one record and head this often also when nothing happens; 0: none"
+    )
+    memory: bool | Path = _switch_or_file(
+        True,
+        "remember the largest head of the log on this machine, outside the ledger's folder: true, false, or a folder",
     )
     max_lag_s: int = _limits(
         0, 0, 31_536_000, "calls are denied while an anchor lacks a record that is older; 0: never"
@@ -514,16 +522,12 @@ def _unknown(name: str, known: set[str], message: str) -> ConfigError:
 
 def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
     meta = spec.metadata
-    if "choices" in meta:
-        if value not in meta["choices"]:
-            raise ConfigError(f"{where}: one of {', '.join(meta['choices'])}", code="config.value")
-        return value
-    if "low" in meta:
-        if type(value) is not int:
-            raise ConfigError(f"{where}: a whole number", code="config.type")
-        if not meta["low"] <= value <= meta["high"]:
-            raise ConfigError(f"{where}: from {meta['low']} to {meta['high']}", code="config.value")
-        return value
+    if "choices" in meta or "low" in meta:
+        return _choice_or_number(meta, value, where)
+    if "switch_or_file" in meta:
+        if not isinstance(value, bool) and not (isinstance(value, str | Path) and str(value)):
+            raise ConfigError(f"{where}: true, false, or a path", code="config.type")
+        return value if isinstance(value, bool) else base / value
     if "switch" in meta or "texts" in meta:
         return _switch_or_texts(meta, value, where)
     default = spec.default if spec.default is not MISSING else None
@@ -539,6 +543,18 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
     if isinstance(default, Path) or spec.name == "path" or "file" in meta:
         return base / value
     return str(value)
+
+
+def _choice_or_number(meta: Mapping[str, Any], value: Any, where: str) -> str | int:
+    if "choices" in meta:
+        if value not in meta["choices"]:
+            raise ConfigError(f"{where}: one of {', '.join(meta['choices'])}", code="config.value")
+        return str(value)
+    if type(value) is not int:
+        raise ConfigError(f"{where}: a whole number", code="config.type")
+    if not meta["low"] <= value <= meta["high"]:
+        raise ConfigError(f"{where}: from {meta['low']} to {meta['high']}", code="config.value")
+    return value
 
 
 def _switch_or_texts(meta: Mapping[str, Any], value: Any, where: str) -> bool | tuple[str, ...]:

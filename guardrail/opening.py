@@ -14,7 +14,9 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guardrail.anchoring import anchor_watch
+from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing
+from guardrail.anchors.memory import memory_of
+from guardrail.anchors.schedule import AnchorWatch
 from guardrail.approval_views import read_case
 from guardrail.approvals import Case
 from guardrail.callers import check_identity
@@ -24,7 +26,7 @@ from guardrail.core.record import decode
 from guardrail.core.types import Json
 from guardrail.errors import ConfigError, KeysError, LedgerError, LedgerOpenError, PolicyLoadError
 from guardrail.journal import Journal, Owner, actor
-from guardrail.keys import Keys
+from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.proved import UNPROVED, Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LedgerRequests",
+    "anchor_watch",
     "create_keys",
     "create_log",
     "default_log_name",
@@ -173,11 +176,14 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
     with _one_at_a_time(path):
         has_keys = settings.key_path.is_dir() and any(settings.key_path.iterdir())
         left = traces(path)
+        check_missing(settings)
         if not has_keys and not left:
             keys = create_keys(settings)
             writer = create_log(settings, keys, epochs=epochs)
         elif path.exists() and has_keys:
             keys = load_keys(settings)
+            # Before anything is written: a record on an older copy would make a fork of it.
+            check_memory(settings, keys.signing(actor=actor(), epochs=False))
             writer = LedgerWriter.open(
                 path,
                 signing=keys.signing(actor=actor(), epochs=epochs),
@@ -221,6 +227,22 @@ def open_guard(
         anchors.start()
         undo.pop_all()
     return guard
+
+
+def anchor_watch(settings: Settings, journal: Journal, keys: Keys) -> AnchorWatch:
+    """Return what anchors the ledger of *journal* beside its calls. Raises ``ConfigError``."""
+    signing = keys.signing(actor=actor(), epochs=False)
+    anchors = anchors_of(settings, signing, journal.log)
+    heads = LedgerHeads(settings.ledger.path, journal.log, signing, journal.admin)
+    memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
+    key = signing.log_key(journal.log).key
+    return AnchorWatch(
+        settings.ledger.path,
+        heads,
+        anchors,
+        settings.anchors,
+        remember=None if memory is None else lambda note: memory.keep(note, key, heads.prove),
+    )
 
 
 def _refused(settings: Settings, error: PolicyLoadError) -> None:

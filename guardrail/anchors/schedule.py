@@ -86,10 +86,16 @@ class AnchorWatch:
         anchors: Sequence[Anchor],
         settings: AnchorSettings,
         *,
+        remember: Callable[[SignedNote], object] | None = None,
         clock: Callable[[], float] = time.time,
         tick: float = _TICK_S,
     ) -> None:
-        """Nothing happens before ``start``. *clock* gives seconds since 1970, *tick* is how often it looks."""
+        """Nothing happens before ``start``.
+
+        *remember* is given heads on the anchors' schedule, at the start and at the end: the memory of this machine.
+        *clock* gives seconds since 1970, *tick* is how often it looks.
+        """
+        self._remember = remember
         self._ledger = ledger
         self._source = source
         self._anchors = list(anchors)
@@ -118,13 +124,15 @@ class AnchorWatch:
         self._looked = False
         """Whether every anchor was asked once since this process leads: the ledger may be another one than it was."""
         self._heartbeat_at = 0.0
+        self._remembered = (-1, 0.0)
+        """Size of the head that was remembered last, and when that was tried."""
         self._thread: threading.Thread | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin. Where a limit is set, wait a moment for the first heads to be out, so that no call is denied for nothing."""
-        if not self._anchors and not self._settings.heartbeat_s:
+        if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return
         self._thread = threading.Thread(target=self._run, name="guardrail-anchors", daemon=True)
         self._thread.start()
@@ -224,7 +232,9 @@ class AnchorWatch:
             beat = not final and self._heartbeat()
         with contextlib.suppress(GuardrailError):
             self.saw(self._source.size())
-            self._round(now_all=beat or final or not self._looked)
+            now_all = beat or final or not self._looked
+            self._keep(now_all=now_all)
+            self._round(now_all=now_all)
             self._looked = True
         if self._state is not before:
             self._noticed.clear()
@@ -248,6 +258,19 @@ class AnchorWatch:
         self._heartbeat_at = now
         self._state = replace(self._state, heartbeat=now)
         return True
+
+    def _keep(self, *, now_all: bool) -> None:
+        """Have the newest head remembered if it is due. What goes wrong is for ``doctor`` to say: it stops no call."""
+        (size, tried), now = self._remembered, self._clock()
+        if self._remember is None or self._saw == size:
+            return
+        waited = now - tried
+        due = not 0 <= waited < self._settings.interval_s
+        if now_all or due or self._saw - size >= self._settings.records:
+            self._remembered = (size, now)
+            with contextlib.suppress(GuardrailError):
+                self._remember(self._source.head())
+                self._remembered = (self._saw, now)
 
     def _round(self, *, now_all: bool) -> None:
         due: list[Anchor] = []

@@ -111,7 +111,10 @@ COMMANDS: Mapping[str, Entry] = {
         f"{_HERE}.checkpoint", "checkpoint", "Print the current signed head, to be kept elsewhere."
     ),
     "anchor": Entry(
-        f"{_HERE}.anchor", "anchor", "Send the current signed head to every anchor now."
+        f"{_HERE}.anchor",
+        "anchor",
+        "Send the current signed head to every anchor now.",
+        instead="action",
     ),
     "seal": Entry(
         f"{_HERE}.seal", "seal", "Seal the records since the last segment, and copy them."

@@ -94,6 +94,7 @@ def check_all(
         ("seal", _sealed),
         ("ledger", _ledger),
         ("anchors", _anchors),
+        ("memory", _memory),
         ("access", _access),
         ("retention", _retention),
         ("leases", _leases),
@@ -280,6 +281,12 @@ def _anchors(settings: Settings) -> Check:
     from guardrail.review.doctor_anchors import anchors
 
     return anchors(settings)
+
+
+def _memory(settings: Settings) -> Check:
+    from guardrail.review.doctor_memory import memory
+
+    return memory(settings)
 
 
 def _access(settings: Settings) -> Check:

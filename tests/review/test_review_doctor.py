@@ -72,6 +72,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "seal",
         "ledger",
         "anchors",
+        "memory",
         "access",
         "retention",
         "leases",

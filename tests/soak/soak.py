@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from guardrail import Guard
-from guardrail.anchoring import anchor_watch
 from guardrail.anchors.lines import parse_lines
 from guardrail.config import Settings
 from guardrail.core import chain
@@ -35,7 +34,7 @@ from guardrail.core.rotation import KeyRanges
 from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader
-from guardrail.opening import open_journal
+from guardrail.opening import anchor_watch, open_journal
 from guardrail.testing import StaticPolicy, allow
 
 PROCESSES, THREADS = 4, 3

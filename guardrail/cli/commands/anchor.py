@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
+from guardrail.cli.options import (
+    json_option,
+    ledger_options,
+    open_ledger,
+    settings_for,
+    settings_of,
+)
 from guardrail.cli.output import Style, data, emit_json, paint
 from guardrail.cli.output import note as remark
 from guardrail.cli.render import counted
@@ -22,21 +28,35 @@ __all__ = ["anchor"]
 
 
 @click.command(short_help="Send the current signed head to every anchor now.")
+@click.argument("action", type=click.Choice(["forget"]), required=False)
+@click.argument("path", type=click.Path(path_type=Path), required=False)
 @ledger_options
 @json_option
-def anchor(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
+def anchor(
+    *,
+    action: str | None,
+    path: Path | None,
+    config: Path | None,
+    ledger: Path | None,
+    as_json: bool,
+) -> int:
     """Send the current signed head to every anchor that [anchors] names, and say what each answered.
 
-    Guards do this by themselves; this is for now, and to find out whether it works. Where an anchor holds something that does
-    not fit the ledger, the answer is no: `guardrail verify` says more.
+    Guards do this by themselves; use it to send a head now, and to find out whether anchors work. If an anchor holds
+    something that does not fit the ledger, the answer is no: `guardrail verify` says more.
+
+    `anchor forget PATH` removes what this machine remembers of the ledger at PATH, for a ledger that was removed on
+    purpose. Exit 0: forgotten, or nothing was remembered.
     """
+    if action == "forget":
+        return _forget(path, config, ledger, as_json=as_json)
     from guardrail.anchoring import LedgerHeads, anchors_of
     from guardrail.anchors.schedule import send_now
     from guardrail.journal import actor
     from guardrail.opening import load_keys
 
     with open_ledger(config, ledger) as reader:
-        log, path = reader.log, reader.path
+        log, where = reader.log, reader.path
     settings = settings_for(config, ledger)
     signing = load_keys(settings).signing(actor=actor(), epochs=False)
     anchors = anchors_of(settings, signing, log)
@@ -46,7 +66,7 @@ def anchor(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
             code="config.anchors",
             hint="set file, witness or another in [anchors] of guardrail.toml (docs/anchors.md)",
         )
-    told = list(send_now(path, LedgerHeads(path, log, signing), anchors))
+    told = list(send_now(where, LedgerHeads(where, log, signing), anchors))
     code = _code(told)
     if as_json:
         emit_json({"exit": int(code), "log": log, "anchors": [_document(each) for each in told]})
@@ -54,6 +74,25 @@ def anchor(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     for each in told:
         _tell(each)
     return code
+
+
+def _forget(path: Path | None, config: Path | None, ledger: Path | None, *, as_json: bool) -> int:
+    from guardrail.anchors.memory import HeadMemory, memory_folder
+    from guardrail.keys import verify_signature
+
+    settings = settings_of(config, ledger)
+    folder = memory_folder(settings.anchors)
+    where = path if path is not None else settings.ledger.path
+    done = False
+    if folder is not None:
+        done = HeadMemory(folder, where, verify_signature).forget()
+    if as_json:
+        emit_json({"exit": int(Exit.YES), "path": str(where), "forgotten": done})
+    elif done:
+        data(f"{paint('forgotten', Style.GOOD)}  {one_line(str(where))}")
+    else:
+        data(f"nothing was remembered of {one_line(str(where))}")
+    return Exit.YES
 
 
 def _code(told: list[Told]) -> Exit:

@@ -14,7 +14,7 @@ from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import clock, counted
-from guardrail.errors import KeysError, LedgerOpenError, UsageError
+from guardrail.errors import AnchorError, KeysError, LedgerOpenError, UsageError
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def recover(
         note("nothing was changed")
         return Exit.NO
     report = _act(settings, plan, words)
+    _remember(settings)
     if as_json:
         emit_json(_document(path, plan, report))
     else:
@@ -155,6 +156,19 @@ def _act(settings: Settings, plan: RecoveryPlan, words: str) -> RecoveryReport:
         genesis=genesis,
         log=log,
     )
+
+
+def _remember(settings: Settings) -> None:
+    """Have this machine remember the log as it is now: the break is on record."""
+    from guardrail.anchoring import renew_memory
+    from guardrail.journal import actor
+    from guardrail.opening import load_keys
+
+    try:
+        renew_memory(settings, load_keys(settings).signing(actor=actor(), epochs=False))
+    except AnchorError as error:
+        note(f"warning: {one_line(error.message)}", Style.WARN)
+        note(f"next:  {one_line(error.hint)}")
 
 
 def _explain(path: Path, plan: RecoveryPlan) -> None:

@@ -1,0 +1,234 @@
+"""The memory of heads: the largest head of each log, kept on this machine outside the ledger's directory.
+
+It makes a lost directory, a wiped ledger and an older copy noticed without any configuration. It is within reach of the
+same user on the same machine, so it is no anchor: whoever can change the ledger can change the memory as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardrail.anchors.anchor import Prove, check_follows
+from guardrail.config import AnchorSettings
+from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.durable import sync_directory
+from guardrail.errors import AnchorError, NoteError
+
+__all__ = ["HeadMemory", "Remembered", "memory_folder", "memory_of"]
+
+_VERSION = 1
+_MAX_BYTES = 64 * 1024
+_ROOTS_FOLDER = Path("/var/lib/guardrail/heads")
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The largest head that this machine has seen of the log at one path."""
+
+    path: str
+    """Real path of the ledger."""
+    key: NoteKey
+    """Name and public key of the log."""
+    note: SignedNote
+    """The head, signed by that key."""
+
+    @property
+    def head(self) -> Checkpoint:
+        """The head as a checkpoint."""
+        return Checkpoint.parse(self.note.text)
+
+    def describe(self) -> str:
+        """Return the log's name and how many records it had."""
+        return f"the log {self.key.name} with {self.head.size:,} records"
+
+
+class HeadMemory:
+    """The memory of one ledger: a file named by the ledger's real path, mode 0600, locked and replaced atomically."""
+
+    def __init__(self, folder: Path, ledger: Path, verify: Verify) -> None:
+        """*folder* is made when the first head is kept; nothing is read yet."""
+        self.path = os.path.realpath(ledger)
+        self.folder = folder
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()
+        self.file = folder / f"{digest[:32]}.json"
+        self._verify = verify
+
+    def read(self) -> Remembered | None:
+        """Return what is remembered, or None if nothing is.
+
+        Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or holds anything but a head of a log at
+        this path, signed by the key that it names.
+        """
+        try:
+            descriptor = os.open(
+                self.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unusable(f"can't be read ({error.strerror})") from None
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise self._unusable("is not a regular file")
+            raw = os.read(descriptor, _MAX_BYTES + 1)
+        except OSError as error:
+            raise self._unusable(f"can't be read ({error.strerror})") from None
+        finally:
+            os.close(descriptor)
+        found = self._parse(raw)
+        if found is None:
+            raise self._unusable("holds no signed head of a log at this path")
+        return found
+
+    def keep(self, note: SignedNote, key: NoteKey, prove: Prove) -> None:
+        """Remember the head *note*, signed by *key*, if it is larger than what is remembered; durable when this returns.
+
+        Raises ``AnchorError``: ``anchor.conflict`` if *note* is smaller, of another log, or does not continue the
+        remembered head (then nothing is changed), ``anchor.memory`` if the file can't be written.
+        """
+        with self._alone():
+            before = self.read()
+            if before is not None:
+                if before.key != key:
+                    raise AnchorError(
+                        f"this machine remembers {before.describe()} here, and this is another log",
+                        code="anchor.conflict",
+                        hint=f"guardrail recover, or guardrail anchor forget {self.path}",
+                    )
+                check_follows(before.head, Checkpoint.parse(note.text), prove)
+                if before.note.text == note.text:
+                    return
+            self._write(note, key)
+
+    def replace(self, note: SignedNote, key: NoteKey) -> None:
+        """Remember the head *note* in place of whatever is remembered: for ``recover``, which records the break.
+
+        Raises ``AnchorError`` (``anchor.memory``).
+        """
+        with self._alone():
+            self._write(note, key)
+
+    def forget(self) -> bool:
+        """Remove what is remembered; return True if anything was. Raises ``AnchorError`` (``anchor.memory``)."""
+        try:
+            self.file.unlink()
+            sync_directory(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._unusable(f"can't be removed ({error.strerror})") from None
+        return True
+
+    def _parse(self, raw: bytes) -> Remembered | None:
+        try:
+            document = json.loads(raw)
+            key = NoteKey(document["log"], bytes.fromhex(document["key"]))
+            note = SignedNote.parse(document["head"])
+            head = Checkpoint.parse(note.text)
+            good = (
+                document["v"] == _VERSION
+                and document["path"] == self.path
+                and head.origin == key.name
+                and note.signed_by(key, self._verify)
+            )
+        except (ValueError, KeyError, TypeError, RecursionError, NoteError):
+            return None
+        return Remembered(self.path, key, note) if good else None
+
+    def _write(self, note: SignedNote, key: NoteKey) -> None:
+        document = {
+            "v": _VERSION,
+            "path": self.path,
+            "log": key.name,
+            "key": key.public.hex(),
+            "head": str(note),
+        }
+        fresh = self.file.with_name(f"{self.file.name}.{os.getpid()}")
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                fresh.unlink()  # left by a process of the same number that died
+            descriptor = os.open(
+                fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(json.dumps(document, ensure_ascii=False).encode("utf-8"))
+                out.flush()
+                os.fsync(descriptor)
+            fresh.replace(self.file)
+            sync_directory(self.folder)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+            raise self._unusable(f"can't be written ({error.strerror})") from None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder's lock: two processes that keep heads must not put a smaller one over a larger one."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._unusable(f"can't be written ({error.strerror})") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unusable(self, problem: str) -> AnchorError:
+        return AnchorError(
+            f"the memory of heads in {self.file} {problem}",
+            code="anchor.memory",
+            hint=f"guardrail anchor forget {self.path}, or [anchors] memory = false",
+        )
+
+
+def memory_folder(
+    settings: AnchorSettings, environment: Mapping[str, str] | None = None
+) -> Path | None:
+    """Return the folder that remembers heads, or None if ``[anchors] memory`` is off or this user has no home.
+
+    That is the path set, ``/var/lib/guardrail/heads`` for root, else ``guardrail/heads`` below ``XDG_STATE_HOME``
+    (``~/.local/state`` by default, XDG Base Directory Specification).
+    """
+    if isinstance(settings.memory, Path):
+        return settings.memory
+    if not settings.memory:
+        return None
+    if os.geteuid() == 0:
+        return _ROOTS_FOLDER
+    environment = os.environ if environment is None else environment
+    state = environment.get("XDG_STATE_HOME", "")
+    if os.path.isabs(state):
+        return Path(state) / "guardrail" / "heads"
+    try:
+        return Path.home() / ".local" / "state" / "guardrail" / "heads"
+    except RuntimeError:
+        return None
+
+
+def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMemory | None:
+    """Return the memory of *ledger*, or None if it has none.
+
+    Ledgers in temporary directories are expected to vanish, and have a memory only if ``[anchors] memory`` is a path.
+    """
+    folder = memory_folder(settings)
+    if folder is None or (not isinstance(settings.memory, Path) and _is_temporary(ledger)):
+        return None
+    return HeadMemory(folder, ledger, verify)
+
+
+def _is_temporary(ledger: Path) -> bool:
+    real = Path(os.path.realpath(ledger))
+    roots = {os.path.realpath(folder) for folder in (*_TEMPORARY, tempfile.gettempdir())}
+    return any(str(parent) in roots for parent in real.parents)

@@ -1,0 +1,60 @@
+"""The check of ``doctor`` about the memory of heads: it can be written, and the ledger fits what it remembers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from guardrail.anchoring import check_memory, check_missing
+from guardrail.anchors.memory import memory_of
+from guardrail.config import Settings
+from guardrail.errors import AnchorError, KeysError, LedgerOpenError
+from guardrail.keys import Keys, verify_signature
+from guardrail.review.doctor import Check, State
+
+__all__ = ["memory"]
+
+
+def memory(settings: Settings) -> Check:
+    """Compare the ledger with what this machine remembers of it."""
+    found = memory_of(settings.anchors, settings.ledger.path, verify_signature)
+    if found is None:
+        off = settings.anchors.memory is False
+        return Check(
+            "memory",
+            State.NOTE,
+            "off: a lost folder or an older copy of the ledger would not be noticed"
+            if off
+            else "none for a ledger in a temporary directory",
+            "leave [anchors] memory out" if off else "",
+        )
+    try:
+        check_missing(settings)
+        if settings.ledger.path.exists():
+            keys = Keys.load(settings.key_path, signer=settings.keys.signer)
+            check_memory(settings, keys.signing(actor={}, epochs=False))
+        remembered = found.read()
+    except LedgerOpenError as error:
+        return Check("memory", State.FAIL, error.message, error.hint)
+    except AnchorError as error:
+        return Check("memory", State.NOTE, error.message, error.hint)
+    except KeysError as error:
+        return Check("memory", State.UNKNOWN, error.message, error.hint)
+    if not _writable(found.folder):
+        return Check(
+            "memory",
+            State.NOTE,
+            f"{found.folder} can't be written by this user: nothing is remembered",
+            "run doctor as the user that runs the agents, or set [anchors] memory to a folder of that user",
+        )
+    if remembered is None:
+        return Check("memory", State.OK, f"nothing yet; a guard keeps its heads in {found.folder}")
+    return Check("memory", State.OK, f"{remembered.describe()}, in {found.folder}")
+
+
+def _writable(folder: Path) -> bool:
+    while not folder.exists():
+        if folder == folder.parent:
+            return False
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK)
