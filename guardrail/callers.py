@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from guardrail import scope
 from guardrail.config import Settings
 from guardrail.core.types import Assurance, Session
-from guardrail.errors import ConfigError, UsageError
+from guardrail.errors import UsageError
+from guardrail.identity import check_identity
 from guardrail.scope import SessionScope
 from guardrail.session import SessionState, make_session
 
-__all__ = ["ABSENT", "Caller", "Callers", "check_identity", "hint"]
+__all__ = ["ABSENT", "Caller", "Callers", "hint"]
 
 ABSENT = "absent"
 """Detail of cause ``identity``: there is no session, or it names no principal."""
@@ -92,16 +93,6 @@ class Callers:
     def _caller(self, state: SessionState, refusal: Callable[[], str]) -> Caller:
         absent = self._needed and state.session.principal.assurance is Assurance.ABSENT
         return Caller(state, (lambda: refusal() or ABSENT) if absent else refusal)
-
-
-def check_identity(settings: Settings) -> None:
-    """Refuse to start with a rule that can't be kept. Raises ``ConfigError``."""
-    if settings.identity.require == "verified":
-        raise ConfigError(
-            'identity.require = "verified": this version verifies no identities, so every call would be denied',
-            code="config.identity",
-            hint='write require = "asserted"',
-        )
 
 
 def hint(detail: str, seq: int) -> str:

@@ -11,15 +11,34 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
+from guardrail.config import Settings
 from guardrail.core.types import Agent, Assurance, Principal, Session
-from guardrail.errors import IdentityError
+from guardrail.errors import ConfigError, IdentityError
 
-__all__ = ["SessionTable", "agent", "check_id", "delegation", "principal", "session_key"]
+__all__ = [
+    "SessionTable",
+    "agent",
+    "check_id",
+    "check_identity",
+    "delegation",
+    "principal",
+    "session_key",
+]
 
 State = TypeVar("State")
 
 _MAX_ID = 512
 _MAX_SESSIONS = 10_000
+
+
+def check_identity(settings: Settings) -> None:
+    """Refuse to start with a rule that can't be kept. Raises ``ConfigError``."""
+    if settings.identity.require == "verified":
+        raise ConfigError(
+            'identity.require = "verified": this version verifies no identities, so every call would be denied',
+            code="config.identity",
+            hint='write require = "asserted"',
+        )
 
 
 def check_id(value: object, what: str) -> str:

@@ -19,12 +19,12 @@ from guardrail.anchors.memory import memory_of
 from guardrail.anchors.schedule import AnchorWatch
 from guardrail.approval_views import read_case
 from guardrail.approvals import Case
-from guardrail.callers import check_identity
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import decode
 from guardrail.core.types import Json
 from guardrail.errors import ConfigError, KeysError, LedgerError, LedgerOpenError, PolicyLoadError
+from guardrail.identity import check_identity
 from guardrail.journal import Journal, Owner, actor
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.heads import Signing

@@ -89,6 +89,7 @@ def check_all(
         ("room", _room),
         ("sync", _sync),
         ("keys", _keys),
+        ("identity", _identity),
         ("policies", _policies),
         *([("opa", _opa)] if settings.policy.engine == "opa" else []),
         ("seal", _sealed),
@@ -405,6 +406,20 @@ def _bad_link(records: Records, start: int) -> int | None:
             return expected
         previous, expected = actual.hex(), expected + 1
     return None
+
+
+def _identity(settings: Settings) -> Check:
+    from guardrail.identity import check_identity
+
+    check_identity(settings)
+    if settings.identity.require == "any":
+        return Check(
+            "identity",
+            State.NOTE,
+            "calls that name no principal are not denied",
+            'write require = "asserted" under [identity]',
+        )
+    return Check("identity", State.OK, "a call must name its principal")
 
 
 def _retention(settings: Settings) -> Check:

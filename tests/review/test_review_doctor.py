@@ -68,6 +68,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "room",
         "sync",
         "keys",
+        "identity",
         "policies",
         "seal",
         "ledger",
@@ -83,6 +84,26 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
     assert {item.state for item in checks.values()} <= {State.OK, State.NOTE}
     assert "chain intact over all of them" in checks["ledger"].found
     assert "digest" in checks["policies"].found
+
+
+@pytest.mark.parametrize(
+    ("require", "state", "words"),
+    [
+        ("asserted", State.OK, "must name its principal"),
+        ("any", State.NOTE, "not denied"),
+        ("verified", State.FAIL, "verifies no identities"),
+    ],
+)
+def test_it_says_whose_calls_are_taken(
+    check: Run, project: Path, require: str, state: State, words: str
+) -> None:
+    """And finds the rule that no guard starts with."""
+    settings = project / "guardrail.toml"
+    settings.write_text(settings.read_text() + f'\n[identity]\nrequire = "{require}"\n')
+    found = check()["identity"]
+    assert found.state is state
+    assert words in found.found
+    assert bool(found.fix) is (state is not State.OK)
 
 
 def test_it_leaves_nothing_behind(check: Run, project: Path) -> None:
