@@ -62,6 +62,7 @@ from guardrail.integrations.langchain_injection import (
     RefusedToolWarning,
     config_names,
     hidden_names,
+    unseen_names,
 )
 from guardrail.integrations.signatures import dress, parameters
 
@@ -280,6 +281,17 @@ class _Governed:
             return schema
         return _without(schema, frozenset(hidden))
 
+    def get_input_schema(self, config: Any = None) -> Any:
+        """As the tool's own, with the injected arguments that only its methods tell of: ToolNode takes what a model gives for
+        an argument that it knows to be injected out of the call."""
+        schema = self.given_input_schema(config)
+        unseen = unseen_names(cast("BaseTool", self))
+        return _extended(schema, unseen) if unseen and hasattr(schema, "model_fields") else schema
+
+    def given_input_schema(self, config: Any = None) -> Any:
+        """Return the tool's own input schema."""
+        return super().get_input_schema(config)  # type: ignore[misc]
+
     def __init__(self, **_: Any) -> None:
         # LangChain makes a configured tool of the fields of another one, and its guard is none of them.
         raise UsageError(
@@ -320,6 +332,17 @@ def _own(copied: Any) -> Any:
     if KEY in copied.__dict__:
         _govern_functions(copied)
     return copied
+
+
+def _extended(schema: Any, more: Mapping[str, tuple[Any, Any]]) -> Any:
+    from pydantic import BaseModel, ConfigDict, RootModel, create_model
+
+    # Of a JSON Schema, LangChain makes a model of one value, which can have no fields.
+    bases = () if issubclass(schema, RootModel) else (schema,)
+    body = {"model_config": ConfigDict(arbitrary_types_allowed=True), "__module__": __name__}
+    base: Any = type(schema.__name__, bases or (BaseModel,), body)
+    fields: dict[str, Any] = dict(more)
+    return create_model(schema.__name__, __base__=base, **fields)
 
 
 @functools.lru_cache(maxsize=256)

@@ -30,6 +30,7 @@ __all__ = [
     "hidden_names",
     "injected_names",
     "input_model",
+    "unseen_names",
 ]
 
 CALLABLES = ("func", "coroutine")
@@ -78,7 +79,14 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
                 f"{tool.name} is refused and never runs: the model can see the argument {name}, which {why}",
                 hint="rename it, or take it out of what the model sees",
             )
-    for name, field in getattr(input_model(tool), "model_fields", {}).items():
+    model = input_model(tool)
+    if model is not None and not hasattr(model, "model_fields") and unseen_names(tool):
+        return RefusedToolWarning(
+            f"{tool.name} is refused and never runs: only its methods mark an argument as injected,"
+            " and its model is one of pydantic 1",
+            hint="give it an args_schema of pydantic 2, with that argument",
+        )
+    for name, field in getattr(model, "model_fields", {}).items():
         if name in injected and _aliases(field) - {name}:
             # ToolNode replaces what the model gives under the name, and lets pass what it gives under the alias.
             return RefusedToolWarning(
@@ -107,7 +115,27 @@ def input_model(tool: BaseTool) -> Any:
         return None
     if tool.args_schema is None and isinstance(tool, SingleInputTool):
         return None
-    return tool.get_input_schema()
+    # A governed tool's own has more: what only its methods mark.
+    return getattr(tool, "given_input_schema", tool.get_input_schema)()
+
+
+def unseen_names(tool: BaseTool) -> dict[str, tuple[Any, Any]]:
+    """Return (annotation, default) of the arguments that only the methods of a class mark as injected.
+
+    LangGraph's ToolNode looks at functions and at the input's model: of these it knows nothing, so that it would pass on
+    what the model gives under their names.
+    """
+    if any(callable(tool.__dict__.get(field)) for field in CALLABLES):
+        return {}
+    known = _schema_annotations(tool)
+    found: dict[str, tuple[Any, Any]] = {}
+    for method in (tool._run, tool._arun):
+        taken = parameters(method)
+        for name, hint in hints(method).items():
+            if name in taken and name not in known and _marked(hint):
+                default = taken[name].default
+                found[name] = (hint, ... if default is taken[name].empty else default)
+    return found
 
 
 def _filled(tool: BaseTool) -> dict[str, str]:

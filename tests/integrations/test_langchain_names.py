@@ -170,6 +170,69 @@ def test_a_class_that_marks_what_its_schema_shows_is_refused(bench: Any) -> None
     assert bench.outcomes == []
 
 
+class Amount(BaseModel):
+    amount: int
+
+
+class AmountV1(BaseModelV1):
+    amount: int
+
+
+AMOUNT = {
+    "type": "object",
+    "properties": {"amount": {"type": "integer"}},
+    "additionalProperties": True,
+}
+
+
+class PayMarked(BaseTool):
+    name: str = "pay"
+    description: str = "Pay."
+
+    def _run(self, amount: int, account: Annotated[str, InjectedToolArg] = "own") -> str:
+        SEEN.append((amount, account))
+        return "paid"
+
+
+class PayAsync(PayMarked):
+    async def _arun(self, amount: int, account: Annotated[str, InjectedToolArg] = "own") -> str:
+        SEEN.append((amount, account))
+        return "paid"
+
+
+@pytest.mark.parametrize("cls", [PayMarked, PayAsync])
+@pytest.mark.parametrize("schema", [Amount, AMOUNT, None], ids=["model", "json", "inferred"])
+async def test_a_model_can_t_forge_what_only_a_method_marks(
+    bench: Any, schema: Any, cls: type[BaseTool]
+) -> None:
+    """ToolNode does not look at methods; of a governed tool it learns what is injected, and takes it out of the call."""
+    made = govern(cls(args_schema=schema), bench.guard)
+    assert "account" not in made.args
+    call = {
+        "name": "pay",
+        "args": {"amount": 5, "account": "victim"},
+        "id": "1",
+        "type": "tool_call",
+    }
+    graph = StateGraph(MessagesState)
+    graph.add_node("tools", ToolNode([made]))
+    graph.add_edge(START, "tools")
+    compiled = graph.compile()
+    compiled.invoke({"messages": [AIMessage("", tool_calls=[call])]})
+    await compiled.ainvoke({"messages": [AIMessage("", tool_calls=[call])]})
+    assert SEEN == [(5, "own")] * 2
+    made.invoke({"amount": 6, "account": "chosen by the host"})
+    assert SEEN[-1] == (6, "chosen by the host")
+    assert bench.asked == [{"amount": 5}, {"amount": 5}, {"amount": 6}]
+
+
+def test_what_only_a_method_marks_beside_a_model_of_pydantic_1_is_refused(bench: Any) -> None:
+    """It can't be told to ToolNode."""
+    made = refused(bench, PayMarked(args_schema=AmountV1), "pydantic 1")
+    attack(made, amount=5, account="victim")
+    assert SEEN == []
+
+
 def test_a_hidden_argument_with_an_alias_is_refused(bench: Any) -> None:
     """ToolNode takes out what the model gives under the name, and lets pass what it gives under the alias."""
 
