@@ -84,6 +84,18 @@ class Epochs:
         assert self._key is not None
         return self._key
 
+    @property
+    def in_use(self) -> str | None:
+        """The key whose certificate is durable in the log, hex; None where there is none, or it is the log key."""
+        if self._key is None or self._key.certificate is None or not self._announced:
+            return None
+        return self._key.key.public.hex()
+
+    def was_ended(self, log: str, size: int) -> None:
+        """Take a new key at once: somebody has ended the one in use. Raises as ``prepare`` does."""
+        self.closed()
+        self.prepare(log, size)
+
     def announcement(self, log: str) -> Rotation | None:
         """Return the record that must come before the next head, where one must."""
         if self._announced or self._key is None:

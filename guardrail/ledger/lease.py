@@ -1,15 +1,22 @@
 """Leases: how the calls of a dead process are told from those of a slow one.
 
-A process holds a POSIX record lock on a file of its own, as long as it lives: death releases the lock, a fork does not
-inherit it, and closing any descriptor on that file would drop it, so nobody here ever opens his own lease again.
+A process holds a lock of an open file description (OFD) on a file of its own, as long as it lives, and the file says which
+process that is. Death releases the lock. Unlike a POSIX lock it stays where something in the process reads the file and closes
+it. A fork would share it: a child closes its copy at once, and a program that is started gets none (docs/adr/0013).
+
+Whose lock is free, and whose file is gone or another one, is dead only where no process with that number and that start time
+runs here: whoever can write in the folder can put another file there, and must not make the living look dead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import functools
 import os
 import socket
+import stat
 import struct
 import threading
 from dataclasses import dataclass
@@ -23,6 +30,8 @@ from guardrail.ulid import new_ulid
 __all__ = ["Leases", "Life", "host_name", "own_origin", "process_name"]
 
 _FLOCK = "hhqqi0q"
+_MAX_TEXT = 512
+"""Bytes of a lease file that are read."""
 
 
 class Life(StrEnum):
@@ -33,6 +42,71 @@ class Life(StrEnum):
     DEAD = "dead"
     UNTOLD = "untold"
     """No lease file, and not provably gone: another host, or a live process of that number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Which process a lease is of, as far as this system can tell one from another."""
+
+    host: str
+    pid: int
+    space: str = ""
+    """Where the number counts: boot and process namespace."""
+    started: str = ""
+    """Clock ticks between boot and its start."""
+
+    @classmethod
+    def own(cls) -> _Identity:
+        pid = os.getpid()
+        found = _stat(pid)
+        return cls(host_name(), pid, _space(), found[1] if found is not None else "")
+
+    @classmethod
+    def parse(cls, text: bytes) -> _Identity | None:
+        """Return what a lease file says; None for what no process wrote."""
+        words = text.decode("utf-8", "replace").split()
+        if len(words) not in (2, 4) or not words[1].isascii() or not words[1].isdigit():
+            return None
+        return cls(words[0], int(words[1][:10]), *words[2:])
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.host, str(self.pid), self.space, self.started)))
+
+    def runs(self, *, ended: bool) -> bool | None:
+        """Tell whether it runs; None where this process can't know, for it was in another place, or did not say enough.
+
+        *ended* says what one is that has ended and waits to be collected: threads of it may go on.
+        """
+        if not self.started or not self.space or self.space != _space() or not 0 < self.pid < 2**31:
+            return None
+        if _gone(self.pid):
+            return False
+        found = _stat(self.pid)
+        if found is None:
+            return None
+        state, started = found
+        return started == self.started and (ended or state not in ("Z", "X"))
+
+
+@functools.cache
+def _space() -> str:
+    """Return a name for where process numbers count; empty where the system does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+            boot = source.read(64).strip()
+        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
+    except (OSError, ValueError):
+        return ""
+
+
+def _stat(pid: int) -> tuple[str, str] | None:
+    """Return state and start time of process *pid*, in clock ticks after boot; None where it can't be looked up."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as source:
+            words = source.read(4096).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return (words[0].decode(), words[19].decode()) if len(words) > 19 else None
 
 
 @dataclass(slots=True)
@@ -124,14 +198,14 @@ class Leases:
         if held is None:
             return
         try:
-            found = os.stat(path)
+            found = os.stat(path, follow_symlinks=False)
             if found.st_ino == held.inode and found.st_dev == held.device:
                 return
         except FileNotFoundError:
             pass
         with _guard:
             fresh = self._make(path)
-            os.close(held.descriptor)  # another inode: this drops nothing of the new one
+            os.close(held.descriptor)
             fresh.users = held.users
             _held[path] = fresh
 
@@ -158,8 +232,8 @@ class Leases:
             )  # a name is never used twice: what lies here was put here by someone else
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(descriptor, f"{host_name()} {os.getpid()}\n".encode())
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _write_lock())
+            os.write(descriptor, f"{_Identity.own()}\n".encode())
             found = os.fstat(descriptor)
             sync_directory(self._folder)
         except BaseException:
@@ -183,23 +257,46 @@ class Leases:
             return Life.OWN
         if not process.isalnum():
             return Life.UNTOLD  # never guardrail's: a path made of it could lead to any file
-        try:
-            descriptor = os.open(self._path(process), os.O_RDONLY | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
+        locked, identity = self._look(process)
+        runs = identity.runs(ended=bool(locked)) if identity is not None else None
+        if locked:
+            # A child that was forked past Python, and outlives its parent, holds the lock on.
+            return Life.DEAD if runs is False else Life.ALIVE
+        if runs:
+            return Life.ALIVE
+        if locked is None:
             return Life.DEAD if host == host_name() and _gone(pid) else Life.UNTOLD
+        return Life.DEAD
+
+    def _look(self, process: str) -> tuple[bool | None, _Identity | None]:
+        """Return whether the lease is locked, and whose it says to be; None where there is no lease file."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            answer = fcntl.fcntl(
-                descriptor, fcntl.F_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0)
-            )
+            descriptor = os.open(self._path(process), flags)
+        except (FileNotFoundError, NotADirectoryError):
+            return None, None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None, None  # a link is nobody's lease
+            raise
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None, None
+            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _write_lock())
+            identity = _Identity.parse(os.read(descriptor, _MAX_TEXT))
         finally:
             os.close(descriptor)
         kind: int = struct.unpack(_FLOCK, answer)[0]
-        return Life.DEAD if kind == fcntl.F_UNLCK else Life.ALIVE
+        return kind != fcntl.F_UNLCK, identity
 
     def remove(self, process: str) -> None:
         """Remove the lease file of a dead *process*; call under the log's file lock. Never raises for its absence."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # also what somebody put there, and is no file
             os.unlink(self._path(process))
+
+
+def _write_lock() -> bytes:
+    return struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0)
 
 
 def _gone(pid: int) -> bool:

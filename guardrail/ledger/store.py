@@ -306,6 +306,11 @@ class Store:
             self._execute("DELETE FROM epoch WHERE public = ?", (public,))
         return receipt
 
+    def has_epoch(self, public: str) -> bool:
+        """Tell whether the key *public* is certified and not ended."""
+        query = "SELECT 1 FROM epoch WHERE public = ?"
+        return self._execute(query, (public,)).fetchone() is not None
+
     def epochs(self) -> list[EpochRow]:
         """Return every epoch key that is certified and not ended, of any process."""
         return [

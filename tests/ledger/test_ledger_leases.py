@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, SIGNING, decision, driven, make, note, outcome, whole_call
+from ledgerkit import (
+    EPOCHS,
+    FAST,
+    KEYS,
+    LOG,
+    SIGNING,
+    decision,
+    driven,
+    make,
+    note,
+    outcome,
+    whole_call,
+)
 
 from guardrail.core import chain
 from guardrail.core.record import decode
 from guardrail.errors import LedgerError
+from guardrail.ledger.files import lock_path
 from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid
@@ -228,3 +247,127 @@ def test_a_fork_during_a_read_keeps_the_child_from_the_ledger(tmp_path: Path) ->
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         writer.append(note())
         assert reader.size() == 2
+
+
+# -- what must not make the living look dead, nor the dead alive -------------------------------------------------------------
+
+_PROGRAM = """
+import ctypes, os, subprocess, sys, time
+from pathlib import Path
+from guardrail.ledger.lease import Leases, process_name
+
+leases = Leases(Path(sys.argv[1]))
+leases.take()
+how = sys.argv[2]
+if how == "fork":
+    if os.fork() == 0:
+        time.sleep(60)
+elif how == "fork past Python":
+    if ctypes.PyDLL(None).fork() == 0:
+        time.sleep(60)
+elif how == "program":
+    subprocess.Popen(["sleep", "60"], close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+elif how == "reads it":
+    for each in Path(sys.argv[1]).iterdir():
+        each.read_bytes()
+print(process_name(), os.getpid(), flush=True)
+sys.stdin.readline()
+os._exit(0)
+"""
+
+
+@contextlib.contextmanager
+def holder(folder: Path, how: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a process that holds a lease in *folder*; end it and its children at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(folder), how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().split()[0]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("how", ["alone", "fork", "fork past Python", "program", "reads it"])
+def test_a_lease_lasts_as_long_as_its_process_and_no_longer(tmp_path: Path, how: str) -> None:
+    """Children that outlive it do not keep it, and reading the file does not end it."""
+    leases = Leases(tmp_path / "leases")
+    with holder(tmp_path / "leases", how) as (process, name):
+        assert leases.life(name) is Life.ALIVE
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.wait(20)
+        assert leases.life(name) is Life.DEAD
+
+
+@pytest.mark.parametrize("what", ["copy", "removed", "link", "fifo", "folder"])
+def test_a_lease_file_that_is_exchanged_does_not_end_its_process(tmp_path: Path, what: str) -> None:
+    """Who can write in the folder, without keys, can't have the calls of a live process closed."""
+    leases = Leases(tmp_path / "leases")
+    with holder(tmp_path / "leases", "alone") as (process, name):
+        path = tmp_path / "leases" / name
+        text = path.read_text()
+        path.unlink()
+        if what == "copy":
+            path.write_text(text)
+        elif what == "link":
+            path.symlink_to(tmp_path / "elsewhere")
+        elif what == "fifo":
+            os.mkfifo(path)
+        elif what == "folder":
+            path.mkdir()
+        host = text.split()[0]
+        assert leases.life(name, host, process.pid) in (Life.ALIVE, Life.UNTOLD)
+        process.kill()
+        process.wait()
+        assert leases.life(name, host, process.pid) is Life.DEAD
+
+
+def test_a_lease_of_another_boot_or_of_a_number_that_is_taken_again_is_dead(tmp_path: Path) -> None:
+    """A process in a container has the same number each time."""
+    folder = tmp_path / "leases"
+    with holder(folder, "alone") as (_, name):
+        host, pid, space, started = (folder / name).read_text().split()
+        other = folder / "OTHER"
+        for text in (
+            f"{host} {pid} {space} {int(started) - 1}",
+            f"{host} {pid} another:1 {started}",
+            f"{host} {pid}",
+            "",
+            "\0" * 100,
+            f"{host} -1 {space} {started}",
+            f"{host} 99999999999999999999 {space} {started}",
+        ):
+            other.write_text(text)
+            assert Leases(folder).life("OTHER") is Life.DEAD, text
+
+
+def test_a_writer_whose_key_was_ended_signs_with_a_new_one(tmp_path: Path) -> None:
+    """Heads under the old key would not count: it looks before each, and nothing is lost."""
+    from guardrail.ledger.epochs import ended
+    from guardrail.ledger.store import Store
+    from guardrail.review.verify import VerifyState, verify_ledger
+
+    with make(tmp_path / "a.db", signing=EPOCHS) as writer:
+        whole_call(writer)
+        with FileLock(lock_path(writer.path)):
+            store = Store(writer.path, EPOCHS)
+            tail = store.begin()
+            store.rotate(ended(LOG, EPOCHS, [row.public for row in store.epochs()]), tail)
+            store.sign(tail, EPOCHS.log_key(LOG))
+            store.commit()
+            store.close()
+        whole_call(writer)
+        assert verify_ledger(writer.path, key=KEYS.public).state is VerifyState.NOT_ANCHORED
+    assert verify_ledger(tmp_path / "a.db", key=KEYS.public).state is VerifyState.NOT_ANCHORED
