@@ -86,8 +86,8 @@ PLAIN = How()
 class Anchoring(Protocol):
     """How far heads that are kept elsewhere lag behind the ledger. ``guardrail.anchors.schedule.AnchorWatch`` knows."""
 
-    def behind(self) -> bool:
-        """Tell whether they lag further behind than the settings allow."""
+    def behind(self) -> str:
+        """Return why calls are to be denied, ``conflict`` or ``lag``; empty if they are not."""
 
     def saw(self, size: int) -> None:
         """Take note that the log has *size* records."""
@@ -96,9 +96,9 @@ class Anchoring(Protocol):
 class Unanchored:
     """Of a ledger whose lag denies no call."""
 
-    def behind(self) -> bool:
-        """Return False."""
-        return False
+    def behind(self) -> str:
+        """Return nothing."""
+        return ""
 
     def saw(self, size: int) -> None:
         """Do nothing."""
@@ -280,9 +280,10 @@ class Pipeline:
         return None
 
     def _decide(self, call: Call) -> Steps[Decision]:
-        if self._anchors.behind():
-            # More than this must not be lost where the ledger is cut or rolled back: the settings say so.
-            return decisions.denied(Cause.ANCHOR, "lag")
+        why = self._anchors.behind()
+        if why:
+            # A cut or rolled-back ledger must not lose more than this, nor go on from where it was cut.
+            return decisions.denied(Cause.ANCHOR, why)
         # (5) ask; (6) whatever comes back becomes a decision.
         reply = yield from self._ask(call, call.raw)
         if isinstance(reply, Decision):

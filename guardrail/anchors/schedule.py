@@ -131,12 +131,15 @@ class AnchorWatch:
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin. Where a limit is set, wait a moment for the first heads to be out, so that no call is denied for nothing."""
+        """Begin, and wait until every anchor was compared with the ledger, at most a few seconds.
+
+        So a conflict denies from the first call on, and if a limit is set no call is denied for nothing.
+        """
         if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return
         self._thread = threading.Thread(target=self._run, name="guardrail-anchors", daemon=True)
         self._thread.start()
-        if self._limited:
+        if self._anchors:
             self._first.wait(_START_S)
 
     def start_again(self) -> None:
@@ -183,15 +186,19 @@ class AnchorWatch:
             size, noticed = self._noticed[name] = each.size, now
         return min(noticed, now if each.behind is None else each.behind)
 
-    def behind(self) -> bool:
-        """Tell whether calls are to be denied: an anchor is further behind than the settings allow."""
+    def behind(self) -> str:
+        """Return why calls are to be denied: ``conflict`` if an anchor holds something that does not fit the ledger,
+        ``lag`` if one is further behind than the settings allow; empty if neither."""
+        if any(self._state.of(each.name).code == "anchor.conflict" for each in self._anchors):
+            # Waiting does not help: the ledger was cut, rolled back or forked, and each call would go into the fork.
+            return "conflict"
         if not self._limited:
-            return False
+            return ""
         lag, settings = self.lag(), self._settings
-        return bool(
-            (settings.max_lag_records and lag.records > settings.max_lag_records)
-            or (settings.max_lag_s and lag.seconds > settings.max_lag_s)
+        too_far = (settings.max_lag_records and lag.records > settings.max_lag_records) or (
+            settings.max_lag_s and lag.seconds > settings.max_lag_s
         )
+        return "lag" if too_far else ""
 
     # -- the thread -----------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ _PUBLIC = {
     Cause.REDACTOR: "denied: the call can't be recorded safely",
     Cause.IDENTITY: "denied: who is calling could not be established",
     Cause.APPROVAL: "denied: the approval does not cover this call",
-    Cause.ANCHOR: "denied: what was recorded could not be kept elsewhere in time",
+    Cause.ANCHOR: "denied: the record of calls could not be anchored",
 }
 _PUBLIC_APPROVAL = {
     "pending": "denied: nobody has approved this call yet",

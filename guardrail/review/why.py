@@ -177,6 +177,10 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
         "The call holds an integer beyond 64 bits, which the embedded policy engine can't compare exactly.",
         "Pass such numbers as strings.",
     ),
+    ("anchor", "conflict"): Reason(
+        "An anchor holds a head that this ledger does not continue: it was cut, rolled back, replaced or forked.",
+        "Run `guardrail verify`; put the right ledger back, or record the break with `guardrail recover`.",
+    ),
     ("malformed", "no_reason"): Reason(
         "The policy's answer names no rule of its own effect, so nobody could say why; it was not followed.",
         "Run `guardrail policy check`: only the installed composition may make the decision.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,24 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def test_a_ledger_that_an_anchor_contradicts_is_denied_from_the_first_call(home: Path) -> None:
+    """Also if no limit is set: each call would go into a fork. Nothing has to be waited for."""
+    chosen = settings(home, file=home.parent / "away" / "heads", interval_s=3600, memory=False)
+    with Guard.open(chosen) as guard:
+        guard.call("f", {}, lambda: None)
+    shutil.copytree(home, home.parent / "old")
+    with Guard.open(chosen) as guard:
+        guard.call("f", {}, lambda: None)
+    shutil.rmtree(home)
+    shutil.copytree(home.parent / "old", home)
+    with Guard.open(chosen) as guard:
+        with pytest.raises(Denied) as caught:
+            guard.call("f", {}, lambda: None)
+        assert caught.value.code == "denied.anchor"
+    (denied,) = [each for each in records(home)[-4:] if each["type"] == "call.decision"]
+    assert denied["decision"]["detail"] == "conflict"
+
+
 def test_heads_leave_signed_by_the_log_key_and_the_last_covers_the_stop(home: Path) -> None:
     """Whoever holds the anchor file and the public key needs no key of a process."""
     chosen = settings(home, file=home.parent / "away" / "heads")
@@ -107,7 +126,7 @@ def test_past_the_limit_calls_are_denied_and_recorded_and_run_again_when_it_has_
         with pytest.raises(Denied) as denied:
             guard.call("f", {}, lambda: ran.append(3))
         assert denied.value.code == "denied.anchor"
-        assert "kept elsewhere" in str(denied.value)
+        assert "could not be anchored" in str(denied.value)
         before = len(ran)
         assert before < 4
         record = records(home)[denied.value.seq]
