@@ -16,8 +16,10 @@ __all__ = [
     "Edge",
     "Node",
     "consistency_proof",
+    "in_tree",
     "inclusion_proof",
     "node_hash",
+    "perfect_root",
     "range_root",
     "verify_consistency",
     "verify_inclusion",
@@ -120,6 +122,42 @@ def range_root(begin: int, end: int, node: Node) -> bytes:
     while roots:
         root = node_hash(roots.pop(), root)
     return root
+
+
+def perfect_root(hashes: Sequence[bytes]) -> bytes:
+    """Return the root of a perfect subtree over *hashes*: a power of two of them."""
+    level = hashes
+    while len(level) > 1:
+        level = [
+            hashlib.sha256(b"\x01" + left + right).digest()
+            for left, right in zip(level[::2], level[1::2], strict=True)
+        ]
+    return level[0]
+
+
+def in_tree(leaf: bytes, index: int, edge: Edge, node: Node) -> bool:
+    """Tell whether *leaf* is number *index* of the tree *edge*, by hashing within one of its perfect subtrees.
+
+    *node* need not be trusted: no other leaf leads to the root. Raises ``ValueError`` for a number beyond the tree, and what *node* raises.
+    """
+    end = 0
+    for root, level in zip(edge.roots, _levels(edge.size), strict=True):
+        end += 1 << level
+        if index < end:
+            found = leaf
+            for height in range(level):
+                place = index >> height
+                other = node(height, place ^ 1)
+                found = node_hash(other, found) if place & 1 else node_hash(found, other)
+            return found == root
+    raise ValueError("the tree has no such leaf")
+
+
+def _levels(size: int) -> Iterator[int]:
+    """Yield the levels of the perfect subtrees that a tree of *size* leaves consists of, the largest first."""
+    for level in range(size.bit_length() - 1, -1, -1):
+        if size >> level & 1:
+            yield level
 
 
 def _split(size: int) -> int:

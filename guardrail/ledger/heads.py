@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Protocol
 
-from guardrail.core.merkle import HASH_BYTES, Edge, Node
+from guardrail.core.merkle import HASH_BYTES, Edge, Node, perfect_root
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.errors import NoteError
 
@@ -264,10 +264,6 @@ def node_reader(execute: Execute) -> Node:
         height, rest = divmod(level, _TILE_LEVEL)
         width = 1 << rest
         number, at = divmod(index * width, TILE)
-        hashes = tile(height, number, at + width)[at : at + width]
-        edge = Edge()
-        for each in hashes:
-            edge.append(each)
-        return edge.root()
+        return perfect_root(tile(height, number, at + width)[at : at + width])
 
     return node

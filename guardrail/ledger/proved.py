@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
-from guardrail.core.merkle import Edge, inclusion_proof, verify_inclusion
+from guardrail.core.merkle import Edge, in_tree
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.heads import HeadRow, Signing, doubt, edge_at, node_reader, read_head
@@ -150,9 +150,9 @@ class Proofs:
         if type(seq) is not int or type(line) is not bytes or not 0 <= seq < head.size:
             raise _unproved(f"there is a record {seq} that the log's head does not cover")
         try:
-            path = inclusion_proof(seq, head.size, node_reader(reader.execute))
-            root = Edge.decode(head.size, head.edge).root()
-            proved = verify_inclusion(leaf_hash(line), seq, head.size, path, root)
+            # The row of the head, whose code was checked, holds the roots of the perfect subtrees.
+            edge = Edge.decode(head.size, head.edge)
+            proved = in_tree(leaf_hash(line), seq, edge, node_reader(reader.execute))
         except (ValueError, TypeError):
             proved = False
         if not proved:

@@ -177,3 +177,29 @@ def test_proofs_between_arbitrary_sizes_verify(one: int, other: int) -> None:
     if first < size:
         path = merkle.inclusion_proof(first, size, node)
         assert merkle.verify_inclusion(leaves[first], first, size, path, root)
+
+
+@given(st.integers(1, 70), st.data())
+def test_a_leaf_is_in_a_tree_at_its_own_number_only(size: int, data: st.DataObject) -> None:
+    """Whatever the tree's inner hashes are said to be, no other leaf leads to its roots."""
+    leaves = some(size + 1)
+    edge, index = edge_of(leaves[:size]), data.draw(st.integers(0, size - 1))
+    node = nodes(leaves[:size])
+    assert merkle.in_tree(leaves[index], index, edge, node)
+    assert not merkle.in_tree(leaves[size], index, edge, node)
+    other = data.draw(st.integers(0, size - 1))
+    assert merkle.in_tree(leaves[index], other, edge, node) is (index == other)
+    assert not merkle.in_tree(leaves[size], index, edge, lambda *_: bytes(32))
+
+
+@pytest.mark.parametrize("size", [0, 1, 5])
+def test_a_number_beyond_a_tree_is_no_leaf_of_it(size: int) -> None:
+    leaves = some(size)
+    with pytest.raises(ValueError, match="no such leaf"):
+        merkle.in_tree(bytes(32), size, edge_of(leaves), nodes(leaves))
+
+
+@pytest.mark.parametrize("level", range(9))
+def test_the_root_of_a_perfect_subtree_is_the_definitions(level: int) -> None:
+    leaves = some(1 << level)
+    assert merkle.perfect_root(leaves) == tree_hash(leaves)
