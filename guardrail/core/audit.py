@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.core import recovered
 from guardrail.core.chain import Chain, Difference, Head
 from guardrail.core.merkle import Edge
 from guardrail.core.note import Verify
@@ -79,10 +80,11 @@ class Audit:
         after: Head | None = None,
         edge: Edge | None = None,
         watch: Collection[int] = (),
+        trees: bool = False,
     ) -> None:
         """Begin at line 0, going on at *pruned* where records behind it are gone; or behind *after*, whose tree is *edge*.
 
-        The trees of the sizes in *watch* are kept.
+        The roots of the trees of the sizes in *watch* are kept, with *trees* the trees as well.
         """
         self._verify = verify
         self._pruned = pruned
@@ -96,8 +98,12 @@ class Audit:
         """Which keys the records certify; None where line 0 was not seen."""
         self.public = ""
         """The log key that line 0 names, 64 hex."""
-        self.edges: dict[int, Edge] = {}
-        """Size -> tree, for the sizes that are watched and were reached."""
+        self.roots: dict[int, bytes] = {}
+        """Size -> root, for the sizes that are watched and were reached."""
+        self.trees: dict[int, tuple[bytes, ...]] | None = {} if trees else None
+        """Size -> ``Edge.roots``, for the same, where that was asked for."""
+        self.recovered: list[recovered.Recovered] = []
+        """Every recovery that the records speak of."""
 
     @property
     def pruned(self) -> int:
@@ -113,12 +119,7 @@ class Audit:
         """Forget everything that was taken: begin at line 0 again."""
         self.chain = Chain(None, also=self._also)
         self.edge = Edge()
-        self.keys, self.public, self.edges = None, "", {}
-
-    def root_of(self, size: int) -> bytes | None:
-        """Return the root over the first *size* records, for a size that is watched and was reached, or None."""
-        edge = self.edges.get(size)
-        return edge.root() if edge is not None else None
+        self.keys, self.public, self.roots, self.recovered = None, "", {}, []
 
     def watched(self, begin: int, end: int) -> list[int]:
         """Return the sizes that are watched above *begin*, up to *end*."""
@@ -133,10 +134,10 @@ class Audit:
             edge = self.edge.copy()
             for height, each in zip(_heights(count), roots, strict=True):
                 edge.append(each, height)
-            self.edges[edge.size] = edge
+            self.roots[edge.size] = edge.root()
         made = self.edge.append(root, level)
         if self.edge.size in self._watch:
-            self.edges[self.edge.size] = self.edge.copy()
+            self.roots[self.edge.size] = self.edge.root()
         return made
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
@@ -149,7 +150,9 @@ class Audit:
             self.begin(record["log"], record["key"]["public"])
             self._skip()
         if self.edge.size in self._watch:
-            self.edges[self.edge.size] = self.edge.copy()
+            self.roots[self.edge.size] = self.edge.root()
+            if self.trees is not None:
+                self.trees[self.edge.size] = self.edge.roots
         return record
 
     def _skip(self) -> None:
@@ -163,6 +166,8 @@ class Audit:
         self.edge = Edge(pruned.before, pruned.edge)
 
     def _also(self, seq: int, record: Mapping[str, Any]) -> tuple[Difference, str] | None:
+        if record["type"] == recovered.TYPE:
+            self.recovered.append(recovered.Recovered.of(seq, record))
         if record["type"] != TYPE or self.keys is None:
             return None
         problem = self.keys.take(seq, record)

@@ -5,8 +5,8 @@ For whoever is to go on with a log, or to copy it. ``guardrail verify`` looks at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.core import chain
@@ -48,6 +48,8 @@ class Examination:
     """Whether the hashes of pruned records are there, as the record about them says."""
     head: str = ""
     """What speaks against the stored head; empty where nothing does."""
+    vouched: int = 0
+    """How many of the first good records a head proves that a holder of the keys wrote; 0 where that is not known."""
     head_size: int = 0
     """Of the stored head, where a holder of the log's keys wrote it; else 0."""
     caches: tuple[Cache, ...] = ()
@@ -61,6 +63,8 @@ class Examination:
     """Which table holds values that the schema forbids; empty where none does."""
     whole: bool = True
     """Whether SQLite finds its pages, indexes and free list in order."""
+    roots: Mapping[int, bytes] = field(default_factory=dict)
+    """Size -> root, for the sizes that were asked for, of good and of pruned records."""
     unreadable: str = ""
     """Why reading ended before the end, where it did; ``report`` is about what came before."""
 
@@ -115,10 +119,18 @@ def _owner(name: str, seq: int, record: Mapping[str, Any]) -> Owner:
 class _Pass:
     """One pass: the lines, and in step with them the tree, the calls and the keys."""
 
-    def __init__(self, reader: LedgerReader, pruned: Pruned | None, verify: Verify) -> None:
+    def __init__(
+        self,
+        reader: LedgerReader,
+        audit: Audit,
+        pruned: Pruned | None,
+        each: Callable[[int, Mapping[str, Any]], None],
+    ) -> None:
         self._reader = reader
         self._pruned = pruned
-        self.audit = Audit(verify, pruned=pruned)
+        self._each = each
+        self.roots: dict[int, bytes] = {}
+        self.audit = audit
         self.tiles: TileWalk | None = TileWalk(reader.execute)
         self.wrong: list[WrongTile] = []
         self.owners = _Owners()
@@ -130,6 +142,7 @@ class _Pass:
             if record is None:
                 return
             self.owners.take(seq, record)
+            self._each(seq, record)
             if seq == 0 and self.audit.pruned:
                 self._kept_leaves()
             elif self.tiles is not None:
@@ -141,16 +154,24 @@ class _Pass:
         """Take the leaves of pruned records for the tree; where they are not what was pruned, there is none to compare."""
         assert self._pruned is not None
         assert self.tiles is not None
-        kept = self.tiles.kept(self._pruned)
+        kept = self.tiles.kept(self._pruned, self.audit.watched(0, self._pruned.before - 1))
         self.wrong += kept.wrong
+        self.roots = kept.roots
         if kept.problem:
             self.tiles = None
 
 
 def examine(
-    reader: LedgerReader, *, signing: Signing | None = None, verify: Verify | None = None
+    reader: LedgerReader,
+    *,
+    signing: Signing | None = None,
+    verify: Verify | None = None,
+    watch: Collection[int] = (),
+    each: Callable[[int, Mapping[str, Any]], None] = lambda *_: None,
 ) -> Examination:
     """Read every record once, in memory that grows only with open calls and keys, and compare the rest with them.
+
+    The roots over the sizes in *watch* are returned; *each* is called with the number and the content of every good record.
 
     Where *signing* is given its holder must have made the head; where *verify* is given, the head's signature and the
     certificates must be good. Never raises for what is wrong: that is what it says.
@@ -166,18 +187,24 @@ def examine(
             found.outside = reader.place_fault()
             bad = reader.value_fault()
             found.values = f"table {bad[0]} holds values that the schema forbids" if bad else ""
-            done = _Pass(reader, _pruning(reader), verify if verify is not None else _believe)
+            row = read_head(reader.execute)
+            sizes = {*watch, row.size} if row is not None else set(watch)
+            check = verify if verify is not None else _believe
+            pruned = _pruning(reader)
+            done = _Pass(reader, Audit(check, pruned=pruned, watch=sizes), pruned, each)
             done.run()
             # The lines may be whole where indexes and free pages are not, and writing on would spread that.
             found.whole = reader.query("PRAGMA integrity_check(1)") == [("ok",)]
             if done.audit.chain.report().first_bad is None:
-                found.head, found.head_size = _head(reader, done.audit, signing, verify)
+                found.head, found.head_size = _head(row, done.audit, signing, verify)
+                found.vouched = _vouched(row, done.audit, signing, verify)
                 found.caches = tuple(_wrong(reader, done))
     except LedgerError as error:
         found.unreadable = found.schema or error.message
     if done is not None:
         found.report, found.edge = done.audit.chain.report(), done.audit.edge
         found.pruned, found.kept = done.audit.pruned, done.tiles is not None
+        found.roots = {**done.roots, **done.audit.roots}
     return found
 
 
@@ -199,11 +226,29 @@ def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:
     yield from done.owners.wrong(reader)
 
 
+def _vouched(
+    row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None
+) -> int:
+    """Return how many records the stored head proves, though others may stand behind them."""
+    if row is None or signing is None or not row.written_by_a_holder(signing):
+        return 0
+    try:
+        note = SignedNote.parse(row.note)
+        head = Checkpoint.parse(note.text)
+    except NoteError:
+        return 0
+    if head.origin != audit.chain.report().log or head.size != row.size:
+        return 0
+    signed = audit.keys is not None and (
+        verify is None or audit.keys.signer_of(note, head.size) is not None
+    )
+    return head.size if signed and audit.roots.get(head.size) == head.root else 0
+
+
 def _head(
-    reader: LedgerReader, audit: Audit, signing: Signing | None, verify: Verify | None
+    row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None
 ) -> tuple[str, int]:
     """Return what speaks against the stored head, and its size where a holder of the keys wrote it."""
-    row = read_head(reader.execute)
     if row is None:
         return "the signed head is missing or malformed", 0
     ours = signing is not None and row.written_by_a_holder(signing)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from guardrail.core.types import Receipt
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger import mend, outcomes
+from guardrail.ledger.aside import free_name, keep_wal, set_aside
 from guardrail.ledger.examine import Examination, examine
 from guardrail.ledger.files import (
     Seal,
@@ -316,11 +316,11 @@ def _continue(
     db: Path, plan: RecoveryPlan, signing: Signing, who: Mapping[str, Any], reason: str
 ) -> RecoveryReport:
     # Records whose commit is no longer whole may stand there; what is written next goes over them.
-    kept = _keep_wal(db) if plan.lost else ()
+    kept = keep_wal(db) if plan.lost else ()
     found = plan.examined
     assert found is not None
     if found.head or found.caches or found.outside or found.schema:
-        copy = db.with_name(f"{_free_name(db)}-rows.json")
+        copy = db.with_name(f"{free_name(db)}-rows.json")
         kept += (mend.keep_rows(db, copy, found.caches, head=bool(found.head)),)
         if found.mendable is not None:
             mend.mend_schema(db, *found.mendable)
@@ -346,6 +346,7 @@ def _continue(
                 reason,
                 **more,
                 **removed,
+                doubt=_doubt(found),
                 set_aside=[each.name for each in kept],
             ),
             tail,
@@ -366,6 +367,12 @@ def _continue(
     seal_path(db).unlink(missing_ok=True)  # last: until here nobody else writes
     sync_directory(db.parent)
     return RecoveryReport(plan, kept, receipt, plan.log, closed)
+
+
+def _doubt(found: Examination) -> dict[str, int] | None:
+    """Return the records that no head vouches for: ``verify`` names them for ever (docs/record-format.md section 9.5)."""
+    size = found.edge.size
+    return {"first": found.vouched, "last": size - 1} if found.vouched < size else None
 
 
 def _restart(
@@ -402,7 +409,7 @@ def _restart(
     line0.update(nonce=secrets.token_hex(16), predecessor=head)
     first = Draft.build({**line0, "v": FORMAT_VERSION, "log": name, "type": "genesis"})
     line = first.finish(seq=0, prev=GENESIS_PREV, ts=utc_now())
-    aside = _set_aside(db, plan)
+    aside = set_aside(db, plan.traces)
     create(db, line, signing)
     store = Store(db, signing)
     try:
@@ -430,54 +437,3 @@ def successor(log: str) -> str:
     if mark and number.isascii() and number.isdigit() and len(number) < 10:
         return f"{name}~{int(number) + 1}"
     return f"{log}~2"
-
-
-def _free_name(db: Path) -> str:
-    """Return what the names of files that are set aside are to begin with."""
-    stamp = utc_now()[:19].replace(":", "").replace("-", "")
-    base = f"{db.name}-broken-{stamp}"
-    number = 1
-    while any(item.name.startswith(base) for item in db.parent.iterdir()):
-        number += 1
-        base = f"{db.name}-broken-{stamp}-{number}"
-    return base
-
-
-def _keep_wal(db: Path) -> tuple[Path, ...]:
-    """Copy the ``-wal``, where there is anything in it, durably beside the log; return the copy."""
-    wal = Path(f"{db}-wal")
-    if not wal.exists() or wal.stat().st_size == 0:
-        return ()
-    copy = db.with_name(f"{_free_name(db)}-wal")
-    with wal.open("rb") as source, open(copy, "xb", opener=_private) as target:
-        shutil.copyfileobj(source, target)
-        target.flush()
-        os.fsync(target.fileno())
-    sync_directory(db.parent)
-    return (copy,)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _set_aside(db: Path, plan: RecoveryPlan) -> tuple[Path, ...]:
-    """Rename everything that is left, so that the old log stays together and can be examined under its new name."""
-    base = _free_name(db)
-    moved = []
-    # The database first: once it is gone, no writer takes the rest for its own.
-    for item in sorted(plan.traces, key=lambda each: len(each.name)):
-        if item == leases_path(db):
-            continue
-        target = db.with_name(base + item.name.removeprefix(db.name))
-        os.rename(item, target)
-        moved.append(target)
-        if item == db:
-            # Durably first: left at its name without its -wal, it would pass for an older log.
-            sync_directory(db.parent)
-    leases = Leases(leases_path(db))
-    for process in leases.names():
-        if leases.life(process) is Life.DEAD:
-            leases.remove(process)
-    sync_directory(db.parent)
-    return tuple(moved)

@@ -6,7 +6,7 @@ a walk over the lines, or, where records were pruned, with what a signed record 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from guardrail.core.audit import Pruned
@@ -55,8 +55,8 @@ class Kept:
 
     problem: str = ""
     """What is wrong; empty where they make the tree that the record about them says."""
-    edges: dict[int, Edge] = field(default_factory=dict)
-    """Size -> tree, for the sizes that were asked for; empty where something is wrong."""
+    roots: dict[int, bytes] = field(default_factory=dict)
+    """Size -> root, for the sizes that were asked for; empty where something is wrong."""
     wrong: list[WrongTile] = field(default_factory=list)
     """Rows of the tree above them that are not what they make."""
 
@@ -107,10 +107,10 @@ class TileWalk:
                 self._grown[height] = []
         return wrong
 
-    def kept(self, pruned: Pruned, sizes: Sequence[int] = ()) -> Kept:
+    def kept(self, pruned: Pruned, sizes: Collection[int] = ()) -> Kept:
         """Take the leaf hashes that were kept of pruned records, line 0's with them, and compare them with what *pruned* says.
 
-        The trees of those *sizes* that are less than ``pruned.before`` are returned.
+        The roots of those *sizes* that are less than ``pruned.before`` are returned.
         """
         found, edge, leaf = Kept(), Edge(), b""
         for leaf in self._kept(pruned.before):
@@ -118,13 +118,13 @@ class TileWalk:
                 break
             found.wrong += self.take(edge.size + 1, edge.append(leaf))
             if edge.size in sizes:
-                found.edges[edge.size] = edge.copy()
+                found.roots[edge.size] = edge.root()
         if edge.size != pruned.before:
             found.problem = "the leaves of pruned records are missing, or not those that they had"
         elif edge.roots != pruned.edge or leaf != pruned.leaf:
             found.problem = "the leaves of pruned records are not those that they had"
         if found.problem:
-            found.edges, found.wrong = {}, []
+            found.roots, found.wrong = {}, []
         return found
 
     def _kept(self, before: int) -> Iterator[bytes]:

@@ -93,7 +93,7 @@ def test_a_head_that_was_kept_elsewhere_is_compared(cli: Cli, path: Path, tmp_pa
     head.write_text("nonsense")
     ran = cli("verify", "--ledger", path, "--checkpoint", head)
     assert ran.code == 3
-    assert "guardrail checkpoint" in ran.out
+    assert "guardrail checkpoint" in " ".join(ran.out.split())
     assert cli("verify", "--ledger", path, "--checkpoint", tmp_path / "none").code == 3
     assert cli("verify", "--ledger", path, "--key", "nonsense").code == 3
 
@@ -250,6 +250,22 @@ def test_recover_lifts_a_seal_on_an_intact_chain_and_records_it(
     assert key not in shown
     assert key.encode() not in path.read_bytes()
     assert cli("verify", "--ledger", path).code == 5
+
+
+def test_verify_names_what_a_recovery_took_over(cli: Cli, process: Cli, path: Path) -> None:
+    """In its first line, among what is not proved, and in its document."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("UPDATE head SET mac = zeroblob(32)")
+    connection.close()
+    assert process("recover", "--ledger", path, "--yes", "--reason", "a test").code == 0
+    head = path.with_name("later.note")
+    head.write_text(cli("checkpoint", "--ledger", path).out)
+    ran = cli("verify", "--ledger", path, "--checkpoint", head)
+    assert ran.code == 5
+    assert "RECOVERED RECORDS NOT COVERED" in ran.out.splitlines()[0]
+    assert "no signed head vouched for records 0 to 11" in " ".join(ran.out.split())
+    (found,) = json.loads(cli("verify", "--ledger", path, "--json").out)["recovered"]
+    assert (found["seq"], found["first"], found["last"], found["lost"]) == (12, 0, 11, 0)
 
 
 def test_recover_sets_a_broken_log_aside_and_begins_a_new_one(

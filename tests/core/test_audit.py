@@ -67,9 +67,12 @@ def test_the_tree_and_the_watched_roots_are_those_of_the_leaves() -> None:
     for size, line in enumerate(lines, 1):
         edge.append(leaf_hash(line))
         if size == 3:
-            assert audit.root_of(3) == edge.root()
-    assert audit.edges.keys() == {3, 7}
-    assert audit.root_of(2) is None
+            assert audit.roots[3] == edge.root()
+    assert audit.roots.keys() == {3, 7}
+    assert audit.trees is None
+    trees = audited(lines, Audit(verify_signature, watch=[3], trees=True)).trees
+    assert trees is not None
+    assert [Edge(size, roots).root() for size, roots in trees.items()] == [audit.roots[3]]
     assert audit.watched(2, 7) == [3, 7]
     assert audit.watched(3, 6) == []
     assert audit.edge.root() == edge.root()
@@ -158,7 +161,7 @@ def test_a_pass_begins_anew() -> None:
     lines = build(*plain(2))
     audit = audited(lines, Audit(verify_signature, watch=[1]))
     audit.restart()
-    assert (audit.edge.size, audit.keys, audit.public, audit.edges) == (0, None, "", {})
+    assert (audit.edge.size, audit.keys, audit.public, audit.roots) == (0, None, "", {})
     assert audited(lines, audit).edge.size == 3
 
 
@@ -184,14 +187,14 @@ def test_the_tree_of_a_part_that_was_read_apart_is_put_behind_the_others(level: 
     assert made[0] == part.root()
     assert audit.edge.root() == whole.root()
     for size in watch[1:]:
-        assert audit.root_of(size) == roots[size]
+        assert audit.roots[size] == roots[size]
 
 
 def test_a_part_behind_which_nobody_looks_keeps_no_tree() -> None:
     """Only watched sizes are kept."""
     audit = Audit(verify_signature)
     audit.join(bytes(32), 3, {})
-    assert (audit.edge.size, audit.edges) == (8, {})
+    assert (audit.edge.size, audit.roots) == (8, {})
 
 
 def test_parts_that_were_read_apart_are_put_together() -> None:

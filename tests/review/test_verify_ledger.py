@@ -24,6 +24,7 @@ from ledgerkit import (
     KEYS,
     LOG,
     SIGNING,
+    common,
     decision,
     driven,
     head_at,
@@ -43,6 +44,7 @@ from guardrail.core.record import Draft, dumps, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys import Keys
 from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head
+from guardrail.ledger.lease import host_name
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import (
@@ -372,6 +374,21 @@ def test_open_calls_of_a_dead_process_are_a_reservation(tmp_path: Path) -> None:
         assert (report.state, report.exit_code) == (VerifyState.OPEN_CALLS, 5)
         assert [open_call.call for open_call in report.dead_calls] == [call]
         assert report.live_calls == 1
+
+
+def test_whose_an_open_call_is_comes_from_its_line(tmp_path: Path) -> None:
+    """The table alone can't make a process that died look like one of another host."""
+    db, call = tmp_path / "a.db", new_ulid()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    where = {"process": "died0000", "host": host_name(), "pid": gone.pid}
+    record = {**common("call.decision", call, "died0000"), "origin": where}
+    record["decision"] = {"effect": "allow"}
+    with make(db) as writer:
+        writer.append(Draft.build(record, opens=True, process="died0000"))
+    tamper(db, "UPDATE open_call SET host = 'elsewhere', pid = 1")
+    report = verified(db)
+    assert [each.call for each in report.dead_calls] == [call]
 
 
 def test_a_live_ledger_is_verified_while_it_grows(tmp_path: Path) -> None:

@@ -72,6 +72,13 @@ type chain struct {
 	tree      tree
 	wanted    int64 // a head's size
 	root      *hash // of the tree of that size
+	doubts    []doubt
+}
+
+// A doubt is what a recovery took over, or found lost (section 9.5).
+type doubt struct {
+	seq, last int64
+	lost      bool
 }
 
 // verify says what section 10 says.
@@ -123,10 +130,43 @@ func verify(export, note []byte, given bool, pinned string) answer {
 		"anchored": 0, "not_anchored": 5, "tampered": 1, "replaced": 1, "truncated": 1, "forked": 1,
 		"key_unknown": 3, "head_malformed": 3,
 	}[found.Verdict]
-	if found.Verdict == "anchored" && pinned == "" {
+	if found.Verdict == "anchored" && (pinned == "" || c.reserved(top.size)) {
 		found.Exit = 5
 	}
 	return found
+}
+
+// reserved says whether a head of that size leaves anything of what recoveries took over.
+func (c *chain) reserved(size int64) bool {
+	for _, each := range c.doubts {
+		if each.lost || each.last >= 0 && !(size <= each.seq && size > each.last) {
+			return true
+		}
+	}
+	return false
+}
+
+// recovered keeps what a record of type admin.recovered says of those before it (section 9.5).
+func (c *chain) recovered(record object) {
+	detail, _ := record["detail"].(object)
+	if record["type"] != "admin.recovered" || detail["action"] == "restart" && c.next == 1 {
+		return
+	}
+	lost, isLost := integer(detail["lost"])
+	found := doubt{seq: c.next, last: -1, lost: isLost && lost > 0}
+	said, isSaid := detail["doubt"]
+	if !isSaid && detail["head"] != nil {
+		found.last = c.next - 1
+	}
+	if isSaid && said != nil {
+		span, _ := said.(object)
+		first, isFirst := integer(span["first"])
+		last, isLast := integer(span["last"])
+		if found.last = c.next - 1; isFirst && isLast && 0 <= first && first <= last && last < c.next {
+			found.last = last
+		}
+	}
+	c.doubts = append(c.doubts, found)
 }
 
 // doubt is what steps 3, 4, 6, 7 and 8 find, or nothing.
@@ -178,6 +218,7 @@ func (c *chain) follow(lines [][]byte) bool {
 		if err != nil || !c.linked(record) || !c.inOrder(record) || !c.certifies(record) {
 			return false
 		}
+		c.recovered(record)
 		leaf := leafHash(line)
 		c.previous = hex.EncodeToString(leaf[:])
 		c.tree.add(leaf)

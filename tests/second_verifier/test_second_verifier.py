@@ -23,9 +23,22 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
 from clikit import command, environment
 from exportmutations import Base, change, vector
-from ledgerkit import EPOCHS, KEYS, LOG, SIGNING, decision, make, note, reopen, whole_call
+from ledgerkit import (
+    EPOCHS,
+    KEYS,
+    LOG,
+    SIGNING,
+    decision,
+    head_at,
+    make,
+    note,
+    reopen,
+    whole_call,
+)
 
+from guardrail.core import fields
 from guardrail.core.note import NoteSignature
+from guardrail.core.record import Draft
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import OutsideHead, verify_export
 from guardrail.ulid import new_ulid
@@ -208,6 +221,45 @@ def test_a_real_ledger_is_covered_by_every_head_that_it_had(
         assert second.ask(*asked) == ("anchored", None, size - 1, 0)
         assert guardrail_says(*asked) == ("anchored", None, size - 1, 0)
     assert sizes[-1] == lines.count(b"\n")
+
+
+RECOVERIES: list[dict[str, Any]] = [
+    {"doubt": None, "lost": 0},
+    {"doubt": {"first": 1, "last": 2}, "lost": 0},
+    {"doubt": {"first": 0, "last": 4}},
+    {"doubt": {"first": 0, "last": 5}},
+    {"doubt": {"first": 3, "last": 2}},
+    {"doubt": {"first": 1.0, "last": 2}},
+    {"doubt": 7},
+    {"doubt": None, "lost": 2},
+    {"doubt": None, "lost": True},
+    {"doubt": {"first": 4, "last": 4}, "lost": 1},
+    {"head": "wrong"},
+    {"head": None},
+    {"head": "wrong", "doubt": None},
+    {"action": "restart", "doubt": 7},
+    {},
+]
+
+
+@pytest.mark.parametrize("detail", RECOVERIES, ids=json.dumps)
+def test_both_say_the_same_of_a_recovery(
+    second: Second, detail: dict[str, Any], tmp_path: Path
+) -> None:
+    """Whatever its record says, and whether a head is from before it, over all of it, or from later."""
+    db = tmp_path / "a.db"
+    about = fields.admin(LOG, "recovered", actor={}, where={}, detail=detail)
+    with make(db, signing=SIGNING) as writer:
+        for _ in range(4):
+            writer.append(note())
+        assert writer.append(Draft.build(about)).seq == 5
+        writer.append(note())
+    lines, _ = export_of(db)
+    (tmp_path / "log.jsonl").write_bytes(lines)
+    for size in (1, 2, 3, 4, 5, 6, 7):
+        (tmp_path / "head").write_text(str(head_at(db, size)))
+        asked = tmp_path / "log.jsonl", tmp_path / "head", KEYS.public
+        assert second.ask(*asked) == guardrail_says(*asked)
 
 
 def test_what_the_commands_say_of_an_export_the_second_verifier_says_too(

@@ -290,6 +290,16 @@ def _document(path: Path, report: VerifyReport, notices: list[str]) -> dict[str,
         ],
         "live_calls": report.live_calls,
         "approvals_used": report.approvals_used,
+        "recovered": [
+            {
+                "seq": each.seq,
+                "ts": each.ts,
+                "first": each.first,
+                "last": each.last,
+                "lost": each.lost,
+            }
+            for each in report.recovered
+        ],
         "heartbeats": report.heartbeats,
         "silences": report.silences,
         "notices": [*report.notices, *notices],
@@ -304,12 +314,13 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
     although = ", and a head that was kept elsewhere covers records of it"
     although = although if report.exit_code == 1 else ""
     pinned = "" if report.key_pinned else ", KEY NOT PINNED"
+    recovered = ", RECOVERED RECORDS NOT COVERED" if report.recovered else ""
     return {
         VerifyState.ANCHORED: (
-            f"INTACT, ANCHORED up to record {report.anchored_to}{pinned}",
+            f"INTACT, ANCHORED up to record {report.anchored_to}{recovered}{pinned}",
             Style.GOOD if report.exit_code == 0 else Style.WARN,
         ),
-        VerifyState.NOT_ANCHORED: (f"INTACT, NOT ANCHORED{pinned}", Style.WARN),
+        VerifyState.NOT_ANCHORED: (f"INTACT, NOT ANCHORED{recovered}{pinned}", Style.WARN),
         VerifyState.OPEN_CALLS: (f"INTACT, with open calls of dead processes{pinned}", Style.WARN),
         VerifyState.TAMPERED: (f"BROKEN{where}", Style.BAD),
         VerifyState.TRUNCATED: ("TRUNCATED", Style.BAD),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from guardrail.review.verify.export import verify_export
-from guardrail.review.verify.ledger import readable, verify_ledger
+from guardrail.review.verify.ledger import verify_ledger
 from guardrail.review.verify.outside import load_heads, load_key
+from guardrail.review.verify.reading import readable
 from guardrail.review.verify.report import (
     HeadError,
     OutsideHead,

@@ -55,7 +55,7 @@ def verify_export(
     found = Found(
         audit=audit,
         report=audit.chain.report(),
-        root_of=audit.root_of,
+        root_of=audit.roots.get,
         time_of=lambda _: "",
         leaf_of=lambda _: "",
         uses=uses,

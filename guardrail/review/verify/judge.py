@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from guardrail.core.audit import Audit
 from guardrail.core.chain import Difference, Report
 from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.recovered import Recovered
 from guardrail.errors import NoteError
 from guardrail.ledger.files import Seal
 from guardrail.ledger.store import OpenCall
@@ -80,6 +81,9 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
         pruned_before=audit.pruned,
         heartbeats=found.heartbeats,
         silences=found.silences,
+        recovered=tuple(
+            left for each in audit.recovered if (left := each.beyond(heads.sizes)) is not None
+        ),
         notices=_notices(found),
         approvals_used=found.uses.checked,
     )
@@ -185,6 +189,9 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
     if not base.key_pinned:
         code = 5
         not_proved.append(_NOT_PINNED)
+    if base.recovered:
+        code = 5
+        not_proved += [text for each in base.recovered for text in _taken_over(each)]
     if found.since:
         code = 5
         not_proved.append(
@@ -213,6 +220,19 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
     )
 
 
+def _taken_over(each: Recovered) -> Iterator[str]:
+    when = f"when the log was recovered at {each.ts} (record {each.seq})"
+    if each.first <= each.last:
+        yield (
+            f"RECOVERED: no signed head vouched for records {each.first} to {each.last} {when}, and no head that was kept "
+            "elsewhere before that covers them: somebody without a key could have written them."
+        )
+    if each.lost:
+        yield (
+            f"RECOVERED: {each.lost} records, from number {each.seq} on, had been acknowledged and were gone {when}."
+        )
+
+
 def _notices(found: Found) -> tuple[str, ...]:
     notices = []
     if found.seal is not None:
@@ -221,4 +241,10 @@ def _notices(found: Found) -> tuple[str, ...]:
         notices.append(
             f"Time went back {found.report.backwards} times, first at record {found.report.first_backwards}."
         )
+    notices += [
+        f"The log was begun by a recovery at {each.ts}: what came before is in the files that were set aside then, and "
+        "was not looked at."
+        for each in found.audit.recovered
+        if each.restarted
+    ]
     return (*notices, *found.notices)

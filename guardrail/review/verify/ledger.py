@@ -7,28 +7,26 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from guardrail.core.audit import Audit, Pruned
 from guardrail.core.chain import Difference, Head, Report
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import decode
-from guardrail.errors import LedgerError, LedgerOpenError, NoteError, RecordError
+from guardrail.errors import LedgerError, RecordError
 from guardrail.keys import verify_signature
 from guardrail.ledger.files import Seal, leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.store import OpenCall
 from guardrail.ledger.tiles import TileWalk
+from guardrail.review.verify.beside import Problem, compare_tables
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.parts import stream_in_parts
+from guardrail.review.verify.reading import readable
 from guardrail.review.verify.report import (
     OutsideHead,
     Progress,
@@ -43,7 +41,7 @@ from guardrail.review.verify.stream import (
 )
 from guardrail.review.verify.uses import Uses
 
-__all__ = ["readable", "verify_ledger"]
+__all__ = ["verify_ledger"]
 
 _ANEW = 3
 """How often a ledger is read where records are pruned meanwhile: whoever changes that mark all the time is no reason to go on."""
@@ -65,13 +63,13 @@ class _Run:
     """(seq, time stamp, interval in seconds)."""
     integrity: list[str] | None = None
     """What SQLite says of its own pages and indexes; None where it was not asked yet."""
-    problem: tuple[int | None, Difference, str] | None = None
+    problem: Problem = None
     """What is wrong beside the lines."""
     watch: tuple[int, ...] = ()
     """Sizes of the heads that were given."""
     tiles: TileWalk | None = None
-    kept: Mapping[int, Edge] = field(default_factory=dict)
-    """Size -> tree, of watched sizes among pruned records."""
+    kept: Mapping[int, bytes] = field(default_factory=dict)
+    """Size -> root, of watched sizes among pruned records."""
 
 
 def verify_ledger(
@@ -244,7 +242,7 @@ def _begin_pruned(reader: LedgerReader, run: _Run, pruned: Pruned) -> bool:
     """Make the tree of pruned records from the hashes that were kept; tell whether it is what the record about them says."""
     run.tiles = TileWalk(reader.execute)
     kept = run.tiles.kept(pruned, run.watch)
-    run.kept = kept.edges
+    run.kept = kept.roots
     if kept.problem:
         run.problem = (1, Difference.PRUNED, kept.problem)
     elif kept.wrong:
@@ -299,11 +297,9 @@ def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
     if not report.records:
         run.problem = (None, Difference.HEAD, "wiped: the ledger holds no record, not even line 0")
         return
-    for compare in (_compare_open_calls, _compare_epochs, _compare_head):
-        run.problem = compare(run, report)
-        if run.problem is not None:
-            return
-    run.problem = _compare_values(reader, "record") or _compare_places(reader)
+    run.problem = compare_tables(run.tables, run.audit, report, since=run.since)
+    if run.problem is None:
+        run.problem = _compare_values(reader, "record") or _compare_places(reader)
     if run.problem is not None:
         return
     try:
@@ -335,10 +331,7 @@ def _check_beside(reader: LedgerReader, run: _Run) -> None:
         run.integrity = _integrity(own)
 
 
-_Problem = tuple[int | None, Difference, str] | None
-
-
-def _compare_values(reader: LedgerReader, *tables: str) -> _Problem:
+def _compare_values(reader: LedgerReader, *tables: str) -> Problem:
     """SQLite tests no constraint where it can't write: they are asked for."""
     found = reader.value_fault(*tables)
     if found is None:
@@ -348,81 +341,9 @@ def _compare_values(reader: LedgerReader, *tables: str) -> _Problem:
     return (seq, Difference.ROWS, f"table {table} holds values that the schema forbids")
 
 
-def _compare_places(reader: LedgerReader) -> _Problem:
+def _compare_places(reader: LedgerReader) -> Problem:
     fault = reader.row_fault()
     return (None, Difference.ROWS, fault) if fault else None
-
-
-def _compare_open_calls(run: _Run, report: Report) -> _Problem:
-    stored = {row[0]: (row[1], row[2]) for row in run.tables.open_calls}
-    for call, seq in report.open_calls.items():
-        process, row = run.tables.processes.get(call), stored.pop(call, None)
-        if row is None or row[0] != seq or process not in (None, row[1]):
-            return (
-                seq,
-                Difference.OPEN_CALLS,
-                "the call is open by its lines, but the table of open calls does not say so",
-            )
-    left = [row[0] for row in stored.values() if row[0] >= run.since]
-    if left:
-        return (
-            min(left),
-            Difference.OPEN_CALLS,
-            "the table of open calls names a call that is not open",
-        )
-    return None
-
-
-def _compare_epochs(run: _Run, report: Report) -> _Problem:  # noqa: ARG001 - one of three comparisons
-    keys = run.audit.keys
-    assert keys is not None
-    lines = {
-        (public, reach.certified) for public, reach in keys.epochs.items() if reach.ended is None
-    }
-    differ = lines ^ set(run.tables.epochs)
-    if not differ:
-        return None
-    return (
-        min(seq for _, seq in differ),
-        Difference.EPOCHS,
-        "the table of epoch keys is not what the records say",
-    )
-
-
-def _compare_head(run: _Run, report: Report) -> _Problem:
-    row, audit = run.tables.head, run.audit
-    if row is None:
-        return (None, Difference.HEAD, "the ledger holds no signed head")
-    try:
-        note = SignedNote.parse(row.note)
-        head = Checkpoint.parse(note.text)
-    except NoteError:
-        return (None, Difference.HEAD, "the stored head is malformed")
-    if head.origin != report.log:
-        return (None, Difference.HEAD, "the stored head is that of another log")
-    if head.size < report.records:
-        return (
-            head.size,
-            Difference.HEAD,
-            f"the signed head covers {head.size} records: what follows was appended by someone without a key",
-        )
-    if head.size > report.records:
-        return (
-            None,
-            Difference.HEAD,
-            f"the ledger ends at record {report.last_seq}, but its signed head covers record {head.size - 1}",
-        )
-    if head.root != audit.edge.root():
-        return (None, Difference.HEAD, "the records are not those that the stored head is over")
-    if audit.keys is None or audit.keys.signer_of(note, head.size) is None:
-        return (
-            None,
-            Difference.HEAD,
-            "the stored head is not signed by a key of this log that counts for it",
-        )
-    if (row.size, row.leaf, row.edge) != (head.size, report.leaf, audit.edge.encode()):
-        return (None, Difference.HEAD, "the row of the stored head is not what the head says")
-    return None
 
 
 # -- the answer ---------------------------------------------------------------------------------------------------------
@@ -447,7 +368,7 @@ def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> 
     def root_of(size: int) -> bytes | None:
         """Return the root as this run made it: of the lines, or of the hashes of pruned records that a signed record vouches for."""
         kept = run.kept.get(size)
-        return kept.root() if kept is not None else run.audit.root_of(size)
+        return kept if kept is not None else run.audit.roots.get(size)
 
     def believed(size: int) -> bytes | None:
         """Return the root by the stored hashes of records that were not to be read."""
@@ -514,8 +435,12 @@ def _open_calls(db: Path, run: _Run) -> tuple[list[OpenCall], int]:
     dead, live = [], 0
     for row in run.tables.open_calls:
         call = OpenCall(*row)
+        # By the line: whoever writes only the table can't make a dead process look alive.
+        process, host, pid = run.tables.owners.get(call.call, (call.process, None, None))
         try:
-            life = leases.life(call.process, call.host, call.pid)
+            life = leases.life(
+                process, call.host if host is None else host, call.pid if pid is None else pid
+            )
         except OSError:
             life = Life.UNTOLD
         if life is Life.DEAD:
@@ -523,30 +448,3 @@ def _open_calls(db: Path, run: _Run) -> tuple[list[OpenCall], int]:
         else:
             live += 1
     return dead, live
-
-
-@contextmanager
-def readable(db: Path) -> Iterator[LedgerReader]:
-    """Open *db* read-only; where its folder can't be written, which SQLite needs for shared memory, a copy of it."""
-    if os.access(db.parent, os.W_OK):
-        with LedgerReader.open(db, strict=False) as reader:
-            yield reader
-        return
-    # Nobody on this mount can write here, so the files hold still. (Never done beside a writer of this process: closing
-    # the copied file would drop its locks.)
-    wal = db.with_name(db.name + "-wal")
-    if not wal.exists() or wal.stat().st_size == 0:
-        with LedgerReader(db, immutable=True, strict=False) as reader:
-            yield reader
-        return
-    with tempfile.TemporaryDirectory(prefix="guardrail-verify-") as folder:
-        copy = Path(folder) / "copy.db"
-        try:
-            shutil.copyfile(db, copy)
-            shutil.copyfile(wal, copy.with_name("copy.db-wal"))
-        except OSError as error:
-            raise LedgerOpenError(
-                f"the ledger can't be copied: {error.strerror}", code="ledger.unreadable"
-            ) from None
-        with LedgerReader.open(copy, strict=False) as reader:
-            yield reader

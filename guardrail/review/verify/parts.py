@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from guardrail.core.audit import Audit
 from guardrail.core.chain import Head
 from guardrail.core.record import decode
+from guardrail.core.recovered import Recovered
 from guardrail.core.rotation import TYPE
 from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
@@ -48,7 +49,7 @@ class Part:
     backwards: int
     first_backwards: int | None
     opened: dict[str, tuple[int, Any]]
-    """Call id -> (number of its decision, ``origin.process``), open at its end."""
+    """Call id -> (number of its decision, whose it is), open at its end."""
     unmatched: list[tuple[str, int]]
     rotations: list[tuple[int, str]]
     """(number, line) of key rotations."""
@@ -56,6 +57,8 @@ class Part:
     """(number, line) of what approvals consist of."""
     within: list[tuple[int, list[str]]]
     """(how many of its records, the roots of their tree), for the sizes that were asked for."""
+    recovered: list[dict[str, Any]]
+    """``core.recovered.Recovered`` of each recovery, as fields."""
 
 
 def read_part(
@@ -71,7 +74,7 @@ def read_part(
         if start and not rows:
             return None
         after = Head(log, start, rows[0][0]) if start else None
-        audit = Audit(verify_signature, after=after, watch=watch)
+        audit = Audit(verify_signature, after=after, watch=watch, trees=True)
         if start:
             audit.begin(log, public)
             # Certificates are checked where all parts meet: what a key may sign depends on what came before.
@@ -99,13 +102,14 @@ def read_part(
         last_ts=str(last.get("ts")),
         backwards=report.backwards,
         first_backwards=report.first_backwards,
-        opened={call: (seq, tables.processes.get(call)) for call, seq in report.open_calls.items()},
+        opened={call: (seq, tables.owners.get(call)) for call, seq in report.open_calls.items()},
         unmatched=audit.chain.unmatched,
         rotations=rotations,
         steps=tables.steps,
         within=[
-            (count, [root.hex() for root in edge.roots]) for count, edge in audit.edges.items()
+            (count, [root.hex() for root in tree]) for count, tree in (audit.trees or {}).items()
         ],
+        recovered=[asdict(each) for each in audit.recovered],
     )
 
 
@@ -192,7 +196,7 @@ def stream_in_parts(
         if answer is None or not _join(audit, tiles, tables, answer, log=log, level=level):
             audit.restart()
             tiles.restart()
-            tables.processes.clear()
+            tables.owners.clear()
             tables.uses = Uses()
             return 0
         if progress is not None:
@@ -232,11 +236,12 @@ def _join(
     for call, named in part["unmatched"]:
         if not audit.chain.close_call(call, named):
             return False
-        tables.processes.pop(call, None)
-    for call, (seq, process) in part["opened"].items():
+        tables.owners.pop(call, None)
+    for call, (seq, owner) in part["opened"].items():
         if not audit.chain.open_call(call, seq):
             return False
-        tables.processes[call] = process
+        if owner is not None:
+            tables.owners[call] = tuple(owner)
     assert tables.uses is not None
     for _, line in part["steps"]:
         raw = line.encode("utf-8")
@@ -250,6 +255,7 @@ def _join(
     made = audit.join(bytes.fromhex(part["root"]), level, within)
     if tiles.take(audit.edge.size, made, level):
         return False
+    audit.recovered += [Recovered(**each) for each in part["recovered"]]
     audit.chain.advance(
         audit.edge.size,
         bytes.fromhex(part["leaf"]),

@@ -9,6 +9,7 @@ from enum import StrEnum
 from guardrail.core.audit import Audit
 from guardrail.core.chain import Difference, Report
 from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.recovered import Recovered
 from guardrail.errors import GuardrailError, NoteError
 from guardrail.ledger.store import OpenCall
 
@@ -120,6 +121,15 @@ class Heads:
         good = [head for head, found in self.rulings if found is Ruling.COVERED]
         return max(good, key=lambda each: each.head.size if each.head else 0, default=None)
 
+    @property
+    def sizes(self) -> list[int]:
+        """Of every head that the log contains."""
+        return [
+            head.head.size
+            for head, found in self.rulings
+            if found is Ruling.COVERED and head.head is not None
+        ]
+
 
 def judge_heads(
     heads: Sequence[OutsideHead],
@@ -196,6 +206,8 @@ class VerifyReport:
     """Open calls of processes that live, or may live."""
     approvals_used: int = 0
     """Uses of approvals that were compared with their requests and answers."""
+    recovered: tuple[Recovered, ...] = ()
+    """What recoveries took over, or found lost, and no head from before covers: a reservation for ever."""
     heartbeats: int = 0
     """Heartbeat records."""
     silences: int = 0

@@ -38,12 +38,12 @@ class Tables:
     """(public key, number of the record that certifies it)."""
     pruned: int = 0
     """Records below it, line 0 excepted, may be deleted; 0 where none may."""
+    owners: dict[str, tuple[str, str | None, int | None]] = field(default_factory=dict)
+    """Call id -> process, host and pid, as the decision says, for open calls; None where it does not say it."""
     uses: Uses | None = field(default_factory=Uses)
     """Compares uses of approvals with what they need; None for a part of a log, whose ``steps`` are to be compared."""
     steps: list[tuple[int, str]] = field(default_factory=list)
     """(number, line) of requests for approvals, answers and uses, if nothing compares them here."""
-    processes: dict[str, object] = field(default_factory=dict)
-    """Call id -> ``origin.process`` of its decision, for open calls."""
 
 
 def read_tables(reader: LedgerReader, tables: Tables) -> None:
@@ -98,7 +98,7 @@ def stream(
                 record = audit.take(seq, leaf, line)
                 if record is None:
                     return ""
-                _note_process(tables, record)
+                _note_owner(tables, record)
                 uncovered = tables.uses.take(record, line) if tables.uses is not None else ""
                 if uncovered:
                     chain.reject(seq, Difference.APPROVAL, uncovered)
@@ -118,12 +118,15 @@ def stream(
         at = max(rows[-1][0] + 1, audit.pruned)
 
 
-def _note_process(tables: Tables, record: dict[str, Any]) -> None:
+def _note_owner(tables: Tables, record: dict[str, Any]) -> None:
     type_ = record["type"]
     if type_ == "call.decision":
         if record["decision"]["effect"] == "allow":
             origin = record.get("origin")
-            process = origin.get("process") if isinstance(origin, dict) else None
-            tables.processes[record["call"]] = process
+            said = origin if isinstance(origin, dict) else {}
+            process, host, pid = said.get("process"), said.get("host"), said.get("pid")
+            if isinstance(process, str):
+                named = host if isinstance(host, str) else None
+                tables.owners[record["call"]] = (process, named, pid if type(pid) is int else None)
     elif type_ == "call.outcome":
-        tables.processes.pop(record["call"], None)
+        tables.owners.pop(record["call"], None)

@@ -1,0 +1,73 @@
+"""What an ``admin.recovered`` record says of the records before it: which of them no signed head vouched for (docs/record-format.md section 9.5).
+
+Pure. Recovery lets a log go on under a new head, and that head is good: so what it took over without knowing who had written it
+stays a reservation for ever, unless a head that left the ledger before covers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+__all__ = ["TYPE", "Recovered"]
+
+TYPE = "admin.recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """One recovery in this log."""
+
+    seq: int
+    """Of the record that says so."""
+    ts: str
+    first: int
+    last: int
+    """Records ``first`` to ``last`` were taken over without a head that vouched for them; none where ``last`` is less."""
+    lost: int
+    """So many records from ``seq`` on had been acknowledged and were gone."""
+    restarted: bool = False
+    """Whether the log was begun by the recovery: what came before it is in another one."""
+
+    @classmethod
+    def of(cls, seq: int, record: Mapping[str, Any]) -> Recovered:
+        """Return what the ``admin.recovered`` record *seq* says; what it does not say well counts against every record before it."""
+        detail = record.get("detail")
+        said = detail if isinstance(detail, Mapping) else {}
+        lost = said.get("lost")
+        restarted = said.get("action") == "restart" and seq == 1
+        first, last = (0, -1) if restarted else _range(seq, said)
+        return cls(
+            seq,
+            str(record.get("ts", "")),
+            first,
+            last,
+            lost if type(lost) is int and lost > 0 else 0,
+            restarted,
+        )
+
+    def beyond(self, sizes: Iterable[int]) -> Recovered | None:
+        """Return what heads of these *sizes*, all of this log, leave of it; None where nothing is left.
+
+        Only heads from before the recovery count: later ones are over what it took over.
+        """
+        covered = max((size for size in sizes if size <= self.seq), default=0)
+        left = replace(self, first=max(self.first, covered))
+        if self.restarted or (left.first > left.last and not left.lost):
+            return None
+        return left
+
+
+def _range(seq: int, detail: Mapping[str, Any]) -> tuple[int, int]:
+    if "doubt" not in detail:
+        # Written before records said which: where the head was right there was no doubt.
+        return (0, seq - 1) if detail.get("head") is not None else (0, -1)
+    doubt = detail["doubt"]
+    if doubt is None:
+        return 0, -1
+    first = doubt.get("first") if isinstance(doubt, Mapping) else None
+    last = doubt.get("last") if isinstance(doubt, Mapping) else None
+    if type(first) is int and type(last) is int and 0 <= first <= last < seq:
+        return first, last
+    return 0, seq - 1

@@ -1,0 +1,65 @@
+"""Keeping what is there before a ledger is recovered: under new names beside it, durably, and never over anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from guardrail.durable import sync_directory
+from guardrail.ledger.files import leases_path, utc_now
+from guardrail.ledger.lease import Leases, Life
+
+__all__ = ["free_name", "keep_wal", "set_aside"]
+
+
+def free_name(db: Path) -> str:
+    """Return what the names of files that are set aside are to begin with."""
+    stamp = utc_now()[:19].replace(":", "").replace("-", "")
+    base = f"{db.name}-broken-{stamp}"
+    number = 1
+    while any(item.name.startswith(base) for item in db.parent.iterdir()):
+        number += 1
+        base = f"{db.name}-broken-{stamp}-{number}"
+    return base
+
+
+def keep_wal(db: Path) -> tuple[Path, ...]:
+    """Copy the ``-wal``, where there is anything in it, durably beside the log; return the copy."""
+    wal = Path(f"{db}-wal")
+    if not wal.exists() or wal.stat().st_size == 0:
+        return ()
+    copy = db.with_name(f"{free_name(db)}-wal")
+    with wal.open("rb") as source, open(copy, "xb", opener=_private) as target:
+        shutil.copyfileobj(source, target)
+        target.flush()
+        os.fsync(target.fileno())
+    sync_directory(db.parent)
+    return (copy,)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:
+    """Rename everything that is left, so that the old log stays together and can be examined under its new name."""
+    base = free_name(db)
+    moved = []
+    # The database first: once it is gone, no writer takes the rest for its own.
+    for item in sorted(left, key=lambda each: len(each.name)):
+        if item == leases_path(db):
+            continue
+        target = db.with_name(base + item.name.removeprefix(db.name))
+        os.rename(item, target)
+        moved.append(target)
+        if item == db:
+            # Durably first: left at its name without its -wal, it would pass for an older log.
+            sync_directory(db.parent)
+    leases = Leases(leases_path(db))
+    for process in leases.names():
+        if leases.life(process) is Life.DEAD:
+            leases.remove(process)
+    sync_directory(db.parent)
+    return tuple(moved)

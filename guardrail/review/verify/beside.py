@@ -1,0 +1,93 @@
+"""What stands beside the lines in a ledger: the tables of open calls and keys, and the signed head, compared with what the lines say."""
+
+from __future__ import annotations
+
+from guardrail.core.audit import Audit
+from guardrail.core.chain import Difference, Report
+from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.errors import NoteError
+from guardrail.review.verify.stream import Tables
+
+__all__ = ["Problem", "compare_tables"]
+
+Problem = tuple[int | None, Difference, str] | None
+"""Number of a record or None, what differs, and in words; None where nothing is wrong."""
+
+
+def compare_tables(tables: Tables, audit: Audit, report: Report, *, since: int) -> Problem:
+    """Return the first thing in *tables* that is not what the lines say."""
+    return (
+        _open_calls(tables, report, since) or _epochs(tables, audit) or _head(tables, audit, report)
+    )
+
+
+def _open_calls(tables: Tables, report: Report, since: int) -> Problem:
+    stored = {row[0]: (row[1], row[2]) for row in tables.open_calls}
+    for call, seq in report.open_calls.items():
+        owner, row = tables.owners.get(call), stored.pop(call, None)
+        if row is None or row[0] != seq or (owner is not None and owner[0] != row[1]):
+            return (
+                seq,
+                Difference.OPEN_CALLS,
+                "the call is open by its lines, but the table of open calls does not say so",
+            )
+    left = [row[0] for row in stored.values() if row[0] >= since]
+    if left:
+        return (
+            min(left),
+            Difference.OPEN_CALLS,
+            "the table of open calls names a call that is not open",
+        )
+    return None
+
+
+def _epochs(tables: Tables, audit: Audit) -> Problem:
+    keys = audit.keys
+    assert keys is not None
+    lines = {
+        (public, reach.certified) for public, reach in keys.epochs.items() if reach.ended is None
+    }
+    differ = lines ^ set(tables.epochs)
+    if not differ:
+        return None
+    return (
+        min(seq for _, seq in differ),
+        Difference.EPOCHS,
+        "the table of epoch keys is not what the records say",
+    )
+
+
+def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
+    row = tables.head
+    if row is None:
+        return (None, Difference.HEAD, "the ledger holds no signed head")
+    try:
+        note = SignedNote.parse(row.note)
+        head = Checkpoint.parse(note.text)
+    except NoteError:
+        return (None, Difference.HEAD, "the stored head is malformed")
+    if head.origin != report.log:
+        return (None, Difference.HEAD, "the stored head is that of another log")
+    if head.size < report.records:
+        return (
+            head.size,
+            Difference.HEAD,
+            f"the signed head covers {head.size} records: what follows was appended by someone without a key",
+        )
+    if head.size > report.records:
+        return (
+            None,
+            Difference.HEAD,
+            f"the ledger ends at record {report.last_seq}, but its signed head covers record {head.size - 1}",
+        )
+    if head.root != audit.edge.root():
+        return (None, Difference.HEAD, "the records are not those that the stored head is over")
+    if audit.keys is None or audit.keys.signer_of(note, head.size) is None:
+        return (
+            None,
+            Difference.HEAD,
+            "the stored head is not signed by a key of this log that counts for it",
+        )
+    if (row.size, row.leaf, row.edge) != (head.size, report.leaf, audit.edge.encode()):
+        return (None, Difference.HEAD, "the row of the stored head is not what the head says")
+    return None

@@ -1,0 +1,183 @@
+"""Recovery makes nothing good that nobody vouched for: what it took over stays a reservation, whatever comes afterwards."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from attackkit import KEYS, LOG, SIGNING, Forgery, Scene, _decision_near, _edited, _forged, _row
+from ledgerkit import ACTOR, FAST, GENESIS, head_at, make, note, whole_call
+
+from guardrail.core.record import decode
+from guardrail.keys import verify_signature
+from guardrail.ledger.files import Seal
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.recover import Action, recover
+from guardrail.ledger.writer import LedgerWriter
+from guardrail.review.verify import OutsideHead, VerifyReport, parts, verify_export, verify_ledger
+
+SIZE = 300
+"""Records of the log before somebody changes it."""
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """A log of so many records."""
+    path = tmp_path / "a.db"
+    with make(path) as writer:
+        for _ in range((SIZE - 2) // 2):
+            whole_call(writer)
+        writer.append(note())
+    return path
+
+
+def append(forged: Forgery) -> None:
+    found = forged.records()
+    forged.rewrite([*found, *_forged(found)], head=_row(forged.db))
+
+
+def append_under_a_forged_head(forged: Forgery) -> None:
+    found = forged.records()
+    forged.rewrite([*found, *_forged(found)])
+
+
+def edit_the_end(forged: Forgery) -> None:
+    found = forged.records()
+    at = _decision_near(found, SIZE - 10)
+    found[at] = _edited(found[at])
+    forged.rewrite(found, since=at)
+
+
+def cut(forged: Forgery) -> None:
+    forged.rewrite(forged.records()[: SIZE - 9], head=_row(forged.db))
+
+
+def cut_and_append(forged: Forgery) -> None:
+    found = forged.records()
+    forged.rewrite([*found[: SIZE - 9], *_forged(found)], head=_row(forged.db))
+
+
+def take_the_head(forged: Forgery) -> None:
+    edit_the_end(forged)
+    forged.naively("DELETE FROM head")
+
+
+def with_a_seal(forged: Forgery) -> None:
+    append(forged)
+    genesis = {**GENESIS, "v": 1, "log": LOG, "type": "genesis"}
+    Seal(LOG, -1, "0" * 64, "a test", "2026-01-01T00:00:00.000000Z", genesis).write(forged.db)
+
+
+FORGERIES: tuple[tuple[Callable[[Forgery], None], tuple[int, int], int], ...] = (
+    (append, (SIZE, SIZE + 1), 0),
+    (append_under_a_forged_head, (0, SIZE + 1), 0),
+    (edit_the_end, (0, SIZE - 1), 0),
+    (cut, (0, SIZE - 10), 9),
+    (cut_and_append, (0, SIZE - 8), 7),
+    (take_the_head, (0, SIZE - 1), 0),
+    (with_a_seal, (SIZE, SIZE + 1), 0),
+)
+"""What somebody without a key did; the records that nobody vouched for then; how many are gone."""
+
+
+def kept(db: Path, size: int) -> OutsideHead:
+    return OutsideHead.parse("kept elsewhere", str(head_at(db, size)))
+
+
+def recovered(db: Path) -> int:
+    """Recover as the command does, and go on; return the number of the record about it."""
+    done = recover(db, who=ACTOR, reason="a test", signing=SIGNING, verify=verify_signature)
+    assert done.plan.action is Action.CONTINUE
+    assert done.receipt is not None
+    with LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer:
+        for _ in range(20):
+            whole_call(writer)
+    return done.receipt.seq
+
+
+def verified(db: Path, *heads: OutsideHead, jobs: int = 1) -> VerifyReport:
+    return verify_ledger(db, key=KEYS.public, heads=heads, jobs=jobs)
+
+
+@pytest.mark.parametrize(
+    ("forge", "taken", "lost"), FORGERIES, ids=[each[0].__name__ for each in FORGERIES]
+)
+def test_what_a_recovery_took_over_is_named_for_ever(
+    db: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forge: Callable[[Forgery], None],
+    taken: tuple[int, int],
+    lost: int,
+) -> None:
+    """Exit 5 with the records and the time, however many heads cover them afterwards, and by several processes too."""
+    forge(Forgery(db, Scene(db.parent), None))
+    assert verified(db).exit_code == 1
+    seq = recovered(db)
+    with LedgerReader.open(db) as reader:
+        ts = decode(reader.record(seq) or b"")["ts"]
+        size = reader.size()
+    monkeypatch.setattr(parts, "PART_LEVEL", 8)
+    for heads in ([], [kept(db, seq + 1)], [kept(db, size), kept(db, 50)]):
+        for jobs in (1, 2):
+            report = verified(db, *heads, jobs=jobs)
+            assert report.exit_code == 5
+            (found,) = report.recovered
+            first = max(taken[0], 50) if len(heads) == 2 else taken[0]
+            assert (found.seq, found.first, found.last, found.lost) == (seq, first, taken[1], lost)
+            said = [line for line in report.not_proved if line.startswith("RECOVERED")]
+            assert any(f"records {first} to {taken[1]} " in line and ts in line for line in said)
+            assert len(said) == (2 if lost else 1)
+
+
+@pytest.mark.parametrize(
+    ("forge", "taken", "lost"), FORGERIES, ids=[each[0].__name__ for each in FORGERIES]
+)
+def test_a_head_from_before_the_recovery_covers_what_it_is_over(
+    db: Path, forge: Callable[[Forgery], None], taken: tuple[int, int], lost: int
+) -> None:
+    """Up to the record about it; what was lost stays lost."""
+    forge(Forgery(db, Scene(db.parent), None))
+    seq = recovered(db)
+    report = verified(db, kept(db, seq), kept(db, seq + 5))
+    assert taken[1] == seq - 1
+    assert report.exit_code == (5 if lost else 0)
+    assert [(each.first > each.last, each.lost) for each in report.recovered] == (
+        [(True, lost)] if lost else []
+    )
+
+
+def test_a_table_that_was_made_anew_is_no_reservation(db: Path) -> None:
+    """Its lines were under a good head all the time."""
+    Forgery(db, Scene(db.parent), None).naively("DELETE FROM tile")
+    recovered(db)
+    report = verified(db, kept(db, SIZE + 5))
+    assert (report.exit_code, report.recovered) == (0, ())
+
+
+def test_an_export_says_it_as_well(db: Path, tmp_path: Path) -> None:
+    """The lines alone are enough."""
+    append(Forgery(db, Scene(db.parent), None))
+    seq = recovered(db)
+    export = tmp_path / "a.jsonl"
+    with LedgerReader.open(db) as reader:
+        export.write_bytes(b"".join(line + b"\n" for _, _, line in reader.lines()))
+    for size, code in ((seq, 0), (seq + 1, 5), (SIZE, 5)):
+        report = verify_export(export, key=KEYS.public, heads=[kept(db, size)])
+        assert (report.exit_code, len(report.recovered)) == (code, code // 5)
+
+
+def test_a_log_that_was_begun_by_a_recovery_says_so(db: Path) -> None:
+    """It holds none of the old records: a notice, and its own heads are as good as any."""
+    Forgery(db, Scene(db.parent), None).naively(
+        "UPDATE record SET leaf = zeroblob(32) WHERE seq = 9"
+    )
+    done = recover(db, who=ACTOR, reason="a test", signing=SIGNING, verify=verify_signature)
+    assert done.plan.action is Action.RESTART
+    report = verified(db, kept(db, 2))
+    assert report.exit_code == 0
+    assert any("begun by a recovery" in line for line in report.notices)

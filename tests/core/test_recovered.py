@@ -1,0 +1,91 @@
+"""What a record about a recovery says of those before it, and what heads from before it leave of that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from guardrail.core.recovered import Recovered
+
+
+def said(**detail: Any) -> Recovered:
+    return Recovered.of(40, {"ts": "2026-01-01T00:00:00.000000Z", "detail": detail})
+
+
+def test_a_record_names_what_no_head_vouched_for() -> None:
+    """First and last record, and how many were lost behind them."""
+    found = said(doubt={"first": 12, "last": 39}, lost=3)
+    assert (found.seq, found.first, found.last, found.lost) == (40, 12, 39, 3)
+    assert found.ts == "2026-01-01T00:00:00.000000Z"
+    assert said(doubt=None, lost=0).beyond([]) is None
+
+
+@pytest.mark.parametrize(
+    "doubt",
+    [
+        7,
+        "12-39",
+        {},
+        {"first": 12},
+        {"first": True, "last": 39},
+        {"first": -1, "last": 39},
+        {"first": 12, "last": 40},
+        {"first": 20, "last": 12},
+        {"first": 1.0, "last": 2.0},
+    ],
+)
+def test_what_is_not_said_well_counts_against_all_records_before(doubt: object) -> None:
+    """A record that nobody can read must not be the better one."""
+    assert (said(doubt=doubt).first, said(doubt=doubt).last) == (0, 39)
+
+
+def test_records_of_before_that_say_no_range_are_judged_by_their_head() -> None:
+    """A head that was wrong vouched for nothing."""
+    assert said(head="not that of the records").last == 39
+    assert said(head=None).beyond([]) is None
+    assert said().beyond([]) is None
+
+
+@pytest.mark.parametrize("detail", [None, [], "x"])
+def test_a_record_without_detail_says_nothing(detail: object) -> None:
+    """Nothing was found, as far as it says."""
+    assert Recovered.of(40, {"detail": detail}).beyond([]) is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "left"),
+    [
+        ([], (12, 39)),
+        ([5], (12, 39)),
+        ([12], (12, 39)),
+        ([20], (20, 39)),
+        ([20, 30, 25], (30, 39)),
+        ([40], None),
+        ([41], (12, 39)),
+        ([1000], (12, 39)),
+        ([41, 39], (39, 39)),
+    ],
+)
+def test_only_a_head_from_before_the_recovery_covers(
+    sizes: list[int], left: tuple[int, int] | None
+) -> None:
+    """A later one is over what was taken over, and says nothing about who wrote it."""
+    found = said(doubt={"first": 12, "last": 39}).beyond(sizes)
+    assert (None if found is None else (found.first, found.last)) == left
+
+
+@pytest.mark.parametrize("lost", [3, True, -1, "3", None])
+def test_records_that_were_lost_are_covered_by_no_head(lost: object) -> None:
+    """One that was over them would not fit any more."""
+    found = said(doubt=None, lost=lost).beyond([40])
+    assert (found is not None) == (lost == 3 and lost is not True)
+
+
+def test_a_log_that_a_recovery_began_holds_none_of_the_records_before() -> None:
+    """Its first record behind line 0 says so."""
+    detail = {"action": "restart", "lost": 3, "doubt": {"first": 0, "last": 0}}
+    found = Recovered.of(1, {"detail": detail})
+    assert found.restarted
+    assert found.beyond([]) is None
+    assert not Recovered.of(2, {"detail": detail}).restarted
