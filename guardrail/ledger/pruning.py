@@ -141,7 +141,7 @@ class _Pruner:
             if problem:
                 raise LedgerSealedError(problem, hint="guardrail verify")
             self._store.overwrite_deleted()
-            self._genesis = self._store.leaf(0) or b""
+            self._genesis = leaf_hash(self._store.line(0) or b"")
         except BaseException:
             self._store.close()
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,13 +11,13 @@ from typing import Any
 
 from guardrail.config import Settings
 from guardrail.core import fields
-from guardrail.core.merkle import Node, consistency_proof, range_root, verify_consistency
+from guardrail.core.merkle import Edge, Node, consistency_proof, verify_consistency
 from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import Draft
+from guardrail.core.record import Draft, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, RetentionError
 from guardrail.ledger.files import resolve
-from guardrail.ledger.heads import Signing, edge_at, node_reader
+from guardrail.ledger.heads import Signing, doubt, edge_at, node_reader, read_head
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.pruning import Cut, Pruned, detail, prune
@@ -26,6 +26,7 @@ from guardrail.ledger.sqlite import open_error
 from guardrail.retention import segments
 from guardrail.retention.evidence import kept_heads
 from guardrail.retention.facts import Facts, Segment, moment, read_facts
+from guardrail.retention.grounds import conflict, copies_of, survey, vouched
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import Standing, judge
 
@@ -145,19 +146,42 @@ class Keeper:
         if last < first or (first == last and facts.last_number and first > 0):
             return None
         with LedgerReader.open(self._db) as reader, reader.snapshot():
-            root = range_root(0, last + 1, node_of(reader))
-            leaf = reader.query("SELECT leaf FROM record WHERE seq = ?", last)[0][0]
+            edge, leaf = self._tree(reader, first)
+        last = edge.size - 1
         found = {
             "segment": number,
             "first": first,
             "last": last,
-            "root": root.hex(),
+            "root": edge.root().hex(),
             "leaf": leaf.hex(),
             "count": last + 1 - first,
             "reason": why,
         }
         receipt = self._record("sealed", found)
-        return Segment(number, first, last, root.hex(), leaf.hex(), receipt.ts)
+        return Segment(number, first, last, edge.root().hex(), leaf.hex(), receipt.ts)
+
+    def _tree(self, reader: LedgerReader, first: int) -> tuple[Edge, bytes]:
+        """Return the tree of all records, made from the lines from *first* on, and the last leaf.
+
+        Raises ``LedgerError`` unless it is that of the signed head: a seal says what its segment must be for ever.
+        """
+        head = read_head(reader.execute)
+        edge, leaf = Edge(), b""
+        try:
+            edge = edge_at(first, node_of(reader))
+            for seq, _, line in reader.lines(first):
+                leaf = leaf_hash(line)
+                if seq == edge.size:
+                    edge.append(leaf)
+        except ValueError:
+            edge = Edge()
+        if head is None or doubt(head, reader.log, self._signing) or edge.encode() != head.edge:
+            raise LedgerError(
+                "the records are not those that the signed head is over",
+                code="ledger.damaged",
+                hint="guardrail verify",
+            )
+        return edge, leaf
 
     def _copy(self, facts: Facts, segment: Segment) -> Manifest:
         with LedgerReader.open(self._db) as reader:
@@ -180,7 +204,7 @@ class Keeper:
 
     def archive(self, *, why: str | None) -> list[Put]:
         """Copy every segment that the archive lacks, each verified, durable and recorded when this returns."""
-        target = self._policy.archive
+        target = self._archive()
         if target is None:
             raise RetentionError(
                 "no archive is set",
@@ -196,8 +220,10 @@ class Keeper:
             if manifest is None or (there == manifest and each.number in known):
                 continue
             if there != manifest:
+                segments.verify(self._folder, manifest, sealed=each, log=facts.log)
                 segments.copy_to(self._folder, target, manifest)
-            segments.verify(target, manifest)
+            segments.refuse_one_file(self._folder, target, manifest.file)
+            segments.verify(target, manifest, sealed=each, log=facts.log)
             done = Put(each.number, manifest.file, manifest.digest)
             self._record(
                 "archived",
@@ -205,6 +231,17 @@ class Keeper:
             )
             put.append(done)
         return put
+
+    def _archive(self) -> Path | None:
+        """Return the archive's folder, or None. Raises ``RetentionError`` if it is that of the segments: there would be one copy."""
+        target = self._policy.archive
+        if target is not None and segments.same_folder(target, self._folder):
+            raise RetentionError(
+                "the archive is the folder of the segments' copies, so there would be no second copy",
+                code="retention.one_copy",
+                hint="set archive in [retention] of guardrail.toml to a folder on another disk",
+            )
+        return target
 
     def expired(self) -> list[tuple[Path, Manifest]]:
         """Return the copies whose time is over: of pruned segments beside the ledger, of old ones in the archive."""
@@ -216,9 +253,9 @@ class Keeper:
             for each in segments.copies(self._folder, facts.genesis)
             if each.last < facts.first and facts.first > 1 and self._old(each, self._policy.days)
         ]
-        target = self._policy.archive
+        target = self._archive()
         days = self._policy.archive_days or self._policy.days
-        if target is not None and target != self._folder:
+        if target is not None:
             found += [
                 (target, each)
                 for each in segments.copies(target, facts.genesis)
@@ -229,10 +266,15 @@ class Keeper:
     def expire(self, *, why: str | None) -> list[tuple[Path, Manifest]]:
         """Delete what ``expired`` names, after a record that says so; return it. Raises ``RetentionError``.
 
-        Each is read before: what says how old its records are must not be wrong.
+        Each is read before, and must hold the records that the log kept the hashes of: what says how old they are must not be wrong.
         """
         gone = self.expired()
+        if gone:
+            grounds = survey(self._db, self._signing, {each.last + 1 for _, each in gone})
+            self._refuse_held(grounds.facts)
         for folder, each in gone:
+            if not grounds.has(each.last + 1, each.root):
+                raise segments.wrong(each.file)
             segments.verify(folder, each)
         if gone:
             self._record(
@@ -276,16 +318,10 @@ class Keeper:
         """
         facts = self.facts()
         self._refuse_settings()
-        if facts.holds:
-            raise RetentionError(
-                f"{len(facts.holds)} legal hold(s) stand: nothing is deleted",
-                code="retention.held",
-                hint="guardrail hold list",
-            )
-        before = self.prunable()
+        self._refuse_held(facts)
+        before, head = self.prunable(), None
         if before > facts.first:
-            self._refuse_unsafe(facts, before)
-            self._refuse_unanchored(facts, before, given)
+            head = self._grounded(facts, before, given)
 
         def record(log: str, cut: Cut) -> Draft:
             found = {**detail(cut, self._said()), "reason": why}
@@ -298,9 +334,39 @@ class Keeper:
             self._db,
             before,
             signing=self._signing,
-            allow=lambda cut: self._allow(cut, given),
+            allow=lambda cut: self._allow(cut, head),
             record=record,
         )
+
+    def _grounded(self, facts: Facts, before: int, given: Sequence[SignedNote]) -> Checkpoint:
+        """Return a head from elsewhere that covers what is to go; raise unless all of it is sealed, copied, and not needed.
+
+        Everything that this rests on is read from the lines, and these are hashed under heads from elsewhere.
+        """
+        heads = kept_heads(self._settings, facts.log, self._signing.public, given)
+        sizes = {each.size for each in heads} | {each.last + 1 for each in facts.segments}
+        grounds = survey(self._db, self._signing, sizes)
+        self._refuse_held(grounds.facts)
+        due = judge(grounds.facts, self._policy, self._clock()).due_before
+        if due < before or grounds.facts.segments[: len(facts.segments)] != facts.segments:
+            raise RetentionError(
+                "an index of the ledger does not lead to what its lines say about its keeping",
+                code="retention.not_whole",
+                hint="guardrail verify",
+            )
+        archive = self._archive()
+        for each in grounds.facts.segments:
+            if each.first < before:
+                copies_of(grounds, each, self._folder, archive)
+        return vouched(grounds, heads, before)
+
+    def _refuse_held(self, facts: Facts) -> None:
+        if facts.holds:
+            raise RetentionError(
+                f"{len(facts.holds)} legal hold(s) stand: nothing is deleted",
+                code="retention.held",
+                hint="guardrail hold list",
+            )
 
     def _said(self) -> dict[str, int]:
         return {"retention_days": self._policy.days, "floor_days": self._policy.floor_days}
@@ -340,54 +406,7 @@ class Keeper:
         first = rows[0][0]
         return before if first is None else min(before, max(first, 1))
 
-    def _refuse_unsafe(self, facts: Facts, before: int) -> None:
-        """Raise unless each segment with a record below *before* has its copies."""
-        known = {each.segment for each in facts.archived}
-        for each in facts.segments:
-            if each.first >= before:
-                break
-            begun = facts.first > max(each.first, 1)
-            manifest = segments.read_manifest(self._folder, facts.genesis, each.number)
-            if manifest is None and not begun:
-                raise RetentionError(
-                    f"segment {each.number} has no copy beside the ledger",
-                    code="retention.not_sealed",
-                    hint="guardrail seal",
-                )
-            if manifest is not None:
-                segments.verify(self._folder, manifest)
-            if self._policy.archive is None:
-                continue
-            there = segments.read_manifest(self._policy.archive, facts.genesis, each.number)
-            if each.number not in known or there is None:
-                raise RetentionError(
-                    f"segment {each.number} is not in the archive",
-                    code="retention.not_archived",
-                    hint="guardrail archive",
-                )
-            segments.verify(self._policy.archive, there)
-
-    def _heads(self, given: Iterable[SignedNote]) -> list[Checkpoint]:
-        with LedgerReader.open(self._db) as reader:
-            log = reader.log
-        return kept_heads(self._db, log, self._signing.public, given)
-
-    def _refuse_unanchored(
-        self, facts: Facts, before: int, given: Sequence[SignedNote]
-    ) -> Checkpoint:
-        heads = self._heads(given)
-        if not heads or not before <= heads[0].size:
-            raise RetentionError(
-                f"no head that is kept elsewhere covers records up to {before - 1}: afterwards nobody could tell what was there",
-                code="retention.not_anchored",
-                hint="guardrail anchor, or guardrail prune --checkpoint FILE with a head that you keep",
-            )
-        fitting = [each for each in heads if before <= each.size <= facts.size]
-        if len(fitting) != len([each for each in heads if before <= each.size]):
-            raise _conflict()
-        return fitting[0]
-
-    def _allow(self, cut: Cut, given: Sequence[SignedNote]) -> None:
+    def _allow(self, cut: Cut, head: Checkpoint | None) -> None:
         """Raise unless the records below *cut*, as they are, are old enough and are those that a kept head covers."""
         newest = moment(cut.newest)
         least = max(self._policy.days, self._policy.floor_days)
@@ -397,12 +416,13 @@ class Keeper:
                 code="retention.too_young",
                 hint="guardrail retention status",
             )
-        facts = self.facts()
-        head = self._refuse_unanchored(facts, cut.before, given)
+        self._refuse_held(self.facts())
+        if head is None:
+            raise conflict()
         with LedgerReader.open(self._db) as reader, reader.snapshot():
             path = consistency_proof(cut.before, head.size, node_of(reader))
         if not verify_consistency(cut.before, cut.root, head.size, head.root, path):
-            raise _conflict()
+            raise conflict()
 
     # -- holds ------------------------------------------------------------------------------------------------------
 
@@ -417,14 +437,6 @@ class Keeper:
             )
         action = "add" if add else "release"
         self._record("hold", {"hold": name, "action": action, "reason": why})
-
-
-def _conflict() -> RetentionError:
-    return RetentionError(
-        "the ledger is not what a head that is kept elsewhere says: nothing is deleted",
-        code="retention.conflict",
-        hint="guardrail verify",
-    )
 
 
 def node_of(reader: LedgerReader) -> Node:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from guardrail.anchors.configured import configured
 from guardrail.anchors.state import read_state, state_path
+from guardrail.anchors.witness import WitnessAnchor
+from guardrail.config import Settings
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
-from guardrail.errors import NoteError, RetentionError
+from guardrail.errors import AnchorError, NoteError, RetentionError
 from guardrail.keys import verify_signature
 
 __all__ = ["kept_heads", "read_checkpoint"]
@@ -16,17 +19,16 @@ _MAX_NOTE = 1 << 16
 
 
 def kept_heads(
-    db: Path, log: str, public: str, given: Iterable[SignedNote] = ()
+    settings: Settings, log: str, public: str, given: Iterable[SignedNote] = ()
 ) -> list[Checkpoint]:
-    """Return the heads of *log* that its key *public* (64 hex) signed and that anchors took or someone gave, the largest first."""
+    """Return the heads of *log* that its key *public* (64 hex) signed, and that an anchor vouches for or someone gave.
+
+    An anchor vouches for what is read back from it, and a witness for what it cosigned. What the ledger's own files say that an anchor
+    took is nobody's word: whoever can write the ledger can write them. Raises ``RetentionError`` if an anchor can't be read that
+    may hold something else.
+    """
     key = NoteKey(log, bytes.fromhex(public))
-    notes = list(given)
-    for state in read_state(state_path(db), log).anchors.values():
-        try:
-            if state.note:
-                notes.append(SignedNote.parse(state.note))
-        except NoteError:
-            continue
+    notes = [*given, *_of_anchors(settings, key)]
     found = []
     for note in notes:
         try:
@@ -35,7 +37,41 @@ def kept_heads(
             continue
         if checkpoint.origin == log and note.signed_by(key, verify_signature):
             found.append(checkpoint)
-    return sorted(found, key=lambda each: each.size, reverse=True)
+    return found
+
+
+def _of_anchors(settings: Settings, key: NoteKey) -> Iterator[SignedNote]:
+    ledger = settings.ledger.path
+    anchors = configured(
+        settings.anchors,
+        ledger=ledger,
+        key=key,
+        verify=verify_signature,
+        certificates=lambda _: (),
+    )
+    remembered = read_state(state_path(ledger), key.name)
+    for anchor in anchors:
+        try:
+            yield from anchor.heads(key.name)
+        except AnchorError as error:
+            if not isinstance(anchor, WitnessAnchor):
+                raise RetentionError(
+                    f"the anchor {anchor.name} can't be read, and nothing is deleted: {error.message}",
+                    code="retention.not_anchored",
+                    hint=error.hint,
+                ) from None
+        if isinstance(anchor, WitnessAnchor):
+            # It need not be asked: its signature is under the head.
+            note = _parsed(remembered.of(anchor.name).note)
+            if note is not None and anchor.vouched(note):
+                yield note
+
+
+def _parsed(text: str) -> SignedNote | None:
+    try:
+        return SignedNote.parse(text) if text else None
+    except NoteError:
+        return None
 
 
 def read_checkpoint(path: Path) -> SignedNote:

@@ -11,7 +11,17 @@ from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import RecordError
 from guardrail.ledger.sqlite import ADMIN
 
-__all__ = ["Copy", "Facts", "Hold", "Pruning", "Records", "Segment", "moment", "read_facts"]
+__all__ = [
+    "Copy",
+    "Facts",
+    "Gathered",
+    "Hold",
+    "Pruning",
+    "Records",
+    "Segment",
+    "moment",
+    "read_facts",
+]
 
 
 class Records(Protocol):
@@ -111,53 +121,71 @@ class Facts:
         )
 
 
+TYPES = ("admin.sealed", "admin.archived", "admin.pruned", "admin.hold")
+"""Of the records that say it."""
+
+
+class Gathered:
+    """What records say about the keeping of their log. ``take`` each of these types, in order; others are passed over."""
+
+    def __init__(self) -> None:
+        self._segments: dict[int, Segment] = {}
+        self._copies: dict[tuple[int, str], Copy] = {}
+        self._holds: dict[str, Hold] = {}
+        self._prunings: list[Pruning] = []
+
+    def take(self, seq: int, record: Mapping[str, Any]) -> None:
+        """Take record *seq*. One that is malformed is passed over: ``verify`` names it."""
+        type_, detail = record.get("type"), record.get("detail")
+        if type_ not in TYPES or not isinstance(detail, Mapping):
+            return
+        ts = str(record.get("ts", ""))
+        try:
+            match type_:
+                case "admin.sealed":
+                    found = _segment(detail, ts)
+                    self._segments[found.number] = found
+                case "admin.archived":
+                    copy = Copy(int(detail["segment"]), str(detail["file"]), str(detail["digest"]))
+                    self._copies[copy.segment, copy.file] = copy
+                case "admin.pruned":
+                    self._prunings.append(_pruning(seq, detail, ts))
+                case _:
+                    _hold(self._holds, seq, record, detail, ts)
+        except (KeyError, TypeError, ValueError):
+            return
+
+    def facts(self, records: Records) -> Facts:
+        """Return what was taken, with where the log begins and ends. Raises ``LedgerError``."""
+        size, first, oldest, newest, genesis = _extent(records)
+        kept = tuple(each for _, each in sorted(self._segments.items()) if each.last >= first)
+        begin = kept[-1].last + 1 if kept else first
+        return Facts(
+            log=records.log,
+            genesis=genesis,
+            size=size,
+            first=first,
+            oldest=oldest,
+            newest=newest,
+            segments=kept,
+            archived=tuple(self._copies.values()),
+            holds=tuple(self._holds.values()),
+            prunings=tuple(self._prunings),
+            last_number=max(self._segments, default=0),
+            open_begin=_ts(records.record(begin)) if begin < size else "",
+        )
+
+
 def read_facts(records: Records) -> Facts:
-    """Return what *records* says. Records that are malformed are passed over: ``verify`` names them. Raises ``LedgerError``."""
+    """Return what *records* says, by its index: nobody vouches for that. Raises ``LedgerError``."""
     rows = records.query(
         "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
         f"WHERE {ADMIN} AND type IN ('admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold') ORDER BY seq"
     )
-    segments: dict[int, Segment] = {}
-    copies: dict[tuple[int, str], Copy] = {}
-    holds: dict[str, Hold] = {}
-    prunings = []
+    gathered = Gathered()
     for seq, line in rows:
-        record = _decoded(line)
-        detail = record.get("detail")
-        if not isinstance(detail, Mapping):
-            continue
-        ts = str(record.get("ts", ""))
-        try:
-            match record.get("type"):
-                case "admin.sealed":
-                    found = _segment(detail, ts)
-                    segments[found.number] = found
-                case "admin.archived":
-                    copy = Copy(int(detail["segment"]), str(detail["file"]), str(detail["digest"]))
-                    copies[copy.segment, copy.file] = copy
-                case "admin.pruned":
-                    prunings.append(_pruning(seq, detail, ts))
-                case "admin.hold":
-                    _hold(holds, seq, record, detail, ts)
-        except (KeyError, TypeError, ValueError):
-            continue
-    size, first, oldest, newest, genesis = _extent(records)
-    kept = tuple(each for _, each in sorted(segments.items()) if each.last >= first)
-    begin = kept[-1].last + 1 if kept else first
-    return Facts(
-        log=records.log,
-        genesis=genesis,
-        size=size,
-        first=first,
-        oldest=oldest,
-        newest=newest,
-        segments=kept,
-        archived=tuple(copies.values()),
-        holds=tuple(holds.values()),
-        prunings=tuple(prunings),
-        last_number=max(segments, default=0),
-        open_begin=_ts(records.record(begin)) if begin < size else "",
-    )
+        gathered.take(seq, _decoded(line))
+    return gathered.facts(records)
 
 
 def moment(ts: str) -> datetime | None:

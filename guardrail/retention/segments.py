@@ -24,7 +24,19 @@ from guardrail.durable import sync_directory
 from guardrail.errors import RecordError, RetentionError
 from guardrail.retention.facts import Segment
 
-__all__ = ["Manifest", "copies", "copy_to", "name_of", "read_manifest", "remove", "verify", "write"]
+__all__ = [
+    "Manifest",
+    "copies",
+    "copy_to",
+    "name_of",
+    "read_manifest",
+    "refuse_one_file",
+    "remove",
+    "same_folder",
+    "verify",
+    "write",
+    "wrong",
+]
 
 _LINES = ".jsonl.gz"
 _MANIFEST = ".json"
@@ -110,7 +122,7 @@ def copy_to(source: Path, target: Path, manifest: Manifest) -> None:
                 while block := data.read(1 << 20):
                     out.write(block)
             if _digest(beside) != manifest.digest:
-                raise _wrong(manifest.file)
+                raise wrong(manifest.file)
             os.chmod(beside, 0o400)
             os.rename(beside, target / manifest.file)
         finally:
@@ -120,12 +132,20 @@ def copy_to(source: Path, target: Path, manifest: Manifest) -> None:
         raise _disk(error) from None
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
-    """Read the copy and make sure that it is what *manifest* says, line by line. Raises ``RetentionError``."""
+def verify(
+    folder: Path, manifest: Manifest, *, sealed: Segment | None = None, log: str = ""
+) -> None:
+    """Read the copy and make sure that it is what *manifest* says, line by line. Raises ``RetentionError``.
+
+    With *sealed* it must hold exactly the records of the segment that was sealed in *log*: whoever can write the folder can write what
+    stands beside a copy as well.
+    """
     path = folder / manifest.file
+    if sealed is not None and not _is_sealed(manifest, sealed, log):
+        raise wrong(manifest.file)
     try:
         if _digest(path) != manifest.digest:
-            raise _wrong(manifest.file)
+            raise wrong(manifest.file)
         before = Edge(manifest.first, [bytes.fromhex(each) for each in manifest.edge])
         segment = Segment(
             manifest.segment, manifest.first, manifest.last, manifest.root, manifest.leaf, ""
@@ -134,9 +154,42 @@ def verify(folder: Path, manifest: Manifest) -> None:
     except OSError as error:
         raise _disk(error) from None
     except ValueError:
-        raise _wrong(manifest.file) from None
+        raise wrong(manifest.file) from None
     if found != manifest:
-        raise _wrong(manifest.file)
+        raise wrong(manifest.file)
+
+
+def _is_sealed(manifest: Manifest, sealed: Segment, log: str) -> bool:
+    return (
+        manifest.log == log
+        and manifest.segment == sealed.number
+        and (manifest.first, manifest.last) == (sealed.first, sealed.last)
+        and (manifest.root, manifest.leaf) == (sealed.root, sealed.leaf)
+    )
+
+
+def same_folder(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one folder, through links and mounts too."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def refuse_one_file(one: Path, other: Path, file: str) -> None:
+    """Raise ``RetentionError`` if the copies of one segment in two folders are one file."""
+    try:
+        same = os.path.samefile(one / file, other / file)
+    except OSError as error:
+        raise _disk(error) from None
+    if same:
+        raise RetentionError(
+            f"{file} in the archive is the copy beside the ledger itself: there is no second one",
+            code="retention.one_copy",
+            hint="remove the link in the archive, then: guardrail archive",
+        )
 
 
 def read_manifest(folder: Path, genesis: str, number: int) -> Manifest | None:
@@ -211,16 +264,16 @@ def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge)
             while raw := lines.readline(MAX_LINE + 2):
                 record = parse(raw[:-1] if raw.endswith(b"\n") else raw + b"\n")
                 if record.get("seq") != seq or (prev and record.get("prev") != prev):
-                    raise _wrong(path.name)
+                    raise wrong(path.name)
                 first_prev = first_prev or str(record["prev"])
                 newest = max(newest, str(record["ts"]))
                 leaf = leaf_hash(raw[:-1])
                 edge.append(leaf)
                 prev, seq = leaf.hex(), seq + 1
     except (RecordError, KeyError, EOFError, zlib.error, gzip.BadGzipFile):
-        raise _wrong(path.name) from None
+        raise wrong(path.name) from None
     if seq != segment.last + 1 or prev != segment.leaf or edge.root().hex() != segment.root:
-        raise _wrong(path.name)
+        raise wrong(path.name)
     return Manifest(
         log=log,
         genesis=genesis,
@@ -265,7 +318,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
 
-def _wrong(file: str) -> RetentionError:
+def wrong(file: str) -> RetentionError:
+    """Return the error for a copy that is not what was sealed."""
     return RetentionError(
         f"{file} does not hold the records that were sealed",
         code="retention.copy_wrong",

@@ -6,17 +6,25 @@ Reads only. What is read is checked before it is handed out: a ledger that was c
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from guardrail.core.merkle import consistency_proof, inclusion_proof, range_root, verify_consistency
+from guardrail.core.merkle import (
+    EMPTY_ROOT,
+    consistency_proof,
+    inclusion_proof,
+    range_root,
+    verify_consistency,
+)
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.core.proof import Certificate, Proof, Verdict, check_proof
 from guardrail.core.record import decode
-from guardrail.core.rotation import KeyRanges
+from guardrail.core.rotation import TYPE, KeyRanges
 from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.keys import verify_signature
+from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import node_reader
 from guardrail.ledger.reader import LedgerReader
 
@@ -143,40 +151,57 @@ def compare_heads(
 ) -> Consistency:
     """Tell from the ledger whether *old* is the beginning of *new*; both must be signed by keys of the log *key*.
 
-    Raises ``LedgerError`` where the ledger can't be read.
+    Every line is read and hashed: both heads are compared with what these make. Raises ``LedgerError`` where the ledger can't be read.
     """
     first, second = Checkpoint.parse(old.text), Checkpoint.parse(new.text)
     if first.origin != second.origin or first.origin != key.name:
         detail = "the heads, or the ledger and the heads, are of different logs"
         return Consistency(Relation.OTHER_LOG, detail)
+    ranges = KeyRanges(key.name, key.public, verify_signature)
+
+    def keys(seq: int, record: Mapping[str, Any]) -> None:
+        if record["type"] == TYPE:
+            ranges.take(seq, record)  # where it certifies nothing, verify says so
+
     with reader.snapshot():
-        ranges, _ = key_ranges(reader, key)
+        sizes = {first.size, second.size}
+        found = examine(reader, verify=verify_signature, watch=sizes, each=keys)
         for name, note, head in (("old", old, first), ("new", new, second)):
             if ranges.signer_of(note, head.size) is None:
                 detail = f"no signature on the {name} head is by a key of this log"
                 return Consistency(Relation.KEY_UNKNOWN, detail)
-        return _compare(first, second, reader)
+        return _compare(first, second, found.roots, reader)
 
 
-def _compare(first: Checkpoint, second: Checkpoint, reader: LedgerReader) -> Consistency:
+def _compare(
+    first: Checkpoint, second: Checkpoint, roots: Mapping[int, bytes], reader: LedgerReader
+) -> Consistency:
+    """Compare by *roots* alone, which were made from the lines: what is stored may be what somebody else wants to be seen."""
     if first.size == second.size:
         if first.root == second.root:
             return Consistency(Relation.CONSISTENT)
         detail = "they are over the same number of records, and over different ones"
         return Consistency(Relation.FORKED, detail)
-    node = node_reader(reader.execute)
-    try:
-        mine = range_root(0, second.size, node)
-        path = consistency_proof(first.size, second.size, node)
-    except ValueError:
+    if second.size not in roots:
         detail = f"the ledger has not all of the {second.size} records of the new head"
         return Consistency(Relation.NOT_HERE, detail)
-    if mine != second.root:
+    if roots[second.size] != second.root:
         detail = f"the first {second.size} records of the ledger are not those of the new head"
         return Consistency(Relation.NOT_HERE, detail)
-    if not verify_consistency(first.size, first.root, second.size, second.root, path):
+    mine = roots.get(first.size, EMPTY_ROOT if first.size == 0 else None)
+    if mine is None:
+        detail = f"the hashes of the first {first.size} records are not in the ledger any more"
+        return Consistency(Relation.NOT_HERE, detail)
+    if mine != first.root:
         detail = f"the first {first.size} records of the new head are not those of the old one"
         return Consistency(Relation.FORKED, detail)
+    try:
+        path = consistency_proof(first.size, second.size, node_reader(reader.execute))
+    except ValueError:
+        path = []
+    if not verify_consistency(first.size, first.root, second.size, second.root, path):
+        detail = "the stored tree is not that of the records, so no proof can be made from it"
+        return Consistency(Relation.NOT_HERE, detail)
     return Consistency(Relation.CONSISTENT, path=tuple(path))
 
 

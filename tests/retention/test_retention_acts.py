@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
+import shutil
+import sqlite3
 import stat
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 from retentionkit import (
     LOG,
+    SIGNING,
     build,
+    cut,
     decision,
     head,
     held_bytes,
@@ -24,14 +31,22 @@ from retentionkit import (
     settings,
 )
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "anchors"))
+
+from anchorkit import witness
+
+from guardrail.anchors.file import FileAnchor
+from guardrail.anchors.lines import head_line
 from guardrail.anchors.state import AnchorState, State, state_path, write_state
-from guardrail.core.note import SignedNote
-from guardrail.core.record import decode
-from guardrail.errors import RetentionError
-from guardrail.keys import Keys
+from guardrail.anchors.witness import WitnessAnchor
+from guardrail.core.merkle import Edge
+from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.record import decode, dumps, leaf_hash
+from guardrail.errors import LedgerError, RetentionError
+from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention import segments
-from guardrail.retention.segments import read_manifest
+from guardrail.retention.segments import Manifest, read_manifest
 from guardrail.ulid import new_ulid
 
 OLD = 500.0
@@ -50,6 +65,13 @@ def db(tmp_path: Path) -> Path:
 
 def folder_of(db: Path) -> Path:
     return db.with_name("audit.db-segments")
+
+
+def execute(db: Path, statement: str) -> None:
+    """Change the ledger as somebody does who can write the file."""
+    connection = sqlite3.connect(db, isolation_level=None)
+    connection.execute(statement)
+    connection.close()
 
 
 def details(db: Path, type_: str) -> list[dict[str, object]]:
@@ -207,15 +229,223 @@ def test_a_ledger_that_a_kept_head_contradicts_is_not_pruned(tmp_path: Path) -> 
     assert refused_with(db, {}, [head(other, 302)]) == "retention.conflict"
 
 
-def test_what_the_anchors_have_counts(db: Path) -> None:
-    """Their newest heads stand in a file beside the ledger, with the log key's signature."""
+def test_a_head_counts_where_an_anchor_gives_it_back(db: Path, tmp_path: Path) -> None:
+    """What stands in a file beside the ledger is nobody's word: whoever changes the one can change the other."""
     with keeper(db) as keep:
         keep.seal(why=None)
     kept = head(db)
-    write_state(state_path(db), State(LOG, {"file": AnchorState(size=300, note=str(kept))}))
-    with keeper(db, days=OLD) as keep:
+    remembered = {name: AnchorState(size=300, note=str(kept)) for name in ("file", "witness:w/1")}
+    write_state(state_path(db), State(LOG, remembered))
+    assert refused_with(db, {}, []) == "retention.not_anchored"
+    elsewhere = tmp_path / "elsewhere" / "heads.jsonl"
+    elsewhere.parent.mkdir()
+    chosen = settings(db).override(anchors={"file": elsewhere})
+    with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
+        keep.prune(why=None)
+    assert caught.value.code == "retention.not_anchored"
+    file = FileAnchor(elsewhere, key=SIGNING.log_key(LOG).key, verify=verify_signature)
+    file.publish(kept, lambda *_: ())
+    with keeper(db, days=OLD, chosen=chosen) as keep:
         assert keep.prune(why=None).deleted == 299
     assert intact(db, kept)
+
+
+def test_every_head_in_an_anchor_file_must_be_of_this_ledger(db: Path, tmp_path: Path) -> None:
+    """A line that was added behind does not hide the ones before."""
+    with keeper(db) as keep:
+        keep.seal(why=None)
+    elsewhere = tmp_path / "elsewhere" / "heads.jsonl"
+    elsewhere.parent.mkdir()
+    key = SIGNING.log_key(LOG)
+    other = SignedNote.sign(Checkpoint(LOG, 200, bytes(32)).text, key.key, key.sign)
+    elsewhere.write_bytes(head_line(other, 1.0) + head_line(head(db), 2.0))
+    chosen = settings(db).override(anchors={"file": elsewhere})
+    with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
+        keep.prune(why=None)
+    assert caught.value.code == "retention.conflict"
+
+
+def test_a_witness_vouches_by_its_signature(db: Path, tmp_path: Path) -> None:
+    """It need not answer: what it signed stands in the file beside the ledger, and nobody else can have made it."""
+    with keeper(db) as keep:
+        keep.seal(why=None)
+    key = SIGNING.log_key(LOG).key
+    with witness(tmp_path, Known(key)) as server:  # type: ignore[arg-type]
+        anchor = WitnessAnchor(server.url, key=server.key, verify=verify_signature)
+        put = anchor.publish(head(db), lambda *_: ())
+        told = f"{server.url} {server.key}"
+        name = anchor.name
+    chosen = settings(db).override(anchors={"witness": (told,)})
+    write_state(state_path(db), State(LOG, {name: AnchorState(size=300, note=str(head(db)))}))
+    with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
+        keep.prune(why=None)
+    assert caught.value.code == "retention.not_anchored"
+    write_state(state_path(db), State(LOG, {name: AnchorState(size=300, note=str(put.note))}))
+    with keeper(db, days=OLD, chosen=chosen) as keep:
+        assert keep.prune(why=None).deleted == 299
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A log that the witness knows."""
+
+    key: NoteKey
+
+
+def forged(folder: Path, manifest: Manifest, lines: list[bytes], first: int) -> None:
+    """Put a copy of other lines in the place of a segment's, whole in itself: no key is needed for that."""
+    edge = Edge()
+    for line in lines:
+        edge.append(leaf_hash(line))
+    data = gzip.compress(b"".join(line + b"\n" for line in lines), mtime=0)
+    records = [json.loads(line) for line in lines]
+    said = {
+        **asdict(manifest),
+        "first": first,
+        "last": first + len(lines) - 1,
+        "root": edge.root().hex(),
+        "leaf": leaf_hash(lines[-1]).hex(),
+        "prev": records[0]["prev"],
+        "edge": [],
+        "digest": hashlib.sha256(data).hexdigest(),
+        "newest": max(each["ts"] for each in records),
+    }
+    name = segments.name_of(manifest.genesis, manifest.segment)
+    segments.remove(folder, name)
+    (folder / manifest.file).write_bytes(data)
+    (folder / f"{name}.json").write_text(json.dumps(said))
+    made = read_manifest(folder, manifest.genesis, manifest.segment)
+    assert made is not None
+    segments.verify(folder, made)
+
+
+@pytest.mark.parametrize("where", ["beside", "archive"])
+@pytest.mark.parametrize("what", ["short", "edited"])
+def test_a_copy_that_is_whole_and_not_what_was_sealed_keeps_the_records(
+    db: Path, tmp_path: Path, where: str, what: str
+) -> None:
+    """Each copy is compared with the record that sealed it, not with what stands beside it."""
+    archive = tmp_path / "archive"
+    with keeper(db, archive=archive) as keep:
+        made = keep.seal(why=None).copied[0]
+        keep.archive(why=None)
+    with LedgerReader.open(db) as reader:
+        lines = [line for _, _, line in reader.lines(0, 300)]
+    if what == "short":
+        lines = lines[:1]
+    else:
+        for at in range(1, 300):
+            record = {**json.loads(lines[at]), "prev": leaf_hash(lines[at - 1]).hex()}
+            lines[at] = dumps({**record, "detail": {"text": "another"}})
+    forged(folder_of(db) if where == "beside" else archive, made, lines, 0)
+    assert refused_with(db, {"archive": archive}, [head(db)]) == "retention.copy_wrong"
+    with keeper(db, archive=archive) as keep:
+        if where == "beside":
+            with pytest.raises(RetentionError) as caught:
+                keep.archive(why=None)
+            assert caught.value.code == "retention.copy_wrong"
+        else:
+            assert len(keep.archive(why=None)) == 1, "it is made anew from the good one"
+
+
+def test_an_archived_copy_is_the_one_that_was_recorded(db: Path, tmp_path: Path) -> None:
+    """The same lines in another file are another copy: its digest is in no record."""
+    archive = tmp_path / "archive"
+    with keeper(db, archive=archive) as keep:
+        made = keep.seal(why=None).copied[0]
+        keep.archive(why=None)
+    data = gzip.compress(gzip.decompress((archive / made.file).read_bytes()), 1, mtime=0)
+    [said] = archive.glob("*.json")
+    for path in (archive / made.file, said):
+        os.chmod(path, 0o600)
+    (archive / made.file).write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    said.write_text(json.dumps({**json.loads(said.read_text()), "digest": digest}))
+    assert refused_with(db, {"archive": archive}, [head(db)]) == "retention.copy_wrong"
+
+
+@pytest.mark.parametrize("how", ["same", "link", "file"])
+def test_an_archive_that_is_the_segments_own_folder_is_refused(
+    db: Path, tmp_path: Path, how: str
+) -> None:
+    """Named twice, through a link, or with the copy linked into it: there would be one copy, and it would expire."""
+    archive = tmp_path / "archive"
+    with keeper(db) as keep:
+        made = keep.seal(why=None).copied[0]
+    if how == "same":
+        archive = folder_of(db)
+    elif how == "link":
+        archive.symlink_to(folder_of(db), target_is_directory=True)
+    else:
+        with keeper(db, archive=archive) as keep:
+            keep.archive(why=None)
+        (archive / made.file).unlink()
+        os.link(folder_of(db) / made.file, archive / made.file)
+    assert refused_with(db, {"archive": archive}, [head(db)]) == "retention.one_copy"
+    if how != "file":
+        with keeper(db, archive=archive) as keep:
+            for act in (keep.archive, keep.expire):
+                with pytest.raises(RetentionError) as caught:
+                    act(why=None)
+                assert caught.value.code == "retention.one_copy"
+
+
+def test_a_ledger_that_is_not_whole_is_not_pruned_and_nothing_expires(
+    db: Path, tmp_path: Path
+) -> None:
+    """What was changed would go with the rest: a line, a stored hash, the head, kept hashes."""
+    archive = tmp_path / "archive"
+    with keeper(db, archive=archive) as keep:
+        keep.seal(why=None)
+        keep.archive(why=None)
+    kept = head(db)
+    for change in (
+        "UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0",
+        "INSERT INTO tile VALUES (0, 1, zeroblob(64))",
+        "INSERT INTO open_call VALUES ('x', 5, 'p', 'h', 1)",
+    ):
+        tampered = db.parent.with_name("other") / "audit.db"
+        shutil.rmtree(tampered.parent, ignore_errors=True)
+        shutil.copytree(db.parent, tampered.parent)
+        execute(tampered, change)
+        assert refused_with(tampered, {"archive": archive}, [kept]) == "retention.not_whole"
+    with keeper(db, days=OLD, archive=archive) as keep:
+        keep.prune(why=None, given=[kept])
+    first = "CAST(zeroblob(32) || substr(hashes, 33) AS BLOB)"
+    execute(db, f"UPDATE tile SET hashes = {first} WHERE level = 0 AND number = 0")
+    with keeper(db, days=OLD, archive=archive) as keep, pytest.raises(RetentionError) as caught:
+        keep.expire(why=None)
+    assert caught.value.code == "retention.not_whole"
+    assert len(list(folder_of(db).glob("*.gz"))) == 1
+
+
+def test_a_seal_is_never_over_a_tree_that_the_lines_do_not_make(db: Path) -> None:
+    """It says for ever what its segment must be."""
+    with keeper(db) as keep:
+        keep.seal(why=None)
+    with reopen(db) as writer:
+        for number in range(40):
+            writer.submit(noted(f"more-{number}"))
+        writer.append(noted("last"))
+    execute(db, "UPDATE tile SET hashes = zeroblob(32) WHERE level = 1")
+    with keeper(db) as keep, pytest.raises(LedgerError) as caught:
+        keep.seal(why=None)
+    assert caught.value.code == "ledger.damaged"
+    assert len(details(db, "admin.sealed")) == 1
+
+
+def test_a_segment_whose_pruning_has_begun_needs_a_copy_too(db: Path, tmp_path: Path) -> None:
+    """It can't be made anew: the one beside the ledger, or the one in the archive."""
+    archive = tmp_path / "archive"
+    with keeper(db, archive=archive) as keep:
+        made = keep.seal(why=None).copied[0]
+        keep.archive(why=None)
+    kept = [head(db)]
+    cut(db, 100)
+    segments.remove(folder_of(db), segments.name_of(made.genesis, 1))
+    assert refused_with(db, {}, kept) == "retention.not_sealed"
+    with keeper(db, days=OLD, archive=archive) as keep:
+        assert keep.prune(why=None, given=kept).deleted == 200
 
 
 def test_a_copy_that_was_changed_keeps_the_records(db: Path) -> None:

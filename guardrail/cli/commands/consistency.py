@@ -50,7 +50,7 @@ def consistency(
 ) -> int:
     """Check that the signed head in OLD is the beginning of the one in NEW: that nothing before it was changed between them.
 
-    The ledger gives the proof; it is not trusted for it. Exit code 0: it is; 5: it is, and the key was read from the ledger itself;
+    Both are compared with the hashes that the lines of the ledger make. Exit code 0: it is; 5: it is, and the key was read from the ledger itself;
     1: it is not, or they are heads of two logs; 3: a head is malformed or signed by no key of this log, or the ledger can't tell.
     """
     from guardrail.core.note import Checkpoint, NoteKey

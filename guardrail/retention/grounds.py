@@ -1,0 +1,135 @@
+"""What deletion is grounded on: one walk over every line, whose tree a holder of the keys signed and heads elsewhere vouch for.
+
+Deleting takes the traces with it. So nothing is believed that is only stored: not what an index finds, not the tree, not what
+stands beside a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardrail.core.note import Checkpoint
+from guardrail.errors import RetentionError
+from guardrail.keys import verify_signature
+from guardrail.ledger.examine import examine
+from guardrail.ledger.heads import Signing
+from guardrail.ledger.reader import LedgerReader
+from guardrail.retention import segments
+from guardrail.retention.facts import Facts, Gathered, Segment
+from guardrail.retention.segments import Manifest
+
+__all__ = ["Grounds", "conflict", "copies_of", "survey", "vouched"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What the lines say, all of them hashed under the head that a holder of the keys wrote."""
+
+    facts: Facts
+    roots: Mapping[int, bytes]
+    """Size -> root, for the sizes that were asked for; of pruned records by the hashes that were kept."""
+
+    def has(self, size: int, root: str) -> bool:
+        """Tell whether *root*, in hex, is that over the first *size* records."""
+        found = self.roots.get(size)
+        return found is not None and found.hex() == root
+
+
+def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
+    """Read the whole ledger. Raises ``RetentionError`` (``retention.not_whole``) if anything in it is not as it must be."""
+    gathered = Gathered()
+    with LedgerReader.open(db) as reader, reader.snapshot():
+        found = examine(
+            reader, signing=signing, verify=verify_signature, watch=sizes, each=gathered.take
+        )
+        facts = gathered.facts(reader)
+    bad = found.report.first_bad
+    problem = found.unreadable or found.schema or found.outside or found.values or found.head
+    if bad is not None:
+        problem = f"record {bad}: {found.report.detail}"
+    elif not found.kept:
+        problem = "the hashes of pruned records are not theirs"
+    elif not found.whole or found.caches:
+        problem = problem or "what is stored beside the records is not what they say"
+    if problem:
+        raise RetentionError(
+            f"the ledger is not whole, and nothing is deleted: {problem}",
+            code="retention.not_whole",
+            hint="guardrail verify",
+        )
+    return Grounds(facts, found.roots)
+
+
+def vouched(grounds: Grounds, heads: Sequence[Checkpoint], before: int) -> Checkpoint:
+    """Return the largest of *heads*, which somebody keeps elsewhere, if all are of this ledger and it covers record *before* - 1.
+
+    Raises ``RetentionError``: ``retention.conflict``, ``retention.not_anchored``.
+    """
+    for each in heads:
+        if each.size > grounds.facts.size or (
+            each.size > 0 and grounds.roots.get(each.size) != each.root
+        ):
+            raise conflict()
+    largest = max(heads, key=lambda each: each.size, default=None)
+    if largest is None or largest.size < before:
+        raise RetentionError(
+            f"no head that is kept elsewhere covers records up to {before - 1}: afterwards nobody could tell what was there",
+            code="retention.not_anchored",
+            hint="name a file or a witness in [anchors], or guardrail prune --checkpoint FILE with a head that you keep",
+        )
+    return largest
+
+
+def conflict() -> RetentionError:
+    """Return the error for a ledger that a head kept elsewhere contradicts."""
+    return RetentionError(
+        "the ledger is not what a head that is kept elsewhere says: nothing is deleted",
+        code="retention.conflict",
+        hint="guardrail verify",
+    )
+
+
+def copies_of(
+    grounds: Grounds, segment: Segment, folder: Path, archive: Path | None
+) -> list[tuple[Path, Manifest]]:
+    """Return every copy of *segment* that there must be before its records go, each read in full and found to be what was sealed.
+
+    Raises ``RetentionError``: ``retention.not_sealed``, ``retention.not_archived``, ``retention.copy_wrong``.
+    """
+    facts = grounds.facts
+    if not grounds.has(segment.last + 1, segment.root):
+        raise segments.wrong(f"the seal of segment {segment.number}")
+    found: list[tuple[Path, Manifest]] = []
+    beside = segments.read_manifest(folder, facts.genesis, segment.number)
+    if beside is not None:
+        segments.verify(folder, beside, sealed=segment, log=facts.log)
+        found.append((folder, beside))
+    if archive is not None:
+        found.append((archive, _archived(facts, segment, archive)))
+    # Where its pruning has begun it can't be made anew: one copy must do.
+    if beside is None and (not found or facts.first <= max(segment.first, 1)):
+        raise RetentionError(
+            f"segment {segment.number} has no copy beside the ledger",
+            code="retention.not_sealed",
+            hint="guardrail seal; a segment whose records are partly gone needs its copy put back",
+        )
+    if len(found) > 1:
+        segments.refuse_one_file(found[0][0], found[1][0], found[0][1].file)
+    return found
+
+
+def _archived(facts: Facts, segment: Segment, archive: Path) -> Manifest:
+    there = segments.read_manifest(archive, facts.genesis, segment.number)
+    digests = {each.file: each.digest for each in facts.archived if each.segment == segment.number}
+    if there is None or there.file not in digests:
+        raise RetentionError(
+            f"segment {segment.number} is not in the archive",
+            code="retention.not_archived",
+            hint="guardrail archive",
+        )
+    if there.digest != digests[there.file]:
+        raise segments.wrong(there.file)
+    segments.verify(archive, there, sealed=segment, log=facts.log)
+    return there
