@@ -22,6 +22,7 @@ from guardrail.bodies import is_async
 from guardrail.core.types import Json, Session
 from guardrail.errors import UsageError
 from guardrail.session import SessionState
+from guardrail.yielding import yields_inside
 
 __all__ = ["Entry", "SessionScope", "bound", "current"]
 
@@ -219,8 +220,10 @@ def _check_place(frame: FrameType | None) -> None:
         if by in _FIXTURES:
             return
         if by not in _MANAGERS:
+            if not yields_inside(frame.f_code, frame.f_lasti):
+                return
             raise UsageError(
-                "a generator can't enter a session: whoever runs it would be in that session between two values",
+                "a generator that yields in a session puts whoever runs it into that session between two values",
                 code="usage.session_generator",
                 hint="pass session= to the calls in the generator, or make a context manager of it with contextlib",
             )

@@ -28,6 +28,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.why import reason_of
 from guardrail.scope import SessionScope
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
+from guardrail.yielding import yields_inside
 
 ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'
 
@@ -486,6 +487,84 @@ def test_a_generator_does_not_hand_its_session_to_who_runs_it(
     assert "session=" in caught.value.hint
     assert called(guard) == "denied"
     assert who(ledger) == [("", "absent")]
+
+
+def in_a_loop(guard: Guard) -> Iterator[str]:
+    for name in ("alice", "bob"):
+        with guard.session(name) as session:
+            try:
+                yield called(guard)
+            finally:
+                assert session
+    yield "after"
+
+
+def delegating(guard: Guard) -> Iterator[str]:
+    with contextlib.suppress(ValueError), guard.session("alice"):
+        yield from ["a"]
+
+
+def nested(guard: Guard) -> Iterator[str]:
+    with guard.session("alice"):
+        try:
+            raise ValueError
+        except ValueError:
+            with contextlib.suppress(KeyError):
+                yield called(guard)
+
+
+@pytest.mark.parametrize("made", [in_a_loop, delegating, nested])
+def test_it_is_found_wherever_in_the_block_it_yields(
+    strict: tuple[Guard, MemoryLedger], made: Callable[[Guard], Iterator[str]]
+) -> None:
+    """In a loop, a handler, a block inside, and to another generator."""
+    with pytest.raises(UsageError):
+        next(made(strict[0]))
+    assert called(strict[0]) == "denied"
+
+
+async def test_a_generator_that_yields_after_the_block_may_enter_it(
+    strict: tuple[Guard, MemoryLedger],
+) -> None:
+    """Nobody but its own code is inside; what it awaits there is no yield."""
+    guard, ledger = strict
+
+    def plain() -> Iterator[str]:
+        yield "before"
+        for name in ("alice", "bob"):
+            try:
+                with guard.session(name), contextlib.suppress(KeyError):
+                    result = called(guard)
+            finally:
+                yield "between"
+            yield result
+
+    async def awaited() -> AsyncIterator[str]:
+        with contextlib.suppress(KeyError):
+            yield "before"
+            async with guard.session("carol") as session:
+                await asyncio.sleep(0)
+                result = called(guard, session=session)
+                async with guard.session("dave"):
+                    await asyncio.to_thread(called, guard)
+            yield result
+
+    assert list(plain()) == ["before", "between", "ran", "between", "ran"]
+    assert [value async for value in awaited()] == ["before", "ran"]
+    assert [name for name, _ in who(ledger)] == ["alice", "bob", "carol", "dave"]
+
+
+def test_a_block_that_is_not_found_in_the_code_is_taken_to_yield() -> None:
+    """At an offset where none begins, or in code that ends there."""
+
+    def without() -> None:
+        try:
+            called(None)  # type: ignore[arg-type]
+        finally:
+            called(None)  # type: ignore[arg-type]
+
+    code = without.__code__
+    assert all(yields_inside(code, offset) for offset in range(-2, len(code.co_code) + 2, 2))
 
 
 async def test_an_async_generator_does_not_either(strict: tuple[Guard, MemoryLedger]) -> None:
