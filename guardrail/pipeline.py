@@ -374,7 +374,18 @@ def _call_id(call_id: str, state: SessionState) -> str:
 
 
 def _shard(call: Call) -> str:
-    return f"{call.state.session.tenant}\x00{call.state.session.id}\x00{call.tool.server}\x00{call.tool.name}"
+    # By who calls what, not by session: a new session is made in no time. Tenant and principal have a share of their own.
+    session, tool = call.state.session, call.tool
+    who = session.principal
+    return "\x00".join(
+        (
+            session.tenant,
+            f"{who.type}\x01{who.issuer or ''}\x01{who.id}",
+            session.agent.id,
+            tool.server or "",
+            tool.name,
+        )
+    )
 
 
 def _compare(again: Future[EngineReply], verdict: Decision, deadline: float) -> Steps[bool | None]:

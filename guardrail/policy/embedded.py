@@ -18,6 +18,7 @@ from guardrail.errors import PolicyError
 from guardrail.policy.breaker import Breaker
 from guardrail.policy.canaries import CANARIES
 from guardrail.policy.compiled import CompiledPolicies, compile_policies, locate
+from guardrail.policy.fair import party
 from guardrail.policy.lane import Lane, Request
 from guardrail.policy.limits import check_input
 from guardrail.policy.process import Frame, error_body, frame
@@ -30,9 +31,6 @@ __all__ = ["EmbeddedEngine"]
 
 _TIMER_MARGIN = 0.5
 """Seconds after the evaluation limit at which the kernel ends a worker whose parent did not."""
-_MAX_WAITING = 10_000
-"""Requests in one lane; more than this can't be decided before their deadlines."""
-_MAX_WAITING_BYTES = 64 << 20
 
 _engines: weakref.WeakSet[EmbeddedEngine] = weakref.WeakSet()
 
@@ -124,9 +122,9 @@ class EmbeddedEngine:
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
         """Ask for the decision about *policy_input*; see ``Engine.decide``.
 
-        *shard* is tenant, session and further parts, joined by NUL. A session that kills workers is moved to a worker
-        that only such sessions share; a shard that does so three times within a minute is not asked for until that
-        minute is over.
+        *shard* is tenant, principal and further parts, joined by NUL. Principals take turns. One that kills workers is moved to a
+        worker that only such principals share; a shard that does so three times within a minute is not asked for until that
+        minute is over, and neither is a principal that does so four times as often.
         """
         future: Future[EngineReply] = Future()
         # Not to be cancelled: a request that is under way can't be called back.
@@ -148,18 +146,11 @@ class EmbeddedEngine:
             future.set_exception(error)
             return future
         rid = os.urandom(16)
-        request = Request(
-            rid, frame(rid, b"D", policy_input), shard, future, now, now + deadline, self._settle
-        )
+        data = frame(rid, b"D", policy_input)
+        who = party(shard)
+        request = Request(rid, data, shard, future, now, now + deadline, self._settle, who)
         lane = self._apart if self._breaker.suspect(shard, now) else self._lane()
-        if lane.load >= _MAX_WAITING or lane.load_bytes >= _MAX_WAITING_BYTES:
-            request.fail(
-                PolicyError(
-                    "too many calls wait for the policy", cause="timeout", detail="queue_full"
-                )
-            )
-        else:
-            lane.submit(request)
+        lane.submit(request)
         return future
 
     def close(self) -> None:

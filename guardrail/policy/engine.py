@@ -20,7 +20,8 @@ class Engine(Protocol):
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
         """Ask for ``data.guardrail.main.decision`` of *policy_input* (the JSON of the whole input document).
 
-        *shard* names tenant, session and tool: a breaker per shard keeps one agent's poison from stopping others.
+        *shard* names tenant, principal, agent and tool, joined by NUL: a breaker per shard keeps one agent's poison from stopping
+        others, and principals take turns.
         *deadline* is in seconds from now. The future always ends: with a reply, or with a ``PolicyError`` that
         carries cause and detail, at the latest shortly after the deadline. Asking has no effects, so an engine may
         ask again by itself.

@@ -1,8 +1,8 @@
 """A lane: one worker process after the other, the requests that wait for it, and the thread that looks after both.
 
-Requests are pipelined: written as they come, answered in their order. Only the first one in the pipe is being evaluated,
-so only its time counts against the evaluation limit. When it is over, the worker is killed, that request fails, and all
-others are asked again on the next worker: a decision has no effects.
+Requests are pipelined, a few at a time: written in turn for each principal, answered in their order. Only the first one in the
+pipe is being evaluated, so only its time counts against the evaluation limit. When it is over, the worker is killed, that
+request fails, and all others are asked again on the next worker: a decision has no effects.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 
-from guardrail.core.types import EngineReply
 from guardrail.errors import PolicyError
 from guardrail.policy.breaker import Breaker
+from guardrail.policy.pipe import IN_PIPE, Pipe, Request
 from guardrail.policy.process import Death, Frame, FrameError, WorkerProcess, error_body
 from guardrail.policy.spares import Spares
 
@@ -34,44 +31,6 @@ _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before the next start, by the number of starts that failed in a row."""
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """One question on its way."""
-
-    rid: bytes
-    data: bytes
-    """The whole frame."""
-    shard: str
-    future: Future[EngineReply]
-    started: float
-    """``time.monotonic`` of its dispatch."""
-    deadline: float
-    """``time.monotonic`` after which nobody waits for it."""
-    settle: Callable[[Request, Frame], None]
-    """Ends the future with what the worker answered."""
-
-    def fail(self, error: PolicyError) -> None:
-        """End the future with *error*, unless it has ended."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-@dataclass(slots=True)
-class _State:
-    """What the lane's lock guards."""
-
-    waiting: deque[Request] = field(default_factory=deque)
-    """In the order they were or will be written; the first is being evaluated."""
-    size: int = 0
-    """Bytes of those that wait, at most: what leaves unanswered is counted until nothing waits."""
-    ready: bool = False
-    head_since: float = 0.0
-    """When the first one became the first, or the worker ready, whichever was later."""
-    asleep: bool = False
-    """The thread waits without a limit and must be woken."""
-    closed: bool = False
-
-
 class Lane:
     """Sends requests to its worker and ends their futures. Thread-safe; starts its thread when it is first needed."""
 
@@ -83,7 +42,7 @@ class Lane:
         name: str,
         divert: Callable[[Request], bool] | None = None,
     ) -> None:
-        """*divert* may take a request of a session that has just killed a worker to another lane, and says if it did."""
+        """*divert* may take a request of a principal that has just killed a worker to another lane, and says if it did."""
         self._spares = spares
         self._settings = spares.settings
         self._breaker = breaker
@@ -93,7 +52,7 @@ class Lane:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._state = _State()
+        self._state = Pipe()
         self._thread: threading.Thread | None = None
         self._worker: WorkerProcess | None = None
         self._load_rid = b""
@@ -116,12 +75,7 @@ class Lane:
     @property
     def load(self) -> int:
         """How many requests wait here."""
-        return len(self._state.waiting)
-
-    @property
-    def load_bytes(self) -> int:
-        """How large they are together, at most."""
-        return self._state.size if self._state.waiting else 0
+        return len(self._state.pipe) + len(self._state.queue)
 
     def start(self) -> None:
         """Start the thread, and with it the worker. Idempotent."""
@@ -150,29 +104,46 @@ class Lane:
 
     def submit(self, request: Request) -> None:
         """Send *request*, or keep it until the worker is ready. Its future ends in any case."""
-        wake = -1
         state = self._state
+        gone: list[Request] = []
         with self._lock:
-            if state.closed:
-                closed = True
-            else:
-                closed = False
+            closed = state.closed
+            if not closed:
                 if self._thread is None:
                     self._start_locked()
-                if not state.waiting:
-                    state.head_since = time.monotonic()
-                    state.size = 0
-                state.waiting.append(request)
-                state.size += len(request.data)
-                worker = self._worker
-                whole = not (state.ready and worker is not None) or worker.write(request.data)
+                if state.ready and not state.queue and state.open_to(request.party):
+                    whole = self._put(request)
+                else:
+                    gone = state.queue.push(request.party, request, len(request.data))
+                    whole = self._fill_pipe()
                 if state.asleep or not whole:
                     state.asleep = False
-                    wake = self._wake_writer
-                if wake >= 0:
-                    self._wake(wake)
+                    self._wake(self._wake_writer)
         if closed:
             request.fail(_closed())
+        for each in gone:
+            each.fail(_full())
+
+    def _put(self, request: Request) -> bool:
+        """Write *request* to the worker, with the lock; return whether all of it went out."""
+        state, worker = self._state, self._worker
+        assert worker is not None
+        if not state.pipe:
+            state.head_since = time.monotonic()
+        state.pipe.append(request)
+        state.parties[request.party] += 1
+        return worker.write(request.data)
+
+    def _fill_pipe(self) -> bool:
+        """Write what is next in turn, with the lock, as far as the pipe may be filled; return whether all of it went out."""
+        state = self._state
+        whole = True
+        while state.ready and len(state.pipe) < IN_PIPE:
+            found = state.queue.pop(state.open_to)
+            if found is None:
+                break
+            whole = self._put(found[1]) and whole
+        return whole
 
     @staticmethod
     def _wake(descriptor: int) -> None:
@@ -238,7 +209,7 @@ class Lane:
         """Milliseconds to wait for events; None, without a limit, where nothing is under way."""
         state = self._state
         now = time.monotonic()
-        if state.waiting or (self._worker is not None and not state.ready):
+        if state.busy() or (self._worker is not None and not state.ready):
             self._last_use = now
             return _TICK * 1000
         if self._worker is None:
@@ -246,7 +217,7 @@ class Lane:
         if now - self._last_use < _LINGER:
             return _LINGER * 250
         with self._lock:
-            if state.waiting or state.closed:
+            if state.busy() or state.closed:
                 return 0
             state.asleep = True
         return None
@@ -296,19 +267,28 @@ class Lane:
         if not state.ready:
             return self._take_start(answer)
         with self._lock:
-            request = state.waiting[0] if state.waiting else None
+            request = state.pipe[0] if state.pipe else None
             matches = False
             if request is not None and request.rid == answer.rid:
                 matches = True
-                state.waiting.popleft()
-                state.size -= len(request.data)
-                state.head_since = time.monotonic()
+                self._answered()
+                self._fill_pipe()
         if request is None or not matches:
             self._bury(Death("crashed", "wrong_id"))
             return False
         if not request.future.done():
             request.settle(request, answer)
         return True
+
+    def _answered(self) -> Request:
+        """Take the first request out of the pipe, with the lock."""
+        state = self._state
+        request = state.pipe.popleft()
+        state.parties[request.party] -= 1
+        if not state.parties[request.party]:
+            del state.parties[request.party]
+        state.head_since = time.monotonic()
+        return request
 
     def _take_start(self, answer: Frame) -> bool:
         if answer.rid != self._load_rid or answer.kind != b"k":
@@ -319,10 +299,7 @@ class Lane:
         state = self._state
         with self._lock:
             state.ready = True
-            state.head_since = time.monotonic()
-            assert self._worker is not None
-            for request in state.waiting:
-                self._worker.write(request.data)
+            self._fill_pipe()
         self._failures = 0
         self._settled_start.set()
         self._spares.renew()
@@ -339,23 +316,23 @@ class Lane:
             self._discard()
             self._start_failed("worker_start")
             return
-        if now >= self._next_scan and state.waiting:
+        if now >= self._next_scan and state.busy():
             self._next_scan = now + _TICK
             self._expire(now)
         # Only after a look at the pipe that found nothing: an answer that is there is not late.
         if (
             not readable
             and state.ready
-            and state.waiting
+            and state.pipe
             and now - state.head_since > self._settings.eval_limit
         ):
             self._bury(Death("timeout", "eval_limit"))
 
     def _expire(self, now: float) -> None:
         with self._lock:
-            late = [request for request in self._state.waiting if now >= request.deadline]
-            if not self._state.ready:
-                self._state.waiting = deque(r for r in self._state.waiting if now < r.deadline)
+            # What is in the pipe is answered all the same, and must be known by then.
+            late = [request for request in self._state.pipe if now >= request.deadline]
+            late += self._state.queue.take(lambda request: now >= request.deadline)
         for request in late:
             request.fail(
                 PolicyError(
@@ -377,8 +354,13 @@ class Lane:
         with self._lock:
             self._worker = None
             state.ready = False
-            victim = state.waiting.popleft() if started and state.waiting else None
-            state.waiting = deque(request for request in state.waiting if not request.future.done())
+            victim = self._answered() if started and state.pipe else None
+            again = [request for request in state.pipe if not request.future.done()]
+            state.pipe.clear()
+            state.parties.clear()
+            # One by one from the last, so that they are first in their order.
+            for request in reversed(again):
+                state.queue.push(request.party, request, len(request.data), front=True)
         if not started:
             self._start_failed("worker_start")
             return
@@ -388,21 +370,13 @@ class Lane:
             victim.fail(_dead(death))
 
     def _part(self, now: float) -> None:
-        """Let requests of suspect sessions go to another lane, so that they delay only each other."""
+        """Let requests of suspect principals go to another lane, so that they delay only each other."""
         if self._divert is None:
             return
         with self._lock:
-            going = [
-                request
-                for request in self._state.waiting
-                if self._breaker.suspect(request.shard, now)
-            ]
-            if going:
-                self._state.waiting = deque(
-                    request
-                    for request in self._state.waiting
-                    if not self._breaker.suspect(request.shard, now)
-                )
+            going = self._state.queue.take(
+                lambda request: self._breaker.suspect(request.shard, now)
+            )
         for request in going:
             if not self._divert(request):
                 request.fail(_closed())
@@ -422,7 +396,7 @@ class Lane:
             hint="guardrail doctor",
         )
         with self._lock:
-            waiting, self._state.waiting = self._state.waiting, deque()
+            waiting = self._state.empty()
         for request in waiting:
             request.fail(error)
         if not self._settled_start.is_set():
@@ -441,7 +415,7 @@ class Lane:
         self._discard()
         with self._lock:
             self._state.closed = True
-            waiting, self._state.waiting = self._state.waiting, deque()
+            waiting = self._state.empty()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
             self._wake_reader = self._wake_writer = -1
@@ -452,6 +426,10 @@ class Lane:
 
 def _closed() -> PolicyError:
     return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
+
+
+def _full() -> PolicyError:
+    return PolicyError("too many calls wait for the policy", cause="timeout", detail="queue_full")
 
 
 def _dead(death: Death) -> PolicyError:

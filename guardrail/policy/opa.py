@@ -13,6 +13,7 @@ from guardrail.config import OpaSection
 from guardrail.core.types import EngineReply, PolicyIdentity
 from guardrail.errors import ConfigError, PolicyError
 from guardrail.policy.breaker import Breaker
+from guardrail.policy.fair import party
 from guardrail.policy.limits import MAX_INPUT
 from guardrail.policy.opa_breaker import CircuitBreaker
 from guardrail.policy.opa_pool import Job, Pool, closed
@@ -28,7 +29,7 @@ __all__ = ["OpaEngine"]
 _LOOK_LIMIT = 5.0
 """Seconds for one question of a look at the server."""
 _SLOW_WINDOW = 10.0
-"""Seconds for which a tool of a session is not asked about after several of its questions were not answered in time."""
+"""Seconds for which a principal's tool is not asked about after several of its questions were not answered in time."""
 
 _engines: weakref.WeakSet[OpaEngine] = weakref.WeakSet()
 
@@ -128,7 +129,7 @@ class OpaEngine:
             future.set_exception(problem)
             return future
         asked = _Asked(Question.about(policy_input), shard, future, now, now + deadline)
-        self._pool.submit(Job(self._asking(asked), future.set_exception, asked.end))
+        self._pool.submit(Job(self._asking(asked), future.set_exception, asked.end, party(shard)))
         return future
 
     def close(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from guardrail.errors import PolicyError
+from guardrail.policy.fair import FairQueue
 from guardrail.policy.opa_transport import Connection
 
 __all__ = ["Job", "Pool"]
@@ -28,10 +29,15 @@ class Job:
     """Ends the future without asking."""
     end: float
     """Of ``time.monotonic``."""
+    party: str = ""
+    """Whose turn it takes."""
 
 
 class Pool:
-    """Runs jobs at once as long as a thread is free; what waits longer than its deadline fails. Thread-safe."""
+    """Runs jobs at once as long as a thread is free; what waits longer than its deadline fails. Thread-safe.
+
+    Parties take turns, and none has more than three quarters of the threads: questions that take long leave room for others'.
+    """
 
     def __init__(self, connect: Callable[[], Connection], size: int) -> None:
         self._connect = connect
@@ -40,7 +46,9 @@ class Pool:
         self._changed = threading.Condition(self._lock)
         self._idle: list[queue.SimpleQueue[Job | None]] = []
         self._threads = 0
-        self._waiting: deque[Job] = deque()
+        self._share = max(1, size - size // 4)
+        self._running: Counter[str] = Counter()
+        self._waiting: FairQueue[Job] = FairQueue(most=_MAX_WAITING)
         self._reaping = False
         self._closed = False
 
@@ -48,21 +56,25 @@ class Pool:
         """Run *job*, or fail it: at once where the pool is closed or overfull, else when its deadline passes."""
         start = False
         inbox: queue.SimpleQueue[Job | None] | None = None
+        gone: list[Job] = []
         with self._lock:
-            if self._closed:
-                refusal: PolicyError | None = closed()
-            elif self._idle:
+            refusal = closed() if self._closed else None
+            allowed = self._may(job.party)
+            if refusal is not None:
+                pass
+            elif allowed and self._idle:
                 # The one that was used last: its connection is the least likely to have been closed meanwhile.
-                inbox, refusal = self._idle.pop(), None
-            elif self._threads < self._size:
+                inbox = self._idle.pop()
+            elif allowed and self._threads < self._size:
                 self._threads += 1
-                start, refusal = True, None
-            elif len(self._waiting) >= _MAX_WAITING:
-                refusal = _full("queue_full")
+                start = True
             else:
-                self._waiting.append(job)
-                refusal = None
+                gone = self._waiting.push(job.party, job)
                 self._reap()
+            if inbox is not None or start:
+                self._running[job.party] += 1
+        for each in gone:
+            each.fail(_full("queue_full"))
         if refusal is not None:
             job.fail(refusal)
         elif inbox is not None:
@@ -72,11 +84,14 @@ class Pool:
                 target=self._work, args=(job,), name="guardrail-opa", daemon=True
             ).start()
 
+    def _may(self, who: str) -> bool:
+        return self._running[who] < self._share
+
     def close(self) -> None:
         """Fail what waits, and let the threads go. What is being asked ends by its own deadline. Idempotent."""
         with self._lock:
             self._closed = True
-            waiting, self._waiting = self._waiting, deque()
+            waiting = self._waiting.take(lambda _: True)
             idle, self._idle = self._idle, []
             self._changed.notify_all()
         for inbox in idle:
@@ -94,14 +109,19 @@ class Pool:
                     job.fail(_full("pool"))
                 else:
                     job.run(connection)
-                job = self._next(inbox)
+                job = self._next(inbox, job.party)
         finally:
             connection.close()
 
-    def _next(self, inbox: queue.SimpleQueue[Job | None]) -> Job | None:
+    def _next(self, inbox: queue.SimpleQueue[Job | None], done: str) -> Job | None:
         with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
+            self._running[done] -= 1
+            if not self._running[done]:
+                del self._running[done]
+            found = self._waiting.pop(self._may)
+            if found is not None:
+                self._running[found[0]] += 1
+                return found[1]
             if self._closed:
                 return None
             self._idle.append(inbox)
@@ -119,9 +139,9 @@ class Pool:
         while True:
             with self._lock:
                 now = time.monotonic()
-                late = [job for job in self._waiting if job.end <= now]
+                late = self._waiting.take(_late(now))
                 if late:
-                    self._waiting = deque(job for job in self._waiting if job.end > now)
+                    pass
                 elif not self._waiting:
                     self._reaping = False
                     return
@@ -129,6 +149,10 @@ class Pool:
                     self._changed.wait(min(job.end for job in self._waiting) - now)
             for job in late:
                 job.fail(_full("pool"))
+
+
+def _late(now: float) -> Callable[[Job], bool]:
+    return lambda job: job.end <= now
 
 
 def closed() -> PolicyError:

@@ -19,6 +19,7 @@ from policy_helpers import ALLOW, call_input, compiled, write
 
 from guardrail.core.types import EngineReply
 from guardrail.errors import PolicyError
+from guardrail.policy import pipe
 from guardrail.policy.breaker import Breaker
 from guardrail.policy.compiled import CompiledPolicies
 from guardrail.policy.embedded import EmbeddedEngine
@@ -251,13 +252,52 @@ def test_the_breaker_forgets_after_a_while() -> None:
     assert not breaker.suspect("t\0s\0tool", 81.0)
 
 
+def test_a_principal_that_kills_with_ever_new_tools_is_not_asked_for_either() -> None:
+    """Names of tools and agents cost nothing: four times what one of them may do is enough for all of them."""
+    breaker = Breaker(limit=3, window=60)
+    for index in range(12):
+        assert breaker.open(f"t\0eve\0agent\0tool {index}", 1.0) is None
+        breaker.record(f"t\0eve\0agent\0tool {index}", "timeout", 1.0)
+    assert breaker.open("t\0eve\0another\0new", 2.0) is not None
+    assert breaker.open("t\0bob\0agent\0tool 1", 2.0) is None
+    assert breaker.open("u\0eve\0agent\0tool 1", 2.0) is None
+    assert breaker.open("t\0eve\0another\0new", 62.0) is None
+
+
+def test_principals_take_turns_however_much_one_of_them_asks(start: Start) -> None:
+    """A question behind five hundred of somebody else's is answered with their first ones."""
+    engine = start()
+    many = [ask(engine, "eve") for _ in range(500)]
+    ask(engine, "bob").result(30)
+    left = sum(not future.done() for future in many)
+    for future in many:
+        future.result(30)
+    assert left > 250, left
+
+
+def test_a_principal_that_fills_the_queue_keeps_nobody_out(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes is the last of the one with the most in it."""
+    monkeypatch.setattr(pipe, "MAX_WAITING", 20)
+    engine = start(worker_script=FAULTY, eval_limit=5.0)
+    held = ask(engine, "eve", fault="hang")
+    flood = [ask(engine, "eve") for _ in range(40)]
+    assert ("timeout", "queue_full") in [failure(each) for each in flood if each.done()]
+    late = ask(engine, "bob")
+    assert not late.done()
+    engine.close()
+    assert failure(late) == ("unreachable", "closed")
+    assert failure(held) == ("unreachable", "closed")
+
+
 def test_the_breaker_is_bounded() -> None:
     """A flood of names costs no memory without end."""
     breaker = Breaker(capacity=10)
     for index in range(1000):
         breaker.record(f"t\0s{index}\0tool", "timeout", float(index))
     assert len(breaker._shards) == 10
-    assert len(breaker._sessions) == 10
+    assert len(breaker._parties) == 10
 
 
 def test_closing_ends_what_is_open(start: Start) -> None:

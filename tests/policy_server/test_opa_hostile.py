@@ -553,6 +553,22 @@ def test_calls_that_find_no_free_connection_are_denied_by_their_deadlines() -> N
         assert not any(future.done() for future in slow)
 
 
+def test_questions_of_one_principal_that_take_long_leave_room_for_the_others() -> None:
+    """Whatever agents, sessions and tools it uses: a quarter of the connections is for somebody else."""
+    with fake() as server, engine(server.url, revisions=(REVISION,), connections=4) as connected:
+        server.behave = lambda sock: stalls()(sock, server)
+        slow = [
+            connected.decide(CALL, shard=f"t\0eve\0agent {n}\0tool {n}", deadline=LONG)
+            for n in range(20)
+        ]
+        until(lambda: len(server.asked) == 3)
+        server.behave = None
+        for _ in range(20):
+            reply = connected.decide(CALL, shard="t\0bob\0a\0x", deadline=LONG).result(LONG)
+            assert parse(reply.document).effect is Effect.ALLOW
+        assert not any(future.done() for future in slow)
+
+
 def test_a_server_that_can_not_be_reached_is_not_asked_for_a_while() -> None:
     """The breaker opens after failures in a row, lets one call find out, and closes when that is answered."""
     with (

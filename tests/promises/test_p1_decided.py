@@ -54,9 +54,18 @@ MALFORMED: dict[str, Any] = {
 }
 
 
-def refused(guard: Guard, body: Body, args: dict[str, Any] | None = None, **session: Any) -> Denied:
+def refused(
+    guard: Guard,
+    body: Body,
+    args: dict[str, Any] | None = None,
+    principal: str = "alice",
+    **session: Any,
+) -> Denied:
     """Call, and make sure that it is denied without running; return the denial."""
-    with guard.session(principal="alice", agent="bot", **session), pytest.raises(Denied) as caught:
+    with (
+        guard.session(principal=principal, agent="bot", **session),
+        pytest.raises(Denied) as caught,
+    ):
         guard.call("send", {} if args is None else args, body)
     assert body.runs == 0
     return caught.value
@@ -302,7 +311,7 @@ def test_a_worker_killed_or_stopped_from_outside_denies_and_is_replaced(tmp_path
         with guard.session(principal="bob", agent="bot"):
             assert guard.call("send", {}, Body()) == "done"
         os.kill(engine._lanes[0].pid, signal.SIGSTOP)
-        refused(guard, body, {"mode": "none"}, id="another")
+        refused(guard, body, {"mode": "none"}, "dave")
         assert verdicts(tmp_path / "audit.db")[-1] == ("deny", "timeout", "eval_limit")
         with guard.session(principal="carol", agent="bot"):
             assert guard.call("send", {}, Body()) == "done"

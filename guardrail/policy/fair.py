@@ -1,0 +1,95 @@
+"""A queue that is fair between those who wait: each is served in turn, however much any of them has asked for.
+
+Whoever asks for a thousand things waits for themselves, not everybody else for them. Where the queue is full, what came last of
+the one with the most in it goes, so that nobody can keep the others out either.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+__all__ = ["FairQueue", "party"]
+
+T = TypeVar("T")
+_SEPARATOR = "\x00"
+
+
+def party(shard: str) -> str:
+    """Return who has a share of its own: the tenant and the principal of *shard*, its first two parts."""
+    return _SEPARATOR.join(shard.split(_SEPARATOR, 2)[:2])
+
+
+class FairQueue(Generic[T]):
+    """Items of parties. Not thread-safe: its owner has a lock."""
+
+    def __init__(self, *, most: int, most_bytes: int = 1 << 62) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self._parties: OrderedDict[str, deque[tuple[T, int]]] = OrderedDict()
+        """In the order in which they have a turn; none is empty."""
+        self._sizes: dict[str, int] = {}
+        self._count = 0
+        self.size = 0
+        """Bytes."""
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[T]:
+        return (item for items in self._parties.values() for item, _ in items)
+
+    def push(self, who: str, item: T, size: int = 0, *, front: bool = False) -> list[T]:
+        """Add *item*; return what has to go for it, which may be *item* itself. *front*: before all others of *who*."""
+        items = self._parties.setdefault(who, deque())
+        if front:
+            items.appendleft((item, size))
+        else:
+            items.append((item, size))
+        self._add(who, 1, size)
+        gone = []
+        while self._count > self._most or self.size > self._most_bytes:
+            by_bytes = self.size > self._most_bytes
+            largest = max(
+                self._parties,
+                key=lambda each: self._sizes[each] if by_bytes else len(self._parties[each]),
+            )
+            dropped, bytes_ = self._parties[largest].pop()
+            self._add(largest, -1, -bytes_)
+            gone.append(dropped)
+        return gone
+
+    def pop(self, may: Callable[[str], bool]) -> tuple[str, T] | None:
+        """Take the oldest item of the party whose turn it is, of those that *may*; None where there is none."""
+        for who, items in self._parties.items():
+            if may(who):
+                item, size = items.popleft()
+                self._parties.move_to_end(who)
+                self._add(who, -1, -size)
+                return who, item
+        return None
+
+    def take(self, which: Callable[[T], bool]) -> list[T]:
+        """Take out every item that *which* is true for, and return them."""
+        taken: list[T] = []
+        for who in list(self._parties):
+            kept: deque[tuple[T, int]] = deque()
+            for item, size in self._parties[who]:
+                if which(item):
+                    taken.append(item)
+                    self._count -= 1
+                    self.size -= size
+                    self._sizes[who] -= size
+                else:
+                    kept.append((item, size))
+            self._parties[who] = kept
+            self._add(who, 0, 0)
+        return taken
+
+    def _add(self, who: str, count: int, size: int) -> None:
+        self._count += count
+        self.size += size
+        self._sizes[who] = self._sizes.get(who, 0) + size
+        if not self._parties[who]:
+            del self._parties[who], self._sizes[who]
