@@ -54,7 +54,7 @@ def test_the_one_with_the_most_gives_way_where_it_is_full() -> None:
     assert [queue.push("a", f"a{n}", 1) for n in range(4)] == [[], [], [], ["a3"]]
     assert queue.push("b", "b0", 1) == ["a2"]
     assert queue.push("c", "c0", 99) == ["c0"]
-    assert queue.push("d", "d0", 98) == ["a1"]
+    assert queue.push("d", "d0", 97) == ["a1"]
     assert drained(queue) == ["a0", "b0", "d0"]
 
 
