@@ -538,11 +538,7 @@ class Committer:
             swept += len(self._transaction(chunk))
         if not self._lock.held:
             self._lock.acquire()
-        dead = [
-            row.public
-            for row in store.epochs()
-            if self._leases.life(row.process, row.host, row.pid) is Life.DEAD
-        ]
+        dead = outcomes.of_dead_keys(store, self._leases)
         if dead:
             self._transaction(deque(), [ended(self.log, self._signing, dead)])
             self._lock.acquire()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from guardrail.core import fields
-from guardrail.core.record import Draft, decode
+from guardrail.core.merkle import inclusion_proof, verify_inclusion
+from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.core.types import Status
 from guardrail.errors import RecordError
 from guardrail.ledger.lease import Leases, Life, own_origin, process_name
 from guardrail.ledger.store import Store
 
-__all__ = ["not_started", "of_dead_calls", "unknown"]
+__all__ = ["not_started", "of_dead_calls", "of_dead_keys", "unknown"]
 
 _COMMON = (
     "log",
@@ -44,7 +46,12 @@ def not_started(line: bytes) -> Draft:
 
 
 def _outcome(line: bytes, status: Status, adapter: str, error: dict[str, str] | None) -> Draft:
-    decision = decode(line)
+    return _of(decode(line), status, adapter, error)
+
+
+def _of(
+    decision: Mapping[str, Any], status: Status, adapter: str, error: dict[str, str] | None
+) -> Draft:
     common: dict[str, Any] = {name: decision.get(name) for name in _COMMON}
     common["type"] = "call.outcome"
     common["origin"] = own_origin(adapter)
@@ -61,21 +68,68 @@ def _outcome(line: bytes, status: Status, adapter: str, error: dict[str, str] | 
     return Draft.build(record)
 
 
+class _Owned:
+    """Tells whose a call or a key is by its line, which the signed head proves: the tables only say where to look."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tail = store.tail()
+        self._node = store.node()
+        self._root = self._tail.edge.root()
+
+    def record(self, seq: int, process: str) -> Mapping[str, Any] | None:
+        """Return record *seq*, of *process*; None unless it is one and the head proves it."""
+        line = self._store.line(seq)
+        if line is None or self._tail.fault:
+            return None
+        try:
+            path = inclusion_proof(seq, self._tail.edge.size, self._node)
+            record = decode(line)
+        except (ValueError, RecordError):
+            return None
+        size = self._tail.edge.size
+        if not verify_inclusion(leaf_hash(line), seq, size, path, self._root):
+            return None
+        origin = record.get("origin")
+        said = origin.get("process") if isinstance(origin, Mapping) else None
+        return record if said in (None, process) else None
+
+
 def of_dead_calls(store: Store, leases: Leases) -> tuple[list[Draft], set[str]]:
     """Return the outcomes that the calls of dead processes are owed, and the processes that keep open calls."""
     lives: dict[str, Life] = {process_name(): Life.OWN}
     left: set[str] = set()
     drafts: list[Draft] = []
+    owned: _Owned | None = None
     for call in store.open_calls():
         life = lives.get(call.process)
         if life is None:
             life = lives[call.process] = leases.life(call.process, call.host, call.pid)
-        line = store.line(call.seq) if life is Life.DEAD else None
-        if line is None:
-            left.add(call.process)
+        record = None
+        if life is Life.DEAD:
+            owned = owned or _Owned(store)
+            record = owned.record(call.seq, call.process)
+        if record is None or record.get("call") != call.call:
+            left.add(call.process)  # also where the line is not its decision: `verify` names it
             continue
         try:
-            drafts.append(unknown(line))
-        except (RecordError, KeyError):
-            left.add(call.process)  # a line that is no decision: `verify` names it
+            drafts.append(_of(record, Status.UNKNOWN, "sweep", None))
+        except KeyError:
+            left.add(call.process)
     return drafts, left
+
+
+def of_dead_keys(store: Store, leases: Leases) -> list[str]:
+    """Return the keys of dead processes that no record ends yet."""
+    owned: _Owned | None = None
+    dead = []
+    for row in store.epochs():
+        if leases.life(row.process, row.host, row.pid) is not Life.DEAD:
+            continue
+        owned = owned or _Owned(store)
+        record = owned.record(row.seq, row.process)
+        detail = record.get("detail") if record is not None else None
+        key = detail.get("key") if isinstance(detail, Mapping) else None
+        if isinstance(key, Mapping) and key.get("public") == row.public:
+            dead.append(row.public)
+    return dead

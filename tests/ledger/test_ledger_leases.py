@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -371,3 +372,47 @@ def test_a_writer_whose_key_was_ended_signs_with_a_new_one(tmp_path: Path) -> No
         whole_call(writer)
         assert verify_ledger(writer.path, key=KEYS.public).state is VerifyState.NOT_ANCHORED
     assert verify_ledger(tmp_path / "a.db", key=KEYS.public).state is VerifyState.NOT_ANCHORED
+
+
+@pytest.mark.parametrize("table", ["open_call", "epoch"])
+def test_a_table_that_names_a_dead_process_does_not_get_a_live_one_swept(
+    tmp_path: Path, table: str
+) -> None:
+    """Whose a call and a key are comes from their lines, which the signed head proves; the table only says where to look."""
+    db = tmp_path / "a.db"
+    with driven(db, "4.0", "epochs") as dying:
+        dying.ask("decide")
+        gone = decode(_last_decision(db))["origin"]["process"]
+        dying.kill()
+        with driven(db, "4.0", "epochs") as alive:
+            call = alive.ask("decide")["call"]
+            with LedgerReader.open(db) as reader:
+                keys = reader.query("SELECT public, process FROM epoch WHERE process <> ?", gone)
+            # A number that no process has, and the name of one that died.
+            change(
+                db,
+                f"UPDATE {table} SET process = '{gone}', pid = 99999999 WHERE process <> '{gone}'",
+            )
+            with contextlib.suppress(LedgerError):
+                LedgerWriter.open(db, signing=EPOCHS, settings=FAST).close()
+            with LedgerReader.open(db) as reader:
+                assert len(list(reader.by_call(call))) == 1, "no outcome"
+                ended = [
+                    each["public"]
+                    for _, line in reader.admin("admin.key_rotated")
+                    for each in decode(line)["detail"]["ended"]
+                ]
+                assert not {public for public, _ in keys} & set(ended)
+
+
+def _last_decision(db: Path) -> bytes:
+    with LedgerReader.open(db) as reader:
+        found = [line for _, _, line in reader.lines() if b'"call.decision"' in line]
+    return found[-1]
+
+
+def change(db: Path, statement: str) -> None:
+    """Change the ledger as somebody does who can write the file."""
+    connection = sqlite3.connect(db, isolation_level=None)
+    connection.execute(statement)
+    connection.close()
