@@ -14,35 +14,29 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 import ledgerkit
 import sqlite_utils  # noqa: F401 - imported here, so that a forked run has nothing left to import
+from keepsequences import anchor, archive, copy, expire, hold, prune, read, segment, shelve
 from ledgerkit import ACTOR, EPOCHS, FAST, LOG, decision, note, outcome
 
-import guardrail.ledger.pruning
 import guardrail.ledger.sqlite
 import guardrail.ledger.store
 from guardrail.config import Settings
-from guardrail.core import fields
-from guardrail.core.note import SignedNote
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import TILE
-from guardrail.ledger.lease import own_origin
-from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import Action, recover
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.retention.acts import Keeper
 from guardrail.ulid import new_ulid
 
 GAVE_UP = 3
@@ -222,54 +216,6 @@ def recovered(db: Path) -> Action:
     return report.plan.action
 
 
-def segment(run: Run) -> None:
-    """Seal what is there as a segment, and copy it."""
-    _keep(run, lambda keeper, _: keeper.seal(why="a test"))
-
-
-def prune(run: Run) -> None:
-    """Delete what was sealed, in several transactions, as if it were old; then go on."""
-    guardrail.ledger.pruning.CHUNK_RECORDS = 4
-
-    def act(keeper: Keeper, head: SignedNote) -> None:
-        pruned = keeper.prune(why="a test", given=[head])
-        assert pruned.deleted > 10
-        assert len(pruned.records) > 2
-        assert pruned.overwritten
-
-    _keep(run, act)
-    with run.open() as writer:
-        run.call(writer)
-    run.done()
-
-
-def _keep(run: Run, act: Callable[[Keeper, SignedNote], object]) -> None:
-    """Let a keeper of the ledger act, with the newest head as one that is kept elsewhere."""
-
-    def record(type_: str, detail: Mapping[str, Any]) -> Receipt:
-        where = own_origin("retention")
-        draft = Draft.build(fields.admin(LOG, type_, actor=ACTOR, where=where, detail=detail))
-        with ledgerkit.reopen(run.db) as writer:
-            return writer.append(draft)
-
-    settings = Settings().override(
-        ledger={"path": run.db}, retention={"days": 400, "floor_days": 183}
-    )
-    with ledgerkit.reopen(run.db) as writer:
-        writer.append(note())
-    with LedgerReader.open(run.db) as reader:
-        ((head,),) = reader.query("SELECT note FROM head")
-    keeper = Keeper(
-        settings,
-        signing=ledgerkit.SIGNING,
-        record=record,
-        clock=lambda: datetime.now(UTC) + timedelta(days=500),
-    )
-    with keeper.alone():
-        act(keeper, SignedNote.parse(head))
-    run.done()
-
-
 def found(run: Run) -> None:
     """Make keys and a log where there was nothing, as a guard does that is started for the first time."""
     from guardrail.opening import open_journal
@@ -303,7 +249,7 @@ SEQUENCES: dict[str, Callable[[Run], None]] = {
     each.__name__: each
     for each in (
         create, append, group, rotate, fill, tile, reopen, leave, sweep, pair, visit,
-        seal, lift, spoil, restart, segment, prune, found,
+        seal, lift, spoil, restart, segment, prune, found, archive, expire, hold, shelve, copy, read, anchor,
     )
 }  # fmt: skip
 BEFORE: dict[str, tuple[str, ...]] = {
@@ -313,6 +259,8 @@ BEFORE: dict[str, tuple[str, ...]] = {
     "lift": ("create", "leave", "seal"),
     "restart": ("create", "leave", "spoil"),
     "prune": ("create", "leave", "segment", "leave"),
+    "archive": ("create", "leave", "segment", "shelve"),
+    "expire": ("create", "leave", "segment", "shelve", "archive", "leave", "prune"),
 }
 """What came before a sequence: by default somebody made the log, and died while he used it."""
 

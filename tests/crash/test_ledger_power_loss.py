@@ -48,6 +48,7 @@ STATES = {
     "lift": 500,
     "segment": 1000,
     "prune": 2000,
+    "hold": 400,
 }
 """How many different states of each sequence are judged: at every moment of it, under both rules of names."""
 SOAK = 10 if os.environ.get("GUARDRAIL_SOAK") else 1
