@@ -13,7 +13,7 @@ from collections.abc import Callable
 from guardrail.core.detectors import scan
 from guardrail.core.memory import Memory
 from guardrail.core.redact import Redactor
-from guardrail.core.redact_values import all_strings
+from guardrail.core.redact_values import all_texts
 from guardrail.keys import TenantKeys
 
 SMALL: dict[str, object] = {
@@ -70,7 +70,7 @@ def measure(name: str, work: Callable[[], object], rounds: int = 3_000) -> None:
 
 def main() -> None:
     """Print the table."""
-    keys = TenantKeys(b"\\x07" * 32, "bench", "k1")
+    keys = TenantKeys(b"\x07" * 32, "bench", "k1")
     redactor = Redactor(token=keys.token, mark=keys.mark)
     for name, args in (("small", SMALL), ("large", LARGE)):
         memory = Memory()
@@ -82,7 +82,7 @@ def main() -> None:
             return redactor.inspect(args, schema=None, declared=True, memory=memory).view()
 
         view = redactor.inspect(args, schema=None, declared=True, memory=memory).view()
-        leaves = list(all_strings(view.value))
+        leaves = list(all_texts(view.value))
         size = len(json.dumps(args))
         print(
             f"-- {name}: {size} bytes, {len(view.removed)} removals, {len(leaves)} strings in the view"
