@@ -38,6 +38,7 @@ from guardrail.errors import GuardrailError, LedgerError
 from guardrail.governed import governed
 from guardrail.identity import SessionTable
 from guardrail.journal import Journal, Owner
+from guardrail.meter import Meter
 from guardrail.pipeline import PLAIN, How, Pipeline, Unanchored
 from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch, reloaded, settings_reader
@@ -516,7 +517,10 @@ class Guard:
             log=self._journal.log,
             keys=keys,
             redactor=Redactor(
-                token=keys.token, mark=keys.mark, profile=self._settings.redaction.profile
+                token=keys.token,
+                mark=keys.mark,
+                profile=self._settings.redaction.profile,
+                meter=Meter,
             ),
             principal_form=self._settings.identity.principal_form,
         )

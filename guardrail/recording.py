@@ -11,11 +11,20 @@ import orjson
 
 from guardrail.approvals import Grant
 from guardrail.core import fields
+from guardrail.core.marks import normalised
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
 from guardrail.core.record import Draft, dumps
 from guardrail.core.redact import Inspection, View
 from guardrail.core.schema import copy_json
-from guardrail.core.types import Decision, Effect, Enforcement, EngineReply, Json, PolicyIdentity
+from guardrail.core.types import (
+    Decision,
+    Effect,
+    Enforcement,
+    EngineReply,
+    Json,
+    PolicyIdentity,
+    Rule,
+)
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.session import SessionState
 from guardrail.tools import Tool
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Recorder", "UnsafeRecordError", "outline"]
 
 _MAX_TOOLS = 10_000
+_QUOTABLE = 4
 
 
 class UnsafeRecordError(Exception):
@@ -86,6 +96,8 @@ class Recorder:
         self._raw_input = raw_input
         self._identity = identity
         self._process = process
+        self._ids: set[str] = set()
+        """Strings that the policy gave as both id and message, and that quote no argument."""
         self._parts: dict[
             tuple[str, str | None, str | None, bool, tuple[str, ...], str],
             tuple[dict[str, Any], dict[str, Any]],
@@ -96,12 +108,8 @@ class Recorder:
         assert call.inspection is not None
         if self._raw_input:
             return self._input(call, call.state.raw, call.args, call.inspection.arg_classes)
-        return self._input(
-            call,
-            call.state.recorded,
-            cast("Json", call.inspection.view().value),
-            call.inspection.arg_classes,
-        )
+        args, classes = call.inspection.facts()
+        return self._input(call, call.state.facts(), cast("Json", args), classes)
 
     def _input(
         self,
@@ -129,7 +137,7 @@ class Recorder:
     def recorded_input(self, call: Call, view: View | None) -> bytes:
         """Return the input as it stands in the record."""
         call.state.refresh()
-        state, name = call.state, call.state.text(call.tool.name)
+        state, name = call.state, _name(call)
         if view is None:
             return self._input(call, state.recorded, {}, {}, name)
         unchanged = (
@@ -154,18 +162,24 @@ class Recorder:
         state, redactor, memory = call.state, call.state.redactor, call.state.memory
         # The framework's id came before anything in the arguments was known; the outcome repeats what stands here.
         call.origin = state.origin(call.origin)
-        rules = [fields.rule(entry, state.text(entry.message)) for entry in verdict.rules]
+        rules = [self._rule(call, entry) for entry in verdict.rules]
         for entry in rules:
-            entry["rule"] = state.text(entry["rule"])
-            entry["severity"] = state.text(entry["severity"])
-            entry["needs"] = [state.text(need) for need in entry["needs"]]
-        labels = [state.text(label) for label in verdict.labels]
-        name = state.text(call.tool.name)
+            entry["severity"] = state.supplied(entry["severity"])
+            entry["needs"] = [state.supplied(need) for need in entry["needs"]]
+        labels = [state.supplied(label) for label in verdict.labels]
+        name = _name(call)
         value = {} if view is None else view.value
         target = targets(cast("Json", value), call.tool.target)
-        leaves = [name, call.tool.server or "", *call.tool.labels, *labels]
-        leaves.extend(text for entry in rules for text in (entry["rule"], entry["message"]))
-        hit = redactor.gate([*leaves, *fields.strings(value)], memory)
+        told = [*call.tool.labels, *labels, *(entry["rule"] for entry in rules)]
+        leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
+        # The name of a tool that was not declared is whatever the model made up.
+        (told if call.tool.declared else leaves).extend((name, call.tool.server or ""))
+        hit = redactor.gate(
+            [*leaves, *fields.strings(value)],
+            memory,
+            supplied=told,
+            schema=None if call.tool.schema is None else call.tool.schema.schema,
+        )
         if hit is not None:
             raise UnsafeRecordError(f"gate:{hit}")
         # An approval is used up by what it allowed, and by nothing else.
@@ -202,6 +216,25 @@ class Recorder:
             approval=None if used is None else used.request.id,
         )
 
+    def _rule(self, call: Call, entry: Rule) -> dict[str, Any]:
+        """Return one rule with its id and its message as recorded.
+
+        What the session knows never strikes an id. Where a policy wrote one string for both, it may quote an argument: then
+        it is a message. It is an id where it was once made without any of the arguments.
+        """
+        state, name = call.state, call.state.supplied(entry.rule)
+        if entry.rule != entry.message:
+            return fields.rule(entry, state.text(entry.message)) | {"rule": name}
+        if entry.rule not in self._ids:
+            leaves = [text for text in fields.strings(call.args) if len(text) >= _QUOTABLE]
+            if any(text in entry.rule for text in leaves):
+                known = [] if name != entry.rule else state.memory.find(normalised(entry.rule))
+                if any(hit.value in normalised(text) for hit in known for text in leaves):
+                    name = state.text(entry.rule)
+            elif len(self._ids) < _MAX_TOOLS:
+                self._ids.add(entry.rule)
+        return fields.rule(entry, name) | {"rule": name}
+
     def rejected(self, call: Call, reason: str) -> dict[str, Any]:
         """Return the record of a call that a framework refused before its body: which tool, and no values."""
         state = call.state
@@ -209,8 +242,8 @@ class Recorder:
         where = state.origin(call.origin)
         server = call.tool.server
         named = {
-            "name": state.text(call.tool.name),
-            "server": None if server is None else state.text(server),
+            "name": _name(call),
+            "server": server if server is None else _shown(call, server),
         }
         return fields.rejected(
             state.fields.common("call.rejected", call=call.id, parent=call.parent, where=where),
@@ -298,6 +331,15 @@ class Recorder:
             if len(self._parts) < _MAX_TOOLS:
                 self._parts[key] = found
         return found
+
+
+def _name(call: Call) -> str:
+    return _shown(call, call.tool.name)
+
+
+def _shown(call: Call, text: str) -> str:
+    """Return the name of a tool or server as recorded: what the host declared is told apart from what a model made up."""
+    return call.state.supplied(text) if call.tool.declared else call.state.text(text)
 
 
 def outline(state: SessionState, args: object) -> Inspection | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from guardrail import identity
 from guardrail.core import fields
 from guardrail.core.fields import CallFields
-from guardrail.core.memory import Memory
+from guardrail.core.memory import BLANK, Memory
 from guardrail.core.policy_input import SessionInput, session_input
 from guardrail.core.record import dumps
 from guardrail.core.redact import Redactor
@@ -51,24 +51,44 @@ class SessionState:
     seen: int
     """``memory.added`` when what is kept here was made."""
     texts: dict[str, str]
-    """Short texts that come with every call (names, rules, messages), as recorded."""
+    """Short texts of calls (messages, names of undeclared tools), as recorded."""
+    told: dict[str, str] = field(default_factory=dict)
+    """The same of texts that the host or the policy supplied."""
+    _facts: SessionInput | None = None
 
     def refresh(self) -> None:
-        """Redact what is kept from call to call anew where values have become known since.
+        """Redact attributes anew where values have become known since.
 
-        An attribute was recorded in clear as long as nothing was known about it; from then on it is not. An id that turns
-        out to hold a secret is a token from then on, and the session goes on: else a password that equals a name would
-        end it.
+        An attribute was recorded in clear as long as nothing was known about it; from then on it is not. Ids, roles and
+        delegation stay as they are: a page that a tool read can't strike from the record who acted.
         """
         seen = self.memory.added
         if seen != self.seen:
-            shown = _shown(self.session, self.redactor, self.keys, self.memory)
-            self.bare = _bare(self.fields.log, shown, self.keys)
-            ids = _ids(self.session, self.redactor, self.keys, self.principal_form, self.memory)
+            shown = _shown(self.session, self.redactor, self.keys)
+            ids = _ids(self.session, self.redactor, self.keys, self.principal_form)
             self.recorded, delegation = _recorded(shown, self.raw, ids, self.redactor, self.memory)
             self.fields = _fields(self.fields.log, shown, ids, delegation)
             self.texts = {}
             self.seen = seen
+
+    def facts(self) -> SessionInput:
+        """Return the session for a policy that decides on what is recorded: what the session knows strikes nothing in it."""
+        found = self._facts
+        if found is None:
+            shown = _shown(self.session, self.redactor, self.keys)
+            ids = _ids(self.session, self.redactor, self.keys, self.principal_form)
+            found, _ = _recorded(shown, self.raw, ids, self.redactor, BLANK)
+            self._facts = found
+        return found
+
+    def supplied(self, text: str) -> str:
+        """Return as it may be recorded what the host or the policy supplied: detectors look at it, the memory does not."""
+        found = self.told.get(text)
+        if found is None:
+            found = self.redactor.text(text, BLANK)
+            if len(self.told) < _MAX_TEXTS:
+                self.told[text] = found
+        return found
 
     def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return where a call comes from, as it may be recorded by what is known now."""
@@ -103,7 +123,7 @@ def make_state(
     """Return the state of a new session. Raises ``RedactionError`` where its attributes can't be recorded."""
     memory = Memory()
     session = _copied(session)
-    ids = _ids(session, redactor, keys, principal_form, memory)
+    ids = _ids(session, redactor, keys, principal_form)
     raw = session_input(
         session,
         principal_id=session.principal.id,
@@ -111,7 +131,7 @@ def make_state(
         attributes=_attributes(session),
         delegation=session.delegation,
     )
-    shown = _shown(session, redactor, keys, memory)
+    shown = _shown(session, redactor, keys)
     recorded, delegation = _recorded(shown, raw, ids, redactor, memory)
     return SessionState(
         session=session,
@@ -168,14 +188,14 @@ def _attributes(session: Session) -> dict[str, Json]:
     return {**session.attributes, **session.principal.attributes}
 
 
-def _shown(session: Session, redactor: Redactor, keys: TenantKeys, memory: Memory) -> Session:
+def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
     """Return *session* without secrets in what the host says beside ids, attributes and delegation.
 
     The same object where nothing had to be removed.
     """
 
     def clean(text: str, cls: str) -> str:
-        return text if redactor.gate_identity((text,), memory) is None else keys.token(cls, text)
+        return text if redactor.gate_identity((text,)) is None else keys.token(cls, text)
 
     def maybe(text: str | None, cls: str) -> str | None:
         return None if text is None else clean(text, cls)
@@ -183,7 +203,7 @@ def _shown(session: Session, redactor: Redactor, keys: TenantKeys, memory: Memor
     principal, agent = session.principal, session.agent
     told = (principal.type, principal.issuer, principal.method, agent.version, agent.framework)
     texts = [text for text in (*told, agent.method, session.tenant, session.trace) if text]
-    if redactor.gate_identity(texts, memory) is None:
+    if redactor.gate_identity(texts) is None:
         return session
     return replace(
         session,
@@ -232,12 +252,12 @@ def _recorded(
     shown: Session, raw: SessionInput, ids: _Ids, redactor: Redactor, memory: Memory
 ) -> tuple[SessionInput, list[Any]]:
     told: dict[str, Any] = {
-        "attributes": _attributes(shown),
         "delegation": [dict(step) for step in shown.delegation],
         "roles": list(shown.principal.roles),
     }
-    view = redactor.value(told, memory)
-    if view.truncated:
+    view = redactor.value(told, BLANK)
+    attributes = redactor.value(_attributes(shown), memory)
+    if view.truncated or attributes.truncated:
         raise RedactionError(
             "session attributes are too large to be recorded", code="redaction.size"
         )
@@ -246,18 +266,16 @@ def _recorded(
         replace(shown, principal=replace(shown.principal, roles=tuple(safe["roles"]))),
         principal_id=ids.principal,
         agent_id=ids.agent,
-        attributes=safe["attributes"],
+        attributes=cast("dict[str, Json]", attributes.value),
         delegation=safe["delegation"],
     )
     recorded.session["id"] = ids.session
     return raw if recorded == raw else recorded, safe["delegation"]
 
 
-def _ids(
-    session: Session, redactor: Redactor, keys: TenantKeys, principal_form: str, memory: Memory
-) -> _Ids:
+def _ids(session: Session, redactor: Redactor, keys: TenantKeys, principal_form: str) -> _Ids:
     def holds_secret(text: str) -> bool:
-        return redactor.gate_identity((text,), memory) is not None
+        return redactor.gate_identity((text,)) is not None
 
     principal, agent = session.principal.id, session.agent.id
     form = "clear"

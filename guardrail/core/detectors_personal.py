@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from guardrail.core.hits import JOINT, Hit
 
-__all__ = ["emails", "numbers"]
+__all__ = ["emails", "is_card", "numbers"]
 
 _LOCAL_BACK = re.compile(r"[\w.%+\-'!#$&*/=?^`{|}~]{1,64}")
 _DOMAIN = re.compile(r"\[?[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,8}")
@@ -93,7 +93,7 @@ def _ibans(text: str, start: int, end: int) -> Iterator[Hit]:
 
 def _cards(run: str, start: int) -> Iterator[Hit]:
     for part in _CARD.finditer(run):
-        if _card(_NOT_DIGITS.sub("", part.group())):
+        if is_card(_NOT_DIGITS.sub("", part.group())):
             yield Hit(start + part.start(), start + part.end(), "payment", "card")
 
 
@@ -137,7 +137,8 @@ _DOUBLED = {
 }.__getitem__
 
 
-def _card(digits: str) -> bool:
+def is_card(digits: str) -> bool:
+    """Return whether *digits* have the length and the check digit of a card number."""
     if len(digits) not in _CARD_SIZES.get(digits[:2], ()) or len(set(digits)) < 2:
         return False
     return (sum(map(int, digits[-1::-2])) + sum(map(_DOUBLED, digits[-2::-2]))) % 10 == 0

@@ -1,7 +1,7 @@
 """The sensitive values of one session, so that they are recognised wherever they turn up again.
 
 Held in memory only, for as long as the session lives, and bounded: the oldest values are forgotten first, those of class
-``secret`` last. Values shorter than ``MIN_VALUE`` characters are not remembered: they would be found by chance.
+``secret`` last. Only improbable values are remembered: others would be found by chance, wherever they stand.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import re
 import threading
+import unicodedata
 from binascii import b2a_base64
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 from urllib.parse import quote, quote_plus, unquote_plus
 
+from guardrail.core.improbable import MIN_VALUE, improbable
 from guardrail.core.keynames import classify, stricter
 from guardrail.core.marks import MARK_PREFIX, mask_marks, normalised
 
-__all__ = ["MIN_VALUE", "Known", "Memory"]
+__all__ = ["BLANK", "MIN_VALUE", "Blank", "Known", "Memory"]
 
-MIN_VALUE = 6
 _MAX_VALUES = 2_048
 _MAX_CHARS = 1_000_000
 _MAX_VALUE = 8_192
@@ -30,6 +30,10 @@ _DIRECT = 48
 _GRAM = 4
 _WINDOW = 2 * _GRAM - 1
 _SHARED = 2
+_PER_PLACE = 16
+_ESCAPED_DEEP = 3
+_MAX_ORIGINALS = 8
+_MAX_ORDINARY = 256
 
 _ENCODED_RUN = re.compile(r"[A-Za-z0-9+/=_-]*")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
@@ -53,18 +57,40 @@ class _Form(NamedTuple):
     """Base64 or hex: the whole run around it goes, so that no rest of it is left."""
 
 
+# (place of the window in the form, bytes of the form) -> the forms of that size, by their bytes: however many forms have one
+# window, they are compared with a text at once.
+_Sizes = dict[tuple[int, int], dict[bytes, list[_Form]]]
+
+
+def _free(_: int) -> None:
+    """Let the work be done."""
+
+
 class Memory:
     """What one session knows to be sensitive. Thread-safe; bounded in count and size."""
 
-    __slots__ = ("_added", "_chars", "_classes", "_forms", "_grams", "_lock", "_short", "_windows")
+    __slots__ = (
+        "_added",
+        "_chars",
+        "_classes",
+        "_forms",
+        "_grams",
+        "_lock",
+        "_ordinary",
+        "_originals",
+        "_short",
+        "_windows",
+    )
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._classes: dict[str, str] = {}
         self._forms: list[_Form] = []
         self._grams: dict[int, int] = {}
-        self._windows: dict[bytes, list[_Form]] = {}
+        self._windows: dict[bytes, _Sizes] = {}
         self._short: list[_Form] = []
+        self._ordinary: set[str] = set()
+        self._originals: dict[str, tuple[str, ...]] = {}
         self._chars = 0
         self._added = 0
 
@@ -85,29 +111,36 @@ class Memory:
     def remember(self, value: str, cls: str) -> None:
         """Recognise *value* from now on, in every form.
 
-        Ignores what can't be told from ordinary text: fewer than six characters, a word that names a field
-        (``password``), one of guardrail's own marks. Of a very long value, its beginning stands for it.
+        Ignores what may turn up by chance (``improbable``): fewer than six characters, words, identifiers, paths, numbers;
+        and guardrail's own marks. Of a very long value, its beginning stands for it.
         """
         known = self._classes.get(value)
         if known is not None and (known == cls or stricter(known, cls) == known):
             return
         if len(value) > _MAX_VALUE:
             value = value[:_MAX_VALUE]
+        original = value
         if not value.isascii():
             value = normalised(value)
-        if (
-            len(value) < MIN_VALUE
-            or len(value.strip()) < MIN_VALUE
-            or value.startswith(MARK_PREFIX)
-        ):
+        if len(value) < MIN_VALUE or value in self._ordinary or value.startswith(MARK_PREFIX):
             return
-        if value.islower() and value.isascii() and _names_a_field(value):
+        if not improbable(value) or (value.islower() and _names_a_field(value)):
+            if len(self._ordinary) >= _MAX_ORDINARY:
+                self._ordinary.clear()
+            self._ordinary.add(value)
             return
         with self._lock:
-            self._add(value, cls)
+            self._add(value, cls, original)
 
-    def _add(self, value: str, cls: str) -> None:
+    def _add(self, value: str, cls: str, original: str) -> None:
         known = self._classes.get(value)
+        written = self._originals.get(value, ())
+        if original not in (value, *written) and len(written) < _MAX_ORIGINALS:
+            # Detectors and searches see the normal form; what is encoded is what was written.
+            self._originals[value] = (*written, original)
+            if known is not None:
+                self._index(_forms(original, value))
+                self._added += 1
         if known is not None and stricter(known, cls) == known:
             return
         self._classes[value] = cls
@@ -116,7 +149,7 @@ class Memory:
             if len(self._classes) > _MAX_VALUES or self._chars > _MAX_CHARS:
                 self._evict()
             else:
-                self._index(_forms(value))
+                self._index(self._all_forms(value))
         # Last: who sees the new count also finds the value.
         self._added += 1
 
@@ -133,9 +166,16 @@ class Memory:
                     break
                 self._chars -= len(old)
                 del self._classes[old]
+                self._originals.pop(old, None)
         self._forms, self._grams, self._windows, self._short = [], {}, {}, []
         for value in self._classes:
-            self._index(_forms(value))
+            self._index(self._all_forms(value))
+
+    def _all_forms(self, value: str) -> list[_Form]:
+        forms = _forms(value, value)
+        for original in self._originals.get(value, ()):
+            forms += _forms(original, value)
+        return list(dict.fromkeys(forms))
 
     def _index(self, new: list[_Form]) -> None:
         before = len(self._forms)
@@ -149,23 +189,24 @@ class Memory:
             if len(data) < _WINDOW:
                 self._short.append(form)
                 continue
-            window = self._window(data)
-            self._windows.setdefault(window, []).append(form)
+            at = self._window(data)
+            window = data[at : at + _WINDOW]
+            sizes = self._windows.setdefault(window, {})
+            sizes.setdefault((at, len(data)), {}).setdefault(data, []).append(form)
             for offset in range(_GRAM):
                 gram = int.from_bytes(window[offset : offset + _GRAM], _ORDER)
                 self._grams[gram] = self._grams.get(gram, 0) | 1 << offset
 
-    def _window(self, data: bytes) -> bytes:
-        """Return a stretch of *data* that few other forms share: values often begin or end alike."""
+    def _window(self, data: bytes) -> int:
+        """Return where in *data* a stretch begins that few other forms share: values often begin or end alike."""
         last = len(data) - _WINDOW
-        best, least = data[last:], len(self._windows.get(data[last:], ()))
+        best, least = last, len(self._windows.get(data[last:], ()))
         for start in (0, last // 2, last // 4, last * 3 // 4, last - 3 if last > 3 else 0):
             if least <= _SHARED:
                 break
-            window = data[start : start + _WINDOW]
-            load = len(self._windows.get(window, ()))
+            load = len(self._windows.get(data[start : start + _WINDOW], ()))
             if load < least:
-                best, least = window, load
+                best, least = start, load
         return best
 
     def knows(self, text: str) -> str | None:
@@ -177,7 +218,7 @@ class Memory:
 
     def class_of(self, value: str) -> str | None:
         """Return the class of exactly this value, where it is known."""
-        return self._classes.get(value)
+        return self._classes.get(value if value.isascii() else normalised(value))
 
     def scrub(self, text: str) -> str:
         """Return *text* without any known value. Text that holds none is returned as it is."""
@@ -193,29 +234,29 @@ class Memory:
             end = hit.end
         return "".join([*parts, plain[end:]])
 
-    def find(self, text: str) -> list[Known]:
+    def find(self, text: str, spend: Callable[[int], None] = _free) -> list[Known]:
         """Return the places of known values in *text* (ASCII or normalised), in order, never overlapping.
 
-        guardrail's own marks are passed over.
+        guardrail's own marks are passed over. *spend* is told of what is compared beyond one pass over *text*.
         """
         if not self._classes or len(text) < MIN_VALUE:
             return []
         if MARK_PREFIX in text:
             text = mask_marks(text)
-        found = list(
-            chain.from_iterable(
-                _places(text, form, self._class(form)) for form in self._candidates(text)
-            )
-        )
+        found: list[Known] = []
+        for form in self._candidates(text, spend):
+            before = len(found)
+            found += _places(text, form, self._class(form))
+            spend(len(text) // 64 + _PER_PLACE * (len(found) - before))
         if "%" in text or "\\" in text:
-            found += self._behind_escapes(text, found)
+            found += self._behind_escapes(text, found, spend)
         return _merge(found) if found else []
 
     def _class(self, form: _Form) -> str:
         # Another thread may just have made room: then nothing is known of the value but that it was here.
         return self._classes.get(form.value, "secret")
 
-    def _candidates(self, text: str) -> list[_Form]:
+    def _candidates(self, text: str, spend: Callable[[int], None]) -> list[_Form]:
         forms = self._forms
         if len(forms) <= _DIRECT:
             return [form for form in forms if form.text in text]
@@ -233,21 +274,64 @@ class Memory:
             for offset in range(_GRAM):
                 start = index * _GRAM - offset
                 if offsets >> offset & 1 and start >= 0:
-                    for form in windows.get(data[start : start + _WINDOW], ()):
-                        likely[id(form)] = form
-        return found + [form for form in likely.values() if form.text in text]
+                    sizes = windows.get(data[start : start + _WINDOW])
+                    if sizes is not None:
+                        for form in _standing(data, start, sizes, spend):
+                            likely[id(form)] = form
+        return found + list(likely.values())
 
-    def _behind_escapes(self, text: str, found: list[Known]) -> Iterator[Known]:
+    def _behind_escapes(
+        self, text: str, found: list[Known], spend: Callable[[int], None]
+    ) -> Iterator[Known]:
         # Unusual escapes (%68%75nter, \u0068unter) are undone; the whole text goes where that brings up a value.
         seen = {hit.value for hit in found}
-        for decoded in (unquote_plus(text, errors="replace"), _ESCAPE.sub(_unescape, text)):
-            if decoded == text:
-                continue
-            for form in self._candidates(decoded):
+        for decoded in _decoded(text, spend):
+            for form in self._candidates(decoded, spend):
                 if form.value not in seen:
                     yield Known(0, len(text), self._class(form), form.value)
                     return
 
+
+def _standing(
+    data: bytes, start: int, sizes: _Sizes, spend: Callable[[int], None]
+) -> Iterator[_Form]:
+    """Yield the forms of *sizes* that stand in *data* with their window at *start*."""
+    # Not one step for each form: values may be chosen so that thousands have one window.
+    for (at, size), forms in sizes.items():
+        begin = start - at
+        if begin >= 0:
+            spend(size)
+            yield from forms.get(data[begin : begin + size], ())
+
+
+def _decoded(text: str, spend: Callable[[int], None]) -> Iterator[str]:
+    """Yield *text* with its escapes undone, each kind by itself and both, up to three deep, as searches see it."""
+    seen = {text}
+    pending = [text]
+    for _ in range(_ESCAPED_DEEP):
+        following: list[str] = []
+        for known in pending:
+            spend(2 * len(known))
+            for plain in (unquote_plus(known, errors="replace"), _ESCAPE.sub(_unescape, known)):
+                if plain not in seen:
+                    seen.add(plain)
+                    # Two escapes may be the halves of one character, and what comes out may need to be normalised in turn.
+                    whole = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                    yield whole if whole.isascii() else normalised(whole)
+                    following.append(plain)
+        pending = following
+
+
+class Blank(Memory):
+    """Knows nothing and accepts nothing: for what the host or the policy supplied, and for what the policy decides on."""
+
+    __slots__ = ()
+
+    def remember(self, value: str, cls: str) -> None:
+        """Do nothing."""
+
+
+BLANK = Blank()
 
 _ORDER: Literal["little", "big"] = (
     "little" if memoryview(b"\x01\x00\x00\x00").cast("I")[0] == 1 else "big"
@@ -259,23 +343,31 @@ def _names_a_field(value: str) -> bool:
     return info.cls is not None and not info.odd
 
 
-def _forms(value: str) -> list[_Form]:
-    plain = [value]
-    if not value.isalnum() or not value.isascii():
-        escaped = json.dumps(value)[1:-1]
+def _forms(written: str, value: str) -> list[_Form]:
+    """Return the forms of what was *written*, of which *value* is the normal form."""
+    spellings = [written]
+    if not written.isascii():
+        spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]
+    return [form for text in dict.fromkeys(spellings) for form in _forms_of(text, value)]
+
+
+def _forms_of(text: str, value: str) -> list[_Form]:
+    plain = [text]
+    if not text.isalnum() or not text.isascii():
+        escaped = json.dumps(text)[1:-1]
         plain += [
             escaped,
-            json.dumps(value, ensure_ascii=False)[1:-1],
+            json.dumps(text, ensure_ascii=False)[1:-1],
             json.dumps(escaped)[1:-1],
             escaped.replace("/", "\\/"),
-            ascii(value)[1:-1],
-            repr(value)[1:-1],
+            ascii(text)[1:-1],
+            repr(text)[1:-1],
         ]
-        octets = value.encode("utf-8", "replace")
+        octets = text.encode("utf-8", "replace")
         quoted = [quote(octets, safe=""), quote(octets), quote_plus(octets)]
-        plain += [*quoted, *(text.lower() for text in quoted if value.islower())]
-    forms = [_Form(text, value, encoded=False) for text in dict.fromkeys(plain)]
-    data = value.encode("utf-8", "replace")
+        plain += [*quoted, *(form.lower() for form in quoted if text.islower())]
+    forms = [_Form(form, value, encoded=False) for form in dict.fromkeys(plain)]
+    data = text.encode("utf-8", "replace")
     encoded = [data.hex()]
     encoded.append(encoded[0].upper())
     for shift in range(3):
@@ -285,22 +377,24 @@ def _forms(value: str) -> list[_Form]:
             b2a_base64(bytes(shift) + data, newline=False)[(0, 2, 3)[shift] : whole].decode("ascii")
         )
     encoded += [
-        text.replace("+", "-").replace("/", "_")
-        for text in encoded[2:]
-        if "+" in text or "/" in text
+        form.replace("+", "-").replace("/", "_")
+        for form in encoded[2:]
+        if "+" in form or "/" in form
     ]
-    forms += [_Form(text, value, encoded=True) for text in dict.fromkeys(encoded)]
+    forms += [_Form(form, value, encoded=True) for form in dict.fromkeys(encoded)]
     return forms
 
 
 def _places(text: str, form: _Form, cls: str) -> Iterator[Known]:
     start = text.find(form.text)
+    end = 0
     while start >= 0:
-        end = start + len(form.text)
+        done, end = end, start + len(form.text)
         if form.encoded:
             match = _ENCODED_RUN.match(text, end)
             end = match.end() if match else end
-            before = _ENCODED_RUN.match(text[max(0, start - _MAX_VALUE) : start][::-1])
+            # Not back over what went already: that keeps the work linear.
+            before = _ENCODED_RUN.match(text[max(done, start - _MAX_VALUE) : start][::-1])
             start -= before.end() if before else 0
         yield Known(start, end, cls, form.value)
         start = text.find(form.text, end)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from guardrail.core.detectors import scan, scan_secrets
+from guardrail.core.detectors import scan_secrets
 from guardrail.core.hits import JOINT
 from guardrail.core.keynames import stricter
 from guardrail.core.marks import MARK_PREFIX, is_mark, mask_marks, needs_normalising, normalised
-from guardrail.core.memory import Memory
+from guardrail.core.memory import BLANK, Memory
 from guardrail.core.redact_foreign import describe_error, plain, shape
-from guardrail.core.redact_scan import scan_all
+from guardrail.core.redact_scan import Spend, scan_all, unmetered
 from guardrail.core.redact_schema import SchemaMarks
 from guardrail.core.redact_seal import Sealer, View, cut, encodable
 from guardrail.core.redact_view import Inspection
@@ -25,6 +25,7 @@ from guardrail.errors import RedactionError
 __all__ = ["Inspection", "Limits", "Redactor", "View"]
 
 _SCHEMAS = 512
+_NO_NAMES: frozenset[str] = frozenset()
 # Names of guardrail's own fields, which stand beside user text in what the gate is given.
 _FIELDS = frozenset(
     {
@@ -50,7 +51,7 @@ class Redactor:
     """Turns what a caller, a tool or a policy gave into what may be recorded. Thread-safe; of values it keeps only short ones
     that are not sensitive."""
 
-    __slots__ = ("_limits", "_schemas", "_sealer", "profile")
+    __slots__ = ("_limits", "_meter", "_schemas", "_sealer", "profile")
 
     def __init__(
         self,
@@ -59,8 +60,12 @@ class Redactor:
         mark: Callable[[str], str],
         limits: Limits = Limits(),  # noqa: B008 - frozen
         profile: str = "standard/1",
+        meter: Callable[[], Spend] = lambda: unmetered,
     ) -> None:
         """Take *token* (class, value -> keyed token) and *mark* (class -> random mark); both as ``marks`` describes them.
+
+        *meter* is asked once for each view, text or gate: what it returns is told of the work, before it is done, and raises
+        ``RedactionError`` where that is too much. The limit on the time of one view is therefore its own.
 
         Raises ``RedactionError`` where they make something that would not be recognised as guardrail's own.
         """
@@ -71,6 +76,7 @@ class Redactor:
             )
         self._sealer = Sealer(token, mark, limits)
         self._limits = limits
+        self._meter = meter
         self.profile = profile
         self._schemas: dict[int, tuple[Mapping[str, object], SchemaMarks]] = {}
 
@@ -102,10 +108,10 @@ class Redactor:
         """Return free text without what is sensitive in it: a message, a label, the name of a tool."""
         text = str.__str__(text)
         if len(text) > self._limits.string:
-            return self._sealer.beginning(text, self._limits.string, memory)
+            return self._metered().beginning(text, self._limits.string, memory)
         if text[:1] in {"{", "[", '"'} or text[:1].isspace():
             return str(self.value(text, memory).value)
-        return self._sealer.cleaned(text, memory)
+        return self._metered().cleaned(text, memory)
 
     def result(self, value: object, *, log_output: bool, memory: Memory) -> dict[str, Any]:
         """Return what is recorded of a tool's result, and make what is sensitive in it known to the session.
@@ -127,7 +133,7 @@ class Redactor:
         message = self.text(message, memory) if message else ""
         return {
             "class": self.text(name, memory),
-            "message": self._sealer.settle([cut(message, self._limits.message)], memory)[0],
+            "message": self._metered().settle([cut(message, self._limits.message)], memory)[0],
         }
 
     def identity(self, text: str) -> str:
@@ -138,10 +144,18 @@ class Redactor:
         hits = scan_secrets(plain_text)
         return self._sealer.splice(plain_text, hits) if hits else text
 
-    def gate(self, leaves: Iterable[str], memory: Memory) -> str | None:
+    def gate(
+        self,
+        leaves: Iterable[str],
+        memory: Memory,
+        *,
+        supplied: Iterable[str] = (),
+        schema: Mapping[str, object] | None = None,
+    ) -> str | None:
         """Return what is still sensitive in the user-derived strings and keys of a finished record, else None.
 
-        The answer is ``<class>``, the strictest that still hits. guardrail's own marks never hit.
+        The answer is ``<class>``, the strictest that still hits. guardrail's own marks never hit. What the host or the policy
+        *supplied*, and the names and constants of *schema*, are looked at by detectors alone.
         """
         sealer = self._sealer
         texts = [
@@ -149,35 +163,39 @@ class Redactor:
             for leaf in leaves
             if leaf not in _FIELDS and not (leaf[:4] == MARK_PREFIX and is_mark(leaf))
         ]
-        if not texts:
-            return None
-        if not (len(memory) and memory.find(_joined(texts))):
+        spend = self._meter()
+        hunted = texts
+        if len(memory) and schema is not None:
+            given = self._marks(schema).supplied
+            hunted = [text for text in texts if text not in given]
+        if not (len(memory) and memory.find(_joined(hunted), spend)):
             # Whether a detector hits depends on the text alone: what was found clean need not be asked about again.
-            texts = [text for text in texts if text not in sealer.clean]
-            if not texts or not scan(_joined(texts)):
-                sealer.note_clean(texts)
+            memory = BLANK
+            hunted = [text for text in (*texts, *supplied) if text not in sealer.clean]
+            if not hunted:
                 return None
         worst: str | None = None
-        for hits in scan_all(texts, memory):
+        for hits in scan_all(hunted, memory, spend):
             for hit in hits:
                 worst = hit.cls if worst is None else stricter(worst, hit.cls)
+        if worst is None:
+            sealer.note_clean(hunted)
         return worst
 
-    def gate_identity(self, leaves: Iterable[str], memory: Memory | None = None) -> str | None:
-        """Return ``secret`` where an identity holds one, else None. With *memory*, known secrets count as well."""
+    def gate_identity(self, leaves: Iterable[str]) -> str | None:
+        """Return ``secret`` where an identity holds one by its own shape, else None. What a session knows does not count."""
         for leaf in leaves:
-            text = normalised(leaf) if needs_normalising(leaf) else leaf
-            if scan_secrets(text):
-                return "secret"
-            if memory is not None and memory.knows(text) == "secret":
+            if scan_secrets(normalised(leaf) if needs_normalising(leaf) else leaf):
                 return "secret"
         return None
 
     def _inspection(
         self, value: object, schema: Mapping[str, object] | None, memory: Memory, *, declared: bool
     ) -> Inspection:
-        root = None if schema is None else self._marks(schema).root
-        walk = Walk(self._limits, self._sealer.token)
+        marks = None if schema is None else self._marks(schema)
+        root = None if marks is None else marks.root
+        sealer = self._metered(_NO_NAMES if marks is None else marks.supplied)
+        walk = Walk(self._limits, sealer.token, sealer.spend)
         box: list[Any] = [None]
         try:
             walk.value(
@@ -185,7 +203,21 @@ class Redactor:
             )
         except RecursionError:
             raise RedactionError("a value is nested too deeply", code="redaction.depth") from None
-        return Inspection(self._sealer, value, walk, box, memory, declared=declared)
+        return Inspection(
+            sealer,
+            value,
+            walk,
+            box,
+            memory,
+            declared=declared,
+            again=lambda: self._inspection(value, schema, BLANK, declared=declared),
+        )
+
+    def _metered(self, supplied: frozenset[str] = _NO_NAMES) -> Sealer:
+        spend = self._meter()
+        if spend is unmetered and not supplied:
+            return self._sealer
+        return self._sealer.for_view(spend, supplied)
 
     def _marks(self, schema: Mapping[str, object]) -> SchemaMarks:
         found = self._schemas.get(id(schema))

@@ -1,25 +1,71 @@
-"""Many texts scanned as one: what detectors find and what a session knows, dealt back to each text."""
+"""Many texts scanned as one: what detectors find and what a session knows, dealt back to each text.
+
+Whoever has a view made hands in a callable that is told of the work before it is done, in characters about. It raises where
+that is more than one view may cost.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from guardrail.core.detectors import scan
 from guardrail.core.hits import JOINT, Hit, merge_hits
 from guardrail.core.marks import needs_normalising, normalised
 from guardrail.core.memory import Memory
 
-__all__ = ["deal", "deal_known", "join", "scan_all"]
+__all__ = ["AT_ONCE", "Spend", "deal", "deal_known", "detect", "join", "scan_all", "unmetered"]
+
+Spend = Callable[[int], None]
+"""Told of so many characters of work that are to be done. Raises ``RedactionError`` where they are too many."""
+AT_ONCE = 4_096
+"""Characters that are scanned without asking in between."""
 
 
-def scan_all(texts: list[str], memory: Memory) -> list[list[Hit]]:
+def unmetered(_: int) -> None:
+    """Let everything be done."""
+
+
+def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list[list[Hit]]:
     """Return the hits of each text, as if each were scanned alone. Positions are those in the normalised text."""
     out: list[list[Hit]] = [[] for _ in texts]
     texts, joined = join(texts)
-    found = scan(joined)
-    if found:
-        deal(found, texts, out)
+    if len(joined) <= AT_ONCE:
+        spend(len(joined))
+        found = scan(joined)
+        if found:
+            deal(found, texts, out)
+    else:
+        detect(scan, texts, out, spend)
     if len(memory):
-        deal_known(texts, joined, memory, out)
+        deal_known(texts, joined, memory, out, spend)
     return out
+
+
+def detect(
+    detector: Callable[[str], list[Hit]],
+    texts: list[str],
+    out: list[list[Hit]],
+    spend: Spend,
+) -> None:
+    """Add what *detector* finds in each of *texts*, as ``join`` returned them, to its list in *out*.
+
+    Much text is scanned part by part: between two parts *spend* may let other threads run, or put an end to it.
+    """
+    first = 0
+    while first < len(texts):
+        last, size = first + 1, len(texts[first])
+        while last < len(texts) and size + len(texts[last]) < AT_ONCE:
+            size += len(texts[last]) + 1
+            last += 1
+        spend(size + last - first)
+        found = detector(JOINT.join(texts[first:last]))
+        if found:
+            spend(_PER_HIT * len(found))
+            deal(found, texts[first:last], out[first:last])
+        first = last
+
+
+_PER_HIT = 64
 
 
 def join(texts: list[str]) -> tuple[list[str], str]:
@@ -41,14 +87,23 @@ def deal(found: list[Hit], texts: list[str], out: list[list[Hit]]) -> None:
         out[index].append(Hit(hit.start - start, min(hit.end, end) - start, hit.cls, hit.rule))
 
 
-def deal_known(texts: list[str], joined: str, memory: Memory, out: list[list[Hit]]) -> None:
-    known = memory.find(joined)
+def deal_known(
+    texts: list[str],
+    joined: str,
+    memory: Memory,
+    out: list[list[Hit]],
+    spend: Spend = unmetered,
+) -> None:
+    """Add to *out* what the session knows in each of *texts*, but for what was found there already."""
+    spend(len(joined))
+    known = memory.find(joined, spend)
     if not known:
         return
+    spend(_PER_HIT * len(known))
     if "%" in joined or "\\" in joined:
         # A value behind escapes makes the whole text go, and the whole must be one text.
         new = [
-            [Hit(hit.start, hit.end, hit.cls, "known") for hit in memory.find(text)]
+            [Hit(hit.start, hit.end, hit.cls, "known") for hit in memory.find(text, spend)]
             for text in texts
         ]
     else:
@@ -58,10 +113,18 @@ def deal_known(texts: list[str], joined: str, memory: Memory, out: list[list[Hit
         if hits:
             # What a detector or a mark just made known is found again here: that is no second rule.
             before = out[index]
-            fresh = [
-                hit
-                for hit in hits
-                if not any(old.start <= hit.start and hit.end <= old.end for old in before)
-            ]
+            fresh = _not_within(hits, before)
             if fresh:
                 before[:] = merge_hits([*before, *fresh])
+
+
+def _not_within(hits: list[Hit], others: list[Hit]) -> list[Hit]:
+    """Return those of *hits* that lie in none of *others*; both in order, never overlapping: one pass over both."""
+    fresh: list[Hit] = []
+    at = 0
+    for hit in hits:
+        while at < len(others) and others[at].end <= hit.start:
+            at += 1
+        if at == len(others) or not (others[at].start <= hit.start and hit.end <= others[at].end):
+            fresh.append(hit)
+    return fresh

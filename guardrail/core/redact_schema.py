@@ -22,7 +22,8 @@ _CLASS = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _INDEX = re.compile(r"[0-9]{1,9}\Z")
 _LITERAL = re.compile(r"(\^?)([A-Za-z0-9_\- ]*)(\$?)\Z")
 _ALTERNATIVES = ("allOf", "anyOf", "oneOf")
-_SINGLE = ("if", "then", "else")
+_SINGLE = ("if", "then", "else", "not")
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 class Mark(NamedTuple):
@@ -45,12 +46,14 @@ def merge_marks(one: Mark | None, other: Mark | None) -> Mark | None:
 class SchemaMarks:
     """The marks of one schema. ``root`` is None where the schema marks nothing."""
 
-    __slots__ = ("_anchors", "_nodes", "_schema", "root")
+    __slots__ = ("_anchors", "_nodes", "_schema", "root", "supplied")
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
         self._nodes: dict[tuple[int, ...], SchemaNode] = {}
         self._anchors: dict[str, Mapping[str, Any]] | None = None
+        self.supplied = frozenset(_supplied(schema, 0))
+        """Names of arguments and constants: what is no news to who reads the schema."""
         self.root: SchemaNode | None = self.node([schema]) if _marks_anything(schema, 0) else None
 
     def node(self, schemas: list[Any]) -> SchemaNode | None:
@@ -81,7 +84,7 @@ class SchemaMarks:
                     "a tool's schema is too large to find its marks", code="redaction.schema"
                 )
             flat[id(schema)] = schema
-            for word in ("$ref", "$dynamicRef"):
+            for word in _REFERENCES:
                 if word in schema:
                     target = self._resolve(schema[word])
                     broken = broken or target is None
@@ -91,9 +94,11 @@ class SchemaMarks:
                 if isinstance(options, list | tuple):
                     pending.extend(options)
             pending.extend(schema[word] for word in _SINGLE if word in schema)
-            dependent = schema.get("dependentSchemas")
-            if isinstance(dependent, Mapping):
-                pending.extend(dependent.values())
+            for word in ("dependentSchemas", "dependencies"):
+                dependent = schema.get(word)
+                if isinstance(dependent, Mapping):
+                    # Under draft 7 either a schema or a list of names.
+                    pending.extend(dependent.values())
         return broken
 
     def _resolve(self, reference: object) -> Mapping[str, Any] | None:
@@ -124,6 +129,7 @@ class SchemaNode:
     __slots__ = (
         "_additional",
         "_children",
+        "_content",
         "_items",
         "_marks",
         "_patterns",
@@ -145,6 +151,7 @@ class SchemaNode:
         self._additional: list[Any] = []
         self._prefix: list[Any] = []
         self._items: list[Any] = []
+        self._content: list[Any] = []
         self._children: dict[str | int, SchemaNode | None] = {}
         for schema in schemas:
             self.mark = merge_marks(self.mark, _own_mark(schema))
@@ -172,6 +179,8 @@ class SchemaNode:
         prefix = schema.get("prefixItems")
         if isinstance(prefix, list | tuple):
             self._prefix += [(index, sub) for index, sub in enumerate(prefix)]
+        if "contentSchema" in schema:
+            self._content.append(schema["contentSchema"])
         names = schema.get("propertyNames")
         if isinstance(names, Mapping):
             node = self._marks.node([names])
@@ -205,6 +214,17 @@ class SchemaNode:
                 self._marks.node([*here, *self._items]) if here or self._items else None
             )
         return self._children[known]
+
+    def content(self) -> SchemaNode | None:
+        """Return the node for what a string holds as JSON."""
+        if not self._content:
+            return None
+        if _CONTENT not in self._children:
+            self._children[_CONTENT] = self._marks.node(self._content)
+        return self._children[_CONTENT]
+
+
+_CONTENT = "\x00content"
 
 
 def _members(schema: Mapping[str, Any], word: str) -> Iterator[tuple[str, Any]]:
@@ -264,15 +284,36 @@ def _marks_anything(value: object, depth: int) -> bool:
             or "x-guardrail" in value
         ):
             return True
-        if any(
-            word in value and not str(value[word]).startswith("#")
-            for word in ("$ref", "$dynamicRef")
-        ):
+        if any(word in value and not str(value[word]).startswith("#") for word in _REFERENCES):
             return True
         return any(_marks_anything(sub, depth + 1) for sub in value.values())
     if isinstance(value, list | tuple):
         return any(_marks_anything(sub, depth + 1) for sub in value)
     return False
+
+
+def _supplied(value: object, depth: int) -> Iterator[str]:
+    """Yield the names of properties and the constants in a schema."""
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(value, Mapping):
+        for word in ("properties", "dependentSchemas", "dependencies"):
+            members = value.get(word)
+            if isinstance(members, Mapping):
+                yield from (name for name in members if isinstance(name, str))
+        for constant in (value.get("const"), *_listed(value, "enum"), *_listed(value, "required")):
+            if isinstance(constant, str):
+                yield constant
+        for sub in value.values():
+            yield from _supplied(sub, depth + 1)
+    elif isinstance(value, list | tuple):
+        for sub in value:
+            yield from _supplied(sub, depth + 1)
+
+
+def _listed(schema: Mapping[str, Any], word: str) -> list[Any] | tuple[Any, ...]:
+    members = schema.get(word)
+    return members if isinstance(members, list | tuple) else ()
 
 
 def _anchors(value: object, depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -13,7 +13,7 @@ from guardrail.core.marks import is_mark, needs_normalising, normalised
 from guardrail.core.memory import Memory
 from guardrail.core.record import dumps
 from guardrail.core.redact_pointers import bounded, bounded_classes
-from guardrail.core.redact_scan import scan_all
+from guardrail.core.redact_scan import Spend, scan_all, unmetered
 from guardrail.core.redact_values import (
     all_texts,
     canonical,
@@ -28,6 +28,7 @@ from guardrail.errors import RecordError, RedactionError
 __all__ = ["Sealer", "View", "class_of", "cut", "encodable", "text_of", "unused"]
 
 _ROUNDS = 3
+_PER_SEAL = 32
 _CLEAN, _CLEAN_CHARS = 4_096, 256
 # A view of so many characters fits whatever they are.
 _ALWAYS_CLEAR = 6_000
@@ -51,21 +52,35 @@ class View:
 class Sealer:
     """Replaces what was found. Holds the makers of tokens and marks; of values, only short ones that are not sensitive."""
 
-    __slots__ = ("clean", "limits", "mark", "token")
+    __slots__ = ("clean", "limits", "mark", "spend", "supplied", "token")
 
-    def __init__(
-        self, token: Callable[[str, str], str], mark: Callable[[str], str], limits: Limits
+    def __init__(  # noqa: PLR0917 - one is made for each view
+        self,
+        token: Callable[[str, str], str],
+        mark: Callable[[str], str],
+        limits: Limits,
+        spend: Spend = unmetered,
+        supplied: frozenset[str] = frozenset(),
+        clean: set[str] | None = None,
     ) -> None:
         self.token = token
         self.mark = mark
         self.limits = limits
-        self.clean: set[str] = set()
+        self.spend = spend
+        """Told of all work that grows with what is given."""
+        self.supplied = supplied
+        """Names and constants of the tool's schema: what a session knows never strikes them."""
+        self.clean: set[str] = set() if clean is None else clean
         """Short texts in which no detector hits, so that the gate need not ask again."""
+
+    def for_view(self, spend: Spend, supplied: frozenset[str] = frozenset()) -> Sealer:
+        """Return a sealer for one view, whose work is told to *spend*."""
+        return Sealer(self.token, self.mark, self.limits, spend, supplied, self.clean)
 
     def note_clean(self, texts: Iterable[str]) -> None:
         """Remember short texts in which no detector hits."""
         if len(self.clean) > _CLEAN:
-            self.clean = set()
+            self.clean.clear()
         self.clean.update(text for text in texts if len(text) < _CLEAN_CHARS)
 
     def seal(self, cls: str, text: str) -> str:
@@ -73,6 +88,7 @@ class Sealer:
         return self.mark(cls) if cls == "secret" else self.token(cls, canonical(cls, text))
 
     def splice(self, text: str, hits: list[Hit]) -> str:
+        self.spend(_PER_SEAL * len(hits))
         parts: list[str] = []
         end = 0
         for hit in hits:
@@ -129,7 +145,7 @@ class Sealer:
     def settle(self, texts: list[str], memory: Memory) -> list[str]:
         """Return *texts* such that nothing in them hits any more: what still hits after a few rounds goes as a whole."""
         for _ in range(_ROUNDS):
-            again = scan_all(texts, memory)
+            again = scan_all(texts, memory, self.spend)
             if not any(again):
                 return texts
             texts = [
@@ -140,7 +156,7 @@ class Sealer:
             ]
         return [
             self.seal(class_of(None, hits), text) if hits else text
-            for text, hits in zip(texts, scan_all(texts, memory), strict=True)
+            for text, hits in zip(texts, scan_all(texts, memory, self.spend), strict=True)
         ]
 
     def fold(self, nested: list[Nested], memory: Memory) -> None:
@@ -149,7 +165,7 @@ class Sealer:
             text = entry.text
             if entry.box[0] != entry.parsed:
                 text = json.dumps(entry.box[0], ensure_ascii=False, separators=(",", ":"))
-            hits = scan_all([text], memory)[0]
+            hits = scan_all([text], memory, self.spend)[0]
             # Cleaned piece by piece and not clean as a whole: taking it apart again could say something else each time.
             entry.holder[entry.key] = (
                 self.seal(class_of(None, hits), text) if hits else encodable(text)
@@ -160,7 +176,8 @@ class Sealer:
     ) -> object:
         """Return *value* without what became known only now; *moves* gets the keys that were renamed for it."""
         if not any(
-            memory.find(text if text.isascii() else normalised(text)) for text in all_texts(value)
+            memory.find(text if text.isascii() else normalised(text), self.spend)
+            for text in all_texts(value)
         ):
             return value
         return self._scrubbed(value, memory, removed, moves, "")
@@ -177,12 +194,13 @@ class Sealer:
             if is_sized(value):
                 return value
             out: dict[str, object] = {}
+            taken: dict[str, int] = {}
             for key, member in value.items():
-                cls = memory.knows(key)
+                cls = None if key in self.supplied else memory.knows(key)
                 here = f"{where}/{escape(key)}"
                 name = key
                 if cls is not None:
-                    name = unused(self.seal(cls, key), out, value)
+                    name = unused(self.seal(cls, key), taken, out, value)
                     moves[here] = escape(name)
                 out[name] = self._scrubbed(member, memory, removed, moves, here)
             return out
@@ -192,7 +210,7 @@ class Sealer:
                 for index, member in enumerate(value)
             ]
         text = text_of(value)
-        cls = memory.knows(text)
+        cls = None if text in self.supplied else memory.knows(text)
         if cls is None:
             return value
         entry = removed.setdefault(where, [cls])
@@ -272,7 +290,7 @@ class Sealer:
 
     def cleaned(self, text: str, memory: Memory) -> str:
         """Return plain text without what is detected or known in it, and make what is detected known."""
-        hits = scan_all([text], memory)[0]
+        hits = scan_all([text], memory, self.spend)[0]
         if not hits:
             return encodable(text)
         plain = normalised(text) if needs_normalising(text) else text
@@ -282,12 +300,19 @@ class Sealer:
         return self.settle([self.splice(plain, hits)], memory)[0]
 
 
-def unused(name: str, *taken: Container[str]) -> str:
-    """Return *name*, numbered where it is taken: no two members of an object become one."""
-    unique, count = name, 1
-    while any(unique in names for names in taken):
+def unused(name: str, given: dict[str, int], *taken: Container[str]) -> str:
+    """Return *name*, numbered where it was *given* or is *taken*: no two members of an object become one.
+
+    *given* holds the last number of each name that was given for this object: thousands of keys may have one token.
+    """
+    count = given.get(name, 0) + 1
+    unique = name if count == 1 else f"{name}-{count}"
+    while unique in given or any(unique in names for names in taken):
         count += 1
         unique = f"{name}-{count}"
+    given[name] = count
+    if unique != name:
+        given.setdefault(unique, 1)
     return unique
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 from guardrail.core.keynames import classify
@@ -14,6 +15,7 @@ from guardrail.core.memory import Memory
 __all__ = [
     "MAX_BITS",
     "Path",
+    "RepeatedKeyError",
     "all_keys",
     "all_texts",
     "all_values",
@@ -25,6 +27,9 @@ __all__ = [
     "octets",
     "pointer",
     "remember",
+    "unique",
+    "unwritable",
+    "whole_number",
 ]
 
 Path = tuple[Any, dict[str, Any] | list[Any], "str | int"] | None
@@ -198,3 +203,31 @@ def all_texts(value: object) -> Iterable[str]:
             pending.extend(item)
         elif type(item) in {int, float}:
             yield number_text(item)  # type: ignore[arg-type]
+
+
+def unwritable(value: float) -> dict[str, Any] | None:
+    """Return what stands for a number that JSON, or Python's own JSON, can't hold: not finite, or of thousands of digits."""
+    if type(value) is float:
+        return None if isfinite(value) else {"$t": "float"}
+    return {"$t": "int"} if int(value).bit_length() > MAX_BITS else None
+
+
+class RepeatedKeyError(ValueError):
+    """A JSON text names one key of an object twice."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of *pairs*. Raises ``RepeatedKeyError``."""
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise RepeatedKeyError
+    return out
+
+
+_TOO_LONG = 1 << (MAX_BITS + 1)
+
+
+def whole_number(digits: str) -> int:
+    """Return the number, or for thousands of digits one that is too long to be written out."""
+    # Python refuses to read thousands of digits; other readers do not, so the rest of the text must still be looked through.
+    return int(digits) if len(digits) <= 1_000 else _TOO_LONG

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from guardrail.core.detectors import secretive
@@ -18,11 +18,10 @@ from guardrail.core.marks import (
     normalised,
 )
 from guardrail.core.memory import Memory
-from guardrail.core.redact_pointers import bounded_classes, join_classes, join_notes, moved, parse
-from guardrail.core.redact_seal import Sealer, View, class_of, text_of, unused
+from guardrail.core.redact_pointers import bounded_classes, join_classes, moved, parse
+from guardrail.core.redact_seal import Sealer, View, class_of, unused
+from guardrail.core.redact_tighten import Tightening
 from guardrail.core.redact_values import (
-    all_keys,
-    all_values,
     escape,
     is_sized,
     number_text,
@@ -33,16 +32,20 @@ from guardrail.core.redact_walk import Nested, Walk
 
 __all__ = ["Inspection"]
 
+_PER_HIT = 96
+
 
 class Inspection:
     """One argument tree, walked once: its classes for the policy, and the view that is recorded."""
 
     __slots__ = (
+        "_again",
         "_base",
         "_box",
         "_classes",
         "_declared",
         "_hits",
+        "_known_names",
         "_memory",
         "_pieces",
         "_prefixes",
@@ -64,7 +67,10 @@ class Inspection:
         memory: Memory,
         *,
         declared: bool,
+        again: Callable[[], Inspection],
     ) -> None:
+        """*again* returns the inspection of the same by a session that knows nothing."""
+        self._again = again
         self._sealer = sealer
         self._source = source
         self._walk = walk
@@ -73,16 +79,19 @@ class Inspection:
         self._declared = declared
         self._base: View | None = None
         self._renamed: dict[tuple[int, str], str] = {}
-        self._taken: dict[int, set[str]] = {}
+        self._known_names: set[tuple[int, str]] = set()
+        self._taken: dict[int, dict[str, int]] = {}
         self._pieces: dict[tuple[int, object], object] = {}
         self._prefixes: dict[int, str] = {}
         self._removed: dict[str, list[str]] = {}
         self._hits = self._learn()
         self._classes: dict[str, list[str]] = {}
         self._note()
-        self.arg_classes = bounded_classes(self._classes, sealer.limits.recorded // 5)
+        judged = self._judged_classes() if self._known_names else self._classes
+        self.arg_classes = bounded_classes(judged, sealer.limits.recorded // 5)
         """Pointer -> classes of what stands there, for the policy; where there are very many, indexes become ``*``. Keys that
-        only the policy's pointers mark are in clear here, and not in the ``classes`` of a view."""
+        only the policy's pointers mark, or that only the session knows, are in clear here, and not in the ``classes`` of a
+        view."""
 
     # --- inspection ---
 
@@ -91,13 +100,17 @@ class Inspection:
         walk, memory = self._walk, self._memory
         hits = walk.hits()
         clean: list[str] = []
+        supplied = self._sealer.supplied
         for entry, found in zip(walk.slots, hits, strict=False):
             _, _, _, text, mark, hint = entry
+            if found:
+                self._sealer.spend(_PER_HIT * len(found))
             if hint is not None and mark is None and _is_secretive(text, found):
                 found.append(Hit(0, len(text), "secret", hint[1][0]))
                 found[:] = merge_hits(found)
             if mark is not None:
-                remember(memory, class_of(mark[0], found), text)
+                if text not in supplied:
+                    remember(memory, class_of(mark[0], found), text)
             elif not found:
                 clean.append(text)
             else:
@@ -106,12 +119,14 @@ class Inspection:
                     remember(memory, hit.cls, plain_text[hit.start : hit.end], hit.rule)
         self._sealer.note_clean(clean)
         for _, _, _, text, _ in walk.sealed:
-            remember(memory, "secret", text)
+            self._sealer.spend(_PER_HIT)
+            if text not in supplied:
+                remember(memory, "secret", text)
         for (_, name, _, mark), found in zip(walk.keys, hits[len(walk.slots) :], strict=True):
             # A marked key that reads like a field name is not recorded here, and not hunted elsewhere.
             if found or (mark is not None and classify(name).odd):
                 memory.remember(name, class_of(mark[0] if mark is not None else None, found))
-        walk.add_known(hits, memory)
+        walk.add_known(hits, memory, supplied)
         self._rename(hits[len(walk.slots) :])
         return hits
 
@@ -121,20 +136,24 @@ class Inspection:
             if is_mark_key(name):
                 continue
             if mark is not None or found:
+                if mark is None and all(hit.rule == "known" for hit in found):
+                    self._known_names.add((id(out), name))
                 self._rename_one(out, name, class_of(mark[0] if mark is not None else None, found))
             elif not self._declared:
                 self._rename_one(out, name, "key")
         if walk.known_names:
             for out in walk.owners:
                 for name in out:
-                    cls = memory.knows(name) if (id(out), name) not in renamed else None
+                    if (id(out), name) in renamed or name in self._sealer.supplied:
+                        continue
+                    cls = memory.knows(name)
                     if cls is not None:
+                        self._known_names.add((id(out), name))
                         self._rename_one(out, name, cls)
 
     def _rename_one(self, out: dict[str, Any], name: str, cls: str) -> None:
-        taken = self._taken.setdefault(id(out), set())
+        taken = self._taken.setdefault(id(out), {})
         new = unused(self._sealer.seal(cls, name), taken, out)
-        taken.add(new)
         self._renamed[id(out), name] = new
 
     def _note(self) -> None:
@@ -150,18 +169,10 @@ class Inspection:
                 found_classes[where] = [mark[0]]
         for _, _, path, _, mark in walk.sealed:
             self._put(pointer(path, renamed, prefixes), mark[0], mark[1])
-        for entry in walk.nested:
-            # A JSON string is as sensitive as what it holds.
-            where = pointer(entry.path, renamed, prefixes)
-            for cls in sorted(
-                {
-                    cls
-                    for place, classes in self._classes.items()
-                    if place.startswith(where + "/")
-                    for cls in classes
-                }
-            ):
-                self._put(where, cls, ["json"])
+        if walk.nested:
+            for where, held in self._held().items():
+                for cls in sorted(held):
+                    self._put(where, cls, ["json"])
         if renamed:
             for out in walk.owners:
                 path = walk.path_of(out)
@@ -175,6 +186,20 @@ class Inspection:
                             ["key-name"],
                             classed=cls != "key",
                         )
+
+    def _held(self) -> dict[str, set[str]]:
+        """Return, for each JSON string, the classes of what it holds: it is as sensitive as that."""
+        held: dict[str, set[str]] = {
+            pointer(entry.path, self._renamed, self._prefixes): set() for entry in self._walk.nested
+        }
+        for place, classes in self._classes.items():
+            end = place.rfind("/")
+            while end >= 0:
+                around = held.get(place[:end])
+                if around is not None:
+                    around.update(classes)
+                end = place.rfind("/", 0, end)
+        return held
 
     def _add(self, where: str, mark: tuple[str, tuple[str, ...]] | None, found: list[Hit]) -> None:
         if mark is not None:
@@ -206,6 +231,33 @@ class Inspection:
                 classes.append(cls)
                 classes.sort()
 
+    def _judged_classes(self) -> dict[str, list[str]]:
+        """Return the classes, with the keys that only the session knows as they are: so the policy's arguments have them."""
+        moves: dict[str, str] = {}
+        for out in self._walk.owners:
+            for name in out:
+                if (id(out), name) in self._known_names:
+                    where = pointer(self._walk.path_of(out), self._renamed, self._prefixes)
+                    new = self._renamed[id(out), name]
+                    moves[f"{where}/{escape(new)}"] = escape(name)
+        return moved(self._classes, moves, (), join_classes)
+
+    # --- for the policy ---
+
+    def facts(self) -> tuple[object, dict[str, list[str]]]:
+        """Return the arguments and their classes for a policy that decides on what is recorded.
+
+        Places that schema, key or detector mark are hidden. What only the session knows is not: whoever can have a value
+        remembered could else hide an argument from a rule. Its class stands in the classes.
+        """
+        if not self._walk.met_known:
+            return self.view().value, self.arg_classes
+        fresh = self._again()
+        classes = {where: list(entry) for where, entry in self.arg_classes.items()}
+        for where, entry in fresh.arg_classes.items():
+            classes[where] = join_classes(classes.get(where, []), entry)
+        return fresh.view().value, classes
+
     # --- the recorded view ---
 
     def view(self, redact: Sequence[str] = ()) -> View:
@@ -217,7 +269,7 @@ class Inspection:
         base = self._base
         if base is None:
             base = self._base = self._make()
-        return _Tightening(self, base).apply(patterns) if patterns else base
+        return Tightening(self, base).apply(patterns) if patterns else base
 
     def shortened(self, view: View, limit: int) -> View:
         """Return *view* in at most *limit* bytes, about: what is large in it becomes size and token."""
@@ -300,157 +352,6 @@ def _apply_names(
             out.clear()
             for name, value in members:
                 out[renamed.get((id(out), name), name)] = value
-
-
-class _Tightening:
-    """The policy's pointers, applied to a copy of the base view. Only what they name is made anew.
-
-    Until all are applied, places are called by their pointers in the base view.
-    """
-
-    def __init__(self, inspection: Inspection, base: View) -> None:
-        self._inspection = inspection
-        self._base = base
-        # The whole account, not what of it fits a record: a pointer that was made wider can't follow a renamed key.
-        self._removed = {where: list(entry) for where, entry in inspection._removed.items()}
-        self._classes = inspection._classes
-        self._names: dict[int, dict[str, str]] = {}
-        """Object of the view -> key as it is now -> key as it was in the base view."""
-        self._moves: dict[str, str] = {}
-        self._gone: set[str] = set()
-        self._news = False
-
-    def apply(self, patterns: list[list[str]]) -> View:
-        inspection = self._inspection
-        value = _copy(self._base.value)
-        for pattern in patterns:
-            value = self._at(value, inspection._source, pattern, "")
-        if not self._news:
-            return self._base
-        self._move()
-        sealer, memory = inspection._sealer, inspection._memory
-        value = sealer.scrub_tree(value, memory, self._removed, self._moves)
-        self._move()
-        return sealer.fitted(
-            value,
-            self._removed,
-            self._classes,
-            inspection._source,
-            truncated=self._base.truncated,
-            renamed=False,
-        )
-
-    def _move(self) -> None:
-        """Let the account follow the keys that were renamed: what a key said must not stand in a pointer either."""
-        if self._moves or self._gone:
-            self._removed = moved(self._removed, self._moves, self._gone, join_notes)
-            self._classes = moved(self._classes, self._moves, self._gone, join_classes)
-            self._moves, self._gone = {}, set()
-
-    def _at(self, value: object, source: object, pattern: list[str], where: str) -> object:
-        if not pattern:
-            return self._seal(value, source, where)
-        name, rest = pattern[0], pattern[1:]
-        if type(value) is dict and not is_sized(value) and isinstance(source, Mapping):
-            for old, new, here in self._members(value, source, where):
-                if name in ("*", old):
-                    value[new] = self._at(value[new], source[old], rest, here)
-        elif type(value) is list and isinstance(source, list | tuple):
-            for index, member in enumerate(source):
-                if name in ("*", str(index)):
-                    value[index] = self._at(value[index], member, rest, f"{where}/{index}")
-        elif type(value) is dict:
-            # Too much or too deep to be shown. What the pointer names in it is known from now on all the same.
-            for member in _named(source, pattern):
-                self._know(member, self._note(where))
-        return value
-
-    def _members(
-        self, value: dict[str, Any], source: Mapping[str, object], where: str
-    ) -> list[tuple[str, str, str]]:
-        """Return each key as given, as it is now in *value*, and its pointer in the base view."""
-        names = self._names.get(id(value), {})
-        return [
-            (old, new, f"{where}/{escape(names.get(new, new))}")
-            for old, new in zip(source, value, strict=True)
-        ]
-
-    def _seal(self, value: object, source: object, where: str) -> object:
-        inspection = self._inspection
-        if type(value) is dict and not is_sized(value) and isinstance(source, Mapping):
-            out: dict[str, object] = {}
-            before, names = self._names.get(id(value), {}), self._names.setdefault(id(out), {})
-            for old, new, here in self._members(value, source, where):
-                # Below a marked place keys are data as well.
-                name = new
-                if not is_mark_key(new):
-                    name = unused(self._key(old), out, value)
-                    self._moves[here] = escape(name)
-                names[name] = before.get(new, new)
-                out[name] = self._seal(value[new], source[old], here)
-            return out
-        if type(value) is list and isinstance(source, list | tuple):
-            return [
-                self._seal(value[index], member, f"{where}/{index}")
-                for index, member in enumerate(source)
-            ]
-        cls = self._note(where)
-        if type(value) is dict:
-            self._know(source, cls)
-            return {key: member for key, member in value.items() if key != "head"}
-        if (type(value) is str and is_mark(value)) or source is None or source == "":
-            return value
-        text = text_of(source)
-        remember(inspection._memory, cls, text)
-        return inspection._sealer.seal(cls, text)
-
-    def _note(self, where: str) -> str:
-        """Note that the policy hit at *where*, of which nothing is shown below, and return the class of that place."""
-        classes = self._classes.get(where)
-        cls = min(classes, key=rank) if classes else "policy"
-        entry = self._removed.setdefault(where, [cls])
-        if "policy" not in entry[1:]:
-            entry.append("policy")
-        self._gone.add(where)
-        self._news = True
-        return cls
-
-    def _know(self, source: object, cls: str) -> None:
-        """Make everything in *source* known, of which the view shows nothing."""
-        memory = self._inspection._memory
-        for text in all_values(source):
-            # What a rule knew before keeps the class that the rule gave it.
-            if memory.class_of(text) is None:
-                remember(memory, cls, text)
-        for name in all_keys(source):
-            self._key(name)
-
-    def _key(self, name: str) -> str:
-        if classify(name).odd:
-            self._inspection._memory.remember(name, "policy")
-        return self._inspection._sealer.seal("policy", name)
-
-
-def _named(source: object, pattern: list[str]) -> Iterator[object]:
-    """Yield what a pointer names in *source*."""
-    if not pattern:
-        yield source
-    elif isinstance(source, Mapping):
-        for key, member in source.items():
-            if pattern[0] in ("*", key):
-                yield from _named(member, pattern[1:])
-    elif isinstance(source, list | tuple):
-        for index, member in enumerate(source):
-            if pattern[0] in ("*", str(index)):
-                yield from _named(member, pattern[1:])
-
-
-def _copy(value: Any) -> Any:
-    if type(value) is dict:
-        return {key: _copy(member) for key, member in value.items()}
-    if type(value) is list:
-        return [_copy(member) for member in value]
-    return value
 
 
 def _is_secretive(text: str, found: list[Hit]) -> bool:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import isfinite
 from typing import Any
 
 from guardrail.core.detectors import scan, scan_secrets
@@ -16,15 +15,18 @@ from guardrail.core.keynames import Scope, classify
 from guardrail.core.marks import is_mark
 from guardrail.core.memory import Memory
 from guardrail.core.record import dumps
-from guardrail.core.redact_scan import deal, deal_known, join
+from guardrail.core.redact_scan import AT_ONCE, Spend, deal, deal_known, detect, join, unmetered
 from guardrail.core.redact_schema import Mark, SchemaNode, merge_marks
 from guardrail.core.redact_values import (
-    MAX_BITS,
     Path,
+    RepeatedKeyError,
     is_opaque,
     is_sized,
     number_text,
     octets,
+    unique,
+    unwritable,
+    whole_number,
 )
 from guardrail.errors import RecordError, RedactionError
 
@@ -80,6 +82,8 @@ class Walk:
 
     limits: Limits
     token: Callable[[str, str], str]
+    spend: Spend = unmetered
+    """Told of the work before it is done."""
     slots: list[tuple[Any, Any, Path, str, Mark | None, Mark | None]] = field(default_factory=list)
     """Values to scan: (container, key, path, text, mark of the whole, hint that random means secret)."""
     sealed: list[tuple[Any, Any, Path, str, Mark]] = field(default_factory=list)
@@ -96,6 +100,8 @@ class Walk:
     paths: dict[int, Path] = field(default_factory=dict)
     known_names: bool = False
     """A key holds a known value."""
+    met_known: bool = False
+    """A value that the session knows was found, in a value or a key."""
     count: int = 0
     _texts: list[str] = field(default_factory=list)
     _joined: str = ""
@@ -119,7 +125,7 @@ class Walk:
         """
         kind = type(value)
         if kind is str:
-            self._string(value, holder, key, path, mark, hint, depth, level)  # type: ignore[arg-type]
+            self._string(value, holder, key, path, node, mark, hint, depth, level)  # type: ignore[arg-type]
         elif value is None:
             holder[key] = None
         elif kind is bool:
@@ -128,7 +134,7 @@ class Walk:
             if mark is not None and (mark[0] in _FLAGS_TOO or not mark[1][0].startswith("key:")):
                 self._whole(holder, key, path, "true" if value else "false", mark, hint)
         elif kind is int or kind is float:
-            odd = _unwritable(value)  # type: ignore[arg-type]
+            odd = unwritable(value)  # type: ignore[arg-type]
             if odd is not None:
                 holder[key] = odd
                 return
@@ -194,6 +200,7 @@ class Walk:
         holder: Any,
         key: Any,
         path: Path,
+        node: SchemaNode | None,
         mark: Mark | None,
         hint: Mark | None,
         depth: int,
@@ -210,7 +217,9 @@ class Walk:
             first = text[0]
             if first == "g" and is_mark(text):
                 return
-            if first in '{[" \n\r\t' and self._json(text, holder, key, path, hint, depth, level):
+            if first in '{[" \n\r\t' and self._json(
+                text, holder, key, path, node, hint, depth, level
+            ):
                 return
             if size >= 128 and (size > self.limits.string or is_opaque(text)):
                 self.pieces.append((holder, key, path, text))
@@ -223,6 +232,7 @@ class Walk:
         holder: Any,
         key: Any,
         path: Path,
+        node: SchemaNode | None,
         hint: Mark | None,
         depth: int,
         level: int,
@@ -238,9 +248,10 @@ class Walk:
         if level >= self.limits.json_depth:
             self.pieces.append((holder, key, path, text))
             return True
+        self.spend(len(text))
         try:
-            parsed = json.loads(stripped, object_pairs_hook=_unique, parse_int=_whole_number)
-        except (_RepeatedKey, RecursionError):
+            parsed = json.loads(stripped, object_pairs_hook=unique, parse_int=whole_number)
+        except (RepeatedKeyError, RecursionError):
             # Which of two equal keys counts depends on the reader, and what is nested too deeply can't be looked through:
             # neither is recorded.
             self.pieces.append((holder, key, path, text))
@@ -248,7 +259,9 @@ class Walk:
         except ValueError:
             return False
         box: list[Any] = [None]
-        self.value(parsed, box, 0, path, None, None, hint, depth + 1, level + 1)
+        inner = None if node is None else node.content()
+        mark = None if inner is None else inner.mark
+        self.value(parsed, box, 0, path, inner, mark, hint, depth + 1, level + 1)
         self.nested.append(Nested(holder, key, text, box, parsed, path))
         return True
 
@@ -301,7 +314,7 @@ class Walk:
             if is_data:
                 self.keys.append((out, name, place, key_mark))
             if type(value) is str:
-                self._string(value, out, name, place, below, below_hint, depth + 1, level)
+                self._string(value, out, name, place, child, below, below_hint, depth + 1, level)
             else:
                 self.value(value, out, name, place, child, below, below_hint, depth + 1, level)
         if len(out) != len(source):
@@ -347,17 +360,23 @@ class Walk:
         )
         clear: list[list[Hit]] = [[] for _ in self._texts]
         if clear:
-            found = scan(self._joined)
-            if found:
-                deal(found, self._texts, clear)
+            if len(self._joined) <= AT_ONCE:
+                found = scan(self._joined)
+                if found:
+                    deal(found, self._texts, clear)
+            else:
+                detect(scan, self._texts, clear, self.spend)
         self._clear = clear
         if not marked:
             return clear
         marked, joined = join(marked)
         whole: list[list[Hit]] = [[] for _ in marked]
-        found = scan_secrets(joined)
-        if found:
-            deal(found, marked, whole)
+        if len(joined) <= AT_ONCE:
+            found = scan_secrets(joined)
+            if found:
+                deal(found, marked, whole)
+        else:
+            detect(scan_secrets, marked, whole, self.spend)
         # Back into the order of the slots; the lists themselves are shared.
         of_clear, of_marked = iter(clear), iter(whole)
         return [
@@ -365,17 +384,27 @@ class Walk:
             *of_clear,
         ]
 
-    def add_known(self, hits: list[list[Hit]], memory: Memory) -> None:
-        """Add to *hits* what the session knows to be sensitive."""
+    def add_known(
+        self, hits: list[list[Hit]], memory: Memory, supplied: frozenset[str] = frozenset()
+    ) -> None:
+        """Add to *hits* what the session knows to be sensitive, but for values that the schema itself *supplied*."""
         if not len(memory):
             return
         # Keys are looked at together with the values: one search says that there is nothing, as is usual.
-        if memory.find(JOINT.join(self._texts + self.names)):
-            self.known_names = bool(self.names) and bool(memory.find(JOINT.join(self.names)))
-            deal_known(self._texts, self._joined, memory, self._clear)
+        if memory.find(JOINT.join(self._texts + self.names), self.spend):
+            self.known_names = bool(self.names) and bool(
+                memory.find(JOINT.join(self.names), self.spend)
+            )
+            self.met_known = True
+            deal_known(self._texts, self._joined, memory, self._clear, self.spend)
+            if supplied:
+                for text, found in zip(self._texts, self._clear, strict=True):
+                    if found and text in supplied:
+                        found[:] = [hit for hit in found if hit.rule != "known"]
         for entry, found in zip(self.slots, hits, strict=False):
             # What is marked goes in any case. As a known secret it goes without a token as well.
             if entry[4] is not None and not found and memory.class_of(entry[3]) == "secret":
+                self.met_known = True
                 found.append(Hit(0, len(entry[3]), "secret", "known"))
 
     @property
@@ -425,33 +454,7 @@ def _named_short(name: str) -> tuple[Mark | None, Mark | None, bool, bool] | Non
     return mark, hint, info.scope is Scope.CONTAINER, info.odd
 
 
-def _unwritable(value: float) -> dict[str, Any] | None:
-    """Return what stands for a number that JSON, or Python's own JSON, can't hold: not finite, or of thousands of digits."""
-    if type(value) is float:
-        return None if isfinite(value) else {"$t": "float"}
-    return {"$t": "int"} if int(value).bit_length() > MAX_BITS else None
-
-
 _LONG_NAME = (None, None, False, True)
-
-
-class _RepeatedKey(ValueError):
-    pass
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise _RepeatedKey
-    return out
-
-
-_TOO_LONG = 1 << (MAX_BITS + 1)
-
-
-def _whole_number(digits: str) -> int:
-    # Python refuses to read thousands of digits; other readers do not, so the rest of the text must still be looked through.
-    return int(digits) if len(digits) <= 1_000 else _TOO_LONG
 
 
 def _plain_key(name: object) -> str:

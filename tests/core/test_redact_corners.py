@@ -209,9 +209,9 @@ def test_what_is_sized_already_stays_as_it_is(declared: bool) -> None:
     """A recorded view is not redacted again, whichever rule is applied to it."""
     sized = {"$t": "str", "len": 900_000, "tok": token("data", "x")}
     memory = Memory()
-    shown = view({"a": sized, "l": [sized], "n": "k9x-value"}, "/a", memory=memory)
+    shown = view({"a": sized, "l": [sized], "n": "k9x-va1ue"}, "/a", memory=memory)
     assert shown.value["a"] == sized  # type: ignore[index]
-    again = view({"a": sized, "m": "has k9x-value"}, "/m", memory=memory, declared=declared)
+    again = view({"a": sized, "m": "has k9x-va1ue"}, "/m", memory=memory, declared=declared)
     assert again.value["a"] == sized  # type: ignore[index]
 
 
@@ -254,9 +254,9 @@ def test_json_with_a_number_that_python_does_not_read_is_still_taken_apart() -> 
 def test_a_marked_json_string_makes_its_values_known_whatever_its_numbers() -> None:
     """Integers of any length are known as they were written, and so is what stands beside them."""
     memory = Memory()
-    long, longer = "7" * 1_000, "9" * 5_000
-    view({"password": f'{{"a": {long}, "b": [{longer}, "value-one"]}}'}, memory=memory)
-    for known in (long, longer, "value-one"):
+    long, longer = "1207" * 250, "9486" * 1_250
+    view({"password": f'{{"a": {long}, "b": [{longer}, "va1ue-0ne"]}}'}, memory=memory)
+    for known in (long, longer, "va1ue-0ne"):
         assert memory.knows(f"it is {known}") == "secret"
 
 
@@ -401,17 +401,17 @@ def test_the_gate_sees_through_compatibility_forms() -> None:
 @pytest.mark.parametrize(
     ("text", "known"),
     [
-        (" value-one-two ", "value-one-two"),
-        ("Bearer value-one", "value-one"),
-        ("Basic\tvalue-one-two", "value-one-two"),
-        ("some-user:value-one", "value-one"),
-        ('{"a": ["value-one", null, true]}', "value-one"),
-        ('{"a": ["value-one", 1234567.5]}', "1234567.5"),
-        ('{"a": "[\\"value-one\\"]"}', "value-one"),
-        ('\n {"a": ["value-one"]}', "value-one"),
-        ("{value-one}", "{value-one}"),
-        ("https://u:value-one", "https://u:value-one"),
-        ("two words: here", "two words: here"),
+        (" va1ue-0ne-two ", "va1ue-0ne-two"),
+        ("Bearer va1ue-0ne", "va1ue-0ne"),
+        ("Basic\tva1ue-0ne-two", "va1ue-0ne-two"),
+        ("some-user:va1ue-0ne", "va1ue-0ne"),
+        ('{"a": ["va1ue-0ne", null, true]}', "va1ue-0ne"),
+        ('{"a": ["va1ue-0ne", 4111111111111111]}', "4111111111111111"),
+        ('{"a": "[\\"va1ue-0ne\\"]"}', "va1ue-0ne"),
+        ('\n {"a": ["va1ue-0ne"]}', "va1ue-0ne"),
+        ("{va1ue-0ne}", "{va1ue-0ne}"),
+        ("https://u:va1ue-0ne", "https://u:va1ue-0ne"),
+        ("tw0 w0rds: here", "tw0 w0rds: here"),
     ],
 )
 def test_what_is_secret_inside_a_secret_is_known_by_itself(text: str, known: str) -> None:
@@ -425,7 +425,7 @@ def test_what_is_secret_inside_a_secret_is_known_by_itself(text: str, known: str
 
 def test_json_nested_in_a_marked_string_is_followed_a_few_levels() -> None:
     """Each level is known as text; work is bounded."""
-    text = '["value-one"]'
+    text = '["va1ue-0ne"]'
     for _ in range(8):
         text = json.dumps([text])
     memory = Memory()
@@ -436,7 +436,7 @@ def test_json_nested_in_a_marked_string_is_followed_a_few_levels() -> None:
 def test_the_text_of_nothing_is_nothing() -> None:
     """No text, no hit, no failure."""
     memory = Memory()
-    memory.remember("correct horse", "secret")
+    memory.remember("c0rrect h0rse", "secret")
     assert REDACTOR.text("", memory) == ""
     assert REDACTOR.value({}, memory).value == {}
     assert REDACTOR.value([], memory).value == []

@@ -76,9 +76,9 @@ def test_bytes_that_run_code_are_read_without_it() -> None:
         __getitem__ = __bytes__ = __len__ = __iter__ = _asked
 
     memory = Memory()
-    shown = REDACTOR.result(Octets(b"password=hunter22"), log_output=True, memory=memory)
-    assert b"hunter22" not in dumps(shown)
-    assert memory.knows("hunter22") == "secret"
+    shown = REDACTOR.result(Octets(b"password=hunt3r22"), log_output=True, memory=memory)
+    assert b"hunt3r22" not in dumps(shown)
+    assert memory.knows("hunt3r22") == "secret"
     assert _result(bytearray(b"bob@example.com"))["value"] == token("contact", "bob@example.com")
 
 
@@ -166,13 +166,13 @@ def test_validation_errors_of_others_show_no_details() -> None:
     import jsonschema_rs
 
     with pytest.raises(jsonschema_rs.ValidationError) as caught:
-        jsonschema_rs.validate({"type": "integer"}, "value-one")
+        jsonschema_rs.validate({"type": "integer"}, "va1ue-0ne")
     assert _error(caught.value)["message"] == "a value does not fit the schema (details not shown)"
 
 
 def _pretender(errors: Any) -> BaseException:
     kind = type("ValidationError", (Exception,), {"__module__": "pydantic_like", "errors": errors})
-    return kind("value-one")
+    return kind("va1ue-0ne")
 
 
 def test_a_class_that_only_looks_like_pydantics_shows_no_details() -> None:
@@ -190,4 +190,4 @@ def test_a_class_that_only_looks_like_pydantics_shows_no_details() -> None:
         == "3 values do not fit: ? (int), ? (None)"
     )
     nameless = type("ValidationError", (Exception,), {"__module__": 5})
-    assert "value-one" not in _error(nameless("value-one"))["message"]
+    assert "va1ue-0ne" not in _error(nameless("va1ue-0ne"))["message"]

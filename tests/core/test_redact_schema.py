@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from redactkit import is_secret, redactor, token, view
+from redactkit import REDACTOR, is_secret, redactor, token, view
 
+from guardrail.core.memory import Memory
 from guardrail.errors import RedactionError
 
 MARK = {"writeOnly": True}
@@ -30,6 +32,11 @@ def _shown(args: dict[str, Any], schema: dict[str, Any]) -> Any:
         {"patternProperties": {"x$": MARK}},
         {"patternProperties": {"": MARK}},
         {"unevaluatedProperties": MARK},
+        {"dependencies": {"x": {"properties": {"x": MARK}}, "y": ["x"]}},
+        {"dependentSchemas": {"y": {"properties": {"x": MARK}}}},
+        {"not": {"properties": {"x": MARK}}},
+        {"if": {}, "then": {"not": {"not": {"properties": {"x": MARK}}}}},
+        {"$recursiveRef": "#/$defs/a", "$defs": {"a": {"properties": {"x": MARK}}}},
     ],
 )  # fmt: skip
 def test_every_way_to_reach_a_mark_is_followed(schema: dict[str, Any]) -> None:
@@ -148,3 +155,78 @@ def _memory() -> Any:
     from guardrail.core.memory import Memory
 
     return Memory()
+
+
+@pytest.mark.parametrize("where", ["properties", "additionalProperties"])
+def test_a_mark_on_what_a_string_holds_as_json_is_followed(where: str) -> None:
+    """``contentSchema`` says what stands in the text; what it does not mark stays readable, and other strings too."""
+    inside = {"properties": {"zz": MARK}}
+    text = {"type": "string", "contentMediaType": "application/json", "contentSchema": inside}
+    schema = {"properties": {"body": text}} if where == "properties" else {where: text}
+    bodies = [json.dumps({"zz": "words", "n": [1]}) for _ in range(2)]
+    shown = _shown({"body": bodies[0], "other": "plain"}, schema)
+    assert is_secret(json.loads(shown["body"])["zz"])
+    assert json.loads(shown["body"])["n"] == [1]
+    assert shown["other"] == "plain"
+    whole = {"properties": {"body": {"contentSchema": MARK}, "none": {"contentSchema": True}}}
+    args = {"body": bodies[0], "none": bodies[1]}
+    shown = _shown(args, whole)
+    assert "words" not in shown["body"]
+    assert shown["none"] == bodies[1]
+    # The node of the text is kept for the next one.
+    listed = {"properties": {"l": {"items": text}, "free": {"type": "string"}}}
+    shown = _shown({"l": bodies, "free": bodies[0]}, listed)
+    assert shown["free"] == bodies[0]
+    assert not any("words" in body for body in shown["l"])
+
+
+def test_what_a_session_knows_strikes_no_name_and_no_constant_of_the_schema() -> None:
+    """However improbable: they are no news to who reads the schema. Elsewhere the same value goes."""
+    name, constant, fixed, needed = "k9x-va1ue", "m0de-4-x9z", "v3ry-f1xed-1", "n33ded-0ne"
+    schema: dict[str, Any] = {
+        "properties": {
+            name: {"type": "integer"},
+            "mode": {"enum": [constant, 7]},
+            "kind": {"const": fixed},
+            "list": {"items": [{"properties": {"deep": {"enum": "none"}}}]},
+        },
+        "required": [needed],
+        "dependencies": {"mode": [name]},
+    }
+    memory = Memory()
+    for value in (name, constant, fixed, needed):
+        memory.remember(value, "secret")
+    args = {name: 1, "mode": constant, "kind": fixed, needed: 2, "note": f"it is {constant}"}
+    shown = view(args, schema=schema, memory=memory)
+    assert {key: shown.value[key] for key in args if key != "note"} == {  # type: ignore[index]
+        key: args[key] for key in args if key != "note"
+    }
+    assert constant not in shown.value["note"]  # type: ignore[index]
+    leaves = [name, constant, *(member for member in shown.value.values() if type(member) is str)]  # type: ignore[attr-defined]
+    assert REDACTOR.gate(leaves, memory, schema=schema) is None
+    assert REDACTOR.gate(leaves, memory) == "secret"
+    # Nor does a pointer of the policy that makes another value known.
+    tightened = view(args | {"x": "other-va1ue-9x"}, "/x", schema=schema, memory=memory).value
+    assert tightened[name] == 1  # type: ignore[index]
+    assert tightened["mode"] == constant  # type: ignore[index]
+
+
+def test_a_constant_of_the_schema_is_never_remembered() -> None:
+    """Neither below a mark nor where a key calls it secret."""
+    constant = "m0de-4-x9z"
+    for mark in ({"x-guardrail": "health"}, {"writeOnly": True}):
+        memory = Memory()
+        schema = {"properties": {"mode": {"enum": [constant], **mark}}}
+        shown = view({"mode": constant}, schema=schema, memory=memory)
+        assert constant not in str(shown.value)
+        assert len(memory) == 0
+
+
+def test_names_below_the_depth_that_is_looked_at_are_no_names_of_the_schema() -> None:
+    """Reading a schema ends."""
+    deep: Any = {"properties": {"d33p-n4me-1": {}}}
+    for _ in range(80):
+        deep = {"items": [deep]}
+    memory = Memory()
+    memory.remember("d33p-n4me-1", "name")
+    assert view({"d33p-n4me-1": 1}, schema=deep, memory=memory).changed

@@ -77,12 +77,12 @@ def test_attributes_that_no_longer_fit_once_they_are_tokens_deny() -> None:
     """What was short in clear can be long as tokens; the call is not recorded in part."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
     guard.declare("login", schema=OPEN)
-    attributes = {f"k{n}": SECRET[:6] for n in range(900)}
+    attributes = {f"k{n}": "s3cr9t" for n in range(900)}
     with (
         guard.session(principal="alice", agent="bot", attributes=attributes),
         pytest.raises(Denied),
     ):
-        guard.call("login", {"password": SECRET[:6]}, lambda **_: None)
+        guard.call("login", {"password": "s3cr9t"}, lambda **_: None)
     (record,) = ledger.of("call.decision")
     assert record["decision"]["cause"] == "redactor"
     assert record["omitted"] in ("redactor", "size")
@@ -116,7 +116,8 @@ def test_many_names_and_many_tools_do_not_fill_the_memory() -> None:
 
 def test_a_text_that_becomes_sensitive_is_not_taken_from_what_was_kept() -> None:
     """A rule's message that was recorded in clear before."""
-    guard, ledger = memory_guard(StaticPolicy(allow(f"about {SECRET}")))
+    rule = allow("r")["rules"][0] | {"message": f"about {SECRET}"}
+    guard, ledger = memory_guard(StaticPolicy(allow("r", rules=[rule])))
     guard.declare("login", schema=OPEN)
     with guard.session(principal="alice", agent="bot"):
         guard.call("login", {"password": SECRET}, lambda **_: None)

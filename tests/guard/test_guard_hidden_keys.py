@@ -21,13 +21,13 @@ def test_a_key_below_a_pointer_of_the_policy_is_in_no_record(given: str) -> None
     guard, ledger = memory_guard(policy, settings=settings)
     guard.declare("admit", schema=OPEN)
     args: dict[str, Any] = {
-        "patients": {"Karl 9x": {"email": "x@y.example", "pin": "1234"}},
-        "other": {"Karl 9x": {"email": "x@y.example"}},
+        "patients": {"K4rl 9x": {"email": "x@y.example", "pin": "1234"}},
+        "other": {"K4rl 9x": {"email": "x@y.example"}},
     }
     assert guard.call("admit", args, lambda **given: len(given)) == 2
     (record,) = ledger.of("call.decision")
-    assert "/patients/Karl 9x/email" in policy.inputs[0]["action"]["properties"]["arg_classes"]
-    assert b"Karl" not in b"".join(ledger.lines)
+    assert "/patients/K4rl 9x/email" in policy.inputs[0]["action"]["properties"]["arg_classes"]
+    assert b"K4rl" not in b"".join(ledger.lines)
     recorded = record["input"]["action"]["properties"]
     (name,) = recorded["args"]["patients"]
     assert set(recorded["arg_classes"]) <= set(record["redaction"]["removed"])

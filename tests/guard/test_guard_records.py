@@ -137,9 +137,9 @@ def test_the_policy_can_tighten_what_is_recorded() -> None:
     guard, ledger = memory_guard(StaticPolicy(allow(redact=["/items/*/memo"])))
     guard.declare("order", schema=OPEN)
     with guard.session(principal="alice"):
-        guard.call("order", {"items": [{"memo": "birthday surprise"}]}, lambda **_: None)
-        guard.call("order", {"text": "about the birthday surprise"}, lambda **_: None)
-    assert "birthday surprise" not in str(decisions(ledger))
+        guard.call("order", {"items": [{"memo": "b1rthday surpr1se"}]}, lambda **_: None)
+        guard.call("order", {"text": "about the b1rthday surpr1se"}, lambda **_: None)
+    assert "b1rthday surpr1se" not in str(decisions(ledger))
 
 
 def test_a_pointer_of_the_policy_that_is_none_denies() -> None:
@@ -211,19 +211,21 @@ def test_what_the_last_gate_finds_makes_the_record_bare_and_denies() -> None:
 
 
 @pytest.mark.parametrize("where", ["argument", "result"])
-def test_an_id_that_turns_out_to_hold_a_secret_is_a_token_from_then_on(where: str) -> None:
-    """And the session goes on: a password that equals a name is no way to stop it."""
+def test_what_a_session_knows_strikes_no_identity(where: str) -> None:
+    """Who acted stays in every record, whatever a tool or a model says; and the session goes on."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
     guard.declare("login", schema=OPEN)
     told = {"password": SECRET}
     with guard.session(principal=SECRET, agent=SECRET, id=f"session-{SECRET}", tenant=SECRET):
         guard.call("login", told if where == "argument" else {}, lambda **_: told)
         guard.call("login", {"text": "x"}, lambda **_: None)
-    later = ledger.records[1 if where == "argument" else 2 :]
-    assert len(later) >= 3
-    assert SECRET not in str(later)
-    assert {record["session"][:12] for record in later} == {"gr1:session:"}
-    assert {record["principal"]["form"] for record in later} == {"token"}
+    later = ledger.records[1:]
+    assert len(later) == 4
+    assert {record["session"] for record in later} == {f"session-{SECRET}"}
+    assert {(record["principal"]["id"], record["agent"]["id"]) for record in later} == {
+        (SECRET, SECRET)
+    }
+    assert {record["tenant"] for record in later} == {SECRET}
 
 
 class Hostile:

@@ -32,9 +32,9 @@ def shaped() -> str:
 
 
 def plain() -> str:
-    """Return a canary that nothing knows by its shape: two words, with a quote and a slash to be escaped."""
+    """Return a canary that nothing knows by its shape, with a quote and a slash to be escaped."""
     words = ["".join(secrets.choice("abcdefghijkmnopqrstuvwxyz") for _ in range(7)) for _ in "ab"]
-    return f'{words[0].title()}"s/{words[1].title()}'
+    return f'{words[0].title()}9"s/4{words[1].title()}'
 
 
 class Attributed:
@@ -123,6 +123,9 @@ IN_CALLS: dict[str, Place] = {
     "policy redact pointer": lambda g, s: _send(g, {"echo": "redact", "text": s}),
 }
 """By a call of a session that exists."""
+
+SUPPLIED = {"tool labels", "policy rule id", "policy severity", "policy needs"}
+"""What the host or the policy supplies: what a session knows strikes nothing there. Detectors look at it all the same."""
 
 ECHOES = """
 allow contains "any"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canarykit import ECHOES, IN_CALLS, SESSIONS, leaks, learn, plain, prepare, shaped
+from canarykit import ECHOES, IN_CALLS, SESSIONS, SUPPLIED, leaks, learn, plain, prepare, shaped
 from promisekit import appearances, guarded, records, ruled, whole
 
 from guardrail import Guard
@@ -40,7 +40,7 @@ def test_a_secret_that_is_detected_is_written_nowhere(
     assert appearances(secret, (captured.out + captured.err).encode()) == []
 
 
-@pytest.mark.parametrize("place", IN_CALLS)
+@pytest.mark.parametrize("place", [place for place in IN_CALLS if place not in SUPPLIED])
 def test_a_value_that_is_known_is_written_nowhere(
     echoing: tuple[Guard, Path], capfd: pytest.CaptureFixture[str], place: str
 ) -> None:
@@ -77,7 +77,10 @@ def _fails(**_: Any) -> None:
     raise ValueError("x")
 
 
-@pytest.mark.parametrize("place", SESSIONS)
+ATTRIBUTES = ["session attribute", "nested session attribute", "principal attribute"]
+
+
+@pytest.mark.parametrize("place", ATTRIBUTES)
 def test_what_the_host_told_is_not_written_once_it_is_known(tmp_path: Path, place: str) -> None:
     """It stood in clear in earlier records; from the call that makes it known on, in none: neither its decision, nor
     its outcome, nor anything later."""
@@ -119,14 +122,10 @@ def test_the_call_that_makes_a_value_known_does_not_write_it_itself(tmp_path: Pa
                 call_id=f"call {secret}",
             )
         with guard.session(principal="alice", agent="bot"), contextlib.suppress(Denied):
-            guard.declare(f"tool {secret}", schema=LOGIN)
             guard.call(f"tool {secret}", {"pin": secret}, lambda **_: "done", server=None)
         assert leaks(tmp_path, secret) == []
     assert leaks(tmp_path, secret) == []
     whole(tmp_path / "audit.db")
-
-
-LOGIN = {"type": "object", "properties": {"pin": {"type": "string", "writeOnly": True}}}
 
 
 def test_a_result_that_makes_a_value_known_does_not_write_it_with_the_outcome(
@@ -147,6 +146,23 @@ def test_a_result_that_makes_a_value_known_does_not_write_it_with_the_outcome(
     assert not [line for line in found[:before] if appearances(secret, line)]
     # The decision came before anyone could know; the outcome did not.
     assert not appearances(secret, found[before + 1])
+
+
+@pytest.mark.parametrize("place", sorted(SUPPLIED))
+def test_what_a_session_knows_strikes_nothing_that_host_or_policy_supplied(
+    echoing: tuple[Guard, Path], place: str
+) -> None:
+    """A tool's labels, rule ids, severities and needs stay as they are, or a page could strike them from the record."""
+    guard, folder = echoing
+    secret = plain()
+    with guard.session(principal="alice", agent="bot"):
+        learn(guard, secret)
+        before = len(records(folder / "audit.db"))
+        with contextlib.suppress(AssertionError):
+            IN_CALLS[place](guard, secret)
+    found = [line for line in _lines(folder)[before:] if appearances(secret, line)]
+    assert len(found) == 1
+    assert b'"omitted":null' in found[0]
 
 
 def test_a_denial_tells_the_agent_no_secret(tmp_path: Path) -> None:

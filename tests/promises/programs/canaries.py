@@ -39,6 +39,8 @@ def main() -> None:
             with guard.session(principal="alice", agent="bot", id=f"canary-{number}"):
                 canarykit.learn(guard, secret)
                 for name, place in canarykit.IN_CALLS.items():
+                    if secret == known and name in canarykit.SUPPLIED:
+                        continue
                     try:
                         place(guard, secret)
                     except GuardrailError:
