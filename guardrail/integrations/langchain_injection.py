@@ -106,7 +106,11 @@ def config_names(function: Callable[..., Any]) -> set[str]:
 def bodies(tool: BaseTool) -> list[Callable[..., Any]]:
     """Return what runs: the functions of *tool*, or the methods of its class."""
     functions = [tool.__dict__.get(field) for field in CALLABLES]
-    return [function for function in functions if callable(function)] or [tool._run, tool._arun]
+    found = [function for function in functions if callable(function)]
+    if found:
+        return found
+    # The base class's own _arun takes *args and **kwargs, and hands them to _run.
+    return [tool._run] if type(tool)._arun is BaseTool._arun else [tool._run, tool._arun]
 
 
 def input_model(tool: BaseTool) -> Any:
