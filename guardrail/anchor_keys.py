@@ -16,11 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from guardrail.core.note import Algorithm, NoteKey, NoteSignature, SignedNote, cosigned_text
 from guardrail.durable import sync_directory, write_private
 from guardrail.errors import ConfigError, KeysError, NoteError
+from guardrail.inputs import read_input
 
 __all__ = ["WitnessKey", "certificates"]
 
 _PRIVATE = "witness.key"
 _PUBLIC = "witness.pub"
+_MAX_FILE = 1 << 20
+"""Bytes of a key or of certificates."""
 
 
 class WitnessKey:
@@ -99,7 +102,7 @@ class WitnessKey:
 def certificates(path: Path) -> list[x509.Certificate]:
     """Return the certificates in *path* (PEM). Raises ``ConfigError`` where it has none, or can't be read."""
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
+        return x509.load_pem_x509_certificates(read_input(path, _MAX_FILE))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no certificate in PEM in it"
         raise ConfigError(
@@ -115,7 +118,7 @@ def _read(path: Path) -> bytes:
             raise KeysError(
                 f"{path}: others can read it", code="keys.exposed", hint=f"chmod 600 {path}"
             )
-        return path.read_bytes()
+        return read_input(path, _MAX_FILE, text=False)
     except FileNotFoundError:
         raise KeysError(
             f"{path}: missing", code="keys.missing", hint="guardrail witness init"

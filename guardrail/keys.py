@@ -32,6 +32,7 @@ from guardrail.core.note import NoteKey
 from guardrail.core.rotation import certified_text
 from guardrail.durable import sync_directory, write_private
 from guardrail.errors import ConfigError, KeysError
+from guardrail.inputs import read_input
 
 __all__ = [
     "Commitment",
@@ -460,10 +461,14 @@ def _derive(key: bytes, info: bytes) -> bytes:
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(key)
 
 
+_MAX_FILE = 1 << 20
+"""Bytes of a key file."""
+
+
 def _read(path: Path) -> bytes:
     _check_mode(path, 0o077, f"chmod 600 {path}")
     try:
-        return path.read_bytes()
+        return read_input(path, _MAX_FILE, text=False)
     except OSError as error:
         raise KeysError(
             f"{path}: can't be read ({error.strerror})", code="keys.unreadable"

@@ -9,6 +9,7 @@ from typing import Any
 
 from guardrail.core.schema import CompiledSchema, compile_schema
 from guardrail.errors import ConfigError, SchemaError
+from guardrail.inputs import read_input
 
 __all__ = ["compile_tools", "load_tools"]
 
@@ -19,8 +20,7 @@ _MAX_BYTES = 16 * 1024 * 1024
 def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
     """Return the schemas in *path*, each of which a guard would take. Raises ``ConfigError``."""
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(_MAX_BYTES + 1)
+        raw = read_input(path, _MAX_BYTES)
     except OSError as error:
         raise _refused(path, f"can't be read ({error.strerror})") from None
     try:

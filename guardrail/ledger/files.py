@@ -17,6 +17,7 @@ from typing import Any
 
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerOpenError
+from guardrail.inputs import read_input
 
 __all__ = [
     "Fault",
@@ -178,6 +179,10 @@ def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:
 def utc_now() -> str:
     """Return the time as records hold it: RFC 3339, UTC, microseconds, ``Z``."""
     return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+_MAX_SEAL = 1 << 20
+"""Bytes of a marker that are read. One that is longer seals as well."""
 
 
 class Part(StrEnum):
@@ -377,7 +382,7 @@ class Seal:
     def read(cls, db: Path) -> Seal | None:
         """Return the marker beside *db*, or None where there is none. One that can't be read still seals."""
         try:
-            data = json.loads(seal_path(db).read_bytes())
+            data = json.loads(read_input(seal_path(db), _MAX_SEAL))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):

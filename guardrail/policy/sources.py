@@ -11,6 +11,7 @@ from pathlib import Path
 
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
+from guardrail.inputs import open_input
 
 __all__ = ["PolicySet", "Source", "installed_folder", "load_policies"]
 
@@ -192,7 +193,7 @@ class _Reader:
                 self.refuse(str(file), "too-many", f"more than {MAX_FILES} files")
             return None
         try:
-            with file.open("rb") as stream:
+            with open_input(file) as stream:
                 raw = stream.read(limit + 1)
         except OSError as error:
             self.refuse(str(file), "unreadable", f"can't be read ({type(error).__name__})")

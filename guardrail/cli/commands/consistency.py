@@ -90,10 +90,10 @@ def consistency(
 
 def _head(path: Path) -> SignedNote:
     from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote
+    from guardrail.inputs import read_input
 
     try:
-        with path.open("rb") as source:
-            raw = source.read(MAX_NOTE + 1)
+        raw = read_input(path, MAX_NOTE)
     except OSError as error:
         raise _HeadFileError(
             f"{path}: the head can't be read ({error.strerror})",

@@ -94,7 +94,12 @@ def _to_file(records: Records, path: Path, size: int | None) -> Exported:
 
 
 def _new_file(path: Path, write: Callable[[BinaryIO], _T]) -> _T:
-    """Write to a new file that only its owner can read: an export holds what the ledger holds."""
+    """Write to a new file that only its owner can read: an export holds what the ledger holds.
+
+    Durable, name included, when this returns.
+    """
+    from guardrail.durable import sync_directory
+
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
@@ -108,6 +113,7 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T]) -> _T:
             done = write(out)
             out.flush()
             os.fsync(out.fileno())
+        sync_directory(path.absolute().parent)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise _WriteError(

@@ -122,6 +122,8 @@ def _signer(path: Path | None, algorithm: str, key_id: str) -> Signer | None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    from guardrail.durable import sync_directory
+
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("xb") as stream:
@@ -129,6 +131,7 @@ def _write(path: Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(path)
+        sync_directory(path.absolute().parent)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise ConfigError(

@@ -92,7 +92,9 @@ def _notes(texts: Iterator[str]) -> Iterator[SignedNote]:
 
 
 def _write(path: Path, raw: bytes) -> None:
-    """Write to a new file that only its owner can read: it holds a record."""
+    """Write to a new file that only its owner can read: it holds a record. Durable, name included, when this returns."""
+    from guardrail.durable import sync_directory
+
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
@@ -106,6 +108,7 @@ def _write(path: Path, raw: bytes) -> None:
             out.write(raw)
             out.flush()
             os.fsync(out.fileno())
+        sync_directory(path.absolute().parent)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise _FileError(f"{path}: can't be written ({error.strerror})") from None
@@ -136,14 +139,14 @@ def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool
     """
     from guardrail.core.proof import MAX_PROOF, Proof
     from guardrail.core.proof import check_proof as check
+    from guardrail.inputs import read_input
     from guardrail.keys import verify_signature
     from guardrail.review.verify import load_key
 
     public = bytes.fromhex(load_key(key))
     pinned = [_witness(each) for each in witnesses]
     try:
-        with file.open("rb") as source:
-            raw = source.read(MAX_PROOF + 1)
+        raw = read_input(file, MAX_PROOF)
     except OSError as error:
         raise _FileError(f"{file}: can't be read ({error.strerror})") from None
     checked = check(Proof.parse(raw), public, verify_signature, pinned)

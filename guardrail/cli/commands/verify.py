@@ -167,9 +167,10 @@ def _origin(path: Path) -> str:
 def _name_in(export: Path) -> str:
     """Return the name of the log in *export*; empty where that can't be read."""
     from guardrail.core.record import MAX_LINE, decode
+    from guardrail.inputs import open_input
 
     try:
-        with export.open("rb") as source:
+        with open_input(export) as source:
             return str(decode(source.readline(MAX_LINE + 1).rstrip(b"\n")).get("log", ""))
     except (GuardrailError, OSError):
         return ""

@@ -11,6 +11,7 @@ from guardrail.core.audit import Audit, Pruned
 from guardrail.core.chain import Difference
 from guardrail.core.record import MAX_LINE, parse
 from guardrail.errors import RecordError
+from guardrail.inputs import open_input
 from guardrail.keys import verify_signature
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
@@ -35,7 +36,7 @@ def verify_export(
     covered = any(each.covers for each in heads)
     try:
         total = path.stat().st_size
-        with path.open("rb") as source:
+        with open_input(path) as source:
             if _torn(source, total):
                 detail = (
                     "the last line has no end: the file is torn" if total else "the file is empty"
@@ -87,13 +88,11 @@ def _take_all(
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines without their line feeds; of one that is too long only a beginning that is too long as well."""
+    """Yield the lines without their line feeds, up to one that is too long: of that only a beginning, and nothing behind it."""
     while line := source.readline(MAX_LINE + 2):
         yield line.removesuffix(b"\n")
-        while not line.endswith(b"\n"):
-            line = source.readline(MAX_LINE + 2)
-            if not line:
-                return
+        if not line.endswith(b"\n"):
+            return  # its end may be terabytes away, and nothing behind it can be good
 
 
 def _find_pruned(source: BinaryIO) -> Pruned | None:

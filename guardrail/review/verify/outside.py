@@ -7,6 +7,7 @@ from pathlib import Path
 from guardrail.anchors.lines import parse_lines
 from guardrail.core.note import Algorithm, NoteKey
 from guardrail.errors import NoteError
+from guardrail.inputs import read_input
 from guardrail.review.verify.report import HeadError, OutsideHead
 
 __all__ = ["load_heads", "load_key"]
@@ -22,9 +23,7 @@ def load_heads(path: Path) -> list[OutsideHead]:
     true ones stay above it. What is no head is returned as malformed. Raises ``HeadError`` where the file can't be read.
     """
     try:
-        if path.stat().st_size > _MAX_FILE:
-            raise HeadError(f"{path}: too large to be a file of heads", hint="name a signed head")
-        raw = path.read_bytes()
+        raw = read_input(path, _MAX_FILE)
     except OSError as error:
         raise HeadError(
             f"{path}: the head can't be read ({error.strerror})",
@@ -49,8 +48,7 @@ def load_key(text: str) -> str:
     if found is not None:
         return found
     try:
-        with open(text, "rb") as source:
-            found = _key(source.read(_MAX_KEY).decode("utf-8", "replace"))
+        found = _key(read_input(Path(text), _MAX_KEY).decode("utf-8", "replace"))
     except (OSError, ValueError):
         found = None
     if found is None:

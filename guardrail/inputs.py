@@ -1,0 +1,59 @@
+"""Files that somebody hands over to be read: regular ones, of a size that is known before they are read.
+
+A FIFO, a device or a terminal would be waited for, a sparse or endless file would be read for ever: all are refused at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["open_input", "read_input"]
+
+_PIECE = 1 << 20
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Open the regular file at *path* for reading. Raises ``OSError`` for what is there and no file, without waiting for it."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may do something
+        raise _not_a_file(path)
+    # Something else may be there by now.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _not_a_file(path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_input(path: Path, limit: int, *, text: bool = True) -> bytes:
+    """Return what is in the file at *path*, at most *limit* bytes.
+
+    Raises ``OSError``: for what is no regular file, is larger, or, where it is to be *text*, holds zero bytes, as the holes of a
+    sparse file do.
+    """
+    with open_input(path) as source:
+        if os.fstat(source.fileno()).st_size > limit:
+            raise _too_large(path, limit)
+        pieces, size = [], 0
+        while piece := source.read(_PIECE):
+            size += len(piece)
+            if size > limit:  # it grew
+                raise _too_large(path, limit)
+            if text and b"\0" in piece:
+                raise OSError(errno.EINVAL, "it holds zero bytes, so it is no text", str(path))
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _not_a_file(path: Path) -> OSError:
+    return OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def _too_large(path: Path, limit: int) -> OSError:
+    return OSError(errno.EFBIG, f"it is larger than {limit} bytes", str(path))
