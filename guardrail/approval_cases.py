@@ -116,6 +116,8 @@ class Case:
     steps: tuple[Step, ...]
     newest: datetime
     """Time stamp of the newest record of the log."""
+    tree: tuple[int, bytes] | None = None
+    """Size and tree of the log that was proved to hold these steps and no others; None where nothing was proved."""
 
     @property
     def next_ordinal(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -131,4 +131,5 @@ def read_case(log: ApprovalLog, approval: str) -> Case | None:
     if not approvals.is_approval_id(approval):
         return None
     with log.snapshot():
-        return approvals.case_of(log.approval(approval), log.newest())
+        case = approvals.case_of(log.approval(approval), log.newest())
+    return None if case is None else replace(case, tree=getattr(log, "tree", None))

@@ -144,6 +144,8 @@ class Grant:
     ordinal: int
     """Of its use, if the call is allowed."""
     rules: tuple[str, ...] = field(default=())
+    tree: tuple[int, bytes] | None = None
+    """Of the log by which it was judged (``Case.tree``)."""
 
     @property
     def unsafe_asserted(self) -> bool:
@@ -334,7 +336,7 @@ def may_use(case: Case | None, call: Presented, now: datetime, terms: Terms) -> 
     ):
         return Reason.ASSERTED
     rules = tuple(rule.rule for rule in case.request.rules)
-    return Grant(case.request, approvers, case.next_ordinal, rules)
+    return Grant(case.request, approvers, case.next_ordinal, rules, case.tree)
 
 
 def _everyone(case: Case) -> set[str]:

@@ -196,7 +196,12 @@ class Desk:
                 "needed": request.needed,
                 "unsafe_asserted": who.assurance is not Assurance.VERIFIED,
             }
-        draft = Draft.build(record, approval=None if rejected is not None else request.id)
+        counts = rejected is None
+        draft = Draft.build(
+            record,
+            approval=request.id if counts else None,
+            judged=case.tree if counts else None,
+        )
         return Answer(case, self._append(draft), rejected, given, expires, words)
 
     def _words(self, reason: str, tokens: TenantTokens) -> str:

@@ -28,9 +28,10 @@ from guardrail.identity import check_identity
 from guardrail.journal import Journal, Owner, actor
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.heads import Signing
-from guardrail.ledger.proved import UNPROVED, Proofs, ProvedReader
+from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.writer import LedgerWriter, traces
 from guardrail.policy.embedded import EmbeddedEngine
 from guardrail.policy.sources import load_policies

@@ -214,6 +214,7 @@ class Recorder:
             opens=verdict.effect is Effect.ALLOW,
             process=self._process(),
             approval=None if used is None else used.request.id,
+            judged=None if used is None else used.tree,
         )
 
     def _rule(self, call: Call, entry: Rule) -> dict[str, Any]:

@@ -119,6 +119,8 @@ class Draft:
     """Members before ``prev``, between ``prev`` and ``seq``, between ``seq`` and ``ts``, after ``ts``; no braces."""
     approval: str | None = None
     """The approval of which this is a step: refused where its ``approval.ordinal`` is taken."""
+    judged: tuple[int, bytes] | None = None
+    """Size and tree of the log by which this step was judged: what came in between is proved before it is written."""
 
     @classmethod
     def build(
@@ -128,6 +130,7 @@ class Draft:
         opens: bool = False,
         process: str | None = None,
         approval: str | None = None,
+        judged: tuple[int, bytes] | None = None,
     ) -> Draft:
         """Serialise *fields* (all of the record but ``prev``, ``seq`` and ``ts``; ``type``, ``log`` and ``v`` included).
 
@@ -153,6 +156,7 @@ class Draft:
             process=process,
             segments=segments,
             approval=approval,
+            judged=judged,
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

@@ -344,6 +344,9 @@ class Committer:
                 if entry.take():
                     taken.append(entry)
             drafts = [*self._owed, *(entry.draft for entry in taken)]
+            for draft in drafts:
+                if draft.judged is not None:
+                    self._raise_unproved(store.unproved_since(draft, tail))
             answers = store.add_all(drafts, tail)[len(self._owed) :]
             for rotation in rotations:
                 store.rotate(rotation, tail)
@@ -401,6 +404,10 @@ class Committer:
         if there == leaf:
             return ""
         return f"record {seq}, which was acknowledged, is missing or another one"
+
+    def _raise_unproved(self, problem: str) -> None:
+        if problem:
+            raise self._seal(problem)
 
     def _settle_unsure(self, store: Store) -> None:
         """Owe an outcome for each decision that is in the log although its caller was told that it is not."""

@@ -13,96 +13,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Self
 
 from guardrail.core.merkle import Edge, in_tree
 from guardrail.core.record import decode, leaf_hash
-from guardrail.errors import LedgerError, RecordError
+from guardrail.errors import LedgerError
 from guardrail.ledger.heads import HeadRow, Signing, doubt, edge_at, node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import ADMIN
+from guardrail.ledger.steps import UNPROVED, Steps, unproved
 
-__all__ = ["UNPROVED", "Proofs", "ProvedReader", "Steps", "step_of"]
+__all__ = ["Proofs", "ProvedReader"]
 
-UNPROVED = "ledger.unproved"
-"""Code of the error for a record that the signed head does not prove."""
-
-_CHUNK = 256
 _LONGEST_GAP = 100_000
 """Lines that are hashed only to go on where the last look ended; beyond that a look begins at its own request."""
 _MOST_STEPS = 65_536
 """Steps of approvals that are kept; beyond that the next look begins at its own request."""
-
-_STEP = b'"ordinal":'
-"""In the bytes of every line that is a step of an approval; few others hold it."""
-
-
-def _unproved(what: str) -> LedgerError:
-    return LedgerError(
-        f"{what}: somebody who does not hold this log's keys changed the ledger",
-        code=UNPROVED,
-        hint="guardrail verify",
-    )
-
-
-def step_of(line: bytes) -> str | None:
-    """Return the approval that the record *line* is a step of, or None."""
-    if _STEP not in line:
-        return None
-    try:
-        approval = decode(line).get("approval")
-    except RecordError:
-        return None
-    if not isinstance(approval, Mapping) or approval.get("ordinal") is None:
-        return None
-    id_ = approval.get("id")
-    return id_ if isinstance(id_, str) else None
-
-
-class Steps:
-    """The steps of approvals from one record on, none missing: every line there was hashed into the tree of a head."""
-
-    def __init__(self, edge: Edge) -> None:
-        """Begin behind the records of *edge*, which need not be trusted: a wrong one never leads to a head's tree."""
-        self.start = edge.size
-        self.edge = edge
-        """Of the records that were hashed, and those before."""
-        self.kept = 0
-        self._by_approval: dict[str, list[bytes]] = {}
-
-    def of(self, approval: str) -> list[bytes]:
-        """Return the lines of the steps of *approval*, the oldest first."""
-        return self._by_approval.get(approval, [])
-
-    def reach(self, execute: Callable[..., Any], size: int, tree: bytes) -> None:
-        """Hash the lines up to *size*; raise ``LedgerError`` unless they make *tree*, and then nothing has changed."""
-        edge = self.edge.copy()
-        found: list[bytes] = []
-        while edge.size < size:
-            rows = execute(
-                "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
-                (edge.size, size, _CHUNK),
-            ).fetchall()
-            if not rows:
-                raise _unproved(f"record {edge.size} is missing")
-            for seq, line in rows:
-                if seq != edge.size or type(line) is not bytes:
-                    raise _unproved(f"record {edge.size} is missing")
-                edge.append(leaf_hash(line))
-                if _STEP in line:
-                    found.append(line)
-        if edge.size != size or edge.encode() != tree:
-            raise _unproved(
-                f"the records from {self.start} to {size - 1} are not those that were signed"
-            )
-        self.edge = edge
-        for line in found:
-            approval = step_of(line)
-            if approval is not None:
-                self._by_approval.setdefault(approval, []).append(line)
-                self.kept += 1
 
 
 class Proofs:
@@ -132,14 +60,14 @@ class Proofs:
         """Return the head that *reader* sees. Raises ``LedgerError`` unless a holder of the keys wrote it, and it is no older one."""
         row = read_head(reader.execute)
         if row is None:
-            raise _unproved("the log has no head")
+            raise unproved("the log has no head")
         known = self._head
         if row != known:
             fault = doubt(row, self._log, self._signing)
             if fault:
-                raise _unproved(fault)
+                raise unproved(fault)
         if row.size < least:
-            raise _unproved(f"record {least - 1}, which this process knows, is missing")
+            raise unproved(f"record {least - 1}, which this process knows, is missing")
         if known is None or row.size > known.size:
             self._head = row
         return row
@@ -148,7 +76,7 @@ class Proofs:
     def included(reader: LedgerReader, head: HeadRow, seq: object, line: object) -> None:
         """Raise ``LedgerError`` unless *line* is record *seq* of the log with this *head*. Call it inside a snapshot."""
         if type(seq) is not int or type(line) is not bytes or not 0 <= seq < head.size:
-            raise _unproved(f"there is a record {seq} that the log's head does not cover")
+            raise unproved(f"there is a record {seq} that the log's head does not cover")
         try:
             # The row of the head, whose code was checked, holds the roots of the perfect subtrees.
             edge = Edge.decode(head.size, head.edge)
@@ -156,10 +84,15 @@ class Proofs:
         except (ValueError, TypeError):
             proved = False
         if not proved:
-            raise _unproved(f"record {seq} is not the one that was signed")
+            raise unproved(f"record {seq} is not the one that was signed")
 
-    def steps(self, reader: LedgerReader, approval: str, begin: int) -> list[bytes]:
-        """Return every step of *approval* behind record *begin* - 1, the oldest first. Raises ``LedgerError``."""
+    def steps(
+        self, reader: LedgerReader, approval: str, begin: int
+    ) -> tuple[list[bytes], tuple[int, bytes]]:
+        """Return every step of *approval* behind record *begin* - 1, the oldest first, and size and tree of the log then.
+
+        Raises ``LedgerError``.
+        """
         with self._turn():
             least = self.least()
             with reader.snapshot():
@@ -173,7 +106,7 @@ class Proofs:
                     try:
                         found = Steps(edge_at(min(begin, head.size), node_reader(reader.execute)))
                     except (ValueError, TypeError):
-                        raise _unproved("hashes of the log are missing") from None
+                        raise unproved("hashes of the log are missing") from None
             self._steps = None  # unless all goes well
             # In short transactions: records never change, and the head says what they must be.
             found.reach(reader.execute, head.size, head.edge)
@@ -181,8 +114,8 @@ class Proofs:
                 self._steps = found
             lines = list(found.of(approval))
             if not {row[0] for row in shown} <= set(lines):
-                raise _unproved(f"a step of the approval {approval} was planted")
-            return lines
+                raise unproved(f"a step of the approval {approval} was planted")
+            return lines, (head.size, head.edge)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -199,6 +132,8 @@ class ProvedReader:
     def __init__(self, reader: LedgerReader, proofs: Proofs) -> None:
         self._reader = reader
         self._proofs = proofs
+        self.tree: tuple[int, bytes] | None = None
+        """Size and tree of the log in which ``approval`` looked last: what it returned is all that this log holds of it."""
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
@@ -217,7 +152,8 @@ class ProvedReader:
             return []
         seq, line = found
         try:
-            return [line, *self._proofs.steps(self._reader, approval, seq + 1)]
+            steps, self.tree = self._proofs.steps(self._reader, approval, seq + 1)
+            return [line, *steps]
         except LedgerError as error:
             if error.code == UNPROVED and self._reader.record(seq) is None:
                 return []  # it was pruned meanwhile, with all that came before it
@@ -281,5 +217,5 @@ class ProvedReader:
             record = decode(line)
             # An index is a copy: what was found by it is what was looked for only if the line says so.
             if any(record.get(name) != value for name, value in says.items()):
-                raise _unproved(f"record {seq} is not what the ledger's index says that it is")
+                raise unproved(f"record {seq} is not what the ledger's index says that it is")
         return seq, line

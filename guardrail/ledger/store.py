@@ -44,6 +44,7 @@ from guardrail.ledger.heads import (
 from guardrail.ledger.lease import host_name, process_name
 from guardrail.ledger.limits import MAX_VALUE
 from guardrail.ledger.sqlite import check_schema, connect, data_version, schema_version
+from guardrail.ledger.steps import Steps
 
 __all__ = ["EpochRow", "OpenCall", "Store", "Tail"]
 
@@ -251,6 +252,20 @@ class Store:
             return None
         tail.seq, tail.leaf, tail.edge = batch.seq, batch.leaf, batch.edge
         return batch.receipts
+
+    def unproved_since(self, draft: Draft, tail: Tail) -> str:
+        """Say what is wrong with the records that came after *draft*, a step of an approval, was judged; empty if nothing is.
+
+        A step that was hidden from the index would let this one be written. Raises ``sqlite3.Error``.
+        """
+        if draft.judged is None:
+            return ""
+        try:
+            steps = Steps(Edge.decode(*draft.judged))
+            steps.reach(self._execute, tail.edge.size, tail.edge.encode())
+        except LedgerError as error:
+            return error.message
+        return ""
 
     def add(self, draft: Draft, tail: Tail) -> Receipt:
         """Append *draft* inside the transaction and move *tail* on; not durable before ``commit``.

@@ -22,7 +22,7 @@ from guardrail.approvals import Approver
 from guardrail.core.record import decode, dumps, leaf_hash
 from guardrail.core.types import Assurance
 from guardrail.errors import Denied, LedgerError, LedgerSealedError
-from guardrail.ledger import proved
+from guardrail.ledger import proved, steps
 from guardrail.ledger.files import seal_path
 from guardrail.opening import open_journal
 from guardrail.review.verify import VerifyState, verify_ledger
@@ -210,6 +210,40 @@ def test_an_older_state_of_the_file_does_not_take_a_refusal_back(tmp_path: Path)
             (f"REPLACE INTO head ({columns}) VALUES (?, ?, ?, ?, ?, ?)", old),
         )
         assert "is missing" in sealed_by(guard, approval)
+
+
+@pytest.mark.parametrize("how", ["exchanged", "removed", "rolled back"])
+def test_a_refusal_that_comes_while_the_policy_is_asked_can_not_be_hidden(
+    tmp_path: Path, how: str
+) -> None:
+    """The approval was good when it was looked at; what came since is proved in the transaction that would use it."""
+    policy, refused = Asks(), threading.Event()
+    columns = "id, size, leaf, edge, note, mac"
+
+    def busy(asked: dict[str, Any]) -> Any:
+        if asked["context"]["approval"] is not None and not refused.is_set():
+            refused.set()
+            file = File(tmp_path)
+            with file._open() as db:
+                old = db.execute(f"SELECT {columns} FROM head").fetchone()
+            guard.desk.refuse(approval, CAROL, "no")
+            seq, line = file.lines("approval.refused")[-1]
+            if how == "exchanged":
+                file.put(seq, line.replace(b'"ordinal":1', b'"ordinal":null'))
+            elif how == "removed":
+                file.remove(seq)
+            else:
+                file.run(
+                    ("DELETE FROM record WHERE seq >= ?", (old[1],)),
+                    (f"REPLACE INTO head ({columns}) VALUES (?, ?, ?, ?, ?, ?)", old),
+                )
+        return policy(asked)
+
+    with guarded(tmp_path, busy) as guard:
+        approval = ask_for(guard)
+        guard.desk.approve(approval, BOB, "yes")
+        sealed_by(guard, approval)
+        assert refused.is_set()
 
 
 @pytest.mark.parametrize("column", ["edge", "mac", "note", "size"])
@@ -418,6 +452,7 @@ def test_a_look_hashes_only_what_is_new(tmp_path: Path, monkeypatch: pytest.Monk
 
     with scene(tmp_path) as (guard, file, approval, request):
         ping(guard, 50)
+        monkeypatch.setattr(steps, "leaf_hash", counted)
         monkeypatch.setattr(proved, "leaf_hash", counted)
         behind = len(file.lines()) - decode(request)["seq"] - 1
         guard.desk.case(approval)

@@ -1,0 +1,85 @@
+"""The steps of approvals in a stretch of a log, none missing: every line of it is hashed into the tree of its head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from guardrail.core.merkle import Edge
+from guardrail.core.record import decode, leaf_hash
+from guardrail.errors import LedgerError, RecordError
+
+__all__ = ["UNPROVED", "Steps", "step_of", "unproved"]
+
+UNPROVED = "ledger.unproved"
+"""Code of the error for a record that the signed head does not prove."""
+
+_CHUNK = 256
+_STEP = b'"ordinal":'
+"""In the bytes of every line that is a step of an approval; few others hold it."""
+
+
+def unproved(what: str) -> LedgerError:
+    return LedgerError(
+        f"{what}: somebody who does not hold this log's keys changed the ledger",
+        code=UNPROVED,
+        hint="guardrail verify",
+    )
+
+
+def step_of(line: bytes) -> str | None:
+    """Return the approval that the record *line* is a step of, or None."""
+    if _STEP not in line:
+        return None
+    try:
+        approval = decode(line).get("approval")
+    except RecordError:
+        return None
+    if not isinstance(approval, Mapping) or approval.get("ordinal") is None:
+        return None
+    id_ = approval.get("id")
+    return id_ if isinstance(id_, str) else None
+
+
+class Steps:
+    """The steps of approvals from one record on, none missing: every line there was hashed into the tree of a head."""
+
+    def __init__(self, edge: Edge) -> None:
+        """Begin behind the records of *edge*, which need not be trusted: a wrong one never leads to a head's tree."""
+        self.start = edge.size
+        self.edge = edge
+        """Of the records that were hashed, and those before."""
+        self.kept = 0
+        self._by_approval: dict[str, list[bytes]] = {}
+
+    def of(self, approval: str) -> list[bytes]:
+        """Return the lines of the steps of *approval*, the oldest first."""
+        return self._by_approval.get(approval, [])
+
+    def reach(self, execute: Callable[..., Any], size: int, tree: bytes) -> None:
+        """Hash the lines up to *size*; raise ``LedgerError`` unless they make *tree*, and then nothing has changed."""
+        edge = self.edge.copy()
+        found: list[bytes] = []
+        while edge.size < size:
+            rows = execute(
+                "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
+                (edge.size, size, _CHUNK),
+            ).fetchall()
+            if not rows:
+                raise unproved(f"record {edge.size} is missing")
+            for seq, line in rows:
+                if seq != edge.size or type(line) is not bytes:
+                    raise unproved(f"record {edge.size} is missing")
+                edge.append(leaf_hash(line))
+                if _STEP in line:
+                    found.append(line)
+        if edge.size != size or edge.encode() != tree:
+            raise unproved(
+                f"the records from {self.start} to {size - 1} are not those that were signed"
+            )
+        self.edge = edge
+        for line in found:
+            approval = step_of(line)
+            if approval is not None:
+                self._by_approval.setdefault(approval, []).append(line)
+                self.kept += 1
