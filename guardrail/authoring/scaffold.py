@@ -83,6 +83,13 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
 
     Raises ``ConfigError`` (``config.exists``) that names every file in the way, before anything is written.
     """
+    for each in (folder / "policies", folder / ".gitignore"):
+        if each.is_symlink():
+            raise ConfigError(
+                f"{each} is a symbolic link: what is written there would be somewhere else; nothing was written",
+                code="config.exists",
+                hint="guardrail init OTHER_FOLDER, or remove the link",
+            )
     planned = {folder / FILE_NAME: settings_text().encode("utf-8")}
     sources = sorted(
         path for path in starter.rglob("*") if path.is_file() and path.suffix in {".rego", ".json"}

@@ -44,6 +44,7 @@ def backup(ledger: Path, target: Path, *, check: Callable[[Path], str]) -> Backu
         )
     if os.path.lexists(target):
         raise _exists()
+    _refuse_own_name(db, target)
     LedgerReader.open(db).close()  # says what is wrong with it, where that can be told at once
     beside = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
@@ -75,6 +76,17 @@ def backup(ledger: Path, target: Path, *, check: Callable[[Path], str]) -> Backu
             hint="guardrail backup FILE, in a folder with room enough",
         ) from None
     return made
+
+
+def _refuse_own_name(db: Path, target: Path) -> None:
+    """Raise ``LedgerError`` for a name that the ledger gives its own files: a copy there would be taken for one of them."""
+    place = Path(os.path.realpath(target.parent)) / target.name
+    if place.parent == db.parent and place.name.startswith((f"{db.name}-", f"{db.stem}.access.")):
+        raise LedgerError(
+            "the ledger keeps a file of its own under a name like this",
+            code="ledger.exists",
+            hint="guardrail backup FILE, with another name or in another folder",
+        )
 
 
 def _copy(db: Path, target: Path) -> None:

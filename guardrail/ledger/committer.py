@@ -308,7 +308,8 @@ class Committer:
                 continue
             entry.fail(
                 LedgerPoisonedError(
-                    "the disk is full: what room is left is kept for the outcomes of calls that were admitted",
+                    "the disk is full: what room is left is kept for the outcomes of calls that were admitted "
+                    f"({self._reserve.shortage})",
                     code="ledger.reserve",
                     hint="make room on the ledger's disk; calls go on by themselves then",
                 )

@@ -15,11 +15,23 @@ from pathlib import Path
 from guardrail.core.record import Draft
 from guardrail.ledger.files import reserve_path
 
-__all__ = ["Reserve", "disk_is_full", "needs_room"]
+__all__ = ["Reserve", "disk_is_full", "fitting", "needs_room"]
 
 _PATIENCE = 0.1
 """Seconds between two attempts to take the room again."""
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+
+
+def fitting(folder: Path, size: int) -> int:
+    """Return how much of *size* bytes is kept on the volume of *folder*: a quarter of a small one.
+
+    Where a volume holds less than four times what is to be kept, keeping all of it could leave no room to work in.
+    """
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return size
+    return min(size, space.f_blocks * space.f_frsize // 4)
 
 
 def disk_is_full(why: str) -> bool:
@@ -33,7 +45,7 @@ class Reserve:
     def __init__(self, db: Path, size: int) -> None:
         """*size* in bytes; 0 keeps nothing, and nothing is ever missing then."""
         self._path = reserve_path(db)
-        self._size = size
+        self._size = fitting(db.parent, size)
         self._tried = -_PATIENCE
         self.gone = False
         """Whether the room was missing when that was last looked up."""
@@ -46,6 +58,16 @@ class Reserve:
             self._tried = now
             self.gone = not self._take()
         return not self.gone
+
+    @property
+    def shortage(self) -> str:
+        """How much is needed before the room is taken again, and how much is free, in words."""
+        try:
+            space = os.statvfs(self._path.parent)
+        except OSError:
+            return f"{_mb(2 * self._size)} MB are needed"
+        free = space.f_bavail * space.f_frsize
+        return f"{_mb(2 * self._size)} MB are needed, {_mb(free)} MB are free"
 
     def give_back(self) -> bool:
         """Free the room; return whether there was any."""
@@ -81,6 +103,10 @@ class Reserve:
                 os.unlink(self._path)
             return False
         return True
+
+
+def _mb(size: int) -> str:
+    return f"{size / (1 << 20):.1f}"
 
 
 def needs_room(draft: Draft) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from guardrail.config import Settings
 from guardrail.review.doctor import Check, State
@@ -12,6 +13,12 @@ __all__ = ["LEAST_MB", "room"]
 LEAST_MB = 100
 """With less than this free, a guard is about to stop."""
 _MB = 1 << 20
+
+
+def _needed(settings: Settings, db: Path) -> int:
+    from guardrail.ledger.reserve import fitting
+
+    return -(-2 * fitting(db.parent, settings.ledger.reserve_mb << 20) // _MB)
 
 
 def room(settings: Settings) -> Check:
@@ -31,7 +38,7 @@ def room(settings: Settings) -> Check:
             "room",
             State.FAIL,
             f"{free:,} MB free; the reserve for outcomes was given back, and calls are refused",
-            f"make room in {db.parent}: {2 * settings.ledger.reserve_mb} MB or more",
+            f"make room in {db.parent}: {_needed(settings, db):,} MB or more",
         )
     if free < LEAST_MB:
         return Check(

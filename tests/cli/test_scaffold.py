@@ -114,3 +114,25 @@ def test_a_folder_that_can_not_be_written_is_an_error_of_ours(
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="can't write there"):
         scaffold(tmp_path / "file" / "new", starter)
+
+
+@pytest.mark.parametrize("name", ["policies", ".gitignore", "guardrail.toml"])
+def test_nothing_is_written_through_a_symbolic_link(
+    tmp_path: Path, starter: Path, name: str
+) -> None:
+    """What somebody put into the folder must not lead the command out of it."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    target = outside / "victim"
+    if name == "policies":
+        target.mkdir()
+    else:
+        target.write_text("mine\n")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / name).symlink_to(target)
+    with pytest.raises(ConfigError) as refused:
+        scaffold(folder, starter)
+    assert refused.value.code == "config.exists"
+    assert [each.name for each in folder.iterdir()] == [name]
+    assert (list(target.iterdir()) == []) if name == "policies" else target.read_text() == "mine\n"

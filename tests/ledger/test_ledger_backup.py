@@ -199,3 +199,21 @@ def test_there_is_nothing_to_copy_where_there_is_no_ledger(tmp_path: Path) -> No
     with pytest.raises(LedgerError) as caught:
         copied(tmp_path / "a.db", tmp_path / "no" / "b.db")
     assert caught.value.code == "ledger.backup"
+
+
+@pytest.mark.parametrize(
+    "name", ["-wal", "-shm", "-journal", "-sealed", "-reserve", "-anchors.json", "-segments", "-x"]
+)
+def test_a_copy_never_takes_a_name_of_the_ledgers_own_files(tmp_path: Path, name: str) -> None:
+    """It would be taken for a seal, or deleted as a journal; also where a link leads to the same folder."""
+    db = tmp_path / "here" / "a.db"
+    db.parent.mkdir()
+    make(db).close()
+    (tmp_path / "there").symlink_to(db.parent)
+    for folder in (db.parent, tmp_path / "there"):
+        with pytest.raises(LedgerError) as caught:
+            backup(db, folder / f"a.db{name}", check=lambda _: "")
+        assert caught.value.code == "ledger.exists"
+    assert [each.name for each in db.parent.glob("*")] == ["a.db"] or not (
+        db.parent / f"a.db{name}"
+    ).is_file()

@@ -148,13 +148,13 @@ def test_the_room_is_taken_again_only_where_as_much_is_left(disk: Path) -> None:
     """Else it would be taken from the outcomes that it was given back for."""
     db = disk / "a.db"
     db.touch()
-    reserve = Reserve(db, 8 * MB)
-    (disk / "filler").write_bytes(b"x" * 10 * MB)
+    reserve = Reserve(db, 5 * MB)
+    (disk / "filler").write_bytes(b"x" * 16 * MB)
     assert not reserve.there()
     (disk / "filler").unlink()
     assert not reserve.there(), "it does not ask the disk at every commit"
-    assert Reserve(db, 8 * MB).there()
-    assert os.stat(reserve_path(db)).st_blocks * 512 >= 8 * MB
+    assert Reserve(db, 5 * MB).there()
+    assert os.stat(reserve_path(db)).st_blocks * 512 >= 5 * MB
 
 
 def test_a_reserve_that_somebody_cut_is_made_whole(tmp_path: Path) -> None:
@@ -204,3 +204,19 @@ def test_what_needs_no_reserve_makes_none(tmp_path: Path) -> None:
     with reopen(db, KEPT) as writer, contextlib.suppress(LedgerPoisonedError):
         writer.append(decision(new_ulid(), writer.process))
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_on_a_small_volume_less_is_kept_and_calls_run(tmp_path: Path) -> None:
+    """A volume that can't hold twice what is set is no full disk: a quarter of it is kept, and the error says what is needed."""
+    with (
+        small_disk(tmp_path / "disk", "24m") as folder,
+        make(folder / "a.db", replace(FAST, reserve=16 * MB)) as writer,
+    ):
+        call = new_ulid()
+        seq = writer.append(decision(call, writer.process)).seq
+        writer.append(outcome(call, seq, writer.process))
+        assert reserve_path(folder / "a.db").stat().st_size == 6 * MB
+        fill(folder)
+        refused_for_room(writer)
+        with pytest.raises(LedgerError, match=r"12\.0 MB are needed, \d\.\d MB are free"):
+            writer.append(decision(new_ulid(), writer.process))
