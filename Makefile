@@ -53,8 +53,9 @@ policies: $(READY) ## format, strict check and tests of the shipped policies by 
 bench: $(READY) ## measure, as ratios to limits of the same run
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-# MINUTES=5 for less than half an hour
-soak: $(READY) ## every injected fault, ten times the crash states, then half an hour of kills and full disks
+# MINUTES=5 for less than half an hour; PROGRAMS=1000 for fewer policies, SEED=x for the same ones again
+soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, then half an hour of kills
+	@GUARDRAIL_FUZZ=$(or $(PROGRAMS),20000) GUARDRAIL_FUZZ_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest tests/policy/test_engine_fuzz.py
 	@GUARDRAIL_SOAK=1 $(BIN)/python -m pytest tests/crash
 	@$(BIN)/python tests/soak/soak.py $(or $(MINUTES),30)
 

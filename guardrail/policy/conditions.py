@@ -148,9 +148,9 @@ def _zone(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
 
 
 def _slice(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
-    if all(scope.integer(end) for end in parameters[1:3]):
+    if all((scope.most(end) or 0) < 2**63 and scope.integer(end) for end in parameters[1:3]):
         return None
-    message = f"{name} with ends that may be no whole numbers: undefined here, an error for OPA"
+    message = f"{name} with ends that may be no whole numbers of 64 bits: undefined here, an error for OPA"
     return Refusal("slice", message, f"round(n) first; {SERVER}")
 
 

@@ -7,7 +7,7 @@ import re
 __all__ = ["glob_problem", "regex_problem"]
 
 _PUNCTUATION = frozenset("\\.+*?()|[]{}^$-/#&~!@%_=:;,'\"` ")
-_SIMPLE_ESCAPES = frozenset("nrtfv")
+_SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}
 _ASSERTIONS = frozenset("Az")
 _FLAGS = frozenset("imsU-")
 _MAX_REPEAT = 1000
@@ -37,7 +37,7 @@ _CLASSES = frozenset(
 )
 _GLOB_CLASS = re.compile(r"\[!?(?:[A-Za-z0-9](?:-[A-Za-z0-9])?)+\]")
 _BRACES = re.compile(r"(?:[^{}]|\{[^{},]+(?:,[^{},]+)*\})*", re.DOTALL)
-_NAME = re.compile(r"P?<[A-Za-z_][A-Za-z0-9_]*>")
+_NAME = re.compile(r"P?<([A-Za-z_][A-Za-z0-9_]*)>")
 
 
 class _Problem(Exception):
@@ -62,6 +62,7 @@ class _Regex:
         self.depth = 0
         self.repeats = 1
         """How often the innermost of what is repeated by numbers may stand there."""
+        self.names: set[str] = set()
         self.atom = False
         """Whether something stands before that can be repeated."""
 
@@ -97,7 +98,7 @@ class _Regex:
                 f"\\{character}, which matches other characters in the embedded engine (all of Unicode): "
                 "write the class out, [A-Za-z0-9_] for \\w, [0-9] for \\d"
             )
-        if not character or character not in _PUNCTUATION | _SIMPLE_ESCAPES | _ASSERTIONS:
+        if not character or character not in _PUNCTUATION | set(_SIMPLE_ESCAPES) | _ASSERTIONS:
             raise _Problem(f"the escape \\{character}, which the engines may read differently")
         self.atom = character not in _ASSERTIONS
         self.index += 2
@@ -115,6 +116,9 @@ class _Regex:
             raise _Problem("look-behind, which neither engine has")
         name = _NAME.match(self.rest)
         if name is not None:
+            if name[1] in self.names:
+                raise _Problem(f"two groups called {name[1]}")
+            self.names.add(name[1])
             self.index += name.end()
             return
         flags = re.match(r"[A-Za-z-]*", self.rest)
@@ -177,22 +181,26 @@ class _Regex:
             raise _Problem(f"{rest[:2]} inside a class, which OPA takes as plain characters")
         if ranged and rest[0] == "-" and rest[1:2] != "]":
             raise _Problem("a dash behind a range or a class: escape it")
-        if rest[0] == "\\":
-            self._escape()
-            if not self.atom:
-                raise _Problem(f"{rest[:2]} inside a class")
-        else:
-            self.index += 1
+        first = self._single()
         if not (self.rest.startswith("-") and self.rest[1:2] not in {"]", ""}):
             return False
         self.index += 1
         if self.rest[0] == "[":
             raise _Problem("a bracket inside a class: escape it")
-        if self.rest[0] == "\\":
-            self._escape()
-        else:
-            self.index += 1
+        if self._single() < first:
+            raise _Problem("a range whose ends are the wrong way round")
         return True
+
+    def _single(self) -> str:
+        """Read one character of a class, and return it."""
+        rest = self.rest
+        if rest[0] != "\\":
+            self.index += 1
+            return rest[0]
+        self._escape()
+        if not self.atom:
+            raise _Problem(f"{rest[:2]} inside a class")
+        return _SIMPLE_ESCAPES.get(rest[1], rest[1])
 
 
 def glob_problem(pattern: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from guardrail.errors import Finding
@@ -17,6 +18,7 @@ from guardrail.policy.builtins import ALLOWED, OPERATORS, REFUSED
 from guardrail.policy.conditions import CONDITIONS, SERVER
 from guardrail.policy.layout import Point, finding_at
 from guardrail.policy.matching import patterns, result
+from guardrail.policy.order import early, late
 from guardrail.policy.sources import MAX_INTEGER
 from guardrail.policy.tree import (
     REFERENCES,
@@ -91,7 +93,9 @@ class _Examiner:
         for name in sorted({"input", "data"} & self.rule.local):
             message = f"{name} as the name of an argument or a variable"
             self.refuse(self.rule.line, "shadows-builtin", message, "OPA refuses it too")
-        for line, refusal in patterns(self.scope):
+        for line, refusal in chain.from_iterable(
+            check(self.scope) for check in (patterns, early, late)
+        ):
             self.refuse(line, refusal.code, refusal.message, refusal.hint)
         self.visit(
             {key: value for key, value in self.rule.node.items() if key not in {"head", "refr"}}
@@ -306,6 +310,9 @@ class _Examiner:
             )
 
     def _negation(self, node: Node) -> None:
+        if kind(node) in {"Bool", "Null", "Number", "String", "RawString"}:
+            message = "not before a value that is written out: OPA leaves it out"
+            self.refuse(line_of(node), "not-literal", message, f"false; {SERVER}")
         if not self._comparable(node):
             self.refuse(
                 line_of(node),

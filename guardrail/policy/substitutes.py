@@ -194,6 +194,38 @@ def parse_rfc3339_ns(text: str) -> int:
     return at
 
 
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
+
+
+def urlquery_encode(text: str) -> str:
+    """Return *text* as it stands in the query of an address."""
+    found = []
+    for character in _text(text):
+        if character in _PLAIN:
+            found.append(character)
+        elif character == " ":
+            found.append("+")
+        else:
+            found += [f"%{byte:02X}" for byte in character.encode("utf-8")]
+    return "".join(found)
+
+
+def urlquery_encode_object(values: dict[str, Any]) -> str:
+    """Return keys and values as the query of an address, in the order of the keys."""
+    if not isinstance(values, dict):
+        raise ValueError("not an object")
+    found = []
+    for key in sorted(map(_text, values)):
+        value = values[key]
+        several = [value] if isinstance(value, str) else value
+        if not isinstance(several, list | set):
+            raise ValueError("neither a text nor several")
+        texts = list(map(_text, several))
+        ordered = sorted(texts) if isinstance(several, set) else texts
+        found += [f"{urlquery_encode(key)}={urlquery_encode(one)}" for one in ordered]
+    return "&".join(found)
+
+
 _PATTERNS: dict[str, list[Any]] = {}
 _MOST_PATTERNS = 1000
 
@@ -278,5 +310,7 @@ SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "net.cidr_is_valid": (1, cidr_is_valid),
     "time.parse_rfc3339_ns": (1, parse_rfc3339_ns),
     "upper": (1, upper),
+    "urlquery.encode": (1, urlquery_encode),
+    "urlquery.encode_object": (1, urlquery_encode_object),
 }
 """By name: how many arguments, and the function."""
