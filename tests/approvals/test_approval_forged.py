@@ -130,41 +130,41 @@ def test_a_grant_put_in_the_place_of_a_record_for_a_moment_approves_nothing(
     with scene(tmp_path) as (guard, file, approval, request):
         seq, old = file.lines("call.outcome")[-1 if behind else 0]
         file.put(seq, granted(request, seq=seq), hashed=hashed)
-        sealed_by(guard, approval)
+        body = Body()
+        # What stands before the request is no answer to it, and is not looked at.
+        looked_at = behind or hashed
+        with pytest.raises(LedgerSealedError if looked_at else Denied):
+            attempt(guard, approval, body)
+        assert body.runs == 0
         file.put(seq, old, hashed=hashed)
-        assert seal_path(file.db).exists()
-        with pytest.raises(LedgerSealedError):
-            ping(guard)
+        assert seal_path(file.db).exists() is looked_at
 
 
 @pytest.mark.parametrize("seq", [-1, -(1 << 62), 10_000, (1 << 63) - 1])
 def test_a_planted_grant_approves_nothing(tmp_path: Path, seq: int) -> None:
-    """Numbers below 0, which SQLite's checks do not report to readers, and numbers behind the head."""
+    """Numbers below 0, which SQLite's checks do not report to readers, and numbers behind the head: they are in no tree."""
     with scene(tmp_path) as (guard, file, approval, request):
         file.plant(seq, granted(request, seq=seq))
-        sealed_by(guard, approval)
+        body = Body()
+        with pytest.raises(LedgerSealedError if seq > 0 else Denied):
+            attempt(guard, approval, body)
+        assert body.runs == 0
+        if seq < 0:
+            ping(guard)
 
 
 def test_a_planted_grant_does_not_complete_a_rule_for_two(tmp_path: Path) -> None:
-    """Beside the grant of a person."""
-    with guarded(tmp_path, Asks(approvers=2)) as guard:
-        approval = ask_for(guard)
-        guard.desk.approve(approval, BOB, "yes")
-        file = File(tmp_path)
-        (_, request) = file.lines("call.decision")[0]
-        file.plant(-1, granted(request, seq=-1, ordinal=1))
-        sealed_by(guard, approval)
-
-
-def test_an_answer_is_not_given_by_what_was_planted(tmp_path: Path) -> None:
-    """Who answers judges by the same records: two people are needed, and one was made up."""
+    """Neither for who answers nor for who uses the approval."""
     with guarded(tmp_path, Asks(approvers=2)) as guard:
         approval = ask_for(guard)
         file = File(tmp_path)
         (_, request) = file.lines("call.decision")[0]
-        file.plant(-1, granted(request, seq=-1))
-        with pytest.raises(LedgerSealedError):
-            guard.desk.approve(approval, BOB, "yes")
+        file.plant(-1, granted(request, seq=-1, ordinal=7))
+        assert guard.desk.approve(approval, BOB, "yes").given == 1
+        body = Body()
+        with pytest.raises(Denied) as caught:
+            attempt(guard, approval, body)
+        assert (caught.value.code, body.runs) == ("denied.approval.approvers_missing", 0)
 
 
 # -- hiding ---------------------------------------------------------------------------------------------------------------
