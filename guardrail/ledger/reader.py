@@ -72,6 +72,10 @@ class LedgerReader(ReadConnection):
         """Return how many records there are: one more than the highest number."""
         return int(self._ask("SELECT coalesce(max(seq), -1) + 1 FROM record")[0][0])
 
+    def first(self) -> int:
+        """Return the number of the first record behind line 0 that is there, 1 where none is; more than 1 where some were pruned."""
+        return int(self._ask("SELECT coalesce(min(seq), 1) FROM record WHERE seq > 0")[0][0])
+
     def head(self) -> Head | None:
         """Return the end of the log as it is stored, unverified; None where it is empty."""
         rows = self._ask("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1")

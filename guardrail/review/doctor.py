@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guardrail.config import Settings
-from guardrail.core.record import GENESIS_PREV, decode, leaf_hash
+from guardrail.core.record import decode
 from guardrail.errors import ConfigError, GuardrailError, KeysError, PolicyLoadError
-from guardrail.review.records import Records, moment, text
+from guardrail.review.records import moment, text
+
+if TYPE_CHECKING:
+    from guardrail.ledger.reader import LedgerReader
 
 __all__ = ["Check", "State", "check_all"]
 
@@ -346,7 +350,7 @@ def _sealed(settings: Settings) -> Check:
     )
 
 
-def _open(settings: Settings) -> contextlib.AbstractContextManager[Records]:
+def _open(settings: Settings) -> contextlib.AbstractContextManager[LedgerReader]:
     from guardrail.ledger.reader import LedgerReader
 
     return LedgerReader.open(settings.ledger.path)
@@ -354,6 +358,7 @@ def _open(settings: Settings) -> contextlib.AbstractContextManager[Records]:
 
 def _ledger(settings: Settings) -> Check:
     from guardrail.ledger.files import traces
+    from guardrail.review.doctor_chain import bad_link
 
     path = settings.ledger.path.absolute()
     if _is_new(settings):
@@ -368,8 +373,8 @@ def _ledger(settings: Settings) -> Check:
     with _open(settings) as reader:
         size = reader.size()
         start = max(0, size - TAIL)
-        bad = _bad_link(reader, start)
-        log = reader.log
+        bad = bad_link(reader, start)
+        log, first = reader.log, reader.first()
     if bad is not None:
         return Check(
             "ledger", State.FAIL, f"the chain is broken at record {bad}", "guardrail verify"
@@ -380,32 +385,13 @@ def _ledger(settings: Settings) -> Check:
             "ledger", State.NOTE, f"others can read {path} (mode {mode:o})", f"chmod 600 {path}"
         )
     part = "all of them" if start == 0 else f"the last {size - start:,}"
+    if first > 1:
+        part = f"those from record {max(first, start):,} on; older ones were pruned"
     return Check(
         "ledger",
         State.OK,
         f"log {log}, {size:,} records, chain intact over {part} (guardrail verify checks more)",
     )
-
-
-def _bad_link(records: Records, start: int) -> int | None:
-    """Return the first record from *start* that does not follow from the one before."""
-    previous = GENESIS_PREV
-    if start > 0:
-        before = records.record(start - 1)
-        previous = leaf_hash(before).hex() if before is not None else ""
-    expected = start
-    for seq, leaf, line in records.lines(start):
-        actual = leaf_hash(line)
-        record = decode(line)
-        if (
-            seq != expected
-            or leaf != actual
-            or record.get("seq") != seq
-            or record.get("prev") != previous
-        ):
-            return expected
-        previous, expected = actual.hex(), expected + 1
-    return None
 
 
 def _identity(settings: Settings) -> Check:
