@@ -22,7 +22,7 @@ from guardrail.errors import (
 def test_every_error_is_in_the_tree_and_in_its_drawing() -> None:
     """The module's docstring is the reference."""
     for name in errors.__all__:
-        if name == "Finding":
+        if name in {"Finding", "SchemaWarning"}:
             continue
         assert issubclass(getattr(errors, name), GuardrailError)
         assert name in (errors.__doc__ or "")

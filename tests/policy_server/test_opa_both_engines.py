@@ -63,7 +63,7 @@ deny contains sprintf("blocked %v", [word]) if {
 	contains(lower(args.text), word)
 }
 
-deny contains 5 if args.odd == "number"
+deny contains count([1, 2, 3, 4, 5]) if args.odd == "number"
 
 require_approval contains {"rule": "many", "message": "many people", "needs": ["/to"], "approvers": 2} if {
 	is_array(args.to)

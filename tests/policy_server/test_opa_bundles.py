@@ -399,7 +399,7 @@ redact contains sprintf("/%v", [input.action.properties.args.text]) if input.act
 
 deny contains "n" if to_number(input.action.properties.args.bad) > 5
 
-redact contains 5 if to_number(input.action.properties.args.bad) > 5
+redact contains count([1]) if to_number(input.action.properties.args.bad) > 5
 """,
     )
     made = make_bundle([folder], opa=_program(opa_program))
