@@ -1,0 +1,46 @@
+"""Every promise in SECURITY.md and the threat model that names a test names one that is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+_NAMED = re.compile(r"`((?:tests/)?[\w/]*test_\w+\.py|tests/[\w/]+)`")
+
+
+def rows(document: str, section: str) -> list[list[str]]:
+    """Return the cells of each row of the table in *section*."""
+    text = (ROOT / document).read_text(encoding="utf-8").split(f"## {section}\n", 1)[1]
+    text = text.split("\n## ", 1)[0]
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[2:]]
+
+
+@pytest.mark.parametrize(
+    ("document", "section", "columns"),
+    [
+        ("SECURITY.md", "What reviews found, and what prevents it now", 3),
+        ("docs/threat-model.md", "What authenticates what is read", 5),
+    ],
+)
+def test_each_row_names_a_test_that_is_there(document: str, section: str, columns: int) -> None:
+    """A row without a test is a promise that nobody checks."""
+    found = rows(document, section)
+    assert len(found) > 20
+    for row in found:
+        assert len(row) == columns, row
+        named = _NAMED.findall(row[-1])
+        assert named, row
+        for name in named:
+            matches = [ROOT / name] if "/" in name else list((ROOT / "tests").rglob(name))
+            assert matches, name
+            assert matches[0].exists(), name
+
+
+def test_no_row_stands_twice() -> None:
+    """Each finding once."""
+    found = [row[0] for row in rows("SECURITY.md", "What reviews found, and what prevents it now")]
+    assert len(set(found)) == len(found)
