@@ -26,7 +26,7 @@ from guardrail.ledger.sqlite import open_error
 from guardrail.retention import segments
 from guardrail.retention.evidence import kept_heads
 from guardrail.retention.facts import Facts, Segment, moment, read_facts
-from guardrail.retention.grounds import conflict, copies_of, survey, vouched
+from guardrail.retention.grounds import conflict, copies_of, not_anchored, survey, vouched
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import Standing, judge
 
@@ -314,7 +314,7 @@ class Keeper:
         """Delete what the settings say is past its time; what is gone is gone from the files too, and proofs still work.
 
         Raises ``RetentionError``: ``retention.below_floor``, ``retention.held``, ``retention.not_sealed``, ``retention.not_archived``,
-        ``retention.not_anchored``. *given* are signed heads that were kept elsewhere, beside what the anchors have.
+        ``retention.not_anchored``. *given* are signed heads that a person names: they count if an anchor vouches for them.
         """
         facts = self.facts()
         self._refuse_settings()
@@ -343,8 +343,11 @@ class Keeper:
 
         Everything that this rests on is read from the lines, and these are hashed under heads from elsewhere.
         """
-        heads = kept_heads(self._settings, facts.log, self._signing.public, given)
-        sizes = {each.size for each in heads} | {each.last + 1 for each in facts.segments}
+        kept = kept_heads(self._settings, facts.log, self._signing.public, given)
+        if not kept.heads and not kept.named:
+            raise not_anchored(kept, before)
+        sizes = {each.size for each in (*kept.heads, *kept.named)}
+        sizes |= {each.last + 1 for each in facts.segments}
         grounds = survey(self._db, self._signing, sizes)
         self._refuse_held(grounds.facts)
         due = judge(grounds.facts, self._policy, self._clock()).due_before
@@ -358,7 +361,7 @@ class Keeper:
         for each in grounds.facts.segments:
             if each.first < before:
                 copies_of(grounds, each, self._folder, archive)
-        return vouched(grounds, heads, before)
+        return vouched(grounds, kept, before)
 
     def _refuse_held(self, facts: Facts) -> None:
         if facts.holds:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.configured import configured
+from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.state import read_state, state_path
 from guardrail.anchors.witness import WitnessAnchor
 from guardrail.config import Settings
@@ -13,46 +16,89 @@ from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.errors import AnchorError, NoteError, RetentionError
 from guardrail.keys import verify_signature
 
-__all__ = ["kept_heads", "read_checkpoint"]
+__all__ = ["Kept", "kept_heads", "read_checkpoint"]
 
 _MAX_NOTE = 1 << 16
 
 
-def kept_heads(
-    settings: Settings, log: str, public: str, given: Iterable[SignedNote] = ()
-) -> list[Checkpoint]:
-    """Return the heads of *log* that its key *public* (64 hex) signed, and that an anchor vouches for or someone gave.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The heads of a log that are known outside its ledger."""
 
-    An anchor vouches for what is read back from it, and a witness for what it cosigned. What the ledger's own files say that an anchor
-    took is nobody's word: whoever can write the ledger can write them. Raises ``RetentionError`` if an anchor can't be read that
-    may hold something else.
+    heads: tuple[Checkpoint, ...]
+    """Those that a configured anchor vouches for: deleting rests on them alone."""
+    named: tuple[Checkpoint, ...]
+    """Those that a person named and no anchor vouches for: the ledger must not contradict them, and they allow nothing."""
+    doubts: tuple[str, ...]
+    """Why each head that a person named does not count, where it does not."""
+
+
+def kept_heads(settings: Settings, log: str, public: str, given: Iterable[SignedNote] = ()) -> Kept:
+    """Return the heads of *log* that its key *public* (64 hex) signed, from the anchors of *settings* and among *given*.
+
+    An anchor vouches for what is read back from it, and a witness for what it cosigned. What the ledger's own files say
+    that an anchor took is nobody's word: whoever can write the ledger can write them. Nor is a head that a person names:
+    ``guardrail checkpoint`` prints one of any ledger. Raises ``RetentionError`` if an anchor can't be read that may hold
+    something else.
     """
     key = NoteKey(log, bytes.fromhex(public))
-    notes = [*given, *_of_anchors(settings, key)]
-    found = []
-    for note in notes:
-        try:
-            checkpoint = Checkpoint.parse(note.text)
-        except NoteError:
-            continue
-        if checkpoint.origin == log and note.signed_by(key, verify_signature):
-            found.append(checkpoint)
-    return found
-
-
-def _of_anchors(settings: Settings, key: NoteKey) -> Iterator[SignedNote]:
-    ledger = settings.ledger.path
     anchors = configured(
         settings.anchors,
-        ledger=ledger,
+        ledger=settings.ledger.path,
         key=key,
         verify=verify_signature,
         certificates=lambda _: (),
     )
-    remembered = read_state(state_path(ledger), key.name)
+    heads = [
+        head
+        for note in _of_anchors(settings, anchors, key)
+        if (head := _signed(note, key)) is not None
+    ]
+    named, doubts = [], []
+    for note in given:
+        head = _signed(note, key)
+        if head is None:
+            doubts.append("it is not a head of this log that the log's key signed")
+        elif any(isinstance(each, WitnessAnchor) and each.vouched(note) for each in anchors):
+            heads.append(head)
+        elif head not in heads:
+            named.append(head)
+            doubts.append(_doubt(head, anchors))
+    return Kept(tuple(heads), tuple(named), tuple(doubts))
+
+
+def _signed(note: SignedNote, key: NoteKey) -> Checkpoint | None:
+    """Return what *note* says if *key* signed it as a head of the log with the key's name; else None."""
+    try:
+        found = Checkpoint.parse(note.text)
+    except NoteError:
+        return None
+    return found if found.origin == key.name and note.signed_by(key, verify_signature) else None
+
+
+def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
+    """Return why the head of a person does not count."""
+    able = [each for each in anchors if isinstance(each, FileAnchor | WitnessAnchor)]
+    if not able:
+        return (
+            "[anchors] names no file and no witness that vouches for it, "
+            "and whoever can write the ledger can print such a head"
+        )
+    ways = " and ".join(
+        f"{each.name} did not cosign it"
+        if isinstance(each, WitnessAnchor)
+        else f"the anchor {each.name} does not hold it"
+        for each in able
+    )
+    return f"{ways} (a head of {head.size:,} records)"
+
+
+def _of_anchors(settings: Settings, anchors: Sequence[Anchor], key: NoteKey) -> list[SignedNote]:
+    found: list[SignedNote] = []
+    remembered = read_state(state_path(settings.ledger.path), key.name)
     for anchor in anchors:
         try:
-            yield from anchor.heads(key.name)
+            found += anchor.heads(key.name)
         except AnchorError as error:
             if not isinstance(anchor, WitnessAnchor):
                 raise RetentionError(
@@ -64,7 +110,8 @@ def _of_anchors(settings: Settings, key: NoteKey) -> Iterator[SignedNote]:
             # It need not be asked: its signature is under the head.
             note = _parsed(remembered.of(anchor.name).note)
             if note is not None and anchor.vouched(note):
-                yield note
+                found.append(note)
+    return found
 
 
 def _parsed(text: str) -> SignedNote | None:

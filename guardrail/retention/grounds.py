@@ -6,7 +6,7 @@ stands beside a copy.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention import segments
+from guardrail.retention.evidence import Kept
 from guardrail.retention.facts import Facts, Gathered, Segment
 from guardrail.retention.segments import Manifest
 
-__all__ = ["Grounds", "conflict", "copies_of", "survey", "vouched"]
+__all__ = ["Grounds", "conflict", "copies_of", "not_anchored", "survey", "vouched"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +63,37 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
     return Grounds(facts, found.roots)
 
 
-def vouched(grounds: Grounds, heads: Sequence[Checkpoint], before: int) -> Checkpoint:
-    """Return the largest of *heads*, which somebody keeps elsewhere, if all are of this ledger and it covers record *before* - 1.
+def vouched(grounds: Grounds, kept: Kept, before: int) -> Checkpoint:
+    """Return the largest head that an anchor vouches for, if it covers record *before* - 1 and all heads are of this ledger.
 
     Raises ``RetentionError``: ``retention.conflict``, ``retention.not_anchored``.
     """
-    for each in heads:
+    for each in (*kept.heads, *kept.named):
         if each.size > grounds.facts.size or (
             each.size > 0 and grounds.roots.get(each.size) != each.root
         ):
             raise conflict()
-    largest = max(heads, key=lambda each: each.size, default=None)
+    largest = max(kept.heads, key=lambda each: each.size, default=None)
     if largest is None or largest.size < before:
-        raise RetentionError(
-            f"no head that is kept elsewhere covers records up to {before - 1}: afterwards nobody could tell what was there",
-            code="retention.not_anchored",
-            hint="name a file or a witness in [anchors], or guardrail prune --checkpoint FILE with a head that you keep",
-        )
+        raise not_anchored(kept, before)
     return largest
+
+
+def not_anchored(kept: Kept, before: int) -> RetentionError:
+    """Return the error for records that no head covers which an anchor vouches for, with why a person's head does not count."""
+    return RetentionError(
+        f"no anchor vouches for a head that covers records up to {before - 1}: "
+        "afterwards nobody could tell what was there"
+        + (f". The head that was given does not count: {kept.doubts[0]}" if kept.doubts else ""),
+        code="retention.not_anchored",
+        hint="name a file or a witness in [anchors], then: guardrail anchor"
+        + (
+            ", which sends the newest head; a head counts once a witness of [anchors] cosigned it, "
+            "or the file of [anchors] holds it"
+            if kept.doubts
+            else ", which sends the newest head"
+        ),
+    )
 
 
 def conflict() -> RetentionError:

@@ -62,7 +62,7 @@ def test_a_timer_does_all_that_is_due(cli: Cli, project: Path, today: Callable[[
     assert "sealed" in first.out
     assert "archived" in first.out
     assert first.code == Exit.RESERVED  # no head is kept elsewhere yet
-    assert "no head that is kept elsewhere" in first.err
+    assert "no anchor vouches for a head" in first.err
     today()
     assert cli("retention", "status", "--json").code == Exit.RESERVED
     assert cli("anchor").code == Exit.YES
@@ -141,18 +141,23 @@ def test_no_ledger_is_made_where_there_is_none(
     assert [each for each in os.listdir(tmp_path) if not each.startswith("none.access")] == []
 
 
-def test_a_checkpoint_that_somebody_keeps_lets_prune(
+def test_a_head_of_the_ledger_itself_does_not_let_prune_until_an_anchor_holds_it(
     cli: Cli, project: Path, today: Callable[[], None]
 ) -> None:
-    """What ``guardrail checkpoint`` printed is enough, without any anchor; what is no head is refused."""
-    (project / "guardrail.toml").unlink()
+    """What ``guardrail checkpoint`` printed is nobody's word, and the answer says so; what is no head is refused."""
     cli("seal")
+    cli("archive")
     today()
     (project / "head").write_text(cli("checkpoint").out)
     (project / "junk").write_text("junk\n")
     assert cli("prune", "--policy", "--reason", "old").code == Exit.UNKNOWN
     junk = cli("prune", "--policy", "--reason", "old", "--checkpoint", "junk")
     assert "no signed head" in junk.err
+    ran = cli("prune", "--policy", "--reason", "old", "--checkpoint", "head")
+    assert ran.code == Exit.UNKNOWN
+    assert "does not count: the anchor file does not hold it" in " ".join(ran.err.split())
+    assert "guardrail anchor" in ran.err
+    cli("anchor")
     done = cli("prune", "--policy", "--reason", "old", "--checkpoint", "head")
     assert (done.code, "11 records" in done.out) == (Exit.YES, True)
 

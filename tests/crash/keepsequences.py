@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "anchors"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "retention"))
 
 import ledgerkit
 from ledgerkit import ACTOR, EPOCHS, KEYS, LOG, SIGNING, note
+from retentionkit import WITNESS, cosigned
 
 import guardrail.ledger.pruning
 from guardrail.access import Reading, Recorded, record_read
@@ -83,7 +85,7 @@ def hold(run: Run) -> None:
 
 
 def _keep(run: Run, act: Callable[[Keeper, SignedNote], object]) -> None:
-    """Let a keeper of the ledger act, with the newest head as one that is kept elsewhere."""
+    """Let a keeper of the ledger act, with the newest head as a witness cosigned it."""
 
     def record(type_: str, detail: Mapping[str, Any]) -> Receipt:
         where = own_origin("retention")
@@ -94,6 +96,7 @@ def _keep(run: Run, act: Callable[[Keeper, SignedNote], object]) -> None:
     kept = run.db.with_name(ARCHIVE)
     settings = Settings().override(
         ledger={"path": run.db},
+        anchors={"witness": (WITNESS,)},
         retention={
             "days": 400,
             "floor_days": 183,
@@ -111,7 +114,7 @@ def _keep(run: Run, act: Callable[[Keeper, SignedNote], object]) -> None:
         clock=lambda: datetime.now(UTC) + timedelta(days=500),
     )
     with keeper.alone():
-        act(keeper, SignedNote.parse(head))
+        act(keeper, cosigned(SignedNote.parse(head)))
     run.done()
 
 

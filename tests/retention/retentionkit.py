@@ -11,8 +11,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledgerkit import ACTOR, EPOCHS, KEYS, LOG, SIGNING, Driver, decision, driven, make, reopen
 
+from guardrail.anchor_keys import WitnessKey
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.merkle import range_root
@@ -33,8 +35,10 @@ __all__ = [
     "LOG",
     "POLICY",
     "SIGNING",
+    "WITNESS",
     "Driver",
     "build",
+    "cosigned",
     "cut",
     "decision",
     "driven",
@@ -49,6 +53,9 @@ __all__ = [
 ]
 
 POLICY = {"retention_days": 400, "floor_days": 183}
+_WITNESS = WitnessKey("w.example/1", Ed25519PrivateKey.from_private_bytes(b"w" * 32))
+WITNESS = f"http://127.0.0.1:9 {_WITNESS.key}"
+"""A witness, as settings name it, that answers nobody: its signature is enough."""
 
 
 def build(db: Path, records: int, text: str = "text", *, signing: Signing = SIGNING) -> None:
@@ -68,8 +75,14 @@ def noted(text: str) -> Draft:
 
 
 def settings(db: Path, **retention: object) -> Settings:
-    """Settings of a ledger."""
-    return Settings().override(ledger={"path": db}, retention=retention)
+    """Settings of a ledger that name the witness."""
+    anchors = {"witness": (WITNESS,), "memory": False}
+    return Settings().override(ledger={"path": db}, retention=retention, anchors=anchors)
+
+
+def cosigned(note: SignedNote) -> SignedNote:
+    """The head with the witness's signature."""
+    return note.with_signatures(_WITNESS.cosign(note.text, 1_700_000_000).signatures)
 
 
 @contextmanager
@@ -100,12 +113,12 @@ def keeper(
 
 
 def head(db: Path, size: int | None = None, keys: Keys = KEYS) -> SignedNote:
-    """The head of the first *size* records, signed by the log key, as somebody keeps it elsewhere."""
+    """The head of the first *size* records, signed by the log key and cosigned by the witness."""
     with LedgerReader.open(db) as reader, reader.snapshot():
         size = reader.size() if size is None else size
         root = range_root(0, size, node_of(reader))
     key = keys.signing(actor=ACTOR, epochs=False).log_key(LOG)
-    return SignedNote.sign(Checkpoint(LOG, size, root).text, key.key, key.sign)
+    return cosigned(SignedNote.sign(Checkpoint(LOG, size, root).text, key.key, key.sign))
 
 
 def cut(db: Path, before: int, *, signing: Signing = SIGNING) -> Pruned:

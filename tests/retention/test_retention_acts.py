@@ -250,6 +250,53 @@ def test_a_head_counts_where_an_anchor_gives_it_back(db: Path, tmp_path: Path) -
     assert intact(db, kept)
 
 
+def test_a_head_that_a_person_gives_counts_if_an_anchor_vouches_for_it(
+    db: Path, tmp_path: Path
+) -> None:
+    """``guardrail checkpoint`` prints one of any ledger: the error says why it does not count, and what makes it count."""
+    with keeper(db) as keep:
+        keep.seal(why=None)
+    elsewhere = tmp_path / "elsewhere" / "heads.jsonl"
+    elsewhere.parent.mkdir()
+    key = SIGNING.log_key(LOG)
+    seen = head(db)
+    printed = SignedNote.sign(seen.text, key.key, key.sign)
+    witness, file, none = (
+        settings(db),
+        settings(db).override(anchors={"witness": (), "file": elsewhere}),
+        settings(db).override(anchors={"witness": ()}),
+    )
+    for chosen, given, why in (
+        (none, printed, "[anchors] names no file and no witness"),
+        (none, seen, "[anchors] names no file and no witness"),
+        (witness, printed, "w.example/1 did not cosign it"),
+        (file, printed, "the anchor file does not hold it"),
+        (file, seen, "the anchor file does not hold it"),
+        (witness, head(db, keys=Keys.ephemeral(b"s" * 32)), "not a head of this log"),
+    ):
+        with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
+            keep.prune(why=None, given=[given])
+        assert caught.value.code == "retention.not_anchored"
+        assert why in caught.value.message
+        assert "guardrail anchor" in caught.value.hint
+    elsewhere.write_bytes(head_line(printed, 1.0))
+    with keeper(db, days=OLD, chosen=file) as keep:
+        assert keep.prune(why=None, given=[printed]).deleted == 299
+
+
+def test_a_head_that_nobody_vouches_for_can_still_contradict_the_ledger(
+    db: Path, tmp_path: Path
+) -> None:
+    """The log's key signed it over other records: nothing is deleted, whatever the anchors say."""
+    with keeper(db) as keep:
+        keep.seal(why=None)
+    key = SIGNING.log_key(LOG)
+    other = SignedNote.sign(Checkpoint(LOG, 200, bytes(32)).text, key.key, key.sign)
+    assert refused_with(db, {}, [head(db), other]) == "retention.conflict"
+    larger = SignedNote.sign(Checkpoint(LOG, 9999, bytes(32)).text, key.key, key.sign)
+    assert refused_with(db, {}, [larger]) == "retention.conflict"
+
+
 def test_every_head_in_an_anchor_file_must_be_of_this_ledger(db: Path, tmp_path: Path) -> None:
     """A line that was added behind does not hide the ones before."""
     with keeper(db) as keep:

@@ -36,7 +36,7 @@ __all__ = ["prune", "pruned_document", "tell_pruned"]
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="A signed head that you keep elsewhere; beside those that the anchors have. May be repeated.",
+    help="A signed head that a witness of [anchors] cosigned, or its file holds. May be repeated.",
 )
 def prune(
     *,
@@ -49,8 +49,8 @@ def prune(
 ) -> int:
     """Delete the records that are older than [retention] days, segment by segment, and say so in the log.
 
-    Refused below the floor, under a legal hold, before a segment is sealed and archived, and where no head that is kept elsewhere
-    covers the records. Their hashes stay: every proof about what is left, and every proof made before, still works.
+    Refused below the floor, under a legal hold, before a segment is sealed and archived, and where no head
+    covers the records that an anchor vouches for. Their hashes stay: every proof about what is left, and every proof made before, still works.
     """
     if not by_policy:
         raise UsageError(
