@@ -91,6 +91,8 @@ class Committer:
         self.log = ""
         self.trouble = ""
         self.sealed: LedgerSealedError | None = None
+        self._away = False
+        """Whether it is sealed only because the database is not at its path: it may come back as it was."""
 
     def in_child(self, *, stuck: bool) -> Committer:
         """Return what a forked child keeps: which log it is, and the newest record known to be durable."""
@@ -105,6 +107,7 @@ class Committer:
         fresh._genesis = self._genesis
         fresh.log = self.log
         fresh.sealed = self.sealed
+        fresh._away = self._away
         fresh.trouble = self.trouble if self.sealed is not None else ""
         return fresh
 
@@ -133,7 +136,7 @@ class Committer:
 
     def distrust(self, why: str) -> LedgerSealedError:
         """Seal the ledger, because what was read of it is not what was signed; return the error to raise."""
-        return self._seal(why) if self.sealed is None else _anew(self.sealed)
+        return self._seal(why) if self.sealed is None or self._away else _anew(self.sealed)
 
     def stall(self) -> None:
         """Say that a commit outlives its callers; it ends by itself."""
@@ -152,7 +155,9 @@ class Committer:
 
     def patience(self) -> float | None:
         """Return after how many seconds ``idle`` has something to do; None where it has nothing."""
-        if self.sealed is not None or not self.log or (self._store is None and not self.trouble):
+        if self.sealed is not None and not self._away:
+            return None
+        if not self.log or (self._store is None and not self.trouble):
             return None
         due = self._next_sweep if self._store is not None else self._next_retry
         return max(0.001, due - time.monotonic())
@@ -217,8 +222,9 @@ class Committer:
         Raises ``LedgerError``, ``sqlite3.Error`` or ``OSError``; then there is no store.
         """
         seal = Seal.read(self._db)
-        if seal is not None:
-            raise self._seal(seal.why, mark=False)
+        if seal is not None and not (self._away and seal.away):
+            away = seal.away and self._last is not None
+            raise self._seal(seal.why, mark=False, away=away)
         self._raise_fault(self._watch.check_database())
         resolve(self._db)
         if not self._db.exists():
@@ -234,6 +240,8 @@ class Committer:
         try:
             self._raise_fault(self._watch.adopt())
             self._check_log(store)
+            if self._away:
+                self._return(store, seal)
             if not self._has_lease:
                 self._leases.take()
                 self._has_lease = True
@@ -245,6 +253,31 @@ class Committer:
         self._store = store
         self.trouble = ""
         self._patience = self._settings.retry_interval
+
+    def _return(self, store: Store, seal: Seal | None) -> None:
+        """Go on where the database that was away is at its path again, with everything that was acknowledged."""
+        if seal is not None:
+            leaf = store.leaf(seal.last_seq)
+            if leaf is None or leaf.hex() != seal.last_leaf:
+                raise self._seal(
+                    f"record {seal.last_seq}, which was acknowledged, did not come back"
+                )
+            seal_path(self._db).unlink(missing_ok=True)
+        self.sealed, self._away = None, False
+
+    def _raise_sealed(self) -> None:
+        """Refuse where the ledger is sealed, unless what was away is there again."""
+        if self.sealed is None:
+            return
+        if not self._away or self._is_away():
+            raise _anew(self.sealed)
+
+    def _is_away(self) -> bool:
+        """Tell whether the database is not at its path. Raises the seal where another one is there."""
+        fault = self._watch.check_database()
+        if fault is not None and fault.seals and fault.what != "missing":
+            raise self._seal(str(fault))
+        return fault is not None
 
     def _check_log(self, store: Store) -> None:
         if self._last is None:
@@ -284,19 +317,30 @@ class Committer:
                 max(0.0, min(self._next_retry - time.monotonic(), self._settings.retry_interval))
             )
         try:
-            if self.sealed is not None:
-                raise _anew(self.sealed)
+            self._raise_sealed()
             self._prepare()
             with self._lock:
                 batch.extend(more())
                 if self._store is None:
                     self._open_store()
-                if self._reserve.there() or self._some_need_no_room(batch):
+                if self._reserve.kept() or self._taken_again() or self._some_need_no_room(batch):
                     self._transaction(batch)
         except LedgerError as error:
             self._failed(batch, error)
         except (OSError, sqlite3.Error) as error:
             self._failed(batch, self._outside(error))
+
+    def _taken_again(self) -> bool:
+        """Take the reserve again; return whether it is there. Raises ``LedgerError``.
+
+        Where somebody removed the log's files the reserve is missing too, and that the disk is full is not the reason.
+        """
+        try:
+            self._before()
+        except LedgerError:
+            self.drop_store()
+            raise
+        return self._reserve.there()
 
     def _some_need_no_room(self, batch: deque[Entry]) -> bool:
         """Fail what begins something new, for the room for its outcome is gone; return whether anything is left to write."""
@@ -390,7 +434,9 @@ class Committer:
         if os.access(self._marker, os.F_OK):
             seal = Seal.read(self._db)
             raise self._seal(
-                seal.why if seal is not None else "sealed by another process", mark=False
+                seal.why if seal is not None else "sealed by another process",
+                mark=False,
+                away=seal is not None and seal.away,
             )
         now = time.monotonic()
         if now >= self._next_keep:
@@ -460,6 +506,8 @@ class Committer:
             elif not isinstance(error, LedgerPoisonedError):
                 error = LedgerPoisonedError(error.message, hint=error.hint)
             self.trouble = error.message
+        if self._away:
+            self.drop_store()  # what comes back is opened, and its end compared
         self._next_retry = time.monotonic() + self._patience
         if not batch:
             self._patience = min(self._patience * 2, self._settings.retry_limit)
@@ -478,25 +526,29 @@ class Committer:
             self._reserve.give_back()
         fault = self._watch.check_database()
         if fault is not None and fault.seals:
-            return self._seal(str(fault))
+            return self._seal(str(fault), away=fault.what == "missing")
         return self._poison(reason(error))
 
     def _raise_fault(self, fault: Fault | None) -> None:
         if fault is None:
             return
         if fault.seals:
-            raise self._seal(str(fault))
+            raise self._seal(str(fault), away=fault.what == "missing")
         # SQLite keeps one shared memory per process and file: it is let go only when every connection is.
         handles.retire_all(self._db)
         raise self._poison(str(fault))
 
-    def _seal(self, why: str, *, mark: bool = True) -> LedgerSealedError:
-        """Refuse from now on, and leave a marker for others where that is possible."""
-        error = LedgerSealedError(f"the ledger is sealed: {why}", hint="guardrail recover")
-        self.sealed, self.trouble = error, error.message
+    def _seal(self, why: str, *, mark: bool = True, away: bool = False) -> LedgerSealedError:
+        """Refuse from now on, and leave a marker for others where that is possible.
+
+        With *away* until the same database is at its path again, with the end that is known.
+        """
+        hint = "put the same files back, or guardrail recover" if away else "guardrail recover"
+        error = LedgerSealedError(f"the ledger is sealed: {why}", hint=hint)
+        self.sealed, self.trouble, self._away = error, error.message, away
         if mark and self._last is not None:
             seq, leaf = self._last
-            seal = Seal(self.log, seq, leaf.hex(), why, utc_now(), dict(self._genesis))
+            seal = Seal(self.log, seq, leaf.hex(), why, utc_now(), dict(self._genesis), away)
             try:
                 seal.write(self._db)
             except OSError:
@@ -515,8 +567,7 @@ class Committer:
     def sweep(self) -> int:
         """Close the open calls of dead processes; return how many. Raises ``LedgerError``."""
         try:
-            if self.sealed is not None:
-                raise _anew(self.sealed)
+            self._raise_sealed()
             self._prepare()
             with self._lock:
                 if self._store is None:
@@ -560,7 +611,8 @@ class Committer:
     def close(self) -> None:
         """Write what is owed, checkpoint and let go of everything. Raises ``LedgerError`` where something is wrong."""
         try:
-            if self.sealed is None and (self._store is not None or self.owes):
+            gone = self.sealed is not None and (not self._away or self._is_away())
+            if not gone and (self._store is not None or self.owes):
                 self._flush_and_checkpoint()
         finally:
             self.drop_store()

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -351,31 +351,29 @@ class Seal:
     when: str
     genesis: dict[str, Any]
     """Line 0, decoded: what a successor needs to name its predecessor."""
+    away: bool = False
+    """Whether the database was not at its path. A process that had it open lifts the seal if it comes back as it was."""
 
     def write(self, db: Path) -> None:
-        """Put the marker beside *db*, durably; keep one that is there. Raises ``OSError``."""
-        body = json.dumps(
-            {
-                "log": self.log,
-                "last_seq": self.last_seq,
-                "last_leaf": self.last_leaf,
-                "why": self.why,
-                "when": self.when,
-                "genesis": self.genesis,
-            },
-            indent=1,
-        )
+        """Put the marker beside *db*, durably; keep one that is there, unless that one is ``away``. Raises ``OSError``."""
+        there = self.read(db)
+        if there is not None and (self.away or not there.away):
+            return
+        known = self if there is None or there.last_seq <= self.last_seq else there
+        document = {**asdict(self), "last_seq": known.last_seq, "last_leaf": known.last_leaf}
+        target = seal_path(db)
+        fresh = target if there is None else target.with_name(f"{target.name}-{os.getpid()}")
         try:
-            descriptor = os.open(
-                seal_path(db), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-            )
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             return
         try:
-            os.write(descriptor, body.encode("utf-8") + b"\n")
+            os.write(descriptor, json.dumps(document, indent=1).encode("utf-8") + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if fresh != target:
+            os.replace(fresh, target)
         sync_directory(db.parent)
 
     @classmethod
@@ -398,4 +396,5 @@ class Seal:
             why=str(data.get("why", "the marker can't be read")),
             when=str(data.get("when", "")),
             genesis=genesis if isinstance(genesis, dict) else {},
+            away=data.get("away") is True,
         )

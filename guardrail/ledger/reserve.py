@@ -50,6 +50,11 @@ class Reserve:
         self.gone = False
         """Whether the room was missing when that was last looked up."""
 
+    def kept(self) -> bool:
+        """Tell whether the room is kept; takes nothing."""
+        self.gone = bool(self._size) and not self._kept()
+        return not self.gone
+
     def there(self) -> bool:
         """Tell whether the room is kept; take it where it is not, and there is enough."""
         self.gone = bool(self._size) and not self._kept()
