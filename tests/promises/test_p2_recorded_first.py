@@ -256,7 +256,7 @@ def test_a_file_changed_under_the_open_guard_runs_no_body(
             for _ in range(3):
                 with pytest.raises(LedgerSealedError) as caught:
                     guard.call("send", {}, body)
-                assert caught.value.hint == "guardrail recover"
+                assert caught.value.hint.endswith("guardrail recover")
             with pytest.raises(LedgerError):
                 guard.admit("send", {})
             assert body.runs == runs
