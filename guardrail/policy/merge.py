@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from guardrail.errors import Finding
-from guardrail.policy.tree import Import, Module, nodes
+from guardrail.policy.tree import Import, Module, kind, nodes
 
 __all__ = ["Merged", "Place", "merge", "merge_package"]
 
@@ -100,8 +100,31 @@ def _written(package: tuple[str, ...]) -> str:
     return package[0] + rest
 
 
+_CONSTANTS = {"String": 1, "RawString": 1, "Number": 0, "Bool": 0, "Null": 0}
+"""Kinds of values that are written out, and how many bytes stand before and after what the tree says of them."""
+
+
+def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
+    """Yield where the members of sets are written out.
+
+    The engine leaves such a rule with the first success: what would fail for a later element is never evaluated. OPA
+    evaluates it. The member of a list is the same value, and is computed each time.
+    """
+    for rule in module.rules:
+        if rule.form != "set" or not rule.node.get("bodies"):
+            continue
+        key = rule.node["head"]["Set"].get("key")
+        name = kind(key)
+        if name in _CONSTANTS:
+            span, around = key[name]["span"], _CONSTANTS[name]
+            yield span["start"] - around, span["end"] + around
+
+
 def _without_header(module: Module) -> str:
     raw = bytearray(module.source.text.encode("utf-8"))
+    # From the end, so that the other places stay what they are; imports and the package stand before all rules.
+    for start, end in sorted(_computed_members(module), reverse=True):
+        raw[start:end] = b"[" + raw[start:end] + b"][0]"
     for start, end in [module.package_span, *(item.span for item in module.imports)]:
         # Blanks keep every line where it is.
         raw[start:end] = bytes(byte if byte in b"\r\n" else 0x20 for byte in raw[start:end])
@@ -154,7 +177,7 @@ def _names(module: Module) -> Mapping[str, int]:
     for rule in module.rules:
         for name in rule.local:
             found.setdefault(name, rule.line)
-        for kind, content in nodes(rule.node):
-            if kind == "Var":
+        for name, content in nodes(rule.node):
+            if name == "Var":
                 found.setdefault(content["value"], int(content["span"]["line"]))
     return found

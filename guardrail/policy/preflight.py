@@ -294,6 +294,13 @@ class _Examiner:
 
     def _with(self, change: dict[str, Any]) -> None:
         target, line = reference(change["refr"]), int(change["span"]["line"])
+        if self._asks_rules(change["as"]):
+            self.refuse(
+                line,
+                "with-rule",
+                "with puts the value of a rule in: the engine may take the rule's value from before for that from after",
+                f"y := rule, in a line of its own before, and with ... as y; {SERVER}",
+            )
         if target is None or target.dotted is None:
             self.refuse(line, "with", "with changes something that is not written out")
         elif target.head == "input":
@@ -308,6 +315,11 @@ class _Examiner:
             self.refuse(
                 line, "with-rule", "with replaces a rule", f"replace input or data; {SERVER}"
             )
+
+    def _asks_rules(self, value: Node) -> bool:
+        own = set(self.scope.own) - self.rule.local
+        found = (content["value"] for name, content in nodes(value) if name == "Var")
+        return any(name in own or name == "data" for name in found)
 
     def _negation(self, node: Node) -> None:
         if kind(node) in {"Bool", "Null", "Number", "String", "RawString"}:

@@ -56,8 +56,12 @@ class World:
         self.envelope = ENVELOPE
         """Paths below ``input`` that have a value wherever a rule is evaluated."""
         for module in modules:
-            if not (module.test or module.source.installed) and _changes_input(module):
-                self.envelope = frozenset()
+            if not (module.test or module.source.installed):
+                changed = _changed(module)
+                if "input" in changed:
+                    self.envelope = frozenset()
+                if "data" in changed:
+                    self.data = None
             rules = self.packages.setdefault(module.package, {})
             for rule in module.rules:
                 rules.setdefault(rule.name, []).append(rule)
@@ -99,8 +103,9 @@ class World:
         return None
 
 
-def _changes_input(module: Module) -> bool:
-    """Whether a rule is asked with another input than that of the call, which may lack what a call always has."""
+def _changed(module: Module) -> set[str]:
+    """Return whether rules are asked with another ``input`` or ``data``, which may lack what there always is."""
+    found: set[str] = set()
     for rule in module.rules:
         # The list of changes stands beside the literal, not inside a node.
         stack: list[Any] = [rule.node]
@@ -109,12 +114,12 @@ def _changes_input(module: Module) -> bool:
             if isinstance(item, dict):
                 for change in item.get("with_mods") or ():
                     target = reference(change["refr"])
-                    if target is None or target.head == "input":
-                        return True
+                    head = target.head if target is not None else None
+                    found |= {head} if head in {"input", "data"} else {"input", "data"}
                 stack.extend(item.values())
             elif isinstance(item, list):
                 stack.extend(item)
-    return False
+    return found
 
 
 class Scope:

@@ -184,6 +184,9 @@ def plain(content: Any) -> Any:
     if isinstance(content, bool) or content is None or isinstance(content, str):
         return ["literal", content]
     if isinstance(content, int | float):
+        if abs(content) >= 2**64:
+            # OPA writes out all digits where the embedded engine has an exponent.
+            return ["number", float(content)]
         whole = isinstance(content, int) or content.is_integer()
         return ["number", int(content) if whole else content]
     if isinstance(content, list):

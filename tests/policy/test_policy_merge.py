@@ -5,7 +5,10 @@ from __future__ import annotations
 from itertools import permutations
 from pathlib import Path
 
-from policy_helpers import ALLOW, codes, compiled, findings, raw, write
+import pytest
+from policy_helpers import ALLOW, call_input, codes, compiled, findings, raw, write
+
+from guardrail.policy.workbench import EngineRefusal, Workbench
 
 MAIN = """package m
 
@@ -109,6 +112,32 @@ def test_windows_line_ends_keep_their_lines(tmp_path: Path) -> None:
     number = next(
         i
         for i, line in enumerate(module.text.splitlines(), 1)
-        if line.startswith('deny contains "x"')
+        if line.startswith('deny contains ["x"]')
     )
     assert module.place(number).line == 4
+
+
+def test_a_rule_goes_through_every_element_also_if_its_member_is_written_out(
+    tmp_path: Path,
+) -> None:
+    """The raw engine leaves the rule with the first success, where OPA fails for a later element and nothing is allowed."""
+    body = 'if { some v in input.action.properties.args.xs; lower(v) == "a" }'
+    assert raw(
+        f'package t\nx contains "r" {body}',
+        "data.t.x",
+        {"action": {"properties": {"args": {"xs": ["a", 5]}}}},
+    ) == ["r"]
+    heads = ['"r"', "`r`", "5", "-5", "true", "null"]
+    rules = "\n".join(f"x contains {head} {body}" for head in heads)
+    write(tmp_path, {"p.rego": f"{ALLOW}\n{rules}\n"})
+    with Workbench() as bench:
+        bench.load(compiled(tmp_path).texts, None)
+        assert bench.rule("data.guardrail.policy.x", call_input(xs=["a", "b"]).decode()) == [
+            None,
+            True,
+            -5,
+            5,
+            "r",
+        ]
+        with pytest.raises(EngineRefusal):
+            bench.rule("data.guardrail.policy.x", call_input(xs=["a", 5]).decode())
