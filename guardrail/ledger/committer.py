@@ -233,6 +233,8 @@ class Committer:
                 code="ledger.missing",
                 hint="guardrail recover" if traces(self._db) else "guardrail init",
             )
+        if self._settings.reserve and not (self._has_lease or self.owes or self._has_company()):
+            self._reserve.remove()  # of processes that died: their calls are closed now
         try:
             store = Store(self._db, self._signing)
         except LedgerOpenError as error:
@@ -637,7 +639,7 @@ class Committer:
                 store, self._store = self._store, None
                 store.close(clean=clean)
                 if self._settings.reserve and not self._has_company():
-                    self._reserve.give_back()  # there is no call whose outcome may need it
+                    self._reserve.remove()
                 self._give_up_lease()
         except (OSError, sqlite3.Error) as error:
             problem = self._outside(error)

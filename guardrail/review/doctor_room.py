@@ -16,15 +16,16 @@ _MB = 1 << 20
 
 
 def _needed(settings: Settings, db: Path) -> int:
-    from guardrail.ledger.reserve import fitting
+    from guardrail.ledger.reserve import room_needed
 
-    return -(-2 * fitting(db.parent, settings.ledger.reserve_mb << 20) // _MB)
+    return -(-room_needed(db, settings.ledger.reserve_mb << 20)[0] // _MB)
 
 
 def room(settings: Settings) -> Check:
     """Compare what is free on the ledger's disk with what is to be free, and say whether the reserve is there."""
-    from guardrail.ledger.files import leases_path, reserve_path
+    from guardrail.ledger.files import leases_path
     from guardrail.ledger.lease import Leases, Life
+    from guardrail.ledger.reserve import is_kept
 
     db = settings.ledger.path.absolute()
     if not db.parent.is_dir():
@@ -33,7 +34,7 @@ def room(settings: Settings) -> Check:
     free = space.f_bavail * space.f_frsize // _MB
     leases = Leases(leases_path(db))
     used = any(leases.life(process) is Life.ALIVE for process in leases.names())
-    if used and settings.ledger.reserve_mb and not reserve_path(db).exists():
+    if used and settings.ledger.reserve_mb and not is_kept(db):
         return Check(
             "room",
             State.FAIL,
@@ -44,8 +45,8 @@ def room(settings: Settings) -> Check:
         return Check(
             "room",
             State.FAIL,
-            f"{free} MB free in {db.parent}",
-            "make room: a full disk blocks every call",
+            f"{free} MB free in {db.parent}; {_needed(settings, db)} MB are needed before a guard takes calls",
+            f"make room: {LEAST_MB} MB or more; a full disk blocks every call",
         )
     if free < settings.ledger.warn_free_mb:
         return Check(

@@ -75,7 +75,7 @@ def test_each_admitted_call_gets_its_outcome_after_the_disk_is_full(disk: Path) 
         assert reserve_path(db).stat().st_size == KEPT.reserve
         filler = fill(disk)
         refused_for_room(writer)
-        assert not reserve_path(db).exists()
+        assert reserve_path(db).stat().st_blocks == 0
         assert writer.short_of_room
         for call, seq in zip(calls, seqs, strict=True):
             try:
@@ -112,7 +112,7 @@ def test_who_ends_a_call_on_a_full_disk_gets_a_receipt(disk: Path, together: boo
         else:
             receipts = [writer.append(each) for each in drafts]
         assert len({receipt.seq for receipt in receipts}) == len(calls)
-        assert not reserve_path(db).exists()
+        assert reserve_path(db).stat().st_blocks == 0
         assert writer.owed == 0
     assert set(outcomes(db)) == set(calls)
     with LedgerReader.open(db) as reader:
@@ -149,10 +149,13 @@ def test_the_room_is_taken_again_only_where_as_much_is_left(disk: Path) -> None:
     db = disk / "a.db"
     db.touch()
     reserve = Reserve(db, 5 * MB)
+    assert reserve.there()
+    assert reserve.give_back()
     (disk / "filler").write_bytes(b"x" * 16 * MB)
     assert not reserve.there()
     (disk / "filler").unlink()
     assert not reserve.there(), "it does not ask the disk at every commit"
+    assert reserve.shortage.startswith("10.0 MB are needed")
     assert Reserve(db, 5 * MB).there()
     assert os.stat(reserve_path(db)).st_blocks * 512 >= 5 * MB
 
@@ -220,3 +223,68 @@ def test_on_a_small_volume_less_is_kept_and_calls_run(tmp_path: Path) -> None:
         refused_for_room(writer)
         with pytest.raises(LedgerError, match=r"12\.0 MB are needed, \d\.\d MB are free"):
             writer.append(decision(new_ulid(), writer.process))
+
+
+def test_on_a_large_volume_that_is_nearly_full_calls_run_with_half_of_what_is_free(
+    tmp_path: Path,
+) -> None:
+    """Twice what is set need not be free for the first call; processes agree on what the first one took."""
+    kept = replace(FAST, reserve=16 * MB)
+    with small_disk(tmp_path / "disk", "96m") as folder:
+        (folder / "filler").write_bytes(b"x" * 72 * MB)
+        db = folder / "a.db"
+        with make(db, kept) as writer:
+            assert _goes_on(writer)
+            taken = reserve_path(db).stat().st_size
+            assert 10 * MB <= taken <= 12 * MB
+            (folder / "filler").write_bytes(b"x" * 40 * MB)
+            with reopen(db, kept) as second:
+                assert _goes_on(second)
+                assert reserve_path(db).stat().st_size == taken
+            fill(folder)
+            refused_for_room(writer)
+            assert reserve_path(db).stat().st_size == taken
+            assert not Reserve(db, 16 * MB).there(), "others do not take less meanwhile"
+            with pytest.raises(LedgerError, match=f"{2 * taken / MB:.1f} MB are needed"):
+                writer.append(decision(new_ulid(), writer.process))
+        assert not reserve_path(db).exists()
+
+
+def test_with_less_than_the_least_the_first_call_is_refused_and_says_what_is_needed(
+    tmp_path: Path,
+) -> None:
+    """Its outcome could not be recorded."""
+    with (
+        small_disk(tmp_path / "disk", "32m") as folder,
+        make(folder / "a.db", replace(FAST, reserve=16 * MB)) as writer,
+    ):
+        (folder / "filler").write_bytes(b"x" * 29 * MB)
+        with pytest.raises(LedgerError, match=r"4\.0 MB are needed, \d\.\d MB are free"):
+            writer.append(decision(new_ulid(), writer.process))
+        (folder / "filler").write_bytes(b"x" * 20 * MB)
+        until(lambda: _goes_on(writer))
+
+
+def test_the_reserve_of_processes_that_died_is_fitted_to_what_is_free_now(tmp_path: Path) -> None:
+    """No call is open then that was admitted with more."""
+    db = tmp_path / "a.db"
+    make(db).close()
+    reserve = Reserve(db, 4 * MB)
+    assert reserve.there()
+    assert reserve.give_back()
+    with reopen(db, replace(FAST, reserve=3 * MB)) as writer:
+        assert _goes_on(writer)
+        assert reserve_path(db).stat().st_size == 3 * MB
+
+
+def test_what_lies_in_the_place_of_the_reserve_keeps_no_guard_waiting(tmp_path: Path) -> None:
+    """Such as a pipe, or a hole of a terabyte."""
+    db = tmp_path / "a.db"
+    os.mkfifo(reserve_path(db))
+    reserve = Reserve(db, MB)
+    assert not reserve.there()
+    assert not reserve.give_back()
+    reserve_path(db).unlink(missing_ok=True)
+    reserve_path(db).touch()
+    os.truncate(reserve_path(db), 1 << 40)
+    assert Reserve(db, MB).there()

@@ -36,7 +36,9 @@ def test_less_than_is_to_be_free_is_a_note(tmp_path: Path) -> None:
 def test_a_disk_that_is_nearly_full_fails(tmp_path: Path) -> None:
     """Whatever the settings warn about."""
     with small_disk(tmp_path / "disk", "20m") as disk:
-        assert room(at(disk, warn_free_mb=0)).state is State.FAIL
+        check = room(at(disk, warn_free_mb=0))
+        assert check.state is State.FAIL
+        assert "4 MB are needed before a guard takes calls" in check.found
 
 
 def test_a_reserve_that_was_given_back_fails_while_someone_uses_the_ledger(tmp_path: Path) -> None:
@@ -48,7 +50,7 @@ def test_a_reserve_that_was_given_back_fails_while_someone_uses_the_ledger(tmp_p
     with driven(settings.ledger.path):
         check = room(settings)
         assert (check.state, "refused" in check.found) == (State.FAIL, True)
-        reserve_path(settings.ledger.path).touch()
+        reserve_path(settings.ledger.path).write_bytes(b"x" * (1 << 20))
         assert room(settings).state is State.OK
 
 
