@@ -33,7 +33,7 @@ from guardrail.errors import (
     UsageError,
 )
 from guardrail.keys import Keys, TenantKeys
-from guardrail.ledger.files import traces
+from guardrail.ledger.files import refuse_links, traces
 from guardrail.ledger.lease import host_name, own_origin
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
@@ -309,6 +309,7 @@ def _existing(db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
 
 
 def _made(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
+    refuse_links(db, folder)
     keys = Keys.create(folder)
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),

@@ -223,6 +223,12 @@ class Keys:
         With a *signer* command, *public* is the public half of the log key that the signer holds, and none is made here.
         Raises ``KeysError`` where the folder exists and is not empty: keys are never overwritten.
         """
+        if folder.is_symlink():
+            raise KeysError(
+                f"{folder} is a symbolic link: new keys would be somewhere else",
+                code="keys.linked",
+                hint=f"remove the link: rm {folder}",
+            )
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if any(folder.iterdir()):

@@ -27,6 +27,7 @@ from guardrail.errors import ConfigError, KeysError, LedgerError, LedgerOpenErro
 from guardrail.identity import check_identity
 from guardrail.journal import Journal, Owner, actor
 from guardrail.keys import Keys, verify_signature
+from guardrail.ledger.files import refuse_links
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
@@ -179,6 +180,7 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
         left = traces(path)
         check_missing(settings)
         if not has_keys and not left:
+            refuse_links(path, settings.key_path)
             keys = create_keys(settings)
             writer = create_log(settings, keys, epochs=epochs)
         elif path.exists() and has_keys:

@@ -36,6 +36,16 @@ def test_keys_are_never_overwritten(tmp_path: Path) -> None:
     assert Keys.load(tmp_path / "keys").public == keys.public
 
 
+def test_new_keys_are_not_put_where_a_link_leads(tmp_path: Path) -> None:
+    """Whoever could write in the folder first must not choose where keys are."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "audit.keys").symlink_to(tmp_path / "outside")
+    with pytest.raises(KeysError) as caught:
+        Keys.create(tmp_path / "audit.keys")
+    assert caught.value.code == "keys.linked"
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     """No OSError escapes."""
     (tmp_path / "file").write_text("")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +30,14 @@ class Backup:
     bytes: int
 
 
-def backup(ledger: Path, target: Path, *, check: Callable[[Path], str]) -> Backup:
+def backup(
+    ledger: Path, target: Path, *, check: Callable[[Path], str], taken: Sequence[Path] = ()
+) -> Backup:
     """Put a copy of *ledger* at *target*: one file, mode 0600, verified and durable when this returns.
 
     It holds every record that was acknowledged before this was called. Writers go on meanwhile: all of it is one read
-    transaction. *check* verifies a ledger and says what is wrong with it. Raises ``LedgerError``: ``ledger.exists`` where something is
+    transaction. *check* verifies a ledger and says what is wrong with it. *taken* are files and folders that are in use
+    elsewhere, such as keys and the access log. Raises ``LedgerError``: ``ledger.exists`` where something is
     at *target*, ``ledger.damaged`` where *check* finds something; then nothing is left there.
     """
     db = Path(os.path.realpath(ledger))
@@ -44,7 +47,8 @@ def backup(ledger: Path, target: Path, *, check: Callable[[Path], str]) -> Backu
         )
     if os.path.lexists(target):
         raise _exists()
-    _refuse_own_name(db, target)
+    for used in (db, *taken):
+        _refuse_own_name(Path(os.path.realpath(used)), target)
     LedgerReader.open(db).close()  # says what is wrong with it, where that can be told at once
     beside = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
@@ -81,7 +85,11 @@ def backup(ledger: Path, target: Path, *, check: Callable[[Path], str]) -> Backu
 def _refuse_own_name(db: Path, target: Path) -> None:
     """Raise ``LedgerError`` for a name that the ledger gives its own files: a copy there would be taken for one of them."""
     place = Path(os.path.realpath(target.parent)) / target.name
-    if place.parent == db.parent and place.name.startswith((f"{db.name}-", f"{db.stem}.access.")):
+    own = (f"{db.name}-", f"{db.stem}.access.", f"{db.stem}.keys")
+    if any(
+        each == db or (each.parent == db.parent and each.name.startswith(own))
+        for each in (place, *place.parents)
+    ):
         raise LedgerError(
             "the ledger keeps a file of its own under a name like this",
             code="ledger.exists",

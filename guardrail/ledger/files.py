@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -29,6 +29,7 @@ __all__ = [
     "mend_shared_memory",
     "network_filesystem",
     "own_descriptors",
+    "refuse_links",
     "reserve_path",
     "resolve",
     "seal_path",
@@ -64,6 +65,10 @@ _NETWORK_TYPES = frozenset(
         "smbfs",
     }
 )
+
+
+_WRITTEN = ("-wal", "-shm", "-journal", "-lock", "-leases")
+"""What a writer opens beside the database by its name."""
 
 
 def lock_path(db: Path) -> Path:
@@ -103,11 +108,39 @@ def traces(path: Path) -> list[Path]:
     return found
 
 
+def refuse_links(path: Path, *folders: Path) -> None:
+    """Return if no name that making a log at *path* would write is a symbolic link, nor one of *folders*.
+
+    What was put into the folder must not lead the files of a new log out of it. Raises ``LedgerOpenError``.
+    """
+    own = (path.name, path.stem + ".access.")
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        names = []
+    beside = [
+        path.with_name(name)
+        for name in sorted(names)
+        if name == own[0] or name.startswith((f"{own[0]}-", own[1]))
+    ]
+    _refuse_link((*beside, *folders))
+
+
+def _refuse_link(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_symlink():
+            raise LedgerOpenError(
+                f"{path} is a symbolic link: what is written there would be somewhere else",
+                code="ledger.linked",
+                hint=f"remove the link: rm {path}",
+            )
+
+
 def resolve(path: Path) -> Path:
     """Return *path* with symbolic links followed once; from then on it is identity that counts, not the name.
 
     Raises ``LedgerOpenError`` where its folder is missing, where it is not a regular file, has several names, or
-    lies on a network file system.
+    lies on a network file system; and where a file that a writer keeps beside it is a symbolic link.
     """
     db = Path(os.path.realpath(path))
     if not db.parent.is_dir():
@@ -116,6 +149,7 @@ def resolve(path: Path) -> Path:
             code="ledger.missing",
             hint=f"mkdir -p {db.parent}",
         )
+    _refuse_link(db.with_name(db.name + suffix) for suffix in _WRITTEN)
     kind = network_filesystem(db.parent)
     if kind is not None:
         raise LedgerOpenError(

@@ -40,7 +40,8 @@ class FileLock:
     def _acquire(self, how: int) -> None:
         while True:
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._descriptor = os.open(self._path, flags, 0o600)
                 mine = os.fstat(self._descriptor)
                 self._identity = (mine.st_dev, mine.st_ino)
             fcntl.flock(self._descriptor, how)

@@ -14,7 +14,7 @@ from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger import handles
 from guardrail.ledger.committer import Committer
-from guardrail.ledger.files import resolve, traces, utc_now
+from guardrail.ledger.files import refuse_links, resolve, traces, utc_now
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import process_name
 from guardrail.ledger.loop import Loop
@@ -65,6 +65,7 @@ class LedgerWriter:
         ``ledger.exists`` where a log is there, ``ledger.traces`` where something is left of an earlier one. Raises
         ``RecordError`` where *genesis* can't be written as JSON, ``KeysError`` where the head can't be signed.
         """
+        refuse_links(Path(path))
         line = Draft.build({**genesis, "v": FORMAT_VERSION, "log": log, "type": "genesis"}).finish(
             seq=0, prev=GENESIS_PREV, ts=utc_now()
         )

@@ -15,6 +15,10 @@ from pathlib import Path
 import pytest
 from clikit import Ran, environment
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
+
+from ledgerkit import small_disk
+
 Cli = Callable[..., Ran]
 
 
@@ -338,3 +342,32 @@ def test_recover_of_keys_without_a_ledger_begins_a_new_log(
 
     assert genesis["key"]["public"] == Keys.load(tmp_path / "p" / "audit.keys").public
     assert cli("doctor", "--config", config).code == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["audit.db", "audit.keys", "audit.db-lock", "audit.db-leases", "audit.access.db"]
+)
+def test_init_writes_nothing_through_a_link_that_lies_in_the_folder(
+    cli: Cli, tmp_path: Path, name: str
+) -> None:
+    """Also a link to nowhere yet: its target would be made."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / name).symlink_to(tmp_path / "outside")
+    ran = cli("init", str(folder))
+    assert ran.code == 3
+    assert name in ran.err
+    assert [each.name for each in folder.iterdir()] == [name]
+    assert not (tmp_path / "outside").exists()
+
+
+def test_init_on_a_full_disk_says_how_much_room_is_needed_and_writes_nothing(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """A project whose every call is refused is none."""
+    with small_disk(tmp_path / "disk", "32m") as folder:
+        (folder / "filler").write_bytes(b"x" * (30 << 20))
+        ran = cli("init", folder / "shop")
+        assert ran.code == 3
+        assert "4.0 MB are needed before calls are taken, 2.0 MB are free" in ran.err
+        assert not (folder / "shop").exists()

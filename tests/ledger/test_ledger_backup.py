@@ -202,7 +202,18 @@ def test_there_is_nothing_to_copy_where_there_is_no_ledger(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["-wal", "-shm", "-journal", "-sealed", "-reserve", "-anchors.json", "-segments", "-x"]
+    "name",
+    [
+        "-wal",
+        "-shm",
+        "-journal",
+        "-sealed",
+        "-reserve",
+        "-anchors.json",
+        "-segments",
+        "-x",
+        "-leases/x",
+    ],
 )
 def test_a_copy_never_takes_a_name_of_the_ledgers_own_files(tmp_path: Path, name: str) -> None:
     """It would be taken for a seal, or deleted as a journal; also where a link leads to the same folder."""
@@ -217,3 +228,26 @@ def test_a_copy_never_takes_a_name_of_the_ledgers_own_files(tmp_path: Path, name
     assert [each.name for each in db.parent.glob("*")] == ["a.db"] or not (
         db.parent / f"a.db{name}"
     ).is_file()
+
+
+def test_a_copy_is_put_into_no_file_or_folder_that_is_in_use(tmp_path: Path) -> None:
+    """Keys and an access log may be anywhere: their names, and all names below them, are refused."""
+    make(tmp_path / "a.db").close()
+    keys, readers = tmp_path / "k", tmp_path / "readers.db"
+    keys.mkdir()
+    for target in (
+        keys / "b.db",
+        tmp_path / "a.keys" / "b.db",
+        readers,
+        tmp_path / "readers.db-wal",
+    ):
+        with pytest.raises(LedgerError) as caught:
+            backup(tmp_path / "a.db", target, check=lambda _: "", taken=(keys, readers))
+        assert caught.value.code == "ledger.exists"
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "a.db",
+        "a.db-leases",
+        "a.db-lock",
+        "k",
+    ]
+    backup(tmp_path / "a.db", tmp_path / "b.db", check=lambda _: "", taken=(keys, readers))

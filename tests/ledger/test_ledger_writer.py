@@ -10,7 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, GENESIS, LOG, SIGNING, decision, make, note, outcome, whole_call
+from ledgerkit import (
+    FAST,
+    GENESIS,
+    LOG,
+    SIGNING,
+    decision,
+    make,
+    note,
+    outcome,
+    reopen,
+    whole_call,
+)
 
 from guardrail.core import chain
 from guardrail.core.record import decode, leaf_hash
@@ -406,3 +417,46 @@ def _hold(lock: Path) -> int:
     descriptor = os.open(lock, os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.db", "a.db-wal", "a.db-shm", "a.db-lock", "a.db-leases", "a.db-reserve", "a.access.db"],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_new_log_is_not_made_through_a_symbolic_link(
+    tmp_path: Path, name: str, there: bool
+) -> None:
+    """Whoever could write in the folder first must not choose where the files of a log are."""
+    here, outside = tmp_path / "here", tmp_path / "outside"
+    here.mkdir()
+    outside.mkdir()
+    if there:
+        (outside / "victim").mkdir()
+    (here / name).symlink_to(outside / "victim")
+    with pytest.raises(LedgerOpenError) as caught:
+        make(here / "a.db")
+    assert caught.value.code == "ledger.linked"
+    assert name in caught.value.hint
+    assert [each.name for each in here.iterdir()] == [name]
+    assert [list(each.iterdir()) for each in outside.iterdir()] == ([[]] if there else [])
+
+
+@pytest.mark.parametrize("name", ["a.db-lock", "a.db-leases"])
+def test_a_log_is_not_opened_with_a_link_in_the_place_of_a_file_of_its_own(
+    tmp_path: Path, name: str
+) -> None:
+    """What is removed as a leftover could otherwise come back as a link to somewhere else."""
+    db = tmp_path / "a.db"
+    make(db).close()
+    path = tmp_path / name
+    if path.is_dir():
+        path.rmdir()
+    path.unlink(missing_ok=True)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LedgerOpenError) as caught:
+        reopen(db)
+    assert caught.value.code == "ledger.linked"
+    assert not (tmp_path / "elsewhere").exists()
+    path.unlink()
+    reopen(db).close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.options import json_option, ledger_options, ledger_path
+from guardrail.cli.options import json_option, ledger_options, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint
 from guardrail.cli.render import counted
 from guardrail.review.terminal import name, one_line
@@ -27,7 +27,10 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
     """
     from guardrail.ledger.backup import backup as copy
 
-    done = copy(ledger_path(config, ledger), file, check=_problem)
+    settings = settings_for(config, ledger)
+    kept = (settings.retention.segments, settings.retention.archive)
+    taken = (settings.key_path, settings.access_path, settings.access_key_path, *filter(None, kept))
+    done = copy(settings.ledger.path, file, check=_problem, taken=taken)
     if as_json:
         emit_json(
             {

@@ -35,6 +35,7 @@ def init(folder: Path) -> None:
     # The environment may point to another project: what is made here is what the new file says.
     planned = Settings().override(ledger={"path": (folder / "audit.db").absolute()})
     _refuse_old_log(planned)
+    _require_room(planned)
     made = scaffold(folder, installed_folder() / "starter")
     settings = Settings.load(folder / FILE_NAME, environment={})
     _create_log(settings)
@@ -55,8 +56,9 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _refuse_old_log(settings: Settings) -> None:
-    from guardrail.ledger.files import traces
+    from guardrail.ledger.files import refuse_links, traces
 
+    refuse_links(settings.ledger.path, settings.key_path)
     left = traces(settings.ledger.path)
     if left or settings.key_path.exists():
         names = ", ".join(
@@ -67,6 +69,24 @@ def _refuse_old_log(settings: Settings) -> None:
             f"there is a ledger, or what is left of one, already: {names}; nothing was written",
             code="config.exists",
             hint="guardrail doctor, or guardrail init OTHER_FOLDER",
+        )
+
+
+def _require_room(settings: Settings) -> None:
+    """Raise ``ConfigError`` if a guard would refuse every call for want of room."""
+    from guardrail.ledger.reserve import room_needed
+
+    folder = settings.ledger.path.parent
+    while not folder.exists():
+        folder = folder.parent
+    there = folder / settings.ledger.path.name
+    needed, free = room_needed(there, settings.ledger.reserve_mb << 20)
+    if free is not None and free < needed:
+        raise ConfigError(
+            f"{folder}: {needed / (1 << 20):.1f} MB are needed before calls are taken, "
+            f"{free / (1 << 20):.1f} MB are free; nothing was written",
+            code="config.room",
+            hint="make room on this disk, or guardrail init OTHER_FOLDER",
         )
 
 
