@@ -154,14 +154,6 @@ def _slice(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     return Refusal("slice", message, f"round(n) first; {SERVER}")
 
 
-def _integer(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
-    if scope.integer(parameters[0]):
-        return None
-    return Refusal(
-        "decimal-arithmetic", f"{name} of what may be no whole number", f"round(n) first; {SERVER}"
-    )
-
-
 def _paths(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     given = parameters[1]
     form = kind(given)
@@ -199,7 +191,6 @@ CONDITIONS: dict[str, Condition] = {
     "array.slice": _slice,
     "bits.lsh": _shift,
     "bits.rsh": _shift,
-    "format_int": _integer,
     "glob.match": _glob,
     "indexof": _index_of,
     "indexof_n": _index_of,

@@ -218,6 +218,14 @@ def _small(value: int) -> int:
     return value
 
 
+def format_int(value: float, base: int) -> str:
+    """Return *value* without its fraction, in base 2, 8, 10 or 16."""
+    form = {2: "b", 8: "o", 10: "d", 16: "x"}.get(_written_whole(base))
+    if form is None:
+        raise ValueError("another base")
+    return format(int(_number(value)), form)
+
+
 def sum_(values: list[int] | set[int]) -> int:
     """Return the sum of whole numbers."""
     return _word(sum(map(_whole, _members(values))))
@@ -285,6 +293,7 @@ SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "bits.xor": (2, bits_xor),
     "ceil": (1, ceil),
     "floor": (1, floor),
+    "format_int": (2, format_int),
     "product": (1, product),
     "round": (1, round_),
     "sprintf": (2, sprintf),

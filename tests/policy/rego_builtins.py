@@ -89,7 +89,6 @@ DOUBTFUL = frozenset(
         "json.is_valid",
         "base64.decode",
         "time.now_ns",
-        "format_int",
         "sum",
         "json.filter",
         "json.remove",
