@@ -71,8 +71,12 @@ def _texts(about: str) -> Any:
     return field(default=(), metadata={"about": about, "texts": True})
 
 
+def _switch_on(about: str) -> Any:
+    return field(default=True, metadata={"about": about, "switch": True})
+
+
 def _switch(about: str) -> Any:
-    # Off by default without exception: what a switch turns on weakens a guarantee, and its name says so, or it may stop work.
+    # Off by default: what such a switch turns on weakens a guarantee, and its name says so, or it may stop work.
     return field(default=False, metadata={"about": about, "switch": True})
 
 
@@ -295,6 +299,9 @@ class AccessSettings:
 class RetentionSettings:
     """``[retention]``: how long records are kept (docs/retention.md)."""
 
+    auto: bool = _switch_on(
+        "once a day a running guard does what is due: seals, archives and deletes; false: only guardrail retention run does"
+    )
     days: int = _limits(400, 0, 36_500, "records are deleted when they are older; 0: never")
     floor_days: int = _limits(
         183, 0, 36_500, "nothing younger is ever deleted, whatever days says: what the law asks for"

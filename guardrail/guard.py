@@ -77,9 +77,14 @@ class Guard:
         keys: Keys,
         policy_data: Mapping[str, Json] | None = None,
         anchors: AnchorWatch | None = None,
+        alongside: Sequence[Callable[[], None]] = (),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Use ``open``; *clock* tells the time by which approvals are judged."""
+        """Use ``open``; *clock* tells the time by which approvals are judged.
+
+        *alongside* ends what works on the ledger alongside the calls; each is called before the ledger is closed.
+        """
+        self._alongside = alongside
         self._settings = settings
         self._read_settings = settings_reader(settings)
         self._engine = engine
@@ -147,6 +152,8 @@ class Guard:
         """
         if self._watch is not None:
             self._watch.close()
+        for end in self._alongside:
+            end()
         self._throttle.close()
         self._journal.stop()
         if self._anchors is not None:

@@ -36,6 +36,7 @@ from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.writer import LedgerWriter, traces
 from guardrail.policy.embedded import EmbeddedEngine
 from guardrail.policy.sources import load_policies
+from guardrail.retention.schedule import RetentionWatch
 from guardrail.starting import record_refusal, record_start
 
 if TYPE_CHECKING:
@@ -218,6 +219,8 @@ def open_guard(
         record_start(settings.ledger.path, journal, settings, keys, engine.identity)
         undo.callback(journal.stop)
         undo.callback(anchors.close)
+        retention = RetentionWatch(settings)
+        undo.callback(retention.close)
         guard = cls(
             settings=settings,
             engine=engine,
@@ -225,9 +228,12 @@ def open_guard(
             keys=keys,
             policy_data=policy_data,
             anchors=anchors,
+            alongside=[retention.close],
         )
         guard.watch()
         anchors.start()
+        if settings.retention.auto:
+            retention.start()
         undo.pop_all()
     return guard
 

@@ -17,7 +17,7 @@ __all__ = ["Scaffold", "scaffold", "settings_text"]
 _IGNORED = ("*.db", "*.db-*", "*.keys/")
 """A ledger holds what people did, keys open its tokens: neither belongs in a repository."""
 
-_ACTIVE = {("ledger", "path"), ("policy", "path")}
+_ACTIVE = {("ledger", "path"), ("policy", "path"), ("retention", "auto")}
 """Keys that are written out, and not only as a comment."""
 
 _HEADER = """\

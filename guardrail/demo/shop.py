@@ -10,6 +10,7 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, tool
 
+from guardrail.config import Settings
 from guardrail.guard import Guard
 from guardrail.integrations.langchain import govern
 
@@ -33,7 +34,9 @@ _LABELS = {
 
 def open_guard(folder: Path) -> Guard:
     """Open the guard of the shop in *folder*: its ledger and keys are there, or are made."""
+    # A shop for one afternoon: nothing in it grows old.
     return Guard.open(
+        Settings().override(retention={"auto": False}),
         policies=POLICY,
         ledger=folder / "audit.db",
         policy_data={"support": {"customers": [*CUSTOMERS]}},

@@ -58,6 +58,12 @@ class FileLock:
             self.held = False
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
+    def fileno(self) -> int:
+        """Return the descriptor: a process that inherits it holds the lock as well, until both have closed it."""
+        if self._descriptor is None:
+            raise ValueError("the lock file is not open")
+        return self._descriptor
+
     def close(self) -> None:
         """Release and forget the descriptor. In a forked child this leaves the parent's lock alone."""
         if self._descriptor is not None:

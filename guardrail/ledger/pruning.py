@@ -75,18 +75,21 @@ def prune(
     signing: Signing,
     allow: Callable[[Cut], None],
     record: Callable[[str, Cut], Draft],
+    part: int = 0,
+    pause: float = 0.0,
 ) -> Pruned:
     """Delete the records from 1 to *before* - 1; durable when this returns, and so is each part when it raises.
 
     *allow* raises where the records up to a cut must not go: it is asked about the whole before anything is deleted. *record* makes
-    the ``admin.pruned`` record of a log for a cut. Raises ``LedgerError`` (``ledger.needed``: a call among them is open, or a key that
+    the ``admin.pruned`` record of a log for a cut. A transaction deletes at most *part* records (0: as many as usual), and *pause*
+    seconds pass after each. Raises ``LedgerError`` (``ledger.needed``: a call among them is open, or a key that
     they certify still signs).
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db))
     try:
         with _held(lock):
-            pruner = _Pruner(db, signing)
+            pruner = _Pruner(db, signing, part or CHUNK_RECORDS, pause)
         try:
             cuts = pruner.cuts(before)
             if cuts:
@@ -122,7 +125,7 @@ def _held(lock: FileLock) -> Iterator[None]:
 
 
 class _Pruner:
-    def __init__(self, db: Path, signing: Signing) -> None:
+    def __init__(self, db: Path, signing: Signing, part: int, pause: float) -> None:
         """Connect, and make sure that this is a log that can be gone on with. Call under the lock."""
         _refuse_sealed(db)
         if not db.exists():
@@ -130,6 +133,8 @@ class _Pruner:
                 "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
             )
         self._db = db
+        self._part = part
+        self._pause = pause
         self._watch = FileWatch(db)
         self._epochs = Epochs(signing, _EPOCH_SECONDS)
         self._store = Store(db, signing)
@@ -169,7 +174,7 @@ class _Pruner:
             ts = str(decode(line).get("ts", ""))
             newest = max(newest, ts)
             count, size = count + 1, size + len(line)
-            if count >= CHUNK_RECORDS or size >= CHUNK_BYTES or seq == before - 1:
+            if count >= self._part or size >= CHUNK_BYTES or seq == before - 1:
                 yield self._cut(edge, leaf, ts, newest)
                 count, size = 0, 0
         if edge.size != before:
@@ -201,6 +206,7 @@ class _Pruner:
                 count, seq = self._transaction(cut, record, last=cut is cuts[-1])
             deleted += count
             written.append(seq)
+            time.sleep(self._pause)
         with _held(lock):
             overwritten = self._overwrite()
         return Pruned(deleted, self._store.pruned(), tuple(written), overwritten)

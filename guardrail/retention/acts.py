@@ -30,7 +30,7 @@ from guardrail.retention.grounds import conflict, copies_of, not_anchored, surve
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import Standing, judge
 
-__all__ = ["Keeper", "Put", "Sealed", "segments_path"]
+__all__ = ["Keeper", "Put", "Sealed", "keeping_lock", "segments_path"]
 
 _DAY = timedelta(days=1)
 
@@ -39,6 +39,11 @@ def segments_path(settings: Settings) -> Path:
     """Return the folder of the segments' copies: set, or beside the ledger (``audit.db`` -> ``audit.db-segments``)."""
     ledger = settings.ledger.path
     return settings.retention.segments or ledger.with_name(ledger.name + "-segments")
+
+
+def keeping_lock(db: Path) -> FileLock:
+    """Return the lock that whoever acts on the records of *db* holds: one process at a time."""
+    return FileLock(db.with_name(db.name + "-retention-lock"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,16 @@ class Keeper:
         signing: Signing,
         record: Callable[[str, Mapping[str, Any]], Receipt],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        part: int = 0,
+        pause: float = 0.0,
     ) -> None:
-        """*record* writes an ``admin.*`` record of a type with a detail and returns when it is durable."""
+        """*record* writes an ``admin.*`` record of a type with a detail and returns when it is durable.
+
+        Pruning deletes at most *part* records in one transaction (0: as many as usual) and leaves the ledger to others for
+        *pause* seconds after each.
+        """
+        self._part = part
+        self._pause = pause
         self._settings = settings
         self._policy = settings.retention
         self._db = resolve(settings.ledger.path)
@@ -83,7 +96,7 @@ class Keeper:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other keepers of this ledger out meanwhile. Raises ``RetentionError`` where one is at work."""
-        lock = FileLock(self._db.with_name(self._db.name + "-retention-lock"))
+        lock = keeping_lock(self._db)
         try:
             try:
                 free = lock.try_acquire()
@@ -336,6 +349,8 @@ class Keeper:
             signing=self._signing,
             allow=lambda cut: self._allow(cut, head),
             record=record,
+            part=self._part,
+            pause=self._pause,
         )
 
     def _grounded(self, facts: Facts, before: int, given: Sequence[SignedNote]) -> Checkpoint:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from guardrail.config import Settings
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.facts import Facts, read_facts
 from guardrail.retention.segments import read_manifest
+from guardrail.retention.state import read_state, state_path
 from guardrail.retention.status import Standing, Trouble, judge
 from guardrail.review.doctor import Check, State
 
@@ -20,7 +21,11 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
         return Check("retention", State.OK, "there is no ledger yet")
     with LedgerReader.open(settings.ledger.path) as reader, reader.snapshot():
         facts = read_facts(reader)
-    standing = judge(facts, settings.retention, now or datetime.now(UTC))
+    now = now or datetime.now(UTC)
+    standing = judge(facts, settings.retention, now)
+    stuck = _stuck(settings, standing) or _failed(settings)
+    if stuck is not None and stuck.state is State.FAIL:
+        return stuck
     lost = _lost(settings, facts)
     if lost:
         return Check(
@@ -31,6 +36,8 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
             "guardrail archive",
         )
     if not standing.findings:
+        if stuck is not None:
+            return stuck
         return Check("retention", State.OK, _told(settings, standing))
     worst = next(
         (each for each in standing.findings if each.trouble is Trouble.BELOW_FLOOR),
@@ -42,6 +49,47 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
         State.FAIL if worst.trouble is Trouble.BELOW_FLOOR else State.NOTE,
         worst.text + (f" (and {more} more: guardrail retention status)" if more else ""),
         worst.fix,
+    )
+
+
+def _stuck(settings: Settings, standing: Standing) -> Check | None:
+    """Return the finding that nothing will ever be deleted: no anchor of the settings can vouch for a head.
+
+    A failure from the age on at which the first segment is sealed; before that there is time to see to it.
+    """
+    kept, anchors = settings.retention, settings.anchors
+    if not kept.days or kept.days < kept.floor_days or anchors.file or anchors.witness:
+        return None
+    if standing.age_days is None or standing.held:
+        return None
+    old = standing.age_days > kept.segment_days
+    also = "" if kept.archive else ", and there is no archive for a second copy"
+    return Check(
+        "retention",
+        State.FAIL if old else State.NOTE,
+        f"nothing can be deleted after {kept.days} days: [anchors] names no file and no witness that vouches for what was there"
+        + also,
+        "name a file or a witness in [anchors]"
+        + ("" if kept.archive else ", and a folder on another disk as archive in [retention]"),
+    )
+
+
+def _failed(settings: Settings) -> Check | None:
+    """Return the last failure of a guard that was to do what is due; None if there is none. Twice in a row is a failure."""
+    if not settings.retention.auto:
+        return None
+    state = read_state(state_path(settings.ledger.path))
+    if not state.failures or state.tried is None:
+        return None
+    when = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=state.tried)).isoformat(
+        timespec="minutes"
+    )
+    times = f", {state.failures} times in a row" if state.failures > 1 else ""
+    return Check(
+        "retention",
+        State.FAIL if state.failures > 1 else State.NOTE,
+        f"what is due was not done{times}, last at {when[:16]}Z: {state.message} ({state.code})",
+        state.hint or "guardrail retention run",
     )
 
 
@@ -61,6 +109,8 @@ def _lost(settings: Settings, facts: Facts) -> list[int]:
 def _told(settings: Settings, standing: Standing) -> str:
     days = settings.retention.days
     rule = f"records are kept for {days} days" if days else "records are kept for ever"
+    if days and not settings.retention.auto:
+        rule += ", and only guardrail retention run deletes them (auto = false)"
     if standing.held:
         return f"{rule}; {len(standing.held)} legal hold(s) keep all of them"
     if standing.age_days is None:

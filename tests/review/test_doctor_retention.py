@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "retention"))
 
 from retentionkit import build, head, keeper, settings
 
+from guardrail.retention.state import RetentionState, state_path, write_state
 from guardrail.review.doctor import State
 from guardrail.review.doctor_retention import retention
 
@@ -65,3 +66,40 @@ def test_a_copy_that_is_gone_from_the_archive_is_told(tmp_path: Path) -> None:
         each.unlink()
     found = retention(settings(db, archive=archive))
     assert (found.state, found.fix) == (State.NOTE, "guardrail archive")
+
+
+def test_a_ledger_of_which_nothing_can_ever_be_deleted_fails(tmp_path: Path) -> None:
+    """No anchor that vouches for what was there: a note while there is time, a failure when the first segment is due."""
+    db = tmp_path / "audit.db"
+    build(db, 10)
+    alone = settings(db).override(anchors={"witness": (), "stream": "stderr"})
+    young = retention(alone)
+    assert (young.state, "[anchors] names no file and no witness" in young.found) == (
+        State.NOTE,
+        True,
+    )
+    old = retention(alone, now=later(31))
+    assert (old.state, "no archive" in old.found) == (State.FAIL, True)
+    assert "[anchors]" in old.fix
+    archived = retention(alone.override(retention={"archive": tmp_path / "x"}), now=later(31))
+    assert (archived.state, "no archive" in archived.found) == (State.FAIL, False)
+    assert retention(settings(db), now=later(29)).state is State.OK
+    kept = alone.override(retention={"days": 0, "floor_days": 0})
+    assert retention(kept, now=later(29)).state is State.OK
+
+
+def test_the_last_failure_of_a_guard_is_shown_with_what_to_do(tmp_path: Path) -> None:
+    """Once is a note, twice in a row a failure; with auto = false nobody waits for it."""
+    db = tmp_path / "audit.db"
+    build(db, 10)
+    for failures, wanted in ((1, State.NOTE), (2, State.FAIL)):
+        told = RetentionState(
+            tried=1_000_000.0, failures=failures, code="x.y", message="it broke", hint="mend it"
+        )
+        write_state(state_path(db), told)
+        check = retention(settings(db))
+        assert (check.state, check.fix) == (wanted, "mend it")
+        assert "last at 1970-01-12T13:46Z: it broke (x.y)" in check.found
+    off = retention(settings(db, auto=False))
+    assert off.state is State.OK
+    assert "auto = false" in off.found

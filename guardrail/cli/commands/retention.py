@@ -20,7 +20,6 @@ from guardrail.cli.keeping import keeping, reason_option, reason_words
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import counted
-from guardrail.errors import RetentionError
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def run(
     with keeping(config, ledger) as keeper:
         if dry_run:
             return _dry(keeper, as_json=as_json)
-        report, problems = _due(keeper, words, quiet=as_json)
+        report, problems, failed = _due(keeper, words, quiet=as_json)
     if as_json:
         emit_json({**report, "problems": problems})
     else:
@@ -94,48 +93,37 @@ def run(
             note(f"not done: {one_line(each['message'])}", Style.WARN)
             if each["hint"]:
                 note(f"next:  {one_line(each['hint'])}")
-    failed = [each for each in problems if each["code"] not in _NO_FAILURE]
     return Exit.RESERVED if failed else Exit.YES
-
-
-_NO_FAILURE = frozenset({"retention.held", "retention.for_ever"})
 
 
 def _due(
     keeper: Keeper, words: str | None, *, quiet: bool
-) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    problems: list[dict[str, str]] = []
-    report: dict[str, Any] = {"sealed": None, "copied": [], "archived": [], "expired": []}
-    report["pruned"] = None
-    did = False
-    sealed = keeper.seal(why=words, fresh=keeper.seal_due())
-    report |= sealed_document(sealed)
-    did |= not quiet and tell_sealed(sealed)
-    try:
-        put = keeper.archive(why=words)
-        report["archived"] = archived_document(put)
-        did |= not quiet and tell_archived(put)
-    except RetentionError as error:
-        if error.code != "retention.no_archive":
-            problems.append(_problem(error))
-    try:
-        done = keeper.prune(why=words)
-        report["pruned"] = pruned_document(done)
-        did |= not quiet and tell_pruned(done)
-        gone = keeper.expire(why=words)
-        report["expired"] = [{"segment": each.segment, "file": each.file} for _, each in gone]
-        for _, each in gone if not quiet else ():
-            data(f"{paint('deleted', Style.GOOD)}   copy {one_line(each.file)}")
-            did = True
-    except RetentionError as error:
-        problems.append(_problem(error))
-    if not did and not quiet and not problems:
-        data("Nothing is due.")
-    return report, problems
+) -> tuple[dict[str, Any], list[dict[str, str]], bool]:
+    """Do what is due and say it; return it, the problems, and whether one of them is a failure."""
+    from guardrail.retention.due import carry_out
 
-
-def _problem(error: RetentionError) -> dict[str, str]:
-    return {"code": error.code, "message": error.message, "hint": error.hint}
+    done = carry_out(keeper, why=words)
+    expired: list[dict[str, Any]] = [
+        {"segment": each.segment, "file": each.file} for _, each in done.expired
+    ]
+    report: dict[str, Any] = {
+        **sealed_document(done.sealed),
+        "archived": archived_document(done.put),
+        "pruned": pruned_document(done.pruned) if done.pruned is not None else None,
+        "expired": expired,
+    }
+    problems = [
+        {"code": each.code, "message": each.message, "hint": each.hint} for each in done.problems
+    ]
+    if not quiet:
+        did = tell_sealed(done.sealed)
+        did |= tell_archived(done.put)
+        did |= done.pruned is not None and tell_pruned(done.pruned)
+        for each in expired:
+            data(f"{paint('deleted', Style.GOOD)}   copy {one_line(each['file'])}")
+        if not did and not expired and not problems:
+            data("Nothing is due.")
+    return report, problems, bool(done.failures)
 
 
 def _dry(keeper: Keeper, *, as_json: bool) -> int:

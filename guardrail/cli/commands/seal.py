@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +89,12 @@ def tell_sealed(done: Sealed) -> bool:
     return made is not None or bool(done.copied)
 
 
-def archived_document(put: list[Put]) -> list[dict[str, Any]]:
+def archived_document(put: Sequence[Put]) -> list[dict[str, Any]]:
     """Return what archiving did, for JSON."""
     return [{"segment": each.segment, "file": each.file, "digest": each.digest} for each in put]
 
 
-def tell_archived(put: list[Put]) -> bool:
+def tell_archived(put: Sequence[Put]) -> bool:
     """Say what archiving did; return whether it did anything."""
     for each in put:
         data(f"{paint('archived', Style.GOOD)}  segment {each.segment}: {one_line(each.file)}")

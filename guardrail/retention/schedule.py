@@ -1,0 +1,247 @@
+"""What is due, once a day, alongside the calls: one thread per process that starts a worker, one worker per log at a time.
+
+No call waits for it, and nothing that goes wrong stops one: what went wrong stands in a file beside the ledger, and
+``doctor`` shows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from guardrail.config import Settings
+from guardrail.core.record import decode
+from guardrail.errors import GuardrailError
+from guardrail.ledger.lock import FileLock
+from guardrail.ledger.reader import LedgerReader
+from guardrail.retention.acts import keeping_lock
+from guardrail.retention.facts import moment
+from guardrail.retention.state import RetentionState, read_state, state_path, write_state
+from guardrail.retention.worker import Job, Outcome, Worker
+
+__all__ = ["RetentionWatch"]
+
+_DAY_S = 86_400.0
+_RETRY_S = (3600.0, 4 * 3600.0, _DAY_S)
+"""After this many failures in a row, how long nothing is tried."""
+_TICK_S = 60.0
+_LOOK_S = 0.2
+_GRACE_S = 2.0
+"""How long closing waits for a worker to end by itself."""
+_CLOSE_S = 6.0
+_LIMIT_S = 6 * 3600.0
+"""What no worker needs; one that hangs is ended."""
+_JUMP_S = 3600.0
+"""A clock that went so much further than time did, or back, is not believed for as long again: it may be put right."""
+
+
+class RetentionWatch:
+    """Has done what is due on one ledger, once a day. Any thread may close it.
+
+    Whoever holds the lock for keeping the ledger does it, for all processes of the log; the worker inherits the lock, so that
+    it is held for as long as anybody acts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        tick: float = _TICK_S,
+    ) -> None:
+        """Nothing happens before ``start``. *clock* gives seconds since 1970, *tick* is how often it looks."""
+        self._settings = settings
+        self._folder = os.getcwd()
+        """What relative paths in the settings are relative to: the program may go elsewhere."""
+        self._db = Path(os.path.realpath(settings.ledger.path))
+        self._path = state_path(self._db)
+        self._clock = clock
+        self._monotonic = monotonic
+        self._tick = tick
+        self._closed = False
+        self._born: float | None = None
+        self._state = RetentionState()
+        """What this process wrote last: it counts if a full disk did not take it."""
+        self._inherited: list[object] = []
+        self._renew()
+        # Threads do not survive a fork: a child looks for itself, and the parent's lock keeps it out.
+        watch = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _start_again(watch()))
+
+    def _renew(self) -> None:
+        self._stop = threading.Event()
+        self._lock: FileLock | None = None
+        self._worker: Worker | None = None
+        self._seen: tuple[float, float] | None = None
+        """The clock and the time since start, when they were looked at last."""
+        self._distrust_until = 0.0
+        self._thread: threading.Thread | None = None
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin. Returns at once."""
+        self._thread = threading.Thread(target=self._run, name="guardrail-retention", daemon=True)
+        self._thread.start()
+
+    def start_again(self) -> None:
+        """Begin in this process, a forked child, unless it was closed or never started."""
+        if self._closed or self._thread is None:
+            return
+        # The worker is the parent's: nothing here may wait for it or end it. Closing a copy of the lock leaves it held.
+        self._inherited.append(self._worker)
+        lock = self._lock
+        self._renew()
+        if lock is not None:
+            lock.close()
+        self.start()
+
+    def close(self) -> None:
+        """Stop. A worker gets two seconds to end by itself and is ended then. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_CLOSE_S)
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 - a border: a thread that ended would delete nothing ever again
+                self._failed(
+                    Outcome(
+                        "retention.failed",
+                        f"what is due could not be begun ({type(error).__name__})",
+                        "guardrail retention run",
+                    )
+                )
+            if self._stop.wait(self._tick):
+                return
+
+    def _turn(self) -> None:
+        """Look once whether something may be due; if so, and nobody else is at it, have it done."""
+        if not self._clock_is_sane() or not self._due(self._known()):
+            return
+        lock = keeping_lock(self._db)
+        try:
+            self._lock = lock
+            if not lock.try_acquire():
+                return  # another process, or a person, is at it
+            if self._due(self._known()):  # meanwhile another one may have done it
+                self._work(lock)
+        finally:
+            self._lock = None
+            lock.close()
+
+    def _clock_is_sane(self) -> bool:
+        """Tell whether the clock went as time did since it was looked at last."""
+        clock, passed = self._clock(), self._monotonic()
+        seen, self._seen = self._seen, (clock, passed)
+        if seen is not None and abs((clock - seen[0]) - (passed - seen[1])) > _JUMP_S:
+            self._distrust_until = passed + _JUMP_S
+        return passed >= self._distrust_until
+
+    def _known(self) -> RetentionState:
+        state, mine = read_state(self._path), self._state
+        return mine if (mine.tried or 0.0) > (state.tried or 0.0) else state
+
+    def _due(self, state: RetentionState) -> bool:
+        now = self._clock()
+        if state.failures and state.tried is not None:
+            pause = _RETRY_S[min(state.failures, len(_RETRY_S)) - 1]
+            return not 0 <= now - state.tried < pause
+        since = state.done if state.done is not None else self._genesis()
+        # A time to come is one of a clock that was set back: it must not keep anything waiting.
+        return since is not None and not 0 <= now - since < _DAY_S
+
+    def _genesis(self) -> float | None:
+        """Return when the log began: on its first day nothing is due. None if that can't be read now."""
+        if self._born is None:
+            with contextlib.suppress(GuardrailError), LedgerReader.open(self._db) as reader:
+                line = reader.record(0)
+                began = moment(str(decode(line).get("ts", ""))) if line is not None else None
+                self._born = began.timestamp() if began is not None else 0.0
+        return self._born
+
+    def _work(self, lock: FileLock) -> None:
+        end = self._monotonic() + _LIMIT_S
+        job = Job(self._settings, self._clock())
+        try:
+            worker = self._worker = Worker(job, keep=lock.fileno(), folder=self._folder)
+        except OSError as error:
+            self._failed(
+                Outcome(
+                    "retention.worker",
+                    f"no process can be started for what is due ({error.strerror})",
+                    "guardrail retention run",
+                )
+            )
+            return
+        try:
+            while not worker.wait(_LOOK_S):
+                if self._stop.is_set() and not worker.wait(_GRACE_S):
+                    worker.end()
+                    self._failed(_INTERRUPTED)
+                    return
+                if self._monotonic() > end:
+                    worker.end()
+                    self._failed(_SLOW)
+                    return
+            self._note(worker.outcome())
+        finally:
+            self._worker = None
+
+    def _note(self, outcome: Outcome) -> None:
+        if outcome.code:
+            self._failed(outcome)
+            return
+        now = self._clock()
+        self._write(RetentionState(done=now, tried=now))
+
+    def _failed(self, outcome: Outcome) -> None:
+        state = self._known()
+        self._write(
+            replace(
+                state,
+                tried=self._clock(),
+                failures=state.failures + 1,
+                code=outcome.code,
+                message=outcome.message[:_MAX_SAID],
+                hint=outcome.hint[:_MAX_SAID],
+            )
+        )
+
+    def _write(self, state: RetentionState) -> None:
+        self._state = state
+        # A disk that takes nothing more: this process knows it, and others find out for themselves.
+        with contextlib.suppress(OSError):
+            write_state(self._path, state)
+
+
+_MAX_SAID = 1000
+_INTERRUPTED = Outcome(
+    "retention.interrupted",
+    "the guard was closed before everything that is due was done",
+    "guardrail retention run, on a timer if programs end before it is done",
+)
+_SLOW = Outcome(
+    "retention.slow",
+    f"what is due was not done after {_LIMIT_S / 3600:.0f} hours",
+    "guardrail retention run",
+)
+
+
+def _start_again(watch: RetentionWatch | None) -> None:
+    if watch is not None:
+        watch.start_again()

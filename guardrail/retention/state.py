@@ -1,0 +1,87 @@
+"""When a guard last did what is due, and what went wrong: a small file beside the ledger, for every process of that log.
+
+It is a memory and no evidence. Whoever can write the ledger's folder can make a guard look at what is due earlier or later
+by it; what is overdue ``doctor`` tells from the records alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from guardrail.inputs import read_input
+
+__all__ = ["RetentionState", "read_state", "state_path", "write_state"]
+
+_VERSION = 1
+_MAX_BYTES = 1 << 16
+_MAX_TEXT = 4096
+_MAX_COUNT = 1_000_000
+_MAX_TIME = 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionState:
+    """What is known of the automatic runs of one ledger."""
+
+    done: float | None = None
+    """When everything that was due was done last, in seconds since 1970; None if it never was."""
+    tried: float | None = None
+    """When it was tried last."""
+    failures: int = 0
+    """In a row, up to now."""
+    code: str = ""
+    """Of the last failure; empty if the last try went well."""
+    message: str = ""
+    hint: str = ""
+
+
+def state_path(ledger: Path) -> Path:
+    """Return where the state of a ledger's automatic runs is."""
+    return ledger.with_name(ledger.name + "-retention.json")
+
+
+def read_state(path: Path) -> RetentionState:
+    """Return the state in *path*; an empty one if there is none or nobody can tell what it says. Never raises."""
+    try:
+        document = json.loads(read_input(path, _MAX_BYTES))
+        if document["v"] != _VERSION:
+            return RetentionState()
+        done, tried, failures = document["done"], document["tried"], document["failures"]
+        texts = [document[name] for name in ("code", "message", "hint")]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return RetentionState()
+    good = (
+        (done is None or _is_time(done))
+        and (tried is None or _is_time(tried))
+        and type(failures) is int
+        and 0 <= failures <= _MAX_COUNT
+        and all(isinstance(each, str) and len(each) <= _MAX_TEXT for each in texts)
+    )
+    return RetentionState(done, tried, failures, *texts) if good else RetentionState()
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _MAX_TIME
+
+
+def write_state(path: Path, state: RetentionState) -> None:
+    """Replace the state; whoever reads gets the old one or the new one. Raises ``OSError``."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(
+            beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        with os.fdopen(descriptor, "w", encoding="ascii") as out:
+            json.dump({"v": _VERSION, **asdict(state)}, out, sort_keys=True)
+            out.write("\n")
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise

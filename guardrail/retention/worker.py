@@ -1,0 +1,129 @@
+"""One process that does what is due, as the guard that started it sees it: start, wait, end.
+
+A process and not a thread: it takes no time of the interpreter that runs the calls, has a priority of its own, holds no
+connection that a fork of the program would copy, and can be ended at any point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guardrail.config import Settings
+
+__all__ = ["Job", "Outcome", "Worker"]
+
+_MODULE = "guardrail.retention_worker"
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    f"import runpy; runpy.run_module({_MODULE!r}, run_name='__main__')"
+)
+_MAX_REPORT = 1 << 20
+_END_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is told, over its standard input."""
+
+    settings: Settings
+    now: float
+    """The time by the clock of the guard, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it; ``code`` is empty if everything that was due was done."""
+
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+_DIED = Outcome(
+    "retention.died",
+    "the process that was to do what is due ended without an answer",
+    "guardrail retention run",
+)
+
+
+class Worker:
+    """A running worker. Used by one thread."""
+
+    def __init__(self, job: Job, *, keep: int, folder: str) -> None:
+        """Start it in *folder*; it inherits the descriptor *keep*, and with it the lock on that file. Raises ``OSError``."""
+        # As with the policy workers, nothing in the environment or the current folder says what it imports.
+        root = str(Path(__file__).parents[2])
+        paths = [root, *(each for each in sys.path if os.path.isabs(each))]
+        self._popen = subprocess.Popen(
+            [sys.executable, "-I", "-c", _START, json.dumps(paths)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            close_fds=True,
+            pass_fds=(keep,),
+            start_new_session=True,
+            cwd=folder,
+        )
+        self._said = b""
+        assert self._popen.stdin is not None
+        with contextlib.suppress(OSError):  # it died: what it says then is nothing
+            self._popen.stdin.write(pickle.dumps(job))
+            self._popen.stdin.flush()
+        self._reader = threading.Thread(
+            target=self._read, name="guardrail-retention-worker", daemon=True
+        )
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            self._said = self._popen.stdout.read(_MAX_REPORT)
+
+    def wait(self, seconds: float) -> bool:
+        """Tell whether it has ended, after at most so many seconds."""
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def outcome(self) -> Outcome:
+        """Return what it said, once it has ended."""
+        self._reader.join(_END_S)
+        self._close()
+        try:
+            document: Any = json.loads(self._said)
+            found = Outcome(**{name: document[name] for name in ("code", "message", "hint")})
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return _DIED
+        texts = (found.code, found.message, found.hint)
+        return found if all(isinstance(each, str) for each in texts) else _DIED
+
+    def end(self) -> None:
+        """End it, within seconds: what it did is durable, what it was about to do is done the next time."""
+        self._popen.terminate()
+        if not self.wait(_END_S):
+            self._popen.kill()
+            self.wait(_END_S)
+        self._reader.join(_END_S)
+        self._close()
+
+    def _close(self) -> None:
+        for stream in (self._popen.stdin, self._popen.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.close()
