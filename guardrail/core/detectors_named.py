@@ -65,7 +65,11 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
         return
     info = classify(name)
     cls = info.cls
+    if cls is None and name.lower() in _PHRASE_ENDS and _PHRASE.search(text, max(0, at - 24), at):
+        cls = "secret"
     if cls is None and not info.hints_secret and _HINT.search(name) is None:
+        if text[at] == "=" and _SIGNATURE.match(name) is not None:
+            yield from _signature(text, at, at - back.end())
         return
     if cls == "secret" and _header(name) in _HEADERS and text[at] == ":":
         line = _LINE.match(text, at + 1)
@@ -88,6 +92,29 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
         )
 
 
+# Names of several words, of which the last says nothing.
+_PHRASE_ENDS = frozenset({"passe", "ordine", "sandi", "khau", "kh\u1ea9u"})
+_PHRASE = re.compile(
+    r"(?:mots? de passe|parola d'ordine|kata sandi|m[a\u1ead]t kh[a\u1ea9]u)[\"' ]{0,8}\Z",
+    re.IGNORECASE,
+)
+# "\\u0026Signature=" as JSON writes it; "sig" of a shared access signature.
+_SIGNATURE = re.compile(r"(?:u0026)?(?:[\w\-]{1,32}[\-_.])?sig(?:nature)?\Z", re.IGNORECASE)
+
+
+def _signature(text: str, at: int, start: int) -> Iterator[Hit]:
+    """Yield the signature of a presigned URL: a parameter among others."""
+    value = _VALUE.match(text, at + 1)
+    if (
+        value is None
+        or len(value.group("v")) < 12
+        or text[max(0, start - 1) : start] not in _BEFORE_PARAMETER
+    ):
+        return
+    yield Hit(value.start("v"), value.end("v"), "secret", "assignment")
+
+
+_BEFORE_PARAMETER = frozenset({"?", "&", ";", "\\"})
 _WORDY = re.compile(r"\w")
 _HINTED = 512
 _HINT = re.compile(
@@ -153,8 +180,9 @@ _KEYWORDS = (
 )
 _AFTER_KEYWORD = re.compile(
     r"[A-Za-z_\-]{0,24}(?: (?:key|token|code|KEY|TOKEN|CODE))?[\"')]{0,2}(?:[ \t\r\n]{1,6}(?:is|was)[ \t]{1,2}|[ \t\r\n]{1,6}|[\-.,#'\"/]{1,3} ?)[\"'(]{0,2}"
-    r"(?P<v>[A-Za-z0-9_\-+/.=:$!@#%^*~]{6,})"
+    r"(?P<v>[A-Za-z0-9_\-+/.=:$!@#%^*~]{6,256})"
 )
+_RUN_ON = re.compile(r"[A-Za-z0-9_\-+/.=:$!@#%^*~]+")
 _FLAG_BACK = re.compile(r"[A-Za-z\-_]{0,30}--(?![^\s\x00\"'])")
 _IS = re.compile(r"[ \t](?:is|was)[ \t]")
 
@@ -166,10 +194,16 @@ def keywords(text: str) -> Iterator[Hit]:
     for keyword in _KEYWORDS:
         at = low.find(keyword)
         while at >= 0:
+            done = at + len(keyword)
+            # What is judged is bounded, and the rest of what goes is read once: else a text full of keywords is read again for each.
             match = _AFTER_KEYWORD.match(text, at + len(keyword.rstrip()))
             if match is not None and _follows(text, low, keyword, at, match):
-                yield Hit(match.start("v"), match.end("v"), "secret", "keyword")
-            at = low.find(keyword, at + len(keyword))
+                end = match.end("v")
+                rest = _RUN_ON.match(text, end)
+                end = end if rest is None else rest.end()
+                yield Hit(match.start("v"), end, "secret", "keyword")
+                done = max(done, end - 64)
+            at = low.find(keyword, done)
 
 
 _ASCII_LOWER = {code: code + 32 for code in range(65, 91)}

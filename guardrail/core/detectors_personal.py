@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from guardrail.core.cards import is_card, is_other_number
 from guardrail.core.hits import JOINT, Hit
 
-__all__ = ["emails", "is_card", "numbers"]
+__all__ = ["emails", "numbers"]
 
 _LOCAL_BACK = re.compile(r"[\w.%+\-'!#$&*/=?^`{|}~]{1,64}")
 _DOMAIN = re.compile(r"\[?[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,8}")
@@ -61,7 +62,7 @@ def numbers(text: str) -> Iterator[Hit]:
             continue
         digits = len(_NOT_DIGITS.sub("", run))
         if digits >= 12:
-            yield from _cards(run, start)
+            yield from _cards(text, run, start)
         if start and (
             text[start - 1].isupper() or (text[start - 1] == " " and text[start - 2].isupper())
         ):
@@ -91,10 +92,11 @@ def _ibans(text: str, start: int, end: int) -> Iterator[Hit]:
             yield Hit(match.start(), match.end(), "payment", "iban")
 
 
-def _cards(run: str, start: int) -> Iterator[Hit]:
+def _cards(text: str, run: str, start: int) -> Iterator[Hit]:
     for part in _CARD.finditer(run):
-        if is_card(_NOT_DIGITS.sub("", part.group())):
-            yield Hit(start + part.start(), start + part.end(), "payment", "card")
+        first, last = start + part.start(), start + part.end()
+        if is_card(_NOT_DIGITS.sub("", part.group())) and not is_other_number(text, first, last):
+            yield Hit(first, last, "payment", "card")
 
 
 def _phones(text: str, run: str, start: int) -> Iterator[Hit]:
@@ -105,43 +107,6 @@ def _phones(text: str, run: str, start: int) -> Iterator[Hit]:
     for part in _PHONE.finditer(run):
         if 8 <= len(_NOT_DIGITS.sub("", part.group())) <= 15:
             yield Hit(start + part.start(), start + part.end(), "contact", "phone")
-
-
-def _card_sizes() -> dict[str, frozenset[int]]:
-    """Return the lengths of card numbers by their first two digits."""
-    sizes = {str(two): frozenset({13, 16, 19}) for two in range(40, 50)}
-    sizes |= {str(two): frozenset({16}) for two in (*range(22, 28), *range(51, 56))}
-    sizes |= {
-        str(two): frozenset({16, 17, 18, 19})
-        for two in (35, 50, *range(56, 59), *range(60, 66), 67)
-    }
-    return (
-        sizes
-        | {"34": frozenset({15}), "37": frozenset({15})}
-        | {two: frozenset({14}) for two in ("30", "36", "38", "39")}
-    )
-
-
-_CARD_SIZES = _card_sizes()
-_DOUBLED = {
-    "0": 0,
-    "1": 2,
-    "2": 4,
-    "3": 6,
-    "4": 8,
-    "5": 1,
-    "6": 3,
-    "7": 5,
-    "8": 7,
-    "9": 9,
-}.__getitem__
-
-
-def is_card(digits: str) -> bool:
-    """Return whether *digits* have the length and the check digit of a card number."""
-    if len(digits) not in _CARD_SIZES.get(digits[:2], ()) or len(set(digits)) < 2:
-        return False
-    return (sum(map(int, digits[-1::-2])) + sum(map(_DOUBLED, digits[-2::-2]))) % 10 == 0
 
 
 def _iban(text: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from guardrail.core.detectors_personal import is_card
+from guardrail.core.cards import is_card
 
 __all__ = ["MIN_VALUE", "improbable"]
 

@@ -7,11 +7,17 @@ the words before it qualify. Words that only describe (``_count``, ``_type``, ``
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from guardrail.core.keynames_foreign import (
+    FOREIGN_ENDINGS,
+    FOREIGN_KEYS,
+    FOREIGN_SECRETS,
+    folded,
+    names_secret,
+)
 from guardrail.core.marks import is_mark_key
 
 __all__ = ["CLASSES", "KeyInfo", "Scope", "classify", "rank", "stricter", "words"]
@@ -101,11 +107,12 @@ _SECRET = _set(
     "password passwords passwd pwd pswd passphrase passphrases passcode secret secrets credential credentials creds cred "
     "authorization apikey apikeys accesskey secretkey privatekey authkey accesstoken authtoken refreshtoken clientsecret "
     "cvv cvv2 cvc cvc2 csc cvn otp totp hotp pin jwt bearer csrf xsrf crumb cookie cookies pat mnemonic kubeconfig dsn "
-    "passwort kennwort geheimnis contrasena senha clave motdepasse mdp wachtwoord"
+    "pw bindpw rootpw adminpw requirepass masterauth storepass keypass dbpass dbpw userpass smtppass mailpass sshpass"
 )
+_SECRET |= FOREIGN_SECRETS
 _SECRET_ENDINGS = (
     "password", "passwd", "passphrase", "secret", "apikey", "secretkey", "privatekey", "accesskey", "accesstoken",
-    "authtoken", "refreshtoken", "sessiontoken", "credential", "credentials",
+    "authtoken", "refreshtoken", "sessiontoken", "credential", "credentials", "pwd", *FOREIGN_ENDINGS,
 )  # fmt: skip
 # "token" counts unless it pages through a list, or counts what a model reads.
 _TOKEN_BENIGN = _set(
@@ -124,6 +131,8 @@ _KEY_BENIGN = _set(
     "primary foreign sort partition object cache row issue project idempotency public map hot shard bucket composite "
     "lookup group index item routing dedup deduplication metadata unique natural order config dict cell answer"
 )
+# Parameters of presigned URLs: whoever has the signature has the file.
+_SIGNED_URLS = _set("amz goog oss obs cos tos q ks bce access")
 _PASS_BENIGN = _set(
     "boarding season day ski bus free all first second by test press hall single by train rail travel"
 )
@@ -212,7 +221,7 @@ def words(name: str) -> list[str]:
     """Return the words of a key in lower case: camel, kebab, snake and spaces alike, accents removed."""
     name = name[:_MAX_NAME]
     if not name.isascii():
-        name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
+        name = folded(name)
     return [part for part in _SPLIT.split(_CAMEL.sub("_", name).lower()) if part]
 
 
@@ -230,6 +239,8 @@ def _classify(name: str) -> KeyInfo:
     if is_mark_key(name):
         return KeyInfo(None, Scope.ANY, hints_secret=False, odd=False)
     odd = _FIELD_NAME.match(name) is None
+    if not name.isascii() and names_secret(name):
+        return KeyInfo("secret", Scope.ANY, hints_secret=True, odd=odd)
     raw = words(name)
     if raw[-2:] == ["last", "4"] or "last4" in raw:
         return KeyInfo("payment", Scope.ANY, hints_secret=False, odd=odd)
@@ -276,8 +287,12 @@ def _judge(parts: list[str]) -> tuple[str | None, Scope]:
 
 
 def _is_secret(parts: list[str], head: str, before: str) -> bool:
-    if head in _SECRET or head.endswith(_SECRET_ENDINGS):
+    if head in _SECRET or head in {"auth", "authentication"}:
         return True
+    if head.endswith(_SECRET_ENDINGS) or _foreign(parts):
+        return True
+    if head in {"signature", "sig"}:
+        return before in _SIGNED_URLS
     if head == "pass":
         return before not in _PASS_BENIGN
     if head == "token":
@@ -288,8 +303,6 @@ def _is_secret(parts: list[str], head: str, before: str) -> bool:
         return before in _KEY_SECRET
     if head in {"code", "codes"}:
         return before in _CODE_SECRET or (before in {"time", "factor"} and len(parts) > 2)
-    if head in {"auth", "authentication"}:
-        return True
     if head == "phrase":
         return before in {"seed", "recovery", "pass"}
     if head in {"string", "str"}:
@@ -300,6 +313,10 @@ def _is_secret(parts: list[str], head: str, before: str) -> bool:
     if head in {"number", "value", "num"}:
         return before in {"verification", "pin"}
     return head == "connection" and before in {"db", "database"}
+
+
+def _foreign(parts: list[str]) -> bool:
+    return tuple(parts[-2:]) in FOREIGN_KEYS or tuple(parts[-3:]) in FOREIGN_KEYS
 
 
 def _judge_government(parts: list[str], head: str, before: str) -> str | None:

@@ -285,3 +285,57 @@ def test_encoded_text_that_is_no_key_is_none() -> None:
     for text in (b"\xff\xfe" * 12, b"some ordinary words, that is all"):
         assert not any(hit.rule == "encoded-key" for hit in scan(base64.b64encode(text).decode()))
     assert not any(hit.rule == "encoded-key" for hit in scan("0x" + "ab" * 13))
+
+
+_SIGNATURE = "fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://b.s3.example.com/r.pdf?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature={}",
+        "https://storage.example.com/b/o?X-Goog-Date=20250101T000000Z&X-Goog-Signature={}&x=1",
+        "https://b.oss.example.com/o?Expires=1700000000&Signature={}",
+        "https://b.oss.example.com/o?x-oss-signature={}",
+        "https://a.blob.example.net/c/f?sv=2022-11-02&sig={}&se=2030-01-01",
+        "https://a.blob.example.net/c/f?sv=2022-11-02&amp;sig={}",
+        "https://a.blob.example.net/c/f?sv=2022-11-02\\u0026sig={}",
+        "X-Amz-Signature={}",
+    ],
+)
+def test_the_signature_of_a_presigned_url_goes(url: str) -> None:
+    """Whoever has it has the file: the four large clouds, and URLs in HTML and JSON."""
+    assert (_SIGNATURE, "secret") in _removed(url.format(_SIGNATURE))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Signature=" + _SIGNATURE,
+        "https://example.com/?sig=none",
+        "https://example.com/?sig=",
+        "def f(signature=signature_of_the_document)",
+    ],
+)
+def test_other_signatures_stay(text: str) -> None:
+    """Of documents and functions, and values that are too short to be one."""
+    assert _removed(text) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["passwort", "contraseña", "senha", "wachtwoord", "mot_de_passe", "Mot de passe ", "parola", "parola d'ordine", "hasło", "lösenord", "şifre", "Пароль", "密码", "密碼",
+     "您的密码", "パスワード", "비밀번호", "passord", "κωδικός", "mật khẩu", "kata sandi"],
+)  # fmt: skip
+def test_a_password_is_found_by_its_name_in_many_languages(name: str) -> None:
+    """Before a colon, with accents and without, in other scripts and full-width."""
+    for colon in (":", ": ", "\uff1a"):
+        removed = _removed(normalised(f"{name}{colon}Sommer2024x"))
+        assert [(text.lstrip(":"), cls) for text, cls in removed] == [("Sommer2024x", "secret")]
+
+
+def test_a_keyword_in_a_long_run_is_judged_by_its_beginning_and_goes_to_the_end() -> None:
+    """The rest of a run is read once, not once for each keyword in it."""
+    run = "aB3dE5fG-" * 200
+    assert (run, "secret") in _removed(f"token {run}")
+    assert (run, "secret") in _removed(f"token {run} and more")
