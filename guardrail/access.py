@@ -33,12 +33,13 @@ from guardrail.errors import (
     UsageError,
 )
 from guardrail.keys import Keys, TenantKeys
-from guardrail.ledger.files import refuse_links, traces
+from guardrail.ledger.files import lock_path, refuse_links, traces
 from guardrail.ledger.lease import host_name, own_origin
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.os_user import login_name, user_name
+from guardrail.ownership import denial_of, open_or_make
 
 __all__ = ["HOLDS", "Reading", "Recorded", "Unrecorded", "record_read"]
 
@@ -130,8 +131,10 @@ def record_read(settings: Settings, reading: Reading) -> Recorded | Unrecorded |
     except (LedgerError, KeysError, RecordError) as error:
         failed = Unrecorded(db, error.code, error.message, _hint(error, db))
     except OSError as error:
-        why = f"it can't be written ({error.strerror})"
-        failed = Unrecorded(db, "access.write", why, "run the command as a user that may write it")
+        missing = denial_of(error, db, db)
+        why = f"it can't be written ({error.strerror if missing is None else missing.what})"
+        hint = "run the command as a user that may write it" if missing is None else missing.hint
+        failed = Unrecorded(db, "access.write", why, hint)
     if settings.access.required:
         raise AccessError(
             f"the settings want every reading recorded in {db}, and this one could not be: {failed.why}",
@@ -310,7 +313,10 @@ def _existing(db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
 
 def _made(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
     refuse_links(db, folder)
-    keys = Keys.create(folder)
+    # Beside the ledger it is for everybody who reads there; elsewhere it is the reader's own.
+    like = None if settings.access.path is not None else settings.ledger.path
+    keys = Keys.create(folder, like=like)
+    os.close(open_or_make(lock_path(db), like, flags=os.O_RDWR))  # all other files take its owner
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
         public_key=keys.public,

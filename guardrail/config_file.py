@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.errors import ConfigError
+from guardrail.ownership import denial_of
 
 __all__ = ["FILE_NAME", "SettingsFile", "find", "is_named", "read_settings"]
 
@@ -73,6 +74,13 @@ def read_settings(path: Path) -> SettingsFile:
             f"{path}: there is no such file", code="config.missing", hint="guardrail init"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
+        missing = denial_of(error, path) if isinstance(error, OSError) else None
+        if missing is not None:
+            raise ConfigError(
+                f"the settings can't be read: {missing.what}",
+                code="config.unreadable",
+                hint=missing.hint,
+            ) from None
         raise _unreadable(path, type(error).__name__) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}", code="config.syntax") from None

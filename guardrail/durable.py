@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from guardrail.ownership import new_file
+
 __all__ = ["sync_directory", "write_private"]
 
 
@@ -17,15 +19,12 @@ def sync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes, like: Path | None = None) -> None:
     """Make a file that its owner alone can read, synced when this returns; its name is for ``sync_directory``.
 
-    Raises ``OSError``, also where something is there.
+    It belongs to whom the ledger *like* belongs. Raises ``OSError``, also where something is there.
     """
-    descriptor = os.open(
-        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
-    with os.fdopen(descriptor, "wb") as stream:
+    with os.fdopen(new_file(path, like), "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())

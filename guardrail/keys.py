@@ -33,6 +33,7 @@ from guardrail.core.rotation import certified_text
 from guardrail.durable import sync_directory, write_private
 from guardrail.errors import ConfigError, KeysError
 from guardrail.inputs import read_input
+from guardrail.ownership import denial_of, new_folder
 
 __all__ = [
     "Commitment",
@@ -217,8 +218,9 @@ class Keys:
         signer: Sequence[str] = (),
         public: str = "",
         allow: Callable[[], None] = lambda: None,
+        like: Path | None = None,
     ) -> Keys:
-        """Make new keys in *folder* (made with mode 0700), synced before this returns.
+        """Make new keys in *folder* (made with mode 0700), synced before this returns; they take the owner of the ledger *like*.
 
         With a *signer* command, *public* is the public half of the log key that the signer holds, and none is made here.
         Raises ``KeysError`` where the folder exists and is not empty: keys are never overwritten.
@@ -230,7 +232,7 @@ class Keys:
                 hint=f"remove the link: rm {folder}",
             )
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new_folder(folder, like)
             if any(folder.iterdir()):
                 raise KeysError(
                     f"{folder}: not empty; keys are never overwritten", code="keys.exist"
@@ -246,18 +248,23 @@ class Keys:
                     serialization.PrivateFormat.PKCS8,
                     serialization.NoEncryption(),
                 )
-                write_private(folder / _LOG_KEY, pem)
+                write_private(folder / _LOG_KEY, pem, like)
             master = os.urandom(32)
             keys = cls(log_key, master, 1)
-            write_private(folder / _LOG_PUBLIC, keys.public.encode("ascii") + b"\n")
+            write_private(folder / _LOG_PUBLIC, keys.public.encode("ascii") + b"\n", like)
             write_private(
-                folder / _TOKEN_KEY, json.dumps({"epoch": 1, "key": master.hex()}).encode() + b"\n"
+                folder / _TOKEN_KEY,
+                json.dumps({"epoch": 1, "key": master.hex()}).encode() + b"\n",
+                like,
             )
             sync_directory(folder)
             sync_directory(folder.parent)
         except OSError as error:
+            missing = denial_of(error, folder)
             raise KeysError(
-                f"{folder}: can't create keys ({error.strerror})", code="keys.create"
+                f"{folder}: can't create keys ({error.strerror if missing is None else missing.what})",
+                code="keys.create",
+                hint="" if missing is None else missing.hint,
             ) from None
         return keys
 
@@ -476,9 +483,7 @@ def _read(path: Path) -> bytes:
     try:
         return read_input(path, _MAX_FILE, text=False)
     except OSError as error:
-        raise KeysError(
-            f"{path}: can't be read ({error.strerror})", code="keys.unreadable"
-        ) from None
+        raise _unreadable(path, error) from None
 
 
 def _check_mode(path: Path, forbidden: int, hint: str) -> None:
@@ -491,10 +496,17 @@ def _check_mode(path: Path, forbidden: int, hint: str) -> None:
             hint="restore the folder from a backup, or guardrail recover",
         ) from None
     except OSError as error:
-        raise KeysError(
-            f"{path}: can't be read ({error.strerror})", code="keys.unreadable"
-        ) from None
+        raise _unreadable(path, error) from None
     if mode & forbidden:
         raise KeysError(
             f"{path}: others can read it (mode {mode:o})", code="keys.exposed", hint=hint
         )
+
+
+def _unreadable(path: Path, error: OSError) -> KeysError:
+    missing = denial_of(error, path)
+    if missing is None:
+        return KeysError(f"{path}: can't be read ({error.strerror})", code="keys.unreadable")
+    return KeysError(
+        f"a key can't be read: {missing.what}", code="keys.permission", hint=missing.hint
+    )

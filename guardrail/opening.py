@@ -34,6 +34,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.writer import LedgerWriter, traces
+from guardrail.ownership import Denial, denial_of, find_denial
 from guardrail.policy.embedded import EmbeddedEngine
 from guardrail.policy.sources import load_policies
 from guardrail.retention.schedule import RetentionWatch
@@ -157,6 +158,7 @@ def create_keys(settings: Settings) -> Keys:
         signer=settings.keys.signer,
         public=settings.keys.signer_public,
         allow=lambda: settings.require_trust("[keys] signer"),
+        like=settings.ledger.path,
     )
 
 
@@ -177,7 +179,7 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
     """
     path = settings.ledger.path
     with _one_at_a_time(path):
-        has_keys = settings.key_path.is_dir() and any(settings.key_path.iterdir())
+        has_keys = _has_keys(settings)
         left = traces(path)
         check_missing(settings)
         if not has_keys and not left:
@@ -206,6 +208,17 @@ def open_guard(
 ) -> Guard:
     """Open everything that a guard needs; what was opened is closed again where a later step fails."""
     check_identity(settings)
+    try:
+        return _opened(cls, settings, policy_data)
+    except OSError as error:
+        # A file that no component names as its own: a policy, a certificate, a folder on the way.
+        missing = denial_of(error, settings.ledger.path, settings.ledger.path)
+        if missing is None:
+            raise
+        raise _forbidden(missing) from None
+
+
+def _opened(cls: type[Guard], settings: Settings, policy_data: Mapping[str, Json] | None) -> Guard:
     with contextlib.ExitStack() as undo:
         try:
             engine = load_engine(settings, policy_data)
@@ -323,6 +336,9 @@ def _one_at_a_time(path: Path) -> Generator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
+        missing = denial_of(error, path.parent, path)
+        if missing is not None:
+            raise _forbidden(missing) from None
         raise LedgerOpenError(
             f"{path.parent}: can't be opened ({error.strerror})",
             code="ledger.folder",
@@ -333,6 +349,20 @@ def _one_at_a_time(path: Path) -> Generator[None]:
         yield
     finally:
         os.close(folder)
+
+
+def _has_keys(settings: Settings) -> bool:
+    """Tell whether there is a folder with keys. Raises ``LedgerOpenError`` if this process may not look."""
+    missing = find_denial([settings.key_path], like=settings.ledger.path, write=False)
+    if missing is not None:
+        raise _forbidden(missing)
+    return settings.key_path.is_dir() and any(settings.key_path.iterdir())
+
+
+def _forbidden(missing: Denial) -> LedgerOpenError:
+    return LedgerOpenError(
+        f"a right is missing: {missing.what}", code="ledger.permission", hint=missing.hint
+    )
 
 
 def _half_there(settings: Settings, has_keys: bool, left: Sequence[Path]) -> LedgerOpenError:

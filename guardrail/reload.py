@@ -18,6 +18,7 @@ from typing import Any
 
 from guardrail.config import NO_SECTIONS, Settings
 from guardrail.errors import GuardrailError, LedgerError
+from guardrail.ownership import new_file
 
 __all__ = ["ReloadWatch", "reloaded", "request", "request_path", "settings_reader"]
 
@@ -98,7 +99,9 @@ def request(ledger: Path, digest: str) -> None:
     """Ask every guard that runs on *ledger* to load its policies again; *digest* is what they are expected to find."""
     path = request_path(ledger)
     beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
+    beside.unlink(missing_ok=True)  # left by a process of the same number that died
+    with os.fdopen(new_file(beside, ledger), "w", encoding="utf-8") as out:
+        out.write(json.dumps({"digest": digest}) + "\n")
     beside.replace(path)
 
 

@@ -58,7 +58,7 @@ def configured(
         anchors.append(_authority(settings, ledger, certificates, deadline))
     if settings.file is not None:
         check_place(settings.file, ledger)
-        anchors.append(FileAnchor(settings.file, key=key, verify=verify))
+        anchors.append(FileAnchor(settings.file, key=key, verify=verify, ledger=ledger))
     if settings.syslog is not None:
         anchors.append(SyslogAnchor(settings.syslog))
     if settings.stream != "none":
@@ -127,4 +127,5 @@ def _authority(
         roots=certificates(settings.tsa_root),
         tokens=tokens if tokens is not None else ledger.with_name(ledger.name + "-timestamps"),
         deadline=deadline,
+        ledger=ledger,
     )

@@ -16,6 +16,7 @@ from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, ConfigError
+from guardrail.ownership import denial_of, open_or_make
 
 __all__ = ["MAX_FILE", "FileAnchor", "check_place"]
 
@@ -45,9 +46,21 @@ def check_place(path: Path, ledger: Path) -> None:
 class FileAnchor:
     """Appends heads to a file. Each is synced before it counts; a line that was torn is left behind and skipped."""
 
-    def __init__(self, path: Path, *, key: NoteKey, verify: Verify, name: str = "file") -> None:
-        """*key* is the log's: a head of this log in the file that it did not sign is no head of this log."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        key: NoteKey,
+        verify: Verify,
+        name: str = "file",
+        ledger: Path | None = None,
+    ) -> None:
+        """*key* is the log's: a head of this log in the file that it did not sign is no head of this log.
+
+        A new file takes the owner of *ledger*.
+        """
         self._path = path
+        self._ledger = ledger
         self._key = key
         self._verify = verify
         self.name = name
@@ -82,7 +95,7 @@ class FileAnchor:
                 _append(descriptor, (b"\n" if torn else b"") + head_line(note, now))
             self._seen(os.fstat(descriptor))
         except OSError as error:
-            raise _unreachable(error) from None
+            raise _unreachable(error, self._path) from None
         finally:
             os.close(descriptor)
         return Anchored(self.name, head.size, now, note)
@@ -125,12 +138,12 @@ class FileAnchor:
             yield None
             return
         except OSError as error:
-            raise _unreachable(error) from None
+            raise _unreachable(error, self._path) from None
         try:
             _check_regular(descriptor)
             yield descriptor
         except OSError as error:
-            raise _unreachable(error) from None
+            raise _unreachable(error, self._path) from None
         finally:
             os.close(descriptor)
 
@@ -169,10 +182,10 @@ class FileAnchor:
                         code="anchor.conflict",
                         hint="put it back, or look who removed it; then guardrail verify",
                     ) from None
-                descriptor = os.open(self._path, flags | os.O_CREAT, 0o644)
+                descriptor = open_or_make(self._path, self._ledger, flags=flags, mode=0o644)
                 sync_directory(self._path.parent)
         except OSError as error:
-            raise _unreachable(error) from None
+            raise _unreachable(error, self._path) from None
         try:
             _check_regular(descriptor)
         except BaseException:
@@ -262,12 +275,17 @@ def _check_regular(descriptor: int) -> None:
         )
 
 
-def _unreachable(error: OSError) -> AnchorError:
+def _unreachable(error: OSError, path: Path) -> AnchorError:
     if error.errno == errno.ELOOP:
         return AnchorError(
             "the anchor file is a symbolic link",
             code="anchor.refused",
             hint="name the file itself in [anchors] file",
+        )
+    missing = denial_of(error, path)
+    if missing is not None:
+        return AnchorError(
+            f"the anchor file can't be written or read: {missing.what}", hint=missing.hint
         )
     return AnchorError(
         f"the anchor file can't be written or read ({error.strerror})",

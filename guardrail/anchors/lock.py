@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+from guardrail.ownership import open_or_make
+
 __all__ = ["Lock", "hold"]
 
 _WAIT_S = 2.0
@@ -31,17 +33,17 @@ def hold(descriptor: int) -> bool:
 class Lock:
     """A lock on a file, for one process. Death lets it go."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, like: Path | None = None) -> None:
+        """*like* is the ledger, whose owner a new file takes."""
         self._path = path
+        self._like = like
         self._descriptor: int | None = None
 
     def take(self) -> bool:
         """Take it where it is free, and tell whether no other process has it. Never waits."""
         try:
             if self._descriptor is None:
-                self._descriptor = os.open(
-                    self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-                )
+                self._descriptor = open_or_make(self._path, self._like, flags=os.O_RDWR)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.forget()

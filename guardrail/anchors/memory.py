@@ -22,6 +22,7 @@ from guardrail.config import AnchorSettings
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, NoteError
+from guardrail.ownership import new_file, new_folder
 
 __all__ = ["HeadMemory", "Remembered", "memory_folder", "memory_of"]
 
@@ -55,10 +56,14 @@ class Remembered:
 class HeadMemory:
     """The memory of one ledger: a file named by the ledger's real path, mode 0600, locked and replaced atomically."""
 
-    def __init__(self, folder: Path, ledger: Path, verify: Verify) -> None:
-        """*folder* is made when the first head is kept; nothing is read yet."""
+    def __init__(self, folder: Path, ledger: Path, verify: Verify, *, shared: bool = False) -> None:
+        """*folder* is made when the first head is kept; nothing is read yet.
+
+        If *shared*, what is made belongs to whom the ledger belongs.
+        """
         self.path = os.path.realpath(ledger)
         self.folder = folder
+        self._like = Path(self.path) if shared else None
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()
         self.file = folder / f"{digest[:32]}.json"
         self._verify = verify
@@ -157,9 +162,7 @@ class HeadMemory:
         try:
             with contextlib.suppress(FileNotFoundError):
                 fresh.unlink()  # left by a process of the same number that died
-            descriptor = os.open(
-                fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
+            descriptor = new_file(fresh, self._like)
             with os.fdopen(descriptor, "wb") as out:
                 out.write(json.dumps(document, ensure_ascii=False).encode("utf-8"))
                 out.flush()
@@ -175,7 +178,7 @@ class HeadMemory:
     def _alone(self) -> Iterator[None]:
         """Hold the folder's lock: two processes that keep heads must not put a smaller one over a larger one."""
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new_folder(self.folder, self._like)
             descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise self._unusable(f"can't be written ({error.strerror})") from None
@@ -225,7 +228,8 @@ def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMem
     folder = memory_folder(settings)
     if folder is None or (not isinstance(settings.memory, Path) and _is_temporary(ledger)):
         return None
-    return HeadMemory(folder, ledger, verify)
+    # One at a path that was set serves whoever runs a command on the ledger; root's own stays out of others' reach.
+    return HeadMemory(folder, ledger, verify, shared=isinstance(settings.memory, Path))
 
 
 def _is_temporary(ledger: Path) -> bool:

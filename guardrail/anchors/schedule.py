@@ -103,7 +103,7 @@ class AnchorWatch:
         self._clock = clock
         self._tick = tick
         self._state_path = state_path(ledger)
-        self._lock = Lock(lock_path(ledger))
+        self._lock = Lock(lock_path(ledger), ledger)
         self._mark = self._marked()
         self._state = self._read()
         self._saw = 0
@@ -363,7 +363,7 @@ def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterato
 
     What was learnt is kept in the state file unless another process anchors this ledger: that one finds out by itself.
     """
-    lock = Lock(lock_path(ledger))
+    lock = Lock(lock_path(ledger), ledger)
     leads = lock.take()
     try:
         state = _believed(ledger, source, anchors, time.time())

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.errors import NoteError
+from guardrail.ownership import new_file
 
 __all__ = ["LAGS", "AnchorState", "State", "lock_path", "read_state", "state_path", "write_state"]
 
@@ -84,9 +85,12 @@ class State:
         return replace(self, anchors={**self.anchors, name: state})
 
 
+_SUFFIX = "-anchors.json"
+
+
 def state_path(ledger: Path) -> Path:
     """Return where the state of a ledger's anchors is."""
-    return ledger.with_name(ledger.name + "-anchors.json")
+    return ledger.with_name(ledger.name + _SUFFIX)
 
 
 def lock_path(ledger: Path) -> Path:
@@ -176,10 +180,11 @@ def write_state(path: Path, state: State) -> None:
         "anchors": {name: asdict(each) for name, each in state.anchors.items()},
     }
     beside = path.with_name(f"{path.name}.{os.getpid()}")
+    like = path.with_name(path.name.removesuffix(_SUFFIX))
     try:
-        descriptor = os.open(
-            beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()  # left by a process of the same number that died
+        descriptor = new_file(beside, like)
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
             json.dump(document, out, sort_keys=True)
             out.write("\n")

@@ -22,6 +22,7 @@ from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, ConfigError
+from guardrail.ownership import open_or_make
 
 __all__ = ["TimestampAnchor", "check_token"]
 
@@ -44,11 +45,13 @@ class TimestampAnchor:
         tokens: Path,
         ca: Path | None = None,
         deadline: float = 10.0,
+        ledger: Path | None = None,
     ) -> None:
         """*roots* are the certificates (``guardrail.anchor_keys``) that the authority's must lead to, *tokens* the file, *ca* is for https. Raises ``ConfigError``."""
         _client()
         self._roots = list(roots)
         self._tokens = tokens
+        self._ledger = ledger
         self._deadline = deadline
         self._server = Endpoint(url, what="the time stamp authority", setting="tsa", ca=ca)
 
@@ -82,7 +85,7 @@ class TimestampAnchor:
             )
         when = check_token(reply.body, text, self._roots, nonce=request.nonce)
         try:
-            _keep(self._tokens, note, when, reply.body)
+            _keep(self._tokens, note, when, reply.body, self._ledger)
         except OSError as error:
             raise AnchorError(
                 f"the file of time stamps can't be written ({error.strerror})",
@@ -190,14 +193,14 @@ def _client() -> Any:
     return rfc3161_client
 
 
-def _keep(path: Path, note: SignedNote, when: float, token: bytes) -> None:
+def _keep(path: Path, note: SignedNote, when: float, token: bytes, ledger: Path | None) -> None:
     line = json.dumps(
         {"note": str(note), "time": when, "token": base64.b64encode(token).decode()},
         sort_keys=True,
         separators=(",", ":"),
     )
     flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, flags | os.O_CREAT, 0o600)
+    descriptor = open_or_make(path, ledger, flags=flags)
     with os.fdopen(descriptor, "ab", buffering=0) as out:
         _check_ours(descriptor)
         if not hold(descriptor):

@@ -10,11 +10,13 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from pathlib import Path
 
 import click
 
 from guardrail.cli.output import Style, note
 from guardrail.errors import ApprovalRequired, Denied, GuardrailError, UsageError
+from guardrail.ownership import denial_of
 from guardrail.review.terminal import one_line
 
 __all__ = ["COMMANDS", "Entry", "Exit", "LazyGroup", "Reads", "cli", "run"]
@@ -289,6 +291,11 @@ def _dispatch(args: Sequence[str]) -> int:
     except OSError as error:
         if error.errno in _DISK:
             raise
+        missing = denial_of(error, Path())
+        if missing is not None:
+            note(f"error: a right is missing: {one_line(missing.what)}", Style.BAD)
+            note(f"next:  {one_line(missing.hint)}")
+            return Exit.UNKNOWN
         _bug(error)
         return Exit.BUG
     except Exception as error:  # noqa: BLE001 - the border of the command line

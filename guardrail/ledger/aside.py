@@ -10,6 +10,7 @@ from pathlib import Path
 from guardrail.durable import sync_directory
 from guardrail.ledger.files import leases_path, utc_now
 from guardrail.ledger.lease import Leases, Life
+from guardrail.ownership import new_file
 
 __all__ = ["free_name", "keep_wal", "set_aside"]
 
@@ -31,16 +32,12 @@ def keep_wal(db: Path) -> tuple[Path, ...]:
     if not wal.exists() or wal.stat().st_size == 0:
         return ()
     copy = db.with_name(f"{free_name(db)}-wal")
-    with wal.open("rb") as source, open(copy, "xb", opener=_private) as target:
+    with wal.open("rb") as source, os.fdopen(new_file(copy, db), "wb") as target:
         shutil.copyfileobj(source, target)
         target.flush()
         os.fsync(target.fileno())
     sync_directory(db.parent)
     return (copy,)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:

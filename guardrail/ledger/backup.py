@@ -12,7 +12,8 @@ from pathlib import Path
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import connect_reader, open_error, quoted, reason
+from guardrail.ledger.sqlite import open_error, quoted, reason
+from guardrail.ledger.still import connect_anywhere
 
 __all__ = ["Backup", "backup"]
 
@@ -72,7 +73,7 @@ def backup(
     except FileExistsError:
         raise _exists() from None
     except sqlite3.Error as error:
-        raise open_error(error) from error
+        raise open_error(error, db, write=False) from error
     except OSError as error:
         raise LedgerError(
             f"the copy can't be written: {reason(error)}",
@@ -98,16 +99,19 @@ def _refuse_own_name(db: Path, target: Path) -> None:
 
 
 def _copy(db: Path, target: Path) -> None:
-    with (
-        contextlib.closing(connect_reader(db)) as source,
-        contextlib.closing(
-            sqlite3.connect(f"file:{quoted(target)}?mode=rw", uri=True, isolation_level=None)
-        ) as copy,
-    ):
+    with contextlib.ExitStack() as undo:
+        source, standing = connect_anywhere(db)
+        if standing is not None:
+            undo.callback(standing.close)
+        undo.callback(source.close)
+        copy = sqlite3.connect(f"file:{quoted(target)}?mode=rw", uri=True, isolation_level=None)
+        undo.callback(copy.close)
         # In one step: in several, each commit of a writer would begin it anew.
         source.backup(copy)
         # A file on its own, which can be read where nothing can be written beside it.
         copy.execute("PRAGMA journal_mode = DELETE")
+        if standing is not None:
+            standing.check()
 
 
 def _described(path: Path, target: Path) -> Backup:

@@ -46,7 +46,7 @@ from guardrail.ledger.lease import Leases, Life, process_name
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reserve import Reserve, disk_is_full, needs_room
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.sqlite import create, open_error, reason
+from guardrail.ledger.sqlite import create, denied, open_error, reason
 from guardrail.ledger.store import Store, Tail
 from guardrail.ledger.work import Entry
 
@@ -68,7 +68,7 @@ class Committer:
         self._signing = signing
         self._epochs = Epochs(signing, settings.epoch_interval)
         self._watch = FileWatch(db)
-        self._lock = FileLock(lock_path(db))
+        self._lock = FileLock(lock_path(db), db)
         self._leases = Leases(leases_path(db))
         self._reserve = Reserve(db, settings.reserve)
         self._has_lease = False
@@ -193,7 +193,7 @@ class Committer:
                 self.drop_store()
                 raise
         except (OSError, sqlite3.Error) as error:
-            raise open_error(error) from error
+            raise open_error(error, self._db) from error
         finally:
             if self._store is None:
                 self._give_up_lease()
@@ -529,6 +529,10 @@ class Committer:
         fault = self._watch.check_database()
         if fault is not None and fault.seals:
             return self._seal(str(fault), away=fault.what == "missing")
+        missing = denied(error, self._db, write=True)
+        if missing is not None:
+            self.trouble = missing.message
+            return LedgerPoisonedError(missing.message, code=missing.code, hint=missing.hint)
         return self._poison(reason(error))
 
     def _raise_fault(self, fault: Fault | None) -> None:

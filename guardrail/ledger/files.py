@@ -18,6 +18,7 @@ from typing import Any
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerOpenError
 from guardrail.inputs import read_input
+from guardrail.ownership import new_file
 
 __all__ = [
     "Fault",
@@ -398,7 +399,7 @@ class Seal:
         target = seal_path(db)
         fresh = target if there is None else target.with_name(f"{target.name}-{os.getpid()}")
         try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor = new_file(fresh, db)
         except FileExistsError:
             return
         try:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.durable import sync_directory
+from guardrail.ownership import new_file, new_folder
 from guardrail.ulid import new_ulid
 
 __all__ = ["Leases", "Life", "host_name", "own_origin", "process_name"]
@@ -225,12 +226,13 @@ class Leases:
             os.close(held.descriptor)
 
     def _make(self, path: str) -> _Held:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        like = self._folder.with_name(self._folder.name.removesuffix("-leases"))
+        new_folder(self._folder, like)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(
                 path
             )  # a name is never used twice: what lies here was put here by someone else
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = new_file(Path(path), like, flags=os.O_RDWR)
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _write_lock())
             os.write(descriptor, f"{_Identity.own()}\n".encode())

@@ -12,14 +12,18 @@ import os
 from pathlib import Path
 from typing import Self
 
+from guardrail.ownership import open_or_make
+
 __all__ = ["FileLock"]
 
 
 class FileLock:
     """An exclusive lock on a file that outlives every holder. Death releases it. Used by one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, like: Path | None = None) -> None:
+        """*like* is the ledger, whose owner a new file takes."""
         self._path = str(path)
+        self._like = like
         self._descriptor: int | None = None
         self._identity = (0, 0)
         self.held = False
@@ -40,8 +44,7 @@ class FileLock:
     def _acquire(self, how: int) -> None:
         while True:
             if self._descriptor is None:
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._descriptor = os.open(self._path, flags, 0o600)
+                self._descriptor = open_or_make(Path(self._path), self._like, flags=os.O_RDWR)
                 mine = os.fstat(self._descriptor)
                 self._identity = (mine.st_dev, mine.st_ino)
             fcntl.flock(self._descriptor, how)

@@ -17,6 +17,7 @@ from guardrail.ledger.examine import Cache
 from guardrail.ledger.heads import Execute
 from guardrail.ledger.sqlite import connect_reader, quoted
 from guardrail.ledger.tables import SCHEMA
+from guardrail.ownership import new_file
 
 __all__ = ["keep_rows", "mend_schema", "rebuild", "remove_outside"]
 
@@ -47,8 +48,7 @@ def keep_rows(db: Path, copy: Path, caches: Sequence[Cache], *, head: bool) -> P
         _keep_foreign(connection, tables)
     finally:
         connection.close()
-    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+    with os.fdopen(new_file(copy, db), "w", encoding="utf-8") as out:
         json.dump(tables, out, indent=1)
         out.write("\n")
         out.flush()

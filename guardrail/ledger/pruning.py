@@ -86,7 +86,7 @@ def prune(
     they certify still signs).
     """
     db = resolve(Path(path))
-    lock = FileLock(lock_path(db))
+    lock = FileLock(lock_path(db), db)
     try:
         with _held(lock):
             pruner = _Pruner(db, signing, part or CHUNK_RECORDS, pause)
@@ -98,7 +98,7 @@ def prune(
         finally:
             pruner.close(lock)
     except (OSError, sqlite3.Error) as error:
-        raise open_error(error) from error
+        raise open_error(error, db) from error
     except ValueError:
         raise LedgerError(
             "hashes of records are missing", code="ledger.damaged", hint="guardrail verify"

@@ -31,13 +31,14 @@ from guardrail.ledger.constraints import (
 from guardrail.ledger.handles import Share
 from guardrail.ledger.limits import Budget
 from guardrail.ledger.sqlite import (
-    connect_reader,
     data_version,
+    denied,
     open_error,
     read_error,
     schema_error,
     schema_version,
 )
+from guardrail.ledger.still import Standing, connect_anywhere
 
 __all__ = ["ReadConnection"]
 
@@ -60,12 +61,9 @@ class _Rows:
 class ReadConnection:
     """Asks one log. Any thread may use it; one query at a time."""
 
-    def __init__(
-        self, db: Path, *, immutable: bool = False, strict: bool = True, rows: bool = True
-    ) -> None:
-        """Use ``open``; *immutable* is for a file that nobody can write, without a ``-wal``."""
+    def __init__(self, db: Path, *, strict: bool = True, rows: bool = True) -> None:
+        """Use ``open``."""
         self.db = db
-        self._immutable = immutable
         self._strict = strict
         self._rows = strict and rows
         self._budget: Budget | None = None
@@ -73,6 +71,8 @@ class ReadConnection:
         """SQLite's numbers of the content and of the schema that were found in order."""
         self._mutex = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._standing: Standing | None = None
+        """The files that are read without shared memory, if they are."""
         self._views = 0
         self._pid = os.getpid()
         self._genesis: dict[str, Any] | None = None
@@ -109,7 +109,13 @@ class ReadConnection:
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
+                self._leave()
                 Share.disconnected(self.db)
+
+    def _leave(self) -> None:
+        standing, self._standing = self._standing, None
+        if standing is not None:
+            standing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -120,6 +126,7 @@ class ReadConnection:
     def __del__(self) -> None:
         if self._connection is not None and self._pid == os.getpid():
             self._connection.close()
+            self._leave()
             Share.disconnected(self.db)
 
     # -- queries ----------------------------------------------------------------------------------------------------
@@ -237,9 +244,12 @@ class ReadConnection:
                 connection = self._connected()
                 assert self._budget is not None
                 self._budget.begin()
-                return ask(connection)
+                answer = ask(connection)
+                if self._standing is not None:
+                    self._standing.check()
+                return answer
             except (sqlite3.Error, OSError) as error:
-                raise read_error(error) from error
+                raise read_error(error, self.db) from error
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -248,9 +258,9 @@ class ReadConnection:
                     "a connection was in use when this process was forked", code="ledger.forked"
                 )
             try:
-                self._connection = connect_reader(self.db, immutable=self._immutable)
+                self._connection, self._standing = connect_anywhere(self.db)
             except (sqlite3.Error, OSError) as error:
-                raise open_error(error) from error
+                raise open_error(error, self.db, write=False) from error
             self._budget, self._examined = Budget(self._connection, self.db), None
             self._pid = os.getpid()
             Share.connected(self.db)
@@ -280,7 +290,7 @@ class ReadConnection:
         self._views = 0
         if self._connection is not None:
             handles.keep_for_ever(self._connection)
-            self._connection = None
+            self._connection = self._standing = None  # the copy is the parent's to remove
             handles.taint(self.db)
 
 
@@ -291,7 +301,8 @@ def _regular(db: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise LedgerOpenError(
+        missing = denied(error, db, write=False)
+        raise missing or LedgerOpenError(
             f"the ledger can't be examined: {error.strerror}", code="ledger.unreadable"
         ) from None
     if not stat.S_ISREG(found.st_mode):

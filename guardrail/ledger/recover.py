@@ -211,7 +211,7 @@ def recover(
     needed.
     """
     db = resolve(Path(path))
-    lock = FileLock(lock_path(db))
+    lock = FileLock(lock_path(db), db)
     try:
         _acquire(lock)
         plan = inspect(db, signing=signing, verify=verify)
@@ -229,7 +229,7 @@ def recover(
             )
         return _continue(db, plan, signing, who, reason)
     except (OSError, sqlite3.Error) as error:
-        raise open_error(error) from error
+        raise open_error(error, db) from error
     finally:
         lock.close()
 

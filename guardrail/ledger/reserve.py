@@ -14,6 +14,7 @@ from pathlib import Path
 
 from guardrail.core.record import Draft
 from guardrail.ledger.files import reserve_path
+from guardrail.ownership import open_or_make
 
 __all__ = ["Reserve", "disk_is_full", "fitting", "is_kept", "needs_room", "room_needed"]
 
@@ -51,6 +52,7 @@ class Reserve:
 
     def __init__(self, db: Path, size: int) -> None:
         """*size* in bytes; 0 keeps nothing, and nothing is ever missing then."""
+        self._db = db
         self._path = reserve_path(db)
         self._size = fitting(db.parent, size)
         self._agreed = 0
@@ -133,7 +135,7 @@ class Reserve:
             size = self._agreed or min(self._size, free // 2 // 4096 * 4096)
             if free < 2 * size or size < _least(self._size):
                 return False
-            descriptor = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
+            descriptor = open_or_make(self._path, self._db, flags=_FLAGS)
             try:
                 os.posix_fallocate(descriptor, 0, size)
             finally:

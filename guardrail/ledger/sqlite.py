@@ -16,6 +16,7 @@ from guardrail.ledger.constraints import schema_fault
 from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head
 from guardrail.ledger.limits import harden
 from guardrail.ledger.tables import ADMIN, COLUMNS, SCHEMA
+from guardrail.ownership import denial_of, find_denial, new_file
 
 __all__ = [
     "ADMIN",
@@ -30,6 +31,7 @@ __all__ = [
     "create",
     "damaged",
     "data_version",
+    "denied",
     "open_error",
     "quoted",
     "read_error",
@@ -44,6 +46,7 @@ FORMAT = 2
 """``user_version``. A higher one is refused: this version would not maintain what it does not know. 1 had no signed heads."""
 
 _BUSY_SECONDS = 1.0
+_MAY_BE_RIGHTS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")
 # Pages of 4 KiB: fewer make commits slower, more make the slowest ones slower still (docs/adr/0003).
 _CHECKPOINT_PAGES = 1000
 
@@ -86,7 +89,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
         )  # of a process that died here: nobody else creates under the lock
     fresh = db.with_name(f"{db.name}-new-{os.getpid()}")
     try:
-        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(new_file(fresh, db, flags=os.O_RDWR))
         connection = sqlite3.connect(
             f"file:{quoted(fresh)}?mode=rw", uri=True, isolation_level=None
         )
@@ -255,8 +258,32 @@ def damaged(error: BaseException) -> bool:
     return reason(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))
 
 
-def open_error(error: sqlite3.Error | OSError) -> LedgerError:
-    """Return what an error of SQLite or the system at open means to a caller."""
+def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOpenError | None:
+    """Return the error that names the file of *db* that this process has no right to, or None if it has every right.
+
+    SQLite says that it can't open a file, and neither which nor why.
+    """
+    if isinstance(error, OSError):
+        found = denial_of(error, db, db)
+    elif reason(error).startswith(_MAY_BE_RIGHTS):
+        files = [db, Path(f"{db}-wal"), Path(f"{db}-shm")]
+        found = find_denial(files, like=db, write=write)
+    else:
+        found = None
+    if found is None:
+        return None
+    return LedgerOpenError(
+        f"a right is missing: {found.what}", code="ledger.permission", hint=found.hint
+    )
+
+
+def open_error(
+    error: sqlite3.Error | OSError, db: Path | None = None, *, write: bool = True
+) -> LedgerError:
+    """Return what an error of SQLite or the system at open means to a caller; *db*, if given, was opened to *write*."""
+    missing = denied(error, db, write=write) if db is not None else None
+    if missing is not None:
+        return missing
     if isinstance(error, FileNotFoundError):
         return LedgerOpenError(
             "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
@@ -269,11 +296,14 @@ def open_error(error: sqlite3.Error | OSError) -> LedgerError:
     )
 
 
-def read_error(error: sqlite3.Error | OSError) -> LedgerError:
+def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
     """Return what an error of SQLite or the system at reading means to a caller.
 
     ``ledger.query``: SQLite could not evaluate the query on what the records hold.
     """
+    missing = denied(error, db, write=False)
+    if missing is not None:
+        return missing
     why = reason(error)
     if why == "SQLITE_TOOBIG":
         return LedgerError(

@@ -43,7 +43,7 @@ def segments_path(settings: Settings) -> Path:
 
 def keeping_lock(db: Path) -> FileLock:
     """Return the lock that whoever acts on the records of *db* holds: one process at a time."""
-    return FileLock(db.with_name(db.name + "-retention-lock"))
+    return FileLock(db.with_name(db.name + "-retention-lock"), db)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Keeper:
             try:
                 free = lock.try_acquire()
             except OSError as error:
-                raise open_error(error) from error
+                raise open_error(error, self._db) from error
             if not free:
                 raise RetentionError(
                     "another process is sealing, archiving or pruning this ledger",
@@ -211,6 +211,7 @@ class Keeper:
                 genesis=facts.genesis,
                 before=before,
                 lines=(line for _, _, line in reader.lines(segment.first, segment.last + 1)),
+                like=self._db,
             )
 
     # -- the archive ------------------------------------------------------------------------------------------------
@@ -234,7 +235,7 @@ class Keeper:
                 continue
             if there != manifest:
                 segments.verify(self._folder, manifest, sealed=each, log=facts.log)
-                segments.copy_to(self._folder, target, manifest)
+                segments.copy_to(self._folder, target, manifest, self._db)
             segments.refuse_one_file(self._folder, target, manifest.file)
             segments.verify(target, manifest, sealed=each, log=facts.log)
             done = Put(each.number, manifest.file, manifest.digest)

@@ -22,6 +22,7 @@ from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, leaf_hash, parse
 from guardrail.durable import sync_directory
 from guardrail.errors import RecordError, RetentionError
+from guardrail.ownership import new_file, new_folder
 from guardrail.retention.facts import Segment
 
 __all__ = [
@@ -86,17 +87,18 @@ def write(
     genesis: str,
     before: Edge,
     lines: Iterable[bytes],
+    like: Path,
 ) -> Manifest:
     """Put a copy of *segment* into *folder*; it is complete, verified, durable and read-only when this returns.
 
-    *before* is the tree of the records before it. Raises ``RetentionError``; then no copy of that name is there.
+    *before* is the tree of the records before it. Files and folders take the owner of the ledger *like*. Raises ``RetentionError``; then no copy of that name is there.
     """
     name = name_of(genesis, segment.number)
     try:
-        _make(folder)
+        _make(folder, like)
         remove(folder, name)  # what a process that was killed left
         beside = folder / f".{name}.new"
-        with _fresh(beside) as out:
+        with _fresh(beside, like) as out:
             _compress(out, lines)
         try:
             manifest = _examine(beside, log, genesis, segment, before)
@@ -104,21 +106,21 @@ def write(
             os.rename(beside, folder / f"{name}{_LINES}")
         finally:
             beside.unlink(missing_ok=True)
-        _put(folder, name, manifest)
+        _put(folder, name, manifest, like)
     except OSError as error:
         raise _disk(error) from None
     return manifest
 
 
-def copy_to(source: Path, target: Path, manifest: Manifest) -> None:
+def copy_to(source: Path, target: Path, manifest: Manifest, like: Path) -> None:
     """Put a copy of the copy in *source* into *target*, verified and durable when this returns. Raises ``RetentionError``."""
     name = name_of(manifest.genesis, manifest.segment)
     try:
-        _make(target)
+        _make(target, like)
         remove(target, name)
         beside = target / f".{name}.new"
         try:
-            with _fresh(beside) as out, (source / manifest.file).open("rb") as data:
+            with _fresh(beside, like) as out, (source / manifest.file).open("rb") as data:
                 while block := data.read(1 << 20):
                     out.write(block)
             if _digest(beside) != manifest.digest:
@@ -127,7 +129,7 @@ def copy_to(source: Path, target: Path, manifest: Manifest) -> None:
             os.rename(beside, target / manifest.file)
         finally:
             beside.unlink(missing_ok=True)
-        _put(target, name, manifest)
+        _put(target, name, manifest, like)
     except OSError as error:
         raise _disk(error) from None
 
@@ -232,18 +234,18 @@ def _compress(out: BinaryIO, lines: Iterable[bytes]) -> None:
             packed.write(line + b"\n")
 
 
-def _make(folder: Path) -> None:
-    """Make *folder* where it is not there; its own name is durable when this returns, like those of the copies in it."""
+def _make(folder: Path, like: Path) -> None:
+    """Make *folder* where it is not there, for the owner of the ledger *like*; its own name is durable when this returns, like those of the copies in it."""
     missing = [each for each in folder.parents if not each.exists()]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new_folder(folder, like)
     for each in (folder, *missing):
         sync_directory(each.parent)
 
 
 @contextlib.contextmanager
-def _fresh(path: Path) -> Iterator[BinaryIO]:
+def _fresh(path: Path, like: Path) -> Iterator[BinaryIO]:
     """Open a new file that only its owner can read; durable when this ends without an error, else gone."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = new_file(path, like)
     try:
         with os.fdopen(descriptor, "wb") as out:
             yield out
@@ -289,10 +291,10 @@ def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge)
     )
 
 
-def _put(folder: Path, name: str, manifest: Manifest) -> None:
+def _put(folder: Path, name: str, manifest: Manifest, like: Path) -> None:
     sync_directory(folder)  # the lines first: what says what they are must not outlive them
     beside = folder / f".{name}.new"
-    with _fresh(beside) as out:
+    with _fresh(beside, like) as out:
         out.write(json.dumps(asdict(manifest), indent=1, sort_keys=True).encode("utf-8") + b"\n")
     os.chmod(beside, 0o400)
     os.rename(beside, folder / f"{name}{_MANIFEST}")

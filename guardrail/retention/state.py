@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from guardrail.inputs import read_input
+from guardrail.ownership import new_file
 
 __all__ = ["RetentionState", "read_state", "state_path", "write_state"]
 
@@ -39,9 +40,12 @@ class RetentionState:
     hint: str = ""
 
 
+_SUFFIX = "-retention.json"
+
+
 def state_path(ledger: Path) -> Path:
     """Return where the state of a ledger's automatic runs is."""
-    return ledger.with_name(ledger.name + "-retention.json")
+    return ledger.with_name(ledger.name + _SUFFIX)
 
 
 def read_state(path: Path) -> RetentionState:
@@ -72,10 +76,10 @@ def write_state(path: Path, state: RetentionState) -> None:
     """Replace the state; whoever reads gets the old one or the new one. Raises ``OSError``."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(
-            beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
-        with os.fdopen(descriptor, "w", encoding="ascii") as out:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()  # left by a process of the same number that died
+        like = path.with_name(path.name.removesuffix(_SUFFIX))
+        with os.fdopen(new_file(beside, like), "w", encoding="ascii") as out:
             json.dump({"v": _VERSION, **asdict(state)}, out, sort_keys=True)
             out.write("\n")
             out.flush()

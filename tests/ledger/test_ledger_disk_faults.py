@@ -230,7 +230,7 @@ def test_a_folder_without_permission_is_refused_at_open() -> None:
     finally:
         folder.chmod(0o700)
         shutil.rmtree(folder)
-    assert ran.stdout.strip() == "ledger.unreadable", ran.stderr
+    assert ran.stdout.strip() == "ledger.permission", ran.stderr
 
 
 def test_closing_says_when_outcomes_could_not_be_written(tmp_path: Path) -> None:

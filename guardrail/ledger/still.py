@@ -1,0 +1,124 @@
+"""Reading a ledger beside which nothing can be written: a volume mounted read-only, evidence copied as one file.
+
+SQLite needs shared memory beside a file of WAL mode, even to read it. If it can't be made, the file is read as it
+stands, or, if some of it is still in the ``-wal``, from a private copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from guardrail.errors import LedgerOpenError
+from guardrail.ledger.handles import Share
+from guardrail.ledger.sqlite import connect_reader, reason
+
+__all__ = ["Standing", "connect_anywhere"]
+
+_NO_SHARED_MEMORY = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+
+_Files = tuple[tuple[int, int, int] | None, ...]
+
+
+class Standing:
+    """The files of a log that are read without shared memory: whoever writes to them meanwhile must not go unnoticed."""
+
+    def __init__(self, db: Path, files: _Files, copy: Path | None) -> None:
+        """Use ``connect_anywhere``."""
+        self._db = db
+        self._files = files
+        self._copy = copy
+
+    def check(self) -> None:
+        """Raise ``LedgerOpenError`` if the files are no longer what they were when they were opened."""
+        if self._copy is None and _files(self._db) != self._files:
+            raise _moved()
+
+    def close(self) -> None:
+        """Remove the copy, if there is one. Idempotent; the connection must be closed."""
+        if self._copy is not None:
+            shutil.rmtree(self._copy.parent, ignore_errors=True)
+
+
+def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, Standing | None]:
+    """Open *db* as ``connect_reader`` does, also if nothing can be written in its folder.
+
+    Raises ``LedgerOpenError``, ``sqlite3.Error`` and ``OSError``.
+    """
+    try:
+        return connect_reader(db), None
+    except sqlite3.OperationalError as error:
+        if not reason(error).startswith(_NO_SHARED_MEMORY):
+            raise
+        # Closing a descriptor of the file would drop the locks of a writer of this process.
+        if os.access(db.parent, os.W_OK, effective_ids=True) or Share.held(db):
+            raise
+        if not os.access(db, os.R_OK, effective_ids=True):
+            raise
+    files = _files(db)
+    if files[1] is None or files[1][1] == 0:
+        standing = Standing(db, files, None)
+        connection = connect_reader(db, immutable=True)
+    else:
+        standing = Standing(db, files, _copied(db, files))
+        connection = _of_copy(standing)
+    try:
+        standing.check()
+    except BaseException:
+        connection.close()
+        raise
+    return connection, standing
+
+
+def _of_copy(standing: Standing) -> sqlite3.Connection:
+    assert standing._copy is not None
+    try:
+        return connect_reader(standing._copy)
+    except BaseException:
+        standing.close()
+        raise
+
+
+def _copied(db: Path, files: _Files) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="guardrail-read-"))
+    copy = folder / "copy.db"
+    try:
+        shutil.copyfile(db, copy)
+        shutil.copyfile(f"{db}-wal", f"{copy}-wal")
+        if _files(db) != files:
+            raise _moved()
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise LedgerOpenError(
+            f"nothing can be written beside the ledger, and it can't be copied to {folder.parent}: {error.strerror}",
+            code="ledger.unreadable",
+            hint="set TMPDIR to a folder with room enough",
+        ) from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return copy
+
+
+def _files(db: Path) -> _Files:
+    """Return inode, size and time of change of the database and its ``-wal``; None for one that is not there."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in (f"{db}", f"{db}-wal"):
+        entry = None
+        with contextlib.suppress(FileNotFoundError):
+            about = os.stat(path)
+            entry = (about.st_ino, about.st_size, about.st_mtime_ns)
+        found.append(entry)
+    return tuple(found)
+
+
+def _moved() -> LedgerOpenError:
+    return LedgerOpenError(
+        "another user writes to this ledger, and beside it this one can't write what reading it meanwhile needs",
+        code="ledger.unreadable",
+        hint="read it as its owner, or read a copy that its owner made with guardrail backup",
+    )

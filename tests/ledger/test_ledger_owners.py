@@ -1,0 +1,208 @@
+"""Files of a ledger belong to whom the ledger belongs, and a missing right is named with owner and fix."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ownerkit import AGENT, command, needs_root, open_folder, python, strangers
+
+from guardrail.config import Settings
+from guardrail.errors import ConfigError, KeysError, LedgerOpenError
+from guardrail.keys import Keys
+from guardrail.ledger.reader import LedgerReader
+from guardrail.opening import open_journal
+from guardrail.ownership import find_denial, new_file, new_folder, open_or_make
+
+MAKE = """
+from guardrail.config import Settings
+from guardrail.opening import open_journal
+from pathlib import Path
+journal, _ = open_journal(Settings.load(Path("guardrail.toml")), epochs=True)
+journal.admin("admin.start", {})
+journal.close()
+print("made")
+"""
+SETTINGS = """
+[ledger]
+path = "home/audit.db"
+reserve_mb = 1
+[anchors]
+file = "heads/heads.jsonl"
+memory = "memory/of/heads"
+heartbeat_s = 0
+[retention]
+segments = "copies"
+archive = "archive/of/copies"
+"""
+
+
+@pytest.fixture
+def project() -> Iterator[Path]:
+    """A folder in which the agent's user has made a ledger, and from which root can't tell what it made itself."""
+    with open_folder() as folder:
+        (folder / "guardrail.toml").write_text(SETTINGS)
+        for name in ("home", "heads"):
+            (folder / name).mkdir()
+            os.chown(folder / name, AGENT, AGENT)
+        assert python(AGENT, MAKE, cwd=folder) == (0, "made\n")
+        yield folder
+
+
+def forget(home: Path) -> None:
+    """Remove what a program makes again where it is missing."""
+    (home / "audit.db-lock").unlink()
+    shutil.rmtree(home / "audit.db-leases")
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [["verify"]],
+        [["sessions"], ["export", "--jsonl"]],
+        [["seal", "--reason", "nightly"], ["archive", "--reason", "nightly"]],
+        [["retention", "run", "--reason", "nightly"]],
+        [["anchor"], ["checkpoint"]],
+        [["hold", "add", "case-1", "--reason", "asked"]],
+        [["doctor"]],
+    ],
+)
+def test_what_root_runs_leaves_nothing_that_the_agents_user_cannot_open(
+    project: Path, commands: list[list[str]]
+) -> None:
+    forget(project / "home")
+    for each in commands:
+        code, told = command(0, *each, cwd=project)
+        assert code in (0, 1, 5), told
+    left = [each for each in strangers(project, AGENT) if not each.startswith("guardrail.toml")]
+    assert left == []
+    code, told = python(AGENT, MAKE, cwd=project)
+    assert (code, told) == (0, "made\n")
+    code, told = command(AGENT, "sessions", cwd=project)
+    assert code == 0, told
+    assert "warning" not in told, told
+
+
+@needs_root
+def test_a_ledger_that_root_recovers_is_still_the_agents(project: Path) -> None:
+    db = project / "home" / "audit.db"
+    with db.open("r+b") as out:
+        out.seek(4096)
+        out.write(b"\xff" * 4096)
+    forget(project / "home")
+    code, told = command(0, "recover", "--yes", "--reason", "torn", cwd=project)
+    assert code in (0, 5), told
+    assert strangers(project / "home", AGENT) == []
+    assert python(AGENT, MAKE, cwd=project)[0] == 0
+
+
+@needs_root
+def test_a_ledger_of_another_user_is_refused_with_its_owner_and_the_fix(project: Path) -> None:
+    home = project / "home"
+    for each in (home, *home.rglob("*")):
+        os.chown(each, 0, 0)
+    home.chmod(0o755)
+    code = """
+import os
+os.umask(0)
+from guardrail.config import Settings
+from guardrail.errors import GuardrailError
+from guardrail.opening import open_journal
+from pathlib import Path
+try:
+    open_journal(Settings.load(Path("guardrail.toml")), epochs=True)
+except GuardrailError as error:
+    print(error.code, error.message, error.hint, sep="|")
+"""
+    _, told = python(AGENT, code, cwd=project)
+    name, what, hint = told.strip().split("|")
+    assert name == "ledger.permission"
+    assert "belongs to root" in what
+    assert str(home) in what
+    assert "sudo -u root" in hint
+    for each in (
+        ["show", "last"],
+        ["sessions"],
+        ["export", "--jsonl"],
+        ["verify"],
+        ["keys"],
+        ["approvals"],
+    ):
+        code_, told = command(AGENT, *each, cwd=project)
+        assert code_ == 3, told
+        assert f"{home}/audit.db belongs to root (mode 600)" in told, told
+        assert "SQLITE" not in told
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "left",
+    ["audit.db-lock", "audit.db-leases", "audit.db-wal", "audit.db-shm", "audit.keys/log.key"],
+)
+def test_one_file_that_root_left_is_named_with_the_command_that_gives_it_back(
+    project: Path, left: str
+) -> None:
+    place = project / "home" / left
+    place.touch(mode=0o600)
+    os.chown(place, 0, 0)
+    code, told = command(AGENT, "hold", "add", "case", "--reason", "asked", cwd=project)
+    assert code == 3, told
+    assert f"{place} belongs to root" in told, told
+    assert "sudo chown" in told, told
+    assert told.strip().endswith(str(place)), told
+
+
+@needs_root
+def test_what_stands_where_a_file_is_to_be_made_is_never_given_away(tmp_path: Path) -> None:
+    ledger = tmp_path / "audit.db"
+    ledger.touch()
+    os.chown(ledger, AGENT, AGENT)
+    secret = tmp_path / "secret"
+    secret.touch()
+    os.close(open_or_make(secret, ledger, flags=os.O_RDWR))
+    assert secret.stat().st_uid == 0
+    (tmp_path / "link").symlink_to(secret)
+    with pytest.raises(OSError, match="symbolic link"):
+        open_or_make(tmp_path / "link", ledger, flags=os.O_RDWR)
+    with pytest.raises(FileExistsError):
+        new_file(secret, ledger)
+    full = tmp_path / "full"
+    full.mkdir()
+    new_folder(full, ledger)
+    assert full.stat().st_uid == 0
+    os.close(open_or_make(tmp_path / "fresh", ledger, flags=os.O_RDWR))
+    assert (tmp_path / "fresh").stat().st_uid == AGENT
+
+
+def test_without_a_ledger_what_is_made_belongs_to_this_user(tmp_path: Path) -> None:
+    os.close(new_file(tmp_path / "file", tmp_path / "audit.db"))
+    new_folder(tmp_path / "a" / "b", None)
+    assert (tmp_path / "file").stat().st_uid == os.geteuid()
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "plain").touch()
+    with pytest.raises(FileExistsError):
+        new_folder(tmp_path / "plain", None)
+    assert find_denial([tmp_path / "file", tmp_path / "missing"]) is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_its_own_user_may_not_read_is_named_with_a_chmod(tmp_path: Path) -> None:
+    settings = Settings().override(ledger={"path": tmp_path / "audit.db"})
+    open_journal(settings, epochs=False)[0].close()
+    (tmp_path / "audit.db").chmod(0)
+    with pytest.raises(LedgerOpenError) as caught:
+        LedgerReader.open(tmp_path / "audit.db")
+    assert caught.value.code == "ledger.permission"
+    assert caught.value.hint == f"chmod u+rw {tmp_path / 'audit.db'}"
+    (tmp_path / "audit.keys" / "log.key").chmod(0)
+    with pytest.raises(KeysError) as refused:
+        Keys.load(tmp_path / "audit.keys")
+    assert refused.value.code == "keys.permission"
+    (tmp_path / "guardrail.toml").touch(mode=0)
+    with pytest.raises(ConfigError, match="belongs to") as unread:
+        Settings.load(tmp_path / "guardrail.toml")
+    assert unread.value.hint.startswith("chmod")
