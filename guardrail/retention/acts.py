@@ -158,7 +158,7 @@ class Keeper:
         # A segment that holds nothing but the seal of the one before says nothing.
         if last < first or (first == last and facts.last_number and first > 0):
             return None
-        with LedgerReader.open(self._db) as reader, reader.snapshot():
+        with LedgerReader.open(self._db) as reader:
             edge, leaf = self._tree(reader, first)
         last = edge.size - 1
         found = {
@@ -178,14 +178,23 @@ class Keeper:
 
         Raises ``LedgerError`` unless it is that of the signed head: a seal says what its segment must be for ever.
         """
-        head = read_head(reader.execute)
-        edge, leaf = Edge(), b""
+        edge, leaf, head = Edge(), b"", None
         try:
             edge = edge_at(first, node_of(reader))
-            for seq, _, line in reader.lines(first):
-                leaf = leaf_hash(line)
-                if seq == edge.size:
+
+            def take(stop: int | None) -> None:
+                nonlocal leaf
+                for seq, _, line in reader.lines(edge.size, stop):
+                    if seq != edge.size:
+                        raise ValueError("a record is missing")
+                    leaf = leaf_hash(line)
                     edge.append(leaf)
+
+            # Most in short transactions: a long one would keep the ``-wal`` from being written anew while calls go on.
+            take(reader.size())
+            with reader.snapshot():
+                take(None)
+                head = read_head(reader.execute)
         except ValueError:
             edge = Edge()
         if head is None or doubt(head, reader.log, self._signing) or edge.encode() != head.edge:
