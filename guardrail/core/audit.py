@@ -121,6 +121,12 @@ class Audit:
         self.edge = Edge()
         self.keys, self.public, self.roots, self.recovered = None, "", {}, []
 
+    def watch(self, sizes: Collection[int]) -> None:
+        """Keep the roots of these sizes as well, if they are still to come or are that of what was taken."""
+        self._watch |= frozenset(sizes)
+        if self.edge.size and self.edge.size in sizes:
+            self.roots[self.edge.size] = self.edge.root()
+
     def watched(self, begin: int, end: int) -> list[int]:
         """Return the sizes that are watched above *begin*, up to *end*."""
         return sorted(size for size in self._watch if begin < size <= end)

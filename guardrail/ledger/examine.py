@@ -134,12 +134,21 @@ class _Pass:
         self.tiles: TileWalk | None = TileWalk(reader.execute)
         self.wrong: list[WrongTile] = []
         self.owners = _Owners()
+        self._next = 0
+        self._ended = False
 
-    def run(self) -> None:
-        """Take every line, or those before the first bad one. Raises ``LedgerError``."""
-        for seq, leaf, line in self._reader.lines():
+    def run(self, stop: int | None = None) -> None:
+        """Take every line from where it stopped, up to *stop* or the end, or those before the first bad one.
+
+        To the end in one transaction. Raises ``LedgerError``.
+        """
+        if self._ended:
+            return
+        for seq, leaf, line in self._reader.lines(self._next, stop):
+            self._next = seq + 1
             record = self.audit.take(seq, leaf, line)
             if record is None:
+                self._ended = True
                 return
             self.owners.take(seq, record)
             self._each(seq, record)
@@ -147,7 +156,7 @@ class _Pass:
                 self._kept_leaves()
             elif self.tiles is not None:
                 self.wrong += self.tiles.take(self.audit.edge.size, self.audit.made)
-        if self.tiles is not None:
+        if self.tiles is not None and stop is None:
             self.wrong += self.tiles.end(self.audit.edge.size, self.audit.pruned)
 
     def _kept_leaves(self) -> None:
@@ -168,6 +177,7 @@ def examine(
     verify: Verify | None = None,
     watch: Collection[int] = (),
     each: Callable[[int, Mapping[str, Any]], None] = lambda *_: None,
+    ahead: bool = False,
 ) -> Examination:
     """Read every record once, in memory that grows only with open calls and keys, and compare the rest with them.
 
@@ -175,10 +185,18 @@ def examine(
 
     Where *signing* is given its holder must have made the head; where *verify* is given, the head's signature and the
     certificates must be good. Never raises for what is wrong: that is what it says.
+
+    With *ahead* the records that are there at first are read in short transactions, so that the ``-wal`` of a log in use stays
+    small, and only what came meanwhile, with all that is compared, in one. Nobody may delete records then.
     """
     found = Examination(chain.Chain().report(), Edge())
     done: _Pass | None = None
+    check = verify if verify is not None else _believe
     try:
+        if ahead:
+            pruned = _pruning(reader)
+            done = _Pass(reader, Audit(check, pruned=pruned, watch=watch), pruned, each)
+            done.run(reader.size())
         with reader.snapshot():
             found.schema = reader.schema_fault()
             if found.schema:
@@ -188,10 +206,11 @@ def examine(
             bad = reader.value_fault()
             found.values = f"table {bad[0]} holds values that the schema forbids" if bad else ""
             row = read_head(reader.execute)
-            sizes = {*watch, row.size} if row is not None else set(watch)
-            check = verify if verify is not None else _believe
-            pruned = _pruning(reader)
-            done = _Pass(reader, Audit(check, pruned=pruned, watch=sizes), pruned, each)
+            if done is None:
+                pruned = _pruning(reader)
+                done = _Pass(reader, Audit(check, pruned=pruned, watch=watch), pruned, each)
+            if row is not None:
+                done.audit.watch({row.size})
             done.run()
             # The lines may be whole where indexes and free pages are not, and writing on would spread that.
             found.whole = reader.query("PRAGMA integrity_check(1)") == [("ok",)]

@@ -41,11 +41,17 @@ class Grounds:
 def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
     """Read the whole ledger. Raises ``RetentionError`` (``retention.not_whole``) if anything in it is not as it must be."""
     gathered = Gathered()
-    with LedgerReader.open(db) as reader, reader.snapshot():
+    with LedgerReader.open(db) as reader:
         found = examine(
-            reader, signing=signing, verify=verify_signature, watch=sizes, each=gathered.take
+            reader,
+            signing=signing,
+            verify=verify_signature,
+            watch=sizes,
+            each=gathered.take,
+            ahead=True,
         )
-        facts = gathered.facts(reader)
+        with reader.snapshot():
+            facts = gathered.facts(reader)
     bad = found.report.first_bad
     problem = found.unreadable or found.schema or found.outside or found.values or found.head
     if bad is not None:

@@ -46,6 +46,7 @@ from guardrail.errors import LedgerError, RetentionError
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention import segments
+from guardrail.retention.facts import Gathered
 from guardrail.retention.segments import Manifest, read_manifest
 from guardrail.ulid import new_ulid
 
@@ -626,6 +627,39 @@ def test_holds_stand_until_they_are_released(db: Path) -> None:
         assert [(each.id, each.reason, each.who) for each in keep.facts().holds] == [
             ("b", "two", "tester")
         ]
+
+
+def test_reading_for_long_keeps_no_wal_from_being_written_anew(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls go on meanwhile: what is sealed, and what deleting is grounded on, is read in short transactions."""
+    busy: list[int] = []
+
+    def look() -> None:
+        connection = sqlite3.connect(db, isolation_level=None, timeout=0)
+        busy.append(connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0])
+        connection.close()
+
+    def hashed(line: bytes) -> bytes:
+        if not busy:
+            look()
+        return leaf_hash(line)
+
+    monkeypatch.setattr("guardrail.retention.acts.leaf_hash", hashed)
+    with keeper(db) as keep:
+        keep.seal(why=None)
+    real = Gathered.take
+
+    def take(self: Gathered, seq: int, record: dict[str, object]) -> None:
+        if seq == 100:
+            look()
+        real(self, seq, record)
+
+    monkeypatch.setattr(Gathered, "take", take)
+    with keeper(db, days=OLD) as keep:
+        assert keep.prune(why=None, given=[head(db)]).deleted == 299
+    assert busy == [0, 0]
+    assert intact(db)
 
 
 def test_one_keeper_at_a_time(db: Path) -> None:
