@@ -111,20 +111,30 @@ class _Examined:
         }
 
 
-def record_read(settings: Settings, reading: Reading) -> Recorded | Unrecorded | None:
-    """Record that the ledger of *settings* is about to be read; durable where this returns ``Recorded``.
+def record_read(
+    settings: Settings, reading: Reading, *, file: Path | None = None
+) -> Recorded | Unrecorded | None:
+    """Record that the ledger of *settings* is about to be read, or *file*, an export or a copy; durable where this returns
+    ``Recorded``.
 
     Call it before anything is shown. It takes about a second at most, whatever holds the access log. None where there is
-    nothing to read: neither a ledger nor an access log of one. Raises ``AccessError`` where ``[access] required`` is set and
+    nothing to read: neither a ledger nor an access log of one. A *file* can be read where neither is: that is recorded only
+    where ``[access] required`` is set. Raises ``AccessError`` where ``[access] required`` is set and
     the record could not be written, and ``UsageError`` for a purpose that is too long.
     """
     if len(reading.purpose) > MAX_PURPOSE:
         raise UsageError(
             f"the reason for reading has at most {MAX_PURPOSE} characters", code="access.purpose"
         )
-    examined = _examine(settings.ledger.path)
-    db, keys = _place(settings, examined)
-    if examined.problem == "ledger.missing" and not os.path.exists(db):
+    if file is None:
+        examined = _examine(settings.ledger.path)
+        db, keys = _place(settings, examined)
+        there = examined.problem != "ledger.missing"
+    else:
+        examined = _Examined(file.absolute())
+        db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()
+        there = settings.access.required or os.path.exists(settings.ledger.path)
+    if not there and not os.path.exists(db):
         return None
     try:
         return Recorded(db, _write(settings, db, keys, examined, reading))

@@ -20,6 +20,7 @@ from guardrail.review.terminal import clip, json_text, message, pad, width
 
 __all__ = [
     "ACCESS",
+    "SOURCE",
     "Align",
     "Column",
     "OutputError",
@@ -116,13 +117,25 @@ ACCESS = "guardrail.access"
 """Where a command's context says whether the access log has it: None, or why not. Absent where it reads no ledger."""
 
 
+SOURCE = "guardrail.source"
+"""Where a command's context says which file is read in place of a ledger; absent where a ledger is."""
+
+
 def access_fields() -> dict[str, Any]:
-    """Return what a JSON answer says about the access log; empty where the command reads no ledger."""
+    """Return what a JSON answer says about the access log, and about the file that was read in place of a ledger.
+
+    Empty where the command reads neither.
+    """
     context = click.get_current_context(silent=True)
-    if context is None or ACCESS not in context.meta:
+    if context is None:
         return {}
-    problem = context.meta[ACCESS]
-    return {"access_recorded": problem is None, "access_problem": problem}
+    fields: dict[str, Any] = {}
+    if ACCESS in context.meta:
+        problem = context.meta[ACCESS]
+        fields = {"access_recorded": problem is None, "access_problem": problem}
+    if SOURCE in context.meta:
+        fields["source"] = context.meta[SOURCE]
+    return fields
 
 
 def emit_json(value: Mapping[str, Any]) -> None:

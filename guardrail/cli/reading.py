@@ -26,6 +26,8 @@ _PATH = "guardrail.access.path"
 _REASON = "guardrail.access.reason"
 _UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
 """Parameters that are in the record already, or say nothing about what is read."""
+_FILES = ("exported", "segment")
+"""Parameters that name a file to be read in place of a ledger."""
 
 
 def _keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -76,9 +78,12 @@ class _Watched:
 def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     """Record that the command of this moment reads. Raises ``AccessError`` where it must not read unrecorded."""
     context = click.get_current_context()
+    file = next((params[name] for name in _FILES if params.get(name) is not None), None)
     try:
         settings = settings_for(params.get("config"), params["ledger"])
-    except ConfigError:
+    except ConfigError as error:
+        if file is not None:
+            _without_settings(error, params)
         return  # there is no ledger to read, and the command says so itself
     from guardrail.access import MAX_PURPOSE, Reading, Unrecorded, record_read
 
@@ -95,7 +100,7 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
         texts=texts,
         purpose=own or context.meta.get(_REASON) or os.environ.get(_VARIABLE, ""),
     )
-    done = record_read(settings, reading)
+    done = record_read(settings, reading, file=file)
     if done is None:
         return
     context.meta[_PATH] = done.path
@@ -105,6 +110,14 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
         note(f"warning: {one_line(told)}", Style.WARN)
         if done.hint:
             note(f"next:  {one_line(done.hint)}")
+
+
+def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
+    """Say that the reading of a file is recorded nowhere. Raises the *error* of settings that were named."""
+    if params.get("config") is not None:
+        raise error
+    told = f"not recorded in an access log: the settings found here can't be read ({error.message})"
+    note(f"warning: {one_line(told)}", Style.WARN)
 
 
 def _asked(
@@ -119,7 +132,9 @@ def _asked(
             continue
         free = isinstance(parameter, click.Option) and parameter.type is click.STRING
         label = max(parameter.opts, key=len).lstrip("-") if free or name else name
-        (texts if free else names)[label] = params.get(name)
+        # The record names the file itself; here it says what it was read as.
+        value = True if name in _FILES else params.get(name)
+        (texts if free else names)[label] = value
     return names, texts
 
 

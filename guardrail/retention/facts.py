@@ -155,6 +155,11 @@ class Gathered:
         except (KeyError, TypeError, ValueError):
             return
 
+    @property
+    def segments(self) -> list[Segment]:
+        """Every segment whose sealing record was taken, whatever is left of it; in order."""
+        return [each for _, each in sorted(self._segments.items())]
+
     def facts(self, records: Records) -> Facts:
         """Return what was taken, with where the log begins and ends. Raises ``LedgerError``."""
         size, first, oldest, newest, genesis = _extent(records)

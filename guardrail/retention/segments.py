@@ -22,6 +22,7 @@ from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, leaf_hash, parse
 from guardrail.durable import sync_directory
 from guardrail.errors import RecordError, RetentionError
+from guardrail.inputs import read_input
 from guardrail.ownership import new_file, new_folder
 from guardrail.retention.facts import Segment
 
@@ -198,7 +199,7 @@ def read_manifest(folder: Path, genesis: str, number: int) -> Manifest | None:
     """Return what the copy of segment *number* in *folder* must be; None where there is no complete copy."""
     name = name_of(genesis, number)
     try:
-        found = _parse((folder / f"{name}{_MANIFEST}").read_bytes()[:_MAX_MANIFEST])
+        found = _parse(read_input(folder / f"{name}{_MANIFEST}", _MAX_MANIFEST))
         if found.genesis != genesis or found.segment != number:
             return None
         return found if (folder / found.file).is_file() else None

@@ -16,12 +16,16 @@ from guardrail.errors import GuardrailError, RecordError
 
 __all__ = [
     "Call",
+    "Gone",
     "NotFoundError",
     "Outcome",
+    "PrunedError",
     "Records",
     "RuleHit",
     "SessionKey",
+    "absent",
     "call_of",
+    "gone",
     "integer",
     "load",
     "moment",
@@ -44,6 +48,9 @@ class Records(Protocol):
     def size(self) -> int:
         """How many records there are now."""
 
+    def first(self) -> int:
+        """The lowest number above 0 that is there; 1 where there is none."""
+
     def record(self, seq: int) -> bytes | None:
         """The line of *seq*, byte for byte."""
 
@@ -62,11 +69,77 @@ class Records(Protocol):
     def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
         """Session ids that begin so, sorted."""
 
+    def admin(self, type_: str) -> list[tuple[int, bytes]]:
+        """(seq, line) of each record of that ``admin.*`` type, the oldest first."""
+
+    def approval(self, approval: str) -> list[bytes]:
+        """The decision about the call *approval*, then every step of it."""
+
 
 class NotFoundError(GuardrailError):
     """No record, session or call of that name, or more than one. ``hint`` lists what could be meant."""
 
     default_code = "review.not_found"
+
+
+class PrunedError(NotFoundError):
+    """The record was deleted by the rule of retention, and this log says so."""
+
+    default_code = "review.pruned"
+
+    def __init__(self, seq: int, lost: Gone) -> None:
+        super().__init__(
+            f"record {seq} was pruned: {lost.sentence}",
+            hint=f"guardrail show {seq} --segment FILE, with the copy of its segment",
+        )
+        self.seq = seq
+        self.lost = lost
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Records 1 to ``last`` are not in this log any more, as a record of it says."""
+
+    last: int
+    seq: int
+    """Of the ``admin.pruned`` record."""
+    ts: str
+    """Its time stamp."""
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in words."""
+        which = "record 1 is" if self.last == 1 else f"records 1 to {self.last} are"
+        when = f" since {self.ts[:10]}" if moment(self.ts) is not None else ""
+        return f"{which} not in this log any more{when}, as record {self.seq} says"
+
+
+def gone(records: Records) -> Gone | None:
+    """Return which records were pruned; None where none were, or where no record says so."""
+    before = records.first()
+    if before < 2 or records.record(0) is None:
+        return None
+    for seq, line in reversed(records.admin("admin.pruned")):
+        record = parse(line, seq)
+        if integer(record, "detail", "before") == before:
+            return Gone(before - 1, seq, text(record, "ts"))
+    return None
+
+
+def absent(records: Records, seq: int, shown: str = "") -> NotFoundError:
+    """Return the error for a record that is not there: pruned, before or behind what is there, or missing."""
+    lost = gone(records)
+    if lost is not None and 0 < seq <= lost.last:
+        return PrunedError(seq, lost)
+    size, begin = records.size(), 0
+    if records.record(0) is None:
+        begin = records.first()
+    span = f"it holds {begin} to {size - 1}" if size else "it is empty"
+    place = "this part of the log" if begin else "this ledger"
+    return NotFoundError(
+        f"no record {shown or seq} in {place}: {span}",
+        hint="guardrail sessions (a session whose id is a number: session:ID)",
+    )
 
 
 def obj(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
@@ -99,9 +172,7 @@ def load(records: Records, seq: int) -> dict[str, Any]:
     """Return the decoded record *seq*. Raises ``NotFoundError`` where there is none."""
     line = records.record(seq)
     if line is None:
-        size = records.size()
-        span = f"it holds 0 to {size - 1}" if size else "it is empty"
-        raise NotFoundError(f"no record {seq} in this ledger: {span}", hint="guardrail sessions")
+        raise absent(records, seq)
     return parse(line, seq)
 
 

@@ -11,7 +11,9 @@ from guardrail.review.records import (
     NotFoundError,
     Records,
     SessionKey,
+    absent,
     call_of,
+    gone,
     integer,
     load,
     obj,
@@ -34,6 +36,9 @@ __all__ = [
     "with_outcome",
 ]
 
+_IN_COPIES = (
+    "guardrail sessions lists those that are here, and the copies to look in with --segment FILE"
+)
 _MAX_NAMED = 5
 """How many candidates an ambiguous id lists."""
 
@@ -171,14 +176,10 @@ def find(records: Records, ref: str) -> SessionRef | RecordRef:
 
 
 def _numbered(records: Records, ref: str) -> RecordRef:
-    size = records.size()
-    if len(ref) > 18 or int(ref) >= size:
-        span = f"it holds 0 to {size - 1}" if size else "it is empty"
-        raise NotFoundError(
-            f"no record {clip(ref, 24)} in this ledger: {span}",
-            hint="guardrail sessions (a session whose id is a number: session:ID)",
-        )
-    return RecordRef(int(ref))
+    seq = int(ref) if len(ref) <= 18 else records.size()
+    if records.record(seq) is None:
+        raise absent(records, seq, clip(ref, 24))
+    return RecordRef(seq)
 
 
 def _named(records: Records, ref: str) -> SessionRef | RecordRef:
@@ -191,7 +192,12 @@ def _named(records: Records, ref: str) -> SessionRef | RecordRef:
         first = next(iter(records.by_call(calls[0])))
         return RecordRef(integer(parse(first), "seq") or 0)
     if not sessions and not calls:
-        raise NotFoundError(f"no session or call {shown} in this ledger", hint="guardrail sessions")
+        lost = gone(records)
+        also = f" ({lost.sentence})" if lost is not None else ""
+        raise NotFoundError(
+            f"no session or call {shown} in this ledger{also}",
+            hint="guardrail sessions" if lost is None else _IN_COPIES,
+        )
     names = [
         f"{clip(name(key.id), 40)} (tenant {clip(name(key.tenant), 20)}, {clip(name(key.principal), 40)}, "
         f"{clip(name(key.agent), 30)})"
@@ -228,7 +234,7 @@ def _candidates(records: Records, ref: str, wanted: str) -> tuple[list[SessionKe
 def last_call(records: Records) -> Call:
     """Return the latest call that was decided or rejected. Raises ``NotFoundError`` where there is none."""
     latest = None
-    for seq in range(records.size() - 1, -1, -1):
+    for seq in range(records.size() - 1, records.first() - 1, -1):
         line = records.record(seq)
         if line is None:
             continue

@@ -116,10 +116,10 @@ def opened(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     record = guardrail.access.record_read
 
-    def recorded(*args: Any) -> Any:
+    def recorded(*args: Any, **how: Any) -> Any:
         recording[0] = True
         try:
-            return record(*args)
+            return record(*args, **how)
         finally:
             recording[0] = False
 

@@ -229,6 +229,27 @@ class MemoryRecords:
         """How many records."""
         return len(self.rows)
 
+    def first(self) -> int:
+        """The number behind line 0."""
+        return 1
+
+    def admin(self, type_: str) -> list[tuple[int, bytes]]:
+        """Records of one type."""
+        found = [(seq, decode(line)["type"], line) for seq, line in enumerate(self.rows)]
+        return [(seq, line) for seq, kind, line in found if kind == type_]
+
+    def approval(self, approval: str) -> list[bytes]:
+        """A request and its steps."""
+        steps = []
+        for line in self.rows:
+            step = decode(line).get("approval")
+            if isinstance(step, dict) and step.get("id") == approval:
+                steps.append((step["ordinal"], line))
+        requests = [
+            line for line in self.by_call(approval) if decode(line)["type"] == "call.decision"
+        ]
+        return requests[:1] + [line for _, line in sorted(steps)]
+
     def record(self, seq: int) -> bytes | None:
         """One line."""
         return self.rows[seq] if 0 <= seq < len(self.rows) else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.options import json_option
 from guardrail.cli.output import (
     Align,
     Cell,
@@ -20,7 +20,10 @@ from guardrail.cli.output import (
     table,
 )
 from guardrail.cli.render import clock, counted
+from guardrail.cli.sources import copies_here, opened, source_options, tell_pruned
 from guardrail.review import documents
+from guardrail.review.pruned import document
+from guardrail.review.records import gone
 from guardrail.review.sessions import SessionRow, list_sessions
 from guardrail.review.terminal import name
 
@@ -30,7 +33,7 @@ _WIDE = 110
 
 
 @click.command(short_help="List the sessions in the ledger, the oldest first.")
-@ledger_options
+@source_options
 @json_option
 @click.option(
     "--limit",
@@ -41,22 +44,33 @@ _WIDE = 110
 )
 @click.option("--all", "everything", is_flag=True, help="Show all of them.")
 def sessions(
-    config: Path | None, ledger: Path | None, as_json: bool, limit: int, everything: bool
+    *,
+    config: Path | None,
+    ledger: Path | None,
+    exported: Path | None,
+    segment: Path | None,
+    as_json: bool,
+    limit: int,
+    everything: bool,
 ) -> None:
     """List the sessions in the ledger, the oldest first: who, how many calls, and how they ended.
 
     OPEN counts calls that were allowed and have no recorded end: they are running, or their process died and nobody
     has opened the ledger since.
     """
-    with open_ledger(config, ledger) as reader:
+    with opened(config, ledger, exported, segment) as reader:
         progress = Progress("read")
         rows = list_sessions(reader, progress=progress)
         progress.clear()
         log, size = reader.log, reader.size()
+        lost = gone(reader)
+        copies = [] if lost is None else copies_here(reader, config, ledger)
     shown = rows if everything else rows[-limit:]
     if as_json:
-        emit_json(documents.sessions(log, shown, len(rows)))
+        emit_json({**documents.sessions(log, shown, len(rows)), "pruned": document(lost, copies)})
         return
+    if lost is not None:
+        tell_pruned(lost, copies)
     if not rows:
         note(
             f"No session yet: {counted(size, 'record')} in this ledger, none of them a call.\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.options import json_option
 from guardrail.cli.output import (
     Align,
     Cell,
@@ -32,11 +32,12 @@ from guardrail.cli.render import (
     rule_lines,
     verdict,
 )
+from guardrail.cli.sources import opened, source_options
 from guardrail.review import documents
 from guardrail.review.records import (
     Call,
-    NotFoundError,
     Records,
+    absent,
     integer,
     load,
     number,
@@ -66,15 +67,23 @@ _WIDE = 110
 
 @click.command(short_help="Show a session call by call, or one record in full.")
 @click.argument("ref", metavar="SESSION|SEQ|last")
-@ledger_options
+@source_options
 @json_option
-def show(ref: str, config: Path | None, ledger: Path | None, as_json: bool) -> None:
+def show(
+    *,
+    ref: str,
+    config: Path | None,
+    ledger: Path | None,
+    exported: Path | None,
+    segment: Path | None,
+    as_json: bool,
+) -> None:
     """Show a session call by call, the oldest first, or the record SEQ in full.
 
     SESSION is a session id or the beginning of one; `last` is the session of the latest call. A number is always a
     record: write session:42 for the session called 42. A call id shows its decision.
     """
-    with open_ledger(config, ledger) as reader:
+    with opened(config, ledger, exported, segment) as reader:
         target = find(reader, ref)
         if isinstance(target, RecordRef):
             (_json_record if as_json else _print_record)(reader, target.seq)
@@ -259,7 +268,7 @@ def _leaf(line: bytes) -> str:
 def _line(records: Records, seq: int) -> bytes:
     line = records.record(seq)
     if line is None:
-        raise NotFoundError(f"no record {seq} in this ledger", hint="guardrail sessions")
+        raise absent(records, seq)
     return line
 
 

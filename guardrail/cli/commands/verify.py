@@ -12,6 +12,7 @@ from guardrail.cli.access_verify import Readers, readers_of, worst
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import counted
+from guardrail.cli.verify_files import name_in, one_source, sealing_of, verify_file
 from guardrail.errors import AnchorError, ConfigError, GuardrailError
 from guardrail.review.terminal import escape, name, one_line
 
@@ -68,7 +69,13 @@ _SHOWN = 10
     "exported",
     type=_PATH,
     metavar="FILE",
-    help="Check this export instead of a ledger.",
+    help="Check this export instead of a ledger; .gz as well.",
+)
+@click.option(
+    "--segment",
+    type=_PATH,
+    metavar="FILE",
+    help="Check this copy of a segment, against its seal in the ledger where there is one; .gz as well.",
 )
 def verify(
     *,
@@ -81,6 +88,7 @@ def verify(
     since: int,
     jobs: int,
     exported: Path | None,
+    segment: Path | None,
 ) -> int:
     """Check that nothing recorded was changed, and say what that proves and what not.
 
@@ -89,24 +97,32 @@ def verify(
     covered by such a head; 5: intact with a reservation, for example no such head; 1: changed, cut or replaced, with the
     first record that differs; 3: could not be checked. The log of who read the ledger is checked as well.
     """
-    from guardrail.review.verify import load_heads, load_key, verify_export, verify_ledger
+    from guardrail.review.verify import load_heads, load_key, verify_ledger
 
-    if exported is not None and (ledger is not None or config is not None):
-        raise click.UsageError(
-            "--export names a file: give neither --ledger nor --config with it",
-            click.get_current_context(),
-        )
+    one_source(exported, segment, other=ledger is not None or config is not None)
     key = load_key(key_text) if key_text is not None else None
     heads = [each for path in checkpoints for each in load_heads(path)]
     progress = Progress("verified")
     notices: list[str] = []
     readers: Readers | None = None
     try:
-        if exported is not None:
-            path = exported
+        file = exported if exported is not None else segment
+        if file is not None:
+            path = file
             if witnesses:
-                heads += _asked(witnesses, _name_in(path))
-            report = verify_export(path, key=key, heads=heads, progress=progress)
+                heads += _asked(witnesses, name_in(path))
+            whole = None if segment is None else ledger_path(config, ledger)
+            sealing = sealing_of(whole, path, notices)
+            if whole is not None and sealing is not None:
+                heads += _configured(config, ledger, whole, notices)
+            report = verify_file(
+                path,
+                part=exported is None,
+                key=key,
+                heads=heads,
+                sealing=sealing,
+                progress=progress,
+            )
         else:
             path = ledger_path(config, ledger)
             heads += _elsewhere(config, ledger, path, witnesses, notices)
@@ -160,18 +176,6 @@ def _origin(path: Path) -> str:
     try:
         with readable(path.resolve()) as reader:
             return reader.log
-    except (GuardrailError, OSError):
-        return ""
-
-
-def _name_in(export: Path) -> str:
-    """Return the name of the log in *export*; empty where that can't be read."""
-    from guardrail.core.record import MAX_LINE, decode
-    from guardrail.inputs import open_input
-
-    try:
-        with open_input(export) as source:
-            return str(decode(source.readline(MAX_LINE + 1).rstrip(b"\n")).get("log", ""))
     except (GuardrailError, OSError):
         return ""
 

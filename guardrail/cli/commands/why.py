@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.options import json_option
 from guardrail.cli.output import Style, data, emit_json, paint, prose
 from guardrail.cli.render import clock, outcome, removed, rule_lines, verdict
+from guardrail.cli.sources import opened, source_options
 from guardrail.review import documents
 from guardrail.review.records import Call, NotFoundError, Records
 from guardrail.review.sessions import RecordRef, find, last_call, with_outcome
@@ -20,15 +21,23 @@ __all__ = ["why"]
 
 @click.command(short_help="Explain why a call was allowed or denied.")
 @click.argument("ref", metavar="SEQ")
-@ledger_options
+@source_options
 @json_option
-def why(ref: str, config: Path | None, ledger: Path | None, as_json: bool) -> None:
+def why(
+    *,
+    ref: str,
+    config: Path | None,
+    ledger: Path | None,
+    exported: Path | None,
+    segment: Path | None,
+    as_json: bool,
+) -> None:
     """Explain why the call at SEQ was allowed or denied: the rules, the cause, and what the policy saw.
 
     SEQ is the number of a decision or of its outcome, a call id or the beginning of one, or `last` for the latest call.
     Everything comes from the record. The policy is not asked again and no tool runs.
     """
-    with open_ledger(config, ledger) as reader:
+    with opened(config, ledger, exported, segment) as reader:
         call = with_outcome(reader, _decision(reader, ref))
         answer = why_of(reader, call)
         log = reader.log

@@ -13,16 +13,20 @@ from guardrail.review.verify.report import (
     VerifyReport,
     VerifyState,
 )
+from guardrail.review.verify.segment import Sealing, read_sealing, verify_segment
 
 __all__ = [
     "HeadError",
     "OutsideHead",
     "Progress",
+    "Sealing",
     "VerifyReport",
     "VerifyState",
     "load_heads",
     "load_key",
+    "read_sealing",
     "readable",
     "verify_export",
     "verify_ledger",
+    "verify_segment",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,13 +12,13 @@ from guardrail.core.audit import Audit, Pruned
 from guardrail.core.chain import Difference
 from guardrail.core.record import MAX_LINE, parse
 from guardrail.errors import RecordError
-from guardrail.inputs import open_input
 from guardrail.keys import verify_signature
+from guardrail.review.lines import open_lines
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
 from guardrail.review.verify.uses import Uses
 
-__all__ = ["verify_export"]
+__all__ = ["take_lines", "verify_export"]
 
 _EVERY = 512
 
@@ -36,23 +37,24 @@ def verify_export(
     covered = any(each.covers for each in heads)
     try:
         total = path.stat().st_size
-        with open_input(path) as source:
-            if _torn(source, total):
-                detail = (
-                    "the last line has no end: the file is torn" if total else "the file is empty"
-                )
-                return VerifyReport(VerifyState.DAMAGED, 1 if covered else 3, detail)
+        with open_lines(path) as source:
             watch = [each.head.size for each in heads if each.head is not None]
             audit = Audit(verify_signature, pruned=_find_pruned(source), watch=watch)
             source.seek(0)
             uses = Uses(partial=bool(audit.pruned))
-            _take_all(source, audit, uses, total, progress)
+            torn = take_lines(source, audit, uses, progress, total)
     except FileNotFoundError:
         return VerifyReport(
             VerifyState.MISSING, 1 if covered else 3, "there is no file at this path"
         )
     except OSError as error:
-        return VerifyReport(VerifyState.UNREADABLE, 3, f"the file can't be read: {error.strerror}")
+        return VerifyReport(
+            VerifyState.UNREADABLE, 3, f"the file can't be read: {error.strerror or error}"
+        )
+    except (EOFError, zlib.error):
+        torn = "the file is cut: it can't be unpacked"
+    if torn:
+        return VerifyReport(VerifyState.DAMAGED, 1 if covered else 3, torn)
     found = Found(
         audit=audit,
         report=audit.chain.report(),
@@ -64,33 +66,37 @@ def verify_export(
     return judge(found, key, heads)
 
 
-def _torn(source: BinaryIO, size: int) -> bool:
-    if size == 0:
-        return True
-    source.seek(size - 1)
-    return source.read(1) != b"\n"
+def take_lines(
+    source: BinaryIO, audit: Audit, uses: Uses, progress: Progress | None, total: int
+) -> str:
+    """Feed the lines of *source* to *audit* and *uses*, up to the first bad one.
 
-
-def _take_all(
-    source: BinaryIO, audit: Audit, uses: Uses, total: int, progress: Progress | None
-) -> None:
-    for count, line in enumerate(_lines(source), 1):
+    Return why the file is torn, or an empty string. *total* is its size, for *progress*.
+    """
+    count = 0
+    for count, (line, ended) in enumerate(_lines(source), 1):
+        if not ended and len(line) <= MAX_LINE:
+            return "the last line has no end: the file is torn"
         seq = audit.chain.next_seq
         record = audit.take(seq, None, line)
         if record is None:
-            return
+            break
         uncovered = uses.take(record, line)
         if uncovered:
             audit.chain.reject(seq, Difference.APPROVAL, uncovered)
-            return
+            break
         if progress is not None and count % _EVERY == 0:
-            progress(source.tell(), total)
+            progress(min(source.tell(), total), total)
+    return "" if count else "the file is empty"
 
 
-def _lines(source: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines without their line feeds, up to one that is too long: of that only a beginning, and nothing behind it."""
+def _lines(source: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Yield the lines without their line feeds, and whether each had one, up to one that is too long.
+
+    Of that one it yields a beginning only, and nothing behind it.
+    """
     while line := source.readline(MAX_LINE + 2):
-        yield line.removesuffix(b"\n")
+        yield line.removesuffix(b"\n"), line.endswith(b"\n")
         if not line.endswith(b"\n"):
             return  # its end may be terabytes away, and nothing behind it can be good
 
@@ -98,13 +104,13 @@ def _lines(source: BinaryIO) -> Iterator[bytes]:
 def _find_pruned(source: BinaryIO) -> Pruned | None:
     """Return what proves that records behind line 0 are missing, where any are: it stands later in the file."""
     source.seek(0)
-    second = _record(next(islice(_lines(source), 1, None), b""))
+    second = _record(next(islice(_lines(source), 1, None), (b"", False))[0])
     before = second.get("seq") if second is not None else None
     if type(before) is not int or before < 2:
         return None
     last: dict[str, object] | None = None
     source.seek(0)
-    for line in _lines(source):
+    for line, _ in _lines(source):
         if b"admin.pruned" not in line and b"\\u" not in line:
             continue  # not even escaped: most lines need not be parsed twice
         record = _record(line)

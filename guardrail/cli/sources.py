@@ -1,0 +1,103 @@
+"""What the commands that show records read: the ledger, or a file that holds some of its records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from guardrail.cli.options import ledger_options, open_ledger, settings_for
+from guardrail.cli.output import SOURCE, Style, note
+from guardrail.errors import ConfigError
+from guardrail.review.records import Gone, PrunedError, Records
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.review.pruned import SegmentCopy
+
+__all__ = ["copies_here", "file_of", "opened", "source_options", "tell_pruned"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+
+_export = click.option(
+    "--export",
+    "exported",
+    type=_PATH,
+    metavar="FILE",
+    help="Read this export in place of a ledger; .gz as well. It is not verified here.",
+)
+_segment = click.option(
+    "--segment",
+    type=_PATH,
+    metavar="FILE",
+    help="Read this copy of a segment in place of a ledger; .gz as well. It is not verified here.",
+)
+
+
+def source_options(command: _F) -> _F:
+    """Add ``--ledger``, ``--config``, ``--export`` and ``--segment``."""
+    return ledger_options(_export(_segment(command)))
+
+
+def file_of(ledger: Path | None, exported: Path | None, segment: Path | None) -> Path | None:
+    """Return the file that is to be read in place of a ledger; None where none is. Raises ``click.UsageError`` for two sources."""
+    if sum(each is not None for each in (ledger, exported, segment)) > 1:
+        raise click.UsageError(
+            "give one of --ledger, --export and --segment", click.get_current_context()
+        )
+    return exported if exported is not None else segment
+
+
+@contextmanager
+def opened(
+    config: Path | None, ledger: Path | None, exported: Path | None, segment: Path | None
+) -> Iterator[Records]:
+    """Open what is to be read. A record that was pruned is an error that names the copy of its segment."""
+    file = file_of(ledger, exported, segment)
+    if file is None:
+        with open_ledger(config, ledger) as reader:
+            try:
+                yield reader
+            except PrunedError as error:
+                from guardrail.review.pruned import where
+
+                error.hint = where(error.lost, copies_here(reader, config, ledger), error.seq)
+                raise
+        return
+    from guardrail.review.lines import FileRecords
+
+    kind = "export" if exported is not None else "segment"
+    with FileRecords.open(file, part=segment is not None) as records:
+        click.get_current_context().meta[SOURCE] = {
+            "kind": kind,
+            "path": str(file),
+            "verified": False,
+        }
+        note(
+            f"NOT VERIFIED: these records come from {one_line(str(file))}, and whoever can write it can have changed them",
+            Style.WARN,
+        )
+        note(f"next:  guardrail verify --{kind} {one_line(str(file))} --checkpoint HEAD --key PUB")
+        yield records
+
+
+def copies_here(records: Records, config: Path | None, ledger: Path | None) -> list[SegmentCopy]:
+    """Return the copies of segments in the folders of the settings; none where the settings can't be read."""
+    from guardrail.review.pruned import copies_of
+
+    try:
+        return copies_of(records, settings_for(config, ledger))
+    except (ConfigError, OSError):
+        return []
+
+
+def tell_pruned(lost: Gone, copies: list[SegmentCopy]) -> None:
+    """Say which records are not there any more, and where they can be read."""
+    from guardrail.review.pruned import where
+
+    note(f"PRUNED: {lost.sentence}", Style.WARN)
+    note(f"next:  {one_line(where(lost, copies))}")

@@ -1,0 +1,265 @@
+"""Records out of a file: an export, or the copy of a segment, plain or gzip. What is read is strict and bounded, not verified.
+
+Whoever handed the file over can have changed it. ``guardrail.review.verify`` says whether somebody did; here every line must
+be a record of one log, each with the number that comes next, so that what is shown is at least one reading of the file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+import zlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Self, cast
+
+from guardrail.core.record import MAX_LINE, decode, leaf_hash, parse
+from guardrail.errors import GuardrailError, RecordError
+from guardrail.inputs import open_input
+
+__all__ = ["MAX_BYTES", "MAX_RECORDS", "FileRecords", "SourceError", "open_lines"]
+
+MAX_BYTES = 4 << 30
+"""Of text that is shown from a file; ``verify`` reads more."""
+MAX_RECORDS = 2_000_000
+_GZIP = b"\x1f\x8b"
+_CALLS = frozenset({"call.decision", "call.outcome", "call.claim", "call.rejected"})
+_BEGINS = frozenset({"call.decision", "call.rejected"})
+
+
+class SourceError(GuardrailError):
+    """A file that is to be read in place of a ledger can't be, or is not what it should be."""
+
+    default_code = "review.source"
+
+
+@contextmanager
+def open_lines(path: Path) -> Iterator[BinaryIO]:
+    """Open the regular file at *path*, and unpack it if it begins as gzip does. Raises ``OSError``.
+
+    What is read from it can raise ``EOFError`` and ``zlib.error`` as well: a file that is cut or damaged.
+    """
+    with ExitStack() as stack:
+        raw = stack.enter_context(open_input(path))
+        packed = raw.read(2) == _GZIP
+        raw.seek(0)
+        if packed:
+            yield cast("BinaryIO", stack.enter_context(gzip.GzipFile(fileobj=raw)))
+        else:
+            yield raw
+
+
+class FileRecords:
+    """The records of one file. Use it as a context manager; it is a ``guardrail.review.records.Records``."""
+
+    def __init__(
+        self, path: Path, source: BinaryIO, unpacked: BinaryIO | None, *, part: bool
+    ) -> None:
+        """Use ``open``."""
+        self._path = path
+        self._part = part
+        self._file = source if unpacked is None else unpacked
+        self._unpacked = unpacked
+        self._log = ""
+        self._zero = False
+        self._first = 1
+        self._next = 0
+        self._ends = array("Q")
+        self._calls: dict[str, tuple[int, ...]] = {}
+        self._sessions: dict[str, array[int]] = {}
+        self._steps: dict[str, tuple[tuple[int, int], ...]] = {}
+        self._admin: dict[str, array[int]] = {}
+        self._names: dict[str, list[str]] = {}
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, *, part: bool = False) -> Iterator[Self]:
+        """Read the file at *path*, from record 0 on, or, with *part*, from any record on.
+
+        Raises ``SourceError`` where it can't be read, is torn or too large, or holds something other than one log's records.
+        """
+        try:
+            with open_lines(path) as source, ExitStack() as stack:
+                unpacked = None
+                if isinstance(source, gzip.GzipFile):
+                    # A file without a name: nobody else finds it, and it is gone with this process.
+                    unpacked = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))
+                records = cls(path, source, unpacked, part=part)
+                records._read(source)
+                yield records
+        except OSError as error:
+            raise SourceError(f"{path}: the file can't be read ({_why(error)})") from None
+        except (EOFError, zlib.error):
+            raise SourceError(
+                f"{path}: the file is cut or damaged: it can't be unpacked to its end",
+                hint="take another copy of it",
+            ) from None
+
+    # -- reading it once ----------------------------------------------------------------------------------------------
+
+    def _read(self, source: BinaryIO) -> None:
+        end = 0
+        while line := source.readline(MAX_LINE + 2):
+            count = len(self._ends)
+            if not line.endswith(b"\n"):
+                raise self._wrong(count, "has no end, or is too long: the file is torn")
+            end += len(line)
+            if end > MAX_BYTES or count >= MAX_RECORDS:
+                raise SourceError(
+                    f"{self._path}: the file holds more than {MAX_BYTES >> 30} GiB, or more than {MAX_RECORDS:,} records",
+                    code="review.source_size",
+                    hint="guardrail verify --export FILE has no such limit; to look at records, cut the file in two and "
+                    "read each part with --segment",
+                )
+            try:
+                record = parse(line[:-1])
+            except RecordError:
+                raise self._wrong(count, "is no record") from None
+            self._take(count, record)
+            if self._unpacked is not None:
+                self._unpacked.write(line)
+            self._ends.append(end)
+        if not self._ends:
+            raise SourceError(f"{self._path}: the file is empty")
+
+    def _take(self, count: int, record: dict[str, Any]) -> None:
+        seq, log = record.get("seq"), record.get("log")
+        if type(seq) is not int or not 0 <= seq < 1 << 62 or not isinstance(log, str):
+            raise self._wrong(count, "does not say which record of which log it is")
+        if count == 0:
+            self._begin(seq, log)
+        elif log != self._log:
+            raise self._wrong(count, "is of another log than the first one")
+        elif count == 1 and self._zero:
+            if seq < 1:
+                raise self._wrong(count, f"is record {seq} again")
+            self._first = seq  # records behind line 0 can have been pruned
+        elif seq != self._next:
+            raise self._wrong(count, f"is record {seq}: record {self._next} comes next")
+        self._next = seq + 1
+        self._index(seq, record)
+
+    def _begin(self, seq: int, log: str) -> None:
+        self._log, self._zero = log, seq == 0
+        if seq == 0:
+            return
+        self._first = seq
+        if not self._part:
+            raise SourceError(
+                f"{self._path}: an export begins with record 0, and this file with record {seq}",
+                hint="the copy of a segment is read with --segment FILE",
+            )
+
+    def _index(self, seq: int, record: dict[str, Any]) -> None:
+        kind, call = record.get("type"), record.get("call")
+        if not isinstance(kind, str):
+            return
+        if kind.startswith("admin."):
+            self._admin.setdefault(kind, array("Q")).append(seq)
+            return
+        if kind in _CALLS and isinstance(call, str):
+            self._calls[call] = (*self._calls.get(call, ()), seq)
+        session = record.get("session")
+        if kind in _BEGINS and isinstance(session, str):
+            self._sessions.setdefault(session, array("Q")).append(seq)
+        step = record.get("approval")
+        if isinstance(step, dict) and isinstance(step.get("id"), str):
+            ordinal = step.get("ordinal")
+            if type(ordinal) is int:
+                self._steps[step["id"]] = (*self._steps.get(step["id"], ()), (ordinal, seq))
+
+    def _wrong(self, count: int, what: str) -> SourceError:
+        return SourceError(
+            f"{self._path}: line {count + 1} {what}",
+            code="review.source_line",
+            hint="guardrail verify --export FILE, or --segment FILE, says more; take another copy of it",
+        )
+
+    # -- what it holds ------------------------------------------------------------------------------------------------
+
+    @property
+    def log(self) -> str:
+        """Origin name, as every line says."""
+        return self._log
+
+    def size(self) -> int:
+        """Return one more than the highest number."""
+        return self._next
+
+    def first(self) -> int:
+        """Return the lowest number above 0; 1 where there is none."""
+        return self._first
+
+    def record(self, seq: int) -> bytes | None:
+        """Return the line of *seq*, byte for byte, or None. Raises ``SourceError`` where the file has changed meanwhile."""
+        if not (self._first <= seq < self._next or (seq == 0 and self._zero)):
+            return None
+        place = 0 if seq == 0 else seq - self._first + self._zero
+        start = self._ends[place - 1] if place else 0
+        self._file.seek(start)
+        line = self._file.read(self._ends[place] - start)
+        if not line.endswith(b"\n") or b"\n" in line[:-1]:
+            raise SourceError(f"{self._path}: the file was changed while it was read")
+        return line[:-1]
+
+    def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield (seq, leaf, line) from *start*, before *stop*; the leaf is made from the line, none is stored."""
+        end = self._next if stop is None else min(stop, self._next)
+        numbers = [0] if self._zero and start <= 0 < end else []
+        for group in (numbers, range(max(start, self._first), end)):
+            for seq in group:
+                line = self.record(seq)
+                if line is not None:
+                    yield seq, leaf_hash(line), line
+
+    def by_call(self, call: str) -> Iterator[bytes]:
+        """Yield every line about *call*, the oldest first."""
+        return self._lines_of(self._calls.get(call, ()))
+
+    def calls(self, session: str) -> Iterator[bytes]:
+        """Yield the line of each decision and rejection of *session*, the oldest first."""
+        return self._lines_of(self._sessions.get(session, ()))
+
+    def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
+        """Return the ids of calls that begin with *prefix*, sorted, at most *limit*."""
+        return self._find("call", self._calls, prefix, limit)
+
+    def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
+        """Return the ids of sessions that begin with *prefix*, sorted, at most *limit*."""
+        return self._find("session", self._sessions, prefix, limit)
+
+    def admin(self, type_: str) -> list[tuple[int, bytes]]:
+        """Return (seq, line) of each ``admin.*`` record of that type, the oldest first."""
+        found = ((seq, self.record(seq)) for seq in self._admin.get(type_, ()))
+        return [(seq, line) for seq, line in found if line is not None]
+
+    def approval(self, approval: str) -> list[bytes]:
+        """Return the decision about the call *approval*, then every step of it that the file holds, in their order."""
+        decisions = (
+            line for line in self.by_call(approval) if decode(line).get("type") == "call.decision"
+        )
+        request = next(decisions, None)
+        steps = self._lines_of([seq for _, seq in sorted(self._steps.get(approval, ()))])
+        return [*([request] if request is not None else []), *steps]
+
+    def _find(self, kind: str, ids: Any, prefix: str, limit: int) -> list[str]:
+        names = self._names.get(kind)
+        if names is None:
+            names = self._names[kind] = sorted(ids)
+        found: list[str] = []
+        for name in names[bisect_left(names, prefix) :][:limit]:
+            if not name.startswith(prefix):
+                break
+            found.append(name)
+        return found
+
+    def _lines_of(self, numbers: Any) -> Iterator[bytes]:
+        found = (self.record(seq) for seq in numbers)
+        return (line for line in found if line is not None)
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or ("it is no gzip file" if isinstance(error, gzip.BadGzipFile) else "")

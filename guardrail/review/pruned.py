@@ -1,0 +1,76 @@
+"""Records that are not there any more: which, since when, and where a copy of their segment is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guardrail.config import Settings
+from guardrail.core.record import leaf_hash
+from guardrail.retention.acts import segments_path
+from guardrail.retention.segments import copies
+from guardrail.review.records import Gone, Records
+
+__all__ = ["SegmentCopy", "copies_of", "document", "where"]
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCopy:
+    """The copy of a segment, as the file that stands with it says; not verified."""
+
+    first: int
+    last: int
+    path: Path
+
+
+def copies_of(records: Records, settings: Settings) -> list[SegmentCopy]:
+    """Return the copies of this log's segments in the folders of *settings*, the oldest records first, one for each segment."""
+    zero = records.record(0)
+    if zero is None:
+        return []
+    found: dict[int, SegmentCopy] = {}
+    folders = [segments_path(settings), settings.retention.archive]
+    for folder in [each for each in folders if each is not None]:
+        for each in copies(folder, leaf_hash(zero).hex()):
+            found.setdefault(each.first, SegmentCopy(each.first, each.last, folder / each.file))
+    return [copy for _, copy in sorted(found.items())]
+
+
+def where(lost: Gone, copies: list[SegmentCopy], seq: int | None = None) -> str:
+    """Return the command that shows record *seq*, or the records that are *lost*, from a copy; where none is found, what to do."""
+    wanted = [each for each in copies if each.first <= (lost.last if seq is None else seq)]
+    if seq is not None:
+        wanted = [each for each in wanted if seq <= each.last]
+    if not wanted:
+        return (
+            "no copy of their segment is in the folders that [retention] names: bring it back from your backups, then "
+            f"guardrail show {'SEQ' if seq is None else seq} --segment FILE"
+        )
+    if seq is not None:
+        return f"guardrail show {seq} --segment {wanted[0].path}"
+    more = len(wanted) - _SHOWN
+    said = ", ".join(f"{each.path} (to {each.last})" for each in wanted[:_SHOWN])
+    return f"guardrail sessions --segment FILE; the copies: {said}" + (
+        f", and {more} more" if more > 0 else ""
+    )
+
+
+def document(lost: Gone | None, copies: list[SegmentCopy]) -> Mapping[str, Any] | None:
+    """Return what ``--json`` says about pruned records; None where none were."""
+    if lost is None:
+        return None
+    return {
+        "first": 1,
+        "last": lost.last,
+        "seq": lost.seq,
+        "ts": lost.ts or None,
+        "copies": [
+            {"first": each.first, "last": each.last, "path": str(each.path)}
+            for each in copies
+            if each.first <= lost.last
+        ],
+    }

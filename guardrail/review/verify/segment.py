@@ -1,0 +1,181 @@
+"""Verify the copy of a segment: its lines alone, against the record that sealed it, and heads that were kept elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from guardrail.core.audit import Audit
+from guardrail.core.chain import Difference, Head
+from guardrail.core.merkle import Edge
+from guardrail.core.record import MAX_LINE, parse
+from guardrail.errors import RecordError
+from guardrail.inputs import read_input
+from guardrail.keys import verify_signature
+from guardrail.ledger.reader import LedgerReader
+from guardrail.retention.facts import Gathered, Segment
+from guardrail.review.lines import open_lines
+from guardrail.review.verify.export import take_lines
+from guardrail.review.verify.judge import Found, judge
+from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
+from guardrail.review.verify.uses import Uses
+
+__all__ = ["Sealing", "read_sealing", "verify_segment"]
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_MAX_BESIDE = 1 << 16
+_NOT_SEALED = (
+    "NOT COMPARED WITH ITS SEAL: no ledger was at hand that holds the record which sealed these records, and no head that was "
+    "kept elsewhere covers them. The tree before them was read from the file beside the copy."
+)
+_NOTHING_BESIDE = (
+    "what stands beside the copy (NAME.json) is missing, or does not fit its first record"
+)
+_LEDGER_UNREAD = "The seal was read from the ledger, which was not verified in this run: guardrail verify does that."
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """What a ledger says about its segments; the ledger itself is not verified by reading it."""
+
+    log: str
+    public: str
+    """The log's public key, as line 0 names it."""
+    segments: tuple[Segment, ...]
+
+
+def read_sealing(reader: LedgerReader) -> Sealing:
+    """Return what the ledger of *reader* says about its segments, those that were pruned included. Raises ``LedgerError``."""
+    found = []
+    for seq, line in reader.admin("admin.sealed"):
+        gathered = Gathered()
+        gathered.take(seq, _parsed(line) or {})
+        found += gathered.segments
+    key = reader.genesis.get("key")
+    public = key.get("public") if isinstance(key, dict) else None
+    return Sealing(reader.log, str(public or ""), tuple(found))
+
+
+def verify_segment(
+    path: Path,
+    *,
+    key: str | None = None,
+    heads: Sequence[OutsideHead] = (),
+    sealing: Sealing | None = None,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Verify the copy at *path*. Never raises for what it finds.
+
+    Its records must be linked, and make the root that *sealing* says was sealed, where it knows such a segment, and that of each
+    of *heads* that ends among them. The tree before its first record comes from the file beside it (``NAME.json``): wrong
+    values there give another root.
+    """
+    covered = any(each.covers for each in heads)
+    try:
+        with open_lines(path) as source:
+            first = _parsed(source.readline(MAX_LINE + 2)[:-1])
+            watch = [each.head.size for each in heads if each.head is not None]
+            audit, begin = Audit(verify_signature, watch=watch), 0
+            if first is not None and first.get("seq") != 0:
+                before = _before(path, first)
+                if before is None:
+                    return VerifyReport(VerifyState.UNREADABLE, 3, _NOTHING_BESIDE)
+                after, edge = before
+                begin = after.size
+                audit = Audit(verify_signature, after=after, edge=edge, watch=watch)
+                public = key or (sealing.public if sealing is not None else "")
+                if _HASH.fullmatch(public):
+                    audit.begin(after.log, public)
+            uses = Uses(partial=begin > 0)
+            source.seek(0)
+            torn = take_lines(source, audit, uses, progress, path.stat().st_size)
+    except FileNotFoundError:
+        return VerifyReport(
+            VerifyState.MISSING, 1 if covered else 3, "there is no file at this path"
+        )
+    except OSError as error:
+        return VerifyReport(
+            VerifyState.UNREADABLE, 3, f"the file can't be read: {error.strerror or error}"
+        )
+    except (EOFError, zlib.error):
+        return VerifyReport(
+            VerifyState.DAMAGED, 1 if covered else 3, "the file is cut: it can't be unpacked"
+        )
+    if torn:
+        return VerifyReport(VerifyState.DAMAGED, 1 if covered else 3, torn)
+    found = Found(
+        audit=audit,
+        report=audit.chain.report(),
+        root_of=audit.roots.get,
+        time_of=lambda _: "",
+        leaf_of=lambda _: "",
+        uses=uses,
+    )
+    reachable = [each for each in heads if not _beyond(each, audit)]
+    return _sealed(judge(found, key, reachable), sealing, first=begin)
+
+
+def _beyond(head: OutsideHead, audit: Audit) -> bool:
+    """Tell whether a head covers more than the copy holds: of a part of a log, that says nothing against it."""
+    return head.head is not None and head.head.size > audit.chain.next_seq
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        return parse(line)
+    except RecordError:
+        return None
+
+
+def _before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
+    """Return what came before the copy's first record, as the file beside it says; None where it says nothing that fits."""
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
+    seq, log, prev = first.get("seq"), first.get("log"), first.get("prev")
+    try:
+        beside = json.loads(read_input(path.with_name(f"{name}.json"), _MAX_BESIDE))
+        roots = [bytes.fromhex(each) for each in beside["edge"] if _HASH.fullmatch(each)]
+        if type(seq) is not int or not 0 < seq < 1 << 62 or not isinstance(prev, str):
+            return None
+        if (beside["first"], beside["log"]) != (seq, log) or not _HASH.fullmatch(prev):
+            return None
+        if len(roots) != seq.bit_count():
+            return None
+        return Head(str(log), seq, bytes.fromhex(prev)), Edge(seq, roots)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _sealed(report: VerifyReport, sealing: Sealing | None, *, first: int) -> VerifyReport:
+    """Return *report*, compared with the record that sealed these records."""
+    if report.exit_code in {1, 3}:
+        return report
+    ours = sealing is not None and sealing.log == report.log
+    segments = sealing.segments if sealing is not None and ours else ()
+    sealed = next((each for each in segments if each.first == first), None)
+    if sealed is None:
+        if report.anchored_to is not None:
+            return report
+        return replace(report, not_proved=(_NOT_SEALED, *report.not_proved))
+    if (sealed.last, sealed.root) != (report.last_seq, report.root):
+        return replace(
+            report,
+            state=VerifyState.TAMPERED,
+            exit_code=1,
+            differs=Difference.HEAD,
+            detail=f"these are not the records {sealed.first} to {sealed.last} that were sealed as segment {sealed.number}",
+            anchored_to=None,
+            anchored_by="",
+        )
+    return replace(
+        report,
+        notices=(
+            *report.notices,
+            f"It is segment {sealed.number}, as it was sealed at {sealed.ts}.",
+        ),
+        not_proved=(_LEDGER_UNREAD, *report.not_proved),
+    )
