@@ -106,6 +106,8 @@ class Step:
     expires: datetime | None = None
     leaf: str = ""
     """Leaf of the request that was answered."""
+    approvers: tuple[Approver, ...] = ()
+    """Of a use: in whose name the call was allowed, as its record says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,8 @@ def _step(record: Mapping[str, Any]) -> Step:
     approval = record["approval"]
     at = _moment(record["ts"])
     if record["type"] == "call.decision":
-        return Step(Kind.USED, record["seq"], approval["ordinal"], at)
+        people = _approvers(approval.get("approvers"))
+        return Step(Kind.USED, record["seq"], approval["ordinal"], at, approvers=people)
     kind = Kind(record["type"].removeprefix("approval."))
     who = record["approver"]
     return Step(
@@ -204,6 +207,17 @@ def _step(record: Mapping[str, Any]) -> Step:
         expires=_moment(record["expires"]) if kind is Kind.GRANTED else None,
         leaf=record["request"]["leaf"],
     )
+
+
+def _approvers(people: object) -> tuple[Approver, ...]:
+    """Return who is named; what can't be read is left out: it is only shown."""
+    found = []
+    for who in people if isinstance(people, list) else ():
+        try:
+            found.append(Approver(str(who["id"]), Assurance(who["assurance"]), str(who["method"])))
+        except (KeyError, TypeError, ValueError):
+            continue
+    return tuple(found)
 
 
 def _moment(text: str) -> datetime:

@@ -105,6 +105,18 @@ def document(entry: Listed) -> dict[str, Any]:
             }
             for step in entry.standing
         ],
+        "answers": [_answer(step) for step in entry.case.steps],
+    }
+
+
+def _answer(step: Step) -> dict[str, Any]:
+    people = step.approvers if step.approver is None else (step.approver,)
+    return {
+        "kind": str(step.kind),
+        "seq": step.seq,
+        "ts": _stamp(step.at),
+        "people": [person.document() for person in people],
+        "expires": _stamp(step.expires) if step.expires is not None else None,
     }
 
 

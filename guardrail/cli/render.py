@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from guardrail.approval_cases import Approver, Kind
 from guardrail.cli.output import Cell, Style
-from guardrail.review.records import Call, RuleHit, seconds_between
-from guardrail.review.terminal import escape
+from guardrail.review.records import Call, Person, RuleHit, seconds_between
+from guardrail.review.terminal import escape, name
 from guardrail.review.why import headline
 
 __all__ = [
+    "approval_lines",
+    "approver",
     "clock",
     "counted",
     "milliseconds",
@@ -44,6 +47,30 @@ def outcome(call: Call) -> Cell:
             status += f", claimed {escape(call.claims[-1].status) or 'unreadable'}"
         return status, _OUTCOMES.get(call.outcome.status, Style.WARN)
     return ("OPEN", Style.WARN) if call.admitted else ("not run", Style.DIM)
+
+
+def approver(who: Person | Approver) -> str:
+    """Return who answered, and how far that can be believed."""
+    return f"{name(who.id, 'nobody')} ({escape(str(who.assurance)) or 'absent'} by {escape(who.method) or '?'})"
+
+
+def approval_lines(call: Call) -> Iterator[str]:
+    """Yield in whose name *call* was allowed, or what was answered to it; nothing where no approval has to do with it."""
+    if call.approval:
+        people = ", ".join(approver(who) for who in call.approvers) or "nobody that is recorded"
+        yield f"approved by {people}, on request {escape(call.approval)}"
+    if call.presented:
+        yield f"it came with the approval {escape(call.presented)}, which did not count"
+    for answer in call.answers:
+        people = ", ".join(approver(who) for who in answer.people) or "nobody that is recorded"
+        match answer.kind:
+            case Kind.USED:
+                yield f"used by record {answer.seq}, in the name of {people}"
+            case Kind.REFUSED:
+                yield f"refused by {people}, record {answer.seq}"
+            case _:
+                until = f", until {clock(answer.expires)}" if answer.expires else ""
+                yield f"approved by {people}, record {answer.seq}{until}"
 
 
 def milliseconds(ms: float | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from guardrail.review import approval_course
 from guardrail.review.records import Call, Outcome, RuleHit, SessionKey
 from guardrail.review.sessions import SessionRow, Timeline
 from guardrail.review.why import Why, headline
@@ -44,6 +45,12 @@ def _rule(hit: RuleHit) -> dict[str, Any]:
     return {**asdict(hit), "needs": list(hit.needs)}
 
 
+def _used(entry: Call) -> dict[str, Any] | None:
+    if not entry.approval:
+        return None
+    return {"id": entry.approval, "approvers": [asdict(who) for who in entry.approvers]}
+
+
 def call(entry: Call) -> dict[str, Any]:
     """Return one call with its outcome."""
     return {
@@ -70,6 +77,9 @@ def call(entry: Call) -> dict[str, Any]:
         "ms": entry.ms,
         "omitted": entry.omitted or None,
         "open": entry.open,
+        "approval": _used(entry),
+        "presented": entry.presented or None,
+        "answers": approval_course.documents(entry.answers),
         "outcome": None if entry.outcome is None else _outcome(entry.outcome),
         "claims": [_outcome(claim) for claim in entry.claims],
     }

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from guardrail.approvals import Kind
 from guardrail.core.record import decode
 from guardrail.errors import GuardrailError, RecordError
 
 __all__ = [
+    "Answer",
     "Call",
     "Gone",
     "NotFoundError",
     "Outcome",
+    "Person",
     "PrunedError",
     "Records",
     "RuleHit",
@@ -33,6 +36,8 @@ __all__ = [
     "obj",
     "outcome_of",
     "parse",
+    "people_of",
+    "person_of",
     "seconds_between",
     "text",
 ]
@@ -237,6 +242,40 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Who answered, as recorded."""
+
+    id: str
+    assurance: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to a request, or its use."""
+
+    kind: Kind
+    seq: int
+    ts: str
+    people: tuple[Person, ...]
+    """Who answered; of a use, in whose name the call was allowed."""
+    expires: str = ""
+    """Until when an approval stands; empty for other kinds."""
+
+
+def people_of(record: Mapping[str, Any]) -> tuple[Person, ...]:
+    """Return in whose name a decision allowed its call; nobody where it used no approval."""
+    entries = obj(record, "approval").get("approvers")
+    found = entries if isinstance(entries, list) else []
+    return tuple(person_of(each) for each in found if isinstance(each, Mapping))
+
+
+def person_of(who: Mapping[str, Any]) -> Person:
+    """Return who is named in a record."""
+    return Person(text(who, "id"), text(who, "assurance"), text(who, "method"))
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One governed call: its decision, and its outcome where there is one."""
 
@@ -269,8 +308,16 @@ class Call:
     ms: float | None
     """From arrival to the decision record."""
     omitted: str
+    approval: str
+    """Id of the approval that allowed it; empty where it used none."""
+    approvers: tuple[Person, ...]
+    """In whose name it was allowed."""
+    presented: str
+    """Id of an approval that came with it and did not count; empty where none came."""
     outcome: Outcome | None = None
     claims: tuple[Outcome, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    """What was answered to it, where it is a request for approval, and its use; the oldest first."""
 
     @property
     def admitted(self) -> bool:
@@ -346,6 +393,9 @@ def call_of(record: Mapping[str, Any]) -> Call:
         enforcement=text(record, "enforcement"),
         ms=number(record, "ms", "total"),
         omitted=text(record, "omitted"),
+        approval=text(record, "approval", "id"),
+        approvers=people_of(record),
+        presented=text(record, "presented"),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from guardrail.review.approval_course import answers_of
 from guardrail.review.records import (
     Call,
     NotFoundError,
@@ -292,7 +293,9 @@ def with_outcome(records: Records, seq: int) -> Call:
 
 
 def _joined(records: Records, call: Call) -> Call:
-    """Return *call* with the outcome and the claims that name its decision."""
+    """Return *call* with the outcome and the claims that name its decision, and what was answered where it asks for a person."""
+    if call.effect == "require_approval" and call.call:
+        call = replace(call, answers=answers_of(records.approval(call.call)))
     for line in records.by_call(call.call) if call.call else ():
         later = parse(line)
         kind = text(later, "type")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.approvals import Kind
 from guardrail.core.schema_check import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
 from guardrail.review.approval_words import REASONS
@@ -131,6 +132,30 @@ _ASKS = Reason(
     "The policy was asked, and its rules say that a person must approve this call first.",
     "Run `guardrail approvals`, then `guardrail approve ID --reason TEXT` or `guardrail refuse ID --reason TEXT`.",
 )
+
+
+def _asks(call: Call) -> Reason:
+    """Return what became of a request for approval, and what can still be done about it."""
+    used = next((each for each in call.answers if each.kind is Kind.USED), None)
+    if used is not None:
+        return Reason(
+            f"{_ASKS.sentence} It was approved, and the call was made with that approval: record {used.seq}.",
+            f"Nothing: see `guardrail why {used.seq}` for the call that was allowed.",
+        )
+    if any(each.kind is Kind.REFUSED for each in call.answers):
+        return Reason(
+            f"{_ASKS.sentence} It was refused.",
+            "Nothing: nobody can approve it any more. If the call is needed, let the agent ask again.",
+        )
+    given = {who.id for each in call.answers for who in each.people}
+    needed = max((hit.approvers for hit in call.rules), default=1)
+    if len(given) >= needed:
+        return Reason(
+            f"{_ASKS.sentence} It was approved, and not used yet.",
+            f"Make the same call in the same session with this approval ({call.call}), before it expires.",
+        )
+    return _ASKS
+
 
 _APPROVAL: Mapping[str, str] = {str(code): words for code, words in REASONS.items()}
 
@@ -288,7 +313,7 @@ def headline(effect: str, *, rejected: bool = False) -> str:
 
 def _reason(call: Call) -> Reason:
     if call.cause == Cause.POLICY and call.effect == Effect.REQUIRE_APPROVAL:
-        return _ASKS
+        return _asks(call)
     return reason_of(call.cause, call.detail)
 
 

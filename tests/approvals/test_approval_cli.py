@@ -8,6 +8,7 @@ import os
 import pwd
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,120 @@ def test_other_commands_show_approvals_as_records(folder: Path) -> None:
     assert "he may" in shown.stdout
     assert run(folder, "why", str(grant["seq"])).returncode == 3
     assert run(folder, "sessions").returncode == 0
+
+
+def use(folder: Path, approval: str) -> int:
+    """Make the call with the approval, and return the number of its decision."""
+    with (
+        guarded(folder) as guard,
+        guard.session(principal="alice@example.com", agent="bot", id="s-1"),
+    ):
+        guard.call("pay", {"amount": 5}, Body(), approval=approval)
+    return next(
+        record["seq"] for record in reversed(records(folder)) if record["type"] == "call.decision"
+    )
+
+
+def test_who_approved_is_told_by_every_command_and_stays_told(folder: Path) -> None:
+    """In the list, in the session, at the request, at the call that it allowed, and in why; also once it has expired."""
+    approval = ask(folder)
+    run(folder, "approve", approval, "--reason", "INC-4711")
+    asked = next(record["seq"] for record in records(folder) if record["type"] == "call.decision")
+    assert f"approved by {ME} (asserted by os_user)" in run(folder, "why", str(asked)).stdout
+    ran = run(folder, "why", str(asked)).stdout
+    assert "It was approved, and not used yet." in ran
+    assert "guardrail approve" not in ran
+    used = use(folder, approval)
+    (folder / "guardrail.toml").write_text(
+        "[approvals]\nttl_s = 1\nunsafe_asserted_approvals = true\n"
+    )
+    time.sleep(1.2)
+    listed = run(folder, "approvals", "--all").stdout
+    assert "USED" in listed
+    assert f"given   1 of 1: {ME} (asserted by os_user)" in listed
+    assert f"used    by record {used}" in listed
+    who = f"{ME} (asserted by os_user)"
+    for words in (("show", "s-1"), ("show", str(used)), ("why", str(used))):
+        assert f"approved by {who}, on request {approval}" in run(folder, *words).stdout
+    for words in (("show", "s-1"), ("show", str(asked)), ("why", str(asked))):
+        assert f"used by record {used}, in the name of {who}" in run(folder, *words).stdout
+    explained = run(folder, "why", str(asked)).stdout
+    assert f"the call was made with that approval: record {used}" in " ".join(explained.split())
+    assert "guardrail approve" not in explained
+    granted = next(
+        record["seq"] for record in records(folder) if record["type"] == "approval.granted"
+    )
+    assert (
+        f"APPROVED  the request of record {asked}, by {who}"
+        in run(folder, "show", str(granted)).stdout
+    )
+
+
+def test_json_names_who_approved(folder: Path) -> None:
+    """The same in `show`, `why` and `approvals`."""
+    approval = ask(folder)
+    run(folder, "approve", approval, "--reason", "INC-4711")
+    used = use(folder, approval)
+    me = {"id": ME, "assurance": "asserted", "method": "os_user"}
+    request, call = json.loads(run(folder, "show", "s-1", "--json").stdout)["calls"]
+    assert [(each["kind"], each["people"]) for each in request["answers"]] == [
+        ("granted", [me]),
+        ("used", [me]),
+    ]
+    assert request["approval"] is None
+    assert call["approval"] == {"id": approval, "approvers": [me]}
+    assert json.loads(run(folder, "why", str(used), "--json").stdout)["call"] == call
+    [listed] = json.loads(run(folder, "approvals", "--all", "--json").stdout)["requests"]
+    assert [each["kind"] for each in listed["answers"]] == ["granted", "used"]
+    assert listed["answers"][1]["people"] == [me]
+
+
+def test_who_refused_is_told_and_nothing_is_left_to_do(folder: Path) -> None:
+    """A refusal is for good."""
+    approval = ask(folder)
+    run(folder, "refuse", approval, "--reason", "not this month")
+    asked = next(record["seq"] for record in records(folder) if record["type"] == "call.decision")
+    assert f"refused by {ME} (asserted by os_user)" in run(folder, "approvals", "--all").stdout
+    explained = run(folder, "why", str(asked)).stdout
+    assert f"refused by {ME} (asserted by os_user)" in explained
+    assert "nobody can approve it any more" in " ".join(explained.split())
+    assert "guardrail approve" not in explained
+
+
+def test_an_approval_that_expired_before_it_was_used_is_told(folder: Path) -> None:
+    """Who gave it stays to be seen, and that it no longer counts."""
+    (folder / "guardrail.toml").write_text(
+        "[approvals]\nttl_s = 1\nunsafe_asserted_approvals = true\n"
+    )
+    approval = ask(folder)
+    run(folder, "approve", approval, "--reason", "INC-4711")
+    time.sleep(1.2)
+    listed = run(folder, "approvals").stdout
+    assert "PENDING" in listed
+    assert "given   0 of 1; what was given before expired" in listed
+    assert approval in listed
+
+
+def test_answers_that_do_not_count_are_shown_as_that(folder: Path) -> None:
+    """With who gave them, and why; the request says nothing of them."""
+    approval = ask(folder, principal=ME)
+    run(folder, "approve", approval, "--reason", "me again")
+    seq = next(record["seq"] for record in records(folder) if record["type"] == "approval.rejected")
+    shown = run(folder, "show", str(seq)).stdout
+    assert f"{ME} (asserted by os_user) answered the request of record" in shown
+    assert "who asks can't approve" in shown
+
+
+def test_hostile_names_of_approvers_reach_no_terminal_raw(folder: Path) -> None:
+    """A ledger can be written by anybody who has its keys."""
+    from guardrail.cli.render import approval_lines
+    from guardrail.review.records import call_of
+
+    people = [{"id": HOSTILE, "assurance": HOSTILE, "method": HOSTILE}, 5, {}]
+    told = "".join(approval_lines(call_of({"approval": {"id": HOSTILE, "approvers": people}})))
+    assert not set("\x1b\u202e\n\u200b") & set(told)
+    for nonsense in (None, 5, [], "x", {"id": 5, "approvers": 5}):
+        assert list(approval_lines(call_of({"approval": nonsense, "presented": nonsense}))) in (
+            [],
+            ["it came with the approval x, which did not count"],
+        )

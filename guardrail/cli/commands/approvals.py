@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,10 +12,11 @@ from guardrail.approvals import Kind, Reason, State
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
 from guardrail.cli.output import Style, data, emit_json, note, paint
-from guardrail.cli.render import counted, removed
+from guardrail.cli.render import approver, counted, removed
 from guardrail.review.terminal import escape, name, one_line, tree
 
 if TYPE_CHECKING:
+    from guardrail.approval_cases import Approver
     from guardrail.approval_views import Listed
     from guardrail.approving import Answer
     from guardrail.config import Settings
@@ -231,18 +232,38 @@ def _request(entry: Listed) -> Iterator[str]:
         yield f"  hidden  {line}"
     if request.truncated:
         yield "  hidden  some values are too large to be shown"
-    yield f"  given   {len(entry.standing)} of {request.needed}{_given(entry)}"
+    yield f"  given   {_given(entry)}"
+    for line in _over(entry):
+        yield f"  {line}"
     for pointer in request.hidden_needs:
         yield f"  blocked the policy says that you must see {escape(pointer)}, which is hidden: nobody can approve it"
 
 
 def _given(entry: Listed) -> str:
-    names = [
-        f"{name(step.approver.id)} ({escape(str(step.approver.assurance))} by {escape(step.approver.method)})"
-        for step in entry.standing
-        if step.approver is not None
-    ]
-    return f": {', '.join(names)}" if names else ""
+    """Say who approved it: who counts now, or, once it is over, everyone who did."""
+    over = entry.state in {State.USED, State.REFUSED, State.EXPIRED}
+    steps = [step for step in entry.case.steps if step.kind is Kind.GRANTED]
+    people = _people(step.approver for step in (steps if over else entry.standing))
+    if entry.state is State.USED:
+        used = [step for step in entry.case.steps if step.kind is Kind.USED]
+        people = _people(person for step in used for person in step.approvers) or people
+    lapsed = "" if over or len(steps) == len(entry.standing) else "; what was given before expired"
+    shown = f": {', '.join(people)}" if people else ""
+    return f"{len(people)} of {entry.case.request.needed}{shown}{lapsed}"
+
+
+def _people(people: Iterable[Approver | None]) -> list[str]:
+    """Return each person once, as words."""
+    return list(dict.fromkeys(approver(person) for person in people if person is not None))
+
+
+def _over(entry: Listed) -> Iterator[str]:
+    """Yield who refused it, and which record used it."""
+    for step in entry.case.steps:
+        if step.kind is Kind.REFUSED and step.approver is not None:
+            yield f"refused by {approver(step.approver)}, record {step.seq}"
+        elif step.kind is Kind.USED:
+            yield f"used    by record {step.seq}"
 
 
 def _tool(tool: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from guardrail.approvals import Reason
 from guardrail.cli.options import json_option
 from guardrail.cli.output import (
     Align,
@@ -20,9 +21,12 @@ from guardrail.cli.output import (
     emit_json,
     note,
     paint,
+    prose,
     table,
 )
 from guardrail.cli.render import (
+    approval_lines,
+    approver,
     clock,
     counted,
     milliseconds,
@@ -34,6 +38,7 @@ from guardrail.cli.render import (
 )
 from guardrail.cli.sources import opened, source_options
 from guardrail.review import documents
+from guardrail.review.approval_words import REASONS
 from guardrail.review.records import (
     Call,
     Records,
@@ -43,6 +48,7 @@ from guardrail.review.records import (
     number,
     obj,
     parse,
+    person_of,
     text,
 )
 from guardrail.review.sessions import RecordRef, Timeline, find, timeline, who, with_outcome
@@ -108,6 +114,13 @@ def _print_session(session: Timeline) -> None:
     lines = _table(session) if columns() >= _WIDE else _cards(session)
     for line in lines:
         data(line)
+    told = [(call.seq, line) for call in session.calls for line in approval_lines(call)]
+    if told:
+        data()
+        data(paint("Approvals", Style.STRONG))
+    for seq, line in told:
+        for text_ in prose(f"record {seq}: {line}", indent=4):
+            data(f"  {text_}")
     first = next((call for call in session.calls if not call.admitted), None)
     if first is not None:
         note(
@@ -291,6 +304,8 @@ def _print_record(records: Records, seq: int) -> None:
     elif kind == "call.outcome":
         ms = milliseconds(number(record, "ms"))
         data(f"  {escape(text(record, 'status'))}" + (f", {ms} ms" if ms else ""))
+    elif kind in {"approval.granted", "approval.refused", "approval.rejected"}:
+        _print_answer(record)
     elif kind in {"call.throttled", "admin.quota_reached"}:
         _print_throttled(record)
     omitted = text(record, "omitted")
@@ -310,6 +325,25 @@ def _print_record(records: Records, seq: int) -> None:
     _print_tree(record)
     data()
     data(paint(f"leaf {_leaf(line)}, {len(line):,} bytes", Style.DIM))
+
+
+def _print_answer(record: Mapping[str, Any]) -> None:
+    """Say who answered which request, and whether that counts."""
+    kind, request = text(record, "type"), integer(record, "request", "seq")
+    who = approver(person_of(obj(record, "approver")))
+    of = "a request" if request is None else f"the request of record {request}"
+    if kind == "approval.rejected":
+        data(f"  {who} answered {of}, which did not count: {_turned_down(text(record, 'code'))}")
+        return
+    word, style = ("APPROVED", Style.GOOD) if kind == "approval.granted" else ("REFUSED", Style.BAD)
+    data(f"  {paint(word, style)}  {of}, by {who}")
+
+
+def _turned_down(code: str) -> str:
+    try:
+        return REASONS[Reason(code)]
+    except ValueError:
+        return escape(code) or "no reason is recorded"
 
 
 def _print_throttled(record: Mapping[str, Any]) -> None:
@@ -339,4 +373,6 @@ def _print_decision(call: Call) -> None:
         data(f"  {entry}")
     if call.cause and call.cause != "policy":
         data(f"  cause {escape(call.cause)}{f' ({escape(call.detail)})' if call.detail else ''}")
+    for entry in approval_lines(call):
+        data(f"  {entry}")
     data(paint(f"  guardrail why {call.seq} explains it", Style.DIM))

@@ -8,7 +8,7 @@ import click
 
 from guardrail.cli.options import json_option
 from guardrail.cli.output import Style, data, emit_json, paint, prose
-from guardrail.cli.render import clock, outcome, removed, rule_lines, verdict
+from guardrail.cli.render import approval_lines, clock, outcome, removed, rule_lines, verdict
 from guardrail.cli.sources import opened, source_options
 from guardrail.review import documents
 from guardrail.review.records import Call, NotFoundError, Records
@@ -83,6 +83,9 @@ def _print(answer: Why) -> None:
     if call.type == "call.rejected":
         data(paint(f"reason {escape(call.detail) or 'not given'}", Style.DIM))
     _section("Rules", list(rule_lines(call.rules)) or [_no_rules(call)])
+    course = list(approval_lines(call))
+    if course:
+        _section("Approval", course)
     _section("Policy", _policy(answer))
     _section("Reproducible", prose(answer.reproducible_sentence, indent=2))
     body = list(tree(answer.input)) if answer.input is not None else []

@@ -1,0 +1,50 @@
+"""What became of a request for approval, and in whose name a call was allowed: as records say it, for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from guardrail.approvals import Kind
+from guardrail.errors import RecordError
+from guardrail.review.records import Answer, obj, parse, people_of, person_of, text
+
+__all__ = ["answers_of", "documents"]
+
+_KINDS = {"approval.granted": Kind.GRANTED, "approval.refused": Kind.REFUSED}
+
+
+def answers_of(lines: Sequence[bytes]) -> tuple[Answer, ...]:
+    """Return what was answered to a request, from its own line and those of its steps; what can't be read is left out."""
+    found = []
+    for line in lines[1:]:
+        try:
+            record = parse(line)
+        except RecordError:
+            continue
+        kind, seq = text(record, "type"), record.get("seq")
+        if not isinstance(seq, int):
+            continue
+        if kind == "call.decision":
+            found.append(Answer(Kind.USED, seq, text(record, "ts"), people_of(record)))
+        elif kind in _KINDS:
+            who = (person_of(obj(record, "approver")),)
+            found.append(
+                Answer(_KINDS[kind], seq, text(record, "ts"), who, text(record, "expires"))
+            )
+    return tuple(found)
+
+
+def documents(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """Return *answers* for ``--json`` (docs/cli.md)."""
+    return [
+        {
+            "kind": str(each.kind),
+            "seq": each.seq,
+            "ts": each.ts,
+            "people": [asdict(who) for who in each.people],
+            "expires": each.expires or None,
+        }
+        for each in answers
+    ]
