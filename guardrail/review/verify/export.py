@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator, Sequence
+from gzip import GzipFile
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +23,7 @@ from guardrail.review.verify.uses import Uses
 __all__ = ["take_lines", "verify_export"]
 
 _EVERY = 512
+_PIECE = 1 << 20
 
 
 def verify_export(
@@ -40,7 +43,6 @@ def verify_export(
         with open_lines(path) as source:
             watch = [each.head.size for each in heads if each.head is not None]
             audit = Audit(verify_signature, pruned=_find_pruned(source), watch=watch)
-            source.seek(0)
             uses = Uses(partial=bool(audit.pruned))
             torn = take_lines(source, audit, uses, progress, total)
     except FileNotFoundError:
@@ -71,12 +73,13 @@ def take_lines(
 ) -> str:
     """Feed the lines of *source* to *audit* and *uses*, up to the first bad one.
 
-    Return why the file is torn, or an empty string. *total* is its size, for *progress*.
+    Return why the file is torn, or an empty string; of a torn file nothing is taken. *total* is its size, for *progress*.
     """
-    count = 0
-    for count, (line, ended) in enumerate(_lines(source), 1):
-        if not ended and len(line) <= MAX_LINE:
-            return "the last line has no end: the file is torn"
+    torn = _torn(source)
+    if torn:
+        return torn
+    source.seek(0)
+    for count, line in enumerate(_lines(source), 1):
         seq = audit.chain.next_seq
         record = audit.take(seq, None, line)
         if record is None:
@@ -87,16 +90,28 @@ def take_lines(
             break
         if progress is not None and count % _EVERY == 0:
             progress(min(source.tell(), total), total)
-    return "" if count else "the file is empty"
+    return ""
 
 
-def _lines(source: BinaryIO) -> Iterator[tuple[bytes, bool]]:
-    """Yield the lines without their line feeds, and whether each had one, up to one that is too long.
+def _torn(source: BinaryIO) -> str:
+    """Say why *source* does not end as a file of lines does; empty where it does."""
+    last = b""
+    if isinstance(source, GzipFile):  # its end is known once all of it was unpacked
+        source.seek(0)
+        while piece := source.read(_PIECE):
+            last = piece[-1:]
+    elif source.seek(0, os.SEEK_END):
+        source.seek(-1, os.SEEK_END)
+        last = source.read(1)
+    if last == b"\n":
+        return ""
+    return "the last line has no end: the file is torn" if last else "the file is empty"
 
-    Of that one it yields a beginning only, and nothing behind it.
-    """
+
+def _lines(source: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines without their line feeds, up to one that is too long: of that only a beginning, and nothing behind it."""
     while line := source.readline(MAX_LINE + 2):
-        yield line.removesuffix(b"\n"), line.endswith(b"\n")
+        yield line.removesuffix(b"\n")
         if not line.endswith(b"\n"):
             return  # its end may be terabytes away, and nothing behind it can be good
 
@@ -104,13 +119,13 @@ def _lines(source: BinaryIO) -> Iterator[tuple[bytes, bool]]:
 def _find_pruned(source: BinaryIO) -> Pruned | None:
     """Return what proves that records behind line 0 are missing, where any are: it stands later in the file."""
     source.seek(0)
-    second = _record(next(islice(_lines(source), 1, None), (b"", False))[0])
+    second = _record(next(islice(_lines(source), 1, None), b""))
     before = second.get("seq") if second is not None else None
     if type(before) is not int or before < 2:
         return None
     last: dict[str, object] | None = None
     source.seek(0)
-    for line, _ in _lines(source):
+    for line in _lines(source):
         if b"admin.pruned" not in line and b"\\u" not in line:
             continue  # not even escaped: most lines need not be parsed twice
         record = _record(line)

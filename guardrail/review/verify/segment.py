@@ -92,7 +92,6 @@ def verify_segment(
                 if _HASH.fullmatch(public):
                     audit.begin(after.log, public)
             uses = Uses(partial=begin > 0)
-            source.seek(0)
             torn = take_lines(source, audit, uses, progress, path.stat().st_size)
     except FileNotFoundError:
         return VerifyReport(
