@@ -1,4 +1,4 @@
-"""Policies as a bundle on a real OPA server: built, served, asked about every call, missed when it is gone.
+"""Policies as an unsigned bundle on a real OPA server: built, served, asked about every call, missed when it is gone.
 
     python examples/opa_server.py [FOLDER]
 
@@ -41,7 +41,7 @@ DATA = '{"refunds": {"limit": 100}}'
 
 @contextlib.contextmanager
 def served(opa: str, bundle: Path, address: str) -> Iterator[None]:
-    """Run OPA with *bundle*: what docs/opa-server.md recommends, with the decision log on."""
+    """Run OPA with *bundle*, unsigned, with the decision log on. docs/opa-server.md shows how to sign it."""
     command = [opa, "run", "--server", "--addr", address, "--bundle", str(bundle)]
     command += ["--set", "decision_logs.console=true", "--set", "status.console=true"]
     with (bundle.parent / "opa.log").open("ab") as log:

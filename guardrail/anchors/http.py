@@ -136,7 +136,7 @@ class Endpoint:
     def _head(self, method: str, path: str, length: int, content_type: str) -> bytes:
         kind = f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n" if length else ""
         return (
-            f"{method} {self._path}{path} HTTP/1.1\r\nHost: {self._authority}\r\nUser-Agent: guardrail\r\n"
+            f"{method} {self._path + path or '/'} HTTP/1.1\r\nHost: {self._authority}\r\nUser-Agent: guardrail\r\n"
             f"Accept-Encoding: identity\r\n{kind}Connection: close\r\n\r\n"
         ).encode("ascii")
 

@@ -222,6 +222,16 @@ class WitnessStore:
             ).fetchall()
         return [SignedNote.parse(row[0]) for row in rows]
 
+    def refused_since(self, origin: str, time: int) -> int:
+        """Return how many heads of *origin* with good signatures were refused at *time* (seconds since 1970) or later.
+
+        All of them, if so many are kept that no more are: then nobody can tell when the last one came.
+        """
+        with self._reading():
+            query = "SELECT count(*), coalesce(sum(time >= ?), 0) FROM refused WHERE origin = ?"
+            kept, since = self._connection.execute(query, (time, origin)).fetchone()
+        return int(kept if kept >= _MAX_EVIDENCE else since)
+
     # -- the one decision ---------------------------------------------------------------------------------------------
 
     def judge(

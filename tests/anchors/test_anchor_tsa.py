@@ -53,6 +53,17 @@ def test_a_head_is_stamped_and_the_token_is_one_that_openssl_takes(
         check_token(token, log.note(10).text.encode(), roots)
 
 
+def test_an_authority_whose_url_has_no_path_is_asked_at_its_root(
+    authority: Authority, tmp_path: Path
+) -> None:
+    log = Log().grow(5)
+    with serving(authority.stamp) as url:
+        for number, bare in enumerate((url.removesuffix("/stamp"), url.removesuffix("stamp"))):
+            made = anchor(bare, authority, tmp_path / str(number))
+            (tmp_path / str(number)).mkdir()
+            assert made.publish(log.note(), log.prove).size == 5
+
+
 def test_an_authority_that_nobody_vouches_for_does_not_count(
     authority: Authority, tmp_path: Path
 ) -> None:

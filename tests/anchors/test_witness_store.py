@@ -93,6 +93,9 @@ def test_heads_that_do_not_follow_are_kept_as_evidence(
         ask(store, key, fork, 10, size)
     (known,) = store.logs()
     assert (known.key, known.size, known.refused) == (log.key, 10, 100)
+    assert (
+        store.refused_since(known.key.name, 1 << 60) == 100
+    )  # no more are kept: a later one would not show
 
 
 def test_no_two_roots_of_a_size_are_ever_cosigned_whatever_is_asked(

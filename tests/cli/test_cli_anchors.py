@@ -295,6 +295,9 @@ def test_a_witness_is_made_told_about_a_log_and_finds_a_fork(
     (refused,) = told["refused"]
     assert told["key"] == vkey
     assert SignedNote.parse(refused).signed_by(NoteKey.parse(vkey), verify_signature)
+    seen = cli("witness", "status", "--db", "w.db", "--since", "2999-01-01")
+    assert (seen.code, "REFUSED 1 signed head" in seen.out) == (0, True)
+    assert cli("witness", "status", "--db", "w.db", "--since", "2020-01-01T00:00:00Z").code == 1
 
 
 @pytest.mark.parametrize(

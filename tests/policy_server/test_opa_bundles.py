@@ -691,6 +691,50 @@ def test_an_es256_signature_is_taken_by_a_real_server(opa_program: Path, tmp_pat
         assert outcome(connected) == "sample"
 
 
+def test_the_configuration_that_the_docs_show_loads_a_signed_bundle(
+    opa_program: Path, tmp_path: Path
+) -> None:
+    """As it stands there, but for the address and the key; a bundle that another key signed is not taken."""
+    key, public = rsa_key(tmp_path, "main")
+    stranger, _ = rsa_key(tmp_path, "stranger")
+    docs = (Path(__file__).parents[2] / "docs" / "opa-server.md").read_text(encoding="utf-8")
+    shown = docs.split("```yaml\n")[1].split("```")[0]
+    begin, end = "      -----BEGIN PUBLIC KEY-----\n", "      -----END PUBLIC KEY-----\n"
+    there = shown[shown.index(begin) : shown.index(end) + len(end)]
+    mine = "".join(f"      {line}\n" for line in public.read_text().splitlines())
+    folder = policies(tmp_path / "p", rule="documented")
+    bundles = BundleServer()
+    bundles.content = bundle_file(tmp_path / "a.tgz", [folder], key=key)[0].read_bytes()
+    config = shown.replace(there, mine).replace(
+        "https://bundles.example.com", f"http://127.0.0.1:{bundles.port}"
+    )
+    (tmp_path / "opa.yaml").write_text(
+        config.replace(
+            "min_delay_seconds: 10, max_delay_seconds: 30",
+            "min_delay_seconds: 1, max_delay_seconds: 1",
+        )
+    )
+    try:
+        with (
+            served(
+                opa_program,
+                tmp_path,
+                "--config-file",
+                str(tmp_path / "opa.yaml"),
+                "--set",
+                "status.console=true",
+            ) as server,
+            engine(server.url, folder) as connected,
+        ):
+            assert outcome(connected) == "documented"
+            bundles.content = bundle_file(tmp_path / "b.tgz", [folder], key=stranger)[
+                0
+            ].read_bytes()
+            until(lambda: any(state.problem for state in connected.finding.bundles or ()))
+    finally:
+        bundles.close()
+
+
 def test_ten_megabytes_of_policy_data_are_refused(tmp_path: Path) -> None:
     """Before any server is asked."""
     folder = policies(tmp_path / "p", big="x" * (10 << 20))

@@ -62,7 +62,7 @@ def recover(
         raise KeysError(
             f"the ledger is whole, but its keys in {settings.key_path} are gone; without them it can't be continued",
             code="keys.missing",
-            hint="restore that folder from a backup; where there is none, keep the ledger elsewhere and begin anew: guardrail init",
+            hint=f"restore that folder from a backup. If there is none: move the ledger and every file whose name begins with its name to another folder, run guardrail anchor forget {path}, and open a guard: it makes a new ledger with new keys",
         )
     if not as_json:
         _explain(path, plan)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Generator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,18 +114,27 @@ def add(*, db: Path, logs: Sequence[str]) -> None:
 
 @click.command(short_help="Say which logs a witness serves, and how far.")
 @_db
+@click.option(
+    "--since",
+    "since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]),
+    metavar="TIME",
+    help="Let only heads that were refused from this time (UTC) on decide the exit code: those before were looked into.",
+)
 @json_option
-def status(*, db: Path, as_json: bool) -> int:
+def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
     """Say which logs a witness serves, how far it has cosigned them, and whether it refused heads that they signed.
 
-    A refused head is proof that somebody who holds the log's key forked or cut the log: exit code 1.
+    A refused head is proof that somebody who holds the log's key forked or cut the log: exit code 1. It is kept for good,
+    and always shown; once it was looked into, --since lets a later one alone give exit code 1.
     """
     from guardrail.anchors.witness_store import WitnessStore
 
     with WitnessStore.open(db) as store:
         logs = store.logs()
         evidence = {log.key.name: store.evidence(log.key.name) for log in logs if log.refused}
-    refused = any(log.refused for log in logs)
+        start = 0 if since is None else int(since.replace(tzinfo=UTC).timestamp())
+        refused = any(store.refused_since(log.key.name, start) for log in logs)
     if as_json:
         document: list[dict[str, Any]] = [
             {
