@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from guardrail.access_memory import AccessMemory
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.note import Checkpoint, SignedNote
@@ -208,11 +209,15 @@ def _write(
     settings: Settings, db: Path, folder: Path, examined: _Examined, reading: Reading
 ) -> int:
     """Write the record and return its number. Raises ``LedgerError``, ``KeysError``, ``RecordError``, ``OSError``."""
-    keys, writer = _open(settings, db, folder)
+    memory = AccessMemory(settings, db)
+    keys, writer = _open(settings, db, folder, memory)
     end = time.monotonic() + PATIENCE
     try:
         draft = _draft(writer.log, examined, reading, keys.tenant("default"))
-        return writer.append(draft).seq
+        seq = writer.append(draft).seq
+        with contextlib.suppress(LedgerError):
+            memory.keep(keys, writer.log)
+        return seq
     finally:
         # The record's fate is known: what is left to do at closing is the next writer's as well.
         with contextlib.suppress(LedgerError):
@@ -297,15 +302,18 @@ def _printable(text: str) -> str:
 # -- the log -----------------------------------------------------------------------------------------------------------
 
 
-def _open(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
-    """Open the access log, or make it and its keys where nothing of either is there."""
+def _open(
+    settings: Settings, db: Path, folder: Path, memory: AccessMemory
+) -> tuple[Keys, LedgerWriter]:
+    """Open the access log, or make it and its keys where nothing of either is there, nor is remembered."""
     if db.exists() and folder.exists():
-        return _existing(db, folder)
+        return _existing(db, folder, memory)
     with _alone(db.parent):
         has_keys = folder.is_dir() and any(folder.iterdir())
         left = traces(db)
         if db.exists() and has_keys:
-            return _existing(db, folder)
+            return _existing(db, folder, memory)
+        memory.check(None)
         if left or has_keys:
             raise LedgerOpenError(
                 "its keys are there and it is not" if has_keys else "it is there without its keys",
@@ -315,8 +323,9 @@ def _open(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWrite
         return _made(settings, db, folder)
 
 
-def _existing(db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
+def _existing(db: Path, folder: Path, memory: AccessMemory) -> tuple[Keys, LedgerWriter]:
     keys = Keys.load(folder)
+    memory.check(keys)
     signing = keys.signing(actor=_actor(), epochs=False)
     return keys, LedgerWriter.open(db, signing=signing, settings=_limits(PATIENCE))
 

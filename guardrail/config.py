@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ __all__ = [
     "RedactionSettings",
     "RetentionSettings",
     "Settings",
+    "access_rule",
     "find",
 ]
 
@@ -403,11 +404,11 @@ class Settings:
 
     @property
     def access_path(self) -> Path:
-        """Where it is recorded who reads the ledger: set, or beside it (``audit.db`` -> ``audit.access.db``)."""
+        """Where it is recorded who reads the ledger: set, or beside the file itself (``audit.db`` -> ``audit.access.db``)."""
         return (
             self.access.path
             if self.access.path is not None
-            else self.ledger.path.with_suffix(".access.db")
+            else Path(os.path.realpath(self.ledger.path)).with_suffix(".access.db")
         )
 
     @property
@@ -480,8 +481,27 @@ class Settings:
         return _apply(self, sections, Path.cwd(), "argument")
 
 
-def _from_file(path: Path, *, named: bool) -> Settings:
-    file = read_settings(path)
+def access_rule(ledger: Path) -> AccessSettings | None:
+    """Return ``[access]`` of the settings in the folder of *ledger*, or one above, if they are about it; else None.
+
+    Of settings that are the ledger's owner's, and not this user's, only ``required`` counts: it can only forbid.
+    """
+    path = find(ledger.parent, environment={})
+    if path is None:
+        return None
+    try:
+        own = os.stat(path).st_uid in (0, os.geteuid())
+        made = _from_file(path, named=False, owners=(os.stat(ledger).st_uid,))
+    except (OSError, ConfigError):
+        return None
+    real = {os.path.realpath(each) for each in (made.ledger.path, made.access_path)}
+    if str(ledger) not in real:
+        return None
+    return made.access if own else AccessSettings(required=made.access.required)
+
+
+def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Settings:
+    file = read_settings(path, owners)
     folder = file.path.parent
     defaults = Settings()
     beside = replace(

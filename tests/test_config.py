@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.config import Settings, find
+from guardrail.config import AccessSettings, Settings, access_rule, find
 from guardrail.errors import ConfigError
 
 
@@ -194,3 +194,20 @@ def test_settings_that_are_no_plain_file_are_refused_at_once(tmp_path: Path, kin
     with pytest.raises(ConfigError) as refused:
         Settings.load(path, environment={})
     assert refused.value.code == "config.unreadable"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_of_the_settings_of_the_ledgers_owner_only_that_readers_must_be_recorded_counts(
+    tmp_path: Path,
+) -> None:
+    """They can forbid to read unrecorded, but not choose where another user writes."""
+    ledger, file = tmp_path / "audit.db", tmp_path / "guardrail.toml"
+    ledger.touch()
+    file.write_text('[access]\nrequired = true\npath = "elsewhere.db"\n')
+    rule = access_rule(ledger)
+    assert rule == AccessSettings(path=tmp_path / "elsewhere.db", required=True)
+    os.chown(file, 4711, -1)
+    assert access_rule(ledger) is None, "somebody else's, who does not own the ledger"
+    os.chown(ledger, 4711, -1)
+    assert access_rule(ledger) == AccessSettings(required=True)
+    assert access_rule(tmp_path / "other.db") is None

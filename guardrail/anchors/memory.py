@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ __all__ = ["HeadMemory", "Remembered", "memory_folder", "memory_of"]
 
 _VERSION = 1
 _MAX_BYTES = 64 * 1024
+_PATIENCE = 1.0
+"""Seconds that a process waits for another one that keeps a head."""
 _ROOTS_FOLDER = Path("/var/lib/guardrail/heads")
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compared with
 
@@ -183,10 +186,20 @@ class HeadMemory:
         except OSError as error:
             raise self._unusable(f"can't be written ({error.strerror})") from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._lock(descriptor)
             yield
         finally:
             os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise self._unusable("is locked by another process") from None
+                time.sleep(0.01)
 
     def _unusable(self, problem: str) -> AnchorError:
         return AnchorError(

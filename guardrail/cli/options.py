@@ -79,8 +79,26 @@ def settings_for(config: Path | None, ledger: Path | None) -> Settings:
     Raises ``ConfigError``.
     """
     if ledger is not None and config is None:
-        return settings_that_fit(ledger)
-    return settings_of(config, ledger)
+        return _as_its_folder_wants(settings_that_fit(ledger))
+    return _as_its_folder_wants(settings_of(config, ledger))
+
+
+def _as_its_folder_wants(settings: Settings) -> Settings:
+    """Return *settings* with ``[access]`` of the settings that stand with the ledger itself, where they are stricter.
+
+    So whoever names the ledger from another folder, or through a link, is recorded as its owner wants it.
+    """
+    from guardrail.config import access_rule
+
+    rule = access_rule(Path(os.path.realpath(settings.ledger.path)))
+    if rule is None:
+        return settings
+    changed: dict[str, object] = {"required": settings.access.required or rule.required}
+    if settings.access.path is None and rule.path is not None:
+        changed["path"] = rule.path
+        if settings.access.keys is None and rule.keys is not None:
+            changed["keys"] = rule.keys
+    return settings.override(access=changed)
 
 
 def settings_that_fit(ledger: Path) -> Settings:

@@ -19,10 +19,11 @@ from guardrail.cli.output import ACCESS, Style, note
 from guardrail.errors import ConfigError, LedgerOpenError
 from guardrail.review.terminal import one_line
 
-__all__ = ["REASON", "access_log", "recorded_in", "watched"]
+__all__ = ["REASON", "access_log", "access_log_lost", "recorded_in", "watched"]
 
 _VARIABLE = "GUARDRAIL_ACCESS_REASON"
 _PATH = "guardrail.access.path"
+_CODE = "guardrail.access.code"
 _REASON = "guardrail.access.reason"
 _UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
 """Parameters that are in the record already, or say nothing about what is read."""
@@ -105,6 +106,7 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
         return
     context.meta[_PATH] = done.path
     context.meta[ACCESS] = done.why if isinstance(done, Unrecorded) else None
+    context.meta[_CODE] = done.code if isinstance(done, Unrecorded) else ""
     if isinstance(done, Unrecorded):
         told = f"not recorded in the access log {done.path}: {done.why}"
         note(f"warning: {one_line(told)}", Style.WARN)
@@ -142,6 +144,14 @@ def recorded_in() -> Path | None:
     """Return the access log that the command of this moment was recorded in, or should have been; None where there is no ledger."""
     path: Path | None = click.get_current_context().meta.get(_PATH)
     return path
+
+
+def access_log_lost() -> str:
+    """Return why the access log is not the one that belongs to the ledger, empty if it is, as far as is remembered."""
+    from guardrail.access_memory import LOST
+
+    meta = click.get_current_context().meta
+    return str(meta[ACCESS]) if meta.get(_CODE) in LOST else ""
 
 
 def access_log() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from guardrail.access_memory import LOST, AccessMemory
 from guardrail.config import Settings
 from guardrail.errors import GuardrailError
 from guardrail.review.doctor import Check, State
@@ -16,6 +17,11 @@ def access_log(settings: Settings) -> Check:
     """Look at the access log of the ledger, and at its keys. What keeps readers out is a failure where every reading is to be recorded."""
     db = settings.access_path.absolute()
     bad = State.FAIL if settings.access.required else State.NOTE
+    try:
+        if not db.exists():
+            AccessMemory(settings, db).check(None)
+    except GuardrailError as error:
+        return Check("access", State.FAIL, f"{db}: {error.message}", error.hint)
     if not db.exists() and os.access(db.parent, os.W_OK | os.X_OK):
         return Check("access", State.OK, f"none yet; the first command that reads makes {db}")
     if not db.exists():
@@ -23,7 +29,8 @@ def access_log(settings: Settings) -> Check:
     try:
         log, size = _look(settings, db)
     except GuardrailError as error:
-        return Check("access", bad, f"{db}: {error.message}", error.hint or _fix(db))
+        state = State.FAIL if error.code in LOST else bad
+        return Check("access", state, f"{db}: {error.message}", error.hint or _fix(db))
     if not os.access(db, os.W_OK):
         return Check("access", bad, f"{db} can't be written by this user", _fix(db))
     return Check("access", State.OK, f"log {log}, {size:,} records at {db}")
@@ -38,7 +45,7 @@ def _look(settings: Settings, db: Path) -> tuple[str, int]:
     seal = Seal.read(db)
     if seal is not None:
         raise LedgerSealedError(f"sealed: {seal.why}", hint=f"guardrail recover --ledger {db}")
-    Keys.load(settings.access_key_path.absolute())
+    AccessMemory(settings, db).check(Keys.load(settings.access_key_path.absolute()))
     with LedgerReader.open(db) as reader:
         return reader.log, reader.size()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -204,6 +205,10 @@ def test_an_access_log_without_its_keys_and_keys_without_theirs_are_said(tmp_pat
             path.unlink()
     for lease in (tmp_path / "audit.access.db-leases").iterdir():
         lease.unlink()
+    done = record_read(settings, Reading("show"))
+    assert isinstance(done, Unrecorded)
+    assert done.code == "access.missing"
+    shutil.rmtree(tmp_path / "audit.db-access")
     done = record_read(settings, Reading("show"))
     assert isinstance(done, Unrecorded)
     assert done.code == "access.half"

@@ -254,6 +254,38 @@ def test_where_every_reading_must_be_recorded_nothing_is_shown_without(
     assert cli("sessions", "--ledger", "other.db").code == Exit.YES
 
 
+@pytest.mark.parametrize(
+    "way", ["another folder", "link", "linked folder", "environment", "config"]
+)
+def test_that_every_reading_must_be_recorded_holds_from_wherever_the_ledger_is_named(
+    cli: Cli, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Its own folder says so: neither another folder, nor a link, nor other settings are a way around it."""
+    (project / "guardrail.toml").write_text("[access]\nrequired = true\n")
+    assert cli("sessions").code == Exit.YES
+    away = tmp_path / "away"
+    away.mkdir()
+    monkeypatch.chdir(away)
+    (away / "x.db").symlink_to(project / "audit.db")
+    (away / "y").symlink_to(project)
+    (away / "mine.toml").write_text(f'[ledger]\npath = "{project / "audit.db"}"\n')
+    if way == "environment":
+        monkeypatch.setenv("GUARDRAIL_LEDGER", str(project / "audit.db"))
+    args = {
+        "another folder": ["--ledger", str(project / "audit.db")],
+        "link": ["--ledger", "x.db"],
+        "linked folder": ["--ledger", "y/audit.db"],
+        "environment": [],
+        "config": ["--config", "mine.toml"],
+    }[way]
+    assert cli("sessions", *args).code == Exit.YES
+    assert len(accesses(project)) == 2
+    (project / "audit.access.keys").chmod(0o755)
+    ran = cli("sessions", *args)
+    assert (ran.code, ran.out) == (Exit.UNKNOWN, "")
+    assert "want every reading recorded" in ran.err
+
+
 def test_a_ledger_can_be_examined_whatever_is_in_the_folder(cli: Cli, project: Path) -> None:
     """Settings that are refused keep nobody from reading a ledger that is named; they name no access log either."""
     (project / "guardrail.toml").write_text("[nonsense]\n")

@@ -166,3 +166,18 @@ def test_an_access_log_that_this_version_or_user_cannot_read_is_a_reservation(
     document = answer(cli("verify", *options[:4], "--json"))
     assert (document["state"], document["access"]["state"]) == ("anchored", "unreadable")
     assert document["exit"] == Exit.RESERVED
+
+
+def test_an_access_log_that_was_removed_makes_the_answer_no(cli: Cli, project: Path) -> None:
+    """Until somebody says that its end was meant."""
+    options = kept(cli, project)
+    assert cli("verify", *options, "--json").code == 0
+    for path in project.glob("audit.access.*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    ran = cli("verify", *options[:4], "--json")
+    document = answer(ran)
+    assert document["exit"] == 1
+    assert any("Who read the ledger is not known" in each for each in document["notices"])
+    assert not (project / "audit.access.db").exists()
+    assert cli("anchor", "forget", "audit.access.db", "--ledger", "audit.db").code == 0
+    assert cli("verify", *options[:4], "--json").code == 0

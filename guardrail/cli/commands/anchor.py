@@ -77,15 +77,16 @@ def anchor(
 
 
 def _forget(path: Path | None, config: Path | None, ledger: Path | None, *, as_json: bool) -> int:
+    from guardrail.access_memory import AccessMemory
     from guardrail.anchors.memory import HeadMemory, memory_folder
     from guardrail.keys import verify_signature
 
     settings = settings_of(config, ledger)
     folder = memory_folder(settings.anchors)
     where = path if path is not None else settings.ledger.path
-    done = False
+    done = AccessMemory(settings, where.absolute()).forget()
     if folder is not None:
-        done = HeadMemory(folder, where, verify_signature).forget()
+        done = HeadMemory(folder, where, verify_signature).forget() or done
     if as_json:
         emit_json({"exit": int(Exit.YES), "path": str(where), "forgotten": done})
     elif done:

@@ -160,12 +160,14 @@ def _act(settings: Settings, plan: RecoveryPlan, words: str) -> RecoveryReport:
 
 def _remember(settings: Settings) -> None:
     """Have this machine remember the log as it is now: the break is on record."""
+    from guardrail.access_memory import AccessMemory
     from guardrail.anchoring import renew_memory
     from guardrail.journal import actor
     from guardrail.opening import load_keys
 
     try:
         renew_memory(settings, load_keys(settings).signing(actor=actor(), epochs=False))
+        AccessMemory(settings, settings.ledger.path.absolute()).forget()  # if it is one
     except AnchorError as error:
         note(f"warning: {one_line(error.message)}", Style.WARN)
         note(f"next:  {one_line(error.hint)}")

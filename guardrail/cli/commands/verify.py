@@ -11,6 +11,7 @@ import click
 from guardrail.cli.access_verify import Readers, readers_of, worst
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
+from guardrail.cli.reading import access_log_lost
 from guardrail.cli.render import counted
 from guardrail.cli.verify_files import name_in, one_source, sealing_of, verify_file
 from guardrail.errors import AnchorError, ConfigError, GuardrailError
@@ -138,7 +139,10 @@ def verify(
     finally:
         progress.clear()
     notices = list(dict.fromkeys(notices))  # an anchor that does not answer is one for both
-    code = worst(report.exit_code, readers)
+    lost = "" if exported is not None else access_log_lost()
+    if lost:
+        notices.append(f"Who read the ledger is not known: {lost}.")
+    code = 1 if lost else worst(report.exit_code, readers)
     if as_json:
         beside = None if readers is None else _document(readers.path, readers.report, [])
         emit_json({**_document(path, report, notices), "exit": code, "access": beside})

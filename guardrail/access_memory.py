@@ -1,0 +1,99 @@
+"""Which access log belongs to a ledger: its largest head, remembered next to the ledger and on this machine.
+
+An access log that was removed, cut, or exchanged for another one is noticed by whoever reads next, before a new one is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from guardrail.anchoring import LedgerHeads, check_memory, check_missing
+from guardrail.anchors.memory import HeadMemory, memory_of
+from guardrail.config import Settings
+from guardrail.errors import AnchorError, LedgerOpenError
+from guardrail.keys import Keys, verify_signature
+
+__all__ = ["LOST", "AccessMemory"]
+
+LOST = frozenset(
+    f"access.{state}" for state in ("missing", "replaced", "rolled_back", "forked", "memory")
+)
+"""Codes for an access log that is not what was remembered of it."""
+_SUFFIX = ".access.db"
+
+
+class AccessMemory:
+    """What is remembered of the access log at *db*, of the ledger that *settings* name."""
+
+    def __init__(self, settings: Settings, db: Path) -> None:
+        self._settings = settings
+        self._db = db
+        self._ledger = _ledger_of(settings, db)
+        self._folder = self._ledger.with_name(f"{self._ledger.name}-access")
+        self.beside = HeadMemory(self._folder, db, verify_signature)
+        """In a folder next to the ledger."""
+        self._machine = memory_of(settings.anchors, db, verify_signature)
+
+    def check(self, keys: Keys | None) -> None:
+        """Return if the access log is what is remembered, or nothing is; *keys* are its own, None if it is not there.
+
+        Raises ``LedgerOpenError`` with a code in ``LOST``. A folder that this user can't read tells nothing.
+        """
+        for memory in self._memories():
+            self._check_one(memory, keys)
+
+    def keep(self, keys: Keys, log: str) -> None:
+        """Remember the head that the access log, called *log*, has now, wherever this user can write. Raises ``LedgerError``."""
+        signing = keys.signing(actor={}, epochs=False)
+        heads = LedgerHeads(self._db, log, signing)
+        note, key = heads.head(), signing.log_key(log).key
+        for memory in self._memories():
+            # Another reader may have kept a larger one meanwhile; the next check finds what does not fit.
+            with contextlib.suppress(AnchorError):
+                memory.keep(note, key, heads.prove)
+
+    def forget(self) -> bool:
+        """Remove what is remembered next to the ledger; return True if anything was. Raises ``AnchorError``."""
+        return self.beside.forget()
+
+    def _memories(self) -> Sequence[HeadMemory]:
+        folder = self._folder
+        readable = not folder.exists() or os.access(folder, os.R_OK | os.X_OK)
+        found = [self.beside] if readable and not folder.is_symlink() else []
+        return [*found, self._machine] if self._machine is not None else found
+
+    def _check_one(self, memory: HeadMemory, keys: Keys | None) -> None:
+        try:
+            if memory.read() is None:
+                return
+        except AnchorError as error:
+            if memory is self._machine:
+                return  # doctor reports it
+            raise self._lost("memory", error.message) from None
+        seen = self._settings.override(ledger={"path": self._db}, anchors={"memory": memory.folder})
+        try:
+            check_missing(seen)
+            if keys is not None:
+                check_memory(seen, keys.signing(actor={}, epochs=False))
+        except LedgerOpenError as error:
+            raise self._lost(error.code.removeprefix("ledger."), error.message) from None
+
+    def _lost(self, state: str, found: str) -> LedgerOpenError:
+        return LedgerOpenError(
+            f"it is not the access log that was here: {found}",
+            code=f"access.{state}",
+            hint=f"put the access log back; if its end was meant: "
+            f"guardrail anchor forget {self._db} --ledger {self._ledger}",
+        )
+
+
+def _ledger_of(settings: Settings, db: Path) -> Path:
+    """Return the real path of the ledger that the access log at *db* is of, also where *db* itself is read."""
+    ledger = Path(os.path.realpath(settings.ledger.path))
+    if str(ledger) != os.path.realpath(db):
+        return ledger
+    name = ledger.name.removesuffix(_SUFFIX)
+    return ledger.with_name(f"{name}.db") if name != ledger.name else ledger
