@@ -37,6 +37,12 @@ _PUBLIC_APPROVAL = {
     "refused": "denied: a person refused this call",
     "expired": "denied: the approval has expired",
     "already_used": "denied: the approval has been used",
+    "approver_is_requester": "denied: who asks for a call can't approve it",
+    "approver_counted": "denied: another person must approve this call as well",
+    "approver_unknown": "denied: the answer does not say who approves this call, or not what it is",
+    "answer_changed": "denied: the answer says more than that this call is approved or refused",
+    "asserted": "denied: nobody verified who approved this call",
+    "needs_hidden": "denied: nobody can see what must be seen to approve this call",
 }
 
 

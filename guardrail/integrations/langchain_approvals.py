@@ -48,10 +48,10 @@ def can_pause() -> bool:
     return saver not in (None, False) and "__pregel_scratchpad" in settings
 
 
-def ask(desk: Desk, approval: str) -> Steps[None]:
+def ask(desk: Desk, approval: str) -> Steps[Reason | None]:
     """Pause the graph until people have answered the request *approval*, and record what they said.
 
-    Raises ``GraphInterrupt`` while an answer is missing, ``LedgerError``. An answer that is turned down is recorded, and
+    Return why the last answer was turned down, or None where all counted. Raises ``GraphInterrupt`` while an answer is missing, ``LedgerError``. An answer that is turned down is recorded, and
     the call made with this approval is denied.
     """
     from langgraph.types import interrupt
@@ -62,7 +62,7 @@ def ask(desk: Desk, approval: str) -> Steps[None]:
         if before < 0:
             before = _answers(case)
         if desk.state(case) is not State.PENDING:
-            return
+            return None
         given = interrupt(_question(desk, case))
         if not isinstance(given, Mapping) or given.get("approval") != approval:
             continue
@@ -72,7 +72,7 @@ def ask(desk: Desk, approval: str) -> Steps[None]:
             continue  # recorded when the graph was resumed with it the first time
         answer: Answer = yield from _apart(_recording(desk, approval, said))
         if answer.rejected is not None:
-            return
+            return answer.rejected
 
 
 def _question(desk: Desk, case: Case) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from typing import Any, NoReturn, cast
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
+from guardrail.approvals import Reason
+from guardrail.core.decision import denied, public_message
+from guardrail.core.types import Cause
 from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.integrations.langchain_approvals import ask, can_pause
 from guardrail.integrations.langchain_binding import Approvals, Binding, binding_of
@@ -72,6 +75,7 @@ def execute(
         return _checked(call(*positional, **named))
 
     how = _how(binding)
+    turned_down: Reason | None = None
     while True:
         try:
             return binding.guard.call(binding.tool, given, body, **how)
@@ -80,7 +84,9 @@ def execute(
             if entered or not how["repeats"]:
                 raise
             how["approval"] = required.approval
-            drive(ask(binding.guard.desk, required.approval))
+            turned_down = drive(ask(binding.guard.desk, required.approval))
+        except Denied as denial:
+            raise _told(denial, None if entered else turned_down) from None
         except ReportedError as report:
             return report.result
         except LedgerError as error:
@@ -104,6 +110,7 @@ async def aexecute(
         return _checked(await call(*positional, **named))
 
     how = _how(binding)
+    turned_down: Reason | None = None
     while True:
         try:
             return await binding.guard.acall(binding.tool, given, body, **how)
@@ -111,11 +118,24 @@ async def aexecute(
             if entered or not how["repeats"]:
                 raise
             how["approval"] = required.approval
-            await drive_async(ask(binding.guard.desk, required.approval))
+            turned_down = await drive_async(ask(binding.guard.desk, required.approval))
+        except Denied as denial:
+            raise _told(denial, None if entered else turned_down) from None
         except ReportedError as report:
             return report.result
         except LedgerError as error:
             _stop(error)
+
+
+_UNANSWERED = frozenset({"denied.approval.pending", "denied.approval.approvers_missing"})
+
+
+def _told(denial: Denied, turned_down: Reason | None) -> Denied:
+    """Return *denial*, of a call whose approval an answer did not make good, in words that say what was wrong with that answer."""
+    if turned_down is None or denial.code not in _UNANSWERED:
+        return denial
+    words = public_message(denied(Cause.APPROVAL, turned_down))
+    return Denied(words, seq=denial.seq, cause=denial.code.removeprefix("denied."))
 
 
 def _how(binding: Binding) -> dict[str, Any]:

@@ -189,11 +189,16 @@ async def test_an_awaited_graph_pauses_as_well() -> None:
 def test_an_answer_that_does_not_count_is_recorded_and_the_call_denied(
     said_: dict[str, Any], code: str
 ) -> None:
-    """The model reads that nobody approved it; the graph goes on."""
+    """The model reads what was wrong with the answer; the graph goes on."""
     scene = Scene(5)
     scene.run()
     result = scene.run(Command(resume={"approval": scene.asked()[0]["approval"], **said_}))
-    assert said(result) == [("error", "denied: nobody has approved this call yet")]
+    words = {
+        "approver_unknown": "the answer does not say who approves this call, or not what it is",
+        "approver_is_requester": "who asks for a call can't approve it",
+        "answer_changed": "the answer says more than that this call is approved or refused",
+    }
+    assert said(result) == [("error", f"denied: {words[code]}")]
     assert scene.types == ["call.decision", "approval.rejected", "call.decision"]
     assert scene.made.ledger.of("approval.rejected")[0]["code"] == code
     assert scene.paid == []
@@ -242,7 +247,7 @@ def test_one_person_twice_is_turned_down() -> None:
     scene.run()
     scene.answer(who="bob")
     result = scene.answer(who="bob")
-    assert said(result) == [("error", "denied: more people must approve this call")]
+    assert said(result) == [("error", "denied: another person must approve this call as well")]
     assert scene.made.ledger.of("approval.rejected")[0]["code"] == "approver_counted"
 
 

@@ -130,7 +130,20 @@ def test_the_public_message_is_that_of_the_first_rule_with_the_verdicts_effect()
 
 
 @pytest.mark.parametrize(
-    "detail", ["pending", "approvers_missing", "refused", "expired", "already_used"]
+    "detail",
+    [
+        "pending",
+        "approvers_missing",
+        "refused",
+        "expired",
+        "already_used",
+        "approver_is_requester",
+        "approver_counted",
+        "approver_unknown",
+        "answer_changed",
+        "asserted",
+        "needs_hidden",
+    ],
 )
 def test_the_public_message_of_an_approval_says_what_is_missing(detail: str) -> None:
     """The agent can tell waiting from a refusal; of any other detail it learns nothing."""
