@@ -220,6 +220,9 @@ class Pipeline:
         if view is not None and call.inspection is not None and verdict.effect is Effect.DENY:
             # Nothing ran: a model that is denied over and over must not fill the disk with what it asks for.
             view = call.inspection.shortened(view, _DENIED_ARGUMENTS)
+        if verdict.effect is Effect.REQUIRE_APPROVAL:
+            # Nothing ran, and whoever answers must see the arguments: large ones use up more of the principal's calls.
+            self._throttle.charge(call.state, len(call.encoded or b"") // _DENIED_ARGUMENTS)
         if call.repeats and verdict.effect is Effect.REQUIRE_APPROVAL:
             earlier = yield from self._approvals.earlier(call)
             if earlier is not None:

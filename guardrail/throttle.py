@@ -95,21 +95,9 @@ class Throttle:
         """Count a call of *state*'s principal for *tool*; return None while it is within the limit."""
         if not self._limit:
             return None
-        pid = os.getpid()
-        if pid != self._pid:
-            # The calls that were counted before the fork are the parent's to record.
-            self._begin(pid)
-        session = state.session
-        key = (session.tenant, session.principal.issuer, session.principal.id)
+        key = self._key(state)
         with self._lock:
-            window = int((self._now() - self._start) // MINUTE)
-            if window != self._window:
-                self._roll(window)
-            number = self._counts.get(key, self._floor) + 1
-            self._counts[key] = number
-            if len(self._counts) > _MAX_PRINCIPALS:
-                self._forget()
-            if number <= self._limit:
+            if self._add(key, 1) <= self._limit:
                 return None
             over, new = self._beyond(key, state)
             over.count += 1
@@ -118,6 +106,21 @@ class Throttle:
         if new:
             self._announce(key, over)
         return over
+
+    def charge(self, state: SessionState, calls: int) -> None:
+        """Count *calls* more for *state*'s principal, for a record that is as large as those of so many calls."""
+        if self._limit and calls > 0:
+            key = self._key(state)
+            with self._lock:
+                self._add(key, calls)
+
+    def _key(self, state: SessionState) -> Key:
+        pid = os.getpid()
+        if pid != self._pid:
+            # The calls that were counted before the fork are the parent's to record.
+            self._begin(pid)
+        session = state.session
+        return (session.tenant, session.principal.issuer, session.principal.id)
 
     def refuse(self, over: Over) -> Steps[NoReturn]:
         """Raise ``Denied`` once it is durable that calls of this minute are denied, else ``LedgerError``."""
@@ -149,6 +152,16 @@ class Throttle:
         self._write()
 
     # -- under the lock -------------------------------------------------------------------------------------------
+
+    def _add(self, key: Key, calls: int) -> int:
+        """Count *calls* in this minute; return how many it are now."""
+        window = int((self._now() - self._start) // MINUTE)
+        if window != self._window:
+            self._roll(window)
+        number = self._counts[key] = self._counts.get(key, self._floor) + calls
+        if len(self._counts) > _MAX_PRINCIPALS:
+            self._forget()
+        return number
 
     def _roll(self, window: int) -> None:
         """Begin another minute."""

@@ -282,7 +282,8 @@ class Walk:
             holder[key] = None
             self.pieces.append((holder, key, path, source))
             return
-        if "$t" in source and is_sized(source):
+        # At a marked place anything may stand for what is to be hidden, also a length.
+        if mark is None and "$t" in source and is_sized(source):
             holder[key] = dict(source)
             return
         out: dict[str, Any] = {}

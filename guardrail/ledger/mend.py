@@ -15,7 +15,7 @@ from typing import Any
 from guardrail.durable import sync_directory
 from guardrail.ledger.examine import Cache
 from guardrail.ledger.heads import Execute
-from guardrail.ledger.sqlite import connect_reader, quoted
+from guardrail.ledger.sqlite import connect_reader, quoted, refuse_unsafe
 from guardrail.ledger.tables import SCHEMA
 from guardrail.ownership import new_file
 
@@ -85,6 +85,7 @@ def mend_schema(db: Path, foreign: Sequence[tuple[str, str]], missing: Sequence[
     Nothing of theirs runs: dropping evaluates no trigger and no view. Call it only where SQLite finds its pages in order, for
     a table that shares pages with another would take them along. Raises ``sqlite3.Error``.
     """
+    refuse_unsafe(db)
     connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = FULL")

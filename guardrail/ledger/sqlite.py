@@ -133,7 +133,7 @@ def connect(db: Path) -> tuple[sqlite3.Connection, int]:
 
     Raises ``LedgerOpenError`` for what is no log of this format, ``sqlite3.Error`` where SQLite or the disk refuses.
     """
-    _refuse_empty(db)
+    refuse_unsafe(db)
     connection = sqlite3.connect(
         f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
     )
@@ -158,7 +158,7 @@ def connect(db: Path) -> tuple[sqlite3.Connection, int]:
 
 def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
     """Open *db* so that nothing can be written through the connection. Raises as ``connect`` does."""
-    _refuse_empty(db)
+    refuse_unsafe(db)
     mode = "immutable=1" if immutable else "mode=ro"
     connection = sqlite3.connect(
         f"file:{quoted(db)}?{mode}",
@@ -177,7 +177,17 @@ def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def _refuse_empty(db: Path) -> None:
+def refuse_unsafe(db: Path) -> None:
+    """Raise ``LedgerOpenError`` for files that SQLite would act on before anything could be checked."""
+    journal = db.with_name(db.name + "-journal")
+    if os.path.lexists(journal):
+        # A log is in WAL mode and leaves none. One that somebody planted would be rolled back into the file, and SQLite
+        # deletes the file that it names as its super-journal: any file of whoever opens the ledger.
+        raise LedgerOpenError(
+            f"{journal.name} stands beside the ledger, and guardrail never leaves a rollback journal",
+            code="ledger.journal",
+            hint=f"move {journal} away, then guardrail verify",
+        )
     # Beside an empty database SQLite takes a ``-wal`` for stale and deletes it, readers do so too: it may be all that is
     # left of the log.
     if os.stat(db).st_size == 0:

@@ -440,3 +440,13 @@ def test_the_text_of_nothing_is_nothing() -> None:
     assert REDACTOR.text("", memory) == ""
     assert REDACTOR.value({}, memory).value == {}
     assert REDACTOR.value([], memory).value == []
+
+
+def test_a_value_in_the_form_of_a_recorded_one_is_hidden_at_a_marked_place() -> None:
+    """``{"$t": "str", "len": 48151623}`` may be a code of eight digits, and a model may send it."""
+    schema = {"properties": {"x": {"writeOnly": True}}}
+    value = {"x": {"$t": "str", "len": 48_151_623}}
+    marked = REDACTOR.inspect(value, schema=schema, declared=True, memory=Memory())
+    assert "48151623" not in str(marked.view([]).value)
+    plain = REDACTOR.inspect(value, schema={}, declared=True, memory=Memory())
+    assert plain.view([]).value == value

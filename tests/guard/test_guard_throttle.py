@@ -19,9 +19,9 @@ import pytest
 from guardrail.config import Settings
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
-from guardrail.errors import Denied, LedgerError, LedgerPoisonedError
+from guardrail.errors import ApprovalRequired, Denied, LedgerError, LedgerPoisonedError
 from guardrail.guard import Guard
-from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
+from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 from guardrail.throttle import Throttle
 
 
@@ -87,6 +87,23 @@ def test_calls_beyond_the_limit_are_denied_and_counted_in_one_record() -> None:
     assert (record["calls_per_minute"], record["begun"]) == (3, caught.value.seq)
     assert record["since"] == begun["detail"]["since"]
     assert record["origin"]["pid"] == os.getpid()
+
+
+def test_large_requests_for_approval_use_up_more_of_the_limit() -> None:
+    """Whoever answers must see the arguments, so they are recorded whole: 40 kB count as ten calls."""
+    settings = Settings().override(limits={"calls_per_minute": 20})
+    guard, ledger = memory_guard(StaticPolicy(ask("person")), settings=settings)
+    args = {"text": "word " * 8_000}
+    with guard.session(principal="eve"):
+        for _ in range(2):
+            with pytest.raises(ApprovalRequired):
+                guard.call("pay", args, lambda **_: None)
+        with pytest.raises(Denied) as caught:
+            guard.call("pay", args, lambda **_: None)
+    assert caught.value.code == "denied.quota"
+    with guard.session(principal="bob"), pytest.raises(ApprovalRequired):
+        guard.call("pay", {"text": "short"}, lambda **_: None)
+    assert len(ledger.of("call.decision")) == 3
 
 
 def test_no_limit_is_kept_where_it_is_zero() -> None:

@@ -437,3 +437,46 @@ def test_many_objects_of_others_take_no_time(db: Path) -> None:
     assert refused(db) == "ledger.schema"
     assert verify_ledger(db).exit_code == 1
     assert time.process_time() - began < 5
+
+
+def hot_journal(db: Path, victim: Path) -> None:
+    """Put a rollback journal beside *db* that SQLite would play back, and that names *victim* as its super-journal.
+
+    The format: https://www.sqlite.org/fileformat2.html#the_rollback_journal.
+    """
+    data = db.read_bytes()
+    size = int.from_bytes(data[16:18], "big")
+    page, nonce = data[:size], 0x01020304
+    magic = bytes.fromhex("d9d505f920a163d7")
+    counts = (1, nonce, len(data) // size, 512, size)
+    header = (magic + b"".join(each.to_bytes(4, "big") for each in counts)).ljust(512, b"\0")
+    checksum = (nonce + sum(page[at] for at in range(size - 200, 0, -200))) & 0xFFFFFFFF
+    record = (1).to_bytes(4, "big") + page + checksum.to_bytes(4, "big")
+    name = str(victim).encode()
+    total = sum(each if each < 128 else each - 256 for each in name) & 0xFFFFFFFF
+    lock_page = 0x40000000 // size + 1
+    trailer = lock_page.to_bytes(4, "big") + name
+    trailer += len(name).to_bytes(4, "big") + total.to_bytes(4, "big") + magic
+    db.with_name(db.name + "-journal").write_bytes(header + record + trailer)
+
+
+def test_a_planted_journal_deletes_nothing_of_whoever_opens_the_ledger(tmp_path: Path) -> None:
+    """SQLite rolls a hot journal back when it opens the file, and deletes what the journal names: an auditor's own file."""
+    db, victim = tmp_path / "audit.db", tmp_path / "precious"
+    make(db).close()
+    victim.write_text("the auditor's own file")
+    hot_journal(db, victim)
+    with pytest.raises(LedgerError) as caught:
+        LedgerWriter.open(db, signing=SIGNING, settings=FAST)
+    assert caught.value.code == "ledger.journal"
+    with pytest.raises(LedgerError) as caught:
+        LedgerReader.open(db)
+    assert caught.value.code == "ledger.journal"
+    assert victim.exists()
+    db.with_name("audit.db-journal").unlink()
+    LedgerWriter.open(db, signing=SIGNING, settings=FAST).close()
+    # The harness can fail: SQLite itself deletes the file.
+    hot_journal(db, victim)
+    with closing(sqlite3.connect(db)) as connection:
+        connection.execute("SELECT count(*) FROM record").fetchone()
+    assert not victim.exists()
