@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from guardrail.anchors.configured import configured
 from guardrail.anchors.memory import HeadMemory, Remembered, memory_of
 from guardrail.config import Settings
 from guardrail.core.merkle import consistency_proof
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
 from guardrail.keys import Signing, verify_signature
 from guardrail.ledger.heads import node_reader, read_head
@@ -20,9 +21,12 @@ from guardrail.ledger.reader import LedgerReader
 __all__ = [
     "CONTRADICTIONS",
     "LedgerHeads",
+    "anchors_at",
     "anchors_of",
     "check_memory",
     "check_missing",
+    "log_name",
+    "recall",
     "renew_memory",
     "stored_head",
 ]
@@ -140,6 +144,31 @@ def anchors_of(settings: Settings, signing: Signing, log: str) -> list[Anchor]:
         verify=verify_signature,
         certificates=_certificates,
     )
+
+
+def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
+    """Return the anchors that *settings* ask for, to read them; *public* is the key of *log*. Raises ``ConfigError``."""
+    return configured(
+        settings.anchors,
+        ledger=settings.ledger.path,
+        key=NoteKey(log, bytes.fromhex(public)),
+        verify=verify_signature,
+        certificates=lambda _: (),
+        deadline=5.0,
+    )
+
+
+def log_name(settings: Settings) -> str:
+    """Return the name of a new log: as set, or host name and file name; no spaces, no ``+`` (C2SP signed-note)."""
+    name = settings.ledger.log or f"{socket.gethostname()}/{settings.ledger.path.stem}"
+    return "".join(
+        "-" if character.isspace() or character == "+" else character for character in name
+    )
+
+
+def recall(settings: Settings) -> Remembered | None:
+    """Return what this machine remembers of the ledger; None if that is nothing, or can't be read."""
+    return _recall(memory_of(settings.anchors, settings.ledger.path, verify_signature))
 
 
 def _certificates(path: Path) -> Sequence[Any]:

@@ -36,6 +36,7 @@ from guardrail.inputs import read_input
 from guardrail.ownership import denial_of, new_folder
 
 __all__ = [
+    "NAMES_FILE",
     "Commitment",
     "HeadKey",
     "Keys",
@@ -50,6 +51,8 @@ _LOG_PUBLIC = "log.pub"
 _TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
 _TOKEN_BYTES = 15
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+NAMES_FILE = "log.names"
+"""In a key folder: the names that the log had before each restart."""
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing
+from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing, log_name
 from guardrail.anchors.memory import memory_of
 from guardrail.anchors.schedule import AnchorWatch
 from guardrail.approval_views import read_case
@@ -23,6 +22,7 @@ from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import decode
 from guardrail.core.types import Json
+from guardrail.diagnosis import check_log_name, has_keys
 from guardrail.errors import ConfigError, KeysError, LedgerError, LedgerOpenError, PolicyLoadError
 from guardrail.identity import check_identity
 from guardrail.journal import Journal, Owner, actor
@@ -122,10 +122,7 @@ def _there(settings: Settings) -> None:
 
 def default_log_name(settings: Settings) -> str:
     """Return the origin name of a new log: as set, or host name and file name; no spaces, no ``+`` (C2SP signed-note)."""
-    name = settings.ledger.log or f"{socket.gethostname()}/{settings.ledger.path.stem}"
-    return "".join(
-        "-" if character.isspace() or character == "+" else character for character in name
-    )
+    return log_name(settings)
 
 
 def create_log(
@@ -179,15 +176,16 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
     """
     path = settings.ledger.path
     with _one_at_a_time(path):
-        has_keys = _has_keys(settings)
+        keyed = _has_keys(settings)
         left = traces(path)
         check_missing(settings)
-        if not has_keys and not left:
+        if not keyed and not left:
             refuse_links(path, settings.key_path)
             keys = create_keys(settings)
             writer = create_log(settings, keys, epochs=epochs)
-        elif path.exists() and has_keys:
+        elif path.exists() and keyed:
             keys = load_keys(settings)
+            _check_name(settings)
             # Before anything is written: a record on an older copy would make a fork of it.
             check_memory(settings, keys.signing(actor=actor(), epochs=False))
             writer = LedgerWriter.open(
@@ -196,11 +194,21 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
                 settings=_ledger_settings(settings, epochs=epochs),
             )
         else:
-            raise _half_there(settings, has_keys, left)
+            raise _half_there(settings, keyed, left)
     deadline = settings.ledger.append_deadline_ms / 1000
     requests = LedgerRequests(path, writer, keys.signing(actor=actor(), epochs=False))
     journal = Journal(writer, deadline=deadline, owner=requests.owner, requests=requests)
     return journal, keys
+
+
+def _check_name(settings: Settings) -> None:
+    """Refuse a log of another name than the settings say. What can't be read is for the opening to refuse."""
+    log = ""
+    if settings.ledger.log:
+        with contextlib.suppress(LedgerError), LedgerReader.open(settings.ledger.path) as reader:
+            log = reader.log
+    if log:
+        check_log_name(settings, log)
 
 
 def open_guard(
@@ -356,7 +364,7 @@ def _has_keys(settings: Settings) -> bool:
     missing = find_denial([settings.key_path], like=settings.ledger.path, write=False)
     if missing is not None:
         raise _forbidden(missing)
-    return settings.key_path.is_dir() and any(settings.key_path.iterdir())
+    return has_keys(settings)
 
 
 def _forbidden(missing: Denial) -> LedgerOpenError:

@@ -113,7 +113,10 @@ def settings_that_fit(ledger: Path) -> Settings:
         found = settings_of(None)
         if _same(ledger, found.ledger.path) or _same(ledger, found.access_path):
             return settings_of(None, ledger)
-    return Settings().override(ledger={"path": ledger.absolute()})
+    own = {"path": ledger.absolute()}
+    with suppress(ConfigError):
+        return Settings.load(None).override(ledger=own)  # as Guard.open(ledger=...) does
+    return Settings().override(ledger=own)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -167,7 +167,11 @@ def resolve(path: Path) -> Path:
             f"the ledger can't be examined: {error.strerror}", code="ledger.unreadable"
         ) from None
     if not stat.S_ISREG(found.st_mode):
-        raise LedgerOpenError("the ledger's path is not a regular file", code="ledger.not_a_file")
+        raise LedgerOpenError(
+            "the ledger's path is not a regular file",
+            code="ledger.not_a_file",
+            hint="move it away, then guardrail recover",
+        )
     if found.st_nlink != 1 and not _finish_creation(db, found):
         raise LedgerOpenError(
             f"the ledger has {found.st_nlink} names (hard links); each would get a log of its own beside it",

@@ -12,7 +12,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -38,13 +38,23 @@ from guardrail.ledger.files import (
     utc_now,
 )
 from guardrail.ledger.heads import Signing
+from guardrail.ledger.known import Judged, KnownHead, judge, next_name
 from guardrail.ledger.lease import Leases, Life, own_origin
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import create, open_error
 from guardrail.ledger.store import OpenCall, Store
 
-__all__ = ["Action", "RecoveryPlan", "RecoveryReport", "inspect", "recover", "successor"]
+__all__ = [
+    "Action",
+    "RecoveryPlan",
+    "RecoveryReport",
+    "inspect",
+    "line0",
+    "predecessor",
+    "recover",
+    "successor",
+]
 
 
 class Action(StrEnum):
@@ -85,6 +95,10 @@ class RecoveryPlan:
     """What speaks against the signed head; empty where nothing does, or where that could not be told without the keys."""
     caches: tuple[str, ...] = ()
     """Tables that are not what the records say: they are made anew."""
+    known: tuple[KnownHead, ...] = ()
+    """Heads that are known from outside."""
+    judged: Judged = field(default_factory=Judged)
+    """What these say of what is left."""
     examined: Examination | None = field(default=None, repr=False)
     """Everything that was found in the file; None where there is none."""
 
@@ -105,19 +119,26 @@ class RecoveryReport:
 
 
 def inspect(
-    path: Path, *, signing: Signing | None = None, verify: Verify | None = None
+    path: Path,
+    *,
+    signing: Signing | None = None,
+    verify: Verify | None = None,
+    known: Sequence[KnownHead] = (),
+    unusable: str = "",
 ) -> RecoveryPlan:
     """Look at the ledger and say what ``recover`` would do. Changes nothing.
 
     With *signing* it is known whether a holder of the keys wrote the head; with *verify* its signature is checked too. Where
-    nothing is left of a log, a new one is to be begun. Raises ``LedgerOpenError`` for a log of a newer format.
+    nothing is left of a log, a new one is to be begun; so it is if the log contradicts one of the *known* heads, or if it
+    is *unusable* for a reason outside its file, such as keys that are gone. Raises ``LedgerOpenError`` for a log of a newer
+    format, or one that this user can't read.
     """
     db = Path(os.path.realpath(path))
     left = traces(db)
     seal = Seal.read(db)
-    found, problem = _chain(db, signing, verify)
+    found, problem = _chain(db, signing, verify, {each.size for each in known})
     report = found.report if found is not None else None
-    genesis: Mapping[str, Any] = _genesis(db) if report is not None else {}
+    genesis: Mapping[str, Any] = line0(db) if report is not None else {}
     if not genesis and seal is not None:
         genesis = seal.genesis
     intact = (
@@ -127,6 +148,15 @@ def inspect(
     )
     untold: tuple[OpenCall, ...] = ()
     action = Action.NOTHING
+    size = intact.size if intact is not None else 0
+    judged = judge(
+        known,
+        log=intact.log if intact is not None else "",
+        public=_public(genesis),
+        size=size,
+        roots=found.roots if found is not None else {},
+    )
+    problem = "; ".join(each for each in (unusable, problem, judged.problem) if each)
     if problem:
         action = Action.RESTART
     else:
@@ -137,10 +167,12 @@ def inspect(
             action = Action.CONTINUE
         elif untold:
             action, problem = Action.CLOSE_CALLS, "open calls whose process left no lease"
-    size = intact.size if intact is not None else 0
     acknowledged = max(
         seal.last_seq + 1 if seal is not None else 0, found.head_size if found is not None else 0
     )
+    lost = max(0, acknowledged - size)
+    if judged.last is not None:
+        lost = max(0, judged.last.size - judged.kept)
     return RecoveryPlan(
         action=action,
         found=problem or _rest(found),
@@ -150,13 +182,20 @@ def inspect(
         genesis=genesis,
         intact=intact,
         first_bad=report.first_bad if report is not None else None,
-        lost=max(0, acknowledged - size),
+        lost=lost,
         untold=untold,
         alive=_alive(db),
         head=found.head if found is not None else "",
         caches=tuple(each.table for each in found.caches) if found is not None else (),
+        known=tuple(known),
+        judged=judged,
         examined=found,
     )
+
+
+def _public(genesis: Mapping[str, Any]) -> str:
+    key = genesis.get("key")
+    return str(key.get("public", "")) if isinstance(key, Mapping) else ""
 
 
 def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
@@ -202,11 +241,14 @@ def recover(
     verify: Verify | None = None,
     genesis: Mapping[str, object] | None = None,
     log: str | None = None,
+    known: Sequence[KnownHead] = (),
+    unusable: str = "",
 ) -> RecoveryReport:
     """Do what ``inspect`` says; durable, and the ledger opens again, when this returns.
 
-    *who* is the ``actor`` of the record, *reason* a person's words for it, *signing* and *verify* as for ``inspect``. *genesis* and *log* are for a new log where
-    nothing of the old line 0 can be read: ``profile``, ``key`` and ``config``; nonce and predecessor are filled in.
+    *who* is the ``actor`` of the record, *reason* a person's words for it, *signing*, *verify*, *known* and *unusable* as for
+    ``inspect``. *genesis* and *log* are for a new log where nothing of the old line 0 can be read, or its keys are gone:
+    ``profile``, ``key`` and ``config``; nonce and predecessor are filled in.
     Raises ``LedgerError``: ``ledger.in_use`` while other processes hold leases, ``ledger.no_genesis`` where *genesis* is
     needed.
     """
@@ -214,7 +256,7 @@ def recover(
     lock = FileLock(lock_path(db), db)
     try:
         _acquire(lock)
-        plan = inspect(db, signing=signing, verify=verify)
+        plan = inspect(db, signing=signing, verify=verify, known=known, unusable=unusable)
         if plan.alive and plan.action in (Action.CONTINUE, Action.RESTART):
             raise LedgerError(
                 f"{len(plan.alive)} other processes have this ledger open",
@@ -247,7 +289,7 @@ def _acquire(lock: FileLock, seconds: float = 30.0) -> None:
 
 
 def _chain(
-    db: Path, signing: Signing | None, verify: Verify | None
+    db: Path, signing: Signing | None, verify: Verify | None, watch: Collection[int]
 ) -> tuple[Examination | None, str]:
     """Return what can be read of the log, and what is wrong with its lines or pages."""
     if not db.exists():
@@ -256,9 +298,9 @@ def _chain(
         ) else "nothing is left of the ledger"
     try:
         with LedgerReader.open(db, strict=False) as reader:
-            found = examine(reader, signing=signing, verify=verify)
+            found = examine(reader, signing=signing, verify=verify, watch=watch)
     except LedgerError as error:
-        if error.code in ("ledger.newer_format", "ledger.older_format"):
+        if error.code in _NOT_OURS:
             raise
         return Examination(chain.Chain().report(), Edge()), error.message
     report = found.report
@@ -275,7 +317,17 @@ def _chain(
     return found, "" if report.records else "the log has no records"
 
 
-def _genesis(db: Path) -> Mapping[str, Any]:
+_NOT_OURS = (
+    "ledger.newer_format",
+    "ledger.older_format",
+    "ledger.not_a_file",
+    "ledger.unreadable",
+)
+"""What nothing is wrong with, but this user or this version can't read."""
+
+
+def line0(db: Path) -> Mapping[str, Any]:
+    """Return the first line of the log at *db*, decoded; empty where it can't be read."""
     with (
         contextlib.suppress(LedgerError, RecordError),
         LedgerReader.open(db, strict=False) as reader,
@@ -308,6 +360,9 @@ def _recovered(
         else None,
         **more,
     }
+    if plan.known:
+        detail["proven"] = plan.judged.proven
+        detail["known"] = [{"source": each.source, **each.document} for each in plan.known]
     where = own_origin("recover")
     return Draft.build(fields.admin(log, "recovered", actor=who, where=where, detail=detail))
 
@@ -385,29 +440,21 @@ def _restart(
     who: Mapping[str, Any],
     reason: str,
 ) -> RecoveryReport:
-    line0 = (
+    first_line = (
         dict(known)
         if known is not None
         else {each: plan.genesis.get(each) for each in ("profile", "key", "config")}
     )
     name = log or (successor(plan.log) if plan.log else "")
-    if not name or not line0.get("profile"):
+    if not name or not first_line.get("profile"):
         raise LedgerError(
             "nothing of the old log's first line can be read, so a new one needs its key and name",
             code="ledger.no_genesis",
             hint="guardrail recover with the settings and keys of this ledger",
         )
-    intact = plan.intact
-    head = (
-        {"log": intact.log, "size": intact.size, "leaf": intact.leaf.hex()}
-        if intact is not None
-        else None
-    )
-    if head is None and plan.seal is not None and plan.seal.last_seq >= 0:
-        seal = plan.seal
-        head = {"log": seal.log, "size": seal.last_seq + 1, "leaf": seal.last_leaf}
-    line0.update(nonce=secrets.token_hex(16), predecessor=head)
-    first = Draft.build({**line0, "v": FORMAT_VERSION, "log": name, "type": "genesis"})
+    head = predecessor(plan)
+    first_line.update(nonce=secrets.token_hex(16), predecessor=head)
+    first = Draft.build({**first_line, "v": FORMAT_VERSION, "log": name, "type": "genesis"})
     line = first.finish(seq=0, prev=GENESIS_PREV, ts=utc_now())
     aside = set_aside(db, plan.traces)
     create(db, line, signing)
@@ -428,12 +475,18 @@ def _restart(
     return RecoveryReport(plan, aside, receipt, name, 0)
 
 
-def successor(log: str) -> str:
-    """Return the origin name of the log that continues *log*: ``NAME~2``, ``NAME~3``, ...
+def predecessor(plan: RecoveryPlan) -> dict[str, object] | None:
+    """Return the last known head of the log that is continued: with its last leaf, or with its root if only that is known."""
+    if plan.judged.last is not None:
+        return plan.judged.last.document
+    intact, seal = plan.intact, plan.seal
+    if intact is not None:
+        return {"log": intact.log, "size": intact.size, "leaf": intact.leaf.hex()}
+    if seal is not None and seal.last_seq >= 0:
+        return {"log": seal.log, "size": seal.last_seq + 1, "leaf": seal.last_leaf}
+    return None
 
-    Not the same name: whoever keeps heads of the old log would take the new one for that log, cut.
-    """
-    name, mark, number = log.rpartition("~")
-    if mark and number.isascii() and number.isdigit() and len(number) < 10:
-        return f"{name}~{int(number) + 1}"
-    return f"{log}~2"
+
+def successor(log: str) -> str:
+    """Return the origin name of the log that continues *log*: ``NAME~2``, ``NAME~3``, ..."""
+    return next_name(log)

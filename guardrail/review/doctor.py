@@ -98,6 +98,7 @@ def check_all(
         *([("opa", _opa)] if settings.policy.engine == "opa" else []),
         ("seal", _sealed),
         ("ledger", _ledger),
+        *([] if _is_new(settings) else [("opening", _opening)]),
         ("anchors", _anchors),
         ("memory", _memory),
         ("access", _access),
@@ -392,6 +393,12 @@ def _ledger(settings: Settings) -> Check:
         State.OK,
         f"log {log}, {size:,} records, chain intact over {part} (guardrail verify checks more)",
     )
+
+
+def _opening(settings: Settings) -> Check:
+    from guardrail.review.doctor_opening import opening
+
+    return opening(settings)
 
 
 def _identity(settings: Settings) -> Check:

@@ -18,6 +18,7 @@ from guardrail.ledger.writer import LedgerWriter
 from guardrail.review import doctor
 from guardrail.review.doctor import Check, State, check_all
 
+WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 POLICY = 'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id == "read_file"\n'
 
 
@@ -29,9 +30,10 @@ def project(tmp_path: Path) -> Path:
     )
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "tools.rego").write_text(POLICY)
-    Keys.create(tmp_path / "audit.keys")
+    keys = Keys.create(tmp_path / "audit.keys")
+    signing = keys.signing(actor=WHO, epochs=False)
     with LedgerWriter.create(
-        tmp_path / "audit.db", log=LOG, genesis=genesis(), signing=SIGNING
+        tmp_path / "audit.db", log=LOG, genesis=genesis(keys.public), signing=signing
     ) as writer:
         writer.append(Draft.build(decision()))
     return tmp_path
@@ -72,6 +74,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "policies",
         "seal",
         "ledger",
+        "opening",
         "anchors",
         "memory",
         "access",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +12,12 @@ from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import clock, counted
-from guardrail.errors import AnchorError, KeysError, LedgerOpenError, UsageError
+from guardrail.errors import LedgerOpenError, UsageError
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
     from guardrail.config import Settings
-    from guardrail.keys import Signing
+    from guardrail.diagnosis import Diagnosis
     from guardrail.ledger.recover import RecoveryPlan, RecoveryReport
 
 __all__ = ["recover"]
@@ -30,6 +28,14 @@ __all__ = ["recover"]
 @json_option
 @click.option("--reason", metavar="TEXT", help="Why, in your words: it goes into the ledger.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--backup",
+    "backups",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A copy of this log that guardrail backup made: what it holds is not lost. May be repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what is wrong and what would be done.")
 def recover(
     *,
@@ -38,76 +44,47 @@ def recover(
     as_json: bool,
     reason: str | None,
     yes: bool,
+    backups: tuple[Path, ...],
     dry_run: bool,
 ) -> int:
     """Bring a sealed or damaged ledger back into use, by your decision and on the record.
 
     Says what is wrong and what will be done, and asks. Nothing that can be read is deleted or changed: a ledger whose
-    chain is intact goes on in the same file; one that is not is set aside as it is, and a new one begins that names the
-    last intact head of the old one. Either way an admin.recovered record says who did it, why, and what was found.
+    chain is intact goes on in the same file; one that is not, that contradicts a head known from elsewhere, or whose keys
+    are gone, is set aside as it is, and a new one begins that names the last known head of the old one. Either way an
+    admin.recovered record says who did it, why, and what was found.
     """
-    from guardrail.keys import verify_signature
-    from guardrail.ledger.recover import Action, inspect
+    from guardrail.diagnosis import diagnose
+    from guardrail.ledger.recover import Action
 
-    settings = _located(config, ledger)
+    settings = settings_for(config, ledger)
     path = settings.ledger.path
     try:
-        plan = inspect(path, signing=_signing(settings), verify=verify_signature)
+        found = diagnose(settings, backups)
     except LedgerOpenError as error:
+        told = error.message if str(path) in error.message else f"{path}: {error.message}"
         raise LedgerOpenError(
-            f"{path}: {error.message}", code=error.code, hint=error.hint or "guardrail doctor"
+            told, code=error.code, hint=error.hint or "guardrail doctor"
         ) from None
+    plan = found.plan
     nothing = plan.action is Action.NOTHING
-    if nothing and not settings.key_path.exists():
-        raise KeysError(
-            f"the ledger is whole, but its keys in {settings.key_path} are gone; without them it can't be continued",
-            code="keys.missing",
-            hint=f"restore that folder from a backup. If there is none: move the ledger and every file whose name begins with its name to another folder, run guardrail anchor forget {path}, and open a guard: it makes a new ledger with new keys",
-        )
     if not as_json:
-        _explain(path, plan)
+        _explain(path, found)
     if nothing or dry_run:
         if as_json:
-            emit_json(_document(path, plan, None))
+            emit_json(_document(path, found, None))
         return Exit.YES if nothing else Exit.NO
     words = _reason(reason, yes=yes)
     if not yes and not click.confirm("Do this?", err=True):
         note("nothing was changed")
         return Exit.NO
-    report = _act(settings, plan, words)
-    _remember(settings)
+    report = _act(settings, found, words)
     if as_json:
-        emit_json(_document(path, plan, report))
+        emit_json(_document(path, found, report))
     else:
         _tell(report)
     whole = plan.action is not Action.RESTART and not plan.lost
     return Exit.YES if whole else Exit.RESERVED
-
-
-def _located(config: Path | None, ledger: Path | None) -> Settings:
-    """Return the settings of the ledger that is meant. Raises ``LedgerOpenError`` where there is not even a trace of one."""
-    from guardrail.ledger.files import traces
-
-    settings = settings_for(config, ledger)
-    path = settings.ledger.path
-    if not traces(path) and not settings.key_path.exists():
-        # A new log at a mistyped path would look like a recovered one.
-        raise LedgerOpenError(
-            f"{path}: there is no ledger at this path, and nothing is left of one",
-            code="ledger.missing",
-            hint="guardrail init",
-        )
-    return settings
-
-
-def _signing(settings: Settings) -> Signing | None:
-    """Return what tells whether a holder of the keys wrote the head, or None where the keys can't be had."""
-    from guardrail.journal import actor
-    from guardrail.opening import load_keys
-
-    with contextlib.suppress(KeysError):
-        return load_keys(settings).signing(actor=actor(), epochs=False)
-    return None
 
 
 def _reason(reason: str | None, *, yes: bool) -> str:
@@ -126,56 +103,27 @@ def _reason(reason: str | None, *, yes: bool) -> str:
     return str(words)
 
 
-def _act(settings: Settings, plan: RecoveryPlan, words: str) -> RecoveryReport:
-    from guardrail.core import fields
+def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
     from guardrail.core.memory import Memory
     from guardrail.core.redact import Redactor
     from guardrail.journal import actor
-    from guardrail.keys import TenantKeys, verify_signature
-    from guardrail.ledger.recover import recover as act
-    from guardrail.ledger.recover import successor
-    from guardrail.opening import default_log_name, load_keys
+    from guardrail.keys import TenantKeys
+    from guardrail.recovering import carry_out
 
     mark = TenantKeys.mark
     # No token is needed in the reason: what looks sensitive in it gets a random mark.
     clean = Redactor(token=lambda cls, _: mark(cls), mark=mark).text(words, Memory())
-    genesis: Mapping[str, object] | None = None
-    log: str | None = None
-    keys = load_keys(settings)
-    if not plan.genesis:
-        genesis = fields.genesis(
-            nonce="", public_key=keys.public, config_digest=settings.digest(), predecessor=None
-        )
-        log = successor(default_log_name(settings))
-    return act(
-        settings.ledger.path,
-        who=actor(),
-        reason=clean,
-        signing=keys.signing(actor=actor(), epochs=False),
-        verify=verify_signature,
-        genesis=genesis,
-        log=log,
-    )
+    report, problem = carry_out(settings, found, who=actor(), reason=clean)
+    if problem is not None:
+        note(f"warning: {one_line(problem.message)}", Style.WARN)
+        note(f"next:  {one_line(problem.hint)}")
+    return report
 
 
-def _remember(settings: Settings) -> None:
-    """Have this machine remember the log as it is now: the break is on record."""
-    from guardrail.access_memory import AccessMemory
-    from guardrail.anchoring import renew_memory
-    from guardrail.journal import actor
-    from guardrail.opening import load_keys
-
-    try:
-        renew_memory(settings, load_keys(settings).signing(actor=actor(), epochs=False))
-        AccessMemory(settings, settings.ledger.path.absolute()).forget()  # if it is one
-    except AnchorError as error:
-        note(f"warning: {one_line(error.message)}", Style.WARN)
-        note(f"next:  {one_line(error.hint)}")
-
-
-def _explain(path: Path, plan: RecoveryPlan) -> None:
+def _explain(path: Path, found: Diagnosis) -> None:
     from guardrail.ledger.recover import Action
 
+    plan = found.plan
     style = Style.GOOD if plan.action is Action.NOTHING else Style.WARN
     data(paint(one_line(plan.found[:1].upper() + plan.found[1:]), style))
     data(f"  ledger   {one_line(str(path))}")
@@ -199,13 +147,36 @@ def _explain(path: Path, plan: RecoveryPlan) -> None:
         data(f"  unclear  {counted(len(plan.untold), 'open call')} whose process can't be found")
     if plan.alive:
         data(f"  in use   by {counted(len(plan.alive), 'process', 'processes')}: end them first")
-    for line in _steps(path, plan):
+    for line in (*_known(found), *_steps(path, found)):
         data(line)
 
 
-def _steps(path: Path, plan: RecoveryPlan) -> list[str]:
+def _known(found: Diagnosis) -> list[str]:
+    """Return what is known of the log from elsewhere, in lines."""
+    judged = found.plan.judged
+    lines = []
+    if judged.last is not None:
+        last = judged.last
+        lines.append(
+            f"  known    {counted(last.size, 'record')} of log {name(last.log)}, by {name(last.source)}"
+        )
+    if found.plan.known:
+        lines.append(f"  proven   {counted(judged.proven, 'record')} by heads from elsewhere")
+    return lines
+
+
+def _steps(path: Path, found: Diagnosis) -> list[str]:
     from guardrail.ledger.recover import Action
 
+    plan = found.plan
+    keys = (
+        ""
+        if found.keys is not None
+        else (
+            "The keys are gone, so new ones are made; what is left of the old ones is kept, renamed. "
+            "If there is a backup of the key folder, put it back instead: then the log may go on. "
+        )
+    )
     text = {
         Action.NOTHING: "Nothing has to be done. Programs that were blocked come back by themselves.",
         Action.CONTINUE: (
@@ -224,8 +195,8 @@ def _steps(path: Path, plan: RecoveryPlan) -> list[str]:
         ),
         Action.CLOSE_CALLS: "These calls are recorded as unknown: nobody can say how they ended.",
         Action.RESTART: (
-            f"The old files are kept beside the ledger, renamed to {path.name}-broken-..., and a new log begins. "
-            "Its first record names the last intact head of the old one. It has a name of its own, which witnesses have to be told."
+            f"{keys}The old files are kept beside the ledger, renamed to {path.name}-broken-..., and a new log begins. "
+            f"Its first record names the last known head of the old one. Its name is {found.next_log}, which witnesses have to be told."
         ),
     }[plan.action]
     return ["", *(one_line(line) for line in prose(text))]
@@ -242,7 +213,10 @@ def _tell(report: RecoveryReport) -> None:
     note("next:  guardrail verify")
 
 
-def _document(path: Path, plan: RecoveryPlan, report: RecoveryReport | None) -> dict[str, Any]:
+def _document(path: Path, found: Diagnosis, report: RecoveryReport | None) -> dict[str, Any]:
+    from guardrail.ledger.recover import Action, predecessor
+
+    plan: RecoveryPlan = found.plan
     intact = plan.intact
     return {
         "path": str(path),
@@ -257,6 +231,11 @@ def _document(path: Path, plan: RecoveryPlan, report: RecoveryReport | None) -> 
         else {"log": intact.log, "size": intact.size, "leaf": intact.leaf.hex()},
         "first_bad": plan.first_bad,
         "lost": plan.lost,
+        "proven": plan.judged.proven,
+        "known": [{"source": each.source, **each.document} for each in plan.known],
+        "predecessor": predecessor(plan) if plan.action is Action.RESTART else None,
+        "new_log": found.next_log if plan.action is Action.RESTART else None,
+        "new_keys": found.keys is None,
         "head": plan.head or None,
         "rebuilt": list(plan.caches),
         "unclear_calls": [call.seq for call in plan.untold],

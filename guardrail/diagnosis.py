@@ -1,0 +1,268 @@
+"""What keeps a ledger from being opened, and the way out: one answer for ``open``, ``doctor`` and ``recover``.
+
+Reads only. ``guardrail.recovering`` carries out what is found here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guardrail.anchoring import anchors_at, log_name, recall
+from guardrail.anchors.anchor import Anchor
+from guardrail.anchors.configured import is_configured
+from guardrail.config import Settings
+from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.errors import (
+    AnchorError,
+    ConfigError,
+    KeysError,
+    LedgerError,
+    LedgerOpenError,
+    NoteError,
+)
+from guardrail.keys import NAMES_FILE, Keys, verify_signature
+from guardrail.ledger.examine import examine
+from guardrail.ledger.files import Seal, resolve, traces
+from guardrail.ledger.known import KnownHead, family, generation, next_name
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.recover import Action, RecoveryPlan, inspect, line0
+
+__all__ = ["Diagnosis", "check_log_name", "diagnose", "has_keys", "read_backup"]
+
+_GONE = ("keys.missing", "keys.malformed")
+"""Codes of keys that nobody can use any more: new ones are needed."""
+_GENERATIONS = 64
+"""How many restarts of a log anchors are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found."""
+
+    plan: RecoveryPlan
+    keys: Keys | None
+    """The log's keys; None if they are gone."""
+    unusable: str = ""
+    """What keeps the log from being continued although its file may be whole."""
+    names: tuple[str, ...] = ()
+    """Names that this log had before."""
+    next_log: str = ""
+    """The name of the log that a restart begins."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether a guard opens the ledger."""
+        return self.plan.action in (Action.NOTHING, Action.CLOSE_CALLS)
+
+
+def has_keys(settings: Settings) -> bool:
+    """Tell whether there are keys at the place of the settings. Raises ``KeysError`` if that can't be looked up."""
+    folder = settings.key_path
+    try:
+        return folder.is_dir() and any(item.name != NAMES_FILE for item in folder.iterdir())
+    except OSError as error:
+        raise KeysError(
+            f"{folder}: can't be read ({error.strerror})",
+            code="keys.unreadable",
+            hint=f"make it readable for this user, or run as its owner: ls -ld {folder}",
+        ) from None
+
+
+def check_log_name(settings: Settings, log: str) -> None:
+    """Raise ``LedgerOpenError`` (``ledger.other_name``) if the settings name another log than *log*, which is there.
+
+    A log that was begun again has the name of the settings and the number of the restart.
+    """
+    wanted = settings.ledger.log and log_name(settings)
+    if wanted and wanted not in (log, family(log)):
+        raise LedgerOpenError(
+            f"the ledger holds the log {log}, and [ledger] log names {wanted}: a log keeps the name that it was made with",
+            code="ledger.other_name",
+            hint=f'write log = "{log}" under [ledger], or leave it out, or give another [ledger] path',
+        )
+
+
+def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
+    """Find out what keeps a guard from opening the ledger, and what ``recover`` can do about it.
+
+    Raises ``GuardrailError`` for what only somebody else can mend: its message says what is wrong, its hint what to do.
+    """
+    path = settings.ledger.path
+    keys, problem = _keys(settings)
+    if path.parent.exists():
+        resolve(path)
+    remembered = recall(settings)
+    if (
+        remembered is None
+        and not backups
+        and not traces(path)
+        and problem
+        and not has_keys(settings)
+    ):
+        # A new log at a mistyped path would look like a recovered one.
+        raise LedgerOpenError(
+            f"{path}: there is no ledger at this path, and nothing is left of one",
+            code="ledger.missing",
+            hint="guardrail init",
+        )
+    first = line0(path)
+    public = _public(first)
+    unusable = ""
+    if keys is None and path.exists():
+        assert problem is not None
+        unusable = problem.message
+    elif keys is not None and public and public != keys.public:
+        if remembered is None or remembered.key.public.hex() != keys.public:
+            raise _foreign(settings)
+        unusable = "the ledger is that of another key than the one in its key folder"
+    known: list[KnownHead] = []
+    if remembered is not None:
+        head = remembered.head
+        known.append(
+            KnownHead("memory", head.origin, head.size, head.root, remembered.key.public.hex())
+        )
+    seal = Seal.read(path)
+    named = [str(first.get("log", "")), seal.log if seal else "", *(each.log for each in known)]
+    named += [str(line0(each).get("log", "")) for each in backups]
+    named = [each for each in (*named, *_names(settings)) if each]
+    publics = {public, keys.public if keys else "", *(each.public for each in known)}
+    publics = (publics | {_public(line0(each)) for each in backups}) - {""}
+    known += _anchored(settings, named or [log_name(settings)], publics)
+    known += [read_backup(each, {one.size for one in known}) for each in backups]
+    signing = None if keys is None else keys.signing(actor={}, epochs=False)
+    plan = inspect(path, signing=signing, verify=verify_signature, known=known, unusable=unusable)
+    names = tuple(dict.fromkeys([*named, *(each.log for each in known)]))
+    _check_rest(settings, plan, keys)
+    origin = plan.log or (plan.judged.last.log if plan.judged.last else "") or log_name(settings)
+    if plan.judged.last is not None and generation(plan.judged.last.log) > generation(origin):
+        origin = plan.judged.last.log
+    return Diagnosis(plan, keys, unusable, names, next_name(origin, names))
+
+
+def _keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
+    """Return the keys, or why there are none. Raises ``KeysError`` for those that this user can't read, or others can."""
+    try:
+        return (
+            Keys.load(
+                settings.key_path,
+                signer=settings.keys.signer,
+                allow=lambda: settings.require_trust("[keys] signer"),
+            ),
+            None,
+        )
+    except KeysError as error:
+        if error.code in _GONE:
+            return None, error
+        hint = error.hint or (
+            f"make {settings.key_path} readable for this user; if it is lost, move it away, then guardrail recover"
+        )
+        raise KeysError(error.message, code=error.code, hint=hint) from None
+
+
+def _check_rest(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> None:
+    """Raise what stands in the way outside the file: a signer that does not sign, a name of another log."""
+    if plan.action in (Action.NOTHING, Action.CLOSE_CALLS, Action.CONTINUE):
+        check_log_name(settings, plan.log)
+    if keys is not None and keys.remote:
+        keys.signing(actor={}, epochs=True).epoch_key(plan.log or log_name(settings), 0)
+
+
+def _foreign(settings: Settings) -> KeysError:
+    return KeysError(
+        f"{settings.key_path}: these are the keys of another log than {settings.ledger.path}, and nothing tells which of the "
+        "two belongs here",
+        code="keys.other_log",
+        hint="point [keys] path (or GUARDRAIL_KEYS) at the folder that was made with this ledger; if it is lost, at an empty "
+        "one, then guardrail recover",
+    )
+
+
+def _public(first: Mapping[str, Any]) -> str:
+    key = first.get("key")
+    return str(key.get("public", "")) if isinstance(key, Mapping) else ""
+
+
+# -- names that this log had ----------------------------------------------------------------------
+
+
+def _names(settings: Settings) -> Iterator[str]:
+    """Yield the names of the logs that were set aside here, and of those that recoveries noted with the keys."""
+    db = settings.ledger.path
+    with contextlib.suppress(OSError):
+        for item in sorted(db.parent.glob(f"{db.name}-broken-*")):
+            if item.is_file() and not item.name.endswith(("-wal", "-shm", "-sealed", ".json")):
+                yield str(line0(item).get("log", ""))
+    with contextlib.suppress(OSError, ValueError):
+        yield from (settings.key_path / NAMES_FILE).read_text("utf-8").splitlines()[-1000:]
+
+
+# -- heads that are known from outside --------------------------------------------------------------
+
+
+def _anchored(settings: Settings, names: Sequence[str], publics: set[str]) -> Iterator[KnownHead]:
+    """Yield every head that the anchors hold of these logs and their restarts, signed by one of the keys *publics*.
+
+    An anchor that can't be asked says nothing.
+    """
+    if not is_configured(settings.anchors):
+        return
+    try:
+        anchors = anchors_at(settings, min(publics) if publics else "00" * 32, names[0])
+    except ConfigError:
+        return
+    asked = dict.fromkeys(names)
+    for each in list(asked):
+        for number in range(1, max(map(generation, names)) + 2):
+            base = family(each)
+            asked.setdefault(base if number == 1 else f"{base}~{number}")
+    for anchor in anchors:
+        for name in asked:
+            with contextlib.suppress(AnchorError):
+                yield from _heads(anchor, name, publics)
+
+
+def _heads(anchor: Anchor, name: str, publics: set[str]) -> Iterator[KnownHead]:
+    for note in anchor.heads(name):
+        signer = next((each for each in publics if _signed(note, name, each)), None)
+        try:
+            head = Checkpoint.parse(note.text)
+        except NoteError:
+            continue
+        if signer is not None and head.origin == name and head.size:
+            yield KnownHead(f"anchor {anchor.name}", name, head.size, head.root, signer)
+
+
+def _signed(note: SignedNote, name: str, public: str) -> bool:
+    try:
+        return note.signed_by(NoteKey(name, bytes.fromhex(public)), verify_signature)
+    except (NoteError, ValueError):
+        return False
+
+
+def read_backup(path: Path, watch: Collection[int] = ()) -> KnownHead:
+    """Read every record of the copy at *path*; return its head, with the roots over the sizes in *watch*.
+
+    Raises ``LedgerError`` if it is not whole.
+    """
+    first = line0(path)
+    with LedgerReader.open(path) as reader:
+        found = examine(reader, verify=verify_signature, watch=watch)
+    if found.report.first_bad is not None or found.unreadable or found.head:
+        raise LedgerError(
+            f"{path}: {found.report.detail or found.unreadable or found.head}",
+            code="ledger.damaged",
+            hint=f"guardrail verify --ledger {path}",
+        )
+    return KnownHead(
+        "backup",
+        str(first.get("log", "")),
+        found.report.records,
+        found.edge.root(),
+        _public(first),
+        binding=False,
+        roots=found.roots,
+    )

@@ -1,0 +1,136 @@
+"""Heads of a log that are known from outside its file, and how much of what is left they prove. Pure.
+
+Recovery names the last of them as predecessor: by what is on the disk alone, a log that was cut or lost was never longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Judged", "KnownHead", "family", "generation", "judge", "next_name"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """A head that was authenticated: by a key of its log, or by whoever keeps it."""
+
+    source: str
+    """``memory``, ``anchor NAME`` or ``backup``."""
+    log: str
+    size: int
+    root: bytes
+    public: str = ""
+    """The log key, hex, if the source says which; empty if it does not."""
+    binding: bool = True
+    """Whether a ledger that contradicts it is refused. A backup may be of anything."""
+    roots: Mapping[int, bytes] = field(default_factory=dict)
+    """Of a backup: size -> root over its first records."""
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The head as a record holds it."""
+        return {"log": self.log, "size": self.size, "root": self.root.hex()}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the known heads say of what is left of a log."""
+
+    last: KnownHead | None = None
+    """The last known head, if it is over more than what is here, or over something else."""
+    proven: int = 0
+    """So many of the first records, here or in a backup, are what a head from elsewhere is over."""
+    kept: int = 0
+    """So many records of that log are here or in a backup, and none of them is contradicted."""
+    problem: str = ""
+    """What a ledger contradicts; empty if there is nothing that it contradicts."""
+
+
+def judge(
+    known: Sequence[KnownHead],
+    *,
+    log: str,
+    public: str,
+    size: int,
+    roots: Mapping[int, bytes],
+) -> Judged:
+    """Compare *known* with a ledger of *size* good records of *log*, whose key is *public* and whose trees have *roots*.
+
+    *log* is empty if nothing of a ledger can be read: then nothing contradicts anything.
+    """
+    last = max(known, key=lambda each: (generation(each.log), each.size), default=None)
+    if last is None:
+        return Judged(kept=size)
+    binding = [each for each in known if each.binding]
+    problem = next(
+        (text for each in binding if (text := _against(each, log, public, size, roots))), ""
+    )
+    same = not log or log == last.log
+    here = dict(roots) if log == last.log else {}
+    backups = [each for each in known if not each.binding and each.log == last.log]
+    heads = [each for each in known if each.log == last.log]
+    proven = max(
+        (
+            head.size
+            for head in heads
+            for tree in (here, *(each.roots for each in backups))
+            if tree.get(head.size) == head.root and head.binding
+        ),
+        default=0,
+    )
+    forked = any(_forked(each, here) for each in binding if each.log == last.log)
+    of_ours = proven if forked else (size if log == last.log else 0)
+    copies = [each.size for each in backups if not any(_forked(one, each.roots) for one in binding)]
+    newer = not same or forked or last.size > size
+    return Judged(last if newer else None, proven, max(of_ours, *copies, 0), problem)
+
+
+def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[int, bytes]) -> str:
+    """Say how a ledger contradicts *head*; empty if it does not, or if there is none."""
+    told = f"{head.source} holds a head of {head.size:,} records of the log {head.log}"
+    if not log:
+        return ""
+    if head.log != log:
+        return f"{told}, and this is the log {log}"
+    if head.public and public and head.public != public:
+        return f"{told}, and this log has another key"
+    if head.size > size:
+        return f"{told}, and only {size:,} are here: the ledger was cut or rolled back"
+    if _forked(head, roots):
+        return f"{told}, and the ledger's first records are others: it was changed or forked"
+    return ""
+
+
+def _forked(head: KnownHead, roots: Mapping[int, bytes]) -> bool:
+    root = roots.get(head.size)
+    return root is not None and root != head.root
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def family(log: str) -> str:
+    """Return the name that the log had before it was begun again the first time: ``NAME`` of ``NAME~3``."""
+    name, mark, number = log.rpartition("~")
+    return name if mark and _counts(number) else log
+
+
+def generation(log: str) -> int:
+    """Return 1 for ``NAME``, 2 for ``NAME~2``."""
+    _, mark, number = log.rpartition("~")
+    return int(number) if mark and _counts(number) else 1
+
+
+def _counts(number: str) -> bool:
+    return number.isascii() and number.isdigit() and len(number) < 10
+
+
+def next_name(log: str, used: Iterable[str] = ()) -> str:
+    """Return the name of the log that continues *log*: ``NAME~2``, ``NAME~3``, ..., the first behind all that were *used*.
+
+    Not the same name: whoever keeps heads of the old log would take the new one for that log, cut or forked.
+    """
+    base = family(log)
+    taken = [generation(each) for each in (log, *used) if family(each) == base]
+    return f"{base}~{max(taken) + 1}"

@@ -1,0 +1,108 @@
+"""Carrying out what ``guardrail.diagnosis`` found: for ``guardrail recover``, by a person's decision and on the record."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from guardrail.access_memory import AccessMemory
+from guardrail.anchoring import renew_memory
+from guardrail.config import Settings
+from guardrail.core import fields
+from guardrail.diagnosis import Diagnosis
+from guardrail.durable import sync_directory
+from guardrail.errors import AnchorError, KeysError
+from guardrail.keys import NAMES_FILE, Keys, verify_signature
+from guardrail.ledger.aside import free_name
+from guardrail.ledger.recover import Action, RecoveryReport, recover
+from guardrail.opening import create_keys
+
+__all__ = ["carry_out"]
+
+
+def carry_out(
+    settings: Settings, found: Diagnosis, *, who: Mapping[str, Any], reason: str
+) -> tuple[RecoveryReport, AnchorError | None]:
+    """Do what *found* says; the ledger opens again when this returns, and this machine remembers it as it is then.
+
+    Keys that are gone are made anew first, in a folder of their own: it takes its place once the new log stands. The error
+    says that all was done, and the memory can't be written. Raises ``LedgerError`` and ``KeysError``.
+    """
+    settings.ledger.path.parent.mkdir(parents=True, exist_ok=True)
+    keys, fresh = found.keys, None
+    if keys is None:
+        fresh = settings.key_path.with_name(f"{settings.key_path.name}-new-{os.getpid()}")
+        keys = create_keys(settings.override(keys={"path": fresh}))
+    restart = found.plan.action is Action.RESTART
+    signing = keys.signing(actor=who, epochs=False)
+    try:
+        report = recover(
+            settings.ledger.path,
+            who=who,
+            reason=reason,
+            signing=signing,
+            verify=verify_signature,
+            genesis=_genesis(settings, keys) if restart else None,
+            log=found.next_log if restart else None,
+            known=found.plan.known,
+            unusable=found.unusable,
+        )
+    except BaseException:
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    if fresh is not None:
+        kept = _put_in_place(settings, fresh)
+        report = replace(report, set_aside=(*report.set_aside, *kept))
+    if restart:
+        _note_names(settings, [*found.names, report.log])
+    try:
+        renew_memory(settings, signing)
+        AccessMemory(settings, settings.ledger.path.absolute()).forget()  # if it is one
+    except AnchorError as error:
+        return report, error
+    return report, None
+
+
+def _genesis(settings: Settings, keys: Keys) -> Mapping[str, object]:
+    return fields.genesis(
+        nonce="", public_key=keys.public, config_digest=settings.digest(), predecessor=None
+    )
+
+
+def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
+    """Give the new key folder its name; return where the old one is, if anything was left of it. Raises ``KeysError``."""
+    target, kept = settings.key_path, []
+    try:
+        with contextlib.suppress(OSError):
+            target.rmdir()
+        if os.path.lexists(target):
+            aside = target.with_name(free_name(target))
+            os.rename(target, aside)
+            kept.append(aside)
+        os.rename(fresh, target)
+        sync_directory(target.parent)
+    except OSError as error:
+        raise KeysError(
+            f"the new log stands, and its keys are in {fresh}: they can't be moved to {target} ({error.strerror})",
+            code="keys.create",
+            hint=f"move what is in {fresh} to {target}",
+        ) from None
+    return kept
+
+
+def _note_names(settings: Settings, names: list[str]) -> None:
+    """Note with the keys which names the log had, so that the next restart takes none of them again."""
+    path = settings.key_path / NAMES_FILE
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, "".join(f"{each}\n" for each in names).encode("utf-8"))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_directory(settings.key_path)

@@ -1,0 +1,386 @@
+"""Recover from every state in which a guard does not open: it acts and the guard opens, or says why it can't."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardrail.anchoring import LedgerHeads, anchors_of, renew_memory
+from guardrail.cli.options import settings_for
+from guardrail.config import Settings
+from guardrail.core.record import decode
+from guardrail.diagnosis import Diagnosis, diagnose
+from guardrail.errors import GuardrailError, LedgerOpenError
+from guardrail.ledger.backup import backup
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.recover import Action
+from guardrail.opening import open_journal
+from guardrail.recovering import carry_out
+from guardrail.review.doctor import State
+from guardrail.review.doctor_opening import opening
+
+WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
+POLICY = 'package guardrail.policy\n\nallow contains "any" if input.resource.type == "tool"\n'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Settings of a project with a memory and an anchor file."""
+    (tmp_path / "p" / "policies").mkdir(parents=True)
+    (tmp_path / "p" / "policies" / "p.rego").write_text(POLICY)
+    path = tmp_path / "p" / "guardrail.toml"
+    path.write_text('[anchors]\nmemory = "../heads"\n')
+    return path
+
+
+def anchored(config: Path) -> None:
+    """Turn the memory off and an anchor file on."""
+    config.write_text('[anchors]\nmemory = false\nfile = "../anchors/heads.txt"\n')
+    (config.parent.parent / "anchors").mkdir(exist_ok=True)
+
+
+def plain(config: Path) -> None:
+    """Turn the memory off."""
+    config.write_text("[anchors]\nmemory = false\n")
+
+
+def load(config: Path) -> Settings:
+    """Return the settings as they are now."""
+    return Settings.load(config, environment={})
+
+
+def calls(config: Path, count: int = 3) -> None:
+    """Open the ledger as a guard does, write records, close it; anchors and memory get its head."""
+    settings = load(config)
+    journal, keys = open_journal(settings, epochs=True)
+    for _ in range(count):
+        journal.admin("heartbeat", {"interval_s": 60})
+    journal.close()
+    signing = keys.signing(actor=WHO, epochs=False)
+    heads = LedgerHeads(settings.ledger.path, journal.log, signing)
+    for anchor in anchors_of(settings, signing, journal.log):
+        anchor.publish(heads.head(), heads.prove)
+    renew_memory(settings, signing)
+
+
+def opens(config: Path) -> str:
+    """Open the ledger; return the code of what refuses that, or an empty string."""
+    try:
+        calls(config, 1)
+    except GuardrailError as error:
+        return error.code
+    return ""
+
+
+def recovered(config: Path, *backups: Path) -> tuple[Diagnosis, str]:
+    """Recover; return what was found and the name of the log that goes on."""
+    found = diagnose(load(config), backups)
+    report, problem = carry_out(load(config), found, who=WHO, reason="a test")
+    assert problem is None
+    return found, report.log
+
+
+def record(config: Path, seq: int) -> Any:
+    """Return a record of the ledger."""
+    with LedgerReader.open(config.with_name("audit.db")) as reader:
+        return decode(reader.record(seq) or b"")
+
+
+def _size(config: Path) -> int:
+    with LedgerReader.open(config.with_name("audit.db")) as reader:
+        return reader.size()
+
+
+def remove(folder: Path, *names: str) -> None:
+    """Remove files or folders below *folder*, by pattern."""
+    for name in names:
+        for path in folder.glob(name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _database(folder: Path) -> None:
+    remove(folder, "audit.db*")
+
+
+def made(db: Path) -> None:
+    """Make another ledger with keys of its own."""
+    open_journal(Settings().override(ledger={"path": db}), epochs=False)[0].close()
+
+
+def _torn(folder: Path) -> None:
+    remove(folder, "audit.db-wal", "audit.db-shm")
+    (folder / "audit.db").write_bytes(b"no database")
+
+
+def _swapped_database(folder: Path) -> None:
+    """Put the database of another log in its place."""
+    other = folder / "other"
+    made(other / "audit.db")
+    _database(folder)
+    shutil.copy(other / "audit.db", folder / "audit.db")
+    shutil.rmtree(other)
+
+
+STATES: dict[str, Callable[[Path], object]] = {
+    "log.key": lambda folder: (folder / "audit.keys" / "log.key").unlink(),
+    "tokens.key": lambda folder: (folder / "audit.keys" / "tokens.key").unlink(),
+    "all keys": lambda folder: remove(folder, "audit.keys/*"),
+    "the key folder": lambda folder: remove(folder, "audit.keys"),
+    "a torn key": lambda folder: (folder / "audit.keys" / "log.key").write_bytes(b"-----"),
+    "the database": _database,
+    "the database and log.key": lambda folder: (
+        _database(folder),
+        (folder / "audit.keys" / "log.key").unlink(),
+    ),
+    "the database, and the -wal is left": lambda folder: (
+        _database(folder),
+        (folder / "audit.db-wal").write_bytes(b"x"),
+    ),
+    "database and keys, and the -wal is left": lambda folder: (
+        remove(folder, "audit*"),
+        (folder / "audit.db-wal").write_bytes(b"x"),
+    ),
+    "the database is torn": _torn,
+    "the database is torn, the keys are gone": lambda folder: (
+        _torn(folder),
+        remove(folder, "audit.keys"),
+    ),
+    "the database is empty": lambda folder: (
+        remove(folder, "audit.db-wal", "audit.db-shm"),
+        os.truncate(folder / "audit.db", 0),
+    ),
+    "another database": _swapped_database,
+}
+
+
+def _files(config: Path) -> list[str]:
+    """Return the names of what there is, but of the log of who read it."""
+    found = (str(path.relative_to(config.parent)) for path in config.parent.rglob("*"))
+    return sorted(
+        each for each in found if "access" not in each and not each.endswith(("-wal", "-shm"))
+    )
+
+
+PLAIN = ("log.key", "the database", "database and keys, and the -wal is left")
+"""States that are tried without a memory too."""
+
+
+@pytest.mark.parametrize(
+    ("state", "memory"),
+    [*((each, "memory") for each in STATES), *((each, "plain") for each in PLAIN)],
+)
+def test_recover_acts_on_what_keeps_a_guard_from_opening(
+    config: Path, state: str, memory: str
+) -> None:
+    """Looking changes nothing, doctor fails, recover acts, the ledger opens, and nothing is left to do."""
+    if memory == "plain":
+        plain(config)
+    calls(config)
+    STATES[state](config.parent)
+    assert opens(config)
+    assert opening(load(config)).state is State.FAIL
+    before = _files(config)
+    assert diagnose(load(config)).plan.action is Action.RESTART
+    assert _files(config) == before
+    found, log = recovered(config)
+    assert log.endswith("~2")
+    assert opens(config) == ""
+    assert diagnose(load(config)).plan.action is Action.NOTHING
+    assert opening(load(config)).state is State.OK
+    if memory == "memory":
+        assert record(config, 0)["predecessor"]["size"] >= 5
+    assert (found.keys is None) == (
+        not state.startswith(("the database", "another")) or "log.key" in state or "keys" in state
+    )
+
+
+def _foreign_keys(folder: Path) -> None:
+    made(folder / "x.db")
+    shutil.rmtree(folder / "audit.keys")
+    (folder / "x.keys").rename(folder / "audit.keys")
+    remove(folder, "x.*")
+
+
+def _directory(folder: Path) -> None:
+    remove(folder, "audit.db*")
+    (folder / "audit.db").mkdir()
+
+
+REASONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "keys of another log": (_foreign_keys, "keys.other_log", "GUARDRAIL_KEYS"),
+    "others can read a key": (
+        lambda folder: (folder / "audit.keys" / "log.key").chmod(0o644),
+        "keys.exposed",
+        "chmod 600",
+    ),
+    "a key is a folder": (
+        lambda folder: (
+            (folder / "audit.keys" / "log.key").unlink(),
+            (folder / "audit.keys" / "log.key").mkdir(mode=0o700),
+        ),
+        "keys.unreadable",
+        "move it away",
+    ),
+    "the ledger has two names": (
+        lambda folder: os.link(folder / "audit.db", folder / "b.db"),
+        "ledger.linked",
+        "remove the other names",
+    ),
+    "the ledger is a folder": (_directory, "ledger.not_a_file", "move it away"),
+    "the settings name another log": (
+        lambda folder: (folder / "guardrail.toml").write_text(
+            '[ledger]\nlog = "other"\n[anchors]\nmemory = false\n'
+        ),
+        "ledger.other_name",
+        "log = ",
+    ),
+    "the signer is missing": (
+        lambda folder: (
+            (folder / "audit.keys" / "log.key").unlink(),
+            (folder / "guardrail.toml").write_text(
+                '[keys]\nsigner = ["/none/signer"]\n[anchors]\nmemory = false\n'
+            ),
+        ),
+        "keys.signer",
+        "[keys] signer",
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_recover_says_why_it_can_not_help_and_what_does(config: Path, reason: str) -> None:
+    """What is somebody else's to mend is left as it is: an error with the next step, from all three."""
+    plain(config)
+    calls(config)
+    spoil, code, hint = REASONS[reason]
+    spoil(config.parent)
+    before = _files(config)
+    assert opens(config) in (code, "ledger.signer")
+    with pytest.raises(GuardrailError) as caught:
+        diagnose(load(config))
+    assert caught.value.code == code
+    assert hint in caught.value.hint
+    found = opening(load(config))
+    assert (found.state, found.found) == (State.FAIL, caught.value.message)
+    assert _files(config) == before
+
+
+def test_a_ledger_that_this_user_can_not_read_is_not_set_aside(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is wrong with the file: its owner can read it."""
+    from guardrail.ledger import recover
+
+    calls(config)
+
+    def denied(*_: object, **__: object) -> None:
+        raise LedgerOpenError("can't be opened: Permission denied", code="ledger.unreadable")
+
+    monkeypatch.setattr(recover.LedgerReader, "open", denied)
+    with pytest.raises(LedgerOpenError) as caught:
+        diagnose(load(config))
+    assert caught.value.code == "ledger.unreadable"
+
+
+# -- what is known from elsewhere -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "lost"),
+    [("memory", ("audit.db*",)), ("memory", ("audit*",)), ("anchor", ("audit.db*",))],
+)
+def test_the_last_known_head_is_the_predecessor_of_a_lost_log(
+    config: Path, known: str, lost: tuple[str, ...]
+) -> None:
+    """By the memory or an anchor; the record says how many were lost, and what was known."""
+    if known == "anchor":
+        anchored(config)
+    calls(config)
+    size = _size(config)
+    remove(config.parent, *lost)
+    found, _ = recovered(config)
+    assert (found.plan.lost, found.plan.judged.proven) == (size, 0)
+    first = record(config, 0)
+    assert first["predecessor"]["size"] == size
+    assert len(first["predecessor"]["root"]) == 64
+    said = record(config, 1)
+    assert said["type"] == "admin.recovered"
+    assert (said["detail"]["lost"], said["detail"]["proven"]) == (size, 0)
+    assert max(each["size"] for each in said["detail"]["known"]) == size
+    assert opens(config) == ""
+
+
+@pytest.mark.parametrize("known", ["memory", "anchor"])
+def test_a_backup_says_what_is_not_lost(config: Path, tmp_path: Path, known: str) -> None:
+    """Anchors hold each head, so they prove the backup's; the memory holds the last one alone."""
+    if known == "anchor":
+        anchored(config)
+    calls(config)
+    kept = _size(config)
+    backup(config.with_name("audit.db"), tmp_path / "b.db", check=lambda _: "")
+    calls(config)
+    size = _size(config)
+    remove(config.parent, "audit.db*")
+    found, _ = recovered(config, tmp_path / "b.db")
+    assert found.plan.lost == size - kept
+    assert found.plan.judged.proven == (kept if known == "anchor" else 0)
+    assert record(config, 0)["predecessor"]["size"] == size
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["older", "forked"])
+def test_recover_works_from_an_older_copy(config: Path, tmp_path: Path, *, written: bool) -> None:
+    """It is set aside: going on in it would fork what this machine remembers."""
+    calls(config)
+    old = _size(config)
+    (tmp_path / "old").mkdir()
+    _copy(config.parent, tmp_path / "old")
+    calls(config)
+    size = _size(config)
+    remove(config.parent, "audit*")
+    _copy(tmp_path / "old", config.parent)
+    if written:
+        toml = config.read_text()
+        plain(config)
+        calls(config, 20)
+        config.write_text(toml)
+    assert opens(config) == ("ledger.forked" if written else "ledger.rolled_back")
+    found, _ = recovered(config)
+    assert found.plan.lost == (size if written else size - old)
+    assert record(config, 0)["predecessor"]["size"] == size
+    assert opens(config) == ""
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in source.glob("audit*"):
+        (shutil.copytree if path.is_dir() else shutil.copy2)(path, target / path.name)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("known", ["memory", "anchor", "plain"])
+def test_no_restart_takes_a_name_again(config: Path, known: str, *, named: bool) -> None:
+    """Anchors would take it for the log of that name, forked. Also if the settings name the log."""
+    if known != "memory":
+        (anchored if known == "anchor" else plain)(config)
+    if named:
+        config.write_text(config.read_text() + '[ledger]\nlog = "shop"\n')
+    calls(config)
+    for number in (2, 3, 4):
+        remove(config.parent, "audit.db*")
+        _, log = recovered(config)
+        assert log.endswith(f"~{number}")
+        assert opens(config) == ""
+    assert not named or log == "shop~4"
+
+
+def test_recover_looks_for_keys_where_a_guard_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GUARDRAIL_KEYS counts if --ledger alone is given, as it does for Guard.open(ledger=...)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GUARDRAIL_KEYS", str(tmp_path / "k"))
+    assert settings_for(None, tmp_path / "l" / "audit.db").key_path == tmp_path / "k"
