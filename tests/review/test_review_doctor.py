@@ -84,7 +84,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "clock",
         "tracing",
     ]
-    assert {item.state for item in checks.values()} <= {State.OK, State.NOTE}
+    assert [item for item in checks.values() if item.state not in (State.OK, State.NOTE)] == []
     assert "chain intact over all of them" in checks["ledger"].found
     assert "digest" in checks["policies"].found
 
