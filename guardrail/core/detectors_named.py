@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 
 from guardrail.core.detectors_shape import DIGIT
+from guardrail.core.detectors_spaced import statements
+from guardrail.core.expressions import is_expression, is_folder, is_reference
 from guardrail.core.hits import Hit
 from guardrail.core.keynames import classify
 
@@ -19,7 +21,7 @@ _VALUE = re.compile(
 )
 _QUOTED = re.compile(r"[=>:]{0,2}[ \t\n]{0,24}(?:\\?(?P<q>[\"'`]))(?P<v>[^\"'`\r\n\x00\x01\\]+)")
 _TO_END = re.compile(r"[=>:]{0,2}[ \t]{0,4}[\"']?(?P<v>[^\"'\r\n,;&|{}\x00\x01]+)")
-_LINE = re.compile(r"[ \t]{0,4}[\"']?(?P<v>[^\"'\r\n\x00\x01]+)")
+_LINE = re.compile(r"[ \t]{0,4}(?:[fbr](?=[\"']))?[\"']?(?P<v>[^\"'\r\n\x00\x01]+)")
 _HEADERS = frozenset({"authorization", "proxy_authorization", "cookie", "set_cookie"})
 _SCHEMES = frozenset({"bearer", "basic", "token", "digest", "negotiate", "apikey", "key"})
 _PLACEHOLDERS = frozenset(
@@ -73,7 +75,7 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
         return
     if cls == "secret" and _header(name) in _HEADERS and text[at] == ":":
         line = _LINE.match(text, at + 1)
-        if line is not None and line.group("v").strip():
+        if line is not None and line.group("v").strip() and not _only_names(line.group("v")):
             yield Hit(
                 line.start("v"), line.start("v") + len(line.group("v").rstrip()), "secret", "header"
             )
@@ -81,11 +83,15 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
     if cls is None:
         # Bounded while it is only a guess: else a text full of such names would be read again and again.
         value = _VALUE.match(text, at + 1, at + _HINTED)
-        if value is not None and secretive(value.group("v")):
+        if (
+            value is not None
+            and secretive(value.group("v"))
+            and not is_expression(text, value.start("v"), name)
+        ):
             value = _VALUE.match(text, at + 1) or value
             yield Hit(value.start("v"), value.end("v"), "secret", "assignment")
     elif cls == "secret":
-        yield from _secret_value(text, at)
+        yield from _secret_value(text, at, name)
     else:
         yield from _personal_value(
             text, at, cls, quoted=back.end() > len(name) and back.group()[0] in "\"'\\"
@@ -126,9 +132,22 @@ def _header(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def _secret_value(text: str, at: int) -> Iterator[Hit]:
-    value = _QUOTED.match(text, at + 1) or _VALUE.match(text, at + 1)
-    if value is None:
+def _only_names(line: str) -> bool:
+    """Return whether a header holds a scheme and a variable at most: ``Bearer $TOKEN``."""
+    rest = line.strip().strip("`").split()
+    while rest and rest[0].lower() in _SCHEMES:
+        del rest[0]
+    return not rest or is_reference(" ".join(rest))
+
+
+def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
+    quoted = _QUOTED.match(text, at + 1)
+    value = quoted or _VALUE.match(text, at + 1)
+    if value is None or is_reference(value.group("v")):
+        return
+    if quoted is None and (
+        is_folder(name, value.group("v")) or is_expression(text, value.start("v"), name)
+    ):
         return
     word, start, end = value.group("v"), value.start("v"), value.end("v")
     if word.lower() in _SCHEMES and text[end : end + 1] == " ":
@@ -191,6 +210,7 @@ def keywords(text: str) -> Iterator[Hit]:
     low = text.lower()
     if len(low) != len(text):
         low = text.translate(_ASCII_LOWER)
+    yield from statements(text, low)
     for keyword in _KEYWORDS:
         at = low.find(keyword)
         while at >= 0:
@@ -212,6 +232,8 @@ _STRONG = frozenset({"pass", "pwd", "secret", "cred"})
 
 def _follows(text: str, low: str, keyword: str, at: int, match: re.Match[str]) -> bool:
     word = match.group("v").rstrip(".:=")
+    if is_reference(word):
+        return False
     if keyword in {"bearer", "basic "}:
         return len(word) >= 8 and not word.isalpha()
     if keyword in _STRONG and _FLAG_BACK.match(text[max(0, at - 34) : at][::-1]) is not None:
@@ -254,7 +276,7 @@ def urls(text: str) -> Iterator[Hit]:
             if match is not None:
                 user, colon, _ = match.group(1).partition(":")
                 start = match.start(1) + len(user) + 1 if colon else match.start(1)
-                if match.end(1) > start:
+                if match.end(1) > start and not is_reference(text[start : match.end(1)]):
                     yield Hit(match.start(1), match.end(1), "secret", "url-credentials")
             at = text.find("://", at + 3)
     if "hook" in text and "://" in text:
@@ -270,4 +292,6 @@ def urls(text: str) -> Iterator[Hit]:
             yield Hit(match.start(), match.end(), "secret", "password-hash")
     if "-u" in text:
         for match in _CURL_USER.finditer(text):
+            if is_reference(match.group(1).partition(":")[2]):
+                continue
             yield Hit(match.start(1), match.end(1), "secret", "url-credentials")

@@ -6,15 +6,22 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from guardrail.core.detectors import scan, scan_secrets
 from guardrail.core.hits import JOINT, Hit
-from guardrail.core.keynames import Scope, classify
 from guardrail.core.marks import is_mark
 from guardrail.core.memory import Memory
 from guardrail.core.record import dumps
+from guardrail.core.redact_limits import Limits
+from guardrail.core.redact_names import (
+    LONG_NAME,
+    may_name,
+    named,
+    neighbours,
+    plain_key,
+    said,
+)
 from guardrail.core.redact_scan import AT_ONCE, Spend, deal, deal_known, detect, join, unmetered
 from guardrail.core.redact_schema import Mark, SchemaNode, merge_marks
 from guardrail.core.redact_values import (
@@ -37,30 +44,6 @@ __all__ = ["Limits", "Nested", "Walk"]
 # ruff: noqa: PLR0917
 
 _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much of a value is looked at and recorded. What lies beyond is recorded as kind, size and token."""
-
-    string: int = 16_384
-    """Characters of a string that is kept whole; of a longer one, its head."""
-    head: int = 256
-    """Characters of a longer string that are kept."""
-    depth: int = 32
-    """Levels of objects and lists."""
-    nodes: int = 5_000
-    """Members and elements in all, those inside JSON strings included."""
-    json_string: int = 65_536
-    """Characters of a string that is parsed as JSON."""
-    json_depth: int = 16
-    """How many JSON strings may be nested in one another."""
-    recorded: int = 40_960
-    """Bytes of the recorded view; the pointers that tell what was removed get a fifth of it more, twice."""
-    result: int = 65_536
-    """Characters of a result that are searched for sensitive values."""
-    message: int = 1_000
-    """Characters of an exception's message that are kept."""
 
 
 @dataclass(slots=True)
@@ -293,8 +276,8 @@ class Walk:
         # Whoever marked what is above by schema or policy marked keys as well; a key name above speaks of values only.
         sealed = mark if mark is not None and not mark[1][0].startswith("key:") else None
         for raw, value in source.items():
-            name = raw if type(raw) is str else _plain_key(raw)
-            known = _named_short(name) if len(name) <= 64 else _LONG_NAME
+            name = raw if type(raw) is str else plain_key(raw)
+            known = named(name) if len(name) <= 64 else LONG_NAME
             below, child, key_mark = mark, None, sealed
             if node is not None:
                 child = node.child(name)
@@ -305,13 +288,11 @@ class Walk:
             if known is None:
                 below_hint = hint
             else:
-                info_mark, info_hint, container_only, odd = known
-                if info_mark is not None and not (
-                    container_only and type(value) is not dict and type(value) is not list
-                ):
+                info_mark, info_hint = said(known, name, value, source)
+                if info_mark is not None:
                     below = merge_marks(below, info_mark)
                 below_hint = info_hint or hint
-                is_data = is_data or odd
+                is_data = is_data or known[3]
             if is_data:
                 self.keys.append((out, name, place, key_mark))
             if type(value) is str:
@@ -342,9 +323,13 @@ class Walk:
             return
         out: list[Any] = [None] * len(source)
         holder[key] = out
+        pair = type(holder) is list
+        told = neighbours(source, pair=pair) if len(source) > 1 and may_name(source, pair) else None
         for index, value in enumerate(source):
             child = node.item(index) if node is not None else None
             below = merge_marks(mark, child.mark) if child is not None else mark
+            if told is not None and index in told:
+                below = merge_marks(below, told[index])
             self.value(value, out, index, (path, out, index), child, below, hint, depth + 1, level)
 
     def hits(self) -> list[list[Hit]]:
@@ -440,25 +425,3 @@ class Walk:
             "len": size,
             "tok": self.token("data", hashlib.sha256(data).hexdigest()),
         }
-
-
-@lru_cache(maxsize=4096)
-def _named_short(name: str) -> tuple[Mark | None, Mark | None, bool, bool] | None:
-    """Return what a key says: mark, hint, whether the mark is for containers only, oddness; None where it says nothing."""
-    info = classify(name)
-    if info.cls is None and not info.hints_secret and not info.odd:
-        return None
-    # The class, not the name: a name can be a value elsewhere, and the pointer shows it where it may be shown.
-    rules = (f"key:{info.cls or 'hint'}",)
-    mark = Mark(info.cls, rules) if info.cls is not None else None
-    hint = Mark("secret", rules) if info.hints_secret and info.cls is None else None
-    return mark, hint, info.scope is Scope.CONTAINER, info.odd
-
-
-_LONG_NAME = (None, None, False, True)
-
-
-def _plain_key(name: object) -> str:
-    if isinstance(name, str):
-        return str.__str__(name)
-    raise RedactionError("a key is not a string", code="redaction.type")

@@ -1,0 +1,138 @@
+"""Marks that a name puts on a value: the key it stands under, the name in a field or list element next to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from guardrail.core.expressions import is_folder
+from guardrail.core.keynames import Scope, classify, words
+from guardrail.core.redact_schema import Mark
+from guardrail.errors import RedactionError
+
+__all__ = ["LONG_NAME", "Named", "may_name", "named", "neighbours", "plain_key", "said"]
+
+Named = tuple[Mark | None, Mark | None, bool, bool, bool]
+"""Mark, hint, whether the mark is for containers only, oddness, whether the key calls itself a value."""
+LONG_NAME: Named = (None, None, False, True, False)
+_VALUES = frozenset({"value", "values", "val", "v", "content", "default"})
+_NAMES = frozenset(
+    {"name", "key", "k", "n", "header", "field", "param", "parameter", "variable", "var", "property", "option", "attribute", "setting", "id", "label", "type", "system", "env", "path"}
+)  # fmt: skip
+_FIELDS = 24
+
+
+@lru_cache(maxsize=4096)
+def named(name: str) -> Named | None:
+    """Return what a key says; None where it says nothing."""
+    info = classify(name)
+    parts = words(name)
+    valued = bool(parts) and parts[-1] in _VALUES
+    if info.cls is None and not info.hints_secret and not info.odd and not valued:
+        return None
+    # The class, not the name: a name can be a value elsewhere, and the pointer shows it where it may be shown.
+    rules = (f"key:{info.cls or 'hint'}",)
+    mark = Mark(info.cls, rules) if info.cls is not None else None
+    hint = Mark("secret", rules) if info.hints_secret and info.cls is None else None
+    return mark, hint, info.scope is Scope.CONTAINER, info.odd, valued
+
+
+def said(
+    known: Named, name: str, value: object, source: Mapping[str, object]
+) -> tuple[Mark | None, Mark | None]:
+    """Return mark and hint for *value*, which stands in *source* under a *name* of which *known* is known."""
+    mark, hint, boxed, _, valued = known
+    if mark is None:
+        return _partner(source) if valued and len(source) <= _FIELDS else (None, hint)
+    if boxed and type(value) is not dict and type(value) is not list:
+        return None, hint
+    if isinstance(value, str) and is_folder(name, value):
+        return None, hint
+    return mark, hint
+
+
+def _partner(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:
+    """Return what the name in an object says about its value: ``{"name": "DB_PASSWORD", "value": ...}``."""
+    for key, label in source.items():
+        if isinstance(label, str) and 1 < len(label) <= 64 and _labels(key):
+            told = named(str.__str__(label))
+            if told is not None and not told[2] and (told[0] or told[1]) is not None:
+                return told[0], told[1]
+    return None, None
+
+
+@lru_cache(maxsize=1024)
+def _labels(key: str) -> bool:
+    parts = words(key)
+    return bool(parts) and parts[-1] in _NAMES
+
+
+_OPTION = re.compile(r"--?(?P<name>[A-Za-z][\w.\-]{2,48})\Z")
+_HEADER = re.compile(
+    r"(?:proxy-)?authorization\Z|(?:set-)?cookie\Z|x-[\w\-]*(?:key|token|secret|auth|password)\Z",
+    re.IGNORECASE,
+)
+_SECRET = Mark("secret", ("key:secret",))
+
+
+def may_name(source: Sequence[object], pair: bool) -> bool:
+    """Return whether ``neighbours`` could find anything. Cheap: nearly all lists hold nothing of the kind."""
+    if type(source[0]) is not str:
+        return False
+    try:
+        text = "\n".join(source)  # type: ignore[arg-type]
+    except TypeError:
+        return True
+    return (pair and len(source) == 2) or "-" in text or "uthorization" in text or "ookie" in text
+
+
+def neighbours(source: Sequence[object], *, pair: bool) -> dict[int, Mark]:
+    """Return the marks of elements that an element before them names: options, headers, pairs, lines of a private key.
+
+    *pair* says that *source* is an element of a list itself.
+    """
+    marks: dict[int, Mark] = {}
+    inside = False
+    before = ""
+    for index, item in enumerate(source):
+        text = item if isinstance(item, str) else ""
+        if inside:
+            if "-----END" in text or text.startswith("Private-MAC"):
+                inside = False
+            if not text.startswith("-----END"):
+                marks[index] = _SECRET
+        elif before and text:
+            mark = _named_by(before, text, pair=pair and len(source) == 2)
+            if mark is not None:
+                marks[index] = mark
+                text = ""
+        inside = inside or _opens_key(text)
+        before = text
+    return marks
+
+
+def _opens_key(text: str) -> bool:
+    if text.startswith("Private-Lines:"):
+        return "\n" not in text
+    return "PRIVATE KEY" in text and "-----BEGIN" in text and "-----END" not in text
+
+
+def _named_by(before: str, text: str, *, pair: bool) -> Mark | None:
+    option = _OPTION.match(before)
+    if option is not None:
+        name = option.group("name")
+        return None if text.startswith("-") or classify(name).cls != "secret" else _SECRET
+    if len(before) > 64 or (text.isidentifier() and classify(text).cls is not None):
+        return None
+    if pair:
+        told = named(before)
+        return None if told is None or told[2] else told[0]
+    return _SECRET if _HEADER.match(before) is not None and not text.isalpha() else None
+
+
+def plain_key(name: object) -> str:
+    """Return a key as a plain string. Raises ``RedactionError`` if it is none."""
+    if isinstance(name, str):
+        return str.__str__(name)
+    raise RedactionError("a key is not a string", code="redaction.type")
