@@ -33,6 +33,7 @@ _SETTING = re.compile(
 )
 # Directives that take a password and nothing else.
 _DIRECTIVES = frozenset({"bindpw", "rootpw", "bind_pw", "adminpw", "requirepass", "masterauth", "ldap_default_authtok"})  # fmt: skip
+_USER = re.compile(r"\b(?:user|role|link|grant)\b", re.IGNORECASE)
 _SIGN = re.compile(r"[0-9!@#$%^&*+]")
 
 
@@ -52,7 +53,9 @@ def statements(text: str, low: str) -> Iterator[Hit]:
 def _quoted(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
     for match in pattern.finditer(text):
         group = match.lastgroup or "one"
-        if not is_reference(match.group(group)):
+        # "identified by the team" is prose.
+        told = group != "four" or _USER.search(text, max(0, match.start() - 200), match.start())
+        if told and not is_reference(match.group(group)):
             yield Hit(match.start(group), match.end(group), "secret", "statement")
 
 
