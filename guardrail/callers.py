@@ -23,6 +23,8 @@ _HINTS = {
     "yields, a background task or a streaming response, which lose it; pass session= or use guard.bind(session)",
     scope.ENDED: "the `with guard.session(...)` block that this task or thread was started in has ended; "
     "pass session= or use guard.bind(session)",
+    scope.SUSPENDED: "a generator entered this session through a function, and the call is not made by that generator; "
+    "pass session= or use guard.bind(session)",
     scope.CLOSED: "session.close() was called; open another with guard.session(...)",
 }
 

@@ -33,6 +33,8 @@ CLOSED = "closed"
 """Detail of cause ``identity``: ``session.close()`` was called."""
 ENDED = "ended"
 """Detail of cause ``identity``: the ``with`` block from which this code took its session has ended."""
+SUSPENDED = "suspended"
+"""Detail of cause ``identity``: a generator entered the session through a helper, and the call is not made by it."""
 
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _MANAGERS = frozenset({"contextlib"})
@@ -46,16 +48,20 @@ _WORKERS = frozenset({"concurrent.futures.thread", "threading"})
 class Entry:
     """One entering of a session. Copies of a context share it, so that all of them see that it has ended."""
 
-    __slots__ = ("guard", "open", "scope")
+    __slots__ = ("guard", "lapse", "owner", "scope")
 
-    def __init__(self, guard: int, scope: SessionScope) -> None:
+    def __init__(
+        self, guard: int, scope: SessionScope, owner: FrameType | None = None, lapse: str = ""
+    ) -> None:
+        """*owner* is the generator that has to be running where a call is made in it, None if any code may."""
         self.guard = guard
         self.scope = scope
-        self.open = True
+        self.owner = owner
+        self.lapse = lapse
 
     def refusal(self) -> str:
         """Return why no call can be made in it (a detail of cause ``identity``), or an empty text."""
-        return self.scope.refusal() or ("" if self.open else ENDED)
+        return self.scope.refusal() or self.lapse
 
 
 # One stack for all guards: entering pushes, leaving pops, and since the value is immutable each thread and task has
@@ -67,11 +73,23 @@ def current(guard: int) -> Entry | None:
     """Return the innermost session that was entered in this context for *guard*, or None.
 
     One that has ended is returned as well: what runs in a copy of its context must not fall back to another identity.
+    So is one of a generator that is not running here, as one in which no call can be made.
     """
     for entry in reversed(_STACK.get()):
         if entry.guard == guard:
+            if entry.owner is not None and not _runs(entry.owner, sys._getframe()):
+                return Entry(guard, entry.scope, lapse=SUSPENDED)
             return entry
     return None
+
+
+def _runs(owner: FrameType, frame: FrameType | None) -> bool:
+    """True if *owner* is *frame*, or one that waits for it to return."""
+    while frame is not None:
+        if frame is owner:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class SessionScope:
@@ -133,13 +151,12 @@ class SessionScope:
                 code="usage.session_closed",
                 hint="open another with guard.session(...)",
             )
-        _check_place(sys._getframe())
-        self.push()
+        self.push(_owner(sys._getframe()))
         return self
 
-    def push(self) -> Entry:
+    def push(self, owner: FrameType | None = None) -> Entry:
         """Make it the current session of this context, without a look at who enters it; ``pop`` undoes that."""
-        entry = Entry(self._guard, self)
+        entry = Entry(self._guard, self, owner)
         self._entries.append(entry)
         _STACK.set((*_STACK.get(), entry))
         return entry
@@ -158,7 +175,8 @@ class SessionScope:
 
     def _end(self, *entries: Entry) -> None:
         for entry in entries:
-            entry.open = False
+            entry.lapse = ENDED
+            entry.owner = None  # a frame keeps all of its variables
             with suppress(ValueError):  # ended from elsewhere at the same time
                 self._entries.remove(entry)
 
@@ -195,39 +213,47 @@ class SessionScope:
         )
 
 
-def _check_place(frame: FrameType | None) -> None:
-    """Refuse to enter a session where code outside the block would run in it. Raises ``UsageError``.
+def _owner(frame: FrameType | None) -> FrameType | None:
+    """Return the generator to which what is entered here belongs, None if there is none. Raises ``UsageError``.
 
     A generator that yields inside the block hands its caller the session, and takes over the one that the caller has when
-    it goes on: two of them in one thread act in each other's name. It is fine where a context manager is made of it, since
-    then the caller is inside that one's block.
+    it goes on: two of them in one thread act in each other's name. So it may not enter one; where it does so through a
+    function, whose code does not tell when the session is left, only calls below the generator are made in it. A generator
+    of which a context manager is made is no such thing: its caller is inside that one's block.
     """
+    helped = False
     while frame is not None:
         module = frame.f_globals.get("__name__")
         if module in _MANAGERS or frame.f_code.co_name in _ENTERING:
             frame = frame.f_back
             continue
-        if module in _WORKERS:
+        if not helped and module in _WORKERS:
             raise UsageError(
                 "a session was entered as the whole job of a thread: nothing would run in it but later jobs",
                 code="usage.session_thread",
                 hint="enter it inside the function that makes the calls, or use guard.bind(session)",
             )
-        if not frame.f_code.co_flags & _GENERATOR:
-            return
+        generator = bool(frame.f_code.co_flags & _GENERATOR)
         driver = frame.f_back
-        by = "" if driver is None else driver.f_globals.get("__name__")
+        by = "" if driver is None or not generator else driver.f_globals.get("__name__")
         if by in _FIXTURES:
-            return
-        if by not in _MANAGERS:
-            if not yields_inside(frame.f_code, frame.f_lasti):
-                return
+            return None
+        if by in _MANAGERS:
+            helped = False
+        elif not yields_inside(frame.f_code, frame.f_lasti):
+            return None  # a block that begins here, and ends before this frame goes on to anybody
+        elif not generator:
+            helped = True
+        elif helped:
+            return frame
+        else:
             raise UsageError(
                 "a generator that yields in a session puts whoever runs it into that session between two values",
                 code="usage.session_generator",
                 hint="pass session= to the calls in the generator, or make a context manager of it with contextlib",
             )
         frame = driver
+    return None
 
 
 def _after_fork() -> None:

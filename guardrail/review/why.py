@@ -259,6 +259,11 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
         "block had ended, so the policy was not asked.",
         "Pass session= to the call, or use guard.bind(session): docs/web-apps.md.",
     ),
+    ("identity", "suspended"): Reason(
+        "A generator had entered the session through a function and was waiting for its next turn. The call was made by "
+        "other code, to which the session does not belong, so the policy was not asked.",
+        "In the generator, pass session= to each call instead of entering the session: docs/web-apps.md.",
+    ),
     ("identity", "closed"): Reason(
         "The program had closed this session, so the policy was not asked.",
         "Open another session with guard.session(...).",

@@ -654,6 +654,182 @@ def test_two_guards_keep_their_sessions_apart(strict: tuple[Guard, MemoryLedger]
     assert (who(ledger), who(other_ledger)) == ([("alice", "")], [("bob", "")])
 
 
+# -- entered through a function -------------------------------------------------------------------------------------------
+
+
+class Scopes(contextlib.ExitStack):
+    """Somebody's own stack, which logs people in."""
+
+    def login(self, session: SessionScope) -> None:
+        self.enter_context(session)
+
+
+def by_a_method(guard: Guard, name: str) -> Iterator[str]:
+    with Scopes() as stack:
+        stack.login(guard.session(name))
+        for _ in range(2):
+            yield called(guard)
+
+
+def by_hand(guard: Guard, name: str) -> Iterator[str]:
+    session = guard.session(name)
+
+    def log_in() -> None:
+        session.__enter__()
+
+    log_in()
+    try:
+        for _ in range(2):
+            yield called(guard)
+    finally:
+        session.__exit__(None, None, None)
+
+
+def by_a_manager_in_a_function(guard: Guard, name: str) -> Iterator[str]:
+    @contextlib.contextmanager
+    def acting() -> Iterator[None]:
+        with guard.session(name):
+            yield
+
+    def log_in(stack: contextlib.ExitStack) -> None:
+        stack.enter_context(acting())
+
+    with contextlib.ExitStack() as stack:
+        log_in(stack)
+        for _ in range(2):
+            yield called(guard)
+
+
+def by_a_class_with_a_method(guard: Guard, name: str) -> Iterator[str]:
+    class Acting(Entering):
+        def __enter__(self) -> None:
+            self.log_in()
+
+        def log_in(self) -> None:
+            self.session.__enter__()
+
+    with Acting(guard.session(name)):
+        for _ in range(2):
+            yield called(guard)
+
+
+@pytest.mark.parametrize(
+    "made", [by_a_method, by_hand, by_a_manager_in_a_function, by_a_class_with_a_method]
+)
+@pytest.mark.parametrize("outside", ["", "carol"])
+def test_a_session_that_a_function_entered_for_a_generator_is_nobody_elses(
+    strict: tuple[Guard, MemoryLedger], made: Callable[[Guard, str], Iterator[str]], outside: str
+) -> None:
+    """However two of them are mixed; whoever runs them is in neither, and in its own again when they have ended."""
+    guard, ledger = strict
+    with guard.session(outside) if outside else contextlib.nullcontext():
+        alice, bob = made(guard, "alice"), made(guard, "bob")
+        got = [next(alice), next(bob), called(guard), next(alice), next(bob)]
+        with pytest.raises(UsageError):
+            guard.bind()
+        assert [*alice, *bob] == []
+        got.append(called(guard))
+    assert got == ["ran", "ran", "denied", "denied", "ran", "ran" if outside else "denied"]
+    assert who(ledger) == [
+        ("alice", ""),
+        ("bob", ""),
+        ("bob", "suspended"),
+        ("bob", "suspended"),
+        ("bob", ""),
+        (outside, "" if outside else "absent"),
+    ]
+    assert "generator" in reason_of("identity", "suspended").sentence
+
+
+async def test_nor_is_one_that_a_coroutine_entered_for_an_async_generator(
+    strict: tuple[Guard, MemoryLedger],
+) -> None:
+    """In one task, in tasks and threads that are started between two values, and after it was given up."""
+    guard, ledger = strict
+
+    async def log_in(stack: contextlib.AsyncExitStack, name: str) -> None:
+        await stack.enter_async_context(guard.session(name))
+
+    async def values(name: str) -> AsyncIterator[str]:
+        async with contextlib.AsyncExitStack() as stack:
+            await log_in(stack, name)
+            for _ in range(2):
+                await asyncio.sleep(0)
+                yield called(guard)
+
+    async def work() -> str:
+        return called(guard)
+
+    alice, bob = values("alice"), values("bob")
+    assert [await anext(alice), await anext(bob)] == ["ran", "ran"]
+    assert await asyncio.create_task(work()) == "denied"
+    assert await asyncio.to_thread(called, guard) == "denied"
+    assert [await anext(alice), await anext(bob), called(guard)] == ["denied", "ran", "denied"]
+    for each in (alice, bob):
+        await each.aclose()  # type: ignore[attr-defined]
+    assert called(guard) == "denied"
+    ran = [name for name, detail in who(ledger) if not detail]
+    assert ran == ["alice", "bob", "bob"]
+
+
+async def test_a_function_that_enters_a_session_and_leaves_it_may_be_called_by_a_generator(
+    strict: tuple[Guard, MemoryLedger],
+) -> None:
+    """By a block, by a stack of its own, or in a context manager or a fixture that uses a function."""
+    guard, ledger = strict
+
+    def by_a_block(name: str) -> str:
+        with guard.session(name):
+            return called(guard)
+
+    def by_a_stack(name: str) -> str:
+        with Scopes() as stack:
+            stack.login(guard.session(name))
+            return called(guard)
+
+    @contextlib.contextmanager
+    def acting(name: str) -> Iterator[None]:
+        with Scopes() as stack:
+            stack.login(guard.session(name))
+            yield
+
+    def in_a_manager(name: str) -> str:
+        with acting(name):
+            return called(guard)
+
+    async def awaited(name: str) -> str:
+        async with guard.session(name):
+            await asyncio.sleep(0)
+            return called(guard)
+
+    def values() -> Iterator[str]:
+        for name, work in (("alice", by_a_block), ("bob", by_a_stack), ("carol", in_a_manager)):
+            yield work(name)
+
+    async def later() -> AsyncIterator[str]:
+        yield await awaited("dave")
+
+    assert [*values(), *[value async for value in later()]] == ["ran"] * 4
+    assert in_a_manager("erin") == "ran"
+    assert called(guard) == "denied"
+    assert [name for name, _ in who(ledger)] == ["alice", "bob", "carol", "dave", "erin", ""]
+
+
+@pytest.fixture
+def helped(strict: tuple[Guard, MemoryLedger]) -> Iterator[None]:
+    """A fixture that acts for alice by a stack of its own."""
+    with Scopes() as stack:
+        stack.login(strict[0].session("alice"))
+        yield
+
+
+def test_a_fixture_may_enter_one_through_a_function(
+    strict: tuple[Guard, MemoryLedger], helped: None
+) -> None:
+    """For the test that asks for it."""
+    assert called(strict[0]) == "ran"
+
+
 # -- bind --------------------------------------------------------------------------------------------------------------
 
 
@@ -805,4 +981,4 @@ def test_the_bottom_of_a_thread_may_enter_a_session_for_itself(
     assert called(strict[0]) == "denied"
     session.__exit__(None, None, None)
     assert session._entries == []
-    scope._check_place(None)
+    assert scope._owner(None) is None
