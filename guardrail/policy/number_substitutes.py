@@ -198,18 +198,25 @@ def round_(value: float) -> int:
 
 def ceil(value: float) -> int:
     """Return the least whole number that is not below *value*."""
-    return _small(int(-(-_number(value) // 1)))
+    return _small(int(-(-_beyond(value) // 1)))
 
 
 def floor(value: float) -> int:
     """Return the largest whole number that is not above *value*."""
-    return _small(int(_number(value) // 1))
+    return _small(int(_beyond(value) // 1))
 
 
 def _number(value: object) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("not a number")
     return value
+
+
+def _beyond(value: object) -> int | float:
+    # OPA answers 0 to floor(-0.5), and 1 to ceil(-0.5).
+    if -1 < _number(value) < 0:
+        raise ValueError("a fraction between -1 and 0")
+    return _number(value)
 
 
 def _small(value: int) -> int:

@@ -171,6 +171,14 @@ class _Examiner:
                 f"some k, v in xs, and compare both; {SERVER}",
             )
         elif name is None and isinstance(node, dict) and node.get("with_mods"):
+            written = kind((node["literal"].get("Expr") or {}).get("expr"))
+            if written in {"Bool", "Null", "Number", "String", "RawString"}:
+                self.refuse(
+                    int(node["with_mods"][0]["span"]["line"]),
+                    "with",
+                    "with beside a value that is written out: OPA does not look at what is put in",
+                    "leave it out",
+                )
             for change in node["with_mods"]:
                 self._with(change)
                 self.visit(change["as"])
