@@ -5,7 +5,15 @@ Found by OPA's own conformance cases and by comparing both engines on some 150,0
 
 from __future__ import annotations
 
-__all__ = ["ALLOWED", "INTEGER_RESULTS", "LARGEST", "OPERATORS", "REFUSED", "SET_RESULTS"]
+__all__ = [
+    "ALLOWED",
+    "IMPURE_HINTS",
+    "INTEGER_RESULTS",
+    "LARGEST",
+    "OPERATORS",
+    "REFUSED",
+    "SET_RESULTS",
+]
 
 ALLOWED: dict[str, int] = {
     "abs": 1,
@@ -180,3 +188,19 @@ REFUSED: dict[str, tuple[str, str]] = {
     "uuid.rfc4122": ("impure", _IMPURE),
 }
 """Functions that the engine has and guardrail refuses, with code and reason. What is in neither table is unknown to it."""
+
+_LEAVE_OUT = "leave it out; guardrail policy test shows the decision that a test got"
+_LOOK_UP = "look it up in the program, and pass it as an argument or as policy data"
+_DRAW = "draw it in the program, and pass it as an argument"
+
+IMPURE_HINTS = {
+    "http.send": _LOOK_UP,
+    "net.lookup_ip_addr": _LOOK_UP,
+    "opa.runtime": "pass settings as policy data",
+    "print": _LEAVE_OUT,
+    "rand.intn": _DRAW,
+    "time.now_ns": "time.parse_rfc3339_ns(input.context.time)",
+    "trace": _LEAVE_OUT,
+    "uuid.rfc4122": _DRAW,
+}
+"""What to write instead of each function that is refused as impure."""

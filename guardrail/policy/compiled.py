@@ -12,6 +12,7 @@ from guardrail.policy.merge import Merged, Place, merge
 from guardrail.policy.preflight import examine
 from guardrail.policy.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.sources import PolicySet, Source
+from guardrail.policy.syntax_hints import syntax_hint
 from guardrail.policy.tree import Module, parse_module
 from guardrail.policy.workbench import EngineRefusal, Workbench
 
@@ -108,9 +109,9 @@ def _parse(
     except EngineRefusal as refusal:
         at, said = _AT.search(refusal.text), _ERROR.search(refusal.text)
         line = int(at[2]) if at else 0
-        findings.append(
-            Finding(source.name, line, "syntax", said[1].strip() if said else "is not Rego")
-        )
+        message = said[1].strip() if said else "is not Rego"
+        hint = syntax_hint(message, source.text, line, source.name)
+        findings.append(Finding(source.name, line, "syntax", message, hint))
     except PolicyError as error:
         message = f"can't be parsed: the parser ended with {error.cause}"
         findings.append(

@@ -9,6 +9,17 @@ __all__ = ["glob_problem", "regex_problem"]
 _PUNCTUATION = frozenset("\\.+*?()|[]{}^$-/#&~!@%_=:;,'\"` ")
 _SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}
 _ASSERTIONS = frozenset("Az")
+_INSTEAD = {
+    "w": "[A-Za-z0-9_] for \\w",
+    "W": "[^A-Za-z0-9_] for \\W",
+    "d": "[0-9] for \\d",
+    "D": "[^0-9] for \\D",
+    "s": "[\\t\\n\\f\\r ] for \\s",
+    "S": "[^\\t\\n\\f\\r ] for \\S",
+    "b": "(?:^|[^A-Za-z0-9_]) for \\b before a word, (?:[^A-Za-z0-9_]|$) for \\b after it",
+    "B": "[A-Za-z0-9_] for \\B on the side of a word where it goes on",
+}
+"""What each class and boundary of OPA's regular expressions is, written out."""
 _FLAGS = frozenset("imsU-")
 _MAX_REPEAT = 1000
 _MAX_DEPTH = 50
@@ -93,10 +104,10 @@ class _Regex:
 
     def _escape(self) -> None:
         character = self.rest[1:2]
-        if character in set("wWdDsSbB"):
+        if character and character in _INSTEAD:
             raise _Problem(
                 f"\\{character}, which matches other characters in the embedded engine (all of Unicode): "
-                "write the class out, [A-Za-z0-9_] for \\w, [0-9] for \\d"
+                f"write {_INSTEAD[character]}"
             )
         if not character or character not in _PUNCTUATION | set(_SIMPLE_ESCAPES) | _ASSERTIONS:
             raise _Problem(f"the escape \\{character}, which the engines may read differently")

@@ -14,7 +14,7 @@ from typing import Any
 
 from guardrail.errors import Finding
 from guardrail.policy import contract, layout
-from guardrail.policy.builtins import ALLOWED, OPERATORS, REFUSED
+from guardrail.policy.builtins import ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
 from guardrail.policy.conditions import CONDITIONS, SERVER
 from guardrail.policy.layout import Point, finding_at
 from guardrail.policy.matching import patterns, result
@@ -278,11 +278,7 @@ class _Examiner:
         """Look at the call of what is none of the policies' functions. Return its number of arguments, if it has one."""
         if name in REFUSED:
             code, reason = REFUSED[name]
-            hint = (
-                "time is in input.context.time; the rest belongs to the caller"
-                if code == "impure"
-                else SERVER
-            )
+            hint = IMPURE_HINTS.get(name, SERVER)
             self.refuse(
                 line, "impure-builtin" if code == "impure" else "builtin", f"{name} {reason}", hint
             )

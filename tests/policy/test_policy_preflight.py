@@ -510,3 +510,69 @@ def test_a_head_that_iterates_makes_the_raw_engine_skip_else_and_sets() -> None:
 def test_sets_stand_on_the_other_side_of_objects_in_the_raw_engine() -> None:
     """OPA's order ends with sets."""
     assert raw('package t\nx := {1} < {"a": 1}\n', "data.t.x") is True
+
+
+INSTEAD = [
+    (r"\w", "[A-Za-z0-9_] for \\w"),
+    (r"\W", "[^A-Za-z0-9_] for \\W"),
+    (r"\d", "[0-9] for \\d"),
+    (r"\D", "[^0-9] for \\D"),
+    (r"\s", "[\\t\\n\\f\\r ] for \\s"),
+    (r"\S", "[^\\t\\n\\f\\r ] for \\S"),
+    (r"\b", "(?:^|[^A-Za-z0-9_]) for \\b before a word, (?:[^A-Za-z0-9_]|$) for \\b after it"),
+    (r"\B", "[A-Za-z0-9_] for \\B on the side of a word"),
+]
+
+
+@pytest.mark.parametrize(("escape", "advice"), INSTEAD, ids=[case[0] for case in INSTEAD])
+def test_the_advice_for_an_escape_is_about_that_escape_and_loads(
+    tmp_path: Path, escape: str, advice: str
+) -> None:
+    """What is advised is itself a pattern that is served."""
+    (finding,) = body_findings(tmp_path, f"regex.match(`a{escape}b`, input.resource.id)")
+    assert f"write {advice}" in finding.message
+    assert all(f" for {other}" not in finding.message for other, _ in INSTEAD if other != escape)
+    for written in advice.split(", "):
+        pattern = written.partition(" for ")[0]
+        assert body_findings(tmp_path, f"regex.match(`a{pattern}b`, input.resource.id)") == []
+
+
+@pytest.mark.parametrize(
+    ("call", "advice"),
+    [
+        ('print("a")', "leave it out"),
+        ('trace("a")', "leave it out"),
+        ("time.now_ns() > 1", "input.context.time"),
+        ('http.send({"method": "get"}).status_code == 200', "pass it as an argument"),
+        ('uuid.rfc4122("a") == "b"', "pass it as an argument"),
+    ],
+)
+def test_the_advice_for_an_impure_function_is_about_that_function(
+    tmp_path: Path, call: str, advice: str
+) -> None:
+    (finding,) = body_findings(tmp_path, call)
+    assert finding.code == "impure-builtin"
+    assert advice in finding.hint
+
+
+V0 = "run opa fmt --v0-v1 -w {file}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "advice"),
+    [
+        ('deny[msg] {\n\tmsg := "no"\n}\n', 3, V0),
+        ("deny {\n\tinput.resource.id\n}\n", 3, V0),
+        ("f(x) = y { y := x }\n", 3, V0),
+        ('deny contains "x" if true\n\nimport rego.v1\n', 5, "move the import to the top"),
+        ('deny contains $"{input.resource.id}" if true\n', 3, 'sprintf("... %v", [x])'),
+        ("deny contains $`{input.resource.id}` if true\n", 3, 'sprintf("... %v", [x])'),
+    ],
+)
+def test_what_the_parser_refuses_comes_with_advice(
+    tmp_path: Path, text: str, line: int, advice: str
+) -> None:
+    folder = write(tmp_path, {"p.rego": "package guardrail.policy\n\n" + text})
+    (finding,) = findings(folder)
+    assert (finding.code, finding.line) == ("syntax", line)
+    assert advice.format(file=folder / "p.rego") in finding.hint
