@@ -33,7 +33,7 @@ class AccessMemory:
         self._db = db
         self._ledger = _ledger_of(settings, db)
         self._folder = self._ledger.with_name(f"{self._ledger.name}-access")
-        self.beside = HeadMemory(self._folder, db, verify_signature)
+        self.beside = HeadMemory(self._folder, db, verify_signature, shared=True)
         """In a folder next to the ledger."""
         self._machine = memory_of(settings.anchors, db, verify_signature)
 

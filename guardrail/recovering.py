@@ -21,6 +21,7 @@ from guardrail.keys import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.aside import free_name
 from guardrail.ledger.recover import Action, RecoveryReport, recover
 from guardrail.opening import create_keys
+from guardrail.ownership import open_or_make
 
 __all__ = ["carry_out"]
 
@@ -99,7 +100,7 @@ def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
 def _note_names(settings: Settings, names: list[str]) -> None:
     """Note with the keys which names the log had, so that the next restart takes none of them again."""
     path = settings.key_path / NAMES_FILE
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = open_or_make(path, settings.ledger.path, flags=os.O_WRONLY | os.O_APPEND)
     try:
         os.write(descriptor, "".join(f"{each}\n" for each in names).encode("utf-8"))
         os.fsync(descriptor)

@@ -1,0 +1,27 @@
+"""The advice for text that a parser refuses, by its message and the line that it points at."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["syntax_hint"]
+
+_KEYWORD = re.compile(r"`(?:if|contains)` keyword is required")
+_IMPORT = re.compile(r"\s*import\b")
+_TEMPLATE = re.compile(r"\$[\"`]")
+
+
+def syntax_hint(message: str, text: str, line: int, file: str) -> str:
+    """Return the advice for *message* about *line* of *text*, which is in *file*; empty if there is none."""
+    lines = text.splitlines()
+    shown = lines[line - 1] if 0 < line <= len(lines) else ""
+    if _KEYWORD.search(message):
+        return (
+            "write if before the body, and name contains x for name[x]; "
+            f"for old (v0) syntax run opa fmt --v0-v1 -w {file}"
+        )
+    if "import" in message and _IMPORT.match(shown):
+        return "move the import to the top, below the package line and above all rules"
+    if "invalid character" in message and _TEMPLATE.search(shown):
+        return 'write sprintf("... %v", [x]) instead of $"... {x}"; the server engine can do this'
+    return ""
