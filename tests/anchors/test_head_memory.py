@@ -301,3 +301,140 @@ def test_recover_records_the_break_and_remembers_the_new_log(settings: Settings)
     assert new is not None
     assert new.key.name != old.key.name
     calls(settings)
+
+
+def verified(settings: Settings, *more: object) -> tuple[int, dict[str, Any], str]:
+    """Return the exit code of ``guardrail verify --json``, its document, and what it says to people."""
+    command = [
+        *(sys.executable, "-c", "from guardrail.cli import main; main()", "verify"),
+        *("--config", str(settings.source), *(str(each) for each in more)),
+    ]
+    done, told = (
+        subprocess.run([*command, *flags], check=False, capture_output=True, text=True)
+        for flags in (["--json"], [])
+    )
+    assert done.returncode == told.returncode, (done, told)
+    return done.returncode, json.loads(done.stdout), told.stdout + told.stderr
+
+
+def test_verify_says_remembered_and_never_anchored_for_a_ledger_that_agrees(
+    settings: Settings,
+) -> None:
+    """Whoever can change the ledger can change the memory, so the exit code stays 5, pinned or not."""
+    calls(settings)
+    key = settings.ledger.path.with_suffix(".keys") / "log.pub"
+    last = size(settings) - 1
+    code, document, told = verified(settings, "--key", key)
+    assert (code, document["state"], document["anchored_to"]) == (5, "not_anchored", None)
+    assert (document["memory"], document["remembered_to"]) == ("agrees", last)
+    assert told.startswith(f"INTACT, NOT ANCHORED, REMEMBERED up to {last}\n")
+    assert "can change that memory too" in " ".join(told.split())
+
+
+def test_an_anchored_ledger_that_is_remembered_is_anchored(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The memory takes nothing away from a head that was kept elsewhere."""
+    calls(settings)
+    key = settings.ledger.path.with_suffix(".keys") / "log.pub"
+    remembered = remembering(settings).read()
+    assert remembered is not None
+    (tmp_path / "head").write_text(str(remembered.note))
+    code, document, told = verified(settings, "--key", key, "--checkpoint", tmp_path / "head")
+    assert (code, document["state"], document["memory"]) == (0, "anchored", "agrees")
+    assert told.startswith("INTACT, ANCHORED up to record")
+
+
+def _removed(settings: Settings, _: Path) -> None:
+    remove(settings)
+
+
+def _exchanged(settings: Settings, _: Path) -> None:
+    remove(settings)
+    calls(settings.override(anchors={"memory": False}))
+
+
+def _exchanged_for_one_of_another_name(settings: Settings, _: Path) -> None:
+    remove(settings)
+    calls(settings.override(anchors={"memory": False}, ledger={"log": "other"}))
+
+
+def _older(settings: Settings, old: Path) -> None:
+    restore(settings, old)
+
+
+def _older_and_written_on(settings: Settings, old: Path) -> None:
+    restore(settings, old)
+    calls(settings.override(anchors={"memory": False}), 20)
+
+
+def _no_database(settings: Settings, _: Path) -> None:
+    settings.ledger.path.write_bytes(b"no database")
+    for beside in ("-wal", "-shm"):
+        settings.ledger.path.with_name(settings.ledger.path.name + beside).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        (_removed, "missing"),
+        (_exchanged, "replaced"),
+        (_exchanged_for_one_of_another_name, "replaced"),
+        (_older, "rolled_back"),
+        (_older_and_written_on, "forked"),
+        (_no_database, "torn"),
+    ],
+)
+def test_verify_exits_1_for_a_ledger_that_contradicts_the_memory(
+    settings: Settings, tmp_path: Path, change: Callable[[Settings, Path], None], state: str
+) -> None:
+    """It says that this machine's memory is what speaks against it, and how to go on if that is meant."""
+    calls(settings)
+    copy(settings, tmp_path / "old")
+    calls(settings)
+    change(settings, tmp_path / "old")
+    code, document, told = verified(settings)
+    assert (code, document["state"], document["memory"]) == (1, state, "contradicts")
+    assert document["remembered_to"] is None
+    assert "this machine" in told
+    assert f"guardrail anchor forget {settings.ledger.path}" in told
+    code, document, _ = verified(settings.override(), "--ledger", settings.ledger.path)
+    assert (code, document["state"]) == (1, state)
+    remembering(settings).forget()
+    code, document, told = verified(settings)
+    assert (code, document["memory"]) == (3 if state in {"missing", "torn"} else 5, None)
+    assert "REMEMBERED" not in told
+
+
+@pytest.mark.parametrize("raw", ["", "[]", "{}", "null"])
+def test_verify_tells_of_a_memory_that_can_not_be_read(settings: Settings, raw: str) -> None:
+    """It is a notice: the answer is that of a ledger without a memory."""
+    calls(settings)
+    remembering(settings).file.write_text(raw)
+    code, document, told = verified(settings)
+    assert (code, document["state"], document["memory"]) == (5, "not_anchored", None)
+    assert any("the memory of heads" in each for each in document["notices"])
+    assert "REMEMBERED" not in told
+
+
+def test_a_forged_memory_speaks_neither_for_a_ledger_nor_against_it(settings: Settings) -> None:
+    """A head that claims more records than the key signed does not count, and is a notice."""
+    calls(settings)
+    count = size(settings)
+    _edit(
+        remembering(settings).file, lambda text: text.replace(f"\n{count}\n", f"\n{count + 9}\n", 1)
+    )
+    code, document, _ = verified(settings)
+    assert (code, document["state"], document["memory"]) == (5, "not_anchored", None)
+    assert any("no signed head" in each for each in document["notices"])
+
+
+def test_records_that_verify_did_not_read_are_not_remembered(settings: Settings) -> None:
+    """With --since the stored hashes of a head before that record do not speak for it."""
+    calls(settings)
+    last = size(settings) - 1
+    calls(settings.override(anchors={"memory": False}))
+    code, document, _ = verified(settings, "--since", last + 2)
+    assert (code, document["memory"], document["remembered_to"]) == (5, None, None)
+    code, document, _ = verified(settings)
+    assert (code, document["memory"], document["remembered_to"]) == (5, "agrees", last)

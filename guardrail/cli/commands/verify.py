@@ -14,6 +14,7 @@ from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, 
 from guardrail.cli.reading import access_log_lost
 from guardrail.cli.render import counted
 from guardrail.cli.verify_files import name_in, one_source, sealing_of, verify_file
+from guardrail.cli.verify_memory import although, remembered, way_out
 from guardrail.errors import AnchorError, ConfigError, GuardrailError
 from guardrail.review.terminal import escape, name, one_line
 
@@ -94,7 +95,8 @@ def verify(
     """Check that nothing recorded was changed, and say what that proves and what not.
 
     Recomputes every hash from the stored lines, and compares them with the signed head in the ledger, and with the heads that
-    were kept elsewhere: those that you name, and those in the file and at the witnesses that [anchors] names. Exit code 0: intact, and
+    were kept elsewhere: those that you name, and those in the file and at the witnesses that [anchors] names,
+    and with what this machine remembers of the log. Exit code 0: intact, and
     covered by such a head; 5: intact with a reservation, for example no such head; 1: changed, cut or replaced, with the
     first record that differs; 3: could not be checked. The log of who read the ledger is checked as well.
     """
@@ -130,6 +132,7 @@ def verify(
             readers = readers_of(path, heads)
             if readers is not None:
                 heads = [each for each in heads if each not in readers.heads]
+            heads += remembered(config, ledger, path, notices)
             report = verify_ledger(
                 path, key=key, heads=heads, since=since, jobs=jobs, progress=progress
             )
@@ -150,7 +153,7 @@ def verify(
         _print(path, report, notices)
         if readers is not None:
             _print_readers(readers)
-        _next(report)
+        _next(path, report)
     return code
 
 
@@ -293,6 +296,8 @@ def _document(path: Path, report: VerifyReport, notices: list[str]) -> dict[str,
         "anchored_to": report.anchored_to,
         "anchored_by": report.anchored_by or None,
         "anchored_ts": report.anchored_ts or None,
+        "memory": None if report.recall is None else report.recall.value,
+        "remembered_to": report.remembered_to,
         "dead_calls": [
             {"seq": call.seq, "call": call.call, "host": call.host, "pid": call.pid}
             for call in report.dead_calls
@@ -320,8 +325,7 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
     from guardrail.review.verify import VerifyState
 
     where = "" if report.first_bad is None else f" at record {report.first_bad}"
-    although = ", and a head that was kept elsewhere covers records of it"
-    although = although if report.exit_code == 1 else ""
+    memory = "" if report.remembered_to is None else f", REMEMBERED up to {report.remembered_to}"
     pinned = "" if report.key_pinned else ", KEY NOT PINNED"
     recovered = ", RECOVERED RECORDS NOT COVERED" if report.recovered else ""
     return {
@@ -329,15 +333,15 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
             f"INTACT, ANCHORED up to record {report.anchored_to}{recovered}{pinned}",
             Style.GOOD if report.exit_code == 0 else Style.WARN,
         ),
-        VerifyState.NOT_ANCHORED: (f"INTACT, NOT ANCHORED{recovered}{pinned}", Style.WARN),
+        VerifyState.NOT_ANCHORED: (f"INTACT, NOT ANCHORED{memory}{recovered}{pinned}", Style.WARN),
         VerifyState.OPEN_CALLS: (f"INTACT, with open calls of dead processes{pinned}", Style.WARN),
         VerifyState.TAMPERED: (f"BROKEN{where}", Style.BAD),
         VerifyState.TRUNCATED: ("TRUNCATED", Style.BAD),
         VerifyState.ROLLED_BACK: ("ROLLED BACK", Style.BAD),
         VerifyState.FORKED: ("FORKED", Style.BAD),
         VerifyState.REPLACED: ("REPLACED by another log", Style.BAD),
-        VerifyState.MISSING: (f"MISSING{although}", Style.BAD),
-        VerifyState.DAMAGED: (f"TORN{although}", Style.BAD),
+        VerifyState.MISSING: (f"MISSING{although(report)}", Style.BAD),
+        VerifyState.DAMAGED: (f"TORN{although(report)}", Style.BAD),
         VerifyState.KEY_UNKNOWN: ("NOT CHECKED: no known key signed the head", Style.WARN),
         VerifyState.HEAD_MALFORMED: ("NOT CHECKED: the head is none", Style.WARN),
         VerifyState.UNREADABLE: ("NOT CHECKED", Style.WARN),
@@ -421,13 +425,15 @@ def _list(title: str, lines: list[str]) -> None:
             data(f"    {line}")
 
 
-def _next(report: VerifyReport) -> None:
+def _next(path: Path, report: VerifyReport) -> None:
     from guardrail.review.verify import VerifyState
 
     if report.exit_code == 1:
         note(
             "next:  keep the file as it is, make a copy, and compare that with a backup or an export"
         )
+        if way_out(path, report):
+            note(way_out(path, report))
     elif report.state is VerifyState.KEY_UNKNOWN:
         note("next:  guardrail verify --key PUB with the key of this log, and a head signed by it")
     elif report.exit_code == 3:

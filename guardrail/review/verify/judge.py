@@ -28,6 +28,10 @@ _NO_HEAD = (
     "NOT ANCHORED: no head from outside this file was compared. Bringing back an older copy, wiping it, or rewriting it with "
     "the log's key would not show."
 )
+_REMEMBERED = (
+    "NOT ANCHORED: no head from outside this machine was compared. This machine remembers the log "
+    "up to record {}, and whoever can change the ledger as this user can change that memory too."
+)
 _NOT_PINNED = (
     "KEY NOT PINNED: the log's key was read from the log itself, so this may be another log of the same name. Give the "
     "key that you kept: --key."
@@ -61,7 +65,7 @@ class Found:
 
 
 def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
-    """Return the answer. *key* is the log's public key from outside, *outside* are heads that were kept elsewhere."""
+    """Return the answer. *key* is the log's public key from outside, *outside* are heads that were kept elsewhere, or are remembered."""
     audit, report = found.audit, found.report
     heads = judge_heads(
         outside, audit=audit, report=report, root_of=found.root_of, believed=found.believed
@@ -86,6 +90,8 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
         ),
         notices=_notices(found),
         approvals_used=found.uses.checked,
+        recall=heads.recall,
+        remembered_to=heads.remembered_to,
     )
     if covered is not None and covered.head is not None:
         last = covered.head.size - 1
@@ -178,7 +184,9 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
     state, code = VerifyState.ANCHORED, 0
     if base.anchored_to is None:
         state, code = VerifyState.NOT_ANCHORED, 5
-        not_proved.append(_NO_HEAD)
+        not_proved.append(
+            _NO_HEAD if base.remembered_to is None else _REMEMBERED.format(base.remembered_to)
+        )
     elif base.anchored_to < base.last_seq:
         not_proved.append(
             f"Records {base.anchored_to + 1} to {base.last_seq} came after the head that was kept elsewhere: somebody with the "

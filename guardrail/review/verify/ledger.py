@@ -32,6 +32,8 @@ from guardrail.review.verify.report import (
     Progress,
     VerifyReport,
     VerifyState,
+    not_readable,
+    not_there,
 )
 from guardrail.review.verify.stream import (
     Tables,
@@ -84,7 +86,7 @@ def verify_ledger(
     """Recompute everything that can be recomputed from the lines, and compare it with what is stored and with *heads*.
 
     Never raises for what it finds: every finding is a state. *key* is the log's public key in hex, from outside; *heads* were
-    kept elsewhere. With *since* only records from that number on are read, the tree before them is taken from its stored
+    kept elsewhere, or are remembered by this machine. With *since* only records from that number on are read, the tree before them is taken from its stored
     leaves. *jobs* processes read large ledgers.
     """
     db = Path(os.path.realpath(path))
@@ -118,11 +120,8 @@ def _verify_once(
     jobs: int,
     progress: Progress | None,
 ) -> VerifyReport:
-    covered = any(each.covers for each in heads)
     if not db.exists():
-        return VerifyReport(
-            VerifyState.MISSING, 1 if covered else 3, "there is no ledger at this path"
-        )
+        return not_there(heads)
     watch = tuple({each.head.size for each in heads if each.head is not None})
     audit = Audit(verify_signature, watch=watch)
     run = _Run(audit, seal=Seal.read(db), since=since, watch=watch)
@@ -147,16 +146,7 @@ def _verify_once(
             return VerifyReport(
                 VerifyState.TAMPERED, 1, error.message, log=report.log, differs=Difference.SCHEMA
             )
-        torn = error.code in _TORN
-        state = VerifyState.DAMAGED if torn else VerifyState.UNREADABLE
-        return VerifyReport(
-            state,
-            1 if covered and torn else 3,
-            error.message,
-            log=report.log,
-            records=report.records,
-            last_seq=report.last_seq,
-        )
+        return not_readable(heads, report, error.message, torn=error.code in _TORN)
 
 
 def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | None) -> None:

@@ -18,10 +18,13 @@ __all__ = [
     "Heads",
     "OutsideHead",
     "Progress",
+    "Recall",
     "Ruling",
     "VerifyReport",
     "VerifyState",
     "judge_heads",
+    "not_readable",
+    "not_there",
 ]
 
 Progress = Callable[[int, int], None]
@@ -59,6 +62,15 @@ class VerifyState(StrEnum):
     """It can't be opened or read: permission, I/O error, another format."""
 
 
+class Recall(StrEnum):
+    """How a log compares with the head that this machine remembers of it."""
+
+    AGREES = "agrees"
+    """The log contains that head."""
+    CONTRADICTS = "contradicts"
+    """The log is gone, another one, shorter, or has other records."""
+
+
 class HeadError(GuardrailError):
     """The given head or key can't be read."""
 
@@ -67,7 +79,7 @@ class HeadError(GuardrailError):
 
 @dataclass(frozen=True, slots=True)
 class OutsideHead:
-    """A head that was kept elsewhere."""
+    """A head that was kept elsewhere, or that this machine remembers."""
 
     source: str
     """Where it was, for people."""
@@ -76,6 +88,11 @@ class OutsideHead:
     head: Checkpoint | None
     seen: str = ""
     """When whoever keeps it took it, RFC 3339; empty where that is not known."""
+    remembered: str = ""
+    """Public key of the log that this machine remembers here, hex; empty for a head kept elsewhere.
+
+    A remembered head can contradict a log, and never anchors it.
+    """
 
     @classmethod
     def parse(cls, source: str, raw: bytes | str, seen: str = "") -> OutsideHead:
@@ -117,18 +134,41 @@ class Heads:
 
     @property
     def covered(self) -> OutsideHead | None:
-        """The largest head that the log contains, or None."""
-        good = [head for head, found in self.rulings if found is Ruling.COVERED]
+        """The largest head kept elsewhere that the log contains, or None."""
+        good = [
+            head for head, found in self.rulings if found is Ruling.COVERED and not head.remembered
+        ]
         return max(good, key=lambda each: each.head.size if each.head else 0, default=None)
 
     @property
     def sizes(self) -> list[int]:
-        """Of every head that the log contains."""
+        """Of every head kept elsewhere that the log contains."""
         return [
             head.head.size
             for head, found in self.rulings
-            if found is Ruling.COVERED and head.head is not None
+            if found is Ruling.COVERED and head.head is not None and not head.remembered
         ]
+
+    @property
+    def remembered_to(self) -> int | None:
+        """Last record of the head that this machine remembers, if the log contains it."""
+        return next(
+            (
+                head.head.size - 1
+                for head, found in self.rulings
+                if found is Ruling.COVERED and head.head is not None and head.remembered
+            ),
+            None,
+        )
+
+    @property
+    def recall(self) -> Recall | None:
+        """How the log compares with what this machine remembers; None if it can't be compared."""
+        if self.remembered_to is not None:
+            return Recall.AGREES
+        against = (Ruling.REPLACED, Ruling.TRUNCATED, Ruling.FORKED)
+        wrong = any(head.remembered and found in against for head, found in self.rulings)
+        return Recall.CONTRADICTS if wrong else None
 
 
 def judge_heads(
@@ -151,6 +191,8 @@ def judge_heads(
             return Ruling.MALFORMED
         if report.log and head.origin != report.log:
             return Ruling.REPLACED
+        if outside.remembered and audit.public and outside.remembered != audit.public:
+            return Ruling.REPLACED
         if head.size > report.records:
             return Ruling.TRUNCATED
         if head.size == 0:
@@ -162,7 +204,8 @@ def judge_heads(
         if root is None or head.size < audit.pruned:
             return Ruling.EMPTY
         if audit.keys is None or audit.keys.signer_of(note, head.size) is None:
-            return Ruling.KEY_UNKNOWN
+            # Whoever can write here can write the memory: a signature without weight is no finding.
+            return Ruling.EMPTY if outside.remembered else Ruling.KEY_UNKNOWN
         return Ruling.COVERED
 
     return Heads(tuple((each, rule(each)) for each in heads))
@@ -200,6 +243,10 @@ class VerifyReport:
     """Where that head was."""
     anchored_ts: str = ""
     """Time stamp of that record."""
+    recall: Recall | None = None
+    """How it compares with what this machine remembers; None if it can't be compared."""
+    remembered_to: int | None = None
+    """Last sequence number of the head that this machine remembers, if the log contains that head."""
     dead_calls: tuple[OpenCall, ...] = ()
     """Open calls of dead processes."""
     live_calls: int = 0
@@ -216,3 +263,36 @@ class VerifyReport:
     """Worth knowing, and no reason for a reservation."""
     not_proved: tuple[str, ...] = ()
     """What this run did not show."""
+
+
+def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
+    """Return the answer for a path without a ledger."""
+    ours = next((each for each in heads if each.remembered and each.covers), None)
+    detail = "there is no ledger at this path"
+    if ours is not None and ours.head is not None:
+        detail += (
+            f", and {ours.source} has a head of the log {ours.head.origin} here with "
+            f"{ours.head.size:,} records"
+        )
+    return VerifyReport(
+        VerifyState.MISSING,
+        1 if any(each.covers for each in heads) else 3,
+        detail,
+        recall=None if ours is None else Recall.CONTRADICTS,
+    )
+
+
+def not_readable(
+    heads: Sequence[OutsideHead], report: Report, message: str, *, torn: bool
+) -> VerifyReport:
+    """Return the answer for a ledger that *message* says can't be read; *torn* if it is damaged."""
+    ours = torn and any(each.remembered and each.covers for each in heads)
+    return VerifyReport(
+        VerifyState.DAMAGED if torn else VerifyState.UNREADABLE,
+        1 if torn and any(each.covers for each in heads) else 3,
+        message,
+        log=report.log,
+        records=report.records,
+        last_seq=report.last_seq,
+        recall=Recall.CONTRADICTS if ours else None,
+    )

@@ -1,0 +1,63 @@
+"""The head that this machine remembers of a ledger that is verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guardrail.cli.options import settings_for
+from guardrail.errors import AnchorError, ConfigError
+
+if TYPE_CHECKING:
+    from guardrail.review.verify import OutsideHead, VerifyReport
+
+__all__ = ["although", "remembered", "way_out"]
+
+_SOURCE = "this machine's memory of heads"
+
+
+def remembered(
+    config: Path | None, ledger: Path | None, path: Path, notices: list[str]
+) -> list[OutsideHead]:
+    """Return the head that this machine remembers of the ledger at *path*; a memory that can't be read is a notice.
+
+    Settings that can't be read turn no memory off: it is looked up where it is by default.
+    """
+    from guardrail.anchors.memory import memory_of
+    from guardrail.config import AnchorSettings
+    from guardrail.keys import verify_signature
+    from guardrail.review.verify import OutsideHead
+
+    try:
+        settings = settings_for(config, ledger).anchors
+    except ConfigError:
+        settings = AnchorSettings()
+    memory = memory_of(settings, path, verify_signature)
+    try:
+        found = None if memory is None else memory.read()
+    except AnchorError as error:
+        notices.append(f"Not compared: {error.message} ({error.hint}).")
+        return []
+    if found is None:
+        return []
+    return [OutsideHead(_SOURCE, found.note, found.head, remembered=found.key.public.hex())]
+
+
+def although(report: VerifyReport) -> str:
+    """Return the end of the headline for a ledger that is missing or torn, although a head covers records of it."""
+    from guardrail.review.verify.report import Recall
+
+    if report.exit_code != 1:
+        return ""
+    if report.recall is Recall.CONTRADICTS:
+        return ", and this machine remembers records of it"
+    return ", and a head that was kept elsewhere covers records of it"
+
+
+def way_out(path: Path, report: VerifyReport) -> str:
+    """Return how to end a contradiction to the memory that is meant; empty if there is none."""
+    from guardrail.review.verify.report import Recall
+
+    if report.recall is not Recall.CONTRADICTS:
+        return ""
+    return f"if the ledger was removed or replaced on purpose: guardrail anchor forget {path}"
