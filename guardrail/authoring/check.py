@@ -12,7 +12,7 @@ from typing import Any
 from guardrail.authoring.lints import Lint, LintReport, Sifter, lint_modules
 from guardrail.authoring.lints_shape import Shape
 from guardrail.authoring.lints_tested import check as check_tested
-from guardrail.authoring.opa_check import ask_opa
+from guardrail.authoring.opa_check import ask_opa, repeats
 from guardrail.authoring.opa_program import OpaProgram
 from guardrail.authoring.witness import fired, observe
 from guardrail.core.types import Json
@@ -59,7 +59,9 @@ class CheckReport:
     files: int
     """Modules of authors that were read, tests included."""
     findings: tuple[Finding, ...]
-    """Reasons why an engine would refuse to load; each is also with the engine that gave it."""
+    """Reasons why an engine would refuse to load; each is also with the engine that gave it.
+
+    What OPA says of a line that the embedded engine refuses for the same reason is only with OPA."""
     remarks: tuple[Finding, ...]
     """What is allowed and probably a mistake."""
     digest: str | None
@@ -115,9 +117,12 @@ def check(
         parsed = _parsed(policies, findings, compiled, bench)
         lints = _lint(policies, parsed, compiled, Shape(tools), bench)
     engines = (_embedded(findings), _opa(opa, policies))
+    said_again = [found for found in engines[1].findings if repeats(found, findings)]
     return CheckReport(
         files=sum(not source.installed for source in policies.modules) + len(policies.tests),
-        findings=tuple(finding for said in engines for finding in said.findings),
+        findings=tuple(
+            finding for said in engines for finding in said.findings if finding not in said_again
+        ),
         remarks=tuple(remarks(parsed)),
         digest=policies.digest,
         milliseconds=(time.perf_counter() - started) * 1000,

@@ -11,7 +11,7 @@ from guardrail.policy.entries import entry_problems
 from guardrail.policy.tree import Module, Node, Rule, nodes, reference
 from guardrail.policy.tree import kind as kind_of
 
-__all__ = ["SETS", "examine", "remarks", "unavailable"]
+__all__ = ["ROOT", "SETS", "examine", "remarks", "unavailable"]
 
 ROOT = ("guardrail", "policy")
 RESERVED = (("guardrail", "main"), ("guardrail", "lib"))
@@ -55,7 +55,7 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     rule.line,
                     "set-form",
                     f"{rule.name} is a set that policies add to",
-                    f'{rule.name} contains "why" if {{ ... }}',
+                    _set_hint(rule),
                 )
             elif rule.name == "label":
                 yield Finding(
@@ -77,6 +77,14 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                 for message, hint in entry_problems(rule):
                     yield Finding(module.source.name, rule.line, "set-entry", message, hint)
         yield from _session_through_get(module)
+
+
+def _set_hint(rule: Rule) -> str:
+    if not rule.default:
+        return f'{rule.name} contains "why" if {{ ... }}'
+    if rule.name == "allow":
+        return "remove the default: allow is a set, and a call that no rule allows is denied"
+    return f"remove the default: {rule.name} is a set, which is empty if no rule adds to it"
 
 
 def _id(rule: Rule) -> Iterator[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from guardrail.errors import Finding
 from guardrail.policy.builtins import ALLOWED, REFUSED
 from guardrail.policy.conditions import SERVER
+from guardrail.policy.contract import ROOT, SETS
 from guardrail.policy.tree import Module, Rule
 from guardrail.policy.world import World
 
-__all__ = ["Point", "cycles", "data_overlaps", "finding_at", "imports", "shapes"]
+__all__ = ["Point", "cycles", "data_overlaps", "finding_at", "imports", "nearest", "shapes"]
 
 Point = tuple[tuple[str, ...], str]
 """A rule: its package and its name."""
@@ -20,6 +22,12 @@ Point = tuple[tuple[str, ...], str]
 def finding_at(module: Module, line: int, code: str, message: str, hint: str = SERVER) -> Finding:
     """Return a finding about *line* of *module*."""
     return Finding(module.source.name, line, code, message, hint)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the advice to write the name in *known* that is most like *name*; empty if none is."""
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def imports(module: Module) -> Iterator[Finding]:
@@ -35,8 +43,11 @@ def imports(module: Module) -> Iterator[Finding]:
             )
 
 
-def shapes(modules: Sequence[Module], world: World) -> Iterator[Finding]:
-    """Rules of one name that are different things, and packages that lie over rules. OPA refuses both."""
+def shapes(modules: Sequence[Module], world: World, *, sets: bool) -> Iterator[Finding]:
+    """Rules of one name that are different things, and packages that lie over rules. OPA refuses both.
+
+    *sets* leaves the sets of the contract to ``contract.examine``, which says more about them.
+    """
     first: dict[Point, tuple[Module, Rule]] = {}
     defaults: set[Point] = set()
     # guardrail's own first, so that the author's rule is the one that is said to differ.
@@ -44,9 +55,9 @@ def shapes(modules: Sequence[Module], world: World) -> Iterator[Finding]:
         for rule in module.rules:
             point = (module.package, rule.name)
             where, known = first.setdefault(point, (module, rule))
-            if (known.form, known.arity) != (rule.form, rule.arity) and not _compatible(
-                known, rule
-            ):
+            judged = sets and module.package == ROOT and rule.name in SETS and not module.test
+            differs = (known.form, known.arity) != (rule.form, rule.arity)
+            if differs and not _compatible(known, rule) and not judged:
                 message = f"{rule.name} is a {known.form} in {where.source.name}, line {known.line}, and a {rule.form} here"
                 yield finding_at(
                     module, rule.line, "mixed-rule", message, "give one of them another name"
@@ -54,7 +65,11 @@ def shapes(modules: Sequence[Module], world: World) -> Iterator[Finding]:
             if rule.default:
                 if point in defaults:
                     yield finding_at(
-                        module, rule.line, "mixed-rule", f"{rule.name} has a second default", ""
+                        module,
+                        rule.line,
+                        "mixed-rule",
+                        f"{rule.name} has a second default",
+                        "remove one of them",
                     )
                 defaults.add(point)
             if (*module.package, rule.name) in {

@@ -13,7 +13,7 @@ from typing import Any
 
 from guardrail.policy.sources import installed_folder
 
-__all__ = ["capabilities_file", "impurities"]
+__all__ = ["capabilities_file", "impurities", "pure_functions"]
 
 _SYSTEM = ("data", "system")
 _OWN_HEADS = frozenset({"data", "input"})
@@ -34,7 +34,8 @@ def capabilities_file() -> Path:
 
 
 @cache
-def _allowed() -> frozenset[str]:
+def pure_functions() -> frozenset[str]:
+    """Return the names of what the shipped list allows."""
     document = json.loads(capabilities_file().read_text("utf-8"))
     names = [entry["name"] for entry in document["builtins"]]
     return frozenset(
@@ -59,7 +60,7 @@ def impurities(modules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]
                 found.add((name, ".".join(reference[:2])))
             elif (
                 called
-                and dotted not in _allowed()
+                and dotted not in pure_functions()
                 and reference[0] not in _OWN_HEADS
                 and reference[0] not in local
             ):

@@ -16,8 +16,9 @@ from guardrail.errors import Finding
 from guardrail.policy import contract, layout
 from guardrail.policy.builtins import ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
 from guardrail.policy.conditions import CONDITIONS, SERVER
-from guardrail.policy.layout import Point, finding_at
+from guardrail.policy.layout import Point, finding_at, nearest
 from guardrail.policy.matching import patterns, result
+from guardrail.policy.opa_purity import pure_functions
 from guardrail.policy.order import early, late
 from guardrail.policy.sources import MAX_INTEGER
 from guardrail.policy.tree import (
@@ -49,7 +50,7 @@ def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = Tru
     findings: list[Finding] = []
     if contract_checks:
         findings += contract.examine(modules)
-    findings += layout.shapes(modules, world)
+    findings += layout.shapes(modules, world, sets=contract_checks)
     findings += layout.data_overlaps(world, modules, document, whole=contract_checks)
     edges: dict[Point, set[Point]] = {}
     for module in modules:
@@ -236,7 +237,7 @@ class _Examiner:
                 found.line,
                 "unknown-rule",
                 f"there is no {name} in package {'.'.join(package)}",
-                "check the name",
+                nearest(name, self.world.packages[package]) or "check the name",
             )
         else:
             self.uses.add((package, name))
@@ -281,6 +282,15 @@ class _Examiner:
             hint = IMPURE_HINTS.get(name, SERVER)
             self.refuse(
                 line, "impure-builtin" if code == "impure" else "builtin", f"{name} {reason}", hint
+            )
+        elif name not in OPERATORS and name not in ALLOWED and name not in pure_functions():
+            own = [name for name, rules in self.scope.own.items() if rules[0].form == "function"]
+            self.refuse(
+                line,
+                "builtin",
+                f"{name} is not a function of this package or one that is known to answer like OPA",
+                nearest(name, [*own, *ALLOWED])
+                or "define it, or write its name in full, data.package.name",
             )
         elif name in OPERATORS or name not in ALLOWED:
             self.refuse(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ __all__ = [
     "test_rules",
 ]
 
+_AT = re.compile(r"at (\S+):(\d+):\d+$")
+_CONFLICT = re.compile(r"rule conflicts with rule|multiple outputs")
+_CONFLICT_HINT = "two values for one rule or call: let only one condition hold, or write else"
 _ORDERS = 3
 _ENTRY = "data.guardrail.main.decision"
 _LISTING = "data.guardrail.main.listing"
@@ -158,12 +162,18 @@ def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
 def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]:
     """Return what is wrong with the answers to ``SAMPLES``."""
     findings: list[Finding] = []
+    seen: set[tuple[str, int, str]] = set()
     bench.load(compiled.texts, compiled.data)
     for about, policy_input in SAMPLES:
         try:
             document = bench.rule(_ENTRY, policy_input)
         except EngineRefusal as refusal:
-            findings.append(_refused(refusal, compiled, about))
+            found = _refused(refusal, compiled, about)
+            said = (found.file, found.line, found.message.removeprefix(about))
+            # The samples are alike: what is wrong with one line is said once.
+            if said not in seen:
+                seen.add(said)
+                findings.append(found)
             continue
         except PolicyError as error:
             findings.append(Finding("-", 0, "sample", f"{about}: {error.message}"))
@@ -280,10 +290,17 @@ def _refused(refusal: EngineRefusal, compiled: CompiledPolicies, about: str) -> 
     place = locate(refusal.text, [*compiled.modules, *compiled.tests])
     said = refusal.text.rpartition("error: ")[2].strip().splitlines()
     message = said[0] if said else "the engine raised an error"
+    hint = _CONFLICT_HINT if _CONFLICT.search(message) else ""
+    other = _AT.search(message)
+    if other is not None:
+        first = locate(f"--> {other[1]}:{other[2]}:1", [*compiled.modules, *compiled.tests])
+        if first is not None and first.line:
+            message = message[: other.start()] + f"at {first.file}, line {first.line}"
     where = f" ({place.file}, line {place.line})" if place is not None and place.line else ""
     return Finding(
         place.file if place is not None else "-",
         place.line if place is not None else 0,
         "evaluation",
         f"{about}: {message}{where}" if about else f"{message}{where}",
+        hint,
     )

@@ -377,7 +377,6 @@ def test_all_findings_come_together(tmp_path: Path) -> None:
     found = findings(tmp_path)
     assert [(Path(f.file).name, f.line, f.code) for f in found] == [
         ("a.rego", 3, "impure-builtin"),
-        ("a.rego", 5, "mixed-rule"),
         ("a.rego", 5, "set-form"),
         ("b.rego", 4, "syntax"),
         ("c.rego", 1, "package-name"),
@@ -576,3 +575,41 @@ def test_what_the_parser_refuses_comes_with_advice(
     (finding,) = findings(folder)
     assert (finding.code, finding.line) == ("syntax", line)
     assert advice.format(file=folder / "p.rego") in finding.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("default allow := false\n", "remove the default: allow is a set"),
+        ("default deny := set()\n", "remove the default: deny is a set"),
+        ("allow if true\n", 'allow contains "why" if { ... }'),
+    ],
+)
+def test_a_set_in_another_form_is_named_once_with_advice(
+    tmp_path: Path, text: str, advice: str
+) -> None:
+    folder = write(tmp_path, {"p.rego": "package guardrail.policy\n\n" + text})
+    (finding,) = findings(folder)
+    assert (finding.file, finding.line) == (str(folder / "p.rego"), 3)
+    assert finding.code == "set-form"
+    assert finding.hint.startswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "advice"),
+    [
+        ('start_with(input.resource.id, "a")', "builtin", "did you mean startswith?"),
+        ('regex.matches("a", input.resource.id)', "builtin", "did you mean regex.match?"),
+        ("is_evl(input.resource.id)", "builtin", "did you mean is_evil?"),
+        ("qqq(input.resource.id)", "builtin", "define it"),
+        ("data.guardrail.policy.is_evl(input.resource.id)", "unknown-rule", "did you mean is_evil?"),
+        ('crypto.sha256(input.resource.id) == "a"', "builtin", "the server engine can do this"),
+    ],
+)  # fmt: skip
+def test_an_undefined_function_comes_with_the_nearest_name(
+    tmp_path: Path, body: str, code: str, advice: str
+) -> None:
+    text = f'is_evil(x) if x == "evil"\n\ndeny contains "d" if {body}\n'
+    (finding,) = findings(write(tmp_path, {"p.rego": "package guardrail.policy\n\n" + text}))
+    assert finding.code == code
+    assert finding.hint.startswith(advice)

@@ -53,7 +53,8 @@ def check(
         return code
     for said in report.engines:
         label = "" if said.engine == "embedded" else f"{said.engine}: "
-        print_findings(said.findings, Style.BAD, label=label)
+        shown = [finding for finding in said.findings if finding in report.findings]
+        print_findings(shown, Style.BAD, label=label)
     print_findings(report.remarks, Style.WARN)
     _lints(report.lints)
     _verdict(report)
