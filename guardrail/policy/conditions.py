@@ -66,6 +66,14 @@ def _range(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     return Refusal("range", message)
 
 
+def _base(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if _whole(parameters[1]) in {2, 8, 10, 16}:
+        return None
+    return Refusal(
+        "base", f"{name} in a base that is not written out as 2, 8, 10 or 16", "write 10"
+    )
+
+
 def _shift(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     value, by = _whole(parameters[0]), _whole(parameters[1])
     if by is not None and 0 <= by < 64:
@@ -190,6 +198,7 @@ def _total_of(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None
 CONDITIONS: dict[str, Condition] = {
     "array.slice": _slice,
     "bits.lsh": _shift,
+    "format_int": _base,
     "bits.rsh": _shift,
     "glob.match": _glob,
     "indexof": _index_of,

@@ -227,7 +227,8 @@ def _small(value: int) -> int:
 
 def format_int(value: float, base: int) -> str:
     """Return *value* without its fraction, in base 2, 8, 10 or 16."""
-    form = {2: "b", 8: "o", 10: "d", 16: "x"}.get(_written_whole(base))
+    # The preflight sees to it that the base is written out, so it is no 10.0 of a call, which OPA refuses.
+    form = {2: "b", 8: "o", 10: "d", 16: "x"}.get(base)
     if form is None:
         raise ValueError("another base")
     return format(int(_number(value)), form)

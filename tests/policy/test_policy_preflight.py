@@ -201,6 +201,7 @@ REFUSED = [
     ("time zone", 'deny contains "d" if time.clock([0, "Europe/Berlin"])[0] == 5\n', "time"),
     ("deny as a value", "deny := true\n", "set-form"),
     ("deny without contains", "deny if true\n", "set-form"),
+    ("a base of the call", 'deny contains "d" if format_int(5, input.action.properties.args.base) == "5"\n', "base"),
     ("a number as a member", "deny contains 5\n", "set-entry"),
     ("a list as a member", 'deny contains ["a"] if true\n', "set-entry"),
     ("null as a member", "hide contains null\n", "set-entry"),

@@ -122,7 +122,8 @@ def generated(rng: random.Random) -> bytes:
     """Return one complete input."""
     values: list[Callable[[], object]] = [
         lambda: rng.randint(-5, 200),
-        lambda: rng.choice([0.5, 100.0, 100.5, 1e3, -0.0, 2**53 + 1]),
+        # No -0.0: beside it the embedded engine does not write 0 as text, and denies (docs/writing-policies.md).
+        lambda: rng.choice([0.5, 100.0, 100.5, 1e3, 2**53 + 1]),
         lambda: rng.choice(["/srv/a", "/etc/passwd", "A BOMB", "É", "STRASSE ß", "", "number", "obligation"]),
         lambda: rng.choice([None, True, False]),
         lambda: [rng.choice(["a@x", "b@y", 5, None]) for _ in range(rng.randint(0, 5))],
