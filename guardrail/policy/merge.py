@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from guardrail.errors import Finding
+from guardrail.policy.renaming import Edit, renamed
 from guardrail.policy.tree import Import, Module, kind, nodes
 
 __all__ = ["Merged", "Place", "merge", "merge_package"]
@@ -78,12 +79,14 @@ def merge_package(members: Sequence[Module]) -> Merged:
             if not item.ignored and key not in seen:
                 seen.add(key)
                 lines.append(" ".join(raw[item.span[0] : item.span[1]].decode("utf-8").split()))
+    rules = frozenset(rule.name for module in members for rule in module.rules)
+    taken = rules.union((alias for alias, _ in seen), *map(_names, members))
     starts, files = [1], [""]
     count = len(lines)
     for module in members:
         starts.append(count + 1)
         files.append(module.source.name)
-        body = _without_header(module)
+        body = _without_header(module, renamed(module, rules, taken))
         lines.append(body)
         count += body.count("\n") + 1
     return Merged(
@@ -120,11 +123,15 @@ def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
             yield span["start"] - around, span["end"] + around
 
 
-def _without_header(module: Module) -> str:
+def _without_header(module: Module, edits: Sequence[Edit]) -> str:
     raw = bytearray(module.source.text.encode("utf-8"))
     # From the end, so that the other places stay what they are; imports and the package stand before all rules.
-    for start, end in sorted(_computed_members(module), reverse=True):
-        raw[start:end] = b"[" + raw[start:end] + b"][0]"
+    members = [
+        (start, end, f"[{raw[start:end].decode('utf-8')}][0]")
+        for start, end in _computed_members(module)
+    ]
+    for start, end, text in sorted([*members, *edits], reverse=True):
+        raw[start:end] = text.encode("utf-8")
     for start, end in [module.package_span, *(item.span for item in module.imports)]:
         # Blanks keep every line where it is.
         raw[start:end] = bytes(byte if byte in b"\r\n" else 0x20 for byte in raw[start:end])

@@ -141,3 +141,42 @@ def test_a_rule_goes_through_every_element_also_if_its_member_is_written_out(
         ]
         with pytest.raises(EngineRefusal):
             bench.rule("data.guardrail.policy.x", call_input(xs=["a", 5]).decode())
+
+
+HIDING = [
+    ("some label in xs", "some label in {xs}; label == {x}"),
+    ("some key and value", "some deny, allow in {xs}; allow == {x}; deny == 0"),
+    ("some alone", "some label; {xs}[label] == {x}"),
+    ("a pattern", "some [label, n] in [[{x}, 1]]; label == {x}; n == 1"),
+    ("inside a comprehension", "count([label | some label in {xs}]) == 2; not {x} in label"),
+    ("inside every", "every a in {xs} {{ some label in {xs}; label == a }}"),
+    ("taken names", "some label in {xs}; label_ := label; label_ == {x}"),
+    ("beside fields and texts", 'some label in [{{"label": {x}}}]; label.label == {x}; "label" == "label"'),
+    ("read again below", "some label in {xs}; [1 | label == {x}] == [1]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [case[1] for case in HIDING], ids=[case[0] for case in HIDING])
+def test_a_declared_variable_hides_the_rule_of_its_name(tmp_path: Path, body: str) -> None:
+    """As in OPA. The raw engine fails, or reads the rule, and the deny rule does not fire."""
+    written = body.format(xs="input.action.properties.args.xs", x='"x"')
+    text = f'{ALLOW}\ndeny contains "hidden" if {{ {written} }}\n'
+    folder = write(tmp_path, {"p.rego": text})
+    with Workbench() as bench:
+        bench.load(compiled(folder).texts, None)
+        document = bench.rule("data.guardrail.policy.deny", call_input(xs=["x", "y"]).decode())
+    assert document == ["hidden"]
+
+
+def test_a_variable_in_the_head_hides_the_rule_of_its_name_too(tmp_path: Path) -> None:
+    """Where the name stands outside the scope of the variable, it is the rule."""
+    text = ALLOW + (
+        'members contains deny if some deny in ["x"]\n\n'
+        'by_name[hide] := deny if some hide, deny in {"k": 1}\n\n'
+        "both := [count(deny), [deny | some deny in [1]]]\n"
+    )
+    with Workbench() as bench:
+        bench.load(compiled(write(tmp_path, {"p.rego": text})).texts, None)
+        assert bench.rule("data.guardrail.policy.members", "{}") == ["x"]
+        assert bench.rule("data.guardrail.policy.by_name", "{}") == {"k": 1}
+        assert bench.rule("data.guardrail.policy.both", "{}") == [0, [1]]
