@@ -34,6 +34,13 @@ def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
     """Refuse what can't be run as the body of *tool*, before anything is decided. Raises ``UsageError``."""
     if not callable(run):
         raise UsageError(f"run: a callable, not {type(run).__name__}", code="usage.run")
+    if getattr(run, "__guardrail_tool__", None) is not None:
+        # Its own call inside would be a second one, without the approval that came with the first.
+        raise UsageError(
+            "run is a governed tool itself: it would be decided twice",
+            code="usage.governed",
+            hint="pass the function that @guard.tool decorates: run=FUNCTION.__wrapped__",
+        )
     if not awaited and is_async(run):
         raise UsageError("run is a coroutine function", code="usage.run", hint="use acall")
     if not tool.unsafe_stream and (

@@ -33,7 +33,7 @@ _TEXTS: Final[Mapping[str, str]] = {
     "key": "an object key is not a string",
     "not_json": "an argument is of a type that JSON does not have",
     "unstable": "arguments changed while they were copied",
-    "model": "the tool's model does not accept the arguments",
+    "model": "the arguments do not fit the tool's signature",
 }
 """Every ``detail`` of an ``ArgumentsError``, and its text. Programs match on the names: none is ever renamed."""
 

@@ -8,7 +8,7 @@ import pytest
 
 import guardrail
 from guardrail.core.redact import Redactor
-from guardrail.errors import Denied, LedgerError, RedactionError
+from guardrail.errors import Denied, LedgerError, RedactionError, UsageError
 from guardrail.testing import StaticPolicy, allow, memory_guard
 
 OPEN = {"type": "object", "additionalProperties": True}
@@ -165,3 +165,28 @@ def test_sessions_that_are_left_in_another_order_than_they_were_entered() -> Non
     guard.call("x", {}, lambda: None)
     inner.__exit__(None, None, None)
     assert ledger.of("call.decision")[0]["session"] == "inner"
+
+
+async def test_a_governed_tool_is_no_body_of_another_call() -> None:
+    """It would be decided twice: an approval would be used up by the outer call, and the inner one ask again."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+
+    @guard.tool
+    def plain(n: int) -> int:
+        return n
+
+    @guard.tool
+    async def awaited(n: int) -> int:
+        return n
+
+    for call in (
+        lambda: guard.call("plain", {"n": 1}, plain),
+        lambda: guard.call("awaited", {}, awaited),
+    ):
+        with pytest.raises(UsageError) as caught:
+            call()
+        assert caught.value.code == "usage.governed"
+    with pytest.raises(UsageError):
+        await guard.acall("awaited", {"n": 1}, awaited)
+    assert ledger.of("call.decision") == []
+    assert guard.call("plain", {"n": 1}, plain.__wrapped__) == 1
