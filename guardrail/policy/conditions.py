@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from guardrail.policy.patterns import glob_problem, regex_problem
+from guardrail.policy.patterns import glob_problem, regex_problem, template_problem
 from guardrail.policy.sources import MAX_INTEGER
 from guardrail.policy.tree import Node, kind
 from guardrail.policy.world import Scope
@@ -113,6 +113,31 @@ def _pattern(place: int) -> Condition:
     return check
 
 
+def _times(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    refusal = _pattern(0)(scope, name, parameters)
+    times = _whole(parameters[2])
+    if refusal is not None or (times is not None and abs(times) < 2**31):
+        return refusal
+    return Refusal(
+        "regex-count",
+        f"{name} with a number of matches that is no whole number which is written out: OPA refuses some, the engine none",
+        f"write -1 for all; {SERVER}",
+    )
+
+
+def _replacement(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    refusal = _pattern(1)(scope, name, parameters)
+    if refusal is not None:
+        return refusal
+    text = _literal(parameters[2])
+    problem = (
+        template_problem(text)
+        if isinstance(text, str)
+        else "a replacement that is not written out: it can't be checked for dollars"
+    )
+    return Refusal("regex-replacement", f"{name}: {problem}") if problem is not None else None
+
+
 def _glob(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     pattern, delimiters = _literal(parameters[0]), parameters[1]
     if not isinstance(pattern, str):
@@ -208,10 +233,10 @@ CONDITIONS: dict[str, Condition] = {
     "numbers.range": _range,
     "numbers.range_step": _range,
     "product": _total_of,
-    "regex.find_all_string_submatch_n": _pattern(0),
-    "regex.find_n": _pattern(0),
+    "regex.find_all_string_submatch_n": _times,
+    "regex.find_n": _times,
     "regex.match": _pattern(0),
-    "regex.replace": _pattern(1),
+    "regex.replace": _replacement,
     "sprintf": _sprintf,
     "substring": _substring,
     "sum": _total_of,

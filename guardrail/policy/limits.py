@@ -6,25 +6,26 @@ import json
 from typing import Any
 
 from guardrail.errors import PolicyError
-from guardrail.policy.sources import MAX_INTEGER, MIN_INTEGER
+from guardrail.policy.sources import MAX_INTEGER, MIN_INTEGER, rounded
 
 __all__ = ["MAX_INPUT", "check_input"]
 
 MAX_INPUT = 256 * 1024
 """Bytes."""
 
-_DIGITS_ONLY = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
-_LONG_NUMBER = b"0" * 19
-"""The shortest run of digits that can exceed 64 bits."""
-
-_TWO_64 = b"1.8446744073709552e"
-"""How the float 2**64 begins: the engine takes it for equal to the largest integer of 64 bits."""
+_SHAPES = bytearray(b"\x20" * 256)
+for _characters, _shape in ((b"0123456789", b"0"), (b"eE", b"e"), (b",]} \t\r\n", b",")):
+    for _byte in _characters:
+        _SHAPES[_byte] = _shape[0]
+_LARGE = (b"0" * 16, b"e00,")
+"""Each number that does not fit has one of these shapes, as JSON is written. Texts may have them too."""
 
 
 def check_input(policy_input: bytes) -> None:
     """Raise ``PolicyError`` (``error``) for an input that the engine would take for another one, or is too large.
 
-    Integers beyond 64 bits become floating point in it, so that unequal ones compare as equal.
+    Integers beyond 64 bits become floating point in it, and integers are compared with floating point as if they had 53
+    bits, so that unequal ones compare as equal.
     """
     if len(policy_input) > MAX_INPUT:
         raise PolicyError(
@@ -32,8 +33,9 @@ def check_input(policy_input: bytes) -> None:
             cause="error",
             detail="input_size",
         )
-    # Two passes in C; nearly every input ends here.
-    if _LONG_NUMBER not in policy_input.translate(_DIGITS_ONLY) and _TWO_64 not in policy_input:
+    # A few passes in C; nearly every input ends here.
+    shape = policy_input.translate(_SHAPES, b"+")
+    if _LARGE[0] not in shape and _LARGE[1] not in shape:
         return
     try:
         value = json.loads(policy_input)
@@ -41,7 +43,7 @@ def check_input(policy_input: bytes) -> None:
         raise PolicyError("the policy input is not JSON", cause="error", detail="input") from None
     if not _fits(value):
         raise PolicyError(
-            "a number that the embedded engine takes for another one: 2**64 or an integer beyond 64 bits",
+            "a number that the embedded engine takes for another one: a fraction of 54 to 64 bits, or an integer beyond 64",
             cause="error",
             detail="integer_range",
             hint="pass it as a string, or use the server engine",
@@ -54,7 +56,7 @@ def _fits(value: Any) -> bool:
         item = stack.pop()
         if isinstance(item, int) and not MIN_INTEGER <= item <= MAX_INTEGER:
             return False
-        if isinstance(item, float) and item == 2.0**64:
+        if isinstance(item, float) and rounded(item):
             return False
         if isinstance(item, dict):
             stack.extend(item.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["glob_problem", "regex_problem"]
+__all__ = ["glob_problem", "regex_problem", "template_problem"]
 
 _PUNCTUATION = frozenset("\\.+*?()|[]{}^$-/#&~!@%_=:;,'\"` ")
 _SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}
@@ -27,6 +27,10 @@ _REPEAT = re.compile(r"\{([0-9]+)(,([0-9]*))?\}")
 _CLASS_GLOB_CLASS = re.compile(r"\[!?(?:[A-Za-z0-9](?:-[A-Za-z0-9])?)+\]")
 _BRACES = re.compile(r"(?:[^{}]|\{[^{},]+(?:,[^{},]+)*\})*", re.DOTALL)
 _NAME = re.compile(r"\[:\^?([a-z]+):\]")
+_OPERATORS = re.compile(r"&&|--|~~")
+_FOLDING = re.compile(r"\(\?[msU]*i")
+"""A group that turns ``i`` on. What is turned off stands behind a dash."""
+_REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
 _CLASS_NAME = re.compile(r"\[:\^?([a-z]+):\]")
 _CLASSES = frozenset(
     [
@@ -61,6 +65,33 @@ def regex_problem(pattern: str) -> str | None:
         _Regex(pattern).read()
     except _Problem as problem:
         return str(problem)
+    if not pattern.isascii() and _FOLDING.search(pattern):
+        return (
+            "(?i) in a pattern that is not ASCII: letters that are newer than OPA's Unicode have no other case there; "
+            "write both cases out, [\u00e9\u00c9]"
+        )
+    return None
+
+
+def template_problem(text: str) -> str | None:
+    """Return why *text*, put in for what a regular expression matches, may become another text in OPA, or None."""
+    rest = text
+    while "$" in rest:
+        rest = rest[rest.index("$") :]
+        found = _REFERENCE.match(rest)
+        if found is None:
+            # A dollar that stands for itself; OPA takes letters of every language as a name.
+            following = rest[1:2]
+            if following == "{" or not following.isascii():
+                return "a $ that begins no group's number or name: write $$ for a dollar"
+            rest = rest[1:]
+            continue
+        name = found[1] or found[2] or ""
+        following = rest[found.end() : found.end() + 1] if found[2] else ""
+        zero = name.isdigit() and len(name) > 1 and name[0] == "0"
+        if zero or not following.isascii():
+            return f"{found[0]}, which the engines read differently: write ${{{name.lstrip('0')}}}"
+        rest = rest[found.end() :]
     return None
 
 
@@ -169,11 +200,15 @@ class _Regex:
         opening = re.match(r"\[\^?\]?", self.rest)
         assert opening is not None
         self.index += opening.end()
-        ranged = False
+        start, ranged = self.index, False
         while self.rest and self.rest[0] != "]":
             ranged = self._member(ranged)
         if not self.rest:
             raise _Problem("a class without an end")
+        # Wherever they stand: the engine reads the second half of [+--] as a difference.
+        operator = _OPERATORS.search(self.pattern, start, self.index)
+        if operator is not None:
+            raise _Problem(f"{operator[0]} inside a class, which OPA takes as plain characters")
         self.index += 1
         self.atom = True
 
@@ -188,8 +223,6 @@ class _Regex:
             return True
         if rest[0] == "[":
             raise _Problem("a bracket inside a class: escape it")
-        if rest[:2] in {"&&", "--", "~~"}:
-            raise _Problem(f"{rest[:2]} inside a class, which OPA takes as plain characters")
         if ranged and rest[0] == "-" and rest[1:2] != "]":
             raise _Problem("a dash behind a range or a class: escape it")
         first = self._single()

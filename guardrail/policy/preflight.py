@@ -20,7 +20,7 @@ from guardrail.policy.layout import Point, finding_at, nearest
 from guardrail.policy.matching import patterns, result
 from guardrail.policy.opa_purity import pure_functions
 from guardrail.policy.order import early, late
-from guardrail.policy.sources import MAX_INTEGER
+from guardrail.policy.sources import MAX_INTEGER, rounded
 from guardrail.policy.tree import (
     REFERENCES,
     Module,
@@ -37,6 +37,7 @@ from guardrail.policy.world import Resolved, Scope, World
 
 __all__ = ["examine"]
 
+_CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -164,6 +165,9 @@ class _Examiner:
             self._comparison(content)
         elif name == "Number":
             self._number(content)
+        elif name == "Object" and not self.module.test:
+            # Tests write calls so, and decide nothing.
+            self._object(content)
         elif name == "Membership" and content.get("key") and not self._given(content):
             self.refuse(
                 int(content["span"]["line"]),
@@ -377,6 +381,18 @@ class _Examiner:
             return False
         return all(self.scope.total(part) for part in found.dynamic)
 
+    def _object(self, content: dict[str, Any]) -> None:
+        keys = [field[1] for field in content["fields"]]
+        computed = next((key for key in keys if kind(key) not in _CONSTANTS), None)
+        if computed is not None and len(keys) > 1:
+            self.refuse(
+                line_of(computed) or int(content["span"]["line"]),
+                "computed-key",
+                "an object with a key that is computed, and other keys: if two are equal, the engine keeps the last value, "
+                "OPA another one, or the rule is undefined",
+                f'object.union({{"a": 1}}, {{key: value}}), where the second wins; {SERVER}',
+            )
+
     # Numbers.
 
     def _number(self, content: dict[str, Any]) -> None:
@@ -392,6 +408,13 @@ class _Examiner:
                     "integer-range",
                     "an integer beyond 64 bits, which becomes another number here",
                 )
+        elif rounded(float(text)):
+            self.refuse(
+                int(span["line"]),
+                "integer-range",
+                "a number of 54 to 64 bits in the form of a fraction: integers are compared with it only roughly here",
+                f"write it without point and exponent; {SERVER}",
+            )
         elif len(text) > 15:
             self.refuse(
                 int(span["line"]), "decimal-range", "more digits than the engine's numbers have"

@@ -13,7 +13,7 @@ from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.inputs import open_input
 
-__all__ = ["PolicySet", "Source", "installed_folder", "load_policies"]
+__all__ = ["PolicySet", "Source", "installed_folder", "load_policies", "rounded"]
 
 MAX_FILE = 256 * 1024
 """Bytes of one module."""
@@ -270,6 +270,11 @@ def _merge(
     return None
 
 
+def rounded(value: float) -> bool:
+    """Whether the engine takes integers that are not *value* for equal to it: it compares them with 53 bits."""
+    return 2.0**53 <= abs(value) <= 2.0**64
+
+
 def _unfit(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
     """Return code, message and hint for what the engine would answer differently about, or None."""
     if depth > 64:
@@ -279,6 +284,12 @@ def _unfit(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
             "integer-range",
             "an integer beyond 64 bits: the embedded engine would take it for another number",
             "write it as a string, or use the server engine",
+        )
+    if isinstance(value, float) and rounded(value):
+        return (
+            "integer-range",
+            "a number of 54 to 64 bits in the form of a fraction: the embedded engine compares integers with it only roughly",
+            "write it without point and exponent, as a string, or use the server engine",
         )
     children: Sequence[Json] = ()
     if isinstance(value, dict):

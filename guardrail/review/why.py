@@ -199,8 +199,8 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
         "Send less in one call.",
     ),
     ("error", "integer_range"): Reason(
-        "The call holds an integer beyond 64 bits, which the embedded policy engine can't compare exactly.",
-        "Pass such numbers as strings.",
+        "The call holds an integer beyond 64 bits, or a fraction of 54 to 64 bits, which the embedded policy engine can't compare exactly.",
+        "Pass such numbers as strings, or fractions of that size as integers.",
     ),
     ("anchor", "conflict"): Reason(
         "An anchor holds a head that this ledger does not continue: it was cut, rolled back, replaced or forked.",

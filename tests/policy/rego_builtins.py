@@ -98,7 +98,7 @@ DOUBTFUL = frozenset(
 """What is refused, or mostly refused, and must be."""
 
 _ATOMS = ["a", "b", "é", ".", "[a-z]", "[^a]", "[A-Za-z0-9_]", "[0-9]", "\\.", "\\d", "\\w", "(a|b)", "(?:ab)", "(?i)", "^", "$", "(a)", "[[:alpha:]]", "[[:foo:]]", "\\b",
-          "a|b", "(|a)", "(?i:k)", "(?P<n>a)", "[]a]", "[a\\]b]", "\\z", "\\n", "@", "[αβ]", "\\x41", "\\pL", "(?s:.)", "[[:^digit:]]", "(?m)", "{", "}", "]", "/", "-", "[a-]", "[z-a]"]  # fmt: skip
+          "a|b", "(|a)", "(?i:k)", "(?P<n>a)", "[]a]", "[a\\]b]", "\\z", "\\n", "@", "[αβ]", "[+--]", "[!--a]", "[a,--]", "[a-~~]", "[%-&&b]", "[+\\--a]", "(?i)Ᲊ", "(?i:é)", "(?i)[^a-z]", "\\x41", "\\pL", "(?s:.)", "[[:^digit:]]", "(?m)", "{", "}", "]", "/", "-", "[a-]", "[z-a]"]  # fmt: skip
 _TAME = [
     "a",
     "b",
@@ -208,22 +208,38 @@ def _match(w: Writer) -> str:
     return f"regex.match({_raw(w, pattern(w))}, {w.expression('str')})"
 
 
+def _times(w: Writer) -> str:
+    """Return how many matches to look for."""
+    odd = ["1e30", "18446744073709551615", "9223372036854775808", "1.0", "-5", w.expression("int")]
+    return w.r.choice(["-1", "1", "2", "0", *(odd if w.wild else [])])
+
+
 def _find(w: Writer) -> str:
-    return f"regex.find_n({_raw(w, pattern(w))}, {w.expression('str')}, {w.r.choice(['-1', '1', '2', '0'])})"
+    return f"regex.find_n({_raw(w, pattern(w))}, {w.expression('str')}, {_times(w)})"
 
 
 def _submatch(w: Writer) -> str:
-    return f"regex.find_all_string_submatch_n({_raw(w, pattern(w))}, {w.expression('str')}, {w.r.choice(['-1', '1', '2', '0'])})"
+    return f"regex.find_all_string_submatch_n({_raw(w, pattern(w))}, {w.expression('str')}, {_times(w)})"
 
 
 def _replace(w: Writer) -> str:
-    by = w.r.choice(
-        [
-            _raw(w, w.r.choice(["", "x", "$1", "${1}b", "$1b", "$n", "$$", "$", "$0", "é"])),
-            w.expression("str"),
-        ]
-    )
+    plain = ["", "x", "$1", "${1}b", "$1b", "$n", "$$", "$", "$0", "é", "$-1", "${n}", "$$1", "$1-"]
+    odd = ["${}", "${n x}", "$01", "${01}", "$é", "$1é", "${1.}", "${1", "$00", "$$é"]
+    by = _raw(w, w.r.choice(plain + (odd if w.wild else [])))
+    if w.wild and w.r.random() < 0.2:
+        by = w.expression("str")
     return f"regex.replace({w.expression('str')}, {_raw(w, pattern(w))}, {by})"
+
+
+def _emptied(w: Writer) -> str:
+    """Return a replacement of what is often nothing."""
+    return f"replace({w.expression('str')}, {w.r.choice([chr(34) * 2, w.expression('str')])}, {w.expression('str')})"
+
+
+def _near(w: Writer) -> str:
+    """Return a function of a number whose fraction it takes."""
+    name = w.r.choice(["ceil", "floor", "round"])
+    return f"{name}({w.r.choice(['-0.5', '-0.25', '0.5', '-1.5', w.expression('num')])})"
 
 
 def _glob(w: Writer) -> str:
@@ -377,6 +393,6 @@ def _total(w: Writer) -> str:
 
 
 _LITERAL: dict[Callable[[Writer], str], str] = {
-    _match: "bool", _find: "strs", _submatch: "anys", _replace: "str", _glob: "bool", _sprintf: "str", _substring: "str", _indexof: "int", _indexes: "ints",
+    _match: "bool", _find: "strs", _submatch: "anys", _replace: "str", _emptied: "str", _near: "int", _glob: "bool", _sprintf: "str", _substring: "str", _indexof: "int", _indexes: "ints",
     _range: "ints", _shift: "int", _clock: "ints", _weekday: "str", _duration: "int", _time: "int", _paths: "obj", _get: "any", _slice: "anys", _sets: "sets", _unions: "obj", _flat: "str", _reachable: "sets", _network: "bool", _total: "int",
 }  # fmt: skip

@@ -98,6 +98,11 @@ class Expressions:
             return "{" + ", ".join(items) + "}" if items else "set()"
         if kind in {"anys", "any"} and r.random() < 0.4:
             return f"[{', '.join(self.expression('any', 0, scope) for _ in range(r.randrange(3)))}]"
+        if kind == "obj" and self.wild and r.random() < 0.3:
+            key = r.choice([f"{ARGS}.s", f"{ARGS}.t", f'concat("", [{written(r, "a")}])'])
+            return f'{{"a": {self.expression("any", 0, scope)}, {key}: {self.expression("any", 0, scope)}, "b": 1}}'
+        if kind == "obj" and r.random() < 0.1:
+            return f'object.union({{"a": {self.expression("any", 0, scope)}}}, {{{ARGS}.s: {self.expression("any", 0, scope)}}})'
         if kind == "obj" and r.random() < 0.4:
             keys = r.sample(["a", "b", "n", "k"], r.randrange(3))
             return (

@@ -191,6 +191,12 @@ def test_a_huge_reply_is_refused(engine: EmbeddedEngine) -> None:
         (b"[" * 200 + b"]" * 200, "input"),
         (b'{"a": 18446744073709551616}', "integer_range"),
         (b'{"a": [{"b": -9223372036854775809}]}', "integer_range"),
+        (b'{"a":9223372036854775808.0}', "integer_range"),
+        (b'{"a":[9.223372036854776e18]}', "integer_range"),
+        (b'{"a":[-9.223372036854776e+18,1]}', "integer_range"),
+        (b'{"a":1e16,"b":1}', "integer_range"),
+        (b'{"a":9007199254740992.0 }', "integer_range"),
+        (b'{"a":1.8446744073709552E19}', "integer_range"),
         (b'{"a": "' + b"x" * MAX_INPUT + b'"}', "input_size"),
     ],
 )

@@ -28,6 +28,19 @@ SILENT = [
     ("word class", r"regex.match(`^\w+$`, input.resource.id)", "regex-pattern", r"regex.match(`^\w+$`, `é`)", True, False),
     ("digit class", r"regex.match(`^\d+$`, input.resource.id)", "regex-pattern", "regex.match(`^\\d+$`, \"\u0661\")", True, False),
     ("class intersection", "regex.match(`[a&&b]`, input.resource.id)", "regex-pattern", "regex.match(`[a&&b]`, `&`)", False, True),
+    ("range that ends in a dash", "regex.match(`^[+--]$`, input.resource.id)", "regex-pattern", "regex.match(`^[+--]$`, `-`)", False, True),
+    ("range to a dash behind a letter", "regex.match(`^[a,--]$`, input.resource.id)", "regex-pattern", "regex.match(`^[a,--]$`, `-`)", False, True),
+    ("letter newer than OPA's Unicode", "regex.match(`(?i)^\u1c89$`, input.resource.id)", "regex-pattern", "regex.match(`(?i)^\u1c89$`, `\u1c8a`)", True, False),
+    ("no name in a template", 'regex.replace(input.resource.id, `a(b)`, "${}") == ""', "regex-replacement", 'regex.replace("ab", `a(b)`, "${}")', "", "${}"),
+    ("blank in a template", 'regex.replace(input.resource.id, `a(b)`, "${n x}") == ""', "regex-replacement", 'regex.replace("ab", `a(b)`, "${n x}")', "", "${n x}"),
+    ("zero before a group's number", 'regex.replace(input.resource.id, `a(b)`, "$01") == ""', "regex-replacement", 'regex.replace("ab", `a(b)`, "$01")', "b", ""),
+    ("letter as a group's name", 'regex.replace(input.resource.id, `a(b)`, "$\u00e9") == ""', "regex-replacement", 'regex.replace("ab", `a(b)`, "$\u00e9")', "$\u00e9", ""),
+    ("replacement from the call", 'regex.replace("ab", `a(b)`, input.resource.id) == ""', "regex-replacement", 'regex.replace("ab", `a(b)`, concat("", ["$", "{}"]))', "", "${}"),
+    ("count of matches", "regex.find_n(`a`, input.resource.id, 1e30) == []", "regex-count", 'count(regex.find_n(`a`, "aa", 1e30))', 2, "raises"),
+    ("count of matches beyond 63 bits", "regex.find_all_string_submatch_n(`a`, input.resource.id, 18446744073709551615) == []", "regex-count", 'count(regex.find_all_string_submatch_n(`a`, "aa", 18446744073709551615))', 2, "raises"),
+    ("a computed key and one that is written out", '{"role": "guest", input.action.properties.args.key: 5}.role == "guest"', "computed-key", '[o.x | k := "y"; o := {concat("", ["x"]): 1, "x": 2, k: 3}][0]', 2, 1),
+    ("fraction of 63 bits", "input.action.properties.args.n > 9.223372036854775808e18", "integer-range", "9223372036854775807 < 9223372036854775808.0", False, True),
+    ("fraction of 54 bits", "input.action.properties.args.n == 1e16", "integer-range", '10000000000000001 == json.unmarshal("1e16")', True, False),
     ("word boundary", r"regex.match(`\<a`, input.resource.id)", "regex-pattern", r"regex.match(`\<a`, `a`)", True, False),
     ("glob class", 'glob.match("[^a]x", [], input.resource.id)', "glob-pattern", 'glob.match("[^a]x", [], "ax")', False, True),
     ("glob bracket", 'glob.match("[]a]", [], input.resource.id)', "glob-pattern", 'glob.match("[]a]", [], "a")', True, False),
@@ -153,6 +166,14 @@ REFUSED = [
     ("data under other data", 'ok if not data.known.n == 1\n\ndeny contains "d" if not startswith(data.known.s, "a")\n\nallow contains "a" if ok with data.known as {}\n', "not-undefined"),
     ("with beside a constant", 'deny contains "d" if { true with input.resource.id as input.action.properties.args.x }\n', "with"),
     ("with on all data", 'deny contains "d" if { input.x with data as {} }\n', "with-rule"),
+    ("two computed keys", 'deny contains "d" if { a := input.action.properties.args; m := {a.x: 1, a.y: 2}; m[a.x] == 1 }\n', "computed-key"),
+    ("computed key in a head", 'm := {input.resource.id: 1, "a": 2}\n', "computed-key"),
+    ("computed key in a nested object", 'deny contains "d" if input.x == {"o": {"a": 1, [input.resource.id]: 2}}\n', "computed-key"),
+    ("count of matches from the call", 'deny contains "d" if count(regex.find_n(`a`, "a", input.action.properties.args.n)) == 1\n', "regex-count"),
+    ("operator at the end of a class", 'deny contains "d" if regex.match(`[a-~~]`, "a")\n', "regex-pattern"),
+    ("operator behind a range", 'deny contains "d" if regex.match(`[%-&&b]`, "a")\n', "regex-pattern"),
+    ("range from a blank to a dash", 'deny contains "d" if regex.match(`[!--a]`, "a")\n', "regex-pattern"),
+    ("folding inside a group", 'deny contains "d" if regex.match(`a(?s-mi:b)(?si:\u00e9)`, "a")\n', "regex-pattern"),
     ("too few arguments", 'deny contains "d" if sprintf()\n', "arity"),
     ("too many arguments", 'deny contains "d" if startswith("a", "b", "c", "d")\n', "arity"),
     ("dots in a head", "a.b := 1\n", "ref-head"),
@@ -253,6 +274,13 @@ ACCEPTED = [
     "deny contains \"d\" if not count([x | some x in input.action.properties.args.xs]) > 0",
     "deny contains \"d\" if { some x in input.action.properties.args.xs; not x in {1, 2} }",
     "deny contains \"d\" if { walk(input, [path, value]); value == 5 }",
+    'deny contains "d" if regex.replace(input.resource.id, `(a)(?P<n>b)`, "${1}$n-$$$") == "x"',
+    'deny contains "d" if regex.find_n(`a`, input.resource.id, -1) == ["a"]',
+    'deny contains "d" if object.union({"a": 1}, {input.resource.id: 2}).a == 1',
+    'deny contains "d" if {k: v | some k, v in input.action.properties.args}.a == 1',
+    'deny contains "d" if regex.match(`(?i)^[^a-z_-]{2}[+-]$`, input.resource.id)',
+    'deny contains "d" if regex.match(`(?-i:\u00e9)`, input.resource.id)',
+    'deny contains "d" if input.action.properties.args.n > 1e9',
     "deny contains \"d\" if count(input.action.properties.args.xs) - 1 > 5",
     "deny contains \"d\" if count({1, 2} - {x | some x in input.action.properties.args.xs}) > 0",
     "deny contains \"d\" if sum([round(x) | some x in input.action.properties.args.xs]) > 5",
@@ -297,6 +325,12 @@ def test_ordinary_policy_is_accepted(tmp_path: Path, text: str) -> None:
     """A preflight that refuses what everybody writes would be turned off."""
     write(tmp_path, {"p.rego": "package guardrail.policy\n\n" + text + "\n"})
     assert findings(tmp_path) == []
+
+
+def test_a_test_may_compute_a_key_among_others(tmp_path: Path) -> None:
+    """Tests write calls so for every name, and decide nothing."""
+    text = 'package guardrail.policy_test\n\ntest_names if every k in ["cc"] { {"to": 1, k: 2}.cc == 2 }\n'
+    assert findings(write(tmp_path, {"p.rego": ALLOW, "p_test.rego": text})) == []
 
 
 def test_data_over_rules_is_refused(tmp_path: Path) -> None:
@@ -477,6 +511,13 @@ ANSWERS: list[tuple[str, object, object]] = [
     ("floor(input)", -0.5, None),
     ("ceil(input)", -0.5, None),
     ("round(input)", 9007199254740992, None),
+    ("[ceil(e) | some e in input]", [-1.5, -1, 0.5], [-1, -1, 1]),
+    ('replace(input, "", "-")', "ab", "-a-b-"),
+    ('replace(input, "", "-")', "\u00e9", None),
+    ('replace(input, "\u00e9", "")', "a\u00e9b", "ab"),
+    ('replace("a", "a", input)', 5, None),
+    ("lower(input)", "\u1c89", None),
+    ("upper(input)", "\u0264", None),
     ("bits.xor(input, -1)", 5, -6),
     ("bits.xor(input, -1)", 9223372036854775808, None),
     ("bits.and(input, 1)", 1.0, None),

@@ -152,7 +152,7 @@ def test_integers_that_the_embedded_engine_cannot_hold_deny(tmp_path: Path) -> N
     rego = 'allow contains "exact" if input.action.properties.args.n == 18446744073709551615'
     with ruled(tmp_path, rego) as guard:
         guard.declare("send", schema=OPEN)
-        for n in (2**64 - 2, 2**64, 10**400, float(2**64)):
+        for n in (2**64 - 2, 2**64, 10**400, float(2**64), 2.0**63, 1e16):
             with pytest.raises(Denied):
                 guard.call("send", {"n": n}, body)
         assert body.runs == 0
