@@ -193,7 +193,9 @@ def _client() -> Any:
     return rfc3161_client
 
 
-def _keep(path: Path, note: SignedNote, when: float, token: bytes, ledger: Path | None) -> None:
+def _keep(
+    path: Path, note: SignedNote, when: float, token: bytes, ledger: Path | None = None
+) -> None:
     line = json.dumps(
         {"note": str(note), "time": when, "token": base64.b64encode(token).decode()},
         sort_keys=True,
