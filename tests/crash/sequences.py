@@ -275,9 +275,9 @@ def without_sync() -> None:
     real = guardrail.ledger.store.connect
 
     def connect(db: Path):  # type: ignore[no-untyped-def]
-        connection = real(db)
+        connection, schema = real(db)
         connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
+        return connection, schema
 
     guardrail.ledger.store.connect = connect
 

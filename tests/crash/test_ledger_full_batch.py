@@ -96,10 +96,10 @@ def test_a_database_that_may_not_grow_refuses_a_whole_batch(
     limits = {"pages": 2**30}
     real = guardrail.ledger.store.connect
 
-    def connect(db: Path) -> sqlite3.Connection:
-        connection = real(db)
+    def connect(db: Path) -> tuple[sqlite3.Connection, int]:
+        connection, schema = real(db)
         connection.execute(f"PRAGMA max_page_count = {limits['pages']}")
-        return connection
+        return connection, schema
 
     monkeypatch.setattr(guardrail.ledger.store, "connect", connect)
     make(tmp_path / "a.db", signing=EPOCHS).close()
