@@ -15,6 +15,7 @@ from guardrail.core.merkle import consistency_proof
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
 from guardrail.keys import Signing, verify_signature
+from guardrail.ledger.forks import unforked
 from guardrail.ledger.heads import node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
 
@@ -60,7 +61,7 @@ class LedgerHeads:
 
     def size(self) -> int:
         """Return how many records there are. Raises ``LedgerError``."""
-        with LedgerReader.open(self._path) as reader:
+        with unforked(), LedgerReader.open(self._path) as reader:
             return reader.size()
 
     def head(self) -> SignedNote:
@@ -80,7 +81,7 @@ class LedgerHeads:
         return Checkpoint.parse(self._text())
 
     def _text(self) -> str:
-        with LedgerReader.open(self._path) as reader:
+        with unforked(), LedgerReader.open(self._path) as reader:
             row = read_head(reader.execute)
         if row is None or not row.written_by_a_holder(self._signing):
             raise LedgerError(
@@ -103,7 +104,7 @@ class LedgerHeads:
 
     def prove(self, first: int, size: int) -> Sequence[bytes]:
         """Return the consistency proof from *first* to *size* records. Raises ``LedgerError``."""
-        with LedgerReader.open(self._path) as reader, reader.snapshot():
+        with unforked(), LedgerReader.open(self._path) as reader, reader.snapshot():
             try:
                 return consistency_proof(first, size, node_reader(reader.execute))
             except ValueError:

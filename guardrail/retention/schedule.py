@@ -18,6 +18,7 @@ from pathlib import Path
 from guardrail.config import Settings
 from guardrail.core.record import decode
 from guardrail.errors import GuardrailError
+from guardrail.ledger.forks import unforked
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.acts import keeping_lock
@@ -65,6 +66,7 @@ class RetentionWatch:
         self._clock = clock
         self._monotonic = monotonic
         self._tick = tick
+        self._waits = False
         self._closed = False
         self._born: float | None = None
         self._state = RetentionState()
@@ -101,6 +103,7 @@ class RetentionWatch:
         self._renew()
         if lock is not None:
             lock.close()
+        self._waits = True
         self.start()
 
     def close(self) -> None:
@@ -115,6 +118,10 @@ class RetentionWatch:
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        # A forked child has not opened the ledger yet. A reader of it that is there while the parent, the last writer,
+        # closes keeps a shared memory file that SQLite has deleted, and the child's first call would be refused.
+        if self._waits and self._stop.wait(self._tick):
+            return
         while True:
             try:
                 self._turn()
@@ -168,7 +175,11 @@ class RetentionWatch:
     def _genesis(self) -> float | None:
         """Return when the log began: on its first day nothing is due. None if that can't be read now."""
         if self._born is None:
-            with contextlib.suppress(GuardrailError), LedgerReader.open(self._db) as reader:
+            with (
+                contextlib.suppress(GuardrailError),
+                unforked(),
+                LedgerReader.open(self._db) as reader,
+            ):
                 line = reader.record(0)
                 began = moment(str(decode(line).get("ts", ""))) if line is not None else None
                 self._born = began.timestamp() if began is not None else 0.0

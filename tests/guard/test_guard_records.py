@@ -432,7 +432,7 @@ LARGE: dict[str, dict[str, Any]] = {
     "many members": {f"k{number}": number for number in range(4_000)},
     "a list": {"to": "bob", "items": list(range(9_000))},
     "nested": {"a": {"b": {"c": [WORDS] * 12}}},
-    "addresses": {f"k{number}": f"person{number}@example.com" for number in range(900)},
+    "addresses": {f"k{number}": f"person{number}@example.com" for number in range(250)},
 }
 
 
