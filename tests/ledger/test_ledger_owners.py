@@ -10,11 +10,6 @@ from pathlib import Path
 import pytest
 from ownerkit import AGENT, command, needs_root, open_folder, python, strangers
 
-from guardrail.config import Settings
-from guardrail.errors import ConfigError, KeysError, LedgerOpenError
-from guardrail.keys import Keys
-from guardrail.ledger.reader import LedgerReader
-from guardrail.opening import open_journal
 from guardrail.ownership import find_denial, new_file, new_folder, open_or_make
 
 MAKE = """
@@ -187,22 +182,3 @@ def test_without_a_ledger_what_is_made_belongs_to_this_user(tmp_path: Path) -> N
     with pytest.raises(FileExistsError):
         new_folder(tmp_path / "plain", None)
     assert find_denial([tmp_path / "file", tmp_path / "missing"]) is None
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_its_own_user_may_not_read_is_named_with_a_chmod(tmp_path: Path) -> None:
-    settings = Settings().override(ledger={"path": tmp_path / "audit.db"})
-    open_journal(settings, epochs=False)[0].close()
-    (tmp_path / "audit.db").chmod(0)
-    with pytest.raises(LedgerOpenError) as caught:
-        LedgerReader.open(tmp_path / "audit.db")
-    assert caught.value.code == "ledger.permission"
-    assert caught.value.hint == f"chmod u+rw {tmp_path / 'audit.db'}"
-    (tmp_path / "audit.keys" / "log.key").chmod(0)
-    with pytest.raises(KeysError) as refused:
-        Keys.load(tmp_path / "audit.keys")
-    assert refused.value.code == "keys.permission"
-    (tmp_path / "guardrail.toml").touch(mode=0)
-    with pytest.raises(ConfigError, match="belongs to") as unread:
-        Settings.load(tmp_path / "guardrail.toml")
-    assert unread.value.hint.startswith("chmod")
