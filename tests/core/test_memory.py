@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from guardrail.core import memory
 from guardrail.core.memory import Memory
 
 _VALUE = 'p4ss "wörd"/+&'
@@ -260,3 +261,14 @@ def test_ordinary_values_are_told_again_and_again_in_bounded_room() -> None:
         memory.remember("password", "name")
     assert len(memory) == 0
     assert len(memory._ordinary) <= 256
+
+
+def test_a_value_whose_every_stretch_is_shared_is_known_all_the_same() -> None:
+    """Then the least shared one is taken."""
+    known = Memory()
+    data = bytes(range(64, 64 + 40))
+    last = len(data) - memory._WINDOW
+    for start in (0, last // 2, last // 4, last * 3 // 4, last - 3, last):
+        shared = dict.fromkeys(range(memory._SHARED + 2 + start), 0)
+        known._windows[data[start : start + memory._WINDOW]] = shared  # type: ignore[assignment]
+    assert known._window(data) == 0

@@ -737,3 +737,11 @@ def test_recursive_schemas_fill_defaults_at_every_depth() -> None:
         "kids": [{"name": "?", "kids": [{"name": "?"}]}],
         "first": {"name": "f"},
     }
+
+
+def test_an_unknown_member_of_an_object_is_refused_at_its_place() -> None:
+    """The declared names of the top level are no help there."""
+    schema = {"properties": {"o": {"properties": {"a": {}}, "additionalProperties": False}}}
+    with pytest.raises(ArgumentsError) as caught:
+        snapshot(compile_schema(schema), {"o": {"sk-live-secret": 1}})
+    assert caught.value.message == "an argument that the tool does not declare (/o)"

@@ -453,3 +453,30 @@ def test_compiling_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_schema_is_measured_by_its_encoded_size() -> None:
     """Escapes make it longer than its characters."""
     assert refusal({"title": "\x01" * 60_000}) == "size"
+
+
+@pytest.mark.parametrize("error", [PanicException("boom"), ValueError("boom"), TypeError("boom")])
+def test_a_default_whose_check_fails_is_not_filled_in(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Whatever the library does with a foreign schema, the call goes on without the default."""
+    import jsonschema_rs
+
+    def registry(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(jsonschema_rs, "Registry", registry)
+    schema = {"properties": {"n": {"default": 1}}}
+    assert snapshot(compile_schema(schema), {}).args == {}
+
+
+def test_an_interrupt_while_a_default_is_checked_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is no defect of a schema."""
+    import jsonschema_rs
+
+    def registry(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jsonschema_rs, "Registry", registry)
+    with pytest.raises(KeyboardInterrupt):
+        compile_schema({"properties": {"n": {"default": 1}}})
