@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.authoring.lints_flow import supplied
 from guardrail.core.types import Json
 from guardrail.errors import PolicyError
 from guardrail.policy.compiled import CompiledPolicies
 from guardrail.policy.rehearsal import test_rules
-from guardrail.policy.tree import Module, Node, children, reference
+from guardrail.policy.tree import Module
 from guardrail.policy.workbench import UNDEFINED, EngineRefusal, Workbench
 
 __all__ = ["DECISION", "LISTING", "Fired", "Seen", "decide", "fired", "observe", "verdicts"]
@@ -118,22 +119,8 @@ def _witness(replaced: Sequence[str]) -> str:
 
 def _replaced(parsed: Iterable[Module]) -> set[str]:
     """Return the top names of data that tests replace by ``with``."""
-    found: set[str] = set()
-    for module in parsed:
-        if module.test:
-            for rule in module.rules:
-                found.update(_with_targets(rule.node))
-    return found - {"guardrail"}
-
-
-def _with_targets(node: Any) -> Iterator[str]:
-    changes: Sequence[Node] = node.get("with_mods") or () if isinstance(node, dict) else ()
-    for change in changes:
-        target = reference(change["refr"])
-        if target is not None and target.head == "data" and target.static:
-            yield target.static[0]
-    for child in children(node):
-        yield from _with_targets(child)
+    tests = (module for module in parsed if module.test)
+    return {path[0] for path in supplied(tests)} - {"guardrail"}
 
 
 def _seen(test: str, text: str, base: Mapping[str, Json], replaced: Sequence[str]) -> Seen:

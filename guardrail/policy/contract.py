@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from guardrail.errors import Finding
-from guardrail.policy.entries import entry_problems
+from guardrail.policy.entries import entry_problems, text_of
 from guardrail.policy.tree import Module, Node, Rule, nodes, reference
 from guardrail.policy.tree import kind as kind_of
 
@@ -93,20 +92,15 @@ def _id(rule: Rule) -> Iterator[str]:
     if kind_of(key) == "Object":
         assert key is not None
         key = next(
-            (value for _, name, value in key["Object"]["fields"] if _text(name) == "rule"), None
+            (value for _, name, value in key["Object"]["fields"] if text_of(name) == "rule"), None
         )
-    whole = _text(key)
+    whole = text_of(key)
     if whole is not None:
         yield whole
     elif kind_of(key) == "Call":
         for name, content in nodes(key):
             if name in {"String", "RawString"} and content["value"]:
                 yield str(content["value"])
-
-
-def _text(node: Any) -> str | None:
-    name = kind_of(node)
-    return str(node[name]["value"]) if name in {"String", "RawString"} else None
 
 
 def _plain(texts: Iterator[str]) -> bool:

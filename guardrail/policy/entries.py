@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from guardrail.policy.tree import Node, Rule, kind, nodes
 
-__all__ = ["entry_problems"]
+__all__ = ["entry_problems", "text_of"]
 
 _KEYS: Final = ("rule", "message", "severity", "needs", "approvers", "effect")
 """Keys that a member may have. The composition sets ``effect`` itself, whatever the member says."""
@@ -60,7 +60,7 @@ def entry_problems(rule: Rule) -> Iterator[tuple[str, str]]:
 def _object(rule: Rule, key: Node) -> Iterator[tuple[str, str]]:
     fields: dict[str, Any] = {}
     for _, field, value in key["Object"]["fields"]:
-        written = _text(field)
+        written = text_of(field)
         if written is None:
             return  # a key that is computed could be any of them
         fields[written] = _value(rule, value)
@@ -81,7 +81,7 @@ def _object(rule: Rule, key: Node) -> Iterator[tuple[str, str]]:
         name = kind(value)
         if name is not None and name not in {"String", "RawString"} and _written(name):
             yield f"the key {text} of a member of {rule.name} is not a string", _SHAPE
-        elif text != "severity" and _text(value) == "":
+        elif text != "severity" and text_of(value) == "":
             yield f"the key {text} of a member of {rule.name} is empty", _SHAPE
     yield from _approvers(rule, fields.get("approvers"))
     yield from _needs(rule, fields.get("needs"))
@@ -115,7 +115,7 @@ def _needs(rule: Rule, value: Any) -> Iterator[tuple[str, str]]:
 
 def _pointer(node: Node, where: str, hint: str) -> Iterator[tuple[str, str]]:
     name = kind(node)
-    text = _text(node)
+    text = text_of(node)
     if text is None:
         if name is not None and _written(name):
             yield f"a member of {where} is not a string", hint
@@ -143,7 +143,8 @@ def _written(name: str) -> bool:
     return name in _SCALARS or name in _CONTAINERS or name in {"Object", "ObjectCompr"}
 
 
-def _text(node: Any) -> str | None:
+def text_of(node: Any) -> str | None:
+    """Return the string that *node* writes out, or None if it is anything else."""
     name = kind(node)
     return str(node[name]["value"]) if name in {"String", "RawString"} else None
 
