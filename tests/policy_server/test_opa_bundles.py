@@ -513,6 +513,7 @@ class Load:
 
     def __init__(self, asked: Engine, threads: int = 4) -> None:
         self.seen: Counter[str] = Counter()
+        self._period = 0
         self._asked = asked
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -521,14 +522,17 @@ class Load:
 
     def _run(self) -> None:
         while not self._stop.wait(0.002):
+            period = self._period
             found = outcome(self._asked)
             with self._lock:
-                self.seen[found] += 1
+                # A call that began before `since` may be answered by the bundle of that time.
+                self.seen[found] += period == self._period
 
     def since(self) -> Counter[str]:
-        """Forget what was seen, and return it."""
+        """Return what was seen, and count only calls that begin from now on."""
         with self._lock:
-            seen, self.seen = self.seen, Counter()
+            seen, self.seen = +self.seen, Counter()
+            self._period += 1
         return seen
 
     def stop(self) -> None:
