@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_call import SMALL_ARGS, SMALL_POLICY, medium_args, medium_policy, schema_of
-from benchkit import Raw, beside, judge, ratio
+from benchkit import QUICK, Raw, beside, judge, ratio
 
 from guardrail import Guard
 
@@ -132,7 +132,7 @@ def measure(name: str, policy: str, args: dict[str, Any], spells: int, folder: P
 
 def main() -> None:
     """Print the figures."""
-    spells = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    spells = int(sys.argv[1]) if len(sys.argv) > 1 else (1 if QUICK else 5)
     for name, policy, args in (
         ("200 bytes, nothing to remove", SMALL_POLICY, SMALL_ARGS),
         ("1 KB, ten removals", medium_policy(), medium_args()),

@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
-from benchkit import Raw, beside, judge, quantiles, ratio
+from benchkit import QUICK, Raw, beside, judge, quantiles, ratio
 from ledgerkit import FAST, SIGNING, decision, make, outcome
 
 from guardrail.core import chain
@@ -122,10 +122,10 @@ def unsynced(db: Path) -> LedgerWriter:
     """Make a log whose connection never syncs."""
     connect = store.connect
 
-    def fast(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
+    def fast(path: Path) -> tuple[sqlite3.Connection, int]:
+        connection, version = connect(path)
         connection.execute("PRAGMA synchronous = OFF")
-        return connection
+        return connection, version
 
     store.connect = fast  # type: ignore[attr-defined]
     try:
@@ -258,8 +258,8 @@ def verifying(db: Path) -> None:
 
 def main() -> None:
     """Print the figures."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1500
-    spells = max(3, rounds // 300)
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else (100 if QUICK else 1500)
+    spells = 1 if QUICK else max(3, rounds // 300)
     with tempfile.TemporaryDirectory(dir=os.environ.get("GUARDRAIL_BENCH_DIR", ".")) as name:
         folder = Path(name)
         db = folder / "bench.db"

@@ -25,6 +25,7 @@ from typing import Any
 
 from bench_call import SMALL_ARGS, medium_policy, schema_of
 from bench_policy import call
+from benchkit import QUICK
 
 from guardrail import Guard
 from guardrail.authoring.bundle import make_bundle
@@ -144,7 +145,7 @@ def governed(address: str, policies: Path, folder: Path, rounds: int) -> dict[st
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=50 if QUICK else 1500)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     program = os.environ.get("GUARDRAIL_OPA") or shutil.which("opa")

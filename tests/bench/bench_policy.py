@@ -18,6 +18,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from benchkit import QUICK
+
 from guardrail.core.types import EngineReply
 from guardrail.policy.embedded import EmbeddedEngine
 from guardrail.policy.lane import Request
@@ -100,7 +102,7 @@ def raw(body: bytes, rounds: int, text: str) -> dict[str, float]:
     engine.add_policy("m", (installed_folder() / "guardrail" / "main.rego").read_text())
     times = []
     document = body.decode()
-    for _ in range(rounds):
+    for _ in range(rounds + WARM_UP):
         started = time.perf_counter()
         engine.set_input_json(document)
         engine.eval_rule_as_json("data.guardrail.main.decision")
@@ -127,7 +129,7 @@ def throughput(engine: EmbeddedEngine, body: bytes, threads: int, rounds: int) -
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=100 if QUICK else 3000)
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

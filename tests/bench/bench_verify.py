@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
-from benchkit import judge
+from benchkit import QUICK, judge
 from ledgerkit import KEYS, LOG, SIGNING, decision, make, outcome
 
 from guardrail.core.merkle import Edge, inclusion_proof
@@ -37,9 +37,9 @@ from guardrail.review.proofs import make_proof
 from guardrail.review.verify import verify_ledger
 from guardrail.ulid import new_ulid
 
-RECORDS = 1_000_000
-ROUNDS = 3
-PROOFS = 300
+RECORDS = 20_000 if QUICK else 1_000_000
+ROUNDS = 1 if QUICK else 3
+PROOFS = 30 if QUICK else 300
 _CHUNK = 512
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+QUICK = bool(os.environ.get("GUARDRAIL_BENCH_QUICK"))
+"""True if a round of each measurement is enough: to see that the script runs, not to compare figures."""
 BLOCK = os.urandom(8192)
 RING = 512
 
