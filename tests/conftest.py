@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator
 
 import pytest
+
+# A shell that starts a command in the background lets it ignore Ctrl-C. Tests of Ctrl-C send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _MAY_BE_SKIPPED = (
     # Corpora are measured where they are at hand, and the report says so where they are not.
     "NOT RUN: GUARDRAIL_CORPORA",
     # A container may forbid it; the same fault is then made with a limit on file size.
     "mounting is not allowed here",
+    # Nobody else can act as two users; as root, these tests run.
+    "needs root",
+    # A container may have IPv4 alone.
+    "this machine has no ::1",
 )
 
 
@@ -31,11 +39,15 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say plainly which tests did not run: a machine without some program or data must not look like a pass."""
+    """Print which tests did not run, and why, and the figures that tests measured (``record_property("figure", ...)``)."""
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reasons[reason.removeprefix("Skipped: ")] += 1
     for reason, count in sorted(reasons.items()):
-        if "NOT RUN" in reason:
-            terminalreporter.write_line(f"{count} skipped: {reason}", yellow=True)
+        terminalreporter.write_line(f"{count} skipped: {reason}", yellow=True)
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, value in report.user_properties:
+                if name == "figure":
+                    terminalreporter.write_line(str(value))

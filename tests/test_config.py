@@ -196,7 +196,7 @@ def test_settings_that_are_no_plain_file_are_refused_at_once(tmp_path: Path, kin
     assert refused.value.code == "config.unreadable"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file away")
 def test_of_the_settings_of_the_ledgers_owner_only_that_readers_must_be_recorded_counts(
     tmp_path: Path,
 ) -> None:

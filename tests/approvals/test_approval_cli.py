@@ -308,9 +308,11 @@ def test_who_approved_is_told_by_every_command_and_stays_told(folder: Path) -> N
     assert f"used    by record {used}" in listed
     who = f"{ME} (asserted by os_user)"
     for words in (("show", "s-1"), ("show", str(used)), ("why", str(used))):
-        assert f"approved by {who}, on request {approval}" in run(folder, *words).stdout
+        told = " ".join(run(folder, *words).stdout.split())
+        assert f"approved by {who}, on request {approval}" in told
     for words in (("show", "s-1"), ("show", str(asked)), ("why", str(asked))):
-        assert f"used by record {used}, in the name of {who}" in run(folder, *words).stdout
+        told = " ".join(run(folder, *words).stdout.split())
+        assert f"used by record {used}, in the name of {who}" in told
     explained = run(folder, "why", str(asked)).stdout
     assert f"the call was made with that approval: record {used}" in " ".join(explained.split())
     assert "guardrail approve" not in explained

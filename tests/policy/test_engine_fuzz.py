@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from rego_compare import Comparison, Outcome, Reference, call, find_opa
@@ -42,7 +42,7 @@ def outcomes(comparison: Comparison, seed: str, count: int) -> Iterator[tuple[in
 
 
 def test_generated_policies_are_decided_as_by_opa(
-    reference: Reference, capsys: pytest.CaptureFixture[str]
+    reference: Reference, record_property: Callable[[str, object], None]
 ) -> None:
     """No program, call and rule has another value than in OPA, and nothing is allowed that OPA does not allow."""
     states: Counter[str] = Counter()
@@ -59,11 +59,11 @@ def test_generated_policies_are_decided_as_by_opa(
             if found:
                 text = "\n---\n".join(outcome.modules)
                 wrong.append(f"program {index} of seed {SEED}: {found[0][:2000]}\n{text}")
-    with capsys.disabled():
-        print(
-            f"\n{COUNT} programs of seed {SEED}: {dict(states)}, {answers} answers compared, {allowed} calls allowed, "
-            f"{loud} loud, {len(wrong)} programs that differ; rules refused: {dict(refused.most_common())}"
-        )
+    record_property(
+        "figure",
+        f"{COUNT} programs of seed {SEED}: {dict(states)}, {answers} answers compared, {allowed} calls allowed, "
+        f"{loud} loud, {len(wrong)} programs that differ; rules refused: {dict(refused.most_common())}",
+    )
     assert not wrong, "\n\n".join(wrong[:5])
     assert states["compared"] > COUNT / 2
     assert allowed > COUNT / 5

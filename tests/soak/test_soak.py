@@ -1,4 +1,4 @@
-"""The soak of ``make soak``, for two minutes: where CI=true, or for as long as GUARDRAIL_SOAK_MINUTES says."""
+"""The soak of ``make soak``, for one minute: if CI=true, or for as long as GUARDRAIL_SOAK_MINUTES says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 MINUTES = os.environ.get("GUARDRAIL_SOAK_MINUTES") or (
-    "2" if os.environ.get("CI") == "true" else ""
+    "1" if os.environ.get("CI") == "true" else ""
 )
 
 
