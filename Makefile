@@ -1,16 +1,29 @@
-# Two commands do all the set-up they need: `make demo` and `make test`.
+# Each command does the set-up that it needs.
 SHELL := /bin/bash
 # the first that runs and is new enough: a name on PATH may be a shim that leads nowhere
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do $$each -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LIGHT := $(VENV)/.light
 OPA := $(or $(GUARDRAIL_OPA),$(shell command -v opa))
 COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/pipeline.py,guardrail/recording.py,guardrail/admission.py,guardrail/session.py,guardrail/scope.py,guardrail/callers.py,guardrail/bodies.py,guardrail/waiting.py
 
-.PHONY: help demo test lint types policies bench soak clean
+# Many tests wait for a process, a lock or a disk, so one more worker than cores keeps the cores busy.
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
+# Each module stays with one worker until another has nothing left to do.
+SPREAD := -n $(WORKERS) --dist worksteal
+# What runs in seconds: no crash runs, no real servers, few processes.
+FAST := tests/core tests/guard tests/integrations tests/access tests/attacks tests/vectors \
+	$(filter-out %/test_verify_ledger.py,$(wildcard tests/review/test_*.py)) \
+	tests/policy/test_policy_engine.py tests/policy/test_policy_bad_input.py tests/policy/test_policy_merge.py \
+	tests/policy/test_policy_sources.py tests/ledger/test_ledger_writer.py tests/ledger/test_ledger_reader.py \
+	tests/promises/test_p1_decided.py tests/promises/test_p4_not_written.py tests/promises/test_p8_who.py \
+	$(filter-out tests/test_inputs.py,$(wildcard tests/test_*.py))
+
+.PHONY: help demo test test-fast lint types policies bench soak clean
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 # pip is asked again only when the list of dependencies has changed
 $(READY): pyproject.toml
@@ -20,20 +33,30 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY) ## watch a governed agent: allowed, denied, redacted, failing and killed calls
+# The demo needs one extra. What `make test` has set up holds it as well.
+$(LIGHT): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "guardrail needs Python 3.11 or newer, with its venv module: make PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test $(READY) -nt pyproject.toml || { echo "setting up $(VENV) for the demo (once)"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[langchain]'; }
+	@touch $(LIGHT)
+
+demo: $(LIGHT) ## watch a governed agent: allowed, denied, redacted, failing and killed calls
 	@$(BIN)/guardrail demo
 
 # COVERAGE=1 measures branches as well, and fails where the core or the guard has one that no test takes
-test: $(READY) ## run every test
+test: $(READY) ## run every test (WORKERS=1 for one after the other)
 ifdef COVERAGE
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest
-	@$(BIN)/coverage combine -q
+	@$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=
 	@$(BIN)/coverage report --skip-covered --skip-empty
 	@$(BIN)/coverage report --fail-under=100 --show-missing --skip-covered --include='$(COMPLETE)'
 else
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SPREAD)
 endif
+
+test-fast: $(READY) ## the inner loop: the tests that need neither crash runs nor real servers
+	@$(BIN)/python -m pytest $(SPREAD) $(FAST)
 
 lint: $(READY) ## ruff, and import contracts
 	@$(BIN)/ruff check .
@@ -50,8 +73,8 @@ policies: $(READY) ## format, strict check and tests of the shipped policies by 
 	@$(OPA) test policies/guardrail policies/lib policies/starter
 	@$(OPA) test policies/guardrail policies/lib policies/examples
 
-bench: $(READY) ## measure, as ratios to limits of the same run
-	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(READY) ## measure, as ratios to limits of the same run (QUICK=1: one round of every script)
+	@for file in tests/bench/bench_*.py; do echo "== $$file"; GUARDRAIL_BENCH_QUICK=$(QUICK) $(BIN)/python $$file || exit 1; done
 
 # MINUTES=5 for less than half an hour; PROGRAMS=1000 for fewer policies, SEED=x for the same ones again
 soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, then half an hour of kills
