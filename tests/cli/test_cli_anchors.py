@@ -203,7 +203,7 @@ def test_an_anchor_that_cannot_be_reached_is_not_known(cli: Cli, project: Path) 
         ((), "no anchor is set"),
         (('file = "heads"',), "own directory"),
         (('witness = "http://127.0.0.1:1"',), "the witness's key"),
-        (('syslog = "no-such-socket"',), "No such file"),
+        (('syslog = "/no-such-socket"',), "No such file"),
         (('tsa = "http://127.0.0.1:1"',), "tsa_root"),
         (("max_lag_s = 100", "interval_s = 60"), "no anchor"),
     ],

@@ -1,7 +1,7 @@
 """Power loss at any moment: what was not synced is dropped, torn, reordered or kept at random; nothing acknowledged is lost.
 
 Real processes write real ledgers, and all that they do to their files is recorded. Then the disk is rebuilt as it could have
-been at every moment, and read. ``GUARDRAIL_SOAK=1`` rebuilds ten times as many.
+been at every moment, and read. ``GUARDRAIL_SOAK=1`` rebuilds ten times as many, and without CI=true it is half as many.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ STATES = {
 }
 """How many different states of each sequence are judged: at every moment of it, under both rules of names."""
 SOAK = 10 if os.environ.get("GUARDRAIL_SOAK") else 1
+SHARE = SOAK if SOAK > 1 or os.environ.get("CI") == "true" else 0.5
 REVIVED = 40
 """How many of the states of each sequence, beside the first of each set of names, a writer also opens and writes to."""
 
@@ -122,9 +123,10 @@ def test_power_loss_loses_no_acknowledged_record(
     """Whatever the disk kept, the ledger is readable, in a state that was committed, with all that was acknowledged."""
     prepare(name, tmp_path / "ledger")
     recording = record(name, tmp_path / "ledger", recorder)
-    found = explore(recording, memory, STATES[name] * SOAK)
+    wanted = int(STATES[name] * SHARE)
+    found = explore(recording, memory, wanted)
     assert not found.wrong
-    assert found.states >= STATES[name]
+    assert found.states >= min(wanted, STATES[name])
 
 
 def test_power_lost_again_while_the_next_writer_comes_back_loses_nothing(
