@@ -14,8 +14,8 @@ from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reading import ReadConnection
+from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.sqlite import ADMIN
-from guardrail.ledger.store import OpenCall
 
 __all__ = ["LedgerReader", "SessionRow"]
 

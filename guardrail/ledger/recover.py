@@ -42,8 +42,9 @@ from guardrail.ledger.known import Judged, KnownHead, judge, next_name
 from guardrail.ledger.lease import Leases, Life, own_origin
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.sqlite import create, open_error
-from guardrail.ledger.store import OpenCall, Store
+from guardrail.ledger.store import Store
 
 __all__ = [
     "Action",

@@ -43,37 +43,14 @@ from guardrail.ledger.heads import (
 )
 from guardrail.ledger.lease import host_name, process_name
 from guardrail.ledger.limits import MAX_VALUE
+from guardrail.ledger.rows import EpochRow, OpenCall
 from guardrail.ledger.sqlite import check_schema, connect, data_version, schema_version
 from guardrail.ledger.steps import Steps
 
-__all__ = ["EpochRow", "OpenCall", "Store", "Tail"]
+__all__ = ["Store", "Tail"]
 
 _TAIL_RECORDS = 100
 """How many records an opening verifies. The rest is ``guardrail verify``'s."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenCall:
-    """An allowed call without an outcome."""
-
-    call: str
-    seq: int
-    """Of its decision."""
-    process: str
-    host: str
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """An epoch key that is certified and not ended."""
-
-    public: str
-    seq: int
-    """Of the record that certifies it."""
-    process: str
-    host: str
-    pid: int
 
 
 @dataclass(slots=True)

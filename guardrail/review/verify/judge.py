@@ -11,7 +11,7 @@ from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.recovered import Recovered
 from guardrail.errors import NoteError
 from guardrail.ledger.files import Seal
-from guardrail.ledger.store import OpenCall
+from guardrail.ledger.rows import OpenCall
 from guardrail.review.verify.report import (
     Heads,
     OutsideHead,

@@ -21,7 +21,7 @@ from guardrail.keys import verify_signature
 from guardrail.ledger.files import Seal, leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.store import OpenCall
+from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.beside import Problem, compare_tables
 from guardrail.review.verify.judge import Found, judge

@@ -11,7 +11,7 @@ from guardrail.core.chain import Difference, Report
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.recovered import Recovered
 from guardrail.errors import GuardrailError, NoteError
-from guardrail.ledger.store import OpenCall
+from guardrail.ledger.rows import OpenCall
 
 __all__ = [
     "HeadError",

@@ -1,0 +1,31 @@
+"""Rows of a log's tables, as values: those who read them import no connection that writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["EpochRow", "OpenCall"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """An allowed call without an outcome."""
+
+    call: str
+    seq: int
+    """Of its decision."""
+    process: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """An epoch key that is certified and not ended."""
+
+    public: str
+    seq: int
+    """Of the record that certifies it."""
+    process: str
+    host: str
+    pid: int
