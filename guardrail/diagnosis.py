@@ -29,7 +29,7 @@ from guardrail.ledger.examine import examine
 from guardrail.ledger.files import Seal, resolve, traces
 from guardrail.ledger.known import KnownHead, family, generation, next_name
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import Action, RecoveryPlan, inspect, line0
+from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect, line0
 
 __all__ = ["Diagnosis", "check_log_name", "diagnose", "has_keys", "read_backup"]
 

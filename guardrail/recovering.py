@@ -19,7 +19,8 @@ from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, KeysError
 from guardrail.keys import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.aside import free_name
-from guardrail.ledger.recover import Action, RecoveryReport, recover
+from guardrail.ledger.recover import RecoveryReport, recover
+from guardrail.ledger.recovery_plan import Action
 from guardrail.opening import create_keys
 from guardrail.ownership import open_or_make
 

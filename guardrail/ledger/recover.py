@@ -7,101 +7,43 @@ intact head of the old one.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.core import chain, fields
-from guardrail.core.merkle import Edge
+from guardrail.core import fields
 from guardrail.core.note import Verify
 from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.durable import sync_directory
-from guardrail.errors import LedgerError, RecordError
+from guardrail.errors import LedgerError
 from guardrail.ledger import mend, outcomes
 from guardrail.ledger.aside import free_name, keep_wal, set_aside
-from guardrail.ledger.examine import Examination, examine
+from guardrail.ledger.examine import Examination
 from guardrail.ledger.files import (
-    Seal,
-    leases_path,
     lock_path,
     resolve,
     seal_path,
-    traces,
     utc_now,
 )
 from guardrail.ledger.heads import Signing
-from guardrail.ledger.known import Judged, KnownHead, judge, next_name
-from guardrail.ledger.lease import Leases, Life, own_origin
+from guardrail.ledger.known import KnownHead, next_name
+from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock
-from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.rows import OpenCall
+from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect
 from guardrail.ledger.sqlite import create, open_error
 from guardrail.ledger.store import Store
 
 __all__ = [
-    "Action",
-    "RecoveryPlan",
     "RecoveryReport",
-    "inspect",
-    "line0",
     "predecessor",
     "recover",
     "successor",
 ]
-
-
-class Action(StrEnum):
-    """What ``recover`` does."""
-
-    NOTHING = "nothing"
-    """Nothing is wrong: writers come back by themselves."""
-    CONTINUE = "continue"
-    """The chain is intact: mend what is not right beside it, lift the seal, say so in the log, go on in it."""
-    CLOSE_CALLS = "close_calls"
-    """Close open calls of which nobody can tell whether their process lives."""
-    RESTART = "restart"
-    """Set the old files aside and begin a new log that names the old one's last intact head."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryPlan:
-    """What was found, and what ``recover`` would do about it."""
-
-    action: Action
-    found: str
-    """What is wrong, in a sentence."""
-    seal: Seal | None
-    traces: tuple[Path, ...]
-    log: str
-    genesis: Mapping[str, Any]
-    """Line 0 as far as it is known: from the log, else from the seal."""
-    intact: chain.Head | None
-    """Last head up to which the chain is intact; None where no record can be read."""
-    first_bad: int | None
-    lost: int
-    """How many records were acknowledged, by the seal, and are gone."""
-    untold: tuple[OpenCall, ...]
-    """Open calls of which nobody can tell whether their process lives."""
-    alive: tuple[str, ...]
-    """Other processes that hold a lease: they must end first."""
-    head: str = ""
-    """What speaks against the signed head; empty where nothing does, or where that could not be told without the keys."""
-    caches: tuple[str, ...] = ()
-    """Tables that are not what the records say: they are made anew."""
-    known: tuple[KnownHead, ...] = ()
-    """Heads that are known from outside."""
-    judged: Judged = field(default_factory=Judged)
-    """What these say of what is left."""
-    examined: Examination | None = field(default=None, repr=False)
-    """Everything that was found in the file; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,120 +59,6 @@ class RecoveryReport:
     """Origin name of the log that goes on."""
     closed: int
     """Open calls that were closed as ``unknown``."""
-
-
-def inspect(
-    path: Path,
-    *,
-    signing: Signing | None = None,
-    verify: Verify | None = None,
-    known: Sequence[KnownHead] = (),
-    unusable: str = "",
-) -> RecoveryPlan:
-    """Look at the ledger and say what ``recover`` would do. Changes nothing.
-
-    With *signing* it is known whether a holder of the keys wrote the head; with *verify* its signature is checked too. Where
-    nothing is left of a log, a new one is to be begun; so it is if the log contradicts one of the *known* heads, or if it
-    is *unusable* for a reason outside its file, such as keys that are gone. Raises ``LedgerOpenError`` for a log of a newer
-    format, or one that this user can't read.
-    """
-    db = Path(os.path.realpath(path))
-    left = traces(db)
-    seal = Seal.read(db)
-    found, problem = _chain(db, signing, verify, {each.size for each in known})
-    report = found.report if found is not None else None
-    genesis: Mapping[str, Any] = line0(db) if report is not None else {}
-    if not genesis and seal is not None:
-        genesis = seal.genesis
-    intact = (
-        chain.Head(report.log, report.records, report.leaf)
-        if report is not None and report.records
-        else None
-    )
-    untold: tuple[OpenCall, ...] = ()
-    action = Action.NOTHING
-    size = intact.size if intact is not None else 0
-    judged = judge(
-        known,
-        log=intact.log if intact is not None else "",
-        public=_public(genesis),
-        size=size,
-        roots=found.roots if found is not None else {},
-    )
-    problem = "; ".join(each for each in (unusable, problem, judged.problem) if each)
-    if problem:
-        action = Action.RESTART
-    else:
-        assert found is not None
-        untold = _untold(db, found)
-        problem = _beside(seal, found)
-        if problem:
-            action = Action.CONTINUE
-        elif untold:
-            action, problem = Action.CLOSE_CALLS, "open calls whose process left no lease"
-    acknowledged = max(
-        seal.last_seq + 1 if seal is not None else 0, found.head_size if found is not None else 0
-    )
-    lost = max(0, acknowledged - size)
-    if judged.last is not None:
-        lost = max(0, judged.last.size - judged.kept)
-    return RecoveryPlan(
-        action=action,
-        found=problem or _rest(found),
-        seal=seal,
-        traces=tuple(left),
-        log=str(genesis.get("log", "")),
-        genesis=genesis,
-        intact=intact,
-        first_bad=report.first_bad if report is not None else None,
-        lost=lost,
-        untold=untold,
-        alive=_alive(db),
-        head=found.head if found is not None else "",
-        caches=tuple(each.table for each in found.caches) if found is not None else (),
-        known=tuple(known),
-        judged=judged,
-        examined=found,
-    )
-
-
-def _public(genesis: Mapping[str, Any]) -> str:
-    key = genesis.get("key")
-    return str(key.get("public", "")) if isinstance(key, Mapping) else ""
-
-
-def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
-    """Return the calls that are open, by the lines, and of which nobody can tell whether their process lives."""
-    right = [cache.right for cache in found.caches if cache.table == "open_call"]
-    if not right:
-        with LedgerReader.open(db, strict=False) as reader:
-            return tuple(call for call, life in reader.open_calls() if life is Life.UNTOLD)
-    leases = Leases(leases_path(db))
-    calls = [OpenCall(*row) for row in right[0]]
-    return tuple(
-        call for call in calls if leases.life(call.process, call.host, call.pid) is Life.UNTOLD
-    )
-
-
-def _rest(found: Examination | None) -> str:
-    if found is not None and not found.kept:
-        return "nothing is wrong that could be mended; the hashes of pruned records are not theirs, so proofs about these fail"
-    return "nothing is wrong with this ledger"
-
-
-def _beside(seal: Seal | None, found: Examination) -> str:
-    """Say what is wrong beside a chain that is intact; empty where nothing is."""
-    problems = [f"sealed: {seal.why}"] if seal is not None else []
-    if found.schema:
-        problems.append(found.schema)
-    if found.outside:
-        problems.append(found.outside)
-    if found.head:
-        problems.append(found.head)
-    if found.caches:
-        tables = ", ".join(each.table for each in found.caches)
-        problems.append(f"tables that are not what the records say: {tables}")
-    return "; ".join(problems)
 
 
 def recover(
@@ -287,64 +115,6 @@ def _acquire(lock: FileLock, seconds: float = 30.0) -> None:
                 hint="guardrail doctor",
             )
         time.sleep(0.02)
-
-
-def _chain(
-    db: Path, signing: Signing | None, verify: Verify | None, watch: Collection[int]
-) -> tuple[Examination | None, str]:
-    """Return what can be read of the log, and what is wrong with its lines or pages."""
-    if not db.exists():
-        return None, "the database file is missing" if traces(
-            db
-        ) else "nothing is left of the ledger"
-    try:
-        with LedgerReader.open(db, strict=False) as reader:
-            found = examine(reader, signing=signing, verify=verify, watch=watch)
-    except LedgerError as error:
-        if error.code in _NOT_OURS:
-            raise
-        return Examination(chain.Chain().report(), Edge()), error.message
-    report = found.report
-    if report.first_bad is not None:
-        return found, f"record {report.first_bad}: {report.detail}"
-    if found.unreadable:
-        return found, found.unreadable
-    if found.values:
-        return found, found.values
-    if found.schema and found.mendable is None:
-        return found, found.schema
-    if not found.whole:
-        return found, "the pages of the database contradict each other"
-    return found, "" if report.records else "the log has no records"
-
-
-_NOT_OURS = (
-    "ledger.newer_format",
-    "ledger.older_format",
-    "ledger.not_a_file",
-    "ledger.unreadable",
-)
-"""What nothing is wrong with, but this user or this version can't read."""
-
-
-def line0(db: Path) -> Mapping[str, Any]:
-    """Return the first line of the log at *db*, decoded; empty where it can't be read."""
-    with (
-        contextlib.suppress(LedgerError, RecordError),
-        LedgerReader.open(db, strict=False) as reader,
-    ):
-        return reader.genesis
-    return {}
-
-
-def _alive(db: Path) -> tuple[str, ...]:
-    leases = Leases(leases_path(db))
-    found = []
-    for process in leases.names():
-        with contextlib.suppress(OSError):
-            if leases.life(process) is Life.ALIVE:
-                found.append(process)
-    return tuple(found)
 
 
 def _recovered(

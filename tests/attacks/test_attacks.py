@@ -308,7 +308,7 @@ def test_no_reader_and_no_writer_takes_what_was_planted(
     from guardrail.errors import LedgerError
     from guardrail.ledger.backup import backup
     from guardrail.ledger.reader import LedgerReader
-    from guardrail.ledger.recover import Action, inspect
+    from guardrail.ledger.recovery_plan import Action, inspect
 
     db = tmp_path / "a.db"
     shutil.copyfile(forged[f"{name}-{attacker.name.lower()}"], db)

@@ -33,7 +33,7 @@ from guardrail.keys import verify_signature
 from guardrail.ledger.backup import backup
 from guardrail.ledger.heads import read_head
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import inspect
+from guardrail.ledger.recovery_plan import inspect
 from guardrail.retention.grounds import survey, vouched
 from guardrail.review.proofs import compare_heads, make_proof
 from guardrail.review.verify import VerifyReport, parts, verify_export, verify_ledger

@@ -17,7 +17,8 @@ from guardrail.core.record import decode
 from guardrail.keys import verify_signature
 from guardrail.ledger.files import Seal
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import Action, recover
+from guardrail.ledger.recover import recover
+from guardrail.ledger.recovery_plan import Action
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import OutsideHead, VerifyReport, parts, verify_export, verify_ledger
 

@@ -34,7 +34,8 @@ from guardrail.core.types import Receipt
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import TILE
-from guardrail.ledger.recover import Action, recover
+from guardrail.ledger.recover import recover
+from guardrail.ledger.recovery_plan import Action
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid

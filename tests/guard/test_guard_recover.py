@@ -18,7 +18,7 @@ from guardrail.diagnosis import Diagnosis, diagnose
 from guardrail.errors import GuardrailError, LedgerOpenError
 from guardrail.ledger.backup import backup
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import Action
+from guardrail.ledger.recovery_plan import Action
 from guardrail.opening import open_journal
 from guardrail.recovering import carry_out
 from guardrail.review.doctor import State
@@ -274,14 +274,14 @@ def test_a_ledger_that_this_user_can_not_read_is_not_set_aside(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is wrong with the file: its owner can read it."""
-    from guardrail.ledger import recover
+    from guardrail.ledger import recovery_plan
 
     calls(config)
 
     def denied(*_: object, **__: object) -> None:
         raise LedgerOpenError("can't be opened: Permission denied", code="ledger.unreadable")
 
-    monkeypatch.setattr(recover.LedgerReader, "open", denied)
+    monkeypatch.setattr(recovery_plan.LedgerReader, "open", denied)
     with pytest.raises(LedgerOpenError) as caught:
         diagnose(load(config))
     assert caught.value.code == "ledger.unreadable"

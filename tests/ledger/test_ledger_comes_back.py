@@ -12,7 +12,7 @@ from ledgerkit import decision as allowed
 from guardrail.core import chain
 from guardrail.errors import LedgerError, LedgerSealedError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import Action, inspect
+from guardrail.ledger.recovery_plan import Action, inspect
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid

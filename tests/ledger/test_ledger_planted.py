@@ -18,7 +18,8 @@ from guardrail.errors import LedgerError, LedgerSealedError
 from guardrail.keys import verify_signature
 from guardrail.ledger.backup import backup
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import Action, inspect, recover
+from guardrail.ledger.recover import recover
+from guardrail.ledger.recovery_plan import Action, inspect
 from guardrail.ledger.tables import SCHEMA
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import VerifyState, verify_ledger

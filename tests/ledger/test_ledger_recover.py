@@ -14,7 +14,8 @@ from guardrail.core import chain
 from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerSealedError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import Action, inspect, recover, successor
+from guardrail.ledger.recover import recover, successor
+from guardrail.ledger.recovery_plan import Action, inspect
 from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.ulid import new_ulid

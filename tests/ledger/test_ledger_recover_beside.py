@@ -36,7 +36,8 @@ from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import TILE, node_reader
 from guardrail.ledger.pruning import Cut, detail, prune
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import Action, RecoveryPlan, RecoveryReport, inspect, recover
+from guardrail.ledger.recover import RecoveryReport, recover
+from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect
 from guardrail.ulid import new_ulid
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}

@@ -18,7 +18,8 @@ from guardrail.review.terminal import name, one_line
 if TYPE_CHECKING:
     from guardrail.config import Settings
     from guardrail.diagnosis import Diagnosis
-    from guardrail.ledger.recover import RecoveryPlan, RecoveryReport
+    from guardrail.ledger.recover import RecoveryReport
+    from guardrail.ledger.recovery_plan import RecoveryPlan
 
 __all__ = ["recover"]
 
@@ -55,7 +56,7 @@ def recover(
     admin.recovered record says who did it, why, and what was found.
     """
     from guardrail.diagnosis import diagnose
-    from guardrail.ledger.recover import Action
+    from guardrail.ledger.recovery_plan import Action
 
     settings = settings_for(config, ledger)
     path = settings.ledger.path
@@ -121,7 +122,7 @@ def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
 
 
 def _explain(path: Path, found: Diagnosis) -> None:
-    from guardrail.ledger.recover import Action
+    from guardrail.ledger.recovery_plan import Action
 
     plan = found.plan
     style = Style.GOOD if plan.action is Action.NOTHING else Style.WARN
@@ -166,7 +167,7 @@ def _known(found: Diagnosis) -> list[str]:
 
 
 def _steps(path: Path, found: Diagnosis) -> list[str]:
-    from guardrail.ledger.recover import Action
+    from guardrail.ledger.recovery_plan import Action
 
     plan = found.plan
     keys = (
@@ -214,7 +215,8 @@ def _tell(report: RecoveryReport) -> None:
 
 
 def _document(path: Path, found: Diagnosis, report: RecoveryReport | None) -> dict[str, Any]:
-    from guardrail.ledger.recover import Action, predecessor
+    from guardrail.ledger.recover import predecessor
+    from guardrail.ledger.recovery_plan import Action
 
     plan: RecoveryPlan = found.plan
     intact = plan.intact
