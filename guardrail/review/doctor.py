@@ -12,21 +12,20 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrail.config import Settings
 from guardrail.core.record import decode
 from guardrail.errors import ConfigError, GuardrailError, KeysError, PolicyLoadError
+from guardrail.review.doctor_result import Check, State
 from guardrail.review.records import moment, text
 
 if TYPE_CHECKING:
     from guardrail.ledger.reader import LedgerReader
 
-__all__ = ["Check", "State", "check_all"]
+__all__ = ["check_all"]
 
 TAIL = 1000
 """Records whose chain is checked here; ``verify`` checks all."""
@@ -34,29 +33,6 @@ SYNCS = 15
 SLOW_SYNC_MS = 25.0
 """From here on every governed call is noticeably slow: it waits for two syncs."""
 FUTURE_S = 5.0
-
-
-class State(StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    NOTE = "note"
-    """Works, and there is something to know."""
-    FAIL = "fail"
-    """Does not work, or would fail at the next call."""
-    UNKNOWN = "unknown"
-    """Could not be found out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was checked."""
-
-    name: str
-    state: State
-    found: str
-    fix: str = ""
-    """What to do about it; empty where there is nothing to do."""
 
 
 def check_all(

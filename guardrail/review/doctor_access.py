@@ -8,7 +8,7 @@ from pathlib import Path
 from guardrail.access_memory import LOST, AccessMemory
 from guardrail.config import Settings
 from guardrail.errors import GuardrailError
-from guardrail.review.doctor import Check, State
+from guardrail.review.doctor_result import Check, State
 
 __all__ = ["access_log"]
 

@@ -13,7 +13,7 @@ from guardrail.config import Settings
 from guardrail.core.note import NoteKey
 from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.doctor import Check, State
+from guardrail.review.doctor_result import Check, State
 
 __all__ = ["anchors"]
 

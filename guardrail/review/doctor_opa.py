@@ -10,7 +10,7 @@ from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.policy.opa_revision import revision_of
 from guardrail.policy.opa_watch import Finding
 from guardrail.policy.sources import load_policies
-from guardrail.review.doctor import Check, State
+from guardrail.review.doctor_result import Check, State
 
 __all__ = ["local_policies", "server"]
 

@@ -6,7 +6,7 @@ from guardrail.config import Settings
 from guardrail.diagnosis import diagnose
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.doctor import Check, State
+from guardrail.review.doctor_result import Check, State
 
 __all__ = ["opening"]
 

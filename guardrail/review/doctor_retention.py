@@ -10,7 +10,7 @@ from guardrail.retention.facts import Facts, read_facts
 from guardrail.retention.segments import read_manifest
 from guardrail.retention.state import read_state, state_path
 from guardrail.retention.status import Standing, Trouble, judge
-from guardrail.review.doctor import Check, State
+from guardrail.review.doctor_result import Check, State
 
 __all__ = ["retention"]
 

@@ -21,8 +21,8 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recovery_plan import Action
 from guardrail.opening import open_journal
 from guardrail.recovering import carry_out
-from guardrail.review.doctor import State
 from guardrail.review.doctor_opening import opening
+from guardrail.review.doctor_result import State
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 POLICY = 'package guardrail.policy\n\nallow contains "any" if input.resource.type == "tool"\n'

@@ -27,7 +27,7 @@ from guardrail.retention.acts import keeping_lock
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
 from guardrail.retention.worker import Worker
-from guardrail.review.doctor import State
+from guardrail.review.doctor_result import State
 from guardrail.review.doctor_retention import retention
 from guardrail.review.verify import VerifyState, verify_ledger
 

@@ -11,8 +11,8 @@ from guardrail.access import Reading, record_read
 from guardrail.config import Settings
 from guardrail.keys import Keys
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.review.doctor import State
 from guardrail.review.doctor_access import access_log
+from guardrail.review.doctor_result import State
 
 
 @pytest.fixture

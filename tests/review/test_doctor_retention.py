@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "retention"))
 from retentionkit import build, head, keeper, settings
 
 from guardrail.retention.state import RetentionState, state_path, write_state
-from guardrail.review.doctor import State
+from guardrail.review.doctor_result import State
 from guardrail.review.doctor_retention import retention
 
 

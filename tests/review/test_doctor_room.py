@@ -12,7 +12,7 @@ from ledgerkit import FAST, driven, make, note, small_disk
 
 from guardrail.config import Settings
 from guardrail.ledger.files import reserve_path
-from guardrail.review.doctor import State
+from guardrail.review.doctor_result import State
 from guardrail.review.doctor_room import LEAST_MB, room
 
 

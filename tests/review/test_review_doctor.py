@@ -16,7 +16,8 @@ from guardrail.ledger.files import Seal
 from guardrail.ledger.sqlite import create
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review import doctor
-from guardrail.review.doctor import Check, State, check_all
+from guardrail.review.doctor import check_all
+from guardrail.review.doctor_result import Check, State
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 POLICY = 'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id == "read_file"\n'

@@ -10,7 +10,8 @@ import click
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
-from guardrail.review.doctor import Check, State, check_all
+from guardrail.review.doctor import check_all
+from guardrail.review.doctor_result import Check, State
 from guardrail.review.terminal import one_line
 
 __all__ = ["doctor"]

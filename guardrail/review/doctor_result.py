@@ -1,0 +1,31 @@
+"""The result of one check of ``guardrail doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Check", "State"]
+
+
+class State(StrEnum):
+    """What a check found."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Works, and there is something to know."""
+    FAIL = "fail"
+    """Does not work, or would fail at the next call."""
+    UNKNOWN = "unknown"
+    """Could not be found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked."""
+
+    name: str
+    state: State
+    found: str
+    fix: str = ""
+    """What to do about it; empty where there is nothing to do."""
