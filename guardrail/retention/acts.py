@@ -30,15 +30,9 @@ from guardrail.retention.grounds import conflict, copies_of, not_anchored, surve
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import Standing, judge
 
-__all__ = ["Keeper", "Put", "Sealed", "keeping_lock", "segments_path"]
+__all__ = ["Keeper", "Put", "Sealed", "keeping_lock"]
 
 _DAY = timedelta(days=1)
-
-
-def segments_path(settings: Settings) -> Path:
-    """Return the folder of the segments' copies: set, or beside the ledger (``audit.db`` -> ``audit.db-segments``)."""
-    ledger = settings.ledger.path
-    return settings.retention.segments or ledger.with_name(ledger.name + "-segments")
 
 
 def keeping_lock(db: Path) -> FileLock:
@@ -88,7 +82,7 @@ class Keeper:
         self._settings = settings
         self._policy = settings.retention
         self._db = resolve(settings.ledger.path)
-        self._folder = segments_path(settings)
+        self._folder = segments.segments_path(settings)
         self._signing = signing
         self._record = record
         self._clock = clock

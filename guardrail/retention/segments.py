@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from guardrail.config import Settings
 from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, leaf_hash, parse
 from guardrail.durable import sync_directory
@@ -38,11 +39,18 @@ __all__ = [
     "verify",
     "write",
     "wrong",
+    "segments_path",
 ]
 
 _LINES = ".jsonl.gz"
 _MANIFEST = ".json"
 _MAX_MANIFEST = 1 << 16
+
+
+def segments_path(settings: Settings) -> Path:
+    """Return the folder of the segments' copies: set, or beside the ledger (``audit.db`` -> ``audit.db-segments``)."""
+    ledger = settings.ledger.path
+    return settings.retention.segments or ledger.with_name(ledger.name + "-segments")
 
 
 @dataclass(frozen=True, slots=True)

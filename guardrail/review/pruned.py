@@ -9,8 +9,7 @@ from typing import Any
 
 from guardrail.config import Settings
 from guardrail.core.record import leaf_hash
-from guardrail.retention.acts import segments_path
-from guardrail.retention.segments import copies
+from guardrail.retention.segments import copies, segments_path
 from guardrail.review.records import Gone, Records
 
 __all__ = ["SegmentCopy", "copies_of", "document", "where"]
