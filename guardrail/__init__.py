@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from guardrail.admission import Admission
     from guardrail.core.types import Agent, Principal, Status
+    from guardrail.core.version import __version__
     from guardrail.errors import (
         ApprovalRequired,
         ConfigError,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     )
     from guardrail.guard import Guard
     from guardrail.scope import SessionScope
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Admission",
@@ -56,6 +55,7 @@ _HOMES = {
     "Principal": "guardrail.core.types",
     "SessionScope": "guardrail.scope",
     "Status": "guardrail.core.types",
+    "__version__": "guardrail.core.version",
 }
 
 

@@ -29,7 +29,7 @@ def record_start(
 
     *path* is the ledger. Raises ``LedgerError``.
     """
-    from guardrail import __version__
+    from guardrail.core.version import __version__
 
     digest, codes = settings.digest(), _codes(settings, keys)
     before = _last(path, Proofs(keys.signing(actor=actor(), epochs=False), journal.log))

@@ -1,0 +1,3 @@
+"""The version of this package, for the records that name it."""
+
+__version__ = "0.1.0"
