@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing, log_name
 from guardrail.anchors.memory import memory_of
@@ -41,7 +41,6 @@ from guardrail.retention.schedule import RetentionWatch
 from guardrail.starting import record_refusal, record_start
 
 if TYPE_CHECKING:
-    from guardrail.guard import Guard
     from guardrail.policy.engine import Engine
 
 __all__ = [
@@ -58,6 +57,17 @@ __all__ = [
 ]
 
 PathLike = str | os.PathLike[str]
+
+
+class Watching(Protocol):
+    """A guard, as far as opening one needs to know it."""
+
+    def watch(self) -> None:
+        """Obey requests to reload that other processes leave."""
+        ...
+
+
+G = TypeVar("G", bound=Watching)
 
 
 def settings_from(
@@ -212,9 +222,9 @@ def _check_name(settings: Settings) -> None:
 
 
 def open_guard(
-    cls: type[Guard], settings: Settings, policy_data: Mapping[str, Json] | None
-) -> Guard:
-    """Open everything that a guard needs; what was opened is closed again where a later step fails."""
+    cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None
+) -> G:
+    """Open everything that a guard needs and make one; if a later step fails, what was opened is closed again."""
     check_identity(settings)
     try:
         return _opened(cls, settings, policy_data)
@@ -226,7 +236,7 @@ def open_guard(
         raise _forbidden(missing) from None
 
 
-def _opened(cls: type[Guard], settings: Settings, policy_data: Mapping[str, Json] | None) -> Guard:
+def _opened(cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None) -> G:
     with contextlib.ExitStack() as undo:
         try:
             engine = load_engine(settings, policy_data)
