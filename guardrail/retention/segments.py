@@ -36,10 +36,10 @@ __all__ = [
     "refuse_one_file",
     "remove",
     "same_folder",
+    "segments_path",
     "verify",
     "write",
     "wrong",
-    "segments_path",
 ]
 
 _LINES = ".jsonl.gz"
