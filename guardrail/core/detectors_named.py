@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from guardrail.core.detectors_command import commands, has_option, names_tool
+from guardrail.core.detectors_connect import accounts, braced, raw_userinfo
 from guardrail.core.detectors_shape import DIGIT
 from guardrail.core.detectors_spaced import statements
 from guardrail.core.expressions import is_expression, is_folder, is_reference
@@ -143,6 +145,11 @@ def _only_names(line: str) -> bool:
 def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
     quoted = _QUOTED.match(text, at + 1)
     value = quoted or _VALUE.match(text, at + 1)
+    if quoted is None and "{" in text[at + 1 : at + 6]:
+        place = braced(text, at + 1, name)
+        if place is not None:
+            yield Hit(*place, "secret", "assignment")
+            return
     if value is None or is_reference(value.group("v")):
         return
     if quoted is None and (
@@ -202,7 +209,7 @@ _AFTER_KEYWORD = re.compile(
     r"(?P<v>[A-Za-z0-9_\-+/.=:$!@#%^*~]{6,256})"
 )
 _RUN_ON = re.compile(r"[A-Za-z0-9_\-+/.=:$!@#%^*~]+")
-_FLAG_BACK = re.compile(r"[A-Za-z\-_]{0,30}--(?![^\s\x00\"'])")
+_FLAG_BACK = re.compile(r"[A-Za-z\-_]{0,30}-(?![^\s\x00\"'])")
 _IS = re.compile(r"[ \t](?:is|was)[ \t]")
 
 
@@ -211,6 +218,8 @@ def keywords(text: str) -> Iterator[Hit]:
     if len(low) != len(text):
         low = text.translate(_ASCII_LOWER)
     yield from statements(text, low)
+    if has_option(low) and names_tool(low):
+        yield from commands(text, low)
     for keyword in _KEYWORDS:
         at = low.find(keyword)
         while at >= 0:
@@ -268,17 +277,26 @@ _CURL_USER = re.compile(
 )
 
 
+def _userinfos(text: str) -> Iterator[Hit]:
+    at = text.find("://")
+    last = text.rfind("@")
+    while 0 <= at < last:
+        match = _USERINFO.match(text, at + 1)
+        raw = raw_userinfo(text, at, -1 if match is None else match.end(1))
+        if raw is not None:
+            yield Hit(*raw, "secret", "url-credentials")
+        elif match is not None:
+            user, colon, _ = match.group(1).partition(":")
+            start = match.start(1) + len(user) + 1 if colon else match.start(1)
+            if match.end(1) > start and not is_reference(text[start : match.end(1)]):
+                yield Hit(match.start(1), match.end(1), "secret", "url-credentials")
+        at = text.find("://", at + 3)
+
+
 def urls(text: str) -> Iterator[Hit]:
-    if "://" in text and "@" in text:
-        at = text.find("://")
-        while at >= 0:
-            match = _USERINFO.match(text, at + 1)
-            if match is not None:
-                user, colon, _ = match.group(1).partition(":")
-                start = match.start(1) + len(user) + 1 if colon else match.start(1)
-                if match.end(1) > start and not is_reference(text[start : match.end(1)]):
-                    yield Hit(match.start(1), match.end(1), "secret", "url-credentials")
-            at = text.find("://", at + 3)
+    if "@" in text and "/" in text:
+        yield from _userinfos(text)
+        yield from accounts(text)
     if "hook" in text and "://" in text:
         # Whoever knows the path of a webhook may post to it.
         for match in _WEBHOOK.finditer(text):

@@ -158,28 +158,25 @@ def _decoded(word: str) -> str:
 _MAX_ENCODED = 1_024
 _URL_SAFE = str.maketrans("-_", "+/")
 _RUNS = re.compile(r"[:!~.]")
-_PEM = "PRIVATE KEY"
-_PEM_HEAD = re.compile(r"-{5}BEGIN[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-{5}")
+# PEM, PGP and, with four dashes and blanks, SSH2.
+_KEY_HEAD = re.compile(
+    r"-{4,5} ?BEGIN[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}|Private-Lines:[ \t]{0,4}\d{1,6}"
+)
+_KEY_TAIL = re.compile(
+    r"-{4,5} ?END[A-Z0-9 ]{0,60}(?:-{4,5})?|Private-MAC:[ \t]{0,4}[0-9a-fA-F]{0,128}"
+)
 
 
 def pem(text: str) -> Iterator[Hit]:
-    if _PEM not in text:
+    if "P" not in text or ("PRIVATE KEY" not in text and "Private-Lines" not in text):
         return
     end = 0
-    for match in _PEM_HEAD.finditer(text):
+    for match in _KEY_HEAD.finditer(text):
         if match.start() < end:
             continue
         stop = text.find(JOINT, match.end())
         stop = len(text) if stop < 0 else stop
         # Without its last line the rest of the text goes: a key that was cut off is still a key.
-        tail = text.find("-----END", match.end(), stop)
-        end = (
-            stop
-            if tail < 0
-            else (
-                text.find("-----", tail + 8, stop) + 5
-                if text.find("-----", tail + 8, stop) >= 0
-                else stop
-            )
-        )
+        tail = _KEY_TAIL.search(text, match.end(), stop)
+        end = stop if tail is None else tail.end()
         yield Hit(match.start(), end, "secret", "private-key")

@@ -6,12 +6,22 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from guardrail.core.detectors_command import has_option, names_tool, passwords, tool_of
 from guardrail.core.expressions import is_folder
 from guardrail.core.keynames import Scope, classify, words
 from guardrail.core.redact_schema import Mark
 from guardrail.errors import RedactionError
 
-__all__ = ["LONG_NAME", "Named", "may_name", "named", "neighbours", "plain_key", "said"]
+__all__ = [
+    "LONG_NAME",
+    "Named",
+    "may_name",
+    "named",
+    "neighbours",
+    "plain_key",
+    "said",
+    "started",
+]
 
 Named = tuple[Mark | None, Mark | None, bool, bool, bool]
 """Mark, hint, whether the mark is for containers only, oddness, whether the key calls itself a value."""
@@ -84,38 +94,86 @@ def may_name(source: Sequence[object], pair: bool) -> bool:
         text = "\n".join(source)  # type: ignore[arg-type]
     except TypeError:
         return True
-    return (pair and len(source) == 2) or "-" in text or "uthorization" in text or "ookie" in text
+    if (pair and len(source) == 2) or "-" in text or "uthorization" in text or "ookie" in text:
+        return True
+    return "/" in text and has_option(text.lower())
 
 
-def neighbours(source: Sequence[object], *, pair: bool) -> dict[int, Mark]:
+_STARTERS = frozenset(
+    {"command", "cmd", "program", "executable", "exec", "binary", "bin", "tool", "path", "file", "argv0", "entrypoint", "process", "exe", "name"}
+)  # fmt: skip
+
+
+def started(source: Mapping[str, object], words_of: object) -> str | None:
+    """Return the tool that a field next to *words_of* names: ``{"command": "redis-cli", "args": [...]}``."""
+    for key, label in source.items():
+        if label is words_of or not _starts(key):
+            continue
+        if isinstance(label, str):
+            texts: list[object] = list(label[:_COMMAND].split())
+        else:
+            texts = list(label[:_FIELDS]) if isinstance(label, list | tuple) else []
+        for text in reversed(texts):
+            tool = tool_of(text) if isinstance(text, str) else None
+            if tool is not None:
+                return tool
+    return None
+
+
+_COMMAND = 256
+
+
+@lru_cache(maxsize=1024)
+def _starts(key: str) -> bool:
+    parts = words(key)
+    return bool(parts) and parts[-1] in _STARTERS
+
+
+def neighbours(
+    source: Sequence[object], *, pair: bool, beside: Mapping[str, object] | None = None
+) -> dict[int, Mark]:
     """Return the marks of elements that an element before them names: options, headers, pairs, lines of a private key.
 
-    *pair* says that *source* is an element of a list itself.
+    *pair* says that *source* is an element of a list itself; *beside* is the object in which it stands.
     """
+    texts = [str.__str__(item) if isinstance(item, str) else "" for item in source]
     marks: dict[int, Mark] = {}
+    tool = None
+    if beside is not None and len(beside) <= _FIELDS and any(text[:1] == "-" for text in texts):
+        tool = started(beside, source)
+    if tool is not None or names_tool("\n".join(texts)):
+        marks = {index: _SECRET for index, _, _ in passwords(texts, tool)}
     inside = False
     before = ""
-    for index, item in enumerate(source):
-        text = item if isinstance(item, str) else ""
+    for index, text in enumerate(texts):
+        following = text
         if inside:
-            if "-----END" in text or text.startswith("Private-MAC"):
+            if "---- END" in text or "-----END" in text or text.startswith("Private-MAC"):
                 inside = False
-            if not text.startswith("-----END"):
+            if not text.startswith(("-----END", "---- END")):
                 marks[index] = _SECRET
         elif before and text:
             mark = _named_by(before, text, pair=pair and len(source) == 2)
             if mark is not None:
                 marks[index] = mark
-                text = ""
-        inside = inside or _opens_key(text)
-        before = text
+                following = ""
+        inside = inside or _opens_key(following)
+        before = following
     return marks
+
+
+_BEGINS = re.compile(r"-{4,5} ?BEGIN ")
 
 
 def _opens_key(text: str) -> bool:
     if text.startswith("Private-Lines:"):
         return "\n" not in text
-    return "PRIVATE KEY" in text and "-----BEGIN" in text and "-----END" not in text
+    return (
+        "PRIVATE KEY" in text
+        and _BEGINS.search(text) is not None
+        and "---END" not in text
+        and "--- END" not in text
+    )
 
 
 def _named_by(before: str, text: str, *, pair: bool) -> Mark | None:

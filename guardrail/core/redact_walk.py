@@ -248,7 +248,7 @@ class Walk:
         self.nested.append(Nested(holder, key, text, box, parsed, path))
         return True
 
-    def _object(
+    def _object(  # noqa: PLR0912 - a call for each member would cost as much as the work
         self,
         source: dict[str, Any],
         holder: Any,
@@ -297,6 +297,10 @@ class Walk:
                 self.keys.append((out, name, place, key_mark))
             if type(value) is str:
                 self._string(value, out, name, place, child, below, below_hint, depth + 1, level)
+            elif type(value) is list:
+                self._list(
+                    value, out, name, place, child, below, below_hint, depth + 1, level, source
+                )
             else:
                 self.value(value, out, name, place, child, below, below_hint, depth + 1, level)
         if len(out) != len(source):
@@ -315,6 +319,7 @@ class Walk:
         hint: Mark | None,
         depth: int,
         level: int,
+        beside: dict[str, Any] | None = None,
     ) -> None:
         self.count += len(source)
         if depth >= self.limits.depth or self.count > self.limits.nodes:
@@ -324,7 +329,9 @@ class Walk:
         out: list[Any] = [None] * len(source)
         holder[key] = out
         pair = type(holder) is list
-        told = neighbours(source, pair=pair) if len(source) > 1 and may_name(source, pair) else None
+        told = None
+        if (len(source) > 1 or (source and beside)) and may_name(source, pair):
+            told = neighbours(source, pair=pair, beside=beside)
         for index, value in enumerate(source):
             child = node.item(index) if node is not None else None
             below = merge_marks(mark, child.mark) if child is not None else mark

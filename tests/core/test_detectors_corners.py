@@ -61,6 +61,27 @@ def test_a_private_key_in_base64_goes_whole() -> None:
     assert (text, "secret") in _removed(f"see {text}")
 
 
+_PUTTY = "PuTTY-User-Key-File-3: ssh-rsa\nPublic-Lines: 1\nAAAA\nPrivate-" + "Lines: 2\nQz7\nQz7\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (_PUTTY + "Private-MAC: 0123abcd\nafter", _PUTTY.partition("Private")[0] + "#\nafter"),
+        ((_PUTTY + "Private-MAC: 01\nx").replace("\n", "\\n"), _PUTTY.partition("Private")[0].replace("\n", "\\n") + "#\\nx"),
+        (_PUTTY, _PUTTY.partition("Private")[0] + "#"),
+        ("---- BEGIN SSH2 ENCRYPTED " + "PRIVATE KEY ----\nComment: x\nQz7\n---- END SSH2 ENCRYPTED PRIVATE KEY ----\nx", "#\nx"),
+        ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----", "---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----"),
+        ("Private-Lines: of a play", "Private-Lines: of a play"),
+    ],
+)  # fmt: skip
+def test_private_keys_of_other_forms_go_whole(text: str, left: str) -> None:
+    """PuTTY's, also cut off or as JSON writes it, and SSH2's; public parts stay."""
+    for hit in reversed(scan(text)):
+        text = text[: hit.start] + "#" + text[hit.end :]
+    assert text == left
+
+
 def test_hexadecimal_pieces_are_no_random_words() -> None:
     """Digests joined by dashes are digests; one more kind of piece decides otherwise."""
     assert not looks_random("d41d8cd98f00b204-e9800998ecf8427e")

@@ -24,6 +24,7 @@ _BEGIN, _END = "-----BEGIN " + "RSA PRIVATE KEY-----", "-----END " + "RSA PRIVAT
         {"params": [{"key": "password", "value": SECRET}]},
         {"parameters": [{"ParameterKey": "DBPassword", "ParameterValue": SECRET}]},
         {"attributes": [{"key": "password", "value": {"stringValue": SECRET}}]},
+        {"lines": ["---- BEGIN SSH2 ENCRYPTED " + "PRIVATE KEY ----", SECRET, "---- END SSH2 ENCRYPTED PRIVATE KEY ----", "after"]},
         {"argv": ["mysql", "--password", SECRET, "sales"]},
         {"argv": ["tool", "-password", SECRET, 5]},
         {"lines": [_BEGIN, SECRET, 7, SECRET, _END, "after"]},
