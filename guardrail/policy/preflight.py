@@ -20,7 +20,13 @@ from guardrail.policy.layout import Point, finding_at, nearest
 from guardrail.policy.matching import patterns, result
 from guardrail.policy.opa_purity import pure_functions
 from guardrail.policy.order import early, late
-from guardrail.policy.sources import MAX_INTEGER, rounded
+from guardrail.policy.sources import (
+    MAX_INTEGER,
+    WHOLE_EXPONENT,
+    WITHOUT_EXPONENT,
+    rounded,
+    whole_exponent,
+)
 from guardrail.policy.tree import (
     REFERENCES,
     Module,
@@ -414,6 +420,13 @@ class _Examiner:
                 "integer-range",
                 "a number of 54 to 64 bits in the form of a fraction: integers are compared with it only roughly here",
                 f"write it without point and exponent; {SERVER}",
+            )
+        elif whole_exponent(text.decode()):
+            self.refuse(
+                int(span["line"]),
+                "exponent",
+                f"{text.decode()} {WHOLE_EXPONENT}",
+                WITHOUT_EXPONENT,
             )
         elif len(text) > 15:
             self.refuse(

@@ -13,7 +13,16 @@ from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.inputs import open_input
 
-__all__ = ["PolicySet", "Source", "installed_folder", "load_policies", "rounded"]
+__all__ = [
+    "WHOLE_EXPONENT",
+    "WITHOUT_EXPONENT",
+    "PolicySet",
+    "Source",
+    "installed_folder",
+    "load_policies",
+    "rounded",
+    "whole_exponent",
+]
 
 MAX_FILE = 256 * 1024
 """Bytes of one module."""
@@ -25,6 +34,12 @@ _LOOKS_LIKE_DATA = frozenset({".json", ".yaml", ".yml"})
 MAX_TOTAL = 16 * 1024 * 1024
 MAX_INTEGER = 2**64 - 1
 MIN_INTEGER = -(2**63)
+
+
+_LONGEST_ARRAY = 10_000_000
+"""Members that no array reaches: data and calls are limited to fewer bytes."""
+WHOLE_EXPONENT = "is a whole number with an exponent: OPA finds no element of an array by it, the embedded engine does"
+WITHOUT_EXPONENT = "write it without the exponent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +240,15 @@ class _Reader:
         if text is None:
             return
         try:
-            value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+            value = json.loads(
+                text,
+                parse_constant=_no_constant,
+                parse_float=_not_whole,
+                object_pairs_hook=_no_repeats,
+            )
+        except _ExponentError as error:
+            self.refuse(str(file), "exponent", f"{error} {WHOLE_EXPONENT}", WITHOUT_EXPONENT)
+            return
         except (ValueError, RecursionError) as error:
             line = error.lineno if isinstance(error, json.JSONDecodeError) else 0
             self.refuse(str(file), "data-json", "is not JSON, or repeats a key", line=line)
@@ -303,6 +326,27 @@ def _unfit(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
         if problem:
             return problem
     return None
+
+
+class _ExponentError(ValueError):
+    """A whole number is written with an exponent."""
+
+
+def _not_whole(written: str) -> float:
+    if whole_exponent(written):
+        raise _ExponentError(written)
+    return float(written)
+
+
+def whole_exponent(written: str) -> bool:
+    """Return True if *written* is a whole number in the form of an exponent, which is no array index for OPA.
+
+    Numbers beyond any array that a policy, its data or a call can hold are no index in either engine, and stay: ``n > 1e9``.
+    """
+    if "e" not in written.lower():
+        return False
+    value = float(written)
+    return value.is_integer() and abs(value) < _LONGEST_ARRAY
 
 
 def _no_constant(name: str) -> Json:

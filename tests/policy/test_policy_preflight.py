@@ -41,6 +41,7 @@ SILENT = [
     ("a computed key and one that is written out", '{"role": "guest", input.action.properties.args.key: 5}.role == "guest"', "computed-key", '[o.x | k := "y"; o := {concat("", ["x"]): 1, "x": 2, k: 3}][0]', 2, 1),
     ("fraction of 63 bits", "input.action.properties.args.n > 9.223372036854775808e18", "integer-range", "9223372036854775807 < 9223372036854775808.0", False, True),
     ("fraction of 54 bits", "input.action.properties.args.n == 1e16", "integer-range", '10000000000000001 == json.unmarshal("1e16")', True, False),
+    ("index with an exponent", 'input.resource.id == ["a", "b"][1e0]', "exponent", 'count([x | x := ["a", "b"][json.unmarshal("1e0")]])', 1, 0),
     ("word boundary", r"regex.match(`\<a`, input.resource.id)", "regex-pattern", r"regex.match(`\<a`, `a`)", True, False),
     ("glob class", 'glob.match("[^a]x", [], input.resource.id)', "glob-pattern", 'glob.match("[^a]x", [], "ax")', False, True),
     ("glob bracket", 'glob.match("[]a]", [], input.resource.id)', "glob-pattern", 'glob.match("[]a]", [], "a")', True, False),
