@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ import pytest
 from ledgerkit import (
     EPOCHS,
     GENESIS,
+    KEYS,
     LOG,
     SIGNING,
     decision,
@@ -31,6 +33,7 @@ from guardrail.core.merkle import inclusion_proof, verify_inclusion
 from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerSealedError
 from guardrail.keys import Keys, verify_signature
+from guardrail.ledger import pruning
 from guardrail.ledger.examine import examine
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import TILE, node_reader
@@ -38,6 +41,7 @@ from guardrail.ledger.pruning import Cut, detail, prune
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import RecoveryReport, recover
 from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect
+from guardrail.review.verify import verify_ledger
 from guardrail.ulid import new_ulid
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
@@ -273,15 +277,41 @@ def test_a_ledger_with_pages_of_another_size_is_a_ledger(tmp_path: Path, size: i
     assert GENESIS["key"] == plan.genesis["key"]
 
 
+def record(log: str, cut: Cut) -> Draft:
+    """Return what is written about *cut*."""
+    return Draft.build(
+        fields.admin(log, "pruned", actor=WHO, where={}, detail=detail(cut, {"days": 1}))
+    )
+
+
 def pruned(db: Path, before: int) -> None:
     """Delete the records from 1 to *before* - 1, as prune does."""
-
-    def record(log: str, cut: Cut) -> Draft:
-        return Draft.build(
-            fields.admin(log, "pruned", actor=WHO, where={}, detail=detail(cut, {"days": 1}))
-        )
-
     prune(db, before, signing=SIGNING, allow=lambda cut: None, record=record)
+
+
+def test_a_pruner_whose_key_was_ended_meanwhile_goes_on_under_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads that the old key signed afterwards would not count."""
+    db = tmp_path / "a.db"
+    with make(db) as writer:
+        for future in [writer.submit(note()) for _ in range(300)]:
+            future.result()
+
+    def end(_: float) -> None:
+        with contextlib.closing(sqlite3.connect(db, isolation_level=None)) as connection:
+            connection.execute("DELETE FROM epoch")
+
+    monkeypatch.setattr(pruning.time, "sleep", end)
+    prune(db, 200, signing=EPOCHS, allow=lambda cut: None, record=record, part=100)
+    with LedgerReader.open(db) as reader:
+        keys = [
+            decode(line)["detail"]["key"]["public"]
+            for _, line in reader.admin("admin.key_rotated")
+            if decode(line)["detail"].get("key")
+        ]
+    assert len(set(keys)) == len(keys) == 2
+    assert verify_ledger(db, key=KEYS.public).exit_code == 5
 
 
 @pytest.mark.parametrize("before", [2, TILE - 1, TILE, TILE + 1, TILE + 40])
