@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 ADMIN = (
     "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', "
-    "'admin.pruned', 'admin.hold')"
+    "'admin.pruned', 'admin.hold', 'admin.recovered')"
 )
 """What index ``record_admin`` is over; a query that is to use it says this beside the type that it wants."""
 

@@ -6,6 +6,7 @@ Reads only. What is read is checked before it is handed out: a ledger that was c
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,8 @@ from guardrail.core.merkle import (
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.core.proof import Certificate, Proof, Verdict, check_proof
 from guardrail.core.record import decode
+from guardrail.core.recovered import TYPE as RECOVERED
+from guardrail.core.recovered import Recovered
 from guardrail.core.rotation import TYPE, KeyRanges
 from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.keys import verify_signature
@@ -68,6 +71,7 @@ def make_proof(
     *anchored* are heads that anchors took, with what they signed; those that the log key signed and that cover the record count.
     Raises ``LedgerError``: no such record, or a ledger in which it can't be proved.
     """
+    anchored = tuple(anchored)
     with reader.snapshot():
         key = log_key(reader)
         line = reader.record(seq)
@@ -75,7 +79,12 @@ def make_proof(
             raise _gone(reader, seq)
         node = node_reader(reader.execute)
         try:
-            note, size = _best(head, anchored, key, seq, lambda size: range_root(0, size, node))
+            root = functools.partial(range_root, 0, node=node)
+            note, size = _best(head, anchored, key, seq, root)
+            doubt = _doubt(reader, seq)
+            if doubt is not None and size > doubt.seq:
+                # A head from before the recovery proves the record; the log's later ones are over whatever it took over.
+                note, size = _before(anchored, key, seq, doubt, root)
             path = inclusion_proof(seq, size, node)
         except ValueError:
             raise _unusable("the ledger has not all the hashes that the proof needs") from None
@@ -88,6 +97,47 @@ def make_proof(
     if checked.verdict is not Verdict.GOOD:
         raise _unusable(checked.detail)
     return proof
+
+
+def _doubt(reader: LedgerReader, seq: int) -> Recovered | None:
+    """Return the first recovery that took record *seq* over without a head that vouched for it."""
+    for at, line in reader.admin(RECOVERED):
+        try:
+            found = Recovered.of(at, decode(line))
+        except RecordError:
+            raise _unusable(f"record {at} of the ledger can't be decoded") from None
+        if found.first <= seq <= found.last:
+            return found
+    return None
+
+
+def _before(
+    anchored: Iterable[SignedNote],
+    key: NoteKey,
+    seq: int,
+    doubt: Recovered,
+    root: Callable[[int], bytes],
+) -> tuple[SignedNote, int]:
+    """Return the largest head of *anchored* from before the recovery *doubt* that covers record *seq*. Raises ``LedgerError``."""
+    found: dict[int, SignedNote] = {}
+    for note in anchored:
+        checkpoint = Checkpoint.parse(note.text)
+        if (
+            checkpoint.origin == key.name
+            and seq < checkpoint.size <= doubt.seq
+            and note.signed_by(key, verify_signature)
+            and root(checkpoint.size) == checkpoint.root
+        ):
+            found[checkpoint.size] = note
+    if not found:
+        raise LedgerError(
+            f"record {seq} can't be proved: the recovery at {doubt.ts} (record {doubt.seq}) took it over, and no head from "
+            "before it vouches for the record",
+            code="ledger.recovered",
+            hint="guardrail verify names the records; guardrail verify --checkpoint FILE compares a head that you kept",
+        )
+    size = max(found)
+    return found[size], size
 
 
 def _best(

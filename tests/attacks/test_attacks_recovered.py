@@ -13,13 +13,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from attackkit import KEYS, LOG, SIGNING, Forgery, Scene, _decision_near, _edited, _forged, _row
 from ledgerkit import ACTOR, FAST, GENESIS, head_at, make, note, whole_call
 
+from guardrail.core.note import SignedNote
 from guardrail.core.record import decode
+from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
 from guardrail.ledger.files import Seal
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import recover
 from guardrail.ledger.recovery_plan import Action
 from guardrail.ledger.writer import LedgerWriter
+from guardrail.review.proofs import make_proof
 from guardrail.review.verify import OutsideHead, VerifyReport, parts, verify_export, verify_ledger
 
 SIZE = 300
@@ -150,6 +153,24 @@ def test_a_head_from_before_the_recovery_covers_what_it_is_over(
     assert [(each.first > each.last, each.lost) for each in report.recovered] == (
         [(True, lost)] if lost else []
     )
+
+
+def test_what_a_recovery_took_over_is_proved_by_a_head_from_before_it_alone(db: Path) -> None:
+    """Later heads of the log are over whatever it took over, so they give no proof of it; other records keep theirs."""
+    append(Forgery(db, Scene(db.parent), None))
+    seq = recovered(db)
+    with LedgerReader.open(db) as reader:
+        later, before, small = (head_at(db, each) for each in (reader.size(), seq, SIZE))
+        for heads in ([], [later], [small], [SignedNote(before.text, ())]):
+            for taken in (SIZE, seq - 1):
+                with pytest.raises(LedgerError) as refused:
+                    make_proof(reader, taken, later, heads)
+                assert refused.value.code == "ledger.recovered"
+                assert f"record {seq}" in refused.value.message
+        proof = make_proof(reader, SIZE, later, [later, before, small])
+        assert proof.note.text == before.text
+        for untouched in (7, SIZE - 1, seq, seq + 1):
+            assert make_proof(reader, untouched, later, [before]).index == untouched
 
 
 def test_a_table_that_was_made_anew_is_no_reservation(db: Path) -> None:
