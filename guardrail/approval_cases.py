@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -47,6 +47,7 @@ class AskedRule:
     message: str
     needs: tuple[str, ...] = ()
     approvers: int = 1
+    severity: str = "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,10 @@ class Request:
     args: Json
     removed: Mapping[str, Sequence[str]]
     truncated: bool
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of the recorded arguments, by pointer."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """By what it was decided that a person is asked."""
 
     @property
     def needed(self) -> int:
@@ -165,11 +170,17 @@ def _request(line: bytes) -> Request | None:
     if not record["commitment"]:
         return None
     rules = tuple(
-        AskedRule(entry["rule"], entry["message"], tuple(entry["needs"]), int(entry["approvers"]))
+        AskedRule(
+            entry["rule"],
+            entry["message"],
+            tuple(entry["needs"]),
+            int(entry["approvers"]),
+            str(entry["severity"]),
+        )
         for entry in decision["rules"]
         if entry["effect"] == str(Effect.REQUIRE_APPROVAL)
     )
-    redaction = record["redaction"]
+    redaction, called = record["redaction"], record["input"]["action"]["properties"]
     return Request(
         id=record["call"],
         seq=record["seq"],
@@ -184,9 +195,11 @@ def _request(line: bytes) -> Request | None:
         origin=record["origin"],
         commitment=record["commitment"],
         rules=rules,
-        args=record["input"]["action"]["properties"]["args"],
+        args=called["args"],
         removed=redaction["removed"],
         truncated=redaction["truncated"] is not False,
+        classes=called["arg_classes"],
+        policy=record["policy"] or {},
     )
 
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from guardrail import approvals
+from guardrail import approval_records, approvals
 from guardrail.approvals import Case, Presented, Reason, State, Terms
 from guardrail.core import decision as decisions
+from guardrail.core.redact import View
 from guardrail.core.types import Cause, Decision, Effect
-from guardrail.errors import LedgerError
+from guardrail.errors import LedgerError, RedactionError
 from guardrail.journal import Journal
 from guardrail.recording import Call, Recorder
 from guardrail.waiting import Steps, Wait, in_background
@@ -56,9 +57,24 @@ class ApprovalSteps:
             return decisions.denied(Cause.APPROVAL, Reason.UNKNOWN)
         answer = approvals.may_use(case, self._of(call), self._clock(), self._terms)
         if isinstance(answer, Reason):
-            return decisions.denied(Cause.APPROVAL, answer)
+            call.asked = case.request
+            if answer is Reason.OTHER_ARGUMENTS:
+                call.differs = approval_records.differing(call)
+            rules = approval_records.rules_of(call, answer)
+            return replace(decisions.denied(Cause.APPROVAL, answer), rules=rules)
         call.grant = answer
         return None
+
+    def as_asked(self, call: Call) -> View | None:
+        """Return what the request shows of a call whose approval does not count; None where it can't be shown again."""
+        if call.asked is None:
+            return None
+        try:
+            return approval_records.as_asked(
+                call, self._recorder.commitment(call), self._recorder.identity()
+            )
+        except RedactionError:
+            return None
 
     def judged(self, call: Call, verdict: Decision) -> Decision:
         """Return *verdict*, or the denial where its rules ask for more than the approval gives."""

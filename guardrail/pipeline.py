@@ -208,18 +208,7 @@ class Pipeline:
             verdict = decisions.denied(Cause.REDACTOR, error.code)
         if verdict is None:
             verdict = yield from self._decide(call)
-        view: View | None = None
-        if call.encoded is not None and _unheard(call, verdict):
-            # What the policy wants hidden is not known, so nothing of the arguments is recorded in clear.
-            call.inspection = outline(call.state, call.args)
-        try:
-            view = None if call.inspection is None else call.inspection.view(verdict.redact)
-        except RedactionError:
-            # Only a pointer of the policy's that is none can fail here.
-            verdict = decisions.denied(Cause.MALFORMED, "redact_pointer")
-        if view is not None and call.inspection is not None and verdict.effect is Effect.DENY:
-            # Nothing ran: a model that is denied over and over must not fill the disk with what it asks for.
-            view = call.inspection.shortened(view, _DENIED_ARGUMENTS)
+        view, verdict = self._recorded_view(call, verdict)
         if verdict.effect is Effect.REQUIRE_APPROVAL:
             # Nothing ran, and whoever answers must see the arguments: large ones use up more of the principal's calls.
             self._throttle.charge(call.state, len(call.encoded or b"") // _DENIED_ARGUMENTS)
@@ -253,22 +242,39 @@ class Pipeline:
             verdict=verdict,
         )
 
+    def _recorded_view(self, call: Call, verdict: Decision) -> tuple[View | None, Decision]:
+        """Return what is recorded of the arguments, and *verdict*, or the denial where that can't be told."""
+        view = self._approvals.as_asked(call)
+        if view is None and call.encoded is not None and _unheard(call, verdict):
+            # What the policy wants hidden is not known, so nothing of the arguments is recorded in clear.
+            call.inspection = outline(call, call.args, "undecided")
+        try:
+            if view is None and call.inspection is not None:
+                view = call.inspection.view(verdict.redact)
+        except RedactionError:
+            # Only a pointer of the policy's that is none can fail here.
+            return None, decisions.denied(Cause.MALFORMED, "redact_pointer")
+        if view is not None and call.inspection is not None and verdict.effect is Effect.DENY:
+            # Nothing ran: a model that is denied over and over must not fill the disk with what it asks for.
+            view = call.inspection.shortened(view, _DENIED_ARGUMENTS)
+        return view, verdict
+
     def _prepare(self, call: Call, args: Mapping[str, Any]) -> Decision | None:
         tool, state = call.tool, call.state
         unknown = call.refusal()
         if unknown:
             # (1) nobody whom the policy could judge, or not in time: it is not asked.
-            call.inspection = outline(state, args)
+            call.inspection = outline(call, args, "undecided")
             return decisions.denied(Cause.IDENTITY, unknown)
         try:
             # (2) one private copy, validated, defaults filled. Policy, record, commitment and body all use it.
             snapshot, call.arguments = tool.take(args)
         except ArgumentsError as error:
-            call.inspection = outline(state, args)
+            call.inspection = outline(call, args, "unfit")
             return decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
         if call.beside and not call.beside.isdisjoint(call.arguments):
             # An open schema takes any name: one that the program fills in is none of the model's.
-            call.inspection = outline(state, args)
+            call.inspection = outline(call, args, "unfit")
             return decisions.denied(
                 Cause.ARGUMENTS, "injected", message="an argument is the program's to give"
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from guardrail.approvals import Grant
+from guardrail.approvals import Grant, Request
 from guardrail.core import fields
 from guardrail.core.marks import normalised
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
@@ -71,6 +71,10 @@ class Call:
     """Its framework runs it again from the start after a pause: an open request for it is not recorded twice."""
     grant: Grant | None = None
     """What that approval gives, once it was judged."""
+    asked: Request | None = None
+    """The request of an approval that does not count for it."""
+    differs: tuple[str, ...] | None = None
+    """Where it differs from that request, if the arguments do."""
     refusal: Callable[[], str] = lambda: ""
     """Tells why who calls is not enough by now (a detail of cause ``identity``); an empty text where it is."""
     inspection: Inspection | None = None
@@ -208,6 +212,7 @@ class Recorder:
             omitted=None if view is not None or call.encoded is not None else "arguments",
             approval=used.used() if used is not None else None,
             presented=call.presented if used is None else None,
+            differs=call.differs,
         )
         return Draft.build(
             record,
@@ -286,6 +291,10 @@ class Recorder:
         )
         return Draft.build(record, process=self._process())
 
+    def identity(self) -> dict[str, Any]:
+        """Return by which policy calls are decided now, as recorded."""
+        return fields.policy(self._identity())
+
     def commitment(self, call: Call) -> str | None:
         """Return what binds the record to session, people, tool, schema and arguments; None where they did not fit."""
         if call.encoded is None:
@@ -343,12 +352,22 @@ def _shown(call: Call, text: str) -> str:
     return call.state.supplied(text) if call.tool.declared else call.state.text(text)
 
 
-def outline(state: SessionState, args: object) -> Inspection | None:
-    """Return the minimal view (keys, types, lengths, tokens) of arguments that did not fit, or None where they are no JSON."""
+def outline(call: Call, args: object, why: str) -> Inspection | None:
+    """Return the minimal view (keys, types, lengths, tokens) of *args*, or None where they are no JSON.
+
+    *why* is the class that it names for a declared tool: ``unfit`` or ``undecided``.
+    """
+    state = call.state
     try:
         copied = copy_json(args)
         if not isinstance(copied, dict):
             return None
-        return state.redactor.inspect(copied, schema=None, declared=False, memory=state.memory)
+        return state.redactor.inspect(
+            copied,
+            schema=None,
+            declared=False,
+            memory=state.memory,
+            minimal=why if call.tool.declared else "undeclared",
+        )
     except (ArgumentsError, RedactionError):
         return None

@@ -30,6 +30,12 @@ _VERDICTS = {
     "REJECTED": Style.WARN,
     "UNREADABLE": Style.BAD,
 }
+_MINIMAL = {
+    "undeclared": "the tool is not declared",
+    "unfit": "the arguments do not fit",
+    "undecided": "the policy did not say which of them to hide",
+}
+"""Why only keys, kinds, lengths and tokens are recorded, by class."""
 _OUTCOMES = {"ok": Style.PLAIN, "returned": Style.PLAIN, "error": Style.BAD, "unknown": Style.WARN}
 
 
@@ -61,6 +67,8 @@ def approval_lines(call: Call) -> Iterator[str]:
         yield f"approved by {people}, on request {escape(call.approval)}"
     if call.presented:
         yield f"it came with the approval {escape(call.presented)}, which did not count"
+    if call.differs is not None:
+        yield _difference(call.differs)
     for answer in call.answers:
         people = ", ".join(approver(who) for who in answer.people) or "nobody that is recorded"
         match answer.kind:
@@ -71,6 +79,13 @@ def approval_lines(call: Call) -> Iterator[str]:
             case _:
                 until = f", until {clock(answer.expires)}" if answer.expires else ""
                 yield f"approved by {people}, record {answer.seq}{until}"
+
+
+def _difference(pointers: Sequence[str]) -> str:
+    if not pointers:
+        return "its arguments differ from those of the request in what is hidden there"
+    shown = ", ".join(escape(pointer) or "(all arguments)" for pointer in pointers)
+    return f"its arguments differ from those of the request at {shown}"
 
 
 def milliseconds(ms: float | None) -> str:
@@ -130,6 +145,9 @@ def removed(pointers: Mapping[str, object]) -> Iterator[str]:
         where = escape(pointer) if pointer else "(all arguments)"
         if not words:
             yield f"{where}: removed"
+            continue
+        if words[1:] == ["minimal"]:
+            yield f"{where}: values, since {_MINIMAL.get(words[0], words[0])}"
             continue
         rules = ", ".join(words[1:])
         yield f"{where}: class {words[0]}" + (f", by {rules}" if rules else "")

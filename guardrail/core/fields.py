@@ -174,8 +174,12 @@ def decision(
     omitted: str | None,
     approval: Mapping[str, Any] | None = None,
     presented: str | None = None,
+    differs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a ``call.decision``; *approval* was used by it, *presented* came with it and was not."""
+    """Return the fields of a ``call.decision``; *approval* was used by it, *presented* came with it and was not.
+
+    *differs* says where the arguments differ from those that were presented for approval.
+    """
     common.update(
         tool=tool,
         target=target,
@@ -199,6 +203,8 @@ def decision(
     )
     if presented is not None:
         common["presented"] = presented
+    if differs is not None:
+        common["differs"] = list(differs)
     return common
 
 

@@ -89,20 +89,22 @@ class Redactor:
         schema: Mapping[str, object] | None,
         declared: bool,
         memory: Memory,
+        minimal: str = "undeclared",
     ) -> Inspection:
         """Walk *args* once. What is found to be sensitive is known to the session when this returns.
 
-        *args* is not mutated and must not change before the last ``view``. Of an undeclared tool the view is minimal.
+        *args* is not mutated and must not change before the last ``view``. Of an undeclared tool the view is minimal;
+        *minimal* is the class that it names then.
         Raises ``RedactionError`` for what is not JSON.
         """
         source = args if type(args) is dict else dict(args)
-        return self._inspection(source, schema, memory, declared=declared)
+        return self._inspection(source, schema, memory, minimal="" if declared else minimal)
 
     def value(
         self, value: object, memory: Memory, schema: Mapping[str, object] | None = None
     ) -> View:
         """Return what is recorded of any JSON value. Raises ``RedactionError`` for what is not JSON."""
-        return self._inspection(value, schema, memory, declared=True).view()
+        return self._inspection(value, schema, memory).view()
 
     def text(self, text: str, memory: Memory) -> str:
         """Return free text without what is sensitive in it: a message, a label, the name of a tool."""
@@ -121,7 +123,7 @@ class Redactor:
         """
         described = shape(value, self._sealer.token, lambda name: self.text(name, memory))
         content = plain(value, nodes=self._limits.nodes, chars=self._limits.result)
-        inspection = self._inspection(content, None, memory, declared=True)
+        inspection = self._inspection(content, None, memory)
         if log_output:
             view = inspection.view()
             return {"type": described["type"], "value": view.value}
@@ -190,7 +192,12 @@ class Redactor:
         return None
 
     def _inspection(
-        self, value: object, schema: Mapping[str, object] | None, memory: Memory, *, declared: bool
+        self,
+        value: object,
+        schema: Mapping[str, object] | None,
+        memory: Memory,
+        *,
+        minimal: str = "",
     ) -> Inspection:
         marks = None if schema is None else self._marks(schema)
         root = None if marks is None else marks.root
@@ -209,8 +216,8 @@ class Redactor:
             walk,
             box,
             memory,
-            declared=declared,
-            again=lambda: self._inspection(value, schema, BLANK, declared=declared),
+            minimal=minimal,
+            again=lambda: self._inspection(value, schema, BLANK, minimal=minimal),
         )
 
     def _metered(self, supplied: frozenset[str] = _NO_NAMES) -> Sealer:

@@ -43,10 +43,10 @@ class Inspection:
         "_base",
         "_box",
         "_classes",
-        "_declared",
         "_hits",
         "_known_names",
         "_memory",
+        "_minimal_class",
         "_pieces",
         "_prefixes",
         "_removed",
@@ -66,17 +66,20 @@ class Inspection:
         box: list[Any],
         memory: Memory,
         *,
-        declared: bool,
+        minimal: str,
         again: Callable[[], Inspection],
     ) -> None:
-        """*again* returns the inspection of the same by a session that knows nothing."""
+        """*minimal* is the class that a minimal view names; empty where the view is none.
+
+        *again* returns the inspection of the same by a session that knows nothing.
+        """
         self._again = again
         self._sealer = sealer
         self._source = source
         self._walk = walk
         self._box = box
         self._memory = memory
-        self._declared = declared
+        self._minimal_class = minimal
         self._base: View | None = None
         self._renamed: dict[tuple[int, str], str] = {}
         self._known_names: set[tuple[int, str]] = set()
@@ -139,7 +142,7 @@ class Inspection:
                 if mark is None and all(hit.rule == "known" for hit in found):
                     self._known_names.add((id(out), name))
                 self._rename_one(out, name, class_of(mark[0] if mark is not None else None, found))
-            elif not self._declared:
+            elif self._minimal_class:
                 self._rename_one(out, name, "key")
         if walk.known_names:
             for out in walk.owners:
@@ -277,10 +280,10 @@ class Inspection:
 
     def _make(self) -> View:
         sealer, walk = self._sealer, self._walk
-        if not self._declared:
+        if self._minimal_class:
             self._pieces = {(id(owner), key): piece for owner, key, _, piece in walk.pieces}
             value = self._minimal(self._box[0], (id(self._box), 0), "")
-            self._removed = {"": ["undeclared", "minimal"], **self._removed}
+            self._removed = {"": [self._minimal_class, "minimal"], **self._removed}
             return sealer.fitted(
                 value,
                 self._removed,

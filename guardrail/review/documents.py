@@ -79,6 +79,7 @@ def call(entry: Call) -> dict[str, Any]:
         "open": entry.open,
         "approval": _used(entry),
         "presented": entry.presented or None,
+        "differs": None if entry.differs is None else list(entry.differs),
         "answers": approval_course.documents(entry.answers),
         "outcome": None if entry.outcome is None else _outcome(entry.outcome),
         "claims": [_outcome(claim) for claim in entry.claims],

@@ -314,6 +314,8 @@ class Call:
     """In whose name it was allowed."""
     presented: str
     """Id of an approval that came with it and did not count; empty where none came."""
+    differs: tuple[str, ...] | None = None
+    """Where its arguments differ from those of that approval's request; None if they do not, or nobody compared them."""
     outcome: Outcome | None = None
     claims: tuple[Outcome, ...] = ()
     answers: tuple[Answer, ...] = ()
@@ -367,6 +369,12 @@ def _flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
+def _pointers(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    return tuple(entry for entry in value if isinstance(entry, str))
+
+
 def call_of(record: Mapping[str, Any]) -> Call:
     """Return the call that a ``call.decision`` or ``call.rejected`` record began, without an outcome."""
     decision = obj(record, "decision")
@@ -396,6 +404,7 @@ def call_of(record: Mapping[str, Any]) -> Call:
         approval=text(record, "approval", "id"),
         approvers=people_of(record),
         presented=text(record, "presented"),
+        differs=_pointers(record.get("differs")),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from functools import lru_cache
 
 __all__ = [
@@ -47,6 +47,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 # Exactly what redaction leaves behind: anything longer or shorter is text and gets quotes.
 _TOKEN = re.compile(r"gr1:([a-z_]{1,32}):[A-Za-z0-9_-]{1,32}:([a-z0-9]{6})[a-z0-9]{18}\Z")
 _NAME = re.compile(r"[\w.@:/+=-]+\Z")
+_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 
 
@@ -170,6 +171,18 @@ def _marker(text: str, *, short: bool) -> str | None:
     return f"[{match[1]} {match[2]}…]" if short else f"[{text}]"
 
 
+def _sized(value: Mapping[str, object], *, short: bool) -> str | None:
+    """A value of which only kind, length and token are recorded, told from an object by having no braces."""
+    kind, token, size = value.get("$t"), value.get("tok"), value.get("len")
+    if not isinstance(kind, str) or not isinstance(token, str) or kind not in _KINDS:
+        return None
+    match = _TOKEN.match(token)
+    if match is None or not value.keys() <= {"$t", "tok", "len"}:
+        return None
+    length = f", length {size}" if isinstance(size, int) else ""
+    return f"[{kind}{length}, {match[1]} {match[2]}…]" if short else f"[{kind}{length}, {token}]"
+
+
 def _scalar(value: object, *, short: bool) -> str:
     if isinstance(value, str):
         return _marker(value, short=short) or quote(value)
@@ -199,6 +212,8 @@ def _pieces(value: object, columns: int, depth: int) -> Iterator[str]:
         yield _marker(value, short=True) or quote(value[: columns + 1])
     elif depth > MAX_DEPTH:
         yield "…"
+    elif isinstance(value, Mapping) and (sized := _sized(value, short=True)) is not None:
+        yield sized
     elif isinstance(value, Mapping):
         yield "{"
         for index, (key, item) in enumerate(value.items()):
@@ -232,21 +247,21 @@ def arguments(args: Mapping[str, object], columns: int) -> str:
 def tree(value: object, *, indent: int = 0, depth: int = 0) -> Iterator[str]:
     """Yield the lines of *value* as an indented tree, escaped, in full but for what is below ``MAX_DEPTH``."""
     space = " " * indent
-    if isinstance(value, Mapping) and value:
+    if _is_leaf(value):
+        yield space + _leaf(value)
+    elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _branch(f"{space}{_key(str(key))}:", item, indent, depth)
-    elif isinstance(value, list) and value:
+    elif isinstance(value, list):
         for item in value:
             yield from _item(item, indent, depth)
-    else:
-        yield space + _leaf(value)
 
 
 def _branch(head: str, item: object, indent: int, depth: int) -> Iterator[str]:
-    if not isinstance(item, Mapping | list) or not item:
+    if _is_leaf(item):
         yield f"{head} {_leaf(item)}"
     elif depth >= MAX_DEPTH:
-        yield f"{head} … ({len(item)} more below)"
+        yield f"{head} … ({len(item) if isinstance(item, Sized) else 0} more below)"
     else:
         yield head
         yield from tree(item, indent=indent + 2, depth=depth + 1)
@@ -255,7 +270,7 @@ def _branch(head: str, item: object, indent: int, depth: int) -> Iterator[str]:
 def _item(item: object, indent: int, depth: int) -> Iterator[str]:
     """An entry of a list: its first line stands beside the dash."""
     space = " " * indent
-    if not isinstance(item, Mapping | list) or not item or depth >= MAX_DEPTH:
+    if _is_leaf(item) or depth >= MAX_DEPTH:
         yield from _branch(f"{space}-", item, indent, depth)
         return
     lines = tree(item, indent=indent + 2, depth=depth + 1)
@@ -264,9 +279,15 @@ def _item(item: object, indent: int, depth: int) -> Iterator[str]:
     yield from lines
 
 
+def _is_leaf(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return not value or _sized(value, short=False) is not None
+    return not (isinstance(value, list) and value)
+
+
 def _leaf(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{}"
+        return _sized(value, short=False) or "{}"
     if isinstance(value, list):
         return "[]"
     return _scalar(value, short=False)

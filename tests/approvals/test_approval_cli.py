@@ -18,7 +18,7 @@ from approvalkit import Asks, Body, guarded, records, run
 import guardrail
 from guardrail.approvals import Reason
 from guardrail.core.types import Effect
-from guardrail.errors import ApprovalRequired
+from guardrail.errors import ApprovalRequired, Denied
 from guardrail.review.approval_words import REASONS
 from guardrail.testing import document
 
@@ -342,6 +342,31 @@ def test_json_names_who_approved(folder: Path) -> None:
     [listed] = json.loads(run(folder, "approvals", "--all", "--json").stdout)["requests"]
     assert [each["kind"] for each in listed["answers"]] == ["granted", "used"]
     assert listed["answers"][1]["people"] == [me]
+
+
+def test_a_use_that_does_not_count_is_told_in_words(folder: Path) -> None:
+    """The arguments as they were asked for; of others, where they differ, and why their values are not shown."""
+    approval = ask(folder)
+    with (
+        guarded(folder) as guard,
+        guard.session(principal="alice@example.com", agent="bot", id="s-1"),
+    ):
+        for amount in (5, 6):
+            with pytest.raises(Denied):
+                guard.call("pay", {"amount": amount}, Body(), approval=approval)
+    pending, other = (record["seq"] for record in records(folder, "call.decision")[-2:])
+    told = run(folder, "why", str(pending)).stdout
+    assert "amount: 5" in told
+    assert "nobody has approved it yet" in told
+    assert "large - large says so" in told
+    assert "undeclared" not in told
+    told = run(folder, "why", str(other)).stdout
+    assert "its arguments differ from those of the request at /amount" in told
+    assert "(all arguments): values, since the policy did not say which of them to hide" in told
+    assert "amount: [int, gr1:text:" in told
+    assert "undeclared" not in told
+    shown = json.loads(run(folder, "show", "s-1", "--json").stdout)["calls"]
+    assert [call["differs"] for call in shown] == [None, None, ["/amount"]]
 
 
 def test_who_refused_is_told_and_nothing_is_left_to_do(folder: Path) -> None:

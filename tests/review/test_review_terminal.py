@@ -178,6 +178,22 @@ def test_removed_values_are_told_from_text() -> None:
     assert list(terminal.tree({"card": token})) == [f"card: [{token}]"]
 
 
+def test_a_shape_that_stands_for_a_value_is_one_word_in_brackets() -> None:
+    """Kind, length and the beginning of its token; an object that only resembles one is shown as an object."""
+    token = "gr1:text:kid4567x:" + "a" * 24
+    assert terminal.inline({"to": {"$t": "str", "len": 9, "tok": token}}, 80) == (
+        "{to: [str, length 9, text aaaaaa…]}"
+    )
+    shape = {"$t": "int", "tok": token}
+    assert list(terminal.tree({"a": shape, "b": [shape]})) == [
+        f"a: [int, {token}]",
+        "b:",
+        f"  - [int, {token}]",
+    ]
+    for other in ({"$t": "str", "len": 9}, {**shape, "x": 1}, {"$t": "an order", "tok": token}):
+        assert "[" not in terminal.inline(other, 80).replace("[text aaaaaa…]", "")
+
+
 def test_messages_keep_their_lines_and_nothing_else_that_is_hidden() -> None:
     """An error of ours that quotes a foreign path can not drive the terminal."""
     assert terminal.message("first\nfile \x1b[31m\u202e") == "first\nfile \\u{1b}[31m\\u{202e}"

@@ -1,0 +1,164 @@
+"""What is recorded of a call whose approval does not count: what was asked, where that is safe. Pure.
+
+The policy is not asked about such a call, so what it would hide is not known. What the record of the request shows was hidden by
+it already: that view is repeated, if the call is the same and nothing in the view has become known as sensitive since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from guardrail.approvals import Reason
+from guardrail.core import fields
+from guardrail.core.marks import MARK_PREFIX, is_mark, is_mark_key
+from guardrail.core.redact import View
+from guardrail.core.redact_schema import SchemaMarks
+from guardrail.core.redact_values import canonical, escape, is_sized, number_text
+from guardrail.core.types import Effect, Json, Rule
+from guardrail.recording import Call
+
+__all__ = ["as_asked", "differing", "rules_of"]
+
+_MOST = 20
+"""Pointers that a record names at most."""
+_OTHER_REQUEST = frozenset({Reason.OTHER_SESSION, Reason.OTHER_TOOL})
+"""The request is somebody else's, or about something else: nothing of it is told here."""
+
+
+def as_asked(call: Call, commitment: str | None, policy: Mapping[str, Any]) -> View | None:
+    """Return the recorded view of the request that *call* repeats, or None where it can't be shown again.
+
+    *policy* is what decides now, as recorded: another policy may hide more.
+    """
+    request = call.asked
+    if request is None or commitment is None or request.commitment != commitment:
+        return None
+    if not _same_policy(request.policy, policy) or call.inspection is None:
+        return None
+    for where, (_, *rules) in call.inspection.view().removed.items():
+        known = request.removed.get(where)
+        if known is None or not set(rules) <= set(known[1:]):
+            return None
+        if "known" in rules and not _hidden(_at(request.args, where)):
+            return None  # which values were known then is not
+    schema = call.tool.schema
+    sensitive = call.state.redactor.gate(
+        fields.strings(request.args),
+        call.state.memory,
+        schema=None if schema is None else schema.schema,
+    )
+    if sensitive is not None:
+        return None
+    return View(
+        request.args,
+        {where: list(entry) for where, entry in request.removed.items()},
+        truncated=request.truncated,
+        changed=True,
+        classes={where: list(entry) for where, entry in request.classes.items()},
+    )
+
+
+def rules_of(call: Call, reason: Reason) -> tuple[Rule, ...]:
+    """Return the rules by which a person was asked, without those that hold something sensitive by now."""
+    request = call.asked
+    if request is None or reason in _OTHER_REQUEST:
+        return ()
+    redactor, memory = call.state.redactor, call.state.memory
+    return tuple(
+        Rule(
+            rule=entry.rule,
+            message=entry.message,
+            severity=entry.severity,
+            effect=Effect.REQUIRE_APPROVAL,
+            needs=entry.needs,
+            approvers=entry.approvers,
+        )
+        for entry in request.rules
+        if redactor.gate([entry.rule, entry.message], memory) is None
+    )
+
+
+def differing(call: Call) -> tuple[str, ...]:
+    """Return where the arguments of *call* differ from those of the request, as far as its record can tell.
+
+    Names that the tool's schema does not hold stand there as ``*``: whoever made them up could have put anything in them.
+    """
+    request, schema = call.asked, call.tool.schema
+    if request is None:
+        return ()
+    names = frozenset() if schema is None else SchemaMarks(schema.schema).supplied
+    found: dict[str, None] = {}
+    _compare(call, call.args, request.args, "", names, found)
+    return tuple(found)
+
+
+def _compare(  # noqa: PLR0917 - one walk, over two trees
+    call: Call,
+    given: Json,
+    asked: Json,
+    where: str,
+    names: frozenset[str],
+    found: dict[str, None],
+) -> None:
+    if len(found) >= _MOST:
+        return
+    if isinstance(asked, dict) and is_sized(asked):
+        return
+    if isinstance(given, dict) and isinstance(asked, dict):
+        marked = any(is_mark_key(key) for key in asked)
+        for key in (*asked, *(key for key in given if key not in asked)):
+            place = f"{where}/{escape(key) if key in names else '*'}"
+            if key in asked and key in given:
+                _compare(call, given[key], asked[key], place, names, found)
+            elif not marked and len(found) < _MOST:
+                found[place] = None
+    elif isinstance(given, list) and isinstance(asked, list) and len(given) == len(asked):
+        for index, (one, other) in enumerate(zip(given, asked, strict=True)):
+            _compare(call, one, other, f"{where}/{index}", names, found)
+    elif not _may_be(call, given, asked):
+        found[where] = None
+
+
+def _may_be(call: Call, given: Json, asked: Json) -> bool:
+    """Tell whether *asked* can be what is recorded of *given*."""
+    if not isinstance(asked, str) or MARK_PREFIX not in asked:
+        return type(given) is type(asked) and given == asked
+    if not is_mark(asked):
+        return isinstance(given, str)  # a part of it is hidden
+    cls = asked.split(":")[1]
+    if cls == "secret":
+        return True  # its mark is random
+    if isinstance(given, str):
+        text = given
+    elif isinstance(given, int | float) and not isinstance(given, bool):
+        text = number_text(given)
+    else:
+        return False
+    return call.state.keys.token(cls, canonical(cls, text)) == asked
+
+
+def _same_policy(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Tell whether both are one policy, with one set of data. One that nobody can name is none."""
+    parts = ("engine", "digest", "revision", "data")
+    named = then.get("digest") is not None
+    return named and all(then.get(part) == now.get(part) for part in parts)
+
+
+def _at(value: Json, where: str) -> Json:
+    for part in where.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict):
+            value = value.get(name)
+        elif isinstance(value, list) and name.isascii() and name.isdigit():
+            value = value[int(name)] if int(name) < len(value) else None
+        else:
+            return None
+    return value
+
+
+def _hidden(value: Json) -> bool:
+    """Tell whether nothing of what stood there is shown."""
+    if isinstance(value, str):
+        return is_mark(value)
+    return isinstance(value, dict) and is_sized(value)
