@@ -9,6 +9,7 @@ from typing import Protocol
 
 from guardrail.core.merkle import verify_consistency
 from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.ruling import Ruling, rule
 from guardrail.errors import AnchorError
 
 __all__ = ["Anchor", "Anchored", "Prove", "check_follows", "timestamp"]
@@ -61,23 +62,43 @@ class Anchor(Protocol):
         """
 
 
-def check_follows(before: Checkpoint, head: Checkpoint, prove: Prove) -> None:
-    """Return where *before* is a beginning of *head*. Raises ``AnchorError`` (``anchor.conflict``)."""
-    if before.size > head.size:
-        raise AnchorError(
-            f"it holds a head of {before.size} records, and the ledger has only {head.size}: "
+def check_follows(
+    before: Checkpoint, head: Checkpoint, prove: Prove, *, signed: Callable[[], bool] = lambda: True
+) -> bool:
+    """Return True if *before* is a beginning of *head*; False if it is and the log's key did not sign it (*signed*).
+
+    Raises ``AnchorError`` (``anchor.conflict``) if it is no beginning, whoever signed it: ``verify`` judges by the same rule.
+    """
+
+    def fits(one: Checkpoint) -> bool:
+        path = prove(one.size, head.size) if one.size < head.size else ()
+        return verify_consistency(one.size, one.root, head.size, head.root, path)
+
+    ruling = rule(before, log=head.origin, size=head.size, fits=fits, signed=signed)
+    if ruling is Ruling.REPLACED:
+        raise _conflict(f"it holds a head of the log {before.origin}: the ledger was replaced")
+    if ruling is Ruling.TRUNCATED:
+        raise _conflict(
+            f"it holds a head of {before.size} records{_whose(signed)}, and the ledger has only {head.size}: "
             "the ledger was cut, rolled back or replaced",
-            code="anchor.conflict",
-            hint="guardrail verify",
+            signed,
         )
-    path = prove(before.size, head.size) if 0 < before.size < head.size else ()
-    if not verify_consistency(before.size, before.root, head.size, head.root, path):
-        raise AnchorError(
-            f"the ledger's first {before.size} records are not those of the head that it holds: "
+    if ruling is Ruling.FORKED:
+        raise _conflict(
+            f"the ledger's first {before.size} records are not those of the head that it holds{_whose(signed)}: "
             "the ledger was changed or forked",
-            code="anchor.conflict",
-            hint="guardrail verify",
+            signed,
         )
+    return ruling is not Ruling.KEY_UNKNOWN
+
+
+def _whose(signed: Callable[[], bool]) -> str:
+    return "" if signed() else ", which another key than the log's signed"
+
+
+def _conflict(message: str, signed: Callable[[], bool] = lambda: True) -> AnchorError:
+    hint = "guardrail verify" if signed() else "guardrail verify, and look who wrote there"
+    return AnchorError(message, code="anchor.conflict", hint=hint)
 
 
 def timestamp(time: float) -> str:

@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
@@ -55,7 +56,7 @@ class FileAnchor:
         name: str = "file",
         ledger: Path | None = None,
     ) -> None:
-        """*key* is the log's: a head of this log in the file that it did not sign is no head of this log.
+        """*key* is the log's: a head of this log in the file that it did not sign speaks for nothing.
 
         A new file takes the owner of *ledger*.
         """
@@ -151,19 +152,23 @@ class FileAnchor:
         """Return where the heads in the file are beginnings of *head*. Raises ``AnchorError``.
 
         Comparing the last one alone would let whoever adds a line of another history make the file forget the true one.
+        A head that the log's key did not sign is compared as well, as ``verify`` does: it can be of the log whose
+        place the ledger took.
         """
         about = os.fstat(descriptor)
         since = 0
         if self._compared is not None and self._compared[:2] == (about.st_dev, about.st_ino):
             since = min(self._compared[2], about.st_size)
         seen: set[tuple[int, bytes]] = set()
+        ours = 0
         for line in _backwards(descriptor, about.st_size, since):
-            found = self._mine(line, head.origin)
+            found = _head_of(line, head.origin)
             if found is None or (found.head.size, found.head.root) in seen:
                 continue
-            check_follows(found.head, head, prove)
             seen.add((found.head.size, found.head.root))
-            if len(seen) == _COMPARED:
+            # Those of others don't count: whoever adds many must not keep the true ones from being looked at.
+            ours += check_follows(found.head, head, prove, signed=partial(self._is_ours, found))
+            if ours == _COMPARED:
                 break
         self._seen(about)
 
@@ -194,29 +199,25 @@ class FileAnchor:
         return descriptor
 
     def _last(self, descriptor: int, origin: str) -> tuple[HeadLine | None, bool]:
-        """Return the last head of *origin*, and whether the file ends within a line.
-
-        Raises ``AnchorError`` where a head of *origin* is there that its key did not sign.
-        """
+        """Return the last head of *origin* that counts, and whether the file ends within a line."""
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         for line in _backwards(descriptor, size):
-            found = self._mine(line, origin)
-            if found is not None:
+            found = _head_of(line, origin)
+            if found is not None and self._is_ours(found):
                 return found, torn
         return None, torn
 
-    def _mine(self, line: bytes, origin: str) -> HeadLine | None:
-        found = parse_line(line)
-        if found is None or found.head.origin != origin:
-            return None
-        if origin == self._key.name and not found.note.signed_by(self._key, self._verify):
-            raise AnchorError(
-                "the anchor file holds a head of this log that the log's key did not sign",
-                code="anchor.malformed",
-                hint="look who wrote to that file; then guardrail verify",
-            )
-        return found
+    def _is_ours(self, found: HeadLine) -> bool:
+        """Tell whether the key of its log signed *found*; of another log that is not known here."""
+        if found.head.origin != self._key.name:
+            return True
+        return found.note.signed_by(self._key, self._verify)
+
+
+def _head_of(line: bytes, origin: str) -> HeadLine | None:
+    found = parse_line(line)
+    return found if found is not None and found.head.origin == origin else None
 
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # never wait on a pipe that someone put there

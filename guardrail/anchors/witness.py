@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from guardrail.anchors.anchor import Anchored, Prove
+from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.http import Endpoint, Reply
 from guardrail.core.note import MAX_NOTE, Algorithm, Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.errors import AnchorError, ConfigError, NoteError
@@ -71,6 +71,8 @@ class WitnessAnchor:
             )
             if reply.status == 200:
                 return self._cosigned(reply, note, head)
+            if reply.status == 403:
+                self._judge_foreign(head, prove)
             if reply.status != 409:
                 raise self._refused(reply)
             old = self._size(reply, old, head, known)
@@ -157,6 +159,22 @@ class WitnessAnchor:
                 "ask who runs the witness; a witness that was restored from a backup must not be used again",
             )
         return size
+
+    def _judge_foreign(self, head: Checkpoint, prove: Prove) -> None:
+        """Raise ``AnchorError`` (``anchor.conflict``) if it holds a head by another key that the ledger contradicts.
+
+        ``verify`` compares that head as well: it can be of the log whose place the ledger took.
+        """
+        try:
+            held = self.latest(head.origin)
+        except AnchorError:
+            return  # it refused the head all the same
+        if held is None:
+            return
+        try:
+            check_follows(Checkpoint.parse(held.text), head, prove, signed=lambda: False)
+        except AnchorError as error:
+            raise self._error(error.message, error.code, error.hint) from None
 
     def _fork(self, size: int) -> AnchorError:
         return self._error(

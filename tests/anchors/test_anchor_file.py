@@ -151,15 +151,46 @@ def test_a_file_that_lost_heads_is_a_conflict(path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_head_that_the_logs_key_did_not_sign_is_pointed_out(path: Path) -> None:
-    """Someone else who can write the file can't make a head of this log there."""
+def foreign(leaves: list[bytes]) -> Log:
+    """A log of the same name and other keys."""
+    return Log(seed=b"x" * 32, leaves=leaves)
+
+
+def test_a_head_by_another_key_that_fits_says_nothing(path: Path) -> None:
+    """Someone else who can write the file neither makes a head of this log there nor keeps one out."""
     log = Log().grow(5)
-    path.write_bytes(head_line(Log(seed=b"x" * 32, leaves=log.leaves).note()))
-    with pytest.raises(AnchorError, match="did not sign") as refused:
+    path.write_bytes(head_line(foreign(log.leaves).note()))
+    assert anchor(path, log).latest(ORIGIN) is None
+    anchor(path, log).publish(log.note(), log.prove)
+    assert anchor(path, log).latest(ORIGIN) == log.note()
+    with path.open("ab") as out:
+        out.write(head_line(foreign(log.leaves).note()))
+    there = anchor(path, log.grow(1))
+    assert there.publish(log.note(), log.prove, log.head(5)).size == 6
+    assert there.latest(ORIGIN) == log.note()
+
+
+@pytest.mark.parametrize("other", [[b"x"] * 3, [b"x"] * 9], ids=["forked", "longer"])
+def test_a_head_by_another_key_that_contradicts_the_ledger_is_a_conflict(
+    path: Path, other: list[bytes]
+) -> None:
+    """It can be of the log whose place the ledger took, under its name and with keys of its own."""
+    log = Log().grow(5)
+    for before in (b"", head_line(log.note(3))):
+        path.write_bytes(before + head_line(foreign(other).note()))
+        with pytest.raises(AnchorError, match="another key than the log's") as refused:
+            anchor(path, log).publish(log.note(), log.prove)
+        assert refused.value.code == "anchor.conflict"
+        assert "look who wrote there" in refused.value.hint
+    # Also before more heads than are compared at first: only the log's own are counted.
+    log.grow(1100)
+    path.write_bytes(
+        head_line(foreign(other).note())
+        + b"".join(head_line(foreign(log.leaves).note(size)) for size in range(1, 1100))
+    )
+    with pytest.raises(AnchorError) as refused:
         anchor(path, log).publish(log.note(), log.prove)
-    assert refused.value.code == "anchor.malformed"
-    with pytest.raises(AnchorError, match="did not sign"):
-        anchor(path, log).latest(ORIGIN)
+    assert refused.value.code == "anchor.conflict"
 
 
 def test_several_logs_share_a_file(path: Path) -> None:

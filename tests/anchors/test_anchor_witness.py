@@ -113,6 +113,22 @@ def test_an_unknown_log_and_a_wrong_key_are_refused(tmp_path: Path) -> None:
             assert "witness add" in refused.value.hint
 
 
+@pytest.mark.parametrize("same", [True, False], ids=["fits", "contradicts"])
+def test_a_head_by_another_key_that_the_witness_holds_is_compared(
+    tmp_path: Path, *, same: bool
+) -> None:
+    """A log that took another's place has its name and other keys: no reason to go on as if the witness were away."""
+    log = Log().grow(5)
+    old = Log(seed=b"o" * 32, leaves=log.leaves if same else [b"x" * 32] * 7)
+    with witness(tmp_path, old) as server:
+        there = anchor(server.url, server.key)
+        there.publish(old.note(), old.prove)
+        with pytest.raises(AnchorError) as refused:
+            there.publish(log.note(), log.prove)
+    assert refused.value.code == ("anchor.refused" if same else "anchor.conflict")
+    assert refused.value.message.startswith("the witness w.example/1: ")
+
+
 def test_a_witness_that_forgot_is_noticed(tmp_path: Path) -> None:
     """A witness that was restored from an old copy would cosign a fork: nothing more is sent to it."""
     log = Log().grow(20)

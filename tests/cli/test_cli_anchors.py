@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from clikit import Ran, command, environment
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail import Guard
-from guardrail.anchors.lines import parse_lines
+from guardrail import Denied, Guard
+from guardrail.anchors.lines import head_line, parse_lines
 from guardrail.anchors.state import read_state, state_path
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.keys import Keys, verify_signature
@@ -185,6 +186,38 @@ def test_a_ledger_that_was_rolled_back_or_forked_is_no(
     (told,) = json.loads(ran.out)["anchors"]
     assert (told["code"], told["kept"]) == ("anchor.conflict", False)
     assert "changed or forked" in told["message"]
+
+
+@pytest.mark.parametrize("case", ["longer", "forked", "fits", "longer, ours", "forked, ours"])
+def test_guard_and_verify_judge_each_head_in_an_anchor_alike(
+    cli: Cli, project: Path, case: str
+) -> None:
+    """Also one that another key signed: calls are denied exactly if verify exits 1."""
+    assert cli("anchor").code == 0
+    place = project.parent / "away" / "heads"
+    (line,) = parse_lines(place.read_bytes())
+    head = line.head
+    if case.startswith("longer"):
+        head = Checkpoint(head.origin, head.size + 100, b"r" * 32)
+    elif case.startswith("forked"):
+        head = Checkpoint(head.origin, head.size, b"r" * 32)
+    private = Ed25519PrivateKey.generate()
+    signer = NoteKey(head.origin, private.public_key().public_bytes_raw())
+    note = SignedNote.sign(head.text, signer, private.sign)
+    if case.endswith("ours"):
+        signing = Keys.load(project / "audit.keys").signing(actor={}, epochs=False)
+        key = signing.log_key(head.origin)
+        note = SignedNote.sign(head.text, key.key, key.sign)
+    with place.open("ab") as out:
+        out.write(head_line(note))
+    ran = cli("verify", "--key", Keys.load(project / "audit.keys").public)
+    with Guard.open(project / "guardrail.toml") as guard, guard.session(principal="alice"):
+        try:
+            guard.call("f", {}, lambda: None)
+            denied = ""
+        except Denied as error:
+            denied = error.code
+    assert (ran.code, denied) == ((0, "") if case == "fits" else (1, "denied.anchor"))
 
 
 def test_an_anchor_that_cannot_be_reached_is_not_known(cli: Cli, project: Path) -> None:

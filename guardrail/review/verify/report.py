@@ -10,6 +10,7 @@ from guardrail.core.audit import Audit
 from guardrail.core.chain import Difference, Report
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.recovered import Recovered
+from guardrail.core.ruling import Ruling, rule
 from guardrail.errors import GuardrailError, NoteError
 from guardrail.ledger.rows import OpenCall
 
@@ -109,19 +110,6 @@ class OutsideHead:
         return self.head is not None and self.head.size > 0
 
 
-class Ruling(StrEnum):
-    """What one head says of a log."""
-
-    MALFORMED = "malformed"
-    REPLACED = "replaced"
-    TRUNCATED = "truncated"
-    EMPTY = "empty"
-    """It covers nothing, or nothing that is left can be compared with it."""
-    FORKED = "forked"
-    KEY_UNKNOWN = "key_unknown"
-    COVERED = "covered"
-
-
 @dataclass(frozen=True, slots=True)
 class Heads:
     """What all heads that were given say together."""
@@ -185,30 +173,32 @@ def judge_heads(
     *believed* returns it by stored hashes: a head that they contradict is another history, one that they fit is not covered by that.
     """
 
-    def rule(outside: OutsideHead) -> Ruling:
-        note, head = outside.note, outside.head
-        if note is None or head is None:
-            return Ruling.MALFORMED
-        if report.log and head.origin != report.log:
-            return Ruling.REPLACED
-        if outside.remembered and audit.public and outside.remembered != audit.public:
-            return Ruling.REPLACED
-        if head.size > report.records:
-            return Ruling.TRUNCATED
-        if head.size == 0:
-            return Ruling.EMPTY
+    def fits(head: Checkpoint) -> bool | None:
         root = root_of(head.size)
         known = root if root is not None else believed(head.size)
         if known is not None and known != head.root:
-            return Ruling.FORKED
-        if root is None or head.size < audit.pruned:
-            return Ruling.EMPTY
-        if audit.keys is None or audit.keys.signer_of(note, head.size) is None:
-            # Whoever can write here can write the memory: a signature without weight is no finding.
-            return Ruling.EMPTY if outside.remembered else Ruling.KEY_UNKNOWN
-        return Ruling.COVERED
+            return False
+        return None if root is None or head.size < audit.pruned else True
 
-    return Heads(tuple((each, rule(each)) for each in heads))
+    def ruling(outside: OutsideHead) -> Ruling:
+        note, head = outside.note, outside.head
+        if note is None or head is None:
+            return Ruling.MALFORMED
+        if outside.remembered and audit.public and outside.remembered != audit.public:
+            return Ruling.REPLACED
+        found = rule(
+            head,
+            log=report.log,
+            size=report.records,
+            fits=fits,
+            signed=lambda: (
+                audit.keys is not None and audit.keys.signer_of(note, head.size) is not None
+            ),
+        )
+        # Whoever can write here can write the memory: a signature without weight is no finding.
+        return Ruling.EMPTY if outside.remembered and found is Ruling.KEY_UNKNOWN else found
+
+    return Heads(tuple((each, ruling(each)) for each in heads))
 
 
 @dataclass(frozen=True, slots=True)
