@@ -26,16 +26,18 @@ class Recovered:
     last: int
     """Records ``first`` to ``last`` were taken over without a head that vouched for them; none where ``last`` is less."""
     lost: int
-    """So many records from ``seq`` on had been acknowledged and were gone."""
+    """So many records from ``seq`` on had been acknowledged and were gone; of the log before it if ``restarted``."""
     restarted: bool = False
     """Whether the log was begun by the recovery: what came before it is in another one."""
+    proven: int = 0
+    """Of a log that was begun again: so many records of the one before are what a head from elsewhere is over."""
 
     @classmethod
     def of(cls, seq: int, record: Mapping[str, Any]) -> Recovered:
         """Return what the ``admin.recovered`` record *seq* says; what it does not say well counts against every record before it."""
         detail = record.get("detail")
         said = detail if isinstance(detail, Mapping) else {}
-        lost = said.get("lost")
+        lost, proven = said.get("lost"), said.get("proven")
         restarted = said.get("action") == "restart" and seq == 1
         first, last = (0, -1) if restarted else _range(seq, said)
         return cls(
@@ -45,6 +47,7 @@ class Recovered:
             last,
             lost if type(lost) is int and lost > 0 else 0,
             restarted,
+            proven if restarted and type(proven) is int and proven > 0 else 0,
         )
 
     def beyond(self, sizes: Iterable[int]) -> Recovered | None:

@@ -220,6 +220,75 @@ def test_guard_and_verify_judge_each_head_in_an_anchor_alike(
     assert (ran.code, denied) == ((0, "") if case == "fits" else (1, "denied.anchor"))
 
 
+def lose_ledger(home: Path) -> None:
+    """Remove the ledger's files."""
+    for each in home.glob("audit.db*"):
+        if not each.is_dir():
+            each.unlink()
+
+
+def lose_all(home: Path) -> None:
+    """Remove the keys too."""
+    lose_ledger(home)
+    shutil.rmtree(home / "audit.keys")
+
+
+def tear(home: Path) -> None:
+    """Leave something that is no database."""
+    lose_ledger(home)
+    (home / "audit.db").write_text("torn\n" * 500)
+
+
+@pytest.mark.parametrize("lose", [lose_ledger, lose_all, tear])
+def test_a_lost_ledger_that_an_anchor_knows_is_no(
+    cli: Cli, project: Path, lose: Callable[[Path], None]
+) -> None:
+    """The anchors are asked although no ledger says which log it was; the way out is a recovery, from a copy if there is one."""
+    assert cli("anchor").code == 0
+    count = size(project)
+    lose(project)
+    ran = cli("verify")
+    assert ran.code == 1
+    if lose is tear:
+        assert ran.out.startswith("TORN, and a head that was kept elsewhere covers records of it\n")
+        return
+    assert ran.out.startswith("MISSING, and a head that was kept elsewhere covers records of it\n")
+    assert f"with {count} records is kept by file" in " ".join(ran.out.split())
+    assert "guardrail recover, with --backup FILE" in ran.err
+    assert "keep the file" not in ran.err
+    document = json.loads(cli("verify", "--json").out)
+    assert (document["state"], document["exit"]) == ("missing", 1)
+
+
+def test_a_lost_ledger_that_was_begun_again_is_known_by_its_later_name(
+    cli: Cli, project: Path
+) -> None:
+    """Also if nothing on this machine remembers that name. The log that began says what was lost."""
+    assert cli("anchor").code == 0
+    before = size(project)
+    lose_ledger(project)
+    assert cli("recover", "--yes", "--reason", "lost").code == 5
+    assert cli("anchor").code == 0
+    count = size(project)
+    notices = " ".join(json.loads(cli("verify", "--json").out)["notices"])
+    assert f"{before:,} records of it were lost, and none is proven" in notices
+    lose_all(project)
+    ran = cli("verify")
+    assert ran.code == 1
+    assert f"~2 with {count} records" in " ".join(ran.out.split())
+
+
+def test_heads_of_another_ledgers_log_do_not_make_a_missing_one_known(
+    cli: Cli, project: Path
+) -> None:
+    """Two projects of one host may share an anchor file and a name: the key tells them apart."""
+    assert cli("anchor").code == 0
+    lose_all(project)
+    Keys.create(project / "audit.keys")
+    ran = cli("verify")
+    assert (ran.code, ran.out.startswith("MISSING\n")) == (3, True)
+
+
 def test_an_anchor_that_cannot_be_reached_is_not_known(cli: Cli, project: Path) -> None:
     """Exit code 3: neither yes nor no. The others are told all the same."""
     key = "w.example/1+a37062ec+BL5mrg/xCDzeXVxqYPm6vb4GFkqJ8mD6iIuFEdWZRr9Q"

@@ -13,13 +13,14 @@ from guardrail.cli.options import json_option, ledger_options, ledger_path, sett
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.reading import access_log_lost
 from guardrail.cli.render import counted
+from guardrail.cli.verify_anchors import asked, configured_heads, origin_of
 from guardrail.cli.verify_files import name_in, one_source, sealing_of, verify_file
 from guardrail.cli.verify_memory import although, remembered, way_out
-from guardrail.errors import AnchorError, ConfigError, GuardrailError
+from guardrail.errors import GuardrailError
 from guardrail.review.terminal import escape, name, one_line
 
 if TYPE_CHECKING:
-    from guardrail.review.verify import OutsideHead, VerifyReport
+    from guardrail.review.verify import VerifyReport
 
 __all__ = ["verify"]
 
@@ -113,11 +114,11 @@ def verify(
         if file is not None:
             path = file
             if witnesses:
-                heads += _asked(witnesses, name_in(path))
+                heads += asked(witnesses, name_in(path))
             whole = None if segment is None else ledger_path(config, ledger)
             sealing = sealing_of(whole, path, notices)
             if whole is not None and sealing is not None:
-                heads += _configured(config, ledger, whole, notices)
+                heads += configured_heads(config, ledger, whole, notices)
             report = verify_file(
                 path,
                 part=exported is None,
@@ -128,7 +129,10 @@ def verify(
             )
         else:
             path = ledger_path(config, ledger)
-            heads += _elsewhere(config, ledger, path, witnesses, notices)
+            if witnesses:  # on a mount that can't be written, opening may copy the ledger
+                heads += asked(witnesses, origin_of(path))
+            heads += configured_heads(config, ledger, path, notices)
+            notices += _kept_wrongly(config, ledger, path)
             readers = readers_of(path, heads)
             if readers is not None:
                 heads = [each for each in heads if each not in readers.heads]
@@ -137,7 +141,7 @@ def verify(
                 path, key=key, heads=heads, since=since, jobs=jobs, progress=progress
             )
             if readers is not None:
-                kept = _configured(config, readers.path, readers.path, notices)
+                kept = configured_heads(config, readers.path, readers.path, notices, own=False)
                 readers.verify(kept, jobs=jobs, progress=progress)
     finally:
         progress.clear()
@@ -157,66 +161,6 @@ def verify(
     return code
 
 
-# -- heads that were kept elsewhere ---------------------------------------------------------------------------------------
-
-
-def _elsewhere(
-    config: Path | None,
-    ledger: Path | None,
-    path: Path,
-    witnesses: tuple[str, ...],
-    notices: list[str],
-) -> list[OutsideHead]:
-    """Return the heads of witnesses and anchors, and note what can't be asked or was not kept as it should be."""
-    found: list[OutsideHead] = []
-    if witnesses:  # on a mount that can't be written, opening may copy the ledger
-        found += _asked(witnesses, _origin(path))
-    found += _configured(config, ledger, path, notices)
-    notices += _kept_wrongly(config, ledger, path)
-    return found
-
-
-def _origin(path: Path) -> str:
-    """Return the name of the log at *path*; empty where that can't be read."""
-    from guardrail.review.verify import readable
-
-    try:
-        with readable(path.resolve()) as reader:
-            return reader.log
-    except (GuardrailError, OSError):
-        return ""
-
-
-def _asked(witnesses: tuple[str, ...], origin: str | None) -> list[OutsideHead]:
-    """Ask each witness that was named on the command line. Raises ``AnchorError`` where one does not answer."""
-    from guardrail.anchors.witness import WitnessAnchor
-    from guardrail.core.note import NoteKey
-    from guardrail.errors import NoteError
-    from guardrail.keys import verify_signature
-    from guardrail.review.verify import OutsideHead
-
-    found = []
-    for text in witnesses:
-        url, _, rest = text.strip().partition(" ")
-        try:
-            anchor = WitnessAnchor(url, key=NoteKey.parse(rest), verify=verify_signature)
-        except (NoteError, ConfigError):
-            raise click.UsageError(
-                "--witness takes a URL, a space and the witness's key, in one argument",
-                click.get_current_context(),
-            ) from None
-        if not origin:
-            raise AnchorError(
-                "the log's name can't be read, so the witness can't be asked for it",
-                code="anchor.refused",
-                hint="guardrail verify --checkpoint FILE",
-            )
-        note = anchor.latest(origin)
-        if note is not None:
-            found.append(OutsideHead.parse(anchor.name, str(note)))
-    return found
-
-
 def _kept_wrongly(config: Path | None, ledger: Path | None, path: Path) -> list[str]:
     """Return what is overdue or was kept too short, by the settings; nothing where either can't be read."""
     from guardrail.ledger.reader import LedgerReader
@@ -231,46 +175,6 @@ def _kept_wrongly(config: Path | None, ledger: Path | None, path: Path) -> list[
         return []  # verifying says why, and needs no settings
     wanted = (Trouble.OVERDUE, Trouble.UNDER_KEPT)
     return [each.text for each in standing.findings if each.trouble in wanted]
-
-
-def _configured(
-    config: Path | None, ledger: Path | None, path: Path, notices: list[str]
-) -> list[OutsideHead]:
-    """Return what the anchors of the settings hold; what can't be asked is a notice, not a failure."""
-    from guardrail.anchors.configured import configured, is_configured
-    from guardrail.core.note import NoteKey
-    from guardrail.keys import verify_signature
-    from guardrail.review.verify import OutsideHead, readable
-
-    try:
-        settings = settings_for(config, ledger)
-    except ConfigError:
-        return []
-    if not is_configured(settings.anchors):
-        return []
-    try:
-        with readable(path.resolve()) as reader:
-            log, public = reader.log, bytes.fromhex(reader.genesis["key"]["public"])
-        anchors = configured(
-            settings.anchors,
-            ledger=settings.ledger.path,
-            key=NoteKey(log, public),
-            verify=verify_signature,
-            certificates=lambda _: (),
-        )
-    except (GuardrailError, OSError, KeyError, TypeError, ValueError) as error:
-        why = error.message if isinstance(error, GuardrailError) else type(error).__name__
-        notices.append(f"The anchors could not be asked: {why}.")
-        return []
-    found = []
-    for anchor in anchors:
-        try:
-            notes = anchor.heads(log)
-        except AnchorError as error:
-            notices.append(f"The anchor {anchor.name} could not be asked: {error.message}.")
-            continue
-        found += [OutsideHead.parse(anchor.name, str(note)) for note in notes]
-    return found
 
 
 # -- the answer -----------------------------------------------------------------------------------------------------------
@@ -428,7 +332,14 @@ def _list(title: str, lines: list[str]) -> None:
 def _next(path: Path, report: VerifyReport) -> None:
     from guardrail.review.verify import VerifyState
 
-    if report.exit_code == 1:
+    if report.exit_code == 1 and report.state is VerifyState.MISSING:
+        note(
+            "next:  put the ledger back if it was moved; else guardrail recover, with --backup FILE if there is a "
+            "copy: a new log begins that says what was lost"
+        )
+        if way_out(path, report):
+            note(way_out(path, report))
+    elif report.exit_code == 1:
         note(
             "next:  keep the file as it is, make a copy, and compare that with a backup or an export"
         )

@@ -241,6 +241,17 @@ def _taken_over(each: Recovered) -> Iterator[str]:
         )
 
 
+def _lost(each: Recovered) -> str:
+    """Say how many records of the log before were lost, and how many a head from elsewhere proves."""
+    lost = f"{each.lost:,}" if each.lost else "no"
+    were = "was" if each.lost == 1 else "were"
+    proven = f"{each.proven:,}" if each.proven else "none"
+    return (
+        f"{lost} record{'' if each.lost == 1 else 's'} of it {were} lost, and {proven} "
+        f"{'is' if each.proven <= 1 else 'are'} proven by a head that was kept elsewhere"
+    )
+
+
 def _notices(found: Found) -> tuple[str, ...]:
     notices = []
     if found.seal is not None:
@@ -250,8 +261,8 @@ def _notices(found: Found) -> tuple[str, ...]:
             f"Time went back {found.report.backwards} times, first at record {found.report.first_backwards}."
         )
     notices += [
-        f"The log was begun by a recovery at {each.ts}: what came before is in the files that were set aside then, and "
-        "was not looked at."
+        f"The log was begun by a recovery at {each.ts} in place of another: {_lost(each)}. What is left of it is in the "
+        "files that were set aside then, and was not looked at."
         for each in found.audit.recovered
         if each.restarted
     ]

@@ -12,6 +12,7 @@ from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.recovered import Recovered
 from guardrail.core.ruling import Ruling, rule
 from guardrail.errors import GuardrailError, NoteError
+from guardrail.ledger.known import generation
 from guardrail.ledger.rows import OpenCall
 
 __all__ = [
@@ -263,6 +264,16 @@ def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
         detail += (
             f", and {ours.source} has a head of the log {ours.head.origin} here with "
             f"{ours.head.size:,} records"
+        )
+    kept = max(
+        (each for each in heads if each.covers and not each.remembered),
+        key=lambda each: (generation(each.head.origin), each.head.size) if each.head else (0, 0),
+        default=None,
+    )
+    if kept is not None and kept.head is not None:
+        detail += (
+            f", and a head of the log {kept.head.origin} with {kept.head.size:,} records is kept "
+            f"by {kept.source}"
         )
     return VerifyReport(
         VerifyState.MISSING,

@@ -1,0 +1,171 @@
+"""The heads that anchors hold of a ledger that is verified, also if the ledger itself can't say which log it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guardrail.cli.options import settings_for
+from guardrail.errors import AnchorError, ConfigError, GuardrailError
+
+if TYPE_CHECKING:
+    from guardrail.anchors.anchor import Anchor
+    from guardrail.config import Settings
+    from guardrail.core.note import SignedNote
+    from guardrail.review.verify import OutsideHead
+
+__all__ = ["asked", "configured_heads", "origin_of"]
+
+_RESTARTS = 64
+"""How many restarts of a log anchors are asked for at most."""
+
+
+def origin_of(path: Path) -> str:
+    """Return the name of the log at *path*; empty if that can't be read."""
+    from guardrail.review.verify import readable
+
+    try:
+        with readable(path.resolve()) as reader:
+            return reader.log
+    except (GuardrailError, OSError):
+        return ""
+
+
+def asked(witnesses: tuple[str, ...], origin: str | None) -> list[OutsideHead]:
+    """Ask each witness that was named on the command line. Raises ``AnchorError`` if one does not answer."""
+    from guardrail.anchors.witness import WitnessAnchor
+    from guardrail.core.note import NoteKey
+    from guardrail.errors import NoteError
+    from guardrail.keys import verify_signature
+    from guardrail.review.verify import OutsideHead
+
+    found = []
+    for text in witnesses:
+        url, _, rest = text.strip().partition(" ")
+        try:
+            anchor = WitnessAnchor(url, key=NoteKey.parse(rest), verify=verify_signature)
+        except (NoteError, ConfigError):
+            raise click.UsageError(
+                "--witness takes a URL, a space and the witness's key, in one argument",
+                click.get_current_context(),
+            ) from None
+        if not origin:
+            raise AnchorError(
+                "the log's name can't be read, so the witness can't be asked for it",
+                code="anchor.refused",
+                hint="guardrail verify --checkpoint FILE",
+            )
+        note = anchor.latest(origin)
+        if note is not None:
+            found.append(OutsideHead.parse(anchor.name, str(note)))
+    return found
+
+
+def configured_heads(
+    config: Path | None,
+    ledger: Path | None,
+    path: Path,
+    notices: list[str],
+    *,
+    own: bool = True,
+) -> list[OutsideHead]:
+    """Return the heads that the anchors of the settings hold; an anchor that can't be asked is a notice, not a failure.
+
+    If the ledger at *path* is gone, or can't say which log it is, they are asked for the names that it can have had;
+    not if it is not the settings' *own*, whose names those are.
+    """
+    from guardrail.anchoring import anchors_at
+    from guardrail.anchors.configured import is_configured
+    from guardrail.review.verify import OutsideHead, readable
+
+    try:
+        settings = settings_for(config, ledger)
+    except ConfigError:
+        return []
+    if not is_configured(settings.anchors):
+        return []
+    log, publics = "", set[str]()
+    try:
+        with readable(path.resolve()) as reader:
+            log, publics = reader.log, {str(reader.genesis["key"]["public"])}
+    except (GuardrailError, OSError, KeyError, TypeError, ValueError):
+        if not own:
+            return []  # verifying says why it can't be read
+        publics = _publics(settings)
+    names = [log] if log else _names(settings)
+    try:
+        anchors = anchors_at(settings, min(publics, default="00" * 32), names[0])
+    except (GuardrailError, ValueError) as error:
+        why = error.message if isinstance(error, GuardrailError) else type(error).__name__
+        notices.append(f"The anchors could not be asked: {why}.")
+        return []
+    found = []
+    for anchor in anchors:
+        try:
+            notes = list(anchor.heads(log)) if log else list(_of_any(anchor, names, publics))
+        except AnchorError as error:
+            notices.append(f"The anchor {anchor.name} could not be asked: {error.message}.")
+            continue
+        found += [OutsideHead.parse(anchor.name, str(note)) for note in notes]
+    return found
+
+
+# -- a ledger that can't say which log it is --------------------------------------------------------
+
+
+def _names(settings: Settings) -> list[str]:
+    """Return the names that the log of *settings* can have had: remembered, noted with the keys, or as a new one is called."""
+    from guardrail.anchoring import log_name, recall
+    from guardrail.keys import NAMES_FILE
+
+    remembered = recall(settings)
+    names = [] if remembered is None else [remembered.key.name]
+    with suppress(OSError, ValueError):
+        names += (settings.key_path / NAMES_FILE).read_text("utf-8").splitlines()[-_RESTARTS:]
+    return list(dict.fromkeys([*names, log_name(settings)]))
+
+
+def _publics(settings: Settings) -> set[str]:
+    """Return the public keys that the log can have had; none if its keys are gone and nothing is remembered."""
+    from guardrail.anchoring import recall
+    from guardrail.keys import Keys
+
+    remembered = recall(settings)
+    found = set() if remembered is None else {remembered.key.public.hex()}
+    with suppress(GuardrailError):
+        found.add(
+            Keys.load(
+                settings.key_path,
+                signer=settings.keys.signer,
+                allow=lambda: settings.require_trust("[keys] signer"),
+            ).public
+        )
+    return found
+
+
+def _of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> Iterator[SignedNote]:
+    """Yield the heads of logs with these *names*, and of their restarts, that one of *publics* signed.
+
+    If no key is known any more, each counts: that the anchor knows such a log is all that can be told.
+    """
+    from guardrail.core.note import NoteKey
+    from guardrail.keys import verify_signature
+    from guardrail.ledger.known import family, generation
+
+    for base in dict.fromkeys(map(family, names)):
+        last = max(generation(each) for each in names if family(each) == base)
+        number = 1
+        while number <= min(last + 1, _RESTARTS):
+            name = base if number == 1 else f"{base}~{number}"
+            notes = anchor.heads(name)
+            if notes:
+                last = max(last, number)  # and the next restart may be known there as well
+            for note in notes:
+                keys = (NoteKey(name, bytes.fromhex(each)) for each in publics)
+                if not publics or any(note.signed_by(key, verify_signature) for key in keys):
+                    yield note
+            number += 1
