@@ -182,7 +182,8 @@ def check_memory(settings: Settings, signing: Signing) -> None:
     """Raise ``LedgerOpenError`` if the ledger, which is there, contradicts what this machine remembers of it.
 
     Its code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. A memory that can't be read is no
-    reason to refuse: ``doctor`` reports it. Nor is a ledger that can't be read: opening it says why.
+    reason to refuse: ``doctor`` reports it. Nor is a ledger that can't be read, or one that is remembered while the
+    keys of *signing* are another log's: opening it says why.
     """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     remembered = _recall(memory)
@@ -190,19 +191,21 @@ def check_memory(settings: Settings, signing: Signing) -> None:
         return
     try:
         with LedgerReader.open(settings.ledger.path) as reader:
-            log = reader.log
-        _compare(settings, memory, remembered, log, signing)
+            log, key = reader.log, reader.genesis.get("key")
+        public = key.get("public") if isinstance(key, Mapping) else None
+        if (log, public) != (remembered.key.name, remembered.key.public.hex()):
+            raise _contradicts(memory, remembered, "replaced", f"the ledger is another log, {log}")
+        if public == signing.public:
+            _compare(settings, memory, remembered, signing)
     except LedgerError as error:
         if isinstance(error, LedgerOpenError) and error.code in CONTRADICTIONS:
             raise
 
 
 def _compare(
-    settings: Settings, memory: HeadMemory, remembered: Remembered, log: str, signing: Signing
+    settings: Settings, memory: HeadMemory, remembered: Remembered, signing: Signing
 ) -> None:
-    if remembered.key != signing.log_key(log).key:
-        raise _contradicts(memory, remembered, "replaced", f"the ledger is another log, {log}")
-    heads = LedgerHeads(settings.ledger.path, log, signing)
+    heads = LedgerHeads(settings.ledger.path, remembered.key.name, signing)
     head = heads.checkpoint()
     if head.size < remembered.head.size:
         raise _contradicts(

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.anchoring import anchors_at, log_name, recall
+from guardrail.anchoring import CONTRADICTIONS, anchors_at, log_name, recall
 from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.configured import is_configured
+from guardrail.anchors.memory import Remembered
 from guardrail.config import Settings
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.errors import (
     AnchorError,
     ConfigError,
+    GuardrailError,
     KeysError,
     LedgerError,
     LedgerOpenError,
@@ -31,12 +33,29 @@ from guardrail.ledger.known import KnownHead, family, generation, next_name
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect, line0
 
-__all__ = ["Diagnosis", "check_log_name", "diagnose", "has_keys", "read_backup"]
+__all__ = [
+    "RECOVER",
+    "WHOLE",
+    "Diagnosis",
+    "check_log_name",
+    "check_outside",
+    "diagnose",
+    "explain",
+    "has_keys",
+    "is_small",
+    "read_backup",
+]
 
 _GONE = ("keys.missing", "keys.malformed")
 """Codes of keys that nobody can use any more: new ones are needed."""
 _GENERATIONS = 64
 """How many restarts of a log anchors are asked for."""
+WHOLE = 20_000
+"""Records of a ledger that are all read to explain why it does not open. Of a larger one the outside and the ends are."""
+RECOVER = "guardrail recover"
+_WITHOUT_KEYS = "put the key folder back from a backup; without one: guardrail recover, which makes new keys and begins a new log"
+_PASSING = ("ledger.timeout", "ledger.poisoned", "ledger.journal", "ledger.in_use", "ledger.folder")
+"""Codes of what goes away by itself, or what the error itself says best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +76,25 @@ class Diagnosis:
     def ok(self) -> bool:
         """Whether a guard opens the ledger."""
         return self.plan.action in (Action.NOTHING, Action.CLOSE_CALLS)
+
+    @property
+    def way_out(self) -> str:
+        """The next step; empty if there is nothing to do."""
+        if self.ok:
+            return ""
+        return RECOVER if self.keys is not None else _WITHOUT_KEYS
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What is known of a ledger without reading it as a whole."""
+
+    keys: Keys | None
+    first: Mapping[str, Any]
+    """Line 0, unproved; empty if it can't be read."""
+    public: str
+    unusable: str
+    remembered: Remembered | None
 
 
 def has_keys(settings: Settings) -> bool:
@@ -92,33 +130,9 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
     Raises ``GuardrailError`` for what only somebody else can mend: its message says what is wrong, its hint what to do.
     """
     path = settings.ledger.path
-    keys, problem = _keys(settings)
-    if path.parent.exists():
-        resolve(path)
-    remembered = recall(settings)
-    if (
-        remembered is None
-        and not backups
-        and not traces(path)
-        and problem
-        and not has_keys(settings)
-    ):
-        # A new log at a mistyped path would look like a recovered one.
-        raise LedgerOpenError(
-            f"{path}: there is no ledger at this path, and nothing is left of one",
-            code="ledger.missing",
-            hint="guardrail init",
-        )
-    first = line0(path)
-    public = _public(first)
-    unusable = ""
-    if keys is None and path.exists():
-        assert problem is not None
-        unusable = problem.message
-    elif keys is not None and public and public != keys.public:
-        if remembered is None or remembered.key.public.hex() != keys.public:
-            raise _foreign(settings)
-        unusable = "the ledger is that of another key than the one in its key folder"
+    outside = _outside(settings, anything=bool(backups))
+    keys, first, public = outside.keys, outside.first, outside.public
+    remembered, unusable = outside.remembered, outside.unusable
     known: list[KnownHead] = []
     if remembered is not None:
         head = remembered.head
@@ -141,6 +155,84 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
     if plan.judged.last is not None and generation(plan.judged.last.log) > generation(origin):
         origin = plan.judged.last.log
     return Diagnosis(plan, keys, unusable, names, next_name(origin, names))
+
+
+def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
+    """Return what to raise where opening the ledger failed with *error*: with the cause and the way out of ``diagnose``.
+
+    Called after a failure, so that a start that succeeds pays nothing. Nothing is written.
+    """
+    if error.code in _PASSING:
+        return error
+    try:
+        way = diagnose(settings).way_out if is_small(settings) else check_outside(settings)
+    except ConfigError:
+        return error  # settings that may not start the signer: the opening itself got further
+    except GuardrailError as known:
+        # One that names a file and its owner says more than that the file can't be read.
+        return error if error.code == "ledger.permission" else known
+    if error.code not in CONTRADICTIONS and (way or not error.hint):
+        error.hint = way or RECOVER  # a contradiction names this way out, and another one
+    return error
+
+
+def is_small(settings: Settings) -> bool:
+    """Tell whether the ledger can be read as a whole while somebody waits."""
+    with (
+        contextlib.suppress(LedgerError),
+        LedgerReader.open(settings.ledger.path, strict=False) as reader,
+    ):
+        return reader.size() <= WHOLE
+    return True
+
+
+def check_outside(settings: Settings) -> str:
+    """Look at everything that opening needs besides the records: keys, signer, name, and whose the files are.
+
+    Return the way out if ``recover`` is one, else an empty string. Raises ``GuardrailError`` for what only somebody else can
+    mend.
+    """
+    outside = _outside(settings, anything=False)
+    if outside.unusable:
+        return RECOVER if outside.keys is not None else _WITHOUT_KEYS
+    log = str(outside.first.get("log", ""))
+    if log:
+        check_log_name(settings, log)
+    _check_signer(settings, outside.keys, log)
+    return ""
+
+
+def _outside(settings: Settings, *, anything: bool) -> _Outside:
+    """Return what is known without the records. With *anything*, something is left of the log elsewhere. Raises as ``diagnose``."""
+    path = settings.ledger.path
+    keys, problem = _keys(settings)
+    if path.parent.exists():
+        resolve(path)
+    remembered = recall(settings)
+    if (
+        remembered is None
+        and not anything
+        and not traces(path)
+        and problem
+        and not has_keys(settings)
+    ):
+        # A new log at a mistyped path would look like a recovered one.
+        raise LedgerOpenError(
+            f"{path}: there is no ledger at this path, and nothing is left of one",
+            code="ledger.missing",
+            hint="guardrail init",
+        )
+    first = line0(path)
+    public = _public(first)
+    unusable = ""
+    if keys is None and path.exists():
+        assert problem is not None
+        unusable = problem.message
+    elif keys is not None and public and public != keys.public:
+        if remembered is None or remembered.key.public.hex() != keys.public:
+            raise _foreign(settings)
+        unusable = "the ledger is that of another key than the one in its key folder"
+    return _Outside(keys, first, public, unusable, remembered)
 
 
 def _keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
@@ -167,14 +259,18 @@ def _check_rest(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> No
     """Raise what stands in the way outside the file: a signer that does not sign, a name of another log."""
     if plan.action in (Action.NOTHING, Action.CLOSE_CALLS, Action.CONTINUE):
         check_log_name(settings, plan.log)
+    _check_signer(settings, keys, plan.log)
+
+
+def _check_signer(settings: Settings, keys: Keys | None, log: str) -> None:
     if keys is not None and keys.remote:
-        keys.signing(actor={}, epochs=True).epoch_key(plan.log or log_name(settings), 0)
+        keys.signing(actor={}, epochs=True).epoch_key(log or log_name(settings), 0)
 
 
 def _foreign(settings: Settings) -> KeysError:
     return KeysError(
-        f"{settings.key_path}: these are the keys of another log than {settings.ledger.path}, and nothing tells which of the "
-        "two belongs here",
+        f"{settings.key_path}: these are the keys of another log than {settings.ledger.path}, and nothing tells that the "
+        "ledger is the one that was exchanged",
         code="keys.other_log",
         hint="point [keys] path (or GUARDRAIL_KEYS) at the folder that was made with this ledger; if it is lost, at an empty "
         "one, then guardrail recover",

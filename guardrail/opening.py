@@ -22,7 +22,7 @@ from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import decode
 from guardrail.core.types import Json
-from guardrail.diagnosis import check_log_name, has_keys
+from guardrail.diagnosis import check_log_name, explain, has_keys
 from guardrail.errors import ConfigError, KeysError, LedgerError, LedgerOpenError, PolicyLoadError
 from guardrail.identity import check_identity
 from guardrail.journal import Journal, Owner, actor
@@ -182,8 +182,21 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
     """Open the ledger and its keys, or create both where nothing of either is there.
 
     With *epochs* this process signs heads with a key of its own, which its first record certifies: for what goes on for
-    long. Without, with the log key: for a command that writes one record.
+    long. Without, with the log key: for a command that writes one record. What is raised names the cause and the way out
+    that ``recover`` and ``doctor`` name.
     """
+    try:
+        writer, keys = _open_writer(settings, epochs=epochs)
+    except (LedgerError, KeysError) as error:
+        raise explain(settings, error) from None
+    path = settings.ledger.path
+    deadline = settings.ledger.append_deadline_ms / 1000
+    requests = LedgerRequests(path, writer, keys.signing(actor=actor(), epochs=False))
+    journal = Journal(writer, deadline=deadline, owner=requests.owner, requests=requests)
+    return journal, keys
+
+
+def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Keys]:
     path = settings.ledger.path
     with _one_at_a_time(path):
         keyed = _has_keys(settings)
@@ -205,10 +218,7 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
             )
         else:
             raise _half_there(settings, keyed, left)
-    deadline = settings.ledger.append_deadline_ms / 1000
-    requests = LedgerRequests(path, writer, keys.signing(actor=actor(), epochs=False))
-    journal = Journal(writer, deadline=deadline, owner=requests.owner, requests=requests)
-    return journal, keys
+    return writer, keys
 
 
 def _check_name(settings: Settings) -> None:
@@ -379,7 +389,7 @@ def _has_keys(settings: Settings) -> bool:
 
 def _forbidden(missing: Denial) -> LedgerOpenError:
     return LedgerOpenError(
-        f"a right is missing: {missing.what}", code="ledger.permission", hint=missing.hint
+        f"permission denied: {missing.what}", code="ledger.permission", hint=missing.hint
     )
 
 

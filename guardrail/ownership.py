@@ -125,13 +125,13 @@ def find_denial(
     for path in paths:
         place = Path(os.path.abspath(path))
         for folder in reversed(place.parents):
-            if folder.is_dir() and not _may(folder, os.X_OK):
+            if os.path.isdir(folder) and not _may(folder, os.X_OK):
                 return _denial(folder, like)
         if not os.path.lexists(place):
             if write and place.parent.is_dir() and not _may(place.parent, os.W_OK | os.X_OK):
                 return _denial(place.parent, like)
             continue
-        wanted = os.R_OK | (os.W_OK if write else 0) | (os.X_OK if place.is_dir() else 0)
+        wanted = os.R_OK | (os.W_OK if write else 0) | (os.X_OK if os.path.isdir(place) else 0)
         if not _may(place, wanted):
             return _denial(place, like)
     return None

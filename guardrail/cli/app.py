@@ -293,7 +293,7 @@ def _dispatch(args: Sequence[str]) -> int:
             raise
         missing = denial_of(error, Path())
         if missing is not None:
-            note(f"error: a right is missing: {one_line(missing.what)}", Style.BAD)
+            note(f"error: permission denied: {one_line(missing.what)}", Style.BAD)
             note(f"next:  {one_line(missing.hint)}")
             return Exit.UNKNOWN
         _bug(error)

@@ -223,6 +223,7 @@ _NOT_OURS = (
     "ledger.older_format",
     "ledger.not_a_file",
     "ledger.unreadable",
+    "ledger.permission",
 )
 """What nothing is wrong with, but this user or this version can't read."""
 

@@ -283,7 +283,7 @@ def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOp
     if found is None:
         return None
     return LedgerOpenError(
-        f"a right is missing: {found.what}", code="ledger.permission", hint=found.hint
+        f"permission denied: {found.what}", code="ledger.permission", hint=found.hint
     )
 
 

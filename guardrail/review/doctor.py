@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from guardrail.config import Settings
 from guardrail.core.record import decode
 from guardrail.errors import ConfigError, GuardrailError, KeysError, PolicyLoadError
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor_result import TAIL, Check, State
 from guardrail.review.records import moment, text
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_all"]
 
-TAIL = 1000
-"""Records whose chain is checked here; ``verify`` checks all."""
 SYNCS = 15
 SLOW_SYNC_MS = 25.0
 """From here on every governed call is noticeably slow: it waits for two syncs."""

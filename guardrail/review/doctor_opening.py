@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 from guardrail.config import Settings
-from guardrail.diagnosis import diagnose
-from guardrail.errors import GuardrailError, LedgerError
+from guardrail.diagnosis import RECOVER, check_outside, diagnose, is_small
+from guardrail.errors import GuardrailError
+from guardrail.keys import Keys
+from guardrail.ledger.files import Seal
+from guardrail.ledger.heads import doubt, read_head
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor_chain import bad_link
+from guardrail.review.doctor_result import TAIL, Check, State
 
 __all__ = ["opening"]
 
-WHOLE = 20_000
-"""Records of a ledger that doctor reads as a whole. A larger one is for ``guardrail verify``."""
-
 
 def opening(settings: Settings) -> Check:
-    """Say what would keep a guard from opening the ledger, and whether ``recover`` finds anything to do."""
-    size = _size(settings)
-    if size > WHOLE:
-        return Check(
-            "opening",
-            State.OK,
-            f"not tried: with {size:,} records, guardrail verify and guardrail recover --dry-run say more",
-        )
+    """Say what would keep a guard from opening the ledger, and whether ``recover`` finds anything to do.
+
+    Of a large ledger its ends are read, as a guard does, and the answer says so.
+    """
     try:
-        found = diagnose(settings)
+        return _whole(settings) if is_small(settings) else _ends(settings)
     except GuardrailError as error:
         if error.code == "config.untrusted":
             return Check("opening", State.UNKNOWN, error.message, error.hint)
-        return Check("opening", State.FAIL, error.message, error.hint or "guardrail recover")
+        return Check("opening", State.FAIL, error.message, error.hint or RECOVER)
+
+
+def _whole(settings: Settings) -> Check:
+    found = diagnose(settings)
     plan = found.plan
     if plan.caches and plan.found.startswith("tables that are not what the records say"):
         # Nothing else is wrong: a guard opens it, and verify calls it tampered with.
         return Check("opening", State.NOTE, plan.found, "guardrail verify, then guardrail recover")
     if not found.ok:
-        return Check("opening", State.FAIL, found.plan.found, "guardrail recover")
+        return Check("opening", State.FAIL, plan.found, found.way_out)
     return Check("opening", State.OK, "a guard opens this ledger")
 
 
-def _size(settings: Settings) -> int:
-    try:
-        with LedgerReader.open(settings.ledger.path) as reader:
-            return reader.size()
-    except LedgerError:
-        return 0
+def _ends(settings: Settings) -> Check:
+    """Look at what a guard looks at. Raises ``GuardrailError``."""
+    way = check_outside(settings)
+    seal = Seal.read(settings.ledger.path)
+    if seal is not None:
+        return Check("opening", State.FAIL, f"sealed: {seal.why}", way or RECOVER)
+    keys = Keys.load(settings.key_path, signer=settings.keys.signer)
+    with LedgerReader.open(settings.ledger.path) as reader:
+        fault, size = _tail_fault(reader, keys), reader.size()
+    if fault:
+        return Check("opening", State.FAIL, fault, RECOVER)
+    return Check(
+        "opening",
+        State.OK,
+        f"a guard opens this ledger; of {size:,} records the last {TAIL:,} were read, guardrail verify reads all",
+    )
+
+
+def _tail_fault(reader: LedgerReader, keys: Keys) -> str:
+    """Say what is wrong with the newest records or the head over them; empty if nothing is."""
+    with reader.snapshot():
+        size, head, last = reader.size(), read_head(reader.execute), reader.head()
+        if head is None or last is None or (head.size, head.leaf) != (size, last.leaf):
+            return f"the head does not cover record {size - 1}"
+        fault = doubt(head, reader.log, keys.signing(actor={}, epochs=False))
+    bad = None if fault else bad_link(reader, max(0, size - TAIL))
+    return fault if bad is None else f"the chain is broken at record {bad}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Check", "State"]
+__all__ = ["TAIL", "Check", "State"]
+
+TAIL = 1000
+"""Records at the end whose chain is checked; ``verify`` checks all."""
 
 
 class State(StrEnum):

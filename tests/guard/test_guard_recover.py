@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from guardrail.anchoring import LedgerHeads, anchors_of, renew_memory
+from guardrail import diagnosis
+from guardrail.anchoring import CONTRADICTIONS, LedgerHeads, anchors_of, renew_memory
+from guardrail.cli.app import run
 from guardrail.cli.options import settings_for
 from guardrail.config import Settings
 from guardrail.core.record import decode
 from guardrail.diagnosis import Diagnosis, diagnose
 from guardrail.errors import GuardrailError, LedgerOpenError
 from guardrail.ledger.backup import backup
+from guardrail.ledger.files import Seal
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recovery_plan import Action
+from guardrail.ledger.sqlite import SCHEMA
 from guardrail.opening import open_journal
 from guardrail.recovering import carry_out
+from guardrail.review import doctor_opening
 from guardrail.review.doctor_opening import opening
 from guardrail.review.doctor_result import State
 
@@ -75,6 +82,18 @@ def opens(config: Path) -> str:
     except GuardrailError as error:
         return error.code
     return ""
+
+
+def refusal(config: Path) -> GuardrailError:
+    """Open the ledger; return what refuses that."""
+    with pytest.raises(GuardrailError) as caught:
+        open_journal(load(config), epochs=True)
+    return caught.value
+
+
+def command(config: Path, *args: str) -> int:
+    """Run ``guardrail recover``; return its exit code."""
+    return int(run(["recover", "--config", str(config), *args]))
 
 
 def recovered(config: Path, *backups: Path) -> tuple[Diagnosis, str]:
@@ -182,12 +201,18 @@ def test_recover_acts_on_what_keeps_a_guard_from_opening(
         plain(config)
     calls(config)
     STATES[state](config.parent)
-    assert opens(config)
-    assert opening(load(config)).state is State.FAIL
     before = _files(config)
-    assert diagnose(load(config)).plan.action is Action.RESTART
+    refused = refusal(config)
+    assert "guardrail recover" in refused.hint
+    told = opening(load(config))
+    assert told.state is State.FAIL
+    assert refused.code in CONTRADICTIONS or refused.hint == told.fix
+    assert command(config, "--dry-run") == 1
     assert _files(config) == before
-    found, log = recovered(config)
+    found = diagnose(load(config))
+    assert found.plan.action is Action.RESTART
+    assert command(config, "--yes", "--reason", "a test") == 5
+    log = record(config, 0)["log"]
     assert log.endswith("~2")
     assert opens(config) == ""
     assert diagnose(load(config)).plan.action is Action.NOTHING
@@ -252,26 +277,34 @@ REASONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
 }
 
 
+@pytest.mark.parametrize("memory", [False, True], ids=["plain", "memory"])
 @pytest.mark.parametrize("reason", REASONS)
-def test_recover_says_why_it_can_not_help_and_what_does(config: Path, reason: str) -> None:
-    """What is somebody else's to mend is left as it is: an error with the next step, from all three."""
-    plain(config)
+def test_recover_says_why_it_can_not_help_and_what_does(
+    config: Path, reason: str, *, memory: bool
+) -> None:
+    """What is somebody else's to mend is left as it is: an error with the next step, from all of them."""
+    if not memory:
+        plain(config)
     calls(config)
     spoil, code, hint = REASONS[reason]
     spoil(config.parent)
     before = _files(config)
-    assert opens(config) in (code, "ledger.signer")
+    refused = refusal(config)
     with pytest.raises(GuardrailError) as caught:
         diagnose(load(config))
-    assert caught.value.code == code
+    assert caught.value.code == refused.code == code
+    assert caught.value.message == refused.message
     assert hint in caught.value.hint
     found = opening(load(config))
     assert (found.state, found.found) == (State.FAIL, caught.value.message)
+    assert found.fix == refused.hint == caught.value.hint
+    assert command(config, "--dry-run") == command(config, "--yes", "--reason", "a test") == 3
     assert _files(config) == before
 
 
+@pytest.mark.parametrize("code", ["ledger.unreadable", "ledger.permission"])
 def test_a_ledger_that_this_user_can_not_read_is_not_set_aside(
-    config: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     """Nothing is wrong with the file: its owner can read it."""
     from guardrail.ledger import recovery_plan
@@ -279,12 +312,12 @@ def test_a_ledger_that_this_user_can_not_read_is_not_set_aside(
     calls(config)
 
     def denied(*_: object, **__: object) -> None:
-        raise LedgerOpenError("can't be opened: Permission denied", code="ledger.unreadable")
+        raise LedgerOpenError("can't be opened: Permission denied", code=code)
 
     monkeypatch.setattr(recovery_plan.LedgerReader, "open", denied)
     with pytest.raises(LedgerOpenError) as caught:
         diagnose(load(config))
-    assert caught.value.code == "ledger.unreadable"
+    assert caught.value.code == code
 
 
 # -- what is known from elsewhere -----------------------------------------------------------------
@@ -375,6 +408,68 @@ def test_no_restart_takes_a_name_again(config: Path, known: str, *, named: bool)
         assert log.endswith(f"~{number}")
         assert opens(config) == ""
     assert not named or log == "shop~4"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        STATES["log.key"],
+        STATES["the database is torn"],
+        REASONS["keys of another log"][0],
+        REASONS["others can read a key"][0],
+        REASONS["the settings name another log"][0],
+        lambda folder: changed(folder, "DROP TRIGGER record_no_update"),
+        lambda folder: changed(folder, "DELETE FROM head"),
+        lambda folder: changed(folder, "UPDATE head SET mac = x'00'"),
+        lambda folder: Seal("x", 1, "a" * 64, "a test", "", {}).write(folder / "audit.db"),
+        lambda folder: edited(folder, "= (SELECT max(seq) FROM record)"),
+    ],
+)
+def test_doctor_fails_on_a_large_ledger_that_no_guard_opens(
+    config: Path, spoil: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads what a guard reads of it, and both name the same way out."""
+    monkeypatch.setattr(diagnosis, "WHOLE", 2)
+    plain(config)
+    calls(config)
+    assert opening(load(config)).state is State.OK
+    spoil(config.parent)
+    told, refused = opening(load(config)), refusal(config)
+    assert told.state is State.FAIL
+    assert told.fix
+    assert refused.hint
+
+
+def test_doctor_says_what_it_did_not_read_of_a_large_ledger(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that was edited far from the end keeps no guard from opening: that is for verify to find."""
+    monkeypatch.setattr(diagnosis, "WHOLE", 2)
+    monkeypatch.setattr(doctor_opening, "TAIL", 5)
+    plain(config)
+    calls(config, 20)
+    edited(config.parent, "= 5")
+    told = opening(load(config))
+    assert told.state is State.OK
+    assert "the last 5 were read, guardrail verify reads all" in told.found
+
+
+def edited(folder: Path, which: str) -> None:
+    """Change a record, and put back the trigger that is in the way."""
+    (made,) = (sql for name, sql in SCHEMA.items() if name == "record_no_update")
+    changed(
+        folder,
+        "DROP TRIGGER record_no_update",
+        f"UPDATE record SET line = replace(line, 'admin', 'nimda') WHERE seq {which}",
+        made,
+    )
+
+
+def changed(folder: Path, *statements: str) -> None:
+    """Run SQL on the ledger, as somebody without keys can."""
+    with contextlib.closing(sqlite3.connect(folder / "audit.db")) as connection, connection:
+        for each in statements:
+            connection.execute(each)
 
 
 def test_recover_looks_for_keys_where_a_guard_does(

@@ -134,6 +134,21 @@ except GuardrailError as error:
 
 
 @needs_root
+def test_recover_leaves_alone_what_this_user_can_not_read(project: Path) -> None:
+    """Nothing is wrong with the file, so it is not set aside, nor is a new log begun."""
+    db = project / "home" / "audit.db"
+    os.chown(db, 0, 0)
+    db.chmod(0o600)
+    before = db.stat().st_ino
+    code, told = command(AGENT, "recover", "--yes", "--reason", "it fails", cwd=project)
+    assert code == 3, told
+    assert f"permission denied: {db} belongs to root" in told, told
+    assert "sudo chown" in told, told
+    assert db.stat().st_ino == before
+    assert not list(db.parent.glob("*broken*"))
+
+
+@needs_root
 @pytest.mark.parametrize(
     "left",
     ["audit.db-lock", "audit.db-leases", "audit.db-wal", "audit.db-shm", "audit.keys/log.key"],
