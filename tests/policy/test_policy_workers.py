@@ -121,7 +121,7 @@ def test_a_worker_that_misbehaves_fails_the_call_it_was_on(
     start: Start, fault: str, expected: tuple[str, str]
 ) -> None:
     """With its cause; calls before and behind it, from others, get their answers."""
-    engine = start(worker_script=FAULTY)
+    engine = start(worker_script=FAULTY, eval_limit=2.0)
     before = [ask(engine, f"before {index}") for index in range(5)]
     bad = ask(engine, "bad", fault=fault)
     behind = [ask(engine, f"behind {index}") for index in range(5)]

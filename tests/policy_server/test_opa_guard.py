@@ -80,7 +80,8 @@ def test_no_body_runs_whatever_a_lying_server_does(tmp_path: Path) -> None:
     """Every behaviour of the hostile suite, one recorded denial each with its cause and detail; a good answer runs the body."""
     body = Body()
     expected = []
-    with fake() as server, guarded(tmp_path, server.url, revisions=(REVISION,)) as guard:
+    options = {"revisions": (REVISION,), "deadline_ms": 1500}
+    with fake() as server, guarded(tmp_path, server.url, **options) as guard:
         for index, (act, cause, detail, _) in enumerate(HOSTILE.values()):
             until(lambda: guard._engine._refusal is None)  # type: ignore[attr-defined]
             server.behave = lambda sock, act=act: act(sock, server)  # type: ignore[misc]
