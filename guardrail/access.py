@@ -127,8 +127,12 @@ def record_read(
         raise UsageError(
             f"the reason for reading has at most {MAX_PURPOSE} characters", code="access.purpose"
         )
+    ledger = settings.ledger.path
+    if file is None and os.path.exists(ledger) and not os.path.isfile(ledger):
+        # A folder, FIFO or device is no ledger: the command refuses it, and nothing is created next to it.
+        return None
     if file is None:
-        examined = _examine(settings.ledger.path)
+        examined = _examine(ledger)
         db, keys = _place(settings, examined)
         there = examined.problem != "ledger.missing"
     else:

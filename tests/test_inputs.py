@@ -129,6 +129,7 @@ def test_every_command_refuses_what_is_no_file_of_its_kind(
     assert ran.returncode in (1, 2, 3), ran.stderr
     assert "Traceback" not in ran.stderr
     assert ran.stderr.startswith("error:") or ran.stdout
+    assert not list(Path("/dev").glob("zero?*"))
 
 
 def test_a_marker_that_is_no_file_seals_all_the_same(tmp_path: Path) -> None:
