@@ -14,7 +14,7 @@ from guardrail.config import Settings
 from guardrail.core.merkle import consistency_proof
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
 from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
-from guardrail.keys import Signing, verify_signature
+from guardrail.keys import NAMES_FILE, Signing, verify_signature
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.heads import node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
@@ -26,7 +26,9 @@ __all__ = [
     "anchors_of",
     "check_memory",
     "check_missing",
+    "is_signed",
     "log_name",
+    "noted_names",
     "recall",
     "renew_memory",
     "stored_head",
@@ -165,6 +167,22 @@ def log_name(settings: Settings) -> str:
     return "".join(
         "-" if character.isspace() or character == "+" else character for character in name
     )
+
+
+def noted_names(settings: Settings) -> list[str]:
+    """Return the names of logs that recoveries noted with the keys, the newest last; none if that can't be read."""
+    try:
+        return (settings.key_path / NAMES_FILE).read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def is_signed(note: SignedNote, log: str, public: str) -> bool:
+    """Return True if the key *public* (hex) of *log* signed *note*."""
+    try:
+        return note.signed_by(NoteKey(log, bytes.fromhex(public)), verify_signature)
+    except (NoteError, ValueError):
+        return False
 
 
 def recall(settings: Settings) -> Remembered | None:

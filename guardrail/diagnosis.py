@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.anchoring import CONTRADICTIONS, anchors_at, log_name, recall
+from guardrail.anchoring import (
+    CONTRADICTIONS,
+    anchors_at,
+    is_signed,
+    log_name,
+    noted_names,
+    recall,
+)
 from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.configured import is_configured
 from guardrail.anchors.memory import Remembered
 from guardrail.config import Settings
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.note import Checkpoint
 from guardrail.errors import (
     AnchorError,
     ConfigError,
@@ -48,13 +55,18 @@ __all__ = [
 
 _GONE = ("keys.missing", "keys.malformed")
 """Codes of keys that nobody can use any more: new ones are needed."""
-_GENERATIONS = 64
-"""How many restarts of a log anchors are asked for."""
 WHOLE = 20_000
 """Records of a ledger that are all read to explain why it does not open. Of a larger one the outside and the ends are."""
 RECOVER = "guardrail recover"
 _WITHOUT_KEYS = "put the key folder back from a backup; without one: guardrail recover, which makes new keys and begins a new log"
-_PASSING = ("ledger.timeout", "ledger.poisoned", "ledger.journal", "ledger.in_use", "ledger.folder")
+_PASSING = (
+    "ledger.timeout",
+    "ledger.poisoned",
+    "ledger.journal",
+    "ledger.in_use",
+    "ledger.folder",
+    "ledger.linked",
+)
 """Codes of what goes away by itself, or what the error itself says best."""
 
 
@@ -292,8 +304,7 @@ def _names(settings: Settings) -> Iterator[str]:
         for item in sorted(db.parent.glob(f"{db.name}-broken-*")):
             if item.is_file() and not item.name.endswith(("-wal", "-shm", "-sealed", ".json")):
                 yield str(line0(item).get("log", ""))
-    with contextlib.suppress(OSError, ValueError):
-        yield from (settings.key_path / NAMES_FILE).read_text("utf-8").splitlines()[-1000:]
+    yield from noted_names(settings)[-1000:]
 
 
 # -- heads that are known from outside --------------------------------------------------------------
@@ -323,20 +334,13 @@ def _anchored(settings: Settings, names: Sequence[str], publics: set[str]) -> It
 
 def _heads(anchor: Anchor, name: str, publics: set[str]) -> Iterator[KnownHead]:
     for note in anchor.heads(name):
-        signer = next((each for each in publics if _signed(note, name, each)), None)
+        signer = next((each for each in publics if is_signed(note, name, each)), None)
         try:
             head = Checkpoint.parse(note.text)
         except NoteError:
             continue
         if signer is not None and head.origin == name and head.size:
             yield KnownHead(f"anchor {anchor.name}", name, head.size, head.root, signer)
-
-
-def _signed(note: SignedNote, name: str, public: str) -> bool:
-    try:
-        return note.signed_by(NoteKey(name, bytes.fromhex(public)), verify_signature)
-    except (NoteError, ValueError):
-        return False
 
 
 def read_backup(path: Path, watch: Collection[int] = ()) -> KnownHead:

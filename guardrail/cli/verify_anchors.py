@@ -119,13 +119,11 @@ def configured_heads(
 
 def _names(settings: Settings) -> list[str]:
     """Return the names that the log of *settings* can have had: remembered, noted with the keys, or as a new one is called."""
-    from guardrail.anchoring import log_name, recall
-    from guardrail.keys import NAMES_FILE
+    from guardrail.anchoring import log_name, noted_names, recall
 
     remembered = recall(settings)
     names = [] if remembered is None else [remembered.key.name]
-    with suppress(OSError, ValueError):
-        names += (settings.key_path / NAMES_FILE).read_text("utf-8").splitlines()[-_RESTARTS:]
+    names += noted_names(settings)[-_RESTARTS:]
     return list(dict.fromkeys([*names, log_name(settings)]))
 
 
@@ -152,8 +150,7 @@ def _of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> Iterator
 
     If no key is known any more, each counts: that the anchor knows such a log is all that can be told.
     """
-    from guardrail.core.note import NoteKey
-    from guardrail.keys import verify_signature
+    from guardrail.anchoring import is_signed
     from guardrail.ledger.known import family, generation
 
     for base in dict.fromkeys(map(family, names)):
@@ -165,7 +162,6 @@ def _of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> Iterator
             if notes:
                 last = max(last, number)  # and the next restart may be known there as well
             for note in notes:
-                keys = (NoteKey(name, bytes.fromhex(each)) for each in publics)
-                if not publics or any(note.signed_by(key, verify_signature) for key in keys):
+                if not publics or any(is_signed(note, name, each) for each in publics):
                     yield note
             number += 1

@@ -277,6 +277,13 @@ REASONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
 }
 
 
+def test_a_link_in_place_of_the_ledger_that_leads_nowhere_is_said(config: Path) -> None:
+    """It is no missing ledger, which would lead to a new one."""
+    plain(config)
+    (config.parent / "audit.db").symlink_to(config.parent / "nowhere.db")
+    assert refusal(config).code == "ledger.linked"
+
+
 @pytest.mark.parametrize("memory", [False, True], ids=["plain", "memory"])
 @pytest.mark.parametrize("reason", REASONS)
 def test_recover_says_why_it_can_not_help_and_what_does(
