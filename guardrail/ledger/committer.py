@@ -378,10 +378,8 @@ class Committer:
             problem = tail.fault or self._contradiction(store, tail)
             if problem:
                 raise self._seal(problem)
-            mine = self._epochs.in_use
-            if mine is not None and not store.has_epoch(mine):
-                # Another process took this one for dead: what this key signs from now on would not count.
-                self._epochs.was_ended(self.log, tail.seq + 1)
+            # Another process may have taken this one for dead.
+            self._epochs.replace_ended(store.has_epoch, self.log, tail.seq + 1)
             announcement = self._epochs.announcement(self.log)
             if announcement is not None:
                 store.rotate(announcement, tail)

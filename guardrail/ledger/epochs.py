@@ -7,7 +7,7 @@ lock is taken: a slow signer must not hold up other writers.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -91,10 +91,16 @@ class Epochs:
             return None
         return self._key.key.public.hex()
 
-    def was_ended(self, log: str, size: int) -> None:
-        """Take a new key at once: somebody has ended the one in use. Raises as ``prepare`` does."""
-        self.closed()
-        self.prepare(log, size)
+    def replace_ended(self, has_epoch: Callable[[str], bool], log: str, size: int) -> None:
+        """Take a new key at once if somebody has ended the one in use: heads that it signs from now on would not count.
+
+        *has_epoch* tells whether a key is certified and not ended. Call it within the transaction that signs. Raises as
+        ``prepare`` does.
+        """
+        mine = self.in_use
+        if mine is not None and not has_epoch(mine):
+            self.closed()
+            self.prepare(log, size)
 
     def announcement(self, log: str) -> Rotation | None:
         """Return the record that must come before the next head, where one must."""

@@ -220,10 +220,8 @@ class _Pruner:
             tail = store.begin()
             if tail.fault:
                 raise LedgerSealedError(tail.fault, hint="guardrail verify")
-            mine = self._epochs.in_use
-            if mine is not None and not store.has_epoch(mine):
-                # Another process ended this key between two parts: heads that it signs from now on would not count.
-                self._epochs.was_ended(store.log, tail.seq + 1)
+            # Another process may have ended the key between two parts.
+            self._epochs.replace_ended(store.has_epoch, store.log, tail.seq + 1)
             self._rotate(self._epochs.announcement(store.log), tail)
             receipt = store.add(record(store.log, cut), tail)
             deleted = store.prune(cut.before)
