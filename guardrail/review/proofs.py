@@ -71,7 +71,6 @@ def make_proof(
     *anchored* are heads that anchors took, with what they signed; those that the log key signed and that cover the record count.
     Raises ``LedgerError``: no such record, or a ledger in which it can't be proved.
     """
-    anchored = tuple(anchored)
     with reader.snapshot():
         key = log_key(reader)
         line = reader.record(seq)
@@ -80,11 +79,12 @@ def make_proof(
         node = node_reader(reader.execute)
         try:
             root = functools.partial(range_root, 0, node=node)
-            note, size = _best(head, anchored, key, seq, root)
+            covering = _covering(anchored, key, seq)
+            note, size = _best(head, covering, root)
             doubt = _doubt(reader, seq)
             if doubt is not None and size > doubt.seq:
                 # A head from before the recovery proves the record; the log's later ones are over whatever it took over.
-                note, size = _before(anchored, key, seq, doubt, root)
+                note, size = _before(covering, doubt, seq, root)
             path = inclusion_proof(seq, size, node)
         except ValueError:
             raise _unusable("the ledger has not all the hashes that the proof needs") from None
@@ -111,24 +111,29 @@ def _doubt(reader: LedgerReader, seq: int) -> Recovered | None:
     return None
 
 
-def _before(
-    anchored: Iterable[SignedNote],
-    key: NoteKey,
-    seq: int,
-    doubt: Recovered,
-    root: Callable[[int], bytes],
-) -> tuple[SignedNote, int]:
-    """Return the largest head of *anchored* from before the recovery *doubt* that covers record *seq*. Raises ``LedgerError``."""
-    found: dict[int, SignedNote] = {}
+def _covering(anchored: Iterable[SignedNote], key: NoteKey, seq: int) -> dict[str, SignedNote]:
+    """Return the heads of *anchored* that *key* signed and that cover record *seq*, by text, with all who signed them."""
+    found: dict[str, SignedNote] = {}
     for note in anchored:
         checkpoint = Checkpoint.parse(note.text)
-        if (
-            checkpoint.origin == key.name
-            and seq < checkpoint.size <= doubt.seq
-            and note.signed_by(key, verify_signature)
-            and root(checkpoint.size) == checkpoint.root
-        ):
-            found[checkpoint.size] = note
+        if checkpoint.origin != key.name or checkpoint.size <= seq:
+            continue
+        if note.signed_by(key, verify_signature):
+            before = found.get(note.text)
+            found[note.text] = note if before is None else before.with_signatures(note.signatures)
+    return found
+
+
+def _before(
+    covering: Mapping[str, SignedNote], doubt: Recovered, seq: int, root: Callable[[int], bytes]
+) -> tuple[SignedNote, int]:
+    """Return the largest head of *covering* from before the recovery *doubt*, and its size. Raises ``LedgerError``."""
+    heads = ((Checkpoint.parse(text), note) for text, note in covering.items())
+    found = {
+        head.size: note
+        for head, note in heads
+        if head.size <= doubt.seq and root(head.size) == head.root
+    }
     if not found:
         raise LedgerError(
             f"record {seq} can't be proved: the recovery at {doubt.ts} (record {doubt.seq}) took it over, and no head from "
@@ -141,26 +146,14 @@ def _before(
 
 
 def _best(
-    head: SignedNote,
-    anchored: Iterable[SignedNote],
-    key: NoteKey,
-    seq: int,
-    root: Callable[[int], bytes],
+    head: SignedNote, covering: Mapping[str, SignedNote], root: Callable[[int], bytes]
 ) -> tuple[SignedNote, int]:
     """Return the newest head that most others signed under, with all that they signed, and its size."""
-    found: dict[str, SignedNote] = {}
-    for note in anchored:
-        checkpoint = Checkpoint.parse(note.text)
-        if checkpoint.origin != key.name or checkpoint.size <= seq:
-            continue
-        if note.signed_by(key, verify_signature):
-            before = found.get(note.text)
-            found[note.text] = note if before is None else before.with_signatures(note.signatures)
-    if head.text in found:
-        head = head.with_signatures(found.pop(head.text).signatures)
+    if head.text in covering:
+        head = head.with_signatures(covering[head.text].signatures)
     # Others' signatures count first: a head that nobody else has seen proves no more than the log's own word.
     ranked = sorted(
-        (note for note in found.values() if len(note.signatures) > 1),
+        (note for text, note in covering.items() if text != head.text and len(note.signatures) > 1),
         key=lambda note: (len(note.signatures), Checkpoint.parse(note.text).size),
         reverse=True,
     )
