@@ -128,17 +128,17 @@ def record_read(
             f"the reason for reading has at most {MAX_PURPOSE} characters", code="access.purpose"
         )
     ledger = settings.ledger.path
-    if file is None and os.path.exists(ledger) and not os.path.isfile(ledger):
-        # A folder, FIFO or device is no ledger: the command refuses it, and nothing is created next to it.
-        return None
     if file is None:
+        if os.path.exists(ledger) and not os.path.isfile(ledger):
+            # A folder, FIFO or device is no ledger: the command refuses it, and nothing is created next to it.
+            return None
         examined = _examine(ledger)
         db, keys = _place(settings, examined)
         there = examined.problem != "ledger.missing"
     else:
         examined = _Examined(file.absolute())
         db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()
-        there = settings.access.required or os.path.exists(settings.ledger.path)
+        there = settings.access.required or os.path.exists(ledger)
     if not there and not os.path.exists(db):
         return None
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from guardrail.approvals import Reason
 from guardrail.core import fields
 from guardrail.core.marks import MARK_PREFIX, is_mark, is_mark_key
+from guardrail.core.policy_input import resolve
 from guardrail.core.redact import View
 from guardrail.core.redact_schema import SchemaMarks
 from guardrail.core.redact_values import canonical, escape, is_sized, number_text
@@ -40,7 +41,7 @@ def as_asked(call: Call, commitment: str | None, policy: Mapping[str, Any]) -> V
         known = request.removed.get(where)
         if known is None or not set(rules) <= set(known[1:]):
             return None
-        if "known" in rules and not _hidden(_at(request.args, where)):
+        if "known" in rules and not _hidden(resolve(request.args, where)):
             return None  # which values were known then is not
     schema = call.tool.schema
     sensitive = call.state.redactor.gate(
@@ -143,18 +144,6 @@ def _same_policy(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     parts = ("engine", "digest", "revision", "data")
     named = then.get("digest") is not None
     return named and all(then.get(part) == now.get(part) for part in parts)
-
-
-def _at(value: Json, where: str) -> Json:
-    for part in where.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict):
-            value = value.get(name)
-        elif isinstance(value, list) and name.isascii() and name.isdigit():
-            value = value[int(name)] if int(name) < len(value) else None
-        else:
-            return None
-    return value
 
 
 def _hidden(value: Json) -> bool:

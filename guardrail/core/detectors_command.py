@@ -108,13 +108,12 @@ def passwords(words: Sequence[str], tool: str | None = None) -> Iterator[tuple[i
 class _State:
     """What is known of a command line up to one of its words."""
 
-    __slots__ = ("logged", "pending", "tool", "words")
+    __slots__ = ("logged", "pending", "tool")
 
     def __init__(self, tool: str | None) -> None:
         self.tool = None if tool is None else _TOOLS[tool]
         self.pending: _Takes | None = None
         self.logged = False
-        self.words = 0
 
     def take(self, word: str, before: str) -> tuple[int, int] | None:
         """Return where in *word* a password stands."""
@@ -123,14 +122,13 @@ class _State:
             return _password(pending, word, 0, apart=True)
         name = tool_of(word)
         if name is not None and before not in _NAMING:
-            self.__init__(name)  # type: ignore[misc]
+            self.tool, self.logged = _TOOLS[name], False
             return None
         tool = self.tool
         if tool is None:
             return None
         if word[:1] == "-" or word[:3] == "/p:":
             return self._option(tool, word)
-        self.words += 1
         self.logged = self.logged or word == "login"
         if tool.leads:
             self.tool = None
