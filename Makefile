@@ -25,18 +25,18 @@ FAST := tests/core tests/guard tests/integrations tests/access tests/attacks tes
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-# pip is asked again only when the list of dependencies has changed
-$(READY): pyproject.toml
+$(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "guardrail needs Python 3.11 or newer, with its venv module: make PYTHON=/path/to/python3.11"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+# pip is asked again only when the list of dependencies has changed
+$(READY): pyproject.toml | $(BIN)/python
 	@echo "setting up $(VENV) (once; a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(READY)
 
 # The demo needs one extra. What `make test` has set up holds it as well.
-$(LIGHT): pyproject.toml
-	@test -n "$(PYTHON)" || { echo "guardrail needs Python 3.11 or newer, with its venv module: make PYTHON=/path/to/python3.11"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(LIGHT): pyproject.toml | $(BIN)/python
 	@test $(READY) -nt pyproject.toml || { echo "setting up $(VENV) for the demo (once)"; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[langchain]'; }
 	@touch $(LIGHT)
