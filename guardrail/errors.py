@@ -24,7 +24,8 @@
      +- RetentionError              records that must not be deleted, or a segment's copy that can't be made or is not right
      +- AnchorError                 a head that could not be put, or looked up, where it is kept outside the ledger
 
-``code`` is stable and made for programs; ``hint`` says what to do next and, where there is one, the command to run.
+``code`` is stable and made for programs; ``hint`` says what to do next and, where there is one, the command to run. A
+traceback ends with both (``__notes__``), and nothing else shows them.
 No message holds a value that a caller passed in.
 """
 
@@ -69,7 +70,21 @@ class GuardrailError(Exception):
         super().__init__(message)
         self.message = message
         self.code = code if code is not None else self.default_code
+        self._note = ""
         self.hint = hint
+
+    @property
+    def hint(self) -> str:
+        """What to do next; empty where nobody can say."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, hint: str) -> None:
+        # A traceback shows it to the developer; str, repr and args, which an agent may get to see, do not hold it.
+        self._hint = hint
+        others = [note for note in getattr(self, "__notes__", ()) if note != self._note]
+        self._note = f"[{self.code}]" + (f" next: {hint}" if hint else "")
+        self.__notes__ = [*others, self._note]
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.args, self.__dict__.copy()))
@@ -100,7 +115,7 @@ class Denied(GuardrailError):
     """The call was decided, the decision is durable, and the body did not run.
 
     ``str``, ``repr``, ``args`` and a pickle of it hold the public message and ``seq`` alone, so that it can be
-    shown to the agent. Every rule that fired stands in the ledger, at ``seq``.
+    shown to the agent. Every rule that fired stands in the ledger, at ``seq``. ``code`` and ``hint`` are for the developer.
     """
 
     default_code = "denied"

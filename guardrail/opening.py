@@ -381,7 +381,10 @@ def _one_at_a_time(path: Path) -> Generator[None]:
 
 def _has_keys(settings: Settings) -> bool:
     """Tell whether there is a folder with keys. Raises ``LedgerOpenError`` if this process may not look."""
-    missing = find_denial([settings.key_path], like=settings.ledger.path, write=False)
+    folder = settings.key_path
+    if folder.is_symlink() and not folder.exists():
+        refuse_links(settings.ledger.path, folder)  # it leads nowhere: no right is missing
+    missing = find_denial([folder], like=settings.ledger.path, write=False)
     if missing is not None:
         raise _forbidden(missing)
     return has_keys(settings)

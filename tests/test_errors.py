@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+import traceback
 
 import pytest
 
@@ -36,6 +38,46 @@ def test_a_denial_shows_its_public_message_and_seq_alone() -> None:
     assert denied.args == ("denied by policy: no",)
     again = pickle.loads(pickle.dumps(denied))
     assert (str(again), again.seq, again.hint) == (str(denied), 7, "guardrail why 7")
+
+
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        (Denied("no", seq=7), "[denied.policy] next: guardrail why 7"),
+        (Denied("no", seq=7, cause="identity", hint="open a session"), "next: open a session"),
+        (ApprovalRequired("ask", seq=3, approval="01"), "next: guardrail approve 01"),
+        (
+            LedgerSealedError("m", hint="guardrail recover"),
+            "[ledger.sealed] next: guardrail recover",
+        ),
+        (GuardrailError("m"), "[guardrail]"),
+    ],
+)
+def test_a_traceback_ends_with_code_and_hint(error: GuardrailError, note: str) -> None:
+    """For the developer; once, also after a pickle, and in nothing else that shows the error."""
+    for shown in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        (told,) = shown.__notes__
+        assert "".join(traceback.format_exception(shown)).endswith(f"{told}\n")
+        assert shown.hint == "" or shown.hint not in f"{shown} {shown!r} {shown.args}"
+    (told,) = error.__notes__
+    assert told.endswith(note)
+
+
+def test_a_hint_that_is_found_later_takes_the_place_of_the_first() -> None:
+    """Notes of others stay."""
+    error = LedgerSealedError("m", hint="guardrail doctor")
+    error.add_note("while the report was made")
+    error.hint = "guardrail recover"
+    assert error.__notes__ == [
+        "while the report was made",
+        "[ledger.sealed] next: guardrail recover",
+    ]
+    assert pickle.loads(pickle.dumps(error)).__notes__ == error.__notes__
+
+
+def test_a_pickled_denial_holds_no_hint_that_was_given() -> None:
+    """An agent may get the pickle."""
+    assert b"open a session" not in pickle.dumps(Denied("no", seq=7, hint="open a session"))
 
 
 def test_an_approval_request_travels_as_well() -> None:

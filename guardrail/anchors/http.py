@@ -156,7 +156,9 @@ class Endpoint:
                 return self._tls.wrap_socket(sock, server_hostname=self.host)
             except OSError as error:
                 sock.close()
-                failure = error
+                # The answer of a server says more than an address where nobody listens.
+                if not isinstance(failure, ssl.SSLError):
+                    failure = error
         raise failure
 
     def _reply(self, sock: socket.socket, end: float, limit: int) -> Reply:

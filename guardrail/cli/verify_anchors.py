@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from guardrail.core.note import SignedNote
     from guardrail.review.verify import OutsideHead
 
-__all__ = ["asked", "configured_heads", "origin_of"]
+__all__ = ["asked", "configured_heads", "origin_of", "witness_ca"]
 
 _RESTARTS = 64
 """How many restarts of a log anchors are asked for at most."""
@@ -35,7 +35,14 @@ def origin_of(path: Path) -> str:
         return ""
 
 
-def asked(witnesses: tuple[str, ...], origin: str | None) -> list[OutsideHead]:
+def witness_ca(config: Path | None, ledger: Path | None) -> Path | None:
+    """Return which certificates those of witnesses lead to, if the settings say so."""
+    with suppress(ConfigError):
+        return settings_for(config, ledger).anchors.witness_ca
+    return None
+
+
+def asked(witnesses: tuple[str, ...], origin: str | None, ca: Path | None) -> list[OutsideHead]:
     """Ask each witness that was named on the command line. Raises ``AnchorError`` if one does not answer."""
     from guardrail.anchors.witness import WitnessAnchor
     from guardrail.core.note import NoteKey
@@ -47,7 +54,8 @@ def asked(witnesses: tuple[str, ...], origin: str | None) -> list[OutsideHead]:
     for text in witnesses:
         url, _, rest = text.strip().partition(" ")
         try:
-            anchor = WitnessAnchor(url, key=NoteKey.parse(rest), verify=verify_signature)
+            own = ca if url.startswith("https:") else None
+            anchor = WitnessAnchor(url, key=NoteKey.parse(rest), verify=verify_signature, ca=own)
         except (NoteError, ConfigError):
             raise click.UsageError(
                 "--witness takes a URL, a space and the witness's key, in one argument",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import traceback
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from werkzeug.serving import make_server
 
-from guardrail import Denied, Guard, SessionScope
+from guardrail import Denied, Guard, LedgerError, SessionScope
 from guardrail.config import Settings
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
 
@@ -93,7 +94,7 @@ def test_the_page_has_a_program_below_each_pattern() -> None:
     """And each is run by a test of this file."""
     _, _, patterns = PAGE.read_text(encoding="utf-8").partition("\n## Patterns\n")
     headings = re.findall(r"^### (.*)$", patterns, re.MULTILINE)
-    assert len(headings) == 8
+    assert len(headings) == 9
     here = Path(__file__).read_text(encoding="utf-8")
     for heading in headings:
         assert f'"{heading}"' in here, heading
@@ -255,6 +256,40 @@ def test_background_tasks_and_streams_after_a_dependency_are_denied_without_the_
     with TestClient(api) as client:
         assert client.get("/").text == "denied.identity" * 2
     assert app.details() == ["absent"] * 3
+
+
+def test_a_handler_shows_the_user_the_message_and_the_developer_the_hint(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a handler, and without: then the traceback that the server logs ends with the hint."""
+
+    def order(number: int) -> str:
+        return app.find_order(number=number)
+
+    program = app.run("FastAPI: what the user reads, and what the developer reads")
+    bare = FastAPI()
+    for api in (program["app"], bare):
+        api.get("/orders/{number}")(order)
+    with TestClient(program["app"]) as client:
+        answer = client.get("/orders/7")
+        full = LedgerError("no room", code="ledger.reserve", hint="make room")
+        app.ledger.fail = lambda _: full
+        unrecorded = client.get("/orders/8")
+        app.ledger.fail = lambda _: None
+    assert answer.status_code == 403
+    assert answer.json() == {
+        "error": "denied: who is calling could not be established",
+        "record": 1,
+    }
+    denied, failed = (record.getMessage() for record in caplog.records[-2:])
+    assert "[denied.identity] next: " in denied
+    assert "guardrail why 1" in denied
+    assert (unrecorded.status_code, list(unrecorded.json())) == (503, ["error"])
+    assert failed == "no room [ledger.reserve] next: make room"
+    with TestClient(bare) as client, pytest.raises(Denied) as caught:
+        client.get("/orders/9")
+    shown = traceback.format_exception(caught.value)
+    assert "[denied.identity] next: " in shown[-1]
 
 
 # -- Flask ---------------------------------------------------------------------------------------------------------------

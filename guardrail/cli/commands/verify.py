@@ -13,7 +13,7 @@ from guardrail.cli.options import json_option, ledger_options, ledger_path, sett
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.reading import access_log_lost
 from guardrail.cli.render import counted
-from guardrail.cli.verify_anchors import asked, configured_heads, origin_of
+from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
 from guardrail.cli.verify_files import name_in, one_source, sealing_of, verify_file
 from guardrail.cli.verify_memory import although, remembered, way_out
 from guardrail.errors import GuardrailError
@@ -114,7 +114,7 @@ def verify(
         if file is not None:
             path = file
             if witnesses:
-                heads += asked(witnesses, name_in(path))
+                heads += asked(witnesses, name_in(path), witness_ca(config, ledger))
             whole = None if segment is None else ledger_path(config, ledger)
             sealing = sealing_of(whole, path, notices)
             if whole is not None and sealing is not None:
@@ -130,7 +130,7 @@ def verify(
         else:
             path = ledger_path(config, ledger)
             if witnesses:  # on a mount that can't be written, opening may copy the ledger
-                heads += asked(witnesses, origin_of(path))
+                heads += asked(witnesses, origin_of(path), witness_ca(config, ledger))
             heads += configured_heads(config, ledger, path, notices)
             notices += _kept_wrongly(config, ledger, path)
             readers = readers_of(path, heads)
