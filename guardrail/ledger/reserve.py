@@ -57,6 +57,8 @@ class Reserve:
         self._size = fitting(db.parent, size)
         self._agreed = 0
         """The most that was seen to be kept; 0 before that."""
+        self._found: tuple[int, int] | None = None
+        """Size and blocks with which the room was kept, as of the last look; None if what is needed has grown since."""
         self._tried = -_PATIENCE
         self.gone = False
         """Whether the room was missing when that was last looked up."""
@@ -110,17 +112,23 @@ class Reserve:
             os.unlink(self._path)
 
     def _agree(self, size: int) -> None:
-        self._agreed = max(self._agreed, min(size, self._size))
+        size = min(size, self._size)
+        if size > self._agreed:
+            self._agreed = size
+            self._found = None
 
     def _kept(self) -> bool:
         try:
             found = os.stat(self._path)
         except OSError:
             return False
+        if self._found == (found.st_size, found.st_blocks):
+            return True
         size = min(found.st_size, found.st_blocks * 512)
         if size < max(self._agreed, min(found.st_size, self._size), _least(self._size)):
             return False
         self._agree(size)
+        self._found = found.st_size, found.st_blocks
         return True
 
     def _take(self) -> bool:

@@ -84,6 +84,8 @@ class Store:
         """The connection, and the version of the schema that was compared."""
         self._content: int | None = None
         """SQLite's number of the content, as of the last transaction of this connection: others' commits change it."""
+        self._certified: str | None = None
+        """The key that was found certified and not ended since the content last changed."""
         self._execute = self._connection.execute
         Share.connected(db)
         try:
@@ -145,6 +147,7 @@ class Store:
         if schema_version(self._connection) != self._schema:
             self._schema = check_schema(self._connection)
         self._content = content
+        self._certified = None
         return self.tail()
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
@@ -184,6 +187,7 @@ class Store:
     def rollback(self) -> None:
         """Undo everything since ``begin``, where that is still possible. Never raises."""
         self._known = None
+        self._certified = None
         if self._connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._execute("ROLLBACK")
@@ -296,12 +300,18 @@ class Store:
             )
         for public in rotation.ended:
             self._execute("DELETE FROM epoch WHERE public = ?", (public,))
+            self._certified = None
         return receipt
 
     def has_epoch(self, public: str) -> bool:
         """Tell whether the key *public* is certified and not ended."""
+        if public == self._certified:
+            return True
         query = "SELECT 1 FROM epoch WHERE public = ?"
-        return self._execute(query, (public,)).fetchone() is not None
+        if self._execute(query, (public,)).fetchone() is None:
+            return False
+        self._certified = public
+        return True
 
     def epochs(self) -> list[EpochRow]:
         """Return every epoch key that is certified and not ended, of any process."""

@@ -131,7 +131,7 @@ class Lane:
         if not state.pipe:
             state.head_since = time.monotonic()
         state.pipe.append(request)
-        state.parties[request.party] += 1
+        state.parties[request.party] = state.parties.get(request.party, 0) + 1
         return worker.write(request.data)
 
     def _fill_pipe(self) -> bool:
@@ -284,9 +284,9 @@ class Lane:
         """Take the first request out of the pipe, with the lock."""
         state = self._state
         request = state.pipe.popleft()
-        state.parties[request.party] -= 1
-        if not state.parties[request.party]:
-            del state.parties[request.party]
+        left = state.parties.pop(request.party) - 1
+        if left:
+            state.parties[request.party] = left
         state.head_since = time.monotonic()
         return request
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Pipe:
 
     pipe: deque[Request] = field(default_factory=deque)
     """In the order they were written; the first is being evaluated."""
-    parties: Counter[str] = field(default_factory=Counter)
+    parties: dict[str, int] = field(default_factory=dict)
     """How many of each principal are in the pipe."""
     queue: FairQueue[Request] = field(
         default_factory=lambda: FairQueue(most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES)
@@ -71,7 +71,7 @@ class Pipe:
 
     def open_to(self, who: str) -> bool:
         """Whether a request of *who* may go into the pipe now."""
-        return len(self.pipe) < IN_PIPE and self.parties[who] < IN_PIPE_OF_ONE
+        return len(self.pipe) < IN_PIPE and self.parties.get(who, 0) < IN_PIPE_OF_ONE
 
     def empty(self) -> list[Request]:
         """Take out everything, and return it in its order."""
