@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from guardrail.errors import GuardrailError
-from guardrail.review.terminal import clip, json_text, message, pad, width
+from guardrail.review.terminal import broken, clip, json_text, message, pad, width
 
 __all__ = [
     "ACCESS",
@@ -30,9 +30,12 @@ __all__ = [
     "columns",
     "data",
     "emit_json",
+    "field",
+    "listed",
     "note",
     "paint",
     "prose",
+    "sentence",
     "table",
 ]
 
@@ -51,6 +54,8 @@ class Style(StrEnum):
     DIM = "dim"
     STRONG = "strong"
 
+
+Cell = tuple[str, Style]
 
 _LOOKS: dict[Style, dict[str, object]] = {
     Style.PLAIN: {},
@@ -173,6 +178,49 @@ def prose(text: str, *, indent: int = 0) -> list[str]:
     ) or [""]
 
 
+def field(head: str, text: str) -> Iterator[str]:
+    """Yield escaped *text* after *head* in lines that fit; the later ones are indented as far. Nothing is left out.
+
+    No line of recorded text begins where one of ours does, whatever it holds and however narrow the terminal is.
+    """
+    room = max(1, columns() - width(head))
+    space = " " * width(head)
+    for index, line in enumerate(broken(text, room, room)):
+        yield ((space if index else head) + line).rstrip()
+
+
+def sentence(*parts: Cell, indent: int = 4) -> Iterator[str]:
+    """Yield painted *parts* with spaces between them in lines that fit, the later ones after *indent* columns.
+
+    Words stay whole, so that paths and commands can be copied.
+    """
+    words = [(word, style) for text, style in parts for word in (text.split(" ") if text else [])]
+    line, used = "", 0
+    for word, style in words:
+        size = width(word)
+        if line and used + 1 + size > columns():
+            yield line
+            line, used = " " * indent, indent - 1
+        elif line:
+            line += " "
+        line += paint(word, style)
+        used += size + (1 if used else 0)
+    yield line
+
+
+def listed(head: str, items: Sequence[Cell]) -> Iterator[str]:
+    """Yield painted *items* with commas after *head*, on as many lines as it takes."""
+    line, used = head, len(head)
+    for index, (word, style) in enumerate(items):
+        comma = "," if index < len(items) - 1 else ""
+        if used + len(word) + len(comma) > columns() and used > len(head):
+            yield line.rstrip()
+            line, used = " " * len(head), len(head)
+        line += paint(word, style) + comma + " "
+        used += len(word) + 2
+    yield line.rstrip()
+
+
 class Align(StrEnum):
     """On which side a column is filled."""
 
@@ -194,7 +242,6 @@ class Column:
     """Least columns that a flexible one keeps."""
 
 
-Cell = tuple[str, Style]
 _GAP = 2
 
 

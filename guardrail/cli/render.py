@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from guardrail.approval_cases import Approver, Kind
 from guardrail.cli.output import Cell, Style
 from guardrail.review.records import Call, Person, RuleHit, seconds_between
-from guardrail.review.terminal import escape, name
+from guardrail.review.terminal import clock, escape, name
 from guardrail.review.why import headline
 
 __all__ = [
@@ -93,13 +93,6 @@ def milliseconds(ms: float | None) -> str:
     if ms is None:
         return ""
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.1f}"
-
-
-def clock(ts: str) -> str:
-    """Return a time stamp to the second, with its zone said."""
-    if len(ts) == 27 and ts[10] == "T":
-        return escape(f"{ts[:10]} {ts[11:19]} UTC")
-    return escape(ts) or "unknown"
 
 
 def offset(start: str, ts: str) -> str:

@@ -21,6 +21,7 @@ from guardrail.core.record import decode
 from guardrail.errors import ConfigError, GuardrailError, KeysError, PolicyLoadError
 from guardrail.review.doctor_result import TAIL, Check, State
 from guardrail.review.records import moment, text
+from guardrail.review.terminal import clock
 
 if TYPE_CHECKING:
     from guardrail.ledger.reader import LedgerReader
@@ -319,7 +320,7 @@ def _sealed(settings: Settings) -> Check:
     seal = Seal.read(settings.ledger.path)
     if seal is None:
         return Check("seal", State.OK, "not sealed")
-    when = f" since {seal.when}" if seal.when else ""
+    when = f" since {clock(seal.when)}" if seal.when else ""
     return Check(
         "seal", State.FAIL, f"sealed{when}: {seal.why}; every call is blocked", "guardrail recover"
     )

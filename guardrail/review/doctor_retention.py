@@ -11,6 +11,7 @@ from guardrail.retention.segments import read_manifest
 from guardrail.retention.state import read_state, state_path
 from guardrail.retention.status import Standing, Trouble, judge
 from guardrail.review.doctor_result import Check, State
+from guardrail.review.terminal import clock
 
 __all__ = ["retention"]
 
@@ -82,13 +83,13 @@ def _failed(settings: Settings) -> Check | None:
     if not state.failures or state.tried is None:
         return None
     when = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=state.tried)).isoformat(
-        timespec="minutes"
+        timespec="seconds"
     )
     times = f", {state.failures} times in a row" if state.failures > 1 else ""
     return Check(
         "retention",
         State.FAIL if state.failures > 1 else State.NOTE,
-        f"what is due was not done{times}, last at {when[:16]}Z: {state.message} ({state.code})",
+        f"what is due was not done{times}, last at {clock(when)}: {state.message} ({state.code})",
         state.hint or "guardrail retention run",
     )
 

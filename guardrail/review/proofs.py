@@ -30,6 +30,7 @@ from guardrail.keys import verify_signature
 from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import node_reader
 from guardrail.ledger.reader import LedgerReader
+from guardrail.review.terminal import clock
 
 __all__ = ["Consistency", "Relation", "compare_heads", "key_ranges", "log_key", "make_proof"]
 
@@ -136,7 +137,7 @@ def _before(
     }
     if not found:
         raise LedgerError(
-            f"record {seq} can't be proved: the recovery at {doubt.ts} (record {doubt.seq}) took it over, and no head from "
+            f"record {seq} can't be proved: the recovery at {clock(doubt.ts)} (record {doubt.seq}) took it over, and no head from "
             "before it vouches for the record",
             code="ledger.recovered",
             hint="guardrail verify names the records; guardrail verify --checkpoint FILE compares a head that you kept",

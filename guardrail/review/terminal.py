@@ -16,7 +16,9 @@ from functools import lru_cache
 
 __all__ = [
     "arguments",
+    "broken",
     "clip",
+    "clock",
     "escape",
     "inline",
     "json_safe",
@@ -49,6 +51,7 @@ _TOKEN = re.compile(r"gr1:([a-z_]{1,32}):[A-Za-z0-9_-]{1,32}:([a-z0-9]{6})[a-z0-
 _NAME = re.compile(r"[\w.@:/+=-]+\Z")
 _KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)\Z", re.ASCII)
 
 
 @lru_cache(maxsize=4096)
@@ -113,6 +116,15 @@ def name(text: str, absent: str = "-") -> str:
     return quote(text)
 
 
+def clock(ts: str) -> str:
+    """Return a time stamp to the second, as every command shows times: ``2026-03-01 09:30:00 UTC``.
+
+    A text that is no time in UTC is shown as it is, escaped.
+    """
+    match = _STAMP.match(ts)
+    return f"{match[1]} {match[2]} UTC" if match is not None else escape(ts) or "unknown"
+
+
 def width(text: str) -> int:
     """Return the number of terminal columns of *text*, which must be escaped already."""
     if text.isascii():
@@ -140,6 +152,36 @@ def clip(text: str, columns: int) -> str:
         out.append(char)
         used += size
     return "".join(out) + "…"
+
+
+def broken(text: str, first: int, rest: int) -> Iterator[str]:
+    """Yield escaped *text* in lines of at most *first* columns, then *rest*; nothing of it is left out.
+
+    It breaks after spaces, and inside a word only if a line can't hold the word. Never empty.
+    """
+    line, used, room = "", 0, max(1, first)
+    for word in re.findall(r"[^ ]+ ?| ", text):
+        size = width(word.rstrip(" ")) or 1
+        if used and used + size > room:
+            yield line
+            line, used, room = "", 0, max(1, rest)
+        while size > room:
+            part = _fitting(word, room)
+            yield part
+            word, room = word[len(part) :], max(1, rest)  # noqa: PLW2901 - what is left of it
+            size = width(word.rstrip(" ")) or 1
+        line, used = line + word, used + width(word)
+    yield line
+
+
+def _fitting(text: str, columns: int) -> str:
+    """Return as many characters from the start of *text* as fit, and one at least."""
+    used = 0
+    for index, char in enumerate(text):
+        used += width(char)
+        if index and used > columns:
+            return text[:index]
+    return text
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from guardrail.approvals import Reason
 from guardrail.core.types import Effect
 from guardrail.errors import ApprovalRequired, Denied
 from guardrail.review.approval_words import REASONS
+from guardrail.review.terminal import width
 from guardrail.testing import document
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -184,6 +186,40 @@ def test_hostile_text_reaches_no_terminal_raw(folder: Path) -> None:
         for text in (done.stdout, done.stderr):
             assert not {"\x1b", "\u202e", "\u200b", "\r"} & set(text), words
             assert "\nFORGED" not in text, words
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_request_fits_the_terminal_and_nothing_of_it_is_cut(folder: Path, columns: str) -> None:
+    """Recorded text goes on below itself, never where a line of ours begins, and keeps every character."""
+    forged = "z" * 30 + "  given   9 of 9: carol (verified by oidc) " * 6
+    long = {"to": "y" * 90, "amount": 5, "note": forged, "日本" * 30: ["x" * 90]}
+    ask(folder, Asks(rules=("large", "w" * 100)), long, principal="p" * 90)
+    with (
+        guarded(folder) as guard,
+        guard.session(principal="a", agent="b"),
+        pytest.raises(ApprovalRequired),
+    ):
+        guard.call("t" * 64, {}, Body())
+    shown = run(folder, "approvals", env={"COLUMNS": columns}).stdout
+    assert all(width(line) <= int(columns) for line in shown.splitlines()), shown
+    assert "…" not in shown
+    assert sum(line.startswith("  given") for line in shown.splitlines()) == 2
+    whole = "".join(shown.split())
+    for text in ("y" * 90, forged, "日本" * 30, "x" * 90, "w" * 100, "p" * 90, "t" * 64):
+        assert "".join(text.split()) in whole
+
+
+def test_times_are_shown_in_one_form(folder: Path) -> None:
+    """When it was asked, and until when an approval counts."""
+    approval = ask(folder)
+    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    assert re.search(
+        rf"^  asked   {stamp} \(\d+ s ago\), record \d+$",
+        run(folder, "approvals").stdout,
+        re.MULTILINE,
+    )
+    done = run(folder, "approve", approval, "--reason", "yes").stdout
+    assert re.search(rf"^  until   {stamp}$", done, re.MULTILINE)
 
 
 def test_a_secret_in_a_reason_is_not_written(folder: Path) -> None:

@@ -302,7 +302,7 @@ def test_access_says_who_read_what(
     cli("sessions")
     monkeypatch.setenv("COLUMNS", "200")
     wide = cli("access").out.splitlines()
-    assert [line.split("  ")[0] for line in wide][:1] == ["WHEN"]
+    assert [line.split("  ")[0] for line in wide][:1] == ["WHEN (UTC)"]
     assert 'show ref="S-1"' in wide[1]
     assert "\x1b" not in wide[1]
     assert "access" in wide[3]

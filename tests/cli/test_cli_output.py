@@ -7,9 +7,22 @@ import os
 import pty
 import sys
 
+import click
 import pytest
 
-from guardrail.cli.output import Align, Column, Progress, Style, columns, paint, prose, table
+from guardrail.cli.output import (
+    Align,
+    Column,
+    Progress,
+    Style,
+    columns,
+    field,
+    listed,
+    paint,
+    prose,
+    sentence,
+    table,
+)
 from guardrail.review.terminal import width
 
 
@@ -106,6 +119,25 @@ def test_sentences_are_wrapped_and_never_empty(clean: pytest.MonkeyPatch) -> Non
     assert len(lines) > 1
     assert all(len(line) <= 53 for line in lines)
     assert prose("") == [""]
+
+
+def test_fields_and_sentences_hang_below_their_head(clean: pytest.MonkeyPatch) -> None:
+    """Painted or not, the lines are the same; an item of a list is never broken."""
+    clean.setenv("COLUMNS", "40")
+    assert list(field("  who     ", "a" * 40)) == ["  who     " + "a" * 30, " " * 10 + "a" * 10]
+    assert list(field("  who     ", "")) == ["  who"]
+    parts = (("place:", Style.STRONG), ("word " * 9 + "words", Style.PLAIN), ("[code]", Style.BAD))
+    clean.setattr(sys, "stdout", io.StringIO())
+    plain = list(sentence(*parts))
+    assert len(plain) == 2
+    assert all(len(line) <= 40 for line in plain)
+    assert plain[1].startswith("    word")
+    assert list(listed("head ", [("x" * 30, Style.BAD), ("y" * 20, Style.BAD)])) == [
+        "head " + "x" * 30 + ",",
+        "     " + "y" * 20,
+    ]
+    clean.setattr(sys, "stdout", Terminal())
+    assert [click.unstyle(line) for line in sentence(*parts)] == plain
 
 
 def test_progress_waits_a_second_then_counts_and_goes(clean: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from clikit import Ran
+
+from guardrail.review.terminal import width
 
 Cli = Callable[..., Ran]
 
@@ -45,7 +48,7 @@ def test_warnings_are_shown_and_count_when_asked(cli: Cli, leaky: Path) -> None:
     """File, line, code and what to write; exit 0, and 1 with --strict."""
     ran = cli("policy", "check", leaky)
     assert ran.code == 0
-    assert "limit.rego:5: the argument amount may be missing" in ran.out
+    assert "limit.rego:5: the argument amount may be missing" in " ".join(ran.out.split())
     assert "[warning: optional-argument]" in ran.out
     assert "2 warnings" in ran.out
     assert cli("policy", "check", leaky, "--strict").code == 1
@@ -102,7 +105,7 @@ def test_changed_calls_that_are_allowed_are_shown(cli: Cli, leaky: Path) -> None
     """With rule, place, change and call; exit 1."""
     ran = cli("policy", "test", leaky, "--mutate")
     assert ran.code == 1
-    assert "limit.rego:5: deny too-much no longer stops" in ran.out
+    assert "limit.rego:5: deny too-much no longer stops" in " ".join(ran.out.split())
     assert "/amount deleted: transfer {}" in ran.out
     assert "HOLES" in ran.out
     document = json.loads(cli("policy", "test", leaky, "--mutate", "--json").out)
@@ -121,7 +124,27 @@ def test_rules_that_could_not_be_tried_are_a_reservation(cli: Cli, leaky: Path) 
         tight + '\ndeny contains "other" if input.resource.id == "x"\n'
     )
     ran = cli("policy", "test", leaky, "--mutate")
-    assert (ran.code, "fires in no test" in ran.out) == (5, True), ran
+    assert (ran.code, "fires in no test" in " ".join(ran.out.split())) == (5, True), ran
+
+
+def test_findings_and_tests_fit_the_terminal_in_whole_words(
+    cli: Cli, leaky: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 80 columns nothing is cut, and only a path that is longer than a line makes one wider."""
+    with (leaky / "limit_test.rego").open("a") as out:
+        out.write(
+            '\ntest_wrong if {\n\tdata.guardrail.main.decision.effect == "deny" with input as {}\n\tfalse\n}\n'
+        )
+    monkeypatch.chdir(leaky.parent)
+    for words in (("check",), ("test", "-v"), ("test", "--mutate")):
+        monkeypatch.setenv("COLUMNS", "400")
+        whole = cli("policy", *words, "policies").out
+        monkeypatch.setenv("COLUMNS", "80")
+        narrow = cli("policy", *words, "policies").out
+        assert all(width(line) <= 80 for line in narrow.splitlines()), narrow
+        took = re.compile(r"[\d.]+ ms|policies/policies")
+        assert took.sub("", narrow).split() == took.sub("", whole).split()
+        assert "\x1b" not in narrow
 
 
 def test_calls_of_failing_tests_are_not_changed(cli: Cli, leaky: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_proof_brings_what_witnesses_signed(cli: Cli, path: Path, tmp_path: Pa
     )
     ran = cli(*check, "--witness", str(other.key))
     assert ran.code == 0
-    assert "cosigned 2026-11-24T06:00:00Z by w.example/1" in ran.out
+    assert "cosigned 2026-11-24 06:00:00 UTC by w.example/1" in ran.out
     assert "NOT cosigned by w.example/2" in ran.out
     assert json.loads(cli(*check, "--json").out)["not_cosigned"] == []
     write_state(state_path(path), State(note.text.split("\n")[0], {"x": AnchorState(note="x")}))

@@ -98,12 +98,15 @@ def test_sessions_show_who_and_how_calls_ended(cli: Cli, ledger: Path) -> None:
     rows = cli("sessions", "--ledger", ledger).out.splitlines()
     assert rows[0].split() == [
         "STARTED",
+        "(UTC)",
         "SESSION",
         "PRINCIPAL",
         "AGENT",
         "TENANT",
         "CALLS",
         "DENIED",
+        "APPROVAL",
+        "REJECTED",
         "ERRORS",
         "OPEN",
     ]
@@ -115,8 +118,29 @@ def test_sessions_show_who_and_how_calls_ended(cli: Cli, ledger: Path) -> None:
         "7",
         "3",
         "1",
+        "1",
+        "1",
         "0",
     ]
+
+
+def test_sessions_say_in_words_how_calls_went_on_a_narrow_terminal(
+    cli: Cli, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below each session: approvals and calls that the framework rejected as well."""
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = cli("sessions", "--ledger", ledger).out.splitlines()
+    assert rows[0].split() == ["STARTED", "(UTC)", "SESSION", "PRINCIPAL", "AGENT"]
+    assert rows[1].split()[2:] == ["S-1", "alice@example.com", "support-bot"]
+    told = [
+        "7 calls",
+        "3 denied",
+        "1 needing approval",
+        "1 rejected by the framework",
+        "1 failed",
+    ]
+    assert " ".join(" ".join(rows[2:-2]).split()) == ", ".join(told)
+    assert rows[-1] == "  1 call"
 
 
 def test_a_cut_list_says_so(cli: Cli, ledger: Path) -> None:

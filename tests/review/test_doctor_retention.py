@@ -99,7 +99,7 @@ def test_the_last_failure_of_a_guard_is_shown_with_what_to_do(tmp_path: Path) ->
         write_state(state_path(db), told)
         check = retention(settings(db))
         assert (check.state, check.fix) == (wanted, "mend it")
-        assert "last at 1970-01-12T13:46Z: it broke (x.y)" in check.found
+        assert "last at 1970-01-12 13:46:40 UTC: it broke (x.y)" in check.found
     off = retention(settings(db, auto=False))
     assert off.state is State.OK
     assert "auto = false" in off.found

@@ -223,3 +223,33 @@ def test_a_name_that_imitates_our_words_is_quoted() -> None:
     assert terminal.name("bob (verified by oidc)") == '"bob (verified by oidc)"'
     assert terminal.name("") == "-"
     assert terminal.name("gr1:principal:k1:" + "x7k2q9" + "a" * 18) == "[principal x7k2q9…]"
+
+
+@pytest.mark.parametrize(
+    ("ts", "shown"),
+    [
+        ("2026-11-24T06:00:00.123456Z", "2026-11-24 06:00:00 UTC"),
+        ("2026-11-24T06:00:00Z", "2026-11-24 06:00:00 UTC"),
+        ("2026-11-24T06:00:00+00:00", "2026-11-24 06:00:00 UTC"),
+        ("2026-11-24T06:00:00+02:00", "2026-11-24T06:00:00+02:00"),
+        ("2026-11-24T06:00:00Z\n", "2026-11-24T06:00:00Z\\n"),
+        ("soon\x1b", "soon\\u{1b}"),
+        ("", "unknown"),
+    ],
+)
+def test_times_have_one_form_and_what_is_none_stays(ts: str, shown: str) -> None:
+    """To the second, with the zone."""
+    assert terminal.clock(ts) == shown
+
+
+@given(
+    text=st.text(alphabet="ab 日\u0301", max_size=80),
+    first=st.integers(2, 20),
+    rest=st.integers(2, 20),
+)
+def test_broken_text_fits_and_keeps_every_character(text: str, first: int, rest: int) -> None:
+    """A combining mark stays with its letter; spaces at the end of a line take no room."""
+    lines = list(terminal.broken(text, first, rest))
+    assert "".join(lines) == text
+    assert terminal.width(lines[0].rstrip(" ")) <= first
+    assert all(terminal.width(line.rstrip(" ")) <= rest for line in lines[1:])

@@ -60,7 +60,7 @@ def access(
 
 def _table(entries: tuple[Access, ...]) -> Iterator[str]:
     spec = [
-        Column("WHEN"),
+        Column("WHEN (UTC)"),
         Column("WHO", limit=28),
         Column("FROM", limit=28, flexible=True, floor=10),
         Column("COMMAND", flexible=True, floor=14),

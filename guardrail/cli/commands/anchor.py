@@ -17,7 +17,7 @@ from guardrail.cli.options import (
 )
 from guardrail.cli.output import Style, data, emit_json, paint
 from guardrail.cli.output import note as remark
-from guardrail.cli.render import counted
+from guardrail.cli.render import clock, counted
 from guardrail.errors import ConfigError
 from guardrail.review.terminal import name, one_line
 
@@ -108,7 +108,7 @@ def _tell(told: Told) -> None:
 
     state = told.state
     if not state.code:
-        far = f"{counted(state.size, 'record')}, {timestamp(state.time)}"
+        far = f"{counted(state.size, 'record')}, {clock(timestamp(state.time))}"
         data(f"{paint('kept', Style.GOOD)}    {name(told.name)}  {far}")
         return
     word = "NO" if state.code == "anchor.conflict" else "failed"

@@ -11,9 +11,9 @@ import click
 from guardrail.approvals import Kind, Reason, State
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
-from guardrail.cli.output import Style, data, emit_json, note, paint
-from guardrail.cli.render import approver, counted, removed
-from guardrail.review.terminal import escape, name, one_line, tree
+from guardrail.cli.output import Style, columns, data, emit_json, field, note, paint, sentence
+from guardrail.cli.render import approver, clock, counted, removed
+from guardrail.review.terminal import escape, name, one_line, tree, width
 
 if TYPE_CHECKING:
     from guardrail.approval_cases import Approver
@@ -69,8 +69,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
     for index, entry in enumerate(found):
         if index:
             data()
-        for line in _request(entry):
-            data(line)
+        _request(entry)
     if not found:
         note("no call waits for an approval")
     elif any(entry.state is State.PENDING for entry in found):
@@ -180,63 +179,83 @@ def _tell(answer: Answer, kind: Kind) -> None:
     from guardrail.approval_views import hidden
     from guardrail.review.approval_words import REASONS
 
+    def told(word: str, style: Style, text: str) -> None:
+        for line in sentence((word, style), ("", Style.PLAIN), (text, Style.PLAIN), indent=2):
+            data(line)
+
     request = answer.case.request
     title = _tool(request.tool)
     if answer.rejected is not None:
         word = "NOT APPROVED" if kind is Kind.GRANTED else "NOT REFUSED"
-        data(f"{paint(word, Style.BAD)}  {title}: {REASONS[answer.rejected]}")
+        told(word, Style.BAD, f"{title}: {REASONS[answer.rejected]}")
         data(f"  code    {answer.rejected}, record {answer.receipt.seq}")
         for pointer in request.hidden_needs if answer.rejected is Reason.NEEDS_HIDDEN else ():
-            data(f"  hidden  {escape(pointer)}")
+            _field("hidden", escape(pointer))
         if answer.rejected is Reason.ASSERTED:
             note(
                 "next:  set unsafe_asserted_approvals = true in [approvals] (read SECURITY.md first)"
             )
         return
     if kind is Kind.REFUSED:
-        data(f"{paint('REFUSED', Style.BAD)}  {title}: nobody can approve it any more")
+        told("REFUSED", Style.BAD, f"{title}: nobody can approve it any more")
         data(f"  record  {answer.receipt.seq}")
         return
-    data(f"{paint('APPROVED', Style.GOOD)}  {title}: {answer.given} of {request.needed}")
+    told("APPROVED", Style.GOOD, f"{title}: {answer.given} of {request.needed}")
     data(f"  record  {answer.receipt.seq}")
-    data(f"  until   {escape(answer.expires or '')}")
+    data(f"  until   {clock(answer.expires or '')}")
     for line in removed(hidden(answer.case)):
-        data(f"  not shown to you: {line}")
+        for part in field("  not shown to you: ", line):
+            data(part)
     note("nobody verified who you are: the record says unsafe_asserted", Style.WARN)
     missing = request.needed - answer.given
     if missing > 0:
         note(f"next:  {counted(missing, 'more person', 'more people')} must approve it")
 
 
-def _request(entry: Listed) -> Iterator[str]:
+def _field(label: str, text: str) -> None:
+    for line in field(f"  {label:<6}  ", text):
+        data(line)
+
+
+def _request(entry: Listed) -> None:
     from guardrail.approval_views import hidden
     from guardrail.review.sessions import who
 
     request = entry.case.request
-    yield (
-        f"{paint(request.id, Style.STRONG)}  {_tool(request.tool)}  "
-        f"{paint(str(entry.state).upper(), _STYLES.get(entry.state, Style.DIM))}"
-    )
-    yield f"  asked   {_span(entry.age.total_seconds())} ago, record {request.seq}"
+    tool, state = _tool(request.tool), str(entry.state).upper()
+    beside = f"  {tool}"
+    if width(request.id + beside + state) + 2 > columns():
+        beside = ""
+    style = _STYLES.get(entry.state, Style.DIM)
+    data(f"{paint(request.id, Style.STRONG)}{beside}  {paint(state, style)}")
+    if not beside:
+        _field("tool", tool)
+    asked = clock(request.asked.isoformat())
+    _field("asked", f"{asked} ({_span(entry.age.total_seconds())} ago), record {request.seq}")
     people = {"principal": request.principal, "agent": request.agent}
-    yield f"  who     {who(people, 'agent')} for {who(people, 'principal')}"
-    yield f"  in      session {name(request.session)}, tenant {name(request.tenant)}"
+    _field("who", f"{who(people, 'agent')} for {who(people, 'principal')}")
+    _field("in", f"session {name(request.session)}, tenant {name(request.tenant)}")
     for rule in request.rules:
         label = escape(rule.rule)
         text = label if rule.message in {"", rule.rule} else f"{label} - {escape(rule.message)}"
         people_needed = f" (needs {rule.approvers} approvers)" if rule.approvers > 1 else ""
-        yield f"  rule    {text}{people_needed}"
+        _field("rule", f"{text}{people_needed}")
     for place, line in enumerate(tree(request.args)):
-        yield f"  {'args' if not place else '':<6}  {line}"
+        value = line.lstrip(" ")
+        deep = " " * (len(line) - len(value))
+        for part in field(f"  {'args' if not place else '':<6}  {deep}", value):
+            data(part)
     for line in removed(hidden(entry.case)):
-        yield f"  hidden  {line}"
+        _field("hidden", line)
     if request.truncated:
-        yield "  hidden  some values are too large to be shown"
-    yield f"  given   {_given(entry)}"
-    for line in _over(entry):
-        yield f"  {line}"
+        _field("hidden", "some values are too large to be shown")
+    _field("given", _given(entry))
+    for label, text in _over(entry):
+        _field(label, text)
     for pointer in request.hidden_needs:
-        yield f"  blocked the policy says that you must see {escape(pointer)}, which is hidden: nobody can approve it"
+        told = f"the policy says that you must see {escape(pointer)}, which is hidden: nobody can approve it"
+        for part in field("  blocked ", told):
+            data(part)
 
 
 def _given(entry: Listed) -> str:
@@ -257,13 +276,13 @@ def _people(people: Iterable[Approver | None]) -> list[str]:
     return list(dict.fromkeys(approver(person) for person in people if person is not None))
 
 
-def _over(entry: Listed) -> Iterator[str]:
-    """Yield who refused it, and which record used it."""
+def _over(entry: Listed) -> Iterator[tuple[str, str]]:
+    """Yield who refused it, and which record used it: label and text."""
     for step in entry.case.steps:
         if step.kind is Kind.REFUSED and step.approver is not None:
-            yield f"refused by {approver(step.approver)}, record {step.seq}"
+            yield "", f"refused by {approver(step.approver)}, record {step.seq}"
         elif step.kind is Kind.USED:
-            yield f"used    by record {step.seq}"
+            yield "used", f"by record {step.seq}"
 
 
 def _tool(tool: Any) -> str:

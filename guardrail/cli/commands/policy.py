@@ -12,7 +12,7 @@ import click
 
 from guardrail.cli.app import Entry, Exit, LazyGroup
 from guardrail.cli.options import config_option, json_option, ledger_options, settings_of
-from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.output import Cell, Style, data, emit_json, note, paint, prose, sentence
 from guardrail.cli.render import counted, milliseconds
 from guardrail.errors import ConfigError, Finding, PolicyLoadError
 from guardrail.review.terminal import name, one_line
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from guardrail.authoring.test import TestReport, TestResult
     from guardrail.config import Settings
 
-__all__ = ["PATHS", "policy", "policy_paths", "print_findings", "reload", "test", "tools_option"]
+__all__ = [
+    "PATHS",
+    "policy",
+    "policy_paths",
+    "print_finding",
+    "print_findings",
+    "reload",
+    "test",
+    "tools_option",
+]
 
 PATHS = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
 tools_option = click.option(
@@ -67,11 +76,17 @@ def print_findings(findings: Iterable[Finding], style: Style, *, label: str = ""
     """Print each finding with its place and hint. *label* stands before its code."""
     for finding in findings:
         place = one_line(f"{finding.file}:{finding.line}" if finding.line else finding.file)
-        data(
-            f"{paint(place, Style.STRONG)}: {one_line(finding.message)} {paint(f'[{label}{finding.code}]', style)}"
-        )
-        if finding.hint:
-            data(f"    {one_line(finding.hint)}")
+        print_finding(place, finding.message, (f"[{label}{finding.code}]", style), finding.hint)
+
+
+def print_finding(place: str, message: str, code: Cell, hint: str) -> None:
+    """Print one finding in lines that fit, its place first and its *code* last, and then its *hint*."""
+    said = (one_line(message), Style.PLAIN)
+    for line in sentence((f"{place}:", Style.STRONG), said, code):
+        data(line)
+    if hint:
+        for line in prose(one_line(hint), indent=4):
+            data(f"    {line}")
 
 
 @click.command(short_help="Run the policies' own tests.")
@@ -145,11 +160,19 @@ def _result(result: TestResult, *, verbose: bool) -> None:
     styles = {TestOutcome.PASS: Style.GOOD, TestOutcome.SKIP: Style.WARN}
     if result.outcome is TestOutcome.PASS and not verbose:
         return
-    word = paint(f"{result.outcome.value:<5}", styles.get(result.outcome, Style.BAD))
+    style = styles.get(result.outcome, Style.BAD)
     place = one_line(f"{result.file}:{result.line}")
-    data(f"{word}  {name(result.name)}  {milliseconds(result.milliseconds)} ms")
+    took = f"{milliseconds(result.milliseconds)} ms"
+    for line in sentence(
+        (f"{result.outcome.value:<5}", style),
+        ("", Style.PLAIN),
+        (f"{name(result.name)}  {took}", Style.PLAIN),
+        indent=7,
+    ):
+        data(line)
     if result.message:
-        data(f"       {place}: {one_line(result.message)}")
+        for line in prose(one_line(f"{place}: {result.message}"), indent=7):
+            data(f"       {line}")
 
 
 def _summary(report: TestReport) -> None:

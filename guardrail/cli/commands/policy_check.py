@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.commands.policy import PATHS, policy_paths, print_findings, tools_option
+from guardrail.cli.commands.policy import (
+    PATHS,
+    policy_paths,
+    print_finding,
+    print_findings,
+    tools_option,
+)
 from guardrail.cli.options import config_option, json_option
-from guardrail.cli.output import Style, data, emit_json, paint
+from guardrail.cli.output import Style, data, emit_json, paint, prose, sentence
 from guardrail.cli.render import counted
 from guardrail.errors import ConfigError
 from guardrail.review.terminal import one_line
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
     from guardrail.authoring.opa_program import OpaProgram
 
 __all__ = ["check"]
+
+_INDENT = 21
+"""Columns before what an engine is."""
 
 
 @click.command(short_help="Say whether the policies would be loaded, and why not.")
@@ -80,10 +89,9 @@ def _code(report: CheckReport, *, strict: bool) -> Exit:
 
 def _lints(lints: Iterable[Lint]) -> None:
     for lint in lints:
-        place = paint(one_line(f"{lint.file}:{lint.line}"), Style.STRONG)
-        code = paint(f"[{lint.severity}: {lint.code}]", Style.WARN)
-        data(f"{place}: {one_line(lint.message)} {code}")
-        data(f"    {one_line(lint.hint)}")
+        place = one_line(f"{lint.file}:{lint.line}")
+        code = f"[{lint.severity}: {lint.code}]"
+        print_finding(place, lint.message, (code, Style.WARN), lint.hint)
 
 
 def _engine(said: EngineSaid) -> None:
@@ -91,11 +99,14 @@ def _engine(said: EngineSaid) -> None:
 
     looks = {EngineState.ACCEPTED: Style.GOOD, EngineState.NOT_FOUND: Style.WARN}
     state = paint(f"{said.state.replace('_', ' '):<9}", looks.get(said.state, Style.BAD))
-    data(f"{said.engine:<8}  {state}  {one_line(said.about)}")
+    first, *rest = prose(one_line(said.about), indent=_INDENT)
+    data(f"{said.engine:<8}  {state}  {first}")
+    for line in rest:
+        data(" " * _INDENT + line)
 
 
 def _verdict(report: CheckReport) -> None:
-    verdict = paint("OK", Style.GOOD) if report.ok else paint("REFUSED", Style.BAD)
+    verdict = ("OK", Style.GOOD) if report.ok else ("REFUSED", Style.BAD)
     parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
     if report.remarks:
         parts.append(counted(len(report.remarks), "remark"))
@@ -103,4 +114,7 @@ def _verdict(report: CheckReport) -> None:
         parts.append(counted(len(report.lints), "warning"))
     if report.ignored:
         parts.append(f"{report.ignored:,} ignored")
-    data(f"{verdict}  {', '.join(parts)}" + (f", digest {report.digest}" if report.digest else ""))
+    for line in sentence(verdict, ("", Style.PLAIN), (", ".join(parts), Style.PLAIN)):
+        data(line)
+    if report.digest:
+        data(f"digest    {report.digest}")

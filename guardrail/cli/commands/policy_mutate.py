@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrail.cli.app import Exit
-from guardrail.cli.output import Progress, Style, data, paint, prose
+from guardrail.cli.commands.policy import print_finding
+from guardrail.cli.output import Progress, Style, data, prose, sentence
 from guardrail.cli.render import counted
 from guardrail.review.terminal import name, one_line
 
@@ -52,16 +53,14 @@ def show(report: MutationReport) -> None:
         _rule(list(found))
     for rule in report.untried:
         place = one_line(f"{rule.file}:{rule.line}")
-        data(
-            f"{paint(place, Style.STRONG)}: {rule.effect} {name(rule.rule)} fires in no test: nothing to change "
-            f"{paint('[untried]', Style.WARN)}"
-        )
+        said = f"{rule.effect} {name(rule.rule)} fires in no test: nothing to change"
+        print_finding(place, said, ("[untried]", Style.WARN), "")
     verdict = (
-        paint("HOLES", Style.BAD)
+        ("HOLES", Style.BAD)
         if report.holes
-        else paint("OK", Style.GOOD)
+        else ("OK", Style.GOOD)
         if report.complete
-        else paint("NOT FINISHED", Style.WARN)
+        else ("NOT FINISHED", Style.WARN)
     )
     parts = [
         counted(report.rules, "rule"),
@@ -75,14 +74,15 @@ def show(report: MutationReport) -> None:
         parts.append(f"{report.unfit:,} that a schema refuses")
     if not report.complete:
         parts.append("not all tried: the limit was reached")
-    data(f"{verdict}  {', '.join(parts)}")
+    for line in sentence(verdict, ("", Style.PLAIN), (", ".join(parts), Style.PLAIN)):
+        data(line)
 
 
 def _rule(holes: Sequence[Hole]) -> None:
     first = holes[0]
     place = one_line(f"{first.file}:{first.line}" if first.line else first.file)
-    head = f"{paint(place, Style.STRONG)}: {first.effect} {name(first.rule)} no longer stops"
-    data(f"{head} {paint('[mutation]', Style.BAD)}")
+    said = f"{first.effect} {name(first.rule)} no longer stops"
+    print_finding(place, said, ("[mutation]", Style.BAD), "")
     for hole in holes:
         args = json.dumps(hole.args, ensure_ascii=True)
         shown = args if len(args) <= _SHOWN else args[:_SHOWN] + "..."

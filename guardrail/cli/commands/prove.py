@@ -259,7 +259,7 @@ def _print(checked: Checked, pinned: Sequence[NoteKey]) -> None:
             f"  signed   by {'the log key' if checked.epoch is None else 'a key that the log key certified'}"
         )
     for each in _cosigned(checked):
-        data(f"  cosigned {escape(each['ts'])} by {name(each['witness'])}")
+        data(f"  cosigned {clock(each['ts'])} by {name(each['witness'])}")
     for missing in _missing(checked, pinned):
         data(f"  NOT cosigned by {name(missing)}")
     said = _not_proved(checked)

@@ -16,6 +16,7 @@ from guardrail.cli.output import (
     columns,
     data,
     emit_json,
+    listed,
     note,
     table,
 )
@@ -29,7 +30,8 @@ from guardrail.review.terminal import name
 
 __all__ = ["sessions"]
 
-_WIDE = 110
+_WIDE = 120
+"""Columns from which a session is one row; below, what became of its calls has a line of its own."""
 
 
 @click.command(short_help="List the sessions in the ledger, the oldest first.")
@@ -55,7 +57,8 @@ def sessions(
 ) -> None:
     """List the sessions in the ledger, the oldest first: who, how many calls, and how they ended.
 
-    OPEN counts calls that were allowed and have no recorded end: they are running, or their process died and nobody
+    APPROVAL counts calls that need a person's approval, REJECTED those that the framework refused before the policy was
+    asked. OPEN counts calls that were allowed and have no recorded end: they are running, or their process died and nobody
     has opened the ledger since.
     """
     with opened(config, ledger, exported, segment) as reader:
@@ -77,46 +80,64 @@ def sessions(
             "Run a program that opens guard.session(...), or see `guardrail demo`."
         )
         return
-    for line in table(_spec(), [_row(row) for row in shown]):
+    wide = columns() >= _WIDE
+    titles, *lines = table(_spec(wide=wide), [_row(row, wide=wide) for row in shown])
+    data(titles)
+    for line, row in zip(lines, shown, strict=True):
         data(line)
+        for each in () if wide else listed("  ", _counts(row)):
+            data(each)
     if len(shown) < len(rows):
         note(f"The latest {len(shown)} of {len(rows):,} sessions; --all shows the rest.", Style.DIM)
 
 
-def _spec() -> list[Column]:
-    numbers = [Column(title, Align.RIGHT) for title in ("CALLS", "DENIED", "ERRORS", "OPEN")]
-    if columns() < _WIDE:
-        return [
-            Column("STARTED"),
-            Column("SESSION", flexible=True, floor=10),
-            Column("PRINCIPAL", flexible=True, floor=9),
-            *numbers,
-        ]
-    return [
-        Column("STARTED"),
+def _spec(*, wide: bool) -> list[Column]:
+    who = [
+        Column("STARTED (UTC)"),
         Column("SESSION", flexible=True, floor=12),
         Column("PRINCIPAL", flexible=True, floor=12),
         Column("AGENT", flexible=True, floor=8),
-        Column("TENANT", limit=16),
-        *numbers,
     ]
+    if not wide:
+        return who
+    titles = ("CALLS", "DENIED", "APPROVAL", "REJECTED", "ERRORS", "OPEN")
+    numbers = [Column(title, Align.RIGHT) for title in titles]
+    return [*who, Column("TENANT", flexible=True, limit=16, floor=6), *numbers]
 
 
-def _row(row: SessionRow) -> list[Cell]:
+def _row(row: SessionRow, *, wide: bool) -> list[Cell]:
     def hot(count: int, style: Style) -> Cell:
         return str(count), style if count else Style.DIM
 
-    wide: list[Cell] = [
-        (name(row.key.agent), Style.PLAIN),
-        (name(row.key.tenant), Style.PLAIN),
-    ]
-    return [
+    who: list[Cell] = [
         (clock(row.started).removesuffix(" UTC"), Style.PLAIN),
         (name(row.key.id), Style.STRONG),
         (name(row.key.principal), Style.PLAIN),
-        *(wide if columns() >= _WIDE else []),
+        (name(row.key.agent), Style.PLAIN),
+    ]
+    if not wide:
+        return who
+    return [
+        *who,
+        (name(row.key.tenant), Style.PLAIN),
         (str(row.calls), Style.PLAIN),
         hot(row.denied, Style.BAD),
+        hot(row.approvals, Style.WARN),
+        hot(row.rejected, Style.WARN),
         hot(row.errors, Style.BAD),
         hot(row.open, Style.WARN),
     ]
+
+
+def _counts(row: SessionRow) -> list[Cell]:
+    """Return how many calls there are, and how many of them went another way than to their end."""
+    counts = (
+        (row.denied, "denied", Style.BAD),
+        (row.approvals, "needing approval", Style.WARN),
+        (row.rejected, "rejected by the framework", Style.WARN),
+        (row.errors, "failed", Style.BAD),
+        (row.unknown, "unknown", Style.WARN),
+        (row.open, "open", Style.WARN),
+    )
+    told = [(f"{count:,} {word}", style) for count, word, style in counts if count]
+    return [(counted(row.calls, "call"), Style.PLAIN), *told]

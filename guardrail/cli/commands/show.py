@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from guardrail.cli.output import (
     columns,
     data,
     emit_json,
+    listed,
     note,
     paint,
     prose,
@@ -165,21 +166,8 @@ def _header(session: Timeline) -> Iterator[str]:
         (sum(call.open for call in calls), "open", Style.WARN),
     ]
     told = [(f"{count:,} {word}", style) for count, word, style in counts if count]
-    yield from _listed("  calls      ", [(counted(len(calls), "call"), Style.PLAIN), *told])
+    yield from listed("  calls      ", [(counted(len(calls), "call"), Style.PLAIN), *told])
     yield paint("  chain      not checked here; guardrail verify checks it", Style.DIM)
-
-
-def _listed(head: str, items: Sequence[Cell]) -> Iterator[str]:
-    """Yield painted *items* with commas, on as many lines as it takes."""
-    line, used = head, len(head)
-    for index, (word, style) in enumerate(items):
-        comma = "," if index < len(items) - 1 else ""
-        if used + len(word) + 1 > columns() and used > len(head):
-            yield line.rstrip()
-            line, used = " " * len(head), len(head)
-        line += paint(word, style) + comma + " "
-        used += len(word) + 2
-    yield line.rstrip()
 
 
 def _rule(call: Call) -> str:

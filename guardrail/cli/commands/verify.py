@@ -12,7 +12,7 @@ from guardrail.cli.access_verify import Readers, readers_of, worst
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.reading import access_log_lost
-from guardrail.cli.render import counted
+from guardrail.cli.render import clock, counted
 from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
 from guardrail.cli.verify_files import name_in, one_source, sealing_of, verify_file
 from guardrail.cli.verify_memory import although, remembered, way_out
@@ -268,7 +268,7 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
     if report.pruned_before:
         data(f"  pruned   records 1 to {report.pruned_before - 1}, with proof")
     if report.anchored_to is not None:
-        when = f", recorded {escape(report.anchored_ts)}" if report.anchored_ts else ""
+        when = f", recorded {clock(report.anchored_ts)}" if report.anchored_ts else ""
         data(f"  covered  up to record {report.anchored_to}{when}, by {name(report.anchored_by)}")
     if report.approvals_used:
         used = counted(report.approvals_used, "use")

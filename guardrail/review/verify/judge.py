@@ -12,6 +12,7 @@ from guardrail.core.recovered import Recovered
 from guardrail.errors import NoteError
 from guardrail.ledger.files import Seal
 from guardrail.ledger.rows import OpenCall
+from guardrail.review.terminal import clock
 from guardrail.review.verify.report import (
     Heads,
     OutsideHead,
@@ -229,7 +230,7 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
 
 
 def _taken_over(each: Recovered) -> Iterator[str]:
-    when = f"when the log was recovered at {each.ts} (record {each.seq})"
+    when = f"when the log was recovered at {clock(each.ts)} (record {each.seq})"
     if each.first <= each.last:
         yield (
             f"RECOVERED: no signed head vouched for records {each.first} to {each.last} {when}, and no head that was kept "
@@ -261,7 +262,7 @@ def _notices(found: Found) -> tuple[str, ...]:
             f"Time went back {found.report.backwards} times, first at record {found.report.first_backwards}."
         )
     notices += [
-        f"The log was begun by a recovery at {each.ts} in place of another: {_lost(each)}. What is left of it is in the "
+        f"The log was begun by a recovery at {clock(each.ts)} in place of another: {_lost(each)}. What is left of it is in the "
         "files that were set aside then, and was not looked at."
         for each in found.audit.recovered
         if each.restarted

@@ -20,6 +20,7 @@ from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.facts import Gathered, Segment
 from guardrail.review.lines import open_lines
+from guardrail.review.terminal import clock
 from guardrail.review.verify.export import take_lines
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
@@ -174,7 +175,7 @@ def _sealed(report: VerifyReport, sealing: Sealing | None, *, first: int) -> Ver
         report,
         notices=(
             *report.notices,
-            f"It is segment {sealed.number}, as it was sealed at {sealed.ts}.",
+            f"It is segment {sealed.number}, as it was sealed at {clock(sealed.ts)}.",
         ),
         not_proved=(_LEDGER_UNREAD, *report.not_proved),
     )
