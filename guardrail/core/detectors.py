@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from guardrail.core.detectors_code import fallbacks
+from guardrail.core.detectors_markup import markup
 from guardrail.core.detectors_named import assignments, keywords, secretive, urls
 from guardrail.core.detectors_personal import emails, numbers
 from guardrail.core.detectors_shape import long_words, looks_random, pem
+from guardrail.core.entities import behind_entities, holds_entity
 from guardrail.core.hits import JOINT, Hit, merge_hits
 from guardrail.core.marks import MARK_PREFIX, mask_marks
 
@@ -24,11 +27,11 @@ def scan(text: str) -> list[Hit]:
         return []
     if MARK_PREFIX in text:
         text = mask_marks(text)
-    hits: list[Hit] = []
-    for detector in _SECRETS:
-        hits += detector(text)
+    hits = _secrets(text)
     for detector in _PERSONAL:
         hits += detector(text)
+    if "&" in text and holds_entity(text):
+        hits += behind_entities(text, (_secrets, *_PERSONAL))
     return merge_hits(hits) if hits else hits
 
 
@@ -38,10 +41,22 @@ def scan_secrets(text: str) -> list[Hit]:
         return []
     if MARK_PREFIX in text:
         text = mask_marks(text)
+    hits = _secrets(text)
+    if "&" in text and holds_entity(text):
+        hits += behind_entities(text, (_secrets,))
+    return merge_hits([hit for hit in hits if hit.cls == "secret"]) if hits else hits
+
+
+def _secrets(text: str) -> list[Hit]:
+    """Return what the detectors of secrets find; those that are rarely needed are asked only if their signs stand in *text*."""
     hits: list[Hit] = []
     for detector in _SECRETS:
         hits += detector(text)
-    return merge_hits([hit for hit in hits if hit.cls == "secret"]) if hits else hits
+    if "<" in text:
+        hits += markup(text)
+    if "'" in text or '"' in text or "`" in text or "$" in text:
+        hits += fallbacks(text)
+    return hits
 
 
 _SECRETS: tuple[Callable[[str], Iterable[Hit]], ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from guardrail.core.detectors_code import literals
 from guardrail.core.detectors_command import commands, has_option, names_tool
 from guardrail.core.detectors_connect import accounts, braced, raw_userinfo
 from guardrail.core.detectors_shape import DIGIT
@@ -18,8 +19,10 @@ __all__ = ["assignments", "keywords", "secretive", "urls"]
 # Backwards from a separator: quotes and blanks, then a name.
 _NAME_BACK = re.compile(r"[\"'\])\\]{0,3} {0,24}[\"'\])\\]{0,3}([\w.\-]{1,60})")
 _BEFORE_NAME_BACK = re.compile(r"[\"']")
+# An entity is a part of a value, unless it divides the parameters of a URL.
+_SIGN = r"[^\s\"'`,;&<>()\[\]{}|\\\x00\x01]|\\(?![\"'nrt])|&(?!amp;[\w.\-]{1,40}=)(?:#\w{1,7}|[A-Za-z]{2,8});"
 _VALUE = re.compile(
-    r"[=>:]{0,2}[ \t]{0,24}(?:[fbr](?=\\?[\"'`]))?(?:\\?[\"'`(]){0,2}[ \t]{0,2}(?P<v>(?:[^\s\"'`,;&<>()\[\]{}|\\\x00\x01]|\\(?![\"'nrt]))(?:[^\s\"'`,;&<>()\[\]{}|\\\x00\x01]|\\(?![\"'nrt]))*)"
+    rf"[=>:]{{0,2}}[ \t]{{0,24}}(?:[fbr](?=\\?[\"'`]))?(?:\\?[\"'`(]){{0,2}}[ \t]{{0,2}}(?P<v>(?:{_SIGN})(?:{_SIGN})*)"
 )
 _QUOTED = re.compile(r"[=>:]{0,2}[ \t\n]{0,24}(?:\\?(?P<q>[\"'`]))(?P<v>[^\"'`\r\n\x00\x01\\]+)")
 _TO_END = re.compile(r"[=>:]{0,2}[ \t]{0,4}[\"']?(?P<v>[^\"'\r\n,;&|{}\x00\x01]+)")
@@ -150,20 +153,37 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
         if place is not None:
             yield Hit(*place, "secret", "assignment")
             return
-    if value is None or is_reference(value.group("v")):
-        return
-    if quoted is None and (
-        is_folder(name, value.group("v")) or is_expression(text, value.start("v"), name)
-    ):
+    empty = _EMPTY.match(text, at + 1) if quoted is None else None
+    if value is None or empty is not None:
+        begins = empty or _LITERAL.match(text, at + 1)
+        if begins is not None:
+            yield from literals(text, begins.end(), "" if empty is None else "literal")
         return
     word, start, end = value.group("v"), value.start("v"), value.end("v")
-    if word.lower() in _SCHEMES and text[end : end + 1] == " ":
-        following = _VALUE.match(text, end)
-        if following is not None:
-            end = following.end("v")
+    after = _MORE.match(text, end)
+    if quoted is None and not is_folder(name, word) and is_expression(text, start, name):
+        yield from literals(text, start)
+        return
+    if quoted is None and text[end : end + 1] == "(":
+        yield from literals(text, start)
+    elif after is not None:
+        # Taken if it is missing, or put together with it.
+        yield from literals(text, after.start("sign"), "name" if after.group("sign") else "literal")
+    if is_reference(word) or (quoted is None and is_folder(name, word)):
+        return
+    following = (
+        _VALUE.match(text, end) if word.lower() in _SCHEMES and text[end : end + 1] == " " else None
+    )
+    if following is not None:
+        end = following.end("v")
     elif word.lower() in _PLACEHOLDERS or _WORDY.search(word) is None:
         return
     yield Hit(start, end, "secret", "assignment")
+
+
+_LITERAL = re.compile(r"[=>:]{0,2}\s{0,24}(?=[(\"'`])")
+_EMPTY = re.compile(r"[=>:]{0,2}[ \t]{0,24}[bfru]?(?:\"\"(?!\")|''(?!'))(?=[ \t]{1,4}[\w|?+])")
+_MORE = re.compile(r"\\?[\"'`]?[)\]]{0,3}[ \t]{0,8}(?P<sign>\|\||\?[?:]|\bor\b|\bif\b|\+|(?=\"))")
 
 
 def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[Hit]:

@@ -12,9 +12,11 @@ import threading
 import unicodedata
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import Literal, NamedTuple
 from urllib.parse import quote, quote_plus, unquote_plus
 
+from guardrail.core.entities import holds_entity, undone
 from guardrail.core.improbable import MIN_VALUE, improbable
 from guardrail.core.keynames import classify, stricter
 from guardrail.core.marks import MARK_PREFIX, mask_marks, normalised
@@ -248,7 +250,7 @@ class Memory:
             before = len(found)
             found += _places(text, form, self._class(form))
             spend(len(text) // 64 + _PER_PLACE * (len(found) - before))
-        if "%" in text or "\\" in text:
+        if "%" in text or "\\" in text or holds_entity(text):
             found += self._behind_escapes(text, found, spend)
         return _merge(found) if found else []
 
@@ -312,7 +314,11 @@ def _decoded(text: str, spend: Callable[[int], None]) -> Iterator[str]:
         following: list[str] = []
         for known in pending:
             spend(2 * len(known))
-            for plain in (unquote_plus(known, errors="replace"), _ESCAPE.sub(_unescape, known)):
+            for plain in (
+                unquote_plus(known, errors="replace"),
+                _ESCAPE.sub(_unescape, known),
+                undone(known),
+            ):
                 if plain not in seen:
                     seen.add(plain)
                     # Two escapes may be the halves of one character, and what comes out may need to be normalised in turn.
@@ -360,6 +366,9 @@ def _forms_of(text: str, value: str) -> list[_Form]:
             json.dumps(text, ensure_ascii=False)[1:-1],
             json.dumps(escaped)[1:-1],
             escaped.replace("/", "\\/"),
+            escape(text, quote=False),
+            escape(text),
+            escape(text).replace("&#x27;", "&apos;"),
             ascii(text)[1:-1],
             repr(text)[1:-1],
         ]

@@ -136,13 +136,18 @@ def neighbours(
 
     *pair* says that *source* is an element of a list itself; *beside* is the object in which it stands.
     """
-    texts = [str.__str__(item) if isinstance(item, str) else "" for item in source]
+    try:
+        texts = list(map(str.__str__, source))
+    except TypeError:
+        texts = [str.__str__(item) if isinstance(item, str) else "" for item in source]
     marks: dict[int, Mark] = {}
-    tool = None
-    if beside is not None and len(beside) <= _FIELDS and any(text[:1] == "-" for text in texts):
-        tool = started(beside, source)
-    if tool is not None or names_tool("\n".join(texts)):
-        marks = {index: _SECRET for index, _, _ in passwords(texts, tool)}
+    joined = "\n".join(texts)
+    if joined[:1] == "-" or "\n-" in joined or ("/" in joined and has_option(joined.lower())):
+        tool = None
+        if beside is not None and len(beside) <= _FIELDS:
+            tool = started(beside, source)
+        if tool is not None or names_tool(joined):
+            marks = {index: _SECRET for index, _, _ in passwords(texts, tool)}
     inside = False
     before = ""
     for index, text in enumerate(texts):

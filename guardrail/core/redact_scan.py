@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from guardrail.core.detectors import scan
+from guardrail.core.entities import holds_entity
 from guardrail.core.hits import JOINT, Hit, merge_hits
 from guardrail.core.marks import needs_normalising, normalised
 from guardrail.core.memory import Memory
@@ -100,7 +101,7 @@ def deal_known(
     if not known:
         return
     spend(_PER_HIT * len(known))
-    if "%" in joined or "\\" in joined:
+    if "%" in joined or "\\" in joined or holds_entity(joined):
         # A value behind escapes makes the whole text go, and the whole must be one text.
         new = [
             [Hit(hit.start, hit.end, hit.cls, "known") for hit in memory.find(text, spend)]

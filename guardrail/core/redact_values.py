@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
+from guardrail.core.entities import holds_entity, undone
 from guardrail.core.keynames import classify
 from guardrail.core.marks import is_mark
 from guardrail.core.memory import Memory
@@ -107,6 +108,8 @@ def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
     memory.remember(text, cls)
     if len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:
         _remember_below(memory, cls, text, 0)
+    if holds_entity(text):
+        memory.remember(undone(text), cls)
     if cls != "secret" or (len(text) < 12 and rule != "url-credentials"):
         return
     if text[-1:].isspace() or text[:1].isspace():

@@ -124,7 +124,7 @@ def test_the_password_in_a_list_of_arguments_goes(args: dict[str, Any]) -> None:
         {"command": "redis-cli", "tags": ["Abc1"]},
         {str(index): index for index in range(30)} | {"command": "redis-cli", "args": ["-a", "Ab1"]},
         {"argv": ["x " * 150, "-a", "Abc1"]},
-        {"argv": ["mysql", "x " * 150]},
+        {"argv": ["mysql", "-v", "x " * 150]},
         {"args": ["-a", "Abc1"]},
     ],
 )  # fmt: skip

@@ -82,6 +82,12 @@ def _cases(size: int) -> dict[str, tuple[Any, Memory]]:
             Memory(),
         ),
         "keywords that run on": ("pass." * size * 8, Memory()),
+        "commands": ("mysql -p'a " * size, Memory()),
+        "connections": ("x://a:b/@h c/d@e PWD={a}} " * size, Memory()),
+        "tags": ("<password><a b='c" * size, Memory()),
+        "elements": ("<password>a<b>" * size, Memory()),
+        "entities": ("&amp;amp;lt;password=&quot; " * size, Memory()),
+        "arguments": (["mysql", "-p"] * size, Memory()),
         "numbers": ("4111 1111 1111 1112 " * size + "AB12", Memory()),
         "lists in lists": ([[[["password: k9x"]]]] * size, Memory()),
     }  # fmt: skip
