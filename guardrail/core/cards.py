@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import string
 
+from guardrail.core.hits import before
+
 __all__ = ["is_card", "is_other_number"]
 
 
@@ -61,9 +63,9 @@ _CARD_WORD = re.compile(r"card|visa|jcb|discover|maestro|unionpay|\b(?:pan|cc)\b
 
 def is_other_number(text: str, first: int, last: int) -> bool:
     """Return whether what passes for a card at these places in *text* is part of a decimal, a UUID or a digest, or a long id."""
-    before = text[max(0, first - 2) : first]
+    left = text[max(0, first - 2) : first]
     grouped = _GROUPED.match(text, first, last) is not None
-    if before[-1:] == "." and not grouped and not before[:1].isalpha() and before != "..":
+    if left[-1:] == "." and not grouped and not left[:1].isalpha() and left != "..":
         return True
     if not grouped and _FRACTION.match(text, last) is not None:
         return True
@@ -87,5 +89,5 @@ def is_other_number(text: str, first: int, last: int) -> bool:
     return (
         last - first > 16
         and (last - first < 19 or _LONG.match(word) is None)
-        and _CARD_WORD.search(text, max(0, first - 24), first) is None
+        and _CARD_WORD.search(before(text, first, 24)) is None
     )

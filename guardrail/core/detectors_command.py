@@ -203,14 +203,14 @@ _ENDS = frozenset(" \t\r\n\\\"'")
 
 
 # Begins with a character by itself, which is searched for far faster than two.
-_DASHED = re.compile(r"-(?<=[ \"'\n]-)[a-z]")
+_DASHED = re.compile(r"-(?<=[ \"'\n\t<>]-)[a-z]")
 
 
 def has_option(low: str) -> bool:
     """Return whether a text in lower case could hold an option, or a tool that takes an account. Cheap: most hold neither."""
     if "-" in low and _DASHED.search(low) is not None:
         return True
-    return "/" in low and "q" in low and ("sqlplus" in low or "sqlldr" in low)
+    return "/" in low and ("sql" in low or "pdp" in low or "/p:" in low)
 
 
 def names_tool(text: str) -> bool:

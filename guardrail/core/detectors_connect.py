@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from guardrail.core.expressions import is_expression, is_reference
-from guardrail.core.hits import Hit
+from guardrail.core.hits import JOINT, Hit, before
 
 __all__ = ["accounts", "braced", "raw_userinfo"]
 
@@ -123,9 +123,8 @@ def _account(text: str, at: int) -> Iterator[Hit]:
     user = back.group("user")[::-1]
     if _SERVICE.match(text, at) is None:
         start = at - back.end()
-        if _ALIAS.match(text, at) is None or not _CONTEXT.search(
-            text, max(0, start - _NEAR), start
-        ):
+        near = before(text, start, _NEAR)
+        if _ALIAS.match(text, at) is None or not _CONTEXT.search(near):
             return
     if not any(map(str.isalpha, user)):
         return
@@ -156,9 +155,9 @@ def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
     if not code and not is_expression(text, match.start("v"), name):
         return match.span("v")
     # What could be code as well is a value where others stand next to it.
-    before = text[max(0, at - _BESIDE) : at]
-    told = before[:-1].rstrip(" \t").removesuffix(name).rstrip()[-1:] == ";"
-    told = told or _PAIRS.search(before) is not None
-    if not told and _PAIRS.search(text, match.end(), match.end() + _BESIDE) is None:
-        return None
-    return match.span("v")
+    left = before(text, at, _BESIDE)
+    told = left[:-1].rstrip(" \t").removesuffix(name).rstrip()[-1:] == ";"
+    if told or _PAIRS.search(left) is not None:
+        return match.span("v")
+    right = text[match.end() : match.end() + _BESIDE].partition(JOINT)[0]
+    return None if _PAIRS.search(right) is None else match.span("v")

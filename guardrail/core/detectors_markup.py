@@ -72,12 +72,14 @@ def markup(text: str) -> Iterator[Hit]:
 class _Reader:
     """Reads the tags of one text in order."""
 
-    __slots__ = ("beside", "text")
+    __slots__ = ("beside", "end", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.beside = _NOTHING
         """What the content of the element before tells: ``<name>password</name><value>...``."""
+        self.end = 0
+        """Where the tag before ends."""
 
     def hits(self) -> Iterator[Hit]:
         done = 0
@@ -101,11 +103,15 @@ class _Reader:
         text = self.text
         prefix, _, local = tag.group("n").lower().rpartition(":")
         before, self.beside = self.beside, _NOTHING
+        if before is not _NOTHING and JOINT in text[self.end : tag.start()]:
+            before = _NOTHING
+        self.end = tag.end()
         if local in _SHOWN or prefix in _SCHEMA:
             return _NOTHING
         if local in _CALLED:
             end = text.find("<", tag.end(), tag.end() + 96)
-            self.beside = _told_by(text[tag.end() : end].strip()) if end >= 0 else _NOTHING
+            content = text[tag.end() : end] if end >= 0 else JOINT
+            self.beside = _NOTHING if JOINT in content else _told_by(content.strip())
             if self.beside is not _NOTHING:
                 return _NOTHING
         own = _told_by(tag.group("n").rpartition(":")[2])

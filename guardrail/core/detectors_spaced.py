@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from guardrail.core.expressions import is_reference
-from guardrail.core.hits import Hit
+from guardrail.core.hits import Hit, before
 from guardrail.core.keynames import classify
 
 __all__ = ["statements"]
@@ -19,13 +19,13 @@ _IDENTIFIED = re.compile(
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(
-    r"\b(?:password|passwd|secret|secret_access_key|passphrase)(?:\s{1,8}(?:for\s{1,8}\S{1,64}\s{1,8})?|\s?\(\s?)"
+    r"\b(?:password|passwd|secret|secret_access_key|passphrase)(?:\s{1,8}(?:for\s{1,8}[^\s\x00]{1,64}\s{1,8})?|\s?\(\s?)"
     + _TEXT
     + ")",
     re.IGNORECASE,
 )
 _NETRC = re.compile(
-    r"\blogin\s{1,8}\S{1,128}\s{1,8}(?:account\s{1,8}\S{1,128}\s{1,8})?password\s{1,8}[\"']?(?P<one>[^\s\"'\x00]{1,256})",
+    r"\blogin\s{1,8}[^\s\x00]{1,128}\s{1,8}(?:account\s{1,8}[^\s\x00]{1,128}\s{1,8})?password\s{1,8}[\"']?(?P<one>[^\s\"'\x00]{1,256})",
     re.IGNORECASE,
 )
 _SETTING = re.compile(
@@ -33,6 +33,8 @@ _SETTING = re.compile(
 )
 # Directives that take a password and nothing else.
 _DIRECTIVES = frozenset({"bindpw", "rootpw", "bind_pw", "adminpw", "requirepass", "masterauth", "ldap_default_authtok"})  # fmt: skip
+# What the name of a line holds. Whoever scans several texts at once asks for one of these in any of them.
+_TELLS = re.compile(r"pass|secret|pw", re.IGNORECASE)
 _USER = re.compile(r"\b(?:user|role|link|grant)\b", re.IGNORECASE)
 _SIGN = re.compile(r"[0-9!@#$%^&*+]")
 
@@ -45,6 +47,7 @@ def statements(text: str, low: str) -> Iterator[Hit]:
         yield from _quoted(_PASSWORD, text)
         if "login" in low:
             yield from _quoted(_NETRC, text)
+    if "pass" in low or "secret" in low or "pw" in low or "auth" in low:
         for match in _SETTING.finditer(text):
             if _is_setting(match.group("name"), match.group("one")):
                 yield Hit(match.start("one"), match.end("one"), "secret", "setting")
@@ -54,7 +57,7 @@ def _quoted(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
     for match in pattern.finditer(text):
         group = match.lastgroup or "one"
         # "identified by the team" is prose.
-        told = group != "four" or _USER.search(text, max(0, match.start() - 200), match.start())
+        told = group != "four" or _USER.search(before(text, match.start(), 200))
         if told and not is_reference(match.group(group)):
             yield Hit(match.start(group), match.end(group), "secret", "statement")
 
@@ -64,4 +67,6 @@ def _is_setting(name: str, value: str) -> bool:
         return False
     if name.lower() in _DIRECTIVES:
         return True
-    return len(value) >= 6 and _SIGN.search(value) is not None and classify(name).cls == "secret"
+    if len(value) < 6 or _TELLS.search(name) is None or _SIGN.search(value) is None:
+        return False
+    return classify(name).cls == "secret"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from guardrail.core.hits import before
 from guardrail.core.keynames import classify, words
 
 __all__ = ["is_expression", "is_folder", "is_reference"]
@@ -78,12 +79,10 @@ def is_expression(text: str, start: int, name: str) -> bool:
 
 def _argument(text: str, start: int, chain: str) -> bool:
     """Return whether a name stands for a value in a call: ``connect(password=db_password)``."""
-    return (
-        _WORDY_CAMEL.match(chain) is not None
-        and _says_secret(chain)
-        and text.rfind("(", max(0, start - 200), start)
-        > text.rfind(")", max(0, start - 200), start)
-    )
+    if _WORDY_CAMEL.match(chain) is None or not _says_secret(chain):
+        return False
+    left = before(text, start, 200)
+    return left.rfind("(") > left.rfind(")")
 
 
 _FOLDER = re.compile(r"(?:/|~/|[A-Za-z]:\\)[\w.\-/\\ ]*\Z")

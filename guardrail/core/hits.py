@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from guardrail.core.keynames import stricter
 
-__all__ = ["JOINT", "Hit", "merge_hits"]
+__all__ = ["JOINT", "Hit", "before", "merge_hits"]
 
 JOINT = "\x00"
 """Stands between texts that are scanned together. No hit reaches over it."""
@@ -20,6 +20,12 @@ class Hit(NamedTuple):
     cls: str
     rule: str
     """Name of the detector, e.g. ``card``; joined with ``+`` where several hit the same place."""
+
+
+def before(text: str, at: int, most: int) -> str:
+    """Return at most *most* characters before *at*, of the same text: nothing from before a joint."""
+    piece = text[max(0, at - most) : at]
+    return piece[piece.rfind(JOINT) + 1 :]
 
 
 def merge_hits(hits: list[Hit]) -> list[Hit]:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from guardrail.core.detectors import JOINT, scan
@@ -141,8 +141,32 @@ def test_arguments_are_never_mutated(args: dict[str, Any], pointers: list[str]) 
     assert inspection.view(pointers).removed.keys() == tight.removed.keys()
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(_TEXTS, min_size=1, max_size=5))
+# What says of the words near it what they are.
+_CONTEXTS = st.sampled_from(
+    [
+        "oracle ", "connect ", "scott/tiger@prod", "create user ", "identified by q9x", "Server=a;", "PWD={a b}", "login bob", " password k9!x", "mysql", " -pk9x", "\t-pk9x", "sqlplus", "sqlcl ",
+        "<name>password</name>", "<name>", "password", "<value>k9x</value>", "<password>", "k9x", "</password>", "card ", "6212345678901234569", "connect(", "x=db_password)", "password=db_password)",
+        "Bearer k9x!abc", "masterauth k9x!", "auth", "token or 'k9x'", "${API_TOKEN:-k9x}", "&lt;", "&amp;#61;", "mailto:", "kata sandi", "redis-cli", "-a k9x", "for alice ", "password for", " 'k9x'",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(_TEXTS | st.lists(_CONTEXTS | _WORDS, max_size=4).map("".join), min_size=1, max_size=5)
+)
+@example(["password=hunter2x", "Bearer abcdef123456\\u0068"])
+@example(["oracle", "scott/tiger@prod"])
+@example(["create user x", "identified by q9x"])
+@example(["Server=a", "PWD={a b}"])
+@example(["PWD={a b}", "Server=a"])
+@example(["login x", "y password k9x"])
+@example(["<name>password</name>", "<value>k9x</value>"])
+@example(["card", "6212345678901234569"])
+@example(["connect(", "password=db_password)"])
+@example(["mysql\t-pk9x", " -x"])
+@example(["sqlcl scott/tiger", " -x"])
+@example(["masterauth k9x!ab", "pass"])
 def test_joined_texts_hit_as_each_does_alone(texts: list[str]) -> None:
     """Scanning several texts at once finds exactly what scanning each finds."""
     texts = [text.replace("\x00", "").replace("\x01", "") for text in texts]
