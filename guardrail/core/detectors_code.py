@@ -41,7 +41,9 @@ _WRAPPERS = re.compile(
     re.IGNORECASE,
 )
 _SCHEMES = frozenset({"bearer", "basic", "token", "digest", "apikey", "key", "utf-8", "utf8", "ascii", "base64", "hex", "latin-1"})  # fmt: skip
-_PLACEHOLDERS = frozenset({"true", "false", "null", "none", "undefined", "nil", "string", "required", "optional", "str"})  # fmt: skip
+_PLACEHOLDERS = frozenset(
+    {"true", "false", "null", "none", "undefined", "nil", "string", "required", "optional", "str", "missing", "unset", "not set", "empty", "n/a", "yes", "no", "unknown"}
+)  # fmt: skip
 _WORDY = re.compile(r"\w")
 
 
@@ -150,7 +152,7 @@ def _counts(frames: list[tuple[str, str, int]], sign: str, keyword: str) -> bool
 
 def _is_value(literal: str, frames: list[tuple[str, str, int]]) -> bool:
     value = literal.strip()
-    low = value.lower().rstrip(": ")
+    low = value.lower().strip(": ()[]")
     if low in _SCHEMES or low in _PLACEHOLDERS or _WORDY.search(value) is None:
         return False
     if is_reference(value):
@@ -170,17 +172,22 @@ _LITERAL = r"=?\s{0,16}[bfru]?\\?(?P<q>[\"'`])(?P<v>[^\"'`\n\\\x00\x01]{1,256})\
 _ELSE_BARS = re.compile(r"\|\|" + _LITERAL)
 _ELSE_ASKED = re.compile(r"\?[?:]" + _LITERAL)
 _OR = (
-    re.compile(r"\"(?:(?<=\bor \")|(?<=\belse \"))(?P<v>[^\"'`\n\\\x00\x01]{1,256})\""),
+    re.compile(
+        r"\"(?:(?<=\bor \")|(?<=\belse \")|(?<=\bor \\\")|(?<=\belse \\\"))(?P<v>[^\"'`\n\\\x00\x01]{1,256})\\?\""
+    ),
     re.compile(r"'(?:(?<=\bor ')|(?<=\belse '))(?P<v>[^\"'`\n\\\x00\x01]{1,256})'"),
 )
-_NAME_BEFORE = re.compile(
-    r"(?P<lead>[A-Za-z]{0,12} ?)(?<![\w])(?P<n>(?:[A-Za-z_$][\w$]*(?:\.|->|\?\.)){0,6}[A-Za-z_$][\w$]*)(?P<end>[\"')\]]{0,3})\s{0,8}\Z"
-)
+# Where a quote ends the name, it must be looked up: os.environ["TOKEN"] or "x", but not: print("token" or "x")
+_NAMED = r"(?P<lead>[A-Za-z]{0,12} ?)(?<![\w])(?P<n>(?:[A-Za-z_$][\w$]*(?:\.|->|\?\.)){0,6}[A-Za-z_$][\w$]*)(?P<end>(?:(?:\\?[\"'])?[)\]]{1,2})?)\s{0,8}"
+_NAME_BEFORE = re.compile(_NAMED + r"\Z")
+_NAME_BEFORE_IF = re.compile(_NAMED + r"(?<=\s)if\s[^\n\x00\x01]{1,64}\Z")
+# What is compared is taken for nothing: "a" in token or "b" in token
+_COMPARED = re.compile(r"\\?[\"'`]\s{0,4}(?:[=!]==?|(?:not )?in\b|[<>])")
 _BEFORE = frozenset(
     {"return", "yield", "await", "lambda", "if", "else", "and", "or", "not", "const", "let", "var"}
 )
 _SHELL = re.compile(
-    r"\$\{(?:(?P<n>[A-Za-z_][\w.\-]{0,63}):[\-=]?|(?P<m>[A-Za-z_]\w{0,63})[\-=])(?P<v>(?![?+])[^{}\n\x00\x01]{1,256})\}"
+    r"\$\{(?:(?P<n>[A-Za-z_][\w.\-]{0,63}):[\-=]?|(?P<m>[A-Z_][A-Z0-9_]{0,63})[\-=])(?P<v>(?![?+])[^{}\n\x00\x01]{1,256})\}"
 )
 _SLICE = re.compile(r"[\s\d:\-]+\Z")
 _FILTER = re.compile(
@@ -228,16 +235,22 @@ def _lookups(text: str) -> Iterator[Hit]:
 def _after(text: str, pattern: re.Pattern[str]) -> Iterator[Hit]:
     worded = pattern in _OR
     for match in pattern.finditer(text):
-        start = match.start()
-        if worded:
-            start -= 5 if text.startswith("else", start - 5) else 3
-        name = _NAME_BEFORE.search(text, max(0, start - 64), start)
+        start, named = match.start(), _NAME_BEFORE
+        start -= worded and text.startswith("\\", start - 1)
+        if worded and text.startswith("else", start - 5):
+            start, named = start - 5, _NAME_BEFORE_IF
+        elif worded:
+            start -= 3
+        name = named.search(text, max(0, start - _BACK), start)
         if name is None or not _opens(_LINKS.split(name.group("n"))[-1]):
+            continue
+        if _COMPARED.match(text, match.end("v")) is not None:
             continue
         if not (worded and _is_prose(name)) and _is_value(match.group("v"), []):
             yield Hit(*match.span("v"), "secret", "literal")
 
 
+_BACK = 96
 _LINKS = re.compile(r"\.|->|\?\.")
 
 

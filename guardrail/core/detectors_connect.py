@@ -91,7 +91,10 @@ _ACCOUNT_BACK = re.compile(
 _SERVICE = re.compile(
     r"@(?://[\w.\-\[]|[\w.\-]{1,253}:\d{2,5}(?:/[A-Za-z]|:[A-Za-z])|\(DESCRIPTION|\(description)"
 )
-_ALIAS = re.compile(r"@[\"']?[A-Za-z][\w.\-$]{0,253}")
+# A version of a package, an action or an image is none.
+_ALIAS = re.compile(
+    r"@[\"']?(?!v\d|sha\d+:|(?:latest|next|main|master|stable)\b)[A-Za-z][\w.\-$]{0,253}"
+)
 _CONTEXT = re.compile(
     r"oracle|sqlplus|sqlldr|sqlcl|\brman\b|expdp|impdp|oci8?:|\bconn(?:ect)?\b|userid\s?=|\btns\w{0,12}|logon"
     r"|(?:\btarget|\bcatalog|\bauxiliary|\bexp|\bimp)[ =]{1,3}\Z",
@@ -124,7 +127,7 @@ def _account(text: str, at: int) -> Iterator[Hit]:
     if _SERVICE.match(text, at) is None:
         start = at - back.end()
         near = before(text, start, _NEAR)
-        if _ALIAS.match(text, at) is None or not _CONTEXT.search(near):
+        if _ALIAS.match(text, at) is None or near.endswith("mailto:") or not _CONTEXT.search(near):
             return
     if not any(map(str.isalpha, user)):
         return
@@ -139,6 +142,7 @@ _PAIRS = re.compile(
     r"\b(?:driver|server|uid|dsn|database|data source|user id|trusted_connection|port|host|user|hostname|address|network|dbq|encrypt)\s?=",
     re.IGNORECASE,
 )
+_DOUBLED = re.compile(r"\}\}[^}]")
 _BESIDE = 160
 _CODE = re.compile(r"[\s\"'`(]|=>|[A-Za-z_$][\w.\[\]]*(?:![rsa])?(?::[^{}]*)?=?\Z")
 
@@ -152,10 +156,14 @@ def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
     if is_reference("{" + value + "}"):
         return None
     code = _CODE.match(value) is not None or any(map(str.isspace, value)) or value[0] == "{"
-    if not code and not is_expression(text, match.start("v"), name):
+    # No code has a brace that is doubled in the middle and opens nothing.
+    odbc = _DOUBLED.search(value) is not None and "{" not in value
+    left = before(text, at, _BESIDE)
+    # The end of f"{{pwd={x}}}".
+    code = code or (value.endswith("}}") and "{{" in left)
+    if odbc or (not code and not is_expression(text, match.start("v"), name)):
         return match.span("v")
     # What could be code as well is a value where others stand next to it.
-    left = before(text, at, _BESIDE)
     told = left[:-1].rstrip(" \t").removesuffix(name).rstrip()[-1:] == ";"
     if told or _PAIRS.search(left) is not None:
         return match.span("v")

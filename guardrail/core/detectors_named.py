@@ -176,11 +176,23 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
     )
     if following is not None:
         end = following.end("v")
-    elif word.lower() in _PLACEHOLDERS or _WORDY.search(word) is None:
+    elif (
+        word.lower() in _PLACEHOLDERS
+        or _WORDY.search(word) is None
+        or (quoted is None and word.lower() in _PROSE and _GOES_ON.match(text, at) is not None)
+    ):
         return
     yield Hit(start, end, "secret", "assignment")
 
 
+# "token: see below": the first of several words after a colon. The others would stay anyway.
+_PROSE_WORDS = (
+    "see the a an is are your our their this that these it its not must should will can may has have was be use used using enter provide provided please ask "
+    "contact click copy paste stored kept only same no any if when how what where which who never both either in on from as for to of by at with and or least "
+    "minimum maximum"
+)
+_PROSE = frozenset(_PROSE_WORDS.split())
+_GOES_ON = re.compile(r":[ \t]{1,4}[A-Za-z]{1,12} [A-Za-z0-9]")
 _LITERAL = re.compile(r"[=>:]{0,2}\s{0,24}(?=[(\"'`])")
 _EMPTY = re.compile(r"[=>:]{0,2}[ \t]{0,24}[bfru]?(?:\"\"(?!\")|''(?!'))(?=[ \t]{1,4}[\w|?+])")
 _MORE = re.compile(r"\\?[\"'`]?[)\]]{0,3}[ \t]{0,8}(?P<sign>\|\||\?[?:]|\bor\b|\bif\b|\+|(?=\"))")

@@ -42,7 +42,8 @@ def test_the_password_of_a_url_goes_whatever_signs_it_holds(
         "sqlplus scott/Qz7@orcl", "jdbc:oracle:thin:scott/Qz7@//h:1521/s", "jdbc:oracle:thin:scott/Qz7@h:1521:orcl", "cx_Oracle.connect('scott/Qz7@db1/svc')",
         "connect sys/Qz7@orcl as sysdba", "scott/Qz7@//h:1521/s", 'scott/"Qz7/@x"@h:1521/svc', "expdp system/Qz7@db directory=x", "rman target sys/Qz7@db", "userid=scott/Qz7@db",
         "scott/Qz7@(DESCRIPTION=(ADDRESS=x))", "root:Qz7@tcp(127.0.0.1:3306)/db", "root:Q/z7@unix(/x)/db".replace("Q/z7", "Qz7"),
-        "PWD={a;Qz7}}c}", "Driver={ODBC Driver 17};Server=h;UID=sa;PWD={Qz7 x;y};", "Pwd={Qz7'x\"};Server=h", "PWD = {a}}Qz7};UID=x", "password={Qz7!};", "DSN=x;PWD={{Qz7};UID=u",
+        "PWD={a;Qz7}}c}", "Driver={ODBC Driver 17};Server=h;UID=sa;PWD={Qz7 x;y};", "Pwd={Qz7'x\"};Server=h", "PWD = {a}}Qz7};UID=x", "password={Qz7!};", "DSN=x;PWD={{Qz7};UID=u", "PWD={Qz7 }}b}", "PWD={Qz7}}b}",
+        "PWD={Qz7}}}", "PWD={a b}}Qz7}", "PWD={Qz7 }}};UID=x",
     ],
 )  # fmt: skip
 def test_the_password_of_a_connection_goes(text: str) -> None:
@@ -62,6 +63,8 @@ def test_the_password_of_a_connection_goes(text: str) -> None:
         "redis://h:1/@", "redis://app:x/" + "@!" * 9, "oracle /srv/a@b", "oracle a/b@-",
         "password={password}", "f'password={self.password}'", "password={{ vault }}", "<Input password={state.pw} />", "password={get_pw()}", "pwd={'a': 1}", "PWD={pwd}", "password={x!r:>10}",
         "UID=u;PWD={password}", "password={", "password={a b c}", "token={(x) => y}",
+        "f'{{pwd={x}}}'", "pwd={f({a: {}})}", "pwd={{a: {b: 1}}}", "connect: mailto:a/b@example.com", "oracle support: mailto:ops/night@example",
+        "- name: Connect to Oracle\n  uses: azure/login@v1", "oracle registry: org/db@sha256:1234abcd", "connect via org/app@latest",
     ],
 )  # fmt: skip
 def test_what_names_no_password_stays(text: str) -> None:

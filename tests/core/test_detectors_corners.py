@@ -25,6 +25,9 @@ def _removed(text: str) -> list[tuple[str, str]]:
         ("password=foobar12", ("foobar12", "secret")),
         ("password=b'foobar12'", ("foobar12", "secret")),
         ("password = basic", ("basic", "secret")),
+        ("password: see", ("see", "secret")),
+        ("password=see below", ("see", "secret")),
+        ("password: see/below1", ("see/below1", "secret")),
         ("acme_key: 123456789012345", ("123456789012345", "secret")),
         ("İİ the password is hunter2x", ("hunter2x", "secret")),
         ("İ vendor KEY 0123456789abcdefABCDEF", ("0123456789abcdefABCDEF", "secret")),
@@ -45,7 +48,7 @@ def test_a_hit_is_what_belongs_to_the_value(text: str, found: tuple[str, str]) -
     [
         "Cookie:", "Authorization: ", "Set-Cookie:\nnext line", "password: none", "password = ---", "{'email': 'none'}", "https://example.com/?email=null&x=1",
         "acme_key: 12345678901234", "+12345678901234567890123", "2000 0000 0000 0000", "9999 9999 9999 9999", "AB12 3456 7890", "4444 4444 4444 4444", "api_key: ",
-        "bob@12", "a:b", "x://y", "sha_" + "0123456789abcdef" * 2, "the secret",
+        "bob@12", "a:b", "x://y", "sha_" + "0123456789abcdef" * 2, "the secret", "token: see below", "Password: ask your admin", "- password: the one from the letter",
     ],
 )  # fmt: skip
 def test_what_is_no_value_is_left(text: str) -> None:

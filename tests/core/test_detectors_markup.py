@@ -81,6 +81,7 @@ def test_personal_data_goes_by_the_name_of_its_element() -> None:
         "<key>CFBundleName</key><string>App</string>", '<field name="name" value="x"/>', "<tokens>5</tokens>", "<name>password</name><type>string</type>", "<name>password", "<email><b>x</b></email>",
         f'<add key="{"password" * 9}" value="x"/>', '<input type="text" value="x">', '<password value="">true</password>', "<paymentMethod>visa</paymentMethod>", "<user><password><a/></user>",
         "a &amp; b &lt;c&gt;", "Tom &amp; Jerry; password &gt; x", "?token=$T&amp;x=1", "&nosuchentity; &copy; x", "fish & chips; x", "<d>Qz7</d>",
+        "<li>token: see below</li>", "<p>Password: your account password</p>", "<td>API key:</td><td>x</td>", "<b>Password</b>: the one we sent", "<li>password: at least 12 characters</li>",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_a_value_stays(text: str) -> None:
