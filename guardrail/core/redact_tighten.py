@@ -102,6 +102,8 @@ class Tightening:
                 if not is_mark_key(new):
                     name = unused(self._key(old), taken, out, value)
                     self._moves[here] = escape(name)
+                    # Also where nothing but keys stands below.
+                    self._news = True
                 names[name] = before.get(new, new)
                 out[name] = self._seal(value[new], source[old], here)
             return out

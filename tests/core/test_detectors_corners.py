@@ -27,6 +27,7 @@ def _removed(text: str) -> list[tuple[str, str]]:
         ("password = basic", ("basic", "secret")),
         ("password: see", ("see", "secret")),
         ("password=see below", ("see", "secret")),
+        ("connect(password=hunter)", ("hunter", "secret")),
         ("password: see/below1", ("see/below1", "secret")),
         ("acme_key: 123456789012345", ("123456789012345", "secret")),
         ("İİ the password is hunter2x", ("hunter2x", "secret")),
