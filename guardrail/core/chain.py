@@ -14,7 +14,7 @@ from typing import Any
 
 from guardrail.core.fields import PROFILE
 from guardrail.core.note import is_name
-from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, leaf_hash, parse
+from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, MAX_LINE, leaf_hash, parse
 from guardrail.errors import RecordError
 
 __all__ = ["Chain", "Difference", "Head", "Report", "verify"]
@@ -204,10 +204,12 @@ class Chain:
         # (3) The bytes are one record.
         if b"\n" in line:
             return self._stop(seq, Difference.LINE, "the line is more than one")
+        if len(line) > MAX_LINE:
+            return self._stop(seq, Difference.LINE, "the line is longer than any record may be")
         try:
             record = parse(line)
         except RecordError:
-            return self._stop(seq, Difference.LINE, "the line is too long, or not a JSON object")
+            return self._stop(seq, Difference.LINE, "the line is not a JSON object")
         # (4) It says itself where it stands, and (5) what stood before it.
         if type(record.get("seq")) is not int or record["seq"] != seq:
             return self._stop(

@@ -9,7 +9,7 @@ from typing import Any
 
 from guardrail.core.audit import Pruned
 from guardrail.core.chain import Head
-from guardrail.core.record import MAX_LINE, decode
+from guardrail.core.record import MAX_LINE, decode, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, Life
@@ -21,6 +21,7 @@ __all__ = ["LedgerReader", "SessionRow"]
 
 _CHUNK = 256
 _TOO_LONG = b" " * (MAX_LINE + 1)
+"""Stands for a line that is not even loaded: no record, and with its own hash, so that nothing but its length is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class LedgerReader(ReadConnection):
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield (seq, leaf, line) from *start*, before *stop* or to the end that is there when it is reached."""
         while True:
-            rows = self._chunk(start)
+            rows = self.rows(start, _CHUNK)
             for row in rows:
                 if stop is not None and row[0] >= stop:
                     return
@@ -105,16 +106,20 @@ class LedgerReader(ReadConnection):
             if len(rows) < _CHUNK:
                 return
 
-    def _chunk(self, start: int) -> list[tuple[int, bytes, bytes]]:
-        """Return the next rows; of one that is longer than any record may be, something that is too long as well."""
+    def rows(self, start: int, limit: int) -> list[tuple[int, bytes, bytes]]:
+        """Return at most *limit* (seq, leaf, line) from *start*.
+
+        Of a line that is too long to be loaded, one is returned that is longer than any record may be, so that whoever
+        reads it can name its number.
+        """
         where = "FROM record WHERE seq >= ? ORDER BY seq LIMIT ?"
         try:
-            return self._ask(f"SELECT seq, leaf, CAST(line AS BLOB) {where}", start, _CHUNK)
+            return self._ask(f"SELECT seq, leaf, CAST(line AS BLOB) {where}", start, limit)
         except LedgerError as error:
             if error.code != "ledger.oversized":
                 raise
         rows: list[tuple[int, bytes, bytes]] = []
-        for (seq,) in self._ask(f"SELECT seq {where}", start, _CHUNK):
+        for (seq,) in self._ask(f"SELECT seq {where}", start, limit):
             try:
                 rows += self._ask(
                     "SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq = ?", seq
@@ -122,7 +127,7 @@ class LedgerReader(ReadConnection):
             except LedgerError as error:
                 if error.code != "ledger.oversized":
                     raise
-                rows.append((seq, b"", _TOO_LONG))
+                rows.append((seq, leaf_hash(_TOO_LONG), _TOO_LONG))
         return rows
 
     def by_call(self, call: str) -> Iterator[bytes]:

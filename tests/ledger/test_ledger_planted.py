@@ -334,6 +334,81 @@ def test_a_line_that_is_too_long_is_named_and_those_before_it_are_read(db: Path)
     assert (plan.action, plan.first_bad) == (Action.RESTART, 5)
 
 
+_LONG = "'[\"' || replace(hex(zeroblob({})), '0', 'a') || '\"]'"
+
+
+@pytest.mark.parametrize(
+    ("at", "size"),
+    [(0, 800_000), (5, 33_000), (5, 400_000), (5, 20_000_000), (10, 800_000), (11, 800_000)],
+)
+def test_verify_names_the_record_whose_line_is_too_long(db: Path, at: int, size: int) -> None:
+    """However long: in the database its number is known without the line, and the records before it are verified."""
+    import tracemalloc
+
+    long = _LONG.format(size)
+    plant(
+        db,
+        "DROP TRIGGER record_no_update",
+        f"INSERT INTO record (seq, leaf, line) VALUES ({at}, zeroblob(32), {long})"
+        f" ON CONFLICT DO UPDATE SET line = {long}",
+        SCHEMA["record_no_update"],
+    )
+    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+        connection.create_function("leaf", 1, lambda line: leaf_hash(line.encode()))
+        connection.execute("DROP TRIGGER record_no_update")
+        connection.execute("UPDATE record SET leaf = leaf(line) WHERE seq = ?", (at,))
+        connection.execute(SCHEMA["record_no_update"])
+    tracemalloc.start()
+    began = time.process_time()
+    report = verify_ledger(db, key=KEYS.public)
+    assert time.process_time() - began < 5
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (report.state, report.exit_code, report.differs) == (
+        VerifyState.TAMPERED,
+        1,
+        Difference.LINE,
+    )
+    assert (report.first_bad, report.records) == (at, at)
+    assert "longer than any record" in report.detail
+    assert peak < 30_000_000
+
+
+@pytest.mark.parametrize("since", [3, 8])
+def test_verify_since_names_a_line_before_it_that_is_too_long(db: Path, since: int) -> None:
+    """It is met where keys and recoveries are looked up, before any record is read."""
+    with LedgerReader.open(db) as reader:
+        (at, _), *_ = reader.admin("admin.key_rotated")
+    plant(
+        db,
+        "DROP TRIGGER record_no_update",
+        f"UPDATE record SET line = '{{\"type\":\"admin.key_rotated\",\"x\":\"' || hex(zeroblob(2000000)) || '\"}}' WHERE seq = {at}",
+        SCHEMA["record_no_update"],
+        "REINDEX",
+    )
+    report = verify_ledger(db, key=KEYS.public, since=since)
+    assert (report.exit_code, report.first_bad, report.differs) == (1, at, Difference.LINE)
+
+
+@pytest.mark.parametrize(
+    ("table", "statement"),
+    [
+        ("head", "UPDATE head SET note = hex(zeroblob(2000000))"),
+        ("head", "UPDATE head SET mac = zeroblob(2000000)"),
+        ("open_call", "INSERT INTO open_call VALUES (hex(zeroblob(2000000)), 3, 'p', 'h', 1)"),
+        ("epoch", "INSERT INTO epoch VALUES (hex(zeroblob(2000000)), 3, 'p', 'h', 1)"),
+    ],
+)
+def test_verify_names_the_table_that_holds_a_value_that_is_too_long(
+    db: Path, table: str, statement: str
+) -> None:
+    """Such a value belongs to no record."""
+    plant(db, statement)
+    report = verify_ledger(db, key=KEYS.public)
+    assert (report.exit_code, report.first_bad, report.differs) == (1, None, Difference.ROWS)
+    assert f"table {table} holds a value that is longer" in report.detail
+
+
 # -- what becomes of it ------------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.beside import Problem, compare_tables
 from guardrail.review.verify.judge import Found, judge
+from guardrail.review.verify.oversized import OVERSIZED, find_oversized
 from guardrail.review.verify.parts import stream_in_parts
 from guardrail.review.verify.reading import readable
 from guardrail.review.verify.report import (
@@ -47,7 +48,7 @@ __all__ = ["verify_ledger"]
 
 _ANEW = 3
 """How often a ledger is read where records are pruned meanwhile: whoever changes that mark all the time is no reason to go on."""
-_FOREIGN = ("ledger.schema", "ledger.oversized", "ledger.endless")
+_FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
 """What no writer and no disk leaves behind: somebody made the file."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
 
@@ -129,9 +130,11 @@ def _verify_once(
         with readable(db) as reader:
             try:
                 _read(reader, run, jobs=jobs, progress=progress)
-            except LedgerError:
-                # A value of another type than the column's can't even be fetched.
-                run.problem = _compare_values(reader, "record")
+            except LedgerError as error:
+                # A value of another type than the column's, or of any length, can't even be fetched.
+                oversized = error.code == OVERSIZED and run.audit.chain.report().first_bad is None
+                run.problem = find_oversized(reader) if oversized else None
+                run.problem = run.problem or _compare_values(reader, "record")
                 if run.problem is None:
                     raise
             report = run.audit.chain.report()

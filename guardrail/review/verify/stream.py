@@ -23,9 +23,6 @@ __all__ = [
 ]
 
 CHUNK = 512
-_ROWS = (
-    f"SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq >= ? ORDER BY seq LIMIT {CHUNK}"  # noqa: S608
-)
 
 
 @dataclass(slots=True)
@@ -85,7 +82,7 @@ def stream(
     at = start
     while True:
         with reader.snapshot():
-            rows = reader.query(_ROWS, at)
+            rows = reader.rows(at, CHUNK)
             last = len(rows) < CHUNK and stop is None
             if last:
                 read_tables(reader, tables)
