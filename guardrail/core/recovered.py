@@ -61,6 +61,17 @@ class Recovered:
             return None
         return left
 
+    def within(self, begin: int, end: int) -> Recovered | None:
+        """Return what of it is about records *begin* to *end* - 1; None if nothing is.
+
+        What was lost stood from ``seq`` on.
+        """
+        first, last = max(self.first, begin), min(self.last, end - 1)
+        lost = self.lost if begin <= self.seq < end else 0
+        if first > last and not lost:
+            return None
+        return replace(self, first=first, last=last, lost=lost)
+
 
 def _range(seq: int, detail: Mapping[str, Any]) -> tuple[int, int]:
     if "doubt" not in detail:

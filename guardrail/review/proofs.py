@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -188,6 +188,8 @@ class Consistency:
     detail: str = ""
     path: tuple[bytes, ...] = ()
     """The proof (RFC 6962 section 2.1.2), where they are consistent."""
+    recovered: tuple[Recovered, ...] = ()
+    """What recoveries took over of the records of the new head, and the old one leaves: it is no word for them."""
 
 
 def compare_heads(
@@ -203,9 +205,13 @@ def compare_heads(
         return Consistency(Relation.OTHER_LOG, detail)
     ranges = KeyRanges(key.name, key.public, verify_signature)
 
+    recoveries: list[Recovered] = []
+
     def keys(seq: int, record: Mapping[str, Any]) -> None:
         if record["type"] == TYPE:
             ranges.take(seq, record)  # where it certifies nothing, verify says so
+        elif record["type"] == RECOVERED:
+            recoveries.append(Recovered.of(seq, record))
 
     with reader.snapshot():
         sizes = {first.size, second.size}
@@ -214,7 +220,12 @@ def compare_heads(
             if ranges.signer_of(note, head.size) is None:
                 detail = f"no signature on the {name} head is by a key of this log"
                 return Consistency(Relation.KEY_UNKNOWN, detail)
-        return _compare(first, second, found.roots, reader)
+        answer = _compare(first, second, found.roots, reader)
+    if answer.relation is not Relation.CONSISTENT:
+        return answer
+    left = (each.beyond([first.size]) for each in recoveries)
+    inside = (each.within(0, second.size) for each in left if each is not None)
+    return replace(answer, recovered=tuple(each for each in inside if each is not None))
 
 
 def _compare(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,21 @@ from guardrail.core.record import decode
 from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
 from guardrail.ledger.files import Seal
+from guardrail.ledger.heads import edge_at, node_reader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import recover
 from guardrail.ledger.recovery_plan import Action
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.review.proofs import make_proof
-from guardrail.review.verify import OutsideHead, VerifyReport, parts, verify_export, verify_ledger
+from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
+from guardrail.review.verify import (
+    OutsideHead,
+    VerifyReport,
+    parts,
+    read_sealing,
+    verify_export,
+    verify_ledger,
+    verify_segment,
+)
 
 SIZE = 300
 """Records of the log before somebody changes it."""
@@ -191,6 +202,149 @@ def test_an_export_says_it_as_well(db: Path, tmp_path: Path) -> None:
     for size, code in ((seq, 0), (seq + 1, 5), (SIZE, 5)):
         report = verify_export(export, key=KEYS.public, heads=[kept(db, size)])
         assert (report.exit_code, len(report.recovered)) == (code, code // 5)
+
+
+def part_of(db: Path, first: int, last: int) -> Path:
+    """Write records *first* to *last* as the copy of a segment is written, with the tree before them."""
+    path = db.with_name(f"part-{first}-{last}.jsonl")
+    with LedgerReader.open(db) as reader:
+        edge = edge_at(first, node_reader(reader.execute))
+        path.write_bytes(b"".join(line + b"\n" for _, _, line in reader.lines(first, last + 1)))
+    beside = {"first": first, "log": LOG, "edge": [root.hex() for root in edge.roots]}
+    path.with_suffix(".json").write_text(json.dumps(beside))
+    return path
+
+
+Range = tuple[int, int]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "size", "taken", "untold", "code"),
+    [
+        (100, SIZE + 1, None, (SIZE, SIZE + 1), (100, SIZE + 1), 5),
+        (100, SIZE + 1, 250, (SIZE, SIZE + 1), (250, SIZE + 1), 5),
+        (100, SIZE + 1, SIZE + 1, (SIZE + 1, SIZE + 1), (SIZE + 1, SIZE + 1), 5),
+        (100, SIZE + 1, SIZE + 2, None, None, 0),
+        (0, SIZE, None, (SIZE, SIZE), (0, SIZE), 5),
+        (100, 250, 200, None, (200, 250), 5),
+        (100, 250, 251, None, None, 0),
+    ],
+)
+def test_a_part_that_ends_before_the_record_about_a_recovery_names_what_it_took_over(
+    db: Path,
+    first: int,
+    last: int,
+    size: int | None,
+    taken: Range | None,
+    untold: Range | None,
+    code: int,
+) -> None:
+    """By the ledger, with its time; without one it can't be told, and the answer says of which records."""
+    append(Forgery(db, Scene(db.parent), None))
+    seq = recovered(db)
+    assert seq == SIZE + 2
+    heads = [] if size is None else [kept(db, size)]
+    path = part_of(db, first, last)
+    with LedgerReader.open(db) as reader:
+        ts = decode(reader.record(seq) or b"")["ts"]
+        sealing = read_sealing(reader)
+
+    report = verify_segment(path, key=KEYS.public, heads=heads, sealing=sealing)
+    assert [(each.seq, each.first, each.last) for each in report.recovered] == (
+        [] if taken is None else [(seq, *taken)]
+    )
+    assert report.exit_code == (5 if taken or size is None else 0)
+    assert report.uncovered is None
+    said = [line for line in report.not_proved if line.startswith("RECOVERED")]
+    assert len(said) == (taken is not None)
+    assert all(ts in line for line in said)
+
+    alone = verify_segment(path, key=KEYS.public, heads=heads)
+    pruned = replace(sealing, first=last + 2)
+    behind = verify_segment(path, key=KEYS.public, heads=heads, sealing=pruned)
+    assert (alone.exit_code, alone.uncovered) == (code, untold)
+    assert behind.uncovered == untold
+    for each in (alone, behind):
+        said = [line for line in each.not_proved if line.startswith("NOT COVERED")]
+        assert len(said) == (untold is not None)
+        assert all(f"records {untold[0]} to {untold[1]} " in line for line in said if untold)
+
+
+def test_a_part_names_what_a_recovery_took_over_of_its_own_records_alone(db: Path) -> None:
+    """Also if the record about it stands in the part."""
+    append(Forgery(db, Scene(db.parent), None))
+    seq = recovered(db)
+    for first, taken in (
+        (0, (SIZE, SIZE + 1)),
+        (280, (SIZE, SIZE + 1)),
+        (SIZE + 1, (SIZE + 1,) * 2),
+    ):
+        (found,) = verify_segment(part_of(db, first, seq + 9)).recovered
+        assert (found.first, found.last) == taken
+    assert verify_segment(part_of(db, seq, seq + 9)).recovered == ()
+
+
+def test_records_that_were_lost_are_named_where_they_stood(db: Path) -> None:
+    """In the part that begins with the record about the recovery, and in none before."""
+    cut(Forgery(db, Scene(db.parent), None))
+    seq = recovered(db)
+    (found,) = verify_segment(part_of(db, seq, seq + 5)).recovered
+    assert (found.seq, found.lost, found.first > found.last) == (seq, 9, True)
+    with LedgerReader.open(db) as reader:
+        sealing = read_sealing(reader)
+    (before,) = verify_segment(part_of(db, 0, seq - 1), sealing=sealing).recovered
+    assert (before.first, before.last, before.lost) == (0, seq - 1, 0)
+
+
+def test_an_export_of_a_part_says_of_which_records_nothing_can_be_told(
+    db: Path, tmp_path: Path
+) -> None:
+    """Cut before the record about the recovery it looks like an export that was made then."""
+    append(Forgery(db, Scene(db.parent), None))
+    seq = recovered(db)
+    export = tmp_path / "a.jsonl"
+    with LedgerReader.open(db) as reader:
+        export.write_bytes(b"".join(line + b"\n" for _, _, line in reader.lines(0, seq)))
+    for heads, untold in (
+        ([], (0, seq - 1)),
+        ([kept(db, 50)], (50, seq - 1)),
+        ([kept(db, seq)], None),
+    ):
+        report = verify_export(export, key=KEYS.public, heads=heads)
+        assert report.uncovered == untold
+        assert any(line.startswith("NOT COVERED") for line in report.not_proved) is bool(untold)
+
+
+def test_reading_the_last_records_alone_names_what_was_taken_over_before_them(db: Path) -> None:
+    """If the record about it can't be decoded, that is all before it."""
+    append(Forgery(db, Scene(db.parent), None))
+    seq = recovered(db)
+    (found,) = verify_ledger(db, key=KEYS.public, since=seq + 5).recovered
+    assert (found.seq, found.first, found.last) == (seq, SIZE, SIZE + 1)
+    twice = '{"type":"admin.recovered","type":"admin.recovered"}'
+    Forgery(db, Scene(db.parent), None).naively(
+        f"UPDATE record SET line = '{twice}' WHERE seq = {seq}"
+    )
+    (found,) = verify_ledger(db, key=KEYS.public, since=seq + 5).recovered
+    assert (found.seq, found.first, found.last) == (seq, 0, seq - 1)
+
+
+def test_two_heads_are_no_word_for_what_a_recovery_took_over_between_them(db: Path) -> None:
+    """They continue each other; the records are named unless the old head covers them."""
+    append(Forgery(db, Scene(db.parent), None))
+    seq = recovered(db)
+    with LedgerReader.open(db) as reader:
+        key, size = log_key(reader), reader.size()
+
+        def compared(old: int, new: int) -> list[Range]:
+            answer = compare_heads(head_at(db, old), head_at(db, new), reader, key)
+            assert answer.relation is Relation.CONSISTENT
+            return [(each.first, each.last) for each in answer.recovered]
+
+        assert compared(50, size) == compared(seq + 1, size) == [(SIZE, SIZE + 1)]
+        assert compared(SIZE + 1, size) == [(SIZE + 1, SIZE + 1)]
+        assert compared(seq, size) == []
+        assert compared(50, SIZE) == []
 
 
 def test_a_log_that_was_begun_by_a_recovery_says_so(db: Path) -> None:

@@ -268,6 +268,32 @@ def test_verify_names_what_a_recovery_took_over(cli: Cli, process: Cli, path: Pa
     assert (found["seq"], found["first"], found["last"], found["lost"]) == (12, 0, 11, 0)
 
 
+def test_backup_and_consistency_name_what_a_recovery_took_over(
+    cli: Cli, process: Cli, path: Path
+) -> None:
+    """The copy holds it as well, and two heads that continue each other are no word for it."""
+    old, new = path.with_name("old.note"), path.with_name("new.note")
+    old.write_text(cli("checkpoint", "--ledger", path).out)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("UPDATE head SET mac = zeroblob(32)")
+    connection.close()
+    assert process("recover", "--ledger", path, "--yes", "--reason", "a test").code == 0
+    new.write_text(cli("checkpoint", "--ledger", path).out)
+    key = path.with_name("audit.keys") / "log.pub"
+    asked = ("--ledger", path, "--key", key)
+    assert cli("consistency", old, new, *asked).code == 0
+    ran = cli("consistency", new, new, *asked)
+    assert ran.code == 5
+    assert "no signed head vouched for records 0 to 11" in " ".join(ran.out.split())
+    (found,) = json.loads(cli("consistency", new, new, *asked, "--json").out)["recovered"]
+    assert (found["seq"], found["first"], found["last"]) == (12, 0, 11)
+    ran = cli("backup", path.with_name("copy.db"), "--ledger", path)
+    assert ran.code == 0
+    assert "no signed head vouched for records 0 to 11" in " ".join(ran.err.split())
+    ran = cli("backup", path.with_name("again.db"), "--ledger", path, "--json")
+    assert "records 0 to 11" in json.loads(ran.out)["recovered"][0]
+
+
 def test_recover_sets_a_broken_log_aside_and_begins_a_new_one(
     cli: Cli, process: Cli, path: Path
 ) -> None:

@@ -89,3 +89,23 @@ def test_a_log_that_a_recovery_began_holds_none_of_the_records_before() -> None:
     assert found.restarted
     assert found.beyond([]) is None
     assert not Recovered.of(2, {"detail": detail}).restarted
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "left"),
+    [
+        (0, 100, (12, 39, 3)),
+        (20, 30, (20, 29, 0)),
+        (0, 13, (12, 12, 0)),
+        (39, 41, (39, 39, 3)),
+        (40, 41, (40, 39, 3)),
+        (0, 12, None),
+        (41, 50, None),
+    ],
+)
+def test_of_a_part_only_its_own_records_are_left(
+    begin: int, end: int, left: tuple[int, int, int] | None
+) -> None:
+    """What was lost stood where the record about it stands."""
+    found = said(doubt={"first": 12, "last": 39}, lost=3).within(begin, end)
+    assert (None if found is None else (found.first, found.last, found.lost)) == left

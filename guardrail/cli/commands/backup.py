@@ -30,7 +30,8 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
     settings = settings_for(config, ledger)
     kept = (settings.retention.segments, settings.retention.archive)
     taken = (settings.key_path, settings.access_path, settings.access_key_path, *filter(None, kept))
-    done = copy(settings.ledger.path, file, check=_problem, taken=taken)
+    doubts: list[str] = []
+    done = copy(settings.ledger.path, file, check=lambda path: _problem(path, doubts), taken=taken)
     if as_json:
         emit_json(
             {
@@ -39,6 +40,7 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
                 "records": done.records,
                 "leaf": done.leaf,
                 "bytes": done.bytes,
+                "recovered": doubts,
             }
         )
         return Exit.YES
@@ -46,15 +48,18 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
         f"{paint('copied', Style.GOOD)}  {counted(done.records, 'record')} of log {name(done.log)}, verified: "
         f"{one_line(str(done.path))}"
     )
+    for doubt in doubts:
+        note(one_line(doubt), Style.WARN)
     note(f"next:  guardrail verify --ledger {file}, with a head that you keep elsewhere")
     return Exit.YES
 
 
-def _problem(path: Path) -> str:
-    """Say what is wrong with a copy: all that ``verify`` finds in the file itself."""
-    from guardrail.review.verify import verify_ledger
+def _problem(path: Path, doubts: list[str]) -> str:
+    """Say what is wrong with a copy: all that ``verify`` finds in the file itself. What recoveries took over goes into *doubts*."""
+    from guardrail.review.verify import taken_over, verify_ledger
 
     report = verify_ledger(path)
+    doubts += [text for each in report.recovered for text in taken_over(each)]
     if report.exit_code in (Exit.YES, Exit.RESERVED):
         return ""
     return report.detail or str(report.state)

@@ -50,7 +50,8 @@ def consistency(
 ) -> int:
     """Check that the signed head in OLD is the beginning of the one in NEW: that nothing before it was changed between them.
 
-    Both are compared with the hashes that the lines of the ledger make. Exit code 0: it is; 5: it is, and the key was read from the ledger itself;
+    Both are compared with the hashes that the lines of the ledger make. Exit code 0: it is; 5: it is, and the key was read from the ledger itself,
+    or a recovery took records over that the head in OLD does not cover;
     1: it is not, or they are heads of two logs; 3: a head is malformed or signed by no key of this log, or the ledger can't tell.
     """
     from guardrail.core.note import Checkpoint, NoteKey
@@ -81,6 +82,16 @@ def consistency(
                 "sizes": list(sizes),
                 "proof": [each.hex() for each in answer.path],
                 "key_pinned": key is not None,
+                "recovered": [
+                    {
+                        "seq": each.seq,
+                        "ts": each.ts,
+                        "first": each.first,
+                        "last": each.last,
+                        "lost": each.lost,
+                    }
+                    for each in answer.recovered
+                ],
             }
         )
         return code
@@ -108,7 +119,7 @@ def _code(answer: Consistency, *, pinned: bool) -> Exit:
     from guardrail.review.proofs import Relation
 
     if answer.relation is Relation.CONSISTENT:
-        return Exit.YES if pinned else Exit.RESERVED
+        return Exit.YES if pinned and not answer.recovered else Exit.RESERVED
     if answer.relation in (Relation.FORKED, Relation.OTHER_LOG):
         return Exit.NO
     return Exit.UNKNOWN
@@ -116,6 +127,7 @@ def _code(answer: Consistency, *, pinned: bool) -> Exit:
 
 def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: bool) -> None:
     from guardrail.review.proofs import Relation
+    from guardrail.review.verify import taken_over
 
     word, style = {
         Relation.CONSISTENT: ("CONSISTENT", Style.GOOD),
@@ -132,6 +144,9 @@ def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: boo
     data(f"  heads    of {sizes[0]:,} and {sizes[1]:,} records")
     if answer.relation is Relation.CONSISTENT:
         data(f"  proof    {len(answer.path)} hashes (--json shows them)")
+    for each in answer.recovered:
+        for line in prose(one_line(" ".join(taken_over(each))), indent=4):
+            data(f"    {line}")
     if not pinned:
         data(
             "  KEY NOT PINNED: the key was read from the ledger itself; give the one that you kept, --key"

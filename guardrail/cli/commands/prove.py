@@ -190,11 +190,9 @@ def _not_proved(checked: Checked) -> list[str]:
     said = [
         "That the log was not cut, forked or replaced since: that takes a head that somebody else kept (guardrail verify --checkpoint).",
         "That what the record says is true, and when it was written: the time in it is the writer's own clock.",
+        # A witness signs what continues what it knows; what a recovery took over can be behind that.
+        "That the log was not recovered after somebody had changed it: guardrail verify on the ledger names such records.",
     ]
-    if not checked.cosignatures:
-        said.append(
-            "That the log was not recovered after somebody had changed it: guardrail verify on the ledger names such records."
-        )
     if checked.epoch is not None:
         said.append(
             "That the key of the process had not ended when it signed the head: only the log shows that."

@@ -218,6 +218,9 @@ def _document(path: Path, report: VerifyReport, notices: list[str]) -> dict[str,
             }
             for each in report.recovered
         ],
+        "uncovered": None
+        if report.uncovered is None
+        else {"first": report.uncovered[0], "last": report.uncovered[1]},
         "heartbeats": report.heartbeats,
         "silences": report.silences,
         "notices": [*report.notices, *notices],

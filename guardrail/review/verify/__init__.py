@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guardrail.review.verify.export import verify_export
+from guardrail.review.verify.judge import taken_over
 from guardrail.review.verify.ledger import verify_ledger
 from guardrail.review.verify.outside import load_heads, load_key
 from guardrail.review.verify.reading import readable
@@ -26,6 +27,7 @@ __all__ = [
     "load_key",
     "read_sealing",
     "readable",
+    "taken_over",
     "verify_export",
     "verify_ledger",
     "verify_segment",

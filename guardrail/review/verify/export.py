@@ -64,6 +64,7 @@ def verify_export(
         time_of=lambda _: "",
         leaf_of=lambda _: "",
         uses=uses,
+        is_file=True,
     )
     return judge(found, key, heads)
 

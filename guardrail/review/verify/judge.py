@@ -23,7 +23,7 @@ from guardrail.review.verify.report import (
 )
 from guardrail.review.verify.uses import Uses
 
-__all__ = ["Found", "judge"]
+__all__ = ["Found", "judge", "taken_over"]
 
 _NO_HEAD = (
     "NOT ANCHORED: no head from outside this file was compared. Bringing back an older copy, wiping it, or rewriting it with "
@@ -36,6 +36,12 @@ _REMEMBERED = (
 _NOT_PINNED = (
     "KEY NOT PINNED: the log's key was read from the log itself, so this may be another log of the same name. Give the "
     "key that you kept: --key."
+)
+
+_NOT_COVERED = (
+    "NOT COVERED: no head that was kept elsewhere covers records {} to {} of this file. Lines alone show that they are linked, "
+    "not that a holder of the log's key wrote them, and a recovery behind the end of the file can have taken them over: "
+    "guardrail verify on the ledger names such records."
 )
 
 
@@ -57,6 +63,16 @@ class Found:
     """The stored signed head, as it is."""
     seal: Seal | None = None
     since: int = 0
+    begin: int = 0
+    """First record of a part of a log that was read by itself."""
+    is_part: bool = False
+    """Whether it is known to be a part: what comes behind it is in other files."""
+    is_file: bool = False
+    """Whether lines alone were read: no signed head stands with them."""
+    later: tuple[Recovered, ...] = ()
+    """Recoveries behind the last record that was read, as another place says."""
+    follows: bool = False
+    """Whether that place knows every recovery behind the last record."""
     dead: tuple[OpenCall, ...] = ()
     live: int = 0
     heartbeats: int = 0
@@ -86,9 +102,8 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
         pruned_before=audit.pruned,
         heartbeats=found.heartbeats,
         silences=found.silences,
-        recovered=tuple(
-            left for each in audit.recovered if (left := each.beyond(heads.sizes)) is not None
-        ),
+        recovered=tuple(_reserved(found, heads.sizes)),
+        uncovered=_uncovered(found, heads.sizes),
         notices=_notices(found),
         approvals_used=found.uses.checked,
         recall=heads.recall,
@@ -114,6 +129,25 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
         live_calls=found.live,
     )
     return _intact(intact, found, heads)
+
+
+def _reserved(found: Found, sizes: Sequence[int]) -> Iterator[Recovered]:
+    """Yield what recoveries took over, or found lost, of what was read, and no head of these *sizes* covers."""
+    for each in (*found.audit.recovered, *found.later):
+        left = each.beyond(sizes)
+        if left is not None and (found.begin or found.later):
+            left = left.within(found.begin, found.report.records)
+        if left is not None:
+            yield left
+
+
+def _uncovered(found: Found, sizes: Sequence[int]) -> tuple[int, int] | None:
+    """Return which records of a file a recovery behind its end can have taken over, for all that is known."""
+    if not found.is_file or found.follows:
+        return None
+    first = max((found.begin, *sizes))
+    last = found.report.last_seq
+    return (first, last) if first <= last else None
 
 
 def _contradiction(
@@ -188,7 +222,7 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
         not_proved.append(
             _NO_HEAD if base.remembered_to is None else _REMEMBERED.format(base.remembered_to)
         )
-    elif base.anchored_to < base.last_seq:
+    elif base.anchored_to < base.last_seq and base.uncovered is None:
         not_proved.append(
             f"Records {base.anchored_to + 1} to {base.last_seq} came after the head that was kept elsewhere: somebody with the "
             "log's key could have changed them, and cutting them off would not show."
@@ -200,7 +234,10 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
         not_proved.append(_NOT_PINNED)
     if base.recovered:
         code = 5
-        not_proved += [text for each in base.recovered for text in _taken_over(each)]
+        not_proved += [text for each in base.recovered for text in taken_over(each)]
+    if base.uncovered is not None:
+        code = 5 if found.is_part else code
+        not_proved.append(_NOT_COVERED.format(*base.uncovered))
     if found.since:
         code = 5
         not_proved.append(
@@ -229,7 +266,8 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
     )
 
 
-def _taken_over(each: Recovered) -> Iterator[str]:
+def taken_over(each: Recovered) -> Iterator[str]:
+    """Yield what a recovery leaves in doubt, in sentences."""
     when = f"when the log was recovered at {clock(each.ts)} (record {each.seq})"
     if each.first <= each.last:
         yield (

@@ -39,6 +39,7 @@ from guardrail.review.verify.report import (
 from guardrail.review.verify.stream import (
     Tables,
     read_tables,
+    recovered_before,
     stored_edge,
     stream,
 )
@@ -270,6 +271,7 @@ def _begin_since(reader: LedgerReader, run: _Run) -> None:
                 run.audit.keys.take(seq, decode(line))
             except RecordError:
                 continue  # not read in this run, and what it certifies is checked by its signature
+    run.audit.recovered += recovered_before(reader, start)
 
 
 def _note_heartbeat(run: _Run, seq: int, line: bytes) -> None:

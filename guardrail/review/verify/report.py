@@ -246,6 +246,9 @@ class VerifyReport:
     """Uses of approvals that were compared with their requests and answers."""
     recovered: tuple[Recovered, ...] = ()
     """What recoveries took over, or found lost, and no head from before covers: a reservation for ever."""
+    uncovered: tuple[int, int] | None = None
+    """First and last record of a file that no head from elsewhere covers, and of which it can't be told whether a later
+    recovery took them over; None if there are none, or it is no file."""
     heartbeats: int = 0
     """Heartbeat records."""
     silences: int = 0

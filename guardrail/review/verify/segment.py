@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from guardrail.core.audit import Audit
 from guardrail.core.chain import Difference, Head
 from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, parse
+from guardrail.core.recovered import Recovered
 from guardrail.errors import RecordError
 from guardrail.inputs import read_input
 from guardrail.keys import verify_signature
@@ -24,6 +25,7 @@ from guardrail.review.terminal import clock
 from guardrail.review.verify.export import take_lines
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
+from guardrail.review.verify.stream import recovered_before
 from guardrail.review.verify.uses import Uses
 
 __all__ = ["Sealing", "read_sealing", "verify_segment"]
@@ -48,6 +50,15 @@ class Sealing:
     public: str
     """The log's public key, as line 0 names it."""
     segments: tuple[Segment, ...]
+    recovered: tuple[Recovered, ...] = ()
+    """Every recovery of which the ledger has the record."""
+    first: int = 1
+    """Number of the first record behind line 0 that is there."""
+    size: int = 0
+
+    def follows(self, last: int) -> bool:
+        """Tell whether every record behind *last* is there, and with it each recovery that took that record over."""
+        return self.first <= last + 1 < self.size
 
 
 def read_sealing(reader: LedgerReader) -> Sealing:
@@ -59,7 +70,15 @@ def read_sealing(reader: LedgerReader) -> Sealing:
         found += gathered.segments
     key = reader.genesis.get("key")
     public = key.get("public") if isinstance(key, dict) else None
-    return Sealing(reader.log, str(public or ""), tuple(found))
+    size = reader.size()
+    return Sealing(
+        reader.log,
+        str(public or ""),
+        tuple(found),
+        tuple(recovered_before(reader, size)),
+        reader.first(),
+        size,
+    )
 
 
 def verify_segment(
@@ -115,9 +134,25 @@ def verify_segment(
         time_of=lambda _: "",
         leaf_of=lambda _: "",
         uses=uses,
+        begin=begin,
+        is_part=True,
+        is_file=True,
+        later=_later(sealing, audit),
+        follows=_ours(sealing, audit) and sealing.follows(audit.chain.next_seq - 1),
     )
     reachable = [each for each in heads if not _beyond(each, audit)]
     return _sealed(judge(found, key, reachable), sealing, first=begin)
+
+
+def _later(sealing: Sealing | None, audit: Audit) -> tuple[Recovered, ...]:
+    """Return the recoveries behind the copy that the ledger knows of."""
+    if not _ours(sealing, audit):
+        return ()
+    return tuple(each for each in sealing.recovered if each.seq >= audit.chain.next_seq)
+
+
+def _ours(sealing: Sealing | None, audit: Audit) -> TypeGuard[Sealing]:
+    return sealing is not None and sealing.log == audit.chain.report().log
 
 
 def _beyond(head: OutsideHead, audit: Audit) -> bool:

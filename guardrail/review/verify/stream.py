@@ -8,6 +8,10 @@ from typing import Any
 from guardrail.core.audit import Audit
 from guardrail.core.chain import Difference
 from guardrail.core.merkle import Edge
+from guardrail.core.record import parse
+from guardrail.core.recovered import TYPE as RECOVERED
+from guardrail.core.recovered import Recovered
+from guardrail.errors import RecordError
 from guardrail.ledger.heads import HeadRow, edge_at, node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.tiles import TileWalk
@@ -18,6 +22,7 @@ __all__ = [
     "CHUNK",
     "Tables",
     "read_tables",
+    "recovered_before",
     "stored_edge",
     "stream",
 ]
@@ -52,6 +57,21 @@ def read_tables(reader: LedgerReader, tables: Tables) -> None:
     tables.epochs = [(row[0], row[1]) for row in reader.query("SELECT public, seq FROM epoch")]
     before = reader.query("SELECT before FROM pruned")
     tables.pruned = before[0][0] if before and isinstance(before[0][0], int) else 0
+
+
+def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
+    """Return the recoveries before record *seq*, for a run that does not read their records. Raises ``LedgerError``.
+
+    What can't be decoded counts against every record before it.
+    """
+    found = []
+    for at, line in reader.admin(RECOVERED):
+        if at < seq:
+            try:
+                found.append(Recovered.of(at, parse(line)))
+            except RecordError:
+                found.append(Recovered.of(at, {"detail": {"doubt": 0}}))
+    return found
 
 
 def stored_edge(reader: LedgerReader, size: int) -> Edge | None:
