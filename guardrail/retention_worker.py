@@ -13,27 +13,34 @@ import pickle
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from guardrail.errors import GuardrailError, LedgerOpenError
+from guardrail.ledger.pruning import Pace, Pruned
 from guardrail.retention.worker import Job, Outcome
 
 __all__ = ["carry_out_job", "main"]
 
+Delete = Callable[[Callable[[], Pruned]], Pruned]
+"""Runs work that deletes records, and returns what it does."""
+
 _NICE = 10
-_PART = 200
-"""Records that one transaction deletes at most: 5 times fewer than a person's command, as calls wait for its lock."""
-_PAUSE_S = 0.02
-"""How long it stays away from that lock between two of them."""
+"""Of everything but the deleting itself: who holds the ledger's lock must not wait for a processor."""
+_PACE = Pace(part=200, share=0.01, within=2 * 3600.0)
+"""Calls wait while records are deleted: 5 times fewer in one go than a person's command does, and hardly ever."""
 
 
 def main() -> None:
     """Read the job, do it, answer."""
     job = pickle.load(sys.stdin.buffer)  # noqa: S301 - the guard that started this process wrote it, into a pipe of its own
     threading.Thread(target=_end_with_the_guard, daemon=True).start()
-    with contextlib.suppress(OSError):
-        os.nice(_NICE)
-    made = carry_out_job(job)
+    with ThreadPoolExecutor(1) as normal:
+        normal.submit(int).result()  # it has a thread now, and that one keeps its priority
+        with contextlib.suppress(OSError):
+            os.nice(_NICE)  # on Linux of this thread, and of those that it starts
+        made = carry_out_job(job, delete=lambda work: normal.submit(work).result())
     json.dump({"code": made.code, "message": made.message, "hint": made.hint}, sys.stdout)
     sys.stdout.flush()
 
@@ -44,10 +51,10 @@ def _end_with_the_guard() -> None:
     os._exit(1)
 
 
-def carry_out_job(job: Job) -> Outcome:
-    """Do what is due; return what came of it. Never raises. Never makes a ledger."""
+def carry_out_job(job: Job, *, delete: Delete = lambda work: work()) -> Outcome:
+    """Do what is due; return what came of it. Never raises. Never makes a ledger. *delete* runs what deletes."""
     try:
-        return _carry_out(job)
+        return _carry_out(job, delete)
     except GuardrailError as error:
         return _outcome(error)
     except Exception as error:  # noqa: BLE001 - a border: what goes wrong is told to whoever asks doctor
@@ -58,7 +65,7 @@ def carry_out_job(job: Job) -> Outcome:
         )
 
 
-def _carry_out(job: Job) -> Outcome:
+def _carry_out(job: Job, delete: Delete) -> Outcome:
     from guardrail.journal import actor
     from guardrail.opening import open_journal
     from guardrail.retention.acts import Keeper
@@ -84,8 +91,8 @@ def _carry_out(job: Job) -> Outcome:
             signing=keys.signing(actor=actor(), epochs=False),
             record=journal.admin,
             clock=now,
-            part=_PART,
-            pause=_PAUSE_S,
+            pace=_PACE,
+            delete=delete,
         )
         done = carry_out(keeper, why="due by [retention], done by a guard")
     return _outcome(done.failures[0]) if done.failures else Outcome()

@@ -26,7 +26,7 @@ from guardrail.ledger.lock import FileLock
 from guardrail.ledger.sqlite import open_error
 from guardrail.ledger.store import Store, Tail
 
-__all__ = ["Cut", "Pruned", "detail", "prune"]
+__all__ = ["Cut", "Pace", "Pruned", "detail", "prune"]
 
 CHUNK_RECORDS = 1000
 CHUNK_BYTES = 2 << 20
@@ -34,6 +34,22 @@ CHUNK_BYTES = 2 << 20
 _READ = 256
 _LOCK_SECONDS = 30.0
 _EPOCH_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast records are deleted: calls wait for the ledger's lock meanwhile."""
+
+    part: int = 0
+    """Records that one transaction deletes at most; 0: as many as usual."""
+    share: float = 1.0
+    """Of the time: the lock is held for so much of it at most, and free for the rest."""
+    within: float = 0.0
+    """Seconds that all pauses together take at most, whatever *share* says."""
+
+    def after(self, held: float, parts: int) -> float:
+        """Return the seconds to pause after one of *parts* transactions that held the lock for *held* seconds."""
+        return min(held / self.share - held, self.within / parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +91,20 @@ def prune(
     signing: Signing,
     allow: Callable[[Cut], None],
     record: Callable[[str, Cut], Draft],
-    part: int = 0,
-    pause: float = 0.0,
+    pace: Pace = Pace(),
 ) -> Pruned:
     """Delete the records from 1 to *before* - 1; durable when this returns, and so is each part when it raises.
 
     *allow* raises where the records up to a cut must not go: it is asked about the whole before anything is deleted. *record* makes
-    the ``admin.pruned`` record of a log for a cut. A transaction deletes at most *part* records (0: as many as usual), and *pause*
-    seconds pass after each. Raises ``LedgerError`` (``ledger.needed``: a call among them is open, or a key that
+    the ``admin.pruned`` record of a log for a cut. *pace* says how much of the time others
+    have to wait. Raises ``LedgerError`` (``ledger.needed``: a call among them is open, or a key that
     they certify still signs).
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
     try:
         with _held(lock):
-            pruner = _Pruner(db, signing, part or CHUNK_RECORDS, pause)
+            pruner = _Pruner(db, signing, pace)
         try:
             cuts = pruner.cuts(before)
             if cuts:
@@ -125,7 +140,7 @@ def _held(lock: FileLock) -> Iterator[None]:
 
 
 class _Pruner:
-    def __init__(self, db: Path, signing: Signing, part: int, pause: float) -> None:
+    def __init__(self, db: Path, signing: Signing, pace: Pace) -> None:
         """Connect, and make sure that this is a log that can be gone on with. Call under the lock."""
         _refuse_sealed(db)
         if not db.exists():
@@ -133,8 +148,7 @@ class _Pruner:
                 "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
             )
         self._db = db
-        self._part = part
-        self._pause = pause
+        self._pace = pace
         self._watch = FileWatch(db)
         self._epochs = Epochs(signing, _EPOCH_SECONDS)
         self._store = Store(db, signing)
@@ -174,7 +188,11 @@ class _Pruner:
             ts = str(decode(line).get("ts", ""))
             newest = max(newest, ts)
             count, size = count + 1, size + len(line)
-            if count >= self._part or size >= CHUNK_BYTES or seq == before - 1:
+            if (
+                count >= (self._pace.part or CHUNK_RECORDS)
+                or size >= CHUNK_BYTES
+                or seq == before - 1
+            ):
                 yield self._cut(edge, leaf, ts, newest)
                 count, size = 0, 0
         if edge.size != before:
@@ -203,10 +221,12 @@ class _Pruner:
         for cut in cuts:
             self._epochs.prepare(self._store.log, self._store.tail().seq + 1)
             with _held(lock):
+                began = time.monotonic()
                 count, seq = self._transaction(cut, record, last=cut is cuts[-1])
+                held = time.monotonic() - began
             deleted += count
             written.append(seq)
-            time.sleep(self._pause)
+            time.sleep(self._pace.after(held, len(cuts)))
         with _held(lock):
             overwritten = self._overwrite()
         return Pruned(deleted, self._store.pruned(), tuple(written), overwritten)

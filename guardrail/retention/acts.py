@@ -20,7 +20,7 @@ from guardrail.ledger.files import resolve
 from guardrail.ledger.heads import Signing, doubt, edge_at, node_reader, read_head
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock
-from guardrail.ledger.pruning import Cut, Pruned, detail, prune
+from guardrail.ledger.pruning import Cut, Pace, Pruned, detail, prune
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import open_error
 from guardrail.retention import segments
@@ -69,16 +69,15 @@ class Keeper:
         signing: Signing,
         record: Callable[[str, Mapping[str, Any]], Receipt],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        part: int = 0,
-        pause: float = 0.0,
+        pace: Pace = Pace(),  # noqa: B008 - frozen
+        delete: Callable[[Callable[[], Pruned]], Pruned] = lambda work: work(),
     ) -> None:
         """*record* writes an ``admin.*`` record of a type with a detail and returns when it is durable.
 
-        Pruning deletes at most *part* records in one transaction (0: as many as usual) and leaves the ledger to others for
-        *pause* seconds after each.
+        *pace* says how fast records are deleted; *delete* runs the work that does it, and returns what it does.
         """
-        self._part = part
-        self._pause = pause
+        self._pace = pace
+        self._delete = delete
         self._settings = settings
         self._policy = settings.retention
         self._db = resolve(settings.ledger.path)
@@ -347,14 +346,15 @@ class Keeper:
                 fields.admin(log, "pruned", actor=self._signing.actor, where=where, detail=found)
             )
 
-        return prune(
-            self._db,
-            before,
-            signing=self._signing,
-            allow=lambda cut: self._allow(cut, head),
-            record=record,
-            part=self._part,
-            pause=self._pause,
+        return self._delete(
+            lambda: prune(
+                self._db,
+                before,
+                signing=self._signing,
+                allow=lambda cut: self._allow(cut, head),
+                record=record,
+                pace=self._pace,
+            )
         )
 
     def _grounded(self, facts: Facts, before: int, given: Sequence[SignedNote]) -> Checkpoint:

@@ -24,13 +24,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
 from benchkit import QUICK, judge
-from ledgerkit import KEYS, LOG, SIGNING, decision, make, outcome
+from ledgerkit import KEYS, SIGNING, decision, make, outcome
 
 from guardrail.core.merkle import Edge, inclusion_proof
-from guardrail.core.note import SignedNote
+from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.proof import Proof, check_proof
-from guardrail.core.record import Draft, leaf_hash
-from guardrail.keys import verify_signature
+from guardrail.core.record import leaf_hash
+from guardrail.keys import Signing, verify_signature
 from guardrail.ledger.heads import TILE, node_reader, read_head, sign_head, store_tile, write_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.proofs import make_proof
@@ -46,18 +46,31 @@ _CHUNK = 512
 def build(db: Path, records: int) -> None:
     """Make a log of *records* records, all but the first in one transaction."""
     make(db).close()
+    fill(db, records, SIGNING)
+
+
+def fill(db: Path, records: int, signing: Signing) -> None:
+    """Add calls to a log that is there, in one transaction, until it holds *records* records; the last one may be open."""
     connection = sqlite3.connect(db, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     execute = connection.execute
     execute("BEGIN")
     head = read_head(execute)
     assert head is not None
+    log = Checkpoint.parse(SignedNote.parse(head.note).text).origin
     leaf, edge = head.leaf, Edge.decode(head.size, head.edge)
-    for start in range(1, records, 1000):
+    call, opens = "", True
+    for start in range(head.size, records, 1000):
         rows: list[tuple[int, bytes, str]] = []
         tiles: list[tuple[int, list[bytes]]] = []
         for seq in range(start, min(start + 1000, records)):
-            line = _draft(seq).finish(
+            if opens:
+                call = new_ulid()
+                draft = decision(call, "p", pad=60, log=log)
+            else:
+                draft = outcome(call, seq - 1, "p", pad=150, log=log)
+            opens = not opens
+            line = draft.finish(
                 seq=seq, prev=leaf.hex(), ts=f"2026-01-01T00:00:{seq % 60:02}.000000Z"
             )
             leaf = leaf_hash(line)
@@ -68,23 +81,12 @@ def build(db: Path, records: int) -> None:
         connection.executemany("INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)", rows)
         for size, grown in tiles:
             store_tile(execute, size, grown)
-    if records % 2 == 0:
-        values = (_call[0], records - 1, "p", "h", 1)
-        execute("INSERT INTO open_call VALUES (?, ?, ?, ?, ?)", values)
-    write_head(execute, sign_head(LOG, leaf, edge, SIGNING.log_key(LOG), SIGNING))
+    if not opens:
+        execute("INSERT INTO open_call VALUES (?, ?, ?, ?, ?)", (call, records - 1, "p", "h", 1))
+    write_head(execute, sign_head(log, leaf, edge, signing.log_key(log), signing))
     execute("COMMIT")
     execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-
-
-_call = [""]
-
-
-def _draft(seq: int) -> Draft:
-    if seq % 2:
-        _call[0] = new_ulid()
-        return decision(_call[0], "p", pad=60)
-    return outcome(_call[0], seq - 1, "p", pad=150)
 
 
 def timed(work: Callable[[], object]) -> float:

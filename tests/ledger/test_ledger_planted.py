@@ -382,7 +382,7 @@ def test_verify_since_names_a_line_before_it_that_is_too_long(db: Path, since: i
     plant(
         db,
         "DROP TRIGGER record_no_update",
-        f"UPDATE record SET line = '{{\"type\":\"admin.key_rotated\",\"x\":\"' || hex(zeroblob(2000000)) || '\"}}' WHERE seq = {at}",
+        f'UPDATE record SET line = \'{{"type":"admin.key_rotated","x":"\' || hex(zeroblob(2000000)) || \'"}}\' WHERE seq = {at}',
         SCHEMA["record_no_update"],
         "REINDEX",
     )

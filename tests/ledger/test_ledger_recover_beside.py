@@ -36,7 +36,7 @@ from guardrail.ledger import pruning
 from guardrail.ledger.examine import examine
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import TILE, node_reader
-from guardrail.ledger.pruning import Cut, detail, prune
+from guardrail.ledger.pruning import Cut, Pace, detail, prune
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import RecoveryReport, recover
 from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect
@@ -301,7 +301,7 @@ def test_a_pruner_whose_key_was_ended_meanwhile_goes_on_under_a_new_one(
             connection.execute("DELETE FROM epoch")
 
     monkeypatch.setattr(pruning.time, "sleep", end)
-    prune(db, 200, signing=EPOCHS, allow=lambda cut: None, record=record, part=100)
+    prune(db, 200, signing=EPOCHS, allow=lambda cut: None, record=record, pace=Pace(part=100))
     with LedgerReader.open(db) as reader:
         keys = [
             decode(line)["detail"]["key"]["public"]

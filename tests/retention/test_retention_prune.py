@@ -6,14 +6,17 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from retentionkit import (
+    ACTOR,
     EPOCHS,
     KEYS,
     LOG,
+    POLICY,
     SIGNING,
     build,
     cut,
@@ -26,6 +29,7 @@ from retentionkit import (
     reopen,
 )
 
+from guardrail.core import fields
 from guardrail.core.merkle import (
     consistency_proof,
     inclusion_proof,
@@ -374,3 +378,47 @@ def test_verifying_while_records_are_pruned_finds_nothing_wrong(
     monkeypatch.setattr(verifying, "_begin", late)
     assert intact(db)
     assert next(cuts, None) is None
+
+
+def test_calls_have_the_lock_for_most_of_the_time_while_records_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slower the disk, the longer the pauses."""
+    db = tmp_path / "audit.db"
+    build(db, 200)
+    held = []
+    delete = pruning._Pruner._transaction
+
+    def timed(*args: Any, **more: Any) -> tuple[int, int]:
+        began = time.monotonic()
+        done = delete(*args, **more)
+        held.append(time.monotonic() - began)
+        return done
+
+    monkeypatch.setattr(pruning._Pruner, "_transaction", timed)
+
+    def record(log: str, where: pruning.Cut) -> Draft:
+        about = pruning.detail(where, POLICY)
+        return Draft.build(fields.admin(log, "pruned", actor=ACTOR, where={}, detail=about))
+
+    began = time.monotonic()
+    done = pruning.prune(
+        db,
+        150,
+        signing=SIGNING,
+        allow=lambda _: None,
+        record=record,
+        pace=pruning.Pace(part=20, share=0.2, within=60.0),
+    )
+    assert (done.deleted, len(done.records), len(held)) == (149, 8, 8)
+    assert time.monotonic() - began >= 5 * sum(held)
+    assert intact(db)
+
+
+def test_pauses_never_take_longer_than_all_of_them_may() -> None:
+    """However much is to be deleted, and however slow the disk is."""
+    pace = pruning.Pace(part=200, share=0.01, within=7200.0)
+    assert pace.after(0.02, 1000) == pytest.approx(1.98)
+    assert pace.after(3.0, 1000) == pytest.approx(7.2)
+    assert pace.after(0.02, 10_000_000) == pytest.approx(0.00072)
+    assert pruning.Pace().after(3.0, 1) == 0
