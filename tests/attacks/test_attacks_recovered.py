@@ -26,6 +26,7 @@ from guardrail.ledger.recover import recover
 from guardrail.ledger.recovery_plan import Action
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
+from guardrail.review.terminal import clock
 from guardrail.review.verify import (
     OutsideHead,
     VerifyReport,
@@ -134,7 +135,7 @@ def test_what_a_recovery_took_over_is_named_for_ever(
     assert verified(db).exit_code == 1
     seq = recovered(db)
     with LedgerReader.open(db) as reader:
-        ts = decode(reader.record(seq) or b"")["ts"]
+        ts = clock(decode(reader.record(seq) or b"")["ts"])
         size = reader.size()
     monkeypatch.setattr(parts, "PART_LEVEL", 8)
     for heads in ([], [kept(db, seq + 1)], [kept(db, size), kept(db, 50)]):
@@ -246,7 +247,7 @@ def test_a_part_that_ends_before_the_record_about_a_recovery_names_what_it_took_
     heads = [] if size is None else [kept(db, size)]
     path = part_of(db, first, last)
     with LedgerReader.open(db) as reader:
-        ts = decode(reader.record(seq) or b"")["ts"]
+        ts = clock(decode(reader.record(seq) or b"")["ts"])
         sealing = read_sealing(reader)
 
     report = verify_segment(path, key=KEYS.public, heads=heads, sealing=sealing)
