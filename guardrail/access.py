@@ -38,6 +38,7 @@ from guardrail.ledger.files import lock_path, refuse_links, traces
 from guardrail.ledger.lease import host_name, own_origin
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.signs import was_ledger
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.os_user import login_name, user_name
 from guardrail.ownership import denial_of, open_or_make
@@ -134,7 +135,10 @@ def record_read(
             return None
         examined = _examine(ledger)
         db, keys = _place(settings, examined)
-        there = examined.problem != "ledger.missing"
+        # A path that was mistyped may name any file: no access log is made next to one that never was a ledger.
+        there = examined.problem is None or (
+            examined.problem != "ledger.missing" and was_ledger(ledger)
+        )
     else:
         examined = _Examined(file.absolute())
         db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()

@@ -39,6 +39,7 @@ from guardrail.ledger.files import Seal, resolve, traces
 from guardrail.ledger.known import KnownHead, family, generation, next_name
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect, line0
+from guardrail.ledger.signs import was_ledger
 
 __all__ = [
     "RECOVER",
@@ -221,19 +222,8 @@ def _outside(settings: Settings, *, anything: bool) -> _Outside:
     if path.parent.exists():
         resolve(path)
     remembered = recall(settings)
-    if (
-        remembered is None
-        and not anything
-        and not traces(path)
-        and problem
-        and not has_keys(settings)
-    ):
-        # A new log at a mistyped path would look like a recovered one.
-        raise LedgerOpenError(
-            f"{path}: there is no ledger at this path, and nothing is left of one",
-            code="ledger.missing",
-            hint="guardrail init",
-        )
+    if remembered is None and not anything and problem and not has_keys(settings):
+        _check_was_there(path)
     first = line0(path)
     public = _public(first)
     unusable = ""
@@ -245,6 +235,25 @@ def _outside(settings: Settings, *, anything: bool) -> _Outside:
             raise _foreign(settings)
         unusable = "the ledger is that of another key than the one in its key folder"
     return _Outside(keys, first, public, unusable, remembered)
+
+
+def _check_was_there(path: Path) -> None:
+    """Raise ``LedgerOpenError`` if nothing says that *path* ever was a ledger: it was mistyped.
+
+    A new log there would look like a recovered one, and would set aside a file that has nothing to do with it.
+    """
+    if not traces(path):
+        raise LedgerOpenError(
+            f"{path}: there is no ledger at this path, and nothing is left of one",
+            code="ledger.missing",
+            hint="guardrail init",
+        )
+    if path.exists() and not was_ledger(path):
+        raise LedgerOpenError(
+            f"{path}: this file is not a guardrail ledger, and nothing next to it says that it was one",
+            code="ledger.not_a_ledger",
+            hint="name the ledger with --ledger FILE, or run guardrail doctor",
+        )
 
 
 def _keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:

@@ -123,10 +123,13 @@ def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Engi
 
 
 def _there(settings: Settings) -> None:
+    correct = "put policies there, or correct path in [policy]"
     for path in settings.policy.path:
         if not path.exists():
             raise ConfigError(
-                f"{path}: there are no policies here", code="config.policies", hint="guardrail init"
+                f"{path}: there are no policies here",
+                code="config.policies",
+                hint="guardrail init" if settings.source is None else correct,
             )
 
 

@@ -14,8 +14,15 @@ from pathlib import Path
 
 import click
 
+from guardrail.cli.missing import LEDGER, explained
 from guardrail.cli.output import Style, note
-from guardrail.errors import ApprovalRequired, Denied, GuardrailError, UsageError
+from guardrail.errors import (
+    ApprovalRequired,
+    Denied,
+    GuardrailError,
+    LedgerOpenError,
+    UsageError,
+)
 from guardrail.ownership import denial_of
 from guardrail.review.terminal import one_line
 
@@ -270,7 +277,13 @@ def _dispatch(args: Sequence[str]) -> int:
     try:
         # Not cli.main: it would take a closed pipe for the answer "no".
         with cli.make_context("guardrail", list(args)) as context:
-            result = cli.invoke(context)
+            try:
+                result = cli.invoke(context)
+            except GuardrailError as error:
+                given = context.meta.get(LEDGER)
+                if given is None or not isinstance(error, LedgerOpenError):
+                    raise
+                raise explained(error, given.get("config"), given.get("ledger")) from None
         return int(result) if isinstance(result, int) else Exit.YES
     except click.exceptions.Exit as leave:
         return leave.exit_code

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from guardrail.cli.missing import LEDGER
+
 if TYPE_CHECKING:
     from guardrail.config import Settings
     from guardrail.ledger.reader import LedgerReader
@@ -28,9 +30,17 @@ __all__ = [
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
+
+def _keep(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Keep what was given for whoever explains an error after the command has ended."""
+    ctx.meta.setdefault(LEDGER, {})[parameter.name] = value
+    return value
+
+
 config_option = click.option(
     "--config",
     "config",
+    callback=_keep,
     type=_PATH,
     metavar="FILE",
     help="Settings file. Default: GUARDRAIL_CONFIG, else guardrail.toml here or in a folder above.",
@@ -38,6 +48,7 @@ config_option = click.option(
 _ledger_option = click.option(
     "--ledger",
     "ledger",
+    callback=_keep,
     type=_PATH,
     metavar="FILE",
     help="Ledger file. Default: what the settings say, or GUARDRAIL_LEDGER.",

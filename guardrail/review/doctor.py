@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from guardrail.config import Settings
 from guardrail.core.record import decode
-from guardrail.errors import ConfigError, GuardrailError, KeysError, PolicyLoadError
+from guardrail.errors import ConfigError, GuardrailError, KeysError
+from guardrail.ledger.signs import ledgers_near
 from guardrail.review.doctor_result import TAIL, Check, State
 from guardrail.review.records import moment, text
 from guardrail.review.terminal import clock
@@ -63,6 +64,12 @@ def check_all(
         where,
         "" if settings.source else "guardrail init",
     )
+    if ledger is not None and _is_new(settings):
+        near = ledgers_near(settings.ledger.path)
+        other = f"guardrail doctor --ledger {near[0]}" if near else "give another --ledger FILE"
+        found = f"there is no ledger at {settings.ledger.path}, and nothing is left of one"
+        yield Check("ledger", State.FAIL, found, other)
+        return
     for name, check in (
         ("folder", _folder),
         ("room", _room),
@@ -216,6 +223,12 @@ def _is_new(settings: Settings) -> bool:
     return not traces(settings.ledger.path) and not _has_keys(settings)
 
 
+def _way_to_begin(settings: Settings) -> str:
+    if settings.source is None:
+        return "guardrail init, or open a guard"
+    return "open a guard with these settings: it makes both"
+
+
 def _has_keys(settings: Settings) -> bool:
     folder = settings.key_path.absolute()
     return folder.is_dir() and any(folder.iterdir())
@@ -230,7 +243,7 @@ def _keys(settings: Settings) -> Check:
             "keys",
             State.NOTE,
             "none yet, and no ledger: both are made together",
-            "guardrail init, or open a guard",
+            _way_to_begin(settings),
         )
     if not _has_keys(settings):
         return Check(
@@ -277,41 +290,9 @@ def _access(settings: Settings) -> Check:
 
 
 def _policies(settings: Settings) -> Check:
-    if settings.policy.engine == "opa":
-        from guardrail.review.doctor_opa import local_policies
+    from guardrail.review.doctor_policies import policies
 
-        return local_policies(settings)
-    from guardrail.policy.embedded import EmbeddedEngine
-
-    missing = [path for path in settings.policy.path if not path.exists()]
-    if missing:
-        return Check(
-            "policies", State.FAIL, f"there are no policies at {missing[0]}", "guardrail init"
-        )
-    started = time.perf_counter()
-    try:
-        engine = EmbeddedEngine.load(
-            settings.policy.path,
-            eval_limit=settings.policy.eval_limit_ms / 1000,
-            memory_limit=settings.policy.memory_mb * 1024 * 1024,
-            spare=False,
-        )
-    except PolicyLoadError as error:
-        count = len(error.findings)
-        return Check(
-            "policies",
-            State.FAIL,
-            f"refused: {count} finding{'s' if count != 1 else ''}; {error.message}",
-            "guardrail policy check",
-        )
-    try:
-        digest = engine.identity.digest or "?"
-    finally:
-        engine.close()
-    took = (time.perf_counter() - started) * 1000
-    return Check(
-        "policies", State.OK, f"loaded and self-tested in {took:,.0f} ms, digest {digest[:16]}…"
-    )
+    return policies(settings)
 
 
 def _sealed(settings: Settings) -> Check:
@@ -338,7 +319,7 @@ def _ledger(settings: Settings) -> Check:
 
     path = settings.ledger.path.absolute()
     if _is_new(settings):
-        return Check("ledger", State.NOTE, f"none yet at {path}", "guardrail init, or open a guard")
+        return Check("ledger", State.NOTE, f"none yet at {path}", _way_to_begin(settings))
     if not path.exists():
         left = (
             ", ".join(sorted(item.name for item in traces(path))) or f"keys in {settings.key_path}"

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from clikit import Ran, environment
 
+from guardrail import Guard
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
 from ledgerkit import small_disk
@@ -105,6 +107,49 @@ def test_init_never_overwrites(cli: Cli, tmp_path: Path, name: str) -> None:
     assert name in ran.err
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "mine"
+
+
+def test_init_in_a_clone_says_how_its_ledger_is_made(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings and policies come with a clone, keys and ledger do not: what is named then works."""
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    assert cli("init", origin).code == 0
+    clone.mkdir()
+    shutil.copy(origin / "guardrail.toml", clone)
+    shutil.copytree(origin / "policies", clone / "policies")
+    ran = cli("init", clone)
+    assert ran.code == 3
+    assert "is a project; nothing was written" in ran.err
+    assert "a program that opens a guard with it makes keys and ledger" in ran.err
+    monkeypatch.chdir(clone)
+    assert "guardrail init" not in cli("doctor").out
+    ran = cli("sessions")
+    assert "guardrail init" not in ran.err
+    [opening] = re.findall(r"Guard\.open\(.*?\)", ran.err)
+    assert {path.name for path in clone.iterdir()} == {"guardrail.toml", "policies"}
+    eval(opening, {"Guard": Guard}).close()
+    assert cli("sessions").code == 0
+    assert "a program that opens" not in cli("init", clone).err
+
+
+def test_init_below_a_project_makes_none_by_accident(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only if the folder is named; it says then whose settings no longer count there."""
+    assert cli("init", tmp_path).code == 0
+    below = tmp_path / "src" / "agent"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    ran = cli("init")
+    assert ran.code == 3
+    assert str(tmp_path / "guardrail.toml") in ran.err
+    assert "next:  guardrail doctor checks that project; guardrail init . makes" in ran.err
+    assert list(below.iterdir()) == []
+    ran = cli("init", ".")
+    assert ran.code == 0
+    assert f"no longer those of {tmp_path / 'guardrail.toml'}" in ran.err
+    assert (below / "audit.db").exists()
 
 
 def test_init_does_not_follow_the_environment_elsewhere(
@@ -212,7 +257,7 @@ def test_policies_that_are_not_there_are_3(cli: Cli, tmp_path: Path, command: st
     """Could not find out is not refused."""
     ran = cli("policy", command, tmp_path / "none")
     assert ran.code == 3
-    assert "guardrail init" in ran.err
+    assert "name the folder of the policies" in ran.err
 
 
 def test_a_hostile_file_name_or_policy_text_does_not_reach_the_terminal_raw(

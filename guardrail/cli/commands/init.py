@@ -20,20 +20,29 @@ __all__ = ["init"]
 
 @click.command(short_help="Make a project: settings, a policy with a test, keys and a ledger.")
 @click.argument(
-    "folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path(".")
+    "named", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False
 )
-def init(folder: Path) -> None:
+def init(named: Path | None) -> None:
     """Make a project in DIR (default: here): guardrail.toml with comments, a policy and a test for it, keys and a ledger.
 
-    Never overwrites: where one of these is there already, nothing is written. A .gitignore gets the lines that keep
-    ledger and keys out of the repository.
+    Never overwrites: where one of these is there already, nothing is written. Below a folder that has a guardrail.toml,
+    name DIR to make a project of its own. A .gitignore gets the lines that keep ledger and keys out of the repository.
     """
     from guardrail.authoring.scaffold import scaffold
     from guardrail.config import FILE_NAME, Settings
     from guardrail.policy.sources import installed_folder
 
+    folder = Path() if named is None else named
+    above = _project_above(folder)
+    if named is None and above is not None:
+        raise ConfigError(
+            f"this folder belongs to the project of {above}; nothing was written",
+            code="config.exists",
+            hint="guardrail doctor checks that project; guardrail init . makes another one here",
+        )
     # The environment may point to another project: what is made here is what the new file says.
     planned = Settings().override(ledger={"path": (folder / "audit.db").absolute()})
+    _refuse_project(folder, planned)
     _refuse_old_log(planned)
     _require_room(planned)
     made = scaffold(folder, installed_folder() / "starter")
@@ -43,7 +52,37 @@ def init(folder: Path) -> None:
         data(f"made  {_relative(path, folder)}{'/' if path.is_dir() else ''}")
     for line in made.ignored:
         data(f"added {line} to .gitignore")
+    if above is not None:
+        note(f"Here these settings count, and no longer those of {above}.")
     _next_steps(folder)
+
+
+def _project_above(folder: Path) -> Path | None:
+    """Return the settings that commands in *folder* use now, if they are in a folder above it."""
+    from guardrail.config_file import FILE_NAME, find
+    from guardrail.review.terminal import one_line
+
+    found = find(folder, environment={})
+    if found is None or found.parent == (folder / FILE_NAME).resolve().parent:
+        return None
+    return Path(one_line(str(found)))
+
+
+def _refuse_project(folder: Path, planned: Settings) -> None:
+    """Raise ``ConfigError`` if there are settings in *folder*: a project, or a clone of one, whose ledger is made when a guard opens."""
+    from guardrail.config import FILE_NAME
+    from guardrail.ledger.files import traces
+
+    there = folder / FILE_NAME
+    if not there.is_file():
+        return
+    bare = not traces(planned.ledger.path) and not planned.key_path.exists()
+    makes = "a program that opens a guard with it makes keys and ledger, and "
+    raise ConfigError(
+        f"{folder.absolute()} already holds {FILE_NAME}: it is a project; nothing was written",
+        code="config.exists",
+        hint=f"{makes if bare else ''}guardrail doctor says whether anything is missing; or guardrail init OTHER_FOLDER",
+    )
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -63,11 +63,16 @@ def policy() -> None:
 
 def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
     """Return the policies to look at. Raises ``ConfigError`` where one of them is not there."""
-    chosen = paths or settings_of(config).policy.path
+    settings = None if paths else settings_of(config)
+    chosen = paths if settings is None else settings.policy.path
+    hint = "name the folder of the policies, or leave PATH out for those of the settings"
+    if settings is not None:
+        correct = "put policies there, or correct path in [policy]"
+        hint = "guardrail init" if settings.source is None else correct
     for path in chosen:
         if not path.exists():
             raise ConfigError(
-                f"{path}: there are no policies here", code="config.policies", hint="guardrail init"
+                f"{path}: there are no policies here", code="config.policies", hint=hint
             )
     return chosen
 

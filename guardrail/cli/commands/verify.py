@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.access_verify import Readers, readers_of, worst
+from guardrail.cli.missing import way_to_a_ledger
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.reading import access_log_lost
@@ -157,7 +158,8 @@ def verify(
         _print(path, report, notices)
         if readers is not None:
             _print_readers(readers)
-        _next(path, report)
+        lost_way = report.exit_code == 3 and file is None
+        _next(path, report, way_to_a_ledger(config, ledger) if lost_way else "")
     return code
 
 
@@ -332,7 +334,8 @@ def _list(title: str, lines: list[str]) -> None:
             data(f"    {line}")
 
 
-def _next(path: Path, report: VerifyReport) -> None:
+def _next(path: Path, report: VerifyReport, way: str) -> None:
+    """Say what to do; *way* leads to a ledger where none is."""
     from guardrail.review.verify import VerifyState
 
     if report.exit_code == 1 and report.state is VerifyState.MISSING:
@@ -351,6 +354,6 @@ def _next(path: Path, report: VerifyReport) -> None:
     elif report.state is VerifyState.KEY_UNKNOWN:
         note("next:  guardrail verify --key PUB with the key of this log, and a head signed by it")
     elif report.exit_code == 3:
-        note("next:  guardrail doctor")
+        note(f"next:  {way or 'guardrail doctor'}")
     elif report.state is VerifyState.NOT_ANCHORED and report.note:
         note("next:  guardrail checkpoint > FILE, and keep FILE where nobody who writes here can")

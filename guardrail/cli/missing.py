@@ -1,0 +1,63 @@
+"""What to do next where no ledger is: which one may have been meant, and how one comes to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from guardrail.errors import ConfigError, LedgerOpenError
+from guardrail.review.terminal import one_line
+
+__all__ = ["LEDGER", "explained", "way_to_a_ledger"]
+
+LEDGER = "guardrail.ledger"
+"""Where a command's context keeps (``--config``, ``--ledger``), as far as they were given."""
+
+_INIT = "guardrail init"
+_LOOK = "guardrail doctor, which says what is left of it"
+_NONE = ("ledger.missing", "ledger.not_a_ledger")
+
+
+def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) -> LedgerOpenError:
+    """Return *error* with the path and the way to a ledger, if no ledger is, or was, where *ledger* or the settings say."""
+    from guardrail.ledger.signs import was_ledger
+
+    if error.code not in _NONE and (ledger is None or was_ledger(ledger)):
+        return error
+    message = error.message
+    if ledger is not None and ledger.name not in message:
+        message = f"{ledger}: {message}"
+    hint = way_to_a_ledger(config, ledger) or (_LOOK if error.hint == _INIT else error.hint)
+    return LedgerOpenError(message, code=error.code, hint=hint)
+
+
+def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
+    """Return the next step where no ledger is at *ledger*, or where the settings say; empty if there is something to put back."""
+    from guardrail.cli.options import settings_of
+    from guardrail.ledger.signs import has_ledger_header, ledgers_near, was_ledger
+
+    try:
+        settings = settings_of(config)
+    except ConfigError:
+        settings = None
+    path = ledger if ledger is not None else None if settings is None else settings.ledger.path
+    if path is None or (was_ledger(path) and not has_ledger_header(path)):
+        return ""  # what stands next to it tells more: `guardrail doctor` looks at it
+    own = None if settings is None else settings.ledger.path
+    if ledger is not None and own is not None and has_ledger_header(own):
+        return f"the same command with --ledger {_shown(own)}, or without --ledger: that ledger is there"
+    near = ledgers_near(path)
+    if near:
+        return f"the same command with --ledger {_shown(near[0])}: that ledger is there"
+    if settings is not None and settings.source is not None:
+        return (
+            "a program that opens a guard with these settings makes keys and ledger: "
+            f'Guard.open("{one_line(str(settings.source))}"); guardrail doctor checks what it needs'
+        )
+    return "guardrail init makes a project with a ledger; --ledger FILE names one elsewhere"
+
+
+def _shown(path: Path) -> str:
+    try:
+        return one_line(str(path.absolute().relative_to(Path.cwd())))
+    except (ValueError, OSError):
+        return one_line(str(path))

@@ -1,0 +1,72 @@
+"""Whether a file is, or was, a ledger, told without opening it as one: by its first bytes and by what stands next to it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from pathlib import Path
+
+from guardrail.ledger.files import lock_path, seal_path
+from guardrail.ledger.sqlite import APPLICATION_ID
+
+__all__ = ["has_ledger_header", "ledgers_near", "was_ledger"]
+
+_HEADER = 100
+"""Bytes of the header of an SQLite database (https://www.sqlite.org/fileformat.html section 1.3)."""
+_SCANNED = 1000
+"""Entries of a folder that are looked at."""
+_ACCESS = ".access.db"
+
+
+def has_ledger_header(path: Path) -> bool:
+    """Tell whether the first bytes of the regular file at *path* are those of a ledger. Never waits, never raises."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        head = os.read(descriptor, _HEADER) if regular else b""
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    application = int.from_bytes(head[68:72], "big")
+    return head.startswith(b"SQLite format 3\0") and application == APPLICATION_ID
+
+
+def was_ledger(path: Path) -> bool:
+    """Tell whether the file at *path* is a ledger by its header, or files next to it say that one was opened there.
+
+    A file that was mistyped for a ledger is none, whatever it holds.
+    """
+    db = Path(os.path.realpath(path))
+    if any(
+        os.path.lexists(each) for each in (lock_path(db), seal_path(db), db.with_suffix(".keys"))
+    ):
+        return True
+    return has_ledger_header(db)
+
+
+def ledgers_near(path: Path) -> list[Path]:
+    """Return the ledgers in the folder of *path*, those with the most similar name first. Access logs only for one of them."""
+    folder = path.parent
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for _, entry in zip(range(_SCANNED), entries, strict=False)]
+    except OSError:
+        return []
+    wanted = path.name.endswith(_ACCESS)
+    found = [
+        folder / name
+        for name in names
+        if name.endswith(_ACCESS) == wanted
+        and name != path.name
+        and has_ledger_header(folder / name)
+    ]
+
+    def distance(each: Path) -> tuple[float, str]:
+        return -difflib.SequenceMatcher(None, path.name, each.name).ratio(), each.name
+
+    return sorted(found, key=distance)

@@ -1,0 +1,55 @@
+"""The check of ``doctor`` about policies: they load, and pass the tests that loading runs."""
+
+from __future__ import annotations
+
+import time
+
+from guardrail.config import Settings
+from guardrail.errors import PolicyLoadError
+from guardrail.review.doctor_result import Check, State
+
+__all__ = ["policies"]
+
+
+def policies(settings: Settings) -> Check:
+    """Load the policies of *settings* as a guard does."""
+    if settings.policy.engine == "opa":
+        from guardrail.review.doctor_opa import local_policies
+
+        return local_policies(settings)
+    from guardrail.policy.embedded import EmbeddedEngine
+
+    missing = [path for path in settings.policy.path if not path.exists()]
+    if missing:
+        return Check(
+            "policies",
+            State.FAIL,
+            f"there are no policies at {missing[0]}",
+            "guardrail init"
+            if settings.source is None
+            else "put them there, or correct path in [policy]",
+        )
+    started = time.perf_counter()
+    try:
+        engine = EmbeddedEngine.load(
+            settings.policy.path,
+            eval_limit=settings.policy.eval_limit_ms / 1000,
+            memory_limit=settings.policy.memory_mb * 1024 * 1024,
+            spare=False,
+        )
+    except PolicyLoadError as error:
+        count = len(error.findings)
+        return Check(
+            "policies",
+            State.FAIL,
+            f"refused: {count} finding{'s' if count != 1 else ''}; {error.message}",
+            "guardrail policy check",
+        )
+    try:
+        digest = engine.identity.digest or "?"
+    finally:
+        engine.close()
+    took = (time.perf_counter() - started) * 1000
+    return Check(
+        "policies", State.OK, f"loaded and self-tested in {took:,.0f} ms, digest {digest[:16]}…"
+    )

@@ -1,0 +1,117 @@
+"""A path to a ledger that was mistyped: nothing is made there, and what may have been meant is named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from clikit import Ran
+
+from guardrail.ledger.signs import has_ledger_header, ledgers_near, was_ledger
+
+Cli = Callable[..., Ran]
+
+COMMANDS = [
+    ("sessions",),
+    ("show", "last"),
+    ("verify",),
+    ("doctor",),
+    ("keys",),
+    ("access",),
+    ("approvals",),
+    ("checkpoint",),
+    ("prove", "0"),
+    ("backup", "copy.db"),
+    ("retention", "status"),
+    ("retention", "run"),
+    ("policy", "reload"),
+    ("recover", "--yes", "--reason", "x"),
+]
+
+
+@pytest.fixture
+def project(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project, and files in it that are no ledger."""
+    assert cli("init", tmp_path).code == 0
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "notes.db").write_text("not a database")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return every file below *folder* that no reader of the project's own ledger makes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_mistyped_ledger_leaves_nothing_and_names_the_one_that_is_there(
+    cli: Cli, project: Path, command: tuple[str, ...]
+) -> None:
+    """No access log, no keys, no new log, nothing set aside; the next step leads to the ledger."""
+    before = files(project)
+    for path in (
+        "audti.db",
+        "guardrail.toml",
+        "empty.db",
+        "notes.db",
+        "nosuch/audit.db",
+        "policies",
+    ):
+        ran = cli(*command, "--ledger", path)
+        assert ran.code not in {0, 4, 5}, path
+        assert files(project) == before, path
+        if command != ("doctor",):
+            assert "next:  the same command with --ledger audit.db, or without --ledger" in ran.err
+        elif path in {"audti.db", "nosuch/audit.db"}:
+            assert f"there is no ledger at {project / path}" in " ".join(ran.out.split())
+
+
+def test_without_settings_the_most_similar_name_is_shown(
+    cli: Cli, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Among ledgers alone; and if there is none, how one comes to be."""
+    folder = tmp_path_factory.mktemp("copies")
+    for name in ("agents.db", "nightly.db", "agent.access.db"):
+        shutil.copy(project / "audit.db", folder / name)
+    (folder / "agentt.db").write_text("not a database")
+    (project / "guardrail.toml").unlink()
+    (project / "audit.db").unlink()
+    ran = cli("sessions", "--ledger", folder / "agent.db")
+    assert f"with --ledger {folder / 'agents.db'}: that ledger is there" in ran.err
+    ran = cli("sessions", "--ledger", folder / "agents.access.db")
+    assert f"with --ledger {folder / 'agent.access.db'}: that ledger is there" in ran.err
+    ran = cli("sessions", "--ledger", folder / "nosuch" / "agent.db")
+    assert "next:  guardrail init makes a project" in ran.err
+
+
+def test_a_ledger_that_is_gone_is_not_called_mistyped(cli: Cli, project: Path) -> None:
+    """Its lock and its keys are there: what is left of it decides, and reading it is recorded."""
+    assert cli("sessions").code == 0
+    (project / "audit.db").rename(project / "away.db")
+    ran = cli("sessions", "--ledger", "audit.db")
+    assert "next:  guardrail doctor" in ran.err
+    (project / "audit.db").write_text("overwritten")
+    ran = cli("sessions")
+    assert "not a guardrail ledger" in ran.err
+    assert cli("recover", "--dry-run").code == 1
+
+
+def test_signs_of_a_ledger_are_told_without_opening_it(project: Path) -> None:
+    """By its header, its lock or its keys; a folder, a FIFO or a file of another program is none."""
+    import os
+
+    os.mkfifo(project / "fifo.db")
+    assert has_ledger_header(project / "audit.db")
+    for name in ("empty.db", "notes.db", "fifo.db", "policies", "none.db", "guardrail.toml"):
+        assert not has_ledger_header(project / name), name
+        assert not was_ledger(project / name), name
+    (project / "audit.db").unlink()
+    assert was_ledger(project / "audit.db")
+    assert ledgers_near(project / "x" / "audit.db") == []
