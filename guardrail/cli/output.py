@@ -194,7 +194,7 @@ def sentence(*parts: Cell, indent: int = 4) -> Iterator[str]:
 
     Words stay whole, so that paths and commands can be copied.
     """
-    words = [(word, style) for text, style in parts for word in (text.split(" ") if text else [])]
+    words = [(word, style) for text, style in parts for word in text.split(" ")]
     line, used = "", 0
     for word, style in words:
         size = width(word)

@@ -134,12 +134,13 @@ def test_policies_that_are_refused_lead_to_policy_check(check: Run, project: Pat
     assert (found.state, found.fix) == (State.FAIL, "guardrail policy check")
 
 
-def test_missing_policies_lead_to_init(check: Run, project: Path) -> None:
-    """A guard would not open without them."""
+def test_missing_policies_are_found_with_where_to_put_them(check: Run, project: Path) -> None:
+    """A guard would not open without them; ``init`` makes none where there are settings."""
     (project / "policies" / "tools.rego").unlink()
     (project / "policies").rmdir()
     found = check(engine=True)["policies"]
-    assert (found.state, found.fix) == (State.FAIL, "guardrail init")
+    fix = "put them there, or correct path in [policy]"
+    assert (found.state, found.fix) == (State.FAIL, fix)
 
 
 def test_keys_that_others_can_read_are_found_with_the_command_that_mends_them(
