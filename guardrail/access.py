@@ -32,6 +32,7 @@ from guardrail.errors import (
     NoteError,
     RecordError,
     UsageError,
+    os_reason,
 )
 from guardrail.keys import Keys, TenantKeys
 from guardrail.ledger.files import lock_path, refuse_links, traces
@@ -151,7 +152,7 @@ def record_read(
         failed = Unrecorded(db, error.code, error.message, _hint(error, db))
     except OSError as error:
         missing = denial_of(error, db, db)
-        why = f"it can't be written ({error.strerror if missing is None else missing.what})"
+        why = f"it can't be written ({os_reason(error) if missing is None else missing.what})"
         hint = "run the command as a user that may write it" if missing is None else missing.hint
         failed = Unrecorded(db, "access.write", why, hint)
     if settings.access.required:

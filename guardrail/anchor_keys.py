@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.core.note import Algorithm, NoteKey, NoteSignature, SignedNote, cosigned_text
 from guardrail.durable import sync_directory, write_private
-from guardrail.errors import ConfigError, KeysError, NoteError
+from guardrail.errors import ConfigError, KeysError, NoteError, os_reason
 from guardrail.inputs import read_input
 
 __all__ = ["WitnessKey", "certificates"]
@@ -67,7 +67,7 @@ class WitnessKey:
                 sync_directory(each)
         except OSError as error:
             raise KeysError(
-                f"{folder}: can't create keys ({error.strerror})", code="keys.create"
+                f"{folder}: can't create keys ({os_reason(error)})", code="keys.create"
             ) from None
         return made
 
@@ -104,7 +104,7 @@ def certificates(path: Path) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(read_input(path, _MAX_FILE))
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no certificate in PEM in it"
+        why = os_reason(error) if isinstance(error, OSError) else "no certificate in PEM in it"
         raise ConfigError(
             f"{path}: no certificates can be read ({why})",
             code="config.anchor_tls",
@@ -125,5 +125,5 @@ def _read(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise KeysError(
-            f"{path}: can't be read ({error.strerror})", code="keys.unreadable"
+            f"{path}: can't be read ({os_reason(error)})", code="keys.unreadable"
         ) from None

@@ -32,6 +32,7 @@ from guardrail.errors import (
     LedgerError,
     LedgerOpenError,
     NoteError,
+    os_reason,
 )
 from guardrail.keys import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.examine import examine
@@ -117,7 +118,7 @@ def has_keys(settings: Settings) -> bool:
         return folder.is_dir() and any(item.name != NAMES_FILE for item in folder.iterdir())
     except OSError as error:
         raise KeysError(
-            f"{folder}: can't be read ({error.strerror})",
+            f"{folder}: can't be read ({os_reason(error)})",
             code="keys.unreadable",
             hint=f"make it readable for this user, or run as its owner: ls -ld {folder}",
         ) from None

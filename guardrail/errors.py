@@ -61,6 +61,11 @@ __all__ = [
 ]
 
 
+def os_reason(error: OSError) -> str:
+    """Return why the system refused, in words that hold no path. Never empty: not every ``OSError`` has a ``strerror``."""
+    return error.strerror or ("" if error.filename else str(error)) or type(error).__name__
+
+
 class GuardrailError(Exception):
     """The root: catch this to catch everything that guardrail raises on purpose."""
 

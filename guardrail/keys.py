@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from guardrail.core.note import NoteKey
 from guardrail.core.rotation import certified_text
 from guardrail.durable import sync_directory, write_private
-from guardrail.errors import ConfigError, KeysError
+from guardrail.errors import ConfigError, KeysError, os_reason
 from guardrail.inputs import read_input
 from guardrail.ownership import denial_of, new_folder
 
@@ -265,7 +265,7 @@ class Keys:
         except OSError as error:
             missing = denial_of(error, folder)
             raise KeysError(
-                f"{folder}: can't create keys ({error.strerror if missing is None else missing.what})",
+                f"{folder}: can't create keys ({os_reason(error) if missing is None else missing.what})",
                 code="keys.create",
                 hint="" if missing is None else missing.hint,
             ) from None
@@ -380,7 +380,7 @@ class _Signer:
         except subprocess.TimeoutExpired:
             raise _signer_error("did not answer in time") from None
         except OSError as error:
-            raise _signer_error(f"can't be started ({error.strerror})") from None
+            raise _signer_error(f"can't be started ({os_reason(error)})") from None
         if done.returncode != 0:
             raise _signer_error(f"ended with exit code {done.returncode}")
         answer = done.stdout
@@ -509,7 +509,7 @@ def _check_mode(path: Path, forbidden: int, hint: str) -> None:
 def _unreadable(path: Path, error: OSError) -> KeysError:
     missing = denial_of(error, path)
     if missing is None:
-        return KeysError(f"{path}: can't be read ({error.strerror})", code="keys.unreadable")
+        return KeysError(f"{path}: can't be read ({os_reason(error)})", code="keys.unreadable")
     return KeysError(
         f"a key can't be read: {missing.what}", code="keys.permission", hint=missing.hint
     )

@@ -23,7 +23,14 @@ from guardrail.core import fields
 from guardrail.core.record import decode
 from guardrail.core.types import Json
 from guardrail.diagnosis import check_log_name, explain, has_keys
-from guardrail.errors import ConfigError, KeysError, LedgerError, LedgerOpenError, PolicyLoadError
+from guardrail.errors import (
+    ConfigError,
+    KeysError,
+    LedgerError,
+    LedgerOpenError,
+    PolicyLoadError,
+    os_reason,
+)
 from guardrail.identity import check_identity
 from guardrail.journal import Journal, Owner, actor
 from guardrail.keys import Keys, verify_signature
@@ -371,7 +378,7 @@ def _one_at_a_time(path: Path) -> Generator[None]:
         if missing is not None:
             raise _forbidden(missing) from None
         raise LedgerOpenError(
-            f"{path.parent}: can't be opened ({error.strerror})",
+            f"{path.parent}: can't be opened ({os_reason(error)})",
             code="ledger.folder",
             hint="guardrail doctor",
         ) from None

@@ -16,7 +16,7 @@ from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.diagnosis import Diagnosis
 from guardrail.durable import sync_directory
-from guardrail.errors import AnchorError, KeysError
+from guardrail.errors import AnchorError, KeysError, os_reason
 from guardrail.keys import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.aside import free_name
 from guardrail.ledger.recover import RecoveryReport, recover
@@ -91,7 +91,7 @@ def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
         sync_directory(target.parent)
     except OSError as error:
         raise KeysError(
-            f"the new log stands, and its keys are in {fresh}: they can't be moved to {target} ({error.strerror})",
+            f"the new log stands, and its keys are in {fresh}: they can't be moved to {target} ({os_reason(error)})",
             code="keys.create",
             hint=f"move what is in {fresh} to {target}",
         ) from None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import pickle
 import traceback
+from pathlib import Path
 
 import pytest
 
+import guardrail
 from guardrail import errors
 from guardrail.errors import (
     ApprovalRequired,
@@ -114,3 +116,29 @@ def test_a_load_error_names_every_place() -> None:
     assert "and 2 more" in str(error)
     assert len(error.findings) == 5
     assert str(Finding("-", 0, "c", "m")) == "-: m [c]"
+
+
+def test_a_system_error_has_a_reason_whatever_raised_it() -> None:
+    """Never empty and never None; what an error without a ``strerror`` says is kept, a path is not."""
+    import errno
+
+    from guardrail.errors import os_reason
+
+    assert os_reason(OSError(errno.ENOENT, "No such file or directory", "/home/x")) == (
+        "No such file or directory"
+    )
+    assert os_reason(OSError("AF_UNIX path too long")) == "AF_UNIX path too long"
+    assert os_reason(TimeoutError()) == "TimeoutError"
+    assert os_reason(OSError(errno.EIO, None, "/home/x")) == "OSError"  # type: ignore[arg-type]
+
+
+def test_no_message_is_made_of_what_an_error_may_not_have() -> None:
+    """Each place says why through ``os_reason``: ``strerror`` can be None."""
+    root = Path(guardrail.__file__).parent
+    found = [
+        f"{path.relative_to(root)}:{number}"
+        for path in sorted(root.rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if ".strerror" in line and "os.strerror" not in line and "strerror or " not in line
+    ]
+    assert found == []

@@ -16,7 +16,7 @@ from guardrail.anchors.lines import LINE_START, MAX_LINE, HeadLine, head_line, p
 from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.durable import sync_directory
-from guardrail.errors import AnchorError, ConfigError
+from guardrail.errors import AnchorError, ConfigError, os_reason
 from guardrail.ownership import denial_of, open_or_make
 
 __all__ = ["MAX_FILE", "FileAnchor", "check_place"]
@@ -289,6 +289,6 @@ def _unreachable(error: OSError, path: Path) -> AnchorError:
             f"the anchor file can't be written or read: {missing.what}", hint=missing.hint
         )
     return AnchorError(
-        f"the anchor file can't be written or read ({error.strerror})",
+        f"the anchor file can't be written or read ({os_reason(error)})",
         hint="its directory must be there, and this user must be able to read and append",
     )

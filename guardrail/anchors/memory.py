@@ -22,7 +22,7 @@ from guardrail.anchors.anchor import Prove, check_follows
 from guardrail.config import AnchorSettings
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.durable import sync_directory
-from guardrail.errors import AnchorError, NoteError
+from guardrail.errors import AnchorError, NoteError, os_reason
 from guardrail.ownership import new_file, new_folder
 
 __all__ = ["HeadMemory", "Remembered", "memory_folder", "memory_of"]
@@ -84,13 +84,13 @@ class HeadMemory:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise self._unusable(f"can't be read ({error.strerror})") from None
+            raise self._unusable(f"can't be read ({os_reason(error)})") from None
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self._unusable("is not a regular file")
             raw = os.read(descriptor, _MAX_BYTES + 1)
         except OSError as error:
-            raise self._unusable(f"can't be read ({error.strerror})") from None
+            raise self._unusable(f"can't be read ({os_reason(error)})") from None
         finally:
             os.close(descriptor)
         found = self._parse(raw)
@@ -134,7 +134,7 @@ class HeadMemory:
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
-            raise self._unusable(f"can't be removed ({error.strerror})") from None
+            raise self._unusable(f"can't be removed ({os_reason(error)})") from None
         return True
 
     def _parse(self, raw: bytes) -> Remembered | None:
@@ -175,7 +175,7 @@ class HeadMemory:
         except OSError as error:
             with contextlib.suppress(OSError):
                 fresh.unlink()
-            raise self._unusable(f"can't be written ({error.strerror})") from None
+            raise self._unusable(f"can't be written ({os_reason(error)})") from None
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -184,7 +184,7 @@ class HeadMemory:
             new_folder(self.folder, self._like)
             descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise self._unusable(f"can't be written ({error.strerror})") from None
+            raise self._unusable(f"can't be written ({os_reason(error)})") from None
         try:
             self._lock(descriptor)
             yield

@@ -13,7 +13,7 @@ from typing import TextIO
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.lines import head_line
 from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.errors import AnchorError
+from guardrail.errors import AnchorError, os_reason
 
 __all__ = ["StreamAnchor", "SyslogAnchor"]
 
@@ -76,7 +76,7 @@ class SyslogAnchor:
         try:
             _send(self._path, message + head_line(note, now).rstrip(b"\n"))
         except OSError as error:
-            why = "did not take it in time" if isinstance(error, TimeoutError) else error.strerror
+            why = "did not take it in time" if isinstance(error, TimeoutError) else os_reason(error)
             raise AnchorError(
                 f"the system log's socket can't be reached ({why})",
                 hint="start a system log, or name its socket in [anchors] syslog",

@@ -21,7 +21,7 @@ from guardrail.anchors.http import Endpoint
 from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.durable import sync_directory
-from guardrail.errors import AnchorError, ConfigError
+from guardrail.errors import AnchorError, ConfigError, os_reason
 from guardrail.ownership import open_or_make
 
 __all__ = ["TimestampAnchor", "check_token"]
@@ -88,7 +88,7 @@ class TimestampAnchor:
             _keep(self._tokens, note, when, reply.body, self._ledger)
         except OSError as error:
             raise AnchorError(
-                f"the file of time stamps can't be written ({error.strerror})",
+                f"the file of time stamps can't be written ({os_reason(error)})",
                 hint="look at [anchors] tsa_tokens",
             ) from None
         return Anchored(self.name, head.size, when, note)

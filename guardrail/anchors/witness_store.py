@@ -20,7 +20,7 @@ from typing import Self
 from guardrail.core.merkle import EMPTY_ROOT, verify_consistency
 from guardrail.core.note import Algorithm, Checkpoint, NoteKey, SignedNote
 from guardrail.durable import sync_directory
-from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError, NoteError
+from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError, NoteError, os_reason
 
 __all__ = ["Known", "Ruling", "Verdict", "WitnessStore"]
 
@@ -108,7 +108,7 @@ class WitnessStore:
         except (OSError, sqlite3.Error) as error:
             with contextlib.suppress(OSError):
                 os.unlink(beside)
-            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            why = os_reason(error) if isinstance(error, OSError) else type(error).__name__
             raise ConfigError(
                 f"{path}: no database can be made there ({why})", code="witness.create"
             ) from None

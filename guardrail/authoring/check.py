@@ -70,6 +70,8 @@ class CheckReport:
     engines: tuple[EngineSaid, ...] = ()
     lints: tuple[Lint, ...] = ()
     """What is allowed and can let a call slip through."""
+    tests: int = 0
+    """Files of tests, whose results are not judged here: a guard loads the policies only if they pass."""
     ignored: int = 0
     """Lints that ``guardrail:ignore`` comments speak of."""
 
@@ -128,6 +130,7 @@ def check(
         milliseconds=(time.perf_counter() - started) * 1000,
         engines=engines,
         lints=lints.lints,
+        tests=len(policies.tests),
         ignored=lints.ignored,
     )
 

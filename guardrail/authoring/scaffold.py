@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.config import FILE_NAME, NO_SECTIONS, Settings
-from guardrail.errors import ConfigError
+from guardrail.errors import ConfigError, os_reason
 
 __all__ = ["Scaffold", "scaffold", "settings_text"]
 
@@ -116,7 +116,7 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
         ignored = _ignore(folder / ".gitignore")
     except OSError as error:
         raise ConfigError(
-            f"{folder}: can't write there ({error.strerror})", code="config.write"
+            f"{folder}: can't write there ({os_reason(error)})", code="config.write"
         ) from None
     return Scaffold(folder=folder, written=tuple(planned), ignored=ignored)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.core.schema import CompiledSchema, compile_schema
-from guardrail.errors import ConfigError, SchemaError
+from guardrail.errors import ConfigError, SchemaError, os_reason
 from guardrail.inputs import read_input
 
 __all__ = ["compile_tools", "load_tools"]
@@ -22,7 +22,7 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
     try:
         raw = read_input(path, _MAX_BYTES)
     except OSError as error:
-        raise _refused(path, f"can't be read ({error.strerror})") from None
+        raise _refused(path, f"can't be read ({os_reason(error)})") from None
     try:
         document = json.loads(raw) if len(raw) <= _MAX_BYTES else None
     except (ValueError, RecursionError):

@@ -22,6 +22,7 @@ from guardrail.errors import (
     GuardrailError,
     LedgerOpenError,
     UsageError,
+    os_reason,
 )
 from guardrail.ownership import denial_of
 from guardrail.review.terminal import one_line
@@ -261,7 +262,7 @@ def run(args: Sequence[str]) -> int:
         return Exit.PIPE
     except OSError as error:
         _forget_stdout()
-        note(f"error: the answer can't be written ({error.strerror})", Style.BAD)
+        note(f"error: the answer can't be written ({os_reason(error)})", Style.BAD)
         return Exit.UNKNOWN
     except (KeyboardInterrupt, click.Abort):
         note("interrupted")

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from guardrail.errors import GuardrailError
+from guardrail.errors import GuardrailError, os_reason
 from guardrail.review.terminal import broken, clip, json_text, message, pad, width
 
 __all__ = [
@@ -115,7 +115,7 @@ def data(line: str = "") -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"the answer can't be written ({error.strerror})") from None
+        raise OutputError(f"the answer can't be written ({os_reason(error)})") from None
 
 
 ACCESS = "guardrail.access"

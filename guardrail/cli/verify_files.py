@@ -9,7 +9,7 @@ from zlib import error as damaged
 
 import click
 
-from guardrail.errors import GuardrailError, LedgerError, RecordError
+from guardrail.errors import GuardrailError, LedgerError, RecordError, os_reason
 
 if TYPE_CHECKING:
     from guardrail.review.verify import OutsideHead, Sealing, VerifyReport
@@ -56,7 +56,7 @@ def sealing_of(ledger: Path | None, file: Path, notices: list[str]) -> Sealing |
         with readable(ledger.resolve()) as reader:
             found = read_sealing(reader)
     except (LedgerError, RecordError, OSError) as error:
-        why = error.message if isinstance(error, GuardrailError) else error.strerror
+        why = error.message if isinstance(error, GuardrailError) else os_reason(error)
         notices.append(f"The ledger {ledger} could not be read: {why}.")
         return None
     if found.log == name_in(file):

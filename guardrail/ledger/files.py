@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.durable import sync_directory
-from guardrail.errors import LedgerOpenError
+from guardrail.errors import LedgerOpenError, os_reason
 from guardrail.inputs import read_input
 from guardrail.ownership import new_file
 
@@ -164,7 +164,7 @@ def resolve(path: Path) -> Path:
         return db
     except OSError as error:
         raise LedgerOpenError(
-            f"the ledger can't be examined: {error.strerror}", code="ledger.unreadable"
+            f"the ledger can't be examined: {os_reason(error)}", code="ledger.unreadable"
         ) from None
     if not stat.S_ISREG(found.st_mode):
         raise LedgerOpenError(

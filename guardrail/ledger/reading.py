@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.errors import LedgerError, LedgerOpenError, os_reason
 from guardrail.ledger import handles
 from guardrail.ledger.constraints import (
     crowd_fault,
@@ -303,7 +303,7 @@ def _regular(db: Path) -> bool:
     except OSError as error:
         missing = denied(error, db, write=False)
         raise missing or LedgerOpenError(
-            f"the ledger can't be examined: {error.strerror}", code="ledger.unreadable"
+            f"the ledger can't be examined: {os_reason(error)}", code="ledger.unreadable"
         ) from None
     if not stat.S_ISREG(found.st_mode):
         raise LedgerOpenError("the ledger's path is not a regular file", code="ledger.not_a_file")

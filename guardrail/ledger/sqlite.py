@@ -11,7 +11,7 @@ from typing import Any
 from guardrail.core.merkle import Edge
 from guardrail.core.record import decode, leaf_hash
 from guardrail.durable import sync_directory
-from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.errors import LedgerError, LedgerOpenError, os_reason
 from guardrail.ledger.constraints import schema_fault
 from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head
 from guardrail.ledger.limits import harden
@@ -61,7 +61,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorname", None) or type(error).__name__
     if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+        return os_reason(error)
     return type(error).__name__
 
 

@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from guardrail.errors import LedgerOpenError
+from guardrail.errors import LedgerOpenError, os_reason
 from guardrail.ledger.handles import Share
 from guardrail.ledger.sqlite import connect_reader, reason
 
@@ -94,7 +94,7 @@ def _copied(db: Path, files: _Files) -> Path:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise LedgerOpenError(
-            f"nothing can be written beside the ledger, and it can't be copied to {folder.parent}: {error.strerror}",
+            f"nothing can be written beside the ledger, and it can't be copied to {folder.parent}: {os_reason(error)}",
             code="ledger.unreadable",
             hint="set TMPDIR to a folder with room enough",
         ) from None

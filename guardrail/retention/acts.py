@@ -15,7 +15,7 @@ from guardrail.core.merkle import Edge, Node, consistency_proof, verify_consiste
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import Draft, leaf_hash
 from guardrail.core.types import Receipt
-from guardrail.errors import LedgerError, RetentionError
+from guardrail.errors import LedgerError, RetentionError, os_reason
 from guardrail.ledger.files import resolve
 from guardrail.ledger.heads import Signing, doubt, edge_at, node_reader, read_head
 from guardrail.ledger.lease import own_origin
@@ -309,7 +309,7 @@ class Keeper:
                 segments.remove(folder, segments.name_of(each.genesis, each.segment))
             except OSError as error:
                 raise RetentionError(
-                    f"a copy can't be deleted ({error.strerror})",
+                    f"a copy can't be deleted ({os_reason(error)})",
                     code="retention.copy_unreadable",
                     hint="guardrail retention run",
                 ) from None

@@ -13,7 +13,7 @@ from guardrail.anchors.state import read_state, state_path
 from guardrail.anchors.witness import WitnessAnchor
 from guardrail.config import Settings
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
-from guardrail.errors import AnchorError, NoteError, RetentionError
+from guardrail.errors import AnchorError, NoteError, RetentionError, os_reason
 from guardrail.keys import verify_signature
 
 __all__ = ["Kept", "kept_heads", "read_checkpoint"]
@@ -128,7 +128,7 @@ def read_checkpoint(path: Path) -> SignedNote:
             return SignedNote.parse(source.read(_MAX_NOTE + 1))
     except OSError as error:
         raise RetentionError(
-            f"the checkpoint can't be read ({error.strerror})", code="retention.checkpoint"
+            f"the checkpoint can't be read ({os_reason(error)})", code="retention.checkpoint"
         ) from None
     except NoteError:
         raise RetentionError(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from guardrail.config import Settings
 from guardrail.core.record import decode
-from guardrail.errors import GuardrailError
+from guardrail.errors import GuardrailError, os_reason
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
@@ -194,7 +194,7 @@ class RetentionWatch:
             self._failed(
                 Outcome(
                     "retention.worker",
-                    f"no process can be started for what is due ({error.strerror})",
+                    f"no process can be started for what is due ({os_reason(error)})",
                     "guardrail retention run",
                 )
             )

@@ -22,7 +22,7 @@ from guardrail.config import Settings
 from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, leaf_hash, parse
 from guardrail.durable import sync_directory
-from guardrail.errors import RecordError, RetentionError
+from guardrail.errors import RecordError, RetentionError, os_reason
 from guardrail.inputs import read_input
 from guardrail.ownership import new_file, new_folder
 from guardrail.retention.facts import Segment
@@ -342,7 +342,7 @@ def _disk(error: OSError) -> RetentionError:
     if error.errno == errno.ENOENT:
         what = "is not there"
     else:
-        what = f"can't be written or read ({error.strerror})"
+        what = f"can't be written or read ({os_reason(error)})"
     return RetentionError(
         f"the copy of a segment {what}",
         code="retention.copy_unreadable",

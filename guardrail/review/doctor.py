@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from guardrail.config import Settings
 from guardrail.core.record import decode
-from guardrail.errors import ConfigError, GuardrailError, KeysError
+from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
 from guardrail.ledger.signs import ledgers_near
 from guardrail.review.doctor_result import TAIL, Check, State
 from guardrail.review.records import moment, text
@@ -102,7 +102,7 @@ def _made(name: str, check: Callable[[Settings], Check], settings: Settings) -> 
         return Check(
             name,
             State.UNKNOWN,
-            f"can't be examined ({error.strerror})",
+            f"can't be examined ({os_reason(error)})",
             "run doctor as the user that runs the agents",
         )
 

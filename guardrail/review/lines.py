@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
 from guardrail.core.record import MAX_LINE, decode, leaf_hash, parse
-from guardrail.errors import GuardrailError, RecordError
+from guardrail.errors import GuardrailError, RecordError, os_reason
 from guardrail.inputs import open_input
 
 __all__ = ["MAX_BYTES", "MAX_RECORDS", "FileRecords", "SourceError", "open_lines"]
@@ -262,4 +262,4 @@ class FileRecords:
 
 
 def _why(error: OSError) -> str:
-    return error.strerror or ("it is no gzip file" if isinstance(error, gzip.BadGzipFile) else "")
+    return "it is no gzip file" if isinstance(error, gzip.BadGzipFile) else os_reason(error)

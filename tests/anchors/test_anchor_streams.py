@@ -73,6 +73,13 @@ def test_the_system_log_gets_one_message(tmp_path: Path, kind: int) -> None:
     assert made.size == 5
 
 
+def test_a_refusal_without_words_of_the_system_still_says_why(tmp_path: Path) -> None:
+    """A path that no socket can have: the error has no ``strerror``."""
+    log = Log().grow(5)
+    with pytest.raises(AnchorError, match=r"can't be reached \(AF_UNIX path too long\)"):
+        SyslogAnchor(tmp_path / ("x" * 120)).publish(log.note(), log.prove)
+
+
 def test_a_missing_system_log_says_so(tmp_path: Path) -> None:
     """Containers often have none."""
     log = Log().grow(5)

@@ -127,6 +127,30 @@ def test_rules_that_could_not_be_tried_are_a_reservation(cli: Cli, leaky: Path) 
     assert (ran.code, "fires in no test" in " ".join(ran.out.split())) == (5, True), ran
 
 
+def test_a_verdict_says_what_it_does_not_judge(cli: Cli, leaky: Path) -> None:
+    """Warnings are part of it, and tests that fail keep a guard from loading what `policy check` accepts."""
+    out = " ".join(cli("policy", "check", leaky).out.split())
+    assert (
+        "OK, WITH WARNINGS 2 files, 0 findings, 2 warnings a guard loads them all the same" in out
+    )
+    assert "tests not judged: 1 file of tests; next: guardrail policy test" in out
+    with (leaky / "limit_test.rego").open("a") as out_:
+        out_.write("\ntest_wrong := false\n")
+    assert "not judged: 1 file of tests" in cli("policy", "check", leaky).out
+    assert cli("policy", "test", leaky).code == 1
+    assert json.loads(cli("policy", "check", leaky, "--json").out)["tests"] == 1
+    (leaky / "limit_test.rego").unlink()
+    (leaky / "limit.rego").write_text(
+        'package guardrail.policy\n\n# guardrail:ignore untested-rule\nallow contains "x" if input.resource.id == "x"\n'
+    )
+    ran = cli("policy", "check", leaky)
+    assert "not judged" not in ran.out
+    (leaky / "limit.rego").write_text("package guardrail.policy\n\nallow contains x if y\n")
+    ran = cli("policy", "check", leaky)
+    assert ran.out.count("REFUSED") == 1
+    assert "WITH WARNINGS" not in ran.out
+
+
 def test_findings_and_tests_fit_the_terminal_in_whole_words(
     cli: Cli, leaky: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

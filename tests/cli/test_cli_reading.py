@@ -165,7 +165,12 @@ def test_show_tells_each_call_in_a_row(
         "4": ["NEEDS APPROVAL", "pay", "amount=1200", "[payment x7k2q9…]", "pay-large", "not run"],
         "5": ["ALLOWED", "\\u{1b}[31m\\u{202e}", "error"],
         "7": ["DENIED", "slow", "timeout"],
-        "8": ["REJECTED", "no_such_tool", "(not recorded)", "unknown_tool"],
+        "8": [
+            "REJECTED",
+            "no_such_tool",
+            "(by the framework; arguments are not kept)",
+            "unknown_tool",
+        ],
         "11": ["DENIED", "leak", "(not recorded: the last check", "redactor"],
     }.items():
         position = 0

@@ -134,6 +134,18 @@ def test_policies_that_are_refused_lead_to_policy_check(check: Run, project: Pat
     assert (found.state, found.fix) == (State.FAIL, "guardrail policy check")
 
 
+def test_a_policy_test_that_fails_leads_to_the_command_that_shows_it(
+    check: Run, project: Path
+) -> None:
+    """`policy check` runs no tests, and would say that all is well."""
+    failing = project / "policies" / "wrong_test.rego"
+    failing.write_text("package guardrail.policy_test\n\ntest_wrong := false\n")
+    found = check(engine=True)["policies"]
+    assert (found.state, found.fix) == (State.FAIL, "guardrail policy test")
+    failing.write_text("package guardrail.policy_test\n\ntest_wrong = {\n")
+    assert check(engine=True)["policies"].fix == "guardrail policy check"
+
+
 def test_missing_policies_are_found_with_where_to_put_them(check: Run, project: Path) -> None:
     """A guard would not open without them; ``init`` makes none where there are settings."""
     (project / "policies" / "tools.rego").unlink()

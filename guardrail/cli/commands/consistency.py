@@ -10,7 +10,7 @@ import click
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
-from guardrail.errors import GuardrailError, UsageError
+from guardrail.errors import GuardrailError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _head(path: Path) -> SignedNote:
         raw = read_input(path, MAX_NOTE)
     except OSError as error:
         raise _HeadFileError(
-            f"{path}: the head can't be read ({error.strerror})",
+            f"{path}: the head can't be read ({os_reason(error)})",
             hint="guardrail checkpoint prints a head to keep elsewhere",
         ) from None
     found = SignedNote.parse(raw)

@@ -13,7 +13,7 @@ import click
 from guardrail.cli.options import ledger_options, open_ledger
 from guardrail.cli.output import Progress, note
 from guardrail.cli.render import counted
-from guardrail.errors import GuardrailError, UsageError
+from guardrail.errors import GuardrailError, UsageError, os_reason
 from guardrail.review.export import Exported, export_lines, head_to_export
 from guardrail.review.records import Records
 
@@ -107,7 +107,7 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T]) -> _T:
             f"{path} exists; an export never overwrites", hint="choose another name"
         ) from None
     except OSError as error:
-        raise _WriteError(f"{path}: can't be created ({error.strerror})") from None
+        raise _WriteError(f"{path}: can't be created ({os_reason(error)})") from None
     try:
         with os.fdopen(descriptor, "wb") as out:
             done = write(out)
@@ -117,6 +117,6 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T]) -> _T:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise _WriteError(
-            f"{path}: can't be written ({error.strerror}); the part that was written is removed"
+            f"{path}: can't be written ({os_reason(error)}); the part that was written is removed"
         ) from None
     return done

@@ -15,7 +15,7 @@ from guardrail.cli.commands.policy import PATHS, policy_paths, print_findings
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, note, paint
 from guardrail.cli.render import counted
-from guardrail.errors import ConfigError, PolicyLoadError
+from guardrail.errors import ConfigError, PolicyLoadError, os_reason
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise ConfigError(
-            f"{path}: can't be written ({error.strerror})", code="config.write"
+            f"{path}: can't be written ({os_reason(error)})", code="config.write"
         ) from None
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
+_DESPITE = "a guard loads them all the same; --strict gives exit code 1 for warnings"
 _INDENT = 21
 """Columns before what an engine is."""
 
@@ -48,8 +49,10 @@ def check(
 
     Parses them, looks for what the embedded engine is known to answer differently from OPA, and asks for the decision
     on a few complete calls. Where an opa program is found (GUARDRAIL_OPA, else PATH), it checks them strictly, too.
-    Warnings are what both engines accept and what can let a call slip through. Exit code 0: they would be loaded; 1: an
-    engine refuses them, or there are warnings and --strict; 3: they could not be read, or opa gave no answer.
+    Warnings are what both engines accept and what can let a call slip through. Whether the policies' own tests pass is
+    not judged here: `guardrail policy test` does that, and a guard loads the policies only if they do. Exit code 0: they
+    would be loaded if their tests pass; 1: an engine refuses them, or there are warnings and --strict; 3: they could not be
+    read, or opa gave no answer.
     """
     from guardrail.authoring.check import check as look
     from guardrail.authoring.tools_file import load_tools
@@ -106,7 +109,9 @@ def _engine(said: EngineSaid) -> None:
 
 
 def _verdict(report: CheckReport) -> None:
-    verdict = ("OK", Style.GOOD) if report.ok else ("REFUSED", Style.BAD)
+    verdict = ("REFUSED", Style.BAD)
+    if report.ok:
+        verdict = ("OK, WITH WARNINGS", Style.WARN) if report.lints else ("OK", Style.GOOD)
     parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
     if report.remarks:
         parts.append(counted(len(report.remarks), "remark"))
@@ -116,5 +121,12 @@ def _verdict(report: CheckReport) -> None:
         parts.append(f"{report.ignored:,} ignored")
     for line in sentence(verdict, ("", Style.PLAIN), (", ".join(parts), Style.PLAIN)):
         data(line)
+    if report.ok and report.lints:
+        for line in prose(_DESPITE, indent=10):
+            data(f"{'':<10}{line}")
+    if report.ok and report.tests:
+        files = counted(report.tests, "file of tests", "files of tests")
+        data(f"tests     {paint('not judged', Style.WARN)}: {files}; next: guardrail policy test")
+        data(f"{'':<10}a guard loads these policies only if their tests pass")
     if report.digest:
         data(f"digest    {report.digest}")

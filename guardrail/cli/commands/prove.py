@@ -15,7 +15,7 @@ from guardrail.cli.commands.checkpoint import head_of
 from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import clock
-from guardrail.errors import GuardrailError, NoteError, UsageError
+from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import escape, json_text, name, one_line
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _write(path: Path, raw: bytes) -> None:
             f"{path} exists; a proof never overwrites", hint="choose another name"
         ) from None
     except OSError as error:
-        raise _FileError(f"{path}: can't be created ({error.strerror})") from None
+        raise _FileError(f"{path}: can't be created ({os_reason(error)})") from None
     try:
         with os.fdopen(descriptor, "wb") as out:
             out.write(raw)
@@ -111,7 +111,7 @@ def _write(path: Path, raw: bytes) -> None:
         sync_directory(path.absolute().parent)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise _FileError(f"{path}: can't be written ({error.strerror})") from None
+        raise _FileError(f"{path}: can't be written ({os_reason(error)})") from None
 
 
 @click.command("check-proof", short_help="Check such a proof, without the ledger.")
@@ -148,7 +148,7 @@ def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool
     try:
         raw = read_input(file, MAX_PROOF)
     except OSError as error:
-        raise _FileError(f"{file}: can't be read ({error.strerror})") from None
+        raise _FileError(f"{file}: can't be read ({os_reason(error)})") from None
     checked = check(Proof.parse(raw), public, verify_signature, pinned)
     code = _code(checked)
     if as_json:

@@ -68,6 +68,8 @@ from guardrail.review.why import omitted_sentence
 
 __all__ = ["show"]
 
+_REJECTED = "(by the framework; arguments are not kept)"
+"""What stands in place of the arguments of a call that never came to the policy."""
 _WIDE = 110
 """Columns from which a session is a table; below, each call takes two lines."""
 
@@ -214,7 +216,7 @@ def _args(call: Call, limit: int) -> str:
     if call.omitted:
         return f"(not recorded: {clip(escape(omitted_sentence(call.omitted)), limit)})"
     if call.type == "call.rejected":
-        return "(not recorded)"
+        return _REJECTED
     if isinstance(call.args, Mapping):
         return arguments(call.args, limit)
     return "" if call.args is None else inline(call.args, limit)
@@ -229,7 +231,8 @@ def _cards(session: Timeline) -> Iterator[str]:
         word, style = verdict(call)
         room = total - width(start) - words - 2
         tool, shown = clip(name(call.tool, "-"), room), _args(call, room)
-        body = clip(f"{tool} {shown}" if shown.startswith("(not rec") else f"{tool}({shown})", room)
+        bare = shown == _REJECTED or shown.startswith("(not rec")
+        body = clip(f"{tool} {shown}" if bare else f"{tool}({shown})", room)
         bold = body.startswith(tool)
         yield (
             paint(start, Style.DIM)

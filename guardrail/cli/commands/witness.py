@@ -17,7 +17,7 @@ from guardrail.cli.app import Entry, Exit, LazyGroup
 from guardrail.cli.options import json_option
 from guardrail.cli.output import Style, data, emit_json, note, paint
 from guardrail.cli.render import counted
-from guardrail.errors import ConfigError, NoteError, UsageError
+from guardrail.errors import ConfigError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def serve(
             )
         except OSError as error:
             raise ConfigError(
-                f"can't listen there ({error.strerror})",
+                f"can't listen there ({os_reason(error)})",
                 code="witness.listen",
                 hint="--listen with another port",
             ) from None

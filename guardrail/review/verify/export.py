@@ -13,7 +13,7 @@ from typing import BinaryIO
 from guardrail.core.audit import Audit, Pruned
 from guardrail.core.chain import Difference
 from guardrail.core.record import MAX_LINE, parse
-from guardrail.errors import RecordError
+from guardrail.errors import RecordError, os_reason
 from guardrail.keys import verify_signature
 from guardrail.review.lines import open_lines
 from guardrail.review.verify.judge import Found, judge
@@ -51,7 +51,7 @@ def verify_export(
         )
     except OSError as error:
         return VerifyReport(
-            VerifyState.UNREADABLE, 3, f"the file can't be read: {error.strerror or error}"
+            VerifyState.UNREADABLE, 3, f"the file can't be read: {os_reason(error)}"
         )
     except (EOFError, zlib.error):
         torn = "the file is cut: it can't be unpacked"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from guardrail.anchors.lines import parse_lines
 from guardrail.core.note import Algorithm, NoteKey
-from guardrail.errors import NoteError
+from guardrail.errors import NoteError, os_reason
 from guardrail.inputs import read_input
 from guardrail.review.verify.report import HeadError, OutsideHead
 
@@ -26,7 +26,7 @@ def load_heads(path: Path) -> list[OutsideHead]:
         raw = read_input(path, _MAX_FILE)
     except OSError as error:
         raise HeadError(
-            f"{path}: the head can't be read ({error.strerror})",
+            f"{path}: the head can't be read ({os_reason(error)})",
             hint="guardrail checkpoint prints a head to keep elsewhere",
         ) from None
     lines = parse_lines(raw)

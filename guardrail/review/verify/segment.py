@@ -15,7 +15,7 @@ from guardrail.core.chain import Difference, Head
 from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, parse
 from guardrail.core.recovered import Recovered
-from guardrail.errors import RecordError
+from guardrail.errors import RecordError, os_reason
 from guardrail.inputs import read_input
 from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader
@@ -119,7 +119,7 @@ def verify_segment(
         )
     except OSError as error:
         return VerifyReport(
-            VerifyState.UNREADABLE, 3, f"the file can't be read: {error.strerror or error}"
+            VerifyState.UNREADABLE, 3, f"the file can't be read: {os_reason(error)}"
         )
     except (EOFError, zlib.error):
         return VerifyReport(
