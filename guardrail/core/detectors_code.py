@@ -147,7 +147,8 @@ def _counts(frames: list[tuple[str, str, int]], sign: str, keyword: str) -> bool
     last = callee.replace("::", ".").replace("->", ".").rpartition(".")[2]
     if count == 0:
         return not callee or _WRAPPERS.match(last) is not None
-    return _GETTERS.match(last) is not None
+    # ("user", "password")
+    return _GETTERS.match(last) is not None or (not callee and len(frames) == 1)
 
 
 def _is_value(literal: str, frames: list[tuple[str, str, int]]) -> bool:
@@ -166,6 +167,18 @@ def _is_value(literal: str, frames: list[tuple[str, str, int]]) -> bool:
 
 _LOOKUP = re.compile(
     r"\(\s{0,16}\\?(?P<q>[\"'])(?P<n>[\w.\-/:]{2,64})\\?(?P=q)\s{0,16},\s{0,32}(?:(?P<kw>[A-Za-z_]{1,20})\s?=\s?)?[bfru]?\\?(?P<p>[\"'`])(?P<v>[^\"'`\n\\\x00\x01]{1,256})\\?(?P=p)"
+)
+_SETTERS = re.compile(
+    r"(?:(?:set|put|add|append|define|with)_?(?:request_?)?(?:header|property|env|item|config|secret|option|param|parameter|variable|attribute|string|value)?|header|insert)\Z",
+    re.IGNORECASE,
+)
+_SETS = re.compile(r"(?:set|with)(?:_(?=[a-z])|(?=[A-Z]))(?P<n>\w{2,40})\Z")
+_ONLY = re.compile(
+    r"\((?<=\w\()\s{0,16}[bru]?\\?(?P<q>[\"'])(?P<v>[^\"'`\n\\\x00\x01]{1,256})\\?(?P=q)\s{0,16}\)"
+)
+_SECURE = re.compile(
+    r"ConvertTo-SecureString\s{1,8}(?:-String\s{1,8})?(?P<q>[\"'])(?P<v>[^\"'\n\x00\x01]{1,256})(?P=q)",
+    re.IGNORECASE,
 )
 _CALLEE_BACK = re.compile(r"[\w.:>\-]{1,64}")
 _LITERAL = r"=?\s{0,16}[bfru]?\\?(?P<q>[\"'`])(?P<v>[^\"'`\n\\\x00\x01]{1,256})\\?(?P=q)"
@@ -200,6 +213,7 @@ def fallbacks(text: str) -> list[Hit]:
     hits: list[Hit] = []
     if "(" in text:
         hits += _lookups(text)
+        hits += _setters(text)
     if "|" in text:
         hits += _after(text, _ELSE_BARS)
         hits += _after(text, _FILTER)
@@ -210,6 +224,10 @@ def fallbacks(text: str) -> list[Hit]:
         hits += _after(text, _OR[0])
     if "'" in text and _OR[1].search(text) is not None:
         hits += _after(text, _OR[1])
+    if "ecure" in text:
+        for match in _SECURE.finditer(text):
+            if _is_value(match.group("v"), []):
+                hits.append(Hit(*match.span("v"), "secret", "literal"))
     if "$" in text and "{" in text:
         for match in _SHELL.finditer(text):
             name, value = match.group("n") or match.group("m"), match.group("v")
@@ -222,14 +240,36 @@ def _lookups(text: str) -> Iterator[Hit]:
     for match in _LOOKUP.finditer(text):
         if not _opens(match.group("n")):
             continue
-        back = _CALLEE_BACK.match(text[max(0, match.start() - 64) : match.start()][::-1])
-        callee = back.group()[::-1] if back is not None else ""
+        callee = _callee(text, match.start())
         last = re.split(r"[.:>]", callee)[-1]
         keyword = match.group("kw")
-        if _GETTERS.match(last) is None or (keyword and keyword.lower() not in _DEFAULTS):
+        if keyword and keyword.lower() not in _DEFAULTS:
             continue
-        if _is_value(match.group("v"), [("(", callee, 1)]):
+        sets = _SETTERS.match(last) is not None and not _is_label(match.group("v"))
+        if (sets or _GETTERS.match(last)) and _is_value(match.group("v"), [("(", callee, 1)]):
             yield Hit(*match.span("v"), "secret", "literal")
+
+
+def _setters(text: str) -> Iterator[Hit]:
+    """Yield what is handed to a function that sets a secret: ``setPassword("x")``."""
+    for match in _ONLY.finditer(text):
+        callee, value = _callee(text, match.start()), match.group("v")
+        sets = _SETS.match(re.split(r"[.:>]", callee)[-1])
+        if sets is None or not _opens(sets.group("n")) or _is_label(value):
+            continue
+        if _is_value(value, [("(", callee, 1)]):
+            yield Hit(*match.span("v"), "secret", "literal")
+
+
+def _callee(text: str, at: int) -> str:
+    """Return the name before a bracket."""
+    back = _CALLEE_BACK.match(text[max(0, at - 64) : at][::-1])
+    return back.group()[::-1] if back is not None else ""
+
+
+def _is_label(value: str) -> bool:
+    """Return whether a literal is read by people: ``add("password", "Your password")``."""
+    return " " in value and not any(map(str.isdigit, value))
 
 
 def _after(text: str, pattern: re.Pattern[str]) -> Iterator[Hit]:

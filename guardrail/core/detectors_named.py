@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from guardrail.core.detectors_code import literals
 from guardrail.core.detectors_command import commands, has_option, names_tool
 from guardrail.core.detectors_connect import accounts, braced, raw_userinfo
+from guardrail.core.detectors_paired import paired
 from guardrail.core.detectors_shape import DIGIT
 from guardrail.core.detectors_spaced import statements
 from guardrail.core.expressions import is_expression, is_folder, is_reference
 from guardrail.core.hits import Hit
-from guardrail.core.keynames import classify
+from guardrail.core.keynames import classify, words
 
 __all__ = ["assignments", "keywords", "secretive", "urls"]
 
@@ -24,7 +25,9 @@ _SIGN = r"[^\s\"'`,;&<>()\[\]{}|\\\x00\x01]|\\(?![\"'nrt])|&(?!amp;[\w.\-]{1,40}
 _VALUE = re.compile(
     rf"[=>:]{{0,2}}[ \t]{{0,24}}(?:[fbr](?=\\?[\"'`]))?(?:\\?[\"'`(]){{0,2}}[ \t]{{0,2}}(?P<v>(?:{_SIGN})(?:{_SIGN})*)"
 )
-_QUOTED = re.compile(r"[=>:]{0,2}[ \t\n]{0,24}(?:\\?(?P<q>[\"'`]))(?P<v>[^\"'`\r\n\x00\x01\\]+)")
+_QUOTED = re.compile(
+    r"[=>:]{0,2}[ \t\n]{0,24}(?:[NUEL](?=[\"']))?(?:\\?(?P<q>[\"'`]))(?P<v>[^\"'`\r\n\x00\x01\\]+)"
+)
 _TO_END = re.compile(r"[=>:]{0,2}[ \t]{0,4}[\"']?(?P<v>[^\"'\r\n,;&|{}\x00\x01]+)")
 _LINE = re.compile(r"[ \t]{0,4}(?:[fbr](?=[\"']))?[\"']?(?P<v>[^\"'\r\n\x00\x01]+)")
 _HEADERS = frozenset({"authorization", "proxy_authorization", "cookie", "set_cookie"})
@@ -44,6 +47,9 @@ _PLACEHOLDERS = frozenset(
         "required",
         "optional",
         "required.",
+        "secretstr",
+        "secretbytes",
+        "bytes",
     }
 )
 _RANDOMISH = re.compile(r"(?=[^\x00]*[0-9])[A-Za-z0-9_\-+/.=:$!@#%^*~]{10,}")
@@ -61,8 +67,12 @@ def assignments(text: str) -> Iterator[Hit]:
             at = text.find(separator, done)
 
 
+# "Token::new", ".token::after"
+_SCOPE = re.compile(r"::[A-Za-z_]")
+
+
 def _assignment(text: str, at: int) -> Iterator[Hit]:
-    if text.startswith("://", at):
+    if text.startswith("://", at) or _SCOPE.match(text, at) is not None:
         return
     back = _NAME_BACK.match(text[max(0, at - 92) : at][::-1])
     if back is None:
@@ -148,24 +158,19 @@ def _only_names(line: str) -> bool:
 def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
     quoted = _QUOTED.match(text, at + 1)
     value = quoted or _VALUE.match(text, at + 1)
-    if quoted is None and "{" in text[at + 1 : at + 6]:
-        place = braced(text, at + 1, name)
-        if place is not None:
-            yield Hit(*place, "secret", "assignment")
-            return
-    empty = _EMPTY.match(text, at + 1) if quoted is None else None
-    if value is None or empty is not None:
-        begins = empty or _LITERAL.match(text, at + 1)
-        if begins is not None:
-            yield from literals(text, begins.end(), "" if empty is None else "literal")
+    special = _unquoted(text, at, name, value) if quoted is None else None
+    if special is not None or value is None:
+        yield from special or ()
         return
     word, start, end = value.group("v"), value.start("v"), value.end("v")
     after = _MORE.match(text, end)
-    if quoted is None and not is_folder(name, word) and is_expression(text, start, name):
-        yield from literals(text, start)
-        return
     if quoted is None and text[end : end + 1] == "(":
         yield from literals(text, start)
+    elif quoted is None and "(" in (between := text[at + 1 : start]):
+        # auth=("user", "password")
+        yield from literals(text, text.index("(", at))
+        if between.endswith("(") and text[end : end + 1] == ",":
+            return
     elif after is not None:
         # Taken if it is missing, or put together with it.
         yield from literals(text, after.start("sign"), "name" if after.group("sign") else "literal")
@@ -179,12 +184,65 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
     elif (
         word.lower() in _PLACEHOLDERS
         or _WORDY.search(word) is None
-        or (quoted is None and word.lower() in _PROSE and _GOES_ON.match(text, at) is not None)
+        or (_is_said(text, at, name, word) if quoted is None else _is_symbol(text, at, name, word))
     ):
         return
     yield Hit(start, end, "secret", "assignment")
 
 
+def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Iterable[Hit] | None:
+    """Return what is found where no quote begins the value; None if *value* is judged as a word."""
+    typed = _TYPED.match(text, at) if text[at] == ":" else None
+    if typed is not None:
+        return literals(text, typed.end())
+    if "{" in text[at + 1 : at + 6]:
+        place = braced(text, at + 1, name)
+        if place is not None:
+            return [Hit(*place, "secret", "assignment")]
+    empty = _EMPTY.match(text, at + 1)
+    if value is None or empty is not None:
+        begins = empty or _LITERAL.match(text, at + 1)
+        sign = "" if empty is None else "literal"
+        return [] if begins is None else literals(text, begins.end(), sign)
+    if not is_folder(name, value.group("v")) and is_expression(text, value.start("v"), name):
+        return literals(text, value.start("v"))
+    return None
+
+
+def _is_said(text: str, at: int, name: str, word: str) -> bool:
+    """Return whether *word* begins a sentence, or is the path of a file."""
+    if word.lower() in _PROSE and _GOES_ON.match(text, at) is not None:
+        return True
+    if _FILE.match(word) is not None:
+        return True
+    last = _last(name)
+    if word.lower() in _SCHEMES:
+        return last == "auth"
+    return last in _NEVER_WORDS and _SENTENCE.match(text, at) is not None
+
+
+def _last(name: str) -> str:
+    """Return the last word of *name*; empty if it is in another script."""
+    return (words(name) or ("",))[-1]
+
+
+def _is_symbol(text: str, at: int, name: str, word: str) -> bool:
+    """Return whether a token of a language is compared: ``token == "if"``."""
+    if not text.startswith("==", at) or not word.isalpha() or len(word) > _SYMBOL:
+        return False
+    return _last(name) == "token"
+
+
+_SYMBOL = 8
+_FILE = re.compile(r"\.{1,2}/[\w./\-]*\.\w{1,8}\Z")
+# Whose values are never a word in lower case: "auth: user alice logged in"
+_NEVER_WORDS = frozenset({"token", "auth", "authentication"})
+_SENTENCE = re.compile(r":[ \t]{1,4}[a-z]{2,20} [\w'\"(]")
+# The type of a variable: "password: str = ", "apiKey: string = ", "token: &str = "
+_TYPED = re.compile(
+    r":\s{0,4}(?:&(?:'\w{1,16} )?)?[A-Za-z_][A-Za-z_.]{0,40}(?:\[[\w., |\[\]]{0,40}\]|<[\w., |<>]{0,40}>)?\??(?:\s?\|\s?[a-zA-Z]{1,20}){0,3}"
+    r"\s{0,4}=\s{0,4}(?=[bruNE]?\\?[\"'`])"
+)
 # "token: see below": the first of several words after a colon. The others would stay anyway.
 _PROSE_WORDS = (
     "see the a an is are your our their this that these it its not must should will can may has have was be use used using enter provide provided please ask "
@@ -250,6 +308,7 @@ def keywords(text: str) -> Iterator[Hit]:
     if len(low) != len(text):
         low = text.translate(_ASCII_LOWER)
     yield from statements(text, low)
+    yield from paired(text, low)
     if has_option(low) and names_tool(low):
         yield from commands(text, low)
     for keyword in _KEYWORDS:
@@ -268,6 +327,7 @@ def keywords(text: str) -> Iterator[Hit]:
 
 
 _ASCII_LOWER = {code: code + 32 for code in range(65, 91)}
+_ARGUMENT = re.compile(r"[a-z_]{2,40}=")
 _STRONG = frozenset({"pass", "pwd", "secret", "cred"})
 
 
@@ -275,6 +335,8 @@ def _follows(text: str, low: str, keyword: str, at: int, match: re.Match[str]) -
     word = match.group("v").rstrip(".:=")
     if is_reference(word):
         return False
+    if _ARGUMENT.match(match.group("v")) and "," in text[at : match.start("v")]:
+        return False  # "--password", required=True
     if keyword in {"bearer", "basic "}:
         return len(word) >= 8 and not word.isalpha()
     if keyword in _STRONG and _FLAG_BACK.match(text[max(0, at - 34) : at][::-1]) is not None:

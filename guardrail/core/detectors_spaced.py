@@ -19,7 +19,7 @@ _IDENTIFIED = re.compile(
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(
-    r"\b(?:password|passwd|secret|secret_access_key|passphrase)(?:\s{1,8}(?:for\s{1,8}[^\s\x00]{1,64}\s{1,8})?|\s?\(\s?)"
+    r"\b(?:password|passwd|secret|secret_access_key|passphrase)(?:\s{1,8}(?:for\s{1,8}[^\s\x00]{1,64}\s{1,8}(?:=\s{0,8})?)?|\s?\(\s?)"
     + _TEXT
     + ")",
     re.IGNORECASE,

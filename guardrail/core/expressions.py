@@ -18,6 +18,8 @@ _REFERENCE = re.compile(
 )
 _BRACED = re.compile(r"\$?\{(?P<name>[A-Za-z_][\w.]{0,60})(?:[!:][^{}\x00]{0,20})?\}\Z")
 _SIGIL = re.compile(r"\$(?:env:)?(?P<name>[A-Za-z_]\w{0,60})\Z", re.IGNORECASE)
+# A parameter of a statement: "password = :password"
+_BOUND = re.compile(r"[:@](?P<name>[A-Za-z_]{1,60})\Z")
 
 
 def is_reference(word: str) -> bool:
@@ -27,7 +29,7 @@ def is_reference(word: str) -> bool:
     braced = _BRACED.match(word)
     if braced is not None:
         return word[0] == "$" or _says_secret(braced.group("name"))
-    sigil = _SIGIL.match(word)
+    sigil = _SIGIL.match(word) or _BOUND.match(word)
     return sigil is not None and _says_secret(sigil.group("name"))
 
 

@@ -26,7 +26,8 @@ _CODE = [
     'password = getpass() if tty else "{}"', 'password = "{}" + "{}"', 'password = os.environ.get(\n    "DB_PASSWORD",\n    "{}",\n)', '$password = getenv("DB_PASS") ?: "{}";',
     'db = connect(os.getenv("DB_PASSWORD", default="{}"))', 'password = new SecretKey("{}")', 'os.environ.setdefault("API_KEY", "{}")', 'key = getenv("X_SECRET") || "{}"',
     'password = f(x, g(1), default=h("a")) or "{}"', 'x = token if token else "{}"', 'password = get("a", {{"b": 1}})["c"] or "{}"', "password = `${{x}}` || `{}`",
-    'password = $x ?? "{}"', 'password = env("A", "{}")', 'password ||= "{}"', 'x = os.environ["TOKEN"] if "TOKEN" in os.environ else "{}"', 'print(token or "{}")',
+    'password = $x ?? "{}"', 'password = env("A", "{}")', 'password ||= "{}"', 'x = os.environ["TOKEN"] if "TOKEN" in os.environ else "{}"', 'print(token or "{}")', 'ds.setPassword("{}")', 'b.with_token("{}")', 'define("DB_PASSWORD", "{}")', 'p.put("password", "{}")', 'req.setRequestHeader("X-Api-Key", "{}")',
+    'password: str = "{}"', 'private apiKey: string = "{}";', "let token: &'static str = \"{}\"", 'password: Optional[str] = "{}"', 'token: str | None = "{}"', 'auth=("bob", "{}")', 'auth=("bob","{}")',
 ]  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def test_a_literal_that_is_taken_for_a_secret_goes(
     [
         "password: ${DB_PASSWORD:-Qz7}", "echo ${API_TOKEN:-Qz7}", "echo ${API_TOKEN-Qz7}", "url: x?k=${my-db.password:Qz7}", '{{ db_password | default("Qz7") }}', "{{ .Values.password | default 'Qz7' }}",
         'password = os.environ.get(\\"X\\", \\"Qz7\\")', 'password = "" "Qz7"', 'password = "a" "Qz7"',
+        'ConvertTo-SecureString "Qz7" -AsPlainText -Force', "convertto-secureString -String 'Qz7'", 'h.append("Authorization", "Token Qz7")',
         'os.environ[\\"TOKEN\\"] or \\"Qz7\\"', 'x = token if y else \\"Qz7\\"',
     ],
 )  # fmt: skip
@@ -70,6 +72,10 @@ def test_defaults_of_shells_and_templates_go(text: str) -> None:
         'token = f(a, b)) or "x"', 'token = self.get(1, 2), "x"', "token = self.get()\nx = 'y'", 'token = get_x(a["b"] == "c")', 'token = get_x("a" == y)', "echo ${HOME:-x}",
         "password = get_x(" + "a, " * 40 + '"x")', 'password = get_x(a).b: "x"', 'password = get_x(a ? b : "true")', "token = get_x() ~ 'x'", 'password = get_x(y "z")', "password = get_x(-'a', b)",
         'password = get_x() # or "x"',
+        'setKey("theme")', 'setPasswordHint("the usual")', 'getByLabelText("Password")', 'labels.put("password", "Your password")', 'x.add("token", "Token")', "user.setPassword(encoder.encode(raw))",
+        'setPassword("Enter your password")', 'setToken("<your token>")', 'setToken("none")', 'f("x")', "password: Mapped[str] = mapped_column('password', String)", "password: string = ''", "auth=(user, password)",
+        'ConvertTo-SecureString "$PASSWORD"', "Secure x", "Auth::guard('web')", "let s = Secret::new();", ".token::after { content: 'x'; }", 'if token == "if" or token == "else":',
+        "parser.add_argument('--password', required=True)", "forms.CharField(widget=forms.PasswordInput, max_length=128)", "api_key: SecretStr", "password = @password",
         "print('token' or 'x')", 'print("token" or "x")', "select 'token' || 'x'", "t('password') ?? y", "state = 'y' if token else 'x'", 'print("on" if self.token else "off")',
         'if "a" in token or "b" in token:', 'if (!token || "x" === y) {', 'token or "b" == x', 'token or "missing"', 'token or "(none)"', 'token or "not set"', "{{ 'token' | default('x') }}", "${token-count}",
     ],

@@ -26,6 +26,14 @@ def _removed(text: str) -> list[tuple[str, str]]:
         ("password=b'foobar12'", ("foobar12", "secret")),
         ("password = basic", ("basic", "secret")),
         ("password: see", ("see", "secret")),
+        ("パスワード: hunter two", ("hunter", "secret")),
+        ("auth: basic YWxh", ("basic YWxh", "secret")),
+        ("password: hunter two", ("hunter", "secret")),
+        ("token: hunter2 two", ("hunter2", "secret")),
+        ('if password == "hunter"', ("hunter", "secret")),
+        ('if token == "hunter2"', ("hunter2", "secret")),
+        ("PASSWORD = N'hunter two'", ("hunter two", "secret")),
+        ("SET PASSWORD FOR 'a'@'%' = 'hunter'", ("hunter", "secret")),
         ("password=see below", ("see", "secret")),
         ("connect(password=hunter)", ("hunter", "secret")),
         ("password: see/below1", ("see/below1", "secret")),
@@ -49,7 +57,8 @@ def test_a_hit_is_what_belongs_to_the_value(text: str, found: tuple[str, str]) -
     [
         "Cookie:", "Authorization: ", "Set-Cookie:\nnext line", "password: none", "password = ---", "{'email': 'none'}", "https://example.com/?email=null&x=1",
         "acme_key: 12345678901234", "+12345678901234567890123", "2000 0000 0000 0000", "9999 9999 9999 9999", "AB12 3456 7890", "4444 4444 4444 4444", "api_key: ",
-        "bob@12", "a:b", "x://y", "sha_" + "0123456789abcdef" * 2, "the secret", "token: see below", "Password: ask your admin", "- password: the one from the letter",
+        "bob@12", "a:b", "x://y", "sha_" + "0123456789abcdef" * 2, "the secret", "auth: user alice logged in", "invalid token: unexpected ',' at 3", "pam_unix(sudo:auth): authentication failure", "auth: bearer", "--from-file=password=./pw.txt",
+        "UPDATE u SET password = :password", "token: see below", "Password: ask your admin", "- password: the one from the letter",
     ],
 )  # fmt: skip
 def test_what_is_no_value_is_left(text: str) -> None:

@@ -22,7 +22,7 @@ def _left(text: str) -> str:
 
 # One form each of saying in XML that a value is the password.
 _FORMS = [
-    "<password>{}</password>", "<ns:dbPassword enc='no'> {} </ns:dbPassword>", "<password >{}</password >", "<password>\n  {}\n</password>", "<Kennwort>{}</Kennwort>",
+    "<password>{}</password>", "<ns:dbPassword enc='no'> {} </ns:dbPassword>", "<password >{}</password >", "<password>\n  {}\n</password>", "<Kennwort>{}</Kennwort>", "<パスワード>{}</パスワード>", "<şifre>{}</şifre>",
     '<add key="password" value="{}"/>', '<add value="{}" key="password" />', '<property name="db.password">{}</property>', '<property name="password"><value>{}</value></property>',
     "<property><name>password</name><value>{}</value></property>", "<dict><key>Password</key>\n<string>{}</string></dict>", '<wsse:Password Type="x#PasswordText">{}</wsse:Password>',
     '<S N="Password">{}</S>', '<input type="password" value="{}">', '<x password="{}"/>', "<secret><a>x</a><b>{}</b></secret>", "<password><!-- x -->{}</password>",

@@ -149,6 +149,7 @@ _CONTEXTS = st.sampled_from(
         "oracle ", "connect ", "scott/tiger@prod", "create user ", "identified by q9x", "Server=a;", "PWD={a b}", "login bob", " password k9!x", "mysql", " -pk9x", "\t-pk9x", "sqlplus", "sqlcl ",
         "<name>password</name>", "<name>", "password", "<value>k9x</value>", "<password>", "k9x", "</password>", "card ", "6212345678901234569", "connect(", "x=db_password)", "password=db_password)",
         "Bearer k9x!abc", "masterauth k9x!", "auth", "token or 'k9x'", "${API_TOKEN:-k9x}", "&lt;", "&amp;#61;", "mailto:", "kata sandi", "redis-cli", "-a k9x", "for alice ", "password for", " 'k9x'",
+        "パスワード: k9x", "токен: k9x", "name: password", "\nvalue: k9x", "insert into u (password)", " values ('k9x')", "setPassword(", '"k9x")', "password: str", ' = "k9x"', "auth=(", "ConvertTo-SecureString ", "token ==", ", required=True",
     ]
 )  # fmt: skip
 
