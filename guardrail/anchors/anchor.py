@@ -97,7 +97,11 @@ def _whose(signed: Callable[[], bool]) -> str:
 
 
 def _conflict(message: str, signed: Callable[[], bool] = lambda: True) -> AnchorError:
-    hint = "guardrail verify" if signed() else "guardrail verify, and look who wrote there"
+    foreign = (
+        "guardrail verify, and look who wrote there; if this log was begun in place of one that was lost, "
+        "it needs a name of its own (docs/keys.md, If keys are lost)"
+    )
+    hint = "guardrail verify" if signed() else foreign
     return AnchorError(message, code="anchor.conflict", hint=hint)
 
 

@@ -192,9 +192,10 @@ class WitnessAnchor:
             )
         if reply.status == 403:
             return self._error(
-                "the log's signature is not by the key that it was given for this log",
+                "the log's signature is not by the key that it was given for a log of this name",
                 "anchor.refused",
-                "there: guardrail witness add, with what guardrail keys prints here",
+                "put the ledger and the keys back that it knows; if they are lost, this log needs a name of its own "
+                "(docs/keys.md, If keys are lost)",
             )
         if reply.status == 422:
             return self._error(

@@ -108,6 +108,11 @@ STEPS: dict[str, dict[str, str]] = {
         "guardrail init": f"{HERE}::test_the_key_folder_is_backed_up_and_put_back",
         "guardrail keys": f"{HERE}::test_a_log_key_is_held_by_a_signer_as_the_page_says",
         "guardrail recover": "ledger/test_ledger_recover_beside.py::test_a_writer_that_meets_a_forged_head_seals_and_recover_says_both",
+        "toml [ledger]": f"{HERE}::test_a_log_that_took_the_name_of_a_lost_one_gets_another",
+        "guardrail anchor": f"{HERE}::test_a_log_that_took_the_name_of_a_lost_one_gets_another",
+        "guardrail doctor": f"{HERE}::test_a_log_that_took_the_name_of_a_lost_one_gets_another",
+        "guardrail verify": f"{HERE}::test_a_log_that_took_the_name_of_a_lost_one_gets_another",
+        "guardrail witness add --log KEY": f"{HERE}::test_a_log_that_took_the_name_of_a_lost_one_gets_another",
     },
     "recovery.md": {
         "guardrail recover": f"{HERE}::test_a_log_goes_on_without_its_keys_and_init_is_not_the_way",
@@ -427,6 +432,45 @@ def test_the_key_folder_is_backed_up_and_put_back(desk: Desk, tmp_path: Path) ->
     assert "[keys.malformed]" in desk.call(1).stderr
     shutil.copy(tmp_path / "kept" / "log.key", keys / "log.key")
     assert desk.call().stdout == "2\n"
+
+
+def test_a_log_that_took_the_name_of_a_lost_one_gets_another(desk: Desk, tmp_path: Path) -> None:
+    """A witness refuses it, and no command says that its key should be added; under a name of its own it is anchored."""
+    desk.call()
+    away = tmp_path / "away"
+    away.mkdir()
+    database, key = f"--db {away / 'w.db'}", f"--key {away / 'w.keys'}"
+    pinned = desk.run(f"guardrail witness init {database} {key} --name w.example/1").stdout.strip()
+
+    def add(code: int = 0) -> None:
+        log = desk.run("guardrail keys").stdout.splitlines()[1]
+        desk.run(f"guardrail witness add --log KEY {database}", code, KEY=log)
+
+    add()
+    port = free_port()
+    desk.settings(f'witness = ["http://127.0.0.1:{port} {pinned}"]\n')
+    with desk.running(f"guardrail witness serve {database} {key} --listen 127.0.0.1:{port}") as run:
+        listening(port, run)
+        desk.run("guardrail anchor")
+        lost = [*desk.folder.glob("audit.db*"), desk.folder / "audit.keys"]
+        for path in lost:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert "[denied.anchor]" in desk.call(1).stderr
+        for command in ("anchor", "doctor"):
+            told = desk.run(f"guardrail {command}", 1)
+            words = " ".join((told.stdout + told.stderr).split())
+            assert "needs a name of its own (docs/keys.md, If keys are lost)" in words
+            assert "witness add" not in words
+        desk.run("guardrail verify", 1)
+        add(code=3)
+        for path in lost:
+            if path.exists():
+                path.rename(away / path.name)
+        desk.settings(shown("keys.md", "toml", "[ledger]"))
+        desk.call()
+        add()
+        desk.run("guardrail anchor")
+        assert "ok       anchors" in desk.run("guardrail doctor", None).stdout
 
 
 # -- docs/recovery.md --------------------------------------------------------------------------------------------------
