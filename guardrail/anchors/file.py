@@ -28,6 +28,15 @@ _TORN_AT_LEAST = 3
 MAX_FILE = 256 << 20
 """Bytes of an anchor file that is read as a whole."""
 
+_MOVED = "if [anchors] file names another place than before: guardrail anchor move OLD_FILE --reason TEXT"
+_CONTRADICTS = (
+    "guardrail verify; put the right ledger back, or guardrail recover, which begins a new log"
+)
+_FOREIGN = (
+    "guardrail verify, and look who wrote there; to leave that head behind, name a new file in [anchors], then: "
+    "guardrail anchor move OLD_FILE --reason TEXT"
+)
+
 
 def check_place(path: Path, ledger: Path) -> None:
     """Refuse a file beside or below the ledger: whoever can replace the one can replace the other.
@@ -86,7 +95,7 @@ class FileAnchor:
                 raise AnchorError(
                     f"the anchor file holds less than the head of {known.size} records that was put there: it was cut or replaced",
                     code="anchor.conflict",
-                    hint="guardrail verify, and ask whoever can write that file",
+                    hint=f"put what is missing back, and ask whoever can write that file; {_MOVED}",
                 )
             if found is not None:
                 check_follows(found.head, head, prove)
@@ -113,10 +122,17 @@ class FileAnchor:
 
     def heads(self, origin: str) -> Sequence[SignedNote]:
         """Return every head of *origin* in the file. See ``Anchor.heads``."""
-        found: dict[tuple[int, bytes], SignedNote] = {}
+        return tuple(each.note for each in self.lines(origin) or ())
+
+    def lines(self, origin: str) -> Sequence[HeadLine] | None:
+        """Return every head of *origin* in the file, as ``heads`` does, each with its time; None if there is no file.
+
+        Raises ``AnchorError``.
+        """
+        found: dict[tuple[int, bytes], HeadLine] = {}
         with self._reading() as descriptor:
             if descriptor is None:
-                return ()
+                return None
             size = os.fstat(descriptor).st_size
             if size > MAX_FILE:
                 raise AnchorError(
@@ -127,8 +143,35 @@ class FileAnchor:
             for line in _backwards(descriptor, size):
                 each = parse_line(line)
                 if each is not None and each.head.origin == origin:
-                    found[each.head.size, each.head.root] = each.note
+                    found[each.head.size, each.head.root] = each
         return tuple(reversed(found.values()))
+
+    def take_over(self, lines: Sequence[HeadLine]) -> int:
+        """Append those of *lines*, heads of the log itself, that the file lacks, with their times; return how many. Synced when this returns.
+
+        The caller has compared them with the ledger. Raises ``AnchorError``.
+        """
+        descriptor = self._open(create=True)
+        try:
+            _check_ours(descriptor)
+            if not hold(descriptor):
+                raise AnchorError("another process holds the anchor file", hint="guardrail anchor")
+            size = os.fstat(descriptor).st_size
+            parsed = (_head_of(line, self._key.name) for line in _backwards(descriptor, size))
+            there = {_identity(each): each for each in parsed if each and self._is_ours(each)}
+            new = [each for each in lines if _identity(each) not in there]
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            if new:
+                # What stands last is what the log is compared with first: its newest head.
+                last = max((*there.values(), *new), key=lambda each: each.head.size)
+                added = new if new[-1] is last else [*new, last]
+                made = b"".join(head_line(each.note, each.seconds) for each in added)
+                _append(descriptor, (b"\n" if torn else b"") + made)
+        except OSError as error:
+            raise _unreachable(error, self._path) from None
+        finally:
+            os.close(descriptor)
+        return len(new)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[int | None]:
@@ -167,7 +210,11 @@ class FileAnchor:
                 continue
             seen.add((found.head.size, found.head.root))
             # Those of others don't count: whoever adds many must not keep the true ones from being looked at.
-            ours += check_follows(found.head, head, prove, signed=partial(self._is_ours, found))
+            try:
+                ours += check_follows(found.head, head, prove, signed=partial(self._is_ours, found))
+            except AnchorError as error:
+                error.hint = _CONTRADICTS if self._is_ours(found) else _FOREIGN
+                raise
             if ours == _COMPARED:
                 break
         self._seen(about)
@@ -185,7 +232,7 @@ class FileAnchor:
                     raise AnchorError(
                         "the anchor file is gone, and heads of this log were in it",
                         code="anchor.conflict",
-                        hint="put it back, or look who removed it; then guardrail verify",
+                        hint=f"put it back, or look who removed it; {_MOVED}",
                     ) from None
                 descriptor = open_or_make(self._path, self._ledger, flags=flags, mode=0o644)
                 sync_directory(self._path.parent)
@@ -213,6 +260,10 @@ class FileAnchor:
         if found.head.origin != self._key.name:
             return True
         return found.note.signed_by(self._key, self._verify)
+
+
+def _identity(line: HeadLine) -> tuple[str, int, bytes]:
+    return line.head.origin, line.head.size, line.head.root
 
 
 def _head_of(line: bytes, origin: str) -> HeadLine | None:

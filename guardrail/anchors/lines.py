@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from guardrail.anchors.anchor import timestamp
 from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote
@@ -26,6 +27,15 @@ class HeadLine:
     note: SignedNote
     time: str
     """RFC 3339, as whoever wrote the line said."""
+
+    @property
+    def seconds(self) -> float | None:
+        """That time in seconds since 1970; None if it is none."""
+        try:
+            found = datetime.fromisoformat(self.time)
+        except ValueError:
+            return None
+        return found.timestamp() if found.tzinfo is not None else None
 
 
 def head_line(note: SignedNote, now: float | None = None) -> bytes:

@@ -204,7 +204,8 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
     ),
     ("anchor", "conflict"): Reason(
         "An anchor holds a head that this ledger does not continue: it was cut, rolled back, replaced or forked.",
-        "Run `guardrail verify`; put the right ledger back, or record the break with `guardrail recover`.",
+        "Run `guardrail doctor`: it names the head and the way out. Put the right ledger back, or record the break with "
+        "`guardrail recover`; a head that another key signed is left behind with `guardrail anchor move`.",
     ),
     ("malformed", "no_reason"): Reason(
         "The policy's answer names no rule of its own effect, so nobody could say why; it was not followed.",

@@ -193,6 +193,37 @@ def test_a_head_by_another_key_that_contradicts_the_ledger_is_a_conflict(
     assert refused.value.code == "anchor.conflict"
 
 
+def test_heads_are_taken_over_from_another_file_with_their_times(path: Path) -> None:
+    """Each once, also behind a torn line; the newest stands last, so that the next head follows it."""
+    log = Log().grow(9)
+    old = path.with_name("old.jsonl")
+    old.write_bytes(b"".join(head_line(log.note(size), 1e9 + size) for size in (2, 5, 7)))
+    lines = anchor(old, log).lines(ORIGIN)
+    assert lines is not None
+    assert anchor(path, log).lines(ORIGIN) is None
+    assert anchor(path, log).take_over(lines) == 3
+    assert path.read_bytes() == old.read_bytes()
+    assert anchor(path, log).take_over(lines) == 0
+    assert path.read_bytes() == old.read_bytes()
+
+    anchor(path, log).publish(log.note(), log.prove, log.head(7))
+    old.write_bytes(head_line(log.note(3), 1e9) + b"no time\n" + head_line(log.note(4)))
+    raw = old.read_bytes().replace(b'"ts":"2', b'"ts":"x2')
+    old.write_bytes(raw)
+    more = anchor(old, log).lines(ORIGIN)
+    assert more is not None
+    with path.open("ab") as out:
+        out.write(b'{"guardrail":"head/1","lo')
+    other = Log(origin="other/log").grow(99)
+    with path.open("ab") as out:
+        out.write(b"\n" + head_line(other.note()) + b'{"guardrail":"head/1","lo')
+    assert anchor(path, log).take_over(more) == 2
+    kept = parse_lines(path.read_bytes(), ORIGIN)
+    assert [each.head.size for each in kept] == [2, 5, 7, 9, 3, 4, 9]
+    assert anchor(path, log).latest(ORIGIN) == log.note()
+    anchor(path, log.grow(1)).publish(log.note(), log.prove, log.head(9))
+
+
 def test_several_logs_share_a_file(path: Path) -> None:
     """Heads of other logs are left alone, and lines that are no heads are skipped."""
     one, two = Log().grow(5), Log("other/log", seed=b"o" * 32).grow(3)

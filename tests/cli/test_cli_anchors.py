@@ -220,6 +220,155 @@ def test_guard_and_verify_judge_each_head_in_an_anchor_alike(
     assert (ran.code, denied) == ((0, "") if case == "fits" else (1, "denied.anchor"))
 
 
+def moved(home: Path) -> Path:
+    """Name another anchor file in the settings; return the one from before."""
+    configure(home, 'file = "../away/new"')
+    return home.parent / "away" / "heads"
+
+
+def denied(home: Path) -> str:
+    """Return the code with which a call is denied; empty if it is not."""
+    with Guard.open(home / "guardrail.toml") as guard, guard.session(principal="alice"):
+        try:
+            guard.call("f", {}, lambda: None)
+        except Denied as error:
+            return error.code
+    return ""
+
+
+def put_foreign_head(home: Path, *, size: int = 1000, ours: bool = False) -> None:
+    """Append a head that the ledger contradicts to the anchor file."""
+    place = home.parent / "away" / "heads"
+    (line, *_) = parse_lines(place.read_bytes())
+    head = Checkpoint(line.head.origin, size, b"r" * 32)
+    private = Ed25519PrivateKey.generate()
+    signer = NoteKey(head.origin, private.public_key().public_bytes_raw())
+    note = SignedNote.sign(head.text, signer, private.sign)
+    if ours:
+        signing = Keys.load(home / "audit.keys").signing(actor={}, epochs=False)
+        key = signing.log_key(head.origin)
+        note = SignedNote.sign(head.text, key.key, key.sign)
+    with place.open("ab") as out:
+        out.write(head_line(note))
+
+
+def test_an_anchor_file_that_was_moved_denies_calls_until_its_heads_are_there(
+    cli: Cli, project: Path
+) -> None:
+    """Guard, doctor and recover name the command that moves them; it is a record, and the old file stays."""
+    for _ in range(3):
+        assert cli("anchor").code == 0
+        work(project)
+    old = moved(project)
+    before = old.read_bytes()
+    assert denied(project) == "denied.anchor"
+    asked = cli("doctor", "--json").out
+    (check,) = [each for each in json.loads(asked)["checks"] if each["name"] == "anchors"]
+    assert check["state"] == "fail"
+    assert "guardrail anchor move OLD_FILE --reason" in check["fix"]
+    ran = cli("recover")
+    assert ran.code == 5
+    assert "guardrail anchor move OLD_FILE --reason" in " ".join(ran.err.split())
+    (told,) = json.loads(cli("recover", "--json").out)["conflicts"]
+    assert told["anchor"] == "file"
+
+    ran = cli("anchor", "move", old, "--reason", "another disk", "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    new = project.parent / "away" / "new"
+    assert new.read_bytes() == before == old.read_bytes()
+    assert (document["heads"], document["added"], document["left_out"]) == (3, 3, [])
+    record = json.loads(cli("show", str(document["seq"]), "--json").out)["record"]
+    assert record["type"] == "admin.anchor_moved"
+    assert record["detail"]["reason"] == "another disk"
+    assert (record["detail"]["from"], record["detail"]["heads"]) == (str(old), 3)
+    assert cli("anchor", "move", old, "--reason", "again").code == 0
+    assert new.read_bytes() == before
+    assert cli("anchor").code == 0
+    assert denied(project) == ""
+    assert cli("recover").code == 0
+
+
+@pytest.mark.parametrize("size", [2, 1000])
+def test_a_foreign_head_in_the_file_is_left_behind_by_a_move(
+    cli: Cli, project: Path, size: int
+) -> None:
+    """Doctor names the way out; it takes a reason, and lists what stays. The old file still shows it."""
+    assert cli("anchor").code == 0
+    put_foreign_head(project, size=size)
+    assert denied(project) == "denied.anchor"
+    said = " ".join(cli("doctor").out.split())
+    assert "which another key than the log's signed" in said
+    assert "guardrail anchor move OLD_FILE --reason TEXT" in said
+    old = moved(project)
+    ran = cli("anchor", "move", old, "--reason", "another program's log")
+    assert ran.code == 0, ran.err
+    assert f"left    a head of {size:,} records that another key signed" in ran.out
+    assert cli("anchor").code == 0
+    assert denied(project) == ""
+    key = project / "audit.keys" / "log.pub"
+    assert cli("verify", "--key", key).code == 0
+    assert cli("verify", "--key", key, "--checkpoint", old).code == 1
+
+
+def test_a_head_of_the_log_that_the_ledger_contradicts_is_not_left_behind(
+    cli: Cli, project: Path
+) -> None:
+    """It is evidence that the ledger was changed: the ways out are the right ledger, and recover."""
+    assert cli("anchor").code == 0
+    put_foreign_head(project, ours=True)
+    ran = cli("anchor", "move", moved(project), "--reason", "it is in the way")
+    assert ran.code == 3
+    assert "anchor.conflict" in ran.err or "the log's key signed" in ran.err
+    assert "guardrail recover" in " ".join(ran.err.split())
+    assert not (project.parent / "away" / "new").exists()
+
+
+def test_an_anchor_file_that_is_lost_for_good_is_begun_again_with_its_newest_head(
+    cli: Cli, project: Path
+) -> None:
+    """Which the state beside the ledger holds, signed; it is a record."""
+    assert cli("anchor").code == 0
+    place = project.parent / "away" / "heads"
+    before = place.read_bytes()
+    place.unlink()
+    assert denied(project) == "denied.anchor"
+    ran = cli("anchor", "move", place, "--reason", "the disk died")
+    assert ran.code == 3
+    assert "guardrail anchor move --lost" in " ".join(ran.err.split())
+    ran = cli("anchor", "move", "--lost", "--reason", "the disk died", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["from"] is None
+    (line,), (old,) = parse_lines(place.read_bytes()), parse_lines(before)
+    assert line.note == old.note
+    assert cli("anchor").code == 0
+    assert denied(project) == ""
+
+
+def test_a_move_says_what_it_lacks(cli: Cli, project: Path) -> None:
+    """A reason, an old file that is another one, and an anchor file to move into."""
+    assert cli("anchor").code == 0
+    old = project.parent / "away" / "heads"
+    for args in (
+        ("move", old, "--reason", "x"),
+        ("move", "--reason", "x"),
+        ("move", old, "--lost", "--reason", "x"),
+        ("forget", "--reason", "x"),
+        ("--lost",),
+    ):
+        assert cli("anchor", *args).code == 2
+    moved(project)
+    assert cli("anchor", "move", old).code == 2
+    (project.parent / "away" / "new").write_text("mine\n")
+    ran = cli("anchor", "move", old, "--reason", "x")
+    assert ran.code == 3
+    assert "not an anchor file" in ran.err
+    configure(project)
+    ran = cli("anchor", "move", old, "--reason", "x")
+    assert ran.code == 3
+    assert "names no file" in ran.err
+
+
 def lose_ledger(home: Path) -> None:
     """Remove the ledger's files."""
     for each in home.glob("audit.db*"):

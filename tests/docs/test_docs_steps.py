@@ -94,6 +94,10 @@ STEPS: dict[str, dict[str, str]] = {
         '{"guardrail":"head/1","log":NAME,"note":SIGNED NOTE,"size":RECORDS,"ts":TIME}': f"{HERE}::test_a_witness_and_an_anchor_are_set_up_as_the_page_says",
         "guardrail verify --checkpoint FILE": f"{HERE}::test_a_witness_and_an_anchor_are_set_up_as_the_page_says",
         "chattr +a": ": it needs root and a file system that knows the attribute; it is advice for whoever keeps the file",
+        'guardrail anchor move OLD_FILE --reason "moved to another disk"': f"{HERE}::test_an_anchor_file_is_moved_as_the_page_says",
+        "guardrail anchor move --lost --reason TEXT": f"{HERE}::test_an_anchor_file_is_moved_as_the_page_says",
+        "guardrail verify --checkpoint OLD_FILE": f"{HERE}::test_an_anchor_file_is_moved_as_the_page_says",
+        "guardrail verify": "cli/test_cli_anchors.py::test_a_foreign_head_in_the_file_is_left_behind_by_a_move",
         "guardrail anchor": f"{HERE}::test_a_witness_and_an_anchor_are_set_up_as_the_page_says",
         "guardrail checkpoint": f"{HERE}::test_a_witness_and_an_anchor_are_set_up_as_the_page_says",
         "guardrail recover": "anchors/test_head_memory.py::test_recover_records_the_break_and_remembers_the_new_log",
@@ -379,6 +383,27 @@ def test_a_witness_and_an_anchor_are_set_up_as_the_page_says(desk: Desk, tmp_pat
     assert re.search(r"ANCHORED up to record \d+, KEY NOT PINNED", checked)
     (desk.folder / "guardrail.toml").write_text("[anchors]\nmemory = false\n")
     assert "NOT ANCHORED" in desk.run("guardrail verify", 5).stdout
+
+
+def test_an_anchor_file_is_moved_as_the_page_says(desk: Desk, tmp_path: Path) -> None:
+    """To another folder; then the file is lost for good."""
+    desk.call()
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+    desk.settings(f'file = "{old / "heads.jsonl"}"\n')
+    move, send = commands(shown("anchors.md", "", "guardrail anchor move"))
+    desk.run(send)
+    settings = desk.folder / "guardrail.toml"
+    settings.write_text(settings.read_text().replace(str(old), str(new)))
+    desk.run(send, 1)
+    desk.run(move, OLD_FILE=str(old / "heads.jsonl"))
+    desk.run(send)
+    desk.run("guardrail verify --checkpoint OLD_FILE", 5, OLD_FILE=str(old / "heads.jsonl"))
+    (new / "heads.jsonl").unlink()
+    desk.run(send, 1)
+    desk.run("guardrail anchor move --lost --reason TEXT", TEXT="gone")
+    desk.run(send)
 
 
 # -- docs/keys.md ------------------------------------------------------------------------------------------------------

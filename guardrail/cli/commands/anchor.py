@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
+from guardrail.cli.keeping import reason_option
 from guardrail.cli.options import (
     json_option,
     ledger_options,
@@ -28,14 +29,20 @@ __all__ = ["anchor"]
 
 
 @click.command(short_help="Send the current signed head to every anchor now.")
-@click.argument("action", type=click.Choice(["forget"]), required=False)
+@click.argument("action", type=click.Choice(["forget", "move"]), required=False)
 @click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--lost", is_flag=True, help="move: the old file is gone for good; go on with its newest head."
+)
+@reason_option
 @ledger_options
 @json_option
 def anchor(
     *,
     action: str | None,
     path: Path | None,
+    lost: bool,
+    reason: str | None,
     config: Path | None,
     ledger: Path | None,
     as_json: bool,
@@ -47,7 +54,16 @@ def anchor(
 
     `anchor forget PATH` removes what this machine remembers of the ledger at PATH, for a ledger that was removed on
     purpose. Exit 0: forgotten, or nothing was remembered.
+
+    `anchor move OLD --reason TEXT` puts the heads in the anchor file OLD into the file that [anchors] names now, after
+    that setting was changed. Heads that another key signed and that the ledger contradicts stay behind, and are listed.
     """
+    if action != "move" and (lost or reason is not None):
+        raise click.UsageError("--lost and --reason are for move", click.get_current_context())
+    if action == "move":
+        from guardrail.cli.commands.anchor_move import move
+
+        return move(path, config, ledger, reason=reason, lost=lost, as_json=as_json)
     if action == "forget":
         return _forget(path, config, ledger, as_json=as_json)
     from guardrail.anchoring import LedgerHeads, anchors_of

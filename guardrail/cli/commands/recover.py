@@ -69,11 +69,17 @@ def recover(
         ) from None
     plan = found.plan
     nothing = plan.action is Action.NOTHING
+    conflicts = _conflicts(path, plan.log) if nothing else []
     if not as_json:
         _explain(path, found)
+        for each in conflicts:
+            note(f"but calls are denied: {one_line(each['message'])}", Style.WARN)
+            note(f"next:  {one_line(each['hint'])}")
     if nothing or dry_run:
         if as_json:
-            emit_json(_document(path, found, None))
+            emit_json({**_document(path, found, None), "conflicts": conflicts})
+        if conflicts:
+            return Exit.RESERVED
         return Exit.YES if nothing else Exit.NO
     words = _reason(reason, yes=yes)
     if not yes and not click.confirm("Do this?", err=True):
@@ -81,11 +87,23 @@ def recover(
         return Exit.NO
     report = _act(settings, found, words)
     if as_json:
-        emit_json(_document(path, found, report))
+        emit_json({**_document(path, found, report), "conflicts": []})
     else:
         _tell(report)
     whole = plan.action is not Action.RESTART and not plan.lost
     return Exit.YES if whole else Exit.RESERVED
+
+
+def _conflicts(path: Path, log: str) -> list[dict[str, str]]:
+    """Return what denies every call although nothing is wrong with the ledger: an anchor that holds what does not fit it."""
+    from guardrail.anchors.state import read_state, state_path
+
+    state = read_state(state_path(path.resolve()), log)
+    return [
+        {"anchor": name, "message": f"{name}: {each.message}", "hint": each.hint}
+        for name, each in state.anchors.items()
+        if each.code == "anchor.conflict"
+    ]
 
 
 def _reason(reason: str | None, *, yes: bool) -> str:

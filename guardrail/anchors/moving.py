@@ -1,0 +1,63 @@
+"""From one anchor file to another: which heads go along, and which stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from guardrail.anchors.lines import HeadLine
+from guardrail.core.note import Checkpoint
+from guardrail.core.ruling import Ruling, rule
+from guardrail.errors import AnchorError
+
+__all__ = ["Sorted", "sort_heads"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """The heads of one log in an anchor file."""
+
+    ours: tuple[HeadLine, ...]
+    """Those that the log's key signed and the ledger contains, in their order."""
+    left_out: tuple[Checkpoint, ...]
+    """Those that another key signed and the ledger contradicts: calls are denied while the settings' file holds one."""
+
+
+def sort_heads(
+    lines: Iterable[HeadLine],
+    *,
+    log: str,
+    size: int,
+    root_of: Callable[[int], bytes | None],
+    signed: Callable[[HeadLine], bool],
+) -> Sorted:
+    """Compare the heads of *log* among *lines* with a ledger of *size* records, whose first n have the root *root_of* (n).
+
+    Raises ``AnchorError`` (``anchor.conflict``) for one that the log's key signed and the ledger contradicts: leaving it
+    behind would hide that the ledger was changed.
+    """
+    ours: dict[tuple[int, bytes], HeadLine] = {}
+    left_out: dict[tuple[int, bytes], Checkpoint] = {}
+
+    def fits(head: Checkpoint) -> bool | None:
+        root = root_of(head.size)
+        return None if root is None else root == head.root
+
+    for line in lines:
+        head = line.head
+        if head.origin != log:
+            continue
+        ruling = rule(head, log=log, size=size, fits=fits, signed=partial(signed, line))
+        if ruling is Ruling.COVERED:
+            ours.setdefault((head.size, head.root), line)
+        elif ruling in (Ruling.TRUNCATED, Ruling.FORKED):
+            if signed(line):
+                raise AnchorError(
+                    f"the file holds a head of {head.size:,} records that the log's key signed, and the ledger does not "
+                    "continue it: it was cut, rolled back or changed",
+                    code="anchor.conflict",
+                    hint="guardrail verify; put the right ledger back, or guardrail recover, which begins a new log",
+                )
+            left_out.setdefault((head.size, head.root), head)
+    return Sorted(tuple(ours.values()), tuple(left_out.values()))

@@ -1,0 +1,168 @@
+"""``guardrail anchor move``: the heads of a log from one anchor file into the one that the settings name now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guardrail.cli.app import Exit
+from guardrail.cli.keeping import reason_words
+from guardrail.cli.options import open_ledger, settings_for
+from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.render import counted
+from guardrail.errors import AnchorError, ConfigError, UsageError
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.anchors.lines import HeadLine
+    from guardrail.anchors.moving import Sorted
+    from guardrail.config import Settings
+    from guardrail.core.note import NoteKey
+    from guardrail.ledger.reader import LedgerReader
+
+__all__ = ["move"]
+
+_USAGE = 'guardrail anchor move OLD_FILE --reason "..."'
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What was asked for."""
+
+    old: Path | None
+    """None: it is lost."""
+    new: Path
+    reason: str
+
+
+def move(
+    old: Path | None,
+    config: Path | None,
+    ledger: Path | None,
+    *,
+    reason: str | None,
+    lost: bool,
+    as_json: bool,
+) -> int:
+    """Put the heads of the log that are in the file *old* into the file of [anchors], on the record."""
+    from guardrail.journal import actor
+    from guardrail.opening import load_keys, open_journal
+
+    settings = settings_for(config, ledger)
+    wish = _wish(settings, old, reason, lost=lost)
+    with open_ledger(config, ledger) as reader:
+        log = reader.log
+        key = load_keys(settings).signing(actor=actor(), epochs=False).log_key(log).key
+        found = _sorted(reader, key, _lines(wish, key, reader.path))
+    taken = _file(wish.new, key, settings).take_over(found.ours)
+    detail = {
+        "from": None if wish.old is None else str(wish.old.absolute()),
+        "to": str(wish.new),
+        "heads": len(found.ours),
+        "left_out": [{"size": each.size, "root": each.root.hex()} for each in found.left_out[:100]],
+        "left_out_count": len(found.left_out),
+        "reason": wish.reason,
+    }
+    journal, _ = open_journal(settings, epochs=False)
+    with contextlib.closing(journal):
+        seq = journal.admin("anchor_moved", detail).seq
+    if as_json:
+        emit_json({"exit": int(Exit.YES), "log": log, "seq": seq, "added": taken, **detail})
+    else:
+        _tell(found, taken, wish.new, seq)
+    return Exit.YES
+
+
+def _wish(settings: Settings, old: Path | None, reason: str | None, *, lost: bool) -> _Wish:
+    new = settings.anchors.file
+    if new is None:
+        raise ConfigError(
+            "[anchors] names no file to move heads into",
+            code="config.anchors",
+            hint="set file in [anchors] of guardrail.toml (docs/anchors.md)",
+        )
+    if (old is None) is not lost:
+        raise UsageError("name the old file, or say --lost if it is gone for good", hint=_USAGE)
+    with contextlib.suppress(OSError):
+        if old is not None and os.path.samefile(old, new):
+            raise UsageError(
+                "that is the file that [anchors] names",
+                hint="set file in [anchors] to the new place first, then: " + _USAGE,
+            )
+    return _Wish(old, new, reason_words(reason, needed="guardrail anchor move") or "")
+
+
+def _file(path: Path, key: NoteKey, settings: Settings) -> Any:
+    from guardrail.anchors.file import FileAnchor, check_place
+    from guardrail.keys import verify_signature
+
+    check_place(path, settings.ledger.path)
+    return FileAnchor(path, key=key, verify=verify_signature, ledger=settings.ledger.path)
+
+
+def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
+    """Return the heads in the old file; of one that is lost the newest, which the state beside the ledger holds."""
+    from guardrail.anchors.file import FileAnchor
+    from guardrail.anchors.lines import HeadLine
+    from guardrail.anchors.state import read_state, state_path
+    from guardrail.core.note import SignedNote
+    from guardrail.keys import verify_signature
+
+    if wish.old is None:
+        known = read_state(state_path(ledger), key.name).of("file")
+        if known.known is None:
+            return []
+        return [HeadLine(known.known, SignedNote.parse(known.note), "")]
+    lines: Sequence[HeadLine] | None = FileAnchor(wish.old, key=key, verify=verify_signature).lines(
+        key.name
+    )
+    if lines is None:
+        raise AnchorError(
+            f"{wish.old}: there is no anchor file at this path",
+            code="anchor.missing",
+            hint='name the old file; if it is gone for good: guardrail anchor move --lost --reason "..."',
+        )
+    return lines
+
+
+def _sorted(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> Sorted:
+    from guardrail.anchors.moving import sort_heads
+    from guardrail.core.merkle import range_root
+    from guardrail.keys import verify_signature
+    from guardrail.ledger.heads import node_reader
+
+    with reader.snapshot():
+        size, node = reader.size(), node_reader(reader.execute)
+
+        def root_of(count: int) -> bytes | None:
+            try:
+                return range_root(0, count, node)
+            except ValueError:
+                return None
+
+        return sort_heads(
+            lines,
+            log=key.name,
+            size=size,
+            root_of=root_of,
+            signed=lambda line: line.note.signed_by(key, verify_signature),
+        )
+
+
+def _tell(found: Sorted, taken: int, new: Path, seq: int) -> None:
+    data(
+        f"{paint('moved', Style.GOOD)}  {counted(len(found.ours), 'head')} of this log, {taken:,} of them new there: "
+        f"{one_line(str(new))}"
+    )
+    for each in found.left_out[:10]:
+        data(
+            f"  left    a head of {each.size:,} records that another key signed and the ledger contradicts"
+        )
+    if len(found.left_out) > 10:
+        data(f"  left    and {len(found.left_out) - 10:,} more")
+    data(f"  record  {seq}")
+    note("next:  keep the old file, then: guardrail anchor")
