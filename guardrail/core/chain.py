@@ -98,6 +98,8 @@ class Report:
     backwards: int = 0
     """How often the time stamp went back: a notice, clocks do that."""
     first_backwards: int | None = None
+    ts: str = ""
+    """Time stamp of the last good record; empty where it was not read."""
     open_calls: Mapping[str, int] = field(default_factory=dict)
     """Call id -> seq of the decision, for allowed calls without an outcome."""
 
@@ -262,6 +264,7 @@ class Chain:
             detail=detail,
             backwards=self._backwards,
             first_backwards=self._first_backwards,
+            ts=self._ts,
             open_calls=dict(self._open),
         )
 

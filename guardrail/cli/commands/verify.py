@@ -16,7 +16,8 @@ from guardrail.cli.reading import access_log_lost
 from guardrail.cli.render import clock, counted
 from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
 from guardrail.cli.verify_files import name_in, one_source, sealing_of, verify_file
-from guardrail.cli.verify_memory import although, remembered, way_out
+from guardrail.cli.verify_memory import although, remembered
+from guardrail.cli.verify_steps import next_steps
 from guardrail.errors import GuardrailError
 from guardrail.review.terminal import escape, name, one_line
 
@@ -151,15 +152,15 @@ def verify(
     if lost:
         notices.append(f"Who read the ledger is not known: {lost}.")
     code = 1 if lost else worst(report.exit_code, readers)
+    lost_way = report.exit_code == 3 and file is None
+    way = way_to_a_ledger(config, ledger) if lost_way else ""
+    steps = next_steps(path, report, is_file=file is not None, way=way)
     if as_json:
-        beside = None if readers is None else _document(readers.path, readers.report, [])
-        emit_json({**_document(path, report, notices), "exit": code, "access": beside})
+        beside = None if readers is None else _beside(readers)
+        emit_json({**_document(path, report, notices, steps), "exit": code, "access": beside})
     else:
         _print(path, report, notices)
-        if readers is not None:
-            _print_readers(readers)
-        lost_way = report.exit_code == 3 and file is None
-        _next(path, report, way_to_a_ledger(config, ledger) if lost_way else "")
+        _finish(readers, steps)
     return code
 
 
@@ -182,7 +183,21 @@ def _kept_wrongly(config: Path | None, ledger: Path | None, path: Path) -> list[
 # -- the answer -----------------------------------------------------------------------------------------------------------
 
 
-def _document(path: Path, report: VerifyReport, notices: list[str]) -> dict[str, Any]:
+def _beside(readers: Readers) -> dict[str, Any]:
+    steps = next_steps(readers.path, readers.report, is_file=False)
+    return _document(readers.path, readers.report, [], steps)
+
+
+def _finish(readers: Readers | None, steps: list[str]) -> None:
+    if readers is not None:
+        _print_readers(readers)
+    for step in steps:
+        note(f"next:  {step}")
+
+
+def _document(
+    path: Path, report: VerifyReport, notices: list[str], steps: list[str]
+) -> dict[str, Any]:
     return {
         "path": str(path),
         "state": report.state.value,
@@ -195,6 +210,9 @@ def _document(path: Path, report: VerifyReport, notices: list[str]) -> dict[str,
         "key_pinned": report.key_pinned,
         "records": report.records,
         "last_seq": report.last_seq,
+        "last_ts": report.last_ts or None,
+        "first_bad_ts": report.first_bad_ts or None,
+        "against": _against(report),
         "pruned_before": report.pruned_before,
         "head": {"size": report.records, "root": report.root, "note": report.note or None}
         if report.root
@@ -227,7 +245,16 @@ def _document(path: Path, report: VerifyReport, notices: list[str]) -> dict[str,
         "silences": report.silences,
         "notices": [*report.notices, *notices],
         "not_proved": list(report.not_proved),
+        "next": steps,
     }
+
+
+def _against(report: VerifyReport) -> dict[str, Any] | None:
+    """Return the head that the log contradicts: where it is, the last record that it covers, and since when it is there."""
+    head = report.against
+    if head is None or head.head is None:
+        return None
+    return {"by": head.source, "last": head.head.size - 1, "ts": head.seen or None}
 
 
 def _headline(report: VerifyReport) -> tuple[str, Style]:
@@ -237,13 +264,17 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
     memory = "" if report.remembered_to is None else f", REMEMBERED up to {report.remembered_to}"
     pinned = "" if report.key_pinned else ", KEY NOT PINNED"
     recovered = ", RECOVERED RECORDS NOT COVERED" if report.recovered else ""
+    uncovered = "" if report.uncovered is None else ", NOT COVERED after that"
     return {
         VerifyState.ANCHORED: (
-            f"INTACT, ANCHORED up to record {report.anchored_to}{recovered}{pinned}",
+            f"INTACT, ANCHORED up to record {report.anchored_to}{recovered}{uncovered}{pinned}",
             Style.GOOD if report.exit_code == 0 else Style.WARN,
         ),
         VerifyState.NOT_ANCHORED: (f"INTACT, NOT ANCHORED{memory}{recovered}{pinned}", Style.WARN),
-        VerifyState.OPEN_CALLS: (f"INTACT, with open calls of dead processes{pinned}", Style.WARN),
+        VerifyState.OPEN_CALLS: (
+            f"INTACT, with open calls of dead processes{recovered}{pinned}",
+            Style.WARN,
+        ),
         VerifyState.TAMPERED: (f"BROKEN{where}", Style.BAD),
         VerifyState.TRUNCATED: ("TRUNCATED", Style.BAD),
         VerifyState.ROLLED_BACK: ("ROLLED BACK", Style.BAD),
@@ -270,6 +301,8 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
         data(f"  key      {report.key}")
     if report.records:
         data(f"  records  {_counted(report)}")
+    if _times(report):
+        data(f"  time     {_times(report)}")
     if report.pruned_before:
         data(f"  pruned   records 1 to {report.pruned_before - 1}, with proof")
     if report.anchored_to is not None:
@@ -308,9 +341,19 @@ def _print_readers(readers: Readers) -> None:
 
 def _counted(report: VerifyReport) -> str:
     count = counted(report.records, "record")
-    if report.first_bad is not None:
+    if report.first_bad is not None and report.first_bad >= report.records:
         return f"{count} before that, all of them good"
     return f"{count}, " + ("linked to each other" if report.exit_code == 1 else "all of them good")
+
+
+def _times(report: VerifyReport) -> str:
+    """Say when that was: by the first bad record if its line is good, else by the last good one."""
+    if report.first_bad_ts:
+        return f"record {report.first_bad} was written {clock(report.first_bad_ts)}"
+    if not report.last_ts:
+        return ""
+    word = "last good" if report.first_bad is not None else "last"
+    return f"record {report.last_seq}, the {word} one, was written {clock(report.last_ts)}"
 
 
 def _dead(report: VerifyReport) -> list[str]:
@@ -332,28 +375,3 @@ def _list(title: str, lines: list[str]) -> None:
         data(f"  - {first}")
         for line in rest:
             data(f"    {line}")
-
-
-def _next(path: Path, report: VerifyReport, way: str) -> None:
-    """Say what to do; *way* leads to a ledger where none is."""
-    from guardrail.review.verify import VerifyState
-
-    if report.exit_code == 1 and report.state is VerifyState.MISSING:
-        note(
-            "next:  put the ledger back if it was moved; else guardrail recover, with --backup FILE if there is a "
-            "copy: a new log begins that says what was lost"
-        )
-        if way_out(path, report):
-            note(way_out(path, report))
-    elif report.exit_code == 1:
-        note(
-            "next:  keep the file as it is, make a copy, and compare that with a backup or an export"
-        )
-        if way_out(path, report):
-            note(way_out(path, report))
-    elif report.state is VerifyState.KEY_UNKNOWN:
-        note("next:  guardrail verify --key PUB with the key of this log, and a head signed by it")
-    elif report.exit_code == 3:
-        note(f"next:  {way or 'guardrail doctor'}")
-    elif report.state is VerifyState.NOT_ANCHORED and report.note:
-        note("next:  guardrail checkpoint > FILE, and keep FILE where nobody who writes here can")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from guardrail.core.audit import Audit
 from guardrail.core.chain import Difference, Report
 from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.errors import NoteError
+from guardrail.errors import LedgerError, NoteError
+from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify.stream import Tables
 
-__all__ = ["Problem", "compare_tables"]
+__all__ = ["Problem", "compare_tables", "wrong_index", "wrong_json"]
 
 Problem = tuple[int | None, Difference, str] | None
 """Number of a record or None, what differs, and in words; None where nothing is wrong."""
@@ -31,10 +34,10 @@ def _open_calls(tables: Tables, report: Report, since: int) -> Problem:
                 Difference.OPEN_CALLS,
                 "the call is open by its lines, but the table of open calls does not say so",
             )
-    left = [row[0] for row in stored.values() if row[0] >= since]
+    left = [row[0] for row in stored.values() if row[0] >= since or row[0] < 0]
     if left:
         return (
-            min(left),
+            min(left) if min(left) >= 0 else None,
             Difference.OPEN_CALLS,
             "the table of open calls names a call that is not open",
         )
@@ -91,3 +94,34 @@ def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
     if (row.size, row.leaf, row.edge) != (head.size, report.leaf, audit.edge.encode()):
         return (None, Difference.HEAD, "the row of the stored head is not what the head says")
     return None
+
+
+_MISSING = re.compile(r"row (\d+) missing from index (record_\w+)")
+
+
+def wrong_index(reader: LedgerReader, answer: str) -> Problem:
+    """Return what is wrong with an index, by what SQLite says of it; with the record that it misses, if SQLite counts it.
+
+    Raises ``LedgerError``.
+    """
+    found = _MISSING.fullmatch(answer)
+    rows = []
+    if found is not None:  # SQLite says the how manieth row of the table it is
+        rows = reader.query(
+            "SELECT seq FROM record ORDER BY seq LIMIT 1 OFFSET ?", int(found[1]) - 1
+        )
+    if found is None or not rows:
+        return (None, Difference.INDEX, "an index leads queries past records")
+    return (rows[0][0], Difference.INDEX, f"index {found[2]} leads queries past the record")
+
+
+def wrong_json(reader: LedgerReader) -> Problem:
+    """Return which line SQLite's functions don't take for JSON, if they say it."""
+    try:
+        rows = reader.query(
+            "SELECT seq FROM record WHERE NOT json_valid(line) ORDER BY seq LIMIT 1"
+        )
+    except LedgerError:
+        rows = []
+    seq = rows[0][0] if rows else None
+    return (seq, Difference.COLUMN, "a line is not JSON to SQLite's functions")

@@ -99,6 +99,11 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
         key_pinned=key is not None,
         records=report.records,
         last_seq=report.last_seq,
+        last_ts=report.ts,
+        first_bad_ts=found.time_of(report.first_bad)
+        if report.first_bad is not None and report.first_bad < report.records
+        else "",
+        since=found.since,
         pruned_before=audit.pruned,
         heartbeats=found.heartbeats,
         silences=found.silences,
@@ -118,6 +123,7 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
     if wrong is not None:
         state, detail, differs = wrong
         code = 3 if state in (VerifyState.HEAD_MALFORMED, VerifyState.KEY_UNKNOWN) else 1
+        base = replace(base, against=_against(heads, state))
         if state is VerifyState.REPLACED:
             base = replace(base, first_bad=None, anchored_to=None, anchored_by="", anchored_ts="")
         return replace(base, state=state, exit_code=code, detail=detail, differs=differs)
@@ -164,7 +170,8 @@ def _contradiction(
         return VerifyState.REPLACED, detail, Difference.HEAD
     replaced = heads.first(Ruling.REPLACED)
     if replaced is not None:
-        detail = f"the head in {replaced.source} is that of another log"
+        origin = replaced.head.origin if replaced.head is not None else ""
+        detail = f"the head in {replaced.source}{_when(replaced)} is that of another log: {origin}"
         return VerifyState.REPLACED, detail, Difference.HEAD
     if report.differs is not None:
         cut = _covers_more(found.stored, report)
@@ -172,23 +179,40 @@ def _contradiction(
         return state, report.detail, report.differs
     truncated = heads.first(Ruling.TRUNCATED)
     if truncated is not None and truncated.head is not None:
-        detail = f"the log ends at record {report.last_seq}, but the head in {truncated.source} covers record {truncated.head.size - 1}"
+        detail = f"the log ends at record {report.last_seq}, but the head in {truncated.source}{_when(truncated)} covers record {truncated.head.size - 1}"
         state = VerifyState.ROLLED_BACK if found.stored else VerifyState.TRUNCATED
         return state, detail, Difference.HEAD
     forked = heads.first(Ruling.FORKED)
     if forked is not None and forked.head is not None:
-        detail = f"records 0 to {forked.head.size - 1} are not those that the head in {forked.source} is over"
+        detail = f"records 0 to {forked.head.size - 1} are not those that the head in {forked.source}{_when(forked)} is over"
         return VerifyState.FORKED, detail, Difference.HEAD
     acknowledged = _against_seal(found)
     if acknowledged:
         return VerifyState.TAMPERED, acknowledged, Difference.HEAD
     unknown = heads.first(Ruling.KEY_UNKNOWN)
     if unknown is not None and heads.covered is None:
-        detail = (
-            f"the head in {unknown.source} has no signature by a key of this log that counts for it"
-        )
+        detail = f"the head in {unknown.source}{_when(unknown)} has no signature by a key of this log that counts for it"
         return VerifyState.KEY_UNKNOWN, detail, None
     return None
+
+
+_RULED = {
+    VerifyState.REPLACED: Ruling.REPLACED,
+    VerifyState.TRUNCATED: Ruling.TRUNCATED,
+    VerifyState.ROLLED_BACK: Ruling.TRUNCATED,
+    VerifyState.FORKED: Ruling.FORKED,
+    VerifyState.KEY_UNKNOWN: Ruling.KEY_UNKNOWN,
+}
+
+
+def _against(heads: Heads, state: VerifyState) -> OutsideHead | None:
+    """Return the head that a finding is about, if it is about one."""
+    return heads.first(_RULED[state]) if state in _RULED else None
+
+
+def _when(head: OutsideHead) -> str:
+    """Return since when a head has been where it is, as an addition to a sentence; empty if that is not known."""
+    return f" (kept there at {clock(head.seen)})" if head.seen else ""
 
 
 def _covers_more(stored: str, report: Report) -> bool:
@@ -201,16 +225,20 @@ def _covers_more(stored: str, report: Report) -> bool:
         return False
 
 
+def _sealed_when(seal: Seal) -> str:
+    return f" at {clock(seal.when)}" if seal.when else ""
+
+
 def _against_seal(found: Found) -> str:
     """Say what the seal remembers as acknowledged and the log does not hold."""
     seal, report = found.seal, found.report
     if seal is None or seal.last_seq < 0:
         return ""
     if seal.last_seq > report.last_seq:
-        return f"records up to {seal.last_seq} were acknowledged before the ledger was sealed; it ends at {report.last_seq}"
+        return f"records up to {seal.last_seq} were acknowledged before the ledger was sealed{_sealed_when(seal)}; it ends at {report.last_seq}"
     leaf = found.leaf_of(seal.last_seq)
     if leaf and leaf != seal.last_leaf:
-        return f"record {seal.last_seq} is not the one that was acknowledged before the ledger was sealed"
+        return f"record {seal.last_seq} is not the one that was acknowledged before the ledger was sealed{_sealed_when(seal)}"
     return ""
 
 

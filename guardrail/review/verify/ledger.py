@@ -23,7 +23,7 @@ from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.tiles import TileWalk
-from guardrail.review.verify.beside import Problem, compare_tables
+from guardrail.review.verify.beside import Problem, compare_tables, wrong_index, wrong_json
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.oversized import OVERSIZED, find_oversized
 from guardrail.review.verify.parts import stream_in_parts
@@ -51,6 +51,8 @@ _ANEW = 3
 """How often a ledger is read where records are pruned meanwhile: whoever changes that mark all the time is no reason to go on."""
 _FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
 """What no writer and no disk leaves behind: somebody made the file."""
+_NUMBERED = ("record", "open_call", "epoch")
+"""Tables whose rows name a record."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
 
 
@@ -302,14 +304,14 @@ def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
     except LedgerError as error:
         if error.code != "ledger.query":
             raise
-        run.problem = (None, Difference.COLUMN, "a line is not JSON to SQLite's functions")
+        run.problem = wrong_json(reader)
         return
     if answer == ["ok"]:
         return
     # The columns are computed from the lines when they are read, by the schema that was compared; what is stored of them
     # is in the indexes, and this compares those.
     if " index " in answer[0]:
-        run.problem = (None, Difference.INDEX, "an index leads queries past records")
+        run.problem = wrong_index(reader, answer[0])
         return
     raise LedgerError(
         "the ledger can't be read: its pages contradict each other", code="ledger.damaged"
@@ -332,7 +334,7 @@ def _compare_values(reader: LedgerReader, *tables: str) -> Problem:
     if found is None:
         return None
     table, number = found
-    seq = number if table == "record" and isinstance(number, int) else None
+    seq = number if table in _NUMBERED and isinstance(number, int) and number >= 0 else None
     return (seq, Difference.ROWS, f"table {table} holds values that the schema forbids")
 
 

@@ -222,6 +222,14 @@ class VerifyReport:
     records: int = 0
     """Records found good, from the start, those that were pruned with proof included."""
     last_seq: int = -1
+    last_ts: str = ""
+    """Time stamp of that record; empty where it was not read."""
+    first_bad_ts: str = ""
+    """Time stamp of the first bad record, where its line is good and what stands beside it is not; else empty."""
+    since: int = 0
+    """Records before it were not read."""
+    against: OutsideHead | None = None
+    """The head that the log contradicts, where that is the finding."""
     root: str = ""
     """Root of the Merkle tree over ``records``, hex; empty where something is wrong."""
     note: str = ""

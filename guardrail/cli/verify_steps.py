@@ -1,0 +1,83 @@
+"""What to do next about each answer of ``guardrail verify``: the same for people and in the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guardrail.cli.verify_memory import way_out
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.review.verify import VerifyReport
+
+__all__ = ["next_steps"]
+
+_KEEP = "keep the file as it is, make a copy, and compare that with a backup or an export"
+
+
+def next_steps(path: Path, report: VerifyReport, *, is_file: bool, way: str = "") -> list[str]:
+    """Return what to do next, the first thing first; empty only for an answer without any reservation.
+
+    With *is_file* an export or a copy of a segment was verified, not a ledger; *way* leads to a ledger where none is.
+    """
+    shown = one_line(str(path))
+    if report.exit_code == 1:
+        return list(_after_a_finding(path, shown, report, is_file=is_file))
+    if report.exit_code == 3:
+        return [_to_find_out(report, is_file=is_file, way=way)]
+    return list(_to_prove_more(shown, report, is_file=is_file))
+
+
+def _after_a_finding(
+    path: Path, shown: str, report: VerifyReport, *, is_file: bool
+) -> Iterator[str]:
+    from guardrail.review.verify import VerifyState
+
+    if report.state is VerifyState.MISSING:
+        yield (
+            "put the file back"
+            if is_file
+            else "put the ledger back if it was moved; else guardrail recover, with --backup FILE if there is a copy: a new log "
+            "begins that says what was lost"
+        )
+    else:
+        yield _KEEP
+        if not is_file:
+            yield f"guardrail recover --dry-run --ledger {shown} says how the log can go on"
+    if way_out(path, report):
+        yield way_out(path, report)
+
+
+def _to_find_out(report: VerifyReport, *, is_file: bool, way: str) -> str:
+    from guardrail.review.verify import VerifyState
+
+    if report.state is VerifyState.KEY_UNKNOWN:
+        return "guardrail verify --key PUB with the key of this log, and a head signed by it"
+    if report.state is VerifyState.HEAD_MALFORMED:
+        return "guardrail verify --checkpoint FILE with a head as guardrail checkpoint prints it, or without"
+    if is_file:
+        return "get the file again from where it came, with what stands beside it (NAME.json), then verify it again"
+    return way or "guardrail doctor"
+
+
+def _to_prove_more(shown: str, report: VerifyReport, *, is_file: bool) -> Iterator[str]:
+    if report.dead_calls:
+        yield "open the ledger with a guard, which closes the calls of dead processes, then guardrail verify"
+    if report.recovered:
+        seq = min(each.seq for each in report.recovered)
+        yield f"guardrail verify --checkpoint FILE with a head that was kept before record {seq}, if there is one"
+    if report.uncovered is not None:
+        yield "guardrail verify on the ledger, or --checkpoint FILE with a head that covers the records up to the last one"
+    elif report.anchored_to is None:
+        yield (
+            "guardrail verify --checkpoint FILE with a head that was kept elsewhere"
+            if is_file or not report.note
+            else "guardrail checkpoint > FILE, and keep FILE where nobody who writes here can"
+        )
+    if not report.key_pinned:
+        option = "" if is_file else f" --ledger {shown}"
+        yield f"guardrail verify{option} --key PUB with the log's key as you kept it"
+    if report.exit_code == 5 and report.since:
+        yield "guardrail verify without --since, which reads the records before it as well"
