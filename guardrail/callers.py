@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from guardrail import scope
 from guardrail.config import Settings
+from guardrail.core.claims import TAKEN
 from guardrail.core.types import Assurance, Session
 from guardrail.errors import UsageError
 from guardrail.identity import check_identity
@@ -25,6 +26,8 @@ _HINTS = {
     "pass session= or use guard.bind(session)",
     scope.SUSPENDED: "a generator entered this session through a function, and the call is not made by that generator; "
     "pass session= or use guard.bind(session)",
+    TAKEN: "this session id belongs to another tenant, principal or agent, whose call came first; "
+    "leave the id out to get a new one",
     scope.CLOSED: "session.close() was called; open another with guard.session(...)",
 }
 

@@ -125,8 +125,18 @@ class Denied(GuardrailError):
 
     default_code = "denied"
 
-    def __init__(self, message: str, *, seq: int, cause: str = "policy", hint: str = "") -> None:
-        super().__init__(message, code=f"denied.{cause}", hint=hint or f"guardrail why {seq}")
+    def __init__(
+        self,
+        message: str,
+        *,
+        seq: int,
+        cause: str = "policy",
+        hint: str = "",
+        code: str | None = None,
+    ) -> None:
+        super().__init__(
+            message, code=code or f"denied.{cause}", hint=hint or f"guardrail why {seq}"
+        )
         self.seq = seq
 
     def __repr__(self) -> str:

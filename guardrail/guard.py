@@ -30,15 +30,16 @@ from guardrail.bodies import check_body, check_extra, check_result, is_async, is
 from guardrail.callers import Callers
 from guardrail.config import Settings
 from guardrail.core import fields
-from guardrail.core.record import Draft
+from guardrail.core.claims import Claim
 from guardrail.core.redact import Redactor
 from guardrail.core.schema import UnknownArguments
 from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.governed import governed
 from guardrail.identity import SessionTable
-from guardrail.journal import Journal, Owner
+from guardrail.journal import Journal
 from guardrail.meter import Meter
+from guardrail.owners import Entering
 from guardrail.pipeline import PLAIN, How, Pipeline, Unanchored
 from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch, reloaded, settings_reader
@@ -245,10 +246,16 @@ class Guard:
             attributes=attributes,
             trace=trace,
         )
+        entering = Entering(
+            made,
+            journal=self._journal,
+            keys=self._keys.tenant(made.tenant),
+            named=id is not None,
+        )
         state = self._sessions.enter(
             made,
-            self._make_state,
-            (lambda _: self._owner(made)) if id is not None else lambda _: None,
+            lambda session: self._make_state(session, entering.left),
+            lambda _: entering.owner(),
         )
         return SessionScope(self._key, state)
 
@@ -444,10 +451,7 @@ class Guard:
         call = self._pipeline.begin(
             self._find(tool, server), self._callers.find(session), how, Enforcement.BODY
         )
-        over = self._throttle.count(call.state, call.tool.name)
-        if over is not None:
-            return drive(self._throttle.recorded(over))
-        return self._journal.append(Draft.build(self._recorder.rejected(call, reason))).seq
+        return drive(self._pipeline.rejection(call, reason))
 
     def _call(
         self,
@@ -517,7 +521,7 @@ class Guard:
     def _find(self, tool: str | Tool, server: str | None) -> Tool:
         return tool if isinstance(tool, Tool) else self._tools.get(tool, server)
 
-    def _make_state(self, session: Session) -> SessionState:
+    def _make_state(self, session: Session, claim: Claim | None = None) -> SessionState:
         keys = self._keys.tenant(session.tenant)
         return sessions.make_state(
             session,
@@ -530,19 +534,5 @@ class Guard:
                 meter=Meter,
             ),
             principal_form=self._settings.identity.principal_form,
-        )
-
-    def _owner(self, session: Session) -> Owner | None:
-        """Return whose session of this id is in the ledger, a token of this very id taken back to the id."""
-        found = self._journal.session_owner(session.id)
-        if found is None:
-            return None
-        token = self._keys.tenant(session.tenant).token
-        principal, agent = session.principal.id, session.agent.id
-        issuer = session.principal.issuer or ""
-        return (
-            found[0],
-            principal if found[1] == token("principal", principal) else found[1],
-            agent if found[2] == token("agent", agent) else found[2],
-            issuer if found[3] == token("issuer", issuer) else found[3],
+            claim=claim,
         )

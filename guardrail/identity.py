@@ -16,6 +16,7 @@ from guardrail.core.types import Agent, Assurance, Principal, Session
 from guardrail.errors import ConfigError, IdentityError
 
 __all__ = [
+    "SOMEONE_ELSES",
     "SessionTable",
     "agent",
     "check_id",
@@ -27,6 +28,8 @@ __all__ = [
 
 State = TypeVar("State")
 
+SOMEONE_ELSES = "identity.session"
+"""Code of the refusal to let a caller into a session, or to make its first call there: it is somebody else's."""
 _MAX_ID = 512
 _MAX_SESSIONS = 10_000
 
@@ -158,6 +161,6 @@ class SessionTable(Generic[State]):
 def _someone_elses() -> IdentityError:
     return IdentityError(
         "this session id belongs to another tenant, principal or agent",
-        code="identity.session",
+        code=SOMEONE_ELSES,
         hint="leave the id out to get a new one",
     )

@@ -12,14 +12,12 @@ from typing import Any, Protocol
 from guardrail.approvals import Case, Terms
 from guardrail.approving import Desk, TenantTokens, system_user
 from guardrail.core import fields
+from guardrail.core.claims import Owner
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 
 __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
-
-Owner = tuple[str, str, str, str]
-"""(tenant, principal id, agent id, issuer of the principal or "") of a session, as recorded."""
 
 
 class Writer(Protocol):
@@ -77,7 +75,7 @@ class Journal:
         self.requests = requests
         """What people were asked to approve, and what they answered."""
         self.session_owner = owner
-        """Tells who a session belongs to, by its first record; None where it has none."""
+        """Tells who a session of a recorded name belongs to, by its first record; None where it has none."""
         self._stopped = False
         self.deadline = deadline
         """Seconds that a call waits for its record."""

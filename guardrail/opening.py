@@ -20,6 +20,7 @@ from guardrail.approval_views import read_case
 from guardrail.approvals import Case
 from guardrail.config import Settings
 from guardrail.core import fields
+from guardrail.core.claims import owner_of
 from guardrail.core.record import decode
 from guardrail.core.types import Json
 from guardrail.diagnosis import check_log_name, explain, has_keys
@@ -340,10 +341,7 @@ class LedgerRequests:
             line = log.first_of_session(session)
         if line is None:
             return None
-        record = decode(line)
-        principal = record["principal"]
-        issuer = principal.get("issuer") or ""
-        return (record["tenant"], principal["id"], record["agent"]["id"], issuer)
+        return owner_of(decode(line))
 
     @contextlib.contextmanager
     def _reading(self) -> Generator[ProvedReader]:

@@ -6,6 +6,7 @@ every denial is recorded like any other decision.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -15,12 +16,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
-from guardrail import callers
+from guardrail import callers, owners
 from guardrail.admission import Admission, same_verdict
 from guardrail.approval_steps import ApprovalSteps
 from guardrail.callers import Caller
 from guardrail.core import decision as decisions
 from guardrail.core import fields
+from guardrail.core.claims import BEHIND, TAKEN, refuses
 from guardrail.core.record import Draft
 from guardrail.core.redact import View
 from guardrail.core.types import (
@@ -42,6 +44,7 @@ from guardrail.errors import (
     RecordError,
     RedactionError,
 )
+from guardrail.identity import SOMEONE_ELSES
 from guardrail.journal import Journal
 from guardrail.recording import Call, Recorder, UnsafeRecordError, outline
 from guardrail.scope import SessionScope
@@ -49,7 +52,7 @@ from guardrail.session import SessionState
 from guardrail.throttle import Throttle
 from guardrail.tools import Tool
 from guardrail.ulid import new_ulid
-from guardrail.waiting import Steps, Wait
+from guardrail.waiting import Steps, Wait, in_background
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine
@@ -186,10 +189,61 @@ class Pipeline:
                 asked, approval = required, required.approval
             except LedgerError as error:
                 tries += 1
-                if error.code != "ledger.approval_taken" or tries > _TRIES:
+                if tries > _TRIES:
                     raise
                 # A step of this approval came in between: nothing was written, judge it again.
+                if error.code != "ledger.approval_taken":
+                    yield from self._session_seen(call, error)
                 call = _anew(call)
+
+    def rejection(self, call: Call, reason: str) -> Steps[int]:
+        """Record that a framework refused *call*; return the number of the record.
+
+        In a session that is somebody else's it is a denial. Beyond the limit it is that of ``admin.quota_reached``. Raises
+        ``LedgerError``.
+        """
+        over = self._throttle.count(call.state, call.tool.name)
+        if over is not None:
+            return (yield from self._throttle.recorded(over))
+        tries = 0
+        while not call.state.taken:
+            try:
+                return (yield from self._record(call, self._recorder.rejected(call, reason))).seq
+            except LedgerError as error:
+                tries += 1
+                if tries > _TRIES:
+                    raise
+                yield from self._session_seen(call, error)
+        try:
+            yield from self.admission(call, {})
+        except Denied as denial:
+            return denial.seq
+        raise AssertionError("unreachable: the session is somebody else's")
+
+    def _session_seen(self, call: Call, error: LedgerError) -> Steps[None]:
+        """Take note of why the first record of a session was not written, so that the call can be made again; else raise *error*."""
+        if error.code == "ledger.session_taken":
+            call.state.taken = True
+        elif error.code == BEHIND and call.state.claim is not None:
+            look = functools.partial(owners.find, self._journal, call.state.claim)
+            yield Wait(in_background(look), self._journal.deadline)
+        else:
+            raise error
+
+    def _record(self, call: Call, draft: Draft) -> Steps[Receipt]:
+        """Write *draft*, the record about *call*; durable when this ends. Raises ``LedgerError``.
+
+        A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns that the call was allowed, so its body never
+        runs: should the record be durable all the same, its outcome says `not_started`.
+        """
+        future = self._journal.submit(draft)
+        try:
+            receipt: Receipt = yield Wait(future, self._journal.deadline)
+        except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
+            _give_up(self._journal, future, error)
+        if draft.claim is not None:
+            call.state.claim = None  # from here on whose session it is stands in the log
+        return receipt
 
     def admission(self, call: Call, args: Mapping[str, Any]) -> Steps[Admission]:
         """Decide and record *call*: steps (2) to (7).
@@ -218,14 +272,7 @@ class Pipeline:
                 request = earlier.request
                 raise ApprovalRequired(_public(verdict, call), seq=request.seq, approval=request.id)
         draft, verdict, again = yield from self._write_up(call, verdict, view)
-        # (7) durable when the wait returns. A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns
-        # that the call was allowed, so its body never runs: should the record be durable all the same, its outcome
-        # says `not_started`.
-        future = self._journal.submit(draft)
-        try:
-            receipt: Receipt = yield Wait(future, self._journal.deadline)
-        except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
-            _give_up(self._journal, future, error)
+        receipt = yield from self._record(call, draft)  # (7) durable
         self._anchors.saw(receipt.seq + 1)
         if verdict.effect is not Effect.ALLOW:
             _refuse(verdict, receipt.seq, call)
@@ -261,7 +308,7 @@ class Pipeline:
 
     def _prepare(self, call: Call, args: Mapping[str, Any]) -> Decision | None:
         tool, state = call.tool, call.state
-        unknown = call.refusal()
+        unknown = call.refusal() or (TAKEN if state.taken else "")
         if unknown:
             # (1) nobody whom the policy could judge, or not in time: it is not asked.
             call.inspection = outline(call, args, "undecided")
@@ -427,6 +474,8 @@ def _refuse(verdict: Decision, seq: int, call: Call) -> NoReturn:
     message = _public(verdict, call)
     if verdict.effect is Effect.REQUIRE_APPROVAL:
         raise ApprovalRequired(message, seq=seq, approval=call.id)
+    if refuses(verdict.cause, verdict.detail):
+        raise Denied(message, seq=seq, code=SOMEONE_ELSES, hint=callers.hint(verdict.detail, seq))
     cause, hint = str(verdict.cause), ""
     if verdict.cause is Cause.APPROVAL:
         cause += f".{verdict.detail}"  # what to do next depends on it

@@ -11,6 +11,7 @@ import orjson
 
 from guardrail.approvals import Grant, Request
 from guardrail.core import fields
+from guardrail.core.claims import Claim, refuses
 from guardrail.core.marks import normalised
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
 from guardrail.core.record import Draft, dumps
@@ -220,6 +221,7 @@ class Recorder:
             process=self._process(),
             approval=None if used is None else used.request.id,
             judged=None if used is None else used.tree,
+            claim=_claim(call, verdict),
         )
 
     def _rule(self, call: Call, entry: Rule) -> dict[str, Any]:
@@ -241,7 +243,7 @@ class Recorder:
                 self._ids.add(entry.rule)
         return fields.rule(entry, name) | {"rule": name}
 
-    def rejected(self, call: Call, reason: str) -> dict[str, Any]:
+    def rejected(self, call: Call, reason: str) -> Draft:
         """Return the record of a call that a framework refused before its body: which tool, and no values."""
         state = call.state
         state.refresh()
@@ -251,11 +253,12 @@ class Recorder:
             "name": _name(call),
             "server": server if server is None else _shown(call, server),
         }
-        return fields.rejected(
+        record = fields.rejected(
             state.fields.common("call.rejected", call=call.id, parent=call.parent, where=where),
             tool=self.tool_parts(call.tool)[1] | named,
             reason=reason,
         )
+        return Draft.build(record, claim=state.claim)
 
     def bare(self, call: Call, verdict: Decision, reason: str) -> Draft:
         """Return the record with every id as a token and no text of a user. Always fits, is never scanned, never allows."""
@@ -289,7 +292,7 @@ class Recorder:
             omitted=reason,
             presented=call.presented,
         )
-        return Draft.build(record, process=self._process())
+        return Draft.build(record, process=self._process(), claim=_claim(call, verdict))
 
     def identity(self) -> dict[str, Any]:
         """Return by which policy calls are decided now, as recorded."""
@@ -341,6 +344,11 @@ class Recorder:
             if len(self._parts) < _MAX_TOOLS:
                 self._parts[key] = found
         return found
+
+
+def _claim(call: Call, verdict: Decision) -> Claim | None:
+    """Return what the record is compared with; a denial in somebody else's session claims nothing."""
+    return None if refuses(verdict.cause, verdict.detail) else call.state.claim
 
 
 def _name(call: Call) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from guardrail import identity
 from guardrail.core import fields
+from guardrail.core.claims import Claim
 from guardrail.core.fields import CallFields
 from guardrail.core.memory import BLANK, Memory
 from guardrail.core.policy_input import SessionInput, session_input
@@ -52,6 +53,10 @@ class SessionState:
     """``memory.added`` when what is kept here was made."""
     texts: dict[str, str]
     """Short texts of calls (messages, names of undeclared tools), as recorded."""
+    claim: Claim | None = None
+    """What the next record of this session has to be compared with; None once one of this caller's is durable."""
+    taken: bool = False
+    """Whether the log held a call of this session by somebody else: no call is made in it any more."""
     told: dict[str, str] = field(default_factory=dict)
     """The same of texts that the host or the policy supplied."""
     _facts: SessionInput | None = None
@@ -118,9 +123,18 @@ class _Ids:
 
 
 def make_state(
-    session: Session, *, log: str, keys: TenantKeys, redactor: Redactor, principal_form: str
+    session: Session,
+    *,
+    log: str,
+    keys: TenantKeys,
+    redactor: Redactor,
+    principal_form: str,
+    claim: Claim | None = None,
 ) -> SessionState:
-    """Return the state of a new session. Raises ``RedactionError`` where its attributes can't be recorded."""
+    """Return the state of a new session. Raises ``RedactionError`` where its attributes can't be recorded.
+
+    *claim* says whose it is, where the ledger has not shown that yet.
+    """
     memory = Memory()
     session = _copied(session)
     ids = _ids(session, redactor, keys, principal_form)
@@ -156,6 +170,7 @@ def make_state(
         principal_form=principal_form,
         seen=memory.added,
         texts={},
+        claim=claim,
     )
 
 

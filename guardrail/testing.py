@@ -30,6 +30,7 @@ import orjson
 from guardrail.approvals import Case, case_of
 from guardrail.config import Settings
 from guardrail.core import fields
+from guardrail.core.claims import Claim, owner_of
 from guardrail.core.decision import CONTRACT
 from guardrail.core.record import GENESIS_PREV, Draft, decode, leaf_hash
 from guardrail.core.types import Effect, EngineReply, PolicyIdentity, Receipt
@@ -184,6 +185,11 @@ class MemoryLedger:
             ts = self.now.isoformat(timespec="microseconds").replace("+00:00", "Z")
             self.now += timedelta(milliseconds=1)
             line = draft.finish(seq=len(self.lines), prev=prev, ts=ts)
+            if draft.claim is not None and self._claimed(draft.claim):
+                future.set_exception(
+                    LedgerError("the session is somebody else's", code="ledger.session_taken")
+                )
+                return future
             if draft.approval is not None and self._taken(line):
                 future.set_exception(
                     LedgerError("this step is taken", code="ledger.approval_taken")
@@ -239,10 +245,14 @@ class MemoryLedger:
         """Return whose session it is, by its first record."""
         for record in self.records:
             if record.get("session") == session:
-                principal = record["principal"]
-                issuer = principal["issuer"] or ""
-                return (record["tenant"], principal["id"], record["agent"]["id"], issuer)
+                owner = owner_of(record)
+                if owner is not None:
+                    return owner
         return None
+
+    def _claimed(self, claim: Claim) -> bool:
+        found = [owner for name in claim.names if (owner := self.owner(name)) is not None]
+        return not all(map(claim.allows, found))
 
     def close(self) -> None:
         """Do nothing."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from guardrail.core.claims import Claim
 from guardrail.errors import RecordError
 
 __all__ = [
@@ -121,6 +122,8 @@ class Draft:
     """The approval of which this is a step: refused where its ``approval.ordinal`` is taken."""
     judged: tuple[int, bytes] | None = None
     """Size and tree of the log by which this step was judged: what came in between is proved before it is written."""
+    claim: Claim | None = None
+    """Whose its session is, in the first record that a caller writes there: refused if it is somebody else's."""
 
     @classmethod
     def build(
@@ -131,6 +134,7 @@ class Draft:
         process: str | None = None,
         approval: str | None = None,
         judged: tuple[int, bytes] | None = None,
+        claim: Claim | None = None,
     ) -> Draft:
         """Serialise *fields* (all of the record but ``prev``, ``seq`` and ``ts``; ``type``, ``log`` and ``v`` included).
 
@@ -157,6 +161,7 @@ class Draft:
             segments=segments,
             approval=approval,
             judged=judged,
+            claim=claim,
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from guardrail.errors import (
     LedgerSealedError,
 )
 from guardrail.handover import Handover
-from guardrail.ledger import handles, outcomes
+from guardrail.ledger import claims, handles, outcomes
 from guardrail.ledger.epochs import Epochs, Rotation, ended
 from guardrail.ledger.files import (
     Fault,
@@ -47,6 +47,7 @@ from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reserve import Reserve, disk_is_full, needs_room
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import create, denied, open_error, reason
+from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.store import Store, Tail
 from guardrail.ledger.work import Entry
 
@@ -392,7 +393,7 @@ class Committer:
             for draft in drafts:
                 if draft.judged is not None:
                     self._raise_unproved(store.unproved_since(draft, tail))
-            answers = store.add_all(drafts, tail)[len(self._owed) :]
+            answers = self._add_all(store, drafts, tail)[len(self._owed) :]
             for rotation in rotations:
                 store.rotate(rotation, tail)
             store.sign(tail, self._epochs.key)
@@ -451,6 +452,16 @@ class Committer:
         if there == leaf:
             return ""
         return f"record {seq}, which was acknowledged, is missing or another one"
+
+    def _add_all(
+        self, store: Store, drafts: Sequence[Draft], tail: Tail
+    ) -> list[Receipt | LedgerError]:
+        try:
+            return claims.add_all(store, drafts, tail)
+        except LedgerError as error:
+            if error.code == UNPROVED:
+                raise self._seal(error.message) from None
+            raise
 
     def _raise_unproved(self, problem: str) -> None:
         if problem:

@@ -21,6 +21,7 @@ from guardrail.core.merkle import Edge, in_tree
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError
 from guardrail.ledger.heads import HeadRow, Signing, doubt, edge_at, node_reader, read_head
+from guardrail.ledger.names import FIRST
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import ADMIN
 from guardrail.ledger.steps import UNPROVED, Steps, unproved
@@ -170,13 +171,8 @@ class ProvedReader:
         return self._reader.requests(session)
 
     def first_of_session(self, session: str) -> bytes | None:
-        """Return the line of the first call of *session*, or None."""
-        found = self._line(
-            "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? "
-            "AND type IN ('call.decision', 'call.rejected') ORDER BY seq LIMIT 1",
-            session,
-            session=session,
-        )
+        """Return the line of the first record that says whose *session* is, or None."""
+        found = self._line(FIRST, session, session=session)
         return None if found is None else found[1]
 
     def last_start(self) -> bytes | None:

@@ -269,6 +269,11 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
         "The program had closed this session, so the policy was not asked.",
         "Open another session with guard.session(...).",
     ),
+    ("identity", "session"): Reason(
+        "The session belongs to somebody else: another tenant, principal or agent, whose call in it was recorded before "
+        "this caller's first one. The policy was not asked.",
+        "Open a session of its own for each caller: leave the id out of guard.session(...), or choose one that no other has.",
+    ),
     ("arguments", "integer_range"): Reason(
         "An argument is an integer beyond 64 bits, which the embedded policy engine can't compare exactly.",
         "Pass such numbers as strings.",

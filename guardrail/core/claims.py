@@ -1,0 +1,65 @@
+"""Whose a session is: what the first record of it says, and what a call that comes later has to agree with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.core.types import Cause
+
+__all__ = ["BEHIND", "TAKEN", "TYPES", "Claim", "Owner", "owner_of", "refuses"]
+
+Owner = tuple[str, str, str, str]
+"""(tenant, principal id, agent id, issuer of the principal or "") of a session, as recorded."""
+
+TYPES = ("call.decision", "call.rejected")
+"""Records that make a session their caller's, if they are its first."""
+TAKEN = "session"
+"""Detail of cause ``identity``: the log held a call of this session by somebody else. Such a denial claims no session."""
+BEHIND = "ledger.session_behind"
+"""Code of the error for a first call of a session that has to be looked for once more; nothing was written."""
+
+_KINDS = ("tenant", "principal", "agent", "issuer")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Says that a session is its caller's, with the first record that the caller writes in it."""
+
+    names: tuple[str, ...]
+    """Under which the session may stand in the log: its id, and its id as a token."""
+    owner: Owner
+    """Of the caller, in clear."""
+    named: bool
+    """Whether the host named the session: others can name it as well."""
+    token: Callable[[str, str], str]
+    """Returns the token of a value of a kind."""
+
+    def allows(self, found: Owner) -> bool:
+        """Tell whether *found* is the same owner. All of it is compared exactly, a token of this very value as the value."""
+        return all(
+            there == mine or (mine != "" and there == self.token(kind, mine))
+            for kind, there, mine in zip(_KINDS, found, self.owner, strict=True)
+        )
+
+
+def owner_of(record: Mapping[str, Any]) -> Owner | None:
+    """Return whose the session of *record* is by it; None for a record that says nothing about that."""
+    if record.get("type") not in TYPES:
+        return None
+    decision = record.get("decision")
+    if decision is not None and refuses(decision["cause"], decision["detail"]):
+        return None
+    principal = record["principal"]
+    return (
+        record["tenant"],
+        principal["id"],
+        record["agent"]["id"],
+        principal.get("issuer") or "",
+    )
+
+
+def refuses(cause: str, detail: str) -> bool:
+    """Tell whether a denial with *cause* and *detail* says that the session is somebody else's."""
+    return cause == Cause.IDENTITY and detail == TAKEN

@@ -1,0 +1,84 @@
+"""The first record of each caller in a session: no session gets a second owner.
+
+Whoever enters a session is compared with its first record, but two can enter before either has written one. So the first record
+that a caller writes is compared once more in the transaction that appends it, where no other record can come in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guardrail.core.claims import BEHIND, Claim, owner_of
+from guardrail.core.merkle import in_tree
+from guardrail.core.record import Draft, decode, leaf_hash
+from guardrail.core.types import Receipt
+from guardrail.errors import LedgerError
+from guardrail.ledger.names import FIRST
+from guardrail.ledger.steps import unproved
+from guardrail.ledger.store import Store, Tail
+
+__all__ = ["SESSION_TAKEN", "add_all"]
+
+SESSION_TAKEN = "ledger.session_taken"
+"""Code of the error for a first record in a session that is somebody else's; it was not written."""
+
+
+def add_all(store: Store, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
+    """As ``Store.add_all``; a draft that claims a session of somebody else is answered with ``ledger.session_taken``.
+
+    Raises ``LedgerError`` (``ledger.unproved``) for a record of the session that the signed head does not prove, and
+    ``sqlite3.Error``.
+    """
+    refused = _refused(store, drafts, tail)
+    if not refused:
+        return store.add_all(drafts, tail)
+    written = [draft for place, draft in enumerate(drafts) if place not in refused]
+    answers = iter(store.add_all(written, tail))
+    return [refused[place] if place in refused else next(answers) for place in range(len(drafts))]
+
+
+def _refused(store: Store, drafts: Sequence[Draft], tail: Tail) -> dict[int, LedgerError]:
+    """Return why the drafts at some places must not be written."""
+    refused: dict[int, LedgerError] = {}
+    claimed: dict[str, Claim] = {}
+    for place, draft in enumerate(drafts):
+        claim = draft.claim
+        if claim is None:
+            continue
+        problem = _problem(store, claim, tail)
+        for name in claim.names:
+            if problem is None and claimed.setdefault(name, claim).owner != claim.owner:
+                # Whether the other one gets written is not known yet: the next transaction tells.
+                problem = LedgerError("two callers begin this session at once", code=BEHIND)
+        if problem is not None:
+            refused[place] = problem
+    return refused
+
+
+def _problem(store: Store, claim: Claim, tail: Tail) -> LedgerError | None:
+    """Return why a record with *claim* must not be the next one, or None."""
+    for name in claim.names:
+        row = store.execute(FIRST, (name,)).fetchone()
+        if row is None:
+            continue
+        seq, line = row
+        if not _proved(store, seq, line, tail):
+            raise unproved(f"record {seq} is not the one that was signed")
+        record = decode(line)
+        found = owner_of(record)
+        if found is None or record["session"] != name:
+            raise unproved(f"record {seq} is not what the ledger's index says that it is")
+        if not claim.allows(found):
+            return LedgerError(
+                "the session belongs to another tenant, principal or agent", code=SESSION_TAKEN
+            )
+    return None
+
+
+def _proved(store: Store, seq: object, line: object, tail: Tail) -> bool:
+    if type(seq) is not int or type(line) is not bytes or not 0 <= seq < tail.edge.size:
+        return False
+    try:
+        return in_tree(leaf_hash(line), seq, tail.edge, store.node())
+    except (ValueError, TypeError):
+        return False
