@@ -22,6 +22,7 @@ __all__ = [
     "ledger_options",
     "ledger_path",
     "open_ledger",
+    "opened_copy",
     "settings_for",
     "settings_of",
     "settings_that_fit",
@@ -146,10 +147,14 @@ def ledger_path(config: Path | None, ledger: Path | None) -> Path:
 
 def open_ledger(config: Path | None, ledger: Path | None) -> LedgerReader:
     """Open the ledger read-only. Raises ``LedgerOpenError`` where it is missing, unreadable or no ledger."""
+    return opened_copy(ledger_path(config, ledger))
+
+
+def opened_copy(path: Path) -> LedgerReader:
+    """Open the ledger at *path*, or a copy of one, as ``open_ledger`` does."""
     from guardrail.errors import LedgerOpenError
     from guardrail.ledger.reader import LedgerReader
 
-    path = ledger_path(config, ledger)
     try:
         return LedgerReader.open(path)
     except LedgerOpenError as error:

@@ -27,7 +27,7 @@ _CODE = "guardrail.access.code"
 _REASON = "guardrail.access.reason"
 _UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
 """Parameters that are in the record already, or say nothing about what is read."""
-_FILES = ("exported", "segment")
+_FILES = ("exported", "segment", "backup")
 """Parameters that name a file to be read in place of a ledger."""
 
 

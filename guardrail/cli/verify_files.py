@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import error as damaged
 
 import click
 
+from guardrail.cli.options import ledger_path
+from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
+from guardrail.cli.verify_memory import remembered
 from guardrail.errors import GuardrailError, LedgerError, RecordError, os_reason
 
 if TYPE_CHECKING:
     from guardrail.review.verify import OutsideHead, Sealing, VerifyReport
     from guardrail.review.verify.report import Progress
 
-__all__ = ["name_in", "one_source", "sealing_of", "verify_file"]
+__all__ = ["Sources", "one_source", "verify_file"]
 
 
-def one_source(exported: Path | None, segment: Path | None, *, other: bool) -> None:
+def one_source(
+    exported: Path | None, segment: Path | None, backup: Path | None, *, other: bool
+) -> None:
     """Raise ``click.UsageError`` for a file that is named with another source: two files, or an export with *other* options."""
-    if exported is not None and segment is not None:
-        raise click.UsageError("give --export or --segment", click.get_current_context())
+    if sum(each is not None for each in (exported, segment, backup)) > 1:
+        raise click.UsageError(
+            "give one of --export, --segment and --backup", click.get_current_context()
+        )
     if exported is not None and other:
         raise click.UsageError(
             "--export names a file: give neither --ledger nor --config with it",
@@ -29,29 +37,61 @@ def one_source(exported: Path | None, segment: Path | None, *, other: bool) -> N
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What was named on the command line; one of the three files is."""
+
+    config: Path | None
+    ledger: Path | None
+    exported: Path | None
+    segment: Path | None
+    backup: Path | None
+
+
 def verify_file(
-    path: Path,
+    sources: Sources,
     *,
-    part: bool,
     key: str | None,
     heads: Sequence[OutsideHead],
-    sealing: Sealing | None,
+    witnesses: tuple[str, ...],
+    since: int,
+    jobs: int,
+    notices: list[str],
     progress: Progress | None,
-) -> VerifyReport:
-    """Verify an export, or, with *part*, the copy of a segment. Never raises for what it finds."""
-    from guardrail.review.verify import verify_export, verify_segment
+) -> tuple[Path, VerifyReport]:
+    """Verify an export, the copy of a segment, or a backup; return which, and the answer. Never raises for what it finds."""
+    from guardrail.review.verify import verify_copy, verify_export, verify_segment
 
-    if not part:
-        return verify_export(path, key=key, heads=heads, progress=progress)
-    return verify_segment(path, key=key, heads=heads, sealing=sealing, progress=progress)
+    config, ledger = sources.config, sources.ledger
+    if sources.backup is not None:
+        found = heads_of_copy(config, ledger, sources.backup, witnesses, notices)
+        return sources.backup, verify_copy(
+            sources.backup,
+            ledger=ledger_path(config, ledger),
+            key=key,
+            heads=[*heads, *found],
+            since=since,
+            jobs=jobs,
+            progress=progress,
+        )
+    path = sources.exported if sources.exported is not None else sources.segment
+    assert path is not None
+    known = [*heads]
+    if witnesses:
+        known += asked(witnesses, name_in(path), witness_ca(config, ledger))
+    if sources.segment is None:
+        return path, verify_export(path, key=key, heads=known, progress=progress)
+    whole = ledger_path(config, ledger)
+    sealing = sealing_of(whole, path, notices)
+    if sealing is not None:
+        known += configured_heads(config, ledger, whole, notices)
+    return path, verify_segment(path, key=key, heads=known, sealing=sealing, progress=progress)
 
 
-def sealing_of(ledger: Path | None, file: Path, notices: list[str]) -> Sealing | None:
+def sealing_of(ledger: Path, file: Path, notices: list[str]) -> Sealing | None:
     """Return what *ledger* says about its segments; None where it can't be read, or is of another log than *file*."""
     from guardrail.review.verify import read_sealing, readable
 
-    if ledger is None:
-        return None
     try:
         with readable(ledger.resolve()) as reader:
             found = read_sealing(reader)
@@ -63,6 +103,21 @@ def sealing_of(ledger: Path | None, file: Path, notices: list[str]) -> Sealing |
         return found
     notices.append(f"The ledger {ledger} is of another log: nothing was compared with it.")
     return None
+
+
+def heads_of_copy(
+    config: Path | None,
+    ledger: Path | None,
+    copy: Path,
+    witnesses: Sequence[str],
+    notices: list[str],
+) -> list[OutsideHead]:
+    """Return the heads of the log in *copy* that *witnesses*, the anchors of the settings and this machine's memory hold."""
+    origin = origin_of(copy)
+    found = list(asked(tuple(witnesses), origin, witness_ca(config, ledger))) if witnesses else []
+    found += configured_heads(config, ledger, copy, notices, own=False)
+    kept = remembered(config, ledger, ledger_path(config, ledger), notices)
+    return found + [each for each in kept if each.head is not None and each.head.origin == origin]
 
 
 def name_in(file: Path) -> str:

@@ -17,17 +17,32 @@ __all__ = ["next_steps"]
 _KEEP = "keep the file as it is, make a copy, and compare that with a backup or an export"
 
 
-def next_steps(path: Path, report: VerifyReport, *, is_file: bool, way: str = "") -> list[str]:
+def next_steps(
+    path: Path, report: VerifyReport, *, is_file: bool, backup: bool = False, way: str = ""
+) -> list[str]:
     """Return what to do next, the first thing first; empty only for an answer without any reservation.
 
-    With *is_file* an export or a copy of a segment was verified, not a ledger; *way* leads to a ledger where none is.
+    With *is_file* an export, a copy of a segment or a *backup* was verified, not a ledger; *way* leads to a ledger where
+    none is.
     """
+    from guardrail.review.verify import VerifyState
+
     shown = one_line(str(path))
+    if backup and report.state in (VerifyState.ROLLED_BACK, VerifyState.PREFIX):
+        return list(_about_a_copy(shown, report))
     if report.exit_code == 1:
         return list(_after_a_finding(path, shown, report, is_file=is_file))
     if report.exit_code == 3:
         return [_to_find_out(report, is_file=is_file, way=way)]
     return list(_to_prove_more(shown, report, is_file=is_file))
+
+
+def _about_a_copy(shown: str, report: VerifyReport) -> Iterator[str]:
+    if report.proven_to is None or report.proven_to < report.last_seq:
+        yield f"guardrail verify --backup {shown} --checkpoint FILE with a head that was kept when the copy was made"
+    if not report.key_pinned:
+        yield f"guardrail verify --backup {shown} --key PUB with the log's key as you kept it"
+    yield "guardrail verify checks the ledger itself, with the records that came after the copy"
 
 
 def _after_a_finding(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -174,6 +174,8 @@ class Relation(StrEnum):
     """They are not: two histories under one name."""
     OTHER_LOG = "other_log"
     """They are heads of two logs."""
+    PREFIX = "prefix"
+    """The records of the old one are the first of a copy that says of itself that it has not all of the new one."""
     NOT_HERE = "not_here"
     """The ledger that was asked is not the one that the new head is of, so it can't tell."""
     KEY_UNKNOWN = "key_unknown"
@@ -193,10 +195,17 @@ class Consistency:
 
 
 def compare_heads(
-    old: SignedNote, new: SignedNote, reader: LedgerReader, key: NoteKey
+    old: SignedNote,
+    new: SignedNote,
+    reader: LedgerReader,
+    key: NoteKey,
+    *,
+    backup: bool = False,
+    signers: Sequence[KeyRanges] = (),
 ) -> Consistency:
     """Tell from the ledger whether *old* is the beginning of *new*; both must be signed by keys of the log *key*.
 
+    With *backup* it is a copy, and *new* may be over more than it has; *signers* then know keys that came later.
     Every line is read and hashed: both heads are compared with what these make. Raises ``LedgerError`` where the ledger can't be read.
     """
     first, second = Checkpoint.parse(old.text), Checkpoint.parse(new.text)
@@ -217,10 +226,10 @@ def compare_heads(
         sizes = {first.size, second.size}
         found = examine(reader, verify=verify_signature, watch=sizes, each=keys)
         for name, note, head in (("old", old, first), ("new", new, second)):
-            if ranges.signer_of(note, head.size) is None:
+            if all(each.signer_of(note, head.size) is None for each in (ranges, *signers)):
                 detail = f"no signature on the {name} head is by a key of this log"
                 return Consistency(Relation.KEY_UNKNOWN, detail)
-        answer = _compare(first, second, found.roots, reader)
+        answer = _compare(first, second, found.roots, reader, backup=backup)
     if answer.relation is not Relation.CONSISTENT:
         return answer
     left = (each.beyond([first.size]) for each in recoveries)
@@ -229,13 +238,24 @@ def compare_heads(
 
 
 def _compare(
-    first: Checkpoint, second: Checkpoint, roots: Mapping[int, bytes], reader: LedgerReader
+    first: Checkpoint,
+    second: Checkpoint,
+    roots: Mapping[int, bytes],
+    reader: LedgerReader,
+    *,
+    backup: bool,
 ) -> Consistency:
     """Compare by *roots* alone, which were made from the lines: what is stored may be what somebody else wants to be seen."""
     if first.size == second.size:
         if first.root == second.root:
             return Consistency(Relation.CONSISTENT)
         detail = "they are over the same number of records, and over different ones"
+        return Consistency(Relation.FORKED, detail)
+    if backup and second.size > reader.size() and roots.get(first.size) == first.root:
+        detail = f"the first {first.size} records of the copy are those of the old head; of the new one it has only {reader.size()}"
+        return Consistency(Relation.PREFIX, detail)
+    if backup and first.size in roots and roots[first.size] != first.root:
+        detail = f"the first {first.size} records of the copy are not those of the old head"
         return Consistency(Relation.FORKED, detail)
     if second.size not in roots:
         detail = f"the ledger has not all of the {second.size} records of the new head"

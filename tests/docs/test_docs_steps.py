@@ -123,6 +123,7 @@ STEPS: dict[str, dict[str, str]] = {
         "sudo chown OWNER:GROUP FILE": "ledger/test_ledger_owners.py::test_one_file_that_root_left_is_named_with_the_command_that_gives_it_back",
         "guardrail verify": f"{HERE}::test_a_lost_ledger_is_recovered_with_its_backup_as_the_page_says",
         "guardrail witness add": "guard/test_guard_recover.py::test_no_restart_takes_a_name_again",
+        "guardrail verify --backup FILE": f"{HERE}::test_a_lost_ledger_is_recovered_with_its_backup_as_the_page_says",
         "guardrail backup FILE": f"{HERE}::test_a_lost_ledger_is_recovered_with_its_backup_as_the_page_says",
         "guardrail doctor": "review/test_doctor_room.py::test_less_than_is_to_be_free_is_a_note",
         "row `ledger.poisoned`": "ledger/test_ledger_files_exchanged.py::test_an_owed_outcome_survives_a_poisoned_ledger",
@@ -531,6 +532,8 @@ def test_a_lost_ledger_is_recovered_with_its_backup_as_the_page_says(desk: Desk)
     for command in ("verify", "sessions", "export --jsonl"):
         desk.run(f"guardrail {command} --ledger copy.db", 5 if command == "verify" else 0)
     desk.call()
+    older = desk.run("guardrail verify --backup FILE", 5, FILE="copy.db").stdout
+    assert "A PREFIX of the log, proven up to record" in older
     for path in desk.folder.glob("audit.db*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     desk.call(1)

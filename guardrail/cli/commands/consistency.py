@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.options import json_option, ledger_options, open_ledger
+from guardrail.cli.options import (
+    json_option,
+    ledger_options,
+    ledger_path,
+    open_ledger,
+    opened_copy,
+)
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.errors import GuardrailError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
@@ -38,6 +44,12 @@ class _HeadFileError(GuardrailError):
     metavar="PUB",
     help="The log's public key, as you kept it: 64 hex characters, a note key, or a file with either.",
 )
+@click.option(
+    "--backup",
+    type=_PATH,
+    metavar="FILE",
+    help="Ask this older copy of the ledger; NEW may be over more records than it has.",
+)
 @json_option
 def consistency(
     *,
@@ -46,18 +58,21 @@ def consistency(
     config: Path | None,
     ledger: Path | None,
     key: str | None,
+    backup: Path | None,
     as_json: bool,
 ) -> int:
     """Check that the signed head in OLD is the beginning of the one in NEW: that nothing before it was changed between them.
 
     Both are compared with the hashes that the lines of the ledger make. Exit code 0: it is; 5: it is, and the key was read from the ledger itself,
-    or a recovery took records over that the head in OLD does not cover;
+    or a recovery took records over that the head in OLD does not cover, or, with --backup, the copy has the records of OLD and not all of NEW;
     1: it is not, or they are heads of two logs; 3: a head is malformed or signed by no key of this log, or the ledger can't tell.
     """
     from guardrail.core.note import Checkpoint, NoteKey
     from guardrail.review.proofs import compare_heads, log_key
+    from guardrail.review.verify import signers_in
 
-    with open_ledger(config, ledger) as reader:
+    here = ledger_path(config, ledger)
+    with open_ledger(config, ledger) if backup is None else opened_copy(backup) as reader:
         known = log_key(reader)
         if key is not None:
             from guardrail.review.verify import load_key
@@ -70,7 +85,10 @@ def consistency(
                 f"the head in OLD is over {sizes[0]:,} records, the one in NEW over {sizes[1]:,}",
                 hint="give the smaller one first; a log that has become smaller was cut: guardrail verify --checkpoint",
             )
-        answer = compare_heads(first, second, reader, known)
+        signers = [] if backup is None else signers_in((here,), known)
+        answer = compare_heads(
+            first, second, reader, known, backup=backup is not None, signers=signers
+        )
     code = _code(answer, pinned=key is not None)
     if as_json:
         emit_json(
@@ -120,6 +138,8 @@ def _code(answer: Consistency, *, pinned: bool) -> Exit:
 
     if answer.relation is Relation.CONSISTENT:
         return Exit.YES if pinned and not answer.recovered else Exit.RESERVED
+    if answer.relation is Relation.PREFIX:
+        return Exit.RESERVED
     if answer.relation in (Relation.FORKED, Relation.OTHER_LOG):
         return Exit.NO
     return Exit.UNKNOWN
@@ -131,6 +151,7 @@ def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: boo
 
     word, style = {
         Relation.CONSISTENT: ("CONSISTENT", Style.GOOD),
+        Relation.PREFIX: ("A PREFIX of the log, proven up to the old head", Style.WARN),
         Relation.FORKED: ("FORKED", Style.BAD),
         Relation.OTHER_LOG: ("HEADS OF TWO LOGS", Style.BAD),
         Relation.NOT_HERE: ("CAN'T TELL", Style.WARN),

@@ -15,7 +15,7 @@ from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, 
 from guardrail.cli.reading import access_log_lost
 from guardrail.cli.render import clock, counted
 from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
-from guardrail.cli.verify_files import name_in, one_source, sealing_of, verify_file
+from guardrail.cli.verify_files import Sources, one_source, verify_file
 from guardrail.cli.verify_memory import although, remembered
 from guardrail.cli.verify_steps import next_steps
 from guardrail.errors import GuardrailError
@@ -82,6 +82,12 @@ _SHOWN = 10
     metavar="FILE",
     help="Check this copy of a segment, against its seal in the ledger where there is one; .gz as well.",
 )
+@click.option(
+    "--backup",
+    type=_PATH,
+    metavar="FILE",
+    help="Check this older copy of the ledger: that the log has more records since is no contradiction.",
+)
 def verify(
     *,
     config: Path | None,
@@ -94,6 +100,7 @@ def verify(
     jobs: int,
     exported: Path | None,
     segment: Path | None,
+    backup: Path | None,
 ) -> int:
     """Check that nothing recorded was changed, and say what that proves and what not.
 
@@ -105,28 +112,22 @@ def verify(
     """
     from guardrail.review.verify import load_heads, load_key, verify_ledger
 
-    one_source(exported, segment, other=ledger is not None or config is not None)
+    one_source(exported, segment, backup, other=ledger is not None or config is not None)
     key = load_key(key_text) if key_text is not None else None
     heads = [each for path in checkpoints for each in load_heads(path)]
     progress = Progress("verified")
     notices: list[str] = []
     readers: Readers | None = None
     try:
-        file = exported if exported is not None else segment
-        if file is not None:
-            path = file
-            if witnesses:
-                heads += asked(witnesses, name_in(path), witness_ca(config, ledger))
-            whole = None if segment is None else ledger_path(config, ledger)
-            sealing = sealing_of(whole, path, notices)
-            if whole is not None and sealing is not None:
-                heads += configured_heads(config, ledger, whole, notices)
-            report = verify_file(
-                path,
-                part=exported is None,
+        if any(each is not None for each in (exported, segment, backup)):
+            path, report = verify_file(
+                Sources(config, ledger, exported, segment, backup),
                 key=key,
                 heads=heads,
-                sealing=sealing,
+                witnesses=witnesses,
+                since=since,
+                jobs=jobs,
+                notices=notices,
                 progress=progress,
             )
         else:
@@ -152,9 +153,9 @@ def verify(
     if lost:
         notices.append(f"Who read the ledger is not known: {lost}.")
     code = 1 if lost else worst(report.exit_code, readers)
-    lost_way = report.exit_code == 3 and file is None
-    way = way_to_a_ledger(config, ledger) if lost_way else ""
-    steps = next_steps(path, report, is_file=file is not None, way=way)
+    own = exported is None and segment is None and backup is None
+    way = way_to_a_ledger(config, ledger) if own and report.exit_code == 3 else ""
+    steps = next_steps(path, report, is_file=not own, backup=backup is not None, way=way)
     if as_json:
         beside = None if readers is None else _beside(readers)
         emit_json({**_document(path, report, notices, steps), "exit": code, "access": beside})
@@ -222,6 +223,7 @@ def _document(
         "anchored_ts": report.anchored_ts or None,
         "memory": None if report.recall is None else report.recall.value,
         "remembered_to": report.remembered_to,
+        "proven_to": report.proven_to,
         "dead_calls": [
             {"seq": call.seq, "call": call.call, "host": call.host, "pid": call.pid}
             for call in report.dead_calls
@@ -271,6 +273,10 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
             Style.GOOD if report.exit_code == 0 else Style.WARN,
         ),
         VerifyState.NOT_ANCHORED: (f"INTACT, NOT ANCHORED{memory}{recovered}{pinned}", Style.WARN),
+        VerifyState.PREFIX: (
+            f"INTACT, A PREFIX of the log, proven up to record {report.proven_to}{recovered}{pinned}",
+            Style.WARN,
+        ),
         VerifyState.OPEN_CALLS: (
             f"INTACT, with open calls of dead processes{recovered}{pinned}",
             Style.WARN,

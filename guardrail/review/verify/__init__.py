@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guardrail.review.verify.copy import signers_in, verify_copy
 from guardrail.review.verify.export import verify_export
 from guardrail.review.verify.judge import taken_over
 from guardrail.review.verify.ledger import verify_ledger
@@ -27,7 +28,9 @@ __all__ = [
     "load_key",
     "read_sealing",
     "readable",
+    "signers_in",
     "taken_over",
+    "verify_copy",
     "verify_export",
     "verify_ledger",
     "verify_segment",

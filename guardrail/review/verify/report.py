@@ -46,6 +46,8 @@ class VerifyState(StrEnum):
     """Something is not as it must be: ``first_bad`` and ``differs`` say what."""
     TRUNCATED = "truncated"
     """Records are missing at the end that a signed head covers."""
+    PREFIX = "prefix"
+    """An older copy that says that it is one: the log begins with its records."""
     ROLLED_BACK = "rolled_back"
     """An older state of this very log: whole in itself, and behind a head that was kept elsewhere."""
     FORKED = "forked"
@@ -246,6 +248,8 @@ class VerifyReport:
     """How it compares with what this machine remembers; None if it can't be compared."""
     remembered_to: int | None = None
     """Last sequence number of the head that this machine remembers, if the log contains that head."""
+    proven_to: int | None = None
+    """Of a copy that is a prefix: last sequence number that the ledger, or a head that it contains, proves."""
     dead_calls: tuple[OpenCall, ...] = ()
     """Open calls of dead processes."""
     live_calls: int = 0
