@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.inputs import open_input
+from guardrail.policy.folder import PolicyFolder
 
 __all__ = [
     "WHOLE_EXPONENT",
@@ -29,8 +31,8 @@ MAX_FILE = 256 * 1024
 MAX_DATA = 4 * 1024 * 1024
 """Bytes of one data file."""
 MAX_FILES = 500
-_LOOKS_LIKE_DATA = frozenset({".json", ".yaml", ".yml"})
-"""Endings of files that OPA reads as data from a folder."""
+_LOOKS_LIKE_DATA = (".json", ".yaml", ".yml", ".tar.gz")
+"""Endings of files that OPA reads from a folder besides modules: data, and bundles."""
 MAX_TOTAL = 16 * 1024 * 1024
 MAX_INTEGER = 2**64 - 1
 MIN_INTEGER = -(2**63)
@@ -81,9 +83,9 @@ def installed_folder() -> Path:
 def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = None) -> PolicySet:
     """Read every module and ``data.json`` below *paths*, and add the installed composition and library.
 
-    A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Names that begin with a dot are left
-    out. *data* is merged in at the root. Raises ``PolicyLoadError`` with all that is wrong: missing, unreadable, too
-    large, not UTF-8, data that contradicts other data.
+    A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Linked folders are followed. Names that
+    begin with a dot are left out; a policy below one is refused. *data* is merged in at the root. Raises
+    ``PolicyLoadError`` with all that is wrong: missing, unreadable, too large, not UTF-8, data that contradicts other data.
     """
     reader = _Reader()
     for path in paths:
@@ -124,22 +126,29 @@ def _digest(parts: Iterator[tuple[str, str]]) -> str:
 
 def _installed_modules() -> Iterator[Source]:
     root = installed_folder()
-    found = False
     for folder in ("guardrail", "lib"):
-        for file in sorted((root / folder).glob("*.rego")):
-            if not file.name.endswith("_test.rego"):
-                found = True
-                key = f"guardrail:{folder}/{file.name}"
-                yield Source(name=key, key=key, text=file.read_text("utf-8"), installed=True)
-    if not found:
-        finding = Finding(
-            str(root),
-            0,
-            "not-installed",
-            "guardrail's own policies are missing",
-            "reinstall guardrail",
-        )
-        raise PolicyLoadError([finding])
+        try:
+            names = sorted(os.listdir(root / folder))
+            files = [root / folder / name for name in names if name.endswith(".rego")]
+            texts = {
+                file.name: file.read_text("utf-8")
+                for file in files
+                if not file.name.endswith("_test.rego")
+            }
+        except (OSError, UnicodeDecodeError):
+            texts = {}
+        if not texts:
+            finding = Finding(
+                str(root / folder),
+                0,
+                "not-installed",
+                "guardrail's own policies are missing, or can't be read",
+                "reinstall guardrail",
+            )
+            raise PolicyLoadError([finding])
+        for name, text in texts.items():
+            key = f"guardrail:{folder}/{name}"
+            yield Source(name=key, key=key, text=text, installed=True)
 
 
 class _Reader:
@@ -150,8 +159,10 @@ class _Reader:
         self.tests: list[Source] = []
         self.findings: list[Finding] = []
         self.data: dict[str, Json] = {}
-        self._own = {installed_folder() / name for name in ("guardrail", "lib", "opa")}
-        self._seen: set[Path] = set()
+        # A checkout's own policies folder holds these: they are loaded as what they are.
+        own = installed_folder()
+        self._own = {os.path.realpath(own / name) for name in ("guardrail", "lib", "opa")}
+        self._seen: set[tuple[str, object]] = set()
         self._total = 0
 
     def refuse(self, file: str, code: str, message: str, hint: str = "", line: int = 0) -> None:
@@ -159,21 +170,27 @@ class _Reader:
 
     def take(self, path: Path) -> None:
         """Read a file, or a folder with all below it."""
-        if path.is_dir():
-            for folder, folders, files in os.walk(path):
-                here = Path(folder)
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                if here.resolve() in self._own:
-                    # A checkout's own policies folder: these are loaded as what they are.
-                    folders[:] = []
-                    continue
-                for name in sorted(files):
-                    if not name.startswith("."):
-                        self._file(here / name, path)
-        elif path.is_file():
-            self._file(path, path.parent, named=True)
-        else:
+        try:
+            mode = os.stat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
             self.refuse(str(path), "missing", "there is no such file or folder")
+            return
+        except OSError as error:
+            self._unreadable(path, error)
+            return
+        if not stat.S_ISDIR(mode):
+            self._file(path, path.parent, named=True)
+            return
+        for file in PolicyFolder(path, self.refuse, self._own).files():
+            self._file(file, path)
+
+    def _unreadable(self, path: Path, error: OSError) -> None:
+        self.refuse(
+            str(path),
+            "unreadable",
+            f"can't be read ({error.strerror or type(error).__name__})",
+            "let the user of this program read it, or move it out of the policies",
+        )
 
     def _file(self, file: Path, root: Path, *, named: bool = False) -> None:
         relative = file.relative_to(root)
@@ -188,7 +205,11 @@ class _Reader:
                 "only .rego modules and data.json are read",
                 "convert it to data.json",
             )
-        elif file.suffix in _LOOKS_LIKE_DATA:
+        elif file.name.lower().endswith(".rego"):
+            self.refuse(
+                str(file), "not-read", "modules are read from files that end in .rego", "rename it"
+            )
+        elif file.name.lower().endswith(_LOOKS_LIKE_DATA):
             # Left out in silence, it would make every rule undefined that reads it.
             name = "/".join((*relative.parent.parts, file.stem))
             self.refuse(
@@ -198,11 +219,12 @@ class _Reader:
                 f"data.{name.replace('/', '.')} is read from {name}/data.json; move other files out of the policies",
             )
 
-    def _read(self, file: Path, limit: int) -> str | None:
-        real = file.resolve()
-        if real in self._seen:
+    def _read(self, file: Path, limit: int, use: object) -> str | None:
+        """Return the text of *file*, or None where it was read for the same *use* before, or is refused."""
+        seen = (os.path.realpath(file), use)
+        if seen in self._seen:
             return None
-        self._seen.add(real)
+        self._seen.add(seen)
         if len(self._seen) > MAX_FILES:
             if len(self._seen) == MAX_FILES + 1:
                 self.refuse(str(file), "too-many", f"more than {MAX_FILES} files")
@@ -211,7 +233,7 @@ class _Reader:
             with open_input(file) as stream:
                 raw = stream.read(limit + 1)
         except OSError as error:
-            self.refuse(str(file), "unreadable", f"can't be read ({type(error).__name__})")
+            self._unreadable(file, error)
             return None
         self._total += len(raw)
         if len(raw) > limit or self._total > MAX_TOTAL:
@@ -230,13 +252,14 @@ class _Reader:
         return text.removeprefix("\ufeff")
 
     def _module(self, file: Path, key: str) -> None:
-        text = self._read(file, MAX_FILE)
+        test = file.name.endswith("_test.rego")
+        text = self._read(file, MAX_FILE, "test" if test else "module")
         if text is not None:
-            into = self.tests if file.name.endswith("_test.rego") else self.modules
+            into = self.tests if test else self.modules
             into.append(Source(name=str(file), key=key, text=text))
 
     def _data(self, file: Path, place: tuple[str, ...]) -> None:
-        text = self._read(file, MAX_DATA)
+        text = self._read(file, MAX_DATA, place)
         if text is None:
             return
         try:

@@ -169,12 +169,6 @@ def test_large_files_and_many_files_are_refused(
     assert "too-many" in refused(tmp_path)
 
 
-def test_hidden_files_are_left_out(tmp_path: Path) -> None:
-    """Editors and version control keep their own files beside policies."""
-    write(tmp_path, {"a.rego": ALLOW, ".git/b.rego": "no Rego", ".c.rego": "no Rego"})
-    assert [s.key for s in load_policies([tmp_path]).modules if not s.installed] == ["a.rego"]
-
-
 def test_a_file_is_read_once_however_often_it_is_named(tmp_path: Path) -> None:
     """Overlapping paths are no conflict."""
     write(tmp_path, {"a.rego": ALLOW, "data.json": '{"x": 1}'})

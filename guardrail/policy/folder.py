@@ -1,0 +1,172 @@
+"""The files of a folder of policies: every one that OPA would load is read or refused, none is left out in silence."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+__all__ = ["PolicyFolder", "looks_like_policy"]
+
+MAX_ENTRIES = 100_000
+"""Names that are looked at: a folder with more is not one of policies, or links multiply it."""
+MAX_DEPTH = 64
+_DATA = frozenset({"data.json", "data.yaml", "data.yml"})
+_PROJECTION = "..data"
+"""The link that Kubernetes keeps in a mounted ConfigMap or Secret: to a folder ``..2026_...`` with the files."""
+_READABLE = "let the user of this program read it, or move it out of the policies"
+
+
+class _TooManyError(Exception):
+    """There are more names than are looked at."""
+
+
+def looks_like_policy(name: str) -> bool:
+    """Whether a file called *name* is read from a bundle, also where only the case of its ending differs."""
+    return name.lower().endswith(".rego") or name.lower() in _DATA
+
+
+class PolicyFolder:
+    """Walks one folder. Linked folders are followed; what can't be listed, a loop and a hidden policy are refused."""
+
+    def __init__(self, root: Path, refuse: Callable[..., None], skip: Collection[str] = ()) -> None:
+        self._root = root
+        self._refuse = refuse
+        self._skip = skip
+        self._entries = 0
+        self._given: set[str] = set()
+        self._projected: list[tuple[Path, str]] = []
+
+    def files(self) -> Iterator[Path]:
+        """Yield every file that is not hidden, folder by folder, in order of names.
+
+        What is wrong is told to *refuse*, at the latest after the last file: whoever reads must have read by then. Folders
+        whose real paths are in *skip* are left out.
+        """
+        try:
+            yield from self._folder(self._root, (os.path.realpath(self._root),))
+            self._check_projections()
+        except _TooManyError:
+            self._refuse(
+                str(self._root),
+                "too-many",
+                f"more than {MAX_ENTRIES} names in here",
+                "keep policies in a folder of their own",
+            )
+
+    def _folder(self, here: Path, above: tuple[str, ...]) -> Iterator[Path]:
+        if above[-1] in self._skip:
+            return
+        names = self._names(here)
+        projection = _projection(here) if _PROJECTION in names else None
+        if projection is not None:
+            self._projected.append((here, projection))
+        folders: list[Path] = []
+        for name in names:
+            path = here / name
+            if name.startswith("."):
+                if not (projection and name.startswith("..") and os.path.isdir(path)):
+                    self._check_hidden(path, above)
+                continue
+            try:
+                mode = os.stat(path).st_mode
+            except OSError as error:
+                # Also a link that leads nowhere: what it should lead to may be a folder of deny rules.
+                self._unreadable(path, "read", error)
+                continue
+            if stat.S_ISDIR(mode):
+                folders.append(path)
+            else:
+                self._given.add(os.path.realpath(path))
+                yield path
+        for path in folders:
+            below = self._below(path, above)
+            if below is not None:
+                yield from self._folder(path, below)
+
+    def _names(self, here: Path) -> list[str]:
+        try:
+            names = sorted(os.listdir(here))
+        except OSError as error:
+            self._unreadable(here, "listed", error)
+            return []
+        self._entries += len(names)
+        if self._entries > MAX_ENTRIES:
+            raise _TooManyError
+        return names
+
+    def _unreadable(self, path: Path, done: str, error: OSError) -> None:
+        why = error.strerror or type(error).__name__
+        self._refuse(str(path), "unreadable", f"can't be {done} ({why})", _READABLE)
+
+    def _below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Return the real paths down to *path*, or None where it leads back up."""
+        real = os.path.realpath(path)
+        if any(f"{one}/".startswith(f"{real.rstrip('/')}/") for one in above):
+            self._refuse(
+                str(path),
+                "loop",
+                "is a link to a folder that it is in itself",
+                "remove the link, or let it lead to a folder elsewhere",
+            )
+            return None
+        if len(above) >= MAX_DEPTH:
+            self._refuse(str(path), "too-deep", f"more than {MAX_DEPTH} folders deep")
+            return None
+        return (*above, real)
+
+    def _check_hidden(self, path: Path, above: tuple[str, ...]) -> None:
+        found = self._hidden_policy(path, above)
+        if found is not None:
+            self._refuse(
+                str(found),
+                "hidden",
+                "names that begin with a dot are not read, and OPA reads this one",
+                "rename it, or move it out of the policies",
+            )
+
+    def _hidden_policy(self, path: Path, above: tuple[str, ...]) -> Path | None:
+        """Return the first file at or below *path*, a hidden one, that OPA reads from a bundle and nobody was given."""
+        try:
+            mode = os.stat(path).st_mode
+        except FileNotFoundError:
+            return None  # nothing is there to be loaded: editors mark open files with such links
+        except OSError as error:
+            self._unreadable(path, "read", error)
+            return None
+        if not stat.S_ISDIR(mode):
+            given = os.path.realpath(path) in self._given
+            return path if looks_like_policy(path.name) and not given else None
+        below = self._below(path, above)
+        if below is None or below[-1] in self._skip:
+            return None
+        for name in self._names(path):
+            found = self._hidden_policy(path / name, below)
+            if found is not None:
+                return found
+        return None
+
+    def _check_projections(self) -> None:
+        for here, projection in self._projected:
+            if _projection(here) != projection:
+                self._refuse(
+                    str(here),
+                    "changed",
+                    f"{_PROJECTION} was exchanged while the policies were read",
+                    "load them again",
+                )
+            else:
+                self._check_hidden(Path(projection), (os.path.realpath(here),))
+
+
+def _projection(here: Path) -> str | None:
+    """Return the folder that Kubernetes shows in *here* through its link, or None where there is none."""
+    try:
+        target = os.readlink(here / _PROJECTION)
+    except OSError:
+        return None
+    folder = here / target
+    if "/" in target or not target.startswith("..") or not os.path.isdir(folder):
+        return None
+    return None if target in {"..", _PROJECTION} else str(folder)
