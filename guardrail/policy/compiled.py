@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.merge import Merged, Place, merge
 from guardrail.policy.preflight import examine
 from guardrail.policy.process import ENGINE, ENGINE_VERSION
+from guardrail.policy.renaming import renamed
 from guardrail.policy.sources import PolicySet, Source
 from guardrail.policy.syntax_hints import syntax_hint
 from guardrail.policy.tree import Module, parse_module
 from guardrail.policy.workbench import EngineRefusal, Workbench
 
-__all__ = ["CompiledPolicies", "compile_policies", "compile_sources", "locate", "parse_sources"]
+__all__ = [
+    "CompiledPolicies",
+    "compile_policies",
+    "compile_sources",
+    "locate",
+    "parse_sources",
+    "unambiguous",
+]
 
 _AT = re.compile(r"--> (.+):(\d+):\d+")
 _ERROR = re.compile(r"error: (.+)")
@@ -76,8 +84,10 @@ def compile_sources(
     *contract_checks* False judges any Rego, without what policies for the guard must look like.
     """
     parsed, findings = parse_sources(modules, tests, bench)
-    findings += examine(parsed, data, contract_checks=contract_checks)
-    merged, clashes = merge(parsed)
+    evaluated, problems = unambiguous(parsed, bench)
+    findings += problems
+    findings += examine(evaluated, data, contract_checks=contract_checks)
+    merged, clashes = merge(evaluated)
     findings += clashes
     if findings:
         unique = dict.fromkeys(findings)
@@ -99,6 +109,20 @@ def parse_sources(
             if module is not None:
                 parsed.append(module)
     return parsed, findings
+
+
+def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Module], list[Finding]]:
+    """Return *modules* with names that mean one thing each, and why some can't be written so. Lines stay where they are."""
+    findings: list[Finding] = []
+    found: list[Module] = []
+    texts = renamed(modules)
+    for module, text in zip(modules, texts, strict=True):
+        again: Module | None = module
+        if text != module.source.text:
+            again = _parse(replace(module.source, text=text), bench, findings, test=module.test)
+        if again is not None:
+            found.append(again)
+    return found, findings
 
 
 def _parse(

@@ -7,12 +7,15 @@ are reached through an alias: a deny rule then does not fire. With one module pe
 from __future__ import annotations
 
 import bisect
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from guardrail.errors import Finding
-from guardrail.policy.renaming import Edit, renamed
+from guardrail.policy.heads import Edit, Unreadable, head_edits
+from guardrail.policy.tokens import squeezed, unix_lines
 from guardrail.policy.tree import Import, Module, kind, nodes
 
 __all__ = ["Merged", "Place", "merge", "merge_package"]
@@ -38,15 +41,16 @@ class Merged:
     package: tuple[str, ...]
     starts: tuple[int, ...]
     """First lines of the stretches, ascending, from 1."""
-    files: tuple[str, ...]
-    """The file each stretch is from; its first line is line 1 there. Empty for lines that guardrail wrote."""
+    origins: tuple[Place, ...]
+    """Where each stretch begins in the author's files. Without a file for lines that guardrail wrote."""
 
     def place(self, line: int) -> Place:
         """Return where *line* of ``text`` comes from; line 0 where guardrail wrote it."""
         index = bisect.bisect_right(self.starts, line) - 1
-        if index < 0 or not self.files[index]:
+        if index < 0 or not self.origins[index].file:
             return Place(self.name, 0)
-        return Place(self.files[index], line - self.starts[index] + 1)
+        origin = self.origins[index]
+        return Place(origin.file, origin.line + line - self.starts[index])
 
 
 def merge(modules: Iterable[Module]) -> tuple[list[Merged], list[Finding]]:
@@ -63,43 +67,66 @@ def merge(modules: Iterable[Module]) -> tuple[list[Merged], list[Finding]]:
         problems = _clashes(members)
         findings += problems
         if not problems:
-            merged.append(merge_package(members))
+            try:
+                merged.append(merge_package(members))
+            except Unreadable as unreadable:
+                findings.append(unreadable.finding)
     return merged, findings
 
 
 def merge_package(members: Sequence[Module]) -> Merged:
-    """Return *members*, all of one package, as one module: imports hoisted and written once, texts one below the other."""
+    """Return *members*, all of one package, as one module: imports hoisted and written once, texts one below the other.
+
+    Raises ``Unreadable``.
+    """
     package = members[0].package
-    lines = ["package " + _written(package)]
-    seen: set[tuple[str, str]] = set()
+    lines = [b"package " + _written(package).encode("utf-8")]
+    seen: dict[tuple[str, tuple[str, ...]], None] = {}
     for module in members:
         raw = module.source.text.encode("utf-8")
         for item in module.imports:
-            key = (item.alias, item.target.dotted or "")
-            if not item.ignored and key not in seen:
-                seen.add(key)
-                lines.append(" ".join(raw[item.span[0] : item.span[1]].decode("utf-8").split()))
-    rules = frozenset(rule.name for module in members for rule in module.rules)
-    taken = rules.union((alias for alias, _ in seen), *map(_names, members))
-    starts, files = [1], [""]
-    count = len(lines)
+            if not item.ignored and (item.alias, _target(item)) not in seen:
+                seen[item.alias, _target(item)] = None
+                lines.append(squeezed(raw, *item.span))
+    named = frozenset(rule.name for module in members for rule in module.rules)
+    named |= {"input", "data", *(alias for alias, _ in seen)}
+    fresh = _names_from(named.union(*map(_names, members)))
+    starts, origins = [1], [Place("", 0)]
+    written = sum(line.count(b"\n") + 1 for line in lines)
     for module in members:
-        starts.append(count + 1)
-        files.append(module.source.name)
-        body = _without_header(module, renamed(module, rules, taken))
+        body, places = _without_header(module, named, fresh)
+        for index, line in enumerate(places):
+            last = origins[-1]
+            if not index or line != last.line + written + 1 - starts[-1]:
+                starts.append(written + 1)
+                origins.append(Place(module.source.name, line))
+            written += 1
         lines.append(body)
-        count += body.count("\n") + 1
     return Merged(
         name="/".join(package) + ".rego",
-        text="\n".join(lines) + "\n",
+        text=(b"\n".join(lines) + b"\n").decode("utf-8"),
         package=package,
         starts=tuple(starts),
-        files=tuple(files),
+        origins=tuple(origins),
     )
 
 
+def _target(item: Import) -> tuple[str, ...]:
+    """Return what *item* imports, so that equal means equal: ``a.b`` is not ``["a.b"]``."""
+    return (str(item.target.head), *map(str, item.target.parts))
+
+
+def _names_from(taken: frozenset[str]) -> Callable[[], str]:
+    numbers = count()
+    names = (f"__g{number}" for number in numbers)
+    return lambda: next(name for name in names if name not in taken)
+
+
 def _written(package: tuple[str, ...]) -> str:
-    rest = "".join(f".{name}" if _PLAIN.match(name) else f'["{name}"]' for name in package[1:])
+    rest = "".join(
+        f".{name}" if _PLAIN.match(name) else f"[{json.dumps(name, ensure_ascii=False)}]"
+        for name in package[1:]
+    )
     return package[0] + rest
 
 
@@ -123,29 +150,51 @@ def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
             yield span["start"] - around, span["end"] + around
 
 
-def _without_header(module: Module, edits: Sequence[Edit]) -> str:
-    raw = bytearray(module.source.text.encode("utf-8"))
-    # From the end, so that the other places stay what they are; imports and the package stand before all rules.
-    members = [
-        (start, end, f"[{raw[start:end].decode('utf-8')}][0]")
-        for start, end in _computed_members(module)
-    ]
-    for start, end, text in sorted([*members, *edits], reverse=True):
-        raw[start:end] = text.encode("utf-8")
+def _without_header(
+    module: Module, named: frozenset[str], fresh: Callable[[], str]
+) -> tuple[bytes, list[int]]:
+    """Return the rules of *module* with what they are evaluated as, and the author's line of each line of that."""
+    raw = module.source.text.encode("utf-8")
+    edits = list(head_edits(module, raw, named, fresh))
+    for start, end in _computed_members(module):
+        edits.append(Edit(start, end, ((b"[" + raw[start:end] + b"][0]", start),)))
     for start, end in [module.package_span, *(item.span for item in module.imports)]:
         # Blanks keep every line where it is.
-        raw[start:end] = bytes(byte if byte in b"\r\n" else 0x20 for byte in raw[start:end])
-    return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", " ")
+        blank = bytes(byte if byte in b"\r\n" else 0x20 for byte in raw[start:end])
+        edits.append(Edit(start, end, ((blank, start),)))
+    pieces: list[tuple[bytes, int]] = []
+    at = 0
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+        pieces += [(raw[at : edit.start], at), *edit.pieces]
+        at = edit.end
+    pieces.append((raw[at:], at))
+    return unix_lines(b"".join(text for text, _ in pieces)), _lines(raw, pieces)
+
+
+def _lines(raw: bytes, pieces: Sequence[tuple[bytes, int]]) -> list[int]:
+    """Return, for each line of *pieces*, the line of *raw* that its first byte stands for."""
+    ends = [found.start() for found in re.finditer(b"\n", raw)]
+    lines: list[int] = []
+    begun = False
+    for text, origin in pieces:
+        if text and not begun:
+            lines.append(bisect.bisect_left(ends, origin) + 1)
+            begun = True
+        for found in re.finditer(b"\n", text):
+            begun = found.end() < len(text)
+            if begun:
+                lines.append(bisect.bisect_left(ends, origin + found.end()) + 1)
+    return lines if begun else [*lines, len(ends) + 1]
 
 
 def _clashes(members: Sequence[Module]) -> list[Finding]:
     findings: list[Finding] = []
-    owners: dict[str, tuple[str, Module, Import]] = {}
+    owners: dict[str, tuple[tuple[str, ...], Module, Import]] = {}
     for module in members:
         for item in module.imports:
             if item.ignored:
                 continue
-            target = item.target.dotted or ""
+            target = _target(item)
             known = owners.setdefault(item.alias, (target, module, item))
             if known[0] != target:
                 findings.append(

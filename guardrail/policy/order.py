@@ -12,6 +12,7 @@ from typing import Any
 
 from guardrail.policy.builtins import ALLOWED
 from guardrail.policy.conditions import SERVER, Refusal
+from guardrail.policy.heads import head_terms
 from guardrail.policy.tree import Node, children, kind, line_of, nodes, reference
 from guardrail.policy.world import Scope
 
@@ -74,7 +75,7 @@ def early(scope: Scope) -> Iterator[tuple[int, Refusal]]:
 
 def late(scope: Scope) -> Iterator[tuple[int, Refusal]]:
     """Yield the calls that hand out their result in their last argument, if one that can fail is put off with them."""
-    for lines in _bodies(scope.rule.node):
+    for lines in [*_bodies(scope.rule.node), *_with_heads(scope)]:
         for index, line in enumerate(lines):
             node = line.get("Expr", {}).get("expr") or {}
             if kind(node) == "Call" and _hands_out(node, scope):
@@ -86,6 +87,15 @@ def late(scope: Scope) -> Iterator[tuple[int, Refusal]]:
                     _can_fail(call, scope) for call in (*own, *_calls(together))
                 ):
                     yield line_of(node) or scope.rule.line, _LATE
+
+
+def _with_heads(scope: Scope) -> Iterator[list[Any]]:
+    """Yield the lines of the rule's bodies, and behind them what its head computes, which is evaluated as a line too."""
+    keys, values = head_terms(scope.rule, frozenset({*scope.own, *scope.imports, "input", "data"}))
+    for body, terms in zip(scope.rule.node.get("bodies") or [], values, strict=False):
+        lines = [statement["literal"] for statement in body["query"]["stmts"]]
+        yield from ([*lines, term] for term in (*keys, *terms))
+        keys = []
 
 
 _LATE = Refusal(

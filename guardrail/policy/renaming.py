@@ -1,118 +1,182 @@
-"""Other names for variables that are declared with ``some`` and are called like a rule of their package.
+"""Names that mean one thing each: a variable that hides another variable, an argument, an import or a rule gets its own.
 
-In OPA such a variable hides the rule. The embedded engine refuses ``some name in xs`` there, and reads the rule's value
-for the variable of ``some name``: a deny rule then does not fire.
+In OPA a declaration (``some``, ``:=``, ``every``) begins a new variable, from its line to the end of its body. The embedded
+engine refuses ``some name in xs`` where the name is taken, reads the outer value for the variable of ``some name``, and
+does not know all of them in comprehensions: a deny rule then does not fire. What guardrail looks for in policies goes by
+names too, and would take one variable for the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from guardrail.policy.tree import Module, Node, Rule, children, kind, nodes, reference
+from guardrail.policy.tree import Module, Node, Rule, children, kind, nodes
 
 __all__ = ["renamed"]
 
-Edit = tuple[int, int, str]
-"""First byte, byte after the last, and the text to put there."""
+_COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEPT = frozenset({"_", "input", "data"})
+"""Never renamed: OPA refuses to declare the latter two, as the preflight does."""
 
 
-def renamed(module: Module, rules: frozenset[str], taken: Iterable[str]) -> list[Edit]:
-    """Return what to write for each such variable of *module*; no new name is among *taken*.
+def renamed(modules: Sequence[Module]) -> list[str]:
+    """Return the texts of *modules* in their order, line for line the same, with another name for every such variable."""
+    packages: dict[tuple[str, ...], list[Module]] = {}
+    for module in modules:
+        packages.setdefault(module.package, []).append(module)
+    rules, taken = {}, {}
+    for package, members in packages.items():
+        rules[package] = frozenset(rule.name for module in members for rule in module.rules)
+        taken[package] = {word for module in members for word in _WORD.findall(module.source.text)}
+    return [_text(module, rules[module.package], taken[module.package]) for module in modules]
 
-    *rules* are the names of all rules of the package.
-    """
+
+def _text(module: Module, rules: frozenset[str], taken: set[str]) -> str:
     raw = module.source.text.encode("utf-8")
-    used = frozenset(taken)
-    found: dict[tuple[int, int], str] = {}
+    hidden = rules.union(item.alias for item in module.imports if not item.ignored)
+    renamer = _Renamer(raw, taken)
     for rule in module.rules:
-        names = (rule.local & rules) - _arguments(rule)
-        if names:
-            for name, start, end in _places(rule.node, names, raw):
-                found[start, end] = _free(name, used)
-    return [(start, end, name) for (start, end), name in found.items()]
+        renamer.rule(rule, hidden)
+    if not renamer.edits:
+        return module.source.text
+    pieces: list[bytes] = []
+    at = 0
+    for (start, end), name in sorted(renamer.edits.items()):
+        pieces += [raw[at:start], name.encode("utf-8")]
+        at = end
+    return b"".join([*pieces, raw[at:]]).decode("utf-8")
 
 
-def _arguments(rule: Rule) -> frozenset[str]:
-    """OPA refuses to declare these again: they are left as they are."""
-    head = next(iter(rule.node["head"].values())) if "head" in rule.node else rule.node
-    found = nodes(head.get("args") or [])
-    return frozenset(content["value"] for name, content in found if name == "Var")
+class _Scope:
+    """A body, and the names that its lines see."""
+
+    def __init__(
+        self, outer: dict[str, str], hidden: frozenset[str], barred: frozenset[str]
+    ) -> None:
+        self.names = dict(outer)
+        """What a name is called here, if it is not called as it is written."""
+        self.hidden = hidden
+        """Names with a meaning outside: a declaration of one of these hides it."""
+        self.below = hidden
+        """The same for the bodies in this one."""
+        self.barred = set(barred)
+        """Names that can't be declared here (again)."""
 
 
-def _free(name: str, used: frozenset[str]) -> str:
-    while name in used:
-        name += "_"
-    return name
+class _Renamer:
+    """Finds the places of a file where another name is to be written."""
+
+    def __init__(self, raw: bytes, taken: set[str]) -> None:
+        self.edits: dict[tuple[int, int], str] = {}
+        self._raw = raw
+        self._taken = taken
+        """Every name of the package; no new one is among them."""
+
+    def rule(self, rule: Rule, hidden: frozenset[str]) -> None:
+        """Find those of *rule*, in a file where *hidden* are the names of rules and imports."""
+        if rule.default:
+            return
+        head = next(iter(rule.node["head"].values()))
+        top = _Scope({}, hidden, _KEPT)
+        arguments = head.get("args") or []
+        self._declare(arguments, top)
+        names = frozenset(content["value"] for name, content in nodes(arguments) if name == "Var")
+        terms = [*rule.head.dynamic, head.get("key"), head.get("assign")]
+        bodies = rule.node["bodies"] or [{"query": {"stmts": []}}]
+        for body in bodies:
+            # An argument can't be declared again: OPA refuses it.
+            scope = _Scope(top.names, hidden | names, _KEPT | names)
+            self._query(body["query"], [*terms, body.get("assign")], scope)
+            terms = []
+
+    def _query(self, query: Any, terms: list[Any], scope: _Scope) -> None:
+        """Look at the lines of *query* in their order, and at *terms*, which see what all of them declare."""
+        scope.below = scope.hidden | frozenset(_direct([query, terms]))
+        for statement in query["stmts"]:
+            literal = statement["literal"]
+            for change in statement.get("with_mods") or ():
+                self._use(change, scope)
+            name = kind(literal)
+            if name == "SomeVars":
+                for span in literal["SomeVars"]["vars"]:
+                    self._declare_span(span, scope)
+            elif name == "SomeIn":
+                content = literal["SomeIn"]
+                self._use(content["collection"], scope)
+                self._declare([content.get("key"), content["value"]], scope)
+            else:
+                given: Any = (literal.get("Expr") or {}).get("expr")
+                if kind(given) == "AssignExpr" and given["AssignExpr"]["op"] == "ColEq":
+                    self._use(given["AssignExpr"]["rhs"], scope)
+                    self._declare(given["AssignExpr"]["lhs"], scope)
+                else:
+                    self._use(literal, scope)
+        self._use(terms, scope)
+
+    def _use(self, node: Any, scope: _Scope) -> None:
+        name = kind(node)
+        content = node[name] if name is not None else node
+        if name == "Var":
+            self._write(content["span"], content["value"], scope)
+        elif name in _COMPREHENSIONS:
+            inner = _Scope(scope.names, scope.below, _KEPT)
+            terms = [value for key, value in content.items() if key not in {"query", "span"}]
+            self._query(content["query"], terms, inner)
+        elif name == "Every":
+            self._use(content["domain"], scope)
+            inner = _Scope(scope.names, scope.below, _KEPT)
+            for span in (content.get("key"), content["value"]):
+                if span:
+                    self._declare_span(span, inner)
+            below = scope.below | frozenset(map(self._written, _spans(content)))
+            self._query(content["query"], [], _Scope(inner.names, below, _KEPT))
+        else:
+            for child in children(content):
+                if isinstance(child, dict | list):
+                    self._use(child, scope)
+
+    def _declare(self, pattern: Any, scope: _Scope) -> None:
+        for name, content in nodes(pattern):
+            if name == "Var":
+                self._declare_span(content["span"], scope)
+
+    def _declare_span(self, span: Node, scope: _Scope) -> None:
+        name = self._written(span)
+        if name not in scope.barred:
+            scope.barred.add(name)
+            scope.names.pop(name, None)
+            if name in scope.hidden:
+                scope.names[name] = self._free(name)
+        self._write(span, name, scope)
+
+    def _write(self, span: Node, name: str, scope: _Scope) -> None:
+        if name in scope.names and self._written(span) == name:
+            self.edits[span["start"], span["end"]] = scope.names[name]
+
+    def _free(self, name: str) -> str:
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
+
+    def _written(self, span: Node) -> str:
+        return self._raw[span["start"] : span["end"]].decode("utf-8")
 
 
-def _places(node: Any, names: frozenset[str], raw: bytes) -> Iterator[tuple[str, int, int]]:
-    """Yield every place of a variable of *names* in the scopes that declare it with ``some``."""
-    for scope, query in _scopes(node):
-        declared = _declared(query, raw) & names
-        if declared:
-            for part in scope:
-                yield from _variables(part, declared, raw)
+def _spans(every: dict[str, Any]) -> list[Node]:
+    return [span for span in (every.get("key"), every["value"]) if span]
 
 
-def _scopes(node: Any) -> Iterator[tuple[list[Any], Any]]:
-    """Yield each query with everything that sees its variables."""
+def _direct(node: Any) -> Iterator[str]:
+    """Yield the variables in *node* that are not only in bodies of its own."""
     name = kind(node)
-    content = node[name] if name is not None else node
-    if isinstance(content, dict):
-        if name in {"ArrayCompr", "SetCompr", "ObjectCompr"}:
-            yield [content], content["query"]
-        elif name == "Every":
-            yield [content["query"]], content["query"]
-        elif "head" in content and content.get("bodies"):
-            first = content["bodies"][0]["query"]
-            head = next(iter(content["head"].values()))
-            named = reference(head["refr"])
-            keys = list(named.dynamic) if named is not None else []
-            yield [[value for key, value in head.items() if key != "refr"], keys, first], first
-            for body in content["bodies"][1:]:
-                yield [body], body["query"]
-    for child in children(content):
-        yield from _scopes(child)
-
-
-def _declared(query: Any, raw: bytes) -> frozenset[str]:
-    """Return the names that the statements of *query* itself declare with ``some``."""
-    names: set[str] = set()
-    for statement in query["stmts"]:
-        literal = statement["literal"]
-        if kind(literal) == "SomeVars":
-            names |= {_written(span, raw) for span in literal["SomeVars"]["vars"]}
-        elif kind(literal) == "SomeIn":
-            content = literal["SomeIn"]
-            found = {
-                inner["value"]
-                for name, inner in nodes([content.get("key"), content["value"]])
-                if name == "Var"
-            }
-            within = nodes(content["collection"])
-            # OPA refuses to go through what the variable hides.
-            names |= found - {inner["value"] for name, inner in within if name == "Var"}
-    return frozenset(names)
-
-
-def _variables(part: Any, names: frozenset[str], raw: bytes) -> Iterator[tuple[str, int, int]]:
-    for name, content in nodes(part):
-        if name == "Var" and content["value"] in names:
-            span = content["span"]
-            if _written(span, raw) == content["value"]:
-                yield content["value"], span["start"], span["end"]
-        elif name == "SomeVars":
-            yield from _spans(content["vars"], names, raw)
-        elif name == "Every":
-            yield from _spans([content.get("key"), content["value"]], names, raw)
-
-
-def _spans(spans: list[Any], names: frozenset[str], raw: bytes) -> Iterator[tuple[str, int, int]]:
-    for span in spans:
-        if span and _written(span, raw) in names:
-            yield _written(span, raw), span["start"], span["end"]
-
-
-def _written(span: Node, raw: bytes) -> str:
-    return raw[span["start"] : span["end"]].decode("utf-8")
+    if name == "Var":
+        yield node["Var"]["value"]
+    elif name == "Every":
+        yield from _direct(node["Every"]["domain"])
+    elif name not in _COMPREHENSIONS:
+        for child in children(node):
+            yield from _direct(child)

@@ -18,7 +18,7 @@ from typing import Any, Self
 from rego_values import arguments
 
 from guardrail.errors import Finding, PolicyError
-from guardrail.policy.compiled import parse_sources
+from guardrail.policy.compiled import parse_sources, unambiguous
 from guardrail.policy.limits import check_input
 from guardrail.policy.merge import Merged, merge
 from guardrail.policy.preflight import examine
@@ -41,9 +41,14 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(self._path)
+        opened = socket.socket(socket.AF_UNIX)
+        opened.settimeout(30)
+        try:
+            opened.connect(self._path)
+        except OSError:
+            opened.close()
+            raise
+        self.sock = opened
 
 
 class Reference:
@@ -67,10 +72,13 @@ class Reference:
             stderr=subprocess.DEVNULL,
         )
         self._connection = _Connection(path)
-        for _ in range(200):
-            if os.path.exists(path):
+        for _ in range(1200):
+            # The socket is there before the server listens.
+            try:
+                self._connection.connect()
                 break
-            time.sleep(0.05)
+            except OSError:
+                time.sleep(0.05)
         for source in installed():
             assert self.put(source.key, source.text) == ""
 
@@ -242,6 +250,8 @@ class Comparison:
 
     def _judge(self, sources: list[Source], document: str) -> tuple[list[Merged], list[Finding]]:
         parsed, findings = parse_sources(sources, [], self.bench)
+        parsed, problems = unambiguous(parsed, self.bench)
+        findings += problems
         if findings:
             return [], findings
         findings = examine([*self._own, *parsed], document) if self._judged else []

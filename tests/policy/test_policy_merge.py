@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import permutations
 from pathlib import Path
 
@@ -115,6 +116,56 @@ def test_windows_line_ends_keep_their_lines(tmp_path: Path) -> None:
         if line.startswith('deny contains ["x"]')
     )
     assert module.place(number).line == 4
+
+
+ODD = ["account  id", "montant\u00a0HT", "a.b", 'quote " here', "tab\\there", "# none", "\u2028"]
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_an_import_is_hoisted_with_its_texts_as_they_are(tmp_path: Path, key: str) -> None:
+    """Blanks and signs in a key are part of the key."""
+    args = "input.action.properties.args"
+    written = json.dumps(key, ensure_ascii=False)
+    text = f'package guardrail.policy\n\nimport {args}[{written}] as x\nimport  {args}.y\n\nallow contains x if y == "z"\n'
+    with Workbench() as bench:
+        bench.load(compiled(write(tmp_path, {"p.rego": text})).texts, None)
+        given = call_input(**{key: "found", "y": "z"}).decode()
+        assert bench.rule("data.guardrail.policy.allow", given) == ["found"]
+
+
+def test_a_dot_in_a_key_is_another_import_than_a_path(tmp_path: Path) -> None:
+    """``args["a.b"]`` is not ``args.a.b``."""
+    args = "input.action.properties.args"
+    head = "package guardrail.policy\n\nimport"
+    write(
+        tmp_path,
+        {
+            "a.rego": f'{head} {args}["a.b"] as x\n\nallow contains x if true\n',
+            "b.rego": f"{head} {args}.a.b as x\n\nallow contains x if true\n",
+        },
+    )
+    assert codes(findings(tmp_path)) == ["import-clash"]
+
+
+@pytest.mark.parametrize("text", ["a\r\nb", "\r", "a\rb", "a\r\n\r\nb # no comment", "a\n\nb"])
+def test_line_ends_in_a_raw_text_stay_as_they_are(tmp_path: Path, text: str) -> None:
+    """Those of the file around it may be changed, those of a text are part of the text."""
+    policy = f"{ALLOW}\n# `\n\nx := `{text}`\n\ny contains `{text}` if true\n\nz contains [`{text}`, lower(`{text}`)] if true\n"
+    (tmp_path / "p.rego").write_bytes(policy.replace("\n\n", "\r\n\n", 2).encode())
+    with Workbench() as bench:
+        bench.load(compiled(tmp_path).texts, None)
+        assert bench.rule("data.guardrail.policy.x", "{}") == text
+        assert bench.rule("data.guardrail.policy.y", "{}") == [text]
+        assert bench.rule("data.guardrail.policy.z", "{}") == [[text, text.lower()]]
+
+
+def test_a_package_s_name_may_hold_any_sign(tmp_path: Path) -> None:
+    """It is written as the author wrote it."""
+    text = 'package guardrail.policy["a\\"b"]\n\nx := 1\n'
+    write(tmp_path, {"a.rego": ALLOW, "b.rego": text})
+    with Workbench() as bench:
+        bench.load(compiled(tmp_path).texts, None)
+        assert bench.query('x := data.guardrail.policy["a\\"b"].x')["result"]
 
 
 def test_a_rule_goes_through_every_element_also_if_its_member_is_written_out(

@@ -1,0 +1,54 @@
+"""The tokens of a policy's text, by their places: where texts that are written out begin and end, and comments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["Token", "squeezed", "tokens", "unix_lines"]
+
+_PIECE = re.compile(
+    rb"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*\"|`[^`]*`)|(?P<gap>[ \t\r\n]+|\#[^\n]*)|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|:=|[^\x00]|\x00"
+)
+"""Bytes, as in the engine's syntax tree. What is none of the first two is no part of this module's promise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word, a sign or a text."""
+
+    start: int
+    """Its first byte."""
+    end: int
+    """The byte after its last."""
+    written: bytes
+
+
+def tokens(raw: bytes, start: int = 0, end: int | None = None) -> Iterator[Token]:
+    """Yield the tokens of *raw* between *start* and *end*, both of which lie between tokens; no blanks, no comments."""
+    for found in _PIECE.finditer(raw, start, len(raw) if end is None else end):
+        if found.lastgroup != "gap":
+            yield Token(found.start(), found.end(), found[0])
+
+
+def squeezed(raw: bytes, start: int, end: int) -> bytes:
+    """Return the tokens of *raw* between *start* and *end* in one line, unless a text has several. Texts stay as they are."""
+    written: list[bytes] = []
+    last = start
+    for token in tokens(raw, start, end):
+        written += [b" "] * (token.start > last) + [token.written]
+        last = token.end
+    return b"".join(written)
+
+
+def unix_lines(raw: bytes) -> bytes:
+    """Return *raw* with ``\\n`` at the ends of its lines. Texts stay as they are."""
+    if b"\r" not in raw:
+        return raw
+    return b"".join(
+        found[0]
+        if found.lastgroup != "gap"
+        else found[0].replace(b"\r\n", b"\n").replace(b"\r", b" ")
+        for found in _PIECE.finditer(raw)
+    )
