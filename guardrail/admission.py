@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import ContextVar
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from guardrail.core import decision as decisions
 from guardrail.core import fields
 from guardrail.core.record import Draft
+from guardrail.core.redact_foreign import outweighs
 from guardrail.core.types import Decision, EngineReply, Receipt, Status
-from guardrail.errors import LedgerError, PolicyError, RecordError, UsageError
+from guardrail.errors import LedgerError, PolicyError, RecordError, RedactionError, UsageError
+from guardrail.meter import OVER_BUDGET, Meter
 from guardrail.session import SessionState
-from guardrail.waiting import wait_async
+from guardrail.waiting import LARGE, Work, wait_async, work_async
 
 if TYPE_CHECKING:
     from guardrail.journal import Journal
@@ -50,7 +52,7 @@ class Admission:
     """
 
     __slots__ = (
-        "_again", "_journal", "_origin", "_parent", "_pid", "_settled", "_state", "_tool", "_verdict",
+        "_again", "_journal", "_meter", "_origin", "_parent", "_pid", "_settled", "_state", "_tool", "_verdict",
         "arguments", "call", "seq",
     )  # fmt: skip
 
@@ -67,7 +69,10 @@ class Admission:
         arguments: Mapping[str, Any],
         again: Future[EngineReply] | None,
         verdict: Decision,
+        meter: Meter,
     ) -> None:
+        """*meter* tells how much the redaction of this call has cost until now."""
+        self._meter = meter
         self._journal = journal
         self._state = state
         self._tool = tool
@@ -181,11 +186,19 @@ class Admission:
         # The outcome is owed whatever happens to the task: cancellations are remembered, and go on when it is durable.
         stops: list[asyncio.CancelledError] = []
         same = await self._await_again(stops)
-        draft = self._draft(status, result, error, seconds, same)
+        # Of an exception only the beginning is looked at.
+        size = LARGE + 1 if error is None and outweighs(result, LARGE) else 0
+
+        async def apart(make: Callable[[], Draft]) -> Draft:
+            draft: Draft = await work_async(Work(make, size), stops)
+            return draft
+
+        draft = await apart(lambda: self._draft(status, result, error, seconds, same))
         try:
             receipt = await self._append_shielded(draft, stops)
         except LedgerError as problem:
-            late = self._late(problem, status, result, error, seconds)
+            refused = problem
+            late = await apart(lambda: self._late(refused, status, result, error, seconds))
             receipt = await self._append_shielded(late, stops)
         if stops:
             raise stops[0]
@@ -287,25 +300,30 @@ class Admission:
         self, result: object, error: BaseException | None
     ) -> tuple[dict[str, Any] | None, dict[str, str] | None, str | None]:
         """Return (result, error, omitted) as they are recorded. Never raises: whatever a tool hands back, the guard goes on."""
+        try:
+            return self._meter.section(lambda: self._shown(result, error))
+        except RedactionError as problem:
+            return None, None, OVER_BUDGET if problem.code == OVER_BUDGET else "redactor"
+        except BaseException:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
+            return None, None, "redactor"
+
+    def _shown(
+        self, result: object, error: BaseException | None
+    ) -> tuple[dict[str, Any] | None, dict[str, str] | None, str | None]:
         redactor, memory = self._state.redactor, self._state.memory
         shown: dict[str, Any] | None = None
         failure: dict[str, str] | None = None
-        try:
-            if error is not None:
-                failure = redactor.error(error, memory)
-                leaves = list(failure.values())
-            else:
-                shown = redactor.result(result, log_output=self._tool.log_output, memory=memory)
-                # Beside a logged value, only the type's name comes from the tool.
-                leaves = fields.strings(shown) if self._tool.log_output else [str(shown["type"])]
-            # Values that this very result made known may stand in what the host told as well.
-            self._state.refresh()
-            hit = redactor.gate(leaves, memory)
-        except BaseException:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
-            return None, None, "redactor"
-        if hit is not None:
-            return None, None, f"gate:{hit}"
-        return shown, failure, None
+        if error is not None:
+            failure = redactor.error(error, memory)
+            leaves = list(failure.values())
+        else:
+            shown = redactor.result(result, log_output=self._tool.log_output, memory=memory)
+            # Beside a logged value, only the type's name comes from the tool.
+            leaves = fields.strings(shown) if self._tool.log_output else [str(shown["type"])]
+        # Values that this very result made known may stand in what the host told as well.
+        self._state.refresh()
+        hit = redactor.gate(leaves, memory)
+        return (shown, failure, None) if hit is None else (None, None, f"gate:{hit}")
 
     def _wait_again(self) -> bool | None:
         if self._again is None:

@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
+from guardrail import meter
 from guardrail import session as sessions
 from guardrail.admission import Admission
 from guardrail.approval_steps import ApprovalSteps
@@ -38,7 +39,6 @@ from guardrail.errors import GuardrailError, LedgerError
 from guardrail.governed import governed
 from guardrail.identity import SessionTable
 from guardrail.journal import Journal
-from guardrail.meter import Meter
 from guardrail.owners import Entering
 from guardrail.pipeline import PLAIN, How, Pipeline, Unanchored
 from guardrail.recording import Recorder
@@ -531,7 +531,7 @@ class Guard:
                 token=keys.token,
                 mark=keys.mark,
                 profile=self._settings.redaction.profile,
-                meter=Meter,
+                meter=meter.current,
             ),
             principal_form=self._settings.identity.principal_form,
             claim=claim,

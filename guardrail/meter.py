@@ -1,44 +1,113 @@
-"""How much of a processor's time one view, text or gate of the redactor may take, and that other threads run meanwhile."""
+"""How much of a processor's time the redaction of one call may take, and that other threads run meanwhile.
+
+All views, texts and gates of a call share one ``Meter``. Its work may move from thread to thread, so it is done in sections, each
+in one thread; what is redacted outside of any call has a meter of its own each time.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TypeVar
 
 from guardrail.errors import RedactionError
 
-__all__ = ["SECONDS", "Meter"]
+__all__ = ["OVER_BUDGET", "SECONDS", "Meter", "current"]
 
-SECONDS = 0.25
-"""Time of the thread's own processor. A view of 640 kB of ordinary text takes about a fifth of it."""
-_STEP = 4_096
-_PAUSE = 0.000_1
+R = TypeVar("R")
+
+OVER_BUDGET = "redaction.budget"
+"""Code of the error, and what records say, where the time of a call is used up."""
+SECONDS = 0.5
+"""Processor time of one call. A view of 640 kB of ordinary text takes about a tenth of it, an object of 4,000 members a third."""
+FREE = 0.010
+"""Processor time of one call before it begins to give way. Ordinary calls never get there."""
+
+_STEP = 512
+_TURN = 0.001
+_GIVE = 3.0
+_BRIEF = 0.000_1
+
+_ACTIVE: ContextVar[Meter | None] = ContextVar("guardrail_meter", default=None)
 
 
 class Meter:
-    """Told of the work of one view; stops it when it has used up its time. For one thread.
+    """Told of the work of one call; makes it give way to other threads, and stops it when it has used up its time.
 
     What is stopped is recorded in its bare form: a decision denies, an outcome keeps status and time.
     """
 
-    __slots__ = ("_end", "_units")
+    __slots__ = ("_given", "_since", "_units", "_used")
 
     def __init__(self) -> None:
         self._units = 0
-        self._end: float | None = None
+        self._used = 0.0
+        self._since: float | None = None
+        self._given = FREE
 
     def __call__(self, units: int) -> None:
         """Count *units* of work, characters about. Raises ``RedactionError`` where the time is used up."""
         self._units += units
-        if self._units < _STEP:
-            return
-        self._units = 0
+        if self._units >= _STEP:
+            self._units = 0
+            self._look()
+
+    def section(self, work: Callable[[], R]) -> R:
+        """Return what *work* does. This thread's processor time counts for this meter meanwhile, and at no other time."""
+        token = _ACTIVE.set(self)
+        self._since = time.thread_time()
+        try:
+            return work()
+        finally:
+            self._used += time.thread_time() - self._since
+            self._since = None
+            _ACTIVE.reset(token)
+
+    def _look(self) -> None:
         now = time.thread_time()
-        if self._end is None:
-            self._end = now + SECONDS
-        elif now > self._end:
+        if self._since is None:
+            self._since = now  # of one view: its time begins with the work
+        used = self._used + now - self._since
+        if used > SECONDS:
             raise RedactionError(
                 "redacting this takes too long; give less text, or less that looks sensitive",
-                code="redaction.budget",
+                code=OVER_BUDGET,
             )
-        # Python would hand over only every 5 ms, and a call of another session asks for its turn many times.
-        time.sleep(_PAUSE)
+        if used - self._given >= _TURN:
+            _give_way(used - self._given)
+            self._given = used
+
+
+def current() -> Meter:
+    """Return the meter of the call whose section this is, or a new one."""
+    return _ACTIVE.get() or Meter()
+
+
+class _Line:
+    """Where threads with much to redact wait: one pauses at a time, so that all of them together get a share, not each."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_LINE = _Line()
+os.register_at_fork(after_in_child=_LINE.renew)
+
+
+def _give_way(seconds: float) -> None:
+    """Let other threads run, after *seconds* of work, in proportion to it.
+
+    Python would hand over only every 5 ms, and a call of another session asks for its turn many times.
+    """
+    if asyncio._get_running_loop() is not None:
+        time.sleep(_BRIEF)  # its other tasks would wait as well
+        return
+    with _LINE.lock:
+        time.sleep(_GIVE * seconds)

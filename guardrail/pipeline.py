@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 from guardrail import callers, owners
 from guardrail.admission import Admission, same_verdict
@@ -24,7 +24,8 @@ from guardrail.core import decision as decisions
 from guardrail.core import fields
 from guardrail.core.claims import BEHIND, TAKEN, refuses
 from guardrail.core.record import Draft
-from guardrail.core.redact import View
+from guardrail.core.redact import Inspection, View
+from guardrail.core.redact_foreign import outweighs
 from guardrail.core.types import (
     Cause,
     Decision,
@@ -46,16 +47,19 @@ from guardrail.errors import (
 )
 from guardrail.identity import SOMEONE_ELSES
 from guardrail.journal import Journal
+from guardrail.meter import OVER_BUDGET
 from guardrail.recording import Call, Recorder, UnsafeRecordError, outline
 from guardrail.scope import SessionScope
 from guardrail.session import SessionState
 from guardrail.throttle import Throttle
 from guardrail.tools import Tool
 from guardrail.ulid import new_ulid
-from guardrail.waiting import Steps, Wait, in_background
+from guardrail.waiting import LARGE, Steps, Wait, Work, in_background
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine
+
+R = TypeVar("R")
 
 __all__ = ["PLAIN", "Anchoring", "How", "Pipeline", "Unanchored"]
 
@@ -252,17 +256,20 @@ class Pipeline:
         """
         verdict: Decision | None
         try:
-            verdict = self._prepare(call, args)
+            verdict = yield from self._prepare(call, args)
             if verdict is None and call.presented is not None:
                 verdict = yield from self._approvals.present(call)
             if verdict is None:
                 # (4) the policy input, complete: an absent key would leave a deny rule undefined.
-                call.raw = self._recorder.policy_input(call)
+                call.raw = yield from _section(call, lambda: self._recorder.policy_input(call))
         except RedactionError as error:
             verdict = decisions.denied(Cause.REDACTOR, error.code)
+            if error.code == OVER_BUDGET:
+                call.over_budget()
         if verdict is None:
             verdict = yield from self._decide(call)
-        view, verdict = self._recorded_view(call, verdict)
+        judged = verdict
+        view, verdict = yield from _section(call, lambda: self._recorded_view(call, judged))
         if verdict.effect is Effect.REQUIRE_APPROVAL:
             # Nothing ran, and whoever answers must see the arguments: large ones use up more of the principal's calls.
             self._throttle.charge(call.state, len(call.encoded or b"") // _DENIED_ARGUMENTS)
@@ -287,10 +294,13 @@ class Pipeline:
             arguments=call.arguments,
             again=again,
             verdict=verdict,
+            meter=call.meter,
         )
 
     def _recorded_view(self, call: Call, verdict: Decision) -> tuple[View | None, Decision]:
         """Return what is recorded of the arguments, and *verdict*, or the denial where that can't be told."""
+        if call.omitted is not None:
+            return None, verdict
         view = self._approvals.as_asked(call)
         if view is None and call.encoded is not None and _unheard(call, verdict):
             # What the policy wants hidden is not known, so nothing of the arguments is recorded in clear.
@@ -298,40 +308,45 @@ class Pipeline:
         try:
             if view is None and call.inspection is not None:
                 view = call.inspection.view(verdict.redact)
-        except RedactionError:
-            # Only a pointer of the policy's that is none can fail here.
+            if view is not None and call.inspection is not None and verdict.effect is Effect.DENY:
+                # Nothing ran: a model that is denied over and over must not fill the disk with what it asks for.
+                view = call.inspection.shortened(view, _DENIED_ARGUMENTS)
+        except RedactionError as error:
+            if error.code == OVER_BUDGET:
+                return None, _over_budget(call, verdict)
+            # Beside that, only a pointer of the policy's that is none can fail here.
             return None, decisions.denied(Cause.MALFORMED, "redact_pointer")
-        if view is not None and call.inspection is not None and verdict.effect is Effect.DENY:
-            # Nothing ran: a model that is denied over and over must not fill the disk with what it asks for.
-            view = call.inspection.shortened(view, _DENIED_ARGUMENTS)
         return view, verdict
 
-    def _prepare(self, call: Call, args: Mapping[str, Any]) -> Decision | None:
+    def _prepare(self, call: Call, args: Mapping[str, Any]) -> Steps[Decision | None]:
         tool, state = call.tool, call.state
         unknown = call.refusal() or (TAKEN if state.taken else "")
         if unknown:
             # (1) nobody whom the policy could judge, or not in time: it is not asked.
-            call.inspection = outline(call, args, "undecided")
+            call.inspection = yield from _outlined(call, args, "undecided")
             return decisions.denied(Cause.IDENTITY, unknown)
         try:
             # (2) one private copy, validated, defaults filled. Policy, record, commitment and body all use it.
             snapshot, call.arguments = tool.take(args)
         except ArgumentsError as error:
-            call.inspection = outline(call, args, "unfit")
+            call.inspection = yield from _outlined(call, args, "unfit")
             return decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
         if call.beside and not call.beside.isdisjoint(call.arguments):
             # An open schema takes any name: one that the program fills in is none of the model's.
-            call.inspection = outline(call, args, "unfit")
+            call.inspection = yield from _outlined(call, args, "unfit")
             return decisions.denied(
                 Cause.ARGUMENTS, "injected", message="an argument is the program's to give"
             )
         call.args, call.encoded = cast("Json", snapshot.args), snapshot.encoded
         # (3) what is sensitive, and why. Found values are known to this session from here on.
-        call.inspection = state.redactor.inspect(
-            snapshot.args,
-            schema=None if tool.schema is None else tool.schema.schema,
-            declared=tool.declared,
-            memory=state.memory,
+        call.inspection = yield from _section(
+            call,
+            lambda: state.redactor.inspect(
+                snapshot.args,
+                schema=None if tool.schema is None else tool.schema.schema,
+                declared=tool.declared,
+                memory=state.memory,
+            ),
         )
         return None
 
@@ -367,36 +382,45 @@ class Pipeline:
     ) -> Steps[tuple[Draft, Decision, Future[EngineReply] | None]]:
         """Make the decision record; where it can't be made as it should be, the bare one, which denies."""
         try:
-            recorded = self._recorder.recorded_input(call, view)
-            again: Future[EngineReply] | None = None
-            reproducible: bool | None = None
-            if view is not None and view.truncated:
-                reproducible = False
-            elif (
-                call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL
-            ):
-                if call.reply.policy.digest is None:
-                    pass  # by what it was decided is not known, so whether it can be decided again is not
-                elif recorded == call.raw:
-                    reproducible = True
-                else:
-                    again = self._derive_again(call, recorded)
-                    if verdict.effect is not Effect.ALLOW:
-                        # Nothing runs meanwhile, so the answer can be awaited and stands in this record.
-                        reproducible = yield from _compare(again, verdict, self._deadline)
-                        again = None
-            draft = self._recorder.full(call, verdict, view, recorded, reproducible)
+            return (yield from self._written(call, verdict, view))
         except UnsafeRecordError as problem:
-            verdict = decisions.denied(Cause.REDACTOR, problem.reason)
-            return self._recorder.bare(call, verdict, problem.reason), verdict, None
-        except RedactionError:
+            reason = detail = problem.reason
+        except RedactionError as error:
+            if error.code == OVER_BUDGET and view is not None:
+                # Without the view what is left is next to nothing.
+                return (yield from self._write_up(call, _over_budget(call, verdict), None))
             # What the host told about the session no longer fits once more of it had to become tokens.
-            verdict = decisions.denied(Cause.REDACTOR, "session")
-            return self._recorder.bare(call, verdict, "redactor"), verdict, None
+            reason, detail = "redactor", "session"
+            if error.code == OVER_BUDGET:
+                reason = detail = error.code
         except RecordError as error:
-            reason = "size" if error.code == "record.too_large" else "record"
-            verdict = decisions.denied(Cause.REDACTOR, reason)
-            return self._recorder.bare(call, verdict, reason), verdict, None
+            reason = detail = "size" if error.code == "record.too_large" else "record"
+        verdict = decisions.denied(Cause.REDACTOR, detail)
+        return self._recorder.bare(call, verdict, reason), verdict, None
+
+    def _written(
+        self, call: Call, verdict: Decision, view: View | None
+    ) -> Steps[tuple[Draft, Decision, Future[EngineReply] | None]]:
+        recorder = self._recorder
+        recorded = yield from _section(call, lambda: recorder.recorded_input(call, view))
+        again: Future[EngineReply] | None = None
+        reproducible: bool | None = None
+        if view is not None and view.truncated:
+            reproducible = False
+        elif call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL:
+            if call.reply.policy.digest is None:
+                pass  # by what it was decided is not known, so whether it can be decided again is not
+            elif recorded == call.raw:
+                reproducible = True
+            else:
+                again = self._derive_again(call, recorded)
+                if verdict.effect is not Effect.ALLOW:
+                    # Nothing runs meanwhile, so the answer can be awaited and stands in this record.
+                    reproducible = yield from _compare(again, verdict, self._deadline)
+                    again = None
+        draft = yield from _section(
+            call, lambda: recorder.full(call, verdict, view, recorded, reproducible)
+        )
         return draft, verdict, again
 
     def _derive_again(self, call: Call, recorded: bytes) -> Future[EngineReply]:
@@ -408,6 +432,28 @@ class Pipeline:
             failed: Future[EngineReply] = Future()
             failed.set_exception(error)
             return failed
+
+
+def _section(call: Call, work: Callable[[], R], size: int | None = None) -> Steps[R]:
+    """Have *work* done as part of the redaction of *call*."""
+    if size is None:
+        size = len(call.encoded or b"") + len(call.tool.name)
+    done: R = yield Work(lambda: call.meter.section(work), size)
+    return done
+
+
+def _outlined(call: Call, args: object, why: str) -> Steps[Inspection | None]:
+    # Nobody has looked at these arguments: how large they are is not known.
+    size = LARGE + 1 if outweighs(args, LARGE) else 0
+    return (yield from _section(call, lambda: outline(call, args, why), size))
+
+
+def _over_budget(call: Call, verdict: Decision) -> Decision:
+    """Note that *call* is recorded without its arguments; return *verdict* if it denies, else the denial."""
+    call.over_budget()
+    if verdict.effect is Effect.DENY:
+        return verdict
+    return decisions.denied(Cause.REDACTOR, OVER_BUDGET)
 
 
 def _explained(call: Call, verdict: Decision) -> Decision:

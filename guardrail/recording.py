@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -27,6 +27,7 @@ from guardrail.core.types import (
     Rule,
 )
 from guardrail.errors import ArgumentsError, RedactionError
+from guardrail.meter import OVER_BUDGET, Meter
 from guardrail.session import SessionState
 from guardrail.tools import Tool
 
@@ -78,12 +79,23 @@ class Call:
     """Where it differs from that request, if the arguments do."""
     refusal: Callable[[], str] = lambda: ""
     """Tells why who calls is not enough by now (a detail of cause ``identity``); an empty text where it is."""
+    meter: Meter = field(default_factory=Meter)
+    """What its views may cost together."""
+    omitted: str | None = None
+    """Why nothing of its arguments is recorded, if that is for the cost of redacting them."""
     inspection: Inspection | None = None
     raw: bytes = b""
     """The policy input as the engine got it."""
     engine: Engine | None = None
     """Which engine was asked."""
     reply: EngineReply | None = None
+
+    def over_budget(self) -> None:
+        """Note that it is recorded without its arguments.
+
+        What is left to be recorded, who called what, costs little: it has a meter of its own.
+        """
+        self.omitted, self.inspection, self.meter = OVER_BUDGET, None, Meter()
 
 
 class Recorder:
@@ -210,7 +222,7 @@ class Recorder:
             reproducible=reproducible,
             enforcement=call.enforcement,
             milliseconds=self._elapsed(call),
-            omitted=None if view is not None or call.encoded is not None else "arguments",
+            omitted=_omitted(call, view),
             approval=used.used() if used is not None else None,
             presented=call.presented if used is None else None,
             differs=call.differs,
@@ -351,6 +363,12 @@ def _claim(call: Call, verdict: Decision) -> Claim | None:
     return None if refuses(verdict.cause, verdict.detail) else call.state.claim
 
 
+def _omitted(call: Call, view: View | None) -> str | None:
+    if view is not None:
+        return None
+    return call.omitted or (None if call.encoded is not None else "arguments")
+
+
 def _name(call: Call) -> str:
     return _shown(call, call.tool.name)
 
@@ -377,5 +395,9 @@ def outline(call: Call, args: object, why: str) -> Inspection | None:
             memory=state.memory,
             minimal=why if call.tool.declared else "undeclared",
         )
-    except (ArgumentsError, RedactionError):
+    except ArgumentsError:
+        return None
+    except RedactionError as error:
+        if error.code == OVER_BUDGET:
+            call.over_budget()
         return None

@@ -1,13 +1,16 @@
 """Waiting for work of other threads, in a thread or on an event loop, without ever cancelling that work.
 
 A procedure that waits is written once, as a generator that yields a ``Wait`` and gets the result sent, or the exception
-thrown, where it stands; ``drive`` runs it in a thread, ``drive_async`` on an event loop.
+thrown, where it stands; ``drive`` runs it in a thread, ``drive_async`` on an event loop. What may keep a processor busy for
+long it yields as ``Work``: other tasks of an event loop run meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -16,7 +19,18 @@ from typing import Any, TypeVar, cast
 
 from guardrail.handover import Handed
 
-__all__ = ["Steps", "Wait", "drive", "drive_async", "in_background", "run_in_thread", "wait_async"]
+__all__ = [
+    "LARGE",
+    "Steps",
+    "Wait",
+    "Work",
+    "drive",
+    "drive_async",
+    "in_background",
+    "run_in_thread",
+    "wait_async",
+    "work_async",
+]
 
 R = TypeVar("R")
 
@@ -30,37 +44,81 @@ class Wait:
     """Seconds; then ``TimeoutError`` is thrown into the step."""
 
 
-Steps = Generator[Wait, Any, R]
+@dataclass(slots=True)
+class Work:
+    """Work for the processor that a step has done for it."""
+
+    run: Callable[[], Any]
+    size: int
+    """Of what it works on, in characters about. Beyond ``LARGE`` it is done off an event loop."""
+
+
+LARGE = 4_096
+"""Less is done sooner than a thread would have started."""
+
+Steps = Generator[Wait | Work, Any, R]
 
 
 def drive(steps: Steps[R]) -> R:
     """Run *steps* to their end in this thread and return their value."""
     try:
-        wait = next(steps)
+        step = next(steps)
         while True:
             try:
-                value = wait.future.result(wait.timeout)
+                value = step.run() if type(step) is Work else step.future.result(step.timeout)  # type: ignore[union-attr]
             except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
-                wait = steps.throw(error)
+                step = steps.throw(error)
             else:
-                wait = steps.send(value)
+                step = steps.send(value)
     except StopIteration as done:
         return cast("R", done.value)
 
 
 async def drive_async(steps: Steps[R]) -> R:
-    """As ``drive``, on the running event loop."""
+    """As ``drive``, on the running event loop.
+
+    A cancellation that comes during a ``Work`` is thrown at the ``Wait`` that follows, or raised at the end.
+    """
+    stops: list[asyncio.CancelledError] = []
     try:
-        wait = next(steps)
+        step = next(steps)
         while True:
             try:
-                value = await wait_async(wait.future, wait.timeout)
+                if type(step) is Work:
+                    value = await work_async(step, stops)
+                elif stops:
+                    raise stops.pop()
+                else:
+                    value = await wait_async(step.future, step.timeout)  # type: ignore[union-attr]
             except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
-                wait = steps.throw(error)
+                step = steps.throw(error)
             else:
-                wait = steps.send(value)
+                step = steps.send(value)
     except StopIteration as done:
+        if stops:
+            raise stops.pop() from None
         return cast("R", done.value)
+
+
+async def work_async(work: Work, stops: list[asyncio.CancelledError]) -> Any:
+    """Do *work* and return what it gives: in a thread if it is large, so that the loop goes on.
+
+    A thread can't be stopped: cancellations that come meanwhile are added to *stops*.
+    """
+    if work.size <= LARGE:
+        return work.run()
+    context = contextvars.copy_context()
+    try:
+        future = in_background(functools.partial(context.run, work.run))
+    except RuntimeError:  # no thread can be started: there are too many, or the program ends
+        return work.run()
+    while True:
+        try:
+            return await wait_async(future, None)
+        except asyncio.CancelledError as stop:
+            if future.done() and future.exception() is stop:
+                raise  # the work's own
+            stops.append(stop)
 
 
 async def wait_async(future: Future[R], timeout: float | None) -> R:

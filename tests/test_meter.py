@@ -1,17 +1,25 @@
-"""What one view of the redactor may cost, and what becomes of a call that costs more."""
+"""What redacting one call may cost, and what becomes of a call that costs more."""
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from guardrail import Guard, meter
-from guardrail.errors import Denied, RedactionError
+from guardrail.core.redact import Inspection, Redactor
+from guardrail.core.types import EngineReply
+from guardrail.errors import Denied, PolicyError, RedactionError
 from guardrail.meter import Meter
-from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
+from guardrail.recording import Recorder
+from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
 
 OPEN = {"type": "object", "additionalProperties": True}
 
@@ -60,22 +68,331 @@ def test_an_outcome_that_costs_too_much_is_recorded_bare(
     with guard.session(principal="eve", agent="bot"):
         assert guard.call("send", {}, lambda: result) is result
     (record,) = ledger.of("call.outcome")
-    assert (record["status"], record["omitted"], record["result"]) == ("ok", "redactor", None)
+    assert (record["status"], record["omitted"], record["result"]) == (
+        "ok",
+        "redaction.budget",
+        None,
+    )
+
+
+class _Late(StaticPolicy):
+    """Whoever asked it has no time left."""
+
+    def __init__(self, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(reply)
+        self._monkeypatch = monkeypatch
+
+    def decide(self, document: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
+        self._monkeypatch.setattr(meter, "SECONDS", -1.0)
+        return super().decide(document, shard=shard, deadline=deadline)
+
+
+TEXT = {"text": "what people write to each other, password: k9x-1234-zq " * 40}
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (allow("any"), ("redactor", "redaction.budget")),
+        (deny("no"), ("policy", "")),
+        (PolicyError("x", cause="timeout", detail="y"), ("timeout", "y")),
+    ],
+)
+def test_a_view_that_costs_too_much_is_left_out_and_the_record_says_so(
+    reply: Any, said: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who called which tool is recorded all the same, and a denial keeps its own cause."""
+    guard, ledger = memory_guard(_Late(reply, monkeypatch))
+    guard.declare("send", schema=OPEN)
+    with guard.session(principal="eve", agent="bot"), pytest.raises(Denied):
+        guard.call("send", TEXT, lambda **_: pytest.fail("the body ran"))
+    (record,) = ledger.of("call.decision")
+    assert (record["decision"]["cause"], record["decision"]["detail"]) == said
+    assert record["omitted"] == "redaction.budget"
+    assert record["input"]["action"]["properties"]["args"] == {}
+    assert (record["principal"]["id"], record["tool"]["name"]) == ("eve", "send")
+
+
+def _late_at(method: str, monkeypatch: pytest.MonkeyPatch, owner: type = Redactor) -> None:
+    """Let the time be used up when *method* begins."""
+    original: Callable[..., Any] = getattr(owner, method)
+
+    def late(*args: Any, **named: Any) -> Any:
+        monkeypatch.setattr(meter, "SECONDS", -1.0)
+        return original(*args, **named)
+
+    monkeypatch.setattr(owner, method, late)
+
+
+def test_time_that_ends_at_the_last_gate_costs_the_view_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was decided is judged again without it: nothing runs."""
+    guard, ledger = memory_guard(StaticPolicy(allow("any")))
+    guard.declare("send", schema=OPEN)
+    _late_at("gate", monkeypatch)
+    with guard.session(principal="eve", agent="bot"), pytest.raises(Denied):
+        guard.call("send", TEXT, lambda **_: pytest.fail("the body ran"))
+    (record,) = ledger.of("call.decision")
+    assert record["decision"]["detail"] == record["omitted"] == "redaction.budget"
+    assert record["principal"]["id"] == "eve"
+
+
+def test_a_record_that_costs_too_much_even_without_the_view_is_bare(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Say, because of what the policy says about the call."""
+    reply = deny("no")
+    reply["rules"][0]["message"] = TEXT["text"]
+    guard, ledger = memory_guard(StaticPolicy(reply))
+    guard.declare("send", schema=OPEN)
+    _late_at("full", monkeypatch, Recorder)
+    with guard.session(principal="eve", agent="bot"), pytest.raises(Denied):
+        guard.call("send", TEXT, lambda **_: pytest.fail("the body ran"))
+    (record,) = ledger.of("call.decision")
+    assert (record["decision"]["cause"], record["decision"]["detail"]) == (
+        "redactor",
+        "redaction.budget",
+    )
+    assert (record["omitted"], record["input"]) == ("redaction.budget", None)
+
+
+def test_arguments_of_nobody_that_cost_too_much_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The denial is for what they lack, and says what else is missing."""
+    guard, ledger = memory_guard(StaticPolicy(allow("any")))
+    guard.declare("send", schema={"type": "object", "required": ["to"]})
+    monkeypatch.setattr(meter, "SECONDS", -1.0)
+    with guard.session(principal="eve", agent="bot"), pytest.raises(Denied):
+        guard.call("send", TEXT, lambda **_: pytest.fail("the body ran"))
+    (record,) = ledger.of("call.decision")
+    assert (record["decision"]["cause"], record["omitted"]) == ("arguments", "redaction.budget")
+
+
+def test_all_views_of_a_call_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments and result; what is said to the caller has time of its own."""
+    used: list[object] = []
+    inspect, result = Redactor.inspect, Redactor.result
+
+    def inspecting(self: Redactor, *args: Any, **named: Any) -> Inspection:
+        used.append(meter.current())
+        return inspect(self, *args, **named)
+
+    def resulting(self: Redactor, *args: Any, **named: Any) -> dict[str, Any]:
+        used.append(meter.current())
+        return result(self, *args, **named)
+
+    monkeypatch.setattr(Redactor, "inspect", inspecting)
+    monkeypatch.setattr(Redactor, "result", resulting)
+    guard, _ = memory_guard(StaticPolicy(allow("any")))
+    guard.declare("send", schema=OPEN)
+    for _ in range(2):
+        guard.call("send", {}, lambda: meter.current() is meter.current() or used.append(None))
+    one, nothing, other, second, *_rest = used
+    assert nothing is None, "a body is no part of it"
+    assert one is other is not second
+
+
+def _burn(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
 
 
 def test_the_time_is_that_of_the_thread_and_begins_with_the_work() -> None:
     """Waiting costs nothing, and little work is never asked about the time."""
     metered = Meter()
     metered(100)
+    _burn(meter.SECONDS)
     time.sleep(0.3)
     for _ in range(200):
         metered(4_096)
-    until = time.thread_time() + meter.SECONDS
-    while time.thread_time() <= until:
-        pass
+    _burn(meter.SECONDS)
     with pytest.raises(RedactionError) as caught:
         metered(4_096)
     assert caught.value.code == "redaction.budget"
+
+
+def test_sections_in_different_threads_add_up_and_what_is_between_them_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On an event loop other tasks use the same thread."""
+    monkeypatch.setattr(meter, "SECONDS", 0.1)
+    metered = Meter()
+
+    def half() -> None:
+        _burn(0.06)
+        metered(4_096)
+
+    metered.section(half)
+    _burn(0.1)
+    metered.section(lambda: metered(4_096))
+    problems: list[BaseException] = []
+
+    def elsewhere() -> None:
+        try:
+            metered.section(half)
+        except RedactionError as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert [type(problem) for problem in problems] == [RedactionError]
+
+
+def test_only_a_call_with_much_to_redact_gives_way_and_in_proportion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not before its first milliseconds, and not for less than a turn."""
+    given: list[float] = []
+    monkeypatch.setattr(meter, "_give_way", given.append)
+    metered = Meter()
+
+    def work() -> None:
+        metered(4_096)
+        assert not given
+        _burn(meter.FREE + 0.004)
+        metered(4_096)
+        metered(4_096)
+
+    metered.section(work)
+    assert len(given) == 1
+    assert given[0] >= 0.004
+
+
+async def test_an_event_loop_is_not_made_to_wait_in_the_line() -> None:
+    """Its other tasks would wait as well; threads wait, one after the other."""
+    with meter._LINE.lock:
+        meter._give_way(0.001)
+        thread = threading.Thread(target=meter._give_way, args=(0.000_1,))
+        thread.start()
+        thread.join(0.05)
+        assert thread.is_alive()
+    thread.join()
+
+
+def test_a_child_process_does_not_wait_for_a_thread_of_its_parent() -> None:
+    """The line is empty after a fork."""
+    program = """
+import os
+from guardrail import meter
+meter._LINE.lock.acquire()
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if meter._LINE.lock.acquire(timeout=5) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("size", [1, 400])
+async def test_what_is_large_is_redacted_off_the_event_loop(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arguments, the record, and the result; what is small costs no thread."""
+    loop = threading.get_ident()
+    apart: dict[str, bool] = {}
+
+    def watch(owner: type, method: str) -> None:
+        original: Callable[..., Any] = getattr(owner, method)
+
+        def watched(*args: Any, **named: Any) -> Any:
+            apart[method] = threading.get_ident() != loop
+            return original(*args, **named)
+
+        monkeypatch.setattr(owner, method, watched)
+
+    watch(Redactor, "inspect")
+    watch(Redactor, "result")
+    watch(Inspection, "view")
+    watch(Recorder, "full")
+    guard, ledger = memory_guard(StaticPolicy(allow("any")))
+    guard.declare("send", schema=OPEN, log_output=True)
+
+    async def body(text: str) -> str:
+        assert threading.get_ident() == loop
+        return text
+
+    with guard.session(principal="eve", agent="bot"):
+        text = "words of no weight " * size
+        assert await guard.acall("send", {"text": text}, body) == text
+    assert apart == dict.fromkeys(("inspect", "result", "view", "full"), size > 1)
+    assert ledger.of("call.outcome")[0]["status"] == "ok"
+
+
+async def test_arguments_that_do_not_fit_are_looked_at_off_the_event_loop_if_they_are_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody has measured them before."""
+    loop, threads = threading.get_ident(), []
+    inspect = Redactor.inspect
+
+    def watched(self: Redactor, *args: Any, **named: Any) -> Inspection:
+        threads.append(threading.get_ident())
+        return inspect(self, *args, **named)
+
+    monkeypatch.setattr(Redactor, "inspect", watched)
+    guard, ledger = memory_guard(StaticPolicy(allow("any")))
+    guard.declare("send", schema={"type": "object", "required": ["to"]})
+    with guard.session(principal="eve", agent="bot"):
+        for size in (1, 400):
+            with pytest.raises(Denied):
+                await guard.acall("send", {"text": "words of no weight " * size}, lambda **_: None)
+    assert [thread == loop for thread in threads] == [True, False]
+    assert [entry["decision"]["cause"] for entry in ledger.of("call.decision")] == ["arguments"] * 2
+
+
+async def test_a_cancelled_call_whose_result_is_large_has_its_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cancellation comes while the result is redacted in a thread, and goes on when the outcome is there."""
+    begun, go_on = threading.Event(), threading.Event()
+    result = Redactor.result
+
+    def slow(self: Redactor, *args: Any, **named: Any) -> dict[str, Any]:
+        begun.set()
+        go_on.wait(30)
+        return result(self, *args, **named)
+
+    monkeypatch.setattr(Redactor, "result", slow)
+    guard, ledger = memory_guard(StaticPolicy(allow("any")))
+    guard.declare("send", schema=OPEN)
+
+    async def body() -> str:
+        return "words of no weight " * 400
+
+    with guard.session(principal="eve", agent="bot"):
+        task = asyncio.ensure_future(guard.acall("send", {}, body))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [entry["status"] for entry in ledger.of("call.outcome")] == ["ok"]
+
+
+async def test_other_tasks_run_while_a_hostile_call_is_redacted() -> None:
+    """The loop takes many turns during one call; otherwise there would be a turn for each wait."""
+    guard, _ = memory_guard(StaticPolicy(allow("any")))
+    guard.declare("send", schema=OPEN)
+    turns, done = 0, False
+
+    async def others() -> None:
+        nonlocal turns
+        while not done:
+            turns += 1
+            await asyncio.sleep(0.001)
+
+    other = asyncio.ensure_future(others())
+    with guard.session(principal="eve", agent="bot"), pytest.raises(Denied):
+        await guard.acall("send", _dense(60), lambda **_: None)
+    done = True
+    await other
+    assert turns > 50
 
 
 def test_another_session_gets_its_turn_while_much_is_redacted() -> None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from concurrent.futures import Future
 
 import pytest
 
+from guardrail import waiting
 from guardrail.handover import Handed
-from guardrail.waiting import Steps, Wait, drive, drive_async, run_in_thread, wait_async
+from guardrail.waiting import (
+    LARGE,
+    Steps,
+    Wait,
+    Work,
+    drive,
+    drive_async,
+    run_in_thread,
+    wait_async,
+)
 
 
 def later(value: object, seconds: float = 0.02) -> Future[object]:
@@ -133,3 +144,99 @@ async def test_a_thread_hands_back_what_it_raised() -> None:
 
     with pytest.raises(ValueError, match="x"):
         await run_in_thread(body)
+
+
+PLACE: contextvars.ContextVar[str] = contextvars.ContextVar("place")
+
+
+def working(size: int) -> Steps[tuple[int, str]]:
+    """Tell in which thread, and in which context, work of *size* was done."""
+    return (yield Work(lambda: (threading.get_ident(), PLACE.get()), size))
+
+
+async def test_large_work_leaves_the_loop_and_keeps_the_context() -> None:
+    """Small work does not: a thread costs more."""
+    here = threading.get_ident()
+    PLACE.set("here")
+    assert drive(working(LARGE + 1)) == (here, "here")
+    assert await drive_async(working(LARGE)) == (here, "here")
+    where, place = await drive_async(working(LARGE + 1))
+    assert (where != here, place) == (True, "here")
+
+
+async def test_the_loop_goes_on_during_large_work() -> None:
+    """The work waits for something that only the loop does."""
+    reached = threading.Event()
+
+    def steps() -> Steps[bool]:
+        return (yield Work(lambda: reached.wait(30), LARGE + 1))
+
+    asyncio.get_running_loop().call_later(0.01, reached.set)
+    assert await drive_async(steps())
+
+
+@pytest.mark.parametrize("size", [1, LARGE + 1])
+def test_what_work_raises_is_thrown_where_it_was_asked_for(size: int) -> None:
+    """Also a cancellation of its own, which is none of the task."""
+
+    def fail(error: BaseException) -> None:
+        raise error
+
+    def steps() -> Steps[list[str]]:
+        seen = []
+        for error in (ValueError("one"), asyncio.CancelledError("two")):
+            try:
+                yield Work(lambda error=error: fail(error), size)  # type: ignore[misc]
+            except (ValueError, asyncio.CancelledError) as caught:
+                seen.append(str(caught))
+        return seen
+
+    assert drive(steps()) == ["one", "two"]
+    assert asyncio.run(drive_async(steps())) == ["one", "two"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_cancellation_waits_for_large_work_and_is_thrown_at_the_next_wait(
+    waits: bool,
+) -> None:
+    """Or raised at the end; what was done is not lost on the way."""
+    begun, go_on = threading.Event(), threading.Event()
+    seen: list[object] = []
+
+    def steps() -> Steps[None]:
+        def work() -> str:
+            begun.set()
+            go_on.wait(30)
+            return "done"
+
+        seen.append((yield Work(work, LARGE + 1)))
+        if waits:
+            try:
+                yield Wait(Future(), None)
+            except asyncio.CancelledError as stop:
+                seen.append(type(stop))
+                raise
+
+    task = asyncio.ensure_future(drive_async(steps()))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == (["done", asyncio.CancelledError] if waits else ["done"])
+
+
+async def test_large_work_is_done_on_the_loop_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Late is better than not at all: it may be an outcome that is owed."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    PLACE.set("here")
+    monkeypatch.setattr(waiting.threading.Thread, "start", refuse)
+    assert (await drive_async(working(LARGE + 1)))[0] == threading.get_ident()

@@ -21,42 +21,71 @@ from guardrail.core.marks import MARK_PREFIX, mask_marks
 __all__ = ["JOINT", "Hit", "looks_random", "scan", "scan_secrets", "secretive"]
 
 
-def scan(text: str) -> list[Hit]:
-    """Return what is to be removed from *text*, in order, never overlapping."""
-    if len(text) < 4:
-        return []
-    if MARK_PREFIX in text:
-        text = mask_marks(text)
-    hits = _secrets(text)
-    for detector in _PERSONAL:
-        hits += detector(text)
-    if "&" in text and holds_entity(text):
-        hits += behind_entities(text, (_secrets, *_PERSONAL))
+def _free(_: int) -> None:
+    """Let the work be done."""
+
+
+def scan(text: str, spend: Callable[[int], None] = _free) -> list[Hit]:
+    """Return what is to be removed from *text*, in order, never overlapping.
+
+    *spend* is told of each detector's work before it, and of each hit, in characters about; it may raise.
+    """
+    hits = _found(text, _ALL, spend)
     return merge_hits(hits) if hits else hits
 
 
-def scan_secrets(text: str) -> list[Hit]:
+def scan_secrets(text: str, spend: Callable[[int], None] = _free) -> list[Hit]:
     """Return what ``scan`` does, but of class ``secret`` only."""
+    hits = _found(text, _SECRETS, spend)
+    return merge_hits([hit for hit in hits if hit.cls == "secret"]) if hits else hits
+
+
+def _found(
+    text: str,
+    detectors: tuple[Callable[[str], Iterable[Hit]], ...],
+    spend: Callable[[int], None],
+) -> list[Hit]:
     if len(text) < 4:
         return []
     if MARK_PREFIX in text:
         text = mask_marks(text)
-    hits = _secrets(text)
-    if "&" in text and holds_entity(text):
-        hits += behind_entities(text, (_secrets,))
-    return merge_hits([hit for hit in hits if hit.cls == "secret"]) if hits else hits
-
-
-def _secrets(text: str) -> list[Hit]:
-    """Return what the detectors of secrets find; those that are rarely needed are asked only if their signs stand in *text*."""
+    entities = "&" in text and holds_entity(text)
     hits: list[Hit] = []
-    for detector in _SECRETS:
-        hits += detector(text)
-    if "<" in text:
-        hits += markup(text)
-    if "'" in text or '"' in text or "`" in text or "$" in text:
-        hits += fallbacks(text)
+    if len(text) <= _SHORT:
+        spend(len(text))
+        for detector in detectors:
+            hits += detector(text)
+        if entities:
+            hits += behind_entities(text, detectors)
+        return hits
+    share = len(text) // len(detectors)
+    for detector in detectors:
+        spend(share)
+        for hit in detector(text):
+            spend(_PER_HIT)
+            hits.append(hit)
+    if entities:
+        spend(len(text))
+        for hit in behind_entities(text, detectors):
+            spend(_PER_HIT)
+            hits.append(hit)
     return hits
+
+
+_PER_HIT = 32
+_SHORT = 512
+"""Characters of a text that is done before anybody need be told in between."""
+
+
+# Rarely needed: asked only if their signs stand in the text.
+
+
+def _markup(text: str) -> Iterable[Hit]:
+    return markup(text) if "<" in text else ()
+
+
+def _fallbacks(text: str) -> Iterable[Hit]:
+    return fallbacks(text) if "'" in text or '"' in text or "`" in text or "$" in text else ()
 
 
 _SECRETS: tuple[Callable[[str], Iterable[Hit]], ...] = (
@@ -65,5 +94,7 @@ _SECRETS: tuple[Callable[[str], Iterable[Hit]], ...] = (
     assignments,
     keywords,
     urls,
+    _markup,
+    _fallbacks,
 )
-_PERSONAL: tuple[Callable[[str], Iterable[Hit]], ...] = (emails, numbers)
+_ALL = (*_SECRETS, emails, numbers)

@@ -33,6 +33,8 @@ _GRAM = 4
 _WINDOW = 2 * _GRAM - 1
 _SHARED = 2
 _PER_PLACE = 16
+_SPELL = 256
+"""Pieces of a text, of which *spend* is told together."""
 _ESCAPED_DEEP = 3
 _MAX_ORIGINALS = 8
 _MAX_ORDINARY = 256
@@ -211,10 +213,10 @@ class Memory:
                 best, least = start, load
         return best
 
-    def knows(self, text: str) -> str | None:
+    def knows(self, text: str, spend: Callable[[int], None] = _free) -> str | None:
         """Return the class of a known value that *text* holds in some form, the strictest where several; else None."""
         cls: str | None = None
-        for found in self.find(text if text.isascii() else normalised(text)):
+        for found in self.find(text if text.isascii() else normalised(text), spend):
             cls = found.cls if cls is None else stricter(cls, found.cls)
         return cls
 
@@ -247,9 +249,10 @@ class Memory:
             text = mask_marks(text)
         found: list[Known] = []
         for form in self._candidates(text, spend):
-            before = len(found)
-            found += _places(text, form, self._class(form))
-            spend(len(text) // 64 + _PER_PLACE * (len(found) - before))
+            spend(len(text) // 64)
+            for place in _places(text, form, self._class(form)):
+                spend(_PER_PLACE)
+                found.append(place)
         if "%" in text or "\\" in text or holds_entity(text):
             found += self._behind_escapes(text, found, spend)
         return _merge(found) if found else []
@@ -270,6 +273,8 @@ class Memory:
             return found
         likely: dict[int, _Form] = {}
         for index, gram in enumerate(view):
+            if not index % _SPELL:
+                spend(_SPELL)
             offsets = grams.get(gram)
             if offsets is None:
                 continue
@@ -299,7 +304,7 @@ def _standing(
 ) -> Iterator[_Form]:
     """Yield the forms of *sizes* that stand in *data* with their window at *start*."""
     # Not one step for each form: values may be chosen so that thousands have one window.
-    for (at, size), forms in sizes.items():
+    for (at, size), forms in tuple(sizes.items()):  # another thread may add to them
         begin = start - at
         if begin >= 0:
             spend(size)

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from guardrail.core.detectors import scan_secrets
-from guardrail.core.hits import JOINT
 from guardrail.core.keynames import stricter
-from guardrail.core.marks import MARK_PREFIX, is_mark, mask_marks, needs_normalising, normalised
+from guardrail.core.marks import MARK_PREFIX, is_mark, needs_normalising, normalised
 from guardrail.core.memory import BLANK, Memory
 from guardrail.core.redact_foreign import describe_error, plain, shape
-from guardrail.core.redact_scan import Spend, scan_all, unmetered
+from guardrail.core.redact_scan import Spend, holds_known, join, scan_all, unmetered
 from guardrail.core.redact_schema import SchemaMarks
 from guardrail.core.redact_seal import Sealer, View, cut, encodable
 from guardrail.core.redact_view import Inspection
@@ -170,7 +169,7 @@ class Redactor:
         if len(memory) and schema is not None:
             given = self._marks(schema).supplied
             hunted = [text for text in texts if text not in given]
-        if not (len(memory) and memory.find(_joined(hunted), spend)):
+        if not (len(memory) and holds_known(join(hunted, spend)[0], memory, spend)):
             # Whether a detector hits depends on the text alone: what was found clean need not be asked about again.
             memory = BLANK
             hunted = [text for text in (*texts, *supplied) if text not in sealer.clean]
@@ -235,10 +234,3 @@ class Redactor:
             self._schemas = {}
         self._schemas[id(schema)] = (schema, marks)
         return marks
-
-
-def _joined(texts: list[str]) -> str:
-    joined = JOINT.join(texts)
-    if not joined.isascii() or "\x01" in joined or joined.count(JOINT) >= len(texts):
-        joined = JOINT.join([normalised(text) for text in texts])
-    return mask_marks(joined) if MARK_PREFIX in joined else joined

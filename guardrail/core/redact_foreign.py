@@ -14,7 +14,7 @@ from guardrail.core.record import dumps
 from guardrail.core.redact_values import octets
 from guardrail.errors import RecordError
 
-__all__ = ["describe_error", "plain", "shape"]
+__all__ = ["describe_error", "outweighs", "plain", "shape"]
 
 _TOKEN_CHARS = 4_000_000
 _SHAPE_NODES = 20_000
@@ -125,6 +125,46 @@ def _affordable(value: object) -> bool:
     return True
 
 
+_PER_NODE = 16
+
+
+def outweighs(value: object, chars: int) -> bool:
+    """Return whether *value* holds more than *chars* characters, each member counted as several. Looks at no more than that."""
+    pending: list[Any] = [value]
+    while pending and chars >= 0:
+        item = pending.pop()
+        kind = type(item)
+        chars -= _PER_NODE
+        if kind is str or kind is bytes:
+            chars -= len(item)
+        elif item is None or kind is bool or kind is int or kind is float:
+            continue
+        elif kind is dict or kind is list or kind is tuple:
+            if _PER_NODE * len(item) > chars:
+                return True
+            pending.extend(item)
+            if kind is dict:
+                pending.extend(item.values())
+        elif issubclass(kind, _CONTENT):
+            return True  # how much a subclass, or a set, holds would have to be read
+        else:
+            pending.append(_attributes_of(item))
+    return chars < 0
+
+
+_CONTENT = (str, int, float, bytes, bytearray, dict, list, tuple, set, frozenset)
+
+
+def _attributes_of(value: object) -> dict[Any, Any] | None:
+    if issubclass(type(value), type):
+        return None
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except BaseException:  # noqa: BLE001 - a descriptor of a foreign class may raise anything
+        return None
+    return attributes if type(attributes) is dict else None
+
+
 def plain(value: object, *, nodes: int, chars: int) -> object:
     """Return the readable content of any object as plain JSON, no more of it than the bounds allow.
 
@@ -191,15 +231,8 @@ class _Plain:
         return out
 
     def _attributes(self, value: object, depth: int) -> object:
-        try:
-            attributes = object.__getattribute__(value, "__dict__")
-        except BaseException:  # noqa: BLE001 - a descriptor of a foreign class may raise anything
-            return None
-        return (
-            self._members(attributes, depth)
-            if type(attributes) is dict and not issubclass(type(value), type)
-            else None
-        )
+        attributes = _attributes_of(value)
+        return None if attributes is None else self._members(attributes, depth)
 
 
 def describe_error(error: BaseException, size: int) -> tuple[str, str]:

@@ -62,7 +62,13 @@ def join_classes(one: list[str], other: list[str]) -> list[str]:
     return sorted({*one, *other})
 
 
-def bounded(removed: Mapping[str, list[str]], limit: int) -> tuple[dict[str, list[str]], bool]:
+def _free(_: int) -> None:
+    """Let the work be done."""
+
+
+def bounded(
+    removed: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = _free
+) -> tuple[dict[str, list[str]], bool]:
     """Return *removed* in at most *limit* bytes, about: list indexes become ``*``, then deep pointers are cut."""
     if len(removed) < 40 and sum(map(len, removed)) < limit // 4:
         return dict(removed), False
@@ -70,11 +76,13 @@ def bounded(removed: Mapping[str, list[str]], limit: int) -> tuple[dict[str, lis
     for keep in (None, 4, 2, 1, 0):
         if _size(current) <= limit:
             return current, keep is not None
-        current = _folded(removed, keep)
+        current = _folded(removed, keep, spend)
     return (current, True) if _size(current) <= limit else ({"": ["many", "many"]}, True)
 
 
-def bounded_classes(found: Mapping[str, list[str]], limit: int) -> dict[str, list[str]]:
+def bounded_classes(
+    found: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = _free
+) -> dict[str, list[str]]:
     """Return the classes by pointer in at most *limit* bytes, about: list indexes become ``*``, then deep pointers are cut.
 
     No class is lost, only its place becomes wider.
@@ -87,6 +95,7 @@ def bounded_classes(found: Mapping[str, list[str]], limit: int) -> dict[str, lis
             return current
         current = {}
         for key, entry in found.items():
+            spend(_PER_ENTRY)
             name = _wider(key, keep)
             current[name] = join_classes(current.get(name, []), entry)
     return (
@@ -111,9 +120,15 @@ def _size(entries: Mapping[str, list[str]]) -> int:
     )
 
 
-def _folded(entries: Mapping[str, list[str]], keep: int | None) -> dict[str, list[str]]:
+_PER_ENTRY = 16
+
+
+def _folded(
+    entries: Mapping[str, list[str]], keep: int | None, spend: Callable[[int], None]
+) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
     for key, entry in entries.items():
+        spend(_PER_ENTRY)
         name = _wider(key, keep)
         known = out.get(name)
         out[name] = list(entry) if known is None else join_notes(known, entry)

@@ -6,20 +6,23 @@ that is more than one view may cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from guardrail.core.detectors import scan
 from guardrail.core.entities import holds_entity
 from guardrail.core.hits import JOINT, Hit, merge_hits
 from guardrail.core.marks import needs_normalising, normalised
-from guardrail.core.memory import Memory
+from guardrail.core.memory import Known, Memory
 
-__all__ = ["AT_ONCE", "Spend", "deal", "deal_known", "detect", "join", "scan_all", "unmetered"]
+__all__ = ["Spend", "deal_known", "detect", "holds_known", "join", "scan_all", "unmetered"]
 
 Spend = Callable[[int], None]
 """Told of so many characters of work that are to be done. Raises ``RedactionError`` where they are too many."""
-AT_ONCE = 4_096
-"""Characters that are scanned without asking in between."""
+_AT_ONCE = 4_096
+"""Characters that are joined and looked at together; a longer text is looked at by itself."""
+_PER_HIT = 32
+_SPELL = 16
+"""Small things of which *spend* is told together."""
 
 
 def unmetered(_: int) -> None:
@@ -29,22 +32,17 @@ def unmetered(_: int) -> None:
 def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list[list[Hit]]:
     """Return the hits of each text, as if each were scanned alone. Positions are those in the normalised text."""
     out: list[list[Hit]] = [[] for _ in texts]
-    texts, joined = join(texts)
-    if len(joined) <= AT_ONCE:
-        spend(len(joined))
-        found = scan(joined)
-        if found:
-            deal(found, texts, out)
-    else:
-        detect(scan, texts, out, spend)
+    texts, joined = join(texts, spend)
+    detect(scan, texts, joined, out, spend)
     if len(memory):
         deal_known(texts, joined, memory, out, spend)
     return out
 
 
 def detect(
-    detector: Callable[[str], list[Hit]],
+    detector: Callable[[str, Spend], list[Hit]],
     texts: list[str],
+    joined: str,
     out: list[list[Hit]],
     spend: Spend,
 ) -> None:
@@ -52,35 +50,48 @@ def detect(
 
     Much text is scanned part by part: between two parts *spend* may let other threads run, or put an end to it.
     """
+    for first, last, part in _parts(texts, joined):
+        found = detector(part, spend)
+        if found:
+            _deal(found, texts[first:last], out[first:last], spend)
+
+
+def _parts(texts: list[str], joined: str) -> Iterable[tuple[int, int, str]]:
+    """Return (first, last, joined) of runs of *texts* that are small enough to be looked at together."""
+    return ((0, len(texts), joined),) if len(joined) <= _AT_ONCE else _cut(texts)
+
+
+def _cut(texts: list[str]) -> Iterator[tuple[int, int, str]]:
     first = 0
     while first < len(texts):
         last, size = first + 1, len(texts[first])
-        while last < len(texts) and size + len(texts[last]) < AT_ONCE:
+        while last < len(texts) and size + len(texts[last]) < _AT_ONCE:
             size += len(texts[last]) + 1
             last += 1
-        spend(size + last - first)
-        found = detector(JOINT.join(texts[first:last]))
-        if found:
-            spend(_PER_HIT * len(found))
-            deal(found, texts[first:last], out[first:last])
+        yield first, last, JOINT.join(texts[first:last])
         first = last
 
 
-_PER_HIT = 64
-
-
-def join(texts: list[str]) -> tuple[list[str], str]:
+def join(texts: list[str], spend: Spend) -> tuple[list[str], str]:
+    """Return *texts* as detectors see them, none of which holds ``JOINT``, and all of them as one."""
     joined = JOINT.join(texts)
-    if not joined.isascii() or "\x01" in joined or joined.count(JOINT) >= len(texts) > 0:
-        texts = [normalised(text) if needs_normalising(text) else text for text in texts]
-        joined = JOINT.join(texts)
-    return texts, joined
+    if joined.isascii() and "\x01" not in joined and joined.count(JOINT) < max(1, len(texts)):
+        return texts, joined
+    out: list[str] = []
+    for text in texts:
+        if needs_normalising(text):
+            spend(len(text))
+            out.append(normalised(text))
+        else:
+            out.append(text)
+    return out, JOINT.join(out)
 
 
-def deal(found: list[Hit], texts: list[str], out: list[list[Hit]]) -> None:
+def _deal(found: list[Hit], texts: list[str], out: list[list[Hit]], spend: Spend) -> None:
     index, start = 0, 0
     end = len(texts[0])
     for hit in found:
+        spend(_PER_HIT)
         while hit.start >= end:
             start = end + 1
             index += 1
@@ -88,19 +99,30 @@ def deal(found: list[Hit], texts: list[str], out: list[list[Hit]]) -> None:
         out[index].append(Hit(hit.start - start, min(hit.end, end) - start, hit.cls, hit.rule))
 
 
+def holds_known(texts: list[str], memory: Memory, spend: Spend) -> bool:
+    """Return whether any of *texts* (ASCII or normalised) holds what the session knows."""
+    return any(memory.find(part, spend) for _, _, part in _parts(texts, JOINT.join(texts)))
+
+
 def deal_known(
-    texts: list[str],
-    joined: str,
-    memory: Memory,
-    out: list[list[Hit]],
-    spend: Spend = unmetered,
+    texts: list[str], joined: str, memory: Memory, out: list[list[Hit]], spend: Spend
 ) -> None:
     """Add to *out* what the session knows in each of *texts*, but for what was found there already."""
-    spend(len(joined))
-    known = memory.find(joined, spend)
-    if not known:
-        return
-    spend(_PER_HIT * len(known))
+    for first, last, part in _parts(texts, joined):
+        spend(len(part) // _SPELL)
+        known = memory.find(part, spend)
+        if known:
+            _deal_part(texts[first:last], part, known, memory, out[first:last], spend)
+
+
+def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
+    texts: list[str],
+    joined: str,
+    known: list[Known],
+    memory: Memory,
+    out: list[list[Hit]],
+    spend: Spend,
+) -> None:
     if "%" in joined or "\\" in joined or holds_entity(joined):
         # A value behind escapes makes the whole text go, and the whole must be one text.
         new = [
@@ -109,21 +131,22 @@ def deal_known(
         ]
     else:
         new = [[] for _ in texts]
-        deal([Hit(hit.start, hit.end, hit.cls, "known") for hit in known], texts, new)
+        _deal([Hit(hit.start, hit.end, hit.cls, "known") for hit in known], texts, new, spend)
     for index, hits in enumerate(new):
         if hits:
             # What a detector or a mark just made known is found again here: that is no second rule.
             before = out[index]
-            fresh = _not_within(hits, before)
+            fresh = _not_within(hits, before, spend)
             if fresh:
                 before[:] = merge_hits([*before, *fresh])
 
 
-def _not_within(hits: list[Hit], others: list[Hit]) -> list[Hit]:
+def _not_within(hits: list[Hit], others: list[Hit], spend: Spend) -> list[Hit]:
     """Return those of *hits* that lie in none of *others*; both in order, never overlapping: one pass over both."""
     fresh: list[Hit] = []
     at = 0
     for hit in hits:
+        spend(_PER_HIT)
         while at < len(others) and others[at].end <= hit.start:
             at += 1
         if at == len(others) or not (others[at].start <= hit.start and hit.end <= others[at].end):

@@ -85,10 +85,10 @@ class Sealer:
 
     def seal(self, cls: str, text: str) -> str:
         """Return what stands for *text*: a random mark for class ``secret``, else a token."""
+        self.spend(_PER_SEAL)
         return self.mark(cls) if cls == "secret" else self.token(cls, canonical(cls, text))
 
     def splice(self, text: str, hits: list[Hit]) -> str:
-        self.spend(_PER_SEAL * len(hits))
         parts: list[str] = []
         end = 0
         for hit in hits:
@@ -239,13 +239,13 @@ class Sealer:
         ):
             value, cut = self._shrunk(value, limit)
             truncated = truncated or cut
-        notes, cut = bounded(removed, limit // 5)
+        notes, cut = bounded(removed, limit // 5, self.spend)
         return View(
             value,
             notes,
             truncated or cut,
             renamed or value != source,
-            bounded_classes(classes, limit // 5),
+            bounded_classes(classes, limit // 5, self.spend),
         )
 
     def shortened(self, view: View, limit: int) -> View:
@@ -253,7 +253,7 @@ class Sealer:
         value, cut = self._shrunk(
             dict(view.value) if type(view.value) is dict else view.value, limit
         )
-        notes, folded = bounded(view.removed, limit // 5)
+        notes, folded = bounded(view.removed, limit // 5, self.spend)
         if not (cut or folded):
             return view
         return View(
@@ -261,7 +261,7 @@ class Sealer:
             notes,
             truncated=True,
             changed=True,
-            classes=bounded_classes(view.classes, limit // 5),
+            classes=bounded_classes(view.classes, limit // 5, self.spend),
         )
 
     def _shrunk(self, value: object, limit: int) -> tuple[object, bool]:
@@ -278,6 +278,7 @@ class Sealer:
             return walk.sized(value), True
         sizes = {key: len(dumps(member)) + len(dumps(key)) for key, member in value.items()}
         for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            self.spend(_PER_SEAL)
             member = value[key]
             if type(member) not in {dict, list, str} or sizes[key] < 200:
                 break

@@ -33,6 +33,7 @@ from guardrail.core.redact_walk import Nested, Walk
 __all__ = ["Inspection"]
 
 _PER_HIT = 96
+_PER_NOTE = 16
 
 
 class Inspection:
@@ -91,7 +92,7 @@ class Inspection:
         self._classes: dict[str, list[str]] = {}
         self._note()
         judged = self._judged_classes() if self._known_names else self._classes
-        self.arg_classes = bounded_classes(judged, sealer.limits.recorded // 5)
+        self.arg_classes = bounded_classes(judged, sealer.limits.recorded // 5, sealer.spend)
         """Pointer -> classes of what stands there, for the policy; where there are very many, indexes become ``*``. Keys that
         only the policy's pointers mark, or that only the session knows, are in clear here, and not in the ``classes`` of a
         view."""
@@ -106,19 +107,19 @@ class Inspection:
         supplied = self._sealer.supplied
         for entry, found in zip(walk.slots, hits, strict=False):
             _, _, _, text, mark, hint = entry
-            if found:
-                self._sealer.spend(_PER_HIT * len(found))
             if hint is not None and mark is None and _is_secretive(text, found):
                 found.append(Hit(0, len(text), "secret", hint[1][0]))
                 found[:] = merge_hits(found)
             if mark is not None:
                 if text not in supplied:
+                    self._sealer.spend(_PER_HIT)
                     remember(memory, class_of(mark[0], found), text)
             elif not found:
                 clean.append(text)
             else:
                 plain_text = normalised(text) if needs_normalising(text) else text
                 for hit in found:
+                    self._sealer.spend(_PER_HIT)
                     remember(memory, hit.cls, plain_text[hit.start : hit.end], hit.rule)
         self._sealer.note_clean(clean)
         for _, _, _, text, _ in walk.sealed:
@@ -128,6 +129,7 @@ class Inspection:
         for (_, name, _, mark), found in zip(walk.keys, hits[len(walk.slots) :], strict=True):
             # A marked key that reads like a field name is not recorded here, and not hunted elsewhere.
             if found or (mark is not None and classify(name).odd):
+                self._sealer.spend(_PER_HIT)
                 memory.remember(name, class_of(mark[0] if mark is not None else None, found))
         walk.add_known(hits, memory, supplied)
         self._rename(hits[len(walk.slots) :])
@@ -149,7 +151,7 @@ class Inspection:
                 for name in out:
                     if (id(out), name) in renamed or name in self._sealer.supplied:
                         continue
-                    cls = memory.knows(name)
+                    cls = memory.knows(name, self._sealer.spend)
                     if cls is not None:
                         self._known_names.add((id(out), name))
                         self._rename_one(out, name, cls)
@@ -163,10 +165,13 @@ class Inspection:
         """Fill ``arg_classes`` and ``removed``."""
         walk, renamed, prefixes = self._walk, self._renamed, self._prefixes
         removed, found_classes = self._removed, self._classes
+        spend = self._sealer.spend
         for (_, _, path, _, mark, _), found in zip(walk.slots, self._hits, strict=False):
             if found:
+                spend(_PER_NOTE * len(found))
                 self._add(pointer(path, renamed, prefixes), mark, found)
             elif mark is not None:
+                spend(_PER_NOTE)
                 where = pointer(path, renamed, prefixes)
                 removed[where] = [mark[0], *mark[1]]
                 found_classes[where] = [mark[0]]
@@ -180,6 +185,7 @@ class Inspection:
             for out in walk.owners:
                 path = walk.path_of(out)
                 for name in out:
+                    spend(_PER_NOTE)
                     if (id(out), name) in renamed:
                         new = renamed[id(out), name]
                         cls = new.split(":", 2)[1]
@@ -196,6 +202,7 @@ class Inspection:
             pointer(entry.path, self._renamed, self._prefixes): set() for entry in self._walk.nested
         }
         for place, classes in self._classes.items():
+            self._sealer.spend(_PER_NOTE)
             end = place.rfind("/")
             while end >= 0:
                 around = held.get(place[:end])
@@ -239,6 +246,7 @@ class Inspection:
         moves: dict[str, str] = {}
         for out in self._walk.owners:
             for name in out:
+                self._sealer.spend(1)
                 if (id(out), name) in self._known_names:
                     where = pointer(self._walk.path_of(out), self._renamed, self._prefixes)
                     new = self._renamed[id(out), name]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.core.detectors import scan, scan_secrets
-from guardrail.core.hits import JOINT, Hit
+from guardrail.core.hits import Hit
 from guardrail.core.marks import is_mark
 from guardrail.core.memory import Memory
 from guardrail.core.record import dumps
@@ -22,7 +22,14 @@ from guardrail.core.redact_names import (
     plain_key,
     said,
 )
-from guardrail.core.redact_scan import AT_ONCE, Spend, deal, deal_known, detect, join, unmetered
+from guardrail.core.redact_scan import (
+    Spend,
+    deal_known,
+    detect,
+    holds_known,
+    join,
+    unmetered,
+)
 from guardrail.core.redact_schema import Mark, SchemaNode, merge_marks
 from guardrail.core.redact_values import (
     Path,
@@ -43,6 +50,10 @@ __all__ = ["Limits", "Nested", "Walk"]
 # much as the work itself.
 # ruff: noqa: PLR0917
 
+_PER_KEY = 32
+_SPELL = 16
+_PER_SPELL = 64
+"""Work for so many elements of a list."""
 _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
 
 
@@ -275,7 +286,12 @@ class Walk:
         self.paths[id(out)] = path
         # Whoever marked what is above by schema or policy marked keys as well; a key name above speaks of values only.
         sealed = mark if mark is not None and not mark[1][0].startswith("key:") else None
+        many = len(source) > _SPELL
+        if not many:
+            self.spend(_PER_KEY * len(source))
         for raw, value in source.items():
+            if many:
+                self.spend(_PER_KEY)
             name = raw if type(raw) is str else plain_key(raw)
             known = named(name) if len(name) <= 64 else LONG_NAME
             below, child, key_mark = mark, None, sealed
@@ -333,6 +349,8 @@ class Walk:
         if (len(source) > 1 or (source and beside)) and may_name(source, pair):
             told = neighbours(source, pair=pair, beside=beside)
         for index, value in enumerate(source):
+            if not index % _SPELL:
+                self.spend(_PER_SPELL)
             child = node.item(index) if node is not None else None
             below = merge_marks(mark, child.mark) if child is not None else mark
             if told is not None and index in told:
@@ -349,27 +367,17 @@ class Walk:
             [
                 *[slot[3] for slot in self.slots if slot[4] is None],
                 *[entry[1] for entry in self.keys],
-            ]
+            ],
+            self.spend,
         )
         clear: list[list[Hit]] = [[] for _ in self._texts]
-        if clear:
-            if len(self._joined) <= AT_ONCE:
-                found = scan(self._joined)
-                if found:
-                    deal(found, self._texts, clear)
-            else:
-                detect(scan, self._texts, clear, self.spend)
+        detect(scan, self._texts, self._joined, clear, self.spend)
         self._clear = clear
         if not marked:
             return clear
-        marked, joined = join(marked)
+        marked, joined = join(marked, self.spend)
         whole: list[list[Hit]] = [[] for _ in marked]
-        if len(joined) <= AT_ONCE:
-            found = scan_secrets(joined)
-            if found:
-                deal(found, marked, whole)
-        else:
-            detect(scan_secrets, marked, whole, self.spend)
+        detect(scan_secrets, marked, joined, whole, self.spend)
         # Back into the order of the slots; the lists themselves are shared.
         of_clear, of_marked = iter(clear), iter(whole)
         return [
@@ -384,10 +392,8 @@ class Walk:
         if not len(memory):
             return
         # Keys are looked at together with the values: one search says that there is nothing, as is usual.
-        if memory.find(JOINT.join(self._texts + self.names), self.spend):
-            self.known_names = bool(self.names) and bool(
-                memory.find(JOINT.join(self.names), self.spend)
-            )
+        if holds_known(self._texts + self.names, memory, self.spend):
+            self.known_names = holds_known(self.names, memory, self.spend)
             self.met_known = True
             deal_known(self._texts, self._joined, memory, self._clear, self.spend)
             if supplied:

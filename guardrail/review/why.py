@@ -408,6 +408,7 @@ def _reproducible(call: Call, reproducible: bool | None, outcome: Outcome | None
 _OMITTED = {
     "size": "the call is too large for a record",
     "redactor": "it can't be redacted",
+    "redaction.budget": "redacting it would take too much processor time",
 }
 
 

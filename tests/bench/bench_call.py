@@ -172,7 +172,7 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
 
         admission = Admission(
             journal=guard._journal, state=state, tool=tool, call=call.id, parent=None, origin=call.origin,
-            seq=receipt.seq, arguments=call.arguments, again=None, verdict=verdict,
+            seq=receipt.seq, arguments=call.arguments, again=None, verdict=verdict, meter=call.meter,
         )  # fmt: skip
         outcome = timed(
             "(9) draft", lambda: admission._draft(admission._returned, None, None, 0.0, None)

@@ -9,7 +9,7 @@ from redactkit import REDACTOR, redactor, token
 
 from guardrail.core.memory import Memory
 from guardrail.core.record import dumps
-from guardrail.core.redact_foreign import plain
+from guardrail.core.redact_foreign import outweighs, plain
 
 
 def _result(value: object, *, log_output: bool = True) -> dict[str, Any]:
@@ -191,3 +191,39 @@ def test_a_class_that_only_looks_like_pydantics_shows_no_details() -> None:
     )
     nameless = type("ValidationError", (Exception,), {"__module__": 5})
     assert "va1ue-0ne" not in _error(nameless("va1ue-0ne"))["message"]
+
+
+class _Held:
+    def __init__(self, content: object) -> None:
+        self.content = content
+
+
+class _Text(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("value", "large"),
+    [
+        (None, False),
+        (True, False),
+        (12, False),
+        ("a" * 500, False),
+        ("a" * 1_000, True),
+        (b"a" * 1_000, True),
+        ([1, 2.5, None, "text"], False),
+        ([0] * 100, True),
+        ([["a" * 200]] * 10, True),
+        ({"a" * 1_000: 1}, True),
+        ({"a": {"b": ("c", False)}}, False),
+        (_Held("a"), False),
+        (_Held(["a" * 1_000]), True),
+        (_Held, False),
+        (object(), False),
+        (_Text("a"), True),
+        ({1, 2}, True),
+    ],
+)
+def test_a_result_is_weighed_without_running_its_code(value: object, large: bool) -> None:
+    """A subclass of what JSON has would have to be read: it counts as large."""
+    assert outweighs(value, 900) is large

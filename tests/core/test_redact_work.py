@@ -12,6 +12,7 @@ from redactkit import REDACTOR, mark, token
 
 from guardrail.core.memory import Memory
 from guardrail.core.redact import Redactor
+from guardrail.core.redact_values import all_texts
 from guardrail.errors import RedactionError
 
 
@@ -180,6 +181,74 @@ def test_whoever_meters_is_told_of_all_that_is_read_and_may_end_it(
     with pytest.raises(RedactionError) as caught:
         work(_metered(_Count(500)), text)
     assert caught.value.code == "redaction.budget"
+
+
+_MOST_STEPS = 100_000
+"""Between two checkpoints: some milliseconds. Most of it is for one detector that finds nothing in 16 kB."""
+
+
+_HOSTILE: dict[str, Callable[[], tuple[Any, Memory]]] = {
+    "runs of passwords": lambda: (["password: " * 1_638] * 8, Memory()),
+    "passwords": lambda: ([f"password: k9x{i:05d} " * 700 for i in range(8)], Memory()),
+    "addresses": lambda: (["a@b.co " * 2_300] * 5, Memory()),
+    "cards": lambda: (["4111 1111 1111 1111 " * 800] * 8, Memory()),
+    "not normal": lambda: (["\ufb01\u0301\u00b2" * 5_400] * 9, Memory()),
+    "base64": lambda: (["A1b2" * 4_000 + "%"] * 9, Memory()),
+    "urls": lambda: (["https://a:b@c/ " * 1_000] * 9, Memory()),
+    "prose": lambda: (["The quick brown fox jumps over the dog. " * 400] * 30, Memory()),
+    "too long": lambda: (["password: " * 100_000], Memory()),
+    "numbers": lambda: (list(range(100_000, 104_900)), Memory()),
+    "words": lambda: ([f"Zq7!kd{i}dLpX" for i in range(1_900)], Memory()),
+    "objects": lambda: ([{"email": f"a{i}@b.example"} for i in range(1_900)], Memory()),
+    "marked keys": lambda: ({f"password{i}": f"Zq7!kd{i}dLpX" for i in range(1_900)}, Memory()),
+    "odd keys": lambda: ({f"k9{i:x}Qw7Z{i}dLpX": 1 for i in range(1_900)}, Memory()),
+    "known keys": lambda: ({f"k9x-{i:05d}-va1ue-same-end": 1 for i in range(1_500)}, _known(1_500)),
+    "known values": lambda: (
+        [" ".join(f"k9x-{i:05d}-va1ue-same-end" for i in range(600))] * 10,
+        _known(1_500),
+    ),
+    "known behind escapes": lambda: (
+        ["%41 k9x-00001-va1ue-same-end " * 500] * 10,
+        _known(1_000),
+    ),
+    "escapes": lambda: (["%41" * 5_400] * 10, _known(30)),
+    "one known value": lambda: (["k9x-00000-va1ue-same-end " * 600] * 10, _known(1)),
+    "JSON in JSON": lambda: (
+        [json.dumps([json.dumps({"password": f"Zq7!kd92LpX{i}"})] * 200) for i in range(9)],
+        Memory(),
+    ),
+    "nested": lambda: (_nested(8), Memory()),
+}
+
+
+@pytest.mark.parametrize("kind", _HOSTILE)
+@pytest.mark.parametrize("declared", [True, False])
+def test_no_stretch_of_work_is_long_before_the_next_checkpoint(kind: str, declared: bool) -> None:
+    """Password runs, many keys, many known values, base64, JSON in JSON, huge texts: counted in steps, not in time."""
+    value, memory = _HOSTILE[kind]()
+    since = most = asked = 0
+
+    def step(*_: Any) -> None:
+        nonlocal since
+        since += 1
+
+    def spend(_: int) -> None:
+        nonlocal since, most, asked
+        asked += 1
+        most, since = max(most, since), 0
+
+    by = Redactor(token=token, mark=mark, meter=lambda: spend)
+    args = value if type(value) is dict else {"value": value}
+    before = sys.getprofile()
+    sys.setprofile(step)
+    try:
+        view = by.inspect(args, schema=None, declared=declared, memory=memory).view()
+        by.gate(all_texts(view.value), memory)
+        spend(0)
+    finally:
+        sys.setprofile(before)
+    assert asked > 2
+    assert most < _MOST_STEPS
 
 
 def test_much_text_is_metered_part_by_part() -> None:
