@@ -8,7 +8,6 @@ so that whoever judged by an older state can't write. Pure: the time is given, n
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +24,7 @@ from guardrail.approval_cases import (
     case_of,
     is_approval_id,
 )
+from guardrail.core.folding import folded
 from guardrail.core.types import Assurance, Decision, Effect, Json
 
 __all__ = [
@@ -183,38 +183,11 @@ def expires_at(request: Request, now: datetime, terms: Terms) -> datetime:
 
 
 def same_identity(one: str, other: str) -> bool:
-    """Tell whether two ids may name one person: whatever their case and Unicode form, spaces around and invisible characters.
+    """Tell whether two ids may name one person: whatever their case and Unicode form, blanks, and what a reader does not see.
 
     Use it to refuse only. What an id is allowed to do is decided by comparing it exactly, with its issuer.
     """
     return bool(folded(one)) and folded(one) == folded(other)
-
-
-def folded(text: str) -> str:
-    """Return what is compared of an id where two ids could be one person's; empty where nothing of it can be seen."""
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    # What shows nothing goes last: taking a character out can bring others together.
-    return " ".join(unicodedata.normalize("NFKC", "".join(filter(_shows, text))).split())
-
-
-def _shows(character: str) -> bool:
-    if unicodedata.category(character)[0] == "C":
-        return False
-    return not any(first <= character <= last for first, last in _INVISIBLE)
-
-
-# What Unicode calls default-ignorable, and the blank of Braille, beyond the categories of control and format characters.
-_INVISIBLE = (
-    ("\u034f", "\u034f"),
-    ("\u115f", "\u1160"),
-    ("\u17b4", "\u17b5"),
-    ("\u180b", "\u180f"),
-    ("\u2800", "\u2800"),
-    ("\u3164", "\u3164"),
-    ("\ufe00", "\ufe0f"),
-    ("\uffa0", "\uffa0"),
-    ("\U000e0000", "\U000e0fff"),
-)
 
 
 def live_grants(case: Case, now: datetime, terms: Terms) -> tuple[Step, ...]:

@@ -203,10 +203,13 @@ def test_one_person_counts_once_however_often_it_is_recorded() -> None:
         "\uff42ob",
         "bob\u3164",
         "\u115fbob",
+        "bob\U0001d159",
+        "bob\U00016fe4\u0345",
+        "b\u043eb",
     ],
 )
 def test_two_ways_to_write_one_name_are_one_person(other: str) -> None:
-    """Spaces around it, letter case, width, and characters that show nothing."""
+    """Blanks, letter case, width, what draws nothing or only decorates, and letters that look alike."""
     assert approvals.same_identity("bob", other)
     rules = (AskedRule("large", "large", (), 2),)
     assert use(case(grant(), grant(1, Approver(other)), rules=rules)) is Reason.APPROVERS_MISSING

@@ -1,0 +1,81 @@
+"""Ids as a reader sees them: equal where two spellings may name one person. Use it to refuse only, never to allow."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["folded"]
+
+# What draws nothing, beyond the categories C and Z: what Unicode calls default-ignorable, joiners and fillers that only
+# say how to lay out their neighbours, blank glyphs, and strokes that only make a word longer.
+_BLANK = (
+    ("\u034f", "\u034f"),
+    ("\u0640", "\u0640"),
+    ("\u07fa", "\u07fa"),
+    ("\u115f", "\u1160"),
+    ("\u17b4", "\u17b5"),
+    ("\u180b", "\u180f"),
+    ("\u2800", "\u2800"),
+    ("\u2d7f", "\u2d7f"),
+    ("\u303f", "\u303f"),
+    ("\u3164", "\u3164"),
+    ("\ufe00", "\ufe0f"),
+    ("\uffa0", "\uffa0"),
+    ("\ufffc", "\ufffc"),
+    ("\U0001107f", "\U0001107f"),
+    ("\U00013441", "\U00013442"),
+    ("\U00016fe4", "\U00016fe4"),
+    ("\U0001d159", "\U0001d159"),
+    ("\U000e0000", "\U000e0fff"),
+)
+
+# Letters of Greek and Cyrillic that look like Latin ones, in small letters or in capitals.
+_LOOKS_LIKE = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0455\u0456\u0458\u0475\u04bb\u04cf\u0501\u051b\u051d"
+    "\u03b1\u03b2\u03b5\u03b6\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u03f3\u0131",
+    "abekmhopctyxsijvhldqw" + "abezikmvoptyxji",
+)
+
+
+def folded(text: str) -> str:
+    """Return what a reader sees of the id *text*, whatever its case and form; empty where nothing of it can be seen.
+
+    Left out are blanks, what draws nothing, and combining marks that only decorate: those that make no letter with the
+    one before them, unless both are of one script whose marks are letters. Letters that look like Latin ones count as
+    those, if they are common ones of Greek and Cyrillic.
+    """
+    if text.isascii():
+        return "".join(character for character in text.casefold() if "!" <= character <= "~")
+    # Before and after: case folding makes a letter of a mark, and taking a character out brings others together.
+    while (new := _seen(_seen(text).casefold()).translate(_LOOKS_LIKE)) != text:
+        text = new
+    return text
+
+
+def _seen(text: str) -> str:
+    text = "".join(filter(_draws, unicodedata.normalize("NFKC", text)))
+    kept: list[str] = []
+    script = ""
+    marks: set[str] = set()
+    for character in unicodedata.normalize("NFKC", text):
+        if unicodedata.category(character)[0] != "M":
+            script, marks = _script(character), set()
+        elif not script or character in marks or _script(character) != script:
+            continue  # drawn twice at one place, a mark looks as if drawn once
+        else:
+            marks.add(character)
+        kept.append(character)
+    return "".join(kept)
+
+
+def _draws(character: str) -> bool:
+    if unicodedata.category(character)[0] in "CZ":
+        return False
+    return not any(first <= character <= last for first, last in _BLANK)
+
+
+def _script(character: str) -> str:
+    """Return the first word of the name of a letter or mark, which is that of its script; empty for anything else."""
+    if unicodedata.category(character)[0] not in "LM":
+        return ""
+    return unicodedata.name(character, "").partition(" ")[0]
