@@ -338,7 +338,7 @@ class LedgerRequests:
     def owner(self, session: str) -> Owner | None:
         """Return whose first call of *session* is recorded, or None. Raises ``LedgerError``."""
         with self._reading() as log:
-            line = log.first_of_session(session)
+            line = log.first_of_session(session, self._writer.names)
         if line is None:
             return None
         return owner_of(decode(line))

@@ -8,7 +8,7 @@ from typing import Any
 
 from guardrail.core.types import Cause
 
-__all__ = ["BEHIND", "TAKEN", "TYPES", "Claim", "Owner", "owner_of", "refuses"]
+__all__ = ["BEHIND", "TAKEN", "TYPES", "Claim", "Owner", "owner_of", "refuses", "session_of"]
 
 Owner = tuple[str, str, str, str]
 """(tenant, principal id, agent id, issuer of the principal or "") of a session, as recorded."""
@@ -46,10 +46,7 @@ class Claim:
 
 def owner_of(record: Mapping[str, Any]) -> Owner | None:
     """Return whose the session of *record* is by it; None for a record that says nothing about that."""
-    if record.get("type") not in TYPES:
-        return None
-    decision = record.get("decision")
-    if decision is not None and refuses(decision["cause"], decision["detail"]):
+    if session_of(record) is None:
         return None
     principal = record["principal"]
     return (
@@ -60,6 +57,17 @@ def owner_of(record: Mapping[str, Any]) -> Owner | None:
     )
 
 
-def refuses(cause: str, detail: str) -> bool:
+def session_of(record: Mapping[str, Any]) -> str | None:
+    """Return the session that *record* makes its caller's if it is the first one there; None for any other record."""
+    if record.get("type") not in TYPES:
+        return None
+    decision = record.get("decision")
+    if isinstance(decision, Mapping) and refuses(decision.get("cause"), decision.get("detail")):
+        return None
+    session = record.get("session")
+    return session if isinstance(session, str) else None
+
+
+def refuses(cause: object, detail: object) -> bool:
     """Tell whether a denial with *cause* and *detail* says that the session is somebody else's."""
     return cause == Cause.IDENTITY and detail == TAKEN

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from guardrail.core.claims import Claim
+from guardrail.core.claims import Claim, session_of
 from guardrail.errors import RecordError
 
 __all__ = [
@@ -124,6 +124,8 @@ class Draft:
     """Size and tree of the log by which this step was judged: what came in between is proved before it is written."""
     claim: Claim | None = None
     """Whose its session is, in the first record that a caller writes there: refused if it is somebody else's."""
+    session: str | None = None
+    """The session that it makes its caller's, where it is the first record there."""
 
     @classmethod
     def build(
@@ -162,6 +164,7 @@ class Draft:
             approval=approval,
             judged=judged,
             claim=claim,
+            session=session_of(fields),
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

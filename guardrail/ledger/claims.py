@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guardrail.core.claims import BEHIND, Claim, owner_of
-from guardrail.core.merkle import in_tree
+from guardrail.core.merkle import Edge, in_tree
 from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
-from guardrail.ledger.names import FIRST
+from guardrail.ledger.names import FIRST, Names
 from guardrail.ledger.steps import unproved
 from guardrail.ledger.store import Store, Tail
 
@@ -23,13 +23,17 @@ SESSION_TAKEN = "ledger.session_taken"
 """Code of the error for a first record in a session that is somebody else's; it was not written."""
 
 
-def add_all(store: Store, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
+def add_all(
+    store: Store, drafts: Sequence[Draft], tail: Tail, names: Names, end: Edge
+) -> list[Receipt | LedgerError]:
     """As ``Store.add_all``; a draft that claims a session of somebody else is answered with ``ledger.session_taken``.
 
+    That nobody has a session is believed by *names* alone, up to *end*, the tree of what is committed; where that takes long,
+    the answer is ``ledger.session_behind``.
     Raises ``LedgerError`` (``ledger.unproved``) for a record of the session that the signed head does not prove, and
     ``sqlite3.Error``.
     """
-    refused = _refused(store, drafts, tail)
+    refused = _refused(store, drafts, tail, names, end)
     if not refused:
         return store.add_all(drafts, tail)
     written = [draft for place, draft in enumerate(drafts) if place not in refused]
@@ -37,7 +41,9 @@ def add_all(store: Store, drafts: Sequence[Draft], tail: Tail) -> list[Receipt |
     return [refused[place] if place in refused else next(answers) for place in range(len(drafts))]
 
 
-def _refused(store: Store, drafts: Sequence[Draft], tail: Tail) -> dict[int, LedgerError]:
+def _refused(
+    store: Store, drafts: Sequence[Draft], tail: Tail, names: Names, end: Edge
+) -> dict[int, LedgerError]:
     """Return why the drafts at some places must not be written."""
     refused: dict[int, LedgerError] = {}
     claimed: dict[str, Claim] = {}
@@ -45,7 +51,9 @@ def _refused(store: Store, drafts: Sequence[Draft], tail: Tail) -> dict[int, Led
         claim = draft.claim
         if claim is None:
             continue
-        problem = _problem(store, claim, tail)
+        found, problem = _problem(store, claim, tail)
+        if claim.named and not found:
+            problem = _hidden(store, claim, names, end)
         for name in claim.names:
             if problem is None and claimed.setdefault(name, claim).owner != claim.owner:
                 # Whether the other one gets written is not known yet: the next transaction tells.
@@ -55,8 +63,9 @@ def _refused(store: Store, drafts: Sequence[Draft], tail: Tail) -> dict[int, Led
     return refused
 
 
-def _problem(store: Store, claim: Claim, tail: Tail) -> LedgerError | None:
-    """Return why a record with *claim* must not be the next one, or None."""
+def _problem(store: Store, claim: Claim, tail: Tail) -> tuple[bool, LedgerError | None]:
+    """Return whether the session has a record, and why a record with *claim* must not be the next one, or None."""
+    any_ = False
     for name in claim.names:
         row = store.execute(FIRST, (name,)).fetchone()
         if row is None:
@@ -69,10 +78,18 @@ def _problem(store: Store, claim: Claim, tail: Tail) -> LedgerError | None:
         if found is None or record["session"] != name:
             raise unproved(f"record {seq} is not what the ledger's index says that it is")
         if not claim.allows(found):
-            return LedgerError(
+            return True, LedgerError(
                 "the session belongs to another tenant, principal or agent", code=SESSION_TAKEN
             )
-    return None
+        any_ = True
+    return any_, None
+
+
+def _hidden(store: Store, claim: Claim, names: Names, end: Edge) -> LedgerError | None:
+    """Return the error where it is not proved by now that nobody has the session: a record can be hidden from the index."""
+    if names.catch_up(store.execute, end) and all(map(names.lacks, claim.names)):
+        return None
+    return LedgerError("it has to be proved once more that nobody has this session", code=BEHIND)
 
 
 def _proved(store: Store, seq: object, line: object, tail: Tail) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from guardrail.core.merkle import Edge
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.durable import sync_directory
@@ -44,6 +45,7 @@ from guardrail.ledger.handles import Share
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import Leases, Life, process_name
 from guardrail.ledger.lock import FileLock
+from guardrail.ledger.names import Names
 from guardrail.ledger.reserve import Reserve, disk_is_full, needs_room
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import create, denied, open_error, reason
@@ -83,6 +85,8 @@ class Committer:
         """Outcomes that found the disk full, and are to be written into the room that was given back; callers wait."""
         self._suspect = False
         """A sync may have failed: the kernel may have dropped what it could not write, and calls it clean."""
+        self.names = Names()
+        """The sessions of the log, as far as somebody has looked for them."""
         self._genesis: dict[str, object] = {}
         self._marker = str(seal_path(db))
         self._next_sweep = 0.0
@@ -379,6 +383,7 @@ class Committer:
             problem = tail.fault or self._contradiction(store, tail)
             if problem:
                 raise self._seal(problem)
+            end = tail.edge.copy()  # of what is committed
             # Another process may have taken this one for dead.
             self._epochs.replace_ended(store.has_epoch, self.log, tail.seq + 1)
             announcement = self._epochs.announcement(self.log)
@@ -393,7 +398,8 @@ class Committer:
             for draft in drafts:
                 if draft.judged is not None:
                     self._raise_unproved(store.unproved_since(draft, tail))
-            answers = self._add_all(store, drafts, tail)[len(self._owed) :]
+            answers = self._add_all(store, drafts, tail, end)[len(self._owed) :]
+            following = self.names.at(end)
             for rotation in rotations:
                 store.rotate(rotation, tail)
             store.sign(tail, self._epochs.key)
@@ -402,6 +408,10 @@ class Committer:
             self._raise_fault(self._watch.check())  # not before this is anything acknowledged
         except (LedgerError, KeysError, sqlite3.Error, OSError) as error:
             raise self._undo(store, taken, error, committing=committing) from None
+        if following:
+            added = zip(taken, answers, strict=True)
+            made = [each.draft.session for each, is_ in added if isinstance(is_, Receipt)]
+            self.names.follow(tail.edge, [name for name in made if name is not None])
         self._owed.clear()
         self._epochs.durable()
         self._last = (tail.seq, tail.leaf)
@@ -454,10 +464,10 @@ class Committer:
         return f"record {seq}, which was acknowledged, is missing or another one"
 
     def _add_all(
-        self, store: Store, drafts: Sequence[Draft], tail: Tail
+        self, store: Store, drafts: Sequence[Draft], tail: Tail, end: Edge
     ) -> list[Receipt | LedgerError]:
         try:
-            return claims.add_all(store, drafts, tail)
+            return claims.add_all(store, drafts, tail, self.names, end)
         except LedgerError as error:
             if error.code == UNPROVED:
                 raise self._seal(error.message) from None

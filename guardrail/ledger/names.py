@@ -1,10 +1,27 @@
-"""Whose a session is: the record that says it, as the index finds it."""
+"""The names of the sessions in a log, none missing: that a session is in nobody's hands is believed only if every line was hashed.
+
+An index says where a session's first record is. Whoever can write the file can hide that record for a moment, and the index
+then says that there is none. So each line is hashed into the tree of a signed head once, and the names that it holds are kept.
+"""
 
 from __future__ import annotations
 
-from guardrail.core.claims import TYPES
+import threading
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["FIRST"]
+from guardrail.core.audit import Pruned
+from guardrail.core.claims import TYPES, session_of
+from guardrail.core.merkle import Edge
+from guardrail.core.record import decode, dumps
+from guardrail.errors import RecordError
+from guardrail.ledger.heads import edge_at, node_reader
+from guardrail.ledger.steps import hash_lines, unproved
+
+__all__ = ["FIRST", "Names", "Place", "first_kept"]
 
 FIRST = (
     "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? "  # noqa: S608 - constants
@@ -13,3 +30,209 @@ FIRST = (
     "ORDER BY seq LIMIT 1"
 )
 """Finds the first record that says whose a session is."""
+
+_MOST = 8_000_000
+"""Names that are kept, in 8 bytes each; beyond that each new name is looked for in all lines."""
+_CHUNK = 65_536
+_SHORT = 1_024
+"""Lines that are hashed inside a transaction at most: other writers wait meanwhile."""
+_MARKS = tuple(b'"type":"%b"' % each.encode() for each in TYPES)
+_PRUNED = b'"type":"admin.pruned"'
+
+Execute = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One state of a log: its records from ``begin`` to ``size``, and the tree that they lead to."""
+
+    begin: int
+    """The first record behind line 0 that is there; those before it must be pruned."""
+    size: int
+    tree: bytes
+    """``Edge``, encoded, of a head whose code was checked."""
+
+
+def first_kept(execute: Execute) -> int:
+    """Return the number of the first record behind line 0, as the file says; 1 where there is none."""
+    found = execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()[0]
+    return found if isinstance(found, int) else 1
+
+
+class _Hashes:
+    """A set of texts by 64 bits of each, in 8 bytes: it may take a text for one that it holds, never the other way round."""
+
+    def __init__(self) -> None:
+        self._new: set[int] = set()
+        self._sorted: list[array[int]] = []
+
+    def __len__(self) -> int:
+        return len(self._new) + sum(map(len, self._sorted))
+
+    def add(self, text: str) -> None:
+        number = hash(text) & 0xFFFF_FFFF_FFFF_FFFF
+        if number in self._new or any(_holds(each, number) for each in self._sorted):
+            return
+        self._new.add(number)
+        if len(self._new) >= _CHUNK:
+            self._sorted.append(array("Q", sorted(self._new)))
+            self._new = set()
+
+    def __contains__(self, text: str) -> bool:
+        number = hash(text) & 0xFFFF_FFFF_FFFF_FFFF
+        return number in self._new or any(_holds(each, number) for each in self._sorted)
+
+
+def _holds(numbers: array[int], number: int) -> bool:
+    place = bisect_left(numbers, number)
+    return place < len(numbers) and numbers[place] == number
+
+
+class Names:
+    """Which sessions occur in one log. Thread-safe; what it knows grows with the log, and each line is hashed once."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._turn = threading.Lock()
+        """Held by whoever reads many lines."""
+        self._lock = threading.Lock()
+        """Held for a moment: the commit thread must not wait for a reader."""
+        self._edge: Edge | None = None
+        """The tree of the lines whose names are known; None before the first look."""
+        self._known: _Hashes | None = _Hashes()
+        """None if there were too many."""
+        self._absent: dict[str, None] = {}
+        """Names that no line holds that is there: all were searched, and none came since."""
+        self._came: set[str] | None = None
+        """Names that came while all lines were searched for one."""
+
+    # -- by whoever enters a session --------------------------------------------------------------------------------------
+
+    def reach(self, execute: Execute, place: Place) -> None:
+        """Know the names up to *place*. Raises ``LedgerError`` unless the lines are those that were signed."""
+        with self._turn:
+            edge = self._edge
+            if edge is not None and edge.size >= place.size:
+                return
+            found: set[str] = set()
+
+            def look(line: bytes) -> None:
+                _collect(line, found)
+                if len(found) >= _CHUNK:
+                    # One name too many does no harm if the lines prove to be others.
+                    self._publish(None, found)
+                    found.clear()
+
+            if edge is None or edge.size < place.begin:
+                grown = self._from_begin(execute, place, look)
+            else:
+                grown = hash_lines(execute, edge.copy(), place.size, place.tree, look)
+            self._publish(grown, found)
+
+    def lacks(self, name: str) -> bool:
+        """Tell whether it is known that no line up to the last look holds *name*."""
+        with self._lock:
+            if name in self._absent:
+                return True
+            return self._edge is not None and self._known is not None and name not in self._known
+
+    def search(self, execute: Execute, place: Callable[[], Place], name: str) -> bool:
+        """Look for *name* in all lines, and remember it if it is in none; return whether it is in one.
+
+        *place* returns the end of the log: it is asked when every name that comes from then on is noted. Raises ``LedgerError``.
+        """
+        needle, found = dumps(name), set[str]()
+
+        def look(line: bytes) -> None:
+            if needle in line:
+                _collect(line, found)
+
+        with self._turn:
+            with self._lock:
+                self._came = set()
+            try:
+                self._from_begin(execute, place(), look)
+            finally:
+                with self._lock:
+                    came, self._came = self._came, None
+            with self._lock:
+                if name not in found and name not in came:
+                    self._absent[name] = None
+                    while len(self._absent) > _CHUNK:
+                        del self._absent[next(iter(self._absent))]
+            return name in found
+
+    def _from_begin(self, execute: Execute, place: Place, look: Callable[[bytes], None]) -> Edge:
+        """Hash every line; those before the first must be pruned, by a record among them."""
+        said = place.begin <= 1
+
+        def looks(line: bytes) -> None:
+            nonlocal said
+            look(line)
+            if not said and _PRUNED in line:
+                said = Pruned.claimed(_decoded(line)) == place.begin
+
+        try:
+            # Nobody vouches for it: a wrong one never leads to the head's tree.
+            edge = edge_at(min(place.begin, place.size), node_reader(execute))
+        except (ValueError, TypeError):
+            raise unproved("hashes of the log are missing") from None
+        grown = hash_lines(execute, edge, place.size, place.tree, looks)
+        if not said:
+            raise unproved(
+                f"the records before {place.begin} are missing, and no record says that they were pruned"
+            )
+        return grown
+
+    # -- by the commit thread -----------------------------------------------------------------------------------------------
+
+    def at(self, edge: Edge) -> bool:
+        """Tell whether exactly the names of the lines of *edge* are known."""
+        known = self._edge
+        return known is not None and known.size == edge.size and known.roots == edge.roots
+
+    def catch_up(self, execute: Execute, edge: Edge) -> bool:
+        """Know the names up to *edge*, the committed end of the log; false if that would take long. Raises ``LedgerError``."""
+        known = self._edge
+        if known is None or edge.size - known.size > _SHORT:
+            return False
+        if self.at(edge):
+            return True
+        found: set[str] = set()
+        grown = hash_lines(
+            execute, known.copy(), edge.size, edge.encode(), lambda line: _collect(line, found)
+        )
+        self._publish(grown, found)
+        return True
+
+    def follow(self, edge: Edge, names: Iterable[str]) -> None:
+        """Go on to *edge*, which this process has made of the end that ``at`` confirmed by records with *names*."""
+        self._publish(edge, names)
+
+    def _publish(self, edge: Edge | None, names: Iterable[str]) -> None:
+        with self._lock:
+            for name in names:
+                if self._known is not None:
+                    self._known.add(name)
+                self._absent.pop(name, None)
+                if self._came is not None:
+                    self._came.add(name)
+            if edge is not None and (self._edge is None or edge.size > self._edge.size):
+                self._edge = edge
+            if self._known is not None and len(self._known) > self._most:
+                self._known = None
+
+
+def _collect(line: bytes, found: set[str]) -> None:
+    """Put the session that *line* makes somebody's into *found*."""
+    if _MARKS[0] in line or _MARKS[1] in line:
+        name = session_of(_decoded(line))
+        if name is not None:
+            found.add(name)
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        return decode(line)
+    except RecordError:
+        return {}

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from guardrail.core.claims import owner_of
 from guardrail.core.merkle import Edge, in_tree
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError
 from guardrail.ledger.heads import HeadRow, Signing, doubt, edge_at, node_reader, read_head
-from guardrail.ledger.names import FIRST
+from guardrail.ledger.names import FIRST, Names, Place, first_kept
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import ADMIN
 from guardrail.ledger.steps import UNPROVED, Steps, unproved
@@ -30,6 +31,7 @@ __all__ = ["Proofs", "ProvedReader"]
 
 _LONGEST_GAP = 100_000
 """Lines that are hashed only to go on where the last look ended; beyond that a look begins at its own request."""
+_TRIES = 5
 _MOST_STEPS = 65_536
 """Steps of approvals that are kept; beyond that the next look begins at its own request."""
 
@@ -170,10 +172,45 @@ class ProvedReader:
         """Return ids of calls (of *session*, or all) that may be requests, the oldest first: ask ``approval`` for each."""
         return self._reader.requests(session)
 
-    def first_of_session(self, session: str) -> bytes | None:
-        """Return the line of the first record that says whose *session* is, or None."""
-        found = self._line(FIRST, session, session=session)
-        return None if found is None else found[1]
+    def first_of_session(self, session: str, names: Names) -> bytes | None:
+        """Return the line of the first record that says whose *session* is, or None if it is proved that none does.
+
+        *names* is what this process knows of the sessions in the log: each line is hashed once.
+        """
+        begin = first_kept(self._reader.execute)
+        for _ in range(_TRIES):
+            try:
+                return self._first_of_session(session, names)
+            except LedgerError as error:
+                before, begin = begin, first_kept(self._reader.execute)
+                if error.code != UNPROVED or begin == before:
+                    raise
+                # Records were pruned while they were about to be read.
+        return self._first_of_session(session, names)
+
+    def _first_of_session(self, session: str, names: Names) -> bytes | None:
+        for known in (False, True):
+            found = self._line(FIRST, session, session=session)
+            if found is not None:
+                if owner_of(decode(found[1])) is None:
+                    raise unproved(
+                        f"record {found[0]} is not what the ledger's index says that it is"
+                    )
+                return found[1]
+            if not known:
+                names.reach(self._reader.execute, self._place())
+                if names.lacks(session):
+                    return None
+        # It is in the log, or was before its records were pruned, or there are too many to know.
+        if names.search(self._reader.execute, self._place, session):
+            raise unproved("the index hides the first record of a session")
+        return None
+
+    def _place(self) -> Place:
+        least = self._proofs.least()
+        with self._reader.snapshot():
+            head = self._proofs.head(self._reader, least)
+            return Place(first_kept(self._reader.execute), head.size, head.edge)
 
     def last_start(self) -> bytes | None:
         """Return the line of the last start of a guard, or None where none is there."""

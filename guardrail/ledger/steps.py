@@ -9,7 +9,7 @@ from guardrail.core.merkle import Edge
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 
-__all__ = ["UNPROVED", "Steps", "step_of", "unproved"]
+__all__ = ["UNPROVED", "Steps", "hash_lines", "step_of", "unproved"]
 
 UNPROVED = "ledger.unproved"
 """Code of the error for a record that the signed head does not prove."""
@@ -41,6 +41,35 @@ def step_of(line: bytes) -> str | None:
     return id_ if isinstance(id_, str) else None
 
 
+def hash_lines(
+    execute: Callable[..., Any],
+    edge: Edge,
+    size: int,
+    tree: bytes,
+    look: Callable[[bytes], None],
+) -> Edge:
+    """Add the lines from *edge* on to it, and show each to *look*; return it. In short transactions: records never change.
+
+    Raises ``LedgerError`` unless the lines up to *size* make *tree*: then nothing that *look* saw may be believed.
+    """
+    begin = edge.size
+    while edge.size < size:
+        rows = execute(
+            "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
+            (edge.size, size, _CHUNK),
+        ).fetchall()
+        if not rows:
+            raise unproved(f"record {edge.size} is missing")
+        for seq, line in rows:
+            if seq != edge.size or type(line) is not bytes:
+                raise unproved(f"record {edge.size} is missing")
+            edge.append(leaf_hash(line))
+            look(line)
+    if edge.size != size or edge.encode() != tree:
+        raise unproved(f"the records from {begin} to {size - 1} are not those that were signed")
+    return edge
+
+
 class Steps:
     """The steps of approvals from one record on, none missing: every line there was hashed into the tree of a head."""
 
@@ -58,26 +87,13 @@ class Steps:
 
     def reach(self, execute: Callable[..., Any], size: int, tree: bytes) -> None:
         """Hash the lines up to *size*; raise ``LedgerError`` unless they make *tree*, and then nothing has changed."""
-        edge = self.edge.copy()
         found: list[bytes] = []
-        while edge.size < size:
-            rows = execute(
-                "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
-                (edge.size, size, _CHUNK),
-            ).fetchall()
-            if not rows:
-                raise unproved(f"record {edge.size} is missing")
-            for seq, line in rows:
-                if seq != edge.size or type(line) is not bytes:
-                    raise unproved(f"record {edge.size} is missing")
-                edge.append(leaf_hash(line))
-                if _STEP in line:
-                    found.append(line)
-        if edge.size != size or edge.encode() != tree:
-            raise unproved(
-                f"the records from {self.start} to {size - 1} are not those that were signed"
-            )
-        self.edge = edge
+
+        def look(line: bytes) -> None:
+            if _STEP in line:
+                found.append(line)
+
+        self.edge = hash_lines(execute, self.edge.copy(), size, tree, look)
         for line in found:
             approval = step_of(line)
             if approval is not None:

@@ -18,6 +18,7 @@ from guardrail.ledger.files import refuse_links, resolve, traces, utc_now
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import process_name
 from guardrail.ledger.loop import Loop
+from guardrail.ledger.names import Names
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.work import Entry, Order, Work
 
@@ -163,6 +164,11 @@ class LedgerWriter:
     def sealed(self) -> bool:
         """Whether only ``guardrail recover`` helps."""
         return self._committer.sealed is not None
+
+    @property
+    def names(self) -> Names:
+        """The sessions of the log, as far as this process has looked for them."""
+        return self._committer.names
 
     @property
     def known(self) -> int:

@@ -19,6 +19,7 @@ from guardrail.core.claims import BEHIND
 from guardrail.core.record import decode
 from guardrail.core.types import Principal
 from guardrail.errors import Denied, IdentityError, LedgerError
+from guardrail.ledger import names
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import verify_ledger
 from guardrail.review.why import reason_of
@@ -319,3 +320,100 @@ def test_who_only_asks_for_approval_owns_the_session() -> None:
     with pytest.raises(ApprovalRequired):
         call(guard, guard.session(principal="alice", id="s"))
     assert ledger.owner("s") == ("default", "alice", "", "")
+
+
+# -- while somebody without a key changes the file -------------------------------------------------------------------------
+
+HIDE = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=10)
+rows = db.execute("SELECT seq, leaf, line FROM record WHERE session = 'ticket-1'").fetchall()
+for seq, leaf, line in rows:
+    other = line.replace('"session":"ticket-1"', '"session":"ticket-X"')
+    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", (seq, leaf, other))
+db.commit()
+print("hidden", flush=True)
+sys.stdin.readline()
+for row in rows:
+    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", row)
+db.commit()
+"""
+
+
+@contextlib.contextmanager
+def hidden(folder: Path) -> Iterator[None]:
+    """Let another process exchange all records of the session for those of another, and put them back."""
+    other = subprocess.Popen(
+        [sys.executable, "-c", HIDE, str(folder / "audit.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline().strip() == "hidden"
+    try:
+        yield
+    finally:
+        other.communicate("back\n")
+        assert other.returncode == 0
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_owner_that_is_hidden_for_a_moment_is_not_taken_for_none(
+    folder: Path, known: bool
+) -> None:
+    """Nobody is let in by what is not there: the ledger is sealed, whether its lines were read before or not."""
+    with opened(folder) as guard:
+        assert call(guard, guard.session(principal="alice", agent="bot", id="ticket-1")) == "ran"
+    with opened(folder) as guard:
+        if known:
+            guard.session(principal="mallory", agent="bot", id="ticket-2")
+        with hidden(folder), pytest.raises(LedgerError) as caught:
+            guard.session(principal="mallory", agent="bot", id="ticket-1")
+        assert caught.value.code == "ledger.sealed"
+    assert [row[0] for row in decided(folder)] == ["alice"]
+
+
+@pytest.mark.parametrize("gap", [1_024, 0])
+def test_nor_is_one_that_is_hidden_while_the_first_call_is_recorded(
+    folder: Path, gap: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who entered before the owner's first call is let in by nothing less than a proof at the end of the log."""
+    monkeypatch.setattr(names, "_SHORT", gap)
+    with opened(folder) as first, opened(folder) as second:
+        squatter = second.session(principal="mallory", agent="bot", id="ticket-1")
+        assert call(first, first.session(principal="alice", agent="bot", id="ticket-1")) == "ran"
+        with hidden(folder), pytest.raises(LedgerError) as caught:
+            call(second, squatter)
+        assert caught.value.code == "ledger.sealed"
+    assert [row[0] for row in decided(folder)] == ["alice"]
+
+
+def test_a_first_call_long_after_its_session_was_entered_is_proved_outside_the_transaction(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others need not wait while many lines are read; the caller does not notice."""
+    monkeypatch.setattr(names, "_SHORT", 3)
+    with opened(folder) as first, opened(folder) as second:
+        waits = second.session(principal="alice", agent="bot", id="late")
+        rejects = second.session(principal="alice", agent="bot", id="later")
+        for _ in range(5):
+            call(first, first.session(principal="bob", agent="bot"))
+        assert call(second, waits) == "ran"
+        for _ in range(5):
+            call(first, first.session(principal="bob", agent="bot"))
+        assert second.reject("x", "arguments", session=rejects) > 0
+
+
+def test_records_of_calls_that_the_commit_thread_wrote_are_not_read_again(folder: Path) -> None:
+    """What it writes it knows, so a log of one process is read once."""
+    with opened(folder) as guard:
+        guard.session(principal="alice", agent="bot", id="first")
+        known = guard._journal._writer.names  # type: ignore[attr-defined]
+        for number in range(5):
+            call(guard, guard.session(principal="alice", agent="bot", id=f"s-{number}"))
+            with LedgerReader.open(folder / "audit.db") as reader:
+                assert known._edge.size == reader.size()
+        guard._sessions._states.clear()
+        with pytest.raises(IdentityError):
+            guard.session(principal="bob", agent="bot", id="s-3")
