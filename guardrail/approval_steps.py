@@ -86,6 +86,13 @@ class ApprovalSteps:
         denial = decisions.denied(Cause.APPROVAL, problem, redact=verdict.redact)
         return replace(denial, rules=verdict.rules)
 
+    def answer(self, call: Call) -> str:
+        """Return how a person answers the request that *call* is, and whether what the command records would count."""
+        said = f"guardrail approve {call.id} --reason TEXT"
+        if self._terms.unsafe_asserted:
+            return said
+        return f"{said} (counts only with unsafe_asserted_approvals = true in [approvals])"
+
     def earlier(self, call: Call) -> Steps[Case | None]:
         """Return the request for approval that this very call has made before, where it was not used yet."""
         session, call_id = str(call.state.fields.session), call.origin["call_id"]

@@ -153,16 +153,17 @@ def _rebuild_denied(cls: type[Denied], message: str, seq: int) -> Denied:
 class ApprovalRequired(GuardrailError):
     """A person must approve this call. It is recorded, and its body did not run.
 
-    Once ``guardrail approve APPROVAL`` was said, ``guard.call(..., approval=error.approval)`` with the same arguments in the
-    same session runs it.
+    Once ``guardrail approve APPROVAL --reason TEXT`` was said, ``guard.call(..., approval=error.approval)`` with the same
+    arguments in the same session runs it.
     """
 
     default_code = "approval_required"
 
-    def __init__(self, message: str, *, seq: int, approval: str = "") -> None:
-        super().__init__(
-            message, hint=f"guardrail approve {approval}" if approval else f"guardrail why {seq}"
+    def __init__(self, message: str, *, seq: int, approval: str = "", hint: str = "") -> None:
+        answer = (
+            f"guardrail approve {approval} --reason TEXT" if approval else f"guardrail why {seq}"
         )
+        super().__init__(message, hint=hint or answer)
         self.seq = seq
         self.approval = approval
         """Id of the approval that is asked for: the call's."""
@@ -171,13 +172,14 @@ class ApprovalRequired(GuardrailError):
         return f"ApprovalRequired({self.message!r}, seq={self.seq})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_approval, (type(self), self.message, self.seq, self.approval))
+        parts = (type(self), self.message, self.seq, self.approval, self.hint)
+        return (_rebuild_approval, parts)
 
 
 def _rebuild_approval(
-    cls: type[ApprovalRequired], message: str, seq: int, approval: str
+    cls: type[ApprovalRequired], message: str, seq: int, approval: str, hint: str
 ) -> ApprovalRequired:
-    return cls(message, seq=seq, approval=approval)
+    return cls(message, seq=seq, approval=approval, hint=hint)
 
 
 class PolicyError(GuardrailError):
@@ -216,15 +218,19 @@ class Finding:
 
 
 class PolicyLoadError(PolicyError):
-    """Policies that are refused at load. ``findings`` holds every reason that was found, not only the first."""
+    """Policies that are refused at load. ``findings`` holds every reason that was found, not only the first.
 
-    def __init__(
-        self, findings: Sequence[Finding], *, hint: str = "guardrail policy check"
-    ) -> None:
+    ``hint`` names the commands that show them: ``guardrail policy check`` runs no tests.
+    """
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
         lines = "; ".join(str(finding) for finding in self.findings[:3])
         more = len(self.findings) - 3
         text = f"policies refused: {lines}" + (f" (and {more} more)" if more > 0 else "")
+        failed = {finding.code == "test-failed" for finding in self.findings} or {False}
+        commands = {True: "guardrail policy test", False: "guardrail policy check"}
+        hint = ", and ".join(commands[each] for each in sorted(failed))
         super().__init__(text, cause="error", detail="load", hint=hint)
 
 

@@ -44,6 +44,7 @@ from guardrail.errors import (
     PolicyError,
     RecordError,
     RedactionError,
+    UsageError,
 )
 from guardrail.identity import SOMEONE_ELSES
 from guardrail.journal import Journal
@@ -85,6 +86,15 @@ class How:
     wait_for_approval: float | None = None
     repeats: bool = False
     session: SessionScope | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` for an approval that is no text: the exception itself, say, in place of its ``approval``."""
+        if self.approval is not None and not isinstance(self.approval, str):
+            raise UsageError(
+                f"approval: the id of an approval, not a {type(self.approval).__name__}",
+                code="usage.approval",
+                hint="approval=error.approval",
+            )
 
 
 PLAIN = How()
@@ -282,7 +292,7 @@ class Pipeline:
         receipt = yield from self._record(call, draft)  # (7) durable
         self._anchors.saw(receipt.seq + 1)
         if verdict.effect is not Effect.ALLOW:
-            _refuse(verdict, receipt.seq, call)
+            _refuse(verdict, receipt.seq, call, self._approvals.answer(call))
         return Admission(
             journal=self._journal,
             state=call.state,
@@ -516,10 +526,10 @@ def _public(verdict: Decision, call: Call) -> str:
     return call.state.redactor.text(decisions.public_message(verdict), call.state.memory)
 
 
-def _refuse(verdict: Decision, seq: int, call: Call) -> NoReturn:
+def _refuse(verdict: Decision, seq: int, call: Call, answer: str) -> NoReturn:
     message = _public(verdict, call)
     if verdict.effect is Effect.REQUIRE_APPROVAL:
-        raise ApprovalRequired(message, seq=seq, approval=call.id)
+        raise ApprovalRequired(message, seq=seq, approval=call.id, hint=answer)
     if refuses(verdict.cause, verdict.detail):
         raise Denied(message, seq=seq, code=SOMEONE_ELSES, hint=callers.hint(verdict.detail, seq))
     cause, hint = str(verdict.cause), ""

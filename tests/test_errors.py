@@ -47,7 +47,7 @@ def test_a_denial_shows_its_public_message_and_seq_alone() -> None:
     [
         (Denied("no", seq=7), "[denied.policy] next: guardrail why 7"),
         (Denied("no", seq=7, cause="identity", hint="open a session"), "next: open a session"),
-        (ApprovalRequired("ask", seq=3, approval="01"), "next: guardrail approve 01"),
+        (ApprovalRequired("ask", seq=3, approval="01"), "next: guardrail approve 01 --reason TEXT"),
         (
             LedgerSealedError("m", hint="guardrail recover"),
             "[ledger.sealed] next: guardrail recover",
@@ -116,6 +116,22 @@ def test_a_load_error_names_every_place() -> None:
     assert "and 2 more" in str(error)
     assert len(error.findings) == 5
     assert str(Finding("-", 0, "c", "m")) == "-: m [c]"
+
+
+@pytest.mark.parametrize(
+    ("codes", "hint"),
+    [
+        (["test-failed"], "guardrail policy test"),
+        (["walk-assigned", "x"], "guardrail policy check"),
+        (["test-failed", "x"], "guardrail policy check, and guardrail policy test"),
+        ([], "guardrail policy check"),
+    ],
+)
+def test_a_load_error_leads_to_the_command_that_shows_its_findings(
+    codes: list[str], hint: str
+) -> None:
+    """`policy check` runs no tests."""
+    assert PolicyLoadError([Finding("a.rego", 1, code, "m") for code in codes]).hint == hint
 
 
 def test_a_system_error_has_a_reason_whatever_raised_it() -> None:

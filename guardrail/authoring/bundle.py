@@ -48,6 +48,8 @@ class Bundle:
     files: int
     """Modules of authors in it."""
     signed: bool
+    tests: int = 0
+    """Files of tests that belong to them: left out of the bundle, and not run."""
 
 
 def make_bundle(
@@ -73,6 +75,7 @@ def make_bundle(
         judge=judge,
         files=sum(not source.installed for source in policies.modules),
         signed=signer is not None,
+        tests=len(policies.tests),
     )
 
 

@@ -32,6 +32,8 @@ class Pushed:
     removed: tuple[str, ...]
     others: tuple[str, ...]
     """Policies on the server that were not pushed: their rules count as well."""
+    tests: int = 0
+    """Files of tests that belong to the policies: neither stored nor run."""
 
 
 def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
@@ -56,7 +58,7 @@ def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
             admin.put_data([key], value)
         _exchange(admin, texts, stale)
         others = tuple(name for name in before if not name.startswith(_PREFIX))
-        return Pushed(tuple(sorted(texts)), tuple(stale), others)
+        return Pushed(tuple(sorted(texts)), tuple(stale), others, len(policies.tests))
     finally:
         admin.close()
 

@@ -43,7 +43,7 @@ def policies(settings: Settings) -> Check:
             "policies",
             State.FAIL,
             f"refused: {count} finding{'s' if count != 1 else ''}; {error.message}",
-            _who_shows(error),
+            error.hint,
         )
     try:
         digest = engine.identity.digest or "?"
@@ -53,10 +53,3 @@ def policies(settings: Settings) -> Check:
     return Check(
         "policies", State.OK, f"loaded and self-tested in {took:,.0f} ms, digest {digest[:16]}…"
     )
-
-
-def _who_shows(error: PolicyLoadError) -> str:
-    """Return the command that shows what is wrong: `policy check` runs no tests."""
-    failed = {finding.code == "test-failed" for finding in error.findings}
-    commands = {True: "guardrail policy test", False: "guardrail policy check"}
-    return ", and ".join(commands[each] for each in sorted(failed)) or commands[False]

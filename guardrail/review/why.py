@@ -9,7 +9,7 @@ from typing import Any
 from guardrail.approvals import Kind
 from guardrail.core.schema_check import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
-from guardrail.review.approval_words import REASONS
+from guardrail.review.approval_words import NEXT, REASONS
 from guardrail.review.records import (
     Call,
     NotFoundError,
@@ -157,7 +157,9 @@ def _asks(call: Call) -> Reason:
     return _ASKS
 
 
-_APPROVAL: Mapping[str, str] = {str(code): words for code, words in REASONS.items()}
+_APPROVAL: Mapping[str, tuple[str, str]] = {
+    str(code): (words, NEXT[code]) for code, words in REASONS.items()
+}
 
 _BREAKER = Reason(
     "Calls like this one made the policy engine fail again and again, so it was not asked for a while; other "
@@ -332,10 +334,8 @@ def reason_of(cause: str, detail: str) -> Reason:
     """Return the text for *cause*, the one for its *detail* where there is one."""
     special = _DETAILS.get((cause, detail))
     if cause == Cause.APPROVAL and detail in _APPROVAL:
-        special = Reason(
-            f"An approval came with the call, and does not count: {_APPROVAL[detail]}.",
-            CAUSES[Cause.APPROVAL].next_step,
-        )
+        words, next_step = _APPROVAL[detail]
+        special = Reason(f"An approval came with the call, and does not count: {words}.", next_step)
     if special is not None:
         return special
     try:

@@ -79,8 +79,39 @@ def test_the_request_tells_the_program_what_to_wait_for() -> None:
         made.call()
     error = pickle.loads(pickle.dumps(caught.value))
     assert error.approval == made.last["call"] == caught.value.approval
-    assert error.hint == f"guardrail approve {error.approval}"
+    assert error.hint == caught.value.hint == f"guardrail approve {error.approval} --reason TEXT"
     assert error.approval not in str(error) + repr(error)
+
+
+def test_the_request_says_if_answers_of_the_command_line_would_not_count() -> None:
+    """The next step would only lead to a refusal."""
+    made = bench(approvals={})
+    with pytest.raises(ApprovalRequired) as caught:
+        made.call()
+    assert "unsafe_asserted_approvals = true in [approvals]" in caught.value.hint
+
+
+@pytest.mark.parametrize("approval", [ApprovalRequired("ask", seq=1, approval="01"), 7, b"01"])
+async def test_an_approval_that_is_no_text_is_a_mistake_of_the_program(approval: Any) -> None:
+    """Nothing is decided and nothing recorded: the exception itself in place of its id, say."""
+    made = bench()
+    made.ask()
+    before = len(made.ledger.records)
+    with made.guard.session(principal="alice", agent="bot", id="s-1"):
+        for ask in (
+            lambda: made.guard.call("pay", {"amount": 5}, made.body, approval=approval),
+            lambda: made.guard.admit("pay", {"amount": 5}, approval=approval),
+        ):
+            with pytest.raises(UsageError) as caught:
+                ask()
+            assert (caught.value.code, caught.value.hint) == (
+                "usage.approval",
+                "approval=error.approval",
+            )
+        with pytest.raises(UsageError):
+            await made.guard.acall("pay", {"amount": 5}, made.body, approval=approval)
+    assert len(made.ledger.records) == before
+    assert made.body.runs == 0
 
 
 def test_an_approval_that_nobody_gave_yet_does_not_count() -> None:

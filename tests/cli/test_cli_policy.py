@@ -151,6 +151,22 @@ def test_a_verdict_says_what_it_does_not_judge(cli: Cli, leaky: Path) -> None:
     assert "WITH WARNINGS" not in ran.out
 
 
+def test_a_bundle_says_that_tests_were_not_run_and_what_it_replaced(
+    cli: Cli, leaky: Path, tmp_path: Path
+) -> None:
+    """Its OK is about what is in it."""
+    output = tmp_path / "b.tar.gz"
+    first = cli("policy", "bundle", leaky, "-o", output)
+    assert "tests    not judged: 1 file of tests; next: guardrail policy test" in first.out
+    assert "in place of" not in first.out
+    again = cli("policy", "bundle", leaky, "-o", output)
+    assert "in place of the file that was there" in " ".join(again.out.split())
+    document = json.loads(cli("policy", "bundle", leaky, "-o", output, "--json").out)
+    assert (document["tests"], document["replaced"]) == (1, True)
+    (leaky / "limit_test.rego").unlink()
+    assert "not judged" not in cli("policy", "bundle", leaky, "-o", output).out
+
+
 def test_findings_and_tests_fit_the_terminal_in_whole_words(
     cli: Cli, leaky: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,8 +31,9 @@ from starlette.testclient import TestClient
 from werkzeug.serving import make_server
 
 from guardrail import Denied, Guard, LedgerError, SessionScope
+from guardrail.approvals import Approver
 from guardrail.config import Settings
-from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
+from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 
 PAGE = Path(__file__).parents[2] / "docs" / "web-apps.md"
 
@@ -94,7 +95,7 @@ def test_the_page_has_a_program_below_each_pattern() -> None:
     """And each is run by a test of this file."""
     _, _, patterns = PAGE.read_text(encoding="utf-8").partition("\n## Patterns\n")
     headings = re.findall(r"^### (.*)$", patterns, re.MULTILINE)
-    assert len(headings) == 9
+    assert len(headings) == 10
     here = Path(__file__).read_text(encoding="utf-8")
     for heading in headings:
         assert f'"{heading}"' in here, heading
@@ -336,6 +337,57 @@ def test_flask_views_and_streams_keep_the_identity(app: App) -> None:
     ]
     assert sorted(ran) == [("alice", 7), ("alice", 8), ("bob", 7), ("bob", 8), ("carol", 1)]
     assert app.details().count("absent") == 1
+
+
+# -- approvals -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_approval_of_one_request_is_used_by_another() -> None:
+    """Of the same conversation; not by another one, nor by another user, nor twice."""
+
+    def asks(asked: dict[str, Any]) -> dict[str, Any]:
+        approval = asked["context"]["approval"]
+        return allow() if approval is not None and approval["valid"] else ask("person")
+
+    def current_user(x_user: str = Header()) -> str:
+        return x_user
+
+    settings = Settings().override(approvals={"unsafe_asserted_approvals": True})
+    guard, ledger = memory_guard(StaticPolicy(asks), settings=settings)
+
+    @guard.tool
+    def find_order(number: int) -> str:
+        """Find an order."""
+        return f"order {number}\n"
+
+    made = App(guard=guard, ledger=ledger, find_order=find_order)
+    program = made.run("FastAPI: approvals across requests", current_user=current_user)
+
+    def post(user: str, conversation: str, **query: Any) -> Any:
+        return client.post(
+            f"/conversations/{conversation}/transfers",
+            params={"number": 7, **query},
+            headers={"x-user": user},
+        )
+
+    with TestClient(program["app"]) as client:
+        asked = post("alice", "c-1")
+        assert asked.status_code == 202
+        approval = asked.json()["approval"]
+        pending = post("alice", "c-1", approval=approval)
+        assert (pending.status_code, pending.json()["code"]) == (403, "denied.approval.pending")
+        guard.desk.approve(approval, Approver("carol"), "known customer")
+        for user, conversation in (("alice", "c-2"), ("bob", "c-1")):
+            other = post(user, conversation, approval=approval)
+            assert other.json()["code"] == "denied.approval.other_session"
+        used = post("alice", "c-1", approval=approval)
+        assert (used.status_code, used.json()) == (200, {"result": "order 7\n"})
+        again = post("alice", "c-1", approval=approval)
+        assert again.json()["code"] == "denied.approval.already_used"
+    (ran,) = [
+        record for record in ledger.of("call.decision") if record["decision"]["effect"] == "allow"
+    ]
+    assert (ran["principal"]["id"], ran["session"]) == ("alice", "alice/c-1")
 
 
 # -- Celery --------------------------------------------------------------------------------------------------------------

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reviewkit import STEADY, MemoryRecords, decision, outcome, rejected
 
+from guardrail.approvals import Reason
 from guardrail.core.schema_check import REASONS
 from guardrail.core.types import Cause, Effect, Status
 from guardrail.errors import RecordError
+from guardrail.review.approval_words import NEXT
+from guardrail.review.approval_words import REASONS as WORDS
 from guardrail.review.records import NotFoundError
 from guardrail.review.sessions import with_outcome
 from guardrail.review.why import CAUSES, decision_seq, explain, headline, refusal, why_of
@@ -73,6 +76,22 @@ def test_a_call_that_waits_for_a_person_leads_to_who_can_answer() -> None:
     }
     assert len(texts) == 4
     assert CAUSES[Cause.APPROVAL].sentence in texts
+
+
+def test_every_approval_that_does_not_count_has_a_next_step_that_can_lead_somewhere() -> None:
+    """Where asking again is final or useless, it is not advised."""
+    assert set(NEXT) == set(Reason) == set(WORDS)
+    steps = {
+        reason: explain(
+            decision(effect=Effect.DENY, cause=Cause.APPROVAL, detail=str(reason))
+        ).reason.next_step
+        for reason in Reason
+    }
+    assert steps == NEXT
+    assert "final" in steps[Reason.REFUSED]
+    assert "id=" in steps[Reason.OTHER_SESSION]
+    assert "ApprovalRequired.approval" in steps[Reason.UNKNOWN]
+    assert "--reason TEXT" in steps[Reason.PENDING]
 
 
 def test_a_verdict_that_is_not_known_is_never_shown_as_allowed() -> None:

@@ -94,6 +94,13 @@ def print_finding(place: str, message: str, code: Cell, hint: str) -> None:
             data(f"    {line}")
 
 
+def print_untested(tests: int, *, width: int = 8) -> None:
+    """Say that the *tests*, so many files, were not run, and what runs them."""
+    files = counted(tests, "file of tests", "files of tests")
+    word = paint("not judged", Style.WARN)
+    data(f"{'tests':<{width}} {word}: {files}; next: guardrail policy test")
+
+
 @click.command(short_help="Run the policies' own tests.")
 @PATHS
 @config_option

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.commands.policy import PATHS, policy_paths, print_findings
+from guardrail.cli.commands.policy import (
+    PATHS,
+    policy_paths,
+    print_findings,
+    print_untested,
+)
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, note, paint
 from guardrail.cli.render import counted
@@ -74,8 +79,9 @@ def bundle(
 ) -> int:
     """Make a bundle of the policies below PATH (default: those of the settings), with guardrail's own, without tests.
 
-    Its revision names the policies and their data by digest, as records do. The same policies give the same bytes. Exit
-    code 0: written; 1: the policies are refused; 3: they could not be read.
+    Its revision names the policies and their data by digest, as records do. The same policies give the same bytes. Their
+    tests are not run: `guardrail policy test` does that. Exit code 0: written; 1: the policies are refused; 3: they could
+    not be read.
     """
     from guardrail.authoring.bundle import make_bundle
     from guardrail.authoring.opa_program import find_opa
@@ -89,6 +95,7 @@ def bundle(
         )
     except PolicyLoadError as error:
         return _refused(error, as_json=as_json)
+    replaced = os.path.lexists(output)
     _write(output, made.content)
     if as_json:
         emit_json(
@@ -99,6 +106,8 @@ def bundle(
                 "revision": made.revision,
                 "judged_by": made.judge.value,
                 "signed": made.signed,
+                "tests": made.tests,
+                "replaced": replaced,
                 "findings": [],
             }
         )
@@ -106,8 +115,11 @@ def bundle(
     state = "signed" if made.signed else "not signed"
     data(
         f"{paint('OK', Style.GOOD)}  {one_line(str(output))}, {counted(made.files, 'module')}, {state}"
+        + (", in place of the file that was there" if replaced else "")
     )
     data(f"revision {made.revision}")
+    if made.tests:
+        print_untested(made.tests)
     note(f"Checked {_JUDGES[made.judge.value]}.")
     return Exit.YES
 
@@ -167,6 +179,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
                 "stored": list(pushed.stored),
                 "removed": list(pushed.removed),
                 "others": list(pushed.others),
+                "tests": pushed.tests,
                 "findings": [],
             }
         )
@@ -174,6 +187,8 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     data(
         f"{paint('OK', Style.GOOD)}  {counted(len(pushed.stored), 'module')} stored, {len(pushed.removed)} removed"
     )
+    if pushed.tests:
+        print_untested(pushed.tests)
     for name in pushed.others:
         note(f"Also on this server, and its rules count: {one_line(name)}")
     return Exit.YES

@@ -16,6 +16,7 @@ from guardrail.cli.commands.policy import (
     policy_paths,
     print_finding,
     print_findings,
+    print_untested,
     tools_option,
 )
 from guardrail.cli.options import config_option, json_option
@@ -125,8 +126,7 @@ def _verdict(report: CheckReport) -> None:
         for line in prose(_DESPITE, indent=10):
             data(f"{'':<10}{line}")
     if report.ok and report.tests:
-        files = counted(report.tests, "file of tests", "files of tests")
-        data(f"tests     {paint('not judged', Style.WARN)}: {files}; next: guardrail policy test")
+        print_untested(report.tests, width=9)
         data(f"{'':<10}a guard loads these policies only if their tests pass")
     if report.digest:
         data(f"digest    {report.digest}")
