@@ -294,6 +294,12 @@ def _grow(here: Path, tree: object, org: Path, count: list[int]) -> None:
         here.symlink_to({"link": org, "up": "..", "gone": "nowhere"}[str(tree)])
 
 
+def _leads_up(tree: object) -> bool:
+    if isinstance(tree, dict):
+        return any(_leads_up(below) for below in tree.values())
+    return tree == "up"
+
+
 @pytest.mark.skipif(find_opa() is None, reason="NOT RUN: no opa (set GUARDRAIL_OPA)")
 @settings(max_examples=60, deadline=None)
 @given(tree=st.dictionaries(NAMES, TREES, min_size=1, max_size=4))
@@ -309,7 +315,9 @@ def test_opa_loads_no_rule_of_a_folder_that_guardrail_left_out(tree: dict[str, o
         try:
             loaded = load_policies([root / "p"])
         except PolicyLoadError:
-            return  # OPA follows links that lead back up until memory ends
+            return
+        if _leads_up(tree):
+            return  # OPA follows such a link until memory ends, also one that is skipped here
         done = subprocess.run(
             [program, "eval", "-f", "json", "-d", str(root / "p"), "data.x"],
             capture_output=True,
