@@ -165,6 +165,8 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
     plan = inspect(path, signing=signing, verify=verify_signature, known=known, unusable=unusable)
     names = tuple(dict.fromkeys([*named, *(each.log for each in known)]))
     _check_rest(settings, plan, keys)
+    if remembered is not None and plan.action is Action.NOTHING:
+        _check_recalled(settings, plan.log, remembered)
     origin = plan.log or (plan.judged.last.log if plan.judged.last else "") or log_name(settings)
     if plan.judged.last is not None and generation(plan.judged.last.log) > generation(origin):
         origin = plan.judged.last.log
@@ -282,6 +284,18 @@ def _check_rest(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> No
     if plan.action in (Action.NOTHING, Action.CLOSE_CALLS, Action.CONTINUE):
         check_log_name(settings, plan.log)
     _check_signer(settings, keys, plan.log)
+
+
+def _check_recalled(settings: Settings, log: str, remembered: Remembered) -> None:
+    """Raise ``LedgerOpenError`` if this machine remembers a log before *log*, which is whole: a recovery could not renew that."""
+    if remembered.key.name != log:
+        path = settings.ledger.path
+        raise LedgerOpenError(
+            f"nothing is wrong with the log {log}, and this machine still remembers the one before it, {remembered.key.name}: "
+            "the recovery could not change that memory",
+            code="ledger.replaced",
+            hint=f"guardrail anchor forget {path}, as a user who can write the memory",
+        )
 
 
 def _check_signer(settings: Settings, keys: Keys | None, log: str) -> None:

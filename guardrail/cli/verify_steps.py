@@ -80,9 +80,14 @@ def _to_find_out(report: VerifyReport, *, is_file: bool, way: str) -> str:
 def _to_prove_more(shown: str, report: VerifyReport, *, is_file: bool) -> Iterator[str]:
     if report.dead_calls:
         yield "open the ledger with a guard, which closes the calls of dead processes, then guardrail verify"
-    if report.recovered:
-        seq = min(each.seq for each in report.recovered)
+    taken = [each for each in report.recovered if each.first <= each.last]
+    if taken:
+        seq = min(each.seq for each in taken)
         yield f"guardrail verify --checkpoint FILE with a head that was kept before record {seq}, if there is one"
+    for each in report.recovered if not is_file else ():
+        if each.lossy:
+            rest = ", and names the files of the log before" if each.restarted else ""
+            yield f"guardrail show {each.seq} --ledger {shown} says how much was lost, and why{rest}"
     if report.uncovered is not None:
         yield "guardrail verify on the ledger, or --checkpoint FILE with a head that covers the records up to the last one"
     elif report.anchored_to is None:

@@ -5,6 +5,7 @@ For whoever is to go on with a log, or to copy it. ``guardrail verify`` looks at
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,8 @@ class Examination:
     """How many of the first good records a head proves that a holder of the keys wrote; 0 where that is not known."""
     head_size: int = 0
     """Of the stored head, where a holder of the log's keys wrote it; else 0."""
+    signed_size: int = 0
+    """Of the stored head, where a holder of the log's keys wrote it, whatever is wrong with the lines; else 0."""
     caches: tuple[Cache, ...] = ()
     outside: str = ""
     """Which rows stand before line 0; empty where none do."""
@@ -191,6 +194,7 @@ def examine(
     """
     found = Examination(chain.Chain().report(), Edge())
     done: _Pass | None = None
+    row: HeadRow | None = None
     check = verify if verify is not None else _believe
     try:
         if ahead:
@@ -220,6 +224,9 @@ def examine(
                 found.caches = tuple(_wrong(reader, done))
     except LedgerError as error:
         found.unreadable = found.schema or error.message
+        with contextlib.suppress(LedgerError):
+            row = row or read_head(reader.execute)
+    found.signed_size = _signed_size(row, done.audit if done else None, signing, verify)
     if done is not None:
         found.report, found.edge = done.audit.chain.report(), done.audit.edge
         found.pruned, found.kept = done.audit.pruned, done.tiles is not None
@@ -278,6 +285,31 @@ def _head(
     if keys is not None and keys.signer_of(SignedNote.parse(row.note), row.size) is None:
         fault = "no key of this log signed the head"
     return fault, row.size if ours else 0
+
+
+def _signed_size(
+    row: HeadRow | None, audit: Audit | None, signing: Signing | None, verify: Verify | None
+) -> int:
+    """Return the size of the stored head, whatever the lines say, if a holder of the log's keys wrote it; else 0.
+
+    So many records were acknowledged. A signature by a key that the good lines certify is enough: the keys of *signing* are new
+    ones if the log's are gone.
+    """
+    if row is None:
+        return 0
+    try:
+        note = SignedNote.parse(row.note)
+        head = Checkpoint.parse(note.text)
+    except NoteError:
+        return 0
+    log, edge = (audit.chain.report().log, audit.edge) if audit is not None else ("", Edge())
+    other = head.size == edge.size and head.root != edge.root()
+    if head.size != row.size or (log and head.origin != log) or other:
+        return 0
+    if signing is not None and row.written_by_a_holder(signing):
+        return head.size
+    keys = audit.keys if audit is not None and verify is not None else None
+    return head.size if keys is not None and keys.signer_of(note, head.size) is not None else 0
 
 
 def _against(row: HeadRow, audit: Audit) -> str:

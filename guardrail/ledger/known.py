@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Judged", "KnownHead", "family", "generation", "judge", "next_name"]
+__all__ = ["Judged", "KnownHead", "family", "generation", "is_earlier", "judge", "next_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,19 @@ def judge(
     public: str,
     size: int,
     roots: Mapping[int, bytes],
+    predecessor: str | None = None,
 ) -> Judged:
     """Compare *known* with a ledger of *size* good records of *log*, whose key is *public* and whose trees have *roots*.
 
-    *log* is empty if nothing of a ledger can be read: then nothing contradicts anything.
+    *log* is empty if nothing of a ledger can be read: then nothing contradicts anything. *predecessor* is the log that line 0 names as the one before, or empty; None if no holder
+    of the keys signed a head of *log*. Heads of the logs before it, by the same key, are no word against it.
     """
+    if predecessor is not None:
+        known = [
+            each
+            for each in known
+            if each.public not in ("", public) or not is_earlier(each.log, log, predecessor)
+        ]
     last = max(known, key=lambda each: (generation(each.log), each.size), default=None)
     if last is None:
         return Judged(kept=size)
@@ -96,7 +104,7 @@ def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[i
     if head.public and public and head.public != public:
         return f"{told}, and this log has another key"
     if head.size > size:
-        return f"{told}, and only {size:,} are here: the ledger was cut or rolled back"
+        return f"{told}, and {size:,} are here as they were written: it was cut, changed or rolled back"
     if _forked(head, roots):
         return f"{told}, and the ledger's first records are others: it was changed or forked"
     return ""
@@ -120,6 +128,18 @@ def generation(log: str) -> int:
     """Return 1 for ``NAME``, 2 for ``NAME~2``."""
     _, mark, number = log.rpartition("~")
     return int(number) if mark and _counts(number) else 1
+
+
+def is_earlier(one: str, log: str, predecessor: str = "") -> bool:
+    """Tell whether *one* is a log that *log* continues, by their names, or by the *predecessor* that line 0 of *log* names.
+
+    After a recovery whoever keeps heads of the log before still has them. They are no word against the log that goes on.
+    """
+    if not log or one == log:
+        return False
+    if family(one) == family(log):
+        return generation(one) < generation(log)
+    return family(one) == family(predecessor) and generation(one) <= generation(predecessor)
 
 
 def _counts(number: str) -> bool:

@@ -126,6 +126,7 @@ def _recovered(
         "reason": reason,
         "action": str(plan.action),
         "lost": plan.lost,
+        "loss": str(plan.loss),
         "acknowledged": {"seq": seal.last_seq, "leaf": seal.last_leaf, "when": seal.when}
         if seal is not None
         else None,

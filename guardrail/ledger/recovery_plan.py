@@ -13,6 +13,7 @@ from typing import Any
 from guardrail.core import chain
 from guardrail.core.merkle import Edge
 from guardrail.core.note import Verify
+from guardrail.core.recovered import Loss
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.examine import Examination, examine
 from guardrail.ledger.files import (
@@ -26,7 +27,7 @@ from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import OpenCall
 
-__all__ = ["Action", "RecoveryPlan", "inspect", "line0"]
+__all__ = ["Action", "RecoveryPlan", "inspect", "line0", "predecessor_log"]
 
 
 class Action(StrEnum):
@@ -58,7 +59,9 @@ class RecoveryPlan:
     """Last head up to which the chain is intact; None where no record can be read."""
     first_bad: int | None
     lost: int
-    """How many records were acknowledged, by the seal, and are gone."""
+    """At least so many records were acknowledged, by the seal or a head, and are gone or not as they were written."""
+    loss: Loss
+    """What ``lost`` is worth."""
     untold: tuple[OpenCall, ...]
     """Open calls of which nobody can tell whether their process lives."""
     alive: tuple[str, ...]
@@ -112,6 +115,7 @@ def inspect(
         public=_public(genesis),
         size=size,
         roots=found.roots if found is not None else {},
+        predecessor=predecessor_log(genesis) if found is not None and found.signed_size else None,
     )
     problem = "; ".join(each for each in (unusable, problem, judged.problem) if each)
     if problem:
@@ -124,12 +128,7 @@ def inspect(
             action = Action.CONTINUE
         elif untold:
             action, problem = Action.CLOSE_CALLS, "open calls whose process left no lease"
-    acknowledged = max(
-        seal.last_seq + 1 if seal is not None else 0, found.head_size if found is not None else 0
-    )
-    lost = max(0, acknowledged - size)
-    if judged.last is not None:
-        lost = max(0, judged.last.size - judged.kept)
+    lost = _lost(seal, found, known, judged, intact)
     return RecoveryPlan(
         action=action,
         found=problem or _rest(found),
@@ -140,6 +139,7 @@ def inspect(
         intact=intact,
         first_bad=report.first_bad if report is not None else None,
         lost=lost,
+        loss=_loss(lost, found),
         untold=untold,
         alive=_alive(db),
         head=found.head if found is not None else "",
@@ -148,6 +148,48 @@ def inspect(
         judged=judged,
         examined=found,
     )
+
+
+def _lost(
+    seal: Seal | None,
+    found: Examination | None,
+    known: Sequence[KnownHead],
+    judged: Judged,
+    intact: chain.Head | None,
+) -> int:
+    """Return how many records of the log that is continued were acknowledged, by all that is known, and are not kept."""
+    here = intact.log if intact is not None else ""
+    log = judged.last.log if judged.last is not None else here
+    sizes = [each.size for each in known if each.log == log]
+    size = intact.size if intact is not None else 0
+    forked = judged.last is not None and log == here and judged.last.size <= size
+    # Of a fork the other branch is lost; what is in this file is all there.
+    if not forked and (log in ("", here) or not here):
+        sizes.append(found.signed_size if found is not None else 0)
+    if seal is not None and log in ("", seal.log):
+        sizes.append(seal.last_seq + 1)
+    kept = judged.kept if judged.last is not None else max(size, judged.kept)
+    return max(0, max(sizes, default=0) - kept)
+
+
+def _loss(lost: int, found: Examination | None) -> Loss:
+    """Return what the number *lost* is worth: heads and seals tell of records that were, and of none that came after them."""
+    if lost:
+        return Loss.AT_LEAST
+    whole = (
+        found is not None
+        and found.report.first_bad is None
+        and not found.unreadable
+        and found.whole
+        and found.signed_size == found.report.records > 0
+    )
+    return Loss.NONE_KNOWN if whole else Loss.UNKNOWN
+
+
+def predecessor_log(genesis: Mapping[str, Any]) -> str:
+    """Return the name of the log that this line 0 continues; empty if it continues none."""
+    before = genesis.get("predecessor")
+    return str(before.get("log", "")) if isinstance(before, Mapping) else ""
 
 
 def _public(genesis: Mapping[str, Any]) -> str:

@@ -349,12 +349,16 @@ def test_two_heads_are_no_word_for_what_a_recovery_took_over_between_them(db: Pa
 
 
 def test_a_log_that_was_begun_by_a_recovery_says_so(db: Path) -> None:
-    """It holds none of the old records: a notice, and its own heads are as good as any."""
+    """It holds none of the old records: a notice, and a reservation for what was lost, whatever heads it has itself."""
     Forgery(db, Scene(db.parent), None).naively(
         "UPDATE record SET leaf = zeroblob(32) WHERE seq = 9"
     )
     done = recover(db, who=ACTOR, reason="a test", signing=SIGNING, verify=verify_signature)
     assert done.plan.action is Action.RESTART
-    report = verified(db, kept(db, 2))
-    assert report.exit_code == 0
-    assert any("begun by a recovery" in line for line in report.notices)
+    for heads in ([], [kept(db, 2)]):
+        report = verified(db, *heads)
+        assert report.exit_code == 5
+        assert [(each.seq, each.lost) for each in report.recovered] == [(1, SIZE - 9)]
+        assert any("begun by a recovery" in line for line in report.notices)
+        said = [line for line in report.not_proved if line.startswith("RECOVERED")]
+        assert [f"at least {SIZE - 9} records were lost" in line for line in said] == [True]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.recovered import Recovered
+from guardrail.core.recovered import Loss, Recovered
 
 
 def said(**detail: Any) -> Recovered:
@@ -87,8 +87,36 @@ def test_a_log_that_a_recovery_began_holds_none_of_the_records_before() -> None:
     detail = {"action": "restart", "lost": 3, "doubt": {"first": 0, "last": 0}}
     found = Recovered.of(1, {"detail": detail})
     assert found.restarted
-    assert found.beyond([]) is None
+    assert (found.first, found.last) == (0, -1)
+    left = found.beyond([1, 100])
+    assert left is not None
+    assert (left.first > left.last, left.lost) == (True, 3)
     assert not Recovered.of(2, {"detail": detail}).restarted
+
+
+@pytest.mark.parametrize(
+    ("detail", "loss", "lossy", "text"),
+    [
+        ({"lost": 0, "loss": "none_known"}, Loss.NONE_KNOWN, False, "no record is known to be"),
+        ({"lost": 1, "loss": "none_known"}, Loss.AT_LEAST, True, "at least 1 record was"),
+        ({"lost": 3000}, Loss.AT_LEAST, True, "at least 3,000 records were"),
+        ({"lost": 0, "loss": "unknown"}, Loss.UNKNOWN, True, "how many records were"),
+        ({"lost": 0, "loss": 7}, Loss.UNKNOWN, True, "how many records were"),
+        ({"lost": 0}, Loss.UNKNOWN, True, "how many records were"),
+    ],
+)
+def test_a_number_of_lost_records_is_never_exact(
+    detail: dict[str, object], loss: Loss, text: str, *, lossy: bool
+) -> None:
+    """A new log that does not say that none is known may have lost some; one that goes on may too, and that is no reservation."""
+    new = Recovered.of(1, {"detail": {"action": "restart", **detail}})
+    assert (new.loss, new.lossy) == (loss, lossy)
+    assert new.loss_text.startswith(text)
+    assert (new.beyond([1, 2]) is not None) == (new.within(0, 5) is not None) == lossy
+    assert new.within(2, 5) is None
+    goes_on = said(doubt=None, **detail)
+    assert goes_on.lossy == (goes_on.lost > 0)
+    assert (goes_on.loss is Loss.UNKNOWN) == (detail.get("loss") == "unknown")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from guardrail.anchoring import CONTRADICTIONS, LedgerHeads, anchors_of, renew_m
 from guardrail.cli.app import run
 from guardrail.cli.options import settings_for
 from guardrail.config import Settings
+from guardrail.core.note import SignedNote
 from guardrail.core.record import decode
 from guardrail.diagnosis import Diagnosis, diagnose
 from guardrail.errors import GuardrailError, LedgerOpenError
@@ -30,6 +31,7 @@ from guardrail.recovering import carry_out
 from guardrail.review import doctor_opening
 from guardrail.review.doctor_opening import opening
 from guardrail.review.doctor_result import State
+from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 POLICY = 'package guardrail.policy\n\nallow contains "any" if input.resource.type == "tool"\n'
@@ -400,6 +402,145 @@ def _copy(source: Path, target: Path) -> None:
         (shutil.copytree if path.is_dir() else shutil.copy2)(path, target / path.name)
 
 
+@pytest.mark.parametrize("memory", [True, False], ids=["memory", "no memory"])
+@pytest.mark.parametrize("state", ["log.key", "the database", "the database is torn", "a record"])
+def test_heads_of_the_log_before_are_no_word_against_the_one_that_goes_on(
+    config: Path, state: str, *, memory: bool
+) -> None:
+    """Recover again changes nothing, before and after the anchor has a head of the new log; heads of that one still count."""
+    anchored(config)
+    if memory:
+        config.write_text(config.read_text().replace("memory = false", 'memory = "../heads"'))
+    calls(config)
+    spoil = STATES.get(state, lambda folder: edited(folder, "= 3"))
+    spoil(config.parent)
+    assert command(config, "--yes", "--reason", "a test") == 5
+    for again in (False, True):
+        before, size = _files(config), _size(config)
+        assert opening(load(config)).state is State.OK
+        assert command(config, "--dry-run") == command(config, "--yes", "--reason", "x") == 0
+        assert (_files(config), _size(config)) == (before, size)
+        if not again:
+            calls(config, 1)
+    (old := config.parent.parent / "old").mkdir()
+    _copy(config.parent, old)
+    calls(config)
+    more = _size(config) - size
+    remove(config.parent, "audit*")
+    _copy(old, config.parent)
+    found, log = recovered(config)
+    assert log.endswith("~3")
+    assert found.plan.lost == more
+
+
+def test_nobody_without_the_keys_makes_a_log_that_continues_another(config: Path) -> None:
+    """A name such as ``NAME~2`` alone does not silence the heads that anchors hold of the log before."""
+    anchored(config)
+    calls(config)
+    size = _size(config)
+    remove(config.parent, "audit.db*")
+    _, log = recovered(config)
+    changed(config.parent, "UPDATE head SET mac = zeroblob(32), note = 'x'")
+    plan = diagnose(load(config)).plan
+    assert plan.action is Action.RESTART
+    assert f"a head of {size} records of the log {log.removesuffix('~2')}" in plan.found
+
+
+def test_a_memory_that_a_recovery_could_not_renew_begins_no_further_log(config: Path) -> None:
+    """The log is whole: the memory has to forget the one before it, and recover says how."""
+    calls(config)
+    memory = {each: each.read_bytes() for each in (config.parent.parent / "heads").glob("*.json")}
+    remove(config.parent, "audit.db*")
+    recovered(config)
+    for path, raw in memory.items():
+        path.write_bytes(raw)
+    assert opens(config) == "ledger.replaced"
+    before = _files(config)
+    with pytest.raises(GuardrailError) as caught:
+        diagnose(load(config))
+    assert "guardrail anchor forget" in caught.value.hint
+    assert command(config, "--yes", "--reason", "a test") == 3
+    assert _files(config) == before
+    assert (
+        run(["anchor", "forget", str(config.with_name("audit.db")), "--config", str(config)]) == 0
+    )
+    assert opens(config) == ""
+
+
+# -- what is lost ---------------------------------------------------------------------------------
+
+
+LOSSES: dict[str, tuple[Callable[[Path], object], int, str]] = {
+    "a record is edited": (lambda config: edited(config.parent, "= 3"), 3, "at_least"),
+    "a record is gone": (
+        lambda config: deleted(config.parent, 3),
+        3,
+        "at_least",
+    ),
+    "the file is torn": (lambda config: _torn(config.parent), 0, "unknown"),
+    "the file is gone": (lambda config: remove(config.parent, "audit.db"), 0, "unknown"),
+    "the head is gone, and a record is edited": (
+        lambda config: (
+            edited(config.parent, "= 3"),
+            changed(config.parent, "DELETE FROM head"),
+        ),
+        0,
+        "unknown",
+    ),
+    "the keys are gone": (lambda config: remove(config.parent, "audit.keys"), 0, "none_known"),
+}
+"""What is done to a log of six records, how many of them are lost by what is left, and what that number is worth."""
+
+
+@pytest.mark.parametrize("known", ["plain", "memory", "anchor", "backup"])
+@pytest.mark.parametrize("state", LOSSES)
+def test_what_a_recovery_says_of_lost_records_is_true(
+    config: Path, tmp_path: Path, state: str, known: str
+) -> None:
+    """All that is known counts: the file's signed head, memory, anchors, a backup. Of later records nobody knows."""
+    {"plain": plain, "anchor": anchored}.get(known, lambda _: None)(config)
+    calls(config)
+    assert _size(config) == 6
+    backups = []
+    if known == "backup":
+        plain(config)
+        backup(config.with_name("audit.db"), tmp_path / "b.db", check=lambda _: "")
+        backups.append(tmp_path / "b.db")
+    spoil, lost, loss = LOSSES[state]
+    spoil(config)
+    if known in ("memory", "anchor") and loss != "none_known":
+        lost, loss = (3 if "record is" in state else 6), "at_least"
+    if known == "backup" and loss == "at_least":
+        lost, loss = 0, "unknown"
+    found, _ = recovered(config, *backups)
+    assert (found.plan.lost, str(found.plan.loss)) == (lost, loss)
+    detail = record(config, 1)["detail"]
+    assert (detail["lost"], detail["loss"]) == (lost, loss)
+    calls(config)
+    with LedgerReader.open(config.with_name("audit.db")) as reader:
+        key = reader.genesis["key"]["public"]
+    head = OutsideHead.parse("kept elsewhere", str(_head(config)))
+    report = verify_ledger(config.with_name("audit.db"), key=key, heads=[head])
+    assert report.state is VerifyState.ANCHORED
+    assert report.exit_code == (0 if loss == "none_known" else 5)
+    (said,) = [line for line in report.notices if "begun by a recovery" in line]
+    words = {
+        "none_known": "no record is known to be lost",
+        "at_least": f"at least {lost} records were lost",
+        "unknown": "how many records were lost is unknown",
+    }
+    assert words[loss] in said
+    reserved = [line for line in report.not_proved if line.startswith("RECOVERED")]
+    assert [words[loss] in line for line in reserved] == ([] if loss == "none_known" else [True])
+
+
+def _head(config: Path) -> SignedNote:
+    settings = load(config)
+    _, keys = open_journal(settings, epochs=False)
+    log = str(record(config, 0)["log"])
+    return LedgerHeads(settings.ledger.path, log, keys.signing(actor=WHO, epochs=False)).head()
+
+
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("known", ["memory", "anchor", "plain"])
 def test_no_restart_takes_a_name_again(config: Path, known: str, *, named: bool) -> None:
@@ -470,6 +611,12 @@ def edited(folder: Path, which: str) -> None:
         f"UPDATE record SET line = replace(line, 'admin', 'nimda') WHERE seq {which}",
         made,
     )
+
+
+def deleted(folder: Path, seq: int) -> None:
+    """Delete a record, and put back the trigger that is in the way."""
+    (made,) = (sql for name, sql in SCHEMA.items() if name == "record_no_delete")
+    changed(folder, "DROP TRIGGER record_no_delete", f"DELETE FROM record WHERE seq = {seq}", made)
 
 
 def changed(folder: Path, *statements: str) -> None:

@@ -149,11 +149,16 @@ func (c *chain) reserved(size int64) bool {
 // recovered keeps what a record of type admin.recovered says of those before it (section 9.5).
 func (c *chain) recovered(record object) {
 	detail, _ := record["detail"].(object)
-	if record["type"] != "admin.recovered" || detail["action"] == "restart" && c.next == 1 {
+	if record["type"] != "admin.recovered" {
 		return
 	}
+	restarted := detail["action"] == "restart" && c.next == 1
 	lost, isLost := integer(detail["lost"])
-	found := doubt{seq: c.next, last: -1, lost: isLost && lost > 0}
+	found := doubt{seq: c.next, last: -1, lost: isLost && lost > 0 || restarted && detail["loss"] != "none_known"}
+	if restarted {
+		c.doubts = append(c.doubts, found)
+		return
+	}
 	said, isSaid := detail["doubt"]
 	if !isSaid && detail["head"] != nil {
 		found.last = c.next - 1

@@ -238,8 +238,40 @@ RECOVERIES: list[dict[str, Any]] = [
     {"head": None},
     {"head": "wrong", "doubt": None},
     {"action": "restart", "doubt": 7},
+    {"doubt": None, "lost": 0, "loss": "unknown"},
     {},
 ]
+
+
+BEGUN: list[dict[str, Any]] = [
+    {"lost": 0, "loss": "none_known"},
+    {"lost": 2, "loss": "none_known"},
+    {"lost": 2, "loss": "at_least"},
+    {"lost": 0, "loss": "unknown"},
+    {"lost": 0, "loss": None, "doubt": {"first": 0, "last": 0}},
+    {"lost": 0},
+]
+
+
+@pytest.mark.parametrize("detail", BEGUN, ids=json.dumps)
+def test_both_say_the_same_of_a_log_that_a_recovery_began(
+    second: Second, detail: dict[str, Any], tmp_path: Path
+) -> None:
+    """What was lost before it is a reservation, whatever head there is."""
+    db = tmp_path / "a.db"
+    about = {"action": "restart", **detail}
+    with make(db, signing=SIGNING) as writer:
+        record = fields.admin(LOG, "recovered", actor={}, where={}, detail=about)
+        assert writer.append(Draft.build(record)).seq == 1
+        writer.append(note())
+    lines, _ = export_of(db)
+    (tmp_path / "log.jsonl").write_bytes(lines)
+    for size in (1, 3):
+        (tmp_path / "head").write_text(str(head_at(db, size)))
+        asked = tmp_path / "log.jsonl", tmp_path / "head", KEYS.public
+        said = second.ask(*asked)
+        assert said == guardrail_says(*asked)
+        assert said[3] == (0 if detail == BEGUN[0] else 5) or size < 3
 
 
 @pytest.mark.parametrize("detail", RECOVERIES, ids=json.dumps)

@@ -107,6 +107,7 @@ def consistency(
                         "first": each.first,
                         "last": each.last,
                         "lost": each.lost,
+                        "loss": each.loss.value,
                     }
                     for each in answer.recovered
                 ],

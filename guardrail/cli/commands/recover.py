@@ -160,14 +160,28 @@ def _explain(path: Path, found: Diagnosis) -> None:
         data(f"  head     {one_line(plan.head)}")
     if plan.caches:
         data(f"  rebuilt  {', '.join(plan.caches)}: made anew from the records")
-    if plan.lost:
-        data(f"  lost     {counted(plan.lost, 'record')} that had been acknowledged")
+    if _loss(plan):
+        data(f"  lost     {_loss(plan)}")
     if plan.untold:
         data(f"  unclear  {counted(len(plan.untold), 'open call')} whose process can't be found")
     if plan.alive:
         data(f"  in use   by {counted(len(plan.alive), 'process', 'processes')}: end them first")
     for line in (*_known(found), *_steps(path, found)):
         data(line)
+
+
+def _loss(plan: RecoveryPlan) -> str:
+    """Say how many records are lost, as far as anybody can know; empty if that is no question."""
+    from guardrail.core.recovered import Loss
+    from guardrail.ledger.recovery_plan import Action
+
+    if plan.lost:
+        return f"at least {counted(plan.lost, 'record')}: acknowledged, and gone or changed; later ones may be lost as well"
+    if plan.action is not Action.RESTART:
+        return ""
+    if plan.loss is Loss.UNKNOWN:
+        return "unknown: nothing says how many records there were last"
+    return "no record, as far as is known"
 
 
 def _known(found: Diagnosis) -> list[str]:
@@ -179,8 +193,11 @@ def _known(found: Diagnosis) -> list[str]:
         lines.append(
             f"  known    {counted(last.size, 'record')} of log {name(last.log)}, by {name(last.source)}"
         )
-    if found.plan.known:
-        lines.append(f"  proven   {counted(judged.proven, 'record')} by heads from elsewhere")
+    if found.plan.known and judged.proven:
+        first = "record" if judged.proven == 1 else f"{judged.proven:,} records"
+        lines.append(f"  proven   the first {first}, by a head that was kept elsewhere")
+    elif found.plan.known:
+        lines.append("  proven   no record: no head that was kept elsewhere is over what is left")
     return lines
 
 
@@ -251,6 +268,7 @@ def _document(path: Path, found: Diagnosis, report: RecoveryReport | None) -> di
         else {"log": intact.log, "size": intact.size, "leaf": intact.leaf.hex()},
         "first_bad": plan.first_bad,
         "lost": plan.lost,
+        "loss": plan.loss.value,
         "proven": plan.judged.proven,
         "known": [{"source": each.source, **each.document} for each in plan.known],
         "predecessor": predecessor(plan) if plan.action is Action.RESTART else None,

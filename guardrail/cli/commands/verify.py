@@ -237,6 +237,7 @@ def _document(
                 "first": each.first,
                 "last": each.last,
                 "lost": each.lost,
+                "loss": each.loss.value,
             }
             for each in report.recovered
         ],
@@ -265,7 +266,12 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
     where = "" if report.first_bad is None else f" at record {report.first_bad}"
     memory = "" if report.remembered_to is None else f", REMEMBERED up to {report.remembered_to}"
     pinned = "" if report.key_pinned else ", KEY NOT PINNED"
-    recovered = ", RECOVERED RECORDS NOT COVERED" if report.recovered else ""
+    recovered = ""
+    if any(each.first <= each.last for each in report.recovered):
+        recovered = ", RECOVERED RECORDS NOT COVERED"
+    if any(each.lossy for each in report.recovered):
+        recovered += ", RECORDS LOST" if any(each.lost for each in report.recovered) else ""
+        recovered += "" if "LOST" in recovered else ", RECORDS MAY BE LOST"
     uncovered = "" if report.uncovered is None else ", NOT COVERED after that"
     return {
         VerifyState.ANCHORED: (

@@ -302,21 +302,22 @@ def taken_over(each: Recovered) -> Iterator[str]:
             f"RECOVERED: no signed head vouched for records {each.first} to {each.last} {when}, and no head that was kept "
             "elsewhere before that covers them: somebody without a key could have written them."
         )
-    if each.lost:
+    if each.lossy and each.restarted:
         yield (
-            f"RECOVERED: {each.lost} records, from number {each.seq} on, had been acknowledged and were gone {when}."
+            f"RECOVERED: of the log before this one, {each.loss_text}: {when}. This log does not hold them, and no head "
+            "brings them back."
         )
+    elif each.lossy:
+        yield f"RECOVERED: {each.loss_text}, from number {each.seq} on: they had been acknowledged and were gone {when}."
 
 
-def _lost(each: Recovered) -> str:
-    """Say how many records of the log before were lost, and how many a head from elsewhere proves."""
-    lost = f"{each.lost:,}" if each.lost else "no"
-    were = "was" if each.lost == 1 else "were"
-    proven = f"{each.proven:,}" if each.proven else "none"
-    return (
-        f"{lost} record{'' if each.lost == 1 else 's'} of it {were} lost, and {proven} "
-        f"{'is' if each.proven <= 1 else 'are'} proven by a head that was kept elsewhere"
-    )
+def _before(each: Recovered) -> str:
+    """Say how much of the log before a recovery is known to be kept and lost."""
+    proven = ""
+    if each.proven:
+        first = "its first record" if each.proven == 1 else f"its first {each.proven:,} records"
+        proven = f" Of what was kept, {first} stood as a head that was kept elsewhere says."
+    return f"Of that one, {each.loss_text}.{proven}"
 
 
 def _notices(found: Found) -> tuple[str, ...]:
@@ -328,8 +329,8 @@ def _notices(found: Found) -> tuple[str, ...]:
             f"Time went back {found.report.backwards} times, first at record {found.report.first_backwards}."
         )
     notices += [
-        f"The log was begun by a recovery at {clock(each.ts)} in place of another: {_lost(each)}. What is left of it is in the "
-        "files that were set aside then, and was not looked at."
+        f"The log was begun by a recovery at {clock(each.ts)} in place of another. {_before(each)} What is left of it is in the "
+        f"files that were set aside then, which record {each.seq} names; they were not looked at."
         for each in found.audit.recovered
         if each.restarted
     ]
