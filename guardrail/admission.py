@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from guardrail.core import decision as decisions
 from guardrail.core import fields
@@ -189,16 +189,18 @@ class Admission:
         # Of an exception only the beginning is looked at.
         size = LARGE + 1 if error is None and outweighs(result, LARGE) else 0
 
-        async def apart(make: Callable[[], Draft]) -> Draft:
-            draft: Draft = await work_async(Work(make, size), stops)
-            return draft
+        async def made(make: Callable[[], Draft]) -> Draft:
+            return cast("Draft", await work_async(Work(make, size), stops))
 
-        draft = await apart(lambda: self._draft(status, result, error, seconds, same))
+        if size:
+            draft = await made(lambda: self._draft(status, result, error, seconds, same))
+        else:
+            draft = self._draft(status, result, error, seconds, same)
         try:
             receipt = await self._append_shielded(draft, stops)
         except LedgerError as problem:
             refused = problem
-            late = await apart(lambda: self._late(refused, status, result, error, seconds))
+            late = await made(lambda: self._late(refused, status, result, error, seconds))
             receipt = await self._append_shielded(late, stops)
         if stops:
             raise stops[0]

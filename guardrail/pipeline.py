@@ -271,7 +271,10 @@ class Pipeline:
                 verdict = yield from self._approvals.present(call)
             if verdict is None:
                 # (4) the policy input, complete: an absent key would leave a deny rule undefined.
-                call.raw = yield from _section(call, lambda: self._recorder.policy_input(call))
+                if self._recorder.raw_input:
+                    call.raw = self._recorder.policy_input(call)  # nothing is redacted for it
+                else:
+                    call.raw = yield from _section(call, lambda: self._recorder.policy_input(call))
         except RedactionError as error:
             verdict = decisions.denied(Cause.REDACTOR, error.code)
             if error.code == OVER_BUDGET:

@@ -110,7 +110,8 @@ class Recorder:
         process: Callable[[], str],
     ) -> None:
         self._profile = profile
-        self._raw_input = raw_input
+        self.raw_input = raw_input
+        """The policy sees the arguments themselves, not what is recorded of them."""
         self._identity = identity
         self._process = process
         self._ids: set[str] = set()
@@ -123,7 +124,7 @@ class Recorder:
     def policy_input(self, call: Call) -> bytes:
         """Return the input that the engine is to decide on: with the snapshot, or exactly what will be recorded."""
         assert call.inspection is not None
-        if self._raw_input:
+        if self.raw_input:
             return self._input(call, call.state.raw, call.args, call.inspection.arg_classes)
         args, classes = call.inspection.facts()
         return self._input(call, call.state.facts(), cast("Json", args), classes)
@@ -158,7 +159,7 @@ class Recorder:
         if view is None:
             return self._input(call, state.recorded, {}, {}, name)
         unchanged = (
-            self._raw_input
+            self.raw_input
             and not view.changed
             and state.recorded is state.raw
             and name == call.tool.name

@@ -6,7 +6,7 @@ that is more than one view may cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from guardrail.core.detectors import scan
 from guardrail.core.entities import holds_entity
@@ -50,18 +50,19 @@ def detect(
 
     Much text is scanned part by part: between two parts *spend* may let other threads run, or put an end to it.
     """
-    for first, last, part in _parts(texts, joined):
+    if len(joined) <= _AT_ONCE:  # as nearly always
+        found = detector(joined, spend)
+        if found:
+            _deal(found, texts, out, spend)
+        return
+    for first, last, part in _parts(texts):
         found = detector(part, spend)
         if found:
             _deal(found, texts[first:last], out[first:last], spend)
 
 
-def _parts(texts: list[str], joined: str) -> Iterable[tuple[int, int, str]]:
-    """Return (first, last, joined) of runs of *texts* that are small enough to be looked at together."""
-    return ((0, len(texts), joined),) if len(joined) <= _AT_ONCE else _cut(texts)
-
-
-def _cut(texts: list[str]) -> Iterator[tuple[int, int, str]]:
+def _parts(texts: list[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield (first, last, joined) of runs of *texts* that are small enough to be looked at together."""
     first = 0
     while first < len(texts):
         last, size = first + 1, len(texts[first])
@@ -101,14 +102,18 @@ def _deal(found: list[Hit], texts: list[str], out: list[list[Hit]], spend: Spend
 
 def holds_known(texts: list[str], memory: Memory, spend: Spend) -> bool:
     """Return whether any of *texts* (ASCII or normalised) holds what the session knows."""
-    return any(memory.find(part, spend) for _, _, part in _parts(texts, JOINT.join(texts)))
+    joined = JOINT.join(texts)
+    if len(joined) <= _AT_ONCE:
+        return bool(memory.find(joined, spend))
+    return any(memory.find(part, spend) for _, _, part in _parts(texts))
 
 
 def deal_known(
     texts: list[str], joined: str, memory: Memory, out: list[list[Hit]], spend: Spend
 ) -> None:
     """Add to *out* what the session knows in each of *texts*, but for what was found there already."""
-    for first, last, part in _parts(texts, joined):
+    whole = ((0, len(texts), joined),)
+    for first, last, part in whole if len(joined) <= _AT_ONCE else _parts(texts):
         spend(len(part) // _SPELL)
         known = memory.find(part, spend)
         if known:

@@ -371,7 +371,8 @@ class Walk:
             self.spend,
         )
         clear: list[list[Hit]] = [[] for _ in self._texts]
-        detect(scan, self._texts, self._joined, clear, self.spend)
+        if clear:
+            detect(scan, self._texts, self._joined, clear, self.spend)
         self._clear = clear
         if not marked:
             return clear
