@@ -7,7 +7,7 @@ and by what the user typed; it knows nothing about the benchmark.
 
     python examples/agentdojo_banking.py [--json] [--keep FOLDER]
 
-Runs offline in a temporary folder. Needs agentdojo and langchain-core.
+Runs offline in a temporary folder. Needs agentdojo and langchain-core: pip install '.[langchain]' agentdojo==0.1.35
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agentdojo.functions_runtime import FunctionsRuntime
-from agentdojo.task_suite.load_suites import get_suite
-from langchain_core.tools import BaseTool, StructuredTool
+try:
+    from agentdojo.functions_runtime import FunctionsRuntime
+    from agentdojo.task_suite.load_suites import get_suite
+    from langchain_core.tools import BaseTool, StructuredTool
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}; next, in the checkout: pip install '.[langchain]' agentdojo==0.1.35")
 
 from guardrail import ApprovalRequired, Denied, Guard
 from guardrail.integrations.langchain import govern

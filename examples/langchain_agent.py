@@ -113,7 +113,6 @@ def main(folder: Path) -> list[BaseMessage]:
     for message in messages:
         print(line(message))
     print(f"\nminutes.txt still says: {(work / 'minutes.txt').read_text(encoding='utf-8')}")
-    print(f"next: guardrail show last --ledger {folder / 'audit.db'}")
     return messages
 
 
@@ -130,6 +129,8 @@ def line(message: BaseMessage) -> str:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]))
+        print(f"next: guardrail show last --ledger {Path(sys.argv[1]) / 'audit.db'}")
     else:
         with tempfile.TemporaryDirectory() as temporary:
             main(Path(temporary))
+        print("All of it is gone now. next: python examples/langchain_agent.py FOLDER")

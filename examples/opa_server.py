@@ -102,12 +102,13 @@ def main(folder: Path) -> None:
         print(attempt(guard, 40))
 
     with LedgerReader.open(folder / "audit.db") as reader:
-        print(f"ledger:  {reader.size()} records; see them with guardrail show last")
+        print(f"ledger:  {reader.size()} records")
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]).absolute())
+        print(f"next:    guardrail show last --ledger {Path(sys.argv[1]) / 'audit.db'}")
     else:
         with tempfile.TemporaryDirectory() as place:
             main(Path(place))

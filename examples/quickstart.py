@@ -85,7 +85,6 @@ def main(folder: Path) -> None:
     print(f"policy:  {policies / 'mail.rego'}")
     print(f"ledger:  {ledger}")
     print(f"keys:    {ledger.with_suffix('.keys')}")
-    print(f"next:    guardrail show last --ledger {ledger}")
 
 
 def recorded(ledger: Path) -> Call:
@@ -97,6 +96,8 @@ def recorded(ledger: Path) -> Call:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]))
+        print(f"next:    guardrail show last --ledger {Path(sys.argv[1]) / 'audit.db'}")
     else:
         with tempfile.TemporaryDirectory() as temporary:
             main(Path(temporary))
+        print("All of it is gone now. next: python examples/quickstart.py FOLDER, which keeps it")

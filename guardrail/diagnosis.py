@@ -40,7 +40,7 @@ from guardrail.ledger.files import Seal, resolve, traces
 from guardrail.ledger.known import KnownHead, family, generation, next_name
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect, line0
-from guardrail.ledger.signs import was_ledger
+from guardrail.ledger.signs import ledgers_near, was_ledger
 
 __all__ = [
     "RECOVER",
@@ -225,7 +225,10 @@ def _outside(settings: Settings, *, anything: bool) -> _Outside:
     if path.parent.exists():
         resolve(path)
     remembered = recall(settings)
-    if remembered is None and not anything and problem and not has_keys(settings):
+    nobodys = bool(problem) and not has_keys(settings)
+    # Keys of another ledger that has a similar name are none of this one.
+    nobodys = nobodys or (settings.keys.path is None and not was_ledger(path))
+    if remembered is None and not anything and nobodys:
         _check_was_there(path)
     first = line0(path)
     public = _public(first)
@@ -246,10 +249,11 @@ def _check_was_there(path: Path) -> None:
     A new log there would look like a recovered one, and would set aside a file that has nothing to do with it.
     """
     if not traces(path):
+        near = ledgers_near(path)
         raise LedgerOpenError(
             f"{path}: there is no ledger at this path, and nothing is left of one",
             code="ledger.missing",
-            hint="guardrail init",
+            hint=f"correct the path: {near[0]} is a ledger" if near else "guardrail init",
         )
     if path.exists() and not was_ledger(path):
         raise LedgerOpenError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -209,12 +210,14 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
 
 def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Keys]:
     path = settings.ledger.path
+    _make_folder(settings, path.parent, "[ledger] path, GUARDRAIL_LEDGER or ledger=")
     with _one_at_a_time(path):
         keyed = _has_keys(settings)
         left = traces(path)
         check_missing(settings)
         if not keyed and not left:
             refuse_links(path, settings.key_path)
+            _make_folder(settings, settings.key_path.parent, "[keys] path, GUARDRAIL_KEYS or keys=")
             keys = create_keys(settings)
             writer = create_log(settings, keys, epochs=epochs)
         elif path.exists() and keyed:
@@ -364,12 +367,40 @@ def _ledger_settings(settings: Settings, *, epochs: bool) -> LedgerSettings:
     )
 
 
+def _make_folder(settings: Settings, folder: Path, named: str) -> None:
+    """Make *folder* if it is missing and inside the project: below the settings file.
+
+    Elsewhere it was mistyped, or the disk that it is on is not mounted: a new log there would look like the right one. If
+    there is no settings file, only the last folder of the path may be missing, or the path is below the working folder.
+    Raises ``LedgerOpenError``; *named* are the settings that can have named it.
+    """
+    if folder.exists():
+        return
+    check_missing(settings)  # a log that this machine remembers is gone with its folder
+    try:
+        home = Path.cwd() if settings.source is None else settings.source.parent
+        inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(home))
+        if inside or (settings.source is None and folder.parent.is_dir()):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        what = f"does not exist, and it is outside of {home}, so it is not made"
+    except OSError as error:
+        missing = denial_of(error, folder, settings.ledger.path)
+        if missing is not None:
+            raise _forbidden(missing) from None
+        what = f"can't be made ({os_reason(error)})"
+    raise LedgerOpenError(
+        f"{folder}: this folder {what}; {named} names it",
+        code="ledger.folder",
+        hint=f"correct that path, or: mkdir -p {shlex.quote(str(folder))}",
+    )
+
+
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Generator[None]:
     # Two processes that start at once on an empty folder must not make two logs. The folder itself is locked, so that no
     # file is left behind that would look like a trace of an earlier log.
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         missing = denial_of(error, path.parent, path)

@@ -42,11 +42,13 @@ def was_ledger(path: Path) -> bool:
     A file that was mistyped for a ledger is none, whatever it holds.
     """
     db = Path(os.path.realpath(path))
-    if any(
-        os.path.lexists(each) for each in (lock_path(db), seal_path(db), db.with_suffix(".keys"))
-    ):
+    if os.path.lexists(lock_path(db)) or os.path.lexists(seal_path(db)) or has_ledger_header(db):
         return True
-    return has_ledger_header(db)
+    keys = db.with_suffix(".keys")
+    # Those of audit.db are no sign of a ledger "audit": one is there that they belong to.
+    return os.path.lexists(keys) and not any(
+        each.with_suffix(".keys") == keys for each in ledgers_near(db)
+    )
 
 
 def ledgers_near(path: Path) -> list[Path]:

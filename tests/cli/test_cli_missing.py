@@ -58,6 +58,8 @@ def test_a_mistyped_ledger_leaves_nothing_and_names_the_one_that_is_there(
     before = files(project)
     for path in (
         "audti.db",
+        "audit",  # whose keys would be called as those of audit.db are
+        "audit.sqlite",
         "guardrail.toml",
         "empty.db",
         "notes.db",

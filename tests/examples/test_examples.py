@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,7 @@ def test_the_quickstart_shows_allowed_denied_and_redacted_calls(tmp_path: Path) 
     assert printed.count("allowed:") == 2
     assert printed.count("denied:  ") == 3
     assert f"ledger:  {kept / 'audit.db'}" in printed
+    assert printed.endswith(f"next:    guardrail show last --ledger {kept / 'audit.db'}\n")
     decisions = [
         record for record in records(kept / "audit.db") if record["type"] == "call.decision"
     ]
@@ -106,15 +108,36 @@ def test_an_example_cleans_up_after_itself(tmp_path: Path, name: str) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, str(EXAMPLES / name)],
         cwd=tmp_path,
         env=environment,
         check=True,
         capture_output=True,
+        text=True,
     )
+    # No command is named that would look for what is gone.
+    assert f"--ledger {temporary}" not in done.stdout
     assert list(temporary.iterdir()) == []
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
+
+
+def test_an_example_says_how_to_install_what_it_needs(tmp_path: Path) -> None:
+    """And README.md names the same version as the extra that the tests run with."""
+    program = "import runpy, sys\nsys.modules['agentdojo'] = None\nrunpy.run_path(sys.argv[1], run_name='__main__')\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(EXAMPLES / "agentdojo_banking.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    needed = re.search(r'"(agentdojo==[\d.]+)"', (EXAMPLES.parent / "pyproject.toml").read_text())
+    assert needed is not None
+    assert f"pip install '.[langchain]' {needed[1]}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"pip install {needed[1]}" in (EXAMPLES.parent / "README.md").read_text()
 
 
 def ground_truth() -> list[Any]:

@@ -155,6 +155,45 @@ def test_a_folder_that_cannot_hold_a_ledger_is_a_clear_error(folder: Path) -> No
         Guard.open(policies=folder / "policies", ledger=folder / "file" / "audit.db")
 
 
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [("ledger", "[ledger] path, GUARDRAIL_LEDGER"), ("keys", "[keys] path, GUARDRAIL_KEYS")],
+)
+def test_no_folder_is_made_outside_of_the_project(folder: Path, section: str, named: str) -> None:
+    """The path was mistyped, or its disk is not mounted: a new log there would look like the right one."""
+    project = folder / "project"
+    project.mkdir()
+    elsewhere = folder / "elsewhere" / "a b"
+    (project / "guardrail.toml").write_text(
+        f'[policy]\npath = "../policies"\n[{section}]\npath = "{elsewhere / "x"}"\n'
+    )
+    with pytest.raises(LedgerOpenError) as caught:
+        Guard.open(project / "guardrail.toml")
+    assert caught.value.code == "ledger.folder"
+    assert named in caught.value.message
+    assert caught.value.hint == f"correct that path, or: mkdir -p '{elsewhere}'"
+    assert not elsewhere.parent.exists()
+    assert [item.name for item in project.iterdir()] == ["guardrail.toml"]
+    elsewhere.mkdir(parents=True)
+    Guard.open(project / "guardrail.toml").close()
+
+
+def test_a_folder_inside_the_project_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the settings file, wherever the program was started; without one, below the working folder, or one new folder anywhere."""
+    (folder / "guardrail.toml").write_text(
+        '[ledger]\npath = "var/log/audit.db"\n[keys]\npath = "var/keys/audit"\n'
+    )
+    Guard.open(folder / "guardrail.toml").close()
+    assert (folder / "var" / "log" / "audit.db").is_file()
+    assert (folder / "var" / "keys" / "audit" / "log.pub").is_file()
+    monkeypatch.chdir(folder)
+    Guard.open(policies="policies", ledger="new/audit.db").close()
+    with pytest.raises(LedgerOpenError):
+        Guard.open(policies="policies", ledger="../other/deep/audit.db")
+    assert not (folder.parent / "other").exists()
+    Guard.open(policies="policies", ledger="../other/audit.db").close()
+
+
 def test_processes_that_start_at_once_make_one_log(folder: Path) -> None:
     """Four of them, on an empty folder."""
     program = (
