@@ -17,7 +17,7 @@ from guardrail.policy.tokens import Token, tokens
 from guardrail.policy.tree import Module, Node, Rule, kind
 from guardrail.policy.world import Scope
 
-__all__ = ["Edit", "Unreadable", "chained", "head_edits", "head_terms"]
+__all__ = ["Edit", "Unreadable", "chained", "head_edits", "head_terms", "results"]
 
 _CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 _VALUED = frozenset({b":=", b"=", b"contains"})
@@ -128,7 +128,33 @@ def head_edits(
             ]
             keys = []
             if terms:
-                yield from _moved(raw, clause, terms, body, fresh)
+                given = [(fresh().encode(), *term) for term in terms]
+                yield from _moved(raw, clause, given, body, sorted(results(body) - named))
+
+
+def results(body: Any) -> frozenset[str]:
+    """Return the names in the last arguments of the calls that are lines of *body*: what takes a call's result is one.
+
+    The engine puts such a call off. What needs its result is put off with it, and so stays behind it.
+    """
+    found: set[str] = set()
+    for statement in body["query"]["stmts"] if body else ():
+        given: Any = (statement["literal"].get("Expr") or {}).get("expr")
+        if kind(given) == "Call" and len(given["Call"]["params"]) > 1:
+            found.update(_bound(given["Call"]["params"][-1]))
+    return frozenset(found - {"_"})
+
+
+def _bound(pattern: Any) -> Iterator[str]:
+    name = kind(pattern)
+    if name == "Var":
+        yield pattern["Var"]["value"]
+    elif name in {"Array", "Set"}:
+        for item in pattern[name]["items"]:
+            yield from _bound(item)
+    elif name == "Object":
+        for field in pattern["Object"]["fields"]:
+            yield from _bound(field[2])
 
 
 def _queried(body: Any) -> bool:
@@ -138,17 +164,24 @@ def _queried(body: Any) -> bool:
 def _moved(
     raw: bytes,
     clause: _Clause,
-    terms: Sequence[tuple[int, int]],
+    terms: Sequence[tuple[bytes, int, int]],
     body: Any,
-    fresh: Callable[[], str],
+    behind: Sequence[str],
 ) -> Iterator[Edit]:
+    """Yield how each of *terms* (name, first byte, byte after the last) gets to the end of *body*.
+
+    It is evaluated behind what gives *behind* their values.
+    """
     lines: list[tuple[bytes, int]] = []
-    for start, end in terms:
-        name = fresh().encode()
+    for name, start, end in terms:
         # As many lines as before, so that what follows in the head's last line is still found there.
         ends = [(b"\n", at) for at in range(start, end) if raw[at : at + 1] == b"\n"]
         yield Edit(start, end, (*ends, (name, end - 1)))
-        lines += [(b"\n", start), (name + b" := ", start), (raw[start:end], start)]
+        opening, closing = b"", b""
+        if behind:
+            opening, closing = b"[(", f"), {', '.join(behind)}][0]".encode()
+        lines += [(b"\n", start), (name + b" := " + opening, start), (raw[start:end], start)]
+        lines.append((closing, end - 1))
     if clause.body is None:
         at = clause.end
         yield Edit(at, at, ((b" if {", at - 1), *lines, (b"\n}", at - 1)))

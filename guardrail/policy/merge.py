@@ -208,7 +208,7 @@ def _clashes(members: Sequence[Module]) -> list[Finding]:
                 )
     for module in members:
         own = {item.alias for item in module.imports}
-        used = _names(module)
+        used = _names(module) if owners else {}
         for alias, (_, owner, item) in owners.items():
             if alias in own:
                 clash = next((rule.line for rule in module.rules if rule.name == alias), None)

@@ -12,7 +12,7 @@ from typing import Any
 
 from guardrail.policy.builtins import ALLOWED
 from guardrail.policy.conditions import SERVER, Refusal
-from guardrail.policy.heads import head_terms
+from guardrail.policy.heads import head_terms, results
 from guardrail.policy.tree import Node, children, kind, line_of, nodes, reference
 from guardrail.policy.world import Scope
 
@@ -91,10 +91,13 @@ def late(scope: Scope) -> Iterator[tuple[int, Refusal]]:
 
 def _with_heads(scope: Scope) -> Iterator[list[Any]]:
     """Yield the lines of the rule's bodies, and behind them what its head computes, which is evaluated as a line too."""
-    keys, values = head_terms(scope.rule, frozenset({*scope.own, *scope.imports, "input", "data"}))
+    named = frozenset({*scope.own, *scope.imports, "input", "data"})
+    keys, values = head_terms(scope.rule, named)
     for body, terms in zip(scope.rule.node.get("bodies") or [], values, strict=False):
         lines = [statement["literal"] for statement in body["query"]["stmts"]]
-        yield from ([*lines, term] for term in (*keys, *terms))
+        needed = [{"Var": {"value": name}} for name in results(body) - named]
+        if keys or terms:
+            yield [*lines, {"Array": {"items": [*keys, *terms, *needed]}}]
         keys = []
 
 
@@ -184,9 +187,12 @@ def _bodies(tree: Any) -> Iterator[list[Any]]:
     stack = [tree]
     while stack:
         item = stack.pop()
-        if isinstance(item, dict) and "stmts" in item:
-            yield [statement["literal"] for statement in item["stmts"]]
-        stack.extend(children(item))
+        below = item
+        if isinstance(item, dict):
+            if "stmts" in item:
+                yield [statement["literal"] for statement in item["stmts"]]
+            below = [value for key, value in item.items() if key != "span"]
+        stack.extend(value for value in below if isinstance(value, dict | list))
 
 
 def _iterations(node: Any, scope: Scope, open_names: set[str]) -> Iterator[Node]:

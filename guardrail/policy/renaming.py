@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from guardrail.policy.tree import Module, Node, Rule, children, kind, nodes
+from guardrail.policy.tree import Module, Node, Rule, kind, nodes
 
 __all__ = ["renamed"]
 
@@ -77,7 +77,7 @@ class _Renamer:
 
     def rule(self, rule: Rule, hidden: frozenset[str]) -> None:
         """Find those of *rule*, in a file where *hidden* are the names of rules and imports."""
-        if rule.default:
+        if rule.default or not rule.local:
             return
         head = next(iter(rule.node["head"].values()))
         top = _Scope({}, hidden, _KEPT)
@@ -134,9 +134,8 @@ class _Renamer:
             below = scope.below | frozenset(map(self._written, _spans(content)))
             self._query(content["query"], [], _Scope(inner.names, below, _KEPT))
         else:
-            for child in children(content):
-                if isinstance(child, dict | list):
-                    self._use(child, scope)
+            for child in _parts(content):
+                self._use(child, scope)
 
     def _declare(self, pattern: Any, scope: _Scope) -> None:
         for name, content in nodes(pattern):
@@ -178,5 +177,12 @@ def _direct(node: Any) -> Iterator[str]:
     elif name == "Every":
         yield from _direct(node["Every"]["domain"])
     elif name not in _COMPREHENSIONS:
-        for child in children(node):
+        for child in _parts(node):
             yield from _direct(child)
+
+
+def _parts(node: Any) -> list[Any]:
+    """Return what lies directly below, without places in the text."""
+    if isinstance(node, dict):
+        return [v for key, v in node.items() if key != "span" and isinstance(v, dict | list)]
+    return [item for item in node if isinstance(item, dict | list)] if node else []

@@ -313,8 +313,11 @@ class Comparison:
             return ""
         # And the other one may need functions of it.
         self.reference.clear(names)
-        rest = [text.partition("\n")[2] for text in modules]
-        return self.reference.put(names[0], "\n".join(["package guardrail.policy", *rest]))
+        imports = dict.fromkeys(re.findall(r"^import .*$", "\n".join(modules), re.MULTILINE))
+        rest = [re.sub(r"^(package|import) .*$", "", text, flags=re.MULTILINE) for text in modules]
+        return self.reference.put(
+            names[0], "\n".join(["package guardrail.policy", *imports, *rest])
+        )
 
     def _there(self, rule: str, policy_input: str, whole: Any) -> Any:
         """Return OPA's value of *rule*, which is in *whole* unless a rule raises."""
@@ -367,8 +370,13 @@ def without(text: str, lines: set[int]) -> str:
     return "\n\n".join(kept) + "\n"
 
 
+def imported(text: str) -> set[str]:
+    """Return the names of the imports of a module."""
+    return set(re.findall(r"^import .* as (m[0-9]+)$", text, re.MULTILINE))
+
+
 def connected(modules: list[str]) -> list[str]:
-    """Return *modules* without the rules that need generated rules which are gone."""
+    """Return *modules* without the rules that need generated rules or imports which are gone."""
     while True:
         defined = set(re.findall(r"^(?:default )?([rf][0-9]+)\b", "\n".join(modules), re.MULTILINE))
         kept = [
@@ -376,6 +384,7 @@ def connected(modules: list[str]) -> list[str]:
                 chunk
                 for chunk in text.split("\n\n")
                 if set(re.findall(r"\b[rf][0-9]+\b", chunk)) <= defined
+                and set(re.findall(r"\bm[0-9]+\b", chunk)) <= imported(text)
             )
             for text in modules
         ]

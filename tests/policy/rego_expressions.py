@@ -43,6 +43,8 @@ class Expressions:
         self.rules: dict[str, tuple[str, str]] = {}
         """Name to form and type of what has been written so far."""
         self.functions: dict[str, tuple[list[str], str]] = {}
+        self.aliases: list[str] = []
+        """Names of imports."""
         self.wild = False
         """Whether to write also what is known to be refused: tame programs are mostly taken."""
 
@@ -116,6 +118,7 @@ class Expressions:
         """Return a reference to something of type *kind*: a variable, a rule, input, data."""
         r = self.r
         pool = scope.of(kind) * 3
+        pool += [alias for alias in self.aliases if alias not in scope.names()]
         pool += [name for name, (_, own) in self.rules.items() if kind in {own, "any"}]
         arguments = [name for name, own in ARGUMENTS.items() if kind in {own, "any"}]
         pool += [

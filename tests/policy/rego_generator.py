@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable
 
 from rego_builtins import CALLS, DOUBTFUL
-from rego_expressions import ARGS, TYPES, Expressions, Scope
+from rego_expressions import ARGS, TYPES, Scope
+from rego_traps import Traps
 from rego_values import ARGUMENTS, of_type, scalar, value, written
 
 
-class Generator(Expressions):
+class Generator(Traps):
     """Writes one program after the other. The same seed gives the same programs."""
 
     def __init__(self, r: random.Random) -> None:
@@ -22,7 +23,7 @@ class Generator(Expressions):
 
     def program(self) -> tuple[list[str], dict[str, object]]:
         """Return one to three modules, and the data document."""
-        self.count, self.rules, self.functions = 0, {}, {}
+        self.count, self.rules, self.functions, self.aliases = 0, {}, {}, []
         r = self.r
         self.wild = r.random() < 0.3
         data = {
@@ -31,12 +32,16 @@ class Generator(Expressions):
             if name.isalpha() and r.random() < 0.7
         }
         parts: list[list[str]] = [[] for _ in range(r.choice([1, 1, 2, 3]))]
+        self.imports(parts)
         for _ in range(r.choice([0, 1, 1, 2])):
             r.choice(parts).append(self.tidy(self.function()))
         for _ in range(r.choice([1, 2, 3])):
-            r.choice(parts).append(self.tidy(self.rule()))
+            make = self.records if r.random() < 0.4 else self.rule
+            r.choice(parts).append(self.line_ends(self.tidy(make())))
         for name in ("allow", r.choice(["allow", "deny", "deny", "require_approval"])):
-            r.choice(parts).append(self.entry(name))
+            r.choice(parts).append(self.line_ends(self.entry(name)))
+        if r.random() < 0.4:
+            r.choice(parts).append(self.tidy(r.choice([self.told, self.asked, self.asked])("deny")))
         return ["\n\n".join(["package guardrail.policy", *part]) + "\n" for part in parts], {
             "known": data
         }
@@ -144,7 +149,7 @@ class Generator(Expressions):
         r = self.r
         makers: list[tuple[int, Callable[[Scope], str]]] = [
             (8, self.condition), (6, self.assignment), (4, self.some), (3, self.negation), (2, self.every), (3, self.unification), (2, self.iteration),
-            (2, self.walk), (1, self.changed), (1, self.result),
+            (2, self.walk), (1, self.changed), (1, self.result), (2, self.again), (1, self.hiding),
         ]  # fmt: skip
         return r.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0](scope)
 

@@ -13,7 +13,7 @@ WORDS = [
     "user@example.com", "api.example.com", "www.a.example.com", "xn--a", "10.0.0.1", "010.0.0.1", "::1", "::ffff:10.0.0.1", "10.0.0.0/8", "fe80::1",
     "::ffff:a00:1", "10.0.0.1/32", "2026-01-02T03:04:05Z", "2026-01-02 03:04:05Z", "2026-01-02T03:04:05+25:00", "2026-02-30T00:00:00Z", "2026-01-02T3:04:05Z",
     "2026-01-02T03:04:05,5Z", "2026-01-02T23:59:60Z", "1h", "1.5s", "-2m3s", "1d", "5", "µs", "1.2.3", "v1.2.3", "1.2", "1.2.3-rc.1", "1.2.3+b", "1K", "1Ki",
-    "YWI=", "YWI", "6162", "616", "αβγ", "ΑΒΓ", "Σ", "ς", "deny", "allow", "x" * 40, "\u0130A\u03a3", "a\u200bb", "١", "²", "Ａ", "Ᲊ", "ᲊ", "-", "+", "&", "~", "${}", "${n x}", "$01", "$é",
+    "YWI=", "YWI", "6162", "616", "αβγ", "ΑΒΓ", "Σ", "ς", "deny", "allow", "x" * 40, "\u0130A\u03a3", "a\u200bb", "١", "²", "Ａ", "a\r\nb", "\r", "Ᲊ", "ᲊ", "-", "+", "&", "~", "${}", "${n x}", "$01", "$é",
 ]  # fmt: skip
 INTEGERS = [
     0, 1, 2, 3, 5, 7, 10, 16, 63, 64, 99, 100, 255, 1000, 4096, 999999, 1000000, 1000001, 2**31 - 1, 2**31, 2**32, 2**53 - 1, 2**53, 2**53 + 1, 2**62,
@@ -68,6 +68,17 @@ def key(r: random.Random) -> str:
     return r.choice(["a", "b", "n", "k", "0"]) if r.random() < 0.8 else word(r)
 
 
+def record(r: random.Random, depth: int = 1) -> dict[str, Any]:
+    """Return an object with some of the members that records have, and seldom another value than usual in one."""
+    found: dict[str, Any] = {
+        "a": r.choice(["a", "a", "b", "z"]), "n": r.randrange(4), "b": r.choice([["a"], [1, 2], "a", [], {"k": "a"}]),
+        "k": [record(r, 0) for _ in range(r.randrange(3))] if depth else 1,
+    }  # fmt: skip
+    if r.random() < 0.1:
+        found[r.choice("anb")] = scalar(r)
+    return {name: one for name, one in found.items() if r.random() < 0.7}
+
+
 def of_type(r: random.Random, name: str) -> Any:
     """Return a JSON value of one of the generator's types."""
     if name == "int":
@@ -84,6 +95,8 @@ def of_type(r: random.Random, name: str) -> Any:
         return None
     if name == "obj":
         return {key(r): value(r, 1) for _ in range(r.choice([0, 1, 2, 3]))}
+    if name == "recs":
+        return [record(r) for _ in range(r.choice([0, 1, 2, 3, 4]))]
     size = r.choice([0, 1, 2, 3, 4])
     if name == "ints":
         return [integer(r) for _ in range(size)]
@@ -96,7 +109,8 @@ def of_type(r: random.Random, name: str) -> Any:
 
 ARGUMENTS = {
     "n": "int", "m": "int", "f": "num", "s": "str", "t": "str", "ok": "bool", "none": "null", "ip": "ip", "net": "ip", "ns": "ints", "ss": "strs", "xs": "anys",
-    "o": "obj", "p": "obj", "v": "any", "w": "any", "a/b": "int", "é": "str",
+    "o": "obj", "p": "obj", "v": "any", "w": "any", "a/b": "int", "é": "str", "rs": "recs",
+    "account  id": "str", "montant\u00a0HT": "str", "a.b": "str", "a": "obj",
 }  # fmt: skip
 """What calls of generated tools are given, and of which type it mostly is."""
 

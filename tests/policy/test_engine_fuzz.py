@@ -71,6 +71,10 @@ def test_generated_policies_are_decided_as_by_opa(
 
 PLANTED = [
     (
+        'y := input.resource.id if {\n\tinput.no\n} {\n\tinput.resource\n}\n\nallow contains "any" if y == true\n',
+        "a second body",
+    ),
+    (
         'same(x, x) := true\n\nallow contains "own" if same(input.action.properties.args.n, input.resource.id)\n',
         "a name twice in a head",
     ),

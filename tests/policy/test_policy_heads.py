@@ -120,8 +120,27 @@ def test_a_second_body_that_is_no_else_is_refused(tmp_path: Path) -> None:
     assert [finding.line for finding in found] == [5, 7]
 
 
-def test_a_call_that_the_head_could_hide_is_refused(tmp_path: Path) -> None:
-    """OPA makes it before the head is looked at; the engine would put it off, and never make it."""
+LATE = [
+    ("the result of a call", "count({args}.s, n); n >= 0"),
+    ("walk", '{args}.t; walk({args}.s, [_, v]); contains(v, "x")'),
+]
+
+
+@pytest.mark.parametrize("body", [case[1] for case in LATE], ids=[case[0] for case in LATE])
+def test_a_call_that_fails_is_made_though_the_head_is_undefined(tmp_path: Path, body: str) -> None:
+    """OPA makes it before it looks at the head. The engine would put it off, behind what does not need its result."""
     args = "input.action.properties.args"
-    text = f"{ALLOW}\nx contains {args}.b.c if {{\n\tcount({args}.s, n)\n\tn > 3\n}}\n"
+    text = f"{ALLOW}\nx contains {args}.b.c if {{ {body.format(args=args)} }}\n"
+    with Workbench() as bench:
+        bench.load(compiled(write(tmp_path, {"p.rego": text})).texts, None)
+        with pytest.raises(EngineRefusal):
+            bench.rule("data.guardrail.policy.x", call_input(s=5, t=1).decode())
+        given = call_input(s="x", t=1, b={"c": "d"}).decode()
+        assert bench.rule("data.guardrail.policy.x", given) == ["d"]
+
+
+def test_a_call_whose_result_nothing_needs_is_refused_before_such_a_head(tmp_path: Path) -> None:
+    """There is no name by which the head could be kept behind it."""
+    args = "input.action.properties.args"
+    text = f"{ALLOW}\nx contains {args}.b.c if count({args}.s, 3)\n"
     assert codes(findings(write(tmp_path, {"p.rego": text}))) == ["late-call"]
