@@ -68,14 +68,14 @@ class Journal:
         writer: Writer,
         *,
         deadline: float,
-        owner: Callable[[str], Owner | None],
+        owner: Callable[..., Owner | None],
         requests: Requests,
     ) -> None:
         self._writer = writer
         self.requests = requests
         """What people were asked to approve, and what they answered."""
         self.session_owner = owner
-        """Tells who a session of a recorded name belongs to, by its first record; None where it has none."""
+        """Tells who a session belongs to, by its first record under one of the names that it is called with; None where it has none."""
         self._stopped = False
         self.deadline = deadline
         """Seconds that a call waits for its record."""
@@ -129,10 +129,12 @@ class Journal:
             clock=clock,
         )
 
-    def admin(self, type_: str, detail: Mapping[str, Any]) -> Receipt:
-        """Write an ``admin.*`` record about this process and return when it is durable."""
+    def admin(
+        self, type_: str, detail: Mapping[str, Any], judged: tuple[int, bytes] | None = None
+    ) -> Receipt:
+        """Write an ``admin.*`` record about this process and return when it is durable; *judged* as for ``Draft.build``."""
         record = fields.admin(self.log, type_, actor=actor(), where=self.where(), detail=detail)
-        return self.append(Draft.build(record))
+        return self.append(Draft.build(record, judged=judged))
 
     def close(self) -> None:
         """Close the ledger without a record about it: for what is no guard. Idempotent."""

@@ -338,8 +338,8 @@ class LedgerRequests:
         with self._reading() as log:
             return log.requests(session)
 
-    def owner(self, session: str) -> Owner | None:
-        """Return whose first call of *session* is recorded, or None. Raises ``LedgerError``."""
+    def owner(self, *session: str) -> Owner | None:
+        """Return whose first call of a session is recorded under one of its names, or None. Raises ``LedgerError``."""
         with self._reading() as log:
             line = log.first_of_session(session, self._writer.names)
         if line is None:

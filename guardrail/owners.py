@@ -38,8 +38,4 @@ class Entering:
 
 def find(journal: Journal, claim: Claim) -> Owner | None:
     """Return whose session it is by its first record in the ledger, None where it has none. Raises ``LedgerError``."""
-    for name in claim.names:
-        found = journal.session_owner(name)
-        if found is not None:
-            return found
-    return None
+    return journal.session_owner(*claim.names)

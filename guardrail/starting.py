@@ -10,14 +10,18 @@ from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.record import decode, dumps
 from guardrail.core.types import PolicyIdentity
-from guardrail.errors import GuardrailError
+from guardrail.errors import GuardrailError, LedgerError
 from guardrail.journal import Journal, actor
 from guardrail.keys import Keys
+from guardrail.ledger.claims import STARTED
+from guardrail.ledger.names import Place
 from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 
 __all__ = ["record_refusal", "record_start"]
 
+_TRIES = 16
+"""Guards that may start at the same moment."""
 _CODE = 16
 """Hex characters that stand for a setting's value: enough to tell another one, of no use to guess it without the keys."""
 
@@ -32,24 +36,30 @@ def record_start(
     from guardrail.core.version import __version__
 
     digest, codes = settings.digest(), _codes(settings, keys)
-    before = _last(path, Proofs(keys.signing(actor=actor(), epochs=False), journal.log))
-    if before is not None:
-        previous, known = before
-        changed = _changed(known, codes) if known is not None else None
-        # Before the start, which hides the change from the next one: whoever dies in between leaves it to be found again.
-        if previous != digest or changed:
-            journal.admin(
-                "config_changed", {"digest": digest, "previous": previous, "changed": changed}
-            )
-    journal.admin(
-        "start",
-        {
-            "version": __version__,
-            "policy": fields.policy(policy),
-            "config": digest,
-            "settings": codes,
-        },
-    )
+    proofs = Proofs(keys.signing(actor=actor(), epochs=False), journal.log)
+    detail = {
+        "version": __version__,
+        "policy": fields.policy(policy),
+        "config": digest,
+        "settings": codes,
+    }
+    for left in reversed(range(_TRIES)):
+        before, place = _last(path, proofs)
+        if before is not None:
+            previous, known = before
+            changed = _changed(known, codes) if known is not None else None
+            # Before the start, which hides the change from the next one: whoever dies in between leaves it to be found again.
+            if previous != digest or changed:
+                journal.admin(
+                    "config_changed", {"digest": digest, "previous": previous, "changed": changed}
+                )
+        try:
+            journal.admin("start", detail, judged=(place.size, place.tree))
+            return
+        except LedgerError as error:
+            # Another guard has started meanwhile: its settings are those to compare with.
+            if error.code != STARTED or not left:
+                raise
 
 
 def record_refusal(journal: Journal, error: GuardrailError) -> None:
@@ -80,22 +90,23 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
 
 
-def _last(path: Path, proofs: Proofs) -> tuple[str, Mapping[str, Any] | None] | None:
+def _last(path: Path, proofs: Proofs) -> tuple[tuple[str, Mapping[str, Any] | None] | None, Place]:
     """Return digest and codes of the settings at the last start; without codes those that the log was made with.
 
-    None where nobody can say: the records that would tell were pruned.
+    None where nobody can say: the records that would tell were pruned. With it the end of the log by which that is true.
     """
     with LedgerReader.open(path, rows=False) as reader:
         log = ProvedReader(reader, proofs)
-        line = log.last_start()
+        line, place = log.last_start()
         if line is None:
             oldest = reader.query("SELECT min(seq) FROM record WHERE seq > 0")[0][0]
             if oldest not in {None, 1}:
-                return None
-            return str(_object(reader.genesis, "config").get("digest", "")), None
+                return None, place
+            return (str(_object(reader.genesis, "config").get("digest", "")), None), place
     detail = _object(decode(line), "detail")
     codes = detail.get("settings")
-    return str(detail.get("config", "")), codes if isinstance(codes, Mapping) else None
+    found = (str(detail.get("config", "")), codes if isinstance(codes, Mapping) else None)
+    return found, place
 
 
 def _object(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:

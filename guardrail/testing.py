@@ -241,10 +241,10 @@ class MemoryLedger:
         future.add_done_callback(close)
         return LedgerPoisonedError("the record was not durable in time")
 
-    def owner(self, session: str) -> tuple[str, str, str, str] | None:
-        """Return whose session it is, by its first record."""
+    def owner(self, *session: str) -> tuple[str, str, str, str] | None:
+        """Return whose session it is, by its first record under one of its names."""
         for record in self.records:
-            if record.get("session") == session:
+            if record.get("session") in session:
                 owner = owner_of(record)
                 if owner is not None:
                     return owner

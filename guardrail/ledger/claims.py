@@ -14,11 +14,13 @@ from guardrail.core.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.names import FIRST, Names
-from guardrail.ledger.steps import unproved
+from guardrail.ledger.steps import hash_lines, is_start, unproved
 from guardrail.ledger.store import Store, Tail
 
-__all__ = ["SESSION_TAKEN", "add_all"]
+__all__ = ["SESSION_TAKEN", "STARTED", "add_all"]
 
+STARTED = "ledger.start_taken"
+"""Code of the error for a start that was compared with a start that is not the last one any more; it was not written."""
 SESSION_TAKEN = "ledger.session_taken"
 """Code of the error for a first record in a session that is somebody else's; it was not written."""
 
@@ -26,7 +28,7 @@ SESSION_TAKEN = "ledger.session_taken"
 def add_all(
     store: Store, drafts: Sequence[Draft], tail: Tail, names: Names, end: Edge
 ) -> list[Receipt | LedgerError]:
-    """As ``Store.add_all``; a draft that claims a session of somebody else is answered with ``ledger.session_taken``.
+    """As ``Store.add_all``; a start is written only if there was none since the last was looked up, and a draft that claims a session of somebody else is answered with ``ledger.session_taken``.
 
     That nobody has a session is believed by *names* alone, up to *end*, the tree of what is committed; where that takes long,
     the answer is ``ledger.session_behind``.
@@ -48,6 +50,8 @@ def _refused(
     refused: dict[int, LedgerError] = {}
     claimed: dict[str, Claim] = {}
     for place, draft in enumerate(drafts):
+        if draft.type == "admin.start" and _started(store, draft, end):
+            refused[place] = LedgerError("another guard has started", code=STARTED)
         claim = draft.claim
         if claim is None:
             continue
@@ -61,6 +65,20 @@ def _refused(
         if problem is not None:
             refused[place] = problem
     return refused
+
+
+def _started(store: Store, draft: Draft, end: Edge) -> bool:
+    """Tell whether a guard has started since the last start was looked up. Raises ``LedgerError``."""
+    if draft.judged is None:
+        return False
+    starts = 0
+
+    def look(line: bytes) -> None:
+        nonlocal starts
+        starts += is_start(line)
+
+    hash_lines(store.execute, Edge.decode(*draft.judged), end.size, end.encode(), look)
+    return starts > 0
 
 
 def _problem(store: Store, claim: Claim, tail: Tail) -> tuple[bool, LedgerError | None]:

@@ -21,7 +21,7 @@ from guardrail.errors import RecordError
 from guardrail.ledger.heads import edge_at, node_reader
 from guardrail.ledger.steps import hash_lines, unproved
 
-__all__ = ["FIRST", "Names", "Place", "first_kept"]
+__all__ = ["FIRST", "Names", "Place", "first_kept", "hash_from", "hash_kept"]
 
 FIRST = (
     "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? "  # noqa: S608 - constants
@@ -57,6 +57,37 @@ def first_kept(execute: Execute) -> int:
     """Return the number of the first record behind line 0, as the file says; 1 where there is none."""
     found = execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()[0]
     return found if isinstance(found, int) else 1
+
+
+def hash_kept(execute: Execute, place: Place, look: Callable[[bytes], None]) -> Edge:
+    """Show every line that is there to *look*, and return the tree. Those before the first must be pruned, by a record among them.
+
+    Raises ``LedgerError`` unless the lines are those that were signed.
+    """
+    said = place.begin <= 1
+
+    def looks(line: bytes) -> None:
+        nonlocal said
+        look(line)
+        if not said and _PRUNED in line:
+            said = Pruned.claimed(_decoded(line)) == place.begin
+
+    grown = hash_from(execute, place.begin, place, looks)
+    if not said:
+        raise unproved(
+            f"the records before {place.begin} are missing, and no record says that they were pruned"
+        )
+    return grown
+
+
+def hash_from(execute: Execute, begin: int, place: Place, look: Callable[[bytes], None]) -> Edge:
+    """As ``hash_kept``, for the lines from *begin* on, and without a look at those before."""
+    try:
+        # Nobody vouches for it: a wrong one never leads to the head's tree.
+        edge = edge_at(min(begin, place.size), node_reader(execute))
+    except (ValueError, TypeError):
+        raise unproved("hashes of the log are missing") from None
+    return hash_lines(execute, edge, place.size, place.tree, look)
 
 
 class _Hashes:
@@ -124,7 +155,7 @@ class Names:
                     found.clear()
 
             if edge is None or edge.size < place.begin:
-                grown = self._from_begin(execute, place, look)
+                grown = hash_kept(execute, place, look)
             else:
                 grown = hash_lines(execute, edge.copy(), place.size, place.tree, look)
             self._publish(grown, found)
@@ -151,7 +182,7 @@ class Names:
             with self._lock:
                 self._came = set()
             try:
-                self._from_begin(execute, place(), look)
+                hash_kept(execute, place(), look)
             finally:
                 with self._lock:
                     came, self._came = self._came, None
@@ -161,28 +192,6 @@ class Names:
                     while len(self._absent) > _CHUNK:
                         del self._absent[next(iter(self._absent))]
             return name in found
-
-    def _from_begin(self, execute: Execute, place: Place, look: Callable[[bytes], None]) -> Edge:
-        """Hash every line; those before the first must be pruned, by a record among them."""
-        said = place.begin <= 1
-
-        def looks(line: bytes) -> None:
-            nonlocal said
-            look(line)
-            if not said and _PRUNED in line:
-                said = Pruned.claimed(_decoded(line)) == place.begin
-
-        try:
-            # Nobody vouches for it: a wrong one never leads to the head's tree.
-            edge = edge_at(min(place.begin, place.size), node_reader(execute))
-        except (ValueError, TypeError):
-            raise unproved("hashes of the log are missing") from None
-        grown = hash_lines(execute, edge, place.size, place.tree, looks)
-        if not said:
-            raise unproved(
-                f"the records before {place.begin} are missing, and no record says that they were pruned"
-            )
-        return grown
 
     # -- by the commit thread -----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
@@ -22,16 +22,20 @@ from guardrail.core.merkle import Edge, in_tree
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError
 from guardrail.ledger.heads import HeadRow, Signing, doubt, edge_at, node_reader, read_head
-from guardrail.ledger.names import FIRST, Names, Place, first_kept
+from guardrail.ledger.names import FIRST, Names, Place, first_kept, hash_from, hash_kept
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import ADMIN
-from guardrail.ledger.steps import UNPROVED, Steps, unproved
+from guardrail.ledger.steps import UNPROVED, Steps, is_start, unproved
 
 __all__ = ["Proofs", "ProvedReader"]
 
 _LONGEST_GAP = 100_000
 """Lines that are hashed only to go on where the last look ended; beyond that a look begins at its own request."""
 _TRIES = 5
+LAST_START = (
+    "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
+    f"WHERE type = 'admin.start' AND {ADMIN} ORDER BY seq DESC LIMIT 1"
+)
 _MOST_STEPS = 65_536
 """Steps of approvals that are kept; beyond that the next look begins at its own request."""
 
@@ -172,10 +176,10 @@ class ProvedReader:
         """Return ids of calls (of *session*, or all) that may be requests, the oldest first: ask ``approval`` for each."""
         return self._reader.requests(session)
 
-    def first_of_session(self, session: str, names: Names) -> bytes | None:
-        """Return the line of the first record that says whose *session* is, or None if it is proved that none does.
+    def first_of_session(self, session: Sequence[str], names: Names) -> bytes | None:
+        """Return the line of the first record that says whose a session is, or None if it is proved that none does.
 
-        *names* is what this process knows of the sessions in the log: each line is hashed once.
+        *session* are the names under which it may stand in the log. *names* is what this process knows of the sessions in the log: each line is hashed once.
         """
         begin = first_kept(self._reader.execute)
         for _ in range(_TRIES):
@@ -188,10 +192,12 @@ class ProvedReader:
                 # Records were pruned while they were about to be read.
         return self._first_of_session(session, names)
 
-    def _first_of_session(self, session: str, names: Names) -> bytes | None:
+    def _first_of_session(self, session: Sequence[str], names: Names) -> bytes | None:
         for known in (False, True):
-            found = self._line(FIRST, session, session=session)
-            if found is not None:
+            for name in session:
+                found = self._line(FIRST, name, session=name)
+                if found is None:
+                    continue
                 if owner_of(decode(found[1])) is None:
                     raise unproved(
                         f"record {found[0]} is not what the ledger's index says that it is"
@@ -199,11 +205,12 @@ class ProvedReader:
                 return found[1]
             if not known:
                 names.reach(self._reader.execute, self._place())
-                if names.lacks(session):
+                if all(map(names.lacks, session)):
                     return None
         # It is in the log, or was before its records were pruned, or there are too many to know.
-        if names.search(self._reader.execute, self._place, session):
-            raise unproved("the index hides the first record of a session")
+        for name in session:
+            if not names.lacks(name) and names.search(self._reader.execute, self._place, name):
+                raise unproved("the index hides the first record of a session")
         return None
 
     def _place(self) -> Place:
@@ -212,14 +219,40 @@ class ProvedReader:
             head = self._proofs.head(self._reader, least)
             return Place(first_kept(self._reader.execute), head.size, head.edge)
 
-    def last_start(self) -> bytes | None:
-        """Return the line of the last start of a guard, or None where none is there."""
-        found = self._line(
-            "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
-            f"WHERE type = 'admin.start' AND {ADMIN} ORDER BY seq DESC LIMIT 1",
-            type="admin.start",
-        )
-        return None if found is None else found[1]
+    def last_start(self) -> tuple[bytes | None, Place]:
+        """Return the line of the last start of a guard, or None, and the end of the log up to which no later one is there.
+
+        That is proved by the lines behind it, or by all if there is none, unless they are more than 100,000.
+        """
+        begin = first_kept(self._reader.execute)
+        for _ in range(_TRIES):
+            found, place = self._line(LAST_START, type="admin.start"), self._place()
+            try:
+                if self._starts_behind(found, place) == 0:
+                    return (None if found is None else found[1]), place
+                if self._line(LAST_START, type="admin.start") == found:
+                    raise unproved("the index hides the last start of a guard")
+            except LedgerError as error:
+                before, begin = begin, first_kept(self._reader.execute)
+                if error.code != UNPROVED or begin == before:
+                    raise
+        raise LedgerError("guards start all the time", code="ledger.unreadable")
+
+    def _starts_behind(self, found: tuple[int, bytes] | None, place: Place) -> int:
+        starts = 0
+
+        def look(line: bytes) -> None:
+            nonlocal starts
+            starts += is_start(line)
+
+        begin = place.begin if found is None else found[0] + 1
+        if place.size - begin > _LONGEST_GAP:
+            return 0
+        if found is None:
+            hash_kept(self._reader.execute, place, look)
+        else:
+            hash_from(self._reader.execute, begin, place, look)
+        return starts
 
     def _decision(self, call: str) -> tuple[int, bytes] | None:
         return self._line(

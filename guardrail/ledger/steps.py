@@ -9,7 +9,7 @@ from guardrail.core.merkle import Edge
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 
-__all__ = ["UNPROVED", "Steps", "hash_lines", "step_of", "unproved"]
+__all__ = ["UNPROVED", "Steps", "hash_lines", "is_start", "step_of", "unproved"]
 
 UNPROVED = "ledger.unproved"
 """Code of the error for a record that the signed head does not prove."""
@@ -39,6 +39,16 @@ def step_of(line: bytes) -> str | None:
         return None
     id_ = approval.get("id")
     return id_ if isinstance(id_, str) else None
+
+
+def is_start(line: bytes) -> bool:
+    """Tell whether *line* is the start of a guard."""
+    if b'"admin.start"' not in line:
+        return False
+    try:
+        return decode(line).get("type") == "admin.start"
+    except RecordError:
+        return False
 
 
 def hash_lines(

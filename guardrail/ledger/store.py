@@ -239,7 +239,7 @@ class Store:
 
         A step that was hidden from the index would let this one be written. Raises ``sqlite3.Error``.
         """
-        if draft.judged is None:
+        if draft.judged is None or draft.approval is None:
             return ""
         try:
             steps = Steps(Edge.decode(*draft.judged))

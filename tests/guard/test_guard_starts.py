@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from guardrail import Guard
+from guardrail import Guard, starting
 from guardrail.config import Settings
 from guardrail.core.record import decode
-from guardrail.errors import PolicyLoadError
+from guardrail.errors import LedgerError, PolicyLoadError
+from guardrail.ledger import proved
 from guardrail.ledger.reader import LedgerReader
 from guardrail.opening import open_journal
+from guardrail.review.verify import verify_ledger
 
 ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'
 
@@ -157,3 +160,131 @@ def test_policies_that_are_refused_are_so_although_that_cannot_be_recorded(
     shutil.rmtree(settings.key_path)
     with pytest.raises(PolicyLoadError):
         start(settings)
+
+
+# -- a start that somebody hides for a moment ---------------------------------------------------------------------------
+
+HIDE = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=10)
+newest = sys.argv[2]
+rows = db.execute(
+    "SELECT seq, leaf, line FROM record WHERE type = 'admin.start' ORDER BY seq DESC LIMIT " + newest
+).fetchall()
+for seq, leaf, line in rows:
+    other = line.replace('"type":"admin.start"', '"type":"admin.hidde"')
+    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", (seq, leaf, other))
+db.commit()
+print("hidden", flush=True)
+sys.stdin.readline()
+for row in rows:
+    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", row)
+db.commit()
+"""
+
+
+@pytest.mark.parametrize("newest", ["1", "-1"])
+def test_a_start_that_is_hidden_for_a_moment_hides_no_change_of_settings(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, newest: str
+) -> None:
+    """No older start is taken for the last one, and no log for one without a start."""
+    start(settings)
+    start(settings, policy={"deadline_ms": 2718})
+    real = starting._last
+
+    def hidden(path: Path, proofs: Any) -> Any:
+        other = subprocess.Popen(
+            [sys.executable, "-c", HIDE, str(path), newest],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "hidden"
+        try:
+            return real(path, proofs)
+        finally:
+            other.communicate("back\n")
+
+    monkeypatch.setattr(starting, "_last", hidden)
+    with pytest.raises(LedgerError) as caught:
+        start(settings)
+    assert caught.value.code == "ledger.unproved"
+    monkeypatch.undo()
+    start(settings)
+    assert len(changes(settings)) == 2
+    assert verify_ledger(settings.ledger.path).exit_code == 5
+
+
+def test_nor_does_one_that_only_the_index_lacks(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All lines are what they were."""
+    start(settings)
+    older = (
+        "SELECT seq, CAST(line AS BLOB) FROM record WHERE type = 'admin.start' ORDER BY seq LIMIT 1"
+    )
+    start(settings)
+    monkeypatch.setattr(proved, "LAST_START", older)
+    with pytest.raises(LedgerError) as caught:
+        start(settings)
+    assert caught.value.code == "ledger.unproved"
+
+
+def test_guards_that_start_at_once_are_compared_with_each_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with the start before it in the log, whichever it looked at first."""
+    start(settings)
+    real, others = starting._last, [2718, 3141]
+
+    def meanwhile(path: Path, proofs: Any) -> Any:
+        found = real(path, proofs)
+        if others:
+            deadline = others.pop()
+            monkeypatch.setattr(starting, "_last", real)
+            start(settings, policy={"deadline_ms": deadline})
+            monkeypatch.setattr(starting, "_last", meanwhile)
+        return found
+
+    monkeypatch.setattr(starting, "_last", meanwhile)
+    start(settings)
+    assert [record["type"] for record in admin(settings) if "stop" not in record["type"]] == [
+        "admin.start",
+        *("admin.config_changed", "admin.start") * 2,
+        "admin.config_changed",  # between the look and the start, another guard started
+        "admin.config_changed",
+        "admin.start",
+    ]
+    assert verify_ledger(settings.ledger.path).exit_code == 5
+
+
+def test_a_guard_gives_up_where_others_start_all_the_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not start without saying what changed."""
+    start(settings)
+    real = starting._last
+
+    def always(path: Path, proofs: Any) -> Any:
+        found = real(path, proofs)
+        monkeypatch.setattr(starting, "_last", real)
+        start(settings)
+        monkeypatch.setattr(starting, "_last", always)
+        return found
+
+    monkeypatch.setattr(starting, "_TRIES", 2)
+    monkeypatch.setattr(starting, "_last", always)
+    with pytest.raises(LedgerError) as caught:
+        start(settings)
+    assert caught.value.code == "ledger.start_taken"
+
+
+def test_a_start_far_back_is_taken_as_it_is_found(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More lines than a start may take to read are left to ``verify``."""
+    start(settings)
+    monkeypatch.setattr(proved, "_LONGEST_GAP", -1)
+    start(settings, policy={"deadline_ms": 2718})
+    assert len(changes(settings)) == 1

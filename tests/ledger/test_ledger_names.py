@@ -54,7 +54,7 @@ def owner(db: Path, writer: LedgerWriter, session: str, names: Names | None = No
     """Return whose *session* is, as a guard finds it."""
     with LedgerReader.open(db) as reader:
         log = ProvedReader(reader, Proofs(SIGNING, writer.log))
-        line = log.first_of_session(session, writer.names if names is None else names)
+        line = log.first_of_session([session], writer.names if names is None else names)
     return None if line is None else decode(line)["principal"]["id"]
 
 
@@ -172,7 +172,7 @@ def test_nor_is_one_that_only_the_index_lacks(db: Path, writer: LedgerWriter) ->
     with LedgerReader.open(db) as reader:
         log = ProvedReader(reader, Proofs(SIGNING, writer.log))
         log._line = lambda *_, **__: None  # type: ignore[method-assign]
-        assert "index hides" in unproved(lambda: log.first_of_session("s-1", writer.names))
+        assert "index hides" in unproved(lambda: log.first_of_session(["s-1"], writer.names))
 
 
 def test_nor_are_records_that_are_said_to_be_pruned(db: Path, writer: LedgerWriter) -> None:

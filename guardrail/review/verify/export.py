@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guardrail.core.audit import Audit, Pruned
-from guardrail.core.chain import Difference
 from guardrail.core.record import MAX_LINE, parse
 from guardrail.errors import RecordError, os_reason
 from guardrail.keys import verify_signature
@@ -85,9 +84,9 @@ def take_lines(
         record = audit.take(seq, None, line)
         if record is None:
             break
-        uncovered = uses.take(record, line)
-        if uncovered:
-            audit.chain.reject(seq, Difference.APPROVAL, uncovered)
+        fault = uses.fault(record, line)
+        if fault is not None:
+            audit.chain.reject(seq, *fault)
             break
         if progress is not None and count % _EVERY == 0:
             progress(min(source.tell(), total), total)

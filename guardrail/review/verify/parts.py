@@ -54,7 +54,9 @@ class Part:
     rotations: list[tuple[int, str]]
     """(number, line) of key rotations."""
     steps: list[tuple[int, str]]
-    """(number, line) of what approvals consist of."""
+    """(number, line) of what approvals consist of, and of starts."""
+    sessions: list[tuple[str, list[str], int]]
+    """Key (hex), owner and first record of each session."""
     within: list[tuple[int, list[str]]]
     """(how many of its records, the roots of their tree), for the sizes that were asked for."""
     recovered: list[dict[str, Any]]
@@ -106,6 +108,7 @@ def read_part(
         unmatched=audit.chain.unmatched,
         rotations=rotations,
         steps=tables.steps,
+        sessions=[(key.hex(), list(owner), seq) for key, owner, seq in tables.sessions],
         within=[
             (count, [root.hex() for root in tree]) for count, tree in (audit.trees or {}).items()
         ],
@@ -237,15 +240,18 @@ def _join(
         if not audit.chain.close_call(call, named):
             return False
         tables.owners.pop(call, None)
-    for call, (seq, owner) in part["opened"].items():
+    for call, (seq, process) in part["opened"].items():
         if not audit.chain.open_call(call, seq):
             return False
-        if owner is not None:
-            tables.owners[call] = tuple(owner)
+        if process is not None:
+            tables.owners[call] = tuple(process)
     assert tables.uses is not None
     for _, line in part["steps"]:
         raw = line.encode("utf-8")
-        if tables.uses.take(decode(raw), raw):
+        if tables.uses.fault(decode(raw), raw, sessions=False) is not None:
+            return False
+    for session, owner, seq in part["sessions"]:
+        if tables.uses.sessions.join(bytes.fromhex(session), tuple(owner), seq):
             return False
     assert audit.keys is not None
     for seq, line in part["rotations"]:

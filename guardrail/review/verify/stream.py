@@ -16,6 +16,7 @@ from guardrail.ledger.heads import HeadRow, edge_at, node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.report import Progress
+from guardrail.review.verify.sessions import Sessions
 from guardrail.review.verify.uses import Uses
 
 __all__ = [
@@ -44,8 +45,10 @@ class Tables:
     """Call id -> process, host and pid, as the decision says, for open calls; None where it does not say it."""
     uses: Uses | None = field(default_factory=Uses)
     """Compares uses of approvals with what they need; None for a part of a log, whose ``steps`` are to be compared."""
+    sessions: Sessions = field(default_factory=Sessions)
+    """Of a part of a log, for the same comparison."""
     steps: list[tuple[int, str]] = field(default_factory=list)
-    """(number, line) of requests for approvals, answers and uses, if nothing compares them here."""
+    """(number, line) of requests for approvals, answers and uses, and of starts, if nothing compares them here."""
 
 
 def read_tables(reader: LedgerReader, tables: Tables) -> None:
@@ -116,9 +119,9 @@ def stream(
                 if record is None:
                     return ""
                 _note_owner(tables, record)
-                uncovered = tables.uses.take(record, line) if tables.uses is not None else ""
-                if uncovered:
-                    chain.reject(seq, Difference.APPROVAL, uncovered)
+                fault = _fault(tables, record, line)
+                if fault is not None:
+                    chain.reject(seq, *fault)
                     return ""
                 if tables.uses is None and Uses.concerns(record):
                     tables.steps.append((seq, line.decode("utf-8")))
@@ -133,6 +136,14 @@ def stream(
         if last or not rows:
             return grown[0].text if grown else ""
         at = max(rows[-1][0] + 1, audit.pruned)
+
+
+def _fault(tables: Tables, record: dict[str, Any], line: bytes) -> tuple[Difference, str] | None:
+    """Return what *record* contradicts among the records before it, or None."""
+    if tables.uses is not None:
+        return tables.uses.fault(record, line)
+    wrong = tables.sessions.take(record)
+    return (Difference.SESSION, wrong) if wrong else None
 
 
 def _note_owner(tables: Tables, record: dict[str, Any]) -> None:

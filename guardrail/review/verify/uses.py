@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from guardrail.approvals import Request, case_of, folded, same_identity
+from guardrail.core.chain import Difference
 from guardrail.core.marks import MARK_PREFIX
+from guardrail.review.verify.sessions import Sessions, Starts
 
 __all__ = ["Uses"]
 
@@ -58,20 +60,30 @@ class Uses:
         self.unknown = 0
         """Uses whose request is among the records that are missing."""
         self._courses: dict[str, _Course | None] = {}
+        self.sessions = Sessions()
+        self._starts = Starts()
 
     @staticmethod
     def concerns(record: Mapping[str, Any]) -> bool:
-        """Tell whether ``take`` would look at this record."""
-        if record["type"] == "call.decision":
-            return (
-                record.get("approval") is not None
-                or record["decision"]["effect"] == "require_approval"
-            )
-        return record["type"] in _STEPS
+        """Tell whether ``take`` or ``fault`` would look at this record, but for whose its session is."""
+        return _is_step(record) or Starts.concerns(record)
+
+    def fault(
+        self, record: Mapping[str, Any], line: bytes, *, sessions: bool = True
+    ) -> tuple[Difference, str] | None:
+        """Take the next record, verified; return what it contradicts, or None. Without *sessions*, not by whose session it is."""
+        wrong = self.take(record, line)
+        if wrong:
+            return Difference.APPROVAL, wrong
+        wrong = self._starts.take(record)
+        if wrong:
+            return Difference.SETTINGS, wrong
+        wrong = self.sessions.take(record) if sessions else ""
+        return (Difference.SESSION, wrong) if wrong else None
 
     def take(self, record: Mapping[str, Any], line: bytes) -> str:
         """Take the next record, verified; return what is wrong with it as a step of an approval, or an empty string."""
-        if not self.concerns(record):
+        if not _is_step(record):
             return ""
         if record.get("approval") is None:
             self._ask(record, line)
@@ -111,6 +123,14 @@ class Uses:
             who = record["approver"]
             course.grants[_person(who)] = datetime.fromisoformat(record["expires"])
         return ""
+
+
+def _is_step(record: Mapping[str, Any]) -> bool:
+    if record["type"] == "call.decision":
+        return (
+            record.get("approval") is not None or record["decision"]["effect"] == "require_approval"
+        )
+    return record["type"] in _STEPS
 
 
 def _course(request: Request, record: Mapping[str, Any]) -> _Course | None:

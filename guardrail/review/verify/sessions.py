@@ -1,0 +1,97 @@
+"""Whether the records of each session are those of one owner, and whether each change of settings was recorded.
+
+A guard sees to both before it writes. Whoever verifies asks once more, from lines that were verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from guardrail.core.claims import Owner, owner_of
+from guardrail.core.marks import MARK_PREFIX
+
+__all__ = ["Sessions", "Starts"]
+
+_MOST = 200_000
+"""Sessions that are compared at a time; of more, those that began first are forgotten."""
+
+
+class Sessions:
+    """Takes the records of a log in order, and finds sessions with two owners."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._first: dict[bytes, tuple[Owner, int]] = {}
+        self._owners: dict[Owner, Owner] = {}
+
+    def take(self, record: Mapping[str, Any]) -> str:
+        """Take the next record, verified; say which record contradicts it, or return an empty string."""
+        try:
+            owner = owner_of(record)
+            if owner is None:
+                return ""
+            return self.join(_key(record["session"]), owner, record["seq"])
+        except (KeyError, TypeError, AttributeError):
+            return ""  # whatever wrote it says nothing about an owner
+
+    def join(self, session: bytes, owner: Owner, seq: int) -> str:
+        """As ``take``, of a session by its key."""
+        found = self._first.get(session)
+        if found is None:
+            if len(self._owners) >= self._most:
+                self._owners.clear()
+            owner = self._owners.setdefault(owner, owner)  # many sessions are those of few
+            self._first[session] = (owner, seq)
+            if len(self._first) > self._most:
+                del self._first[next(iter(self._first))]
+            return ""
+        if all(map(_same, owner, found[0])):
+            return ""
+        return f"the session is that of another owner, by record {found[1]}"
+
+    def __iter__(self) -> Iterator[tuple[bytes, Owner, int]]:
+        """Yield key, owner and first record of each session, in the order in which they began."""
+        for session, (owner, seq) in self._first.items():
+            yield session, owner, seq
+
+
+def _key(session: str) -> bytes:
+    return hashlib.blake2b(session.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _same(one: str, other: str) -> bool:
+    """Compare two recorded values: what stands as a token in one record may stand in clear in another."""
+    return one == other or one.startswith(MARK_PREFIX) is not other.startswith(MARK_PREFIX)
+
+
+class Starts:
+    """Takes the records of a log in order, and finds starts with other settings of which no record says that they changed."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, int] | None = None
+        self._changed = False
+
+    @staticmethod
+    def concerns(record: Mapping[str, Any]) -> bool:
+        """Tell whether ``take`` would look at this record."""
+        return record["type"] in ("admin.start", "admin.config_changed")
+
+    def take(self, record: Mapping[str, Any]) -> str:
+        """Take the next record, verified; say which record contradicts it, or return an empty string."""
+        if not self.concerns(record):
+            return ""
+        if record["type"] == "admin.config_changed":
+            self._changed = True
+            return ""
+        detail = record.get("detail")
+        digest = detail.get("config") if isinstance(detail, Mapping) else None
+        last, changed = self._last, self._changed
+        self._last, self._changed = (digest, record["seq"]), False
+        if changed or last is None or last[0] == digest:
+            return ""
+        return (
+            f"a guard started with other settings than at record {last[1]}, and no record in between says that they "
+            "changed"
+        )
