@@ -14,9 +14,9 @@ from binascii import b2a_base64
 from collections.abc import Callable, Iterator
 from html import escape
 from typing import Literal, NamedTuple
-from urllib.parse import quote, quote_plus, unquote_plus
+from urllib.parse import quote, quote_plus
 
-from guardrail.core.entities import holds_entity, undone
+from guardrail.core.decodings import decodings
 from guardrail.core.improbable import MIN_VALUE, improbable
 from guardrail.core.keynames import classify, stricter
 from guardrail.core.marks import MARK_PREFIX, mask_marks, normalised
@@ -35,13 +35,10 @@ _SHARED = 2
 _PER_PLACE = 16
 _SPELL = 256
 """Pieces of a text, of which *spend* is told together."""
-_ESCAPED_DEEP = 3
 _MAX_ORIGINALS = 8
 _MAX_ORDINARY = 256
 
 _ENCODED_RUN = re.compile(r"[A-Za-z0-9+/=_-]*")
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
-_SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
 class Known(NamedTuple):
@@ -253,8 +250,7 @@ class Memory:
             for place in _places(text, form, self._class(form)):
                 spend(_PER_PLACE)
                 found.append(place)
-        if "%" in text or "\\" in text or holds_entity(text):
-            found += self._behind_escapes(text, found, spend)
+        found += self._behind_escapes(text, found, spend)
         return _merge(found) if found else []
 
     def _class(self, form: _Form) -> str:
@@ -292,7 +288,7 @@ class Memory:
     ) -> Iterator[Known]:
         # Unusual escapes (%68%75nter, \u0068unter) are undone; the whole text goes where that brings up a value.
         seen = {hit.value for hit in found}
-        for decoded in _decoded(text, spend):
+        for decoded in decodings(text, spend):
             for form in self._candidates(decoded, spend):
                 if form.value not in seen:
                     yield Known(0, len(text), self._class(form), form.value)
@@ -309,28 +305,6 @@ def _standing(
         if begin >= 0:
             spend(size)
             yield from forms.get(data[begin : begin + size], ())
-
-
-def _decoded(text: str, spend: Callable[[int], None]) -> Iterator[str]:
-    """Yield *text* with its escapes undone, each kind by itself and both, up to three deep, as searches see it."""
-    seen = {text}
-    pending = [text]
-    for _ in range(_ESCAPED_DEEP):
-        following: list[str] = []
-        for known in pending:
-            spend(2 * len(known))
-            for plain in (
-                unquote_plus(known, errors="replace"),
-                _ESCAPE.sub(_unescape, known),
-                undone(known),
-            ):
-                if plain not in seen:
-                    seen.add(plain)
-                    # Two escapes may be the halves of one character, and what comes out may need to be normalised in turn.
-                    whole = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-                    yield whole if whole.isascii() else normalised(whole)
-                    following.append(plain)
-        pending = following
 
 
 class Blank(Memory):
@@ -425,13 +399,6 @@ def _merge(found: list[Known]) -> list[Known]:
         else:
             merged.append(hit)
     return merged
-
-
-def _unescape(match: re.Match[str]) -> str:
-    wide, narrow, simple = match.groups()
-    if simple is not None:
-        return _SIMPLE_ESCAPES.get(simple, simple)
-    return chr(int(wide or narrow, 16))
 
 
 def _mark(cls: str) -> str:
