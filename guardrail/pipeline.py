@@ -26,6 +26,7 @@ from guardrail.core.claims import BEHIND, TAKEN, refuses
 from guardrail.core.record import Draft
 from guardrail.core.redact import Inspection, View
 from guardrail.core.redact_foreign import outweighs
+from guardrail.core.redact_view import BEYOND_LIMITS
 from guardrail.core.types import (
     Cause,
     Decision,
@@ -276,7 +277,9 @@ class Pipeline:
                 else:
                     call.raw = yield from _section(call, lambda: self._recorder.policy_input(call))
         except RedactionError as error:
-            verdict = decisions.denied(Cause.REDACTOR, error.code)
+            # How much of the arguments the policy can see is for whoever made the call to know.
+            told = error.message if error.code == BEYOND_LIMITS else ""
+            verdict = decisions.denied(Cause.REDACTOR, error.code, message=told)
             if error.code == OVER_BUDGET:
                 call.over_budget()
         if verdict is None:

@@ -47,6 +47,8 @@ class View:
     """``value`` is not equal to what was given."""
     classes: dict[str, list[str]] = field(default_factory=dict, compare=False)
     """Pointer -> classes of what stood there, bounded; keys appear as in ``value``."""
+    cut: bool = field(default=False, compare=False)
+    """All of it together was too much, so that ``value`` shows large members by kind, size and token."""
 
 
 class Sealer:
@@ -231,21 +233,22 @@ class Sealer:
     ) -> View:
         """Return the view, cut down to the size that a record can hold."""
         limit = self.limits.recorded
+        shrunk = False
         if (
             size is None
             or size > _ALWAYS_CLEAR
             or 60 * len(removed) > _ALWAYS_CLEAR
             or limit < 6 * _ALWAYS_CLEAR
         ):
-            value, cut = self._shrunk(value, limit)
-            truncated = truncated or cut
+            value, shrunk = self._shrunk(value, limit)
         notes, cut = bounded(removed, limit // 5, self.spend)
         return View(
             value,
             notes,
-            truncated or cut,
+            truncated or shrunk or cut,
             renamed or value != source,
             bounded_classes(classes, limit // 5, self.spend),
+            shrunk,
         )
 
     def shortened(self, view: View, limit: int) -> View:

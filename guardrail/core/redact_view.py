@@ -22,15 +22,21 @@ from guardrail.core.redact_pointers import bounded_classes, join_classes, moved,
 from guardrail.core.redact_seal import Sealer, View, class_of, unused
 from guardrail.core.redact_tighten import Tightening
 from guardrail.core.redact_values import (
+    Path,
     escape,
+    is_opaque,
     is_sized,
     number_text,
     pointer,
     remember,
 )
 from guardrail.core.redact_walk import Nested, Walk
+from guardrail.errors import RedactionError
 
-__all__ = ["Inspection"]
+__all__ = ["BEYOND_LIMITS", "Inspection"]
+
+BEYOND_LIMITS = "redaction.limit"
+"""Code of the error about arguments of which the record, and so a policy that decides on it, shows a part only."""
 
 _PER_HIT = 96
 _PER_NOTE = 16
@@ -260,14 +266,45 @@ class Inspection:
 
         Places that schema, key or detector mark are hidden. What only the session knows is not: whoever can have a value
         remembered could else hide an argument from a rule. Its class stands in the classes.
+
+        Raises ``RedactionError`` (``redaction.limit``) where a limit leaves something out: whoever pads a call could else hide
+        the rest of it from a rule.
         """
         if not self._walk.met_known:
-            return self.view().value, self.arg_classes
+            return self._whole(), self.arg_classes
         fresh = self._again()
         classes = {where: list(entry) for where, entry in self.arg_classes.items()}
         for where, entry in fresh.arg_classes.items():
             classes[where] = join_classes(classes.get(where, []), entry)
-        return fresh.view().value, classes
+        return fresh._whole(), classes
+
+    def _whole(self) -> object:
+        limits = self._sealer.limits
+        for holder, key, path, piece in self._walk.pieces:
+            if type(piece) is not str:
+                why = f"has more than {limits.nodes} members, with all before it, or {limits.depth} levels"
+            elif self._minimal_class:
+                continue  # no string is shown, whatever its size
+            elif len(piece) > limits.string:
+                why = f"is longer than {limits.string} characters"
+            elif is_opaque(piece):
+                # Any text that is long enough can be made to look so.
+                why = "looks like encoded data: mark it in the tool's schema if the policy need not see it"
+            else:
+                why = "is JSON with a repeated key or too many levels"
+            raise _beyond(f"{self._argument(holder, key, path)} {why}")
+        view = self.view()
+        if view.cut:
+            raise _beyond(f"the arguments take more than {limits.recorded} bytes")
+        return view.value
+
+    def _argument(self, holder: object, key: object, path: Path) -> str:
+        """Return which argument *path* leads into, by the name that is recorded."""
+        while path is not None:
+            path, holder, key = path
+        if type(key) is not str:
+            return "the call"
+        return f"the argument {self._renamed.get((id(holder), key), key)}"
 
     # --- the recorded view ---
 
@@ -345,6 +382,10 @@ class Inspection:
         if kind == "str" and cls != "secret":
             sized["len"] = len(text)
         return sized
+
+
+def _beyond(what: str) -> RedactionError:
+    return RedactionError(f"the policy decides on what is recorded, and {what}", code=BEYOND_LIMITS)
 
 
 def _apply_names(
