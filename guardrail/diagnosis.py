@@ -43,6 +43,7 @@ from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect, line0
 from guardrail.ledger.signs import ledgers_near, was_ledger
 
 __all__ = [
+    "BACK",
     "RECOVER",
     "WHOLE",
     "Diagnosis",
@@ -60,6 +61,7 @@ _GONE = ("keys.missing", "keys.malformed")
 WHOLE = 20_000
 """Records of a ledger that are all read to explain why it does not open. Of a larger one the outside and the ends are."""
 RECOVER = "guardrail recover"
+BACK = "move the same files back, and programs that have them open go on by themselves"
 _WITHOUT_KEYS = "put the key folder back from a backup; without one: guardrail recover, which makes new keys and begins a new log"
 _PASSING = (
     "ledger.timeout",
@@ -96,7 +98,14 @@ class Diagnosis:
         """The next step; empty if there is nothing to do."""
         if self.ok:
             return ""
-        return RECOVER if self.keys is not None else _WITHOUT_KEYS
+        way = RECOVER if self.keys is not None else _WITHOUT_KEYS
+        return f"{BACK}; if they are gone: {way}" if self.is_away else way
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database went away under a running process, and is not back yet."""
+        seal = self.plan.seal
+        return seal is not None and seal.away and self.plan.examined is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guardrail.errors import ConfigError, LedgerOpenError
 from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.config import Settings
 
 __all__ = ["LEDGER", "explained", "way_to_a_ledger"]
 
@@ -40,7 +44,7 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     except ConfigError:
         settings = None
     path = ledger if ledger is not None else None if settings is None else settings.ledger.path
-    if path is None or (was_ledger(path) and not has_ledger_header(path)):
+    if path is None or was_ledger(path) or _is_remembered(settings, path):
         return ""  # what stands next to it tells more: `guardrail doctor` looks at it
     own = None if settings is None else settings.ledger.path
     if ledger is not None and own is not None and has_ledger_header(own):
@@ -54,6 +58,14 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
             f'Guard.open("{one_line(str(settings.source))}"); guardrail doctor checks what it needs'
         )
     return "guardrail init makes a project with a ledger; --ledger FILE names one elsewhere"
+
+
+def _is_remembered(settings: Settings | None, path: Path) -> bool:
+    """Tell whether this machine remembers a ledger at *path*: it was removed, not mistyped."""
+    from guardrail.anchoring import recall
+    from guardrail.config import Settings
+
+    return recall((settings or Settings()).override(ledger={"path": path})) is not None
 
 
 def _shown(path: Path) -> str:

@@ -19,11 +19,12 @@ from guardrail.cli.output import ACCESS, Style, note
 from guardrail.errors import ConfigError, LedgerOpenError
 from guardrail.review.terminal import one_line
 
-__all__ = ["REASON", "access_log", "access_log_lost", "recorded_in", "watched"]
+__all__ = ["REASON", "access_log", "access_log_half", "access_log_lost", "recorded_in", "watched"]
 
 _VARIABLE = "GUARDRAIL_ACCESS_REASON"
 _PATH = "guardrail.access.path"
 _CODE = "guardrail.access.code"
+_HINT = "guardrail.access.hint"
 _REASON = "guardrail.access.reason"
 _UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
 """Parameters that are in the record already, or say nothing about what is read."""
@@ -107,6 +108,7 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     context.meta[_PATH] = done.path
     context.meta[ACCESS] = done.why if isinstance(done, Unrecorded) else None
     context.meta[_CODE] = done.code if isinstance(done, Unrecorded) else ""
+    context.meta[_HINT] = done.hint if isinstance(done, Unrecorded) else ""
     if isinstance(done, Unrecorded):
         told = f"not recorded in the access log {done.path}: {done.why}"
         note(f"warning: {one_line(told)}", Style.WARN)
@@ -154,9 +156,33 @@ def access_log_lost() -> str:
     return str(meta[ACCESS]) if meta.get(_CODE) in LOST else ""
 
 
+def access_log_half() -> str:
+    """Return why part of the access log is gone, its file or its keys; empty if neither is."""
+    meta = click.get_current_context().meta
+    if meta.get(_CODE) != "access.half":
+        return ""
+    return f"{meta[ACCESS]} (the access log {meta[_PATH]}); {meta[_HINT]}"
+
+
+def _refuse_half() -> None:
+    """Raise ``LedgerOpenError`` if there was an access log, or part of it is left: doctor says so too."""
+    from guardrail.review.doctor_access import access_log as look
+    from guardrail.review.doctor_result import State
+
+    params = click.get_current_context().params
+    try:
+        found = look(settings_for(params.get("config"), params.get("ledger")))
+    except ConfigError:
+        return
+    if found.state is not State.OK:
+        raise LedgerOpenError(found.found, code="access.missing", hint=found.fix)
+
+
 def access_log() -> Path:
     """Return what ``recorded_in`` does. Raises ``LedgerOpenError`` where there is no access log."""
     path = recorded_in()
+    if path is None or not path.exists():
+        _refuse_half()
     if path is None or not path.exists():
         raise LedgerOpenError(
             "nothing that guardrail knows of was read here: there is no access log",

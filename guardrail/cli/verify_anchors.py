@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from guardrail.core.note import SignedNote
     from guardrail.review.verify import OutsideHead
 
-__all__ = ["asked", "configured_heads", "origin_of", "witness_ca"]
+__all__ = ["MOVE", "asked", "configured_heads", "missing_head", "origin_of", "witness_ca"]
 
 _RESTARTS = 64
 """How many restarts of a log anchors are asked for at most."""
@@ -119,7 +119,32 @@ def configured_heads(
             notices.append(f"The anchor {anchor.name} could not be asked: {error.message}.")
             continue
         found += [OutsideHead.parse(anchor.name, str(note)) for note in notes]
+        missing = missing_head(anchor, path, log, notes) if own else ""
+        if missing:
+            notices.append(f"{missing}; every call is denied. {MOVE}.")
     return found
+
+
+MOVE = (
+    "Put the file back; if [anchors] names another one than before: guardrail anchor move OLD_FILE --reason TEXT; "
+    "if it is gone for good: guardrail anchor move --lost --reason TEXT"
+)
+
+
+def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNote]) -> str:
+    """Say which head of the ledger at *path* the anchor file took and does not hold among *notes*; empty if it holds it.
+
+    By the state beside the ledger, as a guard compares them before it takes a call.
+    """
+    from guardrail.anchors.state import read_state, state_path
+    from guardrail.core.note import Checkpoint
+
+    known = read_state(state_path(path.resolve()), log).of(anchor.name).known if log else None
+    if anchor.name != "file" or known is None:
+        return ""
+    if any(Checkpoint.parse(note.text).size >= known.size for note in notes):
+        return ""
+    return f"The anchor file does not hold the head of {known.size:,} records that it took"
 
 
 # -- a ledger that can't say which log it is --------------------------------------------------------

@@ -72,6 +72,8 @@ def _to_find_out(report: VerifyReport, *, is_file: bool, way: str) -> str:
         return "guardrail verify --key PUB with the key of this log, and a head signed by it"
     if report.state is VerifyState.HEAD_MALFORMED:
         return "guardrail verify --checkpoint FILE with a head as guardrail checkpoint prints it, or without"
+    if report.state is VerifyState.DAMAGED and not is_file and not way:
+        return "guardrail recover --dry-run says how the log can go on; keep the file as it is"
     if is_file:
         return "get the file again from where it came, with what stands beside it (NAME.json), then verify it again"
     return way or "guardrail doctor"

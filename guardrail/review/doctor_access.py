@@ -22,6 +22,15 @@ def access_log(settings: Settings) -> Check:
             AccessMemory(settings, db).check(None)
     except GuardrailError as error:
         return Check("access", State.FAIL, f"{db}: {error.message}", error.hint)
+    folder = settings.access_key_path.absolute()
+    left = folder.is_dir() and any(folder.iterdir())
+    if not db.exists() and left:
+        return Check(
+            "access",
+            bad,
+            f"{db} is gone and its keys are there: no reading is recorded",
+            f"put it back; if it was left out of a copy: move {folder} elsewhere, and the next command that reads begins one",
+        )
     if not db.exists() and os.access(db.parent, os.W_OK | os.X_OK):
         return Check("access", State.OK, f"none yet; the first command that reads makes {db}")
     if not db.exists():

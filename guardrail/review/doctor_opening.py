@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from guardrail.config import Settings
 from guardrail.diagnosis import RECOVER, check_outside, diagnose, is_small
 from guardrail.errors import GuardrailError
@@ -36,7 +38,24 @@ def _whole(settings: Settings) -> Check:
         return Check("opening", State.NOTE, plan.found, "guardrail verify, then guardrail recover")
     if not found.ok:
         return Check("opening", State.FAIL, plan.found, found.way_out)
-    return Check("opening", State.OK, "a guard opens this ledger")
+    return _read_only(settings) or Check("opening", State.OK, "a guard opens this ledger")
+
+
+def _read_only(settings: Settings) -> Check | None:
+    """Return that nothing can be recorded here, if the ledger is on a file system that is mounted read-only."""
+    path = settings.ledger.path
+    try:
+        flags = os.statvfs(path).f_flag
+    except OSError:
+        return None
+    if not flags & os.ST_RDONLY:
+        return None
+    return Check(
+        "opening",
+        State.FAIL,
+        f"{path} is whole, on a file system that is mounted read-only: no guard can record there",
+        "mount it writable for the programs that call tools; commands that read need no more than this",
+    )
 
 
 def _ends(settings: Settings) -> Check:
@@ -50,7 +69,7 @@ def _ends(settings: Settings) -> Check:
         fault, size = _tail_fault(reader, keys), reader.size()
     if fault:
         return Check("opening", State.FAIL, fault, RECOVER)
-    return Check(
+    return _read_only(settings) or Check(
         "opening",
         State.OK,
         f"a guard opens this ledger; of {size:,} records the last {TAIL:,} were read, guardrail verify reads all",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import clock, counted
-from guardrail.errors import LedgerOpenError, UsageError
+from guardrail.errors import AnchorError, ConfigError, LedgerOpenError, UsageError
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def recover(
         ) from None
     plan = found.plan
     nothing = plan.action is Action.NOTHING
-    conflicts = _conflicts(path, plan.log) if nothing else []
+    conflicts = _conflicts(settings, plan) if nothing else []
     if not as_json:
-        _explain(path, found)
+        _explain(path, found, denied=bool(conflicts))
         for each in conflicts:
             note(f"but calls are denied: {one_line(each['message'])}", Style.WARN)
             note(f"next:  {one_line(each['hint'])}")
@@ -94,16 +95,39 @@ def recover(
     return Exit.YES if whole else Exit.RESERVED
 
 
-def _conflicts(path: Path, log: str) -> list[dict[str, str]]:
-    """Return what denies every call although nothing is wrong with the ledger: an anchor that holds what does not fit it."""
+def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, str]]:
+    """Return what denies every call although nothing is wrong with the ledger: an anchor that holds what does not fit it.
+
+    By what guards met, and for a file that is gone by looking.
+    """
     from guardrail.anchors.state import read_state, state_path
 
-    state = read_state(state_path(path.resolve()), log)
-    return [
+    path = settings.ledger.path
+    state = read_state(state_path(path.resolve()), plan.log)
+    found = [
         {"anchor": name, "message": f"{name}: {each.message}", "hint": each.hint}
         for name, each in state.anchors.items()
         if each.code == "anchor.conflict"
     ]
+    return found or list(_gone(settings, plan))
+
+
+def _gone(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str, str]]:
+    from guardrail.anchoring import anchors_at
+    from guardrail.cli.verify_anchors import MOVE, missing_head
+
+    if settings.anchors.file is None:
+        return
+    public = str(plan.genesis.get("key", {}).get("public", ""))
+    try:
+        for anchor in anchors_at(settings, public, plan.log):
+            if anchor.name == "file":
+                notes = anchor.heads(plan.log)
+                missing = missing_head(anchor, settings.ledger.path, plan.log, notes)
+                if missing:
+                    yield {"anchor": anchor.name, "message": missing, "hint": MOVE}
+    except (AnchorError, ConfigError) as error:
+        yield {"anchor": "file", "message": error.message, "hint": error.hint}
 
 
 def _reason(reason: str | None, *, yes: bool) -> str:
@@ -139,7 +163,7 @@ def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
     return report
 
 
-def _explain(path: Path, found: Diagnosis) -> None:
+def _explain(path: Path, found: Diagnosis, *, denied: bool) -> None:
     from guardrail.ledger.recovery_plan import Action
 
     plan = found.plan
@@ -166,7 +190,7 @@ def _explain(path: Path, found: Diagnosis) -> None:
         data(f"  unclear  {counted(len(plan.untold), 'open call')} whose process can't be found")
     if plan.alive:
         data(f"  in use   by {counted(len(plan.alive), 'process', 'processes')}: end them first")
-    for line in (*_known(found), *_steps(path, found)):
+    for line in (*_known(found), *([] if denied else _steps(path, found))):
         data(line)
 
 
@@ -202,9 +226,11 @@ def _known(found: Diagnosis) -> list[str]:
 
 
 def _steps(path: Path, found: Diagnosis) -> list[str]:
+    from guardrail.diagnosis import BACK
     from guardrail.ledger.recovery_plan import Action
 
     plan = found.plan
+    back = f"Or: {BACK}. " if found.is_away else ""
     keys = (
         ""
         if found.keys is not None
@@ -231,7 +257,7 @@ def _steps(path: Path, found: Diagnosis) -> list[str]:
         ),
         Action.CLOSE_CALLS: "These calls are recorded as unknown: nobody can say how they ended.",
         Action.RESTART: (
-            f"{keys}The old files are kept beside the ledger, renamed to {path.name}-broken-..., and a new log begins. "
+            f"{back}{keys}The old files are kept beside the ledger, renamed to {path.name}-broken-..., and a new log begins. "
             f"Its first record names the last known head of the old one. Its name is {found.next_log}, which witnesses have to be told."
         ),
     }[plan.action]

@@ -12,7 +12,7 @@ from guardrail.cli.access_verify import Readers, readers_of, worst
 from guardrail.cli.missing import way_to_a_ledger
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
-from guardrail.cli.reading import access_log_lost
+from guardrail.cli.reading import access_log_half, access_log_lost
 from guardrail.cli.render import clock, counted
 from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
 from guardrail.cli.verify_files import Sources, one_source, verify_file
@@ -152,6 +152,8 @@ def verify(
     lost = "" if exported is not None else access_log_lost()
     if lost:
         notices.append(f"Who read the ledger is not known: {lost}.")
+    elif exported is None and access_log_half():
+        notices.append(f"Who read the ledger is not recorded: {access_log_half()}.")
     code = 1 if lost else worst(report.exit_code, readers)
     own = exported is None and segment is None and backup is None
     way = way_to_a_ledger(config, ledger) if own and report.exit_code == 3 else ""

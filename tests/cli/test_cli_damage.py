@@ -1,0 +1,182 @@
+"""What every command says of each kind of damage: a next step that works, and never that nothing is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from clikit import Ran
+
+from guardrail import Guard
+from guardrail.errors import GuardrailError
+
+Cli = Callable[..., Ran]
+ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
+    """A project with a memory of heads, an anchor file and an access log; it is the current folder."""
+    home = tmp_path / "home"
+    (home / "policies").mkdir(parents=True)
+    (tmp_path / "away").mkdir()
+    (home / "policies" / "main.rego").write_text(ALLOW)
+    text = '[anchors]\nheartbeat_s = 0\nmemory = "../heads"\nfile = "../away/heads"\n'
+    (home / "guardrail.toml").write_text(text)
+    monkeypatch.chdir(home)
+    work(home)
+    assert cli("anchor").code == 0
+    assert cli("sessions").code == 0
+    return home
+
+
+def work(home: Path) -> None:
+    """Make a call."""
+    with Guard.open(home / "guardrail.toml") as guard, guard.session(principal="alice"):
+        guard.call("f", {}, lambda: None)
+
+
+def remove(home: Path, *patterns: str) -> None:
+    """Remove files and folders."""
+    for pattern in patterns:
+        for path in home.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def edit(home: Path) -> None:
+    """Change a byte of a record."""
+    connection = sqlite3.connect(home / "audit.db", isolation_level=None)
+    (made,) = connection.execute(
+        "SELECT sql FROM sqlite_schema WHERE name = 'record_no_update'"
+    ).fetchone()
+    connection.execute("DROP TRIGGER record_no_update")
+    connection.execute("UPDATE record SET line = replace(line, 'alice', 'alicf') WHERE seq > 2")
+    connection.execute(made)
+    connection.close()
+
+
+def tear(home: Path) -> None:
+    """Cut the file in its middle."""
+    sqlite3.connect(home / "audit.db").close()
+    remove(home, "audit.db-wal", "audit.db-shm")
+    os.truncate(home / "audit.db", (home / "audit.db").stat().st_size // 2)
+
+
+def move_away(home: Path) -> None:
+    """Move the files away under a process that has them open, which seals them."""
+    guard = Guard.open(home / "guardrail.toml")
+    for path in home.glob("audit.db*"):
+        if path.is_file():
+            path.rename(home.parent / path.name)
+    with guard.session(principal="alice"), pytest.raises(GuardrailError):
+        guard.call("f", {}, lambda: None)
+    with contextlib.suppress(GuardrailError):
+        guard.close()
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What was done, and what each reader has to name as the next step; None if it has nothing to say about it."""
+
+    spoil: Callable[[Path], object]
+    verify: str
+    doctor: str
+    recover: str
+    opens: str | None
+    sessions: str | None
+
+
+RECOVER = "guardrail recover"
+MOVE = "guardrail anchor move"
+DAMAGES: dict[str, Damage] = {
+    "torn": Damage(tear, RECOVER, RECOVER, "", RECOVER, None),
+    "no database": Damage(
+        lambda home: (
+            remove(home, "audit.db-*"),
+            (home / "audit.db").write_bytes(b"no database"),
+        ),
+        RECOVER,
+        RECOVER,
+        "",
+        RECOVER,
+        "",
+    ),
+    "edited": Damage(edit, RECOVER, RECOVER, "", None, None),
+    "ledger gone": Damage(
+        lambda home: remove(home, "audit.db", "audit.db-wal", "audit.db-shm", "audit.db-lock"),
+        RECOVER,
+        RECOVER,
+        "",
+        RECOVER,
+        "guardrail doctor",
+    ),
+    "all gone": Damage(
+        lambda home: remove(home, "audit*"), RECOVER, RECOVER, "", RECOVER, "guardrail doctor"
+    ),
+    "keys gone": Damage(lambda home: remove(home, "audit.keys"), "", RECOVER, "", RECOVER, None),
+    "anchor file gone": Damage(
+        lambda home: remove(home.parent, "away/heads"), MOVE, "", MOVE, None, None
+    ),
+    "access log gone": Damage(
+        lambda home: remove(home, "audit.access.db*"), "", "put the access log back", "", None, None
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_each_command_names_a_step_that_works(cli: Cli, home: Path, kind: str) -> None:
+    """Nothing is changed by looking; what recover says that it would do, it does, and then all is well."""
+    damage = DAMAGES[kind]
+    damage.spoil(home)
+    for reader, step in (
+        (("verify",), damage.verify),
+        (("doctor",), damage.doctor),
+        (("recover", "--dry-run"), damage.recover),
+        (("sessions",), damage.sessions),
+    ):
+        ran = cli(*reader)
+        if step is None:
+            continue
+        said = " ".join(f"{ran.out} {ran.err}".split())
+        assert step in said, (reader, said)
+        assert "a program that opens a guard" not in said
+        assert "come back by themselves" not in said or not step
+    if damage.opens is not None:
+        with pytest.raises(GuardrailError) as refused:
+            Guard.open(home / "guardrail.toml")
+        assert damage.opens in refused.value.hint
+    if damage.doctor == RECOVER:
+        assert cli("recover", "--yes", "--reason", "a test").code == 5
+        work(home)
+        assert cli("recover", "--dry-run").code == 0
+        assert json.loads(cli("verify", "--json").out)["state"] in {"not_anchored", "anchored"}
+    if MOVE in damage.recover:
+        assert cli("anchor", "move", "--lost", "--reason", "a test").code == 0
+        work(home)
+        assert cli("recover", "--dry-run").code == 0
+
+
+def test_files_that_went_away_under_a_process_are_to_be_moved_back(cli: Cli, home: Path) -> None:
+    """That comes before a recovery, which would begin a new log."""
+    move_away(home)
+    for reader in ("doctor", "recover"):
+        ran = cli(reader, *(["--dry-run"] if reader == "recover" else []))
+        assert "move the same files back" in " ".join(f"{ran.out} {ran.err}".split())
+
+
+def test_half_an_access_log_is_said_by_all_that_look(cli: Cli, home: Path) -> None:
+    """A copy of a project that left it out still has its keys."""
+    remove(home, "audit.access.db*", "audit.db-access", "../heads/*")
+    ran = cli("verify")
+    assert "Who read the ledger is not recorded" in " ".join(ran.out.split())
+    assert "move" in " ".join(cli("doctor").out.split())
+    ran = cli("access")
+    assert ran.code == 3
+    assert "elsewhere, and the next command that reads begins one" in " ".join(ran.err.split())
