@@ -18,6 +18,9 @@ from guardrail.errors import UsageError
 __all__ = ["Signature", "is_generator", "read_function"]
 
 
+_OWNERS = ("self", "cls")
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """What a function takes, as a model."""
@@ -101,9 +104,16 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
         raise UsageError("the callable has no signature", code="usage.signature") from None
     bound = set(function.keywords) if isinstance(function, functools.partial) else set()
     kept = []
-    for parameter in signature.parameters.values():
+    for number, parameter in enumerate(signature.parameters.values()):
         if parameter.name in injected or parameter.name in bound:
             continue
+        if number == 0 and parameter.name in _OWNERS and parameter.annotation is parameter.empty:
+            # The model would have to send the object, and every call would be denied.
+            raise UsageError(
+                f"a method without its object: {parameter.name} is no argument that a model can give",
+                code="usage.method",
+                hint="make a tool of the object's own method, where the object is: find = guard.tool(orders.find)",
+            )
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             raise UsageError(
                 "*args and **kwargs have no schema: name each parameter", code="usage.signature"

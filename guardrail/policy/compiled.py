@@ -28,6 +28,7 @@ __all__ = [
 
 _AT = re.compile(r"--> (.+):(\d+):\d+")
 _ERROR = re.compile(r"error: (.+)")
+_EARLIER = re.compile(r"(?: defined (?:at|earlier))?:$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,9 @@ def _parse(
         at, said = _AT.search(refusal.text), _ERROR.search(refusal.text)
         line = int(at[2]) if at else 0
         message = said[1].strip() if said else "is not Rego"
+        earlier = _AT.search(refusal.text, said.end()) if said and message.endswith(":") else None
+        if earlier is not None:  # the sentence ends with a place of its own
+            message = f"{_EARLIER.sub('', message)} in line {earlier[2]}"
         hint = syntax_hint(message, source.text, line, source.name)
         findings.append(Finding(source.name, line, "syntax", message, hint))
     except PolicyError as error:

@@ -8,6 +8,7 @@ __all__ = ["syntax_hint"]
 
 _KEYWORD = re.compile(r"`(?:if|contains)` keyword is required")
 _IMPORT = re.compile(r"\s*import\b")
+_KEYWORDS = re.compile(r"\s*import\s+(?:rego\.v1|future\.keywords)\b")
 _TEMPLATE = re.compile(r"\$[\"`]")
 
 
@@ -20,6 +21,10 @@ def syntax_hint(message: str, text: str, line: int, file: str) -> str:
             "write if before the body, and name contains x for name[x]; "
             f"for old (v0) syntax run opa fmt --v0-v1 -w {file}"
         )
+    if "shadows" in message and _IMPORT.match(shown):
+        if _KEYWORDS.match(shown):
+            return "leave this import out: another one above, such as rego.v1, brings the same keywords"
+        return "give this import another name, as in import data.x as y, or leave it out"
     if "import" in message and _IMPORT.match(shown):
         return "move the import to the top, below the package line and above all rules"
     if "invalid character" in message and _TEMPLATE.search(shown):

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("opa-server.md", "anchors.md", "keys.md", "recovery.md")
+PAGES = ("opa-server.md", "anchors.md", "keys.md", "recovery.md", "moving.md")
 HERE = "docs/test_docs_steps.py"
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -49,16 +49,22 @@ def commands(text: str) -> list[str]:
     return [line for line in told if line and not line.startswith("#")]
 
 
+def indented(name: str) -> list[tuple[str, str]]:
+    """Return the fenced blocks of a page that belong to the items of a list."""
+    found = re.findall(r"^   ```(\w*)\n(.*?)^   ```", page(name), re.MULTILINE | re.DOTALL)
+    return [(language, re.sub(r"^   ", "", text, flags=re.MULTILINE)) for language, text in found]
+
+
 def steps(name: str) -> list[str]:
     """Return the steps of a page: commands of its blocks and sentences, its other blocks, and its rows of what to do."""
     found: list[str] = []
-    for language, text in blocks(name):
+    for language, text in (*blocks(name), *(indented(name) if name == "moving.md" else ())):
         lines = commands(text)
         if language == "sh" or lines[0].split()[0] in _PROGRAMS:
             found += lines
         else:
             found.append(f"{language} {lines[0]}".strip())
-    rest = _BLOCK.sub("", page(name))
+    rest = _BLOCK.sub("", re.sub(r"^   (?=```)", "", page(name), flags=re.MULTILINE))
     found += [command for command in _NAMED.findall(rest) if command not in {"opa", "rm"}]
     if name == "recovery.md":
         rows = re.findall(r"^\| (.*?) \|", rest, re.MULTILINE)
@@ -150,6 +156,7 @@ STEPS: dict[str, dict[str, str]] = {
         "row open calls of which nobody can tell whether their process lives": "ledger/test_ledger_recover.py::test_calls_of_which_nobody_can_tell_are_closed_by_a_person",
         "row a line is wrong, a table of the log is another one, values have types that the schema forbids, the file is torn or gone": "ledger/test_ledger_recover.py::test_a_broken_log_is_set_aside_and_named_by_its_successor",
     },
+    "moving.md": dict.fromkeys(("guardrail backup before.db", "mkdir new", "mv audit.db audit.db-* audit.keys audit.access.db audit.access.db-* audit.access.keys new", "toml [ledger]", "guardrail anchor forget audit.db", "guardrail doctor", "guardrail verify", "guardrail recover", "guardrail keys"), f"{HERE}::test_a_ledger_is_moved_as_the_page_says"),
 }  # fmt: skip
 
 
@@ -523,6 +530,32 @@ def test_a_log_goes_on_without_its_keys_and_init_is_not_the_way(desk: Desk) -> N
     assert desk.call().stdout == "2\n"
     (old,) = desk.folder.glob("audit.db-broken-*[0-9Z]")
     assert desk.run("guardrail sessions --ledger OLD", OLD=str(old)).stdout
+
+
+def test_a_ledger_is_moved_as_the_page_says(desk: Desk) -> None:
+    """All of it: the log goes on, with who read it, its segments and the memory of this machine. A part alone is refused."""
+    (desk.folder / "guardrail.toml").write_text('[anchors]\nmemory = "heads"\n')
+    desk.call()
+    desk.run("guardrail seal")
+    desk.run("guardrail sessions")
+    keys = desk.run("guardrail keys").stdout
+    moves, checks = (commands(text) for language, text in indented("moving.md") if language == "sh")
+    (toml,) = (text for language, text in indented("moving.md") if language == "toml")
+    for command in moves:
+        desk.run(["sh", "-c", command])
+    assert sorted(path.name for path in desk.folder.glob("audit*")) == []
+    desk.settings(toml)
+    for command in checks:
+        desk.run(command, 5 if command == "guardrail verify" else 0)
+    assert desk.call().stdout == "2\n"
+    assert desk.run("guardrail keys").stdout == keys
+    assert len(json.loads(desk.run("guardrail access --json").stdout)) > 1
+    assert list((desk.folder / "new" / "audit.db-segments").iterdir())
+    (desk.folder / "part").mkdir()
+    (desk.folder / "new" / "audit.db").rename(desk.folder / "part" / "audit.db")
+    assert "guardrail recover" in desk.call(1).stderr
+    (desk.folder / "part" / "audit.db").rename(desk.folder / "new" / "audit.db")
+    assert desk.call().stdout == "2\n"
 
 
 def test_a_lost_ledger_is_recovered_with_its_backup_as_the_page_says(desk: Desk) -> None:

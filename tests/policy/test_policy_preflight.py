@@ -601,6 +601,26 @@ V0 = "run opa fmt --v0-v1 -w {file}"
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "advice"),
+    [
+        ("rego.v1", "future.keywords.in", "leave this import out"),
+        ("rego.v1", "rego.v1", "leave this import out"),
+        ("future.keywords.in", "future.keywords", "leave this import out"),
+        ("data.x", "data.x", "another name"),
+    ],
+)
+def test_an_import_that_repeats_another_names_both_and_what_to_do(
+    tmp_path: Path, first: str, second: str, advice: str
+) -> None:
+    """A whole sentence, and no advice to move what is at the top."""
+    text = f'package guardrail.policy\n\nimport {first}\nimport {second}\n\nallow contains "x" if true\n'
+    (finding,) = findings(write(tmp_path, {"p.rego": text}))
+    assert finding.line == 4
+    assert finding.message.endswith("in line 3")
+    assert advice in finding.hint
+
+
+@pytest.mark.parametrize(
     ("text", "line", "advice"),
     [
         ('deny[msg] {\n\tmsg := "no"\n}\n', 3, V0),
