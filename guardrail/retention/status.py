@@ -26,6 +26,8 @@ class Trouble(StrEnum):
     """Records should have been sealed as a segment long ago."""
     UNARCHIVED = "unarchived"
     """A segment has no copy in the archive that the settings name."""
+    COPY_GONE = "copy_gone"
+    """A copy of a segment that was made is not there any more, while its records are."""
     BELOW_FLOOR = "below_floor"
     """The settings keep records shorter than their own floor: nothing is deleted."""
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from guardrail.config import Settings
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.facts import Facts, read_facts
-from guardrail.retention.segments import read_manifest
+from guardrail.retention.facts import read_facts
+from guardrail.retention.gone import gone_copies
 from guardrail.retention.state import read_state, state_path
 from guardrail.retention.status import Standing, Trouble, judge
 from guardrail.review.doctor_result import Check, State
@@ -27,15 +27,9 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
     stuck = _stuck(settings, standing) or _failed(settings)
     if stuck is not None and stuck.state is State.FAIL:
         return stuck
-    lost = _lost(settings, facts)
-    if lost:
-        return Check(
-            "retention",
-            State.NOTE,
-            f"the archive's copy of segment {lost[0]} is gone"
-            + (f", and those of {len(lost) - 1} more" if len(lost) > 1 else ""),
-            "guardrail archive",
-        )
+    gone = next(gone_copies(settings, facts), None)
+    if gone is not None:
+        return Check("retention", State.NOTE, gone.text, gone.fix)
     if not standing.findings:
         if stuck is not None:
             return stuck
@@ -92,19 +86,6 @@ def _failed(settings: Settings) -> Check | None:
         f"what is due was not done{times}, last at {clock(when)}: {state.message} ({state.code})",
         state.hint or "guardrail retention run",
     )
-
-
-def _lost(settings: Settings, facts: Facts) -> list[int]:
-    """Return the segments whose copy in the archive was recorded and is not there, while their records are."""
-    target = settings.retention.archive
-    if target is None:
-        return []
-    known = {each.segment for each in facts.archived}
-    return [
-        each.number
-        for each in facts.segments
-        if each.number in known and read_manifest(target, facts.genesis, each.number) is None
-    ]
 
 
 def _told(settings: Settings, standing: Standing) -> str:

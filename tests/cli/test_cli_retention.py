@@ -81,6 +81,31 @@ def test_a_timer_does_all_that_is_due(cli: Cli, project: Path, today: Callable[[
     assert len(list((project / "archive").glob("*.gz"))) == 2
 
 
+@pytest.mark.parametrize(
+    ("folder", "command"), [("audit.db-segments", "seal"), ("archive", "archive")]
+)
+def test_a_copy_that_is_gone_is_named_until_it_is_made_again(
+    cli: Cli, project: Path, today: Callable[[], None], folder: str, command: str
+) -> None:
+    """By status and by doctor, with the command that makes it from the records."""
+    assert "archived" in cli("retention", "run", "--reason", "nightly").out
+    today()
+    before = json.loads(cli("retention", "status", "--json").out)["findings"]
+    assert "copy_gone" not in [each["trouble"] for each in before]
+    for path in (project / folder).glob("*.gz"):
+        path.unlink()
+    ran = cli("retention", "status", "--json")
+    assert ran.code == Exit.RESERVED
+    (told,) = [each for each in json.loads(ran.out)["findings"] if each["trouble"] == "copy_gone"]
+    assert told["fix"] == f"guardrail {command}"
+    checks = json.loads(cli("doctor", "--json").out)["checks"]
+    (check,) = [each for each in checks if each["name"] == "retention"]
+    assert (check["state"], check["fix"]) == ("note", f"guardrail {command}")
+    assert cli(command, "--reason", "again").code in {Exit.YES, Exit.RESERVED}
+    after = json.loads(cli("retention", "status", "--json").out)["findings"]
+    assert "copy_gone" not in [each["trouble"] for each in after]
+
+
 def test_a_hold_keeps_everything_and_is_no_failure(
     cli: Cli, project: Path, today: Callable[[], None]
 ) -> None:

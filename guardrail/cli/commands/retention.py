@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,12 +51,14 @@ def retention() -> None:
 def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     """Say how old the records are, what is due, and what is not as [retention] wants it. Changes nothing."""
     from guardrail.retention.facts import read_facts
+    from guardrail.retention.gone import gone_copies
     from guardrail.retention.status import judge
 
     settings = settings_for(config, ledger)
     with open_ledger(config, ledger) as reader, reader.snapshot():
         facts = read_facts(reader)
     standing = judge(facts, settings.retention, datetime.now(UTC))
+    standing = replace(standing, findings=(*standing.findings, *gone_copies(settings, facts)))
     if as_json:
         emit_json(_document(facts, standing))
     else:
