@@ -247,7 +247,12 @@ def test_only_a_call_with_much_to_redact_gives_way_and_in_proportion(
 ) -> None:
     """Not before its first milliseconds, and not for less than a turn."""
     given: list[float] = []
-    monkeypatch.setattr(meter, "_give_way", given.append)
+
+    def give_way(seconds: float) -> float:
+        given.append(seconds)
+        return 3 * seconds
+
+    monkeypatch.setattr(meter, "_give_way", give_way)
     metered = Meter()
 
     def work() -> None:
@@ -256,10 +261,13 @@ def test_only_a_call_with_much_to_redact_gives_way_and_in_proportion(
         _burn(meter.FREE + 0.004)
         metered(4_096)
         metered(4_096)
+        assert len(given) == 1
+        _burn(1.5 * meter._TURN)
+        metered(4_096)  # which the long pause has paid for
+        assert len(given) == 1
 
     metered.section(work)
-    assert len(given) == 1
-    assert given[0] >= 0.004
+    assert given[0] >= 0.008
 
 
 async def test_an_event_loop_is_not_made_to_wait_in_the_line() -> None:

@@ -345,7 +345,7 @@ def _follows(text: str, low: str, keyword: str, at: int, match: re.Match[str]) -
         return len(word) >= 6
     if len(word) < 10 or (word.isdigit() and len(word) < 16) or word.isalpha():
         return False
-    if not any(char.isdigit() for char in word) or len(set(word)) < 6:
+    if DIGIT.search(word) is None or len(set(word)) < 6:
         return False
     return _wordlike(word) is False
 
