@@ -25,7 +25,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import open_error
 from guardrail.retention import segments
 from guardrail.retention.evidence import kept_heads
-from guardrail.retention.facts import Facts, Segment, moment, read_facts
+from guardrail.retention.facts import Facts, Segment, moment, read_facts, refuse_sealed
 from guardrail.retention.grounds import conflict, copies_of, not_anchored, survey, vouched
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import Standing, judge
@@ -182,6 +182,7 @@ class Keeper:
                         raise ValueError("a record is missing")
                     leaf = leaf_hash(line)
                     edge.append(leaf)
+                    refuse_sealed(line, first)
 
             # Most in short transactions: a long one would keep the ``-wal`` from being written anew while calls go on.
             take(reader.size())

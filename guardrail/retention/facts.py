@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import RecordError
 from guardrail.ledger.sqlite import ADMIN
+from guardrail.ledger.steps import unproved
 
 __all__ = [
     "Copy",
@@ -21,6 +22,7 @@ __all__ = [
     "Segment",
     "moment",
     "read_facts",
+    "refuse_sealed",
 ]
 
 
@@ -191,6 +193,17 @@ def read_facts(records: Records) -> Facts:
     for seq, line in rows:
         gathered.take(seq, _decoded(line))
     return gathered.facts(records)
+
+
+def refuse_sealed(line: bytes, first: int) -> None:
+    """Raise ``LedgerError`` if *line* seals record *first*, which no segment holds by the index: that hid the seal."""
+    if b'"admin.sealed"' not in line:
+        return
+    record = _decoded(line)
+    detail = record.get("detail")
+    last = detail.get("last") if isinstance(detail, Mapping) else None
+    if record.get("type") == "admin.sealed" and isinstance(last, int) and last >= first:
+        raise unproved(f"the index hides the seal of record {first}")
 
 
 def moment(ts: str) -> datetime | None:

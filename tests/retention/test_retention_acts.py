@@ -482,6 +482,31 @@ def test_a_seal_is_never_over_a_tree_that_the_lines_do_not_make(db: Path) -> Non
     assert len(details(db, "admin.sealed")) == 1
 
 
+def test_a_seal_that_is_hidden_for_a_moment_is_not_made_again(db: Path) -> None:
+    """No record gets into two segments: the lines are read before a seal is written."""
+    with keeper(db) as keep:
+        before = keep.facts()
+        keep.seal(why=None)
+    with reopen(db) as writer:
+        writer.append(noted("more"))
+    hide = (
+        "REPLACE INTO record (seq, leaf, line) SELECT seq, leaf, replace(line, '{}', '{}') "
+        "FROM record WHERE type = '{}'"
+    )
+    with keeper(db) as keep:
+        execute(db, hide.format('"admin.sealed"', '"admin.hidden"', "admin.sealed"))
+        with pytest.raises(LedgerError) as caught:
+            keep.seal(why=None)
+        assert caught.value.code == "ledger.damaged"
+        execute(db, hide.format('"admin.hidden"', '"admin.sealed"', "admin.hidden"))
+        with pytest.raises(LedgerError) as caught:
+            keep._seal(before, None)  # it is back before the lines are read
+        assert caught.value.code == "ledger.unproved"
+        assert len(details(db, "admin.sealed")) == 1
+        keep.seal(why=None)
+    assert [each["segment"] for each in details(db, "admin.sealed")] == [1, 2]
+
+
 def test_a_segment_whose_pruning_has_begun_needs_a_copy_too(db: Path, tmp_path: Path) -> None:
     """It can't be made anew: the one beside the ledger, or the one in the archive."""
     archive = tmp_path / "archive"
