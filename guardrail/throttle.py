@@ -10,9 +10,11 @@ Minutes are those of a clock that is never set. Each guard counts for itself, so
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
+from array import array
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from guardrail.core import fields
+from guardrail.core.folding import folded
 from guardrail.core.record import Draft
 from guardrail.core.types import Cause, Receipt
 from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, RedactionError
@@ -32,6 +35,8 @@ __all__ = ["Over", "Throttle"]
 MINUTE = 60.0
 _MAX_PRINCIPALS = 10_000
 """Principals that are counted by name; see ``Throttle._forget``."""
+_PLACES = 1 << 18
+"""Counters in each of the two rows that stand for the principals that were forgotten."""
 _MAX_OVER = 10_000
 """Principals beyond their limit in one minute that get records of their own; the rest share one."""
 _MAX_TOOLS = 16
@@ -40,6 +45,9 @@ _RETRY = 10.0
 _GRACE = 0.05
 
 Key = tuple[str, str | None, str]
+
+# As a reader sees it: spellings of one name are one principal, where that denies.
+_folded = functools.lru_cache(4_096)(folded)
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +93,7 @@ class Throttle:
         self._lock = threading.Lock()
         self._window = -1
         self._counts: dict[Key, int] = {}
-        self._floor = 0
+        self._rows: list[array[int]] = []
         self._over: dict[Key | None, Over] = {}
         self._due: list[Over] = []
         self._timer: threading.Timer | None = None
@@ -120,7 +128,8 @@ class Throttle:
             # The calls that were counted before the fork are the parent's to record.
             self._begin(pid)
         session = state.session
-        return (session.tenant, session.principal.issuer, session.principal.id)
+        id_ = session.principal.id
+        return (session.tenant, session.principal.issuer, _folded(id_) or id_)
 
     def refuse(self, over: Over) -> Steps[NoReturn]:
         """Raise ``Denied`` once it is durable that calls of this minute are denied, else ``LedgerError``."""
@@ -158,7 +167,10 @@ class Throttle:
         window = int((self._now() - self._start) // MINUTE)
         if window != self._window:
             self._roll(window)
-        number = self._counts[key] = self._counts.get(key, self._floor) + calls
+        before = self._counts.get(key)
+        if before is None:
+            before = min((row[place] for row, place in self._places(key)), default=0)
+        number = self._counts[key] = before + calls
         if len(self._counts) > _MAX_PRINCIPALS:
             self._forget()
         return number
@@ -166,16 +178,28 @@ class Throttle:
     def _roll(self, window: int) -> None:
         """Begin another minute."""
         self._due += self._over.values()
-        self._over, self._counts, self._floor, self._window = {}, {}, 0, window
+        self._over, self._counts, self._rows, self._window = {}, {}, [], window
 
     def _forget(self) -> None:
-        """Forget the half of the principals that called least.
+        """Forget the names of the half of the principals that called least, and keep what they called by a hash of the name.
 
-        Whoever is not known counts as having called as often as the busiest of those that were forgotten: nobody gets a
-        fresh start by crowding the table, and an honest one is denied by it only where millions of calls come in a minute.
+        Whoever is not known counts as having called as often as the busiest that has both halves of its hash: nobody gets a fresh start
+        by crowding the table, and a stranger is denied for it only where hundreds of thousands of names come in a minute.
         """
-        self._floor = max(self._floor, sorted(self._counts.values())[len(self._counts) // 2])
-        self._counts = {key: n for key, n in self._counts.items() if n > self._floor}
+        least = sorted(self._counts.values())[len(self._counts) // 2]
+        if not self._rows:
+            self._rows = [array("Q", bytes(8 * _PLACES)) for _ in range(2)]
+        for key, number in self._counts.items():
+            if number <= least:
+                for row, place in self._places(key):
+                    row[place] = max(row[place], number)
+        self._counts = {key: n for key, n in self._counts.items() if n > least}
+
+    def _places(self, key: Key) -> list[tuple[array[int], int]]:
+        # Python's hash of a text is keyed at random in each process: nobody can choose names that meet another's. That of a
+        # tuple would not do: where its low bits meet, so do its high ones.
+        number = hash(repr(key))
+        return [(row, (number >> 32 * at) % _PLACES) for at, row in enumerate(self._rows)]
 
     def _beyond(self, key: Key, state: SessionState) -> tuple[Over, bool]:
         found = self._over.get(key)

@@ -357,15 +357,23 @@ class Committer:
             if not needs_room(entry.draft):
                 batch.append(entry)
                 continue
-            entry.fail(
-                LedgerPoisonedError(
-                    "the disk is full: what room is left is kept for the outcomes of calls that were admitted "
-                    f"({self._reserve.shortage})",
-                    code="ledger.reserve",
-                    hint="make room on the ledger's disk; calls go on by themselves then",
-                )
-            )
+            entry.fail(self._no_room())
         return bool(batch or self.owes)
+
+    def _no_room(self) -> LedgerError:
+        obstacle = self._reserve.obstacle
+        if obstacle:
+            return LedgerPoisonedError(
+                f"no room can be kept for the outcomes of calls: {obstacle}",
+                code="ledger.reserve",
+                hint="move it away; calls go on by themselves then",
+            )
+        return LedgerPoisonedError(
+            "the disk is full: what room is left is kept for the outcomes of calls that were admitted "
+            f"({self._reserve.shortage})",
+            code="ledger.reserve",
+            hint="make room on the ledger's disk; calls go on by themselves then",
+        )
 
     def _transaction(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
         """Commit *batch*, what is owed, and then *rotations*; end their futures. Return the entries that are durable.

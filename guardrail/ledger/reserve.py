@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -76,6 +77,15 @@ class Reserve:
             self._tried = now
             self.gone = not self._take()
         return not self.gone
+
+    @property
+    def obstacle(self) -> str:
+        """What stands in the place of the reserve and is no file, in words; empty if nothing does."""
+        try:
+            mode = os.lstat(self._path).st_mode
+        except OSError:
+            return ""
+        return "" if stat.S_ISREG(mode) else f"{self._path} is not a regular file"
 
     @property
     def shortage(self) -> str:

@@ -226,6 +226,34 @@ def test_a_crowd_of_principals_gives_nobody_a_fresh_start(monkeypatch: Any) -> N
     guard.close()
 
 
+def test_spellings_of_one_name_are_counted_as_one_principal() -> None:
+    """Case, blanks, width and look-alikes give nobody a limit of their own."""
+    guard, _, _ = limited(3)
+    names = ["alice", "Alice", " alice", "alice ", "\uff41lice", "\u0430lice", "bob"]
+    taken = []
+    for name in names:
+        with guard.session(principal=name):
+            taken.append(call(guard, 2))
+    assert taken == [2, 1, 0, 0, 0, 0, 2]
+    guard.close()
+
+
+def test_invented_principals_use_up_nobody_else_s_small_limit(monkeypatch: Any) -> None:
+    """However many names somebody makes up, and uses up to the limit, a stranger has calls of their own."""
+    monkeypatch.setattr("guardrail.throttle._MAX_PRINCIPALS", 50)
+    guard, _, _ = limited(3)
+
+    def count(name: str) -> bool:
+        with guard.session(principal=name) as scope:
+            return guard._throttle.count(scope.state, "send") is None
+
+    for number in range(300):
+        assert [count(f"forged-{number}") for _ in range(3)] == [True] * 3
+    assert [count(f"honest-{number}") for number in range(20) for _ in range(3)] == [True] * 60
+    assert not any(count(f"forged-{number}") for number in range(300))
+    guard.close()
+
+
 def test_more_principals_than_can_be_named_share_one_record(monkeypatch: Any) -> None:
     """Their calls are denied and counted all the same."""
     monkeypatch.setattr("guardrail.throttle._MAX_OVER", 3)

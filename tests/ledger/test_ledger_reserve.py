@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ledgerkit import FAST, decision, driven, make, note, outcome, reopen, small_disk
 
+from guardrail import Guard
 from guardrail.core import chain
 from guardrail.core.record import decode
 from guardrail.errors import LedgerError, LedgerPoisonedError
@@ -288,3 +289,21 @@ def test_what_lies_in_the_place_of_the_reserve_keeps_no_guard_waiting(tmp_path: 
     reserve_path(db).touch()
     os.truncate(reserve_path(db), 1 << 40)
     assert Reserve(db, MB).there()
+
+
+def test_a_folder_in_the_place_of_the_reserve_is_not_called_a_full_disk(tmp_path: Path) -> None:
+    """The error says what is wrong, and calls go on once it is moved away."""
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "a.rego").write_text('package guardrail.policy\n\nallow contains "any"\n')
+    db = tmp_path / "a.db"
+    reserve_path(db).mkdir()
+    with Guard.open(policies=policies, ledger=db) as guard, guard.session(principal="alice"):
+        with pytest.raises(LedgerError) as caught:
+            guard.call("t", {}, run=lambda: None)
+        assert caught.value.code == "ledger.reserve"
+        assert str(reserve_path(db)) in caught.value.message
+        assert "full" not in caught.value.message
+        reserve_path(db).rmdir()
+        time.sleep(0.2)  # the reserve is looked for at most so often
+        assert guard.call("t", {}, run=lambda: 5) == 5
