@@ -121,7 +121,9 @@ def _read(path: Path) -> bytes:
         return read_input(path, _MAX_FILE, text=False)
     except FileNotFoundError:
         raise KeysError(
-            f"{path}: missing", code="keys.missing", hint="guardrail witness init"
+            f"{path}: missing",
+            code="keys.missing",
+            hint="guardrail witness init --db FILE --key FOLDER --name NAME",
         ) from None
     except OSError as error:
         raise KeysError(

@@ -89,7 +89,10 @@ class FileAnchor:
             # Most of it before others have to wait.
             self._compare(descriptor, head, prove)
             if not hold(descriptor):
-                raise AnchorError("another process holds the anchor file", hint="guardrail anchor")
+                raise AnchorError(
+                    "another process holds the anchor file",
+                    hint="wait until it has ended, then: guardrail anchor",
+                )
             found, torn = self._last(descriptor, head.origin)
             if known is not None and (found is None or found.head.size < known.size):
                 raise AnchorError(
@@ -138,7 +141,7 @@ class FileAnchor:
                 raise AnchorError(
                     f"the anchor file is larger than {MAX_FILE >> 20} MB",
                     code="anchor.refused",
-                    hint="guardrail verify --checkpoint, with its lines in several files",
+                    hint="guardrail verify --checkpoint FILE, with its lines in several files",
                 )
             for line in _backwards(descriptor, size):
                 each = parse_line(line)
@@ -155,7 +158,10 @@ class FileAnchor:
         try:
             _check_ours(descriptor)
             if not hold(descriptor):
-                raise AnchorError("another process holds the anchor file", hint="guardrail anchor")
+                raise AnchorError(
+                    "another process holds the anchor file",
+                    hint="wait until it has ended, then: guardrail anchor",
+                )
             size = os.fstat(descriptor).st_size
             parsed = (_head_of(line, self._key.name) for line in _backwards(descriptor, size))
             there = {_identity(each): each for each in parsed if each and self._is_ours(each)}

@@ -30,6 +30,8 @@ _MAX_HEAD = 64 * 1024
 """Bytes of a reply beside its body: status line, headers, chunk sizes."""
 _PORTS = {"http": 80, "https": 443}
 
+_AGAIN = "see that it runs and that [anchors] names the right URL, then: guardrail anchor"
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -120,7 +122,7 @@ class Endpoint:
         except TimeoutError:
             raise AnchorError(
                 f"{self._what} did not answer before the deadline ({stage})",
-                hint="guardrail anchor",
+                hint=_AGAIN,
             ) from None
         except ssl.SSLCertVerificationError:
             raise AnchorError(
@@ -130,7 +132,7 @@ class Endpoint:
         except OSError as error:
             why = "no TLS" if isinstance(error, ssl.SSLError) else error.strerror or "no address"
             raise AnchorError(
-                f"{self._what} can't be reached ({stage}: {why})", hint="guardrail anchor"
+                f"{self._what} can't be reached ({stage}: {why})", hint=_AGAIN
             ) from None
 
     def _head(self, method: str, path: str, length: int, content_type: str) -> bytes:
@@ -173,7 +175,7 @@ class Endpoint:
         return Reply(reply.status, reply.content_type, reply.body)
 
     def _malformed(self, why: str) -> AnchorError:
-        return AnchorError(f"{self._what}: {why}", code="anchor.malformed", hint="guardrail anchor")
+        return AnchorError(f"{self._what}: {why}", code="anchor.malformed", hint=_AGAIN)
 
 
 class _Lookup:

@@ -188,7 +188,7 @@ class WitnessAnchor:
             return self._error(
                 "it does not know this log",
                 "anchor.refused",
-                "there: guardrail witness add, with what guardrail keys prints here",
+                "there: guardrail witness add --db FILE --log KEY, with what guardrail keys prints here",
             )
         if reply.status == 403:
             return self._error(

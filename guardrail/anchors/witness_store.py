@@ -90,7 +90,7 @@ class WitnessStore:
             raise ConfigError(
                 f"{path}: there is a file already; nothing was changed",
                 code="witness.exists",
-                hint="guardrail witness serve, or another --db",
+                hint="guardrail witness serve --db FILE --key FOLDER, or another --db",
             )
         # Made under another name, and linked when it is whole: a half-made one would have no memory and not say so.
         beside = path.with_name(f"{path.name}.{os.getpid()}-new")
@@ -121,7 +121,7 @@ class WitnessStore:
             raise LedgerOpenError(
                 f"{path}: there is no such database; a witness without its memory would cosign anything",
                 code="witness.missing",
-                hint="guardrail witness init",
+                hint="guardrail witness init --db FILE --key FOLDER --name NAME",
             )
         not_one = LedgerOpenError(
             f"{path}: no database of a witness, or a damaged one",

@@ -19,9 +19,7 @@ __all__ = ["Pushed", "push"]
 
 _PREFIX = "guardrail-push/"
 """Of the ids under which modules are stored: what begins with it, and is not pushed, is removed."""
-_HINT = (
-    "modules that call each other's functions can't be stored one by one: guardrail policy bundle"
-)
+_HINT = "modules that call each other's functions can't be stored one by one: guardrail policy bundle -o FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def _refuse_bundles(admin: Admin) -> None:
         raise ConfigError(
             f"this server takes its policies from bundles ({', '.join(names)})",
             code="config.opa_bundles",
-            hint="guardrail policy bundle, and let the server load it",
+            hint="guardrail policy bundle -o FILE, and let the server load it",
         )
 
 

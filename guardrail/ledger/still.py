@@ -120,5 +120,5 @@ def _moved() -> LedgerOpenError:
     return LedgerOpenError(
         "another user writes to this ledger, and beside it this one can't write what reading it meanwhile needs",
         code="ledger.unreadable",
-        hint="read it as its owner, or read a copy that its owner made with guardrail backup",
+        hint="read it as its owner, or read a copy that its owner made with guardrail backup FILE",
     )

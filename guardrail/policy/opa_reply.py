@@ -69,7 +69,7 @@ def read_answer(reply: Reply, echo: str) -> Answer:
             "the policy has no decision for this call",
             cause="undefined",
             detail="no_decision",
-            hint="does this server hold guardrail's policies? guardrail policy bundle",
+            hint="does this server hold guardrail's policies? guardrail policy bundle -o FILE",
         )
     result = document["result"]
     if (

@@ -79,7 +79,7 @@ class Acceptance:
                 "the OPA server serves another revision of the policies than this guard takes",
                 cause="revision",
                 detail="unaccepted",
-                hint="guardrail policy bundle, or add the revision to [opa] revisions",
+                hint="guardrail policy bundle -o FILE, or add the revision to [opa] revisions",
             )
         revision = Revision.parse(text)
         version = answer.version
@@ -125,5 +125,5 @@ class Acceptance:
             "the OPA server does not say which policies it serves",
             cause="revision",
             detail="none",
-            hint="serve a bundle with a revision: guardrail policy bundle",
+            hint="serve a bundle with a revision: guardrail policy bundle -o FILE",
         )

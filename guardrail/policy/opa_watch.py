@@ -99,7 +99,7 @@ class Inspector:
         revision = identity.revision or ""
         if revision in self._pure:
             return
-        hint = "guardrail policy bundle, or [opa] unsafe_impure_policy = true"
+        hint = "guardrail policy bundle -o FILE, or [opa] unsafe_impure_policy = true"
         try:
             found = impurities(self._admin.modules())
         except PolicyError as error:

@@ -27,7 +27,7 @@ def local_policies(settings: Settings) -> Check:
             "policies",
             State.NOTE,
             "whatever the server has is taken, without a revision",
-            "serve a bundle (guardrail policy bundle) and leave unsafe_unpinned_policy out",
+            "serve a bundle (guardrail policy bundle -o FILE) and leave unsafe_unpinned_policy out",
         )
     missing = [path for path in settings.policy.path if not path.exists()]
     if missing:
@@ -61,7 +61,7 @@ def server(settings: Settings) -> Check:
             "opa",
             State.FAIL,
             f"{error.message} ({error.cause}, {error.detail})",
-            error.hint or "look at the server's own log",
+            _fix(error.hint, section),
         )
     finding = engine.finding
     engine.close()
@@ -95,3 +95,10 @@ def _well(finding: Finding, section: OpaSection, took: float) -> Check:
             "look at the server's log; sign and build the bundle again",
         )
     return Check("opa", State.OK, found)
+
+
+def _fix(hint: str, section: OpaSection) -> str:
+    """Return what mends it: elsewhere the hint leads here."""
+    if hint == "guardrail doctor":
+        return f"start the server, or correct [opa] url: {section.url}"
+    return hint or "look at the server's own log"

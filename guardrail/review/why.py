@@ -164,7 +164,7 @@ _APPROVAL: Mapping[str, tuple[str, str]] = {
 _BREAKER = Reason(
     "Calls like this one made the policy engine fail again and again, so it was not asked for a while; other "
     "sessions and tools were not affected.",
-    "Look at the first of these calls (`guardrail show`), mend the rule that it breaks, and try again.",
+    "Look at the first of these calls (`guardrail show last`), mend the rule that it breaks, and try again.",
 )
 
 _NOT_JSON = Reason(

@@ -83,7 +83,7 @@ def consistency(
         if sizes[0] > sizes[1]:
             raise UsageError(
                 f"the head in OLD is over {sizes[0]:,} records, the one in NEW over {sizes[1]:,}",
-                hint="give the smaller one first; a log that has become smaller was cut: guardrail verify --checkpoint",
+                hint="give the smaller one first; a log that has become smaller was cut: guardrail verify --checkpoint FILE",
             )
         signers = [] if backup is None else signers_in((here,), known)
         answer = compare_heads(
@@ -178,4 +178,4 @@ def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: boo
             "next:  keep both heads: signed, they prove that the holder of the key showed two histories"
         )
     elif answer.relation is Relation.NOT_HERE:
-        note("next:  guardrail verify --checkpoint, with the head in NEW")
+        note("next:  guardrail verify --checkpoint FILE, with the head in NEW")

@@ -60,7 +60,7 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
         if not isinstance(target, RecordRef):
             raise NotFoundError(
                 "that is a session; a proof is about one record",
-                hint="guardrail show (then prove SEQ)",
+                hint="guardrail show last, then: guardrail prove SEQ",
             )
         kept = _notes(
             each.note for each in read_state(state_path(reader.path), reader.log).anchors.values()
@@ -188,7 +188,7 @@ def _not_proved(checked: Checked) -> list[str]:
     if checked.verdict is not Verdict.GOOD:
         return []
     said = [
-        "That the log was not cut, forked or replaced since: that takes a head that somebody else kept (guardrail verify --checkpoint).",
+        "That the log was not cut, forked or replaced since: that takes a head that somebody else kept (guardrail verify --checkpoint FILE).",
         "That what the record says is true, and when it was written: the time in it is the writer's own clock.",
         # A witness signs what continues what it knows; what a recovery took over can be behind that.
         "That the log was not recovered after somebody had changed it: guardrail verify on the ledger names such records.",

@@ -141,7 +141,7 @@ def _reason(reason: str | None, *, yes: bool) -> str:
     if not words.strip() or len(words) > 1000:
         raise UsageError(
             "the reason must say something, in at most 1000 characters",
-            hint="guardrail recover --reason",
+            hint="guardrail recover --yes --reason TEXT",
         )
     return str(words)
 

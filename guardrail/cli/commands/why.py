@@ -54,7 +54,7 @@ def _decision(records: Records, ref: str) -> int:
     if not isinstance(target, RecordRef):
         raise NotFoundError(
             "that is a session; a decision belongs to one call",
-            hint="guardrail show (then why SEQ)",
+            hint="guardrail show last, then: guardrail why SEQ",
         )
     return decision_seq(records, target.seq)
 

@@ -82,13 +82,15 @@ def init(*, db: Path, key: Path, name_: str) -> None:
         raise ConfigError(
             f"{db}: there is a file already; nothing was made",
             code="witness.exists",
-            hint="guardrail witness serve, or another --db",
+            hint="guardrail witness serve --db FILE --key FOLDER, or another --db",
         )
     made = WitnessKey.create(key, name_)
     WitnessStore.create(db, made.key).close()
     data(one_line(str(made.key)))
     note(f"made  {key}/ and {db}")
-    note("next:  guardrail witness add --log KEY, with what guardrail keys prints for the log")
+    note(
+        "next:  guardrail witness add --db FILE --log KEY, with what guardrail keys prints for the log"
+    )
 
 
 @click.command(short_help="Have a witness serve a log.")
@@ -155,7 +157,7 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
             data(paint(told, Style.BAD))
     if not logs:
         note("no log is served")
-        note("next:  guardrail witness add")
+        note("next:  guardrail witness add --db FILE --log KEY")
     return Exit.NO if refused else Exit.YES
 
 

@@ -1,0 +1,110 @@
+"""Each command that a message names exists, has every option that it needs, and is not the one that just failed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import guardrail
+from guardrail.cli.app import cli
+
+ROOT = Path(guardrail.__file__).parent
+_WORD = r"(?:[a-z][a-z-]*|--?[a-z][a-z-]*|[A-Z][A-Z_]*|\"[^\"]*\"|\.)"
+_NAMED = re.compile(rf"\bguardrail ({_WORD}(?: {_WORD})*)")
+_VALUE = re.compile(r"[A-Z][A-Z_]*|\"[^\"]*\"|\.|last")
+
+
+def texts(tree: ast.Module) -> Iterator[str]:
+    """Yield every text of a module that is no docstring; ``VALUE`` stands for what is filled in."""
+    inner: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            inner.add(id(node.value))
+        if isinstance(node, ast.JoinedStr):
+            inner.update(id(part) for part in ast.walk(node) if part is not node)
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "VALUE"
+                for part in node.values
+            )
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
+            yield node.value
+
+
+def problem(told: str) -> str:
+    """Return what is wrong with the command that *told*, the words after ``guardrail``, begins with; empty if nothing is.
+
+    A command that a verb follows is spoken of (`guardrail keys prints it`), and need not be complete.
+    """
+    words = re.findall(r'"[^"]*"|\S+', told)
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        found = command.get_command(click.Context(command), words[0])
+        if found is None:
+            return "" if words[0] == "VALUE" else f"no command {words[0]}"
+        command, words = found, words[1:]
+    options = {
+        name: each
+        for each in command.params
+        if isinstance(each, click.Option)
+        for name in (*each.opts, *each.secondary_opts)
+    }
+    given: list[click.Parameter] = []
+    values = 0
+    while words and (words[0].startswith("-") or _VALUE.fullmatch(words[0])):
+        word = words.pop(0)
+        if not word.startswith("-"):
+            values += 1
+            continue
+        if word not in options:
+            return f"no option {word}"
+        given.append(options[word])
+        if not options[word].is_flag and (not words or not _VALUE.fullmatch(words.pop(0))):
+            return f"{word} without a value"
+    needed = [each for each in command.params if each.required and each not in given]
+    missing = [each.name for each in needed if isinstance(each, click.Option)]
+    missing += [each.name for each in needed if isinstance(each, click.Argument)][values:]
+    return "" if words else ", ".join(f"{name} is missing" for name in missing)
+
+
+def test_every_command_that_a_message_names_can_be_run_as_it_stands() -> None:
+    """In hints, next steps, notes and explanations. Sentences with guardrail as their subject name no command."""
+    found: list[str] = []
+    commands = 0
+    for path in sorted(ROOT.rglob("*.py")):
+        for text in texts(ast.parse(path.read_text(encoding="utf-8"))):
+            for match in _NAMED.finditer(text):
+                wrong = problem(match[1])
+                spoken = match[1].split()[0] not in cli.list_commands(click.Context(cli))  # type: ignore[attr-defined]
+                commands += not spoken
+                if wrong and not spoken:
+                    found.append(f"{path.relative_to(ROOT)}: {match[0]}: {wrong}")
+    assert found == []
+    assert commands > 200
+
+
+@pytest.mark.parametrize("keyword", ["hint", "fix"])
+def test_no_hint_begins_with_a_command_that_is_not_there(keyword: str) -> None:
+    """Also a word that is not among the commands, where a command must stand."""
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == keyword:
+                for text in texts(ast.Module([ast.Expr(ast.List([node.value], ast.Load()))], [])):
+                    match = re.match(r"guardrail (?!VALUE)([a-z-]+)", text)
+                    assert match is None or not problem(match[1]).startswith("no command"), text
+
+
+def test_an_incomplete_or_unknown_command_is_noticed() -> None:
+    """Else the tests above could not fail."""
+    assert problem("approve VALUE") == "reason is missing"
+    assert problem("approve") == "reason is missing, ref is missing"
+    assert problem("approve ID --reason TEXT") == ""
+    assert problem("verify --checkpoint") == "--checkpoint without a value"
+    assert problem("verify --nothing") == "no option --nothing"
+    assert problem("policy tests") == "no command tests"
+    assert problem("witness init prints it") == ""
