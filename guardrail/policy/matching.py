@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from guardrail.policy.conditions import SERVER, Refusal
-from guardrail.policy.tree import Node, kind, line_of, nodes
+from guardrail.policy.tree import Node, Rule, kind, line_of, nodes, reference
 from guardrail.policy.world import Scope
 
-__all__ = ["patterns", "result"]
+__all__ = ["branched", "patterns", "result"]
 
 _COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
 _CLOSED = "compare object.keys(x) with the keys that may be there, and read each with x.key"
@@ -109,3 +109,51 @@ def _twice(name: str, where: str) -> Refusal:
         f"{name} stands twice in the pattern of {where}: both values must be equal for OPA, the engine does not compare",
         f"use two names and compare them with ==; {SERVER}",
     )
+
+
+def branched(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+    """Yield where OPA is asked whether a function has a certain value, and goes on to its ``else`` if it has another."""
+    for name, content in nodes(scope.rule.node):
+        if name == "Call":
+            package, rules, _ = _target(scope, content["fcn"], scope.module.package)
+            if any(map(_has_else, rules)) and len(content["params"]) > rules[0].arity:
+                yield int(content["span"]["line"]), _BRANCHED
+        elif name in {"RefBrack", "RefDot"}:
+            package, rules, below = _target(scope, {name: content}, scope.module.package)
+            keys = [
+                r.node["head"]["Set"]["key"] for r in rules if r.form == "set" and not r.default
+            ]
+            if below == 1 and any(_calls_else(scope, key, package) for key in keys):
+                yield int(content["span"]["line"]), _BRANCHED
+
+
+def _calls_else(scope: Scope, key: Node, package: tuple[str, ...]) -> bool:
+    calls = (content for name, content in nodes(key) if name == "Call")
+    return any(_has_else(r) for call in calls for r in _target(scope, call["fcn"], package)[1])
+
+
+def _has_else(rule: Rule) -> bool:
+    return any(body["is_else"] for body in rule.node.get("bodies", []))
+
+
+def _target(
+    scope: Scope, node: Node, package: tuple[str, ...]
+) -> tuple[tuple[str, ...], list[Rule], int]:
+    """Return the rules that *node* names in *package*, theirs, and how many parts it has below their name."""
+    found = reference(node)
+    if found is not None and found.head == "data":
+        owner = scope.world.owner(found.static)
+        if owner is not None:
+            rules = scope.world.packages[owner].get(found.static[len(owner)], [])
+            return owner, rules, len(found.parts) - len(owner) - 1
+    elif found is not None and found.head is not None:
+        return package, scope.world.packages[package].get(found.head, []), len(found.parts)
+    return package, [], 0
+
+
+_BRANCHED = Refusal(
+    "else-result",
+    "a function with else is asked for a certain value, in its last argument or by a set's [...]: if it has another one, "
+    "OPA takes the value of else, the engine does not",
+    f"f(x) == value, or value in set; {SERVER}",
+)

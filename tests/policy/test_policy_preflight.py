@@ -676,3 +676,25 @@ def test_an_undefined_function_comes_with_the_nearest_name(
     (finding,) = findings(write(tmp_path, {"p.rego": "package guardrail.policy\n\n" + text}))
     assert finding.code == code
     assert finding.hint.startswith(advice)
+
+
+BRANCHED = [
+    ("a result in an argument", 'x if f(1, "a")', True),
+    ("a name as the result", "x := y if f(1, y)", True),
+    ("a set by a key", 's contains f(y) if some y in [1]\n\nx if s["a"]', True),
+    ("a set by a name", "s contains f(y) if some y in [1]\n\nx if { some k in [1]; s[k] }", True),
+    ("a set by its path", 's contains [f(1)][0]\n\nx if data.guardrail.policy.s.a', True),
+    ("a comparison", 'x if f(1) == "a"', False),
+    ("a member", 's contains f(y) if some y in [1]\n\nx if "a" in s', False),
+    ("an object", 'o[f(y)] := 1 if some y in [1]\n\nx if o["a"]', False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "refused"), [c[1:] for c in BRANCHED], ids=[c[0] for c in BRANCHED])  # fmt: skip
+def test_a_function_with_else_is_not_asked_for_a_value(
+    tmp_path: Path, text: str, refused: bool
+) -> None:
+    """OPA goes on to the else if the first value is another one, and so finds both."""
+    function = 'f(n) := "b" if n == 1\nelse := "a"'
+    found = findings(write(tmp_path, {"p.rego": f"{ALLOW}\n{function}\n\n{text}\n"}))
+    assert codes(found) == ["else-result"] * refused
