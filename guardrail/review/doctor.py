@@ -171,9 +171,9 @@ def _folder(settings: Settings) -> Check:
             "put the ledger on a local disk",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
-        return Check(
-            "folder", State.FAIL, f"{folder} can't be written to", f"chown or chmod {folder}"
-        )
+        from guardrail.review.doctor_opening import way_to_write
+
+        return Check("folder", State.FAIL, f"{folder} can't be written to", way_to_write(folder))
     return Check("folder", State.OK, str(folder))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from guardrail.config import Settings
 from guardrail.diagnosis import RECOVER, check_outside, diagnose, is_small
@@ -14,7 +15,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor_chain import bad_link
 from guardrail.review.doctor_result import TAIL, Check, State
 
-__all__ = ["opening"]
+__all__ = ["opening", "way_to_write"]
 
 
 def opening(settings: Settings) -> Check:
@@ -85,3 +86,12 @@ def _tail_fault(reader: LedgerReader, keys: Keys) -> str:
         fault = doubt(head, reader.log, keys.signing(actor={}, epochs=False))
     bad = None if fault else bad_link(reader, max(0, size - TAIL))
     return fault if bad is None else f"the chain is broken at record {bad}"
+
+
+def way_to_write(folder: Path) -> str:
+    """Return what makes *folder* writable: on a read-only mount that is no question of rights."""
+    try:
+        fixed = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        fixed = False
+    return f"mount it writable: {folder}" if fixed else f"chown or chmod {folder}"

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,28 @@ def test_files_that_went_away_under_a_process_are_to_be_moved_back(cli: Cli, hom
     for reader in ("doctor", "recover"):
         ran = cli(reader, *(["--dry-run"] if reader == "recover" else []))
         assert "move the same files back" in " ".join(f"{ran.out} {ran.err}".split())
+
+
+def test_on_a_read_only_mount_doctor_says_that_no_guard_records(cli: Cli, home: Path) -> None:
+    """The ledger is whole, and rights have nothing to do with it."""
+    place = home.parent / "mounted"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        shutil.copytree(home, place / "home")
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        config = place / "home" / "guardrail.toml"
+        checks = json.loads(cli("doctor", "--config", config, "--json").out)["checks"]
+        failed = {each["name"]: each["fix"] for each in checks if each["state"] == "fail"}
+        assert "mount it writable" in failed["opening"]
+        assert not any("chmod" in fix for fix in failed.values())
+        with pytest.raises(GuardrailError) as refused:
+            Guard.open(config)
+        assert "guardrail doctor" in refused.value.hint
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_half_an_access_log_is_said_by_all_that_look(cli: Cli, home: Path) -> None:
