@@ -436,7 +436,7 @@ class _Examiner:
 
     def _comparison(self, content: dict[str, Any]) -> None:
         sides = (content["lhs"], content["rhs"])
-        if content["op"] not in {"Eq", "Ne"} and any(self.scope.a_set(side) for side in sides):
+        if content["op"] not in {"Eq", "Ne"} and any(map(self.scope.maybe_set, sides)):
             self.refuse(
                 int(content["span"]["line"]),
                 "set-order",

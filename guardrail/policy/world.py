@@ -343,6 +343,25 @@ class Scope:
                     return any(rule.form == "set" for rule in rules)
         return self._follow(node, "a_set", steps)
 
+    def maybe_set(self, node: Any) -> bool:
+        """Whether *node* is a set, or a rule or function one of whose values is written out as one."""
+        found = reference(node["Call"]["fcn"] if kind(node) == "Call" else node)
+        rules: list[Rule] = []
+        if found is not None and found.head == "data":
+            owner = self.world.owner(found.static)
+            if owner is not None:
+                rules = self.world.packages[owner].get(found.static[len(owner)], [])
+        elif found is not None and found.head not in self.rule.local:
+            rules = self.own.get(found.head or "", [])
+        places = [
+            place
+            for rule in rules
+            if not rule.default
+            for place in (next(iter(rule.node["head"].values())), *rule.node["bodies"])
+        ]
+        values = [(place.get("assign") or {}).get("value") for place in places]
+        return self.a_set(node) or any(kind(value) in {"Set", "SetCompr"} for value in values)
+
     def _follow(self, node: Any, question: str, steps: int) -> bool:
         """Ask *question* about what a plain name stands for."""
         if kind(node) != "Var" or steps > _MAX_STEPS:

@@ -217,6 +217,8 @@ REFUSED = [
     ("iteration in else", "x := 1 if false\nelse := input.action.properties.args.xs[_]\n", "head-iteration"),
     ("iteration inside a head's object", 'deny contains {"rule": input.action.properties.args.xs[_], "message": "m"} if true\n', "head-iteration"),
     ("sets by order", 'deny contains "d" if input.x < {1}\n', "set-order"),
+    ("a value by order", 'ns := {n | some n in input.xs} if input.y\n\ndeny contains "d" if input.x > data.guardrail.policy.ns\n', "set-order"),
+    ("a function's value by order", 'f(n) := 1 if n else := {n}\n\ndeny contains "d" if f(input.y) > input.x\n', "set-order"),
     ("rule sets by order", 'seen contains 1\n\ndeny contains "d" if seen >= input.x\n', "set-order"),
     ("division", 'deny contains "d" if 1 / input.x > 1\n', "decimal-arithmetic"),
     ("long fraction", 'deny contains "d" if input.x == 0.12345678901234567\n', "decimal-range"),
