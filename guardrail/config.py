@@ -526,6 +526,8 @@ def _apply(settings: Settings, raw: Mapping[str, Any], base: Path, where: str) -
     changed: dict[str, Any] = {}
     for name, values in raw.items():
         if name not in known:
+            if not isinstance(values, Mapping):
+                raise _bare(name, settings, known, where)
             raise _unknown(name, known, f"{where}: no section [{name}]")
         if not isinstance(values, Mapping):
             raise ConfigError(f"{where}: [{name}] is not a table", code="config.type")
@@ -545,6 +547,23 @@ def _unknown(name: str, known: set[str], message: str) -> ConfigError:
     told = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known))
     hint = f"write {near[0]!r}" if near else "guardrail init FOLDER writes a file with every key"
     return ConfigError(f"{message}; {told}", code="config.unknown_key", hint=hint)
+
+
+def _bare(name: str, settings: Settings, known: set[str], where: str) -> ConfigError:
+    """Return the error for a key that stands below no section."""
+    sections = [
+        section
+        for section in sorted(known)
+        if any(item.name == name for item in fields(getattr(settings, section)))
+    ]
+    hint = " or ".join(f"[{section}]" for section in sections)
+    return ConfigError(
+        f"{where}: {name!r} stands below no section",
+        code="config.unknown_key",
+        hint=f"write it below {hint}"
+        if hint
+        else "guardrail init FOLDER writes a file with every key",
+    )
 
 
 def _value(spec: Any, value: Any, base: Path, where: str) -> Any:

@@ -268,7 +268,7 @@ class ToolRegistry:
                 raise ConfigError(
                     "a tool of this name and server is declared already, with another schema or other options",
                     code="config.tool",
-                    hint="give it another name or server, or put(tool, replace=True)",
+                    hint="give it another name or server, or declare it once",
                 )
             self._tools[key] = tool
         return tool

@@ -211,3 +211,22 @@ def test_of_the_settings_of_the_ledgers_owner_only_that_readers_must_be_recorded
     os.chown(ledger, 4711, -1)
     assert access_rule(ledger) == AccessSettings(required=True)
     assert access_rule(tmp_path / "other.db") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('path = "audit.db"\n', "write it below [access] or [keys] or [ledger] or [policy]"),
+        ("workers = 2\n", "write it below [policy]"),
+        ("nothing = 2\n", "guardrail init FOLDER writes a file with every key"),
+    ],
+)
+def test_a_key_below_no_section_is_named_with_the_sections_that_have_it(
+    tmp_path: Path, text: str, hint: str
+) -> None:
+    """It is no mistyped section."""
+    (tmp_path / "guardrail.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(tmp_path / "guardrail.toml", environment={})
+    assert "stands below no section" in caught.value.message
+    assert caught.value.hint == hint

@@ -151,6 +151,12 @@ def test_a_verdict_says_what_it_does_not_judge(cli: Cli, leaky: Path) -> None:
     assert "WITH WARNINGS" not in ran.out
 
 
+def test_what_strict_refuses_is_not_called_ok(cli: Cli, leaky: Path) -> None:
+    """The verdict and the exit code say the same."""
+    ran = cli("policy", "check", leaky, "--strict")
+    assert (ran.code, "REFUSED BY --strict" in ran.out, "OK" in ran.out) == (1, True, False)
+
+
 def test_a_bundle_says_that_tests_were_not_run_and_what_it_replaced(
     cli: Cli, leaky: Path, tmp_path: Path
 ) -> None:

@@ -187,7 +187,7 @@ def test_doctor_says_what_a_server_serves_and_what_is_wrong(
         assert check()["opa"]["state"] == "ok"
     found = check()
     assert found["opa"]["state"] == "fail"
-    assert found["opa"]["fix"]
+    assert "start the server, or correct [opa] url" in found["opa"]["fix"]
     project(tmp_path, url="http://user:pass@127.0.0.1")
     found = check()["opa"]
     assert (found["state"], "pass" in found["found"]) == ("fail", False)

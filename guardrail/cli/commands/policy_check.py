@@ -70,7 +70,7 @@ def check(
         print_findings(shown, Style.BAD, label=label)
     print_findings(report.remarks, Style.WARN)
     _lints(report.lints)
-    _verdict(report)
+    _verdict(report, strict=strict)
     for said in report.engines:
         _engine(said)
     return code
@@ -109,10 +109,12 @@ def _engine(said: EngineSaid) -> None:
         data(" " * _INDENT + line)
 
 
-def _verdict(report: CheckReport) -> None:
+def _verdict(report: CheckReport, *, strict: bool) -> None:
     verdict = ("REFUSED", Style.BAD)
     if report.ok:
         verdict = ("OK, WITH WARNINGS", Style.WARN) if report.lints else ("OK", Style.GOOD)
+    if report.ok and report.lints and strict:
+        verdict = ("REFUSED BY --strict", Style.BAD)
     parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
     if report.remarks:
         parts.append(counted(len(report.remarks), "remark"))
