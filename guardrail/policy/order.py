@@ -1,8 +1,9 @@
 """What is evaluated before what: where one engine raises and the other one has already found that a rule does not fire.
 
 OPA evaluates the calls of a line before it goes through a collection in that line, and lines in their order. The
-embedded engine goes through the collection first, and puts calls that hand out their result in an argument off. Where
-the collection is empty, a call that would have failed the decision is never made.
+embedded engine goes through the collection first, and puts calls that hand out their result in an argument off. If
+the collection is empty, a call that would have failed the decision is never made. The same holds for the calls in a list, set
+or object: OPA makes them first, the engine builds the list item by item and stops at the first that is missing.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any
 from guardrail.policy.builtins import ALLOWED
 from guardrail.policy.conditions import SERVER, Refusal
 from guardrail.policy.heads import head_terms, results
-from guardrail.policy.tree import Node, children, kind, line_of, nodes, reference
+from guardrail.policy.tree import REFERENCES, Node, children, kind, line_of, nodes, reference
 from guardrail.policy.world import Scope
 
-__all__ = ["early", "late"]
+__all__ = ["early", "late", "skipped"]
 
 _SAFE = frozenset(
     [
@@ -87,6 +88,92 @@ def late(scope: Scope) -> Iterator[tuple[int, Refusal]]:
                     _can_fail(call, scope) for call in (*own, *_calls(together))
                 ):
                     yield line_of(node) or scope.rule.line, _LATE
+
+
+def skipped(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+    """Yield the calls in a list, set or object that can fail and stand behind an item that may be missing."""
+    known = _present(scope)
+    for composite in _composites(scope.rule.node):
+        name = kind(composite) or ""
+        begin = composite[name]["span"]["start"]
+        there = {dotted for dotted, end in known if end <= begin}
+        missing = False
+        for item in _items(composite):
+            found = reference(item)
+            if found is not None:
+                missing = missing or not (found.dotted in there or scope.total(item))
+            elif missing and kind(item) not in _COMPREHENSIONS:
+                calls = [call for call in _calls(item) if _can_fail(call, scope)]
+                if calls:
+                    yield line_of(calls[0]) or scope.rule.line, _SKIPPED
+                    break
+
+
+def _present(scope: Scope) -> list[tuple[str, int]]:
+    """Return the references that have a value after a line of the rule's only body, and where that line ends."""
+    bodies = scope.rule.node.get("bodies") or []
+    found: list[tuple[str, int]] = []
+    if len(bodies) != 1:
+        return found
+    for statement in bodies[0]["query"]["stmts"]:
+        if "Expr" in statement["literal"]:
+            end = statement["span"]["end"]
+            found += [(dotted, end) for dotted in _needed(statement["literal"]["Expr"]["expr"])]
+    return found
+
+
+def _needed(node: Any) -> Iterator[str]:
+    """Yield the references without which *node* is not true."""
+    if kind(node) in _COMPREHENSIONS or _written(node) is not None:
+        return
+    found = reference(node)
+    if found is not None and found.dotted is not None:
+        yield found.dotted
+        return
+    for child in children(node):
+        yield from _needed(child)
+
+
+def _composites(node: Any) -> Iterator[Node]:
+    """Yield every list, set and object that is no item of another one."""
+    if _written(node) is not None:
+        yield node
+        for item in _items(node):
+            if kind(item) not in REFERENCES:
+                yield from _composites(item)
+        return
+    for child in children(node):
+        yield from _composites(child)
+
+
+def _items(composite: Node) -> Iterator[Node]:
+    """Yield the items of a list, set or object in their order; of one inside another one, its own."""
+    for item in _written(composite) or ():
+        if _written(item) is not None:
+            yield from _items(item)
+            continue
+        found = reference(item)
+        for part in found.dynamic if found is not None else ():
+            yield from _calls(part)
+        yield item
+
+
+def _written(node: Any) -> list[Node] | None:
+    """Return the items of a list, set or object, keys among them, or None for everything else: a head is called one too."""
+    name = kind(node)
+    if name in {"Array", "Set"}:
+        items: list[Node] | None = node[name].get("items")
+        return items
+    fields = node[name].get("fields") if name == "Object" else None
+    return None if fields is None else [item for field in fields for item in field[1:]]
+
+
+_SKIPPED = Refusal(
+    "skipped-call",
+    "a call in a list, set or object, behind an item that may be missing: OPA makes the call first, and it may fail; the engine "
+    "stops at the missing item and never makes it",
+    f"y := call(...) in a line of its own before; or a line before that needs the item; {SERVER}",
+)
 
 
 def _with_heads(scope: Scope) -> Iterator[list[Any]]:

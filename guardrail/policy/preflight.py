@@ -20,7 +20,7 @@ from guardrail.policy.heads import chained
 from guardrail.policy.layout import Point, finding_at, nearest
 from guardrail.policy.matching import branched, patterns, result
 from guardrail.policy.opa_purity import pure_functions
-from guardrail.policy.order import early, late
+from guardrail.policy.order import early, late, skipped
 from guardrail.policy.sources import (
     MAX_INTEGER,
     WHOLE_EXPONENT,
@@ -103,7 +103,7 @@ class _Examiner:
             message = f"{name} as the name of an argument or a variable"
             self.refuse(self.rule.line, "shadows-builtin", message, "OPA refuses it too")
         for line, refusal in chain.from_iterable(
-            check(self.scope) for check in (patterns, branched, early, late, chained)
+            check(self.scope) for check in (patterns, branched, early, late, skipped, chained)
         ):
             self.refuse(line, refusal.code, refusal.message, refusal.hint)
         self.visit(
