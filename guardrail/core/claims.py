@@ -49,11 +49,12 @@ def owner_of(record: Mapping[str, Any]) -> Owner | None:
     if session_of(record) is None:
         return None
     principal = record["principal"]
+    issuer = principal.get("issuer")
     return (
         record["tenant"],
         principal["id"],
         record["agent"]["id"],
-        principal.get("issuer") or "",
+        "" if issuer is None else issuer,
     )
 
 

@@ -73,6 +73,9 @@ type chain struct {
 	wanted    int64 // a head's size
 	root      *hash // of the tree of that size
 	doubts    []doubt
+	owners    map[string]owner // session -> whose it is by its first record that says so
+	config    *string          // of the last start, empty where it is no string; nil before the first
+	changed   bool             // a record behind that start says that the settings changed
 }
 
 // A doubt is what a recovery took over, or found lost (section 9.5).
@@ -80,6 +83,9 @@ type doubt struct {
 	seq, last int64
 	lost      bool
 }
+
+// An owner is tenant, principal, issuer and agent of a session (section 10).
+type owner [4]string
 
 // verify says what section 10 says.
 func verify(export, note []byte, given bool, pinned string) answer {
@@ -97,6 +103,7 @@ func verify(export, note []byte, given bool, pinned string) answer {
 	c := &chain{
 		previous: strings.Repeat("0", 64), wanted: -1,
 		open: map[string]int64{}, certified: map[string]int64{}, ended: map[string]int64{},
+		owners: map[string]owner{},
 	}
 	if top != nil {
 		c.wanted = top.size
@@ -220,7 +227,7 @@ func (c *chain) follow(lines [][]byte) bool {
 				return false
 			}
 		}
-		if err != nil || !c.linked(record) || !c.inOrder(record) || !c.certifies(record) {
+		if err != nil || !c.linked(record) || !c.inOrder(record) || !c.certifies(record) || !c.owned(record) || !c.settled(record) {
 			return false
 		}
 		c.recovered(record)
@@ -389,6 +396,58 @@ func (c *chain) certifies(record object) bool {
 	}
 	if _, known := c.certified[public]; !known {
 		c.certified[public] = c.next
+	}
+	return true
+}
+
+// owned says whether a record is of the owner of its session, and keeps who that is (section 10).
+func (c *chain) owned(record object) bool {
+	if kind := record["type"]; kind != "call.decision" && kind != "call.rejected" {
+		return true
+	}
+	if decision, _ := record["decision"].(object); decision["cause"] == "identity" && decision["detail"] == "session" {
+		return true
+	}
+	principal, _ := record["principal"].(object)
+	agent, _ := record["agent"].(object)
+	issuer := principal["issuer"]
+	if issuer == nil {
+		issuer = ""
+	}
+	session, ok := record["session"].(string)
+	if !ok {
+		return true
+	}
+	var here owner
+	for at, value := range []any{record["tenant"], principal["id"], issuer, agent["id"]} {
+		if here[at], ok = value.(string); !ok {
+			return true
+		}
+	}
+	first, known := c.owners[session]
+	if !known {
+		c.owners[session] = here
+		return true
+	}
+	for at, value := range here {
+		if value != first[at] && strings.HasPrefix(value, "gr1:") == strings.HasPrefix(first[at], "gr1:") {
+			return false
+		}
+	}
+	return true
+}
+
+// settled says whether a start has the settings of the one before it, or a record in between says that they changed (section 10).
+func (c *chain) settled(record object) bool {
+	switch record["type"] {
+	case "admin.config_changed":
+		c.changed = true
+	case "admin.start":
+		detail, _ := record["detail"].(object)
+		config, _ := detail["config"].(string)
+		good := c.config == nil || c.changed || *c.config == config
+		c.config, c.changed = &config, false
+		return good
 	}
 	return true
 }

@@ -1,7 +1,7 @@
-// A second verifier of guardrail's record format, written from docs/record-format.md alone.
+// A second verifier of guardrail's record format, written from docs/record-format.md.
 //
-// It shares no code with the Python package, and nothing but the page was read to write it: where the two disagree, one of
-// them or the page is wrong. Only Go's standard library is used.
+// It shares no code with the Python package, and nothing but the page was read to write it, except for owners and settings
+// (section 10), whose rules were taken from the package: where the two disagree, one of them or the page is wrong. Only Go's standard library is used.
 //
 //	go run tests/second_verifier/*.go EXPORT [--head FILE] [--key HEX]
 //

@@ -203,6 +203,7 @@ def make() -> Vectors:
         vectorpruned.announcements,
         vectorlines.oddities,
         vectorlines.calls_and_genesis,
+        vectorlines.owners_and_settings,
     ):
         part(vectors)
     return vectors

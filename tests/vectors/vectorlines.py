@@ -196,3 +196,59 @@ def calls_and_genesis(vectors: Vectors) -> None:
         head="of-other-log",
         first_bad=0,
     )
+
+
+def owners_and_settings(vectors: Vectors) -> None:
+    """Sessions with records of two owners, and starts with other settings."""
+    base = vectors.records
+    begin, start, call, later, rejected = base[:2], base[1], base[4], base[7], base[8]
+    tokens = [f"gr1:contact:abcdefgh:{letter * 24}" for letter in "ab"]
+
+    def by(record: Record, name: str, **said: object) -> Record:
+        return {**record, name: {**record[name], **said}}
+
+    def config(value: object) -> Record:
+        return by(start, "detail", config=value)
+
+    changed = {**start, "type": "admin.config_changed", "detail": {}}
+    bob = by(later, "principal", id="bob@example.com")
+    refused = by(bob, "decision", cause="identity", detail="session")
+    cases: dict[str, tuple[list[Record], int | None]] = {
+        "owner-other-principal": ([call, bob], 3),
+        "owner-other-issuer": ([call, by(later, "principal", issuer="https://issuer.example")], 3),
+        "owner-other-agent": ([call, by(later, "agent", id="other-bot")], 3),
+        "owner-other-tenant": ([call, {**rejected, "tenant": "other"}], 3),
+        "owner-issuer-empty": ([call, by(later, "principal", issuer="")], None),
+        "owner-other-session": ([call, {**bob, "session": "s-2"}], None),
+        "owner-refused": ([call, refused, rejected], None),
+        "owner-refused-first": ([refused, call, rejected], None),
+        "owner-denied-otherwise": (
+            [call, by(bob, "decision", cause="identity", detail="ended")],
+            3,
+        ),
+        "owner-token": ([call, by(later, "principal", id=tokens[0]), rejected], None),
+        "owner-two-tokens": (
+            [
+                by(each, "principal", id=token)
+                for each, token in zip((call, later), tokens, strict=True)
+            ],
+            3,
+        ),
+        "owner-by-the-first-record": (
+            [by(call, "principal", id=tokens[0]), bob, by(rejected, "principal", id=tokens[1])],
+            4,
+        ),
+        "owner-number": ([call, by(by(later, "principal", id=7), "agent", id="other-bot")], None),
+        "owner-number-first": ([by(call, "principal", id=7), later, rejected], None),
+        "owner-issuer-zero": ([call, by(bob, "principal", issuer=0)], None),
+        "settings-same": ([config("22" * 32)], None),
+        "settings-other": ([config("33" * 32)], 2),
+        "settings-changed": ([changed, config("33" * 32)], None),
+        "settings-changed-once": ([changed, config("33" * 32), call, config("22" * 32)], 5),
+        "settings-none": ([config(None)], 2),
+        "settings-none-twice": ([changed, config(None), config(7), config("")], None),
+    }
+    for name, (records, first) in cases.items():
+        vectors.exports[name] = joined(chain([*begin, *records]))
+        verdict = "not_anchored" if first is None else "tampered"
+        vectors.case(f"agreement: {name}", name, verdict, first_bad=first)

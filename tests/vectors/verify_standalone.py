@@ -134,6 +134,7 @@ class Chain:
         self.log = self.key = None
         self.before, self.calls = 0, {}
         self.certified, self.ended = {}, {}
+        self.owners, self.config, self.changed = {}, None, True
 
     def follow(self, lines, wanted=None):
         """Take lines until one is bad; return what is wrong with it, or None, and the root of the *wanted* first."""
@@ -197,8 +198,11 @@ class Chain:
             return None if known and is_name(log) else "line 0 names no log, key or profile"
         if log != self.log:
             return "log differs from line 0"
-        if kind in ("call.decision", "call.outcome"):
-            return self.call(record)
+        if kind in ("call.decision", "call.outcome", "call.rejected"):
+            wrong = self.call(record) if kind != "call.rejected" else None
+            return wrong or (self.owner(record) if kind != "call.outcome" else None)
+        if kind in ("admin.start", "admin.config_changed"):
+            return self.settings(kind, record.get("detail"))
         return self.rotation(record.get("detail")) if kind == "admin.key_rotated" else None
 
     def call(self, record):
@@ -220,6 +224,35 @@ class Chain:
         if not is_integer(decided) or (decided != opened and not gone):
             return "an outcome of a call that is not open"
         return None
+
+    def owner(self, record):
+        """Keep whose a session is by its first record, and compare the others."""
+        decision, principal, agent = (
+            each if isinstance(each, dict) else {}
+            for each in map(record.get, ("decision", "principal", "agent"))
+        )
+        if (decision.get("cause"), decision.get("detail")) == ("identity", "session"):
+            return None
+        issuer = "" if principal.get("issuer") is None else principal["issuer"]
+        here = (record.get("tenant"), principal.get("id"), issuer, agent.get("id"))
+        session = record.get("session")
+        if not all(isinstance(each, str) for each in (session, *here)):
+            return None
+        for one, other in zip(here, self.owners.setdefault(session, here), strict=True):
+            if one != other and one.startswith("gr1:") == other.startswith("gr1:"):
+                return "the session is that of another owner"
+        return None
+
+    def settings(self, kind, detail):
+        """Compare the settings of a start with those of the one before it."""
+        if kind == "admin.config_changed":
+            self.changed = True
+            return None
+        config = detail.get("config") if isinstance(detail, dict) else None
+        config = config if isinstance(config, str) else ""
+        good = self.changed or config == self.config
+        self.config, self.changed = config, False
+        return None if good else "other settings than at the start before, and no record of that"
 
     def rotation(self, detail):
         """Keep which keys a record certifies and ends (section 9.2)."""

@@ -30,7 +30,7 @@ class Sessions:
         """Take the next record, verified; say which record contradicts it, or return an empty string."""
         try:
             owner = owner_of(record)
-            if owner is None:
+            if owner is None or not all(isinstance(part, str) for part in owner):
                 return ""
             return self.join(_key(record["session"]), owner, record["seq"])
         except (KeyError, TypeError, AttributeError):
@@ -70,7 +70,7 @@ class Starts:
     """Takes the records of a log in order, and finds starts with other settings of which no record says that they changed."""
 
     def __init__(self) -> None:
-        self._last: tuple[object, int] | None = None
+        self._last: tuple[str, int] | None = None
         self._changed = False
 
     @staticmethod
@@ -86,7 +86,8 @@ class Starts:
             self._changed = True
             return ""
         detail = record.get("detail")
-        digest = detail.get("config") if isinstance(detail, Mapping) else None
+        config = detail.get("config") if isinstance(detail, Mapping) else None
+        digest = config if isinstance(config, str) else ""
         last, changed = self._last, self._changed
         self._last, self._changed = (digest, record["seq"]), False
         if changed or last is None or last[0] == digest:
