@@ -390,6 +390,24 @@ def test_verify_since_names_a_line_before_it_that_is_too_long(db: Path, since: i
     assert (report.exit_code, report.first_bad, report.differs) == (1, at, Difference.LINE)
 
 
+@pytest.mark.parametrize("at", [0, 2, 5, 7])
+@pytest.mark.parametrize("type_", ["call.decision", "admin.heartbeat", "admin.recovered", ""])
+@pytest.mark.parametrize("indexed", [True, False])
+def test_verify_since_names_a_line_of_any_type_that_is_too_long(
+    db: Path, at: int, type_: str, *, indexed: bool
+) -> None:
+    """Also where no query asks for such records, and SQLite meets it where it compares its indexes with the lines."""
+    plant(
+        db,
+        "DROP TRIGGER record_no_update",
+        f'UPDATE record SET line = \'{{"type":"{type_}","x":"\' || hex(zeroblob(2000000)) || \'"}}\' WHERE seq = {at}',
+        SCHEMA["record_no_update"],
+        *(["REINDEX"] if indexed else []),
+    )
+    report = verify_ledger(db, key=KEYS.public, since=8)
+    assert (report.exit_code, report.first_bad, report.differs) == (1, at, Difference.LINE)
+
+
 @pytest.mark.parametrize(
     ("table", "statement"),
     [

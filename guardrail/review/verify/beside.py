@@ -116,12 +116,17 @@ def wrong_index(reader: LedgerReader, answer: str) -> Problem:
 
 
 def wrong_json(reader: LedgerReader) -> Problem:
-    """Return which line SQLite's functions don't take for JSON, if they say it."""
+    """Return which line SQLite's functions don't take for JSON, if they say it.
+
+    Raises ``LedgerError`` for a line that is too long for them.
+    """
     try:
         rows = reader.query(
             "SELECT seq FROM record WHERE NOT json_valid(line) ORDER BY seq LIMIT 1"
         )
-    except LedgerError:
+    except LedgerError as error:
+        if error.code == "ledger.oversized":
+            raise
         rows = []
     seq = rows[0][0] if rows else None
     return (seq, Difference.COLUMN, "a line is not JSON to SQLite's functions")

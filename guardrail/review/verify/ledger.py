@@ -133,26 +133,36 @@ def _verify_once(
         with readable(db) as reader:
             try:
                 _read(reader, run, jobs=jobs, progress=progress)
+                report = run.audit.chain.report()
+                if report.first_bad is None and run.problem is None:
+                    _compare_rest(reader, run, report)
+                return _judged(db, reader, run, key, heads)
             except LedgerError as error:
-                # A value of another type than the column's, or of any length, can't even be fetched.
-                oversized = error.code == OVERSIZED and run.audit.chain.report().first_bad is None
-                run.problem = find_oversized(reader) if oversized else None
-                run.problem = run.problem or _compare_values(reader, "record")
-                if run.problem is None:
+                if not _is_explained(reader, run, error):
                     raise
-            report = run.audit.chain.report()
-            if report.first_bad is None and run.problem is None:
-                _compare_rest(reader, run, report)
             return _judged(db, reader, run, key, heads)
     except LedgerError as error:
         report = run.audit.chain.report()
-        if report.first_bad is not None:
+        if report.first_bad is not None or run.problem is not None:
             return judge(_found(db, run, report, None), key, heads)
         if error.code in _FOREIGN:
             return VerifyReport(
                 VerifyState.TAMPERED, 1, error.message, log=report.log, differs=Difference.SCHEMA
             )
         return not_readable(heads, report, error.message, torn=error.code in _TORN)
+
+
+def _is_explained(reader: LedgerReader, run: _Run, error: LedgerError) -> bool:
+    """Find which value could not be read, and tell whether there is a finding. Raises ``LedgerError``.
+
+    A value of another type than the column's, or of any length, can't even be fetched.
+    """
+    oversized = error.code == OVERSIZED
+    if oversized and run.audit.chain.report().first_bad is not None:
+        return True
+    run.problem = (find_oversized(reader) or run.problem) if oversized else None
+    run.problem = run.problem or _compare_values(reader, "record")
+    return run.problem is not None
 
 
 def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | None) -> None:
@@ -375,11 +385,15 @@ def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> 
         return edge.root() if edge is not None else None
 
     def time_of(seq: int) -> str:
-        line = reader.record(seq) if reader is not None else None
         try:
+            line = reader.record(seq) if reader is not None else None
             return str(decode(line).get("ts", "")) if line is not None else ""
         except RecordError:
             return ""
+        except LedgerError:
+            if report.differs is None:
+                raise  # which is a finding itself
+            return ""  # what was found stands, with no time beside it
 
     dead, live = _open_calls(db, run)
     silences, notices = _silences(run.heartbeats)
