@@ -374,10 +374,10 @@ def _make_folder(settings: Settings, folder: Path, named: str) -> None:
     there is no settings file, only the last folder of the path may be missing, or the path is below the working folder.
     Raises ``LedgerOpenError``; *named* are the settings that can have named it.
     """
-    if folder.exists():
-        return
-    check_missing(settings)  # a log that this machine remembers is gone with its folder
     try:
+        if folder.exists():
+            return
+        check_missing(settings)  # a log that this machine remembers is gone with its folder
         home = Path.cwd() if settings.source is None else settings.source.parent
         inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(home))
         if inside or (settings.source is None and folder.parent.is_dir()):
