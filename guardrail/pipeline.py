@@ -454,6 +454,8 @@ def _section(call: Call, work: Callable[[], R], size: int | None = None) -> Step
     """Have *work* done as part of the redaction of *call*."""
     if size is None:
         size = len(call.encoded or b"") + len(call.tool.name)
+    if size <= LARGE:
+        return call.meter.section(work)
     done: R = yield Work(lambda: call.meter.section(work), size)
     return done
 

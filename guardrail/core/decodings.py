@@ -23,16 +23,22 @@ _SIMPLE = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _WIDE = re.compile(r"%u([0-9a-fA-F]{4})")
 _HIGH = re.compile("%[89a-fA-F][0-9a-fA-F]")
 _QUOTED_PRINTABLE = re.compile("=(?:([0-9A-Fa-f]{2})|[ \t]*\r?\n)")
+_QUOTED = re.compile("=(?:[2-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f]=|[ \t]*\r?\n)")
+"""Quoted-printable as it is written of a value: printable ASCII, several octets of UTF-8, or a line that goes on (RFC 2045 6.7)."""
+_PLUS = re.compile(r"[^\s\x00]\+[^\s\x00]")
+"""A plus sign that may be a blank: inside a value, not at the beginning of a number or of one of several joined texts."""
 _BETWEEN_DIGITS = b"-:,;._ \t\n\r\x0b\x0c"
 _KINDS = bytes(0x30 if chr(one) in "0123456789abcdef" else 0x78 for one in range(256))
 _MANY_DIGITS = b"0" * 12
+_HEX_RUN = re.compile(rb"[0-9a-f]{12,}")
 _LINE_END = re.compile(r"[A-Za-z0-9+/_-]{8}")
 
 
-def decodings(text: str, spend: Callable[[int], None]) -> Iterator[str]:
+def decodings(text: str, spend: Callable[[int], None], *, blanks: bool = True) -> Iterator[str]:
     """Yield what *text* says with its escapes undone: each kind by itself and together, up to three deep.
 
-    What is yielded is in the form that searches see. *spend* is told of the work.
+    What is yielded is in the form that searches see. *spend* is told of the work. Without *blanks*, a plus sign is never read as
+    a blank: nothing that is searched for has one.
     """
     seen = {text}
     pending = [text]
@@ -44,7 +50,7 @@ def decodings(text: str, spend: Callable[[int], None]) -> Iterator[str]:
                 if joined not in seen:
                     seen.add(joined)
                     yield joined
-            for plain in _readings(known):
+            for plain in _readings(known, blanks):
                 spend(len(known))
                 if plain not in seen:
                     seen.add(plain)
@@ -55,23 +61,25 @@ def decodings(text: str, spend: Callable[[int], None]) -> Iterator[str]:
         pending = following
 
 
-def _readings(text: str) -> Iterator[str]:
+def _readings(text: str, blanks: bool) -> Iterator[str]:
+    plus = blanks and "+" in text and _PLUS.search(text) is not None
     if "%" in text:
         # A plus sign is itself in a path and a blank in a form, and octets are UTF-8 or, in old programs, Latin-1.
         yield unquote(text, errors="replace")
-        yield unquote(text.replace("+", " "), errors="replace")
+        if plus:
+            yield unquote(text.replace("+", " "), errors="replace")
         if _HIGH.search(text):
             yield unquote(text, encoding="latin-1")
         if "%u" in text:
             yield _WIDE.sub(lambda match: chr(int(match[1], 16)), text)
-    elif "+" in text:
+    elif plus:
         yield text.replace("+", " ")
     if "\\" in text:
         yield _ESCAPE.sub(_unescape, text)
     if "&" in text:
         yield undone(text)
         yield unescape(text)  # also without a semicolon
-    if "=" in text and _QUOTED_PRINTABLE.search(text):
+    if "=" in text and _QUOTED.search(text):
         octets = _QUOTED_PRINTABLE.sub(_percent, text.replace("%", "%25"))
         yield unquote(octets, errors="replace")
 
@@ -89,12 +97,13 @@ def _percent(match: re.Match[str]) -> str:
 
 
 def _joined(text: str) -> Iterator[str]:
-    """Yield *text* without what may stand between hex digits, in small letters, and without its line breaks, if it may be encoded so."""
+    """Yield the long runs of hex digits of *text*, without what stands between digits and in small letters, and *text* in one line,
+    if it may be encoded so."""
     octets = text.encode("ascii", "replace").lower()
     # Hex digits become "0" and all else "x": twelve in a row show at once.
     digits = octets.replace(b"0x", b"").translate(None, _BETWEEN_DIGITS)
     if _MANY_DIGITS in digits.translate(_KINDS):
-        yield digits.decode("ascii")
+        yield "\n".join(run.decode("ascii") for run in _HEX_RUN.findall(digits))
     if ("\n" in text or "\r" in text) and any(
         _LINE_END.fullmatch(line.rstrip()[-8:]) for line in text.splitlines()[:-1]
     ):

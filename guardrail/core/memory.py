@@ -13,6 +13,7 @@ import unicodedata
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator
 from html import escape
+from itertools import compress
 from typing import Literal, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -33,7 +34,9 @@ _GRAM = 4
 _WINDOW = 2 * _GRAM - 1
 _SHARED = 2
 _PER_PLACE = 16
-_SPELL = 256
+_PER_GRAM = 2
+_GRAMS_AT_ONCE = 16
+"""Grams that are looked up in C in the time of one unit of work."""
 """Pieces of a text, of which *spend* is told together."""
 _MAX_ORIGINALS = 8
 _MAX_ORDINARY = 256
@@ -72,6 +75,7 @@ class Memory:
 
     __slots__ = (
         "_added",
+        "_blanks",
         "_chars",
         "_classes",
         "_forms",
@@ -92,6 +96,7 @@ class Memory:
         self._short: list[_Form] = []
         self._ordinary: set[str] = set()
         self._originals: dict[str, tuple[str, ...]] = {}
+        self._blanks = False
         self._chars = 0
         self._added = 0
 
@@ -180,6 +185,7 @@ class Memory:
 
     def _index(self, new: list[_Form]) -> None:
         before = len(self._forms)
+        self._blanks = self._blanks or any(" " in form.text for form in new)
         self._forms = [*self._forms, *new] if before < _DIRECT else self._forms
         if before >= _DIRECT:
             self._forms.extend(new)
@@ -265,15 +271,12 @@ class Memory:
         data = text.encode("utf-8", "surrogatepass")
         grams, windows = self._grams, self._windows
         view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
-        if grams.keys().isdisjoint(view):
-            return found
+        spend(len(view) // _GRAMS_AT_ONCE)
         likely: dict[int, _Form] = {}
-        for index, gram in enumerate(view):
-            if not index % _SPELL:
-                spend(_SPELL)
-            offsets = grams.get(gram)
-            if offsets is None:
-                continue
+        # Only what may begin a value is looked at in Python.
+        for index in compress(range(len(view)), map(grams.__contains__, view)):
+            spend(_PER_GRAM)
+            offsets = grams.get(view[index], 0)
             for offset in range(_GRAM):
                 start = index * _GRAM - offset
                 if offsets >> offset & 1 and start >= 0:
@@ -288,7 +291,7 @@ class Memory:
     ) -> Iterator[Known]:
         # Unusual escapes (%68%75nter, \u0068unter) are undone; the whole text goes where that brings up a value.
         seen = {hit.value for hit in found}
-        for decoded in decodings(text, spend):
+        for decoded in decodings(text, spend, blanks=self._blanks):
             for form in self._candidates(decoded, spend):
                 if form.value not in seen:
                     yield Known(0, len(text), self._class(form), form.value)
