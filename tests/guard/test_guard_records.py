@@ -276,6 +276,21 @@ def test_a_result_that_cannot_be_recorded_is_released_with_an_outcome(log_output
     assert [record["status"] for record in ledger.of("call.outcome")] == ["ok"] * 8 + ["error"]
 
 
+def test_a_result_is_released_if_memory_ends_while_it_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The body has run: its outcome is recorded without the result, and says so."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Redactor, "result", exhausted)
+    assert guard.call("get", {}, lambda: "a result") == "a result"
+    (record,) = ledger.of("call.outcome")
+    assert (record["status"], record["result"], record["omitted"]) == ("ok", None, "redactor")
+
+
 def test_a_record_that_is_too_large_is_bare_and_denies() -> None:
     """Rules and messages of the policy are not ours to cut."""
     many = [{**allow()["rules"][0], "rule": f"r{n}", "message": "m" * 4000} for n in range(30)]
