@@ -17,15 +17,12 @@ from guardrail.core.detectors_shape import long_words, looks_random, pem
 from guardrail.core.entities import behind_entities, holds_entity
 from guardrail.core.hits import JOINT, Hit, merge_hits
 from guardrail.core.marks import MARK_PREFIX, mask_marks
+from guardrail.core.redact_limits import unmetered
 
 __all__ = ["JOINT", "Hit", "looks_random", "scan", "scan_secrets", "secretive"]
 
 
-def _free(_: int) -> None:
-    """Let the work be done."""
-
-
-def scan(text: str, spend: Callable[[int], None] = _free) -> list[Hit]:
+def scan(text: str, spend: Callable[[int], None] = unmetered) -> list[Hit]:
     """Return what is to be removed from *text*, in order, never overlapping.
 
     *spend* is told of each detector's work before it, and of each hit, in characters about; it may raise.
@@ -34,7 +31,7 @@ def scan(text: str, spend: Callable[[int], None] = _free) -> list[Hit]:
     return merge_hits(hits) if hits else hits
 
 
-def scan_secrets(text: str, spend: Callable[[int], None] = _free) -> list[Hit]:
+def scan_secrets(text: str, spend: Callable[[int], None] = unmetered) -> list[Hit]:
     """Return what ``scan`` does, but of class ``secret`` only."""
     hits = _found(text, _SECRETS, spend)
     return merge_hits([hit for hit in hits if hit.cls == "secret"]) if hits else hits

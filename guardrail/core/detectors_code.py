@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from guardrail.core.expressions import is_reference
-from guardrail.core.hits import Hit
+from guardrail.core.hits import Hit, before
 from guardrail.core.keynames import classify
 
 __all__ = ["fallbacks", "literals"]
@@ -263,7 +263,7 @@ def _setters(text: str) -> Iterator[Hit]:
 
 def _callee(text: str, at: int) -> str:
     """Return the name before a bracket."""
-    back = _CALLEE_BACK.match(text[max(0, at - 64) : at][::-1])
+    back = _CALLEE_BACK.match(before(text, at, 64)[::-1])
     return back.group()[::-1] if back is not None else ""
 
 

@@ -21,6 +21,7 @@ from guardrail.core.decodings import decodings
 from guardrail.core.improbable import MIN_VALUE, improbable
 from guardrail.core.keynames import classify, stricter
 from guardrail.core.marks import MARK_PREFIX, mask_marks, normalised
+from guardrail.core.redact_limits import unmetered
 
 __all__ = ["BLANK", "MIN_VALUE", "Blank", "Known", "Memory"]
 
@@ -64,10 +65,6 @@ class _Form(NamedTuple):
 # (place of the window in the form, bytes of the form) -> the forms of that size, by their bytes: however many forms have one
 # window, they are compared with a text at once.
 _Sizes = dict[tuple[int, int], dict[bytes, list[_Form]]]
-
-
-def _free(_: int) -> None:
-    """Let the work be done."""
 
 
 class Memory:
@@ -216,7 +213,7 @@ class Memory:
                 best, least = start, load
         return best
 
-    def knows(self, text: str, spend: Callable[[int], None] = _free) -> str | None:
+    def knows(self, text: str, spend: Callable[[int], None] = unmetered) -> str | None:
         """Return the class of a known value that *text* holds in some form, the strictest where several; else None."""
         cls: str | None = None
         for found in self.find(text if text.isascii() else normalised(text), spend):
@@ -241,7 +238,7 @@ class Memory:
             end = hit.end
         return "".join([*parts, plain[end:]])
 
-    def find(self, text: str, spend: Callable[[int], None] = _free) -> list[Known]:
+    def find(self, text: str, spend: Callable[[int], None] = unmetered) -> list[Known]:
         """Return the places of known values in *text* (ASCII or normalised), in order, never overlapping.
 
         guardrail's own marks are passed over. *spend* is told of what is compared beyond one pass over *text*.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Container, Mapping
 
 from guardrail.core.keynames import stricter
+from guardrail.core.redact_limits import unmetered
 from guardrail.errors import RedactionError
 
 __all__ = ["bounded", "bounded_classes", "join_classes", "join_notes", "moved", "parse"]
@@ -62,12 +63,8 @@ def join_classes(one: list[str], other: list[str]) -> list[str]:
     return sorted({*one, *other})
 
 
-def _free(_: int) -> None:
-    """Let the work be done."""
-
-
 def bounded(
-    removed: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = _free
+    removed: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> tuple[dict[str, list[str]], bool]:
     """Return *removed* in at most *limit* bytes, about: list indexes become ``*``, then deep pointers are cut."""
     if len(removed) < 40 and sum(map(len, removed)) < limit // 4:
@@ -81,7 +78,7 @@ def bounded(
 
 
 def bounded_classes(
-    found: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = _free
+    found: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> dict[str, list[str]]:
     """Return the classes by pointer in at most *limit* bytes, about: list indexes become ``*``, then deep pointers are cut.
 
