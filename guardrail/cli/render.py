@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from guardrail.approval_cases import Approver, Kind
 from guardrail.cli.output import Cell, Style
+from guardrail.core.recovered import Recovered
 from guardrail.review.records import Call, Person, RuleHit, seconds_between
 from guardrail.review.terminal import clock, escape, name
 from guardrail.review.why import headline
@@ -18,6 +20,7 @@ __all__ = [
     "milliseconds",
     "offset",
     "outcome",
+    "recovery",
     "removed",
     "rule_lines",
     "verdict",
@@ -144,3 +147,15 @@ def removed(pointers: Mapping[str, object]) -> Iterator[str]:
             continue
         rules = ", ".join(words[1:])
         yield f"{where}: class {words[0]}" + (f", by {rules}" if rules else "")
+
+
+def recovery(found: Recovered) -> dict[str, Any]:
+    """Return what ``--json`` says of a recovery in the log."""
+    return {
+        "seq": found.seq,
+        "ts": found.ts,
+        "first": found.first,
+        "last": found.last,
+        "lost": found.lost,
+        "loss": found.loss.value,
+    }

@@ -16,6 +16,7 @@ from guardrail.cli.options import (
     opened_copy,
 )
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.cli.render import recovery
 from guardrail.errors import GuardrailError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 
@@ -100,17 +101,7 @@ def consistency(
                 "sizes": list(sizes),
                 "proof": [each.hex() for each in answer.path],
                 "key_pinned": key is not None,
-                "recovered": [
-                    {
-                        "seq": each.seq,
-                        "ts": each.ts,
-                        "first": each.first,
-                        "last": each.last,
-                        "lost": each.lost,
-                        "loss": each.loss.value,
-                    }
-                    for each in answer.recovered
-                ],
+                "recovered": [recovery(each) for each in answer.recovered],
             }
         )
         return code

@@ -13,7 +13,7 @@ from guardrail.cli.missing import way_to_a_ledger
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.reading import access_log_half, access_log_lost
-from guardrail.cli.render import clock, counted
+from guardrail.cli.render import clock, counted, recovery
 from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
 from guardrail.cli.verify_files import Sources, one_source, verify_file
 from guardrail.cli.verify_memory import although, remembered
@@ -232,17 +232,7 @@ def _document(
         ],
         "live_calls": report.live_calls,
         "approvals_used": report.approvals_used,
-        "recovered": [
-            {
-                "seq": each.seq,
-                "ts": each.ts,
-                "first": each.first,
-                "last": each.last,
-                "lost": each.lost,
-                "loss": each.loss.value,
-            }
-            for each in report.recovered
-        ],
+        "recovered": [recovery(each) for each in report.recovered],
         "uncovered": None
         if report.uncovered is None
         else {"first": report.uncovered[0], "last": report.uncovered[1]},
