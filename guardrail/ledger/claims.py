@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guardrail.core.claims import BEHIND, Claim, owner_of
-from guardrail.core.merkle import Edge, in_tree
-from guardrail.core.record import Draft, decode, leaf_hash
+from guardrail.core.merkle import Edge
+from guardrail.core.record import Draft, decode
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
+from guardrail.ledger.heads import check_included
 from guardrail.ledger.names import FIRST, Names
-from guardrail.ledger.steps import hash_lines, is_start, unproved
+from guardrail.ledger.steps import hash_lines, is_start, misplaced
 from guardrail.ledger.store import Store, Tail
 
 __all__ = ["SESSION_TAKEN", "STARTED", "add_all"]
@@ -89,12 +90,11 @@ def _problem(store: Store, claim: Claim, tail: Tail) -> tuple[bool, LedgerError 
         if row is None:
             continue
         seq, line = row
-        if not _proved(store, seq, line, tail):
-            raise unproved(f"record {seq} is not the one that was signed")
+        check_included(tail.edge, store.node(), seq, line)
         record = decode(line)
         found = owner_of(record)
         if found is None or record["session"] != name:
-            raise unproved(f"record {seq} is not what the ledger's index says that it is")
+            raise misplaced(seq)
         if not claim.allows(found):
             return True, LedgerError(
                 "the session belongs to another tenant, principal or agent", code=SESSION_TAKEN
@@ -108,12 +108,3 @@ def _hidden(store: Store, claim: Claim, names: Names, end: Edge) -> LedgerError 
     if names.catch_up(store.execute, end) and all(map(names.lacks, claim.names)):
         return None
     return LedgerError("it has to be proved once more that nobody has this session", code=BEHIND)
-
-
-def _proved(store: Store, seq: object, line: object, tail: Tail) -> bool:
-    if type(seq) is not int or type(line) is not bytes or not 0 <= seq < tail.edge.size:
-        return False
-    try:
-        return in_tree(leaf_hash(line), seq, tail.edge, store.node())
-    except (ValueError, TypeError):
-        return False

@@ -51,8 +51,6 @@ class Examination:
     """What speaks against the stored head; empty where nothing does."""
     vouched: int = 0
     """How many of the first good records a head proves that a holder of the keys wrote; 0 where that is not known."""
-    head_size: int = 0
-    """Of the stored head, where a holder of the log's keys wrote it; else 0."""
     signed_size: int = 0
     """Of the stored head, where a holder of the log's keys wrote it, whatever is wrong with the lines; else 0."""
     caches: tuple[Cache, ...] = ()
@@ -219,7 +217,7 @@ def examine(
             # The lines may be whole where indexes and free pages are not, and writing on would spread that.
             found.whole = reader.query("PRAGMA integrity_check(1)") == [("ok",)]
             if done.audit.chain.report().first_bad is None:
-                found.head, found.head_size = _head(row, done.audit, signing, verify)
+                found.head = _head(row, done.audit, signing, verify)
                 found.vouched = _vouched(row, done.audit, signing, verify)
                 found.caches = tuple(_wrong(reader, done))
     except LedgerError as error:
@@ -271,20 +269,17 @@ def _vouched(
     return head.size if signed and audit.roots.get(head.size) == head.root else 0
 
 
-def _head(
-    row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None
-) -> tuple[str, int]:
-    """Return what speaks against the stored head, and its size where a holder of the keys wrote it."""
+def _head(row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None) -> str:
+    """Return what speaks against the stored head; empty if nothing does."""
     if row is None:
-        return "the signed head is missing or malformed", 0
-    ours = signing is not None and row.written_by_a_holder(signing)
-    if signing is not None and not ours:
-        return "the signed head was written by someone who does not hold this log's keys", 0
+        return "the signed head is missing or malformed"
+    if signing is not None and not row.written_by_a_holder(signing):
+        return "the signed head was written by someone who does not hold this log's keys"
     fault = _against(row, audit)
     keys = audit.keys if verify is not None and not fault else None
     if keys is not None and keys.signer_of(SignedNote.parse(row.note), row.size) is None:
         fault = "no key of this log signed the head"
-    return fault, row.size if ours else 0
+    return fault
 
 
 def _signed_size(

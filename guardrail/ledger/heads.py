@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Protocol
 
-from guardrail.core.merkle import HASH_BYTES, Edge, Node, perfect_root
+from guardrail.core.merkle import HASH_BYTES, Edge, Node, in_tree, perfect_root
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.record import leaf_hash
 from guardrail.errors import NoteError
+from guardrail.ledger.steps import unproved
 
 __all__ = [
     "TILE",
@@ -23,8 +25,10 @@ __all__ = [
     "HeadKey",
     "HeadRow",
     "Signing",
+    "check_included",
     "doubt",
     "edge_at",
+    "first_kept",
     "keep_leaves",
     "kept_leaf",
     "leaves_of",
@@ -189,6 +193,24 @@ def leaves_of(execute: Execute, start: int, stop: int) -> list[bytes]:
     if not all(isinstance(each, bytes) and len(each) == HASH_BYTES for each in found):
         raise ValueError("records are missing")
     return found  # type: ignore[return-value]
+
+
+def check_included(edge: Edge, node: Node, seq: object, line: object) -> None:
+    """Raise ``LedgerError`` unless *line* is record *seq* of the log whose tree is *edge*; *node* gets its perfect subtrees."""
+    if type(seq) is not int or type(line) is not bytes or not 0 <= seq < edge.size:
+        raise unproved(f"there is a record {seq} that the log's head does not cover")
+    try:
+        proved = in_tree(leaf_hash(line), seq, edge, node)
+    except (ValueError, TypeError):
+        proved = False
+    if not proved:
+        raise unproved(f"record {seq} is not the one that was signed")
+
+
+def first_kept(execute: Execute) -> int:
+    """Return the number of the first record behind line 0, as the file says; 1 where there is none."""
+    found = execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()[0]
+    return found if isinstance(found, int) else 1
 
 
 def _kept_tile(execute: Execute, number: int) -> list[bytes]:

@@ -21,7 +21,7 @@ from guardrail.errors import RecordError
 from guardrail.ledger.heads import edge_at, node_reader
 from guardrail.ledger.steps import hash_lines, unproved
 
-__all__ = ["FIRST", "Names", "Place", "first_kept", "hash_from", "hash_kept"]
+__all__ = ["FIRST", "Names", "Place", "hash_from", "hash_kept"]
 
 FIRST = (
     "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? "  # noqa: S608 - constants
@@ -51,12 +51,6 @@ class Place:
     size: int
     tree: bytes
     """``Edge``, encoded, of a head whose code was checked."""
-
-
-def first_kept(execute: Execute) -> int:
-    """Return the number of the first record behind line 0, as the file says; 1 where there is none."""
-    found = execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()[0]
-    return found if isinstance(found, int) else 1
 
 
 def hash_kept(execute: Execute, place: Place, look: Callable[[bytes], None]) -> Edge:

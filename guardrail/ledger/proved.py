@@ -15,19 +15,30 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import Self, TypeVar
 
 from guardrail.core.claims import owner_of
-from guardrail.core.merkle import Edge, in_tree
-from guardrail.core.record import decode, leaf_hash
+from guardrail.core.merkle import Edge
+from guardrail.core.record import decode
 from guardrail.errors import LedgerError
-from guardrail.ledger.heads import HeadRow, Signing, doubt, edge_at, node_reader, read_head
-from guardrail.ledger.names import FIRST, Names, Place, first_kept, hash_from, hash_kept
+from guardrail.ledger.heads import (
+    HeadRow,
+    Signing,
+    check_included,
+    doubt,
+    edge_at,
+    first_kept,
+    node_reader,
+    read_head,
+)
+from guardrail.ledger.names import FIRST, Names, Place, hash_from, hash_kept
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import ADMIN
-from guardrail.ledger.steps import UNPROVED, Steps, is_start, unproved
+from guardrail.ledger.steps import UNPROVED, Steps, is_start, misplaced, unproved
 
 __all__ = ["Proofs", "ProvedReader"]
+
+R = TypeVar("R")
 
 _LONGEST_GAP = 100_000
 """Lines that are hashed only to go on where the last look ended; beyond that a look begins at its own request."""
@@ -82,16 +93,12 @@ class Proofs:
     @staticmethod
     def included(reader: LedgerReader, head: HeadRow, seq: object, line: object) -> None:
         """Raise ``LedgerError`` unless *line* is record *seq* of the log with this *head*. Call it inside a snapshot."""
-        if type(seq) is not int or type(line) is not bytes or not 0 <= seq < head.size:
-            raise unproved(f"there is a record {seq} that the log's head does not cover")
         try:
             # The row of the head, whose code was checked, holds the roots of the perfect subtrees.
             edge = Edge.decode(head.size, head.edge)
-            proved = in_tree(leaf_hash(line), seq, edge, node_reader(reader.execute))
         except (ValueError, TypeError):
-            proved = False
-        if not proved:
-            raise unproved(f"record {seq} is not the one that was signed")
+            raise unproved("the log's head is malformed") from None
+        check_included(edge, node_reader(reader.execute), seq, line)
 
     def steps(
         self, reader: LedgerReader, approval: str, begin: int
@@ -181,16 +188,19 @@ class ProvedReader:
 
         *session* are the names under which it may stand in the log. *names* is what this process knows of the sessions in the log: each line is hashed once.
         """
+        return self._despite_pruning(lambda: self._first_of_session(session, names))
+
+    def _despite_pruning(self, look: Callable[[], R]) -> R:
+        """Return what *look* finds; it looks again if records were pruned while they were about to be read."""
         begin = first_kept(self._reader.execute)
         for _ in range(_TRIES):
             try:
-                return self._first_of_session(session, names)
+                return look()
             except LedgerError as error:
                 before, begin = begin, first_kept(self._reader.execute)
                 if error.code != UNPROVED or begin == before:
                     raise
-                # Records were pruned while they were about to be read.
-        return self._first_of_session(session, names)
+        return look()
 
     def _first_of_session(self, session: Sequence[str], names: Names) -> bytes | None:
         for known in (False, True):
@@ -199,9 +209,7 @@ class ProvedReader:
                 if found is None:
                     continue
                 if owner_of(decode(found[1])) is None:
-                    raise unproved(
-                        f"record {found[0]} is not what the ledger's index says that it is"
-                    )
+                    raise misplaced(found[0])
                 return found[1]
             if not known:
                 names.reach(self._reader.execute, self._place())
@@ -224,19 +232,20 @@ class ProvedReader:
 
         That is proved by the lines behind it, or by all if there is none, unless they are more than 100,000.
         """
-        begin = first_kept(self._reader.execute)
         for _ in range(_TRIES):
-            found, place = self._line(LAST_START, type="admin.start"), self._place()
-            try:
-                if self._starts_behind(found, place) == 0:
-                    return (None if found is None else found[1]), place
-                if self._line(LAST_START, type="admin.start") == found:
-                    raise unproved("the index hides the last start of a guard")
-            except LedgerError as error:
-                before, begin = begin, first_kept(self._reader.execute)
-                if error.code != UNPROVED or begin == before:
-                    raise
+            last = self._despite_pruning(self._last_start)
+            if last is not None:
+                return last
         raise LedgerError("guards start all the time", code="ledger.unreadable")
+
+    def _last_start(self) -> tuple[bytes | None, Place] | None:
+        """As ``last_start``; None if a guard started meanwhile."""
+        found, place = self._line(LAST_START, type="admin.start"), self._place()
+        if self._starts_behind(found, place) == 0:
+            return (None if found is None else found[1]), place
+        if self._line(LAST_START, type="admin.start") == found:
+            raise unproved("the index hides the last start of a guard")
+        return None
 
     def _starts_behind(self, found: tuple[int, bytes] | None, place: Place) -> int:
         starts = 0
@@ -277,5 +286,5 @@ class ProvedReader:
             record = decode(line)
             # An index is a copy: what was found by it is what was looked for only if the line says so.
             if any(record.get(name) != value for name, value in says.items()):
-                raise unproved(f"record {seq} is not what the ledger's index says that it is")
+                raise misplaced(seq)
         return seq, line

@@ -223,14 +223,6 @@ class LedgerReader(ReadConnection):
         rows = self._ask("SELECT CAST(line AS BLOB) FROM record ORDER BY seq DESC LIMIT 1")
         return rows[0][0] if rows else None
 
-    def last_start(self) -> bytes | None:
-        """Return the line of the last start of a guard, or None where none is there."""
-        rows = self._ask(
-            "SELECT CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
-            f"WHERE type = 'admin.start' AND {ADMIN} ORDER BY seq DESC LIMIT 1"
-        )
-        return rows[0][0] if rows else None
-
     def admin(self, type_: str) -> list[tuple[int, bytes]]:
         """Return (seq, line) of each record of one of the types that are found without reading the log, the oldest first."""
         query = (

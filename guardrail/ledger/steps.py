@@ -9,7 +9,15 @@ from guardrail.core.merkle import Edge
 from guardrail.core.record import decode, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 
-__all__ = ["UNPROVED", "Steps", "hash_lines", "is_start", "step_of", "unproved"]
+__all__ = [
+    "UNPROVED",
+    "Steps",
+    "hash_lines",
+    "is_start",
+    "misplaced",
+    "step_of",
+    "unproved",
+]
 
 UNPROVED = "ledger.unproved"
 """Code of the error for a record that the signed head does not prove."""
@@ -25,6 +33,11 @@ def unproved(what: str) -> LedgerError:
         code=UNPROVED,
         hint="guardrail verify",
     )
+
+
+def misplaced(seq: object) -> LedgerError:
+    """Return the error for a record that an index led to, and that does not say what was looked for."""
+    return unproved(f"record {seq} is not what the ledger's index says that it is")
 
 
 def step_of(line: bytes) -> str | None:

@@ -33,6 +33,7 @@ from guardrail.ledger.heads import (
     HeadRow,
     Signing,
     doubt,
+    first_kept,
     keep_leaves,
     kept_leaf,
     node_reader,
@@ -376,8 +377,7 @@ class Store:
 
     def first(self) -> int:
         """Return the number of the first record behind line 0: more than 1 where records were pruned."""
-        row = self._execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()
-        return row[0] if row[0] is not None else 1
+        return first_kept(self._execute)
 
     def prune(self, before: int) -> int:
         """Delete the records from 1 to *before* - 1 inside the transaction; keep their leaf hashes. Return how many.

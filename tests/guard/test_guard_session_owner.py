@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hiding import hidden
 
 from guardrail import Guard
 from guardrail.config import Settings
@@ -324,38 +325,8 @@ def test_who_only_asks_for_approval_owns_the_session() -> None:
 
 # -- while somebody without a key changes the file -------------------------------------------------------------------------
 
-HIDE = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=10)
-rows = db.execute("SELECT seq, leaf, line FROM record WHERE session = 'ticket-1'").fetchall()
-for seq, leaf, line in rows:
-    other = line.replace('"session":"ticket-1"', '"session":"ticket-X"')
-    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", (seq, leaf, other))
-db.commit()
-print("hidden", flush=True)
-sys.stdin.readline()
-for row in rows:
-    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", row)
-db.commit()
-"""
-
-
-@contextlib.contextmanager
-def hidden(folder: Path) -> Iterator[None]:
-    """Let another process exchange all records of the session for those of another, and put them back."""
-    other = subprocess.Popen(
-        [sys.executable, "-c", HIDE, str(folder / "audit.db")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert other.stdout is not None
-    assert other.stdout.readline().strip() == "hidden"
-    try:
-        yield
-    finally:
-        other.communicate("back\n")
-        assert other.returncode == 0
+HIDDEN = ("session = 'ticket-1'", '"session":"ticket-1"', '"session":"ticket-X"')
+"""All records of the session, and what they say while they are hidden: those of another one."""
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -368,7 +339,7 @@ def test_an_owner_that_is_hidden_for_a_moment_is_not_taken_for_none(
     with opened(folder) as guard:
         if known:
             guard.session(principal="mallory", agent="bot", id="ticket-2")
-        with hidden(folder), pytest.raises(LedgerError) as caught:
+        with hidden(folder / "audit.db", *HIDDEN), pytest.raises(LedgerError) as caught:
             guard.session(principal="mallory", agent="bot", id="ticket-1")
         assert caught.value.code == "ledger.sealed"
     assert [row[0] for row in decided(folder)] == ["alice"]
@@ -383,7 +354,7 @@ def test_nor_is_one_that_is_hidden_while_the_first_call_is_recorded(
     with opened(folder) as first, opened(folder) as second:
         squatter = second.session(principal="mallory", agent="bot", id="ticket-1")
         assert call(first, first.session(principal="alice", agent="bot", id="ticket-1")) == "ran"
-        with hidden(folder), pytest.raises(LedgerError) as caught:
+        with hidden(folder / "audit.db", *HIDDEN), pytest.raises(LedgerError) as caught:
             call(second, squatter)
         assert caught.value.code == "ledger.sealed"
     assert [row[0] for row in decided(folder)] == ["alice"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hiding import hidden
 
 from guardrail import Guard, starting
 from guardrail.config import Settings
@@ -164,24 +164,6 @@ def test_policies_that_are_refused_are_so_although_that_cannot_be_recorded(
 
 # -- a start that somebody hides for a moment ---------------------------------------------------------------------------
 
-HIDE = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=10)
-newest = sys.argv[2]
-rows = db.execute(
-    "SELECT seq, leaf, line FROM record WHERE type = 'admin.start' ORDER BY seq DESC LIMIT " + newest
-).fetchall()
-for seq, leaf, line in rows:
-    other = line.replace('"type":"admin.start"', '"type":"admin.hidde"')
-    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", (seq, leaf, other))
-db.commit()
-print("hidden", flush=True)
-sys.stdin.readline()
-for row in rows:
-    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", row)
-db.commit()
-"""
-
 
 @pytest.mark.parametrize("newest", ["1", "-1"])
 def test_a_start_that_is_hidden_for_a_moment_hides_no_change_of_settings(
@@ -192,21 +174,13 @@ def test_a_start_that_is_hidden_for_a_moment_hides_no_change_of_settings(
     start(settings, policy={"deadline_ms": 2718})
     real = starting._last
 
-    def hidden(path: Path, proofs: Any) -> Any:
-        other = subprocess.Popen(
-            [sys.executable, "-c", HIDE, str(path), newest],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert other.stdout is not None
-        assert other.stdout.readline().strip() == "hidden"
-        try:
-            return real(path, proofs)
-        finally:
-            other.communicate("back\n")
+    newest_starts = f"type = 'admin.start' ORDER BY seq DESC LIMIT {newest}"
 
-    monkeypatch.setattr(starting, "_last", hidden)
+    def tricked(path: Path, proofs: Any) -> Any:
+        with hidden(path, newest_starts, '"type":"admin.start"', '"type":"admin.hidde"'):
+            return real(path, proofs)
+
+    monkeypatch.setattr(starting, "_last", tricked)
     with pytest.raises(LedgerError) as caught:
         start(settings)
     assert caught.value.code == "ledger.unproved"
