@@ -58,7 +58,9 @@ class WitnessKey:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 raise KeysError(
-                    f"{folder}: not empty; keys are never overwritten", code="keys.exist"
+                    f"{folder}: not empty; keys are never overwritten",
+                    code="keys.exist",
+                    hint="name a folder that is new or empty",
                 )
             folder.chmod(0o700)
             write_private(folder / _PRIVATE, pem)

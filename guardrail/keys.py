@@ -238,7 +238,9 @@ class Keys:
             new_folder(folder, like)
             if any(folder.iterdir()):
                 raise KeysError(
-                    f"{folder}: not empty; keys are never overwritten", code="keys.exist"
+                    f"{folder}: not empty; keys are never overwritten",
+                    code="keys.exist",
+                    hint="name a folder that is new or empty",
                 )
             folder.chmod(0o700)
             log_key: Ed25519PrivateKey | _Signer

@@ -81,13 +81,13 @@ def _toml(value: object) -> str:
 def scaffold(folder: Path, starter: Path) -> Scaffold:
     """Write a project into *folder*, with the policies in *starter*; the files are there when this returns.
 
-    Raises ``ConfigError`` (``config.exists``) that names every file in the way, before anything is written.
+    Raises ``ConfigError`` (``config.exists``) that names every file in the way, before anything is written; ``config.linked`` for a link there.
     """
     for each in (folder / "policies", folder / ".gitignore"):
         if each.is_symlink():
             raise ConfigError(
                 f"{each} is a symbolic link: what is written there would be somewhere else; nothing was written",
-                code="config.exists",
+                code="config.linked",
                 hint="guardrail init OTHER_FOLDER, or remove the link",
             )
     planned = {folder / FILE_NAME: settings_text().encode("utf-8")}

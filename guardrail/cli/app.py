@@ -74,6 +74,9 @@ class Entry:
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What a stdout that can't take more says; files of our own are written by code that turns these into errors of ours."""
 
+_EXISTS = (".exists", ".exist")
+"""How the codes of errors end that refuse to make what is there already: the command line asked for it, whatever made it."""
+
 _HERE = "guardrail.cli.commands"
 
 COMMANDS: Mapping[str, Entry] = {
@@ -334,7 +337,8 @@ def code_of(error: GuardrailError) -> Exit:
     """Return the exit code of an error that guardrail raised on purpose."""
     if isinstance(error, Denied | ApprovalRequired):
         return Exit.NO
-    return Exit.USAGE if isinstance(error, UsageError) else Exit.UNKNOWN
+    wrong_use = isinstance(error, UsageError) or error.code.endswith(_EXISTS)
+    return Exit.USAGE if wrong_use else Exit.UNKNOWN
 
 
 def _bug(error: Exception) -> None:

@@ -455,7 +455,7 @@ class Keeper:
         if stands is add:
             raise RetentionError(
                 "a hold of this name stands already" if add else "no hold of this name stands",
-                code="retention.hold",
+                code="retention.exists" if add else "retention.hold",
                 hint="guardrail hold list",
             )
         action = "add" if add else "release"

@@ -133,14 +133,24 @@ def _call_records(records: Records) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def list_sessions(
-    records: Records, *, progress: Callable[[int, int], None] | None = None
+    records: Records,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    throttled: list[int] | None = None,
 ) -> list[SessionRow]:
-    """Return every session, the oldest first. *progress* is told how many records of how many were read."""
+    """Return every session, the oldest first. *progress* is told how many records of how many were read.
+
+    A ``call.throttled`` counts calls of a principal and belongs to no session: *throttled* gets its number.
+    """
     counts: dict[SessionKey, _Count] = {}
     total = records.size()
     for seq, record in _call_records(records):
         if progress is not None and seq % 256 == 0:
             progress(seq, total)
+        if text(record, "type") == "call.throttled":
+            if throttled is not None:
+                throttled.append(seq)
+            continue
         key = SessionKey.of(record)
         count = counts.get(key)
         if count is None:

@@ -88,6 +88,7 @@ def test_a_hostile_argument_does_not_reach_the_terminal_raw(cli: Cli) -> None:
         (ConfigError("settings are wrong", hint="guardrail doctor"), Exit.UNKNOWN),
         (LedgerOpenError("no ledger", hint="guardrail init"), Exit.UNKNOWN),
         (UsageError("not so", hint="but so"), Exit.USAGE),
+        (LedgerOpenError("it is there", code="ledger.exists", hint="another name"), Exit.USAGE),
         (Denied("no", seq=7), Exit.NO),
         (ApprovalRequired("ask", seq=7), Exit.NO),
         (GuardrailError("anything else"), Exit.UNKNOWN),

@@ -103,7 +103,7 @@ def test_init_never_overwrites(cli: Cli, tmp_path: Path, name: str) -> None:
     """Whatever is in the way is named, and nothing else is written."""
     (tmp_path / name).write_text("mine")
     ran = cli("init", tmp_path)
-    assert ran.code == 3
+    assert ran.code == 2
     assert name in ran.err
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "mine"
@@ -119,7 +119,7 @@ def test_init_in_a_clone_says_how_its_ledger_is_made(
     shutil.copy(origin / "guardrail.toml", clone)
     shutil.copytree(origin / "policies", clone / "policies")
     ran = cli("init", clone)
-    assert ran.code == 3
+    assert ran.code == 2
     assert "is a project; nothing was written" in ran.err
     assert "a program that opens a guard with it makes keys and ledger" in ran.err
     monkeypatch.chdir(clone)
@@ -142,7 +142,7 @@ def test_init_below_a_project_makes_none_by_accident(
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
     ran = cli("init")
-    assert ran.code == 3
+    assert ran.code == 2
     assert str(tmp_path / "guardrail.toml") in ran.err
     assert "next:  guardrail doctor checks that project; guardrail init . makes" in ran.err
     assert list(below.iterdir()) == []

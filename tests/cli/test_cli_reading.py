@@ -143,6 +143,29 @@ def test_sessions_say_in_words_how_calls_went_on_a_narrow_terminal(
     assert rows[-1] == "  1 call"
 
 
+def test_sessions_name_records_of_calls_beyond_the_limit_and_list_none_of_them(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """They speak of a principal's calls in a minute, which may be of many sessions."""
+    from reviewkit import LOG, SIGNING, WHERE, decision, genesis
+
+    from guardrail.core import fields
+    from guardrail.ledger.writer import LedgerWriter
+
+    path = tmp_path / "audit.db"
+    said = {"where": WHERE, "since": "2026-11-24T09:00:00.000000Z", "limit": 5, "count": 7}
+    beyond = fields.throttled(LOG, tenant=None, principal=None, tools={}, begun=1, **said)
+    with LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING) as writer:
+        writer.append(Draft.build(decision("read_file", {})))
+        seq = writer.append(Draft.build(beyond)).seq
+    found = json.loads(cli("sessions", "--json", "--ledger", path).out)
+    assert (found["total"], found["throttled"]) == (1, [seq])
+    ran = cli("sessions", "--ledger", path)
+    assert len(ran.out.splitlines()) == 2
+    assert f"the latest: guardrail show {seq}" in ran.err
+    assert "DENIED  7 calls" in cli("show", str(seq), "--ledger", path).out
+
+
 def test_a_cut_list_says_so(cli: Cli, ledger: Path) -> None:
     """The latest ones are shown, and how to see the rest."""
     ran = cli("sessions", "--ledger", ledger, "--limit", "1")

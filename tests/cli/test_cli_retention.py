@@ -195,7 +195,7 @@ def test_a_backup_is_a_ledger_of_its_own(cli: Cli, project: Path) -> None:
     assert (project / "copy.db").stat().st_mode & 0o777 == 0o600
     assert types(project / "copy.db") == types(project / "audit.db")
     again = cli("backup", "copy.db")
-    assert again.code == Exit.UNKNOWN
+    assert again.code == Exit.USAGE
     assert "never overwritten" in again.err
     assert not list(project.glob(".copy*"))
 

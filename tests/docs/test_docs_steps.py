@@ -518,7 +518,7 @@ def test_a_log_goes_on_without_its_keys_and_init_is_not_the_way(desk: Desk) -> N
     assert "guardrail recover" in told
     assert "guardrail init" not in told
     before = (desk.folder / "audit.db").read_bytes()
-    refused = desk.run("guardrail init .", 3)
+    refused = desk.run("guardrail init .", 2)
     assert "guardrail doctor" in refused.stderr
     doctor = desk.run("guardrail doctor", 1)
     assert "guardrail recover" in doctor.stdout

@@ -7,8 +7,9 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reviewkit import STEADY, MemoryRecords, decision, outcome, rejected
+from reviewkit import LOG, STEADY, WHERE, MemoryRecords, decision, outcome, rejected
 
+from guardrail.core import fields
 from guardrail.core.types import Cause, Effect, Status
 from guardrail.review.records import NotFoundError, SessionKey
 from guardrail.review.sessions import (
@@ -217,3 +218,27 @@ def test_no_record_can_break_a_list_or_a_timeline(changes: dict[str, object]) ->
         # A session whose id is no text is listed, and has no name to ask for it by.
         with contextlib.suppress(NotFoundError):
             timeline(records, row.key)
+
+
+def test_calls_beyond_the_limit_of_a_principal_are_no_session() -> None:
+    """Their record counts calls and names no session; whoever lists sessions is told its number."""
+    records = MemoryRecords()
+    records.add(decision("read_file", {}))
+    seq = records.add(
+        fields.throttled(
+            LOG,
+            tenant="default",
+            principal=None,
+            where=WHERE,
+            since="2026-11-24T09:00:00.000000Z",
+            limit=5,
+            count=7,
+            tools={},
+            begun=1,
+        )
+    )
+    throttled: list[int] = []
+    (row,) = list_sessions(records, throttled=throttled)
+    assert (row.calls, row.last_seq) == (1, 1)
+    assert throttled == [seq]
+    assert list_sessions(records) == [row]

@@ -104,7 +104,9 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T]) -> _T:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"{path} exists; an export never overwrites", hint="choose another name"
+            f"{path} exists; an export never overwrites",
+            code="usage.exists",
+            hint="choose another name",
         ) from None
     except OSError as error:
         raise _WriteError(f"{path}: can't be created ({os_reason(error)})") from None

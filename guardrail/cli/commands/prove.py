@@ -99,7 +99,9 @@ def _write(path: Path, raw: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"{path} exists; a proof never overwrites", hint="choose another name"
+            f"{path} exists; a proof never overwrites",
+            code="usage.exists",
+            hint="choose another name",
         ) from None
     except OSError as error:
         raise _FileError(f"{path}: can't be created ({os_reason(error)})") from None

@@ -63,17 +63,25 @@ def sessions(
     """
     with opened(config, ledger, exported, segment) as reader:
         progress = Progress("read")
-        rows = list_sessions(reader, progress=progress)
+        throttled: list[int] = []
+        rows = list_sessions(reader, progress=progress, throttled=throttled)
         progress.clear()
         log, size = reader.log, reader.size()
         lost = gone(reader)
         copies = [] if lost is None else copies_here(reader, config, ledger)
     shown = rows if everything else rows[-limit:]
     if as_json:
-        emit_json({**documents.sessions(log, shown, len(rows)), "pruned": document(lost, copies)})
+        listing = documents.sessions(log, shown, len(rows))
+        emit_json({**listing, "throttled": throttled, "pruned": document(lost, copies)})
         return
     if lost is not None:
         tell_pruned(lost, copies)
+    if throttled:
+        note(
+            f"{counted(len(throttled), 'record')} in no session: calls beyond [limits] calls_per_minute that were denied; "
+            f"the latest: guardrail show {throttled[-1]}",
+            Style.DIM,
+        )
     if not rows:
         note(
             f"No session yet: {counted(size, 'record')} in this ledger, none of them a call.\n"
