@@ -56,6 +56,7 @@ from guardrail.session import SessionState
 from guardrail.throttle import Throttle
 from guardrail.tools import Tool
 from guardrail.ulid import new_ulid
+from guardrail.unfit import misnamed
 from guardrail.waiting import LARGE, Steps, Wait, Work, in_background
 
 if TYPE_CHECKING:
@@ -346,6 +347,9 @@ class Pipeline:
             snapshot, call.arguments = tool.take(args)
         except ArgumentsError as error:
             call.inspection = yield from _outlined(call, args, "unfit")
+            call.misnamed = misnamed(
+                error, args, tool, lambda name: state.redactor.text(name, state.memory)
+            )
             return decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
         if call.beside and not call.beside.isdisjoint(call.arguments):
             # An open schema takes any name: one that the program fills in is none of the model's.
@@ -531,7 +535,10 @@ def _give_up(journal: Journal, future: Future[Receipt], error: BaseException) ->
 
 
 def _public(verdict: Decision, call: Call) -> str:
-    return call.state.redactor.text(decisions.public_message(verdict), call.state.memory)
+    message = decisions.public_message(verdict)
+    if verdict.cause is Cause.ARGUMENTS:
+        message += call.misnamed
+    return call.state.redactor.text(message, call.state.memory)
 
 
 def _refuse(verdict: Decision, seq: int, call: Call, answer: str) -> NoReturn:

@@ -83,6 +83,8 @@ class Call:
     """What its views may cost together."""
     omitted: str | None = None
     """Why nothing of its arguments is recorded, if that is for the cost of redacting them."""
+    misnamed: str = ""
+    """What the agent is told about names of arguments that do not fit, after the verdict's message. Never recorded."""
     inspection: Inspection | None = None
     raw: bytes = b""
     """The policy input as the engine got it."""

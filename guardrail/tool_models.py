@@ -239,7 +239,7 @@ _TYPES: Final = {
 """Words for the kinds of pydantic's errors that end in ``_type`` or ``_parsing``."""
 _SAID: Final = {
     "missing": "a required argument is missing",
-    "extra_forbidden": "an unknown argument",
+    "extra_forbidden": "an argument that the tool does not declare",
     "enum": "expected one of the values that the schema lists",
     "literal_error": "expected one of the values that the schema lists",
     "int_from_float": "expected integer",

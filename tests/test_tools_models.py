@@ -591,7 +591,7 @@ def test_a_secret_that_a_serializer_hides_is_refused() -> None:
         ({"n": 1, "to": 5}, "(/to: expected string)"),
         ({"n": 1, "mode": "slow"}, "(/mode: expected one of the values that the schema lists)"),
         ({}, "(/n: a required argument is missing)"),
-        ({"n": 1, "x": 1}, "(an unknown argument)"),
+        ({"n": 1, "x": 1}, "(an argument that the tool does not declare)"),
         ({"n": 11}, "(/n: less_than_equal)"),
     ],
 )

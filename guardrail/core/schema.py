@@ -54,6 +54,7 @@ __all__ = [
     "declared_pointer",
     "encode",
     "explain",
+    "list_names",
     "snapshot",
 ]
 
@@ -406,7 +407,7 @@ def snapshot(
 def _check(schema: CompiledSchema, args: dict[str, Any]) -> None:
     """Raise ``Refused`` unless *args* fits."""
     if schema.names is not None and not args.keys() <= schema.names:
-        raise Refused("unknown_argument", _declared(schema.names))
+        raise Refused("unknown_argument", list_names(schema.names))
     if schema.validator is None:
         return
     try:
@@ -438,7 +439,7 @@ def _explain(schema: CompiledSchema, args: dict[str, Any]) -> Refused:
         elif kind in {"additionalProperties", "unevaluatedProperties", "falseSchema"}:
             refused.detail = "unknown_argument"
             if not refused.path:
-                refused.remark = _declared(
+                refused.remark = list_names(
                     key
                     for part in _in_place(schema.schema, [schema.schema])
                     for key in _names(part)
@@ -455,7 +456,7 @@ def _names(part: Mapping[str, Any]) -> Iterable[str]:
     return properties if isinstance(properties, dict) else ()
 
 
-def _declared(names: Iterable[str]) -> str:
+def list_names(names: Iterable[str]) -> str:
     """Return the declared names that may be shown, as a remark; empty if there are none."""
     shown = sorted({name for name in names if len(name) <= _MAX_NAME and name.isprintable()})
     more = ", ..." if len(shown) > _MAX_DECLARED else ""

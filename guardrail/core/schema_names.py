@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["shows"]
+__all__ = ["declared", "shows"]
 
 _EACH = ("allOf", "anyOf", "oneOf")
 _ONE = ("not", "if", "then", "else")
+_DEPENDENT = ("dependentSchemas", "dependentRequired", "dependencies")
 
 
 def shows(schema: Mapping[str, Any], name: str) -> bool:
@@ -18,6 +19,32 @@ def shows(schema: Mapping[str, Any], name: str) -> bool:
     Local references are followed. A pattern for names that fits *name*, or that can't be read, counts; that an object takes
     members which nothing speaks of does not.
     """
+    return any(_names(part, name) for part in _parts(schema))
+
+
+def declared(schema: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return every name of a member that *schema* speaks of, as ``shows`` does; None if it speaks of names by a pattern.
+
+    No pattern is run: a name that somebody else chose could keep it busy for ever.
+    """
+    found: set[str] = set()
+    for part in _parts(schema):
+        if part.get("patternProperties"):
+            return None
+        groups = [part.get("required")]
+        for key in ("properties", *_DEPENDENT):
+            members = part.get(key)
+            if isinstance(members, Mapping):
+                found.update(members)
+                groups += members.values()
+        for group in groups:
+            if isinstance(group, list | tuple):
+                found.update(name for name in group if isinstance(name, str))
+    return frozenset(found)
+
+
+def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield *schema* and every part of it that may speak of the same object."""
     todo: list[Any] = [schema]
     seen: set[int] = set()
     while todo:
@@ -25,8 +52,7 @@ def shows(schema: Mapping[str, Any], name: str) -> bool:
         if not isinstance(part, Mapping) or id(part) in seen:
             continue
         seen.add(id(part))
-        if _names(part, name):
-            return True
+        yield part
         for key in _EACH:
             items = part.get(key)
             if isinstance(items, list | tuple):
@@ -38,7 +64,6 @@ def shows(schema: Mapping[str, Any], name: str) -> bool:
                 todo += items.values()
         for key in ("$ref", "$dynamicRef"):
             todo.append(_target(schema, part.get(key)))
-    return False
 
 
 def _names(part: Mapping[str, Any], name: str) -> bool:
@@ -47,7 +72,7 @@ def _names(part: Mapping[str, Any], name: str) -> bool:
         return True
     if isinstance(required, list | tuple) and name in required:
         return True
-    for key in ("dependentSchemas", "dependentRequired", "dependencies"):
+    for key in _DEPENDENT:
         depends = part.get(key)
         if isinstance(depends, Mapping):
             if name in depends:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.schema_names import shows
+from guardrail.core.schema_names import declared, shows
 
 DEFS = {"$defs": {"part": {"$anchor": "here", "properties": {"x": {}}}}}
 
@@ -34,6 +34,8 @@ DEFS = {"$defs": {"part": {"$anchor": "here", "properties": {"x": {}}}}}
 def test_a_name_is_shown_wherever_the_schema_speaks_of_it(schema: dict[str, Any]) -> None:
     """In each place that describes the very object, and behind local references."""
     assert shows(schema, "x")
+    known = declared(schema)
+    assert "x" in known if known is not None else "patternProperties" in schema
     assert not shows(schema, "other") or "(" in str(schema)
 
 
@@ -55,3 +57,4 @@ def test_a_name_is_shown_wherever_the_schema_speaks_of_it(schema: dict[str, Any]
 def test_a_name_is_not_shown_where_nothing_speaks_of_it(schema: dict[str, Any]) -> None:
     """Not by an open object, nor by an object inside, nor by a reference that leads nowhere."""
     assert not shows(schema, "x")
+    assert "x" not in (declared(schema) or ())

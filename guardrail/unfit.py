@@ -1,0 +1,69 @@
+"""What a denial says about the names of arguments that do not fit, so that the next call can use the right ones."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from typing import Final
+
+from guardrail.core.schema import list_names
+from guardrail.core.schema_names import declared
+from guardrail.errors import ArgumentsError, RedactionError
+from guardrail.tools import Tool
+
+__all__ = ["misnamed"]
+
+_ABOUT_NAMES: Final = frozenset({"missing", "model", "unknown_argument"})
+_OBJECTS: Final = frozenset({dict, OrderedDict, defaultdict})
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_MAX_SHOWN = 4
+_MAX_LOOKED_AT = 64
+"""Names of one call that are compared with the declared ones."""
+
+
+def misnamed(error: ArgumentsError, args: object, tool: Tool, redact: Callable[[str], str]) -> str:
+    """Return what follows the message of *error*: the arguments that *tool* does not declare, by name, and what it declares.
+
+    Empty if there are none, or if names have nothing to do with *error*.
+
+    A name is shown only if it is a short identifier and *redact*, which makes a text fit to be recorded, leaves it as it
+    is: a model chose it, so it can be a secret or an instruction. Others are counted.
+    """
+    known = None if tool.schema is None else declared(tool.schema.schema)
+    if known is None or error.detail not in _ABOUT_NAMES or type(args) not in _OBJECTS:
+        return ""
+    accepted = known | tool.parameters.keys()  # a model can take its fields by their own names, too
+    given = list(args)  # type: ignore[call-overload]
+    unknown = [
+        each for each in given[:_MAX_LOOKED_AT] if type(each) is str and each not in accepted
+    ]
+    if not unknown:
+        return ""
+    shown = [name for name in unknown if _PLAIN.fullmatch(name)][:_MAX_SHOWN]
+    shown = [name for name in shown if _is_clean(name, redact)]
+    rest = len(unknown) - len(shown)
+    told = [_suggested(name, known) for name in shown]
+    if rest:
+        told.append(f"and {rest} more" if told else _unnamed(rest))
+    names = list_names(known)
+    listed = f"; {names}" if names and names not in error.message else ""
+    return f"; not declared: {', '.join(told)}{listed}"
+
+
+def _is_clean(name: str, redact: Callable[[str], str]) -> bool:
+    try:
+        return redact(name) == name
+    except RedactionError:
+        return False
+
+
+def _suggested(name: str, known: frozenset[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known)[:_MAX_LOOKED_AT], n=1)
+    plain = near and _PLAIN.fullmatch(near[0])
+    return f"{name} (did you mean {near[0]}?)" if plain else name
+
+
+def _unnamed(count: int) -> str:
+    return "1 name that is not shown" if count == 1 else f"{count} names that are not shown"
