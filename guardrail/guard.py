@@ -112,7 +112,7 @@ class Guard:
             approvals=ApprovalSteps(
                 journal=journal, recorder=self._recorder, terms=terms, clock=clock
             ),
-            deadline=settings.policy.deadline_ms / 1000,
+            deadline=lambda: self._settings.policy.deadline_ms / 1000,
             anchors=anchors if anchors is not None else Unanchored(),
             throttle=self._throttle,
         )
@@ -175,8 +175,7 @@ class Guard:
     def reload(self) -> str:
         """Read the settings file and the policies again and use them from the next call on; return their digest.
 
-        Of the settings, those of the engine change: ``[opa]``, and the policy paths, engine, workers and limits of an
-        evaluation in ``[policy]``. The record, ``admin.policy_loaded``, is durable before the first decision under them;
+        Of the settings, those of the engine change: ``[opa]``, and all of ``[policy]`` but ``input``. The record, ``admin.policy_loaded``, is durable before the first decision under them;
         it names what changed, and what differs in the file but needs a restart. Raises ``ConfigError`` or
         ``PolicyLoadError`` if the new ones are refused, ``LedgerError`` if the record can't be written, and goes on with
         the old ones.
@@ -201,9 +200,10 @@ class Guard:
             except BaseException:
                 engine.close()
                 raise
-            self._engine, self._settings = engine, settings
             # Decisions that are under way may still end on the old one, and their records name it.
-            timer = threading.Timer(2 * self._settings.policy.deadline_ms / 1000, previous.close)
+            longest = max(each.policy.deadline_ms for each in (self._settings, settings))
+            self._engine, self._settings = engine, settings
+            timer = threading.Timer(2 * longest / 1000, previous.close)
             timer.daemon = True
             timer.start()
             self._retired.append((previous, timer))

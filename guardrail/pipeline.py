@@ -133,11 +133,14 @@ class Pipeline:
         journal: Journal,
         recorder: Recorder,
         approvals: ApprovalSteps,
-        deadline: float,
+        deadline: Callable[[], float],
         anchors: Anchoring,
         throttle: Throttle,
     ) -> None:
-        """*anchors* tells whether calls are to be denied because too little of the ledger is anchored."""
+        """*anchors* tells whether calls are to be denied because too little of the ledger is anchored.
+
+        *deadline* is asked for each decision: how many seconds it may take.
+        """
         self._current_engine = engine
         self._throttle = throttle
         self._anchors = anchors
@@ -385,8 +388,9 @@ class Pipeline:
     def _ask(self, call: Call, document: bytes) -> Steps[EngineReply | Decision]:
         engine = call.engine = self._current_engine()
         try:
-            future = engine.decide(document, shard=_shard(call), deadline=self._deadline)
-            reply: EngineReply = yield Wait(future, self._deadline + _ENGINE_GRACE)
+            deadline = self._deadline()
+            future = engine.decide(document, shard=_shard(call), deadline=deadline)
+            reply: EngineReply = yield Wait(future, deadline + _ENGINE_GRACE)
         except PolicyError as error:
             return decisions.denied(_cause(error.cause), error.detail)
         except TimeoutError:
@@ -436,7 +440,7 @@ class Pipeline:
                 again = self._derive_again(call, recorded)
                 if verdict.effect is not Effect.ALLOW:
                     # Nothing runs meanwhile, so the answer can be awaited and stands in this record.
-                    reproducible = yield from _compare(again, verdict, self._deadline)
+                    reproducible = yield from _compare(again, verdict, self._deadline())
                     again = None
         draft = yield from _section(
             call, lambda: recorder.full(call, verdict, view, recorded, reproducible)
@@ -447,7 +451,7 @@ class Pipeline:
         # From the engine that decided, which a reload keeps open long enough: the record names its policies.
         assert call.engine is not None
         try:
-            return call.engine.decide(recorded, shard=_shard(call), deadline=self._deadline)
+            return call.engine.decide(recorded, shard=_shard(call), deadline=self._deadline())
         except PolicyError as error:
             failed: Future[EngineReply] = Future()
             failed.set_exception(error)

@@ -22,10 +22,10 @@ from guardrail.ownership import new_file
 
 __all__ = ["ReloadWatch", "reloaded", "request", "request_path", "settings_reader"]
 
-_RELOADABLE = frozenset(
-    f"policy.{name}" for name in ("engine", "path", "workers", "eval_limit_ms", "memory_mb")
-)
-"""What a reload applies besides all of ``[opa]``: the settings of the engine. Everything else is read at start only."""
+_RELOADABLE = frozenset({"opa", "policy"})
+"""The sections that a reload applies: the settings of the engine. Everything else is read at start only."""
+_AT_START = frozenset({"policy.input"})
+"""What of them is read at start only as well: sessions and records are made for it."""
 
 _INTERVAL = 1.0
 
@@ -81,7 +81,7 @@ def reloaded(current: Settings, read: Settings) -> tuple[Settings, list[str], li
         if _get(current, section.name, item.name) == now:
             continue
         name = f"{section.name}.{item.name}"
-        if section.name == "opa" or name in _RELOADABLE:
+        if section.name in _RELOADABLE and name not in _AT_START:
             part = applied.get(section.name, getattr(current, section.name))
             applied[section.name] = replace(part, **{item.name: now})
             changed.append(name)

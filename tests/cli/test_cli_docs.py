@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
+from clikit import Ran
 
+import guardrail
 from guardrail.cli.app import Exit, cli
 from guardrail.cli.reading import REASON
 from guardrail.core.types import Status
@@ -123,3 +126,36 @@ def test_every_command_about_a_ledger_can_be_told_which(name: str) -> None:
     """``--ledger`` and ``--config`` are on each of them."""
     options = {option for parameter in ALL[name].params for option in parameter.opts}
     assert {"--ledger", "--config"} <= options
+
+
+def test_every_environment_variable_that_the_code_names_is_documented() -> None:
+    """In one table, which names no others of guardrail's."""
+    text = DOCS.split("## Environment variables")[1].split("\n## ")[0]
+    documented = set(re.findall(r"`([A-Z][A-Z_0-9]+)`", text))
+    named: set[str] = set()
+    read: set[str] = set()
+    for path in Path(guardrail.__file__).parent.rglob("*.py"):
+        source = re.sub(r"(?m)^ *#.*", "", path.read_text(encoding="utf-8"))
+        named |= set(re.findall(r"\bGUARDRAIL_[A-Z_]+", source))
+        read |= set(re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"(\w+)\"", source))
+    assert "GUARDRAIL_KEYS" in named
+    assert "GUARDRAIL_DEBUG" in read
+    assert named | read <= documented
+    assert {each for each in documented if each.startswith("GUARDRAIL_")} == named
+
+
+def test_every_check_of_doctor_is_documented(cli: Callable[..., Ran], tmp_path: Path) -> None:
+    """With each engine, of a project that is whole."""
+    assert cli("init", tmp_path / "p").code == 0
+    config = tmp_path / "p" / "guardrail.toml"
+    text = config.read_text()
+    made: list[str] = []
+    for engine in ("embedded", "opa"):
+        changed, count = re.subn(r'#? ?engine = "embedded"', f'engine = "{engine}"', text)
+        assert count == 1
+        config.write_text(changed)
+        ran = cli("doctor", "--config", config, "--json")
+        made += [check["name"] for check in json.loads(ran.out)["checks"]]
+    assert {"opening", "identity", "opa"} <= set(made)
+    told = section("doctor")
+    assert [name for name in made if f"`{name}`" not in told] == []

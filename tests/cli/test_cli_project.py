@@ -341,7 +341,8 @@ def test_reload_names_the_settings_that_it_applies_and_those_that_need_a_restart
     text = config.read_text()
     config.write_text(text + "\n[policy]\n" if "[policy]" not in text else text)
     changed = re.sub(r"#? ?workers = 1", "workers = 2", config.read_text())
-    config.write_text(re.sub(r"#? ?deadline_ms = 1000", "deadline_ms = 900", changed, count=1))
+    changed = re.sub(r"#? ?deadline_ms = 1000", "deadline_ms = 900", changed, count=1)
+    config.write_text(re.sub(r'#? ?input = "raw"', 'input = "recorded"', changed, count=1))
     running = next(
         line for line in cli("doctor", "--config", config).out.splitlines() if "running" in line
     )
@@ -351,8 +352,8 @@ def test_reload_names_the_settings_that_it_applies_and_those_that_need_a_restart
         (folder / "shop" / "data.json").write_text("{}")
     ran = cli("policy", "reload", "--config", config, "--wait", "30")
     assert ran.code == 5, ran
-    assert "changed settings: policy.workers" in ran.out
-    assert "needs a restart: policy.deadline_ms" in ran.out
+    assert "changed settings: policy.deadline_ms, policy.workers" in ran.out
+    assert "needs a restart: policy.input" in ran.out
     (own / "shop" / "data.json").write_text('{"a": 1}')
     (config.parent / "policies" / "shop" / "data.json").write_text('{"a": 1}')
     ran = cli("policy", "reload", "--config", config, "--wait", "30")

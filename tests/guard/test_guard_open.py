@@ -237,7 +237,9 @@ def test_a_reload_applies_the_settings_of_the_engine_and_names_the_others(
         guard.session(principal="alice"),
     ):
         monkeypatch.chdir(tmp_path / "here")
-        config.write_text('[policy]\npath = "other"\nworkers = 2\ndeadline_ms = 900\n')
+        config.write_text(
+            '[policy]\npath = "other"\nworkers = 2\ndeadline_ms = 900\ninput = "recorded"\n'
+        )
         guard.reload()
         guard.call("x", {}, lambda: None)
         config.write_text("[policy]\nworkers = 0\n")
@@ -246,10 +248,41 @@ def test_a_reload_applies_the_settings_of_the_engine_and_names_the_others(
         guard.call("x", {}, lambda: None)
     (loaded,) = [record for record in records(tmp_path) if record["type"] == "admin.policy_loaded"]
     detail: Any = loaded["detail"]
-    assert detail["changed"] == ["policy.workers"]
-    assert detail["restart"] == ["policy.deadline_ms"]
+    assert detail["changed"] == ["policy.deadline_ms", "policy.workers"]
+    assert detail["restart"] == ["policy.input"]
     assert detail["config"] != guard._settings.override(policy={"workers": 1}).digest()
     assert detail["config"] == guard._settings.digest()
+
+
+SLOW = """package guardrail.policy
+
+allow contains "any" if input.resource.type == "tool"
+
+allow contains "never" if {
+	some a in numbers.range(1, 1000)
+	some b in numbers.range(1, 500)
+	[a, b] == ["never", "so"]
+}
+"""
+
+
+def test_a_deadline_that_is_changed_holds_for_the_calls_after_the_reload(tmp_path: Path) -> None:
+    """A policy that takes longer than the new one allows then denies."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "main.rego").write_text(SLOW)
+    config = tmp_path / "guardrail.toml"
+    text = "[policy]\neval_limit_ms = 60000\ndeadline_ms = 60000\n"
+    config.write_text(text)
+    with Guard.open(config) as guard, guard.session(principal="alice"):
+        guard.call("x", {}, lambda: None)
+        config.write_text(text.replace("deadline_ms = 60000", "deadline_ms = 10"))
+        guard.reload()
+        with pytest.raises(Denied) as denied:
+            guard.call("x", {}, lambda: None)
+        assert denied.value.code == "denied.timeout"
+        config.write_text(text)
+        guard.reload()
+        guard.call("x", {}, lambda: None)
 
 
 def test_policies_that_are_refused_leave_the_old_ones(guard: Guard, folder: Path) -> None:

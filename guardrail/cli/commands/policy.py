@@ -226,7 +226,7 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
     """Ask the guards that run on this ledger to load their policies again, and say what each did.
 
     The policies are loaded and tested here first: if they are refused, nobody is asked. Guards also read their settings
-    file again and apply [opa] and the engine's settings in [policy]; others that differ are named, and need a restart.
+    file again and apply [opa] and [policy], except input; others that differ are named, and need a restart.
     Exit code 0: every process that uses the ledger loaded them; 1: refused; 5: not all have answered, none is running, or
     a restart is needed.
     """
