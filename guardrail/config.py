@@ -530,16 +530,37 @@ def _apply(settings: Settings, raw: Mapping[str, Any], base: Path, where: str) -
                 raise _bare(name, settings, known, where)
             raise _unknown(name, known, f"{where}: no section [{name}]")
         if not isinstance(values, Mapping):
-            raise ConfigError(f"{where}: [{name}] is not a table", code="config.type")
+            raise ConfigError(
+                f"{where}: [{name}] is not a table",
+                code="config.type",
+                hint=f"write its keys below a line [{name}]",
+            )
         section = getattr(settings, name)
         by_name = {item.name: item for item in fields(section)}
         parsed: dict[str, Any] = {}
         for key, value in values.items():
             if key not in by_name:
                 raise _unknown(key, set(by_name), f"{where}: [{name}] has no key {key!r}")
-            parsed[key] = _value(by_name[key], value, base, f"{where}: {name}.{key}")
+            try:
+                parsed[key] = _value(by_name[key], value, base, f"{where}: {name}.{key}")
+            except ConfigError as error:
+                error.hint = f"correct {key} under [{name}]: {_described(by_name[key])}"
+                if where in ENVIRONMENT:
+                    error.hint = f"correct {where}, or unset it"
+                raise
         changed[name] = replace(section, **parsed)
     return replace(settings, **changed)
+
+
+def _described(item: Any) -> str:
+    """Return what a setting is for, and which values it takes."""
+    meta = item.metadata
+    about = str(meta["about"]).split(";")[0]
+    if "low" in meta:
+        return f"{about} ({meta['low']} to {meta['high']}, default {item.default})"
+    if "choices" in meta:
+        return f"{about} ({', '.join(meta['choices'])})"
+    return about
 
 
 def _unknown(name: str, known: set[str], message: str) -> ConfigError:

@@ -6,6 +6,7 @@ secret to a server, and a file that another user owns, who could put anything in
 
 from __future__ import annotations
 
+import difflib
 import os
 import pwd
 import stat
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.errors import ConfigError
+from guardrail.errors import ConfigError, os_reason
 from guardrail.ownership import denial_of
 
 __all__ = ["FILE_NAME", "SettingsFile", "find", "is_named", "read_settings"]
@@ -23,6 +24,10 @@ __all__ = ["FILE_NAME", "SettingsFile", "find", "is_named", "read_settings"]
 FILE_NAME = "guardrail.toml"
 _VARIABLE = "GUARDRAIL_CONFIG"
 _MAX_BYTES = 1 << 20
+_ALIKE = 0.8
+"""How much alike a name must be to be taken for the one that was mistyped, from 0 to 1."""
+_DATABASE = b"SQLite format 3\0"
+_LEDGER = "a ledger is named with --ledger FILE, or in a program with Guard.open(ledger=FILE)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ def find(start: Path | None = None, *, environment: Mapping[str, str] | None = N
     named = environment.get(_VARIABLE)
     if named:
         return Path(named)
-    here = (start or Path.cwd()).resolve()
+    here = Path(os.path.realpath(start or Path.cwd()))
     for folder in (here, *here.parents):
         candidate = folder / FILE_NAME
         if candidate.is_file():
@@ -67,24 +72,34 @@ def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
             if about.st_uid not in owners:
                 _check_owner(path, about.st_uid)
             content = source.read(_MAX_BYTES + 1)
+        if content.startswith(_DATABASE):
+            raise _unreadable(path, "it is a database, and no settings", _LEDGER)
         if len(content) > _MAX_BYTES:
             raise _unreadable(path, f"it is larger than {_MAX_BYTES >> 20} MB")
         raw = tomllib.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: there is no such file", code="config.missing", hint="guardrail init"
+            f"{path}: there is no such file", code="config.missing", hint=_instead_of(path)
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        missing = denial_of(error, path) if isinstance(error, OSError) else None
+    except IsADirectoryError:
+        raise _unreadable(path, "it is a folder", _in_folder(path)) from None
+    except UnicodeDecodeError:
+        raise _unreadable(path, "it is not UTF-8 text") from None
+    except OSError as error:
+        missing = denial_of(error, path)
         if missing is not None:
             raise ConfigError(
                 f"the settings can't be read: {missing.what}",
                 code="config.unreadable",
                 hint=missing.hint,
             ) from None
-        raise _unreadable(path, type(error).__name__) from None
+        raise _unreadable(path, os_reason(error)) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}", code="config.syntax") from None
+        raise ConfigError(
+            f"{path}: not TOML: {error}",
+            code="config.syntax",
+            hint="correct that place; guardrail init FOLDER writes a file with every key",
+        ) from None
     return SettingsFile(raw, path.resolve(), bool(about.st_mode & stat.S_IWOTH))
 
 
@@ -106,5 +121,30 @@ def _name(owner: int) -> str:
         return str(owner)
 
 
-def _unreadable(path: Path, why: str) -> ConfigError:
-    return ConfigError(f"{path}: can't be read ({why})", code="config.unreadable")
+def _unreadable(path: Path, why: str, hint: str = "") -> ConfigError:
+    return ConfigError(
+        f"{path}: can't be read ({why})",
+        code="config.unreadable",
+        hint=hint or f"name a settings file; it is called {FILE_NAME} if guardrail init made it",
+    )
+
+
+def _in_folder(folder: Path) -> str:
+    """Return which file to name in place of its *folder*."""
+    inside = folder / FILE_NAME
+    if inside.is_file():
+        return f"name the file in it: {inside}"
+    return f"there is no {FILE_NAME} in it; guardrail init FOLDER makes a project with one"
+
+
+def _instead_of(path: Path) -> str:
+    """Return what to do about a *path* at which no settings are: which may have been meant, or how some are made."""
+    try:
+        names = [each.name for each in path.parent.iterdir() if each.suffix == ".toml"]
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=_ALIKE)
+    for name in (*near, FILE_NAME):
+        if name in names:
+            return f"correct the path: {path.parent / name} is there"
+    return "guardrail init"

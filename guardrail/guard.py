@@ -141,10 +141,12 @@ class Guard:
         created. Raises ``ConfigError``, ``KeysError``, ``LedgerOpenError`` (one without the other, traces of an earlier log),
         ``PolicyLoadError`` (every finding at once).
         """
+        from guardrail.config_source import naming_its_source
         from guardrail.opening import open_guard, settings_from
 
-        settings = settings_from(config, policies=policies, ledger=ledger, keys=keys)
-        return open_guard(cls, settings, policy_data)
+        with naming_its_source():
+            settings = settings_from(config, policies=policies, ledger=ledger, keys=keys)
+            return open_guard(cls, settings, policy_data)
 
     def close(self) -> None:
         """Record the stop, close the ledger, anchor its last head and end the workers. Idempotent. Calls that are under way fail.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from guardrail.config import AccessSettings, Settings, access_rule, find
+from guardrail.config import NO_SECTIONS, AccessSettings, Settings, access_rule, find
+from guardrail.config_source import with_source
 from guardrail.errors import ConfigError
 
 
@@ -62,6 +65,96 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, words: str
     with pytest.raises(ConfigError) as caught:
         Settings.load(write(tmp_path, text), environment={})
     assert words in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            "[policy]\nworkers = 0\n",
+            "correct workers under [policy]: worker processes that serve (1 to 64",
+        ),
+        ('[policy]\nengine = "x"\n', "who evaluates the policy (embedded, opa)"),
+        ("[ledger]\npath = 5\n", "correct path under [ledger]: the SQLite file"),
+        ("ledger = 5\n", "write its keys below a line [ledger]"),
+        ("not toml", "correct that place"),
+    ],
+)
+def test_a_value_that_is_refused_is_answered_with_what_the_setting_is_for(
+    tmp_path: Path, text: str, hint: str
+) -> None:
+    """And with the values that it takes."""
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(write(tmp_path, text), environment={})
+    assert hint in caught.value.hint
+
+
+def test_every_setting_can_be_described() -> None:
+    """A value of a wrong type leads to a hint that names the key, whatever kind of setting it is."""
+    for section in fields(Settings()):
+        if section.name in NO_SECTIONS:
+            continue
+        for item in fields(getattr(Settings(), section.name)):
+            with pytest.raises(ConfigError) as caught:
+                Settings().override(**{section.name: {item.name: {"no": "value"}}})
+            assert caught.value.hint.startswith(f"correct {item.name} under [{section.name}]: ")
+
+
+def test_what_was_taken_for_settings_is_told_from_what_was_meant(tmp_path: Path) -> None:
+    """The folder, a ledger, another file, a name that is nearly right; and how settings are made where none are."""
+    ledger = tmp_path / "audit.db"
+    sqlite3.connect(ledger).execute("CREATE TABLE t (x)").connection.close()
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    write(tmp_path, "")
+    for path, words, hint in (
+        (tmp_path, "it is a folder", f"name the file in it: {tmp_path / 'guardrail.toml'}"),
+        (empty, "it is a folder", "there is no guardrail.toml in it"),
+        (ledger, "it is a database", "Guard.open(ledger=FILE)"),
+        (tmp_path / "binary", "it is not UTF-8 text", "name a settings file"),
+        (tmp_path / "guardrial.toml", "no such file", f"{tmp_path / 'guardrail.toml'} is there"),
+        (tmp_path / "other.toml", "no such file", f"{tmp_path / 'guardrail.toml'} is there"),
+        (empty / "guardrail.toml", "no such file", "guardrail init"),
+        (empty / "no" / "guardrail.toml", "no such file", "guardrail init"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            Settings.load(path, environment={})
+        assert words in caught.value.message
+        assert hint in caught.value.hint
+    (tmp_path / "prod.toml").touch()
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(tmp_path / "prd.toml", environment={})
+    assert "prod.toml is there" in caught.value.hint
+
+
+def test_a_refused_value_of_the_environment_is_answered_with_its_variable() -> None:
+    """The file holds nothing that could be corrected."""
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(environment={"GUARDRAIL_POLICIES": ":"})
+    assert "GUARDRAIL_POLICIES" in caught.value.message
+    assert caught.value.hint == "correct GUARDRAIL_POLICIES, or unset it"
+
+
+def test_an_error_about_a_path_names_the_variable_that_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative or not, and one of several; a word that is part of another path, or of a sentence, is no path."""
+    monkeypatch.chdir(tmp_path)
+    for environment, message, named in (
+        ({"GUARDRAIL_LEDGER": "x.db"}, f"{tmp_path}/x.db: no ledger", "GUARDRAIL_LEDGER"),
+        ({"GUARDRAIL_CONFIG": "x.toml"}, "x.toml: no such file", "GUARDRAIL_CONFIG"),
+        ({"GUARDRAIL_POLICIES": "/a:/b"}, "/b: no policies", "GUARDRAIL_POLICIES"),
+        ({"GUARDRAIL_KEYS": "/b"}, "keys in /b without their ledger", "GUARDRAIL_KEYS"),
+        ({"GUARDRAIL_KEYS": "/b"}, "/a/b: missing", ""),
+        ({"GUARDRAIL_KEYS": "/b"}, "/b/log.key: missing", ""),
+        ({"GUARDRAIL_POLICIES": "policies"}, "there are no policies here", ""),
+        ({"GUARDRAIL_KEYS": "/b"}, "GUARDRAIL_KEYS: /b is a text", ""),
+        ({"GUARDRAIL_KEYS": ""}, "/b: missing", ""),
+    ):
+        told = f"{message} ({named} names it)" if named else message
+        assert with_source(message, environment) == told
 
 
 def test_an_empty_text_is_the_default_where_the_default_is_none(tmp_path: Path) -> None:

@@ -399,7 +399,7 @@ def _unexpected(error: Exception) -> AnchorError:
     return AnchorError(
         f"anchoring failed in a way that nobody expects ({type(error).__name__})",
         code="anchor.failed",
-        hint="guardrail anchor; please report it",
+        hint="please report it; anchors are tried again by themselves, and by guardrail anchor",
     )
 
 

@@ -62,7 +62,7 @@ def _name(path: Path) -> str:
     from guardrail.review.verify import readable
 
     try:
-        with readable(path.resolve()) as reader:
+        with readable(Path(os.path.realpath(path))) as reader:
             return reader.log if reader.genesis.get("holds") == HOLDS else ""
     except (GuardrailError, OSError):
         return ""

@@ -301,7 +301,7 @@ def _dispatch(args: Sequence[str]) -> int:
         note(f"error: {one_line(error.format_message())}", Style.BAD)
         return Exit.UNKNOWN
     except GuardrailError as error:
-        report(error)
+        report(error, args)
         return code_of(error)
     except (BrokenPipeError, click.Abort):
         raise
@@ -326,11 +326,15 @@ def _usage(error: click.UsageError) -> None:
         note(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.")
 
 
-def report(error: GuardrailError) -> None:
-    """Write an error and the next step to stderr."""
-    note(f"error: {one_line(error.message)}", Style.BAD)
+def report(error: GuardrailError, args: Sequence[str]) -> None:
+    """Write an error of the command line *args* and the next step to stderr."""
+    from guardrail.cli.hints import command_path, other_than
+    from guardrail.config_source import with_source
+
+    note(f"error: {one_line(with_source(error.message))}", Style.BAD)
     if error.hint:
-        note(f"next:  {one_line(error.hint)}")
+        hint = other_than(error.hint, command_path(cli, args), args)
+        note(f"next:  {one_line(hint)}")
 
 
 def code_of(error: GuardrailError) -> Exit:

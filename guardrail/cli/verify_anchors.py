@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ def origin_of(path: Path) -> str:
     from guardrail.review.verify import readable
 
     try:
-        with readable(path.resolve()) as reader:
+        with readable(Path(os.path.realpath(path))) as reader:
             return reader.log
     except (GuardrailError, OSError):
         return ""
@@ -98,7 +99,7 @@ def configured_heads(
         return []
     log, publics = "", set[str]()
     try:
-        with readable(path.resolve()) as reader:
+        with readable(Path(os.path.realpath(path))) as reader:
             log, publics = reader.log, {str(reader.genesis["key"]["public"])}
     except (GuardrailError, OSError, KeyError, TypeError, ValueError):
         if not own:
@@ -139,7 +140,11 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
     from guardrail.anchors.state import read_state, state_path
     from guardrail.core.note import Checkpoint
 
-    known = read_state(state_path(path.resolve()), log).of(anchor.name).known if log else None
+    known = (
+        read_state(state_path(Path(os.path.realpath(path))), log).of(anchor.name).known
+        if log
+        else None
+    )
     if anchor.name != "file" or known is None:
         return ""
     if any(Checkpoint.parse(note.text).size >= known.size for note in notes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def sealing_of(ledger: Path, file: Path, notices: list[str]) -> Sealing | None:
     from guardrail.review.verify import read_sealing, readable
 
     try:
-        with readable(ledger.resolve()) as reader:
+        with readable(Path(os.path.realpath(ledger))) as reader:
             found = read_sealing(reader)
     except (LedgerError, RecordError, OSError) as error:
         why = error.message if isinstance(error, GuardrailError) else os_reason(error)

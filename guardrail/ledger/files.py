@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.durable import sync_directory
-from guardrail.errors import LedgerOpenError, os_reason
+from guardrail.errors import LedgerOpenError
 from guardrail.inputs import read_input
+from guardrail.ledger.places import not_a_file, unexaminable
 from guardrail.ownership import new_file
 
 __all__ = [
@@ -163,15 +164,9 @@ def resolve(path: Path) -> Path:
     except FileNotFoundError:
         return db
     except OSError as error:
-        raise LedgerOpenError(
-            f"the ledger can't be examined: {os_reason(error)}", code="ledger.unreadable"
-        ) from None
+        raise unexaminable(db, error) from None
     if not stat.S_ISREG(found.st_mode):
-        raise LedgerOpenError(
-            "the ledger's path is not a regular file",
-            code="ledger.not_a_file",
-            hint="move it away, then guardrail recover",
-        )
+        raise not_a_file()
     if found.st_nlink != 1 and not _finish_creation(db, found):
         raise LedgerOpenError(
             f"the ledger has {found.st_nlink} names (hard links); each would get a log of its own beside it",

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 
 from guardrail.errors import KeysError, LedgerError
 from guardrail.ledger.committer import Committer
-from guardrail.ledger.work import Entry, Order, Work
+from guardrail.ledger.work import Entry, Order, Work, closed_error
 
 __all__ = ["Crowd", "Loop"]
 
@@ -130,7 +130,7 @@ class Loop:
             except Empty:
                 return
             if isinstance(work, Entry):
-                work.fail(LedgerError("the ledger was closed", code="ledger.closed"))
+                work.fail(closed_error())
             elif work.kind == "park":
                 work.parked.set()
             elif not work.done():

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from guardrail.errors import LedgerError, LedgerOpenError, os_reason
+from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger import handles
 from guardrail.ledger.constraints import (
     crowd_fault,
@@ -30,6 +30,7 @@ from guardrail.ledger.constraints import (
 )
 from guardrail.ledger.handles import Share
 from guardrail.ledger.limits import Budget
+from guardrail.ledger.places import not_a_file, unexaminable
 from guardrail.ledger.sqlite import (
     data_version,
     denied,
@@ -302,9 +303,7 @@ def _regular(db: Path) -> bool:
         return False
     except OSError as error:
         missing = denied(error, db, write=False)
-        raise missing or LedgerOpenError(
-            f"the ledger can't be examined: {os_reason(error)}", code="ledger.unreadable"
-        ) from None
+        raise missing or unexaminable(db, error) from None
     if not stat.S_ISREG(found.st_mode):
-        raise LedgerOpenError("the ledger's path is not a regular file", code="ledger.not_a_file")
+        raise not_a_file()
     return True

@@ -11,7 +11,16 @@ from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.handover import Handed, Handover
 
-__all__ = ["Entry", "Order", "Work"]
+__all__ = ["Entry", "Order", "Work", "closed_error"]
+
+
+def closed_error() -> LedgerError:
+    """Return what is raised for a record that comes after the ledger was closed."""
+    return LedgerError(
+        "the ledger was closed",
+        code="ledger.closed",
+        hint="open another guard, Guard.open(...), and make calls before it is closed",
+    )
 
 
 class Entry(Handed[Receipt]):

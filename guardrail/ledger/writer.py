@@ -20,7 +20,7 @@ from guardrail.ledger.lease import process_name
 from guardrail.ledger.loop import Loop
 from guardrail.ledger.names import Names
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.work import Entry, Order, Work
+from guardrail.ledger.work import Entry, Order, Work, closed_error
 
 __all__ = ["LedgerSettings", "LedgerWriter", "traces"]
 
@@ -274,7 +274,7 @@ class LedgerWriter:
                 code="ledger.forked",
                 hint="start workers with spawn, or fork before calls are made",
             )
-        return LedgerError("the ledger was closed", code="ledger.closed")
+        return closed_error()
 
     def _send(self, work: Work) -> None:
         self._inbox.put(work)

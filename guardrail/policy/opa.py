@@ -20,7 +20,7 @@ from guardrail.policy.opa_pool import Job, Pool, closed
 from guardrail.policy.opa_reply import DECISION_PATH, Question, read_answer
 from guardrail.policy.opa_revision import Acceptance, revision_of
 from guardrail.policy.opa_target import Target
-from guardrail.policy.opa_transport import Connection
+from guardrail.policy.opa_transport import UNREACHABLE, Connection
 from guardrail.policy.opa_watch import Finding, Inspector, Watch, wait_for
 from guardrail.policy.sources import PolicySet
 
@@ -165,7 +165,7 @@ class OpaEngine:
                 "the OPA server could not be reached, and is not asked for the moment",
                 cause="unreachable",
                 detail="breaker",
-                hint="guardrail doctor",
+                hint=UNREACHABLE,
             )
         return None
 

@@ -13,6 +13,9 @@ from guardrail.policy.sources import PolicySet
 
 __all__ = ["Acceptance", "Revision", "revision_of"]
 
+_DIGITS = 8
+_LONG = 48
+_MAX_SHOWN = 3
 _FORM = re.compile(r"(impure-)?([0-9a-f]{64})(?:\.([0-9a-f]{64}))?")
 
 
@@ -35,6 +38,16 @@ class Revision:
     def __str__(self) -> str:
         prefix = "" if self.pure else "impure-"
         return prefix + (self.policy if self.data is None else f"{self.policy}.{self.data}")
+
+
+def _short(text: str) -> str:
+    """Return *text* as far as two revisions that differ can be told apart: a server chose it."""
+    found = Revision.parse(text)
+    if found is None:
+        return "".join(each if each.isprintable() else "?" for each in text[:_LONG])
+    prefix = "" if found.pure else "impure-"
+    parts = [found.policy, *([] if found.data is None else [found.data])]
+    return prefix + ".".join(part[:_DIGITS] + "…" for part in parts)
 
 
 def revision_of(policies: PolicySet, *, pure: bool = True) -> Revision:
@@ -76,7 +89,7 @@ class Acceptance:
             return PolicyIdentity("opa", f"{answer.version} unsafe_unpinned_policy", None)
         if not self._accepts(text):
             raise PolicyError(
-                "the OPA server serves another revision of the policies than this guard takes",
+                f"the OPA server serves revision {_short(text)} of the policies, and this guard takes {self._taken()}",
                 cause="revision",
                 detail="unaccepted",
                 hint="guardrail policy bundle -o FILE, or add the revision to [opa] revisions",
@@ -95,6 +108,11 @@ class Acceptance:
         text = self._revision(answer)
         revision = None if text is None else Revision.parse(text)
         return revision is not None and revision.pure
+
+    def _taken(self) -> str:
+        shown = sorted(map(_short, self._exact))
+        more = ", ..." if len(shown) > _MAX_SHOWN else ""
+        return ", ".join(shown[:_MAX_SHOWN]) + more
 
     def _accepts(self, text: str) -> bool:
         if text in self._exact:

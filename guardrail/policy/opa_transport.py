@@ -44,6 +44,10 @@ class Transport(Protocol):
         """See ``Connection.ask``."""
 
 
+UNREACHABLE = "see that the OPA server runs, and that [opa] url is right"
+"""What to do about a server that can't be reached."""
+
+
 class _CutError(Exception):
     """The connection ended before any byte of the reply. A kept one may have been closed by the server meanwhile."""
 
@@ -132,7 +136,7 @@ class Connection:
                 "the OPA server ended the connection without a reply",
                 cause="unreachable",
                 detail="disconnected",
-                hint="guardrail doctor",
+                hint=UNREACHABLE,
             ) from None
 
     def _head(self, method: str, path: str, body: bytes) -> bytes:
@@ -255,7 +259,7 @@ def _late(stage: str) -> PolicyError:
 
 
 def _unreachable(detail: str, message: str) -> PolicyError:
-    return PolicyError(message, cause="unreachable", detail=detail, hint="guardrail doctor")
+    return PolicyError(message, cause="unreachable", detail=detail, hint=UNREACHABLE)
 
 
 def _malformed(detail: str, message: str) -> PolicyError:

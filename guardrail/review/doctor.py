@@ -20,7 +20,8 @@ from guardrail.config import Settings
 from guardrail.core.record import decode
 from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
 from guardrail.ledger.signs import ledgers_near
-from guardrail.review.doctor_result import TAIL, Check, State
+from guardrail.review.doctor_result import TAIL, Check, State, elsewhere
+from guardrail.review.doctor_settings import settings_read, settings_refused
 from guardrail.review.records import moment, text
 from guardrail.review.terminal import clock
 
@@ -51,19 +52,9 @@ def check_all(
         if ledger is not None:
             settings = settings.override(ledger={"path": ledger.absolute()})
     except ConfigError as error:
-        yield Check("settings", State.FAIL, error.message, error.hint or "correct the file")
+        yield settings_refused(error, environment)
         return
-    where = (
-        str(settings.source)
-        if settings.source
-        else "no guardrail.toml here or above; defaults apply"
-    )
-    yield Check(
-        "settings",
-        State.OK if settings.source else State.NOTE,
-        where,
-        "" if settings.source else "guardrail init",
-    )
+    yield settings_read(settings, environment)
     if ledger is not None and _is_new(settings):
         near = ledgers_near(settings.ledger.path)
         other = f"guardrail doctor --ledger {near[0]}" if near else "give another --ledger FILE"
@@ -97,7 +88,7 @@ def _made(name: str, check: Callable[[Settings], Check], settings: Settings) -> 
     try:
         return check(settings)
     except GuardrailError as error:
-        return Check(name, State.FAIL, error.message, error.hint)
+        return Check(name, State.FAIL, error.message, elsewhere(error.hint))
     except OSError as error:
         return Check(
             name,
@@ -320,6 +311,9 @@ def _ledger(settings: Settings) -> Check:
     path = settings.ledger.path.absolute()
     if _is_new(settings):
         return Check("ledger", State.NOTE, f"none yet at {path}", _way_to_begin(settings))
+    if path.is_symlink() and not path.exists():
+        found = f"{path} is a link that leads nowhere"
+        return Check("ledger", State.FAIL, found, "point it at the ledger, or remove it")
     if not path.exists():
         left = (
             ", ".join(sorted(item.name for item in traces(path))) or f"keys in {settings.key_path}"

@@ -98,7 +98,9 @@ def _well(finding: Finding, section: OpaSection, took: float) -> Check:
 
 
 def _fix(hint: str, section: OpaSection) -> str:
-    """Return what mends it: elsewhere the hint leads here."""
-    if hint == "guardrail doctor":
+    """Return what mends it, with the URL where that may be wrong."""
+    from guardrail.policy.opa_transport import UNREACHABLE
+
+    if hint == UNREACHABLE:
         return f"start the server, or correct [opa] url: {section.url}"
     return hint or "look at the server's own log"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["TAIL", "Check", "State"]
+__all__ = ["TAIL", "Check", "State", "elsewhere"]
 
 TAIL = 1000
 """Records at the end whose chain is checked; ``verify`` checks all."""
@@ -32,3 +32,10 @@ class Check:
     found: str
     fix: str = ""
     """What to do about it; empty where there is nothing to do."""
+
+
+def elsewhere(hint: str) -> str:
+    """Return *hint*, or another step if it leads to ``doctor`` itself."""
+    if hint.startswith("guardrail doctor"):
+        return "see to what the other checks name; if they are all ok, look at the system's log"
+    return hint

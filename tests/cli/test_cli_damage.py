@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -162,6 +163,106 @@ def test_each_command_names_a_step_that_works(cli: Cli, home: Path, kind: str) -
         assert cli("anchor", "move", "--lost", "--reason", "a test").code == 0
         work(home)
         assert cli("recover", "--dry-run").code == 0
+
+
+COMMANDS = (
+    "access|anchor|approvals|approve 1 --reason a|archive|backup copy.db|checkpoint|doctor|export --jsonl -o out",
+    "hold list|init|keys|policy bundle -o b.tar.gz|policy check|policy push|policy reload --wait 0|policy test",
+    "prove 1 --out proof|prune --policy|recover|recover --dry-run|refuse 1 --reason a|retention run|retention status",
+    "seal|sessions|show|show last|verify|why last|why 99|check-proof guardrail.toml|anchor move old --reason a",
+    "consistency guardrail.toml guardrail.toml|verify --checkpoint guardrail.toml|verify --export guardrail.toml",
+    "witness status --db none --key none|witness serve --db none --key none|witness add --db none --log none",
+)
+CIRCULAR = re.compile(r"(?:[,;:.].*| (?!forget|move)[a-z].*)?", re.DOTALL)
+"""What follows a command that is to be run as it stands: nothing, or prose."""
+
+
+def steps(ran: Ran) -> list[str]:
+    """Each next step that a command told, up to the end of its first line."""
+    found = re.findall(r"^ *(?:next:|fix:) +(.*)$", f"{ran.out}\n{ran.err}", re.MULTILINE)
+    return [step.strip() for step in found]
+
+
+def is_circular(step: str, command: str) -> bool:
+    """Whether *step* is to run *command*, or a command with the same name and no options, which has just failed."""
+    names = re.match(r"[a-z-]+(?: [a-z]+(?=$| -))?", command)
+    assert names is not None
+    path = f"guardrail {names[0]}"
+    return step.startswith(path) and CIRCULAR.fullmatch(step.removeprefix(path)) is not None
+
+
+def replace_ledger(home: Path, make: Callable[[Path], object]) -> None:
+    """Put something else in the ledger's place."""
+    remove(home, "audit.db", "audit.db-wal", "audit.db-shm")
+    make(home / "audit.db")
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    **{kind: damage.spoil for kind, damage in DAMAGES.items()},
+    "nothing": lambda _: None,
+    "folder": lambda home: replace_ledger(home, Path.mkdir),
+    "link in a circle": lambda home: replace_ledger(home, lambda db: db.symlink_to(db)),
+    "link to nowhere": lambda home: replace_ledger(home, lambda db: db.symlink_to("nowhere")),
+    "pipe": lambda home: replace_ledger(home, os.mkfifo),
+    "key cut": lambda home: (home / "audit.keys" / "log.key").write_text("x"),
+    "policy refused": lambda home: (home / "policies" / "main.rego").write_text("package x\n"),
+    "settings refused": lambda home: (home / "guardrail.toml").write_text("[policy]\nworkers = 0"),
+    "no policy server": lambda home: more(
+        home, '[policy]\nengine = "opa"\n[opa]\nurl = "http://127.0.0.1:9"\nstart_limit_ms = 100\n'
+    ),
+    "no witness": lambda home: more(
+        home,
+        "",
+        witness=[
+            "http://127.0.0.1:9 w.example+e25d5acc+BAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
+        ],
+    ),
+}
+
+
+def more(home: Path, text: str, **anchors: object) -> None:
+    """Add to the settings: sections, and keys of [anchors]."""
+    config = home / "guardrail.toml"
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in anchors.items()]
+    config.write_text(config.read_text() + "".join(lines) + text)
+
+
+def leads_back(told: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """Each pair of commands of which each says no more than that the other one is to be run."""
+    only = {command: steps[0] for command, steps in told.items() if len(set(steps)) == 1}
+    return [
+        (one, other)
+        for one, step in only.items()
+        for other, back in only.items()
+        if is_circular(step, other) and is_circular(back, one)
+    ]
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_no_next_step_is_the_very_command_that_failed(cli: Cli, home: Path, kind: str) -> None:
+    """Of every command, with each kind of damage, with settings that are refused, and with a policy server that is not there."""
+    SPOILT[kind](home)
+    told: dict[str, list[str]] = {}
+    for command in "|".join(COMMANDS).split("|"):
+        ran = cli(*command.split())
+        assert ran.code != 4, (command, ran)
+        if ran.code not in (0, 5):
+            told[command] = steps(ran)
+            assert [step for step in steps(ran) if is_circular(step, command)] == [], command
+    assert len(told) > 3
+    assert leads_back(told) == []
+
+
+def test_a_step_that_leads_back_is_noticed() -> None:
+    """Else the test above could not fail."""
+    assert is_circular("guardrail anchor", "anchor")
+    assert is_circular("guardrail anchor; please report it", "anchor")
+    assert is_circular("guardrail doctor says more", "doctor")
+    assert is_circular("guardrail policy push", "policy push")
+    assert is_circular("guardrail verify", "verify --checkpoint x")
+    assert not is_circular("guardrail anchor move OLD", "anchor")
+    assert not is_circular("guardrail verify --checkpoint FILE", "verify")
+    assert not is_circular("wait, then: guardrail anchor", "anchor")
 
 
 def test_files_that_went_away_under_a_process_are_to_be_moved_back(cli: Cli, home: Path) -> None:

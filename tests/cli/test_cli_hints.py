@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
+from clikit import Ran
 
 import guardrail
 from guardrail.cli.app import cli
+from guardrail.cli.hints import command_path, other_than, repeats
+from guardrail.errors import ConfigError
+from guardrail.review.doctor_result import elsewhere
 
 ROOT = Path(guardrail.__file__).parent
 _WORD = r"(?:[a-z][a-z-]*|--?[a-z][a-z-]*|[A-Z][A-Z_]*|\"[^\"]*\"|\.)"
@@ -108,3 +112,97 @@ def test_an_incomplete_or_unknown_command_is_noticed() -> None:
     assert problem("verify --nothing") == "no option --nothing"
     assert problem("policy tests") == "no command tests"
     assert problem("witness init prints it") == ""
+
+
+@pytest.mark.parametrize(
+    ("hint", "args", "is_itself"),
+    [
+        ("guardrail anchor", "anchor", True),
+        ("guardrail anchor; please report it", "anchor --json", True),
+        ("guardrail doctor, which says what is left of it", "doctor", True),
+        ("guardrail verify names the records", "verify", True),
+        ("guardrail policy push", "policy push --url x", True),
+        ("guardrail recover --yes", "recover --yes --reason a", True),
+        ("guardrail recover --yes --reason TEXT", "recover --yes", False),
+        ("guardrail backup FILE, with another name", "backup x.db", False),
+        ("guardrail verify --checkpoint FILE", "verify", False),
+        ("guardrail check-proof", "check", False),
+        ("guardrail policy check", "policy push", False),
+        ("guardrail init . makes another one", "init", False),
+        ("wait until it has ended, then: guardrail anchor", "anchor", False),
+        ("guardrail show 3 --segment /x/y.gz", "show 3", False),
+        ("guardrail show 4", "show 3", False),
+        ("guardrail anchor move OLD --reason TEXT", "anchor", False),
+        ("guardrail anchor forget audit.db", "anchor", False),
+        ("guardrail show last, then: guardrail why SEQ", "show", False),
+        ("guardrail why 7", "nonsense", False),
+        ("", "anchor", False),
+    ],
+)
+def test_a_hint_that_is_the_command_itself_is_told_from_one_that_says_more(
+    hint: str, args: str, is_itself: bool
+) -> None:
+    """By its options and values; prose that follows is none."""
+    words = args.split()
+    path = command_path(cli, words)  # type: ignore[arg-type]
+    assert repeats(hint, path, words) is is_itself
+    assert (other_than(hint, path, words) != hint) is is_itself
+
+
+def test_an_action_that_is_an_argument_is_told_from_prose() -> None:
+    """Each word that an argument of some command takes."""
+    for names in paths(cli):  # type: ignore[arg-type]
+        command: click.Command = cli
+        for name in names:
+            command = command.get_command(click.Context(command), name)  # type: ignore[attr-defined]
+        own = f"guardrail {' '.join(names)}"
+        for each in command.params:
+            if isinstance(each, click.Argument) and isinstance(each.type, click.Choice):
+                for action in each.type.choices:
+                    assert not repeats(f"{own} {action} X", own, names)
+
+
+def test_doctor_leads_to_its_other_checks_in_place_of_itself() -> None:
+    """Every other command leads to doctor."""
+    assert elsewhere("guardrail doctor").startswith("see to what the other checks name")
+    assert elsewhere("guardrail verify") == "guardrail verify"
+    assert other_than("guardrail doctor", "guardrail doctor", ["doctor"]) == elsewhere(
+        "guardrail doctor"
+    )
+    assert other_than("guardrail seal", "guardrail seal", ["seal"]).startswith("guardrail doctor, ")
+
+
+def paths(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
+    """The names of every command below *group*."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        if isinstance(command, click.Group):
+            yield from paths(command, *names, name)
+        else:
+            yield (*names, name)
+
+
+@pytest.mark.parametrize("names", list(paths(cli)), ids=" ".join)  # type: ignore[arg-type]
+def test_no_error_of_a_command_says_to_run_that_command(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    """Whatever raised it: the library does not know which command calls it."""
+    own = f"guardrail {' '.join(names)}"
+
+    def fails(_: click.Context) -> None:
+        raise ConfigError("it went wrong", hint=own)
+
+    command: click.Command = cli
+    for name in names:
+        found = command.get_command(click.Context(command), name)  # type: ignore[attr-defined]
+        assert found is not None
+        command = found
+    monkeypatch.setattr(command, "parse_args", lambda *_: [])
+    monkeypatch.setattr(command, "invoke", fails)
+    run: Callable[..., Ran] = request.getfixturevalue("cli")
+    ran = run(*names)
+    assert ran.code == 3
+    assert "it went wrong" in ran.err
+    (step,) = re.findall(r"^next: +(.*)", ran.err, re.MULTILINE)
+    assert step != own
+    assert step

@@ -407,6 +407,18 @@ def test_init_writes_nothing_through_a_link_that_lies_in_the_folder(
     assert not (tmp_path / "outside").exists()
 
 
+@pytest.mark.parametrize("target", ["shop", "nowhere"])
+def test_init_of_a_link_that_leads_nowhere_is_refused(
+    cli: Cli, tmp_path: Path, target: str
+) -> None:
+    """To itself, or to a folder that is not there."""
+    (tmp_path / "shop").symlink_to(tmp_path / target)
+    ran = cli("init", tmp_path / "shop")
+    assert ran.code == 3
+    assert "a link that leads nowhere" in ran.err
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_init_on_a_full_disk_says_how_much_room_is_needed_and_writes_nothing(
     cli: Cli, tmp_path: Path
 ) -> None:

@@ -292,3 +292,24 @@ def test_a_head_that_is_not_over_the_records_is_not_exported(
     assert not out.exists()
     assert not kept.exists()
     assert cli("export", "--jsonl", "-o", out, "--ledger", path).code == 0
+
+
+@pytest.mark.parametrize(
+    "content", ["no note", "a\n1\nAAAA\n\n\u2014 x y\n", "[ledger]\n\nx = 1\n"]
+)
+def test_a_file_that_is_no_head_and_no_proof_is_named(
+    cli: Cli, path: Path, tmp_path: Path, content: str
+) -> None:
+    """Two files are given, and only one of them is wrong."""
+    good, bad = head(cli, path, tmp_path / "good"), tmp_path / "bad"
+    bad.write_text(content)
+    for command in (
+        ("consistency", good, bad, "--ledger", path),
+        ("consistency", bad, good, "--ledger", path),
+        ("check-proof", bad, "--key", public(path)),
+    ):
+        ran = cli(*command)
+        assert ran.code == 3
+        assert f"error: {bad}: " in ran.err
+        assert "next:" in ran.err
+        assert str(good) not in ran.err

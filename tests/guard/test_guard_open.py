@@ -254,6 +254,36 @@ def test_a_reload_applies_the_settings_of_the_engine_and_names_the_others(
     assert detail["config"] == guard._settings.digest()
 
 
+def test_what_the_environment_names_is_named_with_its_variable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program does not hold the path that is wrong."""
+    monkeypatch.setenv("GUARDRAIL_KEYS", str(folder / "no" / "such" / "keys"))
+    with pytest.raises(LedgerOpenError) as refused:
+        Guard.open(policies=folder / "policies", ledger=folder / "audit.db")
+    assert "GUARDRAIL_KEYS" in str(refused.value)
+    assert "GUARDRAIL_KEYS" in refused.value.message
+    monkeypatch.delenv("GUARDRAIL_KEYS")
+    monkeypatch.setenv("GUARDRAIL_POLICIES", str(folder / "nowhere"))
+    with pytest.raises(ConfigError, match=r"\(GUARDRAIL_POLICIES names it\)"):
+        Guard.open(ledger=folder / "audit.db")
+    with pytest.raises(ConfigError) as plain:
+        Guard.open(policies=folder / "none", ledger=folder / "audit.db")
+    assert "GUARDRAIL" not in plain.value.message
+
+
+def test_a_guard_that_was_closed_says_what_to_do(folder: Path) -> None:
+    """For calls and for a reload."""
+    guard = Guard.open(policies=folder / "policies", ledger=folder / "audit.db")
+    scope = guard.session(principal="alice")
+    guard.close()
+    for use in (lambda: guard.call("x", {}, lambda: None, session=scope), guard.reload):
+        with pytest.raises(LedgerError) as refused:
+            use()
+        assert refused.value.code == "ledger.closed"
+        assert "open another guard" in refused.value.hint
+
+
 SLOW = """package guardrail.policy
 
 allow contains "any" if input.resource.type == "tool"

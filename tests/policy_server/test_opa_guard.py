@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from guardrail.config import Settings
 from guardrail.core.record import decode
 from guardrail.errors import ApprovalRequired, Denied, PolicyError
 from guardrail.ledger.reader import LedgerReader
+from guardrail.policy.opa import OpaEngine
+from guardrail.policy.opa_reply import Answer
+from guardrail.policy.opa_revision import Acceptance
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import deny
 
@@ -266,6 +270,35 @@ def test_a_revision_that_is_added_to_the_settings_is_taken_after_a_reload(
             # Never refused on the way: both revisions are taken.
             until(lambda: call(guard, body) == "done" and _revision(tmp_path) == new_revision)
     bundles.close()
+
+
+def test_a_revision_that_is_not_taken_is_named_with_those_that_are(
+    opa_program: Path, tmp_path: Path
+) -> None:
+    """As far as they differ, policies and data; one that a server made up holds nothing that a terminal obeys."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "p.rego").write_text(POLICY)
+    archive, served_one = bundle_file(tmp_path / "old.tgz", [tmp_path / "old"])
+    policy, data = served_one.split(".")
+    other = f"{policy}.{'0' * 64}"
+    with served(opa_program, tmp_path, "--bundle", str(archive)) as server:
+        section = settings(tmp_path, server.url).opa
+        chosen = replace(section, revisions=(other, "release-7"), start_limit_ms=100)
+        with pytest.raises(PolicyError) as refused:
+            OpaEngine.connect(chosen)
+    assert refused.value.detail == "unaccepted"
+    assert refused.value.message == (
+        f"the OPA server serves revision {policy[:8]}….{data[:8]}… of the policies, "
+        f"and this guard takes {policy[:8]}….00000000…, release-7"
+    )
+    answer = Answer(
+        version="1", revisions=(("b", "x\x1b[2J" + "y" * 90),), document={}, decision_id=None
+    )
+    with pytest.raises(PolicyError) as refused:
+        Acceptance(["impure-" + served_one, "a", "b", "c"]).identity(answer)
+    assert "\x1b" not in refused.value.message
+    assert "y" * 60 not in refused.value.message
+    assert refused.value.message.endswith("takes a, b, c, ...")
 
 
 def _revision(folder: Path) -> object:

@@ -17,7 +17,7 @@ from guardrail.cli.options import (
 )
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import recovery
-from guardrail.errors import GuardrailError, UsageError, os_reason
+from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -120,8 +120,13 @@ def _head(path: Path) -> SignedNote:
             f"{path}: the head can't be read ({os_reason(error)})",
             hint="guardrail checkpoint prints a head to keep elsewhere",
         ) from None
-    found = SignedNote.parse(raw)
-    Checkpoint.parse(found.text)
+    try:
+        found = SignedNote.parse(raw)
+        Checkpoint.parse(found.text)
+    except NoteError as error:
+        raise NoteError(
+            f"{path}: {error.message}", code=error.code, hint="guardrail checkpoint prints a head"
+        ) from None
     return found
 
 

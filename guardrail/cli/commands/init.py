@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -33,6 +34,12 @@ def init(named: Path | None) -> None:
     from guardrail.policy.sources import installed_folder
 
     folder = Path() if named is None else named
+    if folder.is_symlink() and not folder.exists():
+        raise ConfigError(
+            f"{folder} is a link that leads nowhere; nothing was written",
+            code="config.exists",
+            hint="guardrail init OTHER_FOLDER, or remove the link",
+        )
     above = _project_above(folder)
     if named is None and above is not None:
         raise ConfigError(
@@ -63,7 +70,7 @@ def _project_above(folder: Path) -> Path | None:
     from guardrail.review.terminal import one_line
 
     found = find(folder, environment={})
-    if found is None or found.parent == (folder / FILE_NAME).resolve().parent:
+    if found is None or found.parent == Path(os.path.realpath(folder / FILE_NAME)).parent:
         return None
     return Path(one_line(str(found)))
 
@@ -89,7 +96,9 @@ def _relative(path: Path, folder: Path) -> str:
     from guardrail.review.terminal import escape
 
     try:
-        return escape(str(folder / path.resolve().relative_to(folder.resolve())))
+        return escape(
+            str(folder / Path(os.path.realpath(path)).relative_to(os.path.realpath(folder)))
+        )
     except ValueError:
         return escape(str(path))
 
@@ -146,7 +155,9 @@ def _create_log(settings: Settings) -> None:
 
 
 def _next_steps(folder: Path) -> None:
-    inside = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    inside = (
+        "" if os.path.realpath(folder) == str(Path.cwd()) else f"cd {shlex.quote(str(folder))} && "
+    )
     note("")
     note("Next:", Style.STRONG)
     note(f"  {inside}guardrail policy test    run the policy's tests")

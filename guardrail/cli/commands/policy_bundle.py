@@ -20,7 +20,7 @@ from guardrail.cli.commands.policy import (
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, note, paint
 from guardrail.cli.render import counted
-from guardrail.errors import ConfigError, PolicyLoadError, os_reason
+from guardrail.errors import ConfigError, PolicyError, PolicyLoadError, os_reason
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     could not be asked.
     """
     from guardrail.authoring.push import push as send
+    from guardrail.policy.opa_transport import UNREACHABLE
 
     section = settings_of(config).trusted_opa
     if url is not None:
@@ -172,6 +173,10 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
         pushed = send(policy_paths(paths, config), section)
     except PolicyLoadError as error:
         return _refused(error, as_json=as_json)
+    except PolicyError as error:
+        if error.hint == UNREACHABLE:
+            error.hint = f"start the OPA server, or correct [opa] url, or --url: {section.url}"
+        raise
     if as_json:
         emit_json(
             {

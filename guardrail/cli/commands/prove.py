@@ -151,7 +151,11 @@ def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool
         raw = read_input(file, MAX_PROOF)
     except OSError as error:
         raise _FileError(f"{file}: can't be read ({os_reason(error)})") from None
-    checked = check(Proof.parse(raw), public, verify_signature, pinned)
+    try:
+        proof = Proof.parse(raw)
+    except NoteError as error:
+        raise NoteError(f"{file}: {error.message}", code=error.code, hint=error.hint) from None
+    checked = check(proof, public, verify_signature, pinned)
     code = _code(checked)
     if as_json:
         emit_json(_document(checked, code, pinned))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,7 +104,7 @@ def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, str]]:
     from guardrail.anchors.state import read_state, state_path
 
     path = settings.ledger.path
-    state = read_state(state_path(path.resolve()), plan.log)
+    state = read_state(state_path(Path(os.path.realpath(path))), plan.log)
     found = [
         {"anchor": name, "message": f"{name}: {each.message}", "hint": each.hint}
         for name, each in state.anchors.items()

@@ -113,7 +113,7 @@ def signers_in(paths: Sequence[Path], key: NoteKey) -> list[KeyRanges]:
     found = []
     for path in paths:
         try:
-            with readable(path.resolve()) as reader:
+            with readable(Path(os.path.realpath(path))) as reader:
                 if log_key(reader).public == key.public and reader.log == key.name:
                     found.append(key_ranges(reader, key)[0])
         except (LedgerError, RecordError, NoteError, OSError):
@@ -126,7 +126,7 @@ def _beyond(
 ) -> tuple[int, list[OutsideHead]]:
     """Return how many records the copy has, and the *heads* over more that a key of its log signed."""
     try:
-        with readable(path.resolve()) as reader:
+        with readable(Path(os.path.realpath(path))) as reader:
             size, own = reader.size(), log_key(reader)
     except (LedgerError, RecordError, OSError):
         return 0, []  # verifying says what is wrong
@@ -154,7 +154,7 @@ def _original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
         return _Original(None)
     size = report.records
     try:
-        with readable(ledger.resolve()) as reader:
+        with readable(Path(os.path.realpath(ledger))) as reader:
             if reader.log != report.log:
                 return _Original(
                     None,

@@ -1,0 +1,60 @@
+"""Next steps that lead somewhere: a hint is never the very command that has just failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import click
+
+from guardrail.review.doctor_result import elsewhere
+
+__all__ = ["command_path", "other_than", "repeats"]
+
+_PROGRAM = "guardrail"
+_DOCTOR = "guardrail doctor"
+_PROSE = re.compile(r"(?!(?:last|forget|move)\b)[a-z][a-z']*[,;:.]*")
+"""A word that follows a command in a sentence. Its options and values look otherwise, but for the three here."""
+
+
+def command_path(cli: click.Group, args: Sequence[str]) -> str:
+    """Return the names of the command that *args* call, for example ``guardrail policy push``."""
+    command: click.Command = cli
+    path = ["guardrail"]
+    for word in args:
+        if not isinstance(command, click.Group) or word not in command.list_commands(
+            click.Context(command)
+        ):
+            break
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
+        path.append(word)
+    return " ".join(path)
+
+
+def repeats(hint: str, path: str, args: Sequence[str]) -> bool:
+    """Tell whether *hint* begins with the command *path* and with no option, value or action that is not in *args*."""
+    if re.match(rf"{re.escape(path)}(?![\w-])", hint) is None:
+        return False
+    told = hint[len(path) :]
+    if path == _PROGRAM or told[:1] != " ":
+        return path != _PROGRAM
+    given = {arg.split("=")[0] for arg in args}
+    for word in told.split():
+        if _PROSE.fullmatch(word) is not None:
+            return True
+        if word.rstrip(",;:") not in given:
+            return False
+    return True
+
+
+def other_than(hint: str, path: str, args: Sequence[str]) -> str:
+    """Return *hint*, or a step that says more if it is the command that *args* have just run."""
+    if not repeats(hint, path, args):
+        return hint
+    return (
+        elsewhere(hint)
+        if path == _DOCTOR
+        else f"{_DOCTOR}, which looks at everything that this needs"
+    )

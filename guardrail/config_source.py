@@ -1,0 +1,46 @@
+"""Which environment variable named a path that an error is about: nobody else would look there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+from guardrail.config import ENVIRONMENT
+from guardrail.errors import GuardrailError
+
+__all__ = ["naming_its_source", "with_source"]
+
+_CONFIG = "GUARDRAIL_CONFIG"
+
+
+def with_source(message: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return *message*, with the variable that names a path in it, if one does and *message* does not say so."""
+    environment = os.environ if environment is None else environment
+    for variable in (_CONFIG, *ENVIRONMENT):
+        value = environment.get(variable, "")
+        # Only one of them takes several paths; a path that holds the separator matches as a whole.
+        for path in filter(None, {value, *value.split(os.pathsep)}):
+            forms = {os.path.abspath(path), os.path.realpath(path)}
+            if os.sep in path or "." in path:  # else it can be any word
+                forms.add(path)
+            if variable not in message and any(_names(message, form) for form in forms):
+                return f"{message} ({variable} names it)"
+    return message
+
+
+def _names(message: str, path: str) -> bool:
+    return re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w/-])", message) is not None
+
+
+@contextmanager
+def naming_its_source() -> Generator[None]:
+    """Have what is raised inside name the variable that its path comes from."""
+    try:
+        yield
+    except GuardrailError as error:
+        told = with_source(error.message)
+        if told != error.message:
+            error.message, error.args = told, (told,)
+        raise

@@ -1,0 +1,28 @@
+"""Errors about what stands in the ledger's place and is no file that could be one."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from guardrail.errors import LedgerOpenError, os_reason
+
+__all__ = ["not_a_file", "unexaminable"]
+
+
+def unexaminable(db: Path, error: OSError) -> LedgerOpenError:
+    """Return the error for a path of which the system does not even say what is there."""
+    return LedgerOpenError(
+        f"the ledger can't be examined: {os_reason(error)}",
+        code="ledger.unreadable",
+        hint=f"see what is there: ls -ld {shlex.quote(str(db))}",
+    )
+
+
+def not_a_file() -> LedgerOpenError:
+    """Return the error for a folder, or another thing that is no file, in the ledger's place."""
+    return LedgerOpenError(
+        "the ledger's path is not a regular file",
+        code="ledger.not_a_file",
+        hint="move it away, then guardrail recover",
+    )

@@ -1,0 +1,30 @@
+"""The check of ``doctor`` about the settings: which file they come from, and what of the environment overrides it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from guardrail.config import ENVIRONMENT, Settings
+from guardrail.config_source import with_source
+from guardrail.errors import ConfigError
+from guardrail.review.doctor_result import Check, State
+
+__all__ = ["settings_read", "settings_refused"]
+
+
+def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
+    """Say where *settings* come from."""
+    over = [variable for variable in ENVIRONMENT if environment.get(variable)]
+    verb = "overrides" if len(over) == 1 else "override"
+    what = "them" if settings.source is None else "it"
+    rest = f"; {', '.join(over)} of the environment {verb} {what}" if over else ""
+    if settings.source is None:
+        found = f"no guardrail.toml here or above; defaults apply{rest}"
+        return Check("settings", State.NOTE, found, "guardrail init")
+    return Check("settings", State.OK, f"{settings.source}{rest}")
+
+
+def settings_refused(error: ConfigError, environment: Mapping[str, str]) -> Check:
+    """Say why they are refused, and which variable names them if one does."""
+    found = with_source(error.message, environment)
+    return Check("settings", State.FAIL, found, error.hint or "correct the file")
