@@ -23,6 +23,7 @@ from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import FORMAT_VERSION, Draft
+from guardrail.disk import WORK, is_full, make_room, no_room
 from guardrail.errors import (
     AccessError,
     GuardrailError,
@@ -154,6 +155,8 @@ def record_read(
         missing = denial_of(error, db, db)
         why = f"it can't be written ({os_reason(error) if missing is None else missing.what})"
         hint = "run the command as a user that may write it" if missing is None else missing.hint
+        if is_full(error, db):
+            why, hint = no_room(db, WORK), make_room(db)
         failed = Unrecorded(db, "access.write", why, hint)
     if settings.access.required:
         raise AccessError(

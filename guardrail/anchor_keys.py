@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.core.note import Algorithm, NoteKey, NoteSignature, SignedNote, cosigned_text
+from guardrail.disk import why_not_written
 from guardrail.durable import sync_directory, write_private
 from guardrail.errors import ConfigError, KeysError, NoteError, os_reason
 from guardrail.inputs import read_input
@@ -69,7 +70,8 @@ class WitnessKey:
                 sync_directory(each)
         except OSError as error:
             raise KeysError(
-                f"{folder}: can't create keys ({os_reason(error)})", code="keys.create"
+                f"{folder}: can't create keys ({why_not_written(error, folder)})",
+                code="keys.create",
             ) from None
         return made
 

@@ -11,6 +11,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from guardrail.core.words import counted
+
 __all__ = ["open_input", "read_input"]
 
 _PIECE = 1 << 20
@@ -56,4 +58,4 @@ def _not_a_file(path: Path) -> OSError:
 
 
 def _too_large(path: Path, limit: int) -> OSError:
-    return OSError(errno.EFBIG, f"it is larger than {limit} bytes", str(path))
+    return OSError(errno.EFBIG, f"it is larger than {counted(limit, 'byte')}", str(path))

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from guardrail.core.note import NoteKey
 from guardrail.core.rotation import certified_text
+from guardrail.disk import why_not_written
 from guardrail.durable import sync_directory, write_private
 from guardrail.errors import ConfigError, KeysError, os_reason
 from guardrail.inputs import read_input
@@ -267,7 +268,7 @@ class Keys:
         except OSError as error:
             missing = denial_of(error, folder)
             raise KeysError(
-                f"{folder}: can't create keys ({os_reason(error) if missing is None else missing.what})",
+                f"{folder}: can't create keys ({why_not_written(error, folder) if missing is None else missing.what})",
                 code="keys.create",
                 hint="" if missing is None else missing.hint,
             ) from None

@@ -25,6 +25,7 @@ from guardrail.core.claims import owner_of
 from guardrail.core.record import decode
 from guardrail.core.types import Json
 from guardrail.diagnosis import check_log_name, explain, has_keys
+from guardrail.disk import why_not_written
 from guardrail.errors import (
     ConfigError,
     KeysError,
@@ -388,7 +389,7 @@ def _make_folder(settings: Settings, folder: Path, named: str) -> None:
         missing = denial_of(error, folder, settings.ledger.path)
         if missing is not None:
             raise _forbidden(missing) from None
-        what = f"can't be made ({os_reason(error)})"
+        what = f"can't be made ({why_not_written(error, folder)})"
     raise LedgerOpenError(
         f"{folder}: this folder {what}; {named} names it",
         code="ledger.folder",

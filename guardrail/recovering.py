@@ -15,8 +15,9 @@ from guardrail.anchoring import renew_memory
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.diagnosis import Diagnosis
+from guardrail.disk import why_not_written
 from guardrail.durable import sync_directory
-from guardrail.errors import AnchorError, KeysError, os_reason
+from guardrail.errors import AnchorError, KeysError
 from guardrail.keys import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.aside import free_name
 from guardrail.ledger.recover import RecoveryReport, recover
@@ -91,7 +92,7 @@ def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
         sync_directory(target.parent)
     except OSError as error:
         raise KeysError(
-            f"the new log stands, and its keys are in {fresh}: they can't be moved to {target} ({os_reason(error)})",
+            f"the new log stands, and its keys are in {fresh}: they can't be moved to {target} ({why_not_written(error, target)})",
             code="keys.create",
             hint=f"move what is in {fresh} to {target}",
         ) from None

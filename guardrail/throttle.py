@@ -25,6 +25,7 @@ from guardrail.core import fields
 from guardrail.core.folding import folded
 from guardrail.core.record import Draft
 from guardrail.core.types import Cause, Receipt
+from guardrail.core.words import counted
 from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, RedactionError
 from guardrail.journal import Journal, actor
 from guardrail.session import SessionState
@@ -135,7 +136,9 @@ class Throttle:
         """Raise ``Denied`` once it is durable that calls of this minute are denied, else ``LedgerError``."""
         seq = yield from self.recorded(over)
         raise Denied(
-            f"denied: more than {self._limit} calls in a minute", seq=seq, cause=str(Cause.QUOTA)
+            f"denied: more than {counted(self._limit, 'call')} in a minute",
+            seq=seq,
+            cause=str(Cause.QUOTA),
         )
 
     def recorded(self, over: Over) -> Steps[int]:

@@ -10,6 +10,7 @@ from typing import Protocol
 from guardrail.core.merkle import verify_consistency
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.ruling import Ruling, rule
+from guardrail.core.words import agree, counted
 from guardrail.errors import AnchorError
 
 __all__ = ["Anchor", "Anchored", "Prove", "check_follows", "timestamp"]
@@ -79,13 +80,13 @@ def check_follows(
         raise _conflict(f"it holds a head of the log {before.origin}: the ledger was replaced")
     if ruling is Ruling.TRUNCATED:
         raise _conflict(
-            f"it holds a head of {before.size} records{_whose(signed)}, and the ledger has only {head.size}: "
+            f"it holds a head of {counted(before.size, 'record')}{_whose(signed)}, and the ledger has only {head.size}: "
             "the ledger was cut, rolled back or replaced",
             signed,
         )
     if ruling is Ruling.FORKED:
         raise _conflict(
-            f"the ledger's first {before.size} records are not those of the head that it holds{_whose(signed)}: "
+            f"the ledger's first {counted(before.size, 'record')} {agree(before.size, 'is')} not what the head that it holds is over{_whose(signed)}: "
             "the ledger was changed or forked",
             signed,
         )

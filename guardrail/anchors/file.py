@@ -15,6 +15,8 @@ from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.lines import LINE_START, MAX_LINE, HeadLine, head_line, parse_line
 from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.core.words import counted
+from guardrail.disk import is_full, make_room, no_room
 from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, ConfigError, os_reason
 from guardrail.ownership import denial_of, open_or_make
@@ -96,7 +98,7 @@ class FileAnchor:
             found, torn = self._last(descriptor, head.origin)
             if known is not None and (found is None or found.head.size < known.size):
                 raise AnchorError(
-                    f"the anchor file holds less than the head of {known.size} records that was put there: it was cut or replaced",
+                    f"the anchor file holds less than the head of {counted(known.size, 'record')} that was put there: it was cut or replaced",
                     code="anchor.conflict",
                     hint=f"put what is missing back, and ask whoever can write that file; {_MOVED}",
                 )
@@ -345,6 +347,8 @@ def _unreachable(error: OSError, path: Path) -> AnchorError:
         return AnchorError(
             f"the anchor file can't be written or read: {missing.what}", hint=missing.hint
         )
+    if is_full(error, path):
+        return AnchorError(no_room(path), hint=make_room(path))
     return AnchorError(
         f"the anchor file can't be written or read ({os_reason(error)})",
         hint="its directory must be there, and this user must be able to read and append",

@@ -21,6 +21,8 @@ from pathlib import Path
 from guardrail.anchors.anchor import Prove, check_follows
 from guardrail.config import AnchorSettings
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.core.words import counted
+from guardrail.disk import why_not_written
 from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, NoteError, os_reason
 from guardrail.ownership import new_file, new_folder
@@ -53,7 +55,7 @@ class Remembered:
 
     def describe(self) -> str:
         """Return the log's name and how many records it had."""
-        return f"the log {self.key.name} with {self.head.size:,} records"
+        return f"the log {self.key.name} with {counted(self.head.size, 'record')}"
 
 
 class HeadMemory:
@@ -175,7 +177,9 @@ class HeadMemory:
         except OSError as error:
             with contextlib.suppress(OSError):
                 fresh.unlink()
-            raise self._unusable(f"can't be written ({os_reason(error)})") from None
+            raise self._unusable(
+                f"can't be written ({why_not_written(error, self.file)})"
+            ) from None
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -184,7 +188,9 @@ class HeadMemory:
             new_folder(self.folder, self._like)
             descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise self._unusable(f"can't be written ({os_reason(error)})") from None
+            raise self._unusable(
+                f"can't be written ({why_not_written(error, self.folder)})"
+            ) from None
         try:
             self._lock(descriptor)
             yield

@@ -9,6 +9,7 @@ from functools import partial
 from guardrail.anchors.lines import HeadLine
 from guardrail.core.note import Checkpoint
 from guardrail.core.ruling import Ruling, rule
+from guardrail.core.words import counted
 from guardrail.errors import AnchorError
 
 __all__ = ["Sorted", "sort_heads"]
@@ -54,7 +55,7 @@ def sort_heads(
         elif ruling in (Ruling.TRUNCATED, Ruling.FORKED):
             if signed(line):
                 raise AnchorError(
-                    f"the file holds a head of {head.size:,} records that the log's key signed, and the ledger does not "
+                    f"the file holds a head of {counted(head.size, 'record')} that the log's key signed, and the ledger does not "
                     "continue it: it was cut, rolled back or changed",
                     code="anchor.conflict",
                     hint="guardrail verify; put the right ledger back, or guardrail recover, which begins a new log",

@@ -20,8 +20,9 @@ from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.http import Endpoint
 from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.disk import why_not_written
 from guardrail.durable import sync_directory
-from guardrail.errors import AnchorError, ConfigError, os_reason
+from guardrail.errors import AnchorError, ConfigError
 from guardrail.ownership import open_or_make
 
 __all__ = ["TimestampAnchor", "check_token"]
@@ -88,7 +89,7 @@ class TimestampAnchor:
             _keep(self._tokens, note, when, reply.body, self._ledger)
         except OSError as error:
             raise AnchorError(
-                f"the file of time stamps can't be written ({os_reason(error)})",
+                f"the file of time stamps can't be written ({why_not_written(error, self._tokens)})",
                 hint="look at [anchors] tsa_tokens",
             ) from None
         return Anchored(self.name, head.size, when, note)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.http import Endpoint, Reply
 from guardrail.core.note import MAX_NOTE, Algorithm, Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, NoteError
 
 __all__ = ["MAX_PROOF", "WitnessAnchor", "request_body"]
@@ -147,14 +148,14 @@ class WitnessAnchor:
             raise self._error("it refuses the very size that it says it holds", "anchor.malformed")
         if size > head.size:
             raise self._error(
-                f"it holds a head of {size} records, and the ledger has only {head.size}: "
+                f"it holds a head of {counted(size, 'record')}, and the ledger has only {head.size}: "
                 "the ledger was cut, rolled back or replaced",
                 "anchor.conflict",
                 "guardrail verify",
             )
         if known is not None and size < known.size:
             raise self._error(
-                f"it holds {size} records, and it had cosigned {known.size}: it has lost its memory",
+                f"it holds {counted(size, 'record')}, and it had cosigned {known.size}: it has lost its memory",
                 "anchor.conflict",
                 "ask who runs the witness; a witness that was restored from a backup must not be used again",
             )
@@ -178,7 +179,7 @@ class WitnessAnchor:
 
     def _fork(self, size: int) -> AnchorError:
         return self._error(
-            f"it holds another head of {size} records: the ledger was changed or forked",
+            f"it holds another head of {counted(size, 'record')}: the ledger was changed or forked",
             "anchor.conflict",
             "guardrail verify",
         )

@@ -27,6 +27,7 @@ from guardrail.anchors.http import TimedReader
 from guardrail.anchors.witness import MAX_PROOF
 from guardrail.anchors.witness_store import Ruling, Verdict, WitnessStore
 from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote, Verify
+from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, NoteError
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             return HTTPStatus.OK, lines.encode(), "text/plain; charset=utf-8"
         if verdict.ruling is not Ruling.WRONG_OLD_SIZE:
             self.log(
-                f"REFUSED a signed head of {request.head.size} records that does not follow from the head of "
+                f"REFUSED a signed head of {counted(request.head.size, 'record')} that does not follow from the head of "
                 f"{verdict.size}: {verdict.ruling.value}; kept as evidence"
             )
         if verdict.ruling is Ruling.BAD_PROOF:

@@ -19,6 +19,7 @@ from typing import Self
 
 from guardrail.core.merkle import EMPTY_ROOT, verify_consistency
 from guardrail.core.note import Algorithm, Checkpoint, NoteKey, SignedNote
+from guardrail.disk import is_full, no_room
 from guardrail.durable import sync_directory
 from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError, NoteError, os_reason
 
@@ -109,6 +110,8 @@ class WitnessStore:
             with contextlib.suppress(OSError):
                 os.unlink(beside)
             why = os_reason(error) if isinstance(error, OSError) else type(error).__name__
+            if is_full(error, path):
+                why = no_room(path)
             raise ConfigError(
                 f"{path}: no database can be made there ({why})", code="witness.create"
             ) from None

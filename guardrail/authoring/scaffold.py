@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.config import FILE_NAME, NO_SECTIONS, Settings
-from guardrail.errors import ConfigError, os_reason
+from guardrail.disk import is_full, make_room, why_not_written
+from guardrail.errors import ConfigError
 
 __all__ = ["Scaffold", "scaffold", "settings_text"]
 
@@ -116,7 +117,9 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
         ignored = _ignore(folder / ".gitignore")
     except OSError as error:
         raise ConfigError(
-            f"{folder}: can't write there ({os_reason(error)})", code="config.write"
+            f"{folder}: can't write there ({why_not_written(error, folder / FILE_NAME)})",
+            code="config.write",
+            hint=make_room(folder / FILE_NAME) if is_full(error, folder) else "",
         ) from None
     return Scaffold(folder=folder, written=tuple(planned), ignored=ignored)
 

@@ -8,6 +8,7 @@ from typing import Any
 from guardrail.approval_cases import Approver, Kind
 from guardrail.cli.output import Cell, Style
 from guardrail.core.recovered import Recovered
+from guardrail.core.words import counted
 from guardrail.review.records import Call, Person, RuleHit, seconds_between
 from guardrail.review.terminal import clock, escape, name
 from guardrail.review.why import headline
@@ -16,7 +17,6 @@ __all__ = [
     "approval_lines",
     "approver",
     "clock",
-    "counted",
     "milliseconds",
     "offset",
     "outcome",
@@ -113,11 +113,6 @@ def offset(start: str, ts: str) -> str:
     return f"{sign}{hours}:{minutes:02d}:{int(rest):02d}"
 
 
-def counted(count: int, word: str, plural: str = "") -> str:
-    """Return ``1 call``, ``2 calls``."""
-    return f"{count:,} {word if count == 1 else plural or word + 's'}"
-
-
 def rule_lines(rules: Sequence[RuleHit]) -> Iterator[str]:
     """Yield the rules that fired, each with its message."""
     for hit in rules:
@@ -127,7 +122,7 @@ def rule_lines(rules: Sequence[RuleHit]) -> Iterator[str]:
         if hit.needs:
             yield "  the approver must see " + ", ".join(escape(pointer) for pointer in hit.needs)
         if hit.approvers > 1:
-            yield f"  needs {hit.approvers} approvers"
+            yield f"  needs {counted(hit.approvers, 'approver')}"
 
 
 def removed(pointers: Mapping[str, object]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.options import settings_for
+from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, GuardrailError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
         return ""
     if any(Checkpoint.parse(note.text).size >= known.size for note in notes):
         return ""
-    return f"The anchor file does not hold the head of {known.size:,} records that it took"
+    return f"The anchor file does not hold the head of {counted(known.size, 'record')} that it took"
 
 
 # -- a ledger that can't say which log it is --------------------------------------------------------

@@ -22,6 +22,7 @@ from guardrail.core.improbable import MIN_VALUE, improbable
 from guardrail.core.keynames import classify, stricter
 from guardrail.core.marks import MARK_PREFIX, mask_marks, normalised
 from guardrail.core.redact_limits import unmetered
+from guardrail.core.words import counted
 
 __all__ = ["BLANK", "MIN_VALUE", "Blank", "Known", "Memory"]
 
@@ -106,7 +107,7 @@ class Memory:
         return len(self._classes)
 
     def __repr__(self) -> str:
-        return f"Memory({len(self._classes)} values)"
+        return f"Memory({counted(len(self._classes), 'value')})"
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("the sensitive values of a session are never written")

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from guardrail.core.claims import Claim, session_of
+from guardrail.core.words import counted
 from guardrail.errors import RecordError
 
 __all__ = [
@@ -151,7 +152,7 @@ class Draft:
         size = sum(len(segment) + 1 for segment in segments) + 2 + _SPLICE_OVERHEAD
         if size > MAX_LINE:
             raise RecordError(
-                f"a record of about {size} bytes; the limit is {MAX_LINE}",
+                f"a record of about {counted(size, 'byte')}; the limit is {MAX_LINE}",
                 code="record.too_large",
             )
         call = fields.get("call")

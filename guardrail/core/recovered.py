@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from guardrail.core.words import agree, counted
+
 __all__ = ["TYPE", "Loss", "Recovered"]
 
 TYPE = "admin.recovered"
@@ -84,8 +86,7 @@ class Recovered:
     def loss_text(self) -> str:
         """How many records were lost, as the subject and verb of a sentence, such as ``at least 3 records were lost``."""
         if self.lost:
-            count = f"{self.lost:,} record{' was' if self.lost == 1 else 's were'}"
-            return f"at least {count} lost"
+            return f"at least {counted(self.lost, 'record')} {agree(self.lost, 'was')} lost"
         if self.loss is Loss.UNKNOWN:
             return "how many records were lost is unknown"
         return "no record is known to be lost"

@@ -12,6 +12,7 @@ from typing import Any
 
 from guardrail.core.record import dumps
 from guardrail.core.redact_values import octets
+from guardrail.core.words import agree, counted
 from guardrail.errors import RecordError
 
 __all__ = ["describe_error", "outweighs", "plain", "shape"]
@@ -281,7 +282,9 @@ def _validation(error: BaseException, module: str) -> str:
             for entry in found[:10]
             if isinstance(entry, Mapping)
         ]
-        return f"{len(found)} values do not fit: " + ", ".join(places)
+        return f"{counted(len(found), 'value')} {agree(len(found), 'does')} not fit: " + ", ".join(
+            places
+        )
     except BaseException:  # noqa: BLE001 - a foreign class that only shares the name
         return "a value does not fit the model (details not shown)"
 

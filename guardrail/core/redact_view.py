@@ -31,6 +31,7 @@ from guardrail.core.redact_values import (
     remember,
 )
 from guardrail.core.redact_walk import Nested, Walk
+from guardrail.core.words import counted
 from guardrail.errors import RedactionError
 
 __all__ = ["BEYOND_LIMITS", "Inspection"]
@@ -282,11 +283,11 @@ class Inspection:
         limits = self._sealer.limits
         for holder, key, path, piece in self._walk.pieces:
             if type(piece) is not str:
-                why = f"has more than {limits.nodes} members, with all before it, or {limits.depth} levels"
+                why = f"has more than {counted(limits.nodes, 'member')}, with all before it, or {counted(limits.depth, 'level')}"
             elif self._minimal_class:
                 continue  # no string is shown, whatever its size
             elif len(piece) > limits.string:
-                why = f"is longer than {limits.string} characters"
+                why = f"is longer than {counted(limits.string, 'character')}"
             elif is_opaque(piece):
                 # Any text that is long enough can be made to look so.
                 why = "looks like encoded data: mark it in the tool's schema if the policy need not see it"
@@ -295,7 +296,7 @@ class Inspection:
             raise _beyond(f"{self._argument(holder, key, path)} {why}")
         view = self.view()
         if view.cut:
-            raise _beyond(f"the arguments take more than {limits.recorded} bytes")
+            raise _beyond(f"the arguments take more than {counted(limits.recorded, 'byte')}")
         return view.value
 
     def _argument(self, holder: object, key: object, path: Path) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from guardrail.core.words import agree
+
 __all__ = ["expected"]
 
 _LIMITS: Final[Mapping[str, str]] = {
@@ -13,12 +15,12 @@ _LIMITS: Final[Mapping[str, str]] = {
     "exclusiveMinimum": "more than {}",
     "exclusiveMaximum": "less than {}",
     "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "minProperties": "at least {} members",
-    "maxProperties": "at most {} members",
+    "minLength": "at least {} character",
+    "maxLength": "at most {} character",
+    "minItems": "at least {} item",
+    "maxItems": "at most {} item",
+    "minProperties": "at least {} member",
+    "maxProperties": "at most {} member",
 }
 _WORDS: Final[Mapping[str, str]] = {
     "enum": "one of the values that the schema lists",
@@ -44,7 +46,10 @@ def expected(kind: Any) -> str:
         return f"expected {' or '.join(sorted(types))}"
     if kind.name in _LIMITS:
         limit = getattr(kind, "limit", getattr(kind, "multiple_of", None))
-        return f"expected {_LIMITS[kind.name].format(limit)}" if type(limit) in {int, float} else ""
+        if not isinstance(limit, int | float) or isinstance(limit, bool):
+            return ""
+        least, _, noun = _LIMITS[kind.name].partition(" {}")
+        return f"expected {least} {limit}" + (f" {agree(limit, noun.strip())}" if noun else "")
     words = _WORDS.get(kind.name)
     return f"expected {words}" if words else ""
 

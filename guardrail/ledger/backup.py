@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from guardrail.disk import is_full, make_room, no_room
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.reader import LedgerReader
@@ -72,9 +73,11 @@ def backup(
         sync_directory(target.absolute().parent)
     except FileExistsError:
         raise _exists() from None
-    except sqlite3.Error as error:
-        raise open_error(error, db, write=False) from error
-    except OSError as error:
+    except (sqlite3.Error, OSError) as error:
+        if is_full(error, target):
+            raise _full(db, target) from None
+        if isinstance(error, sqlite3.Error):
+            raise open_error(error, db, write=False) from error
         raise LedgerError(
             f"the copy can't be written: {reason(error)}",
             code="ledger.backup",
@@ -128,6 +131,16 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _full(db: Path, target: Path) -> LedgerError:
+    size = 0
+    for part in (db, Path(f"{db}-wal")):
+        with contextlib.suppress(OSError):
+            size += part.stat().st_size
+    return LedgerError(
+        no_room(target, size, most=True), code="ledger.backup", hint=make_room(target)
+    )
 
 
 def _exists() -> LedgerError:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from guardrail.core.merkle import Edge
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
+from guardrail.disk import WORK, is_full, make_room, no_room
 from guardrail.durable import sync_directory
 from guardrail.errors import (
     KeysError,
@@ -198,7 +199,7 @@ class Committer:
                 self.drop_store()
                 raise
         except (OSError, sqlite3.Error) as error:
-            raise open_error(error, self._db) from error
+            raise open_error(error, self._db, needed=self._needed) from error
         finally:
             if self._store is None:
                 self._give_up_lease()
@@ -507,11 +508,11 @@ class Committer:
             self._suspect = True
         if isinstance(error, sqlite3.Error) and reason(error).startswith("SQLITE_IOERR"):
             self._suspect = True
+        problem = error if isinstance(error, LedgerError) else self._refused(error)
         full = isinstance(error, sqlite3.Error | OSError) and disk_is_full(reason(error))
         room = full and self._reserve.give_back()
         store.rollback()
         self._epochs.unsure()
-        problem = error if isinstance(error, LedgerError) else self._poison(reason(error))
         if isinstance(error, KeysError):
             problem = LedgerPoisonedError(error.message, hint=error.hint)
             self.trouble = problem.message
@@ -549,8 +550,21 @@ class Committer:
         self.trouble = f"the ledger can't be written: {why}"
         return LedgerPoisonedError(self.trouble, hint="guardrail doctor")
 
+    @property
+    def _needed(self) -> int:
+        """How many bytes must be free before calls are taken."""
+        return self._reserve.needed or WORK
+
+    def _refused(self, error: Exception) -> LedgerPoisonedError:
+        """Block new calls after *error*; return what callers get. Look before the reserve is given back: that is room again."""
+        if not is_full(error, self._db):
+            return self._poison(reason(error))
+        self.trouble = no_room(self._db, self._needed)
+        return LedgerPoisonedError(self.trouble, code="ledger.reserve", hint=make_room(self._db))
+
     def _outside(self, error: OSError | sqlite3.Error) -> LedgerError:
         """Return what an error outside a transaction means: the log may be gone, else it is a matter of time."""
+        problem = self._refused(error)
         if disk_is_full(reason(error)):
             self._reserve.give_back()
         fault = self._watch.check_database()
@@ -560,7 +574,7 @@ class Committer:
         if missing is not None:
             self.trouble = missing.message
             return LedgerPoisonedError(missing.message, code=missing.code, hint=missing.hint)
-        return self._poison(reason(error))
+        return problem
 
     def _raise_fault(self, fault: Fault | None) -> None:
         if fault is None:

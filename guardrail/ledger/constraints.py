@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import NoteError
 from guardrail.ledger.tables import SCHEMA
 
@@ -138,7 +139,7 @@ def crowd_fault(ask: Ask) -> str:
     for table, most in (("open_call", records), ("epoch", records), ("tile", records // 128 + 16)):
         query = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {max(0, most) + 1})"  # noqa: S608 - ours
         if ask(query)[0][0] > most:
-            return f"table {table} holds more rows than {records} records make"
+            return f"table {table} holds more rows than {counted(records, 'record')} {agree(records, 'makes')}"
     return ""
 
 
@@ -163,7 +164,7 @@ def row_fault(ask: Ask) -> str:
     if heads and most is not None:
         covered = _covered(heads[0])
         if covered is not None and most >= covered:
-            return f"records {covered} to {most} are not covered by the signed head"
+            return f"{numbers(covered, most)} {agree(most - covered + 1, 'is')} not covered by the signed head"
     return ""
 
 

@@ -15,6 +15,7 @@ from guardrail.core.audit import Audit, Pruned
 from guardrail.core.merkle import Edge
 from guardrail.core.note import Checkpoint, SignedNote, Verify
 from guardrail.core.rotation import TYPE
+from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import LedgerError, NoteError
 from guardrail.ledger.heads import HeadRow, Signing, read_head
 from guardrail.ledger.reader import LedgerReader
@@ -310,9 +311,9 @@ def _signed_size(
 def _against(row: HeadRow, audit: Audit) -> str:
     edge, last = audit.edge, audit.chain.next_seq - 1
     if row.size < edge.size:
-        return f"records {row.size} to {last} are not covered by the signed head: someone without this log's keys added them"
+        return f"{numbers(row.size, last)} {agree(last - row.size + 1, 'is')} not covered by the signed head: someone without this log's keys wrote there"
     if row.size > edge.size:
-        return f"the signed head is over {row.size} records, and the log ends at record {last}: what came behind is gone"
+        return f"the signed head is over {counted(row.size, 'record')}, and the log ends at record {last}: what came behind is gone"
     try:
         text = SignedNote.parse(row.note).text
     except NoteError:

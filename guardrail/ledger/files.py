@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from guardrail.core.words import counted
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerOpenError
 from guardrail.inputs import read_input
@@ -169,7 +170,7 @@ def resolve(path: Path) -> Path:
         raise not_a_file()
     if found.st_nlink != 1 and not _finish_creation(db, found):
         raise LedgerOpenError(
-            f"the ledger has {found.st_nlink} names (hard links); each would get a log of its own beside it",
+            f"the ledger has {counted(found.st_nlink, 'name')} (hard links); each would get a log of its own beside it",
             code="ledger.linked",
             hint="remove the other names; copy the file where a copy is wanted",
         )

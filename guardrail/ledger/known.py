@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from guardrail.core.words import agree, counted
+
 __all__ = ["Judged", "KnownHead", "family", "generation", "is_earlier", "judge", "next_name"]
 
 
@@ -96,7 +98,7 @@ def judge(
 
 def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[int, bytes]) -> str:
     """Say how a ledger contradicts *head*; empty if it does not, or if there is none."""
-    told = f"{head.source} holds a head of {head.size:,} records of the log {head.log}"
+    told = f"{head.source} holds a head of {counted(head.size, 'record')} of the log {head.log}"
     if not log:
         return ""
     if head.log != log:
@@ -104,7 +106,7 @@ def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[i
     if head.public and public and head.public != public:
         return f"{told}, and this log has another key"
     if head.size > size:
-        return f"{told}, and {size:,} are here as they were written: it was cut, changed or rolled back"
+        return f"{told}, and {size:,} {agree(size, 'is')} here as written: it was cut, changed or rolled back"
     if _forked(head, roots):
         return f"{told}, and the ledger's first records are others: it was changed or forked"
     return ""

@@ -19,6 +19,7 @@ from guardrail.core import fields
 from guardrail.core.note import Verify
 from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
+from guardrail.core.words import agree, counted
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError
 from guardrail.ledger import mend, outcomes
@@ -88,7 +89,7 @@ def recover(
         plan = inspect(db, signing=signing, verify=verify, known=known, unusable=unusable)
         if plan.alive and plan.action in (Action.CONTINUE, Action.RESTART):
             raise LedgerError(
-                f"{len(plan.alive)} other processes have this ledger open",
+                f"{counted(len(plan.alive), 'other process')} {agree(len(plan.alive), 'has')} this ledger open",
                 code="ledger.in_use",
                 hint="end them first: the seal or the file is about to change under them",
             )

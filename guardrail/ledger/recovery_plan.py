@@ -266,6 +266,7 @@ _NOT_OURS = (
     "ledger.not_a_file",
     "ledger.unreadable",
     "ledger.permission",
+    "ledger.reserve",
 )
 """What nothing is wrong with, but this user or this version can't read."""
 

@@ -24,7 +24,13 @@ _PATIENCE = 0.1
 _LEAST = 2 << 20
 """Bytes with which calls are taken, if no more is free on a large volume: the outcomes of some thirty of the largest."""
 _FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_FULL = (
+    "SQLITE_FULL",
+    "SQLITE_IOERR_WRITE",
+    "SQLITE_IOERR_SHMSIZE",
+    os.strerror(errno.ENOSPC),
+    os.strerror(errno.EDQUOT),
+)
 
 
 def fitting(folder: Path, size: int) -> int:
@@ -88,9 +94,14 @@ class Reserve:
         return "" if stat.S_ISREG(mode) else f"{self._path} is not a regular file"
 
     @property
+    def needed(self) -> int:
+        """How many bytes must be free before the room is taken again; 0 if none is kept."""
+        return 2 * (self._agreed or _least(self._size))
+
+    @property
     def shortage(self) -> str:
         """How much is needed before the room is taken again, and how much is free, in words."""
-        needed = 2 * (self._agreed or _least(self._size))
+        needed = self.needed
         free = _free(self._path.parent)
         return f"{_mb(needed)} MB are needed" + (
             "" if free is None else f", {_mb(free)} MB are free"
@@ -107,6 +118,7 @@ class Reserve:
             found = os.fstat(descriptor)
             self._agree(found.st_size)
             os.ftruncate(descriptor, 0)
+            self.gone = True
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, self._agreed)
         except OSError:

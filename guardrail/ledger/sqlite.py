@@ -10,6 +10,7 @@ from typing import Any
 
 from guardrail.core.merkle import Edge
 from guardrail.core.record import decode, leaf_hash
+from guardrail.disk import WORK, is_full, make_room, no_room
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, LedgerOpenError, os_reason
 from guardrail.ledger.constraints import schema_fault
@@ -32,6 +33,7 @@ __all__ = [
     "damaged",
     "data_version",
     "denied",
+    "full_error",
     "open_error",
     "quoted",
     "read_error",
@@ -288,22 +290,32 @@ def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOp
 
 
 def open_error(
-    error: sqlite3.Error | OSError, db: Path | None = None, *, write: bool = True
+    error: sqlite3.Error | OSError, db: Path, *, write: bool = True, needed: int = WORK
 ) -> LedgerError:
-    """Return what an error of SQLite or the system at open means to a caller; *db*, if given, was opened to *write*."""
-    missing = denied(error, db, write=write) if db is not None else None
+    """Return what an error of SQLite or the system at open means to a caller; *db* was opened to *write*.
+
+    *needed* is how many bytes must be free before it can be, for the case that there is no room.
+    """
+    missing = denied(error, db, write=write)
     if missing is not None:
         return missing
+    if is_full(error, db):
+        return full_error(db, needed)
     if isinstance(error, FileNotFoundError):
         return LedgerOpenError(
             "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
         )
     torn = damaged(error)
     return LedgerOpenError(
-        f"the ledger can't be opened: {reason(error)}",
+        f"{db} can't be opened: {reason(error)}",
         code="ledger.damaged" if torn else "ledger.unreadable",
         hint="guardrail recover" if torn else "guardrail doctor",
     )
+
+
+def full_error(db: Path, needed: int = WORK) -> LedgerOpenError:
+    """Return the error for a ledger, or an access log, that can't be opened since its disk is full."""
+    return LedgerOpenError(no_room(db, needed), code="ledger.reserve", hint=make_room(db))
 
 
 def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
@@ -327,6 +339,8 @@ def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
             code="ledger.endless",
             hint="guardrail verify",
         )
+    if is_full(error, db):
+        return full_error(db)
     code = "ledger.damaged" if damaged(error) else "ledger.unreadable"
     if why == "SQLITE_ERROR":
         code = "ledger.query"

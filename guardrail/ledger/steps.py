@@ -7,6 +7,7 @@ from typing import Any
 
 from guardrail.core.merkle import Edge
 from guardrail.core.record import decode, leaf_hash
+from guardrail.core.words import numbers
 from guardrail.errors import LedgerError, RecordError
 
 __all__ = [
@@ -89,7 +90,7 @@ def hash_lines(
             edge.append(leaf_hash(line))
             look(line)
     if edge.size != size or edge.encode() != tree:
-        raise unproved(f"the records from {begin} to {size - 1} are not those that were signed")
+        raise unproved(f"{numbers(begin, size - 1)}: not what was signed")
     return edge
 
 

@@ -1,7 +1,7 @@
 """Reading a ledger beside which nothing can be written: a volume mounted read-only, evidence copied as one file.
 
-SQLite needs shared memory beside a file of WAL mode, even to read it. If it can't be made, the file is read as it
-stands, or, if some of it is still in the ``-wal``, from a private copy.
+SQLite needs shared memory beside a file of WAL mode, even to read it. If it can't be made, since the folder is read-only
+or its disk is full, the file is read as it stands, or, if some of it is still in the ``-wal``, from a private copy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from guardrail.errors import LedgerOpenError, os_reason
+from guardrail.disk import is_full, make_room, why_not_written
+from guardrail.errors import LedgerOpenError
 from guardrail.ledger.handles import Share
 from guardrail.ledger.sqlite import connect_reader, reason
 
@@ -52,10 +53,13 @@ def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, Standing | None]:
     try:
         return connect_reader(db), None
     except sqlite3.OperationalError as error:
-        if not reason(error).startswith(_NO_SHARED_MEMORY):
+        full = is_full(error, db)
+        if not full and not reason(error).startswith(_NO_SHARED_MEMORY):
             raise
         # Closing a descriptor of the file would drop the locks of a writer of this process.
-        if os.access(db.parent, os.W_OK, effective_ids=True) or Share.held(db):
+        if Share.held(db):
+            raise
+        if not full and os.access(db.parent, os.W_OK, effective_ids=True):
             raise
         if not os.access(db, os.R_OK, effective_ids=True):
             raise
@@ -94,9 +98,9 @@ def _copied(db: Path, files: _Files) -> Path:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise LedgerOpenError(
-            f"nothing can be written beside the ledger, and it can't be copied to {folder.parent}: {os_reason(error)}",
+            f"nothing can be written beside the ledger, and it can't be copied: {why_not_written(error, copy, _size(files))}",
             code="ledger.unreadable",
-            hint="set TMPDIR to a folder with room enough",
+            hint=f"{make_room(copy)}; or set TMPDIR to a folder on another one",
         ) from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,6 +118,10 @@ def _files(db: Path) -> _Files:
             entry = (about.st_ino, about.st_size, about.st_mtime_ns)
         found.append(entry)
     return tuple(found)
+
+
+def _size(files: _Files) -> int:
+    return sum(each[1] for each in files if each is not None)
 
 
 def _moved() -> LedgerOpenError:

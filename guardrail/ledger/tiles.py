@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from guardrail.core.audit import Pruned
 from guardrail.core.merkle import HASH_BYTES, Edge
+from guardrail.core.words import numbers
 from guardrail.ledger.heads import TILE, Execute, leaves_of
 
 __all__ = ["Kept", "TileWalk", "WrongTile"]
@@ -44,7 +45,7 @@ class WrongTile:
         if self.level == 0:
             first = self.number * TILE
             last = first + len(self.right) // HASH_BYTES - 1
-            return f"the stored leaves of records {first} to {last} are not theirs"
+            return f"the stored leaves of {numbers(first, last)} are not what they must be"
         covered = (self.number * TILE + len(self.right) // HASH_BYTES) << self.level * _LEVEL
         return f"the stored tree over the records before {covered} is not theirs"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from guardrail.core.words import counted
 from guardrail.errors import PolicyError
 from guardrail.policy.sources import MAX_INTEGER, MIN_INTEGER, rounded
 
@@ -29,7 +30,7 @@ def check_input(policy_input: bytes) -> None:
     """
     if len(policy_input) > MAX_INPUT:
         raise PolicyError(
-            f"a policy input of {len(policy_input)} bytes; the limit is {MAX_INPUT}",
+            f"a policy input of {counted(len(policy_input), 'byte')}; the limit is {MAX_INPUT}",
             cause="error",
             detail="input_size",
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from guardrail.config import OpaSection
 from guardrail.core.types import EngineReply, PolicyIdentity
+from guardrail.core.words import counted
 from guardrail.errors import ConfigError, PolicyError
 from guardrail.policy.breaker import Breaker
 from guardrail.policy.fair import party
@@ -149,7 +150,7 @@ class OpaEngine:
             )
         if len(policy_input) > MAX_INPUT:
             return PolicyError(
-                f"a policy input of {len(policy_input)} bytes; the limit is {MAX_INPUT}",
+                f"a policy input of {counted(len(policy_input), 'byte')}; the limit is {MAX_INPUT}",
                 cause="error",
                 detail="input_size",
             )

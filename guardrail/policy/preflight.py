@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+from guardrail.core.words import counted
 from guardrail.errors import Finding
 from guardrail.policy import contract, layout
 from guardrail.policy.builtins import ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
@@ -280,7 +281,7 @@ class _Examiner:
         else:
             arity = self._builtin(name, parameters, line)
         if arity is not None and not 0 <= len(parameters) - arity <= 1:
-            message = f"{name} takes {arity} arguments"
+            message = f"{name} takes {counted(arity, 'argument')}"
             self.refuse(line, "arity", message, "OPA refuses it too")
         elif arity is not None and len(parameters) > arity:
             for at, refusal in result(parameters[-1], line):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guardrail.core.types import Json
+from guardrail.core.words import counted
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.inputs import open_input
 from guardrail.policy.folder import PolicyFolder
@@ -240,7 +241,7 @@ class _Reader:
             self.refuse(
                 str(file),
                 "too-large",
-                f"over {limit} bytes, or {MAX_TOTAL} bytes together with the others",
+                f"over {counted(limit, 'byte')}, or {MAX_TOTAL} bytes together with the others",
                 "every decision would carry it: keep what policies compare with, and look the rest up before the call",
             )
             return None

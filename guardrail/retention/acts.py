@@ -15,6 +15,7 @@ from guardrail.core.merkle import Edge, Node, consistency_proof, verify_consiste
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import Draft, leaf_hash
 from guardrail.core.types import Receipt
+from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, RetentionError, os_reason
 from guardrail.ledger.files import resolve
 from guardrail.ledger.heads import Signing, doubt, edge_at, node_reader, read_head
@@ -386,7 +387,7 @@ class Keeper:
     def _refuse_held(self, facts: Facts) -> None:
         if facts.holds:
             raise RetentionError(
-                f"{len(facts.holds)} legal hold(s) stand: nothing is deleted",
+                f"{counted(len(facts.holds), 'legal hold')} {agree(len(facts.holds), 'stands')}: nothing is deleted",
                 code="retention.held",
                 hint="guardrail hold list",
             )
@@ -435,7 +436,7 @@ class Keeper:
         least = max(self._policy.days, self._policy.floor_days)
         if newest is None or self._clock() - newest < least * _DAY:
             raise RetentionError(
-                f"among them is a record that is younger than {least} days: the clock went back",
+                f"among them is a record that is younger than {counted(least, 'day')}: the clock went back",
                 code="retention.too_young",
                 hint="guardrail retention status",
             )

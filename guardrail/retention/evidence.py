@@ -13,6 +13,7 @@ from guardrail.anchors.state import read_state, state_path
 from guardrail.anchors.witness import WitnessAnchor
 from guardrail.config import Settings
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.words import counted
 from guardrail.errors import AnchorError, NoteError, RetentionError, os_reason
 from guardrail.keys import verify_signature
 
@@ -90,7 +91,7 @@ def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
         else f"the anchor {each.name} does not hold it"
         for each in able
     )
-    return f"{ways} (a head of {head.size:,} records)"
+    return f"{ways} (a head of {counted(head.size, 'record')})"
 
 
 def _of_anchors(settings: Settings, anchors: Sequence[Anchor], key: NoteKey) -> list[SignedNote]:

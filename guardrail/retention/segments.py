@@ -21,6 +21,7 @@ from typing import BinaryIO
 from guardrail.config import Settings
 from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, leaf_hash, parse
+from guardrail.disk import is_full, make_room, no_room
 from guardrail.durable import sync_directory
 from guardrail.errors import RecordError, RetentionError, os_reason
 from guardrail.inputs import read_input
@@ -117,7 +118,7 @@ def write(
             beside.unlink(missing_ok=True)
         _put(folder, name, manifest, like)
     except OSError as error:
-        raise _disk(error) from None
+        raise _disk(error, folder / f"{name}{_LINES}") from None
     return manifest
 
 
@@ -140,7 +141,7 @@ def copy_to(source: Path, target: Path, manifest: Manifest, like: Path) -> None:
             beside.unlink(missing_ok=True)
         _put(target, name, manifest, like)
     except OSError as error:
-        raise _disk(error) from None
+        raise _disk(error, target / manifest.file) from None
 
 
 def verify(
@@ -338,7 +339,14 @@ def wrong(file: str) -> RetentionError:
     )
 
 
-def _disk(error: OSError) -> RetentionError:
+def _disk(error: OSError, target: Path | None = None) -> RetentionError:
+    """Return why the copy can't be read, or made at *target*."""
+    if target is not None and is_full(error, target):
+        return RetentionError(
+            no_room(target),
+            code="retention.copy_unreadable",
+            hint=f"{make_room(target)}; then: guardrail retention run",
+        )
     if error.errno == errno.ENOENT:
         what = "is not there"
     else:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from guardrail.config import RetentionSettings
+from guardrail.core.words import agree, counted
 from guardrail.retention.facts import Facts, Segment, moment
 
 __all__ = ["Finding", "Standing", "Trouble", "judge"]
@@ -84,14 +85,14 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Standing:
     elif settings.days and age is not None and not facts.holds:
         limit = timedelta(days=settings.days) + interval + GRACE
         if age * 86_400 > limit.total_seconds():
-            text = f"records are {age:,.0f} days old; they are to be deleted after {settings.days} days"
+            text = f"records are {counted(round(age), 'day')} old; they are to be deleted after {counted(settings.days, 'day')}"
             findings.append(Finding(Trouble.OVERDUE, text, "guardrail retention run"))
     if waiting > interval + GRACE:
-        text = f"no segment was sealed for {waiting.days} days"
+        text = f"no segment was sealed for {counted(waiting.days, 'day')}"
         findings.append(Finding(Trouble.SEAL_OVERDUE, text, "guardrail retention run"))
     late = [each for each in facts.segments if each.number in unarchived and _late(each, now)]
     if late:
-        text = f"{len(late)} segments have no copy in the archive, the first is number {late[0].number}"
+        text = f"{counted(len(late), 'segment')} {agree(len(late), 'has')} no copy in the archive, the first is number {late[0].number}"
         findings.append(Finding(Trouble.UNARCHIVED, text, "guardrail retention run"))
     return Standing(
         age_days=age,
@@ -124,7 +125,7 @@ def _under_kept(facts: Facts, settings: RetentionSettings) -> list[Finding]:
         findings.append(
             Finding(
                 Trouble.UNDER_KEPT,
-                f"records up to {each.before - 1} were deleted after {kept} days, below the floor of {settings.floor_days}",
+                f"records up to {each.before - 1} were deleted after {counted(kept, 'day')}, below the floor of {settings.floor_days}",
                 f"guardrail show {each.seq}",
             )
         )

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from guardrail.config import Settings
 from guardrail.core.record import decode
+from guardrail.core.words import counted
+from guardrail.disk import is_full, make_room, no_room
 from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
 from guardrail.ledger.signs import ledgers_near
 from guardrail.review.doctor_result import TAIL, Check, State, elsewhere
@@ -90,6 +92,11 @@ def _made(name: str, check: Callable[[Settings], Check], settings: Settings) -> 
     except GuardrailError as error:
         return Check(name, State.FAIL, error.message, elsewhere(error.hint))
     except OSError as error:
+        place = settings.ledger.path.absolute()
+        if is_full(error, place):
+            return Check(
+                name, State.UNKNOWN, f"can't be examined: {no_room(place)}", make_room(place)
+            )
         return Check(
             name,
             State.UNKNOWN,
@@ -341,7 +348,7 @@ def _ledger(settings: Settings) -> Check:
     return Check(
         "ledger",
         State.OK,
-        f"log {log}, {size:,} records, chain intact over {part} (guardrail verify checks more)",
+        f"log {log}, {counted(size, 'record')}, chain intact over {part} (guardrail verify checks more)",
     )
 
 
@@ -378,7 +385,7 @@ def _leases(settings: Settings) -> Check:
     leases = Leases(leases_path(settings.ledger.path))
     lives = [leases.life(name) for name in leases.names()]
     alive, dead = lives.count(Life.ALIVE), lives.count(Life.DEAD)
-    found = f"{alive} process{'es' if alive != 1 else ''} using the ledger"
+    found = f"{counted(alive, 'process')} using the ledger"
     if dead:
         return Check(
             "leases",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from guardrail.access_memory import LOST, AccessMemory
 from guardrail.config import Settings
+from guardrail.core.words import counted
 from guardrail.errors import GuardrailError
 from guardrail.review.doctor_result import Check, State
 
@@ -42,7 +43,7 @@ def access_log(settings: Settings) -> Check:
         return Check("access", state, f"{db}: {error.message}", error.hint or _fix(db))
     if not os.access(db, os.W_OK):
         return Check("access", bad, f"{db} can't be written by this user", _fix(db))
-    return Check("access", State.OK, f"log {log}, {size:,} records at {db}")
+    return Check("access", State.OK, f"log {log}, {counted(size, 'record')} at {db}")
 
 
 def _look(settings: Settings, db: Path) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from guardrail.anchors.configured import configured, is_configured
 from guardrail.anchors.state import AnchorState, read_state, state_path
 from guardrail.config import Settings
 from guardrail.core.note import NoteKey
+from guardrail.core.words import counted
 from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor_result import Check, State
@@ -64,16 +65,16 @@ def _judged(found: dict[str, AnchorState], settings: Settings, size: int, now: f
         return Check(
             "anchors",
             State.NOTE,
-            f"{told}; {size:,} records now",
+            f"{told}; {counted(size, 'record')} now",
             "guardrail anchor (a guard that runs does it by itself)",
         )
-    return Check("anchors", State.OK, f"{told}; {size:,} records now")
+    return Check("anchors", State.OK, f"{told}; {counted(size, 'record')} now")
 
 
 def _told(name: str, each: AnchorState, now: float) -> str:
     if not each.size:
         return f"{name}: nothing yet"
-    return f"{name}: {each.size:,} records, {max(0.0, now - each.time):,.0f} s ago"
+    return f"{name}: {counted(each.size, 'record')}, {max(0.0, now - each.time):,.0f} s ago"
 
 
 def _certificates(path: Path) -> list[Any]:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from guardrail.config import OpaSection, Settings
+from guardrail.core.words import agree, counted
 from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.policy.opa_revision import revision_of
 from guardrail.policy.opa_watch import Finding
@@ -21,7 +22,11 @@ def local_policies(settings: Settings) -> Check:
     """Check which revisions are taken: those that are named, or that of the policies here."""
     named = settings.opa.revisions
     if named:
-        return Check("policies", State.OK, f"on the server; {len(named)} revision(s) are taken")
+        return Check(
+            "policies",
+            State.OK,
+            f"on the server; {counted(len(named), 'revision')} {agree(len(named), 'is')} taken",
+        )
     if settings.opa.unsafe_unpinned_policy:
         return Check(
             "policies",

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from guardrail.config import Settings
+from guardrail.core.words import counted
 from guardrail.diagnosis import RECOVER, check_outside, diagnose, is_small
+from guardrail.disk import make_room, no_room
 from guardrail.errors import GuardrailError
 from guardrail.keys import Keys
 from guardrail.ledger.files import Seal
@@ -39,7 +41,20 @@ def _whole(settings: Settings) -> Check:
         return Check("opening", State.NOTE, plan.found, "guardrail verify, then guardrail recover")
     if not found.ok:
         return Check("opening", State.FAIL, plan.found, found.way_out)
-    return _read_only(settings) or Check("opening", State.OK, "a guard opens this ledger")
+    blocked = _read_only(settings) or _full(settings)
+    return blocked or Check("opening", State.OK, "a guard opens this ledger")
+
+
+def _full(settings: Settings) -> Check | None:
+    """Return that no guard takes calls here, if there is no room for it on the ledger's disk."""
+    from guardrail.ledger.reserve import room_needed
+
+    path = settings.ledger.path.absolute()
+    needed, free = room_needed(path, settings.ledger.reserve_mb << 20)
+    if free is None or free >= needed:
+        return None
+    found = f"the ledger is whole, and no guard takes calls: {no_room(path, needed)}"
+    return Check("opening", State.FAIL, found, make_room(path))
 
 
 def _read_only(settings: Settings) -> Check | None:
@@ -70,10 +85,14 @@ def _ends(settings: Settings) -> Check:
         fault, size = _tail_fault(reader, keys), reader.size()
     if fault:
         return Check("opening", State.FAIL, fault, RECOVER)
-    return _read_only(settings) or Check(
-        "opening",
-        State.OK,
-        f"a guard opens this ledger; of {size:,} records the last {TAIL:,} were read, guardrail verify reads all",
+    return (
+        _read_only(settings)
+        or _full(settings)
+        or Check(
+            "opening",
+            State.OK,
+            f"a guard opens this ledger; of {counted(size, 'record')} the last {TAIL:,} were read, guardrail verify reads all",
+        )
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from guardrail.config import Settings
+from guardrail.core.words import counted
 from guardrail.errors import PolicyLoadError
 from guardrail.review.doctor_result import Check, State
 
@@ -42,7 +43,7 @@ def policies(settings: Settings) -> Check:
         return Check(
             "policies",
             State.FAIL,
-            f"refused: {count} finding{'s' if count != 1 else ''}; {error.message}",
+            f"refused: {counted(count, 'finding')}; {error.message}",
             error.hint,
         )
     try:

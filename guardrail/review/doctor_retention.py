@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from guardrail.config import Settings
+from guardrail.core.words import agree, counted
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.facts import read_facts
 from guardrail.retention.gone import gone_copies
@@ -62,7 +63,7 @@ def _stuck(settings: Settings, standing: Standing) -> Check | None:
     return Check(
         "retention",
         State.FAIL if old else State.NOTE,
-        f"nothing can be deleted after {kept.days} days: [anchors] names no file and no witness that vouches for what was there"
+        f"nothing can be deleted after {counted(kept.days, 'day')}: [anchors] names no file and no witness that vouches for what was there"
         + also,
         "name a file or a witness in [anchors]"
         + ("" if kept.archive else ", and a folder on another disk as archive in [retention]"),
@@ -79,7 +80,7 @@ def _failed(settings: Settings) -> Check | None:
     when = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=state.tried)).isoformat(
         timespec="seconds"
     )
-    times = f", {state.failures} times in a row" if state.failures > 1 else ""
+    times = f", {counted(state.failures, 'time')} in a row" if state.failures > 1 else ""
     return Check(
         "retention",
         State.FAIL if state.failures > 1 else State.NOTE,
@@ -90,11 +91,11 @@ def _failed(settings: Settings) -> Check | None:
 
 def _told(settings: Settings, standing: Standing) -> str:
     days = settings.retention.days
-    rule = f"records are kept for {days} days" if days else "records are kept for ever"
+    rule = f"records are kept for {counted(days, 'day')}" if days else "records are kept for ever"
     if days and not settings.retention.auto:
         rule += ", and only guardrail retention run deletes them (auto = false)"
     if standing.held:
-        return f"{rule}; {len(standing.held)} legal hold(s) keep all of them"
+        return f"{rule}; {counted(len(standing.held), 'legal hold')} {agree(len(standing.held), 'keeps')} all of them"
     if standing.age_days is None:
         return rule
-    return f"{rule}; the oldest is {standing.age_days:,.0f} days old"
+    return f"{rule}; the oldest is {counted(round(standing.age_days), 'day')} old"

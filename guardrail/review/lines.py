@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
 from guardrail.core.record import MAX_LINE, decode, leaf_hash, parse
+from guardrail.disk import is_full, make_room, no_room
 from guardrail.errors import GuardrailError, RecordError, os_reason
 from guardrail.inputs import open_input
 
@@ -91,6 +92,12 @@ class FileRecords:
                 records._read(source)
                 yield records
         except OSError as error:
+            unpacking = Path(tempfile.gettempdir()) / path.name
+            if is_full(error, unpacking):
+                raise SourceError(
+                    f"{path}: it can't be unpacked: {no_room(unpacking)}",
+                    hint=f"{make_room(unpacking)}; or set TMPDIR to a folder on another one",
+                ) from None
             raise SourceError(f"{path}: the file can't be read ({_why(error)})") from None
         except (EOFError, zlib.error):
             raise SourceError(

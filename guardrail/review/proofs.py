@@ -25,6 +25,7 @@ from guardrail.core.record import decode
 from guardrail.core.recovered import TYPE as RECOVERED
 from guardrail.core.recovered import Recovered
 from guardrail.core.rotation import TYPE, KeyRanges
+from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.keys import verify_signature
 from guardrail.ledger.examine import examine
@@ -252,23 +253,23 @@ def _compare(
         detail = "they are over the same number of records, and over different ones"
         return Consistency(Relation.FORKED, detail)
     if backup and second.size > reader.size() and roots.get(first.size) == first.root:
-        detail = f"the first {first.size} records of the copy are those of the old head; of the new one it has only {reader.size()}"
+        detail = f"the first {counted(first.size, 'record')} of the copy {agree(first.size, 'matches')} the old head; of the new one it has only {reader.size()}"
         return Consistency(Relation.PREFIX, detail)
     if backup and first.size in roots and roots[first.size] != first.root:
-        detail = f"the first {first.size} records of the copy are not those of the old head"
+        detail = f"the first {counted(first.size, 'record')} of the copy {agree(first.size, 'does')} not match the old head"
         return Consistency(Relation.FORKED, detail)
     if second.size not in roots:
-        detail = f"the ledger has not all of the {second.size} records of the new head"
+        detail = f"the ledger has not all of the {counted(second.size, 'record')} of the new head"
         return Consistency(Relation.NOT_HERE, detail)
     if roots[second.size] != second.root:
-        detail = f"the first {second.size} records of the ledger are not those of the new head"
+        detail = f"the first {counted(second.size, 'record')} of the ledger {agree(second.size, 'does')} not match the new head"
         return Consistency(Relation.NOT_HERE, detail)
     mine = roots.get(first.size, EMPTY_ROOT if first.size == 0 else None)
     if mine is None:
-        detail = f"the hashes of the first {first.size} records are not in the ledger any more"
+        detail = f"the hashes of the first {counted(first.size, 'record')} are not in the ledger any more"
         return Consistency(Relation.NOT_HERE, detail)
     if mine != first.root:
-        detail = f"the first {first.size} records of the new head are not those of the old one"
+        detail = f"the first {counted(first.size, 'record')} of the new head {agree(first.size, 'does')} not match the old one"
         return Consistency(Relation.FORKED, detail)
     try:
         path = consistency_proof(first.size, second.size, node_reader(reader.execute))

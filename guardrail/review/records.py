@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from guardrail.approvals import Kind
 from guardrail.core.record import decode
+from guardrail.core.words import agree, numbers
 from guardrail.errors import GuardrailError, RecordError
 from guardrail.review.terminal import clock
 
@@ -115,7 +116,7 @@ class Gone:
     @property
     def sentence(self) -> str:
         """What happened, in words."""
-        which = "record 1 is" if self.last == 1 else f"records 1 to {self.last} are"
+        which = f"{numbers(1, self.last)} {agree(self.last, 'is')}"
         when = f" since {clock(self.ts)}" if moment(self.ts) is not None else ""
         return f"{which} not in this log any more{when}, as record {self.seq} says"
 

@@ -9,6 +9,7 @@ from typing import Any
 from guardrail.approvals import Kind
 from guardrail.core.schema_check import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
+from guardrail.core.words import counted
 from guardrail.review.approval_words import NEXT, REASONS
 from guardrail.review.records import (
     Call,
@@ -431,9 +432,7 @@ def _input(call: Call, policy_input: object) -> str:
         return "as recorded; nothing was removed"
     parts = []
     if removed:
-        parts.append(
-            f"{removed} value{'s' if removed != 1 else ''} removed or replaced before recording"
-        )
+        parts.append(f"{counted(removed, 'value')} removed or replaced before recording")
     if call.truncated:
         parts.append("cut to fit")
     return f"as recorded; {', '.join(parts)}"

@@ -17,6 +17,7 @@ from ledgerkit import ACTOR, FAST, GENESIS, head_at, make, note, whole_call
 
 from guardrail.core.note import SignedNote
 from guardrail.core.record import decode
+from guardrail.core.words import numbers
 from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
 from guardrail.ledger.files import Seal
@@ -146,7 +147,7 @@ def test_what_a_recovery_took_over_is_named_for_ever(
             first = max(taken[0], 50) if len(heads) == 2 else taken[0]
             assert (found.seq, found.first, found.last, found.lost) == (seq, first, taken[1], lost)
             said = [line for line in report.not_proved if line.startswith("RECOVERED")]
-            assert any(f"records {first} to {taken[1]} " in line and ts in line for line in said)
+            assert any(f"{numbers(first, taken[1])} " in line and ts in line for line in said)
             assert len(said) == (2 if lost else 1)
 
 
@@ -268,7 +269,7 @@ def test_a_part_that_ends_before_the_record_about_a_recovery_names_what_it_took_
     for each in (alone, behind):
         said = [line for line in each.not_proved if line.startswith("NOT COVERED")]
         assert len(said) == (untold is not None)
-        assert all(f"records {untold[0]} to {untold[1]} " in line for line in said if untold)
+        assert all(f"{numbers(*untold)} " in line for line in said if untold)
 
 
 def test_a_part_names_what_a_recovery_took_over_of_its_own_records_alone(db: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_copy_that_is_not_the_beginning_of_the_log_is_forked(cli: Cli, project
     work(project)
     found = answer(cli)
     assert (found["state"], found["exit"]) == ("forked", 1)
-    assert str(found["detail"]).endswith("audit.db begins")
+    assert str(found["detail"]).endswith("audit.db begins with")
     assert answer(cli, "--checkpoint", "old")["state"] == "forked"
 
 

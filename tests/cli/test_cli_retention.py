@@ -118,7 +118,7 @@ def test_a_hold_keeps_everything_and_is_no_failure(
     assert added.code == Exit.YES
     ran = cli("retention", "run")
     assert ran.code == Exit.YES
-    assert "1 legal hold(s) stand" in ran.err
+    assert "1 legal hold stands" in ran.err
     [listed] = json.loads(cli("hold", "list", "--json").out)["holds"]
     assert listed["name"] == "case-7"
     assert listed["reason"].startswith("order of 3 May")

@@ -11,17 +11,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import FAST, SIGNING, Driver, Shim, driven, make, note, small_disk
+from ledgerkit import FAST, SIGNING, Driver, Shim, decision, driven, make, note, small_disk
 
 from guardrail.core import chain
 from guardrail.core.record import decode
 from guardrail.errors import LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
+from guardrail.ulid import new_ulid
 
 
 @pytest.fixture(scope="module")
@@ -254,8 +256,6 @@ def test_closing_ends_although_the_lock_is_elsewhere(tmp_path: Path) -> None:
 
 def test_opening_ends_although_the_lock_is_elsewhere(tmp_path: Path) -> None:
     """Opening has a deadline of its own, and leaves nothing behind that writes later."""
-    from dataclasses import replace
-
     make(tmp_path / "a.db").close()
     held = os.open(tmp_path / "a.db-lock", os.O_RDWR)
     fcntl.flock(held, fcntl.LOCK_EX)
@@ -305,3 +305,39 @@ def _assert_whole(db: Path, *, calls: int, refused: list[str] | None = None) -> 
         for call in refused or []:
             lines = [decode(line) for line in reader.by_call(call)]
             assert [line.get("status") for line in lines] in ([], [None, "cancelled"])
+
+
+@pytest.mark.parametrize("reserve", [0, 1 << 20])
+def test_a_running_writer_says_in_plain_words_that_the_disk_is_full(
+    tmp_path: Path, reserve: int
+) -> None:
+    """With and without a reserve: one code, the file, what is free and what is needed, and no name of an error."""
+    with (
+        small_disk(tmp_path / "disk", "8m") as disk,
+        make(disk / "a.db", replace(FAST, reserve=reserve)) as writer,
+    ):
+        writer.append(note())
+        _fill(disk / "filler")
+        said = []
+        while len(said) < 3:
+            try:
+                writer.append(decision(new_ulid(), writer.process, pad=30_000))
+            except LedgerPoisonedError as error:
+                said.append(error)
+        for error in said:
+            assert error.code == "ledger.reserve"
+            assert "the disk is full" in error.message
+            assert "are needed" in error.message
+            assert "are free" in error.message
+            assert "SQLITE" not in error.message
+            assert "make room" in error.hint
+        (disk / "filler").unlink()
+        _until(lambda: writer.trouble == "" or _appends(writer))
+
+
+def _appends(writer: LedgerWriter) -> bool:
+    try:
+        writer.append(note())
+    except LedgerPoisonedError:
+        return False
+    return True

@@ -138,7 +138,7 @@ def test_records_that_were_added_without_the_keys_are_named(tmp_path: Path) -> N
     connection.close()
     plan = looked(db)
     assert plan.action is Action.CONTINUE
-    assert f"records {head.size} to {head.size} are not covered" in plan.head
+    assert f"record {head.size} is not covered" in plan.head
     report = mended(db)
     with LedgerReader.open(db) as reader:
         assert report.receipt is not None

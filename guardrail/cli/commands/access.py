@@ -11,7 +11,8 @@ import click
 from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Cell, Column, Style, columns, data, emit_json, note, paint, table
 from guardrail.cli.reading import access_log
-from guardrail.cli.render import clock, counted
+from guardrail.cli.render import clock
+from guardrail.core.words import counted
 from guardrail.review.access import Access, document, list_accesses
 from guardrail.review.terminal import arguments, escape, name
 

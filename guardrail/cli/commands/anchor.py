@@ -18,7 +18,8 @@ from guardrail.cli.options import (
 )
 from guardrail.cli.output import Style, data, emit_json, paint
 from guardrail.cli.output import note as remark
-from guardrail.cli.render import clock, counted
+from guardrail.cli.render import clock
+from guardrail.core.words import counted
 from guardrail.errors import ConfigError
 from guardrail.review.terminal import name, one_line
 

@@ -13,7 +13,7 @@ from guardrail.cli.app import Exit
 from guardrail.cli.keeping import reason_words
 from guardrail.cli.options import open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint
-from guardrail.cli.render import counted
+from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, UsageError
 from guardrail.review.terminal import one_line
 
@@ -160,7 +160,7 @@ def _tell(found: Sorted, taken: int, new: Path, seq: int) -> None:
     )
     for each in found.left_out[:10]:
         data(
-            f"  left    a head of {each.size:,} records that another key signed and the ledger contradicts"
+            f"  left    a head of {counted(each.size, 'record')} that another key signed and the ledger contradicts"
         )
     if len(found.left_out) > 10:
         data(f"  left    and {len(found.left_out) - 10:,} more")

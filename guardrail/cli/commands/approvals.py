@@ -12,7 +12,8 @@ from guardrail.approvals import Kind, Reason, State
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
 from guardrail.cli.output import Style, columns, data, emit_json, field, note, paint, sentence
-from guardrail.cli.render import approver, clock, counted, removed
+from guardrail.cli.render import approver, clock, removed
+from guardrail.core.words import counted
 from guardrail.review.terminal import escape, name, one_line, tree, width
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def _tell(answer: Answer, kind: Kind) -> None:
     note("nobody verified who you are: the record says unsafe_asserted", Style.WARN)
     missing = request.needed - answer.given
     if missing > 0:
-        note(f"next:  {counted(missing, 'more person', 'more people')} must approve it")
+        note(f"next:  {counted(missing, 'more person')} must approve it")
 
 
 def _field(label: str, text: str) -> None:
@@ -238,7 +239,9 @@ def _request(entry: Listed) -> None:
     for rule in request.rules:
         label = escape(rule.rule)
         text = label if rule.message in {"", rule.rule} else f"{label} - {escape(rule.message)}"
-        people_needed = f" (needs {rule.approvers} approvers)" if rule.approvers > 1 else ""
+        people_needed = (
+            f" (needs {counted(rule.approvers, 'approver')})" if rule.approvers > 1 else ""
+        )
         _field("rule", f"{text}{people_needed}")
     for place, line in enumerate(tree(request.args)):
         value = line.lstrip(" ")

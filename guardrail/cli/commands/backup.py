@@ -9,7 +9,7 @@ import click
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint
-from guardrail.cli.render import counted
+from guardrail.core.words import counted
 from guardrail.review.terminal import name, one_line
 
 __all__ = ["backup"]

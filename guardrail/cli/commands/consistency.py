@@ -17,6 +17,7 @@ from guardrail.cli.options import (
 )
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import recovery
+from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 
@@ -83,7 +84,7 @@ def consistency(
         sizes = Checkpoint.parse(first.text).size, Checkpoint.parse(second.text).size
         if sizes[0] > sizes[1]:
             raise UsageError(
-                f"the head in OLD is over {sizes[0]:,} records, the one in NEW over {sizes[1]:,}",
+                f"the head in OLD is over {counted(sizes[0], 'record')}, the one in NEW over {sizes[1]:,}",
                 hint="give the smaller one first; a log that has become smaller was cut: guardrail verify --checkpoint FILE",
             )
         signers = [] if backup is None else signers_in((here,), known)
@@ -159,9 +160,9 @@ def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: boo
         for line in prose(one_line(answer.detail), indent=2):
             data(f"  {line}")
     data(f"  log      {name(log)}")
-    data(f"  heads    of {sizes[0]:,} and {sizes[1]:,} records")
+    data(f"  heads    of {sizes[0]:,} and {counted(sizes[1], 'record')}")
     if answer.relation is Relation.CONSISTENT:
-        data(f"  proof    {len(answer.path)} hashes (--json shows them)")
+        data(f"  proof    {counted(len(answer.path), 'hash')} (--json shows them)")
     for each in answer.recovered:
         for line in prose(one_line(" ".join(taken_over(each))), indent=4):
             data(f"    {line}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import click
 
 from guardrail.cli.options import ledger_options, open_ledger
 from guardrail.cli.output import Progress, note
-from guardrail.cli.render import counted
-from guardrail.errors import GuardrailError, UsageError, os_reason
+from guardrail.core.words import counted
+from guardrail.disk import is_full, make_room, why_not_written
+from guardrail.errors import GuardrailError, UsageError
 from guardrail.review.export import Exported, export_lines, head_to_export
 from guardrail.review.records import Records
 
@@ -72,13 +74,16 @@ def export(
         size = None
         if head_file is not None:
             head, size = head_to_export(reader)
-            _new_file(head_file, lambda out: out.write(head.encode()))
+            raw = head.encode()
+            _new_file(head_file, lambda out: out.write(raw), needed=len(raw))
         if output is None or to_stdout:
             done = _write(reader, sys.stdout.buffer, size)
             sys.stdout.buffer.flush()
         else:
-            done = _to_file(reader, output, size)
-    note(f"{counted(done.records, 'record')}, {done.bytes:,} bytes, head {done.head or '-'}")
+            done = _to_file(reader, output, size, needed=_size_of(reader.db))
+    note(
+        f"{counted(done.records, 'record')}, {counted(done.bytes, 'byte')}, head {done.head or '-'}"
+    )
 
 
 def _write(records: Records, out: BinaryIO, size: int | None) -> Exported:
@@ -89,14 +94,23 @@ def _write(records: Records, out: BinaryIO, size: int | None) -> Exported:
         progress.clear()
 
 
-def _to_file(records: Records, path: Path, size: int | None) -> Exported:
-    return _new_file(path, lambda out: _write(records, out, size))
+def _to_file(records: Records, path: Path, size: int | None, *, needed: int) -> Exported:
+    return _new_file(path, lambda out: _write(records, out, size), needed=needed)
 
 
-def _new_file(path: Path, write: Callable[[BinaryIO], _T]) -> _T:
+def _size_of(db: Path) -> int:
+    """Return how large the ledger is: its lines take less."""
+    size = 0
+    for part in (db, Path(f"{db}-wal")):
+        with contextlib.suppress(OSError):
+            size += part.stat().st_size
+    return size
+
+
+def _new_file(path: Path, write: Callable[[BinaryIO], _T], *, needed: int) -> _T:
     """Write to a new file that only its owner can read: an export holds what the ledger holds.
 
-    Durable, name included, when this returns.
+    Durable, name included, when this returns. It takes *needed* bytes at most.
     """
     from guardrail.durable import sync_directory
 
@@ -109,7 +123,7 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T]) -> _T:
             hint="choose another name",
         ) from None
     except OSError as error:
-        raise _WriteError(f"{path}: can't be created ({os_reason(error)})") from None
+        raise _not_written(error, path, needed, "can't be created") from None
     try:
         with os.fdopen(descriptor, "wb") as out:
             done = write(out)
@@ -117,8 +131,19 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T]) -> _T:
             os.fsync(out.fileno())
         sync_directory(path.absolute().parent)
     except OSError as error:
+        raised = _not_written(error, path, needed, "can't be written", _REMOVED)
         path.unlink(missing_ok=True)
-        raise _WriteError(
-            f"{path}: can't be written ({os_reason(error)}); the part that was written is removed"
-        ) from None
+        raise raised from None
     return done
+
+
+_REMOVED = "; the part that was written is removed"
+
+
+def _not_written(
+    error: OSError, path: Path, needed: int, what: str, after: str = ""
+) -> _WriteError:
+    return _WriteError(
+        f"{path}: {what} ({why_not_written(error, path, needed, most=True)}){after}",
+        hint=make_room(path) if is_full(error, path) else "",
+    )

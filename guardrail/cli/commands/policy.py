@@ -13,7 +13,8 @@ import click
 from guardrail.cli.app import Entry, Exit, LazyGroup
 from guardrail.cli.options import config_option, json_option, ledger_options, settings_of
 from guardrail.cli.output import Cell, Style, data, emit_json, note, paint, prose, sentence
-from guardrail.cli.render import counted, milliseconds
+from guardrail.cli.render import milliseconds
+from guardrail.core.words import counted
 from guardrail.errors import ConfigError, Finding, PolicyLoadError
 from guardrail.review.terminal import name, one_line
 
@@ -96,7 +97,7 @@ def print_finding(place: str, message: str, code: Cell, hint: str) -> None:
 
 def print_untested(tests: int, *, width: int = 8) -> None:
     """Say that the *tests*, so many files, were not run, and what runs them."""
-    files = counted(tests, "file of tests", "files of tests")
+    files = f"{counted(tests, 'file')} of tests"
     word = paint("not judged", Style.WARN)
     data(f"{'tests':<{width}} {word}: {files}; next: guardrail policy test")
 
@@ -289,9 +290,7 @@ def _answers(settings: Settings, digest: str, alive: int, start: int, wait: floa
         )
         return Exit.RESERVED
     if len(loaded) < alive:
-        note(
-            f"{len(loaded)} of {counted(alive, 'process', 'processes')} loaded them within {wait:g} s."
-        )
+        note(f"{len(loaded)} of {counted(alive, 'process')} loaded them within {wait:g} s.")
         return Exit.RESERVED
     if restart:
         note(

@@ -19,8 +19,9 @@ from guardrail.cli.commands.policy import (
 )
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, note, paint
-from guardrail.cli.render import counted
-from guardrail.errors import ConfigError, PolicyError, PolicyLoadError, os_reason
+from guardrail.core.words import counted
+from guardrail.disk import is_full, make_room, why_not_written
+from guardrail.errors import ConfigError, PolicyError, PolicyLoadError
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
@@ -147,7 +148,9 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise ConfigError(
-            f"{path}: can't be written ({os_reason(error)})", code="config.write"
+            f"{path}: can't be written ({why_not_written(error, path, len(content))})",
+            code="config.write",
+            hint=make_room(path) if is_full(error, path) else "",
         ) from None
 
 

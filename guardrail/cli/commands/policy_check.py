@@ -21,7 +21,7 @@ from guardrail.cli.commands.policy import (
 )
 from guardrail.cli.options import config_option, json_option
 from guardrail.cli.output import Style, data, emit_json, paint, prose, sentence
-from guardrail.cli.render import counted
+from guardrail.core.words import counted
 from guardrail.errors import ConfigError
 from guardrail.review.terminal import one_line
 

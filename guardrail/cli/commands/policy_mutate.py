@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from guardrail.cli.app import Exit
 from guardrail.cli.commands.policy import print_finding
 from guardrail.cli.output import Progress, Style, data, prose, sentence
-from guardrail.cli.render import counted
+from guardrail.core.words import counted
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def show(report: MutationReport) -> None:
     parts = [
         counted(report.rules, "rule"),
         counted(report.calls, "call"),
-        f"{report.tried:,} changed calls",
+        counted(report.tried, "changed call"),
         f"{len(report.holes):,} allowed",
     ]
     if report.ignored:

@@ -15,6 +15,8 @@ from guardrail.cli.commands.checkpoint import head_of
 from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import clock
+from guardrail.core.words import counted
+from guardrail.disk import is_full, make_room, why_not_written
 from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import escape, json_text, name, one_line
 
@@ -104,7 +106,7 @@ def _write(path: Path, raw: bytes) -> None:
             hint="choose another name",
         ) from None
     except OSError as error:
-        raise _FileError(f"{path}: can't be created ({os_reason(error)})") from None
+        raise _not_written(error, path, raw) from None
     try:
         with os.fdopen(descriptor, "wb") as out:
             out.write(raw)
@@ -113,7 +115,14 @@ def _write(path: Path, raw: bytes) -> None:
         sync_directory(path.absolute().parent)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise _FileError(f"{path}: can't be written ({os_reason(error)})") from None
+        raise _not_written(error, path, raw) from None
+
+
+def _not_written(error: OSError, path: Path, raw: bytes) -> _FileError:
+    return _FileError(
+        f"{path}: can't be written ({why_not_written(error, path, len(raw))})",
+        hint=make_room(path) if is_full(error, path) else "",
+    )
 
 
 @click.command("check-proof", short_help="Check such a proof, without the ledger.")
@@ -254,7 +263,7 @@ def _print(checked: Checked, pinned: Sequence[NoteKey]) -> None:
         for line in prose(one_line(checked.detail), indent=2):
             data(f"  {line}")
     data(f"  log      {name(checked.head.origin)}")
-    data(f"  head     of {checked.head.size:,} records")
+    data(f"  head     of {counted(checked.head.size, 'record')}")
     record = checked.record
     if record is not None and checked.verdict is Verdict.GOOD:
         seq, kind, ts = record.get("seq"), str(record.get("type")), str(record.get("ts"))

@@ -11,7 +11,7 @@ from guardrail.cli.app import Exit
 from guardrail.cli.keeping import keeping, reason_option, reason_words
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, note, paint
-from guardrail.cli.render import counted
+from guardrail.core.words import counted
 from guardrail.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import click
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
-from guardrail.cli.render import clock, counted
+from guardrail.cli.render import clock
+from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, LedgerOpenError, UsageError
 from guardrail.review.terminal import name, one_line
 
@@ -190,7 +191,7 @@ def _explain(path: Path, found: Diagnosis, *, denied: bool) -> None:
     if plan.untold:
         data(f"  unclear  {counted(len(plan.untold), 'open call')} whose process can't be found")
     if plan.alive:
-        data(f"  in use   by {counted(len(plan.alive), 'process', 'processes')}: end them first")
+        data(f"  in use   by {counted(len(plan.alive), 'process')}: end them first")
     for line in (*_known(found), *([] if denied else _steps(path, found))):
         data(line)
 
@@ -219,11 +220,24 @@ def _known(found: Diagnosis) -> list[str]:
             f"  known    {counted(last.size, 'record')} of log {name(last.log)}, by {name(last.source)}"
         )
     if found.plan.known and judged.proven:
-        first = "record" if judged.proven == 1 else f"{judged.proven:,} records"
-        lines.append(f"  proven   the first {first}, by a head that was kept elsewhere")
+        lines.append(
+            f"  proven   the first {counted(judged.proven, 'record')}, by a head that was kept elsewhere"
+        )
     elif found.plan.known:
         lines.append("  proven   no record: no head that was kept elsewhere is over what is left")
     return lines
+
+
+def _idle(path: Path) -> str:
+    from guardrail.disk import WORK, free_bytes, make_room, no_room
+
+    free = free_bytes(path)
+    back = "Programs that were blocked come back by themselves"
+    if free is not None and free < WORK:
+        return (
+            f"Nothing is to be recovered. But {no_room(path, WORK)}. {back} then: {make_room(path)}"
+        )
+    return f"Nothing has to be done. {back}."
 
 
 def _steps(path: Path, found: Diagnosis) -> list[str]:
@@ -241,7 +255,7 @@ def _steps(path: Path, found: Diagnosis) -> list[str]:
         )
     )
     text = {
-        Action.NOTHING: "Nothing has to be done. Programs that were blocked come back by themselves.",
+        Action.NOTHING: _idle(path),
         Action.CONTINUE: (
             "The chain is intact. "
             + (

@@ -20,7 +20,7 @@ from guardrail.cli.commands.seal import (
 from guardrail.cli.keeping import keeping, reason_option, reason_words
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
-from guardrail.cli.render import counted
+from guardrail.core.words import counted, numbers
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _dry(keeper: Keeper, *, as_json: bool) -> int:
         if standing.unarchived
         else "",
         f"{counted(going, 'record')} to be deleted" if going > 0 else "",
-        f"{counted(len(expire), 'copy', 'copies')} to be deleted" if expire else "",
+        f"{counted(len(expire), 'copy')} to be deleted" if expire else "",
     ]
     said = [line for line in lines if line] or ["Nothing is due."]
     for line in said:
@@ -161,14 +161,14 @@ def _dry(keeper: Keeper, *, as_json: bool) -> int:
 
 
 def _tell(facts: Facts, standing: Standing) -> None:
-    age = "none" if standing.age_days is None else f"{standing.age_days:,.0f} days old"
+    age = "none" if standing.age_days is None else f"{counted(round(standing.age_days), 'day')} old"
     data(f"oldest    {age}")
     data(
-        f"segments  {counted(len(facts.segments), 'sealed one', 'sealed ones')}, "
+        f"segments  {counted(len(facts.segments), 'sealed one')}, "
         f"{counted(max(0, facts.size - facts.unsealed), 'record')} behind them"
     )
     if facts.first > 1:
-        data(f"pruned    records 1 to {facts.first - 1:,}")
+        data(f"pruned    {numbers(1, facts.first - 1)}")
     if standing.due_before > facts.first:
         data(f"due       records up to {standing.due_before - 1:,} are past their time")
     for each in standing.held:

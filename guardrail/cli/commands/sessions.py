@@ -20,8 +20,9 @@ from guardrail.cli.output import (
     note,
     table,
 )
-from guardrail.cli.render import clock, counted
+from guardrail.cli.render import clock
 from guardrail.cli.sources import copies_here, opened, source_options, tell_pruned
+from guardrail.core.words import counted
 from guardrail.review import documents
 from guardrail.review.pruned import document
 from guardrail.review.records import gone
@@ -96,7 +97,10 @@ def sessions(
         for each in () if wide else listed("  ", _counts(row)):
             data(each)
     if len(shown) < len(rows):
-        note(f"The latest {len(shown)} of {len(rows):,} sessions; --all shows the rest.", Style.DIM)
+        note(
+            f"The latest {len(shown)} of {counted(len(rows), 'session')}; --all shows the rest.",
+            Style.DIM,
+        )
 
 
 def _spec(*, wide: bool) -> list[Column]:

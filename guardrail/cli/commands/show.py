@@ -29,7 +29,6 @@ from guardrail.cli.render import (
     approval_lines,
     approver,
     clock,
-    counted,
     milliseconds,
     offset,
     outcome,
@@ -38,6 +37,7 @@ from guardrail.cli.render import (
     verdict,
 )
 from guardrail.cli.sources import opened, source_options
+from guardrail.core.words import counted
 from guardrail.review import documents
 from guardrail.review.approval_words import REASONS
 from guardrail.review.records import (
@@ -315,7 +315,7 @@ def _print_record(records: Records, seq: int) -> None:
     data(paint("Record", Style.STRONG))
     _print_tree(record)
     data()
-    data(paint(f"leaf {_leaf(line)}, {len(line):,} bytes", Style.DIM))
+    data(paint(f"leaf {_leaf(line)}, {counted(len(line), 'byte')}", Style.DIM))
 
 
 def _print_answer(record: Mapping[str, Any]) -> None:

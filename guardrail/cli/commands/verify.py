@@ -13,11 +13,12 @@ from guardrail.cli.missing import way_to_a_ledger
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
 from guardrail.cli.reading import access_log_half, access_log_lost
-from guardrail.cli.render import clock, counted, recovery
+from guardrail.cli.render import clock, recovery
 from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
 from guardrail.cli.verify_files import Sources, one_source, verify_file
 from guardrail.cli.verify_memory import although, remembered
 from guardrail.cli.verify_steps import next_steps
+from guardrail.core.words import counted, numbers
 from guardrail.errors import GuardrailError
 from guardrail.review.terminal import escape, name, one_line
 
@@ -308,7 +309,7 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
     if _times(report):
         data(f"  time     {_times(report)}")
     if report.pruned_before:
-        data(f"  pruned   records 1 to {report.pruned_before - 1}, with proof")
+        data(f"  pruned   {numbers(1, report.pruned_before - 1)}, with proof")
     if report.anchored_to is not None:
         when = f", recorded {clock(report.anchored_ts)}" if report.anchored_ts else ""
         data(f"  covered  up to record {report.anchored_to}{when}, by {name(report.anchored_by)}")

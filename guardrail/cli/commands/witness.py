@@ -16,7 +16,7 @@ import click
 from guardrail.cli.app import Entry, Exit, LazyGroup
 from guardrail.cli.options import json_option
 from guardrail.cli.output import Style, data, emit_json, note, paint
-from guardrail.cli.render import counted
+from guardrail.core.words import counted
 from guardrail.errors import ConfigError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 

@@ -7,6 +7,7 @@ import re
 from guardrail.core.audit import Audit
 from guardrail.core.chain import Difference, Report
 from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.words import counted
 from guardrail.errors import LedgerError, NoteError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify.stream import Tables
@@ -75,7 +76,7 @@ def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
         return (
             head.size,
             Difference.HEAD,
-            f"the signed head covers {head.size} records: what follows was appended by someone without a key",
+            f"the signed head covers {counted(head.size, 'record')}: what follows was appended by someone without a key",
         )
     if head.size > report.records:
         return (

@@ -10,6 +10,7 @@ from pathlib import Path
 from guardrail.core.chain import Difference
 from guardrail.core.note import NoteKey
 from guardrail.core.rotation import KeyRanges
+from guardrail.core.words import counted, numbers
 from guardrail.errors import GuardrailError, LedgerError, NoteError, RecordError
 from guardrail.keys import verify_signature
 from guardrail.ledger.examine import examine
@@ -68,7 +69,7 @@ def verify_copy(
             state=VerifyState.FORKED,
             exit_code=1,
             differs=Difference.HEAD,
-            detail=f"records 0 to {report.last_seq} are not those with which the ledger {ledger} begins",
+            detail=f"{numbers(0, report.last_seq)}: not what the ledger {ledger} begins with",
         )
     return _judged(report, ledger, original, beyond)
 
@@ -172,7 +173,7 @@ def _original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
     if root is None:
         return _Original(
             None,
-            notice=f"The ledger {ledger} has {found.report.records:,} records, and the copy {size:,}: "
+            notice=f"The ledger {ledger} has {counted(found.report.records, 'record')}, and the copy {size:,}: "
             "guardrail verify on the ledger says more.",
         )
     return _Original(root, longer=found.report.records > size)

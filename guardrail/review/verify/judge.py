@@ -9,6 +9,7 @@ from guardrail.core.audit import Audit
 from guardrail.core.chain import Difference, Report
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.recovered import Recovered
+from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import NoteError
 from guardrail.ledger.files import Seal
 from guardrail.ledger.rows import OpenCall
@@ -39,7 +40,7 @@ _NOT_PINNED = (
 )
 
 _NOT_COVERED = (
-    "NOT COVERED: no head that was kept elsewhere covers records {} to {} of this file. Lines alone show that they are linked, "
+    "NOT COVERED: no head that was kept elsewhere covers {} of this file. Lines alone show that they are linked, "
     "not that a holder of the log's key wrote them, and a recovery behind the end of the file can have taken them over: "
     "guardrail verify on the ledger names such records."
 )
@@ -184,7 +185,7 @@ def _contradiction(
         return state, detail, Difference.HEAD
     forked = heads.first(Ruling.FORKED)
     if forked is not None and forked.head is not None:
-        detail = f"records 0 to {forked.head.size - 1} are not those that the head in {forked.source}{_when(forked)} is over"
+        detail = f"{numbers(0, forked.head.size - 1)}: not what the head in {forked.source}{_when(forked)} is over"
         return VerifyState.FORKED, detail, Difference.HEAD
     acknowledged = _against_seal(found)
     if acknowledged:
@@ -252,8 +253,8 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
         )
     elif base.anchored_to < base.last_seq and base.uncovered is None:
         not_proved.append(
-            f"Records {base.anchored_to + 1} to {base.last_seq} came after the head that was kept elsewhere: somebody with the "
-            "log's key could have changed them, and cutting them off would not show."
+            f"{numbers(base.anchored_to + 1, base.last_seq, 'Record')} came after the head that was kept elsewhere: somebody with the "
+            "log's key could have changed what is there, and cutting it off would not show."
         )
     if base.anchored_to is not None and base.dead_calls:
         state, code = VerifyState.OPEN_CALLS, 5
@@ -265,7 +266,7 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
         not_proved += [text for each in base.recovered for text in taken_over(each)]
     if base.uncovered is not None:
         code = 5 if found.is_part else code
-        not_proved.append(_NOT_COVERED.format(*base.uncovered))
+        not_proved.append(_NOT_COVERED.format(numbers(*base.uncovered)))
     if found.since:
         code = 5
         not_proved.append(
@@ -273,7 +274,7 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
         )
     if base.pruned_before:
         not_proved.append(
-            f"Records 1 to {base.pruned_before - 1} were pruned, with proof: what they said can be shown from archives alone."
+            f"{numbers(1, base.pruned_before - 1, 'Record')} {agree(base.pruned_before - 1, 'was')} pruned, with proof: what stood there can be shown from archives alone."
         )
     not_proved.append(
         "Who holds the log's key can still write records of calls that never were; and a record proves what was asked and "
@@ -299,8 +300,8 @@ def taken_over(each: Recovered) -> Iterator[str]:
     when = f"when the log was recovered at {clock(each.ts)} (record {each.seq})"
     if each.first <= each.last:
         yield (
-            f"RECOVERED: no signed head vouched for records {each.first} to {each.last} {when}, and no head that was kept "
-            "elsewhere before that covers them: somebody without a key could have written them."
+            f"RECOVERED: no signed head vouched for {numbers(each.first, each.last)} {when}, and no head that was kept "
+            "elsewhere before that covers this: somebody without a key could have written it."
         )
     if each.lossy and each.restarted:
         yield (
@@ -315,7 +316,7 @@ def _before(each: Recovered) -> str:
     """Say how much of the log before a recovery is known to be kept and lost."""
     proven = ""
     if each.proven:
-        first = "its first record" if each.proven == 1 else f"its first {each.proven:,} records"
+        first = f"its first {counted(each.proven, 'record')}"
         proven = f" Of what was kept, {first} stood as a head that was kept elsewhere says."
     return f"Of that one, {each.loss_text}.{proven}"
 
@@ -326,7 +327,7 @@ def _notices(found: Found) -> tuple[str, ...]:
         notices.append("The ledger is sealed: nothing is written to it before `guardrail recover`.")
     if found.report.backwards:
         notices.append(
-            f"Time went back {found.report.backwards} times, first at record {found.report.first_backwards}."
+            f"Time went back {counted(found.report.backwards, 'time')}, first at record {found.report.first_backwards}."
         )
     notices += [
         f"The log was begun by a recovery at {clock(each.ts)} in place of another. {_before(each)} What is left of it is in the "

@@ -16,6 +16,7 @@ from pathlib import Path
 from guardrail.core.audit import Audit, Pruned
 from guardrail.core.chain import Difference, Head, Report
 from guardrail.core.record import decode
+from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys import verify_signature
 from guardrail.ledger.files import Seal, leases_path
@@ -435,7 +436,7 @@ def _silences(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]]:
         return 0, ()
     longest, one, two = max(gaps)
     words = (
-        f"Between heartbeats there {'was a gap' if len(gaps) == 1 else f'were {len(gaps)} gaps'}, the longest of {longest:.0f} s "
+        f"Between heartbeats there {agree(len(gaps), 'was')} {counted(len(gaps), 'gap')}, the longest of {longest:.0f} s "
         f"between records {one} and {two}: no writer was alive, or it was silenced. This can't be told."
     )
     return len(gaps), (words,)

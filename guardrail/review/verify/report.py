@@ -11,6 +11,7 @@ from guardrail.core.chain import Difference, Report
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.recovered import Recovered
 from guardrail.core.ruling import Ruling, rule
+from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, NoteError
 from guardrail.ledger.known import generation
 from guardrail.ledger.rows import OpenCall
@@ -278,7 +279,7 @@ def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
     if ours is not None and ours.head is not None:
         detail += (
             f", and {ours.source} has a head of the log {ours.head.origin} here with "
-            f"{ours.head.size:,} records"
+            f"{counted(ours.head.size, 'record')}"
         )
     kept = max(
         (each for each in heads if each.covers and not each.remembered),
@@ -287,7 +288,7 @@ def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
     )
     if kept is not None and kept.head is not None:
         detail += (
-            f", and a head of the log {kept.head.origin} with {kept.head.size:,} records is kept "
+            f", and a head of the log {kept.head.origin} with {counted(kept.head.size, 'record')} is kept "
             f"by {kept.source}"
         )
     return VerifyReport(

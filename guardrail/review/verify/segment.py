@@ -15,6 +15,7 @@ from guardrail.core.chain import Difference, Head
 from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, parse
 from guardrail.core.recovered import Recovered
+from guardrail.core.words import numbers
 from guardrail.errors import RecordError, os_reason
 from guardrail.inputs import read_input
 from guardrail.keys import verify_signature
@@ -202,7 +203,7 @@ def _sealed(report: VerifyReport, sealing: Sealing | None, *, first: int) -> Ver
             state=VerifyState.TAMPERED,
             exit_code=1,
             differs=Difference.HEAD,
-            detail=f"these are not the records {sealed.first} to {sealed.last} that were sealed as segment {sealed.number}",
+            detail=f"these are not the lines that were sealed as segment {sealed.number}: {numbers(sealed.first, sealed.last)}",
             anchored_to=None,
             anchored_by="",
         )

@@ -1,0 +1,108 @@
+"""A disk without room, in plain words: for which file there is none, how much is free, and how much is needed.
+
+SQLite and the system say ``SQLITE_FULL`` or "No space left on device", and neither where nor how much.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+from pathlib import Path
+
+from guardrail.errors import os_reason
+
+__all__ = ["WORK", "free_bytes", "is_full", "make_room", "no_room", "sized", "why_not_written"]
+
+WORK = 1 << 20
+"""Bytes with which a log can be opened and take some records: SQLite's shared memory and the first pages of its ``-wal``."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PERHAPS = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHM", "SQLITE_CANTOPEN")
+"""What SQLite says if it can't make or enlarge a file, whatever the reason is."""
+_SHARED_MEMORY = 64 << 10
+"""With less than this free, want of room is the reason."""
+
+
+def is_full(error: BaseException, path: Path) -> bool:
+    """Tell whether *error*, of the system or of SQLite, means that there was no room for *path*, or for a file next to it."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    name = str(getattr(error, "sqlite_errorname", None) or "")
+    if name == "SQLITE_FULL":
+        return True
+    if not name.startswith(_PERHAPS):
+        return False
+    free = free_bytes(path)
+    return (free is not None and free < _SHARED_MEMORY) or _no_more_files(path)
+
+
+def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
+    """Return that there is no room for *path*, with what is free and the *needed* bytes (0 if nobody knows).
+
+    With *most*, *needed* is enough in any case. If more than that is free, it says what else sets a limit.
+    """
+    what, figures = _why(path, needed, most=most)
+    return f"{what}: there is no room for {path}" + (f" ({figures})" if figures else "")
+
+
+def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool = False) -> str:
+    """Return why *path*, which the message names, could not be written: as ``os_reason`` does, or as ``no_room``."""
+    if not is_full(error, path):
+        return os_reason(error)
+    what, figures = _why(path, needed, most=most)
+    return what + (f": {figures}" if figures else "")
+
+
+def _why(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
+    """Return what is full, and the figures."""
+    if _no_more_files(path):
+        return "the disk takes no more files", "all of its inodes are used"
+    free = free_bytes(path)
+    if free is not None and free >= max(needed, WORK):
+        return (
+            "a quota, or a limit on the size of files, is reached",
+            f"{sized(free)} are free on the disk",
+        )
+    figures = [f"{'up to ' if most else ''}{sized(needed)} are needed"] if needed else []
+    figures += [] if free is None else [f"{sized(free)} are free"]
+    return "the disk is full", ", ".join(figures)
+
+
+def make_room(path: Path) -> str:
+    """Return the next step where there is no room for *path*."""
+    which = "-i" if _no_more_files(path) else "-h"
+    return f"make room on that disk: df {which} {shlex.quote(str(_there(path)))}"
+
+
+def sized(size: int) -> str:
+    """Return *size* bytes in the unit in which they can be read: ``4.0 MB``, ``12 KB``."""
+    if size >= 1 << 30:
+        return f"{size / (1 << 30):,.1f} GB"
+    if size >= 100 << 10 or not size:
+        return f"{size / (1 << 20):.1f} MB"
+    return f"{-(-size // 1024)} KB"
+
+
+def free_bytes(path: Path) -> int | None:
+    """Return how many bytes are free on the disk where *path* is, or would be; None if that can't be measured."""
+    try:
+        space = os.statvfs(_there(path))
+    except OSError:
+        return None
+    return space.f_bavail * space.f_frsize
+
+
+def _no_more_files(path: Path) -> bool:
+    try:
+        space = os.statvfs(_there(path))
+    except OSError:
+        return False
+    return space.f_files > 0 and space.f_favail == 0
+
+
+def _there(path: Path) -> Path:
+    """Return the folder of *path*, or the nearest one above it that there is."""
+    folder = path.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
