@@ -52,7 +52,7 @@ _TOOLS: dict[str, _Tool] = {
         "p", _Takes.GUESS,
     ),
     **_tools("psql pg_dump pg_dumpall pg_restore pg_basebackup pg_isready createdb createuser dropdb dropuser vacuumdb reindexdb clusterdb pgbench pgcli", "W", _Takes.GUESS),
-    **_tools("mongo mongosh mongodump mongorestore mongoexport mongoimport mongostat mongotop mongofiles cqlsh cypher-shell rabbitmqadmin hydra evil-winrm", "p", _Takes.NEXT),
+    **_tools("mongo mongosh mongodump mongorestore mongoexport mongoimport mongostat mongotop mongofiles cqlsh cypher-shell rabbitmqadmin hydra evil-winrm psexec psexec64 twine snowsql usermod useradd xfreerdp wlfreerdp sdl-freerdp", "p", _Takes.NEXT),
     **_tools("nxc netexec crackmapexec yt-dlp youtube-dl rdesktop ncftp ncftpget ncftpput cbq couchbase-cli beeline racadm vncviewer wmic", "p", _Takes.NEXT),
     **_tools("redis-cli redis-benchmark valkey-cli valkey-benchmark keydb-cli dragonfly-cli", "a", _Takes.NEXT),
     **_tools("ldapsearch ldapmodify ldapadd ldapdelete ldapcompare ldapmodrdn ldapwhoami ldapexop ldapurl vsql", "w", _Takes.NEXT),
@@ -67,7 +67,8 @@ _TOOLS: dict[str, _Tool] = {
     **_tools("sshpass", "p", _Takes.NEXT, leads=True),
     **_tools("docker podman buildah skopeo nerdctl helm oras oc az cf crane regctl singularity apptainer", "p", _Takes.NEXT, login=True),
     **_tools("curl curlie", "u U E", _Takes.PAIR),
-    **_tools("httpie http https xh xhs", "a", _Takes.PAIR),
+    **_tools("swaks", "ap", _Takes.NEXT),
+    **_tools("httpie http https xh xhs hey", "a", _Takes.PAIR),
     **_tools("ab", "A P", _Takes.PAIR),
     **_tools("smbclient smbget smbmap rpcclient winexe nmblookup smbcacls smbcquotas smbtree", "U", _Takes.PAIR),
     **_tools("lftp", "u", _Takes.PAIR),
@@ -153,7 +154,7 @@ class _State:
 
 
 def _password(takes: _Takes, word: str, start: int, *, apart: bool) -> tuple[int, int] | None:
-    start += word[start : start + 1] == "=" and not apart
+    start += not apart and (word[start : start + 1] == "=" or word.startswith("/p:"))
     start, end = _unquoted(word, start)
     value = word[start:end]
     if takes is _Takes.PAIR:

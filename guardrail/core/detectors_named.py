@@ -85,8 +85,10 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
     if cls is None and name.lower() in _PHRASE_ENDS and _PHRASE.search(text, max(0, at - 24), at):
         cls = "secret"
     if cls is None and not info.hints_secret and _HINT.search(name) is None:
-        if text[at] == "=" and _SIGNATURE.match(name) is not None:
-            yield from _signature(text, at, at - back.end())
+        signature = _SIGNATURE.match(name) if text[at] == "=" else None
+        if signature is not None:
+            least = _CODE if signature.group("code") else _SIGNED
+            yield from _signature(text, at, at - back.end(), least)
         return
     if cls == "secret" and _header(name) in _HEADERS and text[at] == ":":
         line = _LINE.match(text, at + 1)
@@ -119,16 +121,19 @@ _PHRASE = re.compile(
     r"(?:mots? de passe|parola d'ordine|kata sandi|m[a\u1ead]t kh[a\u1ea9]u)[\"' ]{0,8}\Z",
     re.IGNORECASE,
 )
-# "\\u0026Signature=" as JSON writes it; "sig" of a shared access signature.
-_SIGNATURE = re.compile(r"(?:u0026)?(?:[\w\-]{1,32}[\-_.])?sig(?:nature)?\Z", re.IGNORECASE)
+# "\\u0026Signature=" as JSON writes it; "sig" of a shared access signature; "code" of an Azure function's key, by its length.
+_SIGNATURE = re.compile(r"(?:u0026)?(?:[\w\-]{1,32}[\-_.])?(?:sig(?:nature)?|(?P<code>code))\Z", re.IGNORECASE)
 
 
-def _signature(text: str, at: int, start: int) -> Iterator[Hit]:
+_SIGNED, _CODE = 12, 40
+
+
+def _signature(text: str, at: int, start: int, least: int) -> Iterator[Hit]:
     """Yield the signature of a presigned URL: a parameter among others."""
     value = _VALUE.match(text, at + 1)
     if (
         value is None
-        or len(value.group("v")) < 12
+        or len(value.group("v")) < least
         or text[max(0, start - 1) : start] not in _BEFORE_PARAMETER
     ):
         return
@@ -366,8 +371,10 @@ _PASSWORD_HASH = re.compile(
     r"\$(?:[15678y]|2[abxy]?|argon2\w{1,2}|scrypt|pbkdf2[\w\-]{0,12}|apr1)\$[^\s\"'\x00\x01:,;]{8,512}"
 )
 _WEBHOOK = re.compile(r"://([^\s/\"'<>\x00\x01]{1,253})/([^\s\"'<>\x00\x01?#]{8,1024})")
+# Oracle's cloud: whoever has the address has the file.
+_PREAUTHENTICATED = re.compile(r"objectstorage\.[\w.\-]{1,128}/p/([\w\-]{8,256})/n/")
 _CURL_USER = re.compile(
-    r"(?:-u|--user)[ =][\"']?([^\s:\"'\x00\x01]{1,200}:[^\s\"'\x00\x01]{1,300})"
+    r"(?:-u|--user|--proxy-user)[ =][\"']?([^\s:\"'\x00\x01]{1,200}:[^\s\"'\x00\x01]{1,300})"
 )
 
 
@@ -399,6 +406,9 @@ def urls(text: str) -> Iterator[Hit]:
                 len(part) >= 8 and DIGIT.search(part) for part in path.split("/")
             ):
                 yield Hit(match.start(2), match.end(2), "secret", "webhook")
+    if "objectstorage" in text:
+        for match in _PREAUTHENTICATED.finditer(text):
+            yield Hit(match.start(1), match.end(1), "secret", "url-credentials")
     if "$" in text:
         for match in _PASSWORD_HASH.finditer(text):
             yield Hit(match.start(), match.end(), "secret", "password-hash")

@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from guardrail.core.keynames_foreign import (
+    FOREIGN_AFTER,
     FOREIGN_ENDINGS,
     FOREIGN_KEYS,
     FOREIGN_SECRETS,
@@ -107,9 +108,10 @@ _SECRET = _set(
     "password passwords passwd pwd pswd passphrase passphrases passcode secret secrets credential credentials creds cred "
     "authorization apikey apikeys accesskey secretkey privatekey authkey accesstoken authtoken refreshtoken clientsecret "
     "cvv cvv2 cvc cvc2 csc cvn otp totp hotp pin jwt bearer csrf xsrf crumb cookie cookies pat mnemonic kubeconfig dsn "
-    "pw bindpw rootpw adminpw requirepass masterauth storepass keypass dbpass dbpw userpass smtppass mailpass sshpass"
+    "pw bindpw rootpw adminpw requirepass masterauth psk storepass keypass dbpass dbpw userpass smtppass mailpass sshpass"
 )
 _SECRET |= FOREIGN_SECRETS
+_ALONE = [[each] for each in sorted(FOREIGN_SECRETS)]
 _SECRET_ENDINGS = (
     "password", "passwd", "passphrase", "secret", "apikey", "secretkey", "privatekey", "accesskey", "accesstoken",
     "authtoken", "refreshtoken", "sessiontoken", "credential", "credentials", "pwd", *FOREIGN_ENDINGS,
@@ -316,7 +318,15 @@ def _is_secret(parts: list[str], head: str, before: str) -> bool:
 
 
 def _foreign(parts: list[str]) -> bool:
-    return tuple(parts[-2:]) in FOREIGN_KEYS or tuple(parts[-3:]) in FOREIGN_KEYS
+    if tuple(parts[-2:]) in FOREIGN_KEYS or tuple(parts[-3:]) in FOREIGN_KEYS:
+        return True
+    if parts[-1] not in FOREIGN_AFTER:
+        return False
+    return (
+        parts[:-1] in _ALONE
+        or tuple(parts[-3:-1]) in FOREIGN_KEYS
+        or tuple(parts[-4:-1]) in FOREIGN_KEYS
+    )
 
 
 def _judge_government(parts: list[str], head: str, before: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["FOREIGN_ENDINGS", "FOREIGN_KEYS", "FOREIGN_SECRETS", "folded", "names_secret"]
+__all__ = ["FOREIGN_AFTER", "FOREIGN_ENDINGS", "FOREIGN_KEYS", "FOREIGN_SECRETS", "folded", "names_secret"]
 
 # Letters that no decomposition turns into ASCII.
 _LETTERS = str.maketrans(
@@ -15,7 +15,7 @@ _WORDS = (
     "passwort passworter kennwort kennworter geheimnis zugangsdaten contrasena contrasenas contrasenya clave claves secreto senha "
     "senhas palavrapasse segredo motdepasse mdp motsdepasse jeton jetons wachtwoord wachtwoorden parola segreto haslo hasla sekret "
     "losenord losenordet hemlighet sifre sifresi sifreniz parolasi passord kodeord adgangskode salasana heslo jelszo parool lozinka "
-    "geslo slaptazodis matkhau katasandi parol"
+    "geslo slaptazodis matkhau katasandi parol gettone losenfras mima paroladordine"
 )
 FOREIGN_SECRETS = frozenset(_WORDS.split())
 """One word that means password, secret or token by itself, without accents."""
@@ -26,19 +26,26 @@ FOREIGN_KEYS = frozenset(
         ("mot", "de", "passe"), ("mots", "de", "passe"), ("parola", "d", "ordine"), ("palavra", "passe"), ("mat", "khau"), ("kata", "sandi"), ("code", "secret"),
         ("cle", "api"), ("cle", "secrete"), ("cle", "privee"), ("clef", "api"), ("clave", "api"), ("clave", "privada"), ("llave", "privada"), ("chave", "api"),
         ("chave", "privada"), ("chave", "secreta"), ("chiave", "api"), ("chiave", "segreta"), ("chiave", "privata"), ("codice", "segreto"),
+        ("phrase", "secrete"), ("frase", "segreta"), ("frase", "secreta"), ("frase", "segreto"), ("parola", "segreta"), ("parola", "dordine"), ("tajny", "klucz"), ("tajne", "haslo"),
         ("klucz", "api"), ("klucz", "prywatny"), ("klucz", "tajny"), ("api", "nyckel"), ("privat", "nyckel"), ("hemlig", "nyckel"),
         ("gizli", "anahtar"), ("api", "anahtari"), ("ozel", "anahtar"), ("api", "schlussel"), ("geheimer", "schlussel"), ("privater", "schlussel"), ("api", "sleutel"),
     }
 )  # fmt: skip
 """Last words of a name that mean it together."""
+_AFTER = (
+    "utilisateur utilisateurs usuario usuarios usuari utente utenti uzytkownika uzytkownik anvandare kullanici user bdd bd db base baza bazy admin root acces "
+    "accesso acceso dostepu smtp wifi prod app api appli compte cuenta conto konta client cliente klienta"
+)
+FOREIGN_AFTER = frozenset(_AFTER.split())
+"""What follows the word in languages that put the noun first: ``mdp_utilisateur``, ``haslo_db``."""
 
 _STEMS = (
-    "парол", "секретный ключ", "ключ api", "api ключ", "секрет", "токен", "密码", "密碼", "口令", "密钥", "密鑰", "秘钥", "令牌", "暗証番号", "パスワード", "パスフレーズ",
-    "トークン", "秘密鍵", "apiキー", "비밀번호", "패스워드", "비번", "암호", "토큰", "비밀키", "api키", "κωδικοσ", "سيسمه", "كلمة المرور", "كلمة السر", "סיסמה", "סיסמא", "पासवर्ड", "รหัสผ่าน",
+    "парол", "секретный ключ", "закрытый ключ", "приватный ключ", "личный ключ", "ключ api", "api ключ", "секрет", "токен", "密码", "密碼", "口令", "密钥", "密鑰", "秘钥", "私钥", "私鑰", "令牌", "暗証番号", "パスワード", "パスフレーズ", "合言葉",
+    "トークン", "秘密鍵", "apiキー", "비밀번호", "패스워드", "비번", "암호", "토큰", "비밀키", "개인키", "api키", "κωδικοσ", "سيسمه", "كلمة المرور", "كلمة السر", "סיסמה", "סיסמא", "पासवर्ड", "รหัสผ่าน",
 )  # fmt: skip
 # Length, count, kind, strength, policy, expiry, field, error, reset: about a password, none itself.
 _ABOUT = (
-    "длин", "количеств", "тип", "политик", "срок", "长度", "長度", "数量", "數量", "类型", "類型", "强度", "強度", "策略", "过期", "長さ", "数", "種類", "期限", "ポリシー", "길이", "개수",
+    "длин", "количеств", "тип", "политик", "срок", "长度", "長度", "数量", "數量", "类型", "類型", "强度", "強度", "策略", "过期", "長さ", "数量", "回数", "文字数", "桁数", "種類", "期限", "ポリシー", "길이", "개수",
     "유형", "강도", "정책", "만료",
 )  # fmt: skip
 
@@ -52,5 +59,5 @@ def folded(name: str) -> str:
 def names_secret(name: str) -> bool:
     """Return whether *name* in another script speaks of a password, a key or a token."""
     plain = unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ")
-    plain = plain.replace("\u03cc", "\u03bf")
+    plain = plain.replace("\u03cc", "\u03bf").replace("비밀 번호", "비밀번호")
     return any(stem in plain for stem in _STEMS) and not any(word in plain for word in _ABOUT)

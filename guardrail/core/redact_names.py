@@ -27,8 +27,16 @@ Named = tuple[Mark | None, Mark | None, bool, bool, bool]
 """Mark, hint, whether the mark is for containers only, oddness, whether the key calls itself a value."""
 LONG_NAME: Named = (None, None, False, True, False)
 _VALUES = frozenset({"value", "values", "val", "v", "content", "default"})
+# Prose stands under these as well: only a single word below them is the value of the name next to it.
+_TEXTS = frozenset({"text", "data", "input", "string", "answer"})
+# A column of a table whose names stand in a list next to it.
+_ROWS = frozenset({"rows", "row", "values", "data", "records", "tuples"})
+_COLUMNS = frozenset({"columns", "column", "fields", "header", "headers", "keys", "names", "cols"})
+# The private parts of a JSON Web Key (RFC 7518), in an object that says which kind of key it is.
+_JWK = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
 _NAMES = frozenset(
-    {"name", "key", "k", "n", "header", "field", "param", "parameter", "variable", "var", "property", "option", "attribute", "setting", "id", "label", "type", "system", "env", "path"}
+    {"name", "key", "k", "n", "header", "field", "param", "parameter", "variable", "var", "property", "option", "attribute", "setting", "id", "label", "type", "system", "env", "path",
+     "tag", "column", "attr", "flag", "arg", "argument", "config", "input", "element", "selector", "ref", "placeholder", "question", "title"}
 )  # fmt: skip
 _FIELDS = 24
 
@@ -38,7 +46,9 @@ def named(name: str) -> Named | None:
     """Return what a key says; None where it says nothing."""
     info = classify(name)
     parts = words(name)
-    valued = bool(parts) and parts[-1] in _VALUES
+    valued = bool(parts) and (
+        parts[-1] in _VALUES or parts[-1] in _TEXTS or parts[-1] in _ROWS or name in _JWK
+    )
     if info.cls is None and not info.hints_secret and not info.odd and not valued:
         return None
     # The class, not the name: a name can be a value elsewhere, and the pointer shows it where it may be shown.
@@ -54,12 +64,55 @@ def said(
     """Return mark and hint for *value*, which stands in *source* under a *name* of which *known* is known."""
     mark, hint, boxed, _, valued = known
     if mark is None:
-        return _partner(source) if valued and len(source) <= _FIELDS else (None, hint)
+        if not valued or len(source) > _FIELDS:
+            return None, hint
+        return _told_beside(name, value, source)
     if boxed and type(value) is not dict and type(value) is not list:
         return None, hint
     if isinstance(value, str) and is_folder(name, value):
         return None, hint
     return mark, hint
+
+
+def _told_beside(
+    name: str, value: object, source: Mapping[str, object]
+) -> tuple[Mark | None, Mark | None]:
+    """Return what other fields of *source* say about *value*: a name, the names of columns, or that it is a key."""
+    if name in _JWK and "kty" in source:
+        return _SECRET, None
+    last = _last(name)
+    if isinstance(value, str):
+        told = last in _VALUES or (last in _TEXTS and " " not in value)
+        return _partner(source) if told else (None, None)
+    if last in _ROWS and isinstance(value, list | tuple) and _has_secret_column(source, value):
+        return _SECRET, None
+    if last in _VALUES:
+        return _partner(source)
+    return None, None
+
+
+@lru_cache(maxsize=1024)
+def _last(name: str) -> str:
+    return (words(name) or ("",))[-1]
+
+
+def _has_secret_column(source: Mapping[str, object], rows: object) -> bool:
+    """Return whether a list of names in *source* holds that of a secret: ``{"columns": [..., "password"], "rows": ...}``."""
+    for key, names in source.items():
+        if names is rows or not isinstance(names, list | tuple) or len(names) > _FIELDS * 2:
+            continue
+        if _is_columns(key) and any(
+            isinstance(each, str) and len(each) <= 64 and classify(each).cls == "secret"
+            for each in names
+        ):
+            return True
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _is_columns(key: str) -> bool:
+    parts = words(key)
+    return bool(parts) and parts[-1] in _COLUMNS
 
 
 def _partner(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:

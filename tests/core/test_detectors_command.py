@@ -32,7 +32,7 @@ _COMMANDS = [
     ("C:\\tools\\mysql.exe -p", ""), ("cd x && mysql -p", " && ls"), ("mysql \\\n  -p", " \\\n  shop"), ("time -p mysql -p=", ""), ("keytool -list -storepass ", " -v"),
     ("curl -u bob:", " https://x.example"), ("curl -ubob:", ""), ("curl -sSu bob:", " https://x.example"), ("curl -U bob:", ""), ("http -a bob:", " x.example"), ("lftp -u bob,", " h"),
     ("smbclient //h/s -U bob%", ""), ("sqlplus -s scott/", "@orcl"), ("sqlplus scott/", ""), ("sqlldr userid=scott/", "@db control=l/x.ctl"),
-    ("mysql\t-p", ""), ("sqlcl scott/", ""), ("impdp scott/", " full=y"), ("rdesktop /p:", " h"),
+    ("psexec \\\\h -u bob -p ", " cmd"), ("usermod -p ", " bob"), ("twine upload -p ", " d"), ("swaks -ap ", " x"), ("hey -a bob:", " x"), ("mysql\t-p", ""), ("sqlcl scott/", ""), ("impdp scott/", " full=y"), ("rdesktop /p:", " h"),
 ]  # fmt: skip
 
 

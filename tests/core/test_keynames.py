@@ -17,6 +17,8 @@ from guardrail.core.keynames import CLASSES, Scope, classify, rank, stricter
         ("billing_details", "payment"), ("bank_info", "payment"), ("last_four", "payment"), ("last_digits", "payment"), ("last_4", "payment"),
         ("motDePasse", "secret"), ("clé_api", "secret"), ("Şifreniz", "secret"), ("datenbankpasswort", "secret"), ("пароль_бд", "secret"), ("新しいパスワード", "secret"),
         ("用户密码", "secret"), ("비밀번호 확인", "secret"), ("X-Goog-Signature", "secret"), ("retina", "biometric"), ("biometric_scan", "biometric"), ("face_id_voiceprint", "biometric"),
+        ("MOT_DE_PASSE_BDD", "secret"), ("mdp_utilisateur", "secret"), ("haslo_db", "secret"), ("parolaSegreta", "secret"), ("phrase_secrète", "secret"), ("数据库密码", "secret"),
+        ("私钥", "secret"), ("合言葉", "secret"), ("개인키", "secret"), ("비밀 번호", "secret"), ("закрытый_ключ", "secret"), ("tajny_klucz", "secret"), ("lösenfras", "secret"), ("psk", "secret"),
         ("login_id", "person_id"), ("screen_name", "person_id"), ("nick_name", "person_id"),
         ("net_worth", "financial"), ("advertising_id", "device"), ("marital_status", "special"), ("postal_code", "address"),
     ],
@@ -31,7 +33,7 @@ def test_the_words_of_a_name_decide_together(name: str, cls: str) -> None:
     [
         "completion_tokens", "tokens", "phrase", "catch_phrase", "software_license_number", "software_license", "credit_account", "account", "accounts",
         "last", "digits", "birth_certificate", "project_info", "boarding_pass", "database_string", "answer", "error_codes", "zip_line", "certificate", "",
-        "_", "42", "medical_center", "gift", "id", "tcp_connection", "connection_id", "密码长度", "Длина пароля", "parola_chiave", "użytkownik", "名前", "signature", "mot",
+        "_", "42", "medical_center", "gift", "id", "tcp_connection", "connection_id", "密码长度", "Длина пароля", "parola_chiave", "użytkownik", "密码数量", "文字数", "mdp_longueur", "base_client", "db", "名前", "signature", "mot",
     ],
 )  # fmt: skip
 def test_words_that_only_resemble_decide_nothing(name: str) -> None:
