@@ -288,7 +288,7 @@ class Keys:
 
         Raises ``KeysError``: missing, malformed, or readable by others.
         """
-        _check_mode(folder, 0o077, f"chmod 700 {folder}")
+        _check_mode(folder, 0o077, f"chmod 700 {folder}", folder=True)
         try:
             tokens = json.loads(_read(folder / _TOKEN_KEY))
             master, epoch = bytes.fromhex(tokens["key"]), tokens["epoch"]
@@ -492,9 +492,9 @@ def _read(path: Path) -> bytes:
         raise _unreadable(path, error) from None
 
 
-def _check_mode(path: Path, forbidden: int, hint: str) -> None:
+def _check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -> None:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        found = path.stat().st_mode
     except FileNotFoundError:
         raise KeysError(
             f"{path}: missing",
@@ -503,6 +503,14 @@ def _check_mode(path: Path, forbidden: int, hint: str) -> None:
         ) from None
     except OSError as error:
         raise _unreadable(path, error) from None
+    if stat.S_ISDIR(found) != folder:
+        kind = "folder" if folder else "regular file"
+        raise KeysError(
+            f"{path}: can't be read (it is not a {kind})",
+            code="keys.unreadable",
+            hint="move it away and put the key folder back from a backup; without one: guardrail recover",
+        )
+    mode = stat.S_IMODE(found)
     if mode & forbidden:
         raise KeysError(
             f"{path}: others can read it (mode {mode:o})", code="keys.exposed", hint=hint

@@ -68,11 +68,11 @@ def _missing_data(definition: Definition, flow: Flow) -> Iterator[tuple[int, str
         if any(path == longer or longer.startswith(f"{path}.") for longer in seen):
             continue  # the parts of a reference are nodes of their own
         seen.add(path)
-        folder = "/".join(at.static[:-1]) or "."
+        file = "/".join([*at.static[:-1], "data.json"])
         yield (
             line_of({name: content}),
             path,
-            f"put it in {folder}/data.json, or correct the name"
+            f"put it in {file} of the policies, or correct the name"
             if flow.world.owner(at.static) is None
             else "correct the name: the package has no rule of that name",
         )

@@ -253,6 +253,41 @@ REASONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "keys.unreadable",
         "move it away",
     ),
+    "a key is a folder that others read": (
+        lambda folder: (
+            (folder / "audit.keys" / "log.key").unlink(),
+            (folder / "audit.keys" / "log.key").mkdir(mode=0o755),
+        ),
+        "keys.unreadable",
+        "move it away",
+    ),
+    "the key folder is a file": (
+        lambda folder: (
+            shutil.rmtree(folder / "audit.keys"),
+            (folder / "audit.keys").write_text("x"),
+        ),
+        "keys.unreadable",
+        "move it away",
+    ),
+    **{
+        f"a folder stands at the {suffix} file": (
+            lambda folder, suffix=suffix: (
+                (folder / f"audit.db{suffix}").unlink(missing_ok=True),
+                (folder / f"audit.db{suffix}").mkdir(),
+            ),
+            "ledger.not_a_file",
+            "move it away",
+        )
+        for suffix in ("-lock", "-wal", "-shm", "-journal")
+    },
+    "the folder of leases is a file": (
+        lambda folder: (
+            shutil.rmtree(folder / "audit.db-leases"),
+            (folder / "audit.db-leases").write_text("x"),
+        ),
+        "ledger.not_a_file",
+        "move it away",
+    ),
     "the ledger has two names": (
         lambda folder: os.link(folder / "audit.db", folder / "b.db"),
         "ledger.linked",
