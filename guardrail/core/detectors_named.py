@@ -122,7 +122,9 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 # "\\u0026Signature=" as JSON writes it; "sig" of a shared access signature; "code" of an Azure function's key, by its length.
-_SIGNATURE = re.compile(r"(?:u0026)?(?:[\w\-]{1,32}[\-_.])?(?:sig(?:nature)?|(?P<code>code))\Z", re.IGNORECASE)
+_SIGNATURE = re.compile(
+    r"(?:u0026)?(?:[\w\-]{1,32}[\-_.])?(?:sig(?:nature)?|(?P<code>code))\Z", re.IGNORECASE
+)
 
 
 _SIGNED, _CODE = 12, 40

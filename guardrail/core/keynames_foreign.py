@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["FOREIGN_AFTER", "FOREIGN_ENDINGS", "FOREIGN_KEYS", "FOREIGN_SECRETS", "folded", "names_secret"]
+__all__ = [
+    "FOREIGN_AFTER",
+    "FOREIGN_ENDINGS",
+    "FOREIGN_KEYS",
+    "FOREIGN_SECRETS",
+    "folded",
+    "names_secret",
+]
 
 # Letters that no decomposition turns into ASCII.
 _LETTERS = str.maketrans(

@@ -20,6 +20,7 @@ from guardrail.durable import sync_directory
 from guardrail.errors import LedgerOpenError
 from guardrail.inputs import read_input
 from guardrail.ledger.places import not_a_file, unexaminable
+from guardrail.ledger.kinds import refuse_kinds
 from guardrail.ownership import new_file
 
 __all__ = [
@@ -139,23 +140,6 @@ def _refuse_link(paths: Iterable[Path]) -> None:
             )
 
 
-def _refuse_kinds(db: Path) -> None:
-    """Refuse what stands where a writer has a file or a folder of its own, and is none."""
-    for suffix in _WRITTEN:
-        path = db.with_name(db.name + suffix)
-        try:
-            mode = os.stat(path).st_mode
-        except OSError:
-            continue  # missing, or said by whoever opens it
-        folder = suffix == "-leases"
-        if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
-            raise LedgerOpenError(
-                f"{path} is not a {'folder' if folder else 'regular file'}: the ledger keeps its own there",
-                code="ledger.not_a_file",
-                hint=f"move it away: mv {path} {path}-away",
-            )
-
-
 def resolve(path: Path) -> Path:
     """Return *path* with symbolic links followed once; from then on it is identity that counts, not the name.
 
@@ -170,7 +154,7 @@ def resolve(path: Path) -> Path:
             hint=f"mkdir -p {db.parent}",
         )
     _refuse_link(db.with_name(db.name + suffix) for suffix in _WRITTEN)
-    _refuse_kinds(db)
+    refuse_kinds(db, _WRITTEN)
     kind = network_filesystem(db.parent)
     if kind is not None:
         raise LedgerOpenError(

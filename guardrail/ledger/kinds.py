@@ -1,0 +1,32 @@
+"""What stands at the names of the files that a writer keeps beside the database."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from guardrail.errors import LedgerOpenError
+
+__all__ = ["refuse_kinds"]
+
+
+def refuse_kinds(db: Path, suffixes: Iterable[str]) -> None:
+    """Return if each file beside *db* is a regular file, and the leases are a folder; one that is missing is made later.
+
+    Raises ``LedgerOpenError`` (``ledger.not_a_file``) with what stands in the way.
+    """
+    for suffix in suffixes:
+        path = db.with_name(db.name + suffix)
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            continue  # missing, or said by whoever opens it
+        folder = suffix == "-leases"
+        if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
+            raise LedgerOpenError(
+                f"{path} is not a {'folder' if folder else 'regular file'}: the ledger keeps its own there",
+                code="ledger.not_a_file",
+                hint=f"move it away: mv {path} {path}-away",
+            )
