@@ -19,8 +19,8 @@ from guardrail.core.words import counted
 from guardrail.durable import sync_directory
 from guardrail.errors import LedgerOpenError
 from guardrail.inputs import read_input
-from guardrail.ledger.places import not_a_file, unexaminable
 from guardrail.ledger.kinds import refuse_kinds
+from guardrail.ledger.places import not_a_file, unexaminable
 from guardrail.ownership import new_file
 
 __all__ = [
