@@ -222,7 +222,9 @@ def _sized(value: Mapping[str, object], *, short: bool) -> str | None:
     if match is None or not value.keys() <= {"$t", "tok", "len"}:
         return None
     length = f", length {size}" if isinstance(size, int) else ""
-    return f"[{kind}{length}, {match[1]} {match[2]}…]" if short else f"[{kind}{length}, {token}]"
+    # The class of a token for any value is "text": of a number that would be wrong, and says nothing.
+    of = "" if match[1] == "text" and kind != "str" else f"{match[1]} "
+    return f"[{kind}{length}, {of}{match[2]}…]" if short else f"[{kind}{length}, {token}]"
 
 
 def _scalar(value: object, *, short: bool) -> str:

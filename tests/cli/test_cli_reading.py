@@ -72,8 +72,11 @@ def test_lists_fit_the_terminal(
     assert all(width(line) <= int(columns) for line in ran.out.splitlines())
 
 
-def test_sessions_show_who_and_how_calls_ended(cli: Cli, ledger: Path) -> None:
+def test_sessions_show_who_and_how_calls_ended(
+    cli: Cli, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One row per session, the oldest first."""
+    monkeypatch.setenv("COLUMNS", "200")
     document = json.loads(cli("sessions", "--ledger", ledger, "--json").out)
     first, second = document["sessions"]
     assert document["total"] == 2
@@ -599,3 +602,49 @@ def test_the_reading_side_can_not_reach_a_tool() -> None:
     )
     assert done.stderr == ""
     assert done.stdout.strip() == "[]"
+
+
+def test_sessions_leave_out_columns_of_zeros_before_they_cut_a_name(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A principal says more than a 0; where all fits, every column is there."""
+    from reviewkit import LOG, SIGNING, decision, genesis
+
+    from guardrail.core.types import Effect
+    from guardrail.ledger.writer import LedgerWriter
+
+    path, who = tmp_path / "audit.db", "a.rather.long.name.of.somebody@department.example.com"
+    with LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING) as writer:
+        made = decision("send", {}, principal=who, effect=Effect.DENY)
+        writer.append(Draft.build(made))
+    monkeypatch.setenv("COLUMNS", "120")
+    narrow = cli("sessions", "--ledger", path).out
+    assert who in narrow
+    assert "DENIED" in narrow
+    assert "REJECTED" not in narrow
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "REJECTED" in cli("sessions", "--ledger", path).out
+
+
+def test_what_recover_found_breaks_between_words(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is longer than the terminal, so that none is broken by it inside a word."""
+    from reviewkit import LOG, SIGNING, decision, genesis
+
+    from guardrail.ledger.writer import LedgerWriter
+
+    monkeypatch.chdir(tmp_path)
+    with LedgerWriter.create(
+        Path("audit.db"), log=LOG, genesis=genesis(), signing=SIGNING
+    ) as writer:
+        for _ in range(3):
+            writer.append(Draft.build(decision("send", {})))
+    raw = Path("audit.db").read_bytes()
+    assert raw.count(b'"send"')
+    Path("audit.db").write_bytes(raw.replace(b'"send"', b'"sent"'))
+    monkeypatch.setenv("COLUMNS", "60")
+    out = cli("recover", "--dry-run").out
+    assert out
+    for line in out.splitlines():
+        assert len(line) <= 60 or " " not in line.strip()[12:], line

@@ -253,3 +253,12 @@ def test_broken_text_fits_and_keeps_every_character(text: str, first: int, rest:
     assert "".join(lines) == text
     assert terminal.width(lines[0].rstrip(" ")) <= first
     assert all(terminal.width(line.rstrip(" ")) <= rest for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [("str", "[str, text osonqs…]"), ("float", "[float, osonqs…]"), ("int", "[int, osonqs…]")],
+)
+def test_a_number_of_which_a_token_is_recorded_is_not_called_text(kind: str, shown: str) -> None:
+    """The class of such tokens is text, whatever the value was; a number's kind says enough."""
+    assert terminal.inline({"$t": kind, "tok": "gr1:text:hekzyvjv:osonqs" + "a" * 18}, 60) == shown

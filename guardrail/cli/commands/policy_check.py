@@ -20,7 +20,7 @@ from guardrail.cli.commands.policy import (
     tools_option,
 )
 from guardrail.cli.options import config_option, json_option
-from guardrail.cli.output import Style, data, emit_json, paint, prose, sentence
+from guardrail.cli.output import Style, data, emit_json, field, paint, prose, sentence
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError
 from guardrail.review.terminal import one_line
@@ -131,4 +131,5 @@ def _verdict(report: CheckReport, *, strict: bool) -> None:
         print_untested(report.tests, width=9)
         data(f"{'':<10}a guard loads these policies only if their tests pass")
     if report.digest:
-        data(f"digest    {report.digest}")
+        for line in field("digest    ", report.digest):
+            data(line)

@@ -12,7 +12,7 @@ import click
 
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_for
-from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.cli.output import Style, data, emit_json, field, note, paint, prose, sentence
 from guardrail.cli.render import clock
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, LedgerOpenError, UsageError
@@ -170,7 +170,8 @@ def _explain(path: Path, found: Diagnosis, *, denied: bool) -> None:
 
     plan = found.plan
     style = Style.GOOD if plan.action is Action.NOTHING else Style.WARN
-    data(paint(one_line(plan.found[:1].upper() + plan.found[1:]), style))
+    for line in sentence((one_line(plan.found[:1].upper() + plan.found[1:]), style), indent=2):
+        data(line)
     data(f"  ledger   {one_line(str(path))}")
     if plan.log:
         data(f"  log      {name(plan.log)}")
@@ -183,16 +184,21 @@ def _explain(path: Path, found: Diagnosis, *, denied: bool) -> None:
     if plan.first_bad is not None:
         data(f"  broken   from record {plan.first_bad} on")
     if plan.head:
-        data(f"  head     {one_line(plan.head)}")
+        _said("head", plan.head)
     if plan.caches:
-        data(f"  rebuilt  {', '.join(plan.caches)}: made anew from the records")
+        _said("rebuilt", f"{', '.join(plan.caches)}: made anew from the records")
     if _loss(plan):
-        data(f"  lost     {_loss(plan)}")
+        _said("lost", _loss(plan))
     if plan.untold:
         data(f"  unclear  {counted(len(plan.untold), 'open call')} whose process can't be found")
     if plan.alive:
         data(f"  in use   by {counted(len(plan.alive), 'process')}: end them first")
     for line in (*_known(found), *([] if denied else _steps(path, found))):
+        data(line)
+
+
+def _said(label: str, text: str) -> None:
+    for line in field(f"  {label:<9}", one_line(text)):
         data(line)
 
 

@@ -90,7 +90,7 @@ def sessions(
         )
         return
     wide = columns() >= _WIDE
-    titles, *lines = table(_spec(wide=wide), [_row(row, wide=wide) for row in shown])
+    titles, *lines = _fitted(_spec(wide=wide), [_row(row, wide=wide) for row in shown])
     data(titles)
     for line, row in zip(lines, shown, strict=True):
         data(line)
@@ -101,6 +101,21 @@ def sessions(
             f"The latest {len(shown)} of {counted(len(rows), 'session')}; --all shows the rest.",
             Style.DIM,
         )
+
+
+def _fitted(spec: list[Column], cells: list[list[Cell]]) -> list[str]:
+    """Return the lines of the table; if something would be cut, without the columns in which nothing is counted."""
+    lines = list(table(spec, cells))
+    if not any("…" in line for line in lines[1:]):
+        return lines
+    told = [
+        index
+        for index, column in enumerate(spec)
+        if column.title == "CALLS"
+        or column.align is not Align.RIGHT
+        or any(row[index][0] != "0" for row in cells)
+    ]
+    return list(table([spec[index] for index in told], [[row[at] for at in told] for row in cells]))
 
 
 def _spec(*, wide: bool) -> list[Column]:
