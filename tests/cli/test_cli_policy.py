@@ -214,3 +214,22 @@ def test_hostile_text_in_policies_and_calls_does_not_reach_the_terminal_raw(
     assert ran.code == 1
     assert "\x1b" not in ran.out
     assert "\u202e" not in ran.out
+
+
+def test_policy_check_says_not_ok_if_an_engine_gave_no_answer(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict and the exit code say the same."""
+    program = tmp_path / "opa"
+    program.write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("GUARDRAIL_OPA", str(program))
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "a.rego").write_text(
+        'package guardrail.policy\n\nallow contains "a" if input.resource.id == "a"\n'
+    )
+    ran = cli("policy", "check", policies)
+    assert ran.code == 3
+    assert "NOT ANSWERED" in ran.out
+    assert not any(line.startswith("OK") for line in ran.out.splitlines())

@@ -115,6 +115,8 @@ def _verdict(report: CheckReport, *, strict: bool) -> None:
         verdict = ("OK, WITH WARNINGS", Style.WARN) if report.lints else ("OK", Style.GOOD)
     if report.ok and report.lints and strict:
         verdict = ("REFUSED BY --strict", Style.BAD)
+    elif report.ok and not report.answered:
+        verdict = ("NOT ANSWERED", Style.WARN)
     parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
     if report.remarks:
         parts.append(counted(len(report.remarks), "remark"))
