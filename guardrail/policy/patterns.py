@@ -61,6 +61,8 @@ class _Problem(Exception):
 
 def regex_problem(pattern: str) -> str | None:
     """Return why *pattern* may match differently in OPA, or be none there, or None."""
+    if "\b" in pattern:
+        return f"a backspace, which \\b is between double quotes, and which no text holds: write {_INSTEAD['b']}"
     try:
         _Regex(pattern).read()
     except _Problem as problem:

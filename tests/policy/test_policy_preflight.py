@@ -704,3 +704,10 @@ def test_a_function_with_else_is_not_asked_for_a_value(
     function = 'f(n) := "b" if n == 1\nelse := "a"'
     found = findings(write(tmp_path, {"p.rego": f"{ALLOW}\n{function}\n\n{text}\n"}))
     assert codes(found) == ["else-result"] * refused
+
+
+def test_a_backspace_in_a_pattern_is_refused(tmp_path: Path) -> None:
+    """Between double quotes, backslash b is one, and a rule with it would never fire."""
+    (finding,) = body_findings(tmp_path, 'regex.match("\\bfoo", input.resource.id)')
+    assert "backspace" in finding.message
+    assert "(?:^|[^A-Za-z0-9_])" in finding.message
