@@ -67,7 +67,10 @@ class Edge:
 
     def copy(self) -> Edge:
         """Return a tree that grows on its own."""
-        return Edge(self.size, self._roots)
+        copy = Edge.__new__(Edge)
+        copy.size = self.size
+        copy._roots = self._roots.copy()
+        return copy
 
     @property
     def roots(self) -> tuple[bytes, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -63,8 +64,7 @@ class NoteKey:
     @property
     def key_id(self) -> bytes:
         """Four bytes of SHA-256 over name, algorithm and key: what a signature line names the key by."""
-        kind = bytes([self.algorithm])
-        return hashlib.sha256(self.name.encode() + b"\n" + kind + self.public).digest()[:4]
+        return _key_id(self.name, self.algorithm, self.public)
 
     @classmethod
     def parse(cls, text: str) -> NoteKey:
@@ -82,6 +82,11 @@ class NoteKey:
     def __str__(self) -> str:
         encoded = base64.b64encode(bytes([self.algorithm]) + self.public).decode()
         return f"{self.name}+{self.key_id.hex()}+{encoded}"
+
+
+@functools.lru_cache(maxsize=64)  # each commit signs with the same key
+def _key_id(name: str, algorithm: int, public: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\n" + bytes([algorithm]) + public).digest()[:4]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,16 +27,16 @@ SESSION_TAKEN = "ledger.session_taken"
 
 
 def add_all(
-    store: Store, drafts: Sequence[Draft], tail: Tail, names: Names, end: Edge
+    store: Store, drafts: Sequence[Draft], tail: Tail, names: Names
 ) -> list[Receipt | LedgerError]:
     """As ``Store.add_all``; a start is written only if there was none since the last was looked up, and a draft that claims a session of somebody else is answered with ``ledger.session_taken``.
 
-    That nobody has a session is believed by *names* alone, up to *end*, the tree of what is committed; where that takes long,
+    That nobody has a session is believed by *names* alone, up to the tree of what is committed; where that takes long,
     the answer is ``ledger.session_behind``.
     Raises ``LedgerError`` (``ledger.unproved``) for a record of the session that the signed head does not prove, and
     ``sqlite3.Error``.
     """
-    refused = _refused(store, drafts, tail, names, end)
+    refused = _refused(store, drafts, tail, names)
     if not refused:
         return store.add_all(drafts, tail)
     written = [draft for place, draft in enumerate(drafts) if place not in refused]
@@ -45,20 +45,20 @@ def add_all(
 
 
 def _refused(
-    store: Store, drafts: Sequence[Draft], tail: Tail, names: Names, end: Edge
+    store: Store, drafts: Sequence[Draft], tail: Tail, names: Names
 ) -> dict[int, LedgerError]:
     """Return why the drafts at some places must not be written."""
     refused: dict[int, LedgerError] = {}
     claimed: dict[str, Claim] = {}
     for place, draft in enumerate(drafts):
-        if draft.type == "admin.start" and _started(store, draft, end):
+        if draft.type == "admin.start" and _started(store, draft, tail.committed):
             refused[place] = LedgerError("another guard has started", code=STARTED)
         claim = draft.claim
         if claim is None:
             continue
         found, problem = _problem(store, claim, tail)
         if claim.named and not found:
-            problem = _hidden(store, claim, names, end)
+            problem = _hidden(store, claim, names, tail.committed)
         for name in claim.names:
             if problem is None and claimed.setdefault(name, claim).owner != claim.owner:
                 # Whether the other one gets written is not known yet: the next transaction tells.

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from guardrail.core.merkle import Edge
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.disk import WORK, is_full, make_room, no_room
@@ -392,7 +391,6 @@ class Committer:
             problem = tail.fault or self._contradiction(store, tail)
             if problem:
                 raise self._seal(problem)
-            end = tail.edge.copy()  # of what is committed
             # Another process may have taken this one for dead.
             self._epochs.replace_ended(store.has_epoch, self.log, tail.seq + 1)
             announcement = self._epochs.announcement(self.log)
@@ -407,8 +405,8 @@ class Committer:
             for draft in drafts:
                 if draft.judged is not None:
                     self._raise_unproved(store.unproved_since(draft, tail))
-            answers = self._add_all(store, drafts, tail, end)[len(self._owed) :]
-            following = self.names.at(end)
+            answers = self._add_all(store, drafts, tail)[len(self._owed) :]
+            following = self.names.at(tail.committed)
             for rotation in rotations:
                 store.rotate(rotation, tail)
             store.sign(tail, self._epochs.key)
@@ -473,10 +471,10 @@ class Committer:
         return f"record {seq}, which was acknowledged, is missing or another one"
 
     def _add_all(
-        self, store: Store, drafts: Sequence[Draft], tail: Tail, end: Edge
+        self, store: Store, drafts: Sequence[Draft], tail: Tail
     ) -> list[Receipt | LedgerError]:
         try:
-            return claims.add_all(store, drafts, tail, self.names, end)
+            return claims.add_all(store, drafts, tail, self.names)
         except LedgerError as error:
             if error.code == UNPROVED:
                 raise self._seal(error.message) from None

@@ -192,6 +192,8 @@ class Names:
     def at(self, edge: Edge) -> bool:
         """Tell whether exactly the names of the lines of *edge* are known."""
         known = self._edge
+        if known is edge:
+            return True
         return known is not None and known.size == edge.size and known.roots == edge.roots
 
     def catch_up(self, execute: Execute, edge: Edge) -> bool:

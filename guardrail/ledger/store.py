@@ -61,7 +61,9 @@ class Tail:
     seq: int
     leaf: bytes
     edge: Edge
-    """The tree over all records."""
+    """The tree over all records: it grows with each that is added."""
+    committed: Edge
+    """The tree over the records that are durable: nothing changes it."""
     fault: str = ""
     """Why nothing may be built on this end, if it may not."""
 
@@ -87,6 +89,10 @@ class Store:
         """SQLite's number of the content, as of the last transaction of this connection: others' commits change it."""
         self._certified: str | None = None
         """The key that was found certified and not ended since the content last changed."""
+        self._end: Tail | None = None
+        """The end that this connection committed last; it stands until the content changes."""
+        self._signed: Tail | None = None
+        """The end that the transaction under way has signed."""
         self._execute = self._connection.execute
         Share.connected(db)
         try:
@@ -141,8 +147,11 @@ class Store:
         a log: a trigger that somebody put there would change what is written. Raises ``sqlite3.Error``.
         """
         self._execute("BEGIN IMMEDIATE")
+        end, self._end, self._signed = self._end, None, None
         content = data_version(self._connection)
         if content == self._content:
+            if end is not None:  # SQLite would read the same pages from its cache
+                return Tail(end.seq, end.leaf, end.edge.copy(), end.edge)
             return self.tail()
         # Somebody else wrote. Nobody can change anything more before this transaction ends.
         if schema_version(self._connection) != self._schema:
@@ -162,15 +171,15 @@ class Store:
         try:
             edge = Edge.decode(head.size, head.edge) if head is not None else Edge()
         except ValueError:
-            return Tail(seq, leaf, Edge(), "the head is malformed")
+            return Tail(seq, leaf, Edge(), Edge(), "the head is malformed")
+        fault = ""
         if head is None or head.size != seq + 1 or head.leaf != leaf:
-            return Tail(seq, leaf, edge, f"the head does not cover record {seq}")
-        if head != self._known:
+            fault = f"the head does not cover record {seq}"
+        elif head != self._known:
             fault = doubt(head, self.log, self._signing)
-            if fault:
-                return Tail(seq, leaf, edge, fault)
-            self._known = head
-        return Tail(seq, leaf, edge)
+            if not fault:
+                self._known = head
+        return Tail(seq, leaf, edge.copy(), edge, fault)
 
     def sign(self, tail: Tail, key: HeadKey) -> None:
         """Put the signed head over everything since ``begin`` beside it: the last thing before ``commit``.
@@ -180,10 +189,12 @@ class Store:
         head = sign_head(self.log, tail.leaf, tail.edge, key, self._signing)
         write_head(self._execute, head)
         self._known = head
+        self._signed = tail
 
     def commit(self) -> None:
         """Make everything since ``begin`` durable. Raises ``sqlite3.Error``; whether it is durable is unknown then."""
         self._execute("COMMIT")
+        self._end = self._signed
 
     def rollback(self) -> None:
         """Undo everything since ``begin``, where that is still possible. Never raises."""

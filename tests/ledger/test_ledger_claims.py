@@ -34,7 +34,7 @@ def first(session: str = "s", principal: str = "alice", name: str = "") -> Draft
 def answers(store: Store, *drafts: Draft) -> list[str]:
     """Append *drafts* in one transaction; return ``written``, or the code of each refusal."""
     tail = store.begin()
-    found = add_all(store, drafts, tail, Names(), tail.edge.copy())
+    found = add_all(store, drafts, tail, Names())
     store.sign(tail, SIGNING.log_key(store.log))
     store.commit()
     return [each.code if isinstance(each, LedgerError) else "written" for each in found]
