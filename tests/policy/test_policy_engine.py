@@ -197,6 +197,10 @@ def test_a_huge_reply_is_refused(engine: EmbeddedEngine) -> None:
         (b'{"a":1e16,"b":1}', "integer_range"),
         (b'{"a":9007199254740992.0 }', "integer_range"),
         (b'{"a":1.8446744073709552E19}', "integer_range"),
+        (b'{"t":"1e16 4111111111111111","a":[0, 18446744073709551616]}', "integer_range"),
+        (b'{"a":\t-18446744073709551616}', "integer_range"),
+        (b'{"a":{"b":{}},"c":[[1e16]]}', "integer_range"),
+        (b"18446744073709551616", "integer_range"),
         (b'{"a": "' + b"x" * MAX_INPUT + b'"}', "input_size"),
     ],
 )
