@@ -25,9 +25,13 @@ _HIGH = re.compile("%[89a-fA-F][0-9a-fA-F]")
 _QUOTED_PRINTABLE = re.compile("=(?:([0-9A-Fa-f]{2})|[ \t]*\r?\n)")
 _QUOTED = re.compile("=(?:[2-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f]=|[ \t]*\r?\n)")
 """Quoted-printable as it is written of a value: printable ASCII, several octets of UTF-8, or a line that goes on (RFC 2045 6.7)."""
-_PLUS = re.compile(r"[^\s\x00]\+[^\s\x00]")
-"""A plus sign that may be a blank: inside a value, not at the beginning of a number or of one of several joined texts."""
-_BETWEEN_DIGITS = b"-:,;._ \t\n\r\x0b\x0c"
+_PLUS = re.compile(r"\+(?<=[^\s\x00]\+)[^\s\x00]")
+"""A plus sign that may be a blank: inside a value, not at the beginning of a number or of one of several joined texts.
+
+It begins with the literal, for which ``re`` searches fast.
+"""
+_BETWEEN_DIGITS = b"-:,;._+ \t\n\r\x0b\x0c"
+"""A plus sign is a blank in a form."""
 _KINDS = bytes(0x30 if chr(one) in "0123456789abcdef" else 0x78 for one in range(256))
 _MANY_DIGITS = b"0" * 12
 _HEX_RUN = re.compile(rb"[0-9a-f]{12,}")

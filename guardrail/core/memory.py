@@ -6,18 +6,20 @@ Held in memory only, for as long as the session lives, and bounded: the oldest v
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import threading
 import unicodedata
 from binascii import b2a_base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from itertools import compress
 from typing import Literal, NamedTuple
 from urllib.parse import quote, quote_plus
 
 from guardrail.core.decodings import decodings
+from guardrail.core.hits import JOINT
 from guardrail.core.improbable import MIN_VALUE, improbable
 from guardrail.core.keynames import classify, stricter
 from guardrail.core.marks import MARK_PREFIX, mask_marks, normalised
@@ -40,6 +42,8 @@ _PER_GRAM = 2
 _GRAMS_AT_ONCE = 16
 """Grams that are looked up in C in the time of one unit of work."""
 """Pieces of a text, of which *spend* is told together."""
+_CLEAN = 256
+_CLEAN_CHARS = 4_096
 _MAX_ORIGINALS = 8
 _MAX_ORDINARY = 256
 
@@ -76,6 +80,7 @@ class Memory:
         "_blanks",
         "_chars",
         "_classes",
+        "_clean",
         "_forms",
         "_grams",
         "_lock",
@@ -88,6 +93,7 @@ class Memory:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._classes: dict[str, str] = {}
+        self._clean: set[str] = set()
         self._forms: list[_Form] = []
         self._grams: dict[int, int] = {}
         self._windows: dict[bytes, _Sizes] = {}
@@ -144,7 +150,7 @@ class Memory:
             self._originals[value] = (*written, original)
             if known is not None:
                 self._index(_forms(original, value))
-                self._added += 1
+                self._count()
         if known is not None and stricter(known, cls) == known:
             return
         self._classes[value] = cls
@@ -155,6 +161,10 @@ class Memory:
             else:
                 self._index(self._all_forms(value))
         # Last: who sees the new count also finds the value.
+        self._count()
+
+    def _count(self) -> None:
+        self._clean = set()
         self._added += 1
 
     def _evict(self) -> None:
@@ -249,13 +259,32 @@ class Memory:
         if MARK_PREFIX in text:
             text = mask_marks(text)
         found: list[Known] = []
-        for form in self._candidates(text, spend):
-            spend(len(text) // 64)
-            for place in _places(text, form, self._class(form)):
-                spend(_PER_PLACE)
-                found.append(place)
-        found += self._behind_escapes(text, found, spend)
-        return _merge(found) if found else []
+        forms = self._candidates(text, spend)
+        for form in forms:
+            places = list(_places(text, form, self._class(form)))
+            spend(len(text) // 64 + _PER_PLACE * len(places))
+            found += places
+        if found:
+            found = _merge(found)
+        behind = self._behind_escapes(_without(text, found) if found else text, spend)
+        if behind is None:
+            return found
+        # In what place it stands is not known: the whole text goes.
+        classes = [hit.cls for hit in found]
+        cls = functools.reduce(stricter, classes, self._class(behind))
+        return [Known(0, len(text), cls, behind.value)]
+
+    def note_clean(self, texts: Iterable[str], added: int) -> None:
+        """Remember that *texts* held no known value when ``added`` was *added*, until another value comes in."""
+        with self._lock:
+            if self._classes and added == self._added:
+                if len(self._clean) > _CLEAN:
+                    self._clean = set()
+                self._clean.update(text for text in texts if len(text) <= _CLEAN_CHARS)
+
+    def is_clean(self, text: str) -> bool:
+        """Return whether *text* was searched for all that is known now, and held nothing."""
+        return text in self._clean
 
     def _class(self, form: _Form) -> str:
         # Another thread may just have made room: then nothing is known of the value but that it was here.
@@ -284,16 +313,13 @@ class Memory:
                             likely[id(form)] = form
         return found + list(likely.values())
 
-    def _behind_escapes(
-        self, text: str, found: list[Known], spend: Callable[[int], None]
-    ) -> Iterator[Known]:
-        # Unusual escapes (%68%75nter, \u0068unter) are undone; the whole text goes where that brings up a value.
-        seen = {hit.value for hit in found}
+    def _behind_escapes(self, text: str, spend: Callable[[int], None]) -> _Form | None:
+        """Return a form that *text* holds once unusual escapes (%68%75nter, \\u0068unter) are undone, if there is any."""
         for decoded in decodings(text, spend, blanks=self._blanks):
-            for form in self._candidates(decoded, spend):
-                if form.value not in seen:
-                    yield Known(0, len(text), self._class(form), form.value)
-                    return
+            forms = self._candidates(decoded, spend)
+            if forms:
+                return forms[0]
+        return None
 
 
 def _standing(
@@ -387,6 +413,15 @@ def _places(text: str, form: _Form, cls: str) -> Iterator[Known]:
             start -= before.end() if before else 0
         yield Known(start, end, cls, form.value)
         start = text.find(form.text, end)
+
+
+def _without(text: str, found: list[Known]) -> str:
+    """Return *text* with a character that no value holds in the place of each of *found*, which are merged."""
+    parts, end = [], 0
+    for hit in found:
+        parts.append(text[end : hit.start])
+        end = hit.end
+    return JOINT.join([*parts, text[end:]])
 
 
 def _merge(found: list[Known]) -> list[Known]:

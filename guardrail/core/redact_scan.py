@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from guardrail.core.detectors import scan
-from guardrail.core.entities import holds_entity
 from guardrail.core.hits import JOINT, Hit, merge_hits
 from guardrail.core.marks import needs_normalising, normalised
 from guardrail.core.memory import Known, Memory
@@ -91,8 +90,8 @@ def join(texts: list[str], spend: Spend) -> tuple[list[str], str]:
 def _deal(found: list[Hit], texts: list[str], out: list[list[Hit]], spend: Spend) -> None:
     index, start = 0, 0
     end = len(texts[0])
+    spend(_PER_HIT * len(found))
     for hit in found:
-        spend(_PER_HIT)
         while hit.start >= end:
             start = end + 1
             index += 1
@@ -108,16 +107,59 @@ def holds_known(texts: list[str], memory: Memory, spend: Spend) -> bool:
     return any(memory.find(part, spend) for _, _, part in _parts(texts))
 
 
-def deal_known(
-    texts: list[str], joined: str, memory: Memory, out: list[list[Hit]], spend: Spend
-) -> None:
-    """Add to *out* what the session knows in each of *texts*, but for what was found there already."""
+def deal_known(  # noqa: PLR0917 - texts as ``join`` returned them, and where they go
+    texts: list[str],
+    joined: str,
+    memory: Memory,
+    out: list[list[Hit]],
+    spend: Spend,
+    names: list[str] = [],  # noqa: B006 - never changed
+) -> bool | None:
+    """Add to *out* what the session knows in each of *texts*, but for what was found there already.
+
+    Return whether one of *names* holds what the session knows as well; None if nothing does.
+    """
+    if names and len(joined) <= _AT_ONCE:
+        named = JOINT.join(names)
+        if len(joined) + len(named) < _AT_ONCE:
+            return _deal_together(texts, joined, named, memory, out, spend)
+    any_ = False
     whole = ((0, len(texts), joined),)
     for first, last, part in whole if len(joined) <= _AT_ONCE else _parts(texts):
         spend(len(part) // _SPELL)
+        added = memory.added
         known = memory.find(part, spend)
-        if known:
+        if not known:
+            memory.note_clean(texts[first:last], added)
+        else:
+            any_ = True
             _deal_part(texts[first:last], part, known, memory, out[first:last], spend)
+    held = bool(names) and holds_known(names, memory, spend)
+    return held if any_ or held else None
+
+
+def _deal_together(  # noqa: PLR0917 - one part of what ``deal_known`` was given
+    texts: list[str],
+    joined: str,
+    named: str,
+    memory: Memory,
+    out: list[list[Hit]],
+    spend: Spend,
+) -> bool | None:
+    """As ``deal_known`` for little text, with one search for texts and names."""
+    both = f"{joined}{JOINT}{named}" if texts else named
+    spend(len(both) // _SPELL)
+    known = memory.find(both, spend)
+    if not known:
+        return None
+    edge = len(both) - len(named)
+    if texts and _is_whole(known, both):
+        deal_known(texts, joined, memory, out, spend)
+        return bool(memory.find(named, spend))
+    mine = [hit for hit in known if hit.start < edge]
+    if mine:
+        _deal_part(texts, joined, mine, memory, out, spend)
+    return len(mine) < len(known)
 
 
 def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
@@ -128,8 +170,8 @@ def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
     out: list[list[Hit]],
     spend: Spend,
 ) -> None:
-    if "%" in joined or "\\" in joined or holds_entity(joined):
-        # A value behind escapes makes the whole text go, and the whole must be one text.
+    if len(texts) > 1 and _is_whole(known, joined):
+        # A value behind escapes makes the whole text go, and in which of them it stands has to be looked up.
         new = [
             [Hit(hit.start, hit.end, hit.cls, "known") for hit in memory.find(text, spend)]
             for text in texts
@@ -146,12 +188,17 @@ def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
                 before[:] = merge_hits([*before, *fresh])
 
 
+def _is_whole(known: list[Known], text: str) -> bool:
+    """Return whether all of *text* goes, as it does for a value behind escapes."""
+    return known[0].start == 0 and known[0].end == len(text)
+
+
 def _not_within(hits: list[Hit], others: list[Hit], spend: Spend) -> list[Hit]:
     """Return those of *hits* that lie in none of *others*; both in order, never overlapping: one pass over both."""
     fresh: list[Hit] = []
     at = 0
+    spend(_PER_HIT * len(hits))
     for hit in hits:
-        spend(_PER_HIT)
         while at < len(others) and others[at].end <= hit.start:
             at += 1
         if at == len(others) or not (others[at].start <= hit.start and hit.end <= others[at].end):

@@ -26,7 +26,6 @@ from guardrail.core.redact_scan import (
     Spend,
     deal_known,
     detect,
-    holds_known,
     join,
     unmetered,
 )
@@ -392,20 +391,19 @@ class Walk:
         """Add to *hits* what the session knows to be sensitive, but for values that the schema itself *supplied*."""
         if not len(memory):
             return
-        # Keys are looked at together with the values: one search says that there is nothing, as is usual.
-        if holds_known(self._texts + self.names, memory, self.spend):
-            self.known_names = holds_known(self.names, memory, self.spend)
-            self.met_known = True
-            deal_known(self._texts, self._joined, memory, self._clear, self.spend)
+        # One search for values and keys: nearly always it says where in the values something stands, or that nothing does.
+        found = deal_known(self._texts, self._joined, memory, self._clear, self.spend, self.names)
+        if found is not None:
+            self.known_names, self.met_known = found, True
             if supplied:
-                for text, found in zip(self._texts, self._clear, strict=True):
-                    if found and text in supplied:
-                        found[:] = [hit for hit in found if hit.rule != "known"]
-        for entry, found in zip(self.slots, hits, strict=False):
+                for text, dealt in zip(self._texts, self._clear, strict=True):
+                    if dealt and text in supplied:
+                        dealt[:] = [hit for hit in dealt if hit.rule != "known"]
+        for entry, own in zip(self.slots, hits, strict=False):
             # What is marked goes in any case. As a known secret it goes without a token as well.
-            if entry[4] is not None and not found and memory.class_of(entry[3]) == "secret":
+            if entry[4] is not None and not own and memory.class_of(entry[3]) == "secret":
                 self.met_known = True
-                found.append(Hit(0, len(entry[3]), "secret", "known"))
+                own.append(Hit(0, len(entry[3]), "secret", "known"))
 
     @property
     def size(self) -> int:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from guardrail.core.decodings import decodings
 from guardrail.core.memory import Memory
+from guardrail.core.redact_scan import scan_all
 
 
 def _lines(text: str, width: int) -> list[str]:
@@ -79,6 +80,39 @@ def test_a_secret_is_known_in_each_encoding_and_in_one_upon_another(
     if "hex" not in other and other not in {*upon, "C array"}:
         twice = ENCODINGS[other](once)
         assert memory.knows(f"({twice})") == "secret", (one, other, twice)
+
+
+@given(
+    SECRETS,
+    st.sampled_from(sorted(ENCODINGS)),
+    st.permutations(["plain", "encoded", "both", "neither"]),
+    st.integers(1, 4),
+)
+def test_an_encoded_secret_goes_whatever_stands_next_to_it(
+    secret: str, how: str, order: list[str], count: int
+) -> None:
+    """Also if the secret itself stands in the same text or in another one of the call, and no other text goes."""
+    memory = Memory()
+    memory.remember(secret, "secret")
+    encoded = ENCODINGS[how](secret)
+    made = {
+        "plain": f"see ({secret}) here",
+        "encoded": f"see ({encoded}) here",
+        "both": f"first ({encoded}), then ({secret})",
+        "neither": "good morning",
+    }
+    chosen = order[:count]
+    texts = [made[name] for name in chosen]
+    for name, text, hits in zip(chosen, texts, scan_all(texts, memory), strict=True):
+        if name == "neither":
+            assert not hits, (how, texts)
+            continue
+        parts, end = [], 0
+        for hit in hits:
+            parts.append(text[end : hit.start])
+            end = hit.end
+        left = "\x00".join([*parts, text[end:]])
+        assert memory.knows(left) is None, (how, chosen, left)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,24 @@ def test_a_known_value_behind_escapes_takes_its_own_text_only() -> None:
     assert b"horse" not in dumps(shown.value)
 
 
+@pytest.mark.parametrize(
+    "encoded", ["63-30-72-72-65-63-74-20-68-30-72-73-65", "=63=30=72=72=65=63=74=20=68=30=72=73=65"]
+)
+def test_an_encoding_without_escapes_takes_its_own_text_only(encoded: str) -> None:
+    """Wherever in the call it stands, as a key too, and if the value itself stands there as well."""
+    memory = Memory()
+    memory.remember("c0rrect h0rse", "secret")
+    shown = view({"a": "plain", "b": f"is {encoded}", "c": "c0rrect h0rse!"}, memory=memory)
+    assert shown.value["a"] == "plain"  # type: ignore[index]
+    assert is_secret(shown.value["b"])  # type: ignore[index]
+    assert b"0rse" not in dumps(shown.value)
+    below = view(
+        {"a": "plain", "m": {encoded: 1}, "n": f"{encoded} or c0rrect h0rse"}, memory=memory
+    )
+    assert below.value["a"] == "plain"  # type: ignore[index]
+    assert encoded[:8].encode() not in dumps([below.value, below.removed])
+
+
 # --- policy pointers ---
 
 
