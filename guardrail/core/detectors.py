@@ -56,11 +56,16 @@ def _found(
             hits += behind_entities(text, detectors)
         return hits
     share = len(text) // len(detectors)
+    owed = 0
     for detector in detectors:
-        spend(share)
+        owed += share
+        if owed >= _SHORT:
+            spend(owed)
+            owed = 0
         for hit in detector(text):
             spend(_PER_HIT)
             hits.append(hit)
+    spend(owed)
     if entities:
         spend(len(text))
         for hit in behind_entities(text, detectors):

@@ -166,9 +166,9 @@ class Redactor:
         ]
         spend = self._meter()
         hunted = texts
-        if len(memory) and schema is not None:
-            given = self._marks(schema).supplied
-            hunted = [text for text in texts if text not in given]
+        if len(memory):
+            given = _NO_NAMES if schema is None else self._marks(schema).supplied
+            hunted = [text for text in texts if text not in given and not memory.is_clean(text)]
         if not (len(memory) and holds_known(join(hunted, spend)[0], memory, spend)):
             # Whether a detector hits depends on the text alone: what was found clean need not be asked about again.
             memory = BLANK

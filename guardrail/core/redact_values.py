@@ -108,7 +108,7 @@ def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
     memory.remember(text, cls)
     if len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:
         _remember_below(memory, cls, text, 0)
-    if holds_entity(text):
+    if "&" in text and holds_entity(text):
         memory.remember(undone(text), cls)
     if cls != "secret" or (len(text) < 12 and rule != "url-credentials"):
         return
