@@ -180,7 +180,7 @@ def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[i
 
 
 _NODE = re.compile(
-    r"<!\[CDATA\[(?P<data>[^\x00]*?)(?:\]\]>|\Z)|>(?P<text>[^<>\x00]+)(?![^<\x00]*+-->)"
+    r"<!\[CDATA\[(?P<data>[^\x00]*?)(?:\]\]>|\Z)|(?<=>)(?P<text>[^<>\x00]+)(?![^<\x00]*+-->)"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redactkit import view
 
@@ -49,6 +49,7 @@ def test_a_value_goes_whatever_names_it_and_however_it_is_encoded(
 
 @settings(max_examples=100, deadline=None)
 @given(st.text("abcXYZ019&<>\"'!;/=?#@ ]", max_size=12))
+@example("]]>")
 def test_character_data_goes_whole(body: str) -> None:
     """Whatever signs stand in it."""
     assert "Qz7" not in _left(f"<r><password><![CDATA[Qz7{body}Qz7]]></password></r>")
