@@ -30,9 +30,9 @@ def _nested(levels: int) -> str:
 
 
 PADDED = {
-    "members": ({"to": ["team"] * 5_001 + [BAD]}, "the argument to has more than 5000 members"),
+    "members": ({"to": ["team"] * 5_001 + [BAD]}, "the argument to has more than 5,000 members"),
     "names": ({"o": {f"k{at}": 1 for at in range(5_001)} | {"to": BAD}}, "the argument o has more"),
-    "length": ({"body": "echo hi; " * 2_000 + BAD}, "the argument body is longer than 16384"),
+    "length": ({"body": "echo hi; " * 2_000 + BAD}, "the argument body is longer than 16,384"),
     "depth": ({"a": {"o": _deep(41)}}, "the argument a has more than"),
     "arguments": ({f"k{at}": 1 for at in range(5_001)} | {"to": BAD}, "the call has more than"),
     "repeated key": (
@@ -44,7 +44,7 @@ PADDED = {
     "data URL": ({"body": "data:," + "x" * 130 + f" {BAD}"}, "looks like encoded data"),
     "bytes in all": (
         {"body": "x y " * 4_000, "o": ["y z " * 4_000, "z x " * 4_000], "to": [BAD] * 30},
-        "the arguments take more than 40960 bytes",
+        "the arguments take more than 40,960 bytes",
     ),
 }
 
