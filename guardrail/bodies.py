@@ -14,11 +14,15 @@ from guardrail.tools import Tool
 
 __all__ = ["check_body", "check_extra", "check_result", "is_async", "is_awaitable"]
 
+_DONE = frozenset({types.NoneType, bool, int, float, str, bytes, list, tuple, dict})
+"""Types of most results: no work of theirs is left."""
 _LAZY = (types.GeneratorType, types.AsyncGeneratorType, map, filter)
 
 
 def is_async(run: Callable[..., Any]) -> bool:
     """True where calling *run* gives a coroutine."""
+    if type(run) is types.FunctionType and not run.__dict__:  # nearly always: no wrapper, no mark
+        return bool(run.__code__.co_flags & inspect.CO_COROUTINE)
     # An object whose __call__ is a coroutine function counts as one.
     return inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(type(run).__call__)
 
@@ -68,6 +72,8 @@ def check_extra(tool: Tool, extra: Mapping[str, Any] | None) -> None:
 def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
     """Refuse a result whose work has not been done yet. Raises ``UsageError``; the outcome is then ``error``."""
     kind = type(result)  # never isinstance: a hostile object may lie about its class, or raise
+    if kind in _DONE:
+        return
     if any(kind is lazy for lazy in _LAZY):
         if tool.unsafe_stream:
             return

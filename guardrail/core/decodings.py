@@ -32,7 +32,7 @@ It begins with the literal, for which ``re`` searches fast.
 """
 _BETWEEN_DIGITS = b"-:,;._+ \t\n\r\x0b\x0c"
 """A plus sign is a blank in a form."""
-_KINDS = bytes(0x30 if chr(one) in "0123456789abcdef" else 0x78 for one in range(256))
+_KINDS = bytes(0x30 if chr(one) in "0123456789abcdefABCDEF" else 0x78 for one in range(256))
 _MANY_DIGITS = b"0" * 12
 _HEX_RUN = re.compile(rb"[0-9a-f]{12,}")
 _LINE_END = re.compile(r"[A-Za-z0-9+/_-]{8}")
@@ -103,10 +103,12 @@ def _percent(match: re.Match[str]) -> str:
 def _joined(text: str) -> Iterator[str]:
     """Yield the long runs of hex digits of *text*, without what stands between digits and in small letters, and *text* in one line,
     if it may be encoded so."""
-    octets = text.encode("ascii", "replace").lower()
+    octets = text.encode("ascii", "replace")
+    if "0x" in text or "0X" in text:
+        octets = octets.lower().replace(b"0x", b"")
     # Hex digits become "0" and all else "x": twelve in a row show at once.
-    digits = octets.replace(b"0x", b"").translate(None, _BETWEEN_DIGITS)
-    if _MANY_DIGITS in digits.translate(_KINDS):
+    if _MANY_DIGITS in octets.translate(_KINDS, _BETWEEN_DIGITS):
+        digits = octets.lower().translate(None, _BETWEEN_DIGITS)
         yield "\n".join(run.decode("ascii") for run in _HEX_RUN.findall(digits))
     if ("\n" in text or "\r" in text) and any(
         _LINE_END.fullmatch(line.rstrip()[-8:]) for line in text.splitlines()[:-1]

@@ -63,7 +63,10 @@ def _found(
             spend(owed)
             owed = 0
         for hit in detector(text):
-            spend(_PER_HIT)
+            owed += _PER_HIT
+            if owed >= _SHORT:
+                spend(owed)
+                owed = 0
             hits.append(hit)
     spend(owed)
     if entities:

@@ -72,7 +72,7 @@ _SCOPE = re.compile(r"::[A-Za-z_]")
 
 
 def _assignment(text: str, at: int) -> Iterator[Hit]:
-    if text.startswith("://", at) or _SCOPE.match(text, at) is not None:
+    if text[at] == ":" and (text.startswith("://", at) or _SCOPE.match(text, at) is not None):
         return
     back = _NAME_BACK.match(text[max(0, at - 92) : at][::-1])
     if back is None:
@@ -314,11 +314,12 @@ def keywords(text: str) -> Iterator[Hit]:
     low = text.lower()
     if len(low) != len(text):
         low = text.translate(_ASCII_LOWER)
-    yield from statements(text, low)
+    present = [keyword for keyword in _KEYWORDS if keyword in low]
+    yield from statements(text, low, present)
     yield from paired(text, low)
     if has_option(low) and names_tool(low):
         yield from commands(text, low)
-    for keyword in _KEYWORDS:
+    for keyword in present:
         at = low.find(keyword)
         while at >= 0:
             done = at + len(keyword)

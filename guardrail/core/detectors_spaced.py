@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from guardrail.core.detectors_table import tables
 from guardrail.core.expressions import is_reference
@@ -88,21 +88,25 @@ _USER = re.compile(r"\b(?:user|role|link|grant)\b", re.IGNORECASE)
 _SIGN = re.compile(r"[0-9!@#$%^&*+]")
 
 
-def statements(text: str, low: str) -> Iterator[Hit]:
-    """Yield passwords of SQL statements, netrc entries and lines that hold a name and a value. *low* is *text* in lower case."""
+def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
+    """Yield passwords of SQL statements, netrc entries and lines that hold a name and a value.
+
+    *low* is *text* in lower case; *present* are the keywords that it holds: ``pass``, ``secret``, ``auth``, ``key`` and ``token``
+    are looked for.
+    """
     if "identified" in low:
         yield from _quoted(_IDENTIFIED, text)
-    told = "pass" in low or "secret" in low or "pw" in low
+    told = "pass" in present or "secret" in present or "pw" in low
     if told:
         yield from _quoted(_PASSWORD, text)
         if "login" in low:
             yield from _quoted(_NETRC, text)
-    told = told or "auth" in low
+    told = told or "auth" in present
     if "/user:" in low:
         yield from _named(_NET_USE, text)
     if told:
         yield from _told(text, low)
-    if told or "key" in low or "token" in low:
+    if told or "key" in present or "token" in present:
         if "\n" in text:
             yield from tables(text, low)
         if "set" in low or "env " in low:

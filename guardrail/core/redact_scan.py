@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from guardrail.core.detectors import scan
 from guardrail.core.hits import JOINT, Hit, merge_hits
-from guardrail.core.marks import needs_normalising, normalised
+from guardrail.core.marks import MARK_PREFIX, mask_marks, needs_normalising, normalised
 from guardrail.core.memory import Known, Memory
 
 __all__ = ["Spend", "deal_known", "detect", "holds_known", "join", "scan_all", "unmetered"]
@@ -32,6 +32,8 @@ def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list
     """Return the hits of each text, as if each were scanned alone. Positions are those in the normalised text."""
     out: list[list[Hit]] = [[] for _ in texts]
     texts, joined = join(texts, spend)
+    if MARK_PREFIX in joined:
+        joined = mask_marks(joined)  # once for detectors and search
     detect(scan, texts, joined, out, spend)
     if len(memory):
         deal_known(texts, joined, memory, out, spend)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 __all__ = ["FairQueue", "party"]
@@ -16,6 +17,7 @@ T = TypeVar("T")
 _SEPARATOR = "\x00"
 
 
+@lru_cache(maxsize=1024)
 def party(shard: str) -> str:
     """Return who has a share of its own: the tenant and the principal of *shard*, its first two parts."""
     return _SEPARATOR.join(shard.split(_SEPARATOR, 2)[:2])
