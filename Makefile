@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LIGHT := $(VENV)/.light
 OPA := $(or $(GUARDRAIL_OPA),$(shell command -v opa))
-COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/pipeline.py,guardrail/recording.py,guardrail/admission.py,guardrail/session.py,guardrail/scope.py,guardrail/callers.py,guardrail/bodies.py,guardrail/waiting.py
+COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/pipeline.py,guardrail/recording.py,guardrail/admission.py,guardrail/session.py,guardrail/scope.py,guardrail/callers.py,guardrail/bodies.py,guardrail/system/waiting.py
 
 # More workers than cores save little, and calls in tests begin to miss their deadlines.
 WORKERS ?= $(shell nproc)
@@ -19,7 +19,7 @@ FAST := tests/core tests/guard tests/integrations tests/access tests/attacks tes
 	tests/policy/test_policy_engine.py tests/policy/test_policy_bad_input.py tests/policy/test_policy_merge.py \
 	tests/policy/test_policy_sources.py tests/ledger/test_ledger_writer.py tests/ledger/test_ledger_reader.py \
 	tests/promises/test_p1_decided.py tests/promises/test_p4_not_written.py tests/promises/test_p8_who.py \
-	$(filter-out tests/test_inputs.py,$(wildcard tests/test_*.py))
+	$(filter-out tests/system/test_input_files.py,$(wildcard $(addsuffix /test_*.py,tests tests/config tests/errors tests/identity tests/keys tests/system tests/tools)))
 
 .PHONY: help demo test test-fast lint types policies bench soak clean
 help: ## show this

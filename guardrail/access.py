@@ -23,7 +23,6 @@ from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.core.record import FORMAT_VERSION, Draft
-from guardrail.disk import WORK, is_full, make_room, no_room
 from guardrail.errors import (
     AccessError,
     GuardrailError,
@@ -42,8 +41,9 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.signs import was_ledger
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.os_user import login_name, user_name
-from guardrail.ownership import denial_of, open_or_make
+from guardrail.system.disk import WORK, is_full, make_room, no_room
+from guardrail.system.os_user import login_name, user_name
+from guardrail.system.ownership import denial_of, open_or_make
 
 __all__ = ["HOLDS", "Reading", "Recorded", "Unrecorded", "record_read"]
 

@@ -17,9 +17,9 @@ from guardrail.core.record import Draft
 from guardrail.core.redact_foreign import outweighs
 from guardrail.core.types import Decision, EngineReply, Receipt, Status
 from guardrail.errors import LedgerError, PolicyError, RecordError, RedactionError, UsageError
-from guardrail.meter import OVER_BUDGET, Meter
 from guardrail.session import SessionState
-from guardrail.waiting import LARGE, Work, wait_async, work_async
+from guardrail.system.cpu_meter import OVER_BUDGET, Meter
+from guardrail.system.waiting import LARGE, Work, wait_async, work_async
 
 if TYPE_CHECKING:
     from guardrail.journal import Journal

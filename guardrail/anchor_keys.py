@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.core.note import Algorithm, NoteKey, NoteSignature, SignedNote, cosigned_text
-from guardrail.disk import why_not_written
-from guardrail.durable import sync_directory, write_private
 from guardrail.errors import ConfigError, KeysError, NoteError, os_reason
-from guardrail.inputs import read_input
+from guardrail.system.disk import why_not_written
+from guardrail.system.durable import sync_directory, write_private
+from guardrail.system.input_files import read_input
 
 __all__ = ["WitnessKey", "certificates"]
 

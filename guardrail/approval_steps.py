@@ -1,4 +1,4 @@
-"""The approval parts of a call, as steps (see ``guardrail.waiting``): is the approval good for it, and has it come yet.
+"""The approval parts of a call, as steps (see ``guardrail.system.waiting``): is the approval good for it, and has it come yet.
 
 They read the ledger in a thread of their own, so that neither an event loop nor a deadline hangs on a disk.
 """
@@ -20,7 +20,7 @@ from guardrail.core.types import Cause, Decision, Effect
 from guardrail.errors import LedgerError, RedactionError
 from guardrail.journal import Journal
 from guardrail.recording import Call, Recorder
-from guardrail.waiting import Steps, Wait, in_background
+from guardrail.system.waiting import Steps, Wait, in_background
 
 __all__ = ["ApprovalSteps"]
 

@@ -21,7 +21,7 @@ from guardrail.core.redact import Redactor
 from guardrail.core.types import Assurance, Receipt
 from guardrail.errors import IdentityError, LedgerError, UsageError
 from guardrail.identity import check_id
-from guardrail.os_user import user_name
+from guardrail.system.os_user import user_name
 
 __all__ = ["Answer", "Desk", "TenantTokens", "system_user"]
 

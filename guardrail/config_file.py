@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.errors import ConfigError, os_reason
-from guardrail.ownership import denial_of
+from guardrail.system.ownership import denial_of
 
 __all__ = ["FILE_NAME", "SettingsFile", "find", "is_named", "read_settings"]
 

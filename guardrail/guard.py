@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
-from guardrail import meter
 from guardrail import session as sessions
 from guardrail.admission import Admission
 from guardrail.approval_steps import ApprovalSteps
@@ -45,10 +44,11 @@ from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch, reloaded, settings_reader
 from guardrail.scope import SessionScope, bound
 from guardrail.session import SessionState, make_session
+from guardrail.system import cpu_meter
+from guardrail.system.waiting import drive, drive_async, run_in_thread
 from guardrail.throttle import Throttle
 from guardrail.tools import Tool, ToolRegistry, from_function
 from guardrail.tools import declare as declare_tool
-from guardrail.waiting import drive, drive_async, run_in_thread
 
 if TYPE_CHECKING:
     from guardrail.anchors.schedule import AnchorWatch
@@ -533,7 +533,7 @@ class Guard:
                 token=keys.token,
                 mark=keys.mark,
                 profile=self._settings.redaction.profile,
-                meter=meter.current,
+                meter=cpu_meter.current,
             ),
             principal_form=self._settings.identity.principal_form,
             claim=claim,

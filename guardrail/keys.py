@@ -30,11 +30,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from guardrail.core.note import NoteKey
 from guardrail.core.rotation import certified_text
-from guardrail.disk import why_not_written
-from guardrail.durable import sync_directory, write_private
 from guardrail.errors import ConfigError, KeysError, os_reason
-from guardrail.inputs import read_input
-from guardrail.ownership import denial_of, new_folder
+from guardrail.system.disk import why_not_written
+from guardrail.system.durable import sync_directory, write_private
+from guardrail.system.input_files import read_input
+from guardrail.system.ownership import denial_of, new_folder
 
 __all__ = [
     "NAMES_FILE",

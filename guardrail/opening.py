@@ -25,7 +25,6 @@ from guardrail.core.claims import owner_of
 from guardrail.core.record import decode
 from guardrail.core.types import Json
 from guardrail.diagnosis import check_log_name, explain, has_keys
-from guardrail.disk import why_not_written
 from guardrail.errors import (
     ConfigError,
     KeysError,
@@ -44,11 +43,12 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.writer import LedgerWriter, traces
-from guardrail.ownership import Denial, denial_of, find_denial
 from guardrail.policy.embedded import EmbeddedEngine
 from guardrail.policy.sources import load_policies
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.starting import record_refusal, record_start
+from guardrail.system.disk import why_not_written
+from guardrail.system.ownership import Denial, denial_of, find_denial
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine

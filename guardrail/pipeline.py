@@ -1,6 +1,6 @@
 """Steps (2) to (7) of a call: from its arguments to a durable decision.
 
-Written once, as generators (see ``guardrail.waiting``); what can fail on the way becomes a denial with its own cause, and
+Written once, as generators (see ``guardrail.system.waiting``); what can fail on the way becomes a denial with its own cause, and
 every denial is recorded like any other decision.
 """
 
@@ -49,15 +49,15 @@ from guardrail.errors import (
 )
 from guardrail.identity import SOMEONE_ELSES
 from guardrail.journal import Journal
-from guardrail.meter import OVER_BUDGET
 from guardrail.recording import Call, Recorder, UnsafeRecordError, outline
 from guardrail.scope import SessionScope
 from guardrail.session import SessionState
+from guardrail.system.cpu_meter import OVER_BUDGET
+from guardrail.system.ids import new_ulid
+from guardrail.system.waiting import LARGE, Steps, Wait, Work, in_background
 from guardrail.throttle import Throttle
 from guardrail.tools import Tool
-from guardrail.ulid import new_ulid
 from guardrail.unfit import misnamed
-from guardrail.waiting import LARGE, Steps, Wait, Work, in_background
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine

@@ -27,8 +27,8 @@ from guardrail.core.types import (
     Rule,
 )
 from guardrail.errors import ArgumentsError, RedactionError
-from guardrail.meter import OVER_BUDGET, Meter
 from guardrail.session import SessionState
+from guardrail.system.cpu_meter import OVER_BUDGET, Meter
 from guardrail.tools import Tool
 
 if TYPE_CHECKING:

@@ -15,15 +15,15 @@ from guardrail.anchoring import renew_memory
 from guardrail.config import Settings
 from guardrail.core import fields
 from guardrail.diagnosis import Diagnosis
-from guardrail.disk import why_not_written
-from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, KeysError
 from guardrail.keys import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.aside import free_name
 from guardrail.ledger.recover import RecoveryReport, recover
 from guardrail.ledger.recovery_plan import Action
 from guardrail.opening import create_keys
-from guardrail.ownership import open_or_make
+from guardrail.system.disk import why_not_written
+from guardrail.system.durable import sync_directory
+from guardrail.system.ownership import open_or_make
 
 __all__ = ["carry_out"]
 

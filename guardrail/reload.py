@@ -18,7 +18,7 @@ from typing import Any
 
 from guardrail.config import NO_SECTIONS, Settings
 from guardrail.errors import GuardrailError, LedgerError
-from guardrail.ownership import new_file
+from guardrail.system.ownership import new_file
 
 __all__ = ["ReloadWatch", "reloaded", "request", "request_path", "settings_reader"]
 

@@ -22,7 +22,7 @@ from guardrail.bodies import is_async
 from guardrail.core.types import Json, Session
 from guardrail.errors import UsageError
 from guardrail.session import SessionState
-from guardrail.yielding import yields_inside
+from guardrail.system.yielding import yields_inside
 
 __all__ = ["Entry", "SessionScope", "bound", "current"]
 

@@ -17,7 +17,7 @@ from guardrail.core.redact import Redactor
 from guardrail.core.schema import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import ArgumentsError, RecordError, RedactionError
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 if TYPE_CHECKING:
     from guardrail.keys import Commitment, TenantKeys

@@ -39,7 +39,7 @@ from guardrail.guard import Guard
 from guardrail.journal import Journal
 from guardrail.keys import Keys
 from guardrail.ledger.outcomes import not_started
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 __all__ = ["MemoryLedger", "StaticPolicy", "allow", "ask", "deny", "document", "memory_guard"]
 

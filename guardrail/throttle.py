@@ -29,7 +29,7 @@ from guardrail.core.words import counted
 from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, RedactionError
 from guardrail.journal import Journal, actor
 from guardrail.session import SessionState
-from guardrail.waiting import Steps, Wait
+from guardrail.system.waiting import Steps, Wait
 
 __all__ = ["Over", "Throttle"]
 

@@ -16,10 +16,10 @@ from guardrail.anchors.lines import LINE_START, MAX_LINE, HeadLine, head_line, p
 from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.core.words import counted
-from guardrail.disk import is_full, make_room, no_room
-from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, ConfigError, os_reason
-from guardrail.ownership import denial_of, open_or_make
+from guardrail.system.disk import is_full, make_room, no_room
+from guardrail.system.durable import sync_directory
+from guardrail.system.ownership import denial_of, open_or_make
 
 __all__ = ["MAX_FILE", "FileAnchor", "check_place"]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from guardrail.errors import AnchorError, ConfigError
-from guardrail.network import ReplyError, read_reply
+from guardrail.system.http import ReplyError, read_reply
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

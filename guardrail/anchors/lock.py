@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from guardrail.ownership import open_or_make
+from guardrail.system.ownership import open_or_make
 
 __all__ = ["Lock", "hold"]
 

@@ -22,10 +22,10 @@ from guardrail.anchors.anchor import Prove, check_follows
 from guardrail.config import AnchorSettings
 from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.core.words import counted
-from guardrail.disk import why_not_written
-from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, NoteError, os_reason
-from guardrail.ownership import new_file, new_folder
+from guardrail.system.disk import why_not_written
+from guardrail.system.durable import sync_directory
+from guardrail.system.ownership import new_file, new_folder
 
 __all__ = ["HeadMemory", "Remembered", "memory_folder", "memory_of"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.errors import NoteError
-from guardrail.ownership import new_file
+from guardrail.system.ownership import new_file
 
 __all__ = ["LAGS", "AnchorState", "State", "lock_path", "read_state", "state_path", "write_state"]
 

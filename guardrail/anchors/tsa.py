@@ -20,10 +20,10 @@ from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.http import Endpoint
 from guardrail.anchors.lock import hold
 from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.disk import why_not_written
-from guardrail.durable import sync_directory
 from guardrail.errors import AnchorError, ConfigError
-from guardrail.ownership import open_or_make
+from guardrail.system.disk import why_not_written
+from guardrail.system.durable import sync_directory
+from guardrail.system.ownership import open_or_make
 
 __all__ = ["TimestampAnchor", "check_token"]
 

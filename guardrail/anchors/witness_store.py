@@ -19,9 +19,9 @@ from typing import Self
 
 from guardrail.core.merkle import EMPTY_ROOT, verify_consistency
 from guardrail.core.note import Algorithm, Checkpoint, NoteKey, SignedNote
-from guardrail.disk import is_full, no_room
-from guardrail.durable import sync_directory
 from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError, NoteError, os_reason
+from guardrail.system.disk import is_full, no_room
+from guardrail.system.durable import sync_directory
 
 __all__ = ["Known", "Ruling", "Verdict", "WitnessStore"]
 

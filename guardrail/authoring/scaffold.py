@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.config import FILE_NAME, NO_SECTIONS, Settings
-from guardrail.disk import is_full, make_room, why_not_written
 from guardrail.errors import ConfigError
+from guardrail.system.disk import is_full, make_room, why_not_written
 
 __all__ = ["Scaffold", "scaffold", "settings_text"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from guardrail.core.schema import CompiledSchema, compile_schema
 from guardrail.errors import ConfigError, SchemaError, os_reason
-from guardrail.inputs import read_input
+from guardrail.system.input_files import read_input
 
 __all__ = ["compile_tools", "load_tools"]
 

@@ -24,8 +24,8 @@ from guardrail.errors import (
     UsageError,
     os_reason,
 )
-from guardrail.ownership import denial_of
 from guardrail.review.terminal import one_line
+from guardrail.system.ownership import denial_of
 
 __all__ = ["COMMANDS", "Entry", "Exit", "LazyGroup", "Reads", "cli", "run"]
 

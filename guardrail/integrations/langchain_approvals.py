@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from guardrail.approval_views import document
 from guardrail.approvals import Approver, Case, Kind, Reason, State
 from guardrail.approving import Answer, Desk
-from guardrail.waiting import Steps, Wait, in_background
+from guardrail.system.waiting import Steps, Wait, in_background
 
 __all__ = ["METHOD", "ask", "can_pause"]
 

@@ -18,7 +18,7 @@ from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.integrations.langchain_approvals import ask, can_pause
 from guardrail.integrations.langchain_binding import Approvals, Binding, binding_of
 from guardrail.integrations.langchain_sessions import session_of_run
-from guardrail.waiting import drive, drive_async
+from guardrail.system.waiting import drive, drive_async
 
 __all__ = [
     "INVOCATION",

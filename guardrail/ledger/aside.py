@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from guardrail.durable import sync_directory
 from guardrail.ledger.files import leases_path, utc_now
 from guardrail.ledger.lease import Leases, Life
-from guardrail.ownership import new_file
+from guardrail.system.durable import sync_directory
+from guardrail.system.ownership import new_file
 
 __all__ = ["free_name", "keep_wal", "set_aside"]
 

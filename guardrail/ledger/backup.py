@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guardrail.disk import is_full, make_room, no_room
-from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import open_error, quoted, reason
 from guardrail.ledger.still import connect_anywhere
+from guardrail.system.disk import is_full, make_room, no_room
+from guardrail.system.durable import sync_directory
 
 __all__ = ["Backup", "backup"]
 

@@ -17,8 +17,6 @@ from typing import Any, TypeVar
 
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
-from guardrail.disk import WORK, is_full, make_room, no_room
-from guardrail.durable import sync_directory
 from guardrail.errors import (
     KeysError,
     LedgerError,
@@ -26,7 +24,6 @@ from guardrail.errors import (
     LedgerPoisonedError,
     LedgerSealedError,
 )
-from guardrail.handover import Handover
 from guardrail.ledger import claims, handles, outcomes
 from guardrail.ledger.epochs import Epochs, Rotation, ended
 from guardrail.ledger.files import (
@@ -52,6 +49,9 @@ from guardrail.ledger.sqlite import create, denied, open_error, reason
 from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.store import Store, Tail
 from guardrail.ledger.work import Entry
+from guardrail.system.disk import WORK, is_full, make_room, no_room
+from guardrail.system.durable import sync_directory
+from guardrail.system.futures import Handover
 
 __all__ = ["Committer"]
 

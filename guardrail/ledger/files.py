@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.core.words import counted
-from guardrail.durable import sync_directory
 from guardrail.errors import LedgerOpenError
-from guardrail.inputs import read_input
 from guardrail.ledger.kinds import refuse_kinds
 from guardrail.ledger.places import not_a_file, unexaminable
-from guardrail.ownership import new_file
+from guardrail.system.durable import sync_directory
+from guardrail.system.input_files import read_input
+from guardrail.system.ownership import new_file
 
 __all__ = [
     "Fault",

@@ -24,9 +24,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from guardrail.durable import sync_directory
-from guardrail.ownership import new_file, new_folder
-from guardrail.ulid import new_ulid
+from guardrail.system.durable import sync_directory
+from guardrail.system.ids import new_ulid
+from guardrail.system.ownership import new_file, new_folder
 
 __all__ = ["Leases", "Life", "host_name", "own_origin", "process_name"]
 

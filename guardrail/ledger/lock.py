@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from guardrail.ownership import open_or_make
+from guardrail.system.ownership import open_or_make
 
 __all__ = ["FileLock"]
 

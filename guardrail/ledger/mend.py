@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from guardrail.durable import sync_directory
 from guardrail.ledger.examine import Cache
 from guardrail.ledger.heads import Execute
 from guardrail.ledger.sqlite import connect_reader, quoted, refuse_unsafe
 from guardrail.ledger.tables import SCHEMA
-from guardrail.ownership import new_file
+from guardrail.system.durable import sync_directory
+from guardrail.system.ownership import new_file
 
 __all__ = ["keep_rows", "mend_schema", "rebuild", "remove_outside"]
 

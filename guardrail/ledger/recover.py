@@ -20,7 +20,6 @@ from guardrail.core.note import Verify
 from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.core.words import agree, counted
-from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError
 from guardrail.ledger import mend, outcomes
 from guardrail.ledger.aside import free_name, keep_wal, set_aside
@@ -38,6 +37,7 @@ from guardrail.ledger.lock import FileLock
 from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect
 from guardrail.ledger.sqlite import create, open_error
 from guardrail.ledger.store import Store
+from guardrail.system.durable import sync_directory
 
 __all__ = [
     "RecoveryReport",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from guardrail.core.record import Draft
 from guardrail.ledger.files import reserve_path
-from guardrail.ownership import open_or_make
+from guardrail.system.ownership import open_or_make
 
 __all__ = ["Reserve", "disk_is_full", "fitting", "is_kept", "needs_room", "room_needed"]
 

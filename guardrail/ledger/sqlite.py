@@ -10,14 +10,14 @@ from typing import Any
 
 from guardrail.core.merkle import Edge
 from guardrail.core.record import decode, leaf_hash
-from guardrail.disk import WORK, is_full, make_room, no_room
-from guardrail.durable import sync_directory
 from guardrail.errors import LedgerError, LedgerOpenError, os_reason
 from guardrail.ledger.constraints import schema_fault
 from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head
 from guardrail.ledger.limits import harden
 from guardrail.ledger.tables import ADMIN, COLUMNS, SCHEMA
-from guardrail.ownership import denial_of, find_denial, new_file
+from guardrail.system.disk import WORK, is_full, make_room, no_room
+from guardrail.system.durable import sync_directory
+from guardrail.system.ownership import denial_of, find_denial, new_file
 
 __all__ = [
     "ADMIN",

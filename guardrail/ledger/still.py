@@ -13,10 +13,10 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from guardrail.disk import is_full, make_room, why_not_written
 from guardrail.errors import LedgerOpenError
 from guardrail.ledger.handles import Share
 from guardrail.ledger.sqlite import connect_reader, reason
+from guardrail.system.disk import is_full, make_room, why_not_written
 
 __all__ = ["Standing", "connect_anywhere"]
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from guardrail.core.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
-from guardrail.handover import Handed, Handover
+from guardrail.system.futures import Handed, Handover
 
 __all__ = ["Entry", "Order", "Work", "closed_error"]
 

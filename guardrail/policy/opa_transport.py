@@ -1,7 +1,7 @@
 """One connection to an OPA server: a request and its whole reply before a deadline, or a ``PolicyError`` that says where
 it ended.
 
-The reply is taken apart by ``guardrail.network``; connecting, sending and every single read go through ``_Wire``, which gives
+The reply is taken apart by ``guardrail.system.http``; connecting, sending and every single read go through ``_Wire``, which gives
 each of them only the time that is left. No redirect is followed, no proxy, netrc or environment variable is looked at, nothing
 is decompressed, and nothing is asked twice but a request that a kept connection lost before any byte of its reply.
 """
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from guardrail.errors import PolicyError
-from guardrail.network import HttpReply, ReplyError, read_reply
 from guardrail.policy.opa_target import Address, Target
+from guardrail.system.http import HttpReply, ReplyError, read_reply
 
 __all__ = ["MAX_REPLY", "Connection", "Reply", "Transport"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from guardrail.core.types import Json
 from guardrail.core.words import counted
 from guardrail.errors import Finding, PolicyLoadError
-from guardrail.inputs import open_input
 from guardrail.policy.folder import PolicyFolder
+from guardrail.system.input_files import open_input
 
 __all__ = [
     "WHOLE_EXPONENT",

@@ -21,12 +21,12 @@ from typing import BinaryIO
 from guardrail.config import Settings
 from guardrail.core.merkle import Edge
 from guardrail.core.record import MAX_LINE, leaf_hash, parse
-from guardrail.disk import is_full, make_room, no_room
-from guardrail.durable import sync_directory
 from guardrail.errors import RecordError, RetentionError, os_reason
-from guardrail.inputs import read_input
-from guardrail.ownership import new_file, new_folder
 from guardrail.retention.facts import Segment
+from guardrail.system.disk import is_full, make_room, no_room
+from guardrail.system.durable import sync_directory
+from guardrail.system.input_files import read_input
+from guardrail.system.ownership import new_file, new_folder
 
 __all__ = [
     "Manifest",

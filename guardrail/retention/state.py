@@ -12,8 +12,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from guardrail.inputs import read_input
-from guardrail.ownership import new_file
+from guardrail.system.input_files import read_input
+from guardrail.system.ownership import new_file
 
 __all__ = ["RetentionState", "read_state", "state_path", "write_state"]
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 from guardrail.config import Settings
 from guardrail.core.record import decode
 from guardrail.core.words import counted
-from guardrail.disk import is_full, make_room, no_room
 from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
 from guardrail.ledger.signs import ledgers_near
 from guardrail.review.doctor_result import TAIL, Check, State, elsewhere
 from guardrail.review.doctor_settings import settings_read, settings_refused
 from guardrail.review.records import moment, text
 from guardrail.review.terminal import clock
+from guardrail.system.disk import is_full, make_room, no_room
 
 if TYPE_CHECKING:
     from guardrail.ledger.reader import LedgerReader

@@ -8,7 +8,6 @@ from pathlib import Path
 from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.diagnosis import RECOVER, check_outside, diagnose, is_small
-from guardrail.disk import make_room, no_room
 from guardrail.errors import GuardrailError
 from guardrail.keys import Keys
 from guardrail.ledger.files import Seal
@@ -16,6 +15,7 @@ from guardrail.ledger.heads import doubt, read_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor_chain import bad_link
 from guardrail.review.doctor_result import TAIL, Check, State
+from guardrail.system.disk import make_room, no_room
 
 __all__ = ["opening", "way_to_write"]
 

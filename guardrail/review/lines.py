@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
 from guardrail.core.record import MAX_LINE, decode, leaf_hash, parse
-from guardrail.disk import is_full, make_room, no_room
 from guardrail.errors import GuardrailError, RecordError, os_reason
-from guardrail.inputs import open_input
+from guardrail.system.disk import is_full, make_room, no_room
+from guardrail.system.input_files import open_input
 
 __all__ = ["MAX_BYTES", "MAX_RECORDS", "FileRecords", "SourceError", "open_lines"]
 

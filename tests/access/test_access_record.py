@@ -20,8 +20,8 @@ from guardrail.core.note import Checkpoint, SignedNote
 from guardrail.errors import AccessError, UsageError
 from guardrail.ledger.files import lock_path
 from guardrail.ledger.reader import LedgerReader
-from guardrail.os_user import login_name, user_name
 from guardrail.review.verify import VerifyState, verify_ledger
+from guardrail.system.os_user import login_name, user_name
 
 CARD = "4111 1111 1111 1111"
 SECRET = "AKIAIOSFODNN7EXAMPLE"

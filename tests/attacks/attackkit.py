@@ -45,7 +45,7 @@ from guardrail.ledger.heads import (
 )
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import OutsideHead, VerifyReport, load_heads, verify_ledger
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 Record = dict[str, Any]
 KEY = NoteKey(LOG, bytes.fromhex(KEYS.public))

@@ -31,8 +31,8 @@ from guardrail.ledger import store
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import verify_ledger
-from guardrail.ulid import new_ulid
-from guardrail.waiting import wait_async
+from guardrail.system.ids import new_ulid
+from guardrail.system.waiting import wait_async
 
 CALLERS = 64
 PROCESSES = 4

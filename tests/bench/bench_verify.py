@@ -35,7 +35,7 @@ from guardrail.ledger.heads import TILE, node_reader, read_head, sign_head, stor
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.proofs import make_proof
 from guardrail.review.verify import verify_ledger
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 RECORDS = 20_000 if QUICK else 1_000_000
 ROUNDS = 1 if QUICK else 3

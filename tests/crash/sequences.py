@@ -38,7 +38,7 @@ from guardrail.ledger.recover import recover
 from guardrail.ledger.recovery_plan import Action
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 GAVE_UP = 3
 """Exit code of a sequence that could not open or close its ledger."""

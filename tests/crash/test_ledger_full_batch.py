@@ -17,7 +17,7 @@ import guardrail.ledger.store
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 CALLERS = 40
 

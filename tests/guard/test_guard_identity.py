@@ -27,8 +27,8 @@ from guardrail.errors import ConfigError, Denied, LedgerError, UsageError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.why import reason_of
 from guardrail.scope import SessionScope
+from guardrail.system.yielding import yields_inside
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
-from guardrail.yielding import yields_inside
 
 ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'
 

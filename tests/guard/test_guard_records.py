@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from guardrail import meter
 from guardrail.config import Settings
 from guardrail.core.record import dumps
 from guardrail.core.redact import Redactor
 from guardrail.core.types import Agent, Principal
 from guardrail.errors import Denied, GuardrailError, PolicyError, RedactionError
+from guardrail.system import cpu_meter
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
 
 OPEN = {"type": "object", "additionalProperties": True}
@@ -461,7 +461,7 @@ def test_a_denial_records_large_arguments_by_size_and_token(
     kind: str, verdict: Any, declared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is denied over and over does not fill the disk: the record stays small, and says what it leaves out."""
-    monkeypatch.setattr(meter, "SECONDS", 60.0)  # a slow machine's, or coverage's
+    monkeypatch.setattr(cpu_meter, "SECONDS", 60.0)  # a slow machine's, or coverage's
     guard, ledger = memory_guard(StaticPolicy(verdict))
     if declared:
         guard.declare("send", schema={"type": "object", "additionalProperties": True})
@@ -500,7 +500,7 @@ def test_arguments_that_do_not_fit_are_recorded_by_size_and_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The schema refuses them: none of it is recorded, whatever its size."""
-    monkeypatch.setattr(meter, "SECONDS", 60.0)  # a slow machine's, or coverage's
+    monkeypatch.setattr(cpu_meter, "SECONDS", 60.0)  # a slow machine's, or coverage's
     guard, ledger = memory_guard(StaticPolicy(allow()))
     guard.declare("send", schema={"type": "object", "properties": {"to": {"type": "integer"}}})
     with pytest.raises(Denied):

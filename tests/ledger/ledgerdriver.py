@@ -22,7 +22,7 @@ import ledgerkit
 from guardrail.errors import LedgerError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 
 def say(**answer: Any) -> None:

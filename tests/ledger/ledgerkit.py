@@ -22,7 +22,7 @@ from guardrail.ledger.heads import Signing
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 LOG = "test/log"
 KEYS = Keys.ephemeral(b"the seed of the keys of tests...")

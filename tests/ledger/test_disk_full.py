@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ledgerkit import small_disk
 
-from guardrail.disk import WORK, is_full, make_room, no_room, sized, why_not_written
+from guardrail.system.disk import WORK, is_full, make_room, no_room, sized, why_not_written
 
 
 def fill(path: Path) -> OSError:

@@ -29,7 +29,7 @@ from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import TILE
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import SCHEMA
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 
 def problem(path: Path) -> str:

@@ -15,7 +15,7 @@ from guardrail.errors import LedgerError
 from guardrail.ledger.claims import SESSION_TAKEN, add_all
 from guardrail.ledger.names import Names
 from guardrail.ledger.store import Store
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 
 def first(session: str = "s", principal: str = "alice", name: str = "") -> Draft:

@@ -15,7 +15,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recovery_plan import Action, inspect
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 RESERVED = LedgerSettings(
     reserve=1 << 20, retry_interval=FAST.retry_interval, retry_limit=FAST.retry_limit

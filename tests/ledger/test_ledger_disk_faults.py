@@ -23,7 +23,7 @@ from guardrail.core.record import decode
 from guardrail.errors import LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 
 @pytest.fixture(scope="module")

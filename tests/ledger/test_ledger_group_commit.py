@@ -30,8 +30,8 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.work import Entry
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
-from guardrail.waiting import wait_async
+from guardrail.system.ids import new_ulid
+from guardrail.system.waiting import wait_async
 
 
 class Held:

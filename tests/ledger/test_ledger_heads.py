@@ -42,7 +42,7 @@ from guardrail.ledger.heads import TILE, node_reader, store_tile
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 EAGER = replace(FAST, epoch_interval=0.0)
 """A new key for every commit."""

@@ -37,7 +37,7 @@ from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 
 def test_the_calls_of_a_killed_process_end_as_unknown(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.pruning import detail, prune
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ownerkit import AGENT, command, needs_root, open_folder, python, strangers
 
-from guardrail.ownership import find_denial, new_file, new_folder, open_or_make
+from guardrail.system.ownership import find_denial, new_file, new_folder, open_or_make
 
 MAKE = """
 from guardrail.config import Settings

@@ -23,7 +23,7 @@ from guardrail.ledger.recovery_plan import Action, inspect
 from guardrail.ledger.tables import SCHEMA
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import VerifyState, verify_ledger
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 REPLACES = """CREATE TRIGGER zz AFTER INSERT ON record WHEN new.line LIKE '%send_email%' BEGIN
 INSERT OR REPLACE INTO record (seq, leaf, line) VALUES (new.seq, new.leaf, replace(new.line, 'send_', 'read_')); END"""

@@ -13,7 +13,7 @@ from guardrail.core.record import Draft, decode
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.lease import Life
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 
 def test_lines_are_read_in_order_and_in_part(tmp_path: Path) -> None:

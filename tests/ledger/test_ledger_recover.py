@@ -18,7 +18,7 @@ from guardrail.ledger.recover import recover, successor
 from guardrail.ledger.recovery_plan import Action, inspect
 from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 

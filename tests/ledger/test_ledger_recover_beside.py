@@ -40,7 +40,7 @@ from guardrail.ledger.pruning import Cut, Pace, detail, prune
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import RecoveryReport, recover
 from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 

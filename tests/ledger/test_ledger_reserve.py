@@ -20,7 +20,7 @@ from guardrail.ledger.files import reserve_path, traces
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.reserve import Reserve
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 MB = 1 << 20
 KEPT = replace(FAST, reserve=6 * MB)

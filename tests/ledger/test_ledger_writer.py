@@ -30,7 +30,7 @@ from guardrail.ledger.files import network_filesystem, traces
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.writer import LedgerWriter
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 
 def test_a_new_log_begins_with_its_genesis(tmp_path: Path) -> None:

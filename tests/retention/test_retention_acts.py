@@ -48,7 +48,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.retention import segments
 from guardrail.retention.facts import Gathered
 from guardrail.retention.segments import Manifest, read_manifest
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 OLD = 500.0
 """Days after which everything is past its time."""

@@ -44,7 +44,7 @@ from guardrail.ledger import pruning
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.acts import node_of
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 BORDERS = (2, 3, 255, 256, 257, 511, 512, 513, 600)
 

@@ -22,7 +22,7 @@ from guardrail.core.types import (
     Status,
 )
 from guardrail.keys import Keys
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 KEYS = Keys.ephemeral(b"the seed of the keys of tests...")
 SIGNING = KEYS.signing(

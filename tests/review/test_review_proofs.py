@@ -19,7 +19,7 @@ from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import SCHEMA
 from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 PUBLIC = bytes.fromhex(KEYS.public)
 KEY = NoteKey(LOG, PUBLIC)

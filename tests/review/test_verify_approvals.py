@@ -21,7 +21,7 @@ from guardrail.core.record import Draft, decode
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyReport, VerifyState, verify_export, verify_ledger
 from guardrail.review.verify import parts as parts_of
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 Record = dict[str, Any]
 

@@ -59,7 +59,7 @@ from guardrail.review.verify import (
     verify_ledger,
 )
 from guardrail.review.verify.ledger import _silences
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 Tamper = Callable[[sqlite3.Connection], object]
 

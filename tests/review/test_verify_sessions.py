@@ -17,7 +17,7 @@ from guardrail.core.record import Draft
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import OutsideHead, VerifyReport, parts, verify_export, verify_ledger
 from guardrail.review.verify.sessions import Sessions
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 
 def of(principal: str, session: str = "s", *, token: bool = False, detail: str = "") -> Draft:

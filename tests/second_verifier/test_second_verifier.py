@@ -41,7 +41,7 @@ from guardrail.core.note import NoteSignature
 from guardrail.core.record import Draft
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import OutsideHead, verify_export
-from guardrail.ulid import new_ulid
+from guardrail.system.ids import new_ulid
 
 HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors"

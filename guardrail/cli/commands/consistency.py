@@ -112,7 +112,7 @@ def consistency(
 
 def _head(path: Path) -> SignedNote:
     from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote
-    from guardrail.inputs import read_input
+    from guardrail.system.input_files import read_input
 
     try:
         raw = read_input(path, MAX_NOTE)

@@ -14,10 +14,10 @@ import click
 from guardrail.cli.options import ledger_options, open_ledger
 from guardrail.cli.output import Progress, note
 from guardrail.core.words import counted
-from guardrail.disk import is_full, make_room, why_not_written
 from guardrail.errors import GuardrailError, UsageError
 from guardrail.review.export import Exported, export_lines, head_to_export
 from guardrail.review.records import Records
+from guardrail.system.disk import is_full, make_room, why_not_written
 
 __all__ = ["export"]
 
@@ -112,7 +112,7 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T], *, needed: int) -> _T
 
     Durable, name included, when this returns. It takes *needed* bytes at most.
     """
-    from guardrail.durable import sync_directory
+    from guardrail.system.durable import sync_directory
 
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -20,9 +20,9 @@ from guardrail.cli.commands.policy import (
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, note, paint
 from guardrail.core.words import counted
-from guardrail.disk import is_full, make_room, why_not_written
 from guardrail.errors import ConfigError, PolicyError, PolicyLoadError
 from guardrail.review.terminal import one_line
+from guardrail.system.disk import is_full, make_room, why_not_written
 
 if TYPE_CHECKING:
     from guardrail.policy.bundle import Signer
@@ -135,7 +135,7 @@ def _signer(path: Path | None, algorithm: str, key_id: str) -> Signer | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from guardrail.durable import sync_directory
+    from guardrail.system.durable import sync_directory
 
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

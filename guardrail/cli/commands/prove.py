@@ -16,9 +16,9 @@ from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.cli.render import clock
 from guardrail.core.words import counted
-from guardrail.disk import is_full, make_room, why_not_written
 from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import escape, json_text, name, one_line
+from guardrail.system.disk import is_full, make_room, why_not_written
 
 if TYPE_CHECKING:
     from guardrail.core.note import NoteKey, SignedNote
@@ -95,7 +95,7 @@ def _notes(texts: Iterator[str]) -> Iterator[SignedNote]:
 
 def _write(path: Path, raw: bytes) -> None:
     """Write to a new file that only its owner can read: it holds a record. Durable, name included, when this returns."""
-    from guardrail.durable import sync_directory
+    from guardrail.system.durable import sync_directory
 
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -150,9 +150,9 @@ def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool
     """
     from guardrail.core.proof import MAX_PROOF, Proof
     from guardrail.core.proof import check_proof as check
-    from guardrail.inputs import read_input
     from guardrail.keys import verify_signature
     from guardrail.review.verify import load_key
+    from guardrail.system.input_files import read_input
 
     public = bytes.fromhex(load_key(key))
     pinned = [_witness(each) for each in witnesses]

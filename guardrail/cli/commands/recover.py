@@ -235,7 +235,7 @@ def _known(found: Diagnosis) -> list[str]:
 
 
 def _idle(path: Path) -> str:
-    from guardrail.disk import WORK, free_bytes, make_room, no_room
+    from guardrail.system.disk import WORK, free_bytes, make_room, no_room
 
     free = free_bytes(path)
     back = "Programs that were blocked come back by themselves"

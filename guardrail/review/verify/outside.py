@@ -7,8 +7,8 @@ from pathlib import Path
 from guardrail.anchors.lines import parse_lines
 from guardrail.core.note import Algorithm, NoteKey
 from guardrail.errors import NoteError, os_reason
-from guardrail.inputs import read_input
 from guardrail.review.verify.report import HeadError, OutsideHead
+from guardrail.system.input_files import read_input
 
 __all__ = ["load_heads", "load_key"]
 

@@ -17,7 +17,6 @@ from guardrail.core.record import MAX_LINE, parse
 from guardrail.core.recovered import Recovered
 from guardrail.core.words import numbers
 from guardrail.errors import RecordError, os_reason
-from guardrail.inputs import read_input
 from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.facts import Gathered, Segment
@@ -28,6 +27,7 @@ from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
 from guardrail.review.verify.stream import recovered_before
 from guardrail.review.verify.uses import Uses
+from guardrail.system.input_files import read_input
 
 __all__ = ["Sealing", "read_sealing", "verify_segment"]
 

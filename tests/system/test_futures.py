@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from guardrail.handover import Handed, Handover
-from guardrail.waiting import Steps, Wait, drive, wait_async
+from guardrail.system.futures import Handed, Handover
+from guardrail.system.waiting import Steps, Wait, drive, wait_async
 
 
 class CountingLoop(asyncio.SelectorEventLoop):

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from guardrail import Guard, meter
+from guardrail import Guard
 from guardrail.core.redact import Inspection, Redactor
 from guardrail.core.types import EngineReply
 from guardrail.errors import Denied, PolicyError, RedactionError
-from guardrail.meter import Meter
 from guardrail.recording import Recorder
+from guardrail.system import cpu_meter
+from guardrail.system.cpu_meter import Meter
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
 
 OPEN = {"type": "object", "additionalProperties": True}
@@ -32,7 +33,7 @@ def _dense(size: int) -> dict[str, Any]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> tuple[Guard, MemoryLedger]:
     """A guard whose views get next to no time."""
-    monkeypatch.setattr(meter, "SECONDS", 0.002)
+    monkeypatch.setattr(cpu_meter, "SECONDS", 0.002)
     guard, ledger = memory_guard(StaticPolicy(allow("any")))
     for name in ("send", "ping"):
         guard.declare(name, schema=OPEN, log_output=True)
@@ -83,7 +84,7 @@ class _Late(StaticPolicy):
         self._monkeypatch = monkeypatch
 
     def decide(self, document: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        self._monkeypatch.setattr(meter, "SECONDS", -1.0)
+        self._monkeypatch.setattr(cpu_meter, "SECONDS", -1.0)
         return super().decide(document, shard=shard, deadline=deadline)
 
 
@@ -118,7 +119,7 @@ def _late_at(method: str, monkeypatch: pytest.MonkeyPatch, owner: type = Redacto
     original: Callable[..., Any] = getattr(owner, method)
 
     def late(*args: Any, **named: Any) -> Any:
-        monkeypatch.setattr(meter, "SECONDS", -1.0)
+        monkeypatch.setattr(cpu_meter, "SECONDS", -1.0)
         return original(*args, **named)
 
     monkeypatch.setattr(owner, method, late)
@@ -163,7 +164,7 @@ def test_arguments_of_nobody_that_cost_too_much_are_left_out(
     """The denial is for what they lack, and says what else is missing."""
     guard, ledger = memory_guard(StaticPolicy(allow("any")))
     guard.declare("send", schema={"type": "object", "required": ["to"]})
-    monkeypatch.setattr(meter, "SECONDS", -1.0)
+    monkeypatch.setattr(cpu_meter, "SECONDS", -1.0)
     with guard.session(principal="eve", agent="bot"), pytest.raises(Denied):
         guard.call("send", TEXT, lambda **_: pytest.fail("the body ran"))
     (record,) = ledger.of("call.decision")
@@ -176,11 +177,11 @@ def test_all_views_of_a_call_share_its_time(monkeypatch: pytest.MonkeyPatch) -> 
     inspect, result = Redactor.inspect, Redactor.result
 
     def inspecting(self: Redactor, *args: Any, **named: Any) -> Inspection:
-        used.append(meter.current())
+        used.append(cpu_meter.current())
         return inspect(self, *args, **named)
 
     def resulting(self: Redactor, *args: Any, **named: Any) -> dict[str, Any]:
-        used.append(meter.current())
+        used.append(cpu_meter.current())
         return result(self, *args, **named)
 
     monkeypatch.setattr(Redactor, "inspect", inspecting)
@@ -188,7 +189,9 @@ def test_all_views_of_a_call_share_its_time(monkeypatch: pytest.MonkeyPatch) -> 
     guard, _ = memory_guard(StaticPolicy(allow("any")))
     guard.declare("send", schema=OPEN)
     for _ in range(2):
-        guard.call("send", {}, lambda: meter.current() is meter.current() or used.append(None))
+        guard.call(
+            "send", {}, lambda: cpu_meter.current() is cpu_meter.current() or used.append(None)
+        )
     one, nothing, other, second, *_rest = used
     assert nothing is None, "a body is no part of it"
     assert one is other is not second
@@ -204,11 +207,11 @@ def test_the_time_is_that_of_the_thread_and_begins_with_the_work() -> None:
     """Waiting costs nothing, and little work is never asked about the time."""
     metered = Meter()
     metered(100)
-    _burn(meter.SECONDS)
+    _burn(cpu_meter.SECONDS)
     time.sleep(0.3)
     for _ in range(200):
         metered(4_096)
-    _burn(meter.SECONDS)
+    _burn(cpu_meter.SECONDS)
     with pytest.raises(RedactionError) as caught:
         metered(4_096)
     assert caught.value.code == "redaction.budget"
@@ -218,7 +221,7 @@ def test_sections_in_different_threads_add_up_and_what_is_between_them_does_not_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On an event loop other tasks use the same thread."""
-    monkeypatch.setattr(meter, "SECONDS", 0.1)
+    monkeypatch.setattr(cpu_meter, "SECONDS", 0.1)
     metered = Meter()
 
     def half() -> None:
@@ -252,17 +255,17 @@ def test_only_a_call_with_much_to_redact_gives_way_and_in_proportion(
         given.append(seconds)
         return 3 * seconds
 
-    monkeypatch.setattr(meter, "_give_way", give_way)
+    monkeypatch.setattr(cpu_meter, "_give_way", give_way)
     metered = Meter()
 
     def work() -> None:
         metered(4_096)
         assert not given
-        _burn(meter.FREE + 0.004)
+        _burn(cpu_meter.FREE + 0.004)
         metered(4_096)
         metered(4_096)
         assert len(given) == 1
-        _burn(1.5 * meter._TURN)
+        _burn(1.5 * cpu_meter._TURN)
         metered(4_096)  # which the long pause has paid for
         assert len(given) == 1
 
@@ -272,9 +275,9 @@ def test_only_a_call_with_much_to_redact_gives_way_and_in_proportion(
 
 async def test_an_event_loop_is_not_made_to_wait_in_the_line() -> None:
     """Its other tasks would wait as well; threads wait, one after the other."""
-    with meter._LINE.lock:
-        meter._give_way(0.001)
-        thread = threading.Thread(target=meter._give_way, args=(0.000_1,))
+    with cpu_meter._LINE.lock:
+        cpu_meter._give_way(0.001)
+        thread = threading.Thread(target=cpu_meter._give_way, args=(0.000_1,))
         thread.start()
         thread.join(0.05)
         assert thread.is_alive()
@@ -285,7 +288,7 @@ def test_a_child_process_does_not_wait_for_a_thread_of_its_parent() -> None:
     """The line is empty after a fork."""
     program = """
 import os
-from guardrail import meter
+from guardrail.system import cpu_meter as meter
 meter._LINE.lock.acquire()
 pid = os.fork()
 if pid == 0:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from guardrail.os_user import group_named, user_named
+from guardrail.system.os_user import group_named, user_named
 
 __all__ = [
     "Denial",

@@ -10,9 +10,9 @@ from concurrent.futures import Future
 
 import pytest
 
-from guardrail import waiting
-from guardrail.handover import Handed
-from guardrail.waiting import (
+from guardrail.system import waiting
+from guardrail.system.futures import Handed
+from guardrail.system.waiting import (
     LARGE,
     Steps,
     Wait,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from guardrail.ownership import new_file
+from guardrail.system.ownership import new_file
 
 __all__ = ["sync_directory", "write_private"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.inputs import open_input, read_input
 from guardrail.ledger.files import Seal, seal_path
+from guardrail.system.input_files import open_input, read_input
 
 
 def fifo(path: Path) -> Path:

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from guardrail.handover import Handed
+from guardrail.system.futures import Handed
 
 __all__ = [
     "LARGE",

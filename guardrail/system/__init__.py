@@ -1,0 +1,1 @@
+"""Access to the machine: files, the network, the clock, threads, ids. Below everything that uses it."""
