@@ -20,9 +20,9 @@ from typing import Any
 
 from guardrail.access_memory import AccessMemory
 from guardrail.config import Settings
-from guardrail.core import fields
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import FORMAT_VERSION, Draft
+from guardrail.core.log import fields
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.record import FORMAT_VERSION, Draft
 from guardrail.errors import (
     AccessError,
     GuardrailError,

@@ -13,7 +13,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.core.note import Algorithm, NoteKey, NoteSignature, SignedNote, cosigned_text
+from guardrail.core.log.checkpoint import (
+    Algorithm,
+    NoteKey,
+    NoteSignature,
+    SignedNote,
+    cosigned_text,
+)
 from guardrail.errors import ConfigError, KeysError, NoteError, os_reason
 from guardrail.system.disk import why_not_written
 from guardrail.system.durable import sync_directory, write_private

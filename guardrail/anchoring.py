@@ -11,8 +11,8 @@ from guardrail.anchors.anchor import Anchor, check_follows
 from guardrail.anchors.configured import configured
 from guardrail.anchors.memory import HeadMemory, Remembered, memory_of
 from guardrail.config import Settings
-from guardrail.core.merkle import consistency_proof
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.merkle import consistency_proof
 from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
 from guardrail.keys import NAMES_FILE, Signing, verify_signature
 from guardrail.ledger.forks import unforked

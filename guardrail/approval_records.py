@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardrail.approvals import Reason
-from guardrail.core import fields
+from guardrail.core.log import fields
 from guardrail.core.marks import MARK_PREFIX, is_mark, is_mark_key
 from guardrail.core.policy_input import resolve
 from guardrail.core.redact import View

@@ -15,8 +15,8 @@ from guardrail import approvals
 from guardrail.approval_views import Listed, listed, utc_now
 from guardrail.approvals import Approver, Case, Kind, Reason, State, Terms
 from guardrail.core.detectors import scan_secrets
+from guardrail.core.log.record import FORMAT_VERSION, Draft
 from guardrail.core.memory import Memory
-from guardrail.core.record import FORMAT_VERSION, Draft
 from guardrail.core.redact import Redactor
 from guardrail.core.types import Assurance, Receipt
 from guardrail.errors import IdentityError, LedgerError, UsageError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.config_file import FILE_NAME, find, is_named, read_settings
-from guardrail.core.record import dumps
+from guardrail.core.log.record import dumps
 from guardrail.errors import ConfigError
 
 __all__ = [

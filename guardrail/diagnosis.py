@@ -23,7 +23,7 @@ from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.configured import is_configured
 from guardrail.anchors.memory import Remembered
 from guardrail.config import Settings
-from guardrail.core.note import Checkpoint
+from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import (
     AnchorError,
     ConfigError,

@@ -29,8 +29,8 @@ from guardrail.approval_views import terms_of, utc_now
 from guardrail.bodies import check_body, check_extra, check_result, is_async, is_awaitable
 from guardrail.callers import Callers
 from guardrail.config import Settings
-from guardrail.core import fields
 from guardrail.core.claims import Claim
+from guardrail.core.log import fields
 from guardrail.core.redact import Redactor
 from guardrail.core.schema import UnknownArguments
 from guardrail.core.types import Agent, Enforcement, Json, Principal, Session

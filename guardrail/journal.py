@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from guardrail.approvals import Case, Terms
 from guardrail.approving import Desk, TenantTokens, system_user
-from guardrail.core import fields
 from guardrail.core.claims import Owner
-from guardrail.core.record import Draft
+from guardrail.core.log import fields
+from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 

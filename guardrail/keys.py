@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from guardrail.core.note import NoteKey
-from guardrail.core.rotation import certified_text
+from guardrail.core.log.checkpoint import NoteKey
+from guardrail.core.log.key_epochs import certified_text
 from guardrail.errors import ConfigError, KeysError, os_reason
 from guardrail.system.disk import why_not_written
 from guardrail.system.durable import sync_directory, write_private

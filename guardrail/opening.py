@@ -20,9 +20,9 @@ from guardrail.anchors.schedule import AnchorWatch
 from guardrail.approval_views import read_case
 from guardrail.approvals import Case
 from guardrail.config import Settings
-from guardrail.core import fields
 from guardrail.core.claims import owner_of
-from guardrail.core.record import decode
+from guardrail.core.log import fields
+from guardrail.core.log.record import decode
 from guardrail.core.types import Json
 from guardrail.diagnosis import check_log_name, explain, has_keys
 from guardrail.errors import (

@@ -21,9 +21,9 @@ from guardrail.admission import Admission, same_verdict
 from guardrail.approval_steps import ApprovalSteps
 from guardrail.callers import Caller
 from guardrail.core import decision as decisions
-from guardrail.core import fields
 from guardrail.core.claims import BEHIND, TAKEN, refuses
-from guardrail.core.record import Draft
+from guardrail.core.log import fields
+from guardrail.core.log.record import Draft
 from guardrail.core.redact import Inspection, View
 from guardrail.core.redact_foreign import outweighs
 from guardrail.core.redact_view import BEYOND_LIMITS

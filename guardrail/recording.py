@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 from guardrail.approvals import Grant, Request
-from guardrail.core import fields
 from guardrail.core.claims import Claim, refuses
+from guardrail.core.log import fields
+from guardrail.core.log.record import Draft, dumps
 from guardrail.core.marks import normalised
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
-from guardrail.core.record import Draft, dumps
 from guardrail.core.redact import Inspection, View
 from guardrail.core.schema import copy_json
 from guardrail.core.types import (

@@ -13,7 +13,7 @@ from typing import Any
 from guardrail.access_memory import AccessMemory
 from guardrail.anchoring import renew_memory
 from guardrail.config import Settings
-from guardrail.core import fields
+from guardrail.core.log import fields
 from guardrail.diagnosis import Diagnosis
 from guardrail.errors import AnchorError, KeysError
 from guardrail.keys import NAMES_FILE, Keys, verify_signature

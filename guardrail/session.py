@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from guardrail import identity
-from guardrail.core import fields
 from guardrail.core.claims import Claim
-from guardrail.core.fields import CallFields
+from guardrail.core.log import fields
+from guardrail.core.log.fields import CallFields
+from guardrail.core.log.record import dumps
 from guardrail.core.memory import BLANK, Memory
 from guardrail.core.policy_input import SessionInput, session_input
-from guardrail.core.record import dumps
 from guardrail.core.redact import Redactor
 from guardrail.core.schema import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session

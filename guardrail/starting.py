@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.config import Settings
-from guardrail.core import fields
-from guardrail.core.record import decode, dumps
+from guardrail.core.log import fields
+from guardrail.core.log.record import decode, dumps
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.journal import Journal, actor

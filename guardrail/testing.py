@@ -29,10 +29,10 @@ import orjson
 
 from guardrail.approvals import Case, case_of
 from guardrail.config import Settings
-from guardrail.core import fields
 from guardrail.core.claims import Claim, owner_of
 from guardrail.core.decision import CONTRACT
-from guardrail.core.record import GENESIS_PREV, Draft, decode, leaf_hash
+from guardrail.core.log import fields
+from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
 from guardrail.core.types import Effect, EngineReply, PolicyIdentity, Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError, PolicyError
 from guardrail.guard import Guard

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from guardrail.core import fields
 from guardrail.core.folding import folded
-from guardrail.core.record import Draft
+from guardrail.core.log import fields
+from guardrail.core.log.record import Draft
 from guardrail.core.types import Cause, Receipt
 from guardrail.core.words import counted
 from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, RedactionError

@@ -18,7 +18,7 @@ from pydantic_core import to_jsonable_python
 from pydantic_core.core_schema import ErrorType
 
 from guardrail.core.jsoncopy import Refused, arguments_error, is_panic, take
-from guardrail.core.record import dumps
+from guardrail.core.log.record import dumps
 from guardrail.core.schema import (
     CompiledSchema,
     Foreign,

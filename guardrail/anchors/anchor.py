@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from guardrail.core.merkle import verify_consistency
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.ruling import Ruling, rule
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.merkle import verify_consistency
+from guardrail.core.log.ruling import Ruling, rule
 from guardrail.core.words import agree, counted
 from guardrail.errors import AnchorError
 

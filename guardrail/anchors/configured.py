@@ -13,7 +13,7 @@ from guardrail.anchors.stream import StreamAnchor, SyslogAnchor
 from guardrail.anchors.tsa import TimestampAnchor
 from guardrail.anchors.witness import WitnessAnchor
 from guardrail.config import AnchorSettings
-from guardrail.core.note import NoteKey, Verify
+from guardrail.core.log.checkpoint import NoteKey, Verify
 from guardrail.errors import ConfigError, NoteError
 
 __all__ = ["configured", "is_configured"]

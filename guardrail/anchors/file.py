@@ -14,7 +14,7 @@ from pathlib import Path
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.lines import LINE_START, MAX_LINE, HeadLine, head_line, parse_line
 from guardrail.anchors.lock import hold
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, os_reason
 from guardrail.system.disk import is_full, make_room, no_room

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from guardrail.anchors.anchor import timestamp
-from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote
+from guardrail.core.log.checkpoint import MAX_NOTE, Checkpoint, SignedNote
 from guardrail.errors import NoteError
 
 __all__ = ["LINE_START", "MAX_LINE", "HeadLine", "head_line", "parse_line", "parse_lines"]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from guardrail.anchors.anchor import Prove, check_follows
 from guardrail.config import AnchorSettings
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, NoteError, os_reason
 from guardrail.system.disk import why_not_written

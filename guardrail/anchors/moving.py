@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from guardrail.anchors.lines import HeadLine
-from guardrail.core.note import Checkpoint
-from guardrail.core.ruling import Ruling, rule
+from guardrail.core.log.checkpoint import Checkpoint
+from guardrail.core.log.ruling import Ruling, rule
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError
 

@@ -27,7 +27,7 @@ from guardrail.anchors.state import (
     write_state,
 )
 from guardrail.config import AnchorSettings
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, GuardrailError
 
 __all__ = ["AnchorWatch", "Lag", "Source", "Told", "send_now"]

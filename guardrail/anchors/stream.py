@@ -12,7 +12,7 @@ from typing import TextIO
 
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.lines import head_line
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, os_reason
 
 __all__ = ["StreamAnchor", "SyslogAnchor"]

@@ -19,7 +19,7 @@ from typing import Any
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.http import Endpoint
 from guardrail.anchors.lock import hold
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, ConfigError
 from guardrail.system.disk import why_not_written
 from guardrail.system.durable import sync_directory

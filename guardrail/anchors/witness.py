@@ -12,7 +12,14 @@ from urllib.parse import quote
 
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
 from guardrail.anchors.http import Endpoint, Reply
-from guardrail.core.note import MAX_NOTE, Algorithm, Checkpoint, NoteKey, SignedNote, Verify
+from guardrail.core.log.checkpoint import (
+    MAX_NOTE,
+    Algorithm,
+    Checkpoint,
+    NoteKey,
+    SignedNote,
+    Verify,
+)
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, NoteError
 

@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 from guardrail.anchors.http import TimedReader
 from guardrail.anchors.witness import MAX_PROOF
 from guardrail.anchors.witness_store import Ruling, Verdict, WitnessStore
-from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote, Verify
+from guardrail.core.log.checkpoint import MAX_NOTE, Checkpoint, SignedNote, Verify
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, NoteError
 

@@ -17,8 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from guardrail.core.merkle import EMPTY_ROOT, verify_consistency
-from guardrail.core.note import Algorithm, Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.merkle import EMPTY_ROOT, verify_consistency
 from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError, NoteError, os_reason
 from guardrail.system.disk import is_full, no_room
 from guardrail.system.durable import sync_directory

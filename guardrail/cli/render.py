@@ -7,7 +7,7 @@ from typing import Any
 
 from guardrail.approval_cases import Approver, Kind
 from guardrail.cli.output import Cell, Style
-from guardrail.core.recovered import Recovered
+from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import counted
 from guardrail.review.records import Call, Person, RuleHit, seconds_between
 from guardrail.review.terminal import clock, escape, name

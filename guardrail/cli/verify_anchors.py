@@ -17,7 +17,7 @@ from guardrail.errors import AnchorError, ConfigError, GuardrailError
 if TYPE_CHECKING:
     from guardrail.anchors.anchor import Anchor
     from guardrail.config import Settings
-    from guardrail.core.note import SignedNote
+    from guardrail.core.log.checkpoint import SignedNote
     from guardrail.review.verify import OutsideHead
 
 __all__ = ["MOVE", "asked", "configured_heads", "missing_head", "origin_of", "witness_ca"]
@@ -47,7 +47,7 @@ def witness_ca(config: Path | None, ledger: Path | None) -> Path | None:
 def asked(witnesses: tuple[str, ...], origin: str | None, ca: Path | None) -> list[OutsideHead]:
     """Ask each witness that was named on the command line. Raises ``AnchorError`` if one does not answer."""
     from guardrail.anchors.witness import WitnessAnchor
-    from guardrail.core.note import NoteKey
+    from guardrail.core.log.checkpoint import NoteKey
     from guardrail.errors import NoteError
     from guardrail.keys import verify_signature
     from guardrail.review.verify import OutsideHead
@@ -139,7 +139,7 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
     By the state beside the ledger, as a guard compares them before it takes a call.
     """
     from guardrail.anchors.state import read_state, state_path
-    from guardrail.core.note import Checkpoint
+    from guardrail.core.log.checkpoint import Checkpoint
 
     known = (
         read_state(state_path(Path(os.path.realpath(path))), log).of(anchor.name).known

@@ -123,7 +123,7 @@ def heads_of_copy(
 
 def name_in(file: Path) -> str:
     """Return the name of the log in *file*; empty where that can't be read."""
-    from guardrail.core.record import MAX_LINE, decode
+    from guardrail.core.log.record import MAX_LINE, decode
     from guardrail.review.lines import open_lines
 
     try:

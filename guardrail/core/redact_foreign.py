@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from guardrail.core.record import dumps
+from guardrail.core.log.record import dumps
 from guardrail.core.redact_values import octets
 from guardrail.core.words import agree, counted
 from guardrail.errors import RecordError

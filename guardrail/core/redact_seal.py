@@ -9,9 +9,9 @@ from typing import Any
 
 from guardrail.core.hits import Hit
 from guardrail.core.keynames import stricter
+from guardrail.core.log.record import dumps
 from guardrail.core.marks import is_mark, needs_normalising, normalised
 from guardrail.core.memory import Memory
-from guardrail.core.record import dumps
 from guardrail.core.redact_pointers import bounded, bounded_classes
 from guardrail.core.redact_scan import Spend, scan_all, unmetered
 from guardrail.core.redact_values import (

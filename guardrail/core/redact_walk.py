@@ -10,9 +10,9 @@ from typing import Any
 
 from guardrail.core.detectors import scan, scan_secrets
 from guardrail.core.hits import Hit
+from guardrail.core.log.record import dumps
 from guardrail.core.marks import is_mark
 from guardrail.core.memory import Memory
-from guardrail.core.record import dumps
 from guardrail.core.redact_limits import Limits
 from guardrail.core.redact_names import (
     LONG_NAME,

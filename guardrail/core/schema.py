@@ -24,7 +24,7 @@ from guardrail.core.jsoncopy import (
     is_panic,
     take,
 )
-from guardrail.core.record import dumps
+from guardrail.core.log.record import dumps
 from guardrail.core.schema_check import (
     IN_PLACE_LISTS,
     IN_PLACE_MAPS,

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from sqlite3 import Cursor
 
-from guardrail.core.merkle import Edge
-from guardrail.core.record import Draft, leaf_hash
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import Draft, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.files import utc_now

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guardrail.core.claims import BEHIND, Claim, owner_of
-from guardrail.core.merkle import Edge
-from guardrail.core.record import Draft, decode
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import Draft, decode
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.heads import check_included

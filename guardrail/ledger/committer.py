@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from guardrail.core.record import Draft
+from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import (
     KeysError,

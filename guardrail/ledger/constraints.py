@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import NoteError
 from guardrail.ledger.tables import SCHEMA

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guardrail.core import fields
-from guardrail.core.record import Draft
+from guardrail.core.log import fields
+from guardrail.core.log.record import Draft
 from guardrail.errors import KeysError, LedgerError
 from guardrail.ledger.heads import HeadKey, Signing
 from guardrail.ledger.lease import own_origin

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.core import chain
-from guardrail.core.audit import Audit, Pruned
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Checkpoint, SignedNote, Verify
-from guardrail.core.rotation import TYPE
+from guardrail.core.log import chain
+from guardrail.core.log.audit import Audit, Pruned
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote, Verify
+from guardrail.core.log.key_epochs import TYPE
+from guardrail.core.log.merkle import Edge
 from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import LedgerError, NoteError
 from guardrail.ledger.heads import HeadRow, Signing, read_head

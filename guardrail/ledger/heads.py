@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Protocol
 
-from guardrail.core.merkle import HASH_BYTES, Edge, Node, in_tree, perfect_root
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
-from guardrail.core.record import leaf_hash
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.merkle import HASH_BYTES, Edge, Node, in_tree, perfect_root
+from guardrail.core.log.record import leaf_hash
 from guardrail.errors import NoteError
 from guardrail.ledger.steps import unproved
 
@@ -96,7 +96,7 @@ class HeadRow:
     leaf: bytes
     """Of the last record."""
     edge: bytes
-    """``core.merkle.Edge``, encoded."""
+    """``core.log.merkle.Edge``, encoded."""
     note: str
     """The signed note."""
     mac: bytes

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.core.audit import Pruned
 from guardrail.core.claims import TYPES, session_of
-from guardrail.core.merkle import Edge
-from guardrail.core.record import decode, dumps
+from guardrail.core.log.audit import Pruned
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import decode, dumps
 from guardrail.errors import RecordError
 from guardrail.ledger.heads import edge_at, node_reader
 from guardrail.ledger.steps import hash_lines, unproved

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from guardrail.core import fields
-from guardrail.core.merkle import inclusion_proof, verify_inclusion
-from guardrail.core.record import Draft, decode, leaf_hash
+from guardrail.core.log import fields
+from guardrail.core.log.merkle import inclusion_proof, verify_inclusion
+from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.core.types import Status
 from guardrail.errors import RecordError
 from guardrail.ledger.lease import Leases, Life, own_origin, process_name

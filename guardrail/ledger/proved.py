@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from typing import Self, TypeVar
 
 from guardrail.core.claims import owner_of
-from guardrail.core.merkle import Edge
-from guardrail.core.record import decode
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError
 from guardrail.ledger.heads import (
     HeadRow,

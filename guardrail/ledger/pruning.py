@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.core.merkle import Edge
-from guardrail.core.record import Draft, decode, leaf_hash
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger.epochs import Epochs, Rotation
 from guardrail.ledger.files import FileWatch, Seal, lock_path, resolve
@@ -59,7 +59,7 @@ class Cut:
     before: int
     """Records 1 to ``before`` - 1 go."""
     edge: tuple[bytes, ...]
-    """The tree of the first ``before`` records: ``core.merkle.Edge.roots``, made from the lines."""
+    """The tree of the first ``before`` records: ``core.log.merkle.Edge.roots``, made from the lines."""
     root: bytes
     genesis: bytes
     """Leaf of line 0."""

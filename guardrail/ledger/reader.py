@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.core.audit import Pruned
-from guardrail.core.chain import Head
-from guardrail.core.record import MAX_LINE, decode, leaf_hash
+from guardrail.core.log.audit import Pruned
+from guardrail.core.log.chain import Head
+from guardrail.core.log.record import MAX_LINE, decode, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, Life

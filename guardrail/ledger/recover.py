@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.core import fields
-from guardrail.core.note import Verify
-from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
+from guardrail.core.log import fields
+from guardrail.core.log.checkpoint import Verify
+from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError

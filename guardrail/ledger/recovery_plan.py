@@ -10,10 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from guardrail.core import chain
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Verify
-from guardrail.core.recovered import Loss
+from guardrail.core.log import chain
+from guardrail.core.log.checkpoint import Verify
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.recovered import Loss
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.examine import Examination, examine
 from guardrail.ledger.files import (

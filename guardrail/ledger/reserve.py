@@ -13,7 +13,7 @@ import stat
 import time
 from pathlib import Path
 
-from guardrail.core.record import Draft
+from guardrail.core.log.record import Draft
 from guardrail.ledger.files import reserve_path
 from guardrail.system.ownership import open_or_make
 

@@ -8,8 +8,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from guardrail.core.merkle import Edge
-from guardrail.core.record import decode, leaf_hash
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, os_reason
 from guardrail.ledger.constraints import schema_fault
 from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head

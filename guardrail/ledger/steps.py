@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from guardrail.core.merkle import Edge
-from guardrail.core.record import decode, leaf_hash
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import decode, leaf_hash
 from guardrail.core.words import numbers
 from guardrail.errors import LedgerError, RecordError
 

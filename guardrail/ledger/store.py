@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.core import chain
-from guardrail.core.merkle import Edge, Node
-from guardrail.core.record import Draft, decode, leaf_hash
+from guardrail.core.log import chain
+from guardrail.core.log.merkle import Edge, Node
+from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.errors import (
     LedgerError,

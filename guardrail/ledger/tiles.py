@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from guardrail.core.audit import Pruned
-from guardrail.core.merkle import HASH_BYTES, Edge
+from guardrail.core.log.audit import Pruned
+from guardrail.core.log.merkle import HASH_BYTES, Edge
 from guardrail.core.words import numbers
 from guardrail.ledger.heads import TILE, Execute, leaves_of
 

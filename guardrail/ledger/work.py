@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future
 from typing import Literal, TypeAlias
 
-from guardrail.core.record import Draft
+from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.system.futures import Handed, Handover

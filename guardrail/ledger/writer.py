@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Self
 
-from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, Draft
+from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger import handles

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.config import Settings
-from guardrail.core import fields
-from guardrail.core.merkle import Edge, Node, consistency_proof, verify_consistency
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import Draft, leaf_hash
+from guardrail.core.log import fields
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.merkle import Edge, Node, consistency_proof, verify_consistency
+from guardrail.core.log.record import Draft, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, RetentionError, os_reason

@@ -12,7 +12,7 @@ from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.state import read_state, state_path
 from guardrail.anchors.witness import WitnessAnchor
 from guardrail.config import Settings
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, NoteError, RetentionError, os_reason
 from guardrail.keys import verify_signature

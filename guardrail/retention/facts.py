@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from guardrail.core.record import decode, leaf_hash
+from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import RecordError
 from guardrail.ledger.sqlite import ADMIN
 from guardrail.ledger.steps import unproved

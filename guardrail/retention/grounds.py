@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from guardrail.core.note import Checkpoint
+from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import RetentionError
 from guardrail.keys import verify_signature
 from guardrail.ledger.examine import examine

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.errors import GuardrailError, os_reason
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.lock import FileLock

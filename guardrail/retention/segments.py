@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guardrail.config import Settings
-from guardrail.core.merkle import Edge
-from guardrail.core.record import MAX_LINE, leaf_hash, parse
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import MAX_LINE, leaf_hash, parse
 from guardrail.errors import RecordError, RetentionError, os_reason
 from guardrail.retention.facts import Segment
 from guardrail.system.disk import is_full, make_room, no_room

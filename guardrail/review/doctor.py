@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
 from guardrail.ledger.signs import ledgers_near

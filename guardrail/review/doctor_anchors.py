@@ -10,7 +10,7 @@ from typing import Any
 from guardrail.anchors.configured import configured, is_configured
 from guardrail.anchors.state import AnchorState, read_state, state_path
 from guardrail.config import Settings
-from guardrail.core.note import NoteKey
+from guardrail.core.log.checkpoint import NoteKey
 from guardrail.core.words import counted
 from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guardrail.core.record import GENESIS_PREV, decode, leaf_hash
+from guardrail.core.log.record import GENESIS_PREV, decode, leaf_hash
 from guardrail.ledger.reader import LedgerReader
 
 __all__ = ["bad_link"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import leaf_hash
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.record import leaf_hash
 from guardrail.errors import LedgerError, NoteError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.records import Records

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
-from guardrail.core.record import MAX_LINE, decode, leaf_hash, parse
+from guardrail.core.log.record import MAX_LINE, decode, leaf_hash, parse
 from guardrail.errors import GuardrailError, RecordError, os_reason
 from guardrail.system.disk import is_full, make_room, no_room
 from guardrail.system.input_files import open_input

@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from guardrail.core.merkle import (
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.key_epochs import TYPE, KeyRanges
+from guardrail.core.log.merkle import (
     EMPTY_ROOT,
     consistency_proof,
     inclusion_proof,
     range_root,
     verify_consistency,
 )
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
-from guardrail.core.proof import Certificate, Proof, Verdict, check_proof
-from guardrail.core.record import decode
-from guardrail.core.recovered import TYPE as RECOVERED
-from guardrail.core.recovered import Recovered
-from guardrail.core.rotation import TYPE, KeyRanges
+from guardrail.core.log.proof import Certificate, Proof, Verdict, check_proof
+from guardrail.core.log.record import decode
+from guardrail.core.log.recovered import TYPE as RECOVERED
+from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.keys import verify_signature

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.config import Settings
-from guardrail.core.record import leaf_hash
+from guardrail.core.log.record import leaf_hash
 from guardrail.retention.segments import copies, segments_path
 from guardrail.review.records import Gone, Records
 

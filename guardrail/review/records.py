@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from guardrail.approvals import Kind
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.core.words import agree, numbers
 from guardrail.errors import GuardrailError, RecordError
 from guardrail.review.terminal import clock

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.keys import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter

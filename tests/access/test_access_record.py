@@ -16,7 +16,7 @@ from accesskit import accesses, ledger, small_disk
 import guardrail
 from guardrail.access import MAX_PURPOSE, Reading, Recorded, Unrecorded, record_read
 from guardrail.config import Settings
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AccessError, UsageError
 from guardrail.ledger.files import lock_path
 from guardrail.ledger.reader import LedgerReader

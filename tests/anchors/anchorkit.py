@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from guardrail.anchor_keys import WitnessKey
 from guardrail.anchors.witness_server import WitnessServer
 from guardrail.anchors.witness_store import WitnessStore
-from guardrail.core.merkle import consistency_proof, range_root
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.merkle import consistency_proof, range_root
 from guardrail.keys import verify_signature
 
 ORIGIN = "host/audit"

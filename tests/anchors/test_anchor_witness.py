@@ -16,7 +16,7 @@ from guardrail.anchor_keys import WitnessKey
 from guardrail.anchors.witness import WitnessAnchor
 from guardrail.anchors.witness_server import WitnessServer
 from guardrail.anchors.witness_store import WitnessStore
-from guardrail.core.note import Algorithm, NoteKey
+from guardrail.core.log.checkpoint import Algorithm, NoteKey
 from guardrail.errors import AnchorError, ConfigError
 
 KEY = WitnessKey("w.example/1", Ed25519PrivateKey.from_private_bytes(b"w" * 32))

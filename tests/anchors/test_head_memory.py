@@ -18,7 +18,7 @@ from guardrail import Guard
 from guardrail.anchors import memory as memories
 from guardrail.anchors.memory import HeadMemory, memory_folder, memory_of
 from guardrail.config import AnchorSettings, Settings
-from guardrail.core.note import SignedNote
+from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import AnchorError, ConfigError, LedgerOpenError
 from guardrail.keys import verify_signature
 from guardrail.review.doctor_memory import memory as check

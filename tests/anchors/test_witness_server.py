@@ -26,7 +26,7 @@ from guardrail.anchors import witness_server
 from guardrail.anchors.witness import WitnessAnchor, request_body
 from guardrail.anchors.witness_server import WitnessServer, parse_request
 from guardrail.anchors.witness_store import WitnessStore
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, NoteError
 
 

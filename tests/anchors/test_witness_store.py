@@ -12,7 +12,7 @@ from anchorkit import ORIGIN, Log, verify_signature
 
 from guardrail.anchor_keys import WitnessKey
 from guardrail.anchors.witness_store import Ruling, Verdict, WitnessStore
-from guardrail.core.note import Algorithm, Checkpoint, NoteKey
+from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey
 from guardrail.errors import ConfigError, GuardrailError, KeysError, LedgerOpenError
 
 

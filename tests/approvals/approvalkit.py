@@ -16,7 +16,7 @@ import guardrail
 from guardrail import Guard
 from guardrail.approvals import Approver
 from guardrail.config import Settings
-from guardrail.core.record import decode, dumps, leaf_hash
+from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.core.types import Effect
 from guardrail.errors import ApprovalRequired
 from guardrail.ledger.reader import LedgerReader

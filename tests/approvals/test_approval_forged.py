@@ -19,7 +19,7 @@ from approvalkit import BOB, CAROL, Asks, Body, ask_for, attempt, granted, guard
 
 from guardrail import Guard
 from guardrail.approvals import Approver
-from guardrail.core.record import decode, dumps, leaf_hash
+from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.core.types import Assurance
 from guardrail.errors import Denied, LedgerError, LedgerSealedError
 from guardrail.ledger import heads, proved, steps

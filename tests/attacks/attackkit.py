@@ -28,10 +28,10 @@ from guardrail.anchoring import LedgerHeads
 from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.lines import head_line
 from guardrail.anchors.witness import WitnessAnchor
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
-from guardrail.core.record import dumps, leaf_hash
-from guardrail.core.rotation import certified_text
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.key_epochs import certified_text
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import dumps, leaf_hash
 from guardrail.errors import AnchorError, LedgerError
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.heads import (

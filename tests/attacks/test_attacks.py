@@ -34,8 +34,8 @@ from attackkit import (
 )
 from ledgerkit import ACTOR, EPOCHS, FAST, make, note, whole_call
 
-from guardrail.core.chain import Difference
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log.chain import Difference
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.ledger.heads import HeadKey, Signing
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
@@ -254,8 +254,8 @@ def test_records_that_are_deleted_as_if_they_had_been_pruned_are_found(
 
 def test_who_has_the_keys_can_prune_and_it_shows(made: Scene, tmp_path: Path) -> None:
     """What was deleted is said in a record; what it held can't be made to say something else."""
-    from guardrail.core import fields
-    from guardrail.core.record import Draft
+    from guardrail.core.log import fields
+    from guardrail.core.log.record import Draft
     from guardrail.ledger.pruning import Cut, detail, prune
 
     db = tmp_path / "a.db"

@@ -21,8 +21,8 @@ from approvalkit import Asks, Body, ask_for, attempt, granted, guarded, run
 from attackkit import Attacker
 
 from guardrail import Guard
-from guardrail.core.merkle import Edge
-from guardrail.core.record import decode, dumps, leaf_hash
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.errors import Denied, IdentityError, LedgerSealedError
 from guardrail.keys import Keys
 from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head

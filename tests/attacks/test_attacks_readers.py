@@ -27,7 +27,7 @@ from attackkit import (
     verified,
 )
 
-from guardrail.core.note import SignedNote
+from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import GuardrailError
 from guardrail.keys import verify_signature
 from guardrail.ledger.backup import backup

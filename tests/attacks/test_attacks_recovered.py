@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from attackkit import KEYS, LOG, SIGNING, Forgery, Scene, _decision_near, _edited, _forged, _row
 from ledgerkit import ACTOR, FAST, GENESIS, head_at, make, note, whole_call
 
-from guardrail.core.note import SignedNote
-from guardrail.core.record import decode
+from guardrail.core.log.checkpoint import SignedNote
+from guardrail.core.log.record import decode
 from guardrail.core.words import numbers
 from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature

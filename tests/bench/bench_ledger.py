@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 from benchkit import QUICK, Raw, beside, judge, quantiles, ratio
 from ledgerkit import FAST, SIGNING, decision, make, outcome
 
-from guardrail.core import chain
+from guardrail.core.log import chain
 from guardrail.ledger import store
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter

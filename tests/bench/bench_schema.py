@@ -10,7 +10,7 @@ from benchkit import QUICK
 from pydantic import create_model
 
 from guardrail.core.jsoncopy import ArgumentLimits, clone, take
-from guardrail.core.record import dumps
+from guardrail.core.log.record import dumps
 from guardrail.core.schema import compile_schema, snapshot
 from guardrail.tools import declare, undeclared
 

@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 from benchkit import QUICK, judge
 from ledgerkit import KEYS, SIGNING, decision, make, outcome
 
-from guardrail.core.merkle import Edge, inclusion_proof
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.proof import Proof, check_proof
-from guardrail.core.record import leaf_hash
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.merkle import Edge, inclusion_proof
+from guardrail.core.log.proof import Proof, check_proof
+from guardrail.core.log.record import leaf_hash
 from guardrail.keys import Signing, verify_signature
 from guardrail.ledger.heads import TILE, node_reader, read_head, sign_head, store_tile, write_head
 from guardrail.ledger.reader import LedgerReader

@@ -62,7 +62,7 @@ def build(path: Path) -> Path:
         rule,
     )
 
-    from guardrail.core.record import Draft
+    from guardrail.core.log.record import Draft
     from guardrail.core.types import Cause, Effect, Status
     from guardrail.keys import Keys
     from guardrail.ledger.writer import LedgerWriter

@@ -16,7 +16,7 @@ from clikit import Ran, build, command, environment
 
 from guardrail.cli.app import Exit, LazyGroup, Reads
 from guardrail.cli.app import cli as commands
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
 
 Cli = Callable[..., Ran]

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from guardrail import Denied, Guard
 from guardrail.anchors.lines import head_line, parse_lines
 from guardrail.anchors.state import read_state, state_path
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.keys import Keys, verify_signature
 
 Cli = Callable[..., Ran]

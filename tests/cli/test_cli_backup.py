@@ -13,7 +13,7 @@ from clikit import Ran
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail import Guard
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.types import Json
 
 Cli = Callable[..., Ran]

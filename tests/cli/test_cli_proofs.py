@@ -13,7 +13,7 @@ from clikit import Ran, build
 
 from guardrail.anchor_keys import WitnessKey
 from guardrail.anchors.state import AnchorState, State, state_path, write_state
-from guardrail.core.note import SignedNote
+from guardrail.core.log.checkpoint import SignedNote
 from guardrail.keys import Keys
 from guardrail.ledger.writer import LedgerWriter
 
@@ -38,7 +38,7 @@ def head(cli: Cli, path: Path, into: Path) -> Path:
 def grow(path: Path) -> None:
     from reviewkit import rejected
 
-    from guardrail.core.record import Draft
+    from guardrail.core.log.record import Draft
 
     signing = Keys.load(path.with_suffix(".keys")).signing(actor={"id": "x"}, epochs=True)
     with LedgerWriter.open(path, signing=signing) as writer:
@@ -207,7 +207,7 @@ def test_a_proof_is_made_while_a_writer_writes(cli: Cli, path: Path, tmp_path: P
     """Head and hashes are of one moment, or fit each other all the same."""
     from reviewkit import rejected
 
-    from guardrail.core.record import Draft
+    from guardrail.core.log.record import Draft
 
     signing = Keys.load(path.with_suffix(".keys")).signing(actor={"id": "x"}, epochs=True)
     stop = threading.Event()
@@ -239,8 +239,8 @@ def test_an_export_comes_with_the_head_over_exactly_its_lines(
 
     from reviewkit import rejected
 
-    from guardrail.core.note import Checkpoint
-    from guardrail.core.record import Draft
+    from guardrail.core.log.checkpoint import Checkpoint
+    from guardrail.core.log.record import Draft
 
     signing = Keys.load(path.with_suffix(".keys")).signing(actor={"id": "x"}, epochs=True)
     stop = threading.Event()

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from clikit import HOSTILE, Ran, build, command, environment
 
-from guardrail.core.record import Draft, leaf_hash
+from guardrail.core.log.record import Draft, leaf_hash
 from guardrail.review.terminal import width
 
 Cli = Callable[..., Ran]
@@ -152,7 +152,7 @@ def test_sessions_name_records_of_calls_beyond_the_limit_and_list_none_of_them(
     """They speak of a principal's calls in a minute, which may be of many sessions."""
     from reviewkit import LOG, SIGNING, WHERE, decision, genesis
 
-    from guardrail.core import fields
+    from guardrail.core.log import fields
     from guardrail.ledger.writer import LedgerWriter
 
     path = tmp_path / "audit.db"

@@ -14,7 +14,7 @@ import pytest
 from clikit import Ran, build
 
 from guardrail.cli.app import Exit
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
 
 Cli = Callable[..., Ran]

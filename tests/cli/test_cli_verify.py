@@ -151,7 +151,7 @@ def test_open_calls_of_a_dead_process_are_listed(cli: Cli, tmp_path: Path) -> No
         "sys.path[:0] = [sys.argv[2]]\n"
         "from pathlib import Path\n"
         "from reviewkit import LOG, SIGNING, decision, genesis\n"
-        "from guardrail.core.record import Draft\n"
+        "from guardrail.core.log.record import Draft\n"
         "from guardrail.ledger.writer import LedgerWriter\n"
         "writer = LedgerWriter.create(Path(sys.argv[1]), log=LOG, genesis=genesis(), signing=SIGNING)\n"
         "made = decision()\n"

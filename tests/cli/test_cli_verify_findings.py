@@ -13,8 +13,8 @@ import pytest
 from clikit import Ran, build
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
-from guardrail.core.record import leaf_hash
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.record import leaf_hash
 from guardrail.ledger.tables import SCHEMA
 
 Cli = Callable[..., Ran]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from guardrail.core.log.record import dumps
 from guardrail.core.memory import Memory
-from guardrail.core.record import dumps
 from guardrail.core.redact import Limits, Redactor, View
 from guardrail.errors import RedactionError
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 from redactkit import REDACTOR, is_secret, redactor, token, view
 
+from guardrail.core.log.record import dumps
 from guardrail.core.memory import Memory
-from guardrail.core.record import dumps
 from guardrail.errors import RedactionError
 
 BOB = "bob@example.com"

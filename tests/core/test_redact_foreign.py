@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from redactkit import REDACTOR, redactor, token
 
+from guardrail.core.log.record import dumps
 from guardrail.core.memory import Memory
-from guardrail.core.record import dumps
 from guardrail.core.redact_foreign import outweighs, plain
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from redactkit import REDACTOR, is_secret, redactor, token, view
 
+from guardrail.core.log.record import dumps
 from guardrail.core.memory import Memory
-from guardrail.core.record import dumps
 
 BOB = "bob@example.com"
 CARD = 4_111_111_111_111_111

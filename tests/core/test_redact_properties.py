@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from guardrail.core.detectors import JOINT, scan
 from guardrail.core.improbable import improbable
+from guardrail.core.log.record import dumps
 from guardrail.core.memory import Memory
-from guardrail.core.record import dumps
 from guardrail.core.redact import Redactor
 from guardrail.errors import RedactionError
 

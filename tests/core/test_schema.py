@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.record import dumps
+from guardrail.core.log.record import dumps
 from guardrail.core.schema import (
     ArgumentLimits,
     Checker,

@@ -10,11 +10,11 @@ from typing import Any
 
 from crashkit import DB, Disk, Folder, Names, Recording, Step, put
 
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import decode, leaf_hash
-from guardrail.core.rotation import TYPE as ROTATION
-from guardrail.core.rotation import KeyRanges
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.key_epochs import TYPE as ROTATION
+from guardrail.core.log.key_epochs import KeyRanges
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
 from guardrail.ledger.files import leases_path

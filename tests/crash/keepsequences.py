@@ -22,9 +22,9 @@ from guardrail.access import Reading, Recorded, record_read
 from guardrail.anchoring import LedgerHeads
 from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings
-from guardrail.core import fields
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
-from guardrail.core.record import Draft
+from guardrail.core.log import fields
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.keys import verify_signature
 from guardrail.ledger.backup import backup

@@ -29,7 +29,7 @@ from ledgerkit import ACTOR, EPOCHS, FAST, LOG, decision, note, outcome
 import guardrail.ledger.sqlite
 import guardrail.ledger.store
 from guardrail.config import Settings
-from guardrail.core.record import Draft
+from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.ledger.files import Seal

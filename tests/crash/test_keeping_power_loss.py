@@ -21,7 +21,7 @@ from ledgerkit import KEYS, LOG
 from guardrail.access import Reading, Recorded, record_read
 from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings
-from guardrail.core.note import NoteKey
+from guardrail.core.log.checkpoint import NoteKey
 from guardrail.keys import verify_signature
 
 STATES = 120 * (10 if os.environ.get("GUARDRAIL_SOAK") else 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from judgekit import assert_covered, state_of
 from ledgerkit import FAST, SIGNING, Driver, driven
 
-from guardrail.core import chain
+from guardrail.core.log import chain
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
 from guardrail.review.verify import VerifyState, verify_ledger

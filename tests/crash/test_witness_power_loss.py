@@ -13,7 +13,7 @@ from crashkit import DB, Recording, build_recorder, disks, put, scratch, steps_o
 from witnessing import HEADS, KEY, LOG, cosign
 
 from guardrail.anchors.witness_store import WitnessStore
-from guardrail.core.note import Checkpoint
+from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import GuardrailError
 
 STATES = 1500

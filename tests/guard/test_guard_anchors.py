@@ -17,8 +17,8 @@ from guardrail.anchoring import LedgerHeads
 from guardrail.anchors.lines import HeadLine, parse_lines
 from guardrail.anchors.state import read_state, state_path, write_state
 from guardrail.config import Settings
-from guardrail.core.note import Checkpoint, NoteKey
-from guardrail.core.record import decode
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey
+from guardrail.core.log.record import decode
 from guardrail.errors import ConfigError, LedgerError
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardrail import Guard
-from guardrail.core.record import Draft
+from guardrail.core.log.record import Draft
 from guardrail.errors import (
     ApprovalRequired,
     ArgumentsError,

@@ -21,7 +21,7 @@ import pytest
 
 from guardrail import Guard, scope
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.core.types import Agent, Assurance, Principal
 from guardrail.errors import ConfigError, Denied, LedgerError, UsageError
 from guardrail.ledger.reader import LedgerReader

@@ -16,7 +16,7 @@ import pytest
 
 from guardrail import Guard
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.core.types import Principal
 from guardrail.errors import (
     ConfigError,

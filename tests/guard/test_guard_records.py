@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from guardrail.config import Settings
-from guardrail.core.record import dumps
+from guardrail.core.log.record import dumps
 from guardrail.core.redact import Redactor
 from guardrail.core.types import Agent, Principal
 from guardrail.errors import Denied, GuardrailError, PolicyError, RedactionError

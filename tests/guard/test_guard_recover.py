@@ -17,8 +17,8 @@ from guardrail.anchoring import CONTRADICTIONS, LedgerHeads, anchors_of, renew_m
 from guardrail.cli.app import run
 from guardrail.cli.options import settings_for
 from guardrail.config import Settings
-from guardrail.core.note import SignedNote
-from guardrail.core.record import decode
+from guardrail.core.log.checkpoint import SignedNote
+from guardrail.core.log.record import decode
 from guardrail.diagnosis import Diagnosis, diagnose
 from guardrail.errors import GuardrailError, LedgerOpenError
 from guardrail.ledger.backup import backup

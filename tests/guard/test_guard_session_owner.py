@@ -17,7 +17,7 @@ from hiding import hidden
 from guardrail import Guard
 from guardrail.config import Settings
 from guardrail.core.claims import BEHIND
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.core.types import Principal
 from guardrail.errors import Denied, IdentityError, LedgerError
 from guardrail.ledger import names

@@ -14,7 +14,7 @@ from hiding import hidden
 
 from guardrail import Guard, starting
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, PolicyLoadError
 from guardrail.ledger import proved
 from guardrail.ledger.reader import LedgerReader

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from guardrail.config import Settings
-from guardrail.core.record import Draft
+from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, LedgerPoisonedError
 from guardrail.guard import Guard

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import Draft
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import Draft
 from guardrail.keys import Keys
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.reader import LedgerReader

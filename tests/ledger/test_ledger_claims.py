@@ -10,7 +10,7 @@ import pytest
 from ledgerkit import SIGNING, decision, make
 
 from guardrail.core.claims import BEHIND, Claim
-from guardrail.core.record import Draft
+from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.ledger.claims import SESSION_TAKEN, add_all
 from guardrail.ledger.names import Names
@@ -82,7 +82,7 @@ def test_a_first_record_that_the_head_does_not_prove_is_not_believed(
     store: Store, tmp_path: Path, leaf: bool
 ) -> None:
     """Nobody is refused, or let in, by a row that somebody put there."""
-    from guardrail.core.record import leaf_hash
+    from guardrail.core.log.record import leaf_hash
 
     answers(store, first("s", "bob"), first("t", "bob"))
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)

@@ -9,7 +9,7 @@ import pytest
 from ledgerkit import FAST, SIGNING, make, note, outcome, whole_call
 from ledgerkit import decision as allowed
 
-from guardrail.core import chain
+from guardrail.core.log import chain
 from guardrail.errors import LedgerError, LedgerSealedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recovery_plan import Action, inspect

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from ledgerkit import FAST, SIGNING, Driver, Shim, decision, driven, make, note, small_disk
 
-from guardrail.core import chain
-from guardrail.core.record import decode
+from guardrail.core.log import chain
+from guardrail.core.log.record import decode
 from guardrail.errors import LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter

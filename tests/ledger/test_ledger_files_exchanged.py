@@ -23,8 +23,8 @@ from ledgerkit import (
     whole_call,
 )
 
-from guardrail.core import chain
-from guardrail.core.record import decode
+from guardrail.core.log import chain
+from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import recover

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 from ledgerkit import FAST, Shim, decision, driven, make, note, outcome
 
-from guardrail.core import chain
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log import chain
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.merkle import Edge
 from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings

@@ -30,10 +30,10 @@ from ledgerkit import (
     whole_call,
 )
 
-from guardrail.core import merkle
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import decode
-from guardrail.core.rotation import TYPE, KeyRanges
+from guardrail.core.log import merkle
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.key_epochs import TYPE, KeyRanges
+from guardrail.core.log.record import decode
 from guardrail.errors import KeysError, LedgerError, LedgerSealedError
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.epochs import Epochs

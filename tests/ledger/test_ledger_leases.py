@@ -29,8 +29,8 @@ from ledgerkit import (
     whole_call,
 )
 
-from guardrail.core import chain
-from guardrail.core.record import decode
+from guardrail.core.log import chain
+from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError
 from guardrail.ledger.files import lock_path
 from guardrail.ledger.lease import Leases, Life

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ledgerkit import SIGNING, decision, make, note, outcome, reopen
 
-from guardrail.core.record import Draft, decode, leaf_hash
+from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError
 from guardrail.ledger import names as module
 from guardrail.ledger import steps

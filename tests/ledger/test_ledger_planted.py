@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from ledgerkit import ACTOR, EPOCHS, FAST, KEYS, SIGNING, decision, make, outcome, whole_call
 
-from guardrail.core import chain
-from guardrail.core.chain import Difference
-from guardrail.core.record import decode, leaf_hash
+from guardrail.core.log import chain
+from guardrail.core.log.chain import Difference
+from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerSealedError
 from guardrail.keys import verify_signature
 from guardrail.ledger.backup import backup

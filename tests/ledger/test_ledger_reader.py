@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from ledgerkit import decision, driven, make, note, outcome, whole_call
 
-from guardrail.core import chain
-from guardrail.core.record import Draft, decode
+from guardrail.core.log import chain
+from guardrail.core.log.record import Draft, decode
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.lease import Life
 from guardrail.ledger.reader import LedgerReader

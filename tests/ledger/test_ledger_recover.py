@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from ledgerkit import FAST, GENESIS, LOG, SIGNING, decision, driven, make, note, whole_call
 
-from guardrail.core import chain
-from guardrail.core.record import decode
+from guardrail.core.log import chain
+from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, LedgerSealedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import recover, successor

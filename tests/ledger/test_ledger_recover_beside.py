@@ -27,9 +27,9 @@ from ledgerkit import (
     whole_call,
 )
 
-from guardrail.core import fields
-from guardrail.core.merkle import inclusion_proof, verify_inclusion
-from guardrail.core.record import Draft, decode, leaf_hash
+from guardrail.core.log import fields
+from guardrail.core.log.merkle import inclusion_proof, verify_inclusion
+from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerSealedError
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger import pruning

@@ -13,8 +13,8 @@ import pytest
 from ledgerkit import FAST, decision, driven, make, note, outcome, reopen, small_disk
 
 from guardrail import Guard
-from guardrail.core import chain
-from guardrail.core.record import decode
+from guardrail.core.log import chain
+from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.files import reserve_path, traces
 from guardrail.ledger.reader import LedgerReader

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.core.merkle import Edge
+from guardrail.core.log.merkle import Edge
 from guardrail.ledger.heads import TILE, keep_leaves, leaves_of, node_reader, store_tile
 from guardrail.ledger.sqlite import SCHEMA
 from guardrail.ledger.tiles import TileWalk, WrongTile

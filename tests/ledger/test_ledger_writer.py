@@ -23,8 +23,8 @@ from ledgerkit import (
     whole_call,
 )
 
-from guardrail.core import chain
-from guardrail.core.record import decode, leaf_hash
+from guardrail.core.log import chain
+from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.files import network_filesystem, traces
 from guardrail.ledger.reader import LedgerReader

@@ -13,7 +13,7 @@ from pathlib import Path
 from opakit import Opa, engine, free_port
 
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -28,7 +28,7 @@ from test_opa_hostile import HOSTILE
 from guardrail import Guard
 from guardrail.approval_cases import Approver
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.errors import ApprovalRequired, Denied, PolicyError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.policy.opa import OpaEngine

@@ -17,7 +17,7 @@ from typing import Any
 
 from guardrail import Guard
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
 from guardrail.opening import open_guard, open_journal
 from guardrail.review.verify import VerifyState, verify_ledger

@@ -24,7 +24,7 @@ from promisekit import (
 )
 
 from guardrail import Guard
-from guardrail.core.record import MAX_LINE
+from guardrail.core.log.record import MAX_LINE
 from guardrail.errors import Denied, GuardrailError, SchemaWarning, UsageError
 from guardrail.testing import StaticPolicy, allow
 

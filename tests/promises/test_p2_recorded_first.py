@@ -18,7 +18,7 @@ from ledgerkit import FILE_FAULTS, Shim, small_disk
 from promisekit import OPEN, Body, Child, child, guarded, lines, records, until_ok, whole
 
 from guardrail import Guard
-from guardrail.core.record import decode, leaf_hash
+from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
 from guardrail.keys import Keys, Signing
 from guardrail.ledger.reader import LedgerReader

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from promisekit import OPEN, cli, guarded, lines
 
-from guardrail.core.record import decode, leaf_hash
+from guardrail.core.log.record import decode, leaf_hash
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
 
 CALLS = 12
@@ -115,7 +115,7 @@ def rewritten(db: Path) -> None:
     """A forger who knows the format makes every later hash right again."""
     found = [decode(line) for line in lines(db)]
     found[3]["decision"]["rules"] = []
-    from guardrail.core.record import dumps
+    from guardrail.core.log.record import dumps
 
     connection = sqlite3.connect(db)
     for (name,) in connection.execute(

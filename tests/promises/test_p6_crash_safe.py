@@ -11,7 +11,7 @@ from pathlib import Path
 
 from promisekit import Body, child, guarded, lines, records, whole
 
-from guardrail.core.record import decode, leaf_hash
+from guardrail.core.log.record import decode, leaf_hash
 
 ROUNDS = 4
 

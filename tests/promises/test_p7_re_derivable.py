@@ -12,7 +12,7 @@ from promisekit import OPEN, Body, guarded, records, ruled, settings, write_poli
 from guardrail import Guard
 from guardrail.admission import same_verdict
 from guardrail.core import decision as decisions
-from guardrail.core.record import dumps
+from guardrail.core.log.record import dumps
 from guardrail.core.types import Cause, Decision, Effect, Rule
 from guardrail.errors import ApprovalRequired, Denied, PolicyError
 from guardrail.opening import load_engine

@@ -11,7 +11,7 @@ from canarykit import learn, plain, prepare
 from promisekit import OPEN, Body, appearances, guarded, lines, records, whole
 
 from guardrail import Guard
-from guardrail.core.record import MAX_LINE
+from guardrail.core.log.record import MAX_LINE
 from guardrail.testing import StaticPolicy, allow
 
 

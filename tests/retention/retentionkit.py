@@ -16,10 +16,10 @@ from ledgerkit import ACTOR, EPOCHS, KEYS, LOG, SIGNING, Driver, decision, drive
 
 from guardrail.anchor_keys import WitnessKey
 from guardrail.config import Settings
-from guardrail.core import fields
-from guardrail.core.merkle import range_root
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import Draft
+from guardrail.core.log import fields
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.merkle import range_root
+from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.keys import Keys, Signing
 from guardrail.ledger.lease import own_origin

@@ -39,9 +39,9 @@ from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.lines import head_line
 from guardrail.anchors.state import AnchorState, State, state_path, write_state
 from guardrail.anchors.witness import WitnessAnchor
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
-from guardrail.core.record import decode, dumps, leaf_hash
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.errors import LedgerError, RetentionError
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader

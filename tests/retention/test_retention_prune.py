@@ -29,16 +29,16 @@ from retentionkit import (
     reopen,
 )
 
-from guardrail.core import fields
-from guardrail.core.merkle import (
+from guardrail.core.log import fields
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.merkle import (
     consistency_proof,
     inclusion_proof,
     range_root,
     verify_consistency,
     verify_inclusion,
 )
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import Draft
+from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.ledger import pruning
 from guardrail.ledger.reader import LedgerReader

@@ -21,7 +21,7 @@ import pytest
 
 from guardrail import Guard
 from guardrail.config import Settings
-from guardrail.core.record import decode
+from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.acts import keeping_lock
 from guardrail.retention.schedule import RetentionWatch

@@ -9,8 +9,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-from guardrail.core import fields
-from guardrail.core.record import GENESIS_PREV, Draft, decode, leaf_hash
+from guardrail.core.log import fields
+from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
 from guardrail.core.types import (
     Agent,
     Cause,

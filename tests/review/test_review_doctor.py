@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from reviewkit import LOG, SIGNING, decision, genesis
 
-from guardrail.core.record import GENESIS_PREV, Draft
+from guardrail.core.log.record import GENESIS_PREV, Draft
 from guardrail.keys import Keys
 from guardrail.ledger.files import Seal
 from guardrail.ledger.sqlite import create

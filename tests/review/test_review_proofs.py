@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
 from ledgerkit import EPOCHS, KEYS, LOG, SIGNING, decision, make, note, reopen, whole_call
 
-from guardrail.core.note import Algorithm, Checkpoint, NoteKey, NoteSignature, SignedNote
-from guardrail.core.proof import Verdict, check_proof
+from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey, NoteSignature, SignedNote
+from guardrail.core.log.proof import Verdict, check_proof
 from guardrail.errors import LedgerError
 from guardrail.keys import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader

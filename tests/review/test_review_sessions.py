@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reviewkit import LOG, STEADY, WHERE, MemoryRecords, decision, outcome, rejected
 
-from guardrail.core import fields
+from guardrail.core.log import fields
 from guardrail.core.types import Cause, Effect, Status
 from guardrail.review.records import NotFoundError, SessionKey
 from guardrail.review.sessions import (

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "approvals"))
 from approvalkit import BOB, CAROL, Asks, ask_for, attempt, guarded, run
 
 from guardrail import Guard
-from guardrail.core.chain import Difference
-from guardrail.core.record import Draft, decode
+from guardrail.core.log.chain import Difference
+from guardrail.core.log.record import Draft, decode
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyReport, VerifyState, verify_export, verify_ledger
 from guardrail.review.verify import parts as parts_of

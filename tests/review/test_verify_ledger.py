@@ -37,10 +37,10 @@ from ledgerkit import (
 )
 
 from guardrail.anchors.lines import head_line
-from guardrail.core.chain import Difference
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Algorithm, Checkpoint, NoteKey, SignedNote
-from guardrail.core.record import Draft, dumps, leaf_hash
+from guardrail.core.log.chain import Difference
+from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import Draft, dumps, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys import Keys
 from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head
@@ -836,7 +836,7 @@ def test_calls_that_cross_the_parts_are_put_together(
 
 def test_gaps_between_heartbeats_are_told_and_not_explained(tmp_path: Path) -> None:
     """No writer was alive, or it was silenced: the log can't say which."""
-    from guardrail.core import fields
+    from guardrail.core.log import fields
 
     with make(tmp_path / "h.db") as writer:
         for interval in (1, 1, 60, 60):

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 
 from ledgerkit import KEYS, LOG, common, head_at, make
 
-from guardrail.core.chain import Difference
-from guardrail.core.record import Draft
+from guardrail.core.log.chain import Difference
+from guardrail.core.log.record import Draft
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import OutsideHead, VerifyReport, parts, verify_export, verify_ledger
 from guardrail.review.verify.sessions import Sessions

@@ -25,7 +25,7 @@ from vectorkit import (
     signature,
 )
 
-from guardrail.core.record import leaf_hash
+from guardrail.core.log.record import leaf_hash
 
 Lines = list[bytes]
 LineChange = Callable[[random.Random, Lines], int]

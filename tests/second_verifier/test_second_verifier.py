@@ -36,9 +36,9 @@ from ledgerkit import (
     whole_call,
 )
 
-from guardrail.core import fields
-from guardrail.core.note import NoteSignature
-from guardrail.core.record import Draft
+from guardrail.core.log import fields
+from guardrail.core.log.checkpoint import NoteSignature
+from guardrail.core.log.record import Draft
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import OutsideHead, verify_export
 from guardrail.system.ids import new_ulid

@@ -25,12 +25,12 @@ from typing import Any
 from guardrail import Guard
 from guardrail.anchors.lines import parse_lines
 from guardrail.config import Settings
-from guardrail.core import chain
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.record import decode
-from guardrail.core.rotation import TYPE as ROTATION
-from guardrail.core.rotation import KeyRanges
+from guardrail.core.log import chain
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.key_epochs import TYPE as ROTATION
+from guardrail.core.log.key_epochs import KeyRanges
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader

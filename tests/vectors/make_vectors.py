@@ -17,9 +17,9 @@ import vectorpruned
 from vectorcases import Vectors
 from vectorkit import LOG, PUBLIC, chain, joined
 
-from guardrail.core import fields
-from guardrail.core.fields import CallFields
-from guardrail.core.record import leaf_hash
+from guardrail.core.log import fields
+from guardrail.core.log.fields import CallFields
+from guardrail.core.log.record import leaf_hash
 from guardrail.core.types import (
     Cause,
     Decision,

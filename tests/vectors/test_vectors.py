@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.record import leaf_hash
+from guardrail.core.log.record import leaf_hash
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "bad" / "expected.json").read_text())

@@ -19,7 +19,7 @@ from vectorkit import (
     signature,
 )
 
-from guardrail.core.record import leaf_hash
+from guardrail.core.log.record import leaf_hash
 
 
 def whole(vectors: Vectors) -> None:

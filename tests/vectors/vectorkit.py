@@ -10,8 +10,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.core.merkle import Edge
-from guardrail.core.record import GENESIS_PREV, Draft, leaf_hash
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import GENESIS_PREV, Draft, leaf_hash
 
 LOG = "example.com/vectors"
 NAMES = ("log", "a", "b", "c", "stranger", "witness")

@@ -13,8 +13,8 @@ from vectorkit import (
     joined,
 )
 
-from guardrail.core import fields
-from guardrail.core.record import leaf_hash
+from guardrail.core.log import fields
+from guardrail.core.log.record import leaf_hash
 
 
 def oddities(vectors: Vectors) -> None:

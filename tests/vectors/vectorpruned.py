@@ -8,7 +8,7 @@ from typing import Any
 from vectorcases import Record, Vectors, admin, outcome
 from vectorkit import canonical, chain, edge, head, joined, rotation
 
-from guardrail.core.record import leaf_hash
+from guardrail.core.log.record import leaf_hash
 
 
 class Prunable:

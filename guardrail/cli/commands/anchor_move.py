@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guardrail.anchors.lines import HeadLine
     from guardrail.anchors.moving import Sorted
     from guardrail.config import Settings
-    from guardrail.core.note import NoteKey
+    from guardrail.core.log.checkpoint import NoteKey
     from guardrail.ledger.reader import LedgerReader
 
 __all__ = ["move"]
@@ -109,7 +109,7 @@ def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
     from guardrail.anchors.file import FileAnchor
     from guardrail.anchors.lines import HeadLine
     from guardrail.anchors.state import read_state, state_path
-    from guardrail.core.note import SignedNote
+    from guardrail.core.log.checkpoint import SignedNote
     from guardrail.keys import verify_signature
 
     if wish.old is None:
@@ -131,7 +131,7 @@ def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
 
 def _sorted(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> Sorted:
     from guardrail.anchors.moving import sort_heads
-    from guardrail.core.merkle import range_root
+    from guardrail.core.log.merkle import range_root
     from guardrail.keys import verify_signature
     from guardrail.ledger.heads import node_reader
 

@@ -10,7 +10,7 @@ import click
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json
 from guardrail.cli.output import note as remark
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import KeysError, LedgerError
 
 __all__ = ["checkpoint", "head_of"]

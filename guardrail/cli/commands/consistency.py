@@ -22,7 +22,7 @@ from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
-    from guardrail.core.note import SignedNote
+    from guardrail.core.log.checkpoint import SignedNote
     from guardrail.review.proofs import Consistency
 
 __all__ = ["consistency"]
@@ -69,7 +69,7 @@ def consistency(
     or a recovery took records over that the head in OLD does not cover, or, with --backup, the copy has the records of OLD and not all of NEW;
     1: it is not, or they are heads of two logs; 3: a head is malformed or signed by no key of this log, or the ledger can't tell.
     """
-    from guardrail.core.note import Checkpoint, NoteKey
+    from guardrail.core.log.checkpoint import Checkpoint, NoteKey
     from guardrail.review.proofs import compare_heads, log_key
     from guardrail.review.verify import signers_in
 
@@ -111,7 +111,7 @@ def consistency(
 
 
 def _head(path: Path) -> SignedNote:
-    from guardrail.core.note import MAX_NOTE, Checkpoint, SignedNote
+    from guardrail.core.log.checkpoint import MAX_NOTE, Checkpoint, SignedNote
     from guardrail.system.input_files import read_input
 
     try:

@@ -21,8 +21,8 @@ from guardrail.review.terminal import escape, json_text, name, one_line
 from guardrail.system.disk import is_full, make_room, why_not_written
 
 if TYPE_CHECKING:
-    from guardrail.core.note import NoteKey, SignedNote
-    from guardrail.core.proof import Checked
+    from guardrail.core.log.checkpoint import NoteKey, SignedNote
+    from guardrail.core.log.proof import Checked
 
 __all__ = ["check_proof", "prove"]
 
@@ -82,7 +82,7 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
 
 
 def _notes(texts: Iterator[str]) -> Iterator[SignedNote]:
-    from guardrail.core.note import Checkpoint, SignedNote
+    from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 
     for text in texts:
         try:
@@ -148,8 +148,8 @@ def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool
     Exit code 0: it does; 5: it does, by the word of a key that the log key certified; 1: it does not; 3: the head is not signed by
     that key, or the file is no proof.
     """
-    from guardrail.core.proof import MAX_PROOF, Proof
-    from guardrail.core.proof import check_proof as check
+    from guardrail.core.log.proof import MAX_PROOF, Proof
+    from guardrail.core.log.proof import check_proof as check
     from guardrail.keys import verify_signature
     from guardrail.review.verify import load_key
     from guardrail.system.input_files import read_input
@@ -174,7 +174,7 @@ def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool
 
 
 def _witness(text: str) -> NoteKey:
-    from guardrail.core.note import Algorithm, NoteKey
+    from guardrail.core.log.checkpoint import Algorithm, NoteKey
 
     try:
         found = NoteKey.parse(text)
@@ -190,7 +190,7 @@ def _witness(text: str) -> NoteKey:
 
 
 def _code(checked: Checked) -> Exit:
-    from guardrail.core.proof import Verdict
+    from guardrail.core.log.proof import Verdict
 
     if checked.verdict is Verdict.GOOD:
         return Exit.YES if checked.epoch is None else Exit.RESERVED
@@ -198,7 +198,7 @@ def _code(checked: Checked) -> Exit:
 
 
 def _not_proved(checked: Checked) -> list[str]:
-    from guardrail.core.proof import Verdict
+    from guardrail.core.log.proof import Verdict
 
     if checked.verdict is not Verdict.GOOD:
         return []
@@ -250,7 +250,7 @@ def _missing(checked: Checked, pinned: Sequence[NoteKey]) -> list[str]:
 
 
 def _print(checked: Checked, pinned: Sequence[NoteKey]) -> None:
-    from guardrail.core.proof import Verdict
+    from guardrail.core.log.proof import Verdict
 
     words = {
         Verdict.GOOD: ("PROVED", Style.GOOD),

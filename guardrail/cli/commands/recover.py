@@ -204,7 +204,7 @@ def _said(label: str, text: str) -> None:
 
 def _loss(plan: RecoveryPlan) -> str:
     """Say how many records are lost, as far as anybody can know; empty if that is no question."""
-    from guardrail.core.recovered import Loss
+    from guardrail.core.log.recovered import Loss
     from guardrail.ledger.recovery_plan import Action
 
     if plan.lost:

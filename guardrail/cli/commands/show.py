@@ -264,7 +264,7 @@ def _json_record(records: Records, seq: int) -> None:
 
 
 def _leaf(line: bytes) -> str:
-    from guardrail.core.record import leaf_hash
+    from guardrail.core.log.record import leaf_hash
 
     return leaf_hash(line).hex()
 

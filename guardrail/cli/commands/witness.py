@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import ssl
 
     from guardrail.anchors.witness_server import WitnessServer
-    from guardrail.core.note import NoteKey
+    from guardrail.core.log.checkpoint import NoteKey
 
 __all__ = ["add", "init", "serve", "status", "witness"]
 
@@ -273,7 +273,7 @@ def _ended_by_signals(server: WitnessServer) -> Generator[None]:
 
 
 def _log_key(text: str) -> NoteKey:
-    from guardrail.core.note import NoteKey
+    from guardrail.core.log.checkpoint import NoteKey
 
     try:
         return NoteKey.parse(text)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from guardrail.core.audit import Audit
-from guardrail.core.chain import Difference, Report
-from guardrail.core.note import Checkpoint, SignedNote
+from guardrail.core.log.audit import Audit
+from guardrail.core.log.chain import Difference, Report
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.words import counted
 from guardrail.errors import LedgerError, NoteError
 from guardrail.ledger.reader import LedgerReader

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from guardrail.core.chain import Difference
-from guardrail.core.note import NoteKey
-from guardrail.core.rotation import KeyRanges
+from guardrail.core.log.chain import Difference
+from guardrail.core.log.checkpoint import NoteKey
+from guardrail.core.log.key_epochs import KeyRanges
 from guardrail.core.words import counted, numbers
 from guardrail.errors import GuardrailError, LedgerError, NoteError, RecordError
 from guardrail.keys import verify_signature

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from guardrail.core.audit import Audit, Pruned
-from guardrail.core.record import MAX_LINE, parse
+from guardrail.core.log.audit import Audit, Pruned
+from guardrail.core.log.record import MAX_LINE, parse
 from guardrail.errors import RecordError, os_reason
 from guardrail.keys import verify_signature
 from guardrail.review.lines import open_lines

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from guardrail.core.audit import Audit
-from guardrail.core.chain import Difference, Report
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.recovered import Recovered
+from guardrail.core.log.audit import Audit
+from guardrail.core.log.chain import Difference, Report
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import NoteError
 from guardrail.ledger.files import Seal

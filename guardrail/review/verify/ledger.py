@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from guardrail.core.audit import Audit, Pruned
-from guardrail.core.chain import Difference, Head, Report
-from guardrail.core.record import decode
+from guardrail.core.log.audit import Audit, Pruned
+from guardrail.core.log.chain import Difference, Head, Report
+from guardrail.core.log.record import decode
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys import verify_signature

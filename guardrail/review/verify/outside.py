@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from guardrail.anchors.lines import parse_lines
-from guardrail.core.note import Algorithm, NoteKey
+from guardrail.core.log.checkpoint import Algorithm, NoteKey
 from guardrail.errors import NoteError, os_reason
 from guardrail.review.verify.report import HeadError, OutsideHead
 from guardrail.system.input_files import read_input

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from guardrail.core.chain import Difference
-from guardrail.core.record import MAX_LINE
+from guardrail.core.log.chain import Difference
+from guardrail.core.log.record import MAX_LINE
 from guardrail.errors import LedgerError
 from guardrail.ledger.limits import MAX_VALUE
 from guardrail.ledger.reader import LedgerReader

@@ -16,11 +16,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from guardrail.core.audit import Audit
-from guardrail.core.chain import Head
-from guardrail.core.record import decode
-from guardrail.core.recovered import Recovered
-from guardrail.core.rotation import TYPE
+from guardrail.core.log.audit import Audit
+from guardrail.core.log.chain import Head
+from guardrail.core.log.key_epochs import TYPE
+from guardrail.core.log.record import decode
+from guardrail.core.log.recovered import Recovered
 from guardrail.errors import LedgerError
 from guardrail.keys import verify_signature
 from guardrail.ledger.reader import LedgerReader
@@ -60,7 +60,7 @@ class Part:
     within: list[tuple[int, list[str]]]
     """(how many of its records, the roots of their tree), for the sizes that were asked for."""
     recovered: list[dict[str, Any]]
-    """``core.recovered.Recovered`` of each recovery, as fields."""
+    """``core.log.recovered.Recovered`` of each recovery, as fields."""
 
 
 def read_part(

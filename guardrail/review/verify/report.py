@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guardrail.core.audit import Audit
-from guardrail.core.chain import Difference, Report
-from guardrail.core.note import Checkpoint, SignedNote
-from guardrail.core.recovered import Recovered
-from guardrail.core.ruling import Ruling, rule
+from guardrail.core.log.audit import Audit
+from guardrail.core.log.chain import Difference, Report
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.recovered import Recovered
+from guardrail.core.log.ruling import Ruling, rule
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, NoteError
 from guardrail.ledger.known import generation

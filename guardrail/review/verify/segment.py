@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from guardrail.core.audit import Audit
-from guardrail.core.chain import Difference, Head
-from guardrail.core.merkle import Edge
-from guardrail.core.record import MAX_LINE, parse
-from guardrail.core.recovered import Recovered
+from guardrail.core.log.audit import Audit
+from guardrail.core.log.chain import Difference, Head
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import MAX_LINE, parse
+from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import numbers
 from guardrail.errors import RecordError, os_reason
 from guardrail.keys import verify_signature

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.core.audit import Audit
-from guardrail.core.chain import Difference
-from guardrail.core.merkle import Edge
-from guardrail.core.record import parse
-from guardrail.core.recovered import TYPE as RECOVERED
-from guardrail.core.recovered import Recovered
+from guardrail.core.log.audit import Audit
+from guardrail.core.log.chain import Difference
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import parse
+from guardrail.core.log.recovered import TYPE as RECOVERED
+from guardrail.core.log.recovered import Recovered
 from guardrail.errors import RecordError
 from guardrail.ledger.heads import HeadRow, edge_at, node_reader, read_head
 from guardrail.ledger.reader import LedgerReader

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from guardrail.approvals import Request, case_of, folded, same_identity
-from guardrail.core.chain import Difference
+from guardrail.core.log.chain import Difference
 from guardrail.core.marks import MARK_PREFIX
 from guardrail.review.verify.sessions import Sessions, Starts
 

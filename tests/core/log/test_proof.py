@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.core.merkle import inclusion_proof, range_root
-from guardrail.core.note import (
+from guardrail.core.log.checkpoint import (
     Algorithm,
     Checkpoint,
     NoteKey,
@@ -21,9 +20,10 @@ from guardrail.core.note import (
     SignedNote,
     cosigned_text,
 )
-from guardrail.core.proof import Certificate, Proof, Verdict, check_proof
-from guardrail.core.record import leaf_hash
-from guardrail.core.rotation import certified_text
+from guardrail.core.log.key_epochs import certified_text
+from guardrail.core.log.merkle import inclusion_proof, range_root
+from guardrail.core.log.proof import Certificate, Proof, Verdict, check_proof
+from guardrail.core.log.record import leaf_hash
 from guardrail.errors import NoteError
 from guardrail.keys import verify_signature
 
@@ -45,7 +45,7 @@ LINES = [
 
 
 def node(level: int, index: int) -> bytes:
-    from guardrail.core.merkle import node_hash
+    from guardrail.core.log.merkle import node_hash
 
     if level == 0:
         return leaf_hash(LINES[index])
@@ -203,7 +203,7 @@ def test_checking_needs_the_standard_library_and_cryptography_alone(tmp_path: Pa
     (tmp_path / "proof").write_bytes(made().encode())
     code = (
         "import sys\n"
-        "from guardrail.core.proof import Proof, check_proof\n"
+        "from guardrail.core.log.proof import Proof, check_proof\n"
         "from guardrail.keys import verify_signature\n"
         "proof = Proof.parse(open(sys.argv[1], 'rb').read())\n"
         "print(check_proof(proof, bytes.fromhex(sys.argv[2]), verify_signature).verdict)\n"

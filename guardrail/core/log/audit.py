@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.core import recovered
-from guardrail.core.chain import Chain, Difference, Head
-from guardrail.core.merkle import Edge
-from guardrail.core.note import Verify
-from guardrail.core.rotation import TYPE, KeyRanges
+from guardrail.core.log import recovered
+from guardrail.core.log.chain import Chain, Difference, Head
+from guardrail.core.log.checkpoint import Verify
+from guardrail.core.log.key_epochs import TYPE, KeyRanges
+from guardrail.core.log.merkle import Edge
 
 __all__ = ["Audit", "Pruned"]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.core.record import MAX_LINE, Draft, decode, dumps, leaf_hash, parse
+from guardrail.core.log.record import MAX_LINE, Draft, decode, dumps, leaf_hash, parse
 from guardrail.errors import RecordError
 
 TS = "2026-11-24T09:00:00.000000Z"

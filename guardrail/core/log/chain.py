@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from guardrail.core.fields import PROFILE
-from guardrail.core.note import is_name
-from guardrail.core.record import FORMAT_VERSION, GENESIS_PREV, MAX_LINE, leaf_hash, parse
+from guardrail.core.log.checkpoint import is_name
+from guardrail.core.log.fields import PROFILE
+from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, MAX_LINE, leaf_hash, parse
 from guardrail.errors import RecordError
 
 __all__ = ["Chain", "Difference", "Head", "Report", "verify"]

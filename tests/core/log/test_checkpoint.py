@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.core.note import (
+from guardrail.core.log.checkpoint import (
     Algorithm,
     Checkpoint,
     NoteKey,

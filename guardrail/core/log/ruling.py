@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from guardrail.core.note import Checkpoint
+from guardrail.core.log.checkpoint import Checkpoint
 
 __all__ = ["Ruling", "rule"]
 

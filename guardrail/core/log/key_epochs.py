@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.core.note import NoteKey, SignedNote, Verify
+from guardrail.core.log.checkpoint import NoteKey, SignedNote, Verify
 
 __all__ = ["TYPE", "KeyRange", "KeyRanges", "certified_text"]
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from guardrail.core.merkle import HASH_BYTES, verify_inclusion
-from guardrail.core.note import Checkpoint, Cosignature, NoteKey, SignedNote, Verify
-from guardrail.core.rotation import certified_text
+from guardrail.core.log.checkpoint import Checkpoint, Cosignature, NoteKey, SignedNote, Verify
+from guardrail.core.log.key_epochs import certified_text
+from guardrail.core.log.merkle import HASH_BYTES, verify_inclusion
 from guardrail.errors import NoteError
 
 __all__ = ["MAX_PROOF", "Certificate", "Checked", "Proof", "Verdict", "check_proof"]

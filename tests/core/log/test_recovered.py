@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.recovered import Loss, Recovered
+from guardrail.core.log.recovered import Loss, Recovered
 
 
 def said(**detail: Any) -> Recovered:

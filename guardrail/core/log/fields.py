@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.core.record import FORMAT_VERSION
+from guardrail.core.log.record import FORMAT_VERSION
 from guardrail.core.types import (
     Decision,
     Enforcement,

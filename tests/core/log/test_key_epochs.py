@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.note import Checkpoint, NoteKey, SignedNote
-from guardrail.core.rotation import KeyRanges, certified_text
+from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.key_epochs import KeyRanges, certified_text
 from guardrail.keys import HeadKey, Keys, verify_signature
 
 LOG = "host/audit"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.audit import Audit, Pruned
-from guardrail.core.chain import Chain, Difference, Head
-from guardrail.core.fields import genesis
-from guardrail.core.merkle import Edge
-from guardrail.core.record import GENESIS_PREV, Draft, decode, leaf_hash
+from guardrail.core.log.audit import Audit, Pruned
+from guardrail.core.log.chain import Chain, Difference, Head
+from guardrail.core.log.fields import genesis
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
 from guardrail.keys import Keys, verify_signature
 
 KEYS = Keys.ephemeral(b"1" * 32)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.core import merkle
+from guardrail.core.log import merkle
 
 
 def tree_hash(leaves: list[bytes]) -> bytes:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.core.chain import Chain, Difference, Head, Report, verify
-from guardrail.core.record import GENESIS_PREV, Draft, leaf_hash
+from guardrail.core.log.chain import Chain, Difference, Head, Report, verify
+from guardrail.core.log.record import GENESIS_PREV, Draft, leaf_hash
 
 Row = tuple[int, bytes, bytes]
 

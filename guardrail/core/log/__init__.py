@@ -1,0 +1,1 @@
+"""Records, their chain, their Merkle tree, signed checkpoints, and the proofs about them."""
