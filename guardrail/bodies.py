@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from guardrail.core.schema_names import shows
+from guardrail.core.schema.names import shows
 from guardrail.errors import UsageError
 from guardrail.tools import Tool
 

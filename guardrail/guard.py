@@ -32,7 +32,7 @@ from guardrail.config import Settings
 from guardrail.core.claims import Claim
 from guardrail.core.log import fields
 from guardrail.core.redact import Redactor
-from guardrail.core.schema import UnknownArguments
+from guardrail.core.schema.snapshot import UnknownArguments
 from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.governed import governed

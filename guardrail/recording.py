@@ -16,7 +16,7 @@ from guardrail.core.log.record import Draft, dumps
 from guardrail.core.marks import normalised
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
 from guardrail.core.redact import Inspection, View
-from guardrail.core.schema import copy_json
+from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import (
     Decision,
     Effect,

@@ -14,7 +14,7 @@ from guardrail.core.log.record import dumps
 from guardrail.core.memory import BLANK, Memory
 from guardrail.core.policy_input import SessionInput, session_input
 from guardrail.core.redact import Redactor
-from guardrail.core.schema import copy_json
+from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import ArgumentsError, RecordError, RedactionError
 from guardrail.system.ids import new_ulid

@@ -17,9 +17,9 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_jsonable_python
 from pydantic_core.core_schema import ErrorType
 
-from guardrail.core.jsoncopy import Refused, arguments_error, is_panic, take
 from guardrail.core.log.record import dumps
-from guardrail.core.schema import (
+from guardrail.core.schema.json_copy import Refused, arguments_error, is_panic, take
+from guardrail.core.schema.snapshot import (
     CompiledSchema,
     Foreign,
     Snapshot,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.core.schema import (
+from guardrail.core.schema.snapshot import (
     Checker,
     CompiledSchema,
     Snapshot,

@@ -8,8 +8,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Final
 
-from guardrail.core.schema import list_names
-from guardrail.core.schema_names import declared
+from guardrail.core.schema.names import declared
+from guardrail.core.schema.snapshot import list_names
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.tools import Tool
 

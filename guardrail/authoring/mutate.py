@@ -19,7 +19,7 @@ from guardrail.authoring.lints_tested import Named, named_rules
 from guardrail.authoring.mutants import Mutant, Mutation, mutants
 from guardrail.authoring.tools_file import compile_tools
 from guardrail.authoring.witness import Fired, decide, fired, observe
-from guardrail.core.schema import CompiledSchema, snapshot
+from guardrail.core.schema.snapshot import CompiledSchema, snapshot
 from guardrail.core.types import Json
 from guardrail.errors import ArgumentsError, Finding, PolicyLoadError
 from guardrail.policy.compiled import CompiledPolicies, compile_policies

@@ -17,7 +17,7 @@ from langchain_core.tools import BaseTool, InjectedToolArg
 from langchain_core.tools import Tool as SingleInputTool
 from langchain_core.tools.base import _DirectlyInjectedToolArg, get_all_basemodel_annotations
 
-from guardrail.core.schema_names import shows
+from guardrail.core.schema.names import shows
 from guardrail.errors import UsageError
 from guardrail.integrations.signatures import hints, parameters
 

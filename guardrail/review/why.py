@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardrail.approvals import Kind
-from guardrail.core.schema_check import REASONS as REASONS_FOR_REFUSAL
+from guardrail.core.schema.cost_limits import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
 from guardrail.core.words import counted
 from guardrail.review.approval_words import NEXT, REASONS

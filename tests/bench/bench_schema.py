@@ -9,9 +9,9 @@ from typing import Any
 from benchkit import QUICK
 from pydantic import create_model
 
-from guardrail.core.jsoncopy import ArgumentLimits, clone, take
 from guardrail.core.log.record import dumps
-from guardrail.core.schema import compile_schema, snapshot
+from guardrail.core.schema.json_copy import ArgumentLimits, clone, take
+from guardrail.core.schema.snapshot import compile_schema, snapshot
 from guardrail.tools import declare, undeclared
 
 LEAVES = 17

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from reviewkit import STEADY, MemoryRecords, decision, outcome, rejected
 
 from guardrail.approvals import Reason
-from guardrail.core.schema_check import REASONS
+from guardrail.core.schema.cost_limits import REASONS
 from guardrail.core.types import Cause, Effect, Status
 from guardrail.errors import RecordError
 from guardrail.review.approval_words import NEXT

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.jsoncopy import ArgumentLimits, Refused
 from guardrail.core.log.record import dumps
-from guardrail.core.schema import compile_schema, copy_json, snapshot
-from guardrail.core.schema_defaults import plan_defaults
+from guardrail.core.schema.defaults import plan_defaults
+from guardrail.core.schema.json_copy import ArgumentLimits, Refused
+from guardrail.core.schema.snapshot import compile_schema, copy_json, snapshot
 from guardrail.errors import ArgumentsError, SchemaError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from guardrail.core.jsoncopy import ArgumentLimits, Refused, clone
-from guardrail.core.schema_check import follow
+from guardrail.core.schema.cost_limits import follow
+from guardrail.core.schema.json_copy import ArgumentLimits, Refused, clone
 
 __all__ = ["Defaults", "plan_defaults"]
 

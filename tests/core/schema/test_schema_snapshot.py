@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.core.schema import CompiledSchema, Snapshot, clone, compile_schema, snapshot
+from guardrail.core.schema.snapshot import CompiledSchema, Snapshot, clone, compile_schema, snapshot
 from guardrail.errors import ArgumentsError, SchemaError
 
 DETAILS = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.schema_names import declared, shows
+from guardrail.core.schema.names import declared, shows
 
 DEFS = {"$defs": {"part": {"$anchor": "here", "properties": {"x": {}}}}}
 

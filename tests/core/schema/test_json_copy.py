@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.jsoncopy import ArgumentLimits, Foreign, arguments_error, take
-from guardrail.core.schema import copy_json
+from guardrail.core.schema.json_copy import ArgumentLimits, Foreign, arguments_error, take
+from guardrail.core.schema.snapshot import copy_json
 from guardrail.errors import ArgumentsError
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
-from guardrail.core.jsoncopy import ArgumentLimits
+from guardrail.core.schema.json_copy import ArgumentLimits
 from guardrail.errors import SchemaError
 
 __all__ = ["REASONS", "Cost", "SchemaLimits", "Survey", "follow", "measure", "refuse", "survey"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from guardrail.core.log.record import dumps
-from guardrail.core.schema import (
+from guardrail.core.schema.snapshot import (
     ArgumentLimits,
     Checker,
     SchemaLimits,

@@ -15,17 +15,8 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote
 
-from guardrail.core.jsoncopy import (
-    ArgumentLimits,
-    Foreign,
-    Refused,
-    arguments_error,
-    clone,
-    is_panic,
-    take,
-)
 from guardrail.core.log.record import dumps
-from guardrail.core.schema_check import (
+from guardrail.core.schema.cost_limits import (
     IN_PLACE_LISTS,
     IN_PLACE_MAPS,
     SMALLEST_STRING,
@@ -35,8 +26,17 @@ from guardrail.core.schema_check import (
     refuse,
     survey,
 )
-from guardrail.core.schema_defaults import Defaults, plan_defaults
-from guardrail.core.schema_expected import expected
+from guardrail.core.schema.defaults import Defaults, plan_defaults
+from guardrail.core.schema.expected import expected
+from guardrail.core.schema.json_copy import (
+    ArgumentLimits,
+    Foreign,
+    Refused,
+    arguments_error,
+    clone,
+    is_panic,
+    take,
+)
 from guardrail.core.types import Json
 from guardrail.errors import ArgumentsError, RecordError
 
