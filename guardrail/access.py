@@ -278,8 +278,8 @@ def _named(value: object, tokens: TenantKeys) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [_named(item, tokens) for item in value]
-    from guardrail.core.detectors import scan_secrets
-    from guardrail.core.marks import normalised
+    from guardrail.core.redaction.detectors.scan import scan_secrets
+    from guardrail.core.redaction.marks import normalised
 
     text = _printable(str(value))
     if scan_secrets(normalised(text)):
@@ -297,8 +297,8 @@ def _free(value: object, tokens: TenantKeys) -> Any:
 
 def _clean(words: str, tokens: TenantKeys) -> str:
     """Return free text as it may be recorded."""
-    from guardrail.core.memory import Memory
-    from guardrail.core.redact import Redactor
+    from guardrail.core.redaction.redactor import Redactor
+    from guardrail.core.redaction.session_memory import Memory
 
     memory = Memory()
     redactor = Redactor(token=tokens.token, mark=tokens.mark)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from guardrail.core import decision as decisions
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
-from guardrail.core.redact_foreign import outweighs
+from guardrail.core.redaction.foreign import outweighs
 from guardrail.core.types import Decision, EngineReply, Receipt, Status
 from guardrail.errors import LedgerError, PolicyError, RecordError, RedactionError, UsageError
 from guardrail.session import SessionState

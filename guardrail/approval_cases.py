@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from guardrail.core.log.record import decode, leaf_hash
-from guardrail.core.marks import is_mark_key
+from guardrail.core.redaction.marks import is_mark_key
 from guardrail.core.types import Assurance, Effect, Json
 from guardrail.errors import RecordError
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from guardrail.approvals import Reason
 from guardrail.core.log import fields
-from guardrail.core.marks import MARK_PREFIX, is_mark, is_mark_key
 from guardrail.core.policy_input import resolve
-from guardrail.core.redact import View
-from guardrail.core.redact_schema import SchemaMarks
-from guardrail.core.redact_values import canonical, escape, is_sized, number_text
+from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, is_mark_key
+from guardrail.core.redaction.redactor import View
+from guardrail.core.redaction.schema_marks import SchemaMarks
+from guardrail.core.redaction.values import canonical, escape, is_sized, number_text
 from guardrail.core.types import Effect, Json, Rule
 from guardrail.recording import Call
 

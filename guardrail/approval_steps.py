@@ -15,7 +15,7 @@ from typing import TypeVar
 from guardrail import approval_records, approvals
 from guardrail.approvals import Case, Presented, Reason, State, Terms
 from guardrail.core import decision as decisions
-from guardrail.core.redact import View
+from guardrail.core.redaction.redactor import View
 from guardrail.core.types import Cause, Decision, Effect
 from guardrail.errors import LedgerError, RedactionError
 from guardrail.journal import Journal

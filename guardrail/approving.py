@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from guardrail import approvals
 from guardrail.approval_views import Listed, listed, utc_now
 from guardrail.approvals import Approver, Case, Kind, Reason, State, Terms
-from guardrail.core.detectors import scan_secrets
 from guardrail.core.log.record import FORMAT_VERSION, Draft
-from guardrail.core.memory import Memory
-from guardrail.core.redact import Redactor
+from guardrail.core.redaction.detectors.scan import scan_secrets
+from guardrail.core.redaction.redactor import Redactor
+from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.types import Assurance, Receipt
 from guardrail.errors import IdentityError, LedgerError, UsageError
 from guardrail.identity import check_id

@@ -31,7 +31,7 @@ from guardrail.callers import Callers
 from guardrail.config import Settings
 from guardrail.core.claims import Claim
 from guardrail.core.log import fields
-from guardrail.core.redact import Redactor
+from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.schema.snapshot import UnknownArguments
 from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
 from guardrail.errors import GuardrailError, LedgerError

@@ -24,9 +24,9 @@ from guardrail.core import decision as decisions
 from guardrail.core.claims import BEHIND, TAKEN, refuses
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
-from guardrail.core.redact import Inspection, View
-from guardrail.core.redact_foreign import outweighs
-from guardrail.core.redact_view import BEYOND_LIMITS
+from guardrail.core.redaction.foreign import outweighs
+from guardrail.core.redaction.redactor import Inspection, View
+from guardrail.core.redaction.view import BEYOND_LIMITS
 from guardrail.core.types import (
     Cause,
     Decision,

@@ -13,9 +13,9 @@ from guardrail.approvals import Grant, Request
 from guardrail.core.claims import Claim, refuses
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft, dumps
-from guardrail.core.marks import normalised
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
-from guardrail.core.redact import Inspection, View
+from guardrail.core.redaction.marks import normalised
+from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import (
     Decision,

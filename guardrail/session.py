@@ -11,9 +11,9 @@ from guardrail.core.claims import Claim
 from guardrail.core.log import fields
 from guardrail.core.log.fields import CallFields
 from guardrail.core.log.record import dumps
-from guardrail.core.memory import BLANK, Memory
 from guardrail.core.policy_input import SessionInput, session_input
-from guardrail.core.redact import Redactor
+from guardrail.core.redaction.redactor import Redactor
+from guardrail.core.redaction.session_memory import BLANK, Memory
 from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import ArgumentsError, RecordError, RedactionError

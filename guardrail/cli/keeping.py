@@ -36,8 +36,8 @@ def reason_words(reason: str | None, *, needed: str = "") -> str | None:
             f"the reason must say something, in at most {_MAX} characters; it goes into the ledger",
             hint=f'{needed} --reason "..."',
         )
-    from guardrail.core.memory import Memory
-    from guardrail.core.redact import Redactor
+    from guardrail.core.redaction.redactor import Redactor
+    from guardrail.core.redaction.session_memory import Memory
     from guardrail.keys import TenantKeys
 
     mark = TenantKeys.mark

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from benchkit import QUICK
 
-from guardrail.core.detectors import scan
-from guardrail.core.memory import Memory
-from guardrail.core.redact import Redactor
-from guardrail.core.redact_values import all_texts
+from guardrail.core.redaction.detectors.scan import scan
+from guardrail.core.redaction.redactor import Redactor
+from guardrail.core.redaction.session_memory import Memory
+from guardrail.core.redaction.values import all_texts
 from guardrail.keys import TenantKeys
 
 SMALL: dict[str, object] = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import guardrail
-from guardrail.core.redact import Redactor
+from guardrail.core.redaction.redactor import Redactor
 from guardrail.errors import Denied, LedgerError, RedactionError, UsageError
 from guardrail.testing import StaticPolicy, allow, memory_guard
 

@@ -9,7 +9,7 @@ import pytest
 
 from guardrail.config import Settings
 from guardrail.core.log.record import dumps
-from guardrail.core.redact import Redactor
+from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.types import Agent, Principal
 from guardrail.errors import Denied, GuardrailError, PolicyError, RedactionError
 from guardrail.system import cpu_meter

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from guardrail import Guard
-from guardrail.core.redact import Inspection, Redactor
+from guardrail.core.redaction.redactor import Inspection, Redactor
 from guardrail.core.types import EngineReply
 from guardrail.errors import Denied, PolicyError, RedactionError
 from guardrail.recording import Recorder

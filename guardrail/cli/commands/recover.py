@@ -149,8 +149,8 @@ def _reason(reason: str | None, *, yes: bool) -> str:
 
 
 def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
-    from guardrail.core.memory import Memory
-    from guardrail.core.redact import Redactor
+    from guardrail.core.redaction.redactor import Redactor
+    from guardrail.core.redaction.session_memory import Memory
     from guardrail.journal import actor
     from guardrail.keys import TenantKeys
     from guardrail.recovering import carry_out

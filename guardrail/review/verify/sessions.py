@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from guardrail.core.claims import Owner, owner_of
-from guardrail.core.marks import MARK_PREFIX
+from guardrail.core.redaction.marks import MARK_PREFIX
 
 __all__ = ["Sessions", "Starts"]
 

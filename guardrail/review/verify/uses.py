@@ -13,7 +13,7 @@ from typing import Any
 
 from guardrail.approvals import Request, case_of, folded, same_identity
 from guardrail.core.log.chain import Difference
-from guardrail.core.marks import MARK_PREFIX
+from guardrail.core.redaction.marks import MARK_PREFIX
 from guardrail.review.verify.sessions import Sessions, Starts
 
 __all__ = ["Uses"]

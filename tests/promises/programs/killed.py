@@ -22,7 +22,7 @@ import guardrail.admission
 import guardrail.pipeline
 import guardrail.recording
 from guardrail import Guard
-from guardrail.core.redact import Redactor
+from guardrail.core.redaction.redactor import Redactor
 from guardrail.journal import Journal
 from guardrail.ledger.store import Store
 from guardrail.opening import open_journal

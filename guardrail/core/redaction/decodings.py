@@ -1,0 +1,116 @@
+"""The texts that a text may be an encoding of, in every reading, so that a value is found behind its escapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from html import unescape
+from urllib.parse import unquote
+
+from guardrail.core.redaction.entities import undone
+from guardrail.core.redaction.marks import normalised
+
+__all__ = ["decodings"]
+
+_DEEP = 3
+"""How many encodings may lie on one another."""
+
+_ESCAPE = re.compile(
+    r"\\(?:u\{([0-9a-fA-F]{1,6})\}|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-3]?[0-7]{1,2})|(.))",
+    re.DOTALL,
+)
+_SIMPLE = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+_WIDE = re.compile(r"%u([0-9a-fA-F]{4})")
+_HIGH = re.compile("%[89a-fA-F][0-9a-fA-F]")
+_QUOTED_PRINTABLE = re.compile("=(?:([0-9A-Fa-f]{2})|[ \t]*\r?\n)")
+_QUOTED = re.compile("=(?:[2-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f]=|[ \t]*\r?\n)")
+"""Quoted-printable as it is written of a value: printable ASCII, several octets of UTF-8, or a line that goes on (RFC 2045 6.7)."""
+_PLUS = re.compile(r"\+(?<=[^\s\x00]\+)[^\s\x00]")
+"""A plus sign that may be a blank: inside a value, not at the beginning of a number or of one of several joined texts.
+
+It begins with the literal, for which ``re`` searches fast.
+"""
+_BETWEEN_DIGITS = b"-:,;._+ \t\n\r\x0b\x0c"
+"""A plus sign is a blank in a form."""
+_KINDS = bytes(0x30 if chr(one) in "0123456789abcdefABCDEF" else 0x78 for one in range(256))
+_MANY_DIGITS = b"0" * 12
+_HEX_RUN = re.compile(rb"[0-9a-f]{12,}")
+_LINE_END = re.compile(r"[A-Za-z0-9+/_-]{8}")
+
+
+def decodings(text: str, spend: Callable[[int], None], *, blanks: bool = True) -> Iterator[str]:
+    """Yield what *text* says with its escapes undone: each kind by itself and together, up to three deep.
+
+    What is yielded is in the form that searches see. *spend* is told of the work. Without *blanks*, a plus sign is never read as
+    a blank: nothing that is searched for has one.
+    """
+    seen = {text}
+    pending = [text]
+    for _ in range(_DEEP):
+        following: list[str] = []
+        for known in pending:
+            for joined in _joined(known):
+                spend(len(known))
+                if joined not in seen:
+                    seen.add(joined)
+                    yield joined
+            for plain in _readings(known, blanks):
+                spend(len(known))
+                if plain not in seen:
+                    seen.add(plain)
+                    # Two escapes may be the halves of one character, and what comes out may need to be normalised in turn.
+                    whole = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                    yield whole if whole.isascii() else normalised(whole)
+                    following.append(plain)
+        pending = following
+
+
+def _readings(text: str, blanks: bool) -> Iterator[str]:
+    plus = blanks and "+" in text and _PLUS.search(text) is not None
+    if "%" in text:
+        # A plus sign is itself in a path and a blank in a form, and octets are UTF-8 or, in old programs, Latin-1.
+        yield unquote(text, errors="replace")
+        if plus:
+            yield unquote(text.replace("+", " "), errors="replace")
+        if _HIGH.search(text):
+            yield unquote(text, encoding="latin-1")
+        if "%u" in text:
+            yield _WIDE.sub(lambda match: chr(int(match[1], 16)), text)
+    elif plus:
+        yield text.replace("+", " ")
+    if "\\" in text:
+        yield _ESCAPE.sub(_unescape, text)
+    if "&" in text:
+        yield undone(text)
+        yield unescape(text)  # also without a semicolon
+    if "=" in text and _QUOTED.search(text):
+        octets = _QUOTED_PRINTABLE.sub(_percent, text.replace("%", "%25"))
+        yield unquote(octets, errors="replace")
+
+
+def _unescape(match: re.Match[str]) -> str:
+    braced, wide, wider, narrow, octal, simple = match.groups()
+    if simple is not None:
+        return _SIMPLE.get(simple, simple)
+    code = int(octal, 8) if octal else int(braced or wide or wider or narrow, 16)
+    return chr(code) if code <= 0x10FFFF else match.group()
+
+
+def _percent(match: re.Match[str]) -> str:
+    return f"%{match[1]}" if match[1] else ""
+
+
+def _joined(text: str) -> Iterator[str]:
+    """Yield the long runs of hex digits of *text*, without what stands between digits and in small letters, and *text* in one line,
+    if it may be encoded so."""
+    octets = text.encode("ascii", "replace")
+    if "0x" in text or "0X" in text:
+        octets = octets.lower().replace(b"0x", b"")
+    # Hex digits become "0" and all else "x": twelve in a row show at once.
+    if _MANY_DIGITS in octets.translate(_KINDS, _BETWEEN_DIGITS):
+        digits = octets.lower().translate(None, _BETWEEN_DIGITS)
+        yield "\n".join(run.decode("ascii") for run in _HEX_RUN.findall(digits))
+    if ("\n" in text or "\r" in text) and any(
+        _LINE_END.fullmatch(line.rstrip()[-8:]) for line in text.splitlines()[:-1]
+    ):
+        yield "".join(text.split())

@@ -1,0 +1,1 @@
+"""Detectors: secrets and personal data, recognised in text."""

@@ -1,0 +1,171 @@
+"""Passwords in what names a server: URLs with raw signs in the password, ``user/password@host``, values in braces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from guardrail.core.redaction.expressions import is_expression, is_reference
+from guardrail.core.redaction.spans import JOINT, Hit, before
+
+__all__ = ["accounts", "braced", "raw_userinfo"]
+
+# --- URLs ---
+
+_SCHEME_BACK = re.compile(r"[\w.+\-]{1,32}")
+_RAW = re.compile(
+    r"//(?P<user>[^\s/?#:@\"'<>\[\x00\x01]{0,128}):(?P<rest>[^\s\"'<>`\x00\x01]{1,512})"
+)
+_HOST = re.compile(
+    r"@(?!\d{1,9}\b(?![.:]))(?:[\w.\-]{1,253}|\[[0-9a-fA-F:.]{2,45}\])(?::\d{1,5})?(?=[/?#,;)\]}&\\]|\Z)"
+)
+_TOLD_HOST = re.compile(
+    r"(?:\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?|[\w\-]{1,63}\.[\w.\-]{1,190}|localhost|[\w.\-]{1,253}:\d{1,5})\Z"
+)
+_AFTER = re.compile(r"[/?#\\,;)&\s\"'<>\x00].*", re.DOTALL)
+_PORT = re.compile(r"\d{0,5}\Z")
+_OPEN = frozenset("${<%*")
+_FETCHED = frozenset({"http", "https", "ws", "wss", "file", "data"})
+
+
+def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
+    """Return where ``user:password`` stands in a URL whose password holds ``/``, ``?``, ``#`` or ``@`` as they are.
+
+    *at* is the place of ``://``, *strict* where a userinfo without such signs ends, or -1.
+    """
+    match = _RAW.match(text, at + 1)
+    if match is None:
+        return None
+    rest, start = match.group("rest"), match.start("rest")
+    last = _last_host(rest)
+    if last < 0 or start + last <= strict:
+        return None
+    if strict >= 0:
+        # After a userinfo that is one already: only if no host follows it, but a rest of the password.
+        # Paths of pages hold an "@", those of databases hardly.
+        if _TOLD_HOST.match(_AFTER.sub("", text[strict + 1 : strict + 260], 1)) and _is_fetched(
+            text, at
+        ):
+            return None
+        if _TOLD_HOST.match(_AFTER.sub("", rest[last + 1 :], 1)) is None:
+            return None
+        return match.start("user"), start + last
+    first = re.split(r"[/?#]", rest[:last], maxsplit=1)[0]
+    if first[:1] in _OPEN or is_reference(rest[:last]):
+        return None
+    if _PORT.match(first) is not None and not _is_password(text, at, match.group("user"), first):
+        return None
+    return match.start("user"), start + last
+
+
+def _last_host(rest: str) -> int:
+    """Return the last ``@`` of *rest* that a host follows; -1 if there is none."""
+    at = rest.rfind("@")
+    for _ in range(8):
+        if at < 0:
+            return -1
+        host = _HOST.match(rest, at)
+        if host is not None:
+            return at
+        at = rest.rfind("@", 0, at)
+    return -1
+
+
+def _is_password(text: str, at: int, user: str, digits: str) -> bool:
+    """Return whether figures after the colon are no port: ``redis://app:12/34@cache:6379``."""
+    return bool(digits) and "." not in user and user != "localhost" and not _is_fetched(text, at)
+
+
+def _is_fetched(text: str, at: int) -> bool:
+    """Return whether the URL at *at* is that of a page or a file, or of no scheme."""
+    scheme = _SCHEME_BACK.match(text[max(0, at - 32) : at][::-1])
+    return scheme is None or scheme.group()[::-1].lower() in _FETCHED
+
+
+# --- user/password@host ---
+
+_ACCOUNT_BACK = re.compile(
+    r"(?P<v>\\?\"[^\"\s\x00\x01]{1,128}\"|[^\s\"'@/\\<>()=,;\x00\x01]{1,128})/(?P<user>[\w$#.\-\[\]]{1,128})(?![\w/@\\.~\-])"
+)
+# What follows: a host with a port and a service, an easy connect with slashes, a description.
+_SERVICE = re.compile(
+    r"@(?://[\w.\-\[]|[\w.\-]{1,253}:\d{2,5}(?:/[A-Za-z]|:[A-Za-z])|\(DESCRIPTION|\(description)"
+)
+# A version of a package, an action or an image is none.
+_ALIAS = re.compile(
+    r"@[\"']?(?!v\d|sha\d+:|(?:latest|next|main|master|stable)\b)[A-Za-z][\w.\-$]{0,253}"
+)
+_CONTEXT = re.compile(
+    r"oracle|sqlplus|sqlldr|sqlcl|\brman\b|expdp|impdp|oci8?:|\bconn(?:ect)?\b|userid\s?=|\btns\w{0,12}|logon"
+    r"|(?:\btarget|\bcatalog|\bauxiliary|\bexp|\bimp)[ =]{1,3}\Z",
+    re.IGNORECASE,
+)
+_NEAR = 96
+_GO_BACK = re.compile(r"(?P<v>[^\s\"'<>\x00\x01:]{1,256}):[\w.\-$]{1,128}(?![\w/])")
+
+
+def accounts(text: str) -> Iterator[Hit]:
+    """Yield the passwords of Oracle's ``user/password@host`` and Go's ``user:password@tcp(host)``."""
+    at = text.find("@")
+    while at >= 0:
+        slash = text.rfind("/", max(0, at - 132), at)
+        if text.startswith(("@tcp(", "@unix(", "@udp("), at):
+            back = _GO_BACK.match(text[max(0, at - 386) : at][::-1])
+            value = "//" if back is None else back.group("v")[::-1]
+            if not value.startswith("//") and not is_reference(value):
+                yield Hit(at - len(value), at, "secret", "account")
+        elif slash > 0 and text[slash - 1] not in "/:":
+            yield from _account(text, at)
+        at = text.find("@", at + 1)
+
+
+def _account(text: str, at: int) -> Iterator[Hit]:
+    back = _ACCOUNT_BACK.match(text[max(0, at - 264) : at][::-1])
+    if back is None or is_reference(back.group("v")[::-1]):
+        return
+    user = back.group("user")[::-1]
+    if _SERVICE.match(text, at) is None:
+        start = at - back.end()
+        near = before(text, start, _NEAR)
+        if _ALIAS.match(text, at) is None or near.endswith("mailto:") or not _CONTEXT.search(near):
+            return
+    if not any(map(str.isalpha, user)):
+        return
+    start = at - back.end("v")
+    yield Hit(start, at, "secret", "account")
+
+
+# --- values in braces ---
+
+_BRACES = re.compile(r"[ \t]{0,4}\{(?P<v>(?:[^}\r\n\x00\x01]|\}\}){1,256})\}(?!\})")
+_PAIRS = re.compile(
+    r"\b(?:driver|server|uid|dsn|database|data source|user id|trusted_connection|port|host|user|hostname|address|network|dbq|encrypt)\s?=",
+    re.IGNORECASE,
+)
+_DOUBLED = re.compile(r"\}\}[^}]")
+_BESIDE = 160
+_CODE = re.compile(r"[\s\"'`(]|=>|[A-Za-z_$][\w.\[\]]*(?:![rsa])?(?::[^{}]*)?=?\Z")
+
+
+def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
+    """Return where the value in braces stands that is assigned at *at*: ``PWD={a;b}}c}``, as ODBC writes it."""
+    match = _BRACES.match(text, at)
+    if match is None:
+        return None
+    value = match.group("v")
+    if is_reference("{" + value + "}"):
+        return None
+    code = _CODE.match(value) is not None or any(map(str.isspace, value)) or value[0] == "{"
+    # No code has a brace that is doubled in the middle and opens nothing.
+    odbc = _DOUBLED.search(value) is not None and "{" not in value
+    left = before(text, at, _BESIDE)
+    # The end of f"{{pwd={x}}}".
+    code = code or (value.endswith("}}") and "{{" in left)
+    if odbc or (not code and not is_expression(text, match.start("v"), name)):
+        return match.span("v")
+    # What could be code as well is a value where others stand next to it.
+    told = left[:-1].rstrip(" \t").removesuffix(name).rstrip()[-1:] == ";"
+    if told or _PAIRS.search(left) is not None:
+        return match.span("v")
+    right = text[match.end() : match.end() + _BESIDE].partition(JOINT)[0]
+    return None if _PAIRS.search(right) is None else match.span("v")

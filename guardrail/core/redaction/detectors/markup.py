@@ -1,0 +1,197 @@
+"""Values in XML and HTML: the content of elements, attributes, and values next to the attribute or element that names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from guardrail.core.redaction.detectors.named import secretive
+from guardrail.core.redaction.expressions import is_reference
+from guardrail.core.redaction.key_names import Scope, classify
+from guardrail.core.redaction.spans import JOINT, Hit
+
+__all__ = ["markup"]
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_TAG = re.compile(
+    r"<(?P<n>[^\W\d][\w.\-]{0,63}(?::[\w.\-]{1,63})?)"
+    r"(?P<a>(?:[^<>\"'\x00\x01]++|\"[^\"\x00\x01]{0,1024}\"|'[^'\x00\x01]{0,1024}'){0,64})>"
+)
+_ATTRIBUTE = re.compile(
+    r"(?P<k>[\w.\-:]{1,64})\s{0,4}=\s{0,4}"
+    r"(?:\\\"(?P<c>[^\"\\\x00]*)\\\"|\\'(?P<d>[^'\\\x00]*)\\'|\"(?P<two>[^\"\x00]*)\"|'(?P<one>[^'\x00]*)'|(?P<bare>[^\s\"'=<>`\\]+))"
+)
+_NAMING = _set(
+    "name key k n id property field parameter param option variable setting header attribute"
+)
+_VALUES = _set("value val v content default text data initial-value defaultvalue")
+_HOLDERS = _set("value val v string data content default integer text secret")
+_CALLED = _set("name key n param-name parameter-name property field")
+# Of these the content is shown to a reader, whatever the element is called.
+_SHOWN = _set(
+    "a abbr address article aside b body button caption cite code dd details div dl dt em fieldset figure footer form h1 h2 h3 h4 h5 h6 head header html i img label legend li "
+    "link main meta nav ol optgroup p pre script section select small span strong style sub summary sup svg table tbody td tfoot th thead time title tr u ul video"
+)
+_SCHEMA = frozenset({"xs", "xsd", "xsl", "wsdl"})
+_PLACEHOLDERS = frozenset(
+    {"true", "false", "null", "none", "nil", "string", "required", "optional"}
+)
+_CDATA = "<![CDATA["
+_FAR = 4_096
+
+
+class _Told(NamedTuple):
+    cls: str | None
+    hints: bool
+
+
+_NOTHING = _Told(None, hints=False)
+_SECRET = _Told("secret", hints=False)
+
+
+@lru_cache(maxsize=1024)
+def _told_by(name: str) -> _Told:
+    """Return what a name tells of a value; ``_NOTHING`` if it tells nothing."""
+    info = classify(name)
+    if info.scope is Scope.CONTAINER or (info.cls is None and not info.hints_secret):
+        return _NOTHING
+    return _Told(info.cls, hints=info.cls is None)
+
+
+def markup(text: str) -> Iterator[Hit]:
+    """Return the values in tags and elements that a name in *text* tells of."""
+    return _Reader(text).hits()
+
+
+class _Reader:
+    """Reads the tags of one text in order."""
+
+    __slots__ = ("beside", "end", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.beside = _NOTHING
+        """What the content of the element before tells: ``<name>password</name><value>...``."""
+        self.end = 0
+        """Where the tag before ends."""
+
+    def hits(self) -> Iterator[Hit]:
+        done = 0
+        for tag in _TAG.finditer(self.text):
+            if tag.start() < done:
+                continue
+            named = _NOTHING
+            attributes = tag.group("a")
+            if "=" in attributes:
+                named, found = self._attributes(tag)
+                yield from found
+            told = self._told(tag, named)
+            if attributes[-1:] == "/" or told is _NOTHING:
+                continue
+            spans, done = _content(self.text, tag, deep=told.cls == "secret")
+            for start, end in spans:
+                yield from self._value(start, end, told)
+
+    def _told(self, tag: re.Match[str], named: _Told) -> _Told:
+        """Return what is known of the content of an element."""
+        text = self.text
+        prefix, _, local = tag.group("n").lower().rpartition(":")
+        before, self.beside = self.beside, _NOTHING
+        if before is not _NOTHING and JOINT in text[self.end : tag.start()]:
+            before = _NOTHING
+        self.end = tag.end()
+        if local in _SHOWN or prefix in _SCHEMA:
+            return _NOTHING
+        if local in _CALLED:
+            end = text.find("<", tag.end(), tag.end() + 96)
+            content = text[tag.end() : end] if end >= 0 else JOINT
+            self.beside = _NOTHING if JOINT in content else _told_by(content.strip())
+            if self.beside is not _NOTHING:
+                return _NOTHING
+        own = _told_by(tag.group("n").rpartition(":")[2])
+        if own is not _NOTHING:
+            return own
+        if local in _HOLDERS and before is not _NOTHING:
+            return before
+        return named
+
+    def _attributes(self, tag: re.Match[str]) -> tuple[_Told, list[Hit]]:
+        """Return what the attributes tell of the element, and the hits in them."""
+        named, values, hits = _NOTHING, [], []
+        for attribute in _ATTRIBUTE.finditer(self.text, tag.start("a"), tag.end("a")):
+            key = attribute.group("k").rpartition(":")[2]
+            place = attribute.span(attribute.lastgroup or 0)
+            value = self.text[place[0] : place[1]]
+            told = _NOTHING
+            if key.lower() in _NAMING:
+                told = _told_by(value) if len(value) <= 64 else _NOTHING
+            elif key.lower() == "type":
+                told = _SECRET if value.lower() == "password" else _NOTHING
+            elif key.lower() in _VALUES:
+                values.append(place)
+            elif _told_by(key).cls == "secret":
+                hits += self._value(*place, _SECRET)
+            if named is _NOTHING or told.cls == "secret":
+                named = told
+        if named is not _NOTHING:
+            for place in values:
+                hits += self._value(*place, named)
+        return named, hits
+
+    def _value(self, start: int, end: int, told: _Told) -> list[Hit]:
+        value = self.text[start:end]
+        start += len(value) - len(value.lstrip())
+        value = value.strip()
+        if not value or value.lower() in _PLACEHOLDERS or is_reference(value):
+            return []
+        if told.hints and not secretive(value):
+            return []
+        if _WORDY.search(value) is None or _told_by(value).cls == "secret":
+            # A label, or the name of a column.
+            return []
+        return [Hit(start, start + len(value), told.cls or "secret", "markup")]
+
+
+def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[int, int]], int]:
+    """Return the places of the text in an element, and up to where it was read; of one that holds others only if *deep*."""
+    at, name = tag.end(), tag.group("n")
+    limit = text.find(JOINT, at, at + _FAR)
+    limit = min(at + _FAR, len(text)) if limit < 0 else limit
+    first = text.find("<", at, limit)
+    if first < 0:
+        return _cut_off(text, tag, limit), at
+    if text.startswith("</", first):
+        # Where another element ends, this was none: "use <password> ...</p>"
+        return ([(at, first)], first) if text.startswith(name, first + 2) else ([], at)
+    inner = text.startswith(_CDATA, first) and not text[at:first].strip()
+    if not deep and not inner:
+        return [], at
+    close = text.find(f"</{name}", first, limit)
+    if close < 0:
+        # Cut off inside.
+        close = limit if inner else first
+    return [node.span(node.lastgroup or 0) for node in _NODE.finditer(text, at - 1, close)], close
+
+
+_NODE = re.compile(
+    r"<!\[CDATA\[(?P<data>[^\x00]*?)(?:\]\]>|\Z)|(?<=>)(?P<text>[^<>\x00]+)(?![^<\x00]*+-->)"
+)
+
+
+def _cut_off(text: str, tag: re.Match[str], limit: int) -> list[tuple[int, int]]:
+    """Return the value after a tag that no other follows, unless the tag stands for a value itself: ``-p <password> x``."""
+    before = text[max(0, tag.start() - 1) : tag.start()]
+    match = _REST.match(text, tag.end(), limit)
+    if match is None or not (before in {"", JOINT, ">"} or before.isspace()):
+        return []
+    return [match.span()]
+
+
+_REST = re.compile(r"[^\s\"'`,;:)\]}@/.|><&\x00][^\s<\x00]*")
+_WORDY = re.compile(r"\w")

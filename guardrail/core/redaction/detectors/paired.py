@@ -1,0 +1,82 @@
+"""Secrets that are named elsewhere in the text: by the field before theirs, or by the column of an ``INSERT``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from guardrail.core.redaction.expressions import is_reference
+from guardrail.core.redaction.key_names import classify
+from guardrail.core.redaction.spans import Hit
+
+__all__ = ["paired"]
+
+_FIELDS = re.compile(
+    r"\b(?:name|key)\\?[\"']?\s{0,4}[:=]>?\s{0,4}\\?[\"']?(?P<n>[A-Za-z][\w.\-]{1,63})\\?[\"']?(?:\s{0,4}[,;]\s{0,40}|\s{1,40}):?\\?[\"']?val(?:ue)?\\?[\"']?\s{0,4}[:=]>?\s{0,4}"
+    r"(?:\\?\"(?P<two>[^\"\\\n\x00\x01]{1,256})|\\?'(?P<one>[^'\\\n\x00\x01]{1,256})|(?P<bare>(?!\$[{(])[^\s\"'`\\,;{}\[\]()<>&\x00\x01]{1,256}))",
+    re.IGNORECASE,
+)
+_INSERT = re.compile(
+    r"\binto\s{1,8}[\w.\"`\[\]]{1,128}\s{0,8}\((?P<c>[\w\s,\"`\[\].]{1,1024})\)\s{0,8}values\s{0,8}",
+    re.IGNORECASE,
+)
+_ROW = re.compile(r"\s{0,8},?\s{0,8}\(")
+_CELL = re.compile(
+    r"\s{0,8}(?:[NEBX]?'(?P<one>(?:[^'\x00\x01]|''){0,1024})'|\"(?P<two>[^\"\x00\x01]{0,1024})\""
+    r"|(?P<call>\w{1,40}\((?:[^()\x00\x01]|\([^()\x00\x01]{0,64}\)){0,512}\))|(?P<bare>[^,()'\"\x00\x01]{0,128}))\s{0,8}(?P<end>[,)])",
+    re.IGNORECASE,
+)
+_LITERAL = re.compile(r"'(?P<v>[^'\x00\x01]{1,512})'")
+_NOTHING = frozenset({"true", "false", "null", "none", "string", "default", "required", "optional"})
+
+
+def paired(text: str, low: str) -> Iterator[Hit]:
+    """Yield the values of secrets' fields and columns in *text*. *low* is *text* in lower case."""
+    if "val" not in low:
+        return
+    if "name" in low or "key" in low:
+        for match in _FIELDS.finditer(text):
+            group = match.lastgroup or "bare"
+            if classify(match.group("n")).cls == "secret" and _is_value(match.group(group)):
+                yield Hit(*match.span(group), "secret", "field")
+    if "into" in low:
+        for match in _INSERT.finditer(text):
+            columns = [column.strip(' \t\r\n"`[]') for column in match.group("c").split(",")]
+            secret = [classify(column).cls == "secret" for column in columns]
+            if any(secret):
+                yield from _rows(text, match.end(), secret)
+
+
+def _rows(text: str, at: int, secret: list[bool]) -> Iterator[Hit]:
+    row = _ROW.match(text, at)
+    while row is not None:
+        at = row.end()
+        for told in secret:
+            cell = _CELL.match(text, at)
+            if cell is None:
+                return
+            if told:
+                yield from _cell(cell)
+            at = cell.end()
+            if cell.group("end") == ")":
+                break
+        row = _ROW.match(text, at)
+
+
+def _cell(cell: re.Match[str]) -> Iterator[Hit]:
+    """Yield the value in a cell; of a call, such as ``crypt('x', gen_salt('bf'))``, its first literal."""
+    call = cell.group("call")
+    if call is not None:
+        literal = _LITERAL.search(cell.string, *cell.span("call"))
+        if literal is not None:
+            yield Hit(*literal.span("v"), "secret", "column")
+        return
+    group = next(name for name in ("one", "two", "bare") if cell.group(name) is not None)
+    value = cell.group(group)
+    if _is_value(value) and (group != "bare" or value.strip().isdigit()):
+        yield Hit(*cell.span(group), "secret", "column")
+
+
+def _is_value(value: str) -> bool:
+    value = value.strip()
+    return bool(value) and value.lower() not in _NOTHING and not is_reference(value)

@@ -1,0 +1,96 @@
+"""Variables, calls and look-ups: on the right of ``token =`` they say where a secret comes from, and are none.
+
+Whatever could as well be a password is one: an expression must show a sign of code.
+"""
+
+from __future__ import annotations
+
+import re
+
+from guardrail.core.redaction.key_names import classify, words
+from guardrail.core.redaction.spans import before
+
+__all__ = ["is_expression", "is_folder", "is_reference"]
+
+_REFERENCE = re.compile(
+    r"\$(?:env:)?[A-Z]+(?:_[A-Z0-9]+)*\Z|%[A-Z][A-Z0-9_]{1,60}%\Z|\$?\{\{?[^{}\x00]{1,80}\}\}\Z|\$\([^()\x00]{1,200}\)\Z"
+    r"|<[A-Za-z][\w \-]{1,60}>\Z|[*xX.\u2022]{3,}\Z|\[?REDACTED\]?\Z"
+)
+_BRACED = re.compile(r"\$?\{(?P<name>[A-Za-z_][\w.]{0,60})(?:[!:][^{}\x00]{0,20})?\}\Z")
+_SIGIL = re.compile(r"\$(?:env:)?(?P<name>[A-Za-z_]\w{0,60})\Z", re.IGNORECASE)
+# A parameter of a statement: "password = :password"
+_BOUND = re.compile(r"[:@](?P<name>[A-Za-z_]{1,60})\Z")
+
+
+def is_reference(word: str) -> bool:
+    """Return whether *word* names a variable, a command or a placeholder: ``$TOKEN``, ``${{ secrets.X }}``, ``<your-token>``."""
+    if _REFERENCE.match(word) is not None:
+        return True
+    braced = _BRACED.match(word)
+    if braced is not None:
+        return word[0] == "$" or _says_secret(braced.group("name"))
+    sigil = _SIGIL.match(word) or _BOUND.match(word)
+    return sigil is not None and _says_secret(sigil.group("name"))
+
+
+def _says_secret(name: str) -> bool:
+    info = classify(name.rpartition(".")[2])
+    return info.cls == "secret" or info.hints_secret
+
+
+_PIECE = r"[A-Za-z_$]\w{0,63}"
+_CHAIN = re.compile(
+    rf"(?:(?:await|new|yield|async|not|typeof) {{1,2}})?[$@&]?(?P<chain>{_PIECE}(?:(?:\.|->|::|\?\.){_PIECE}){{0,8}})"
+    r"(?P<open>[(\[]?)(?P<close>[)\]]?)(?P<first>[ ]{0,2}(?:[\"'A-Za-z_$*]|$)?)"
+)
+_LINKS = re.compile(r"\.|->|::|\?\.")
+_NAME = re.compile(r"[A-Za-z_$]+[0-9]{0,2}(?:_[A-Za-z0-9]{1,12}){0,8}\Z")
+_WORDY_CAMEL = re.compile(r"[a-z]+(?:[A-Z][a-z]+)+\Z|[a-z]+(?:_[a-z]+)+\Z")
+_OBJECTS = (
+    "os process env self this cls var local vars config settings secrets ctx context request req response resp res params args options "
+    "opts inputs steps module github std sys app conf cfg"
+)
+_HOLDERS = frozenset(_OBJECTS.split())
+_AFTER_NAME = frozenset(
+    {"", " ", "\t", "\r", "\n", ",", ";", ")", "}", "]", '"', "'", "`", "|", "&", "\x00"}
+)
+
+
+def is_expression(text: str, start: int, name: str) -> bool:
+    """Return whether a call, a look-up or a name of code begins at *start*. *name* is assigned to."""
+    match = _CHAIN.match(text, start, start + 700)
+    if match is None:
+        return False
+    chain, end = match.group("chain"), match.end("chain")
+    pieces = _LINKS.split(chain)
+    if not all(map(_NAME.match, pieces)):
+        return False
+    if match.group("open"):
+        # "Summer(2024)" may be a password, "self.get(2024)" and "get('x')" are calls.
+        if len(pieces) > 1 or _WORDY_CAMEL.match(chain) is not None:
+            return True
+        return bool(match.group("close") or match.group("first").strip())
+    if text[end : end + 1] not in _AFTER_NAME:
+        return False
+    if len(pieces) > 1:
+        return pieces[0] in _HOLDERS or _says_secret(pieces[-1])
+    return words(chain) == words(name) or (
+        text[end : end + 1] == ")" and _argument(text, start, chain)
+    )
+
+
+def _argument(text: str, start: int, chain: str) -> bool:
+    """Return whether a name stands for a value in a call: ``connect(password=db_password)``."""
+    if _WORDY_CAMEL.match(chain) is None or not _says_secret(chain):
+        return False
+    left = before(text, start, 200)
+    return left.rfind("(") > left.rfind(")")
+
+
+_FOLDER = re.compile(r"(?:/|~/|[A-Za-z]:\\)[\w.\-/\\ ]*\Z")
+_WORKING = frozenset({"PWD", "OLDPWD", "pwd", "oldpwd"})
+
+
+def is_folder(name: str, value: str) -> bool:
+    """Return whether *value* is the working directory of a shell, which calls it ``PWD`` as others call a password."""
+    return name in _WORKING and _FOLDER.match(value) is not None

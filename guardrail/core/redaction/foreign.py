@@ -1,0 +1,298 @@
+"""Results and exceptions: objects of foreign classes, whose own methods may do anything.
+
+Nothing here calls a method that a foreign class or metaclass could have overridden, but what is asked of an exception's text
+and of an object's ``__dict__``; there, whatever is raised is caught.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from guardrail.core.log.record import dumps
+from guardrail.core.redaction.values import octets
+from guardrail.core.words import agree, counted
+from guardrail.errors import RecordError
+
+__all__ = ["describe_error", "outweighs", "plain", "shape"]
+
+_TOKEN_CHARS = 4_000_000
+_SHAPE_NODES = 20_000
+_DEPTH = 24
+_CAUSES = 5
+_INPUT_VALUE = re.compile(r"(?:input_value|input|instance|value)=[^\r\n]*")
+_KINDS: dict[type, str] = {
+    str: "str",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    dict: "object",
+    list: "array",
+    tuple: "array",
+    bytes: "bytes",
+}
+
+
+# The interpreter's own descriptors: a metaclass or an exception class may have properties of these names.
+_MODULE_OF = type.__dict__["__module__"].__get__
+_QUALNAME_OF = type.__dict__["__qualname__"].__get__
+_NAME_OF = type.__dict__["__name__"].__get__
+_MRO_OF = type.__dict__["__mro__"].__get__
+_CAUSE_OF = BaseException.__dict__["__cause__"].__get__
+_CONTEXT_OF = BaseException.__dict__["__context__"].__get__
+_SUPPRESSED_IN = BaseException.__dict__["__suppress_context__"].__get__
+
+
+def qualified(cls: type) -> str:
+    """Return module and name of a class, as far as they are strings."""
+    name = str.__str__(_QUALNAME_OF(cls))[:200]
+    module = _module(cls)
+    return name if module in {"", "builtins"} else f"{module[:200]}.{name}"
+
+
+def _module(cls: type) -> str:
+    try:
+        module = _MODULE_OF(cls)
+    except AttributeError:  # made by code that ran in no module
+        return ""
+    return str.__str__(module) if issubclass(type(module), str) else ""
+
+
+def shape(
+    value: object, token: Callable[[str, str], str], scrub: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return ``{"type", "bytes", "token", "items"}`` of a result. What would cost too much to find out is null."""
+    kind = type(value)
+    name = "null" if value is None else _KINDS.get(kind) or scrub(qualified(kind))
+    size: int | None = None
+    items: int | None = None
+    tok: str | None = None
+    if value is None:
+        size = 4
+    elif kind is str:
+        size, tok = _text_shape(value, token)  # type: ignore[arg-type]
+    elif kind is bytes:
+        size = len(value)  # type: ignore[arg-type]
+        tok = token("result", value.hex()) if size <= _TOKEN_CHARS // 2 else None  # type: ignore[attr-defined]
+    elif kind in {bool, int, float}:
+        text = _number(value)
+        size, tok = len(text), token("result", text)
+    elif kind in {dict, list, tuple}:
+        items = len(value)  # type: ignore[arg-type]
+        if _affordable(value):
+            try:
+                line = dumps(value)
+            except RecordError:
+                line = b""
+            if line:
+                size, tok = len(line), token("result", line.decode("utf-8"))
+    return {"type": name, "bytes": size, "token": tok, "items": items}
+
+
+def _text_shape(text: str, token: Callable[[str, str], str]) -> tuple[int, str | None]:
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return size, token("result", text) if size <= _TOKEN_CHARS else None
+
+
+def _number(value: Any) -> str:
+    if type(value) is int and value.bit_length() > 2_048:
+        return hex(value)
+    return "true" if value is True else "false" if value is False else repr(value)
+
+
+def _affordable(value: object) -> bool:
+    """Return whether *value* is plain JSON of a size that can be written within a few milliseconds."""
+    nodes, chars = 0, 0
+    pending = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        kind = type(item)
+        nodes += 1
+        if kind is str:
+            chars += len(item)  # type: ignore[arg-type]
+        elif kind is dict:
+            for key, member in item.items():  # type: ignore[attr-defined]
+                if type(key) is not str:
+                    return False
+                chars += len(key)
+                pending.append((member, depth + 1))
+        elif kind in {list, tuple}:
+            pending.extend((member, depth + 1) for member in item)  # type: ignore[attr-defined]
+        elif item is not None and kind not in {int, float, bool}:
+            return False
+        if nodes + len(pending) > _SHAPE_NODES or chars > _TOKEN_CHARS or depth > _DEPTH * 4:
+            return False
+    return True
+
+
+_PER_NODE = 16
+
+
+def outweighs(value: object, chars: int) -> bool:
+    """Return whether *value* holds more than *chars* characters, each member counted as several. Looks at no more than that."""
+    pending: list[Any] = [value]
+    while pending and chars >= 0:
+        item = pending.pop()
+        kind = type(item)
+        chars -= _PER_NODE
+        if kind is str or kind is bytes:
+            chars -= len(item)
+        elif item is None or kind is bool or kind is int or kind is float:
+            continue
+        elif kind is dict or kind is list or kind is tuple:
+            if _PER_NODE * len(item) > chars:
+                return True
+            pending.extend(item)
+            if kind is dict:
+                pending.extend(item.values())
+        elif issubclass(kind, _CONTENT):
+            return True  # how much a subclass, or a set, holds would have to be read
+        else:
+            pending.append(_attributes_of(item))
+    return chars < 0
+
+
+_CONTENT = (str, int, float, bytes, bytearray, dict, list, tuple, set, frozenset)
+
+
+def _attributes_of(value: object) -> dict[Any, Any] | None:
+    if issubclass(type(value), type):
+        return None
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except BaseException:  # noqa: BLE001 - a descriptor of a foreign class may raise anything
+        return None
+    return attributes if type(attributes) is dict else None
+
+
+def plain(value: object, *, nodes: int, chars: int) -> object:
+    """Return the readable content of any object as plain JSON, no more of it than the bounds allow.
+
+    Of objects of foreign classes, what their instance dictionary holds.
+    """
+    return _Plain(nodes, chars).take(value, 0)
+
+
+class _Plain:
+    """What is left of the bounds while one value is taken apart."""
+
+    def __init__(self, nodes: int, chars: int) -> None:
+        self.nodes = nodes
+        self.chars = chars
+
+    def take(self, value: Any, depth: int) -> object:
+        self.nodes -= 1
+        if value is None or self.nodes < 0 or depth > _DEPTH or self.chars <= 0:
+            return None
+        kind = type(value)  # isinstance() would ask the object for its __class__
+        if issubclass(kind, str):
+            text = str.__str__(value)[: self.chars]
+            self.chars -= len(text)
+            return text
+        if issubclass(kind, bool):
+            return value
+        if issubclass(kind, int):
+            return int.__int__(value)
+        if issubclass(kind, float):
+            return float.__float__(value)
+        if issubclass(kind, bytes | bytearray):
+            text = octets(value)[: self.chars].decode("utf-8", "replace")
+            self.chars -= len(text)
+            return text
+        if issubclass(kind, dict):
+            return self._members(value, depth)
+        if issubclass(kind, list | tuple | set | frozenset):
+            return self._elements(value, depth)
+        return self._attributes(value, depth)
+
+    def _members(self, value: dict[Any, Any], depth: int) -> dict[str, object]:
+        out: dict[str, object] = {}
+        for key, member in dict.items(value):
+            if self.nodes <= 0 or self.chars <= 0:
+                break
+            name = (
+                str.__str__(key)[: self.chars]
+                if issubclass(type(key), str)
+                else qualified(type(key))
+                if not issubclass(type(key), int)
+                else _number(int.__int__(key))
+            )
+            self.chars -= len(name)
+            out[name] = self.take(member, depth + 1)
+        return out
+
+    def _elements(self, value: Any, depth: int) -> list[object]:
+        base = next(kind for kind in (list, tuple, set, frozenset) if issubclass(type(value), kind))
+        out: list[object] = []
+        for member in base.__iter__(value):
+            if self.nodes <= 0 or self.chars <= 0:
+                break
+            out.append(self.take(member, depth + 1))
+        return out
+
+    def _attributes(self, value: object, depth: int) -> object:
+        attributes = _attributes_of(value)
+        return None if attributes is None else self._members(attributes, depth)
+
+
+def describe_error(error: BaseException, size: int) -> tuple[str, str]:
+    """Return the class of *error* and its unscrubbed message, with the causes behind it. Never raises."""
+    parts: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen and len(parts) < _CAUSES:
+        seen.add(id(current))
+        message = _message(current, size * 4)
+        parts.append(
+            message if current is error else f"caused by {qualified(type(current))}: {message}"
+        )
+        current = _cause(current)
+    return qualified(type(error)), "; ".join(part for part in parts if part)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    cause: BaseException | None = _CAUSE_OF(error)
+    if cause is not None or _SUPPRESSED_IN(error):
+        return cause
+    context: BaseException | None = _CONTEXT_OF(error)
+    return context
+
+
+def _message(error: BaseException, size: int) -> str:
+    for base in _MRO_OF(type(error)):
+        if _NAME_OF(base) == "ValidationError":
+            # Their texts quote the value that did not fit.
+            return _validation(error, _module(base))
+    try:
+        text = str.__str__(str(error))
+    except BaseException:  # noqa: BLE001 - str() of a foreign exception is foreign code
+        return "(no message: its str() failed)"
+    text = text[:size]
+    return _INPUT_VALUE.sub("(input not shown)", text) if "input_value=" in text else text
+
+
+def _validation(error: BaseException, module: str) -> str:
+    if not module.startswith("pydantic"):
+        return "a value does not fit the schema (details not shown)"
+    try:
+        found = error.errors(include_url=False, include_context=False, include_input=False)  # type: ignore[attr-defined]
+        places = [
+            f"{_place(entry)} ({str(entry.get('type'))[:60]})"
+            for entry in found[:10]
+            if isinstance(entry, Mapping)
+        ]
+        return f"{counted(len(found), 'value')} {agree(len(found), 'does')} not fit: " + ", ".join(
+            places
+        )
+    except BaseException:  # noqa: BLE001 - a foreign class that only shares the name
+        return "a value does not fit the model (details not shown)"
+
+
+def _place(entry: Mapping[str, Any]) -> str:
+    location = entry.get("loc")
+    return (
+        ".".join(str(part)[:60] for part in location[:8])
+        if isinstance(location, tuple | list)
+        else "?"
+    )

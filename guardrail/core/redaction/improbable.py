@@ -1,0 +1,153 @@
+"""Whether a value is so unlikely that it may be recognised by itself wherever it turns up in a session.
+
+Words, identifiers, paths, numbers and dates turn up by chance. Whoever can have one of them remembered (a page that a tool
+read, the arguments that a model made up) would have it struck from every later record. They are hidden where a mark, a key
+or a detector says so, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+
+from guardrail.core.redaction.detectors.cards import is_card
+
+__all__ = ["MIN_VALUE", "improbable"]
+
+MIN_VALUE = 6
+_DISTINCT = 4
+_LONG_WORD = 24
+_LONG_PHRASE, _PHRASE_WORDS = 20, 4
+_MANY_CHANGES = 3
+
+_DIGITS = re.compile(r"[0-9]{6,}\Z")
+# Digits with signs between them: amounts, versions, addresses, dates and times with or without a zone.
+_NUMBER = re.compile(r"[+\-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+\-]?[0-9]+)?\s?[A-Za-z%]{0,3}\Z")
+_DATE = re.compile(
+    r"(?:[0-9]{4}([\-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([\-/.])[0-9]{1,2}\2(?:[0-9]{2}){1,2})"
+    r"(?:[T ][0-9:.]+(?:Z|[+\-][0-9:]+)?)?\Z"
+)
+_TIME = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9.]+)?\Z")
+_VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)+")
+_SOME_DIGITS = 9
+# Ids of databases and nanoseconds have up to twenty figures.
+_LONG_NUMBER = 24
+_PIECES = re.compile(r"[^\W_]+")
+# What identifiers, paths, query strings and prose have between their words. Anything else is a sign of a password.
+_ORDINARY = re.compile(r"[\w\s\-./\\:,;'@&=?+()<>\[\]{}#]*[!\"%*$|`]?\Z")
+_LEADING = "\"'`$%*!"
+_ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}\.[^\s@]{2,63}\Z")
+_WORD_AND_NUMBER = re.compile(
+    r"(?:[a-z]{3,16}|[A-Z]{2,16}|[A-Za-z])[0-9]+\Z|[A-Z][a-z]{1,15}[0-9]{1,3}\Z"
+)
+_NUMBER_AND_UNIT = re.compile(r"[0-9]+[A-Za-z]{0,3}\Z")
+_WORD_AND_YEAR = re.compile(r"[A-Z][a-z]{2,15}[0-9]{4,}\w?\Z")
+_CHANGE = re.compile(r"(?<=[^\W\d_])(?=[0-9])|(?<=[0-9])(?=[^\W\d_])")
+# hunter2-and-more, but not sha256-digest
+_WORD_WITH_FIGURE = re.compile(r"[a-z]{4,16}[0-9]{1,2}\Z")
+_TECHNICAL = re.compile(
+    r"(?:base|http|oauth|uint|float|node|python|java|version|step|line|page|item|part|chapter|level|tier|phase|room|test|user"
+    r"|group|table|region|zone|east|west|north|south|central|stage|host|server|port|disk|address|field|column|option|type)[0-9]"
+)
+# The number of one thing among a million: credit_card_4421486.
+_SERIAL = re.compile(r"(?<![0-9])(?!(?:19|20)[0-9]{2}[01][0-9][0-3][0-9](?![0-9]))[0-9]{6,}")
+_PATH = re.compile(r"[/\\=&]")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}", re.IGNORECASE)
+
+
+def improbable(value: str) -> bool:
+    """Return whether *value* (ASCII or normalised) would hardly turn up by chance."""
+    if len(value) < MIN_VALUE:
+        return False
+    core = value.strip()
+    if _DIGITS.match(core):
+        return is_card(core) or (len(core) > _LONG_NUMBER and len(set(core)) >= _DISTINCT)
+    if not any(map(str.isalpha, core)):
+        return _figures(core)
+    if len(set(value)) < _DISTINCT:
+        return False
+    if len(core) < MIN_VALUE:
+        # Blanks around it count: "  ab12 ". Around a word or a number they are a part of any sentence.
+        return any(map(str.isdigit, core))
+    if _NUMBER.match(core) or _DATE.match(core):
+        return False
+    if _ADDRESS.match(core) or not _ORDINARY.match(core.lstrip(_LEADING)):
+        return True
+    pieces = _PIECES.findall(core)
+    if not all(map(_plain, pieces)):
+        return True
+    if sum(_changes(piece) for piece in pieces) >= _MANY_CHANGES:
+        return True
+    return _phrase(core, pieces)
+
+
+def _figures(core: str) -> bool:
+    """Return whether figures without a letter are one number that somebody was given, and no amount, date or version."""
+    if _NUMBER.match(core) or _DATE.match(core) or _TIME.match(core):
+        return False
+    return sum(map(str.isdigit, core)) >= _SOME_DIGITS or not _ORDINARY.match(core)
+
+
+def _plain(piece: str) -> bool:
+    """Return whether one piece of a value is a word, a number or a usual mix of both."""
+    if piece.isdigit():
+        return True
+    if piece.isalpha():
+        return not _random_letters(piece)
+    if len(piece) >= _LONG_PHRASE:
+        return False
+    if _WORD_AND_NUMBER.match(piece) or _NUMBER_AND_UNIT.match(piece):
+        return True
+    return (len(piece) < MIN_VALUE or len(_CHANGE.findall(piece)) < 2) and _WORD_AND_YEAR.match(
+        piece
+    ) is None
+
+
+def _random_letters(piece: str) -> bool:
+    if len(piece) < 10:
+        return False
+    if not piece.isascii():
+        return len(piece) >= _LONG_WORD
+    words = _CAMEL.split(piece)
+    if len(words) > 1 and sum(map(len, words)) >= 3 * len(words):
+        return any(len(word) >= _LONG_WORD or _unspeakable(word) for word in words)
+    # aBcDeF: a change of case at every other letter makes no words.
+    return len(words) > _PHRASE_WORDS or len(piece) >= _LONG_WORD or _unspeakable(piece)
+
+
+def _unspeakable(word: str) -> bool:
+    return len(word) >= 10 and _CONSONANTS.search(word) is not None
+
+
+def _changes(piece: str) -> int:
+    """Return how often letters and figures change in *piece*, beyond a word and its number."""
+    if _WORD_AND_NUMBER.match(piece) and piece[:3].islower():
+        return 0
+    return len(_CHANGE.findall(piece))
+
+
+def _phrase(core: str, pieces: list[str]) -> bool:
+    """Return whether several words together are telling: a name, a sentence, a mix that no identifier has."""
+    if _SERIAL.search(core) and not _PATH.search(core):
+        return True
+    if len(pieces) < 2:
+        return any(map(str.isdigit, core)) and core[-1] in "!$*"
+    if " " in core:
+        titled = sum(piece[0].isupper() and piece[1:].islower() for piece in pieces)
+        if titled >= 2 and titled == len(pieces):
+            return True
+        if len(pieces) >= _PHRASE_WORDS and len(core) >= _LONG_PHRASE:
+            return True
+    if len(core) < 12:
+        return False
+    if any(_WORD_WITH_FIGURE.match(piece) and not _TECHNICAL.match(piece) for piece in pieces):
+        return not _PATH.search(core)
+    if not core.isascii():
+        return True
+    between = set(_PIECES.sub("", _VERSION.sub("0", core)))
+    return (
+        len(between) > 1
+        and not between & set("/\\:_@=&")
+        and any(map(str.isdigit, core))
+        and any(map(str.islower, core))
+    )

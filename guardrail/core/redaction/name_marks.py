@@ -1,0 +1,254 @@
+"""Marks that a name puts on a value: the key it stands under, the name in a field or list element next to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from guardrail.core.redaction.detectors.command import has_option, names_tool, passwords, tool_of
+from guardrail.core.redaction.expressions import is_folder
+from guardrail.core.redaction.key_names import Scope, classify, words
+from guardrail.core.redaction.schema_marks import Mark
+from guardrail.errors import RedactionError
+
+__all__ = [
+    "LONG_NAME",
+    "Named",
+    "may_name",
+    "named",
+    "neighbours",
+    "plain_key",
+    "said",
+    "started",
+]
+
+Named = tuple[Mark | None, Mark | None, bool, bool, bool]
+"""Mark, hint, whether the mark is for containers only, oddness, whether the key calls itself a value."""
+LONG_NAME: Named = (None, None, False, True, False)
+_VALUES = frozenset({"value", "values", "val", "v", "content", "default"})
+# Prose stands under these as well: only a single word below them is the value of the name next to it.
+_TEXTS = frozenset({"text", "data", "input", "string", "answer"})
+# A column of a table whose names stand in a list next to it.
+_ROWS = frozenset({"rows", "row", "values", "data", "records", "tuples"})
+_COLUMNS = frozenset({"columns", "column", "fields", "header", "headers", "keys", "names", "cols"})
+# The private parts of a JSON Web Key (RFC 7518), in an object that says which kind of key it is.
+_JWK = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
+_NAMES = frozenset(
+    {"name", "key", "k", "n", "header", "field", "param", "parameter", "variable", "var", "property", "option", "attribute", "setting", "id", "label", "type", "system", "env", "path",
+     "tag", "column", "attr", "flag", "arg", "argument", "config", "input", "element", "selector", "ref", "placeholder", "question", "title"}
+)  # fmt: skip
+_FIELDS = 24
+
+
+@lru_cache(maxsize=4096)
+def named(name: str) -> Named | None:
+    """Return what a key says; None where it says nothing."""
+    info = classify(name)
+    parts = words(name)
+    valued = bool(parts) and (
+        parts[-1] in _VALUES or parts[-1] in _TEXTS or parts[-1] in _ROWS or name in _JWK
+    )
+    if info.cls is None and not info.hints_secret and not info.odd and not valued:
+        return None
+    # The class, not the name: a name can be a value elsewhere, and the pointer shows it where it may be shown.
+    rules = (f"key:{info.cls or 'hint'}",)
+    mark = Mark(info.cls, rules) if info.cls is not None else None
+    hint = Mark("secret", rules) if info.hints_secret and info.cls is None else None
+    return mark, hint, info.scope is Scope.CONTAINER, info.odd, valued
+
+
+def said(
+    known: Named, name: str, value: object, source: Mapping[str, object]
+) -> tuple[Mark | None, Mark | None]:
+    """Return mark and hint for *value*, which stands in *source* under a *name* of which *known* is known."""
+    mark, hint, boxed, _, valued = known
+    if mark is None:
+        if not valued or len(source) > _FIELDS:
+            return None, hint
+        return _told_beside(name, value, source)
+    if boxed and type(value) is not dict and type(value) is not list:
+        return None, hint
+    if isinstance(value, str) and is_folder(name, value):
+        return None, hint
+    return mark, hint
+
+
+def _told_beside(
+    name: str, value: object, source: Mapping[str, object]
+) -> tuple[Mark | None, Mark | None]:
+    """Return what other fields of *source* say about *value*: a name, the names of columns, or that it is a key."""
+    if name in _JWK and "kty" in source:
+        return _SECRET, None
+    last = _last(name)
+    if isinstance(value, str):
+        told = last in _VALUES or (last in _TEXTS and " " not in value)
+        return _partner(source) if told else (None, None)
+    if last in _ROWS and isinstance(value, list | tuple) and _has_secret_column(source, value):
+        return _SECRET, None
+    if last in _VALUES:
+        return _partner(source)
+    return None, None
+
+
+@lru_cache(maxsize=1024)
+def _last(name: str) -> str:
+    return (words(name) or ("",))[-1]
+
+
+def _has_secret_column(source: Mapping[str, object], rows: object) -> bool:
+    """Return whether a list of names in *source* holds that of a secret: ``{"columns": [..., "password"], "rows": ...}``."""
+    for key, names in source.items():
+        if names is rows or not isinstance(names, list | tuple) or len(names) > _FIELDS * 2:
+            continue
+        if _is_columns(key) and any(
+            isinstance(each, str) and len(each) <= 64 and classify(each).cls == "secret"
+            for each in names
+        ):
+            return True
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _is_columns(key: str) -> bool:
+    parts = words(key)
+    return bool(parts) and parts[-1] in _COLUMNS
+
+
+def _partner(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:
+    """Return what the name in an object says about its value: ``{"name": "DB_PASSWORD", "value": ...}``."""
+    for key, label in source.items():
+        if isinstance(label, str) and 1 < len(label) <= 64 and _labels(key):
+            told = named(str.__str__(label))
+            if told is not None and not told[2] and (told[0] or told[1]) is not None:
+                return told[0], told[1]
+    return None, None
+
+
+@lru_cache(maxsize=1024)
+def _labels(key: str) -> bool:
+    parts = words(key)
+    return bool(parts) and parts[-1] in _NAMES
+
+
+_OPTION = re.compile(r"--?(?P<name>[A-Za-z][\w.\-]{2,48})\Z")
+_HEADER = re.compile(
+    r"(?:proxy-)?authorization\Z|(?:set-)?cookie\Z|x-[\w\-]*(?:key|token|secret|auth|password)\Z",
+    re.IGNORECASE,
+)
+_SECRET = Mark("secret", ("key:secret",))
+
+
+def may_name(source: Sequence[object], pair: bool) -> bool:
+    """Return whether ``neighbours`` could find anything. Cheap: nearly all lists hold nothing of the kind."""
+    if type(source[0]) is not str:
+        return False
+    try:
+        text = "\n".join(source)  # type: ignore[arg-type]
+    except TypeError:
+        return True
+    if (pair and len(source) == 2) or "-" in text or "uthorization" in text or "ookie" in text:
+        return True
+    return "/" in text and has_option(text.lower())
+
+
+_STARTERS = frozenset(
+    {"command", "cmd", "program", "executable", "exec", "binary", "bin", "tool", "path", "file", "argv0", "entrypoint", "process", "exe", "name"}
+)  # fmt: skip
+
+
+def started(source: Mapping[str, object], words_of: object) -> str | None:
+    """Return the tool that a field next to *words_of* names: ``{"command": "redis-cli", "args": [...]}``."""
+    for key, label in source.items():
+        if label is words_of or not _starts(key):
+            continue
+        if isinstance(label, str):
+            texts: list[object] = list(label[:_COMMAND].split())
+        else:
+            texts = list(label[:_FIELDS]) if isinstance(label, list | tuple) else []
+        for text in reversed(texts):
+            tool = tool_of(text) if isinstance(text, str) else None
+            if tool is not None:
+                return tool
+    return None
+
+
+_COMMAND = 256
+
+
+@lru_cache(maxsize=1024)
+def _starts(key: str) -> bool:
+    parts = words(key)
+    return bool(parts) and parts[-1] in _STARTERS
+
+
+def neighbours(
+    source: Sequence[object], *, pair: bool, beside: Mapping[str, object] | None = None
+) -> dict[int, Mark]:
+    """Return the marks of elements that an element before them names: options, headers, pairs, lines of a private key.
+
+    *pair* says that *source* is an element of a list itself; *beside* is the object in which it stands.
+    """
+    try:
+        texts = list(map(str.__str__, source))
+    except TypeError:
+        texts = [str.__str__(item) if isinstance(item, str) else "" for item in source]
+    marks: dict[int, Mark] = {}
+    joined = "\n".join(texts)
+    if joined[:1] == "-" or "\n-" in joined or ("/" in joined and has_option(joined.lower())):
+        tool = None
+        if beside is not None and len(beside) <= _FIELDS:
+            tool = started(beside, source)
+        if tool is not None or names_tool(joined):
+            marks = {index: _SECRET for index, _, _ in passwords(texts, tool)}
+    inside = False
+    before = ""
+    for index, text in enumerate(texts):
+        following = text
+        if inside:
+            if "---- END" in text or "-----END" in text or text.startswith("Private-MAC"):
+                inside = False
+            if not text.startswith(("-----END", "---- END")):
+                marks[index] = _SECRET
+        elif before and text:
+            mark = _named_by(before, text, pair=pair and len(source) == 2)
+            if mark is not None:
+                marks[index] = mark
+                following = ""
+        inside = inside or _opens_key(following)
+        before = following
+    return marks
+
+
+_BEGINS = re.compile(r"-{4,5} ?BEGIN ")
+
+
+def _opens_key(text: str) -> bool:
+    if text.startswith("Private-Lines:"):
+        return "\n" not in text
+    return (
+        "PRIVATE KEY" in text
+        and _BEGINS.search(text) is not None
+        and "---END" not in text
+        and "--- END" not in text
+    )
+
+
+def _named_by(before: str, text: str, *, pair: bool) -> Mark | None:
+    option = _OPTION.match(before)
+    if option is not None:
+        name = option.group("name")
+        return None if text.startswith("-") or classify(name).cls != "secret" else _SECRET
+    if len(before) > 64 or (text.isidentifier() and classify(text).cls is not None):
+        return None
+    if pair:
+        told = named(before)
+        return None if told is None or told[2] else told[0]
+    return _SECRET if _HEADER.match(before) is not None and not text.isalpha() else None
+
+
+def plain_key(name: object) -> str:
+    """Return a key as a plain string. Raises ``RedactionError`` if it is none."""
+    if isinstance(name, str):
+        return str.__str__(name)
+    raise RedactionError("a key is not a string", code="redaction.type")

@@ -1,0 +1,236 @@
+"""What of a call is recorded: arguments, results, errors and free text, without what is sensitive in them.
+
+Every rule is evaluated and the strictest treatment wins. Class ``secret`` gets a random mark, every other class a keyed
+token. The makers of both are callables: this module holds no key and draws no random number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from guardrail.core.redaction.detectors.scan import scan_secrets
+from guardrail.core.redaction.foreign import describe_error, plain, shape
+from guardrail.core.redaction.key_names import stricter
+from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, needs_normalising, normalised
+from guardrail.core.redaction.replacements import Sealer, View, cut, encodable
+from guardrail.core.redaction.scan import Spend, holds_known, join, scan_all, unmetered
+from guardrail.core.redaction.schema_marks import SchemaMarks
+from guardrail.core.redaction.session_memory import BLANK, Memory
+from guardrail.core.redaction.view import Inspection
+from guardrail.core.redaction.walk import Limits, Walk
+from guardrail.errors import RedactionError
+
+__all__ = ["Inspection", "Limits", "Redactor", "View"]
+
+_SCHEMAS = 512
+_NO_NAMES: frozenset[str] = frozenset()
+# Names of guardrail's own fields, which stand beside user text in what the gate is given.
+_FIELDS = frozenset(
+    {
+        "type",
+        "bytes",
+        "token",
+        "items",
+        "class",
+        "message",
+        "value",
+        "null",
+        "str",
+        "object",
+        "array",
+        "int",
+        "float",
+        "bool",
+    }
+)
+
+
+class Redactor:
+    """Turns what a caller, a tool or a policy gave into what may be recorded. Thread-safe; of values it keeps only short ones
+    that are not sensitive."""
+
+    __slots__ = ("_limits", "_meter", "_schemas", "_sealer", "profile")
+
+    def __init__(
+        self,
+        *,
+        token: Callable[[str, str], str],
+        mark: Callable[[str], str],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        profile: str = "standard/1",
+        meter: Callable[[], Spend] = lambda: unmetered,
+    ) -> None:
+        """Take *token* (class, value -> keyed token) and *mark* (class -> random mark); both as ``marks`` describes them.
+
+        *meter* is asked once for each view, text or gate: what it returns is told of the work, before it is done, and raises
+        ``RedactionError`` where that is too much. The limit on the time of one view is therefore its own.
+
+        Raises ``RedactionError`` where they make something that would not be recognised as guardrail's own.
+        """
+        if not is_mark(mark("secret")) or not is_mark(token("name", "probe")):
+            raise RedactionError(
+                "tokens and marks must have the form gr1:<class>:<key id>:<24 characters>",
+                code="redaction.mark",
+            )
+        self._sealer = Sealer(token, mark, limits)
+        self._limits = limits
+        self._meter = meter
+        self.profile = profile
+        self._schemas: dict[int, tuple[Mapping[str, object], SchemaMarks]] = {}
+
+    # --- the interface ---
+
+    def inspect(
+        self,
+        args: Mapping[str, object],
+        *,
+        schema: Mapping[str, object] | None,
+        declared: bool,
+        memory: Memory,
+        minimal: str = "undeclared",
+    ) -> Inspection:
+        """Walk *args* once. What is found to be sensitive is known to the session when this returns.
+
+        *args* is not mutated and must not change before the last ``view``. Of an undeclared tool the view is minimal;
+        *minimal* is the class that it names then.
+        Raises ``RedactionError`` for what is not JSON.
+        """
+        source = args if type(args) is dict else dict(args)
+        return self._inspection(source, schema, memory, minimal="" if declared else minimal)
+
+    def value(
+        self, value: object, memory: Memory, schema: Mapping[str, object] | None = None
+    ) -> View:
+        """Return what is recorded of any JSON value. Raises ``RedactionError`` for what is not JSON."""
+        return self._inspection(value, schema, memory).view()
+
+    def text(self, text: str, memory: Memory) -> str:
+        """Return free text without what is sensitive in it: a message, a label, the name of a tool."""
+        text = str.__str__(text)
+        if len(text) > self._limits.string:
+            return self._metered().beginning(text, self._limits.string, memory)
+        if text[:1] in {"{", "[", '"'} or text[:1].isspace():
+            return str(self.value(text, memory).value)
+        return self._metered().cleaned(text, memory)
+
+    def result(self, value: object, *, log_output: bool, memory: Memory) -> dict[str, Any]:
+        """Return what is recorded of a tool's result, and make what is sensitive in it known to the session.
+
+        ``{"type", "bytes", "token", "items"}``, or ``{"type", "value"}`` with the redacted value where *log_output*. Bounded
+        work whatever the size; no method of a foreign object is called. Raises nothing but ``RedactionError``.
+        """
+        described = shape(value, self._sealer.token, lambda name: self.text(name, memory))
+        content = plain(value, nodes=self._limits.nodes, chars=self._limits.result)
+        inspection = self._inspection(content, None, memory)
+        if log_output:
+            view = inspection.view()
+            return {"type": described["type"], "value": view.value}
+        return described
+
+    def error(self, error: BaseException, memory: Memory) -> dict[str, str]:
+        """Return class and scrubbed message of an exception and of its causes. Never raises for hostile exceptions."""
+        name, message = describe_error(error, self._limits.message)
+        message = self.text(message, memory) if message else ""
+        return {
+            "class": self.text(name, memory),
+            "message": self._metered().settle([cut(message, self._limits.message)], memory)[0],
+        }
+
+    def identity(self, text: str) -> str:
+        """Return an identity without secrets in it. Personal data stays: the host gave it in clear."""
+        if not text.isascii():
+            text = encodable(text)
+        plain_text = normalised(text) if needs_normalising(text) else text
+        hits = scan_secrets(plain_text)
+        return self._sealer.splice(plain_text, hits) if hits else text
+
+    def gate(
+        self,
+        leaves: Iterable[str],
+        memory: Memory,
+        *,
+        supplied: Iterable[str] = (),
+        schema: Mapping[str, object] | None = None,
+    ) -> str | None:
+        """Return what is still sensitive in the user-derived strings and keys of a finished record, else None.
+
+        The answer is ``<class>``, the strictest that still hits. guardrail's own marks never hit. What the host or the policy
+        *supplied*, and the names and constants of *schema*, are looked at by detectors alone.
+        """
+        sealer = self._sealer
+        texts = [
+            leaf
+            for leaf in leaves
+            if leaf not in _FIELDS and not (leaf[:4] == MARK_PREFIX and is_mark(leaf))
+        ]
+        spend = self._meter()
+        hunted = texts
+        if len(memory):
+            given = _NO_NAMES if schema is None else self._marks(schema).supplied
+            hunted = [text for text in texts if text not in given and not memory.is_clean(text)]
+        if not (len(memory) and holds_known(join(hunted, spend)[0], memory, spend)):
+            # Whether a detector hits depends on the text alone: what was found clean need not be asked about again.
+            memory = BLANK
+            hunted = [text for text in (*texts, *supplied) if text not in sealer.clean]
+            if not hunted:
+                return None
+        worst: str | None = None
+        for hits in scan_all(hunted, memory, spend):
+            for hit in hits:
+                worst = hit.cls if worst is None else stricter(worst, hit.cls)
+        if worst is None:
+            sealer.note_clean(hunted)
+        return worst
+
+    def gate_identity(self, leaves: Iterable[str]) -> str | None:
+        """Return ``secret`` where an identity holds one by its own shape, else None. What a session knows does not count."""
+        for leaf in leaves:
+            if scan_secrets(normalised(leaf) if needs_normalising(leaf) else leaf):
+                return "secret"
+        return None
+
+    def _inspection(
+        self,
+        value: object,
+        schema: Mapping[str, object] | None,
+        memory: Memory,
+        *,
+        minimal: str = "",
+    ) -> Inspection:
+        marks = None if schema is None else self._marks(schema)
+        root = None if marks is None else marks.root
+        sealer = self._metered(_NO_NAMES if marks is None else marks.supplied)
+        walk = Walk(self._limits, sealer.token, sealer.spend)
+        box: list[Any] = [None]
+        try:
+            walk.value(
+                value, box, 0, None, root, root.mark if root is not None else None, None, 0, 0
+            )
+        except RecursionError:
+            raise RedactionError("a value is nested too deeply", code="redaction.depth") from None
+        return Inspection(
+            sealer,
+            value,
+            walk,
+            box,
+            memory,
+            minimal=minimal,
+            again=lambda: self._inspection(value, schema, BLANK, minimal=minimal),
+        )
+
+    def _metered(self, supplied: frozenset[str] = _NO_NAMES) -> Sealer:
+        spend = self._meter()
+        if spend is unmetered and not supplied:
+            return self._sealer
+        return self._sealer.for_view(spend, supplied)
+
+    def _marks(self, schema: Mapping[str, object]) -> SchemaMarks:
+        found = self._schemas.get(id(schema))
+        if found is not None and found[0] is schema:
+            return found[1]
+        marks = SchemaMarks(schema)
+        if len(self._schemas) >= _SCHEMAS:
+            self._schemas = {}
+        self._schemas[id(schema)] = (schema, marks)
+        return marks

@@ -1,0 +1,352 @@
+"""Marks and tokens put in the place of what must not be recorded, and the size of a record kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from guardrail.core.log.record import dumps
+from guardrail.core.redaction.key_names import stricter
+from guardrail.core.redaction.marks import is_mark, needs_normalising, normalised
+from guardrail.core.redaction.pointers import bounded, bounded_classes
+from guardrail.core.redaction.scan import Spend, scan_all, unmetered
+from guardrail.core.redaction.session_memory import Memory
+from guardrail.core.redaction.spans import Hit
+from guardrail.core.redaction.values import (
+    all_texts,
+    canonical,
+    escape,
+    is_sized,
+    number_text,
+    remember,
+)
+from guardrail.core.redaction.walk import Limits, Nested, Walk
+from guardrail.errors import RecordError, RedactionError
+
+__all__ = ["Sealer", "View", "class_of", "cut", "encodable", "text_of", "unused"]
+
+_ROUNDS = 3
+_PER_SEAL = 32
+_CLEAN, _CLEAN_CHARS = 4_096, 256
+# A view of so many characters fits whatever they are.
+_ALWAYS_CLEAR = 6_000
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What may be recorded of a value."""
+
+    value: object
+    removed: dict[str, list[str]]
+    """RFC 6901 pointer -> the class, then every rule that hit there. Keys that are sensitive appear as recorded."""
+    truncated: bool
+    """Something was too long, too deep or too much, and is recorded by kind, size and token."""
+    changed: bool
+    """``value`` is not equal to what was given."""
+    classes: dict[str, list[str]] = field(default_factory=dict, compare=False)
+    """Pointer -> classes of what stood there, bounded; keys appear as in ``value``."""
+    cut: bool = field(default=False, compare=False)
+    """All of it together was too much, so that ``value`` shows large members by kind, size and token."""
+
+
+class Sealer:
+    """Replaces what was found. Holds the makers of tokens and marks; of values, only short ones that are not sensitive."""
+
+    __slots__ = ("clean", "limits", "mark", "spend", "supplied", "token")
+
+    def __init__(  # noqa: PLR0917 - one is made for each view
+        self,
+        token: Callable[[str, str], str],
+        mark: Callable[[str], str],
+        limits: Limits,
+        spend: Spend = unmetered,
+        supplied: frozenset[str] = frozenset(),
+        clean: set[str] | None = None,
+    ) -> None:
+        self.token = token
+        self.mark = mark
+        self.limits = limits
+        self.spend = spend
+        """Told of all work that grows with what is given."""
+        self.supplied = supplied
+        """Names and constants of the tool's schema: what a session knows never strikes them."""
+        self.clean: set[str] = set() if clean is None else clean
+        """Short texts in which no detector hits, so that the gate need not ask again."""
+
+    def for_view(self, spend: Spend, supplied: frozenset[str] = frozenset()) -> Sealer:
+        """Return a sealer for one view, whose work is told to *spend*."""
+        return Sealer(self.token, self.mark, self.limits, spend, supplied, self.clean)
+
+    def note_clean(self, texts: Iterable[str]) -> None:
+        """Remember short texts in which no detector hits."""
+        if len(self.clean) > _CLEAN:
+            self.clean.clear()
+        self.clean.update(text for text in texts if len(text) < _CLEAN_CHARS)
+
+    def seal(self, cls: str, text: str) -> str:
+        """Return what stands for *text*: a random mark for class ``secret``, else a token."""
+        self.spend(_PER_SEAL)
+        return self.mark(cls) if cls == "secret" else self.token(cls, canonical(cls, text))
+
+    def splice(self, text: str, hits: list[Hit]) -> str:
+        parts: list[str] = []
+        end = 0
+        for hit in hits:
+            parts.append(text[end : hit.start])
+            parts.append(self.seal(hit.cls, text[hit.start : hit.end]))
+            end = hit.end
+        parts.append(text[end:])
+        return "".join(parts)
+
+    def replace(self, walk: Walk, hits: list[list[Hit]], memory: Memory) -> None:
+        """Put marks and tokens into the copy that *walk* made."""
+        partial: list[tuple[Any, Any]] = []
+        texts: list[str] = []
+        for (holder, key, _, text, mark, _), found in zip(walk.slots, hits, strict=False):
+            if mark is not None:
+                holder[key] = self.seal(class_of(mark[0], found) if found else mark[0], text)
+            elif found:
+                if type(holder[key]) is not str:
+                    holder[key] = self.seal(class_of(None, found), text)
+                    continue
+                plain_text = normalised(text) if needs_normalising(text) else text
+                if found[0].start == 0 and found[0].end >= len(plain_text):
+                    holder[key] = self.seal(found[0].cls, plain_text)
+                else:
+                    partial.append((holder, key))
+                    texts.append(self.splice(plain_text, found))
+            elif not text.isascii():
+                holder[key] = encodable(text)
+        for holder, key, _, text, _ in walk.sealed:
+            holder[key] = self.seal("secret", text)
+        for (holder, key), text in zip(
+            partial, self.settle(texts, memory) if texts else (), strict=True
+        ):
+            holder[key] = text
+        for holder, key, _, value in walk.pieces:
+            holder[key] = self._piece(walk, value, memory)
+
+    def _piece(self, walk: Walk, value: object, memory: Memory) -> dict[str, Any]:
+        sized = walk.sized(value)
+        if type(value) is str and walk.shows_head(value):
+            sized["head"] = self.beginning(value, self.limits.head, memory)
+        return sized
+
+    def beginning(self, text: str, size: int, memory: Memory) -> str:
+        """Return at most *size* characters of the beginning of a longer text, without what is detected or known in it."""
+        # Scanned well beyond its end, so that nothing sensitive is cut in two before it is found.
+        beyond = 3 * self.limits.head
+        shown = self.cleaned(text[: size + beyond], memory)
+        if len(text) > size + beyond:
+            # Of a text that became much shorter, too, the last stretch is not shown.
+            size = min(size, max(0, len(shown) - beyond))
+        return self.settle([cut(shown, size)], memory)[0]
+
+    def settle(self, texts: list[str], memory: Memory) -> list[str]:
+        """Return *texts* such that nothing in them hits any more: what still hits after a few rounds goes as a whole."""
+        for _ in range(_ROUNDS):
+            again = scan_all(texts, memory, self.spend)
+            if not any(again):
+                return texts
+            texts = [
+                self.splice(normalised(text) if needs_normalising(text) else text, hits)
+                if hits
+                else text
+                for text, hits in zip(texts, again, strict=True)
+            ]
+        return [
+            self.seal(class_of(None, hits), text) if hits else text
+            for text, hits in zip(texts, scan_all(texts, memory, self.spend), strict=True)
+        ]
+
+    def fold(self, nested: list[Nested], memory: Memory) -> None:
+        """Write JSON strings again whose content changed, the innermost first."""
+        for entry in nested:
+            text = entry.text
+            if entry.box[0] != entry.parsed:
+                text = json.dumps(entry.box[0], ensure_ascii=False, separators=(",", ":"))
+            hits = scan_all([text], memory, self.spend)[0]
+            # Cleaned piece by piece and not clean as a whole: taking it apart again could say something else each time.
+            entry.holder[entry.key] = (
+                self.seal(class_of(None, hits), text) if hits else encodable(text)
+            )
+
+    def scrub_tree(
+        self, value: object, memory: Memory, removed: dict[str, list[str]], moves: dict[str, str]
+    ) -> object:
+        """Return *value* without what became known only now; *moves* gets the keys that were renamed for it."""
+        if not any(
+            memory.find(text if text.isascii() else normalised(text), self.spend)
+            for text in all_texts(value)
+        ):
+            return value
+        return self._scrubbed(value, memory, removed, moves, "")
+
+    def _scrubbed(
+        self,
+        value: object,
+        memory: Memory,
+        removed: dict[str, list[str]],
+        moves: dict[str, str],
+        where: str,
+    ) -> object:
+        if type(value) is dict:
+            if is_sized(value):
+                return value
+            out: dict[str, object] = {}
+            taken: dict[str, int] = {}
+            for key, member in value.items():
+                cls = None if key in self.supplied else memory.knows(key)
+                here = f"{where}/{escape(key)}"
+                name = key
+                if cls is not None:
+                    name = unused(self.seal(cls, key), taken, out, value)
+                    moves[here] = escape(name)
+                out[name] = self._scrubbed(member, memory, removed, moves, here)
+            return out
+        if type(value) is list:
+            return [
+                self._scrubbed(member, memory, removed, moves, f"{where}/{index}")
+                for index, member in enumerate(value)
+            ]
+        text = text_of(value)
+        cls = None if text in self.supplied else memory.knows(text)
+        if cls is None:
+            return value
+        entry = removed.setdefault(where, [cls])
+        if "known" not in entry[1:]:
+            entry.append("known")
+        return self.settle([text], memory)[0] if type(value) is str else self.seal(cls, text)
+
+    def fitted(
+        self,
+        value: object,
+        removed: dict[str, list[str]],
+        classes: dict[str, list[str]],
+        source: object,
+        *,
+        truncated: bool,
+        renamed: bool,
+        size: int | None = None,
+    ) -> View:
+        """Return the view, cut down to the size that a record can hold."""
+        limit = self.limits.recorded
+        shrunk = False
+        if (
+            size is None
+            or size > _ALWAYS_CLEAR
+            or 60 * len(removed) > _ALWAYS_CLEAR
+            or limit < 6 * _ALWAYS_CLEAR
+        ):
+            value, shrunk = self._shrunk(value, limit)
+        notes, cut = bounded(removed, limit // 5, self.spend)
+        return View(
+            value,
+            notes,
+            truncated or shrunk or cut,
+            renamed or value != source,
+            bounded_classes(classes, limit // 5, self.spend),
+            shrunk,
+        )
+
+    def shortened(self, view: View, limit: int) -> View:
+        """Return *view*, what is large in it as sizes and tokens where it takes more than *limit* bytes."""
+        value, cut = self._shrunk(
+            dict(view.value) if type(view.value) is dict else view.value, limit
+        )
+        notes, folded = bounded(view.removed, limit // 5, self.spend)
+        if not (cut or folded):
+            return view
+        return View(
+            value,
+            notes,
+            truncated=True,
+            changed=True,
+            classes=bounded_classes(view.classes, limit // 5, self.spend),
+        )
+
+    def _shrunk(self, value: object, limit: int) -> tuple[object, bool]:
+        try:
+            size = len(dumps(value))
+        except RecordError:
+            raise RedactionError(
+                "a value is not JSON and can't be redacted", code="redaction.type"
+            ) from None
+        if size <= limit:
+            return value, False
+        walk = Walk(self.limits, self.token)
+        if type(value) is not dict:
+            return walk.sized(value), True
+        sizes = {key: len(dumps(member)) + len(dumps(key)) for key, member in value.items()}
+        for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            self.spend(_PER_SEAL)
+            member = value[key]
+            if type(member) not in {dict, list, str} or sizes[key] < 200:
+                break
+            if not (type(member) is dict and is_sized(member)):
+                value[key] = walk.sized(member)
+                size -= sizes[key] - len(dumps(value[key])) - len(dumps(key))
+            if size <= limit:
+                return value, True
+        return walk.sized(value), True
+
+    def cleaned(self, text: str, memory: Memory) -> str:
+        """Return plain text without what is detected or known in it, and make what is detected known."""
+        hits = scan_all([text], memory, self.spend)[0]
+        if not hits:
+            return encodable(text)
+        plain = normalised(text) if needs_normalising(text) else text
+        for hit in hits:
+            if hit.rule != "known":
+                remember(memory, hit.cls, plain[hit.start : hit.end], hit.rule)
+        return self.settle([self.splice(plain, hits)], memory)[0]
+
+
+def unused(name: str, given: dict[str, int], *taken: Container[str]) -> str:
+    """Return *name*, numbered where it was *given* or is *taken*: no two members of an object become one.
+
+    *given* holds the last number of each name that was given for this object: thousands of keys may have one token.
+    """
+    count = given.get(name, 0) + 1
+    unique = name if count == 1 else f"{name}-{count}"
+    while unique in given or any(unique in names for names in taken):
+        count += 1
+        unique = f"{name}-{count}"
+    given[name] = count
+    if unique != name:
+        given.setdefault(unique, 1)
+    return unique
+
+
+def class_of(cls: str | None, hits: Iterable[Hit]) -> str:
+    for hit in hits:
+        cls = hit.cls if cls is None else stricter(cls, hit.cls)
+    return cls or "opaque"
+
+
+def text_of(value: Any) -> str:
+    """Return a scalar as text: nothing for null and flags are words."""
+    if issubclass(type(value), str):
+        return str.__str__(value)
+    if value is None:
+        return ""
+    return str(value).lower() if type(value) is bool else number_text(value)
+
+
+def encodable(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return normalised(text)
+    return text
+
+
+def cut(text: str, size: int) -> str:
+    """Return the beginning of *text*, never ending inside one of guardrail's own marks."""
+    if len(text) <= size:
+        return text
+    last = text.rfind("gr1:", max(0, size - 96), size)
+    end = last if last >= 0 and not is_mark(text[last:size]) else size
+    return text[:end] + "..."

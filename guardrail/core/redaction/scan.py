@@ -1,0 +1,208 @@
+"""Many texts scanned as one: what detectors find and what a session knows, dealt back to each text.
+
+Whoever has a view made hands in a callable that is told of the work before it is done, in characters about. It raises where
+that is more than one view may cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from guardrail.core.redaction.detectors.scan import scan
+from guardrail.core.redaction.marks import MARK_PREFIX, mask_marks, needs_normalising, normalised
+from guardrail.core.redaction.session_memory import Known, Memory
+from guardrail.core.redaction.spans import JOINT, Hit, merge_hits
+
+__all__ = ["Spend", "deal_known", "detect", "holds_known", "join", "scan_all", "unmetered"]
+
+Spend = Callable[[int], None]
+"""Told of so many characters of work that are to be done. Raises ``RedactionError`` where they are too many."""
+_AT_ONCE = 4_096
+"""Characters that are joined and looked at together; a longer text is looked at by itself."""
+_PER_HIT = 32
+_SPELL = 16
+"""Small things of which *spend* is told together."""
+
+
+def unmetered(_: int) -> None:
+    """Let everything be done."""
+
+
+def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list[list[Hit]]:
+    """Return the hits of each text, as if each were scanned alone. Positions are those in the normalised text."""
+    out: list[list[Hit]] = [[] for _ in texts]
+    texts, joined = join(texts, spend)
+    if MARK_PREFIX in joined:
+        joined = mask_marks(joined)  # once for detectors and search
+    detect(scan, texts, joined, out, spend)
+    if len(memory):
+        deal_known(texts, joined, memory, out, spend)
+    return out
+
+
+def detect(
+    detector: Callable[[str, Spend], list[Hit]],
+    texts: list[str],
+    joined: str,
+    out: list[list[Hit]],
+    spend: Spend,
+) -> None:
+    """Add what *detector* finds in each of *texts*, as ``join`` returned them, to its list in *out*.
+
+    Much text is scanned part by part: between two parts *spend* may let other threads run, or put an end to it.
+    """
+    if len(joined) <= _AT_ONCE:  # as nearly always
+        found = detector(joined, spend)
+        if found:
+            _deal(found, texts, out, spend)
+        return
+    for first, last, part in _parts(texts):
+        found = detector(part, spend)
+        if found:
+            _deal(found, texts[first:last], out[first:last], spend)
+
+
+def _parts(texts: list[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield (first, last, joined) of runs of *texts* that are small enough to be looked at together."""
+    first = 0
+    while first < len(texts):
+        last, size = first + 1, len(texts[first])
+        while last < len(texts) and size + len(texts[last]) < _AT_ONCE:
+            size += len(texts[last]) + 1
+            last += 1
+        yield first, last, JOINT.join(texts[first:last])
+        first = last
+
+
+def join(texts: list[str], spend: Spend) -> tuple[list[str], str]:
+    """Return *texts* as detectors see them, none of which holds ``JOINT``, and all of them as one."""
+    joined = JOINT.join(texts)
+    if joined.isascii() and "\x01" not in joined and joined.count(JOINT) < max(1, len(texts)):
+        return texts, joined
+    out: list[str] = []
+    for text in texts:
+        if needs_normalising(text):
+            spend(len(text))
+            out.append(normalised(text))
+        else:
+            out.append(text)
+    return out, JOINT.join(out)
+
+
+def _deal(found: list[Hit], texts: list[str], out: list[list[Hit]], spend: Spend) -> None:
+    index, start = 0, 0
+    end = len(texts[0])
+    spend(_PER_HIT * len(found))
+    for hit in found:
+        while hit.start >= end:
+            start = end + 1
+            index += 1
+            end = start + len(texts[index])
+        out[index].append(Hit(hit.start - start, min(hit.end, end) - start, hit.cls, hit.rule))
+
+
+def holds_known(texts: list[str], memory: Memory, spend: Spend) -> bool:
+    """Return whether any of *texts* (ASCII or normalised) holds what the session knows."""
+    joined = JOINT.join(texts)
+    if len(joined) <= _AT_ONCE:
+        return bool(memory.find(joined, spend))
+    return any(memory.find(part, spend) for _, _, part in _parts(texts))
+
+
+def deal_known(  # noqa: PLR0917 - texts as ``join`` returned them, and where they go
+    texts: list[str],
+    joined: str,
+    memory: Memory,
+    out: list[list[Hit]],
+    spend: Spend,
+    names: list[str] = [],  # noqa: B006 - never changed
+) -> bool | None:
+    """Add to *out* what the session knows in each of *texts*, but for what was found there already.
+
+    Return whether one of *names* holds what the session knows as well; None if nothing does.
+    """
+    if names and len(joined) <= _AT_ONCE:
+        named = JOINT.join(names)
+        if len(joined) + len(named) < _AT_ONCE:
+            return _deal_together(texts, joined, named, memory, out, spend)
+    any_ = False
+    whole = ((0, len(texts), joined),)
+    for first, last, part in whole if len(joined) <= _AT_ONCE else _parts(texts):
+        spend(len(part) // _SPELL)
+        added = memory.added
+        known = memory.find(part, spend)
+        if not known:
+            memory.note_clean(texts[first:last], added)
+        else:
+            any_ = True
+            _deal_part(texts[first:last], part, known, memory, out[first:last], spend)
+    held = bool(names) and holds_known(names, memory, spend)
+    return held if any_ or held else None
+
+
+def _deal_together(  # noqa: PLR0917 - one part of what ``deal_known`` was given
+    texts: list[str],
+    joined: str,
+    named: str,
+    memory: Memory,
+    out: list[list[Hit]],
+    spend: Spend,
+) -> bool | None:
+    """As ``deal_known`` for little text, with one search for texts and names."""
+    both = f"{joined}{JOINT}{named}" if texts else named
+    spend(len(both) // _SPELL)
+    known = memory.find(both, spend)
+    if not known:
+        return None
+    edge = len(both) - len(named)
+    if texts and _is_whole(known, both):
+        deal_known(texts, joined, memory, out, spend)
+        return bool(memory.find(named, spend))
+    mine = [hit for hit in known if hit.start < edge]
+    if mine:
+        _deal_part(texts, joined, mine, memory, out, spend)
+    return len(mine) < len(known)
+
+
+def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
+    texts: list[str],
+    joined: str,
+    known: list[Known],
+    memory: Memory,
+    out: list[list[Hit]],
+    spend: Spend,
+) -> None:
+    if len(texts) > 1 and _is_whole(known, joined):
+        # A value behind escapes makes the whole text go, and in which of them it stands has to be looked up.
+        new = [
+            [Hit(hit.start, hit.end, hit.cls, "known") for hit in memory.find(text, spend)]
+            for text in texts
+        ]
+    else:
+        new = [[] for _ in texts]
+        _deal([Hit(hit.start, hit.end, hit.cls, "known") for hit in known], texts, new, spend)
+    for index, hits in enumerate(new):
+        if hits:
+            # What a detector or a mark just made known is found again here: that is no second rule.
+            before = out[index]
+            fresh = _not_within(hits, before, spend)
+            if fresh:
+                before[:] = merge_hits([*before, *fresh])
+
+
+def _is_whole(known: list[Known], text: str) -> bool:
+    """Return whether all of *text* goes, as it does for a value behind escapes."""
+    return known[0].start == 0 and known[0].end == len(text)
+
+
+def _not_within(hits: list[Hit], others: list[Hit], spend: Spend) -> list[Hit]:
+    """Return those of *hits* that lie in none of *others*; both in order, never overlapping: one pass over both."""
+    fresh: list[Hit] = []
+    at = 0
+    spend(_PER_HIT * len(hits))
+    for hit in hits:
+        while at < len(others) and others[at].end <= hit.start:
+            at += 1
+        if at == len(others) or not (others[at].start <= hit.start and hit.end <= others[at].end):
+            fresh.append(hit)
+    return fresh

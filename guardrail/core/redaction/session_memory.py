@@ -1,0 +1,441 @@
+"""The sensitive values of one session, so that they are recognised wherever they turn up again.
+
+Held in memory only, for as long as the session lives, and bounded: the oldest values are forgotten first, those of class
+``secret`` last. Only improbable values are remembered: others would be found by chance, wherever they stand.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import threading
+import unicodedata
+from binascii import b2a_base64
+from collections.abc import Callable, Iterable, Iterator
+from html import escape
+from itertools import compress
+from typing import Literal, NamedTuple
+from urllib.parse import quote, quote_plus
+
+from guardrail.core.redaction.decodings import decodings
+from guardrail.core.redaction.improbable import MIN_VALUE, improbable
+from guardrail.core.redaction.key_names import classify, stricter
+from guardrail.core.redaction.limits import unmetered
+from guardrail.core.redaction.marks import MARK_PREFIX, mask_marks, normalised
+from guardrail.core.redaction.spans import JOINT
+from guardrail.core.words import counted
+
+__all__ = ["BLANK", "MIN_VALUE", "Blank", "Known", "Memory"]
+
+_MAX_VALUES = 2_048
+_MAX_CHARS = 1_000_000
+_MAX_VALUE = 8_192
+# Up to so many forms it is cheaper to look for each. Beyond, each form is filed under a stretch of seven bytes of it: wherever
+# that stands in a text, one of its four pieces of four bytes stands at a multiple of four.
+_DIRECT = 48
+_GRAM = 4
+_WINDOW = 2 * _GRAM - 1
+_SHARED = 2
+_PER_PLACE = 16
+_PER_GRAM = 2
+_GRAMS_AT_ONCE = 16
+"""Grams that are looked up in C in the time of one unit of work."""
+"""Pieces of a text, of which *spend* is told together."""
+_CLEAN = 256
+_CLEAN_CHARS = 4_096
+_MAX_ORIGINALS = 8
+_MAX_ORDINARY = 256
+
+_ENCODED_RUN = re.compile(r"[A-Za-z0-9+/=_-]*")
+
+
+class Known(NamedTuple):
+    """One place in a text that holds a known value."""
+
+    start: int
+    end: int
+    cls: str
+    value: str
+    """The value as it was remembered."""
+
+
+class _Form(NamedTuple):
+    text: str
+    value: str
+    encoded: bool
+    """Base64 or hex: the whole run around it goes, so that no rest of it is left."""
+
+
+# (place of the window in the form, bytes of the form) -> the forms of that size, by their bytes: however many forms have one
+# window, they are compared with a text at once.
+_Sizes = dict[tuple[int, int], dict[bytes, list[_Form]]]
+
+
+class Memory:
+    """What one session knows to be sensitive. Thread-safe; bounded in count and size."""
+
+    __slots__ = (
+        "_added",
+        "_blanks",
+        "_chars",
+        "_classes",
+        "_clean",
+        "_forms",
+        "_grams",
+        "_lock",
+        "_ordinary",
+        "_originals",
+        "_short",
+        "_windows",
+    )
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._classes: dict[str, str] = {}
+        self._clean: set[str] = set()
+        self._forms: list[_Form] = []
+        self._grams: dict[int, int] = {}
+        self._windows: dict[bytes, _Sizes] = {}
+        self._short: list[_Form] = []
+        self._ordinary: set[str] = set()
+        self._originals: dict[str, tuple[str, ...]] = {}
+        self._blanks = False
+        self._chars = 0
+        self._added = 0
+
+    @property
+    def added(self) -> int:
+        """How often a value or a stricter class came in: who kept something redacted looks at it again when this has grown."""
+        return self._added
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def __repr__(self) -> str:
+        return f"Memory({counted(len(self._classes), 'value')})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("the sensitive values of a session are never written")
+
+    def remember(self, value: str, cls: str) -> None:
+        """Recognise *value* from now on, in every form.
+
+        Ignores what may turn up by chance (``improbable``): fewer than six characters, words, identifiers, paths, numbers;
+        and guardrail's own marks. Of a very long value, its beginning stands for it.
+        """
+        known = self._classes.get(value)
+        if known is not None and (known == cls or stricter(known, cls) == known):
+            return
+        if len(value) > _MAX_VALUE:
+            value = value[:_MAX_VALUE]
+        original = value
+        if not value.isascii():
+            value = normalised(value)
+        if len(value) < MIN_VALUE or value in self._ordinary or value.startswith(MARK_PREFIX):
+            return
+        if not improbable(value) or (value.islower() and _names_a_field(value)):
+            if len(self._ordinary) >= _MAX_ORDINARY:
+                self._ordinary.clear()
+            self._ordinary.add(value)
+            return
+        with self._lock:
+            self._add(value, cls, original)
+
+    def _add(self, value: str, cls: str, original: str) -> None:
+        known = self._classes.get(value)
+        written = self._originals.get(value, ())
+        if original not in (value, *written) and len(written) < _MAX_ORIGINALS:
+            # Detectors and searches see the normal form; what is encoded is what was written.
+            self._originals[value] = (*written, original)
+            if known is not None:
+                self._index(_forms(original, value))
+                self._count()
+        if known is not None and stricter(known, cls) == known:
+            return
+        self._classes[value] = cls
+        if known is None:
+            self._chars += len(value)
+            if len(self._classes) > _MAX_VALUES or self._chars > _MAX_CHARS:
+                self._evict()
+            else:
+                self._index(self._all_forms(value))
+        # Last: who sees the new count also finds the value.
+        self._count()
+
+    def _count(self) -> None:
+        self._clean = set()
+        self._added += 1
+
+    def _evict(self) -> None:
+        # A quarter at once: rebuilding the index for each new value would make a full memory slow.
+        for secrets_too in (False, True):
+            for old in [
+                value for value, cls in self._classes.items() if secrets_too or cls != "secret"
+            ]:
+                if (
+                    len(self._classes) <= _MAX_VALUES * 3 // 4
+                    and self._chars <= _MAX_CHARS * 3 // 4
+                ):
+                    break
+                self._chars -= len(old)
+                del self._classes[old]
+                self._originals.pop(old, None)
+        self._forms, self._grams, self._windows, self._short = [], {}, {}, []
+        for value in self._classes:
+            self._index(self._all_forms(value))
+
+    def _all_forms(self, value: str) -> list[_Form]:
+        forms = _forms(value, value)
+        for original in self._originals.get(value, ()):
+            forms += _forms(original, value)
+        return list(dict.fromkeys(forms))
+
+    def _index(self, new: list[_Form]) -> None:
+        before = len(self._forms)
+        self._blanks = self._blanks or any(" " in form.text for form in new)
+        self._forms = [*self._forms, *new] if before < _DIRECT else self._forms
+        if before >= _DIRECT:
+            self._forms.extend(new)
+        if len(self._forms) <= _DIRECT:
+            return
+        for form in new if before > _DIRECT else self._forms:
+            data = form.text.encode("utf-8", "surrogatepass")
+            if len(data) < _WINDOW:
+                self._short.append(form)
+                continue
+            at = self._window(data)
+            window = data[at : at + _WINDOW]
+            sizes = self._windows.setdefault(window, {})
+            sizes.setdefault((at, len(data)), {}).setdefault(data, []).append(form)
+            for offset in range(_GRAM):
+                gram = int.from_bytes(window[offset : offset + _GRAM], _ORDER)
+                self._grams[gram] = self._grams.get(gram, 0) | 1 << offset
+
+    def _window(self, data: bytes) -> int:
+        """Return where in *data* a stretch begins that few other forms share: values often begin or end alike."""
+        last = len(data) - _WINDOW
+        best, least = last, len(self._windows.get(data[last:], ()))
+        for start in (0, last // 2, last // 4, last * 3 // 4, last - 3 if last > 3 else 0):
+            if least <= _SHARED:
+                break
+            load = len(self._windows.get(data[start : start + _WINDOW], ()))
+            if load < least:
+                best, least = start, load
+        return best
+
+    def knows(self, text: str, spend: Callable[[int], None] = unmetered) -> str | None:
+        """Return the class of a known value that *text* holds in some form, the strictest where several; else None."""
+        cls: str | None = None
+        for found in self.find(text if text.isascii() else normalised(text), spend):
+            cls = found.cls if cls is None else stricter(cls, found.cls)
+        return cls
+
+    def class_of(self, value: str) -> str | None:
+        """Return the class of exactly this value, where it is known."""
+        return self._classes.get(value if value.isascii() else normalised(value))
+
+    def scrub(self, text: str) -> str:
+        """Return *text* without any known value. Text that holds none is returned as it is."""
+        if not self._forms:
+            return text
+        plain = text if text.isascii() else normalised(text)
+        found = self.find(plain)
+        if not found:
+            return text
+        parts, end = [], 0
+        for hit in found:
+            parts += [plain[end : hit.start], _mark(hit.cls)]
+            end = hit.end
+        return "".join([*parts, plain[end:]])
+
+    def find(self, text: str, spend: Callable[[int], None] = unmetered) -> list[Known]:
+        """Return the places of known values in *text* (ASCII or normalised), in order, never overlapping.
+
+        guardrail's own marks are passed over. *spend* is told of what is compared beyond one pass over *text*.
+        """
+        if not self._classes or len(text) < MIN_VALUE:
+            return []
+        if MARK_PREFIX in text:
+            text = mask_marks(text)
+        found: list[Known] = []
+        forms = self._candidates(text, spend)
+        for form in forms:
+            places = list(_places(text, form, self._class(form)))
+            spend(len(text) // 64 + _PER_PLACE * len(places))
+            found += places
+        if found:
+            found = _merge(found)
+        behind = self._behind_escapes(_without(text, found) if found else text, spend)
+        if behind is None:
+            return found
+        # In what place it stands is not known: the whole text goes.
+        classes = [hit.cls for hit in found]
+        cls = functools.reduce(stricter, classes, self._class(behind))
+        return [Known(0, len(text), cls, behind.value)]
+
+    def note_clean(self, texts: Iterable[str], added: int) -> None:
+        """Remember that *texts* held no known value when ``added`` was *added*, until another value comes in."""
+        with self._lock:
+            if self._classes and added == self._added:
+                if len(self._clean) > _CLEAN:
+                    self._clean = set()
+                self._clean.update(text for text in texts if len(text) <= _CLEAN_CHARS)
+
+    def is_clean(self, text: str) -> bool:
+        """Return whether *text* was searched for all that is known now, and held nothing."""
+        return text in self._clean
+
+    def _class(self, form: _Form) -> str:
+        # Another thread may just have made room: then nothing is known of the value but that it was here.
+        return self._classes.get(form.value, "secret")
+
+    def _candidates(self, text: str, spend: Callable[[int], None]) -> list[_Form]:
+        forms = self._forms
+        if len(forms) <= _DIRECT:
+            return [form for form in forms if form.text in text]
+        found = [form for form in self._short if form.text in text]
+        data = text.encode("utf-8", "surrogatepass")
+        grams, windows = self._grams, self._windows
+        view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
+        spend(len(view) // _GRAMS_AT_ONCE)
+        likely: dict[int, _Form] = {}
+        # Only what may begin a value is looked at in Python.
+        for index in compress(range(len(view)), map(grams.__contains__, view)):
+            spend(_PER_GRAM)
+            offsets = grams.get(view[index], 0)
+            for offset in range(_GRAM):
+                start = index * _GRAM - offset
+                if offsets >> offset & 1 and start >= 0:
+                    sizes = windows.get(data[start : start + _WINDOW])
+                    if sizes is not None:
+                        for form in _standing(data, start, sizes, spend):
+                            likely[id(form)] = form
+        return found + list(likely.values())
+
+    def _behind_escapes(self, text: str, spend: Callable[[int], None]) -> _Form | None:
+        """Return a form that *text* holds once unusual escapes (%68%75nter, \\u0068unter) are undone, if there is any."""
+        for decoded in decodings(text, spend, blanks=self._blanks):
+            forms = self._candidates(decoded, spend)
+            if forms:
+                return forms[0]
+        return None
+
+
+def _standing(
+    data: bytes, start: int, sizes: _Sizes, spend: Callable[[int], None]
+) -> Iterator[_Form]:
+    """Yield the forms of *sizes* that stand in *data* with their window at *start*."""
+    # Not one step for each form: values may be chosen so that thousands have one window.
+    for (at, size), forms in tuple(sizes.items()):  # another thread may add to them
+        begin = start - at
+        if begin >= 0:
+            spend(size)
+            yield from forms.get(data[begin : begin + size], ())
+
+
+class Blank(Memory):
+    """Knows nothing and accepts nothing: for what the host or the policy supplied, and for what the policy decides on."""
+
+    __slots__ = ()
+
+    def remember(self, value: str, cls: str) -> None:
+        """Do nothing."""
+
+
+BLANK = Blank()
+
+_ORDER: Literal["little", "big"] = (
+    "little" if memoryview(b"\x01\x00\x00\x00").cast("I")[0] == 1 else "big"
+)
+
+
+def _names_a_field(value: str) -> bool:
+    info = classify(value)
+    return info.cls is not None and not info.odd
+
+
+def _forms(written: str, value: str) -> list[_Form]:
+    """Return the forms of what was *written*, of which *value* is the normal form."""
+    spellings = [written]
+    if not written.isascii():
+        spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]
+    return [form for text in dict.fromkeys(spellings) for form in _forms_of(text, value)]
+
+
+def _forms_of(text: str, value: str) -> list[_Form]:
+    plain = [text]
+    if not text.isalnum() or not text.isascii():
+        escaped = json.dumps(text)[1:-1]
+        plain += [
+            escaped,
+            json.dumps(text, ensure_ascii=False)[1:-1],
+            json.dumps(escaped)[1:-1],
+            escaped.replace("/", "\\/"),
+            escape(text, quote=False),
+            escape(text),
+            escape(text).replace("&#x27;", "&apos;"),
+            ascii(text)[1:-1],
+            repr(text)[1:-1],
+        ]
+        octets = text.encode("utf-8", "replace")
+        quoted = [quote(octets, safe=""), quote(octets), quote_plus(octets)]
+        plain += [*quoted, *(form.lower() for form in quoted if text.islower())]
+    forms = [_Form(form, value, encoded=False) for form in dict.fromkeys(plain)]
+    data = text.encode("utf-8", "replace")
+    encoded = [data.hex()]
+    encoded.append(encoded[0].upper())
+    for shift in range(3):
+        # Characters that also depend on a neighbour's bits are left away: 0, 2 or 3 before, at most one after.
+        whole = (shift + len(data)) * 8 // 6
+        encoded.append(
+            b2a_base64(bytes(shift) + data, newline=False)[(0, 2, 3)[shift] : whole].decode("ascii")
+        )
+    encoded += [
+        form.replace("+", "-").replace("/", "_")
+        for form in encoded[2:]
+        if "+" in form or "/" in form
+    ]
+    forms += [_Form(form, value, encoded=True) for form in dict.fromkeys(encoded)]
+    return forms
+
+
+def _places(text: str, form: _Form, cls: str) -> Iterator[Known]:
+    start = text.find(form.text)
+    end = 0
+    while start >= 0:
+        done, end = end, start + len(form.text)
+        if form.encoded:
+            match = _ENCODED_RUN.match(text, end)
+            end = match.end() if match else end
+            # Not back over what went already: that keeps the work linear.
+            before = _ENCODED_RUN.match(text[max(done, start - _MAX_VALUE) : start][::-1])
+            start -= before.end() if before else 0
+        yield Known(start, end, cls, form.value)
+        start = text.find(form.text, end)
+
+
+def _without(text: str, found: list[Known]) -> str:
+    """Return *text* with a character that no value holds in the place of each of *found*, which are merged."""
+    parts, end = [], 0
+    for hit in found:
+        parts.append(text[end : hit.start])
+        end = hit.end
+    return JOINT.join([*parts, text[end:]])
+
+
+def _merge(found: list[Known]) -> list[Known]:
+    found.sort(key=lambda hit: (hit.start, -hit.end))
+    merged: list[Known] = []
+    for hit in found:
+        if merged and hit.start < merged[-1].end:
+            last = merged[-1]
+            cls = stricter(last.cls, hit.cls)
+            merged[-1] = Known(last.start, max(last.end, hit.end), cls, last.value)
+        else:
+            merged.append(hit)
+    return merged
+
+
+def _mark(cls: str) -> str:
+    return f"{MARK_PREFIX}{cls}:-:" + "known".ljust(24, "a")

@@ -1,0 +1,44 @@
+"""Stretches of a text that are to go, and how several that overlap become one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from guardrail.core.redaction.key_names import stricter
+
+__all__ = ["JOINT", "Hit", "before", "merge_hits"]
+
+JOINT = "\x00"
+"""Stands between texts that are scanned together. No hit reaches over it."""
+
+
+class Hit(NamedTuple):
+    """One stretch of a text that is to go."""
+
+    start: int
+    end: int
+    cls: str
+    rule: str
+    """Name of the detector, e.g. ``card``; joined with ``+`` where several hit the same place."""
+
+
+def before(text: str, at: int, most: int) -> str:
+    """Return at most *most* characters before *at*, of the same text: nothing from before a joint."""
+    piece = text[max(0, at - most) : at]
+    return piece[piece.rfind(JOINT) + 1 :]
+
+
+def merge_hits(hits: list[Hit]) -> list[Hit]:
+    """Return *hits* in order, those that overlap joined into one of the stricter class, with the rules of all."""
+    if len(hits) < 2:
+        return hits
+    hits.sort(key=lambda hit: (hit.start, -hit.end))
+    out = hits[:1]
+    for hit in hits[1:]:
+        last = out[-1]
+        if hit.start < last.end:
+            rule = last.rule if hit.rule in last.rule.split("+") else f"{last.rule}+{hit.rule}"
+            out[-1] = Hit(last.start, max(last.end, hit.end), stricter(last.cls, hit.cls), rule)
+        else:
+            out.append(hit)
+    return out

@@ -1,0 +1,171 @@
+"""The policy's pointers, applied to the view of one argument tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from guardrail.core.redaction.key_names import classify, rank
+from guardrail.core.redaction.marks import is_mark, is_mark_key
+from guardrail.core.redaction.pointers import join_classes, join_notes, moved
+from guardrail.core.redaction.replacements import View, text_of, unused
+from guardrail.core.redaction.values import all_keys, all_values, escape, is_sized, remember
+
+if TYPE_CHECKING:
+    from guardrail.core.redaction.view import Inspection
+
+__all__ = ["Tightening"]
+
+
+class Tightening:
+    """The policy's pointers, applied to a copy of the base view. Only what they name is made anew.
+
+    Until all are applied, places are called by their pointers in the base view.
+    """
+
+    def __init__(self, inspection: Inspection, base: View) -> None:
+        self._inspection = inspection
+        self._base = base
+        # The whole account, not what of it fits a record: a pointer that was made wider can't follow a renamed key.
+        self._removed = {where: list(entry) for where, entry in inspection._removed.items()}
+        self._classes = inspection._classes
+        self._names: dict[int, dict[str, str]] = {}
+        """Object of the view -> key as it is now -> key as it was in the base view."""
+        self._moves: dict[str, str] = {}
+        self._gone: set[str] = set()
+        self._news = False
+
+    def apply(self, patterns: list[list[str]]) -> View:
+        inspection = self._inspection
+        value = _copy(self._base.value)
+        for pattern in patterns:
+            value = self._at(value, inspection._source, pattern, "")
+        if not self._news:
+            return self._base
+        self._move()
+        sealer, memory = inspection._sealer, inspection._memory
+        value = sealer.scrub_tree(value, memory, self._removed, self._moves)
+        self._move()
+        return sealer.fitted(
+            value,
+            self._removed,
+            self._classes,
+            inspection._source,
+            truncated=self._base.truncated,
+            renamed=False,
+        )
+
+    def _move(self) -> None:
+        """Let the account follow the keys that were renamed: what a key said must not stand in a pointer either."""
+        if self._moves or self._gone:
+            self._removed = moved(self._removed, self._moves, self._gone, join_notes)
+            self._classes = moved(self._classes, self._moves, self._gone, join_classes)
+            self._moves, self._gone = {}, set()
+
+    def _at(self, value: object, source: object, pattern: list[str], where: str) -> object:
+        if not pattern:
+            return self._seal(value, source, where)
+        name, rest = pattern[0], pattern[1:]
+        if type(value) is dict and not is_sized(value) and isinstance(source, Mapping):
+            for old, new, here in self._members(value, source, where):
+                if name in ("*", old):
+                    value[new] = self._at(value[new], source[old], rest, here)
+        elif type(value) is list and isinstance(source, list | tuple):
+            for index, member in enumerate(source):
+                if name in ("*", str(index)):
+                    value[index] = self._at(value[index], member, rest, f"{where}/{index}")
+        elif type(value) is dict:
+            # Too much or too deep to be shown. What the pointer names in it is known from now on all the same.
+            for member in _named(source, pattern):
+                self._know(member, self._note(where))
+        return value
+
+    def _members(
+        self, value: dict[str, Any], source: Mapping[str, object], where: str
+    ) -> list[tuple[str, str, str]]:
+        """Return each key as given, as it is now in *value*, and its pointer in the base view."""
+        names = self._names.get(id(value), {})
+        return [
+            (old, new, f"{where}/{escape(names.get(new, new))}")
+            for old, new in zip(source, value, strict=True)
+        ]
+
+    def _seal(self, value: object, source: object, where: str) -> object:
+        inspection = self._inspection
+        if type(value) is dict and not is_sized(value) and isinstance(source, Mapping):
+            out: dict[str, object] = {}
+            before, names = self._names.get(id(value), {}), self._names.setdefault(id(out), {})
+            taken: dict[str, int] = {}
+            for old, new, here in self._members(value, source, where):
+                # Below a marked place keys are data as well.
+                name = new
+                if not is_mark_key(new):
+                    name = unused(self._key(old), taken, out, value)
+                    self._moves[here] = escape(name)
+                    # Also where nothing but keys stands below.
+                    self._news = True
+                names[name] = before.get(new, new)
+                out[name] = self._seal(value[new], source[old], here)
+            return out
+        if type(value) is list and isinstance(source, list | tuple):
+            return [
+                self._seal(value[index], member, f"{where}/{index}")
+                for index, member in enumerate(source)
+            ]
+        cls = self._note(where)
+        if type(value) is dict:
+            self._know(source, cls)
+            return {key: member for key, member in value.items() if key != "head"}
+        if (type(value) is str and is_mark(value)) or source is None or source == "":
+            return value
+        text = text_of(source)
+        remember(inspection._memory, cls, text)
+        return inspection._sealer.seal(cls, text)
+
+    def _note(self, where: str) -> str:
+        """Note that the policy hit at *where*, of which nothing is shown below, and return the class of that place."""
+        classes = self._classes.get(where)
+        cls = min(classes, key=rank) if classes else "policy"
+        entry = self._removed.setdefault(where, [cls])
+        if "policy" not in entry[1:]:
+            entry.append("policy")
+        self._gone.add(where)
+        self._news = True
+        return cls
+
+    def _know(self, source: object, cls: str) -> None:
+        """Make everything in *source* known, of which the view shows nothing."""
+        memory = self._inspection._memory
+        for text in all_values(source):
+            # What a rule knew before keeps the class that the rule gave it.
+            if memory.class_of(text) is None:
+                remember(memory, cls, text)
+        for name in all_keys(source):
+            self._key(name)
+
+    def _key(self, name: str) -> str:
+        if classify(name).odd:
+            self._inspection._memory.remember(name, "policy")
+        return self._inspection._sealer.seal("policy", name)
+
+
+def _named(source: object, pattern: list[str]) -> Iterator[object]:
+    """Yield what a pointer names in *source*."""
+    if not pattern:
+        yield source
+    elif isinstance(source, Mapping):
+        for key, member in source.items():
+            if pattern[0] in ("*", key):
+                yield from _named(member, pattern[1:])
+    elif isinstance(source, list | tuple):
+        for index, member in enumerate(source):
+            if pattern[0] in ("*", str(index)):
+                yield from _named(member, pattern[1:])
+
+
+def _copy(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copy(member) for key, member in value.items()}
+    if type(value) is list:
+        return [_copy(member) for member in value]
+    return value

@@ -1,0 +1,236 @@
+"""Single values: their text, their token's text, their pointer, and what guardrail itself records in their stead."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from math import isfinite
+from typing import Any
+
+from guardrail.core.redaction.entities import holds_entity, undone
+from guardrail.core.redaction.key_names import classify
+from guardrail.core.redaction.marks import is_mark
+from guardrail.core.redaction.session_memory import Memory
+
+__all__ = [
+    "MAX_BITS",
+    "Path",
+    "RepeatedKeyError",
+    "all_keys",
+    "all_texts",
+    "all_values",
+    "canonical",
+    "escape",
+    "is_opaque",
+    "is_sized",
+    "number_text",
+    "octets",
+    "pointer",
+    "remember",
+    "unique",
+    "unwritable",
+    "whole_number",
+]
+
+Path = tuple[Any, dict[str, Any] | list[Any], "str | int"] | None
+"""(path of the parent, the container in the copy, key or index); None at the root."""
+
+MAX_BITS = 2_048
+"""Integers of more bits are not written out."""
+_SIZED_KEYS = frozenset({"$t", "len", "tok", "head"})
+_SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
+
+
+def is_sized(value: dict[str, Any]) -> bool:
+    """Return whether *value* is what guardrail itself records of a value that it does not show."""
+    kind = value.get("$t")
+    if (
+        type(kind) is not str
+        or kind not in _SIZED_KINDS
+        or "head" in value
+        or not value.keys() <= _SIZED_KEYS
+    ):
+        return False
+    token, size = value.get("tok"), value.get("len", 0)
+    # A size of more digits could be a telephone or card number.
+    return (
+        type(size) is int
+        and 0 <= size < 100_000_000
+        and (token is None or (type(token) is str and is_mark(token)))
+    )
+
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{128,}={0,2}\Z")
+_DATA_URL = re.compile(r"data:[\w.+\-/;=]{0,80},")
+
+
+def is_opaque(text: str) -> bool:
+    if text.startswith("data:") and _DATA_URL.match(text):
+        return True
+    return (
+        " " not in text[:128]
+        and _BASE64.match(text.replace("\n", "").replace("\r", "")) is not None
+    )
+
+
+def number_text(value: float) -> str:
+    """Return a number as JSON shows it, without running a subclass's own code."""
+    return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
+
+
+def octets(value: Any) -> bytes:
+    """Return what a bytes-like object holds, without running a subclass's own code."""
+    for kind in (bytes, bytearray):
+        if issubclass(type(value), kind):
+            return bytes(kind.__getitem__(value, slice(None)))
+    return bytes(value)
+
+
+_JOINERS = re.compile(r"[\s\-.()/]+")
+
+
+def canonical(cls: str, value: str) -> str:
+    """Return the form of *value* under which its token is made, so that equal things have equal tokens."""
+    if cls == "contact":
+        return value.strip().lower() if "@" in value else _JOINERS.sub("", value)
+    if cls in {"payment", "government_id"}:
+        return _JOINERS.sub("", value).upper()
+    return value
+
+
+_SCHEME = re.compile(r"(?:bearer|basic|token|digest|negotiate|apikey)[ \t]+(\S{6,})", re.IGNORECASE)
+_USER_PASSWORD = re.compile(r"[^\s:/]{1,200}:([^\s/]{6,})\Z")
+
+
+def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
+    """Make *text* known to the session, and the secret inside ``Bearer <secret>`` or ``user:<secret>`` as well."""
+    memory.remember(text, cls)
+    if len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:
+        _remember_below(memory, cls, text, 0)
+    if "&" in text and holds_entity(text):
+        memory.remember(undone(text), cls)
+    if cls != "secret" or (len(text) < 12 and rule != "url-credentials"):
+        return
+    if text[-1:].isspace() or text[:1].isspace():
+        memory.remember(text.strip(), cls)
+    if " " in text or "\t" in text:
+        scheme = _SCHEME.match(text)
+        if scheme is not None:
+            memory.remember(scheme.group(1), cls)
+    if ":" in text:
+        pair = _USER_PASSWORD.match(text)
+        if pair is not None:
+            memory.remember(pair.group(1), cls)
+
+
+_MARKED_JSON = 16_384
+
+
+def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
+    """Make what a marked JSON string holds known as well: a mark holds for everything below it."""
+    try:
+        # Integers as they are written: of thousands of digits Python would refuse to read any.
+        content = json.loads(text, parse_int=str)
+    except (ValueError, RecursionError):
+        return
+    for name in all_keys(content):
+        if classify(name).odd:
+            memory.remember(name, cls)
+    for value in all_values(content):
+        memory.remember(value, cls)
+        if value[:1] in {"{", "["} and level < 4:
+            _remember_below(memory, cls, value, level + 1)
+
+
+def escape(part: str) -> str:
+    """Return *part* as a segment of an RFC 6901 pointer."""
+    return part.replace("~", "~0").replace("/", "~1") if "~" in part or "/" in part else part
+
+
+def pointer(path: Path, renamed: dict[tuple[int, str], str], prefixes: dict[int, str]) -> str:
+    """Return the RFC 6901 pointer of *path*, with the recorded names of keys that are themselves sensitive.
+
+    *prefixes* keeps the pointers of containers between calls.
+    """
+    if path is None:
+        return ""
+    parent, container, key = path
+    prefix = prefixes.get(id(container))
+    if prefix is None:
+        prefix = prefixes[id(container)] = pointer(parent, renamed, prefixes)
+    if type(key) is int:
+        return f"{prefix}/{key}"
+    name = str(key)
+    return f"{prefix}/{escape(renamed.get((id(container), name), name) if renamed else name)}"
+
+
+def all_values(value: object) -> Iterable[str]:
+    """Yield every string and number in a JSON value as text, keys left out."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield str.__str__(item)
+        elif isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, list | tuple):
+            pending.extend(item)
+        elif isinstance(item, int | float) and type(item) is not bool:
+            yield number_text(item)
+
+
+def all_keys(value: object) -> Iterable[str]:
+    """Yield every key in a JSON value."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            yield from item
+            pending.extend(item.values())
+        elif isinstance(item, list | tuple):
+            pending.extend(item)
+
+
+def all_texts(value: object) -> Iterable[str]:
+    """Yield every string and number in a JSON value as text, keys included."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if type(item) is str:
+            yield item
+        elif type(item) is dict:
+            yield from item
+            pending.extend(item.values())
+        elif type(item) is list:
+            pending.extend(item)
+        elif type(item) in {int, float}:
+            yield number_text(item)  # type: ignore[arg-type]
+
+
+def unwritable(value: float) -> dict[str, Any] | None:
+    """Return what stands for a number that JSON, or Python's own JSON, can't hold: not finite, or of thousands of digits."""
+    if type(value) is float:
+        return None if isfinite(value) else {"$t": "float"}
+    return {"$t": "int"} if int(value).bit_length() > MAX_BITS else None
+
+
+class RepeatedKeyError(ValueError):
+    """A JSON text names one key of an object twice."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of *pairs*. Raises ``RepeatedKeyError``."""
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise RepeatedKeyError
+    return out
+
+
+_TOO_LONG = 1 << (MAX_BITS + 1)
+
+
+def whole_number(digits: str) -> int:
+    """Return the number, or for thousands of digits one that is too long to be written out."""
+    # Python refuses to read thousands of digits; other readers do not, so the rest of the text must still be looked through.
+    return int(digits) if len(digits) <= 1_000 else _TOO_LONG

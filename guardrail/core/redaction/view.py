@@ -1,0 +1,421 @@
+"""One argument tree, walked once: what the policy is told about it, and the view of it that is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from guardrail.core.redaction.detectors.scan import secretive
+from guardrail.core.redaction.key_names import classify, rank, stricter
+from guardrail.core.redaction.marks import (
+    FILLER,
+    MARK_PREFIX,
+    is_mark,
+    is_mark_key,
+    mask_marks,
+    needs_normalising,
+    normalised,
+)
+from guardrail.core.redaction.pointers import bounded_classes, join_classes, moved, parse
+from guardrail.core.redaction.replacements import Sealer, View, class_of, unused
+from guardrail.core.redaction.session_memory import Memory
+from guardrail.core.redaction.spans import Hit, merge_hits
+from guardrail.core.redaction.tighten import Tightening
+from guardrail.core.redaction.values import (
+    Path,
+    escape,
+    is_opaque,
+    is_sized,
+    number_text,
+    pointer,
+    remember,
+)
+from guardrail.core.redaction.walk import Nested, Walk
+from guardrail.core.words import counted
+from guardrail.errors import RedactionError
+
+__all__ = ["BEYOND_LIMITS", "Inspection"]
+
+BEYOND_LIMITS = "redaction.limit"
+"""Code of the error about arguments of which the record, and so a policy that decides on it, shows a part only."""
+
+_PER_HIT = 96
+_PER_NOTE = 16
+
+
+class Inspection:
+    """One argument tree, walked once: its classes for the policy, and the view that is recorded."""
+
+    __slots__ = (
+        "_again",
+        "_base",
+        "_box",
+        "_classes",
+        "_hits",
+        "_known_names",
+        "_memory",
+        "_minimal_class",
+        "_pieces",
+        "_prefixes",
+        "_removed",
+        "_renamed",
+        "_sealer",
+        "_source",
+        "_taken",
+        "_walk",
+        "arg_classes",
+    )
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        source: object,
+        walk: Walk,
+        box: list[Any],
+        memory: Memory,
+        *,
+        minimal: str,
+        again: Callable[[], Inspection],
+    ) -> None:
+        """*minimal* is the class that a minimal view names; empty where the view is none.
+
+        *again* returns the inspection of the same by a session that knows nothing.
+        """
+        self._again = again
+        self._sealer = sealer
+        self._source = source
+        self._walk = walk
+        self._box = box
+        self._memory = memory
+        self._minimal_class = minimal
+        self._base: View | None = None
+        self._renamed: dict[tuple[int, str], str] = {}
+        self._known_names: set[tuple[int, str]] = set()
+        self._taken: dict[int, dict[str, int]] = {}
+        self._pieces: dict[tuple[int, object], object] = {}
+        self._prefixes: dict[int, str] = {}
+        self._removed: dict[str, list[str]] = {}
+        self._hits = self._learn()
+        self._classes: dict[str, list[str]] = {}
+        self._note()
+        judged = self._judged_classes() if self._known_names else self._classes
+        self.arg_classes = bounded_classes(judged, sealer.limits.recorded // 5, sealer.spend)
+        """Pointer -> classes of what stands there, for the policy; where there are very many, indexes become ``*``. Keys that
+        only the policy's pointers mark, or that only the session knows, are in clear here, and not in the ``classes`` of a
+        view."""
+
+    # --- inspection ---
+
+    def _learn(self) -> list[list[Hit]]:
+        """Find what detectors and marks say, make it known to the session, then look for all that is known."""
+        walk, memory = self._walk, self._memory
+        hits = walk.hits()
+        clean: list[str] = []
+        supplied = self._sealer.supplied
+        for entry, found in zip(walk.slots, hits, strict=False):
+            _, _, _, text, mark, hint = entry
+            if hint is not None and mark is None and _is_secretive(text, found):
+                found.append(Hit(0, len(text), "secret", hint[1][0]))
+                found[:] = merge_hits(found)
+            if mark is not None:
+                if text not in supplied:
+                    self._sealer.spend(_PER_HIT)
+                    remember(memory, class_of(mark[0], found), text)
+            elif not found:
+                clean.append(text)
+            else:
+                plain_text = normalised(text) if needs_normalising(text) else text
+                for hit in found:
+                    self._sealer.spend(_PER_HIT)
+                    remember(memory, hit.cls, plain_text[hit.start : hit.end], hit.rule)
+        self._sealer.note_clean(clean)
+        for _, _, _, text, _ in walk.sealed:
+            self._sealer.spend(_PER_HIT)
+            if text not in supplied:
+                remember(memory, "secret", text)
+        for (_, name, _, mark), found in zip(walk.keys, hits[len(walk.slots) :], strict=True):
+            # A marked key that reads like a field name is not recorded here, and not hunted elsewhere.
+            if found or (mark is not None and classify(name).odd):
+                self._sealer.spend(_PER_HIT)
+                memory.remember(name, class_of(mark[0] if mark is not None else None, found))
+        walk.add_known(hits, memory, supplied)
+        self._rename(hits[len(walk.slots) :])
+        return hits
+
+    def _rename(self, key_hits: list[list[Hit]]) -> None:
+        walk, memory, renamed = self._walk, self._memory, self._renamed
+        for (out, name, _, mark), found in zip(walk.keys, key_hits, strict=True):
+            if is_mark_key(name):
+                continue
+            if mark is not None or found:
+                if mark is None and all(hit.rule == "known" for hit in found):
+                    self._known_names.add((id(out), name))
+                self._rename_one(out, name, class_of(mark[0] if mark is not None else None, found))
+            elif self._minimal_class:
+                self._rename_one(out, name, "key")
+        if walk.known_names:
+            for out in walk.owners:
+                for name in out:
+                    if (id(out), name) in renamed or name in self._sealer.supplied:
+                        continue
+                    cls = memory.knows(name, self._sealer.spend)
+                    if cls is not None:
+                        self._known_names.add((id(out), name))
+                        self._rename_one(out, name, cls)
+
+    def _rename_one(self, out: dict[str, Any], name: str, cls: str) -> None:
+        taken = self._taken.setdefault(id(out), {})
+        new = unused(self._sealer.seal(cls, name), taken, out)
+        self._renamed[id(out), name] = new
+
+    def _note(self) -> None:
+        """Fill ``arg_classes`` and ``removed``."""
+        walk, renamed, prefixes = self._walk, self._renamed, self._prefixes
+        removed, found_classes = self._removed, self._classes
+        spend = self._sealer.spend
+        for (_, _, path, _, mark, _), found in zip(walk.slots, self._hits, strict=False):
+            if found:
+                spend(_PER_NOTE * len(found))
+                self._add(pointer(path, renamed, prefixes), mark, found)
+            elif mark is not None:
+                spend(_PER_NOTE)
+                where = pointer(path, renamed, prefixes)
+                removed[where] = [mark[0], *mark[1]]
+                found_classes[where] = [mark[0]]
+        for _, _, path, _, mark in walk.sealed:
+            self._put(pointer(path, renamed, prefixes), mark[0], mark[1])
+        if walk.nested:
+            for where, held in self._held().items():
+                for cls in sorted(held):
+                    self._put(where, cls, ["json"])
+        if renamed:
+            for out in walk.owners:
+                path = walk.path_of(out)
+                for name in out:
+                    spend(_PER_NOTE)
+                    if (id(out), name) in renamed:
+                        new = renamed[id(out), name]
+                        cls = new.split(":", 2)[1]
+                        self._put(
+                            f"{pointer(path, renamed, prefixes)}/{escape(new)}",
+                            cls,
+                            ["key-name"],
+                            classed=cls != "key",
+                        )
+
+    def _held(self) -> dict[str, set[str]]:
+        """Return, for each JSON string, the classes of what it holds: it is as sensitive as that."""
+        held: dict[str, set[str]] = {
+            pointer(entry.path, self._renamed, self._prefixes): set() for entry in self._walk.nested
+        }
+        for place, classes in self._classes.items():
+            self._sealer.spend(_PER_NOTE)
+            end = place.rfind("/")
+            while end >= 0:
+                around = held.get(place[:end])
+                if around is not None:
+                    around.update(classes)
+                end = place.rfind("/", 0, end)
+        return held
+
+    def _add(self, where: str, mark: tuple[str, tuple[str, ...]] | None, found: list[Hit]) -> None:
+        if mark is not None:
+            self._put(where, mark[0], mark[1])
+        for hit in found:
+            self._put(
+                where,
+                hit.cls,
+                [
+                    f"detector:{hit.rule}"
+                    if hit.rule != "known" and ":" not in hit.rule
+                    else hit.rule
+                ],
+            )
+
+    def _put(self, where: str, cls: str, rules: Iterable[str], *, classed: bool = True) -> None:
+        entry = self._removed.get(where)
+        if entry is None:
+            self._removed[where] = [cls, *rules]
+            if classed and where not in self._classes:
+                self._classes[where] = [cls]
+                return
+        else:
+            entry[0] = stricter(entry[0], cls)
+            entry += [rule for rule in rules if rule not in entry[1:]]
+        if classed:
+            classes = self._classes.setdefault(where, [])
+            if cls not in classes:
+                classes.append(cls)
+                classes.sort()
+
+    def _judged_classes(self) -> dict[str, list[str]]:
+        """Return the classes, with the keys that only the session knows as they are: so the policy's arguments have them."""
+        moves: dict[str, str] = {}
+        for out in self._walk.owners:
+            for name in out:
+                self._sealer.spend(1)
+                if (id(out), name) in self._known_names:
+                    where = pointer(self._walk.path_of(out), self._renamed, self._prefixes)
+                    new = self._renamed[id(out), name]
+                    moves[f"{where}/{escape(new)}"] = escape(name)
+        return moved(self._classes, moves, (), join_classes)
+
+    # --- for the policy ---
+
+    def facts(self) -> tuple[object, dict[str, list[str]]]:
+        """Return the arguments and their classes for a policy that decides on what is recorded.
+
+        Places that schema, key or detector mark are hidden. What only the session knows is not: whoever can have a value
+        remembered could else hide an argument from a rule. Its class stands in the classes.
+
+        Raises ``RedactionError`` (``redaction.limit``) where a limit leaves something out: whoever pads a call could else hide
+        the rest of it from a rule.
+        """
+        if not self._walk.met_known:
+            return self._whole(), self.arg_classes
+        fresh = self._again()
+        classes = {where: list(entry) for where, entry in self.arg_classes.items()}
+        for where, entry in fresh.arg_classes.items():
+            classes[where] = join_classes(classes.get(where, []), entry)
+        return fresh._whole(), classes
+
+    def _whole(self) -> object:
+        limits = self._sealer.limits
+        for holder, key, path, piece in self._walk.pieces:
+            if type(piece) is not str:
+                why = f"has more than {counted(limits.nodes, 'member')}, with all before it, or {counted(limits.depth, 'level')}"
+            elif self._minimal_class:
+                continue  # no string is shown, whatever its size
+            elif len(piece) > limits.string:
+                why = f"is longer than {counted(limits.string, 'character')}"
+            elif is_opaque(piece):
+                # Any text that is long enough can be made to look so.
+                why = "looks like encoded data: mark it in the tool's schema if the policy need not see it"
+            else:
+                why = "is JSON with a repeated key or too many levels"
+            raise _beyond(f"{self._argument(holder, key, path)} {why}")
+        view = self.view()
+        if view.cut:
+            raise _beyond(f"the arguments take more than {counted(limits.recorded, 'byte')}")
+        return view.value
+
+    def _argument(self, holder: object, key: object, path: Path) -> str:
+        """Return which argument *path* leads into, by the name that is recorded."""
+        while path is not None:
+            path, holder, key = path
+        if type(key) is not str:
+            return "the call"
+        return f"the argument {self._renamed.get((id(holder), key), key)}"
+
+    # --- the recorded view ---
+
+    def view(self, redact: Sequence[str] = ()) -> View:
+        """Return what is recorded, tightened by the policy's pointers (RFC 6901, ``*`` for any key or index).
+
+        Pointers that match nothing are fine. Raises ``RedactionError`` for a malformed pointer.
+        """
+        patterns = [parse(text) for text in redact]
+        base = self._base
+        if base is None:
+            base = self._base = self._make()
+        return Tightening(self, base).apply(patterns) if patterns else base
+
+    def shortened(self, view: View, limit: int) -> View:
+        """Return *view* in at most *limit* bytes, about: what is large in it becomes size and token."""
+        return self._sealer.shortened(view, limit)
+
+    def _make(self) -> View:
+        sealer, walk = self._sealer, self._walk
+        if self._minimal_class:
+            self._pieces = {(id(owner), key): piece for owner, key, _, piece in walk.pieces}
+            value = self._minimal(self._box[0], (id(self._box), 0), "")
+            self._removed = {"": [self._minimal_class, "minimal"], **self._removed}
+            return sealer.fitted(
+                value,
+                self._removed,
+                self._classes,
+                self._source,
+                truncated=bool(walk.pieces),
+                renamed=bool(self._renamed),
+            )
+        sealer.replace(walk, self._hits, self._memory)
+        _apply_names(walk.owners, self._renamed, walk.nested)
+        sealer.fold(walk.nested, self._memory)
+        return sealer.fitted(
+            self._box[0],
+            self._removed,
+            self._classes,
+            self._source,
+            truncated=bool(walk.pieces),
+            renamed=bool(self._renamed),
+            size=walk.size,
+        )
+
+    def _minimal(self, value: object, place: tuple[int, object], where: str) -> object:
+        """Return keys, kinds, lengths and tokens of *value*, and nothing that it says."""
+        if type(value) is dict:
+            if "$t" in value and is_sized(value):
+                return value
+            out: dict[str, object] = {}
+            for name, member in value.items():
+                new = self._renamed.get((id(value), str(name)), str(name))
+                out[new] = self._minimal(member, (id(value), name), f"{where}/{escape(new)}")
+            return out
+        if type(value) is list:
+            return [
+                self._minimal(member, (id(value), index), f"{where}/{index}")
+                for index, member in enumerate(value)
+            ]
+        if value is None:
+            piece = self._pieces.get(place)
+            return None if piece is None else self._walk.sized(piece)
+        if type(value) is bool:
+            return {"$t": "bool"}
+        if type(value) is str:
+            if is_mark(value) or not value:
+                return value
+            kind, text = "str", value
+        else:
+            kind, text = type(value).__name__, number_text(value)  # type: ignore[arg-type]
+        classes = self._classes.get(where)
+        cls = min(classes, key=rank) if classes else "text"
+        sized: dict[str, object] = {"$t": kind, "tok": self._sealer.seal(cls, text)}
+        if kind == "str" and cls != "secret":
+            sized["len"] = len(text)
+        return sized
+
+
+def _beyond(what: str) -> RedactionError:
+    return RedactionError(f"the policy decides on what is recorded, and {what}", code=BEYOND_LIMITS)
+
+
+def _apply_names(
+    owners: Iterable[dict[str, Any]],
+    renamed: Mapping[tuple[int, str], str],
+    nested: Iterable[Nested],
+) -> None:
+    if not renamed:
+        return
+    for entry in nested:
+        if type(entry.key) is str:
+            entry.key = renamed.get((id(entry.holder), entry.key), entry.key)
+    for out in owners:
+        if any((id(out), name) in renamed for name in out):
+            members = list(out.items())
+            out.clear()
+            for name, value in members:
+                out[renamed.get((id(out), name), name)] = value
+
+
+def _is_secretive(text: str, found: list[Hit]) -> bool:
+    """Return whether a value whose key only hints at a secret looks like one: as it is, or as what *found* leaves of it."""
+    texts = [text]
+    if found:
+        plain = normalised(text) if needs_normalising(text) else text
+        starts, ends = [0, *(hit.end for hit in found)], [*(hit.start for hit in found), len(plain)]
+        texts.append("".join(plain[start:end] for start, end in zip(starts, ends, strict=True)))
+    return any(" " not in part and secretive(_unmarked(part)) for part in texts)
+
+
+def _unmarked(text: str) -> str:
+    return mask_marks(text).replace(FILLER, "") if MARK_PREFIX in text else text

@@ -1,0 +1,439 @@
+"""One walk over a tree of arguments: a copy of it, and every place in it that must not be recorded as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from guardrail.core.log.record import dumps
+from guardrail.core.redaction.detectors.scan import scan, scan_secrets
+from guardrail.core.redaction.limits import Limits
+from guardrail.core.redaction.marks import is_mark
+from guardrail.core.redaction.name_marks import (
+    LONG_NAME,
+    may_name,
+    named,
+    neighbours,
+    plain_key,
+    said,
+)
+from guardrail.core.redaction.scan import (
+    Spend,
+    deal_known,
+    detect,
+    join,
+    unmetered,
+)
+from guardrail.core.redaction.schema_marks import Mark, SchemaNode, merge_marks
+from guardrail.core.redaction.session_memory import Memory
+from guardrail.core.redaction.spans import Hit
+from guardrail.core.redaction.values import (
+    Path,
+    RepeatedKeyError,
+    is_opaque,
+    is_sized,
+    number_text,
+    octets,
+    unique,
+    unwritable,
+    whole_number,
+)
+from guardrail.errors import RecordError, RedactionError
+
+__all__ = ["Limits", "Nested", "Walk"]
+
+# The walk runs for every argument of every call. Its methods take their nine arguments by position: bundling them would cost as
+# much as the work itself.
+# ruff: noqa: PLR0917
+
+_PER_KEY = 32
+_SPELL = 16
+_PER_SPELL = 64
+"""Work for so many elements of a list."""
+_FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
+
+
+@dataclass(slots=True)
+class Nested:
+    """A JSON string that was parsed: its place, and its content as walked."""
+
+    holder: Any
+    key: Any
+    text: str
+    box: list[Any]
+    """One element: the content."""
+    parsed: Any
+    path: Path
+
+
+@dataclass(slots=True)
+class Walk:
+    """What the walk found. The copy is built while walking; nothing in it has been replaced yet."""
+
+    limits: Limits
+    token: Callable[[str, str], str]
+    spend: Spend = unmetered
+    """Told of the work before it is done."""
+    slots: list[tuple[Any, Any, Path, str, Mark | None, Mark | None]] = field(default_factory=list)
+    """Values to scan: (container, key, path, text, mark of the whole, hint that random means secret)."""
+    sealed: list[tuple[Any, Any, Path, str, Mark]] = field(default_factory=list)
+    """Values of class ``secret`` that go as a whole, unscanned."""
+    keys: list[tuple[dict[str, Any], str, Path, Mark | None]] = field(default_factory=list)
+    """Keys that may be data: scanned like values; with a mark they go in any case."""
+    names: list[str] = field(default_factory=list)
+    """All keys, to be compared with known values."""
+    owners: list[dict[str, Any]] = field(default_factory=list)
+    """Every object of the copy, with its path in ``paths``."""
+    nested: list[Nested] = field(default_factory=list)
+    pieces: list[tuple[Any, Any, Path, object]] = field(default_factory=list)
+    """Values that are too long or too deep: recorded by kind, size and token."""
+    paths: dict[int, Path] = field(default_factory=dict)
+    known_names: bool = False
+    """A key holds a known value."""
+    met_known: bool = False
+    """A value that the session knows was found, in a value or a key."""
+    count: int = 0
+    _texts: list[str] = field(default_factory=list)
+    _joined: str = ""
+    _clear: list[list[Hit]] = field(default_factory=list)
+
+    def value(
+        self,
+        value: object,
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> None:
+        """Put the copy of *value* at ``holder[key]`` and note what must happen to it.
+
+        *depth* counts objects and lists, *level* JSON strings inside one another.
+        """
+        kind = type(value)
+        if kind is str:
+            self._string(value, holder, key, path, node, mark, hint, depth, level)  # type: ignore[arg-type]
+        elif value is None:
+            holder[key] = None
+        elif kind is bool:
+            holder[key] = value
+            # A flag beside a name ("full_name": true) says nothing; only what a schema marks, or a key in earnest, goes.
+            if mark is not None and (mark[0] in _FLAGS_TOO or not mark[1][0].startswith("key:")):
+                self._whole(holder, key, path, "true" if value else "false", mark, hint)
+        elif kind is int or kind is float:
+            odd = unwritable(value)  # type: ignore[arg-type]
+            if odd is not None:
+                holder[key] = odd
+                return
+            holder[key] = value
+            if mark is not None:
+                self._whole(holder, key, path, number_text(value), mark, hint)  # type: ignore[arg-type]
+            elif not -99_999 <= value <= 99_999 or kind is float:  # type: ignore[operator]
+                self.slots.append((holder, key, path, number_text(value), None, hint))  # type: ignore[arg-type]
+        elif kind is dict:
+            self._object(value, holder, key, path, node, mark, hint, depth, level)  # type: ignore[arg-type]
+        elif kind is list or kind is tuple:
+            self._list(value, holder, key, path, node, mark, hint, depth, level)  # type: ignore[arg-type]
+        else:
+            self._foreign(value, holder, key, path, node, mark, hint, depth, level)
+
+    def _foreign(
+        self,
+        value: Any,
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> None:
+        # The plain type's own methods are used: a subclass may answer anything.
+        plain: object
+        kind = type(value)
+        if issubclass(kind, str):
+            plain = str.__str__(value)
+        elif issubclass(kind, bytes | bytearray | memoryview):
+            holder[key] = None
+            self.pieces.append((holder, key, path, octets(value)))
+            return
+        elif issubclass(kind, int):
+            plain = int.__int__(value)
+        elif issubclass(kind, float):
+            plain = float.__float__(value)
+        elif issubclass(kind, dict):
+            plain = dict(dict.items(value))
+        elif issubclass(kind, list):
+            plain = list(list.__iter__(value))
+        elif issubclass(kind, tuple):
+            plain = list(tuple.__iter__(value))
+        else:
+            raise RedactionError("a value is not JSON and can't be redacted", code="redaction.type")
+        self.value(plain, holder, key, path, node, mark, hint, depth, level)
+
+    def _whole(
+        self, holder: Any, key: Any, path: Path, text: str, mark: Mark, hint: Mark | None
+    ) -> None:
+        if mark[0] == "secret":
+            # Nothing is stricter: detectors could only add names.
+            self.sealed.append((holder, key, path, text, mark))
+        else:
+            self.slots.append((holder, key, path, text, mark, hint))
+
+    def _string(
+        self,
+        text: str,
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> None:
+        holder[key] = text
+        if mark is not None:
+            if not text or is_mark(text):
+                return
+            self._whole(holder, key, path, text, mark, hint)
+            return
+        size = len(text)
+        if size > 1:
+            first = text[0]
+            if first == "g" and is_mark(text):
+                return
+            if first in '{[" \n\r\t' and self._json(
+                text, holder, key, path, node, hint, depth, level
+            ):
+                return
+            if size >= 128 and (size > self.limits.string or is_opaque(text)):
+                self.pieces.append((holder, key, path, text))
+                return
+        self.slots.append((holder, key, path, text, None, hint))
+
+    def _json(
+        self,
+        text: str,
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> bool:
+        """Walk the content of a JSON string. Returns False where it is none, or plain text after all."""
+        stripped = text.strip()
+        if (
+            not stripped
+            or stripped[0] + stripped[-1] not in {"{}", "[]", '""'}
+            or len(text) > self.limits.json_string
+        ):
+            return False
+        if level >= self.limits.json_depth:
+            self.pieces.append((holder, key, path, text))
+            return True
+        self.spend(len(text))
+        try:
+            parsed = json.loads(stripped, object_pairs_hook=unique, parse_int=whole_number)
+        except (RepeatedKeyError, RecursionError):
+            # Which of two equal keys counts depends on the reader, and what is nested too deeply can't be looked through:
+            # neither is recorded.
+            self.pieces.append((holder, key, path, text))
+            return True
+        except ValueError:
+            return False
+        box: list[Any] = [None]
+        inner = None if node is None else node.content()
+        mark = None if inner is None else inner.mark
+        self.value(parsed, box, 0, path, inner, mark, hint, depth + 1, level + 1)
+        self.nested.append(Nested(holder, key, text, box, parsed, path))
+        return True
+
+    def _object(  # noqa: PLR0912 - a call for each member would cost as much as the work
+        self,
+        source: dict[str, Any],
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+    ) -> None:
+        self.count += len(source)
+        if depth >= self.limits.depth or self.count > self.limits.nodes:
+            holder[key] = None
+            self.pieces.append((holder, key, path, source))
+            return
+        # At a marked place anything may stand for what is to be hidden, also a length.
+        if mark is None and "$t" in source and is_sized(source):
+            holder[key] = dict(source)
+            return
+        out: dict[str, Any] = {}
+        holder[key] = out
+        self.owners.append(out)
+        self.paths[id(out)] = path
+        # Whoever marked what is above by schema or policy marked keys as well; a key name above speaks of values only.
+        sealed = mark if mark is not None and not mark[1][0].startswith("key:") else None
+        many = len(source) > _SPELL
+        if not many:
+            self.spend(_PER_KEY * len(source))
+        for raw, value in source.items():
+            if many:
+                self.spend(_PER_KEY)
+            name = raw if type(raw) is str else plain_key(raw)
+            known = named(name) if len(name) <= 64 else LONG_NAME
+            below, child, key_mark = mark, None, sealed
+            if node is not None:
+                child = node.child(name)
+                if child is not None and child.mark is not None:
+                    below = merge_marks(below, child.mark)
+                key_mark = merge_marks(None if node.declares(name) else sealed, node.key_mark)
+            place, is_data = (path, out, name), key_mark is not None
+            if known is None:
+                below_hint = hint
+            else:
+                info_mark, info_hint = said(known, name, value, source)
+                if info_mark is not None:
+                    below = merge_marks(below, info_mark)
+                below_hint = info_hint or hint
+                is_data = is_data or known[3]
+            if is_data:
+                self.keys.append((out, name, place, key_mark))
+            if type(value) is str:
+                self._string(value, out, name, place, child, below, below_hint, depth + 1, level)
+            elif type(value) is list:
+                self._list(
+                    value, out, name, place, child, below, below_hint, depth + 1, level, source
+                )
+            else:
+                self.value(value, out, name, place, child, below, below_hint, depth + 1, level)
+        if len(out) != len(source):
+            # Only a subclass of str with its own __eq__ lets an object hold one key twice.
+            raise RedactionError("an object holds a key twice", code="redaction.type")
+        self.names.extend(out)
+
+    def _list(
+        self,
+        source: list[Any] | tuple[Any, ...],
+        holder: Any,
+        key: Any,
+        path: Path,
+        node: SchemaNode | None,
+        mark: Mark | None,
+        hint: Mark | None,
+        depth: int,
+        level: int,
+        beside: dict[str, Any] | None = None,
+    ) -> None:
+        self.count += len(source)
+        if depth >= self.limits.depth or self.count > self.limits.nodes:
+            holder[key] = None
+            self.pieces.append((holder, key, path, list(source)))
+            return
+        out: list[Any] = [None] * len(source)
+        holder[key] = out
+        pair = type(holder) is list
+        told = None
+        if (len(source) > 1 or (source and beside)) and may_name(source, pair):
+            told = neighbours(source, pair=pair, beside=beside)
+        for index, value in enumerate(source):
+            if not index % _SPELL:
+                self.spend(_PER_SPELL)
+            child = node.item(index) if node is not None else None
+            below = merge_marks(mark, child.mark) if child is not None else mark
+            if told is not None and index in told:
+                below = merge_marks(below, told[index])
+            self.value(value, out, index, (path, out, index), child, below, hint, depth + 1, level)
+
+    def hits(self) -> list[list[Hit]]:
+        """Return what detectors find in each slot, and after them in each key of ``keys``.
+
+        Of what is marked anyway only a secret would be treated more strictly: it is asked about that alone.
+        """
+        marked = [slot[3] for slot in self.slots if slot[4] is not None]
+        self._texts, self._joined = join(
+            [
+                *[slot[3] for slot in self.slots if slot[4] is None],
+                *[entry[1] for entry in self.keys],
+            ],
+            self.spend,
+        )
+        clear: list[list[Hit]] = [[] for _ in self._texts]
+        if clear:
+            detect(scan, self._texts, self._joined, clear, self.spend)
+        self._clear = clear
+        if not marked:
+            return clear
+        marked, joined = join(marked, self.spend)
+        whole: list[list[Hit]] = [[] for _ in marked]
+        detect(scan_secrets, marked, joined, whole, self.spend)
+        # Back into the order of the slots; the lists themselves are shared.
+        of_clear, of_marked = iter(clear), iter(whole)
+        return [
+            *(next(of_clear if slot[4] is None else of_marked) for slot in self.slots),
+            *of_clear,
+        ]
+
+    def add_known(
+        self, hits: list[list[Hit]], memory: Memory, supplied: frozenset[str] = frozenset()
+    ) -> None:
+        """Add to *hits* what the session knows to be sensitive, but for values that the schema itself *supplied*."""
+        if not len(memory):
+            return
+        # One search for values and keys: nearly always it says where in the values something stands, or that nothing does.
+        found = deal_known(self._texts, self._joined, memory, self._clear, self.spend, self.names)
+        if found is not None:
+            self.known_names, self.met_known = found, True
+            if supplied:
+                for text, dealt in zip(self._texts, self._clear, strict=True):
+                    if dealt and text in supplied:
+                        dealt[:] = [hit for hit in dealt if hit.rule != "known"]
+        for entry, own in zip(self.slots, hits, strict=False):
+            # What is marked goes in any case. As a known secret it goes without a token as well.
+            if entry[4] is not None and not own and memory.class_of(entry[3]) == "secret":
+                self.met_known = True
+                own.append(Hit(0, len(entry[3]), "secret", "known"))
+
+    @property
+    def size(self) -> int:
+        """About how many characters a view takes at least."""
+        return len(self._joined) + sum(map(len, self.names)) + 12 * self.count
+
+    def path_of(self, owner: dict[str, Any]) -> Path:
+        """Return the path of an object of the copy."""
+        return self.paths[id(owner)]
+
+    def shows_head(self, text: str) -> bool:
+        """Return whether the beginning of a long string is worth showing: not of data that no person reads."""
+        return len(text) > self.limits.string and not is_opaque(text)
+
+    def sized(self, value: object) -> dict[str, Any]:
+        """Return what is recorded of a value that is too long or too deep: kind, size and token."""
+        if isinstance(value, str):
+            kind, size, data = "str", len(value), value.encode("utf-8", "surrogatepass")
+        elif isinstance(value, bytes):
+            kind, size, data = "bytes", len(value), value
+        else:
+            kind, size = ("object" if isinstance(value, dict) else "array"), len(value)  # type: ignore[arg-type]
+            try:
+                data = dumps(value)
+            except RecordError:
+                raise RedactionError(
+                    "a value is not JSON and can't be redacted", code="redaction.type"
+                ) from None
+        return {
+            "$t": kind,
+            "len": size,
+            "tok": self.token("data", hashlib.sha256(data).hexdigest()),
+        }
