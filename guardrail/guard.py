@@ -141,7 +141,7 @@ class Guard:
         created. Raises ``ConfigError``, ``KeysError``, ``LedgerOpenError`` (one without the other, traces of an earlier log),
         ``PolicyLoadError`` (every finding at once).
         """
-        from guardrail.config_source import naming_its_source
+        from guardrail.config.source import naming_its_source
         from guardrail.opening import open_guard, settings_from
 
         with naming_its_source():

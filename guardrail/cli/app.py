@@ -329,7 +329,7 @@ def _usage(error: click.UsageError) -> None:
 def report(error: GuardrailError, args: Sequence[str]) -> None:
     """Write an error of the command line *args* and the next step to stderr."""
     from guardrail.cli.hints import command_path, other_than
-    from guardrail.config_source import with_source
+    from guardrail.config.source import with_source
 
     note(f"error: {one_line(with_source(error.message))}", Style.BAD)
     if error.hint:

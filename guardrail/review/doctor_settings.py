@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from guardrail.config import ENVIRONMENT, Settings
-from guardrail.config_source import with_source
+from guardrail.config.source import with_source
 from guardrail.errors import ConfigError
 from guardrail.review.doctor_result import Check, State
 

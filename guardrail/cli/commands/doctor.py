@@ -36,7 +36,7 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
     Writes nothing but a scratch file in the ledger's folder, to measure how long a sync takes, and its record in the access log. Exit code 0: all well
     (notes included); 1: something does not work; 3: something could not be found out.
     """
-    from guardrail.config_file import find, is_named
+    from guardrail.config.file import find, is_named
 
     checks = []
     path = config if config is not None else find()

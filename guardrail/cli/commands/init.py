@@ -66,7 +66,7 @@ def init(named: Path | None) -> None:
 
 def _project_above(folder: Path) -> Path | None:
     """Return the settings that commands in *folder* use now, if they are in a folder above it."""
-    from guardrail.config_file import FILE_NAME, find
+    from guardrail.config.file import FILE_NAME, find
     from guardrail.review.terminal import one_line
 
     found = find(folder, environment={})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.config import NO_SECTIONS, AccessSettings, Settings, access_rule, find
-from guardrail.config_source import with_source
+from guardrail.config.source import with_source
 from guardrail.errors import ConfigError
 
 

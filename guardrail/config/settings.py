@@ -14,7 +14,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from guardrail.config_file import FILE_NAME, find, is_named, read_settings
+from guardrail.config.file import FILE_NAME, find, is_named, read_settings
 from guardrail.core.log.record import dumps
 from guardrail.errors import ConfigError
 
