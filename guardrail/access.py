@@ -34,7 +34,7 @@ from guardrail.errors import (
     UsageError,
     os_reason,
 )
-from guardrail.keys import Keys, TenantKeys
+from guardrail.keys.log_key import Keys, TenantKeys
 from guardrail.ledger.files import lock_path, refuse_links, traces
 from guardrail.ledger.lease import host_name, own_origin
 from guardrail.ledger.reader import LedgerReader

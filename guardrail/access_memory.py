@@ -14,7 +14,7 @@ from guardrail.anchoring import LedgerHeads, check_memory, check_missing
 from guardrail.anchors.memory import HeadMemory, memory_of
 from guardrail.config import Settings
 from guardrail.errors import AnchorError, LedgerOpenError
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 
 __all__ = ["LOST", "AccessMemory"]
 

@@ -14,7 +14,7 @@ from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import consistency_proof
 from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
-from guardrail.keys import NAMES_FILE, Signing, verify_signature
+from guardrail.keys.log_key import NAMES_FILE, Signing, verify_signature
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.heads import node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
@@ -191,7 +191,7 @@ def recall(settings: Settings) -> Remembered | None:
 
 
 def _certificates(path: Path) -> Sequence[Any]:
-    from guardrail.anchor_keys import certificates
+    from guardrail.keys.anchor_keys import certificates
 
     return certificates(path)
 

@@ -34,7 +34,7 @@ from guardrail.errors import (
     NoteError,
     os_reason,
 )
-from guardrail.keys import NAMES_FILE, Keys, verify_signature
+from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.examine import examine
 from guardrail.ledger.files import Seal, resolve, traces
 from guardrail.ledger.known import KnownHead, family, generation, next_name

@@ -52,7 +52,7 @@ from guardrail.tools import declare as declare_tool
 
 if TYPE_CHECKING:
     from guardrail.anchors.schedule import AnchorWatch
-    from guardrail.keys import Keys
+    from guardrail.keys.log_key import Keys
     from guardrail.policy.engine import Engine
 
 __all__ = ["Guard"]

@@ -35,7 +35,7 @@ from guardrail.errors import (
 )
 from guardrail.identity import check_identity
 from guardrail.journal import Journal, Owner, actor
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.files import refuse_links
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.proved import Proofs, ProvedReader

@@ -6,7 +6,7 @@ from guardrail.core.claims import Claim, Owner
 from guardrail.core.types import Session
 from guardrail.identity import session_key
 from guardrail.journal import Journal
-from guardrail.keys import TenantKeys
+from guardrail.keys.log_key import TenantKeys
 
 __all__ = ["Entering"]
 

@@ -16,7 +16,7 @@ from guardrail.config import Settings
 from guardrail.core.log import fields
 from guardrail.diagnosis import Diagnosis
 from guardrail.errors import AnchorError, KeysError
-from guardrail.keys import NAMES_FILE, Keys, verify_signature
+from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.aside import free_name
 from guardrail.ledger.recover import RecoveryReport, recover
 from guardrail.ledger.recovery_plan import Action

@@ -20,7 +20,7 @@ from guardrail.errors import ArgumentsError, RecordError, RedactionError
 from guardrail.system.ids import new_ulid
 
 if TYPE_CHECKING:
-    from guardrail.keys import Commitment, TenantKeys
+    from guardrail.keys.log_key import Commitment, TenantKeys
 
 
 __all__ = ["SessionState", "make_session", "make_state"]

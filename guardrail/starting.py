@@ -12,7 +12,7 @@ from guardrail.core.log.record import decode, dumps
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.journal import Journal, actor
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.claims import STARTED
 from guardrail.ledger.names import Place
 from guardrail.ledger.proved import Proofs, ProvedReader

@@ -37,7 +37,7 @@ from guardrail.core.types import Effect, EngineReply, PolicyIdentity, Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError, PolicyError
 from guardrail.guard import Guard
 from guardrail.journal import Journal
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.outcomes import not_started
 from guardrail.system.ids import new_ulid
 

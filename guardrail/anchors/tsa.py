@@ -48,7 +48,7 @@ class TimestampAnchor:
         deadline: float = 10.0,
         ledger: Path | None = None,
     ) -> None:
-        """*roots* are the certificates (``guardrail.anchor_keys``) that the authority's must lead to, *tokens* the file, *ca* is for https. Raises ``ConfigError``."""
+        """*roots* are the certificates (``guardrail.keys.anchor_keys``) that the authority's must lead to, *tokens* the file, *ca* is for https. Raises ``ConfigError``."""
         _client()
         self._roots = list(roots)
         self._tokens = tokens

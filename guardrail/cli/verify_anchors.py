@@ -49,7 +49,7 @@ def asked(witnesses: tuple[str, ...], origin: str | None, ca: Path | None) -> li
     from guardrail.anchors.witness import WitnessAnchor
     from guardrail.core.log.checkpoint import NoteKey
     from guardrail.errors import NoteError
-    from guardrail.keys import verify_signature
+    from guardrail.keys.log_key import verify_signature
     from guardrail.review.verify import OutsideHead
 
     found = []
@@ -169,7 +169,7 @@ def _names(settings: Settings) -> list[str]:
 def _publics(settings: Settings) -> set[str]:
     """Return the public keys that the log can have had; none if its keys are gone and nothing is remembered."""
     from guardrail.anchoring import recall
-    from guardrail.keys import Keys
+    from guardrail.keys.log_key import Keys
 
     remembered = recall(settings)
     found = set() if remembered is None else {remembered.key.public.hex()}

@@ -25,7 +25,7 @@ def remembered(
     """
     from guardrail.anchors.memory import memory_of
     from guardrail.config import AnchorSettings
-    from guardrail.keys import verify_signature
+    from guardrail.keys.log_key import verify_signature
     from guardrail.review.verify import OutsideHead
 
     try:

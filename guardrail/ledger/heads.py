@@ -47,7 +47,7 @@ Execute = Callable[..., sqlite3.Cursor]
 
 
 class HeadKey(Protocol):
-    """A key that signs heads. ``guardrail.keys.HeadKey`` is one."""
+    """A key that signs heads. ``guardrail.keys.log_key.HeadKey`` is one."""
 
     @property
     def key(self) -> NoteKey:
@@ -67,7 +67,7 @@ class HeadKey(Protocol):
 
 
 class Signing(Protocol):
-    """What a writer needs of the keys. ``guardrail.keys.Signing`` does it."""
+    """What a writer needs of the keys. ``guardrail.keys.log_key.Signing`` does it."""
 
     @property
     def public(self) -> str:

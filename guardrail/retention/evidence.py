@@ -15,7 +15,7 @@ from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, NoteError, RetentionError, os_reason
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 
 __all__ = ["Kept", "kept_heads", "read_checkpoint"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import RetentionError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.reader import LedgerReader

@@ -233,7 +233,7 @@ def _has_keys(settings: Settings) -> bool:
 
 
 def _keys(settings: Settings) -> Check:
-    from guardrail.keys import Keys
+    from guardrail.keys.log_key import Keys
 
     folder = settings.key_path.absolute()
     if _is_new(settings):

@@ -12,7 +12,7 @@ from guardrail.anchors.state import AnchorState, read_state, state_path
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import NoteKey
 from guardrail.core.words import counted
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor_result import Check, State
 
@@ -78,6 +78,6 @@ def _told(name: str, each: AnchorState, now: float) -> str:
 
 
 def _certificates(path: Path) -> list[Any]:
-    from guardrail.anchor_keys import certificates
+    from guardrail.keys.anchor_keys import certificates
 
     return list(certificates(path))

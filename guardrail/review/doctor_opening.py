@@ -9,7 +9,7 @@ from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.diagnosis import RECOVER, check_outside, diagnose, is_small
 from guardrail.errors import GuardrailError
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import doubt, read_head
 from guardrail.ledger.reader import LedgerReader

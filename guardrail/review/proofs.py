@@ -27,7 +27,7 @@ from guardrail.core.log.recovered import TYPE as RECOVERED
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, NoteError, RecordError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import node_reader
 from guardrail.ledger.reader import LedgerReader

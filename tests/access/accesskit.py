@@ -12,7 +12,7 @@ import pytest
 
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writer import LedgerWriter
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.anchor_keys import WitnessKey
 from guardrail.anchors.witness_server import WitnessServer
 from guardrail.anchors.witness_store import WitnessStore
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import consistency_proof, range_root
-from guardrail.keys import verify_signature
+from guardrail.keys.anchor_keys import WitnessKey
+from guardrail.keys.log_key import verify_signature
 
 ORIGIN = "host/audit"
 

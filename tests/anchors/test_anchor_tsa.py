@@ -13,9 +13,9 @@ import pytest
 from anchorkit import Log
 from tsakit import Authority, serving
 
-from guardrail.anchor_keys import certificates
 from guardrail.anchors.tsa import TimestampAnchor, check_token
 from guardrail.errors import AnchorError, ConfigError
+from guardrail.keys.anchor_keys import certificates
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import pytest
 from anchorkit import ORIGIN, Log, answering, reply, serving, verify_signature, witness
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.anchor_keys import WitnessKey
 from guardrail.anchors.witness import WitnessAnchor
 from guardrail.anchors.witness_server import WitnessServer
 from guardrail.anchors.witness_store import WitnessStore
 from guardrail.core.log.checkpoint import Algorithm, NoteKey
 from guardrail.errors import AnchorError, ConfigError
+from guardrail.keys.anchor_keys import WitnessKey
 
 KEY = WitnessKey("w.example/1", Ed25519PrivateKey.from_private_bytes(b"w" * 32))
 OTHER = WitnessKey("w.example/1", Ed25519PrivateKey.from_private_bytes(b"v" * 32))

@@ -20,7 +20,7 @@ from guardrail.anchors.memory import HeadMemory, memory_folder, memory_of
 from guardrail.config import AnchorSettings, Settings
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import AnchorError, ConfigError, LedgerOpenError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.review.doctor_memory import memory as check
 from guardrail.review.doctor_result import State
 

@@ -21,13 +21,13 @@ from anchorkit import ORIGIN, Log, serving, verify_signature, witness
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.anchor_keys import WitnessKey
 from guardrail.anchors import witness_server
 from guardrail.anchors.witness import WitnessAnchor, request_body
 from guardrail.anchors.witness_server import WitnessServer, parse_request
 from guardrail.anchors.witness_store import WitnessStore
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, NoteError
+from guardrail.keys.anchor_keys import WitnessKey
 
 
 def post(

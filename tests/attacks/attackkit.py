@@ -33,7 +33,7 @@ from guardrail.core.log.key_epochs import certified_text
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import dumps, leaf_hash
 from guardrail.errors import AnchorError, LedgerError
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.heads import (
     TILE,
     HeadRow,

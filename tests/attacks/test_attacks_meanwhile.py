@@ -24,7 +24,7 @@ from guardrail import Guard
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.errors import Denied, IdentityError, LedgerSealedError
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head
 from guardrail.review.verify import verify_ledger
 

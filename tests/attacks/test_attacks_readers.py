@@ -29,7 +29,7 @@ from attackkit import (
 
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import GuardrailError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.backup import backup
 from guardrail.ledger.heads import read_head
 from guardrail.ledger.reader import LedgerReader

@@ -19,7 +19,7 @@ from guardrail.core.log.checkpoint import SignedNote
 from guardrail.core.log.record import decode
 from guardrail.core.words import numbers
 from guardrail.errors import LedgerError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import edge_at, node_reader
 from guardrail.ledger.reader import LedgerReader

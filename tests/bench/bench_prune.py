@@ -25,7 +25,7 @@ from benchkit import QUICK, Raw, judge, quantiles
 
 from guardrail import Guard
 from guardrail.config import Settings
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.acts import keeping_lock
 from guardrail.retention.worker import Job, Worker

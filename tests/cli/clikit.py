@@ -64,7 +64,7 @@ def build(path: Path) -> Path:
 
     from guardrail.core.log.record import Draft
     from guardrail.core.types import Cause, Effect, Status
-    from guardrail.keys import Keys
+    from guardrail.keys.log_key import Keys
     from guardrail.ledger.writer import LedgerWriter
 
     keys = Keys.create(path.with_suffix(".keys"))

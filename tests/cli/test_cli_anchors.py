@@ -19,7 +19,7 @@ from guardrail import Denied, Guard
 from guardrail.anchors.lines import head_line, parse_lines
 from guardrail.anchors.state import read_state, state_path
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 
 Cli = Callable[..., Ran]
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'

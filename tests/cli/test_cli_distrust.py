@@ -12,7 +12,7 @@ from clikit import Ran
 
 from guardrail import Guard
 from guardrail.authoring.opa_program import find_opa
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 
 Cli = Callable[..., Ran]
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'

@@ -384,7 +384,7 @@ def test_recover_of_keys_without_a_ledger_begins_a_new_log(
     ran = process("recover", "--config", config, "--yes", "--reason", "lost the disk")
     assert ran.code == 5, ran
     genesis = json.loads(cli("show", "0", "--config", config, "--json").out)["record"]
-    from guardrail.keys import Keys
+    from guardrail.keys.log_key import Keys
 
     assert genesis["key"]["public"] == Keys.load(tmp_path / "p" / "audit.keys").public
     assert cli("doctor", "--config", config).code == 0

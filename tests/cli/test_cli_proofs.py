@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from clikit import Ran, build
 
-from guardrail.anchor_keys import WitnessKey
 from guardrail.anchors.state import AnchorState, State, state_path, write_state
 from guardrail.core.log.checkpoint import SignedNote
-from guardrail.keys import Keys
+from guardrail.keys.anchor_keys import WitnessKey
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.writer import LedgerWriter
 
 Cli = Callable[..., Ran]

@@ -16,7 +16,7 @@ from guardrail.core.log.key_epochs import KeyRanges
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.heads import TILE
 from guardrail.ledger.sqlite import SCHEMA, connect_reader

@@ -26,7 +26,7 @@ from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.backup import backup
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.reader import LedgerReader
@@ -147,8 +147,8 @@ def anchor(run: Run) -> None:
     """Send three heads to a file, and have each stamped by an authority, whose tokens are kept."""
     from tsakit import Authority, serving
 
-    from guardrail.anchor_keys import certificates
     from guardrail.anchors.tsa import TimestampAnchor
+    from guardrail.keys.anchor_keys import certificates
 
     heads = LedgerHeads(run.db, LOG, EPOCHS)
     key = NoteKey(LOG, bytes.fromhex(KEYS.public))

@@ -22,7 +22,7 @@ from guardrail.access import Reading, Recorded, record_read
 from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import NoteKey
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 
 STATES = 120 * (10 if os.environ.get("GUARDRAIL_SOAK") else 1)
 """How many different disks of each sequence are looked at."""

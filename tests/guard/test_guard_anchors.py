@@ -20,7 +20,7 @@ from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey
 from guardrail.core.log.record import decode
 from guardrail.errors import ConfigError, LedgerError
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
 
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'

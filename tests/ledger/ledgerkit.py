@@ -17,7 +17,7 @@ import pytest
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings

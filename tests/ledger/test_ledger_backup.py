@@ -23,7 +23,7 @@ from ledgerkit import (
 )
 
 from guardrail.errors import LedgerError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.backup import Backup, backup
 from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import TILE

@@ -209,7 +209,7 @@ def test_a_folder_without_permission_is_refused_at_open() -> None:
         "import os, sys\n"
         "from pathlib import Path\n"
         "from guardrail.errors import LedgerOpenError\n"
-        "from guardrail.keys import Keys\n"
+        "from guardrail.keys.log_key import Keys\n"
         "from guardrail.ledger.writer import LedgerWriter\n"
         "signing = Keys.ephemeral().signing(actor={}, epochs=False)\n"
         "try: os.setuid(65534)\n"

@@ -35,7 +35,7 @@ from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.key_epochs import TYPE, KeyRanges
 from guardrail.core.log.record import decode
 from guardrail.errors import KeysError, LedgerError, LedgerSealedError
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.epochs import Epochs
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import TILE, node_reader, store_tile

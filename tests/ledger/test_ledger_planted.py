@@ -15,7 +15,7 @@ from guardrail.core.log import chain
 from guardrail.core.log.chain import Difference
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerSealedError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.backup import backup
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import recover

@@ -31,7 +31,7 @@ from guardrail.core.log import fields
 from guardrail.core.log.merkle import inclusion_proof, verify_inclusion
 from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerSealedError
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger import pruning
 from guardrail.ledger.examine import examine
 from guardrail.ledger.files import seal_path
@@ -355,7 +355,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from ledgerkit import SIGNING
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger import recover as module
 from guardrail.ledger.store import Store
 

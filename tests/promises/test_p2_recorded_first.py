@@ -20,7 +20,7 @@ from promisekit import OPEN, Body, Child, child, guarded, lines, records, until_
 from guardrail import Guard
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
-from guardrail.keys import Keys, Signing
+from guardrail.keys.log_key import Keys, Signing
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.recover import recover
 from guardrail.review.verify import VerifyState, verify_ledger

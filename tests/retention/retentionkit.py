@@ -14,14 +14,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledgerkit import ACTOR, EPOCHS, KEYS, LOG, SIGNING, Driver, decision, driven, make, reopen
 
-from guardrail.anchor_keys import WitnessKey
 from guardrail.config import Settings
 from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.merkle import range_root
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
-from guardrail.keys import Keys, Signing
+from guardrail.keys.anchor_keys import WitnessKey
+from guardrail.keys.log_key import Keys, Signing
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.pruning import Cut, Pruned, detail, prune
 from guardrail.ledger.reader import LedgerReader

@@ -43,7 +43,7 @@ from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.errors import LedgerError, RetentionError
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention import segments
 from guardrail.retention.facts import Gathered

@@ -21,7 +21,7 @@ from guardrail.core.types import (
     Session,
     Status,
 )
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.system.ids import new_ulid
 
 KEYS = Keys.ephemeral(b"the seed of the keys of tests...")

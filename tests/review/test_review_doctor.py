@@ -11,7 +11,7 @@ import pytest
 from reviewkit import LOG, SIGNING, decision, genesis
 
 from guardrail.core.log.record import GENESIS_PREV, Draft
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.files import Seal
 from guardrail.ledger.sqlite import create
 from guardrail.ledger.writer import LedgerWriter

@@ -15,7 +15,7 @@ from ledgerkit import EPOCHS, KEYS, LOG, SIGNING, decision, make, note, reopen, 
 from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey, NoteSignature, SignedNote
 from guardrail.core.log.proof import Verdict, check_proof
 from guardrail.errors import LedgerError
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import SCHEMA
 from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof

@@ -42,7 +42,7 @@ from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey, Signed
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, dumps, leaf_hash
 from guardrail.errors import LedgerError, RecordError
-from guardrail.keys import Keys
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head
 from guardrail.ledger.lease import host_name
 from guardrail.ledger.reader import LedgerReader

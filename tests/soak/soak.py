@@ -32,7 +32,7 @@ from guardrail.core.log.key_epochs import KeyRanges
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.opening import anchor_watch, open_journal
 from guardrail.testing import StaticPolicy, allow

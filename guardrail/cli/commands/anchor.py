@@ -96,7 +96,7 @@ def anchor(
 def _forget(path: Path | None, config: Path | None, ledger: Path | None, *, as_json: bool) -> int:
     from guardrail.access_memory import AccessMemory
     from guardrail.anchors.memory import HeadMemory, memory_folder
-    from guardrail.keys import verify_signature
+    from guardrail.keys.log_key import verify_signature
 
     settings = settings_of(config, ledger)
     folder = memory_folder(settings.anchors)

@@ -98,7 +98,7 @@ def _wish(settings: Settings, old: Path | None, reason: str | None, *, lost: boo
 
 def _file(path: Path, key: NoteKey, settings: Settings) -> Any:
     from guardrail.anchors.file import FileAnchor, check_place
-    from guardrail.keys import verify_signature
+    from guardrail.keys.log_key import verify_signature
 
     check_place(path, settings.ledger.path)
     return FileAnchor(path, key=key, verify=verify_signature, ledger=settings.ledger.path)
@@ -110,7 +110,7 @@ def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
     from guardrail.anchors.lines import HeadLine
     from guardrail.anchors.state import read_state, state_path
     from guardrail.core.log.checkpoint import SignedNote
-    from guardrail.keys import verify_signature
+    from guardrail.keys.log_key import verify_signature
 
     if wish.old is None:
         known = read_state(state_path(ledger), key.name).of("file")
@@ -132,7 +132,7 @@ def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
 def _sorted(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> Sorted:
     from guardrail.anchors.moving import sort_heads
     from guardrail.core.log.merkle import range_root
-    from guardrail.keys import verify_signature
+    from guardrail.keys.log_key import verify_signature
     from guardrail.ledger.heads import node_reader
 
     with reader.snapshot():

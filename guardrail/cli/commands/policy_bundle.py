@@ -128,7 +128,7 @@ def bundle(
 def _signer(path: Path | None, algorithm: str, key_id: str) -> Signer | None:
     if path is None:
         return None
-    from guardrail.keys import bundle_signer
+    from guardrail.keys.log_key import bundle_signer
     from guardrail.policy.bundle import Signer
 
     return Signer(algorithm, bundle_signer(path, algorithm), key_id)

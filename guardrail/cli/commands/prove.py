@@ -150,7 +150,7 @@ def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool
     """
     from guardrail.core.log.proof import MAX_PROOF, Proof
     from guardrail.core.log.proof import check_proof as check
-    from guardrail.keys import verify_signature
+    from guardrail.keys.log_key import verify_signature
     from guardrail.review.verify import load_key
     from guardrail.system.input_files import read_input
 

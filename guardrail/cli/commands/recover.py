@@ -152,7 +152,7 @@ def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
     from guardrail.journal import actor
-    from guardrail.keys import TenantKeys
+    from guardrail.keys.log_key import TenantKeys
     from guardrail.recovering import carry_out
 
     mark = TenantKeys.mark

@@ -75,8 +75,8 @@ def witness() -> None:
 )
 def init(*, db: Path, key: Path, name_: str) -> None:
     """Make the key and the memory of a witness, and print its public key, for the logs' [anchors] witness setting."""
-    from guardrail.anchor_keys import WitnessKey
     from guardrail.anchors.witness_store import WitnessStore
+    from guardrail.keys.anchor_keys import WitnessKey
 
     if db.exists():
         raise ConfigError(
@@ -213,10 +213,10 @@ def serve(
 
     A head is cosigned only where a proof shows that nothing before it was changed, and only after that is on disk.
     """
-    from guardrail.anchor_keys import WitnessKey
     from guardrail.anchors.witness_server import WitnessServer
     from guardrail.anchors.witness_store import WitnessStore
-    from guardrail.keys import verify_signature
+    from guardrail.keys.anchor_keys import WitnessKey
+    from guardrail.keys.log_key import verify_signature
 
     keys = [_log_key(each) for each in logs]
     address, loopback = _address(listen)

@@ -12,7 +12,7 @@ from guardrail.core.log.checkpoint import NoteKey
 from guardrail.core.log.key_epochs import KeyRanges
 from guardrail.core.words import counted, numbers
 from guardrail.errors import GuardrailError, LedgerError, NoteError, RecordError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.examine import examine
 from guardrail.review.proofs import key_ranges, log_key
 from guardrail.review.verify.ledger import verify_ledger

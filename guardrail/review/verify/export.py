@@ -13,7 +13,7 @@ from typing import BinaryIO
 from guardrail.core.log.audit import Audit, Pruned
 from guardrail.core.log.record import MAX_LINE, parse
 from guardrail.errors import RecordError, os_reason
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.review.lines import open_lines
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState

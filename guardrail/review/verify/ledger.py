@@ -18,7 +18,7 @@ from guardrail.core.log.chain import Difference, Head, Report
 from guardrail.core.log.record import decode
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, RecordError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.files import Seal, leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader

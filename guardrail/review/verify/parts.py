@@ -22,7 +22,7 @@ from guardrail.core.log.key_epochs import TYPE
 from guardrail.core.log.record import decode
 from guardrail.core.log.recovered import Recovered
 from guardrail.errors import LedgerError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import ADMIN
 from guardrail.ledger.tiles import TileWalk

@@ -17,7 +17,7 @@ from guardrail.core.log.record import MAX_LINE, parse
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import numbers
 from guardrail.errors import RecordError, os_reason
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.facts import Gathered, Segment
 from guardrail.review.lines import open_lines

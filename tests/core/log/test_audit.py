@@ -11,7 +11,7 @@ from guardrail.core.log.chain import Chain, Difference, Head
 from guardrail.core.log.fields import genesis
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
-from guardrail.keys import Keys, verify_signature
+from guardrail.keys.log_key import Keys, verify_signature
 
 KEYS = Keys.ephemeral(b"1" * 32)
 SIGNING = KEYS.signing(actor={}, epochs=True)

@@ -9,7 +9,7 @@ import pytest
 
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.key_epochs import KeyRanges, certified_text
-from guardrail.keys import HeadKey, Keys, verify_signature
+from guardrail.keys.log_key import HeadKey, Keys, verify_signature
 
 LOG = "host/audit"
 KEYS = Keys.ephemeral(b"0" * 32)

@@ -25,7 +25,7 @@ from guardrail.core.log.merkle import inclusion_proof, range_root
 from guardrail.core.log.proof import Certificate, Proof, Verdict, check_proof
 from guardrail.core.log.record import leaf_hash
 from guardrail.errors import NoteError
-from guardrail.keys import verify_signature
+from guardrail.keys.log_key import verify_signature
 
 LOG = "example.com/log"
 
@@ -204,7 +204,7 @@ def test_checking_needs_the_standard_library_and_cryptography_alone(tmp_path: Pa
     code = (
         "import sys\n"
         "from guardrail.core.log.proof import Proof, check_proof\n"
-        "from guardrail.keys import verify_signature\n"
+        "from guardrail.keys.log_key import verify_signature\n"
         "proof = Proof.parse(open(sys.argv[1], 'rb').read())\n"
         "print(check_proof(proof, bytes.fromhex(sys.argv[2]), verify_signature).verdict)\n"
         "own = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"

@@ -1,6 +1,6 @@
 """Keys beside the log's own: a witness's, and the certificates that time stamps lead to.
 
-Imports ``cryptography`` as ``guardrail.keys`` does, for programs that hold no log.
+Imports ``cryptography`` as ``guardrail.keys.log_key`` does, for programs that hold no log.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Keys: the log key, the keys of tenants, and the keys of witnesses. The only importer of ``cryptography``."""
