@@ -11,7 +11,7 @@ from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.file import FileAnchor, check_place
 from guardrail.anchors.stream import StreamAnchor, SyslogAnchor
 from guardrail.anchors.tsa import TimestampAnchor
-from guardrail.anchors.witness import WitnessAnchor
+from guardrail.anchors.witness.client import WitnessAnchor
 from guardrail.config import AnchorSettings
 from guardrail.core.log.checkpoint import NoteKey, Verify
 from guardrail.errors import ConfigError, NoteError

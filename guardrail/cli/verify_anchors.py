@@ -46,7 +46,7 @@ def witness_ca(config: Path | None, ledger: Path | None) -> Path | None:
 
 def asked(witnesses: tuple[str, ...], origin: str | None, ca: Path | None) -> list[OutsideHead]:
     """Ask each witness that was named on the command line. Raises ``AnchorError`` if one does not answer."""
-    from guardrail.anchors.witness import WitnessAnchor
+    from guardrail.anchors.witness.client import WitnessAnchor
     from guardrail.core.log.checkpoint import NoteKey
     from guardrail.errors import NoteError
     from guardrail.keys.log_key import verify_signature

@@ -10,7 +10,7 @@ from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.configured import configured
 from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.state import read_state, state_path
-from guardrail.anchors.witness import WitnessAnchor
+from guardrail.anchors.witness.client import WitnessAnchor
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.words import counted

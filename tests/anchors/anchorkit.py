@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.anchors.witness_server import WitnessServer
-from guardrail.anchors.witness_store import WitnessStore
+from guardrail.anchors.witness.server import WitnessServer
+from guardrail.anchors.witness.store import WitnessStore
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import consistency_proof, range_root
 from guardrail.keys.anchor_keys import WitnessKey

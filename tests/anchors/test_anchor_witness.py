@@ -12,9 +12,9 @@ import pytest
 from anchorkit import ORIGIN, Log, answering, reply, serving, verify_signature, witness
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.anchors.witness import WitnessAnchor
-from guardrail.anchors.witness_server import WitnessServer
-from guardrail.anchors.witness_store import WitnessStore
+from guardrail.anchors.witness.client import WitnessAnchor
+from guardrail.anchors.witness.server import WitnessServer
+from guardrail.anchors.witness.store import WitnessStore
 from guardrail.core.log.checkpoint import Algorithm, NoteKey
 from guardrail.errors import AnchorError, ConfigError
 from guardrail.keys.anchor_keys import WitnessKey

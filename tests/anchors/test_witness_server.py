@@ -21,10 +21,10 @@ from anchorkit import ORIGIN, Log, serving, verify_signature, witness
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.anchors import witness_server
-from guardrail.anchors.witness import WitnessAnchor, request_body
-from guardrail.anchors.witness_server import WitnessServer, parse_request
-from guardrail.anchors.witness_store import WitnessStore
+from guardrail.anchors.witness import server as witness_server
+from guardrail.anchors.witness.client import WitnessAnchor, request_body
+from guardrail.anchors.witness.server import WitnessServer, parse_request
+from guardrail.anchors.witness.store import WitnessStore
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, NoteError
 from guardrail.keys.anchor_keys import WitnessKey

@@ -27,7 +27,7 @@ from ledgerkit import EPOCHS, FAST, KEYS, LOG, SIGNING, decision, make, whole_ca
 from guardrail.anchoring import LedgerHeads
 from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.lines import head_line
-from guardrail.anchors.witness import WitnessAnchor
+from guardrail.anchors.witness.client import WitnessAnchor
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.key_epochs import certified_text
 from guardrail.core.log.merkle import Edge

@@ -12,7 +12,7 @@ import pytest
 from crashkit import DB, Recording, build_recorder, disks, put, scratch, steps_of
 from witnessing import HEADS, KEY, LOG, cosign
 
-from guardrail.anchors.witness_store import WitnessStore
+from guardrail.anchors.witness.store import WitnessStore
 from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import GuardrailError
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "anchors"))
 from anchorkit import Log
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.anchors.witness_store import Ruling, WitnessStore
+from guardrail.anchors.witness.store import Ruling, WitnessStore
 from guardrail.keys.anchor_keys import WitnessKey
 
 KEY = WitnessKey("w.example/1", Ed25519PrivateKey.from_private_bytes(b"w" * 32))

@@ -38,7 +38,7 @@ from anchorkit import witness
 from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.lines import head_line
 from guardrail.anchors.state import AnchorState, State, state_path, write_state
-from guardrail.anchors.witness import WitnessAnchor
+from guardrail.anchors.witness.client import WitnessAnchor
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, dumps, leaf_hash

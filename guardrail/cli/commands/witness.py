@@ -23,7 +23,7 @@ from guardrail.review.terminal import name, one_line
 if TYPE_CHECKING:
     import ssl
 
-    from guardrail.anchors.witness_server import WitnessServer
+    from guardrail.anchors.witness.server import WitnessServer
     from guardrail.core.log.checkpoint import NoteKey
 
 __all__ = ["add", "init", "serve", "status", "witness"]
@@ -75,7 +75,7 @@ def witness() -> None:
 )
 def init(*, db: Path, key: Path, name_: str) -> None:
     """Make the key and the memory of a witness, and print its public key, for the logs' [anchors] witness setting."""
-    from guardrail.anchors.witness_store import WitnessStore
+    from guardrail.anchors.witness.store import WitnessStore
     from guardrail.keys.anchor_keys import WitnessKey
 
     if db.exists():
@@ -105,7 +105,7 @@ def init(*, db: Path, key: Path, name_: str) -> None:
 )
 def add(*, db: Path, logs: Sequence[str]) -> None:
     """Have a witness serve a log. A running witness serves it from now on."""
-    from guardrail.anchors.witness_store import WitnessStore
+    from guardrail.anchors.witness.store import WitnessStore
 
     keys = [_log_key(each) for each in logs]
     with WitnessStore.open(db) as store:
@@ -130,7 +130,7 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
     A refused head is proof that somebody who holds the log's key forked or cut the log: exit code 1. It is kept for good,
     and always shown; once it was looked into, --since lets a later one alone give exit code 1.
     """
-    from guardrail.anchors.witness_store import WitnessStore
+    from guardrail.anchors.witness.store import WitnessStore
 
     with WitnessStore.open(db) as store:
         logs = store.logs()
@@ -213,8 +213,8 @@ def serve(
 
     A head is cosigned only where a proof shows that nothing before it was changed, and only after that is on disk.
     """
-    from guardrail.anchors.witness_server import WitnessServer
-    from guardrail.anchors.witness_store import WitnessStore
+    from guardrail.anchors.witness.server import WitnessServer
+    from guardrail.anchors.witness.store import WitnessStore
     from guardrail.keys.anchor_keys import WitnessKey
     from guardrail.keys.log_key import verify_signature
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from guardrail.anchors.http import TimedReader
-from guardrail.anchors.witness import MAX_PROOF
-from guardrail.anchors.witness_store import Ruling, Verdict, WitnessStore
+from guardrail.anchors.witness.client import MAX_PROOF
+from guardrail.anchors.witness.store import Ruling, Verdict, WitnessStore
 from guardrail.core.log.checkpoint import MAX_NOTE, Checkpoint, SignedNote, Verify
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, NoteError
