@@ -43,7 +43,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.writer import LedgerWriter, traces
-from guardrail.policy.embedded import EmbeddedEngine
+from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.sources import load_policies
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.starting import record_refusal, record_start
@@ -122,7 +122,7 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
 
 
 def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Engine:
-    from guardrail.policy.opa import OpaEngine
+    from guardrail.policy.opa.engine import OpaEngine
 
     if settings.opa.revisions or settings.opa.unsafe_unpinned_policy:
         return OpaEngine.connect(settings.trusted_opa)

@@ -12,14 +12,14 @@ from pathlib import Path
 from guardrail.authoring.opa_program import OpaProgram
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
-from guardrail.policy import bundle
-from guardrail.policy.compiled import compile_policies
-from guardrail.policy.contract import RESERVED, ROOT, examine
-from guardrail.policy.opa_purity import capabilities_file
-from guardrail.policy.opa_revision import revision_of
+from guardrail.policy.embedded.compiled import compile_policies
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.opa import bundle
+from guardrail.policy.opa.revision import revision_of
+from guardrail.policy.rego.contract import RESERVED, ROOT, examine
+from guardrail.policy.rego.purity import capabilities_file
+from guardrail.policy.rego.tree import parse_module
 from guardrail.policy.sources import PolicySet, Source, load_policies
-from guardrail.policy.tree import parse_module
-from guardrail.policy.workbench import EngineRefusal, Workbench
 
 __all__ = ["Bundle", "Judge", "make_bundle"]
 

@@ -17,13 +17,13 @@ from guardrail.authoring.opa_program import OpaProgram
 from guardrail.authoring.witness import fired, observe
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
-from guardrail.policy.compiled import CompiledPolicies, compile_policies, parse_sources
-from guardrail.policy.contract import remarks
-from guardrail.policy.process import ENGINE, ENGINE_VERSION
-from guardrail.policy.rehearsal import check_samples
+from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies, parse_sources
+from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
+from guardrail.policy.embedded.rehearsal import check_samples
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.rego.contract import remarks
+from guardrail.policy.rego.tree import Module
 from guardrail.policy.sources import PolicySet, load_policies
-from guardrail.policy.tree import Module
-from guardrail.policy.workbench import EngineRefusal, Workbench
 
 __all__ = ["CheckReport", "EngineSaid", "EngineState", "check"]
 

@@ -22,7 +22,7 @@ from guardrail.authoring.lints_findings import MUTATION, Code, Lint, Severity
 from guardrail.authoring.lints_flow import Flow, supplied
 from guardrail.authoring.lints_shape import Shape
 from guardrail.authoring.lints_walk import walk
-from guardrail.policy.tree import Module
+from guardrail.policy.rego.tree import Module
 
 __all__ = ["Code", "Lint", "LintReport", "Severity", "Sifter", "lint_modules"]
 

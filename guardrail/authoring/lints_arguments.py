@@ -8,7 +8,7 @@ from guardrail.authoring.lints_findings import Code, Lint, lint
 from guardrail.authoring.lints_flow import Flow
 from guardrail.authoring.lints_shape import ARGS, Path, Shape, written
 from guardrail.authoring.lints_walk import Event, Happening
-from guardrail.policy.tree import reference
+from guardrail.policy.rego.tree import reference
 
 __all__ = ["check"]
 

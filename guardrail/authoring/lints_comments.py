@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from guardrail.policy.tree import Module
+from guardrail.policy.rego.tree import Module
 
 __all__ = ["Ignore", "comments", "ignores"]
 

@@ -9,7 +9,7 @@ from guardrail.authoring.lints_flow import Flow, Frame, Origin, literal_name
 from guardrail.authoring.lints_guards import Guards
 from guardrail.authoring.lints_shape import ARGS, Shape, written
 from guardrail.authoring.lints_walk import Event, Happening
-from guardrail.policy.tree import Node
+from guardrail.policy.rego.tree import Node
 
 __all__ = ["check"]
 

@@ -8,7 +8,7 @@ from guardrail.authoring.lints_findings import Code, Lint, lint
 from guardrail.authoring.lints_flow import Flow, Frame, literal
 from guardrail.authoring.lints_guards import conditions
 from guardrail.authoring.lints_walk import Event, Happening
-from guardrail.policy.tree import Node, kind, reference
+from guardrail.policy.rego.tree import Node, kind, reference
 
 __all__ = ["check"]
 

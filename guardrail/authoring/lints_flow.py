@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from guardrail.authoring.lints_shape import ARGS, Path, Tools
-from guardrail.policy.tree import Module, Node, Reference, Rule, children, kind, nodes, reference
-from guardrail.policy.world import Scope, World
+from guardrail.policy.rego.tree import (
+    Module,
+    Node,
+    Reference,
+    Rule,
+    children,
+    kind,
+    nodes,
+    reference,
+)
+from guardrail.policy.rego.world import Scope, World
 
 __all__ = ["LIB_ARGS", "Binding", "Definition", "Flow", "Frame", "Origin", "supplied"]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from guardrail.authoring.lints_flow import LIB_ARGS, Definition, Flow, Frame, literal, literal_name
 from guardrail.authoring.lints_shape import ARGS, Path, Tools
-from guardrail.policy.tree import Node, kind, reference
+from guardrail.policy.rego.tree import Node, kind, reference
 
 __all__ = ["PRESENT", "Guard", "Guards", "conditions", "guards", "tools_of", "type_check"]
 

@@ -9,7 +9,7 @@ from guardrail.authoring.lints_findings import Code, Lint
 from guardrail.authoring.lints_flow import Definition, Flow, Frame
 from guardrail.authoring.lints_shape import Path, Shape, written
 from guardrail.authoring.lints_walk import ROOTS
-from guardrail.policy.tree import children, kind, line_of, reference
+from guardrail.policy.rego.tree import children, kind, line_of, reference
 
 __all__ = ["check"]
 

@@ -8,7 +8,7 @@ from guardrail.authoring.lints_findings import Code, Lint, lint
 from guardrail.authoring.lints_flow import Flow, Origin
 from guardrail.authoring.lints_shape import Shape, written
 from guardrail.authoring.lints_walk import Event, Happening
-from guardrail.policy.tree import Node, kind
+from guardrail.policy.rego.tree import Node, kind
 
 __all__ = ["check"]
 

@@ -11,7 +11,7 @@ from guardrail.authoring.lints_findings import Code, Lint
 from guardrail.authoring.lints_flow import Definition, Flow, Frame
 from guardrail.authoring.lints_guards import conditions, type_check
 from guardrail.authoring.lints_shape import Shape, written
-from guardrail.policy.tree import Node, kind, line_of, nodes, reference
+from guardrail.policy.rego.tree import Node, kind, line_of, nodes, reference
 
 __all__ = ["check"]
 

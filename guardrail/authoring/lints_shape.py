@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from guardrail.policy.rego.world import ENVELOPE
 from guardrail.policy.sources import installed_folder
-from guardrail.policy.world import ENVELOPE
 
 __all__ = ["ARGS", "Path", "Shape", "Tools", "written"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from guardrail.authoring.lints_findings import Code, Lint
 from guardrail.authoring.witness import Fired
-from guardrail.policy.tree import Module, Node, Rule, kind
+from guardrail.policy.rego.tree import Module, Node, Rule, kind
 
 __all__ = ["Named", "check", "named_rules"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from guardrail.authoring.lints_flow import Definition, Flow, Frame, literal
 from guardrail.authoring.lints_guards import Guards, guards, tools_of
-from guardrail.policy.tree import Node, Rule, kind, line_of, reference
+from guardrail.policy.rego.tree import Node, Rule, kind, line_of, reference
 
 __all__ = ["CLOSING", "ROOTS", "Event", "Happening", "walk"]
 

@@ -22,9 +22,9 @@ from guardrail.authoring.witness import Fired, decide, fired, observe
 from guardrail.core.schema.snapshot import CompiledSchema, snapshot
 from guardrail.core.types import Json
 from guardrail.errors import ArgumentsError, Finding, PolicyLoadError
-from guardrail.policy.compiled import CompiledPolicies, compile_policies
+from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.sources import load_policies
-from guardrail.policy.workbench import EngineRefusal, Workbench
 
 __all__ = ["Hole", "MutationReport", "Progress", "Untried", "mutate"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from guardrail.authoring.opa_program import OpaProgram
 from guardrail.errors import Finding
-from guardrail.policy.opa_purity import capabilities_file
+from guardrail.policy.rego.purity import capabilities_file
+from guardrail.policy.rego.syntax_hints import syntax_hint
 from guardrail.policy.sources import Source, installed_folder
-from guardrail.policy.syntax_hints import syntax_hint
 
 __all__ = ["ask_opa", "repeats"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from guardrail.config import OpaSection
 from guardrail.errors import ConfigError, Finding, PolicyLoadError
-from guardrail.policy import bundle
-from guardrail.policy.opa_admin import Admin
-from guardrail.policy.opa_target import Target
+from guardrail.policy.opa import bundle
+from guardrail.policy.opa.admin import Admin
+from guardrail.policy.opa.target import Target
 from guardrail.policy.sources import load_policies
 
 __all__ = ["Pushed", "push"]

@@ -10,10 +10,10 @@ from pathlib import Path
 from guardrail.authoring.witness import Fired, verdicts
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
-from guardrail.policy.compiled import CompiledPolicies, compile_policies
-from guardrail.policy.rehearsal import TestOutcome, TestResult, run_policy_tests
+from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies
+from guardrail.policy.embedded.rehearsal import TestOutcome, TestResult, run_policy_tests
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.sources import load_policies
-from guardrail.policy.workbench import EngineRefusal, Workbench
 
 __all__ = ["TestOutcome", "TestReport", "TestResult", "run_tests"]
 

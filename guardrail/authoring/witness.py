@@ -14,10 +14,10 @@ from typing import Any
 from guardrail.authoring.lints_flow import supplied
 from guardrail.core.types import Json
 from guardrail.errors import PolicyError
-from guardrail.policy.compiled import CompiledPolicies
-from guardrail.policy.rehearsal import test_rules
-from guardrail.policy.tree import Module
-from guardrail.policy.workbench import UNDEFINED, EngineRefusal, Workbench
+from guardrail.policy.embedded.compiled import CompiledPolicies
+from guardrail.policy.embedded.rehearsal import test_rules
+from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
+from guardrail.policy.rego.tree import Module
 
 __all__ = ["DECISION", "LISTING", "Fired", "Seen", "decide", "fired", "observe", "verdicts"]
 

@@ -111,7 +111,7 @@ def _python() -> Check:
 
 
 def _engine_version() -> Check:
-    from guardrail.policy.process import ENGINE_VERSION as wanted  # noqa: N811
+    from guardrail.policy.embedded.process import ENGINE_VERSION as wanted  # noqa: N811
 
     try:
         found = importlib.metadata.version("gordon-to-regorus")

@@ -8,8 +8,8 @@ from dataclasses import replace
 from guardrail.config import OpaSection, Settings
 from guardrail.core.words import agree, counted
 from guardrail.errors import PolicyError, PolicyLoadError
-from guardrail.policy.opa_revision import revision_of
-from guardrail.policy.opa_watch import Finding
+from guardrail.policy.opa.revision import revision_of
+from guardrail.policy.opa.watch import Finding
 from guardrail.policy.sources import load_policies
 from guardrail.review.doctor_result import Check, State
 
@@ -51,7 +51,7 @@ def local_policies(settings: Settings) -> Check:
 
 def server(settings: Settings) -> Check:
     """Connect as a guard does, look at the server once, and say what it serves. Raises ``ConfigError``."""
-    from guardrail.policy.opa import OpaEngine
+    from guardrail.policy.opa.engine import OpaEngine
 
     section: OpaSection = settings.trusted_opa
     quick = replace(section, start_limit_ms=min(section.start_limit_ms, _LIMIT_MS))
@@ -104,7 +104,7 @@ def _well(finding: Finding, section: OpaSection, took: float) -> Check:
 
 def _fix(hint: str, section: OpaSection) -> str:
     """Return what mends it, with the URL where that may be wrong."""
-    from guardrail.policy.opa_transport import UNREACHABLE
+    from guardrail.policy.opa.transport import UNREACHABLE
 
     if hint == UNREACHABLE:
         return f"start the server, or correct [opa] url: {section.url}"

@@ -18,7 +18,7 @@ def policies(settings: Settings) -> Check:
         from guardrail.review.doctor_opa import local_policies
 
         return local_policies(settings)
-    from guardrail.policy.embedded import EmbeddedEngine
+    from guardrail.policy.embedded.engine import EmbeddedEngine
 
     missing = [path for path in settings.policy.path if not path.exists()]
     if missing:

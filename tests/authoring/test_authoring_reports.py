@@ -10,7 +10,7 @@ import pytest
 
 from guardrail import authoring
 from guardrail.authoring import check, run_tests
-from guardrail.policy.rehearsal import TestOutcome as Outcome
+from guardrail.policy.embedded.rehearsal import TestOutcome as Outcome
 from guardrail.policy.sources import installed_folder
 
 POLICY = 'package guardrail.policy\n\nallow contains "a" if input.resource.id == "a"\n'

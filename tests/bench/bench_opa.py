@@ -30,10 +30,10 @@ from benchkit import QUICK
 from guardrail import Guard
 from guardrail.authoring.bundle import make_bundle
 from guardrail.config import Settings
-from guardrail.policy.embedded import EmbeddedEngine
+from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.engine import Engine
-from guardrail.policy.opa import OpaEngine
-from guardrail.policy.opa_reply import DECISION_PATH, Question
+from guardrail.policy.opa.engine import OpaEngine
+from guardrail.policy.opa.reply import DECISION_PATH, Question
 from guardrail.policy.sources import load_policies
 
 WARM_UP = 300

@@ -21,10 +21,10 @@ from typing import Any
 from benchkit import QUICK
 
 from guardrail.core.types import EngineReply
-from guardrail.policy.embedded import EmbeddedEngine
-from guardrail.policy.lane import Request
-from guardrail.policy.process import Frame, frame
-from guardrail.policy.rehearsal import sample_input
+from guardrail.policy.embedded.engine import EmbeddedEngine
+from guardrail.policy.embedded.lane import Request
+from guardrail.policy.embedded.process import Frame, frame
+from guardrail.policy.embedded.rehearsal import sample_input
 
 WARM_UP = 300
 RULES = 28

@@ -9,7 +9,13 @@ import time
 from typing import Any
 
 REAL = os.path.join(
-    os.path.dirname(os.path.abspath(__file__)), "..", "..", "guardrail", "policy", "worker.py"
+    os.path.dirname(os.path.abspath(__file__)),
+    "..",
+    "..",
+    "guardrail",
+    "policy",
+    "embedded",
+    "worker.py",
 )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.errors import Finding, PolicyLoadError
-from guardrail.policy.compiled import CompiledPolicies, compile_policies
-from guardrail.policy.rehearsal import sample_input
+from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies
+from guardrail.policy.embedded.rehearsal import sample_input
+from guardrail.policy.embedded.workbench import Workbench
 from guardrail.policy.sources import load_policies
-from guardrail.policy.workbench import Workbench
 
 ALLOW = 'package guardrail.policy\n\nallow contains "sample" if input.resource.id == "guardrail.sample"\n'
 """A policy that allows the sample call."""

@@ -18,13 +18,13 @@ from typing import Any, Self
 from rego_values import arguments
 
 from guardrail.errors import Finding, PolicyError
-from guardrail.policy.compiled import parse_sources, unambiguous
-from guardrail.policy.limits import check_input
-from guardrail.policy.merge import Merged, merge
-from guardrail.policy.preflight import examine
-from guardrail.policy.rehearsal import sample_input
+from guardrail.policy.embedded.compiled import parse_sources, unambiguous
+from guardrail.policy.embedded.rehearsal import sample_input
+from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
+from guardrail.policy.input_limits import check_input
+from guardrail.policy.rego.merge import Merged, merge
+from guardrail.policy.rego.preflight import examine
 from guardrail.policy.sources import Source
-from guardrail.policy.workbench import UNDEFINED, EngineRefusal, Workbench
 
 _ROUNDS = 6
 DECISION = "data.guardrail.main.decision"

@@ -15,7 +15,7 @@ import pytest
 from rego_compare import Comparison, Outcome, Reference, call, find_opa
 from rego_generator import Generator
 
-from guardrail.policy.workbench import Workbench
+from guardrail.policy.embedded.workbench import Workbench
 
 COUNT = int(os.environ.get("GUARDRAIL_FUZZ", "500"))
 SEED = os.environ.get("GUARDRAIL_FUZZ_SEED", "guardrail")

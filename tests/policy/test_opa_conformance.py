@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from guardrail.errors import PolicyError, PolicyLoadError
-from guardrail.policy.compiled import compile_sources
+from guardrail.policy.embedded.compiled import compile_sources
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.sources import Source
-from guardrail.policy.workbench import EngineRefusal, Workbench
 
 pytestmark = pytest.mark.corpora
 

@@ -15,13 +15,13 @@ from policy_helpers import ALLOW, call_input, compiled, write
 from guardrail.core.decision import parse
 from guardrail.core.types import Effect, EngineReply
 from guardrail.errors import PolicyError, PolicyLoadError
-from guardrail.policy import process
-from guardrail.policy.canaries import CANARIES
-from guardrail.policy.embedded import EmbeddedEngine
+from guardrail.policy.embedded import process
+from guardrail.policy.embedded.canaries import CANARIES
+from guardrail.policy.embedded.engine import EmbeddedEngine
+from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT, sample_input
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.engine import Engine
-from guardrail.policy.limits import MAX_INPUT
-from guardrail.policy.rehearsal import SAMPLE_INPUT, sample_input
-from guardrail.policy.workbench import EngineRefusal, Workbench
+from guardrail.policy.input_limits import MAX_INPUT
 
 RULES = """package guardrail.policy
 
@@ -344,7 +344,7 @@ def test_a_wrong_canary_refuses_to_start(
         "rule": "data.t.x",
         **wrong,
     }
-    monkeypatch.setattr("guardrail.policy.embedded.CANARIES", [*CANARIES, canary])
+    monkeypatch.setattr("guardrail.policy.embedded.engine.CANARIES", [*CANARIES, canary])
     with pytest.raises(PolicyError) as caught:
         EmbeddedEngine.load([write(tmp_path, {"p.rego": ALLOW})])
     assert (caught.value.cause, caught.value.detail) == ("unreachable", "canary")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.policy.fair import FairQueue, party
+from guardrail.policy.fair_queue import FairQueue, party
 
 
 def anyone(_: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from policy_helpers import ALLOW, call_input, codes, compiled, findings, raw, write
 
-from guardrail.policy.workbench import EngineRefusal, Workbench
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 
 MAIN = """package m
 

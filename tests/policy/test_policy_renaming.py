@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from policy_helpers import ALLOW, call_input, codes, compiled, findings, raw, write
 
-from guardrail.policy.workbench import Workbench
+from guardrail.policy.embedded.workbench import Workbench
 
 ARGS = "input.action.properties.args"
 XS = f"{ARGS}.xs"

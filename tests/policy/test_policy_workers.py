@@ -19,10 +19,10 @@ from policy_helpers import ALLOW, call_input, compiled, write
 
 from guardrail.core.types import EngineReply
 from guardrail.errors import PolicyError
-from guardrail.policy import pipe
-from guardrail.policy.breaker import Breaker
-from guardrail.policy.compiled import CompiledPolicies
-from guardrail.policy.embedded import EmbeddedEngine
+from guardrail.policy.embedded import pipe
+from guardrail.policy.embedded.breaker import Breaker
+from guardrail.policy.embedded.compiled import CompiledPolicies
+from guardrail.policy.embedded.engine import EmbeddedEngine
 
 FAULTY = Path(__file__).with_name("faulty_worker.py")
 SLOW = """
@@ -394,7 +394,7 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     program = textwrap.dedent("""
         import os, sys, time
         from pathlib import Path
-        from guardrail.policy.embedded import EmbeddedEngine
+        from guardrail.policy.embedded.engine import EmbeddedEngine
         engine = EmbeddedEngine.load([Path(sys.argv[1])])
         while engine._spares.pid is None:
             time.sleep(0.01)

@@ -18,18 +18,18 @@ from opakit import PATIENCE, STARTER, Opa, bundle_file, engine, section, served,
 from guardrail.core.decision import parse
 from guardrail.core.types import Cause, Effect
 from guardrail.errors import PolicyError, PolicyLoadError
-from guardrail.policy.bundle import names
-from guardrail.policy.compiled import compile_policies
-from guardrail.policy.embedded import EmbeddedEngine
+from guardrail.policy.embedded.compiled import compile_policies
+from guardrail.policy.embedded.engine import EmbeddedEngine
+from guardrail.policy.embedded.rehearsal import sample_input
+from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.engine import Engine
-from guardrail.policy.limits import MAX_INPUT
-from guardrail.policy.opa_admin import Admin
-from guardrail.policy.opa_reply import DECISION_PATH, Question, read_answer
-from guardrail.policy.opa_target import Target
-from guardrail.policy.opa_transport import Connection
-from guardrail.policy.rehearsal import sample_input
+from guardrail.policy.input_limits import MAX_INPUT
+from guardrail.policy.opa.admin import Admin
+from guardrail.policy.opa.bundle import names
+from guardrail.policy.opa.reply import DECISION_PATH, Question, read_answer
+from guardrail.policy.opa.target import Target
+from guardrail.policy.opa.transport import Connection
 from guardrail.policy.sources import installed_folder, load_policies
-from guardrail.policy.workbench import UNDEFINED, EngineRefusal, Workbench
 
 LONG = 30.0
 EXAMPLES = int(os.environ.get("GUARDRAIL_FUZZ_EXAMPLES", "40"))

@@ -32,11 +32,11 @@ from guardrail.authoring.bundle import make_bundle
 from guardrail.core.decision import parse
 from guardrail.core.types import EngineReply
 from guardrail.errors import ConfigError, PolicyError, PolicyLoadError
-from guardrail.policy.embedded import EmbeddedEngine
+from guardrail.policy.embedded.engine import EmbeddedEngine
+from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.engine import Engine
-from guardrail.policy.opa import OpaEngine
-from guardrail.policy.opa_revision import Revision
-from guardrail.policy.rehearsal import sample_input
+from guardrail.policy.opa.engine import OpaEngine
+from guardrail.policy.opa.revision import Revision
 from guardrail.policy.sources import load_policies
 
 LONG = 30.0
@@ -260,7 +260,7 @@ def foreign(
     folder: Path, more: str = "", *, rule: str = "sample", revision: str = "release-7"
 ) -> Path:
     """Write a bundle that another tool made: composition and policies, under a revision of its own."""
-    from guardrail.policy.bundle import modules
+    from guardrail.policy.opa.bundle import modules
 
     written = policies(folder.parent / "p", rule=rule, more=more)
     for name, content in modules(load_policies([written])).items():
@@ -668,7 +668,7 @@ def test_an_es256_signature_is_taken_by_a_real_server(opa_program: Path, tmp_pat
     from cryptography.hazmat.primitives import serialization
 
     from guardrail.keys.log_key import bundle_signer
-    from guardrail.policy.bundle import Signer
+    from guardrail.policy.opa.bundle import Signer
 
     key = certificates(tmp_path / "c").key
     private = serialization.load_pem_private_key(key.read_bytes(), password=None)

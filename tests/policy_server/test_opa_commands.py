@@ -15,7 +15,7 @@ from guardrail.authoring.push import push
 from guardrail.config import OpaSection
 from guardrail.core.decision import parse
 from guardrail.errors import ConfigError, PolicyError, PolicyLoadError
-from guardrail.policy.rehearsal import sample_input
+from guardrail.policy.embedded.rehearsal import sample_input
 
 POLICY = 'package guardrail.policy\n\nallow contains "sample" if input.resource.id == "guardrail.sample"\n'
 

@@ -31,9 +31,9 @@ from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.errors import ApprovalRequired, Denied, PolicyError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.policy.opa import OpaEngine
-from guardrail.policy.opa_reply import Answer
-from guardrail.policy.opa_revision import Acceptance
+from guardrail.policy.opa.engine import OpaEngine
+from guardrail.policy.opa.reply import Answer
+from guardrail.policy.opa.revision import Acceptance
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import deny
 
@@ -311,7 +311,7 @@ def test_a_forked_child_decides_on_connections_of_its_own() -> None:
 
     from opakit import engine
 
-    from guardrail.policy.rehearsal import sample_input
+    from guardrail.policy.embedded.rehearsal import sample_input
 
     document = sample_input().replace('"someone"', '"alice"').encode()
     with fake() as server, engine(server.url, revisions=(REVISION,)) as connected:

@@ -33,12 +33,12 @@ from guardrail.config import OpaSection
 from guardrail.core.decision import parse
 from guardrail.core.types import Effect, EngineReply
 from guardrail.errors import PolicyError
+from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.engine import Engine
-from guardrail.policy.limits import MAX_INPUT
-from guardrail.policy.opa import OpaEngine
-from guardrail.policy.opa_target import Target
-from guardrail.policy.opa_transport import MAX_REPLY, Connection
-from guardrail.policy.rehearsal import sample_input
+from guardrail.policy.input_limits import MAX_INPUT
+from guardrail.policy.opa.engine import OpaEngine
+from guardrail.policy.opa.target import Target
+from guardrail.policy.opa.transport import MAX_REPLY, Connection
 from guardrail.testing import allow, deny
 
 CALL = sample_input().replace('"someone"', '"alice"').encode()

@@ -11,7 +11,7 @@ from opakit import certificates
 from guardrail.config import OpaSection, Settings
 from guardrail.errors import ConfigError
 from guardrail.opening import load_engine
-from guardrail.policy.opa_target import Target
+from guardrail.policy.opa.target import Target
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from promisekit import OPEN, PROGRAMS, Body, guarded, records, ruled, verdicts, 
 
 from guardrail import Guard
 from guardrail.errors import ApprovalRequired, Denied, PolicyError
-from guardrail.policy.compiled import compile_policies
-from guardrail.policy.embedded import EmbeddedEngine
+from guardrail.policy.embedded.compiled import compile_policies
+from guardrail.policy.embedded.engine import EmbeddedEngine
+from guardrail.policy.embedded.workbench import Workbench
 from guardrail.policy.sources import load_policies
-from guardrail.policy.workbench import Workbench
 from guardrail.testing import StaticPolicy, allow, ask, deny, document
 
 RULE: dict[str, Any] = allow()["rules"][0]

@@ -25,7 +25,7 @@ from guardrail.review.terminal import one_line
 from guardrail.system.disk import is_full, make_room, why_not_written
 
 if TYPE_CHECKING:
-    from guardrail.policy.bundle import Signer
+    from guardrail.policy.opa.bundle import Signer
 
 __all__ = ["bundle", "push"]
 
@@ -129,7 +129,7 @@ def _signer(path: Path | None, algorithm: str, key_id: str) -> Signer | None:
     if path is None:
         return None
     from guardrail.keys.log_key import bundle_signer
-    from guardrail.policy.bundle import Signer
+    from guardrail.policy.opa.bundle import Signer
 
     return Signer(algorithm, bundle_signer(path, algorithm), key_id)
 
@@ -167,7 +167,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     could not be asked.
     """
     from guardrail.authoring.push import push as send
-    from guardrail.policy.opa_transport import UNREACHABLE
+    from guardrail.policy.opa.transport import UNREACHABLE
 
     section = settings_of(config).trusted_opa
     if url is not None:

@@ -1,0 +1,1 @@
+"""The embedded engine: regorus in supervised worker processes."""

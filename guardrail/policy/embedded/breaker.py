@@ -1,0 +1,95 @@
+"""Who has harmed a worker lately: which principals are kept apart, and which shards are not asked for at all."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from guardrail.policy.fair_queue import party
+
+__all__ = ["SHARD_SEPARATOR", "Breaker", "Harm"]
+
+SHARD_SEPARATOR = "\x00"
+"""Between the parts of a shard's name. The first two are tenant and principal; a name without it is a principal's."""
+_SHARDS = 4
+"""A principal is not asked for after so many times what one of its shards may do: new agents and tools cost nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """Why a shard is not asked for."""
+
+    cause: str
+    """What its last request ended with."""
+
+
+@dataclass(slots=True)
+class _History:
+    times: deque[float] = field(default_factory=deque)
+    cause: str = ""
+
+
+class Breaker:
+    """Counts, per shard, the requests that killed a worker. Thread-safe, bounded, without a clock of its own."""
+
+    def __init__(self, *, limit: int = 3, window: float = 60.0, capacity: int = 4096) -> None:
+        """A shard is open after *limit* kills within *window* seconds, until the first of them is that long ago.
+
+        So is every shard of a principal after four times as many. At most *capacity* shards are remembered; the one that is longest without a kill is forgotten first.
+        """
+        self._limit = limit
+        self._window = window
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._shards: OrderedDict[str, _History] = OrderedDict()
+        self._parties: OrderedDict[str, _History] = OrderedDict()
+
+    def record(self, shard: str, cause: str, now: float) -> None:
+        """Note that a request of *shard* killed a worker, with *cause*."""
+        with self._lock:
+            for table, key, limit in self._keys(shard):
+                history = table.setdefault(key, _History())
+                history.times.append(now)
+                history.cause = cause
+                while len(history.times) > limit:
+                    history.times.popleft()
+                table.move_to_end(key)
+                while len(table) > self._capacity:
+                    table.popitem(last=False)
+
+    def _keys(self, shard: str) -> tuple[tuple[OrderedDict[str, _History], str, int], ...]:
+        return (
+            (self._shards, shard, self._limit),
+            (self._parties, party(shard), _SHARDS * self._limit),
+        )
+
+    def open(self, shard: str, now: float) -> Harm | None:
+        """Return why *shard* is not asked for at the moment, or None where it is."""
+        if not self._parties:
+            return None
+        with self._lock:
+            for table, key, limit in self._keys(shard):
+                history = self._recent(table, key, now)
+                if history is not None and len(history.times) >= limit:
+                    return Harm(history.cause)
+        return None
+
+    def _recent(self, table: OrderedDict[str, _History], key: str, now: float) -> _History | None:
+        """Return what is remembered of the window, with the lock."""
+        history = table.get(key)
+        if history is None:
+            return None
+        while history.times and now - history.times[0] > self._window:
+            history.times.popleft()
+        if not history.times:
+            del table[key]
+            return None
+        return history
+
+    def suspect(self, shard: str, now: float) -> bool:
+        """Whether the principal of *shard* killed a worker within the window: its requests are kept apart from others'."""
+        if not self._parties:
+            return False
+        with self._lock:
+            return self._recent(self._parties, party(shard), now) is not None

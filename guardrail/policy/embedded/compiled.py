@@ -1,0 +1,159 @@
+"""Policies made ready to serve: parsed, judged, merged. What comes out of here answers like OPA, or nothing comes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from guardrail.core.types import PolicyIdentity
+from guardrail.errors import Finding, PolicyError, PolicyLoadError
+from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.rego.merge import Merged, Place, merge
+from guardrail.policy.rego.preflight import examine
+from guardrail.policy.rego.renaming import renamed
+from guardrail.policy.rego.syntax_hints import syntax_hint
+from guardrail.policy.rego.tree import Module, parse_module
+from guardrail.policy.sources import PolicySet, Source
+
+__all__ = [
+    "CompiledPolicies",
+    "compile_policies",
+    "compile_sources",
+    "locate",
+    "parse_sources",
+    "unambiguous",
+]
+
+_AT = re.compile(r"--> (.+):(\d+):\d+")
+_ERROR = re.compile(r"error: (.+)")
+_EARLIER = re.compile(r"(?: defined (?:at|earlier))?:$")
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPolicies:
+    """Modules that the embedded engine may serve."""
+
+    modules: tuple[Merged, ...]
+    """One per package, tests left out."""
+    tests: tuple[Merged, ...]
+    parsed: tuple[Module, ...]
+    """Every file, tests included, for those who report about them."""
+    data: str
+    identity: PolicyIdentity
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """Name and text of each module, as the engine takes them."""
+        return [(module.name, module.text) for module in self.modules]
+
+
+def compile_policies(
+    policies: PolicySet, bench: Workbench, *, tests: bool = True
+) -> CompiledPolicies:
+    """Parse and judge *policies*, and merge each package into one module.
+
+    Raises ``PolicyLoadError`` with every finding, not only the first. *tests* False leaves the test modules out.
+    """
+    identity = PolicyIdentity(
+        engine=ENGINE, version=ENGINE_VERSION, digest=policies.digest, data=policies.data_digest
+    )
+    merged, parsed = compile_sources(
+        policies.modules, policies.tests if tests else (), policies.data, bench
+    )
+    test_packages = {module.package for module in parsed if module.test}
+    return CompiledPolicies(
+        modules=tuple(module for module in merged if module.package not in test_packages),
+        tests=tuple(module for module in merged if module.package in test_packages),
+        parsed=tuple(parsed),
+        data=policies.data,
+        identity=identity,
+    )
+
+
+def compile_sources(
+    modules: Sequence[Source],
+    tests: Sequence[Source],
+    data: str,
+    bench: Workbench,
+    *,
+    contract_checks: bool = True,
+) -> tuple[list[Merged], list[Module]]:
+    """Return merged and parsed modules. Raises ``PolicyLoadError``.
+
+    *contract_checks* False judges any Rego, without what policies for the guard must look like.
+    """
+    parsed, findings = parse_sources(modules, tests, bench)
+    evaluated, problems = unambiguous(parsed, bench)
+    findings += problems
+    findings += examine(evaluated, data, contract_checks=contract_checks)
+    merged, clashes = merge(evaluated)
+    findings += clashes
+    if findings:
+        unique = dict.fromkeys(findings)
+        raise PolicyLoadError(
+            sorted(unique, key=lambda finding: (finding.file, finding.line, finding.code))
+        )
+    return merged, parsed
+
+
+def parse_sources(
+    modules: Sequence[Source], tests: Sequence[Source], bench: Workbench
+) -> tuple[list[Module], list[Finding]]:
+    """Return every module that is Rego, and why the others are not."""
+    findings: list[Finding] = []
+    parsed: list[Module] = []
+    for sources, test in ((modules, False), (tests, True)):
+        for source in sources:
+            module = _parse(source, bench, findings, test=test)
+            if module is not None:
+                parsed.append(module)
+    return parsed, findings
+
+
+def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Module], list[Finding]]:
+    """Return *modules* with names that mean one thing each, and why some can't be written so. Lines stay where they are."""
+    findings: list[Finding] = []
+    found: list[Module] = []
+    texts = renamed(modules)
+    for module, text in zip(modules, texts, strict=True):
+        again: Module | None = module
+        if text != module.source.text:
+            again = _parse(replace(module.source, text=text), bench, findings, test=module.test)
+        if again is not None:
+            found.append(again)
+    return found, findings
+
+
+def _parse(
+    source: Source, bench: Workbench, findings: list[Finding], *, test: bool
+) -> Module | None:
+    try:
+        return parse_module(source, bench.parse(source.name, source.text), test=test)
+    except EngineRefusal as refusal:
+        at, said = _AT.search(refusal.text), _ERROR.search(refusal.text)
+        line = int(at[2]) if at else 0
+        message = said[1].strip() if said else "is not Rego"
+        earlier = _AT.search(refusal.text, said.end()) if said and message.endswith(":") else None
+        if earlier is not None:  # the sentence ends with a place of its own
+            message = f"{_EARLIER.sub('', message)} in line {earlier[2]}"
+        hint = syntax_hint(message, source.text, line, source.name)
+        findings.append(Finding(source.name, line, "syntax", message, hint))
+    except PolicyError as error:
+        message = f"can't be parsed: the parser ended with {error.cause}"
+        findings.append(
+            Finding(source.name, 0, "syntax", message, "simplify what is nested most deeply")
+        )
+    return None
+
+
+def locate(text: str, modules: Sequence[Merged]) -> Place | None:
+    """Return the author's line that an engine message points at, or None. The message itself may hold values."""
+    at = _AT.search(text)
+    if at is None:
+        return None
+    for module in modules:
+        if module.name == at[1]:
+            return module.place(int(at[2]))
+    return None

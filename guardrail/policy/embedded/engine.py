@@ -1,0 +1,252 @@
+"""The embedded engine: Rego decided by regorus in supervised worker processes."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import orjson
+
+from guardrail.core.types import EngineReply, Json, PolicyIdentity
+from guardrail.errors import PolicyError
+from guardrail.policy.embedded.breaker import Breaker
+from guardrail.policy.embedded.canaries import CANARIES
+from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies, locate
+from guardrail.policy.embedded.lane import Lane, Request
+from guardrail.policy.embedded.process import Frame, error_body, frame
+from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT, rehearse
+from guardrail.policy.embedded.spares import Spares, WorkerSettings
+from guardrail.policy.embedded.workbench import DEFAULT_MEMORY, Workbench
+from guardrail.policy.fair_queue import party
+from guardrail.policy.input_limits import check_input
+from guardrail.policy.sources import load_policies
+
+__all__ = ["EmbeddedEngine"]
+
+_TIMER_MARGIN = 0.5
+"""Seconds after the evaluation limit at which the kernel ends a worker whose parent did not."""
+
+_engines: weakref.WeakSet[EmbeddedEngine] = weakref.WeakSet()
+
+
+class EmbeddedEngine:
+    """Decides in worker processes that can't harm the caller. Thread-safe, and usable after a fork.
+
+    Implements ``guardrail.policy.engine.Engine``.
+    """
+
+    @classmethod
+    def load(
+        cls,
+        paths: Sequence[Path],
+        *,
+        data: Mapping[str, Json] | None = None,
+        workers: int = 1,
+        eval_limit: float = 0.25,
+        memory_limit: int = DEFAULT_MEMORY,
+        start_limit: float = 10.0,
+        spare: bool = True,
+    ) -> EmbeddedEngine:
+        """Read the policies below *paths*, judge and test them, and start the workers.
+
+        *data* is merged into what ``data.json`` files hold. *eval_limit* and *start_limit* are seconds, *memory_limit*
+        is bytes of one worker. When it returns, a worker is ready, and nothing on disk matters any more. Raises
+        ``PolicyLoadError`` with every finding, also where one of the policies' own tests fails or their answers depend
+        on the order of modules, and ``PolicyError`` where no worker can be started or the engine is not the pinned one.
+        """
+        policies = load_policies(paths, data=data)
+        with Workbench(time_limit=start_limit, memory=memory_limit) as bench:
+            compiled = compile_policies(policies, bench)
+            rehearse(compiled, bench)
+        return cls(
+            compiled,
+            workers=workers,
+            eval_limit=eval_limit,
+            memory_limit=memory_limit,
+            start_limit=start_limit,
+            spare=spare,
+        )
+
+    def __init__(
+        self,
+        compiled: CompiledPolicies,
+        *,
+        workers: int = 1,
+        eval_limit: float = 0.25,
+        memory_limit: int = DEFAULT_MEMORY,
+        start_limit: float = 10.0,
+        spare: bool = True,
+        worker_script: Path | None = None,
+    ) -> None:
+        """Start workers for policies that have been judged. *worker_script* is another worker, for tests."""
+        self._compiled = compiled
+        self._identity = compiled.identity
+        settings = WorkerSettings(
+            load=_load_message(compiled, eval_limit + _TIMER_MARGIN),
+            eval_limit=eval_limit,
+            start_limit=start_limit,
+            memory=memory_limit,
+            script=worker_script,
+        )
+        self._breaker = Breaker()
+        self._spares = Spares(settings, wanted=spare)
+        self._apart = Lane(
+            Spares(settings, wanted=False), self._breaker, name="guardrail-policy-apart"
+        )
+        self._lanes = tuple(
+            Lane(self._spares, self._breaker, name=f"guardrail-policy-{index}", divert=self._divert)
+            for index in range(max(1, workers))
+        )
+        self._closed = False
+        try:
+            for lane in self._lanes:
+                lane.start()
+            for lane in self._lanes:
+                lane.wait(2 * start_limit)
+        except BaseException:
+            self.close()
+            raise
+        _engines.add(self)
+
+    @property
+    def identity(self) -> PolicyIdentity:
+        """What every reply is derived from."""
+        return self._identity
+
+    def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
+        """Ask for the decision about *policy_input*; see ``Engine.decide``.
+
+        *shard* is tenant, principal and further parts, joined by NUL. Principals take turns. One that kills workers is moved to a
+        worker that only such principals share; a shard that does so three times within a minute is not asked for until that
+        minute is over, and neither is a principal that does so four times as often.
+        """
+        future: Future[EngineReply] = Future()
+        # Not to be cancelled: a request that is under way can't be called back.
+        future.set_running_or_notify_cancel()
+        now = time.monotonic()
+        harm = self._breaker.open(shard, now)
+        if harm is not None:
+            future.set_exception(
+                PolicyError(
+                    "calls like this one killed the policy worker",
+                    cause=harm.cause,
+                    detail="breaker_open",
+                )
+            )
+            return future
+        try:
+            check_input(policy_input)
+        except PolicyError as error:
+            future.set_exception(error)
+            return future
+        rid = os.urandom(16)
+        data = frame(rid, b"D", policy_input)
+        who = party(shard)
+        request = Request(rid, data, shard, future, now, now + deadline, self._settle, who)
+        lane = self._apart if self._breaker.suspect(shard, now) else self._lane()
+        lane.submit(request)
+        return future
+
+    def close(self) -> None:
+        """End every worker and every open request. Idempotent."""
+        self._closed = True
+        for lane in (*self._lanes, self._apart):
+            lane.close()
+        self._spares.close()
+
+    def _lane(self) -> Lane:
+        return (
+            self._lanes[0]
+            if len(self._lanes) == 1
+            else min(self._lanes, key=lambda lane: lane.load)
+        )
+
+    def _divert(self, request: Request) -> bool:
+        self._apart.submit(request)
+        return True
+
+    def _settle(self, request: Request, answer: Frame) -> None:
+        kind = answer.kind
+        if kind == b"r":
+            try:
+                document = orjson.loads(answer.body)
+            except orjson.JSONDecodeError:
+                request.fail(
+                    PolicyError(
+                        "the policy's answer is not JSON", cause="malformed", detail="not_json"
+                    )
+                )
+                return
+            elapsed = (time.monotonic() - request.started) * 1000
+            request.future.set_result(EngineReply(document, self._identity, elapsed))
+        elif kind == b"u":
+            request.fail(
+                PolicyError(
+                    "the policy has no decision for this call",
+                    cause="undefined",
+                    detail="no_decision",
+                )
+            )
+        elif kind == b"b":
+            request.fail(
+                PolicyError(
+                    "the policy's answer is too large", cause="malformed", detail="too_large"
+                )
+            )
+        else:
+            request.fail(self._refusal(answer))
+
+    def _refusal(self, answer: Frame) -> PolicyError:
+        # The engine's message may quote values from the call, so only its place is passed on.
+        body = error_body(answer)
+        if body.get("error") == "memory":
+            return PolicyError("the policy needs too much memory", cause="crashed", detail="memory")
+        if body.get("type") == "input":
+            return PolicyError(
+                "the embedded engine can't read the policy input", cause="error", detail="input"
+            )
+        place = locate(str(body.get("error", "")), self._compiled.modules)
+        where = f" at {place.file}, line {place.line}" if place is not None and place.line else ""
+        return PolicyError(
+            f"the policy ran into an error{where}",
+            cause="error",
+            detail="evaluation",
+            hint="guardrail policy test",
+        )
+
+    def _after_fork(self) -> None:
+        self._breaker = Breaker()
+        self._spares.abandon()
+        for lane in (*self._lanes, self._apart):
+            lane.abandon(self._breaker)
+
+
+def _load_message(compiled: CompiledPolicies, timer: float) -> bytes:
+    message = {
+        "modules": [list(item) for item in compiled.texts],
+        "data": compiled.data,
+        "canaries": CANARIES,
+        "warmup": SAMPLE_INPUT,
+        "limit": timer,
+    }
+    return json.dumps(message).encode("ascii")
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine._after_fork()
+
+
+def _at_exit() -> None:
+    for engine in list(_engines):
+        engine.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,442 @@
+"""A lane: one worker process after the other, the requests that wait for it, and the thread that looks after both.
+
+Requests are pipelined, a few at a time: written in turn for each principal, answered in their order. Only the first one in the
+pipe is being evaluated, so only its time counts against the evaluation limit. When it is over, the worker is killed, that
+request fails, and all others are asked again on the next worker: a decision has no effects.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+
+from guardrail.errors import PolicyError
+from guardrail.policy.embedded.breaker import Breaker
+from guardrail.policy.embedded.pipe import IN_PIPE, Pipe, Request
+from guardrail.policy.embedded.process import Death, Frame, FrameError, WorkerProcess, error_body
+from guardrail.policy.embedded.spares import Spares
+
+__all__ = ["MAX_REPLY", "Lane", "Request"]
+
+MAX_REPLY = 1 << 20
+"""Bytes of one decision. The worker is held to it, and ended where it announces more."""
+_TICK = 0.025
+"""Seconds between looks at limits while something is under way: what a limit is late by at most."""
+_LINGER = 1.0
+"""Seconds without requests after which the thread sleeps until it is woken, which costs the next caller a system call."""
+_BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
+"""Seconds before the next start, by the number of starts that failed in a row."""
+
+
+class Lane:
+    """Sends requests to its worker and ends their futures. Thread-safe; starts its thread when it is first needed."""
+
+    def __init__(
+        self,
+        spares: Spares,
+        breaker: Breaker,
+        *,
+        name: str,
+        divert: Callable[[Request], bool] | None = None,
+    ) -> None:
+        """*divert* may take a request of a principal that has just killed a worker to another lane, and says if it did."""
+        self._spares = spares
+        self._settings = spares.settings
+        self._breaker = breaker
+        self._name = name
+        self._divert = divert
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._state = Pipe()
+        self._thread: threading.Thread | None = None
+        self._worker: WorkerProcess | None = None
+        self._load_rid = b""
+        self._born = 0.0
+        self._retry_at = 0.0
+        self._failures = 0
+        self._failure: PolicyError | None = None
+        self._settled_start = threading.Event()
+        self._last_use = 0.0
+        self._next_scan = 0.0
+        self._wake_reader = -1
+        self._wake_writer = -1
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker; for tests and reports."""
+        worker = self._worker
+        return worker.pid if worker else None
+
+    @property
+    def load(self) -> int:
+        """How many requests wait here."""
+        return len(self._state.pipe) + len(self._state.queue)
+
+    def start(self) -> None:
+        """Start the thread, and with it the worker. Idempotent."""
+        with self._lock:
+            self._start_locked()
+
+    def _start_locked(self) -> None:
+        if self._thread is None and not self._state.closed:
+            self._wake_reader, self._wake_writer = os.pipe()
+            os.set_blocking(self._wake_reader, False)
+            os.set_blocking(self._wake_writer, False)
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def wait(self, timeout: float) -> None:
+        """Wait for the first worker to be ready. Raises ``PolicyError`` where it is not."""
+        self._settled_start.wait(timeout)
+        if self._failure is not None:
+            raise self._failure
+        if not self._state.ready:
+            raise PolicyError(
+                "the policy worker did not start in time",
+                cause="unreachable",
+                detail="worker_start",
+            )
+
+    def submit(self, request: Request) -> None:
+        """Send *request*, or keep it until the worker is ready. Its future ends in any case."""
+        state = self._state
+        gone: list[Request] = []
+        with self._lock:
+            closed = state.closed
+            if not closed:
+                if self._thread is None:
+                    self._start_locked()
+                if state.ready and not state.queue and state.open_to(request.party):
+                    whole = self._put(request)
+                else:
+                    gone = state.queue.push(request.party, request, len(request.data))
+                    whole = self._fill_pipe()
+                if state.asleep or not whole:
+                    state.asleep = False
+                    self._wake(self._wake_writer)
+        if closed:
+            request.fail(_closed())
+        for each in gone:
+            each.fail(_full())
+
+    def _put(self, request: Request) -> bool:
+        """Write *request* to the worker, with the lock; return whether all of it went out."""
+        state, worker = self._state, self._worker
+        assert worker is not None
+        if not state.pipe:
+            state.head_since = time.monotonic()
+        state.pipe.append(request)
+        state.parties[request.party] = state.parties.get(request.party, 0) + 1
+        return worker.write(request.data)
+
+    def _fill_pipe(self) -> bool:
+        """Write what is next in turn, with the lock, as far as the pipe may be filled; return whether all of it went out."""
+        state = self._state
+        whole = True
+        while state.ready and len(state.pipe) < IN_PIPE:
+            found = state.queue.pop(state.open_to)
+            if found is None:
+                break
+            whole = self._put(found[1]) and whole
+        return whole
+
+    @staticmethod
+    def _wake(descriptor: int) -> None:
+        try:
+            os.write(descriptor, b"w")
+        except OSError:
+            # Full: the thread is about to wake anyway.
+            pass
+
+    def close(self) -> None:
+        """End the worker and every open request. Idempotent."""
+        with self._lock:
+            self._state.closed = True
+            thread = self._thread
+            if thread is not None:
+                self._wake(self._wake_writer)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def abandon(self, breaker: Breaker) -> None:
+        """In a forked child: forget what belongs to the parent, and start anew, with *breaker*, when needed."""
+        worker = self._worker
+        closed = self._state.closed
+        if worker is not None:
+            worker.abandon()
+        for descriptor in (self._wake_reader, self._wake_writer):
+            if descriptor >= 0:
+                try:
+                    os.close(descriptor)
+                except OSError:
+                    pass
+        self._breaker = breaker
+        self._reset()
+        self._state.closed = closed
+
+    # Everything below runs on the lane's thread.
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake_reader, select.POLLIN)
+        watched: WorkerProcess | None = None
+        try:
+            while not self._state.closed:
+                if self._worker is None:
+                    self._adopt()
+                worker = self._worker
+                if worker is not watched:
+                    watched = worker
+                    poll = select.poll()
+                    poll.register(self._wake_reader, select.POLLIN)
+                    if worker is not None:
+                        poll.register(worker.reader, select.POLLIN)
+                writing = worker is not None and bool(worker.pending)
+                if writing and worker is not None:
+                    poll.register(worker.writer, select.POLLOUT)
+                self._serve(poll.poll(self._patience()), worker)
+                if writing and worker is not None and worker is self._worker and not worker.pending:
+                    poll.unregister(worker.writer)
+        finally:
+            self._finish()
+
+    def _patience(self) -> float | None:
+        """Milliseconds to wait for events; None, without a limit, where nothing is under way."""
+        state = self._state
+        now = time.monotonic()
+        if state.busy() or (self._worker is not None and not state.ready):
+            self._last_use = now
+            return _TICK * 1000
+        if self._worker is None:
+            return max(_TICK, self._retry_at - now) * 1000
+        if now - self._last_use < _LINGER:
+            return _LINGER * 250
+        with self._lock:
+            if state.busy() or state.closed:
+                return 0
+            state.asleep = True
+        return None
+
+    def _serve(self, events: list[tuple[int, int]], worker: WorkerProcess | None) -> None:
+        readable = False
+        for descriptor, event in events:
+            if descriptor == self._wake_reader:
+                os.read(self._wake_reader, 4096)
+            elif worker is not None and descriptor == worker.reader:
+                readable = True
+            elif worker is not None and event & select.POLLOUT:
+                with self._lock:
+                    worker.flush()
+        self._state.asleep = False
+        if worker is not None and readable:
+            try:
+                alive = worker.read()
+                for answer in worker.frames(MAX_REPLY):
+                    if not self._take(answer):
+                        return
+            except FrameError:
+                self._bury(Death("crashed", "bad_frame"))
+                return
+            if not alive:
+                self._bury(None)
+                return
+        self._check_limits(readable=readable)
+
+    def _adopt(self) -> None:
+        """Get a worker: the spare, or a new one, not before it is time."""
+        now = time.monotonic()
+        if now < self._retry_at:
+            self._expire(now)
+            return
+        try:
+            born = self._spares.take()
+        except OSError:
+            self._start_failed("worker_start")
+            return
+        self._load_rid, self._born = born.rid, born.since
+        self._worker = born.worker
+
+    def _take(self, answer: Frame) -> bool:
+        """Handle one answer. False where it ended the worker."""
+        state = self._state
+        if not state.ready:
+            return self._take_start(answer)
+        with self._lock:
+            request = state.pipe[0] if state.pipe else None
+            matches = False
+            if request is not None and request.rid == answer.rid:
+                matches = True
+                self._answered()
+                self._fill_pipe()
+        if request is None or not matches:
+            self._bury(Death("crashed", "wrong_id"))
+            return False
+        if not request.future.done():
+            request.settle(request, answer)
+        return True
+
+    def _answered(self) -> Request:
+        """Take the first request out of the pipe, with the lock."""
+        state = self._state
+        request = state.pipe.popleft()
+        left = state.parties.pop(request.party) - 1
+        if left:
+            state.parties[request.party] = left
+        state.head_since = time.monotonic()
+        return request
+
+    def _take_start(self, answer: Frame) -> bool:
+        if answer.rid != self._load_rid or answer.kind != b"k":
+            detail = "canary" if error_body(answer).get("type") == "canary" else "worker_start"
+            self._discard()
+            self._start_failed(detail)
+            return False
+        state = self._state
+        with self._lock:
+            state.ready = True
+            self._fill_pipe()
+        self._failures = 0
+        self._settled_start.set()
+        self._spares.renew()
+        return True
+
+    def _check_limits(self, *, readable: bool) -> None:
+        state = self._state
+        now = time.monotonic()
+        if (
+            self._worker is not None
+            and not state.ready
+            and now - self._born > self._settings.start_limit
+        ):
+            self._discard()
+            self._start_failed("worker_start")
+            return
+        if now >= self._next_scan and state.busy():
+            self._next_scan = now + _TICK
+            self._expire(now)
+        # Only after a look at the pipe that found nothing: an answer that is there is not late.
+        if (
+            not readable
+            and state.ready
+            and state.pipe
+            and now - state.head_since > self._settings.eval_limit
+        ):
+            self._bury(Death("timeout", "eval_limit"))
+
+    def _expire(self, now: float) -> None:
+        with self._lock:
+            # What is in the pipe is answered all the same, and must be known by then.
+            late = [request for request in self._state.pipe if now >= request.deadline]
+            late += self._state.queue.take(lambda request: now >= request.deadline)
+        for request in late:
+            request.fail(
+                PolicyError(
+                    "the policy did not decide before the deadline",
+                    cause="timeout",
+                    detail="deadline",
+                )
+            )
+
+    def _bury(self, death: Death | None) -> None:
+        """The worker is dead or must be: blame the request it was on, and keep the others for the next one."""
+        worker, state = self._worker, self._state
+        assert worker is not None
+        how = worker.reap(1.0) if death is None else worker.kill()
+        if death is None:
+            death = how
+        started = state.ready
+        now = time.monotonic()
+        with self._lock:
+            self._worker = None
+            state.ready = False
+            victim = self._answered() if started and state.pipe else None
+            again = [request for request in state.pipe if not request.future.done()]
+            state.pipe.clear()
+            state.parties.clear()
+            # One by one from the last, so that they are first in their order.
+            for request in reversed(again):
+                state.queue.push(request.party, request, len(request.data), front=True)
+        if not started:
+            self._start_failed("worker_start")
+            return
+        if victim is not None:
+            self._breaker.record(victim.shard, death.cause, now)
+            self._part(now)
+            victim.fail(_dead(death))
+
+    def _part(self, now: float) -> None:
+        """Let requests of suspect principals go to another lane, so that they delay only each other."""
+        if self._divert is None:
+            return
+        with self._lock:
+            going = self._state.queue.take(
+                lambda request: self._breaker.suspect(request.shard, now)
+            )
+        for request in going:
+            if not self._divert(request):
+                request.fail(_closed())
+
+    def _start_failed(self, detail: str) -> None:
+        self._failures += 1
+        self._retry_at = time.monotonic() + _BACKOFF[min(self._failures, len(_BACKOFF)) - 1]
+        # A spare may have died long ago: only a second failure in a row is held against the policies.
+        if self._failures < 2:
+            return
+        error = PolicyError(
+            "policy workers can't be started"
+            if detail != "canary"
+            else "the embedded policy engine does not answer as it must",
+            cause="unreachable",
+            detail=detail,
+            hint="guardrail doctor",
+        )
+        with self._lock:
+            waiting = self._state.empty()
+        for request in waiting:
+            request.fail(error)
+        if not self._settled_start.is_set():
+            self._failure = error
+            self._settled_start.set()
+
+    def _discard(self) -> None:
+        worker = self._worker
+        with self._lock:
+            self._worker = None
+            self._state.ready = False
+        if worker is not None:
+            worker.kill()
+
+    def _finish(self) -> None:
+        self._discard()
+        with self._lock:
+            self._state.closed = True
+            waiting = self._state.empty()
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+            self._wake_reader = self._wake_writer = -1
+        for request in waiting:
+            request.fail(_closed())
+        self._settled_start.set()
+
+
+def _closed() -> PolicyError:
+    return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
+
+
+def _full() -> PolicyError:
+    return PolicyError("too many calls wait for the policy", cause="timeout", detail="queue_full")
+
+
+def _dead(death: Death) -> PolicyError:
+    if death.cause == "timeout":
+        return PolicyError(
+            "the policy took too long over this call", cause="timeout", detail=death.detail
+        )
+    return PolicyError(
+        "the policy worker died over this call", cause="crashed", detail=death.detail
+    )

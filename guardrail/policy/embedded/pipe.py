@@ -1,0 +1,81 @@
+"""What is under way in a lane: the requests in the pipe to its worker, and those that wait for their turn."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from guardrail.core.types import EngineReply
+from guardrail.errors import PolicyError
+from guardrail.policy.embedded.process import Frame
+from guardrail.policy.fair_queue import FairQueue
+
+__all__ = ["IN_PIPE", "MAX_WAITING", "MAX_WAITING_BYTES", "Pipe", "Request"]
+
+MAX_WAITING = 10_000
+"""Requests in one lane; more than this can't be decided before their deadlines."""
+MAX_WAITING_BYTES = 64 << 20
+IN_PIPE = 16
+IN_PIPE_OF_ONE = 2
+"""Of one principal: one that is evaluated, and the next one. More would wait before the requests of others."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One question on its way."""
+
+    rid: bytes
+    data: bytes
+    """The whole frame."""
+    shard: str
+    future: Future[EngineReply]
+    started: float
+    """``time.monotonic`` of its dispatch."""
+    deadline: float
+    """``time.monotonic`` after which nobody waits for it."""
+    settle: Callable[[Request, Frame], None]
+    """Ends the future with what the worker answered."""
+    party: str = ""
+    """Whose turn it takes."""
+
+    def fail(self, error: PolicyError) -> None:
+        """End the future with *error*, unless it has ended."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(slots=True)
+class Pipe:
+    """What the lane's lock guards."""
+
+    pipe: deque[Request] = field(default_factory=deque)
+    """In the order they were written; the first is being evaluated."""
+    parties: dict[str, int] = field(default_factory=dict)
+    """How many of each principal are in the pipe."""
+    queue: FairQueue[Request] = field(
+        default_factory=lambda: FairQueue(most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES)
+    )
+    """Not written yet."""
+    ready: bool = False
+    head_since: float = 0.0
+    """When the first one became the first, or the worker ready, whichever was later."""
+    asleep: bool = False
+    """The thread waits without a limit and must be woken."""
+    closed: bool = False
+
+    def busy(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self.pipe or self.queue)
+
+    def open_to(self, who: str) -> bool:
+        """Whether a request of *who* may go into the pipe now."""
+        return len(self.pipe) < IN_PIPE and self.parties.get(who, 0) < IN_PIPE_OF_ONE
+
+    def empty(self) -> list[Request]:
+        """Take out everything, and return it in its order."""
+        found = [*self.pipe, *self.queue.take(lambda _: True)]
+        self.pipe.clear()
+        self.parties.clear()
+        return found

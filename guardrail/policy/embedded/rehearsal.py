@@ -1,0 +1,306 @@
+"""A dress rehearsal at load: the policies' own tests, complete sample calls, and the same in other module orders."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guardrail.core.decision import parse
+from guardrail.core.types import Cause
+from guardrail.errors import Finding, PolicyError, PolicyLoadError
+from guardrail.policy.embedded.compiled import CompiledPolicies, locate
+from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
+
+__all__ = [
+    "SAMPLES",
+    "SAMPLE_INPUT",
+    "TestOutcome",
+    "TestResult",
+    "rehearse",
+    "run_policy_tests",
+    "sample_input",
+    "test_rules",
+]
+
+_AT = re.compile(r"at (\S+):(\d+):\d+$")
+_CONFLICT = re.compile(r"rule conflicts with rule|multiple outputs")
+_CONFLICT_HINT = "two values for one rule or call: let only one condition hold, or write else"
+_ORDERS = 3
+_ENTRY = "data.guardrail.main.decision"
+_LISTING = "data.guardrail.main.listing"
+
+
+def sample_input(
+    tool: str = "guardrail.sample",
+    *,
+    declared: bool = True,
+    args: dict[str, object] | None = None,
+    name: str = "tools/call",
+) -> str:
+    """Return a complete policy input, as JSON: every documented key exists."""
+    document = {
+        "subject": {
+            "type": "user",
+            "id": "someone",
+            "properties": {
+                "assurance": "asserted",
+                "issuer": None,
+                "method": "context",
+                "roles": [],
+                "tenant": "default",
+            },
+        },
+        "action": {"name": name, "properties": {"args": args or {}, "arg_classes": {}}},
+        "resource": {
+            "type": "tool",
+            "id": tool,
+            "properties": {
+                "declared": declared,
+                "server": None,
+                "schema_digest": "0" * 64 if declared else None,
+                "labels": [],
+                "target": [],
+            },
+        },
+        "context": {
+            "agent": {
+                "id": "agent",
+                "version": None,
+                "framework": None,
+                "assurance": "asserted",
+                "method": "context",
+            },
+            "delegation": [],
+            "session": {"id": "sample"},
+            "time": "2026-01-01T00:00:00.000000Z",
+            "model": None,
+            "approval": None,
+            "origin": {"adapter": "python"},
+            "contract": "guardrail/1",
+        },
+    }
+    return json.dumps(document)
+
+
+SAMPLE_INPUT = sample_input()
+SAMPLES: tuple[tuple[str, str], ...] = (
+    ("a declared tool without arguments", SAMPLE_INPUT),
+    ("an undeclared tool", sample_input(declared=False)),
+    (
+        "a tool with arguments of every type",
+        sample_input(
+            args={
+                "text": "x",
+                "number": 5,
+                "flag": True,
+                "list": [1, "a"],
+                "object": {"k": "v"},
+                "none": None,
+            }
+        ),
+    ),
+    ("a listing", sample_input(name="tools/list")),
+)
+"""Calls that any policy must have a well-formed answer to: what they are about, and the input."""
+
+
+class TestOutcome(StrEnum):
+    """How a policy test ended."""
+
+    PASS = "pass"  # noqa: S105 - an outcome
+    FAIL = "fail"
+    """The rule is undefined, false, or not true."""
+    ERROR = "error"
+    """It could not be evaluated."""
+    SKIP = "skip"
+    """Named ``todo_test_...``."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """One ``test_...`` rule."""
+
+    name: str
+    """``package.rule``."""
+    file: str
+    line: int
+    outcome: TestOutcome
+    message: str
+    """Why it is no pass; empty where it is."""
+    milliseconds: float
+
+
+def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
+    """Raise ``PolicyLoadError`` unless the policies' tests pass, the samples have well-formed answers, and both give the
+    same in other orders of modules."""
+    results = run_policy_tests(compiled, bench)
+    findings = [
+        Finding(
+            result.file,
+            result.line,
+            "test-failed",
+            f"{result.name}: {result.message}",
+            "guardrail policy test",
+        )
+        for result in results
+        if result.outcome in {TestOutcome.FAIL, TestOutcome.ERROR}
+    ]
+    findings += check_samples(compiled, bench)
+    if not findings:
+        findings = _compare_orders(
+            compiled, bench, [result.name for result in results if not result.message]
+        )
+    if findings:
+        raise PolicyLoadError(findings)
+
+
+def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]:
+    """Return what is wrong with the answers to ``SAMPLES``."""
+    findings: list[Finding] = []
+    seen: set[tuple[str, int, str]] = set()
+    bench.load(compiled.texts, compiled.data)
+    for about, policy_input in SAMPLES:
+        try:
+            document = bench.rule(_ENTRY, policy_input)
+        except EngineRefusal as refusal:
+            found = _refused(refusal, compiled, about)
+            said = (found.file, found.line, found.message.removeprefix(about))
+            # The samples are alike: what is wrong with one line is said once.
+            if said not in seen:
+                seen.add(said)
+                findings.append(found)
+            continue
+        except PolicyError as error:
+            findings.append(Finding("-", 0, "sample", f"{about}: {error.message}"))
+            continue
+        if document is UNDEFINED:
+            findings.append(Finding("-", 0, "contract", f"{about}: there is no decision"))
+            continue
+        decision = parse(document)
+        if decision.cause is Cause.MALFORMED:
+            findings.append(
+                Finding(
+                    "-",
+                    0,
+                    "contract",
+                    f"{about}: the decision is malformed ({decision.detail})",
+                    'each entry is a string, or {"rule": id, "message": text} with severity, needs, approvers',
+                )
+            )
+    return findings
+
+
+def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestResult]:
+    """Run every ``test_...`` rule of the test packages, in the order of files and lines. Never raises for a failing one."""
+    results: list[TestResult] = []
+    rules = list(test_rules(compiled))
+    if not rules:
+        return results
+    modules = [*compiled.texts, *((module.name, module.text) for module in compiled.tests)]
+    try:
+        bench.load(modules, compiled.data)
+    except EngineRefusal as refusal:
+        finding = _refused(refusal, compiled, "the tests")
+        return [
+            TestResult("load", finding.file, finding.line, TestOutcome.ERROR, finding.message, 0.0)
+        ]
+    for path, name, file, line in rules:
+        if name.rpartition(".")[2].startswith("todo_"):
+            results.append(TestResult(name, file, line, TestOutcome.SKIP, "not written yet", 0.0))
+            continue
+        started = time.perf_counter()
+        outcome, message = _run_one(path, compiled, bench)
+        results.append(
+            TestResult(name, file, line, outcome, message, (time.perf_counter() - started) * 1000)
+        )
+    return results
+
+
+def _run_one(path: str, compiled: CompiledPolicies, bench: Workbench) -> tuple[TestOutcome, str]:
+    try:
+        # An input of its own, so that a test which sets none does not see that of another.
+        value = bench.rule(path, "{}")
+    except EngineRefusal as refusal:
+        return TestOutcome.ERROR, _refused(refusal, compiled, "").message
+    except PolicyError as error:
+        return TestOutcome.ERROR, error.message
+    if value is True:
+        return TestOutcome.PASS, ""
+    return TestOutcome.FAIL, "is undefined" if value is UNDEFINED else "is not true"
+
+
+def test_rules(compiled: CompiledPolicies) -> Iterator[tuple[str, str, str, int]]:
+    """Yield path, name, file and line of each test."""
+    seen: set[str] = set()
+    for module in compiled.parsed:
+        if not module.test:
+            continue
+        for rule in module.rules:
+            name = ".".join((*module.package, rule.name))
+            if rule.name.startswith(("test_", "todo_test_")) and name not in seen:
+                seen.add(name)
+                yield f"data.{name}", name, module.source.name, rule.line
+
+
+def _compare_orders(
+    compiled: CompiledPolicies, bench: Workbench, tests: Sequence[str]
+) -> list[Finding]:
+    modules = [*compiled.texts, *((module.name, module.text) for module in compiled.tests)]
+    # Seeded by the policies, so that a refusal can be repeated.
+    order = random.Random(compiled.identity.digest)  # noqa: S311 - no secret
+    expected: list[str] | None = None
+    for _ in range(_ORDERS):
+        try:
+            bench.load(modules, compiled.data)
+            got = [
+                _answer(bench, path, document)
+                for path in (_ENTRY, _LISTING)
+                for _, document in SAMPLES
+            ]
+            got += [_answer(bench, f"data.{name}", "{}") for name in tests]
+        except EngineRefusal as refusal:
+            return [_refused(refusal, compiled, "in another order of modules")]
+        if expected is None:
+            expected = got
+        elif got != expected:
+            return [
+                Finding(
+                    "-",
+                    0,
+                    "order",
+                    "the answers depend on the order in which modules are loaded",
+                    "write references to other packages in full; the server engine can serve these policies",
+                )
+            ]
+        order.shuffle(modules)
+    return []
+
+
+def _answer(bench: Workbench, path: str, policy_input: str) -> str:
+    value = bench.rule(path, policy_input)
+    return "undefined" if value is UNDEFINED else json.dumps(value, sort_keys=True)
+
+
+def _refused(refusal: EngineRefusal, compiled: CompiledPolicies, about: str) -> Finding:
+    place = locate(refusal.text, [*compiled.modules, *compiled.tests])
+    said = refusal.text.rpartition("error: ")[2].strip().splitlines()
+    message = said[0] if said else "the engine raised an error"
+    hint = _CONFLICT_HINT if _CONFLICT.search(message) else ""
+    other = _AT.search(message)
+    if other is not None:
+        first = locate(f"--> {other[1]}:{other[2]}:1", [*compiled.modules, *compiled.tests])
+        if first is not None and first.line:
+            message = message[: other.start()] + f"at {first.file}, line {first.line}"
+    where = f" ({place.file}, line {place.line})" if place is not None and place.line else ""
+    return Finding(
+        place.file if place is not None else "-",
+        place.line if place is not None else 0,
+        "evaluation",
+        f"{about}: {message}{where}" if about else f"{message}{where}",
+        hint,
+    )

@@ -1,0 +1,165 @@
+"""A worker for one thread: parses, loads and evaluates policies that nobody has judged yet, under a time limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from guardrail.errors import PolicyError
+from guardrail.policy.embedded.process import Frame, FrameError, WorkerProcess, frame
+
+__all__ = ["DEFAULT_MEMORY", "UNDEFINED", "EngineRefusal", "Undefined", "Workbench"]
+
+DEFAULT_MEMORY = 1 << 29
+_MAX_ANSWER = 1 << 28
+
+
+class Undefined:
+    """The type of ``UNDEFINED``: a rule that has no value, which is neither null nor false."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "UNDEFINED"
+
+
+UNDEFINED = Undefined()
+
+
+class EngineRefusal(Exception):
+    """The engine raised. ``text`` is its message, which may quote the policy: for authors, never for records."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class Workbench:
+    """One worker process, asked one thing at a time. A request that kills it or takes too long costs that request only."""
+
+    def __init__(self, *, time_limit: float = 10.0, memory: int = DEFAULT_MEMORY) -> None:
+        """*time_limit* in seconds holds for each request; *memory* in bytes for the process."""
+        self._time_limit = time_limit
+        self._memory = memory
+        self._worker: WorkerProcess | None = None
+        self._scratch: bytes | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+    def parse(self, name: str, text: str) -> dict[str, Any]:
+        """Return the syntax tree of one module. Raises ``EngineRefusal`` where it is no Rego, ``PolicyError`` where the
+        parser hangs or crashes."""
+        answer = self._ask(b"P", {"name": name, "text": text})
+        tree: dict[str, Any] = json.loads(answer.body)[0]["ast"]
+        return tree
+
+    def load(
+        self, modules: Sequence[tuple[str, str]], data: str | None, *, witness: bool = False
+    ) -> None:
+        """Make *modules* (name, text) and *data* (JSON) what the next questions are about.
+
+        With *witness* they may call ``guardrail_witness(text)``, and ``witnessed`` returns those texts.
+        """
+        self._scratch = _encode(
+            {"modules": [list(module) for module in modules], "data": data, "witness": witness}
+        )
+        self._send(b"S", self._scratch)
+
+    def witnessed(self) -> list[str]:
+        """Return what policies told ``guardrail_witness`` since the last time, once each. Raises ``PolicyError``."""
+        if self._worker is None:
+            # It died, and what it kept with it; the next question finds its modules loaded again.
+            return []
+        kept: list[str] = json.loads(self._send(b"W", b"").body)
+        return kept
+
+    def rule(self, path: str, policy_input: str | None = None) -> object:
+        """Return the value of the rule at *path* or ``UNDEFINED``. Raises ``EngineRefusal`` or ``PolicyError``."""
+        answer = self._ask_loaded({"rule": path, "input": policy_input})
+        return UNDEFINED if answer.kind == b"u" else json.loads(answer.body)
+
+    def query(self, text: str, policy_input: str | None = None) -> dict[str, Any]:
+        """Return the engine's whole result of a query. Raises ``EngineRefusal`` or ``PolicyError``."""
+        answer: dict[str, Any] = json.loads(
+            self._ask_loaded({"query": text, "input": policy_input}).body
+        )
+        return answer
+
+    def _ask_loaded(self, question: dict[str, object]) -> Frame:
+        if self._worker is None and self._scratch is not None:
+            self._send(b"S", self._scratch)
+        return self._ask(b"Q", question)
+
+    def _ask(self, kind: bytes, body: dict[str, object]) -> Frame:
+        return self._send(kind, _encode(body))
+
+    def _send(self, kind: bytes, body: bytes) -> Frame:
+        if self._worker is None:
+            self._worker = WorkerProcess(memory=self._memory)
+        worker = self._worker
+        rid = os.urandom(16)
+        worker.write(frame(rid, kind, body))
+        answer = self._await(worker, time.monotonic() + self._time_limit)
+        if answer.rid != rid:
+            self.close()
+            raise PolicyError(
+                "the policy worker answered another request", cause="crashed", detail="wrong_id"
+            )
+        if answer.kind == b"e":
+            raise EngineRefusal(str(json.loads(answer.body).get("error", "")))
+        if answer.kind == b"b":
+            raise PolicyError(
+                "the answer of the policy engine is too large",
+                cause="malformed",
+                detail="too_large",
+            )
+        return answer
+
+    def _await(self, worker: WorkerProcess, deadline: float) -> Frame:
+        poll = select.poll()
+        while True:
+            poll.register(worker.reader, select.POLLIN)
+            poll.register(worker.writer, select.POLLOUT if worker.pending else 0)
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                self.close()
+                raise PolicyError(
+                    "the policy engine did not finish in time", cause="timeout", detail="eval_limit"
+                )
+            poll.poll(remaining * 1000)
+            if worker.pending:
+                worker.flush()
+            try:
+                alive = worker.read()
+                for answer in worker.frames(_MAX_ANSWER):
+                    return answer
+            except FrameError:
+                alive = False
+            if not alive:
+                self._worker = None
+                death = worker.reap(1.0)
+                raise PolicyError("the policy worker died", cause=death.cause, detail=death.detail)
+
+
+def _encode(body: dict[str, object]) -> bytes:
+    return json.dumps(body).encode("ascii")

@@ -1,0 +1,296 @@
+"""The child process that evaluates Rego. Run as a script by ``guardrail.policy.embedded.process``; never imported by guardrail.
+
+It starts without site-packages and imports nothing of guardrail, so that it is ready in some 20 ms. It serves one
+request after the other over its standard input and output, in frames: 4 bytes length (big endian) of what follows, 16
+bytes request id, 1 byte kind, body. The id comes back with the answer. Bodies are JSON.
+
+=====  ===================================================================  ========================================
+kind   body                                                                 answer
+=====  ===================================================================  ========================================
+``L``  ``{"modules": [[name, text]], "data": text, "canaries": [...],       ``k``, or ``e`` with what differs
+       "limit": seconds}``
+``D``  the policy input                                                     ``r`` decision, ``u`` undefined, ``e``, ``b``
+``P``  ``{"name", "text"}``                                                 ``r`` syntax tree, ``e``
+``S``  ``{"modules", "data", "witness"}``: an engine beside the serving     ``k``, ``e``
+       one; with ``witness`` it keeps what policies tell it
+``W``  anything                                                             ``r`` what it kept since, as a list of texts
+``Q``  ``{"rule" | "query", "input"}`` for that engine                      ``r``, ``u``, ``e``
+``E``  anything                                                             ``r`` the same
+=====  ===================================================================  ========================================
+
+``e`` is ``{"error": text}`` with the engine's message, ``b`` an answer that is too large.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import struct
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # Importing it costs more than all the rest.
+    from typing import Any
+
+MAX_REPLY = 1 << 20
+"""Bytes of a decision; the parent holds the worker to it."""
+MAX_TREE = 1 << 28
+"""Bytes of any other answer: a syntax tree has about 60 times the size of its source."""
+DECISION = "data.guardrail.main.decision"
+UNDEFINED = '"<undefined>"'
+WITNESS = "guardrail_witness"
+"""A function of one text, in engines for tests only: it keeps the text."""
+MAX_WITNESSED = 1 << 26
+"""Characters that are kept; the rest is left out."""
+PARENT_CHECK_MS = 5_000
+HEADER = struct.Struct(">I16sc")
+
+read = os.read
+write = os.write
+
+
+def harden(memory: int, parent: int) -> None:
+    """Bound what this process can use, and make it mortal."""
+    import resource
+
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # A policy that prints would fill the file that standard error is, and be killed for it.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, 1 << 16),
+        (resource.RLIMIT_NOFILE, 16),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (most, most))
+    if os.getppid() != parent:
+        os._exit(3)
+
+
+def text_of(error: BaseException) -> str:
+    """Return the engine's message without its stack."""
+    return str(error).split("Stack backtrace", 1)[0].strip()[:4_000]
+
+
+class Server:
+    """Holds the engines and answers one request at a time."""
+
+    def __init__(self, regorus: Any, substitutes: dict[str, Any], numbers: Any) -> None:
+        self.regorus = regorus
+        self.substitutes = substitutes
+        self.numbers = numbers
+        self.engine: Any = None
+        self.scratch: Any = None
+        # As they were before their first evaluation; never evaluated themselves.
+        self.untouched: Any = None
+        self.untouched_scratch: Any = None
+        self.witnessed: dict[str, None] = {}
+        self.room = MAX_WITNESSED
+        self.limit = 0.0
+
+    def answer(self, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
+        """Return the kind and body of the answer. Never raises, whatever the engine does."""
+        try:
+            # The second line of defence: the kernel ends this process where the parent does not.
+            if self.limit:
+                signal.setitimer(signal.ITIMER_REAL, self.limit)
+            if kind == b"D":
+                return self.decide(body)
+            if kind == b"E":
+                return b"r", body
+            served: tuple[bytes, bytes] = getattr(self, "serve_" + kind.decode("ascii"))(body)
+            return served
+        except MemoryError:
+            self.renew()
+            return b"e", b'{"error":"memory"}'
+        except BaseException as error:  # noqa: BLE001 - the border; the engine's panics are no Exception
+            import json
+
+            self.renew()
+            return b"e", json.dumps(
+                {"error": text_of(error), "type": type(error).__name__}
+            ).encode()
+        finally:
+            if self.limit:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def renew(self) -> None:
+        """Replace what may have raised: an evaluation that ends in an error leaves state behind, and a deny rule that it
+        touched may never fire again."""
+        if self.untouched is not None:
+            self.engine = self.untouched.clone()
+        if self.untouched_scratch is not None:
+            self.scratch = self.untouched_scratch.clone()
+
+    def decide(self, body: bytes) -> tuple[bytes, bytes]:
+        engine = self.engine
+        self.numbers.set_input(body)
+        try:
+            engine.set_input_json(body.decode("utf-8"))
+        except BaseException:  # noqa: BLE001 - the border
+            # Its message quotes the input.
+            return b"e", b'{"error":"","type":"input"}'
+        text = engine.eval_rule_as_json(DECISION)
+        if text == UNDEFINED:
+            return b"u", b""
+        reply = text.encode("utf-8")
+        if len(reply) > MAX_REPLY:
+            return b"b", b""
+        return b"r", reply
+
+    def witness(self, text: str) -> str:
+        """Keep *text*, once and in order."""
+        if text not in self.witnessed:
+            self.room -= len(text)
+            if self.room >= 0:
+                self.witnessed[text] = None
+        return ""
+
+    def build(self, modules: list[list[str]], data: str | None, witness: bool = False) -> Any:
+        engine = self.regorus.Engine()
+        engine.set_policy_length_config(max_col=65_536, max_file_bytes=1 << 24, max_lines=1 << 20)
+        for name, (arguments, function) in self.substitutes.items():
+            engine.add_extension(name, arguments, function)
+        if witness:
+            engine.add_extension(WITNESS, 1, self.witness)
+        for name, text in modules:
+            engine.add_policy(name, text)
+        if data:
+            engine.add_data_json(data)
+        self.numbers.load([*(text for _, text in modules), data or ""])
+        return engine
+
+    def serve_L(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802
+        import json
+
+        spec = json.loads(body)
+        for canary in spec["canaries"]:
+            problem = self.probe(canary)
+            if problem:
+                return b"e", json.dumps({"error": problem, "type": "canary"}).encode()
+        self.untouched = self.build(spec["modules"], spec["data"])
+        self.engine = self.untouched.clone()
+        self.engine.set_input_json(spec["warmup"])
+        self.engine.eval_rule_as_json(DECISION)
+        self.limit = spec["limit"]
+        return b"k", b""
+
+    def probe(self, canary: dict[str, Any]) -> str | None:
+        import json
+
+        name: str = canary["name"]
+        try:
+            engine = self.build(canary["modules"], canary.get("data"))
+            self.numbers.set_input(canary.get("input", "{}"))
+            engine.set_input_json(canary.get("input", "{}"))
+            got = engine.eval_rule_as_json(canary["rule"])
+        except BaseException:  # noqa: BLE001 - the border
+            return None if canary.get("raises") else name + ": raised"
+        if canary.get("raises"):
+            return name + ": did not raise"
+        if got == UNDEFINED:
+            return None if canary.get("undefined") else name + ": undefined"
+        # Compared as text with sorted keys, since 1 == True for Python.
+        same = json.dumps(json.loads(got), sort_keys=True) == json.dumps(
+            canary.get("want"), sort_keys=True
+        )
+        return None if same and not canary.get("undefined") else name + ": another answer"
+
+    def serve_P(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802
+        import json
+
+        source = json.loads(body)
+        engine = self.build([[source["name"], source["text"]]], None)
+        return b"r", engine.get_ast_as_json().encode("utf-8")
+
+    def serve_S(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802
+        import json
+
+        spec = json.loads(body)
+        self.scratch = self.untouched_scratch = None
+        self.untouched_scratch = self.build(
+            spec["modules"], spec["data"], bool(spec.get("witness"))
+        )
+        self.scratch = self.untouched_scratch.clone()
+        return b"k", b""
+
+    def serve_W(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802
+        import json
+
+        del body
+        kept = json.dumps(list(self.witnessed)).encode("ascii")
+        self.witnessed, self.room = {}, MAX_WITNESSED
+        return b"r", kept
+
+    def serve_Q(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802
+        import json
+
+        spec = json.loads(body)
+        if spec.get("input") is not None:
+            self.numbers.set_input(spec["input"])
+            self.scratch.set_input_json(spec["input"])
+        if "rule" in spec:
+            text = self.scratch.eval_rule_as_json(spec["rule"])
+            return (b"u", b"") if text == UNDEFINED else (b"r", text.encode("utf-8"))
+        return b"r", self.scratch.eval_query_as_json(spec["query"]).encode("utf-8")
+
+
+def send(rid: bytes, kind: bytes, body: bytes) -> None:
+    """Write one frame whole."""
+    if len(body) > MAX_TREE:
+        kind, body = b"b", b""
+    view = memoryview(HEADER.pack(17 + len(body), rid, kind) + body)
+    while view:
+        view = view[write(1, view) :]
+
+
+def serve(server: Server, parent: int) -> None:
+    """Answer requests until the parent closes the pipe or is gone."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    buffer = b""
+    while True:
+        # Someone else may hold the other end of the pipe open: a fork of the parent.
+        while not poll.poll(PARENT_CHECK_MS):
+            if os.getppid() != parent:
+                return
+        chunk = read(0, 1 << 20)
+        if not chunk:
+            return
+        buffer += chunk
+        start = 0
+        while len(buffer) - start >= 21:
+            length, rid, kind = HEADER.unpack_from(buffer, start)
+            if len(buffer) - start < 4 + length:
+                break
+            body = buffer[start + 21 : start + 4 + length]
+            start += 4 + length
+            # Sent before the next one is evaluated: if that one kills the process, it alone is to blame.
+            send(rid, *server.answer(kind, body))
+        if start:
+            buffer = buffer[start:]
+
+
+def main(argv: list[str]) -> None:
+    """Serve on the standard streams. Arguments: folder of the engine, memory limit in bytes, pid of the parent."""
+    # Before the import: the engine's allocator reserves 1 GiB of addresses where it may, beyond any later limit.
+    harden(int(argv[2]), int(argv[3]))
+    folders = [argv[1], os.path.dirname(os.path.abspath(__file__))]
+    sys.path += folders
+    import number_substitutes  # type: ignore[import-not-found]  # found in its own folder
+    import regorus
+    import substitutes  # type: ignore[import-not-found]  # found in its own folder
+
+    for folder in folders:
+        sys.path.remove(folder)
+    functions = {**substitutes.SUBSTITUTES, **number_substitutes.SUBSTITUTES}
+    serve(Server(regorus, functions, number_substitutes.NUMBERS), int(argv[3]))
+
+
+if __name__ == "__main__":
+    main(sys.argv)

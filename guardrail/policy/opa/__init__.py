@@ -1,0 +1,1 @@
+"""The server engine: a real OPA over HTTP."""

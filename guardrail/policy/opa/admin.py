@@ -1,0 +1,241 @@
+"""Administration of an OPA server: health, status, configuration, policies, data. The only importer of the OPA client.
+
+The client makes the URLs and reads the answers; every byte goes through guardrail's own transport, mounted in place of the
+client's. So the deadline is total, nothing follows a redirect, asks again, looks at proxies or netrc, and unix sockets, client
+certificates and token files work as they do for decisions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from opa_client.errors import DeletePolicyError, PolicyNotFoundError, RegoParseError
+from opa_client.opa import OpaClient
+from requests.adapters import BaseAdapter
+
+from guardrail.core.types import Json
+from guardrail.errors import PolicyError
+from guardrail.policy.opa.target import Target
+from guardrail.policy.opa.transport import Connection, Reply, Transport
+
+__all__ = ["Admin", "BundleState"]
+
+_MAX_REPLY = 64 << 20
+"""Bytes of an administrative reply: the syntax trees of all policies may be large."""
+_HEALTH = {"bundles": "true", "plugins": "true"}
+
+
+@contextlib.contextmanager
+def _answered() -> Iterator[None]:
+    """Turn what the client raises into ``PolicyError``; foreign exceptions end here."""
+    try:
+        yield
+    except (
+        requests.RequestException,
+        PolicyNotFoundError,
+        RegoParseError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ):
+        raise _odd() from None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleState:
+    """What OPA says about one bundle."""
+
+    name: str
+    revision: str | None
+    """The active one."""
+    activated: str | None
+    """When the last activation succeeded, as OPA writes times."""
+    problem: str | None
+    """Code of the error that kept the latest bundle from being activated; the one before goes on."""
+
+
+class Admin:
+    """One server. For one thread at a time."""
+
+    def __init__(
+        self, target: Target, *, timeout: float = 5.0, transport: Transport | None = None
+    ) -> None:
+        """*timeout* in seconds holds for each question as a whole."""
+        # Nothing in these answers says what they answer, so that no connection carries two of them.
+        self._connection = Connection(target, keep=False)
+        self._adapter = _Adapter(transport or self._connection, timeout)
+        # Host and port only give the client something to make URLs of.
+        self._client = OpaClient(host="opa", port=1, retries=0, timeout=timeout)
+        session = self._client._session
+        session.trust_env = False
+        session.max_redirects = 0
+        session.proxies.clear()
+        for prefix in list(session.adapters):
+            session.mount(prefix, self._adapter)
+
+    def close(self) -> None:
+        """Close the connection. Idempotent."""
+        self._client.close_connection()
+        self._connection.close()
+
+    @_answered()
+    def healthy(self) -> bool:
+        """Whether every bundle was activated at least once and every plugin is well. Raises ``PolicyError``."""
+        return bool(self._client.check_health(_HEALTH))
+
+    @_answered()
+    def bundles(self) -> tuple[BundleState, ...] | None:
+        """Return what the server says about its bundles, or None where its status can't be asked for."""
+        try:
+            status = self._object(self._client.get_status())
+        except PolicyError as error:
+            if error.detail.startswith("status_") or error.detail == "unauthorized":
+                return None
+            raise
+        states = []
+        for name, about in sorted(_dict(status.get("bundles")).items()):
+            state = _dict(about)
+            states.append(
+                BundleState(
+                    name=name,
+                    revision=_text(state.get("active_revision")),
+                    activated=_text(state.get("last_successful_activation")),
+                    problem=_text(state.get("code")),
+                )
+            )
+        return tuple(states)
+
+    @_answered()
+    def bundle_names(self) -> tuple[str, ...]:
+        """Return the names of the bundles that are active, or that the server was told to load."""
+        told = _dict(self._object(self._client.get_config()).get("bundles"))
+        # A bundle from a file stands in no configuration, but in what any answer comes from.
+        url = f"{self._client.root_url}/data/guardrail/nothing?provenance=true"
+        active = _dict(_dict(self._client._session.get(url).json()).get("provenance"))
+        return tuple(sorted({*told, *_dict(active.get("bundles"))}))
+
+    @_answered()
+    def policies(self) -> tuple[str, ...]:
+        """Return the ids of all policies on the server."""
+        found = self._client.get_policies_list()
+        return tuple(sorted(str(item) for item in found))
+
+    @_answered()
+    def modules(self) -> dict[str, Mapping[str, Any]]:
+        """Return OPA's syntax tree of every policy, by id."""
+        # One question for all, so that they belong together; the client has none that gives the trees.
+        response = self._client._session.get(f"{self._client.root_url}/policies")
+        trees: dict[str, Mapping[str, Any]] = {
+            str(item["id"]): _dict(item["ast"]) for item in response.json().get("result", [])
+        }
+        if not all(trees.values()):
+            raise _odd()
+        return trees
+
+    @_answered()
+    def put_policy(self, policy: str, text: str) -> str | None:
+        """Store a module; return OPA's code of the error where it refuses it, or None."""
+        try:
+            # Without compatibility: the client would otherwise rewrite a refused policy and upload what it made of it.
+            self._client.update_policy_from_string(text, quote(policy), rego_compat=False)
+        except RegoParseError as error:
+            return str(getattr(error, "code", "") or "refused")
+        return None
+
+    @_answered()
+    def delete_policy(self, policy: str) -> str | None:
+        """Remove a module; return OPA's code of the error where others need it, or None."""
+        try:
+            self._client.delete_policy(quote(policy))
+        except DeletePolicyError as error:
+            return str(getattr(error, "expression", "") or "refused")
+        return None
+
+    @_answered()
+    def put_data(self, path: Sequence[str], value: dict[str, Json]) -> None:
+        """Replace what is at *path* of the data document."""
+        self._client.update_or_create_data(value, "/".join(quote(part, safe="") for part in path))
+
+    @staticmethod
+    def _object(document: object) -> Mapping[str, Any]:
+        if not isinstance(document, dict) or not isinstance(document.get("result"), dict):
+            raise _odd()
+        return _dict(document["result"])
+
+
+class _Adapter(BaseAdapter):
+    """Carries the client's requests over guardrail's transport."""
+
+    def __init__(self, transport: Transport, timeout: float) -> None:
+        super().__init__()
+        self._transport = transport
+        self._timeout = timeout
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        parts = urlsplit(request.url or "")
+        # The client ends some paths with a slash, which OPA answers with a redirect.
+        path = parts.path.rstrip("/") + (f"?{parts.query}" if parts.query else "")
+        body = request.body or b""
+        reply = self._transport.ask(
+            request.method or "GET",
+            path,
+            body.encode() if isinstance(body, str) else bytes(body),
+            time.monotonic() + self._timeout,
+            _MAX_REPLY,
+        )
+        _judge(reply, path)
+        response = requests.Response()
+        response.status_code, response.reason = reply.status, reply.reason
+        response.url, response.request = request.url or "", request
+        response.headers["Content-Type"] = reply.content_type
+        response.encoding = "utf-8"
+        response._content = reply.body
+        return response
+
+    def close(self) -> None:
+        """Nothing is kept here."""
+
+
+def _judge(reply: Reply, path: str) -> None:
+    """Raise ``PolicyError`` for what the client would follow, or fail over in a way of its own."""
+    if reply.status in {401, 403}:
+        raise PolicyError(
+            "the OPA server does not let this guard ask",
+            cause="error",
+            detail="unauthorized",
+            hint="[opa] token_file, or cert and key",
+        )
+    if 300 <= reply.status < 400:
+        raise PolicyError(
+            "the OPA server answers with a redirect", cause="malformed", detail="redirect"
+        )
+    # A health check says no with 500, a refused policy is explained with 400; everything else is no answer.
+    if reply.status not in {200, 204, 400} and not path.startswith("/health"):
+        raise PolicyError(
+            f"the OPA server answers with status {reply.status}",
+            cause="error",
+            detail=f"status_{reply.status}",
+        )
+    if reply.status == 200 and not reply.body.lstrip().startswith(b"{"):
+        raise _odd()
+
+
+def _odd() -> PolicyError:
+    return PolicyError(
+        "what answers there is no OPA server", cause="malformed", detail="not_opa", hint="[opa] url"
+    )
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

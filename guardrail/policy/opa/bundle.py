@@ -1,0 +1,146 @@
+"""A bundle for OPA servers: the same bytes for the same policies, with a revision that names them, signed where asked for.
+
+A bundle holds the authors' modules and guardrail's composition and library, without tests; the data document; the schema
+of the policy input; and the mask that keeps an OPA's decision log free of what callers passed. Its roots are all that the
+modules define or read, so that nothing else on the server can add to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from guardrail.core.decision import CONTRACT
+from guardrail.core.types import Json
+from guardrail.errors import ConfigError, Finding, PolicyLoadError
+from guardrail.policy.opa.revision import Revision
+from guardrail.policy.sources import PolicySet, Source, installed_folder
+
+__all__ = ["Signer", "build", "canonical", "modules", "names", "roots"]
+
+_MANIFEST = ".manifest"
+_SIGNATURES = ".signatures.json"
+_OWN_ROOTS = ("guardrail", "system/log")
+_DATA_KEY = re.compile(r'\bdata(?:\.([A-Za-z_]\w*)|\[\s*"([^"\\]+)")')
+_INSTALLED = "guardrail:"
+"""What the keys of guardrail's own modules begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signs a bundle."""
+
+    algorithm: str
+    """Of the JSON Web Token: ``RS256`` or ``ES256``."""
+    sign: Callable[[bytes], bytes]
+    key_id: str = ""
+    """Name of the key in OPA's configuration; empty to leave it to the server."""
+
+
+def build(policies: PolicySet, revision: Revision, *, signer: Signer | None = None) -> bytes:
+    """Return the bundle as a gzipped tar archive. Raises ``PolicyLoadError`` where two files would have one name."""
+    files = modules(policies)
+    files["data.json"] = canonical(json.loads(policies.data))
+    manifest: dict[str, Json] = {
+        "metadata": {"guardrail": {"contract": CONTRACT}},
+        "rego_version": 1,
+        "revision": str(revision),
+        "roots": list(roots(policies)),
+    }
+    files[_MANIFEST] = canonical(manifest)
+    if signer is not None:
+        files[_SIGNATURES] = _signatures(files, signer)
+    return _archive(files)
+
+
+def roots(policies: PolicySet) -> tuple[str, ...]:
+    """Return what the bundle owns: guardrail's packages, every key of the data, and the keys that modules read.
+
+    Raises ``PolicyLoadError`` for a key that no bundle can own.
+    """
+    keys = set(json.loads(policies.data))
+    for source in policies.modules:
+        # Comments and strings count too: to own a key more than needed does no harm.
+        keys.update(dotted or quoted for dotted, quoted in _DATA_KEY.findall(source.text))
+    for key in keys:
+        if not key or "/" in key:
+            finding = Finding("data.json", 0, "data-key", "a top-level key that no bundle can own")
+            raise PolicyLoadError([finding])
+    return tuple(sorted({*_OWN_ROOTS, *(keys - {"guardrail", "system"})}))
+
+
+def canonical(value: Json) -> bytes:
+    """Return *value* as OPA writes JSON to hash it, so that the hash of the file is the hash that OPA computes."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode("utf-8")
+
+
+def names(policies: PolicySet) -> Iterator[tuple[str, Source]]:
+    """Yield every module with the path that it has in a bundle. Raises ``PolicyLoadError`` where two would have one."""
+    seen: set[str] = set()
+    for source in policies.modules:
+        name = (
+            source.key.removeprefix(_INSTALLED)
+            if source.installed
+            else f"guardrail/policy/{source.key}"
+        )
+        if name in seen:
+            finding = Finding(
+                source.name, 0, "bundle-name", "two modules have this name below their folders"
+            )
+            raise PolicyLoadError([finding])
+        seen.add(name)
+        yield name, source
+
+
+def modules(policies: PolicySet) -> dict[str, bytes]:
+    """Return the content of a bundle beside data and manifest, by path."""
+    files = {name: source.text.encode("utf-8") for name, source in names(policies)}
+    own = installed_folder() / "opa"
+    files["system/log/mask.rego"] = (own / "system_log.rego").read_bytes()
+    # Not loaded by OPA; there for whoever checks the bundle's policies against it.
+    schema = json.loads((own / "schemas" / "input.json").read_bytes())
+    files["schemas/input.json"] = canonical(schema)
+    return files
+
+
+def _signatures(files: dict[str, bytes], signer: Signer) -> bytes:
+    listed = [
+        {"algorithm": "SHA-256", "hash": hashlib.sha256(content).hexdigest(), "name": name}
+        for name, content in sorted(files.items())
+    ]
+    header = {"alg": signer.algorithm, "typ": "JWT"}
+    payload: dict[str, object] = {"files": listed}
+    if signer.key_id:
+        header["kid"] = payload["keyid"] = signer.key_id
+    signed = b".".join(
+        _part(json.dumps(part, sort_keys=True).encode()) for part in (header, payload)
+    )
+    token = signed + b"." + _part(signer.sign(signed))
+    return json.dumps({"signatures": [token.decode("ascii")]}).encode()
+
+
+def _part(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in sorted(files.items()):
+            entry = tarfile.TarInfo(f"/{name}")
+            entry.size, entry.mode, entry.mtime = len(content), 0o644, 0
+            try:
+                archive.addfile(entry, io.BytesIO(content))
+            except ValueError:
+                raise ConfigError(
+                    "a policy's path is too long for a bundle", code="config.bundle_path"
+                ) from None
+    return gzip.compress(stream.getvalue(), mtime=0)

@@ -1,0 +1,254 @@
+"""The server engine: decisions by a real OPA, over guardrail's own transport."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from guardrail.config import OpaSection
+from guardrail.core.types import EngineReply, PolicyIdentity
+from guardrail.core.words import counted
+from guardrail.errors import ConfigError, PolicyError
+from guardrail.policy.embedded.breaker import Breaker
+from guardrail.policy.fair_queue import party
+from guardrail.policy.input_limits import MAX_INPUT
+from guardrail.policy.opa.breaker import CircuitBreaker
+from guardrail.policy.opa.pool import Job, Pool, closed
+from guardrail.policy.opa.reply import DECISION_PATH, Question, read_answer
+from guardrail.policy.opa.revision import Acceptance, revision_of
+from guardrail.policy.opa.target import Target
+from guardrail.policy.opa.transport import UNREACHABLE, Connection
+from guardrail.policy.opa.watch import Finding, Inspector, Watch, wait_for
+from guardrail.policy.sources import PolicySet
+
+__all__ = ["OpaEngine"]
+
+_LOOK_LIMIT = 5.0
+"""Seconds for one question of a look at the server."""
+_SLOW_WINDOW = 10.0
+"""Seconds for which a principal's tool is not asked about after several of its questions were not answered in time."""
+
+_engines: weakref.WeakSet[OpaEngine] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    question: Question
+    shard: str
+    future: Future[EngineReply]
+    started: float
+    end: float
+
+
+class OpaEngine:
+    """Asks an OPA server. Thread-safe, and usable after a fork.
+
+    Implements ``guardrail.policy.engine.Engine``. An answer counts only if it names a revision that is taken; whatever else
+    is wrong with the server is found by looks at it in a thread of its own, and denies calls until a look finds it well.
+    """
+
+    @classmethod
+    def connect(cls, section: OpaSection, *, local: PolicySet | None = None) -> OpaEngine:
+        """Wait for the server that *section* names to serve what is taken from it.
+
+        That is ``section.revisions``, or else the bundle that is made of the policies *local*. Raises ``ConfigError`` for
+        settings that show arguments to others or name nothing to take, and ``PolicyError`` (``revision``, ``unreachable``,
+        ``timeout``, ``malformed``, ``undefined``) where the server is not ready within ``start_limit_ms``.
+        """
+        revisions = section.revisions or (() if local is None else (str(revision_of(local)),))
+        if not revisions and not section.unsafe_unpinned_policy:
+            raise ConfigError(
+                "[opa] revisions: nothing says which policies the server must serve",
+                code="config.opa_revisions",
+                hint="name the bundle's revision, or the policies it is made of as [policy] path",
+            )
+        acceptance = Acceptance(
+            revisions,
+            bundle=section.bundle,
+            unsafe_impure=section.unsafe_impure_policy,
+            unsafe_unpinned=section.unsafe_unpinned_policy,
+        )
+        return cls(section, Target(section), acceptance)
+
+    def __init__(self, section: OpaSection, target: Target, acceptance: Acceptance) -> None:
+        self._section = section
+        self._target = target
+        self._acceptance = acceptance
+        self._reset = section.breaker_reset_ms / 1000
+        self._inspector = self._new_inspector()
+        self._closed = False
+        try:
+            self._finding = wait_for(self._inspector.look, section.start_limit_ms / 1000)
+        except BaseException:
+            self._inspector.close()
+            raise
+        self._begin()
+        _engines.add(self)
+
+    def _new_inspector(self) -> Inspector:
+        limit = min(_LOOK_LIMIT, self._section.start_limit_ms / 1000)
+        return Inspector(self._target, self._acceptance, timeout=limit)
+
+    def _begin(self) -> None:
+        self._refusal: PolicyError | None = None
+        self._breaker = CircuitBreaker(failures=self._section.breaker_failures, reset=self._reset)
+        self._slow = Breaker(limit=self._section.breaker_failures, window=_SLOW_WINDOW)
+        self._pool = Pool(lambda: Connection(self._target), self._section.connections)
+        self._watch = Watch(
+            self._inspector.look,
+            self._told,
+            self._inspector.close,
+            interval=self._section.watch_interval_ms / 1000,
+        )
+        self._watching = False
+
+    @property
+    def identity(self) -> PolicyIdentity:
+        """What the server served when it was last found well. Each reply names its own."""
+        return self._finding.identity
+
+    @property
+    def finding(self) -> Finding:
+        """What the last look found where nothing was wrong."""
+        return self._finding
+
+    def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
+        """Ask the server; see ``Engine.decide``. It ends by the deadline wherever the server is slow."""
+        future: Future[EngineReply] = Future()
+        # Not to be cancelled: a request that is under way can't be called back.
+        future.set_running_or_notify_cancel()
+        now = time.monotonic()
+        if not self._watching and not self._closed:
+            self._watching = True
+            self._watch.start()
+        problem = self._problem(policy_input, shard, now)
+        if problem is not None:
+            future.set_exception(problem)
+            return future
+        asked = _Asked(Question.about(policy_input), shard, future, now, now + deadline)
+        self._pool.submit(Job(self._asking(asked), future.set_exception, asked.end, party(shard)))
+        return future
+
+    def close(self) -> None:
+        """Stop watching and asking; see ``Engine.close``. Idempotent."""
+        self._closed = True
+        self._watch.close()
+        self._pool.close()
+        _engines.discard(self)
+
+    def _problem(self, policy_input: bytes, shard: str, now: float) -> PolicyError | None:
+        if self._closed:
+            return closed()
+        refusal = self._refusal
+        if refusal is not None:
+            return PolicyError(
+                refusal.message, cause=refusal.cause, detail=refusal.detail, hint=refusal.hint
+            )
+        if len(policy_input) > MAX_INPUT:
+            return PolicyError(
+                f"a policy input of {counted(len(policy_input), 'byte')}; the limit is {MAX_INPUT}",
+                cause="error",
+                detail="input_size",
+            )
+        harm = self._slow.open(shard, now)
+        if harm is not None:
+            return PolicyError(
+                "calls like this one were not answered in time",
+                cause=harm.cause,
+                detail="breaker_open",
+            )
+        if not self._breaker.admit(now):
+            return PolicyError(
+                "the OPA server could not be reached, and is not asked for the moment",
+                cause="unreachable",
+                detail="breaker",
+                hint=UNREACHABLE,
+            )
+        return None
+
+    def _asking(self, asked: _Asked) -> Callable[[Connection], None]:
+        def run(connection: Connection) -> None:
+            try:
+                reply = self._ask(connection, asked)
+            except PolicyError as error:
+                self._failed(error, asked.shard)
+                asked.future.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 - a border: whatever it is, the call is denied
+                connection.close()
+                asked.future.set_exception(
+                    PolicyError(
+                        f"asking the OPA server failed ({type(error).__name__})",
+                        cause="crashed",
+                        detail="transport",
+                    )
+                )
+            else:
+                asked.future.set_result(reply)
+
+        return run
+
+    def _ask(self, connection: Connection, asked: _Asked) -> EngineReply:
+        question = asked.question
+        reply = connection.ask("POST", DECISION_PATH, question.body, asked.end)
+        self._breaker.succeeded()
+        try:
+            answer = read_answer(reply, question.echo)
+        except PolicyError:
+            # What comes next on this connection may belong to this question.
+            connection.close()
+            raise
+        identity = self._acceptance.identity(answer)
+        if identity != self._finding.identity:
+            self._changed(identity)
+        elapsed = (time.monotonic() - asked.started) * 1000
+        return EngineReply(answer.document, identity, elapsed, answer.decision_id)
+
+    def _changed(self, identity: PolicyIdentity) -> None:
+        """Another revision that is taken: at once where it says itself that it is pure, else not before a look at it."""
+        self._watch.hurry()
+        if identity.digest is None and not self._acceptance.impure_allowed:
+            raise PolicyError(
+                "the OPA server has new policies, which were not looked at yet",
+                cause="revision",
+                detail="unchecked",
+            )
+
+    def _failed(self, error: PolicyError, shard: str) -> None:
+        now = time.monotonic()
+        if error.cause == "timeout" and error.detail == "reply":
+            # It may be this one call that takes long: not a reason to stop asking for others.
+            self._slow.record(shard, "timeout", now)
+        elif error.cause in {"timeout", "unreachable"}:
+            self._breaker.failed(now)
+        elif error.cause in {"revision", "undefined"}:
+            self._watch.hurry()
+
+    def _told(self, found: Finding | PolicyError) -> None:
+        """Take what a look found. Runs on the watch's thread."""
+        if isinstance(found, Finding):
+            self._finding = found
+            self._refusal = None
+            self._breaker.succeeded()
+        elif found.cause in {"timeout", "unreachable"} and found.detail != "not_ready":
+            # Whether it can be reached, calls find out as soon as anyone; the canary is a call that never takes long.
+            self._breaker.trip(time.monotonic())
+        else:
+            self._refusal = found
+
+    def _after_fork(self) -> None:
+        # Threads and locks do not survive. The parent's sockets are left to it: nothing is sent on them from here.
+        self._inspector = self._new_inspector()
+        self._begin()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        if not engine._closed:
+            engine._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,169 @@
+"""A bounded number of threads, each with a connection of its own, that ask and end futures."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from guardrail.errors import PolicyError
+from guardrail.policy.fair_queue import FairQueue
+from guardrail.policy.opa.transport import Connection
+
+__all__ = ["Job", "Pool"]
+
+_MAX_WAITING = 10_000
+"""More than this can't be asked about before their deadlines."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One question."""
+
+    run: Callable[[Connection], None]
+    """Ends the future in any case, and not much later than ``end``."""
+    fail: Callable[[PolicyError], None]
+    """Ends the future without asking."""
+    end: float
+    """Of ``time.monotonic``."""
+    party: str = ""
+    """Whose turn it takes."""
+
+
+class Pool:
+    """Runs jobs at once as long as a thread is free; what waits longer than its deadline fails. Thread-safe.
+
+    Parties take turns, and none has more than three quarters of the threads: questions that take long leave room for others'.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], size: int) -> None:
+        self._connect = connect
+        self._size = size
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._idle: list[queue.SimpleQueue[Job | None]] = []
+        self._threads = 0
+        self._share = max(1, size - size // 4)
+        self._running: Counter[str] = Counter()
+        self._waiting: FairQueue[Job] = FairQueue(most=_MAX_WAITING)
+        self._reaping = False
+        self._closed = False
+
+    def submit(self, job: Job) -> None:
+        """Run *job*, or fail it: at once where the pool is closed or overfull, else when its deadline passes."""
+        start = False
+        inbox: queue.SimpleQueue[Job | None] | None = None
+        gone: list[Job] = []
+        with self._lock:
+            refusal = closed() if self._closed else None
+            allowed = self._may(job.party)
+            if refusal is not None:
+                pass
+            elif allowed and self._idle:
+                # The one that was used last: its connection is the least likely to have been closed meanwhile.
+                inbox = self._idle.pop()
+            elif allowed and self._threads < self._size:
+                self._threads += 1
+                start = True
+            else:
+                gone = self._waiting.push(job.party, job)
+                self._reap()
+            if inbox is not None or start:
+                self._running[job.party] += 1
+        for each in gone:
+            each.fail(_full("queue_full"))
+        if refusal is not None:
+            job.fail(refusal)
+        elif inbox is not None:
+            inbox.put(job)
+        elif start:
+            threading.Thread(
+                target=self._work, args=(job,), name="guardrail-opa", daemon=True
+            ).start()
+
+    def _may(self, who: str) -> bool:
+        return self._running[who] < self._share
+
+    def close(self) -> None:
+        """Fail what waits, and let the threads go. What is being asked ends by its own deadline. Idempotent."""
+        with self._lock:
+            self._closed = True
+            waiting = self._waiting.take(lambda _: True)
+            idle, self._idle = self._idle, []
+            self._changed.notify_all()
+        for inbox in idle:
+            inbox.put(None)
+        for job in waiting:
+            job.fail(closed())
+
+    def _work(self, first: Job) -> None:
+        inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        connection = self._connect()
+        job: Job | None = first
+        try:
+            while job is not None:
+                if job.end <= time.monotonic():
+                    job.fail(_full("pool"))
+                else:
+                    job.run(connection)
+                job = self._next(inbox, job.party)
+        finally:
+            connection.close()
+
+    def _next(self, inbox: queue.SimpleQueue[Job | None], done: str) -> Job | None:
+        with self._lock:
+            self._running[done] -= 1
+            if not self._running[done]:
+                del self._running[done]
+            found = self._waiting.pop(self._may)
+            if found is not None:
+                self._running[found[0]] += 1
+                return found[1]
+            if self._closed:
+                return None
+            self._idle.append(inbox)
+        return inbox.get()
+
+    def _reap(self) -> None:
+        """Watch over what waits. Only a saturated pool needs it."""
+        if self._reaping:
+            self._changed.notify()
+            return
+        self._reaping = True
+        threading.Thread(target=self._expire, name="guardrail-opa-queue", daemon=True).start()
+
+    def _expire(self) -> None:
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                late = self._waiting.take(_late(now))
+                if late:
+                    pass
+                elif not self._waiting:
+                    self._reaping = False
+                    return
+                else:
+                    self._changed.wait(min(job.end for job in self._waiting) - now)
+            for job in late:
+                job.fail(_full("pool"))
+
+
+def _late(now: float) -> Callable[[Job], bool]:
+    return lambda job: job.end <= now
+
+
+def closed() -> PolicyError:
+    """Return the failure of a question to an engine that was closed."""
+    return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
+
+
+def _full(detail: str) -> PolicyError:
+    return PolicyError(
+        "no connection to the OPA server became free before the deadline",
+        cause="timeout",
+        detail=detail,
+        hint="raise [opa] connections",
+    )

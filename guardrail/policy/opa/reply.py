@@ -1,0 +1,162 @@
+"""What an OPA server's reply to a decision says, or why it is none. Values in, values out, but for the random text
+that ties an answer to its question."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from guardrail.errors import PolicyError
+from guardrail.policy.opa.transport import Reply
+
+__all__ = ["DECISION_PATH", "Answer", "Question", "read_answer"]
+
+DECISION_PATH = "/v1/data/guardrail/main/answer?strict-builtin-errors=true&provenance=true"
+"""Without strict errors a builtin that fails makes its rule undefined: a deny rule would silently not fire."""
+_MAX_ID = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply that holds a decision document, which nobody has judged."""
+
+    document: object
+    version: str
+    """Of OPA; empty where the reply does not say."""
+    revisions: tuple[tuple[str, str], ...]
+    """Name and revision of every bundle that is active, by name."""
+    decision_id: str | None
+    milliseconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The body that asks for one decision, and the text that only its answer repeats."""
+
+    body: bytes
+    echo: str
+
+    @classmethod
+    def about(cls, policy_input: bytes) -> Question:
+        """Ask about *policy_input*, whose bytes stay what they are.
+
+        The echo stands outside of it (``guardrail.main``): no policy reads it, and no record holds it.
+        """
+        echo = os.urandom(16).hex()
+        return cls(
+            b'{"input":{"echo":"%b","question":%b}}' % (echo.encode("ascii"), policy_input), echo
+        )
+
+
+def read_answer(reply: Reply, echo: str) -> Answer:
+    """Return what *reply* says to the question with *echo*.
+
+    Raises ``PolicyError`` for everything but status 200 with an object that has a result, and for the answer to another question.
+    """
+    if reply.status != 200:
+        raise _refusal(reply)
+    try:
+        document = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        raise _malformed("not_json", "the OPA server's reply is not JSON") from None
+    if not isinstance(document, dict):
+        raise _malformed("not_object", "the OPA server's reply is no object")
+    if "result" not in document:
+        raise PolicyError(
+            "the policy has no decision for this call",
+            cause="undefined",
+            detail="no_decision",
+            hint="does this server hold guardrail's policies? guardrail policy bundle -o FILE",
+        )
+    result = document["result"]
+    if (
+        not isinstance(result, dict)
+        or result.keys() != {"decision", "echo"}
+        or result["echo"] != echo
+    ):
+        raise _malformed("echo", "the OPA server's reply is not the answer to what was asked")
+    provenance = document.get("provenance", {})
+    if not isinstance(provenance, dict):
+        raise _malformed("provenance", "the OPA server's reply says nothing about its policies")
+    return Answer(
+        document=result["decision"],
+        version=_text(provenance.get("version")) or "",
+        revisions=_revisions(provenance.get("bundles")),
+        decision_id=_text(document.get("decision_id")),
+    )
+
+
+def _revisions(bundles: Any) -> tuple[tuple[str, str], ...]:
+    if bundles is None:
+        return ()
+    if not isinstance(bundles, dict):
+        raise _malformed("provenance", "the OPA server's reply says nothing about its policies")
+    found = []
+    for name, about in bundles.items():
+        revision = about.get("revision", "") if isinstance(about, dict) else None
+        if not isinstance(revision, str):
+            raise _malformed("provenance", "the OPA server's reply names no revision")
+        found.append((name, revision))
+    return tuple(sorted(found))
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str) and len(value) <= _MAX_ID and value.isprintable():
+        return value or None
+    return None
+
+
+def _refusal(reply: Reply) -> PolicyError:
+    status = reply.status
+    if 300 <= status < 400:
+        # Whatever is there was not asked.
+        return _malformed("redirect", "the OPA server answers with a redirect")
+    if status in {401, 403}:
+        return PolicyError(
+            "the OPA server does not let this guard ask",
+            cause="error",
+            detail="unauthorized",
+            hint="[opa] token_file, or cert and key",
+        )
+    if status == 500:
+        place = _builtin_error(reply.body)
+        if place is not None:
+            return PolicyError(
+                f"the policy ran into an error{place}",
+                cause="error",
+                detail="evaluation",
+                hint="guardrail policy test",
+            )
+    if status == 400:
+        return PolicyError(
+            "the OPA server can't read the policy input", cause="error", detail="input"
+        )
+    if status in {429, 502, 503, 504}:
+        return PolicyError(
+            f"the OPA server, or what stands before it, is not available (status {status})",
+            cause="unreachable",
+            detail=f"status_{status}",
+        )
+    return PolicyError(
+        f"the OPA server answers with status {status}", cause="error", detail=f"status_{status}"
+    )
+
+
+def _builtin_error(body: bytes) -> str | None:
+    """Return where the policy failed, or None where the reply is not about that. OPA's message may quote values."""
+    try:
+        first = orjson.loads(body)["errors"][0]
+        location = first.get("location") or {}
+        file, row = location.get("file"), location.get("row")
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        return None
+    if isinstance(file, str) and type(row) is int and file.isprintable() and len(file) < _MAX_ID:
+        return f" at {file}, line {row}"
+    return ""
+
+
+def _malformed(detail: str, message: str) -> PolicyError:
+    return PolicyError(message, cause="malformed", detail=detail)

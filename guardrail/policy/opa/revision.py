@@ -1,0 +1,147 @@
+"""Which revisions of a bundle are taken, and what a revision says about the policies behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guardrail.core.types import PolicyIdentity
+from guardrail.errors import PolicyError
+from guardrail.policy.opa.reply import Answer
+from guardrail.policy.sources import PolicySet
+
+__all__ = ["Acceptance", "Revision", "revision_of"]
+
+_DIGITS = 8
+_LONG = 48
+_MAX_SHOWN = 3
+_FORM = re.compile(r"(impure-)?([0-9a-f]{64})(?:\.([0-9a-f]{64}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A revision that ``guardrail policy bundle`` made: it names the policies, the data, and whether they are pure."""
+
+    policy: str
+    """SHA-256 over the modules: what the embedded engine calls the digest of the same policies."""
+    data: str | None
+    """SHA-256 over the data document; None where the revision does not name it."""
+    pure: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Revision | None:
+        """Return what *text* names, or None where it is of another form."""
+        found = _FORM.fullmatch(text)
+        return None if found is None else cls(found[2], found[3], found[1] is None)
+
+    def __str__(self) -> str:
+        prefix = "" if self.pure else "impure-"
+        return prefix + (self.policy if self.data is None else f"{self.policy}.{self.data}")
+
+
+def _short(text: str) -> str:
+    """Return *text* as far as two revisions that differ can be told apart: a server chose it."""
+    found = Revision.parse(text)
+    if found is None:
+        return "".join(each if each.isprintable() else "?" for each in text[:_LONG])
+    prefix = "" if found.pure else "impure-"
+    parts = [found.policy, *([] if found.data is None else [found.data])]
+    return prefix + ".".join(part[:_DIGITS] + "…" for part in parts)
+
+
+def revision_of(policies: PolicySet, *, pure: bool = True) -> Revision:
+    """Return the revision of a bundle made of *policies*."""
+    return Revision(policies.digest, policies.data_digest, pure)
+
+
+class Acceptance:
+    """Judges whose answers are taken. Immutable."""
+
+    def __init__(
+        self,
+        revisions: Sequence[str],
+        *,
+        bundle: str = "",
+        unsafe_impure: bool = False,
+        unsafe_unpinned: bool = False,
+    ) -> None:
+        """*revisions* are taken as they are; one that names only policies stands for them with any data."""
+        self._exact = frozenset(revisions)
+        self._any_data = frozenset(
+            text
+            for text, revision in ((text, Revision.parse(text)) for text in revisions)
+            if revision is not None and revision.data is None
+        )
+        self._bundle = bundle
+        self._impure = unsafe_impure
+        self._unpinned = unsafe_unpinned
+
+    @property
+    def impure_allowed(self) -> bool:
+        """Whether policies that may depend on more than their input are taken."""
+        return self._impure
+
+    def identity(self, answer: Answer) -> PolicyIdentity:
+        """Return what *answer* was derived from. Raises ``PolicyError`` (``revision``) where it is not taken."""
+        text = self._revision(answer)
+        if text is None:
+            return PolicyIdentity("opa", f"{answer.version} unsafe_unpinned_policy", None)
+        if not self._accepts(text):
+            raise PolicyError(
+                f"the OPA server serves revision {_short(text)} of the policies, and this guard takes {self._taken()}",
+                cause="revision",
+                detail="unaccepted",
+                hint="guardrail policy bundle -o FILE, or add the revision to [opa] revisions",
+            )
+        revision = Revision.parse(text)
+        version = answer.version
+        if self._impure:
+            version += " unsafe_impure_policy"
+        # Without a proof of purity nothing can be derived again, so nothing is named to derive it from.
+        if revision is None or not revision.pure or self._impure:
+            return PolicyIdentity("opa", version, None, text)
+        return PolicyIdentity("opa", version, revision.policy, text, revision.data)
+
+    def proves_purity(self, answer: Answer) -> bool:
+        """Whether the revision itself says that the policies were found pure when their bundle was made."""
+        text = self._revision(answer)
+        revision = None if text is None else Revision.parse(text)
+        return revision is not None and revision.pure
+
+    def _taken(self) -> str:
+        shown = sorted(map(_short, self._exact))
+        more = ", ..." if len(shown) > _MAX_SHOWN else ""
+        return ", ".join(shown[:_MAX_SHOWN]) + more
+
+    def _accepts(self, text: str) -> bool:
+        if text in self._exact:
+            return True
+        revision = Revision.parse(text)
+        if revision is None:
+            return False
+        return str(Revision(revision.policy, None, revision.pure)) in self._any_data
+
+    def _revision(self, answer: Answer) -> str | None:
+        named = dict(answer.revisions)
+        if self._bundle:
+            found = named.get(self._bundle)
+        elif len(named) > 1:
+            raise PolicyError(
+                "the OPA server has several bundles, and nobody said which one holds the policies",
+                cause="revision",
+                detail="ambiguous",
+                hint="[opa] bundle",
+            )
+        else:
+            found = next(iter(named.values()), None)
+        if found:
+            return found
+        if self._unpinned:
+            return None
+        raise PolicyError(
+            "the OPA server does not say which policies it serves",
+            cause="revision",
+            detail="none",
+            hint="serve a bundle with a revision: guardrail policy bundle -o FILE",
+        )

@@ -1,0 +1,200 @@
+"""Asks an OPA server, at start and all the time, whether it serves the right policies, under the right contract."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from guardrail.core.decision import parse
+from guardrail.core.types import Cause, PolicyIdentity
+from guardrail.errors import PolicyError
+from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT
+from guardrail.policy.opa.admin import Admin, BundleState
+from guardrail.policy.opa.reply import DECISION_PATH, Answer, Question, read_answer
+from guardrail.policy.opa.revision import Acceptance
+from guardrail.policy.opa.target import Target
+from guardrail.policy.opa.transport import Connection
+from guardrail.policy.rego.purity import impurities
+
+__all__ = ["Finding", "Inspector", "Watch", "wait_for"]
+
+_RETRY = (0.05, 0.1, 0.2, 0.5)
+"""Seconds between looks while something is wrong: the first ones soon, calls are denied meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a look at the server found where nothing is wrong."""
+
+    identity: PolicyIdentity
+    bundles: tuple[BundleState, ...] | None
+    """None where the server does not tell its status."""
+
+
+class Inspector:
+    """One look after the other, on connections of its own. For one thread at a time."""
+
+    def __init__(self, target: Target, acceptance: Acceptance, *, timeout: float) -> None:
+        self._target = target
+        self._acceptance = acceptance
+        self._timeout = timeout
+        self._connection = Connection(target)
+        self._admin = Admin(target, timeout=timeout)
+        self._pure: set[str] = set()
+        """Revisions whose policies were looked through."""
+
+    def close(self) -> None:
+        """Close its connections. Idempotent."""
+        self._connection.close()
+        self._admin.close()
+
+    def look(self) -> Finding:
+        """Return what is there, or raise ``PolicyError`` with the first thing that is wrong.
+
+        The canary's answer is what counts: it names the revision that was active when it was made, and shows that the
+        composition and its contract are there. A healthy server alone proves neither.
+        """
+        self._target.resolve()
+        if not self._admin.healthy():
+            raise PolicyError(
+                "the OPA server says that it is not ready: a bundle is not active, or a plugin is not well",
+                cause="unreachable",
+                detail="not_ready",
+                hint="look at the server's own log",
+            )
+        answer = self._canary()
+        identity = self._acceptance.identity(answer)
+        self._contract(answer)
+        if not self._acceptance.impure_allowed and not self._acceptance.proves_purity(answer):
+            self._purity(identity)
+        return Finding(identity, self._admin.bundles())
+
+    def _canary(self) -> Answer:
+        end = time.monotonic() + self._timeout
+        asked = Question.about(SAMPLE_INPUT.encode())
+        reply = self._connection.ask("POST", DECISION_PATH, asked.body, end)
+        try:
+            return read_answer(reply, asked.echo)
+        except PolicyError:
+            self._connection.close()
+            raise
+
+    @staticmethod
+    def _contract(answer: Answer) -> None:
+        decision = parse(answer.document)
+        if decision.cause is Cause.MALFORMED:
+            other = decision.detail == "contract"
+            raise PolicyError(
+                "the policies on the OPA server speak another version of the contract"
+                if other
+                else "the policies on the OPA server do not answer as guardrail's composition does",
+                cause="revision",
+                detail="contract",
+                hint="serve what guardrail policy bundle of this version makes",
+            )
+
+    def _purity(self, identity: PolicyIdentity) -> None:
+        revision = identity.revision or ""
+        if revision in self._pure:
+            return
+        hint = "guardrail policy bundle -o FILE, or [opa] unsafe_impure_policy = true"
+        try:
+            found = impurities(self._admin.modules())
+        except PolicyError as error:
+            if error.cause != "error":
+                raise
+            raise PolicyError(
+                "nothing shows that the policies on the OPA server depend on their input alone",
+                cause="revision",
+                detail="impure",
+                hint=hint,
+            ) from None
+        if found:
+            raise PolicyError(
+                "the policies on the OPA server may depend on more than their input",
+                cause="revision",
+                detail="impure",
+                hint=hint,
+            )
+        if revision:
+            # What has no revision may be another policy at the next look.
+            self._pure.add(revision)
+
+
+class Watch:
+    """Looks every now and then, sooner while something is wrong or when it is asked to, and tells what it found."""
+
+    def __init__(
+        self,
+        look: Callable[[], Finding],
+        tell: Callable[[Finding | PolicyError], None],
+        end: Callable[[], None],
+        *,
+        interval: float,
+    ) -> None:
+        """*end* is called once, when it looks no more."""
+        self._look = look
+        self._tell = tell
+        self._end = end
+        self._interval = interval
+        self._wake = threading.Event()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to look, after an interval."""
+        self._thread = threading.Thread(target=self._run, name="guardrail-opa-watch", daemon=True)
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """Look now: an answer was not what it should be."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Look no more. Idempotent."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread is None:
+            self._end()
+
+    def _run(self) -> None:
+        try:
+            self._looks()
+        finally:
+            self._end()
+
+    def _looks(self) -> None:
+        failures = 0
+        while True:
+            pause = _RETRY[min(failures, len(_RETRY)) - 1] if failures else self._interval
+            if self._wake.wait(pause) and not self._stopped:
+                self._wake.clear()
+                # Many answers may ask for one look: not one look each.
+                time.sleep(_RETRY[0])
+            if self._stopped:
+                return
+            try:
+                found: Finding | PolicyError = self._look()
+            except PolicyError as error:
+                found = error
+            failures = failures + 1 if isinstance(found, PolicyError) else 0
+            self._tell(found)
+
+
+def wait_for(look: Callable[[], Finding], limit: float) -> Finding:
+    """Return the first finding, or raise the last ``PolicyError`` after *limit* seconds.
+
+    What waiting can't change is raised at once.
+    """
+    end = time.monotonic() + limit
+    tries = 0
+    while True:
+        try:
+            return look()
+        except PolicyError as error:
+            if error.detail in {"certificate", "impure"} or time.monotonic() >= end:
+                raise
+        time.sleep(min(_RETRY[min(tries, len(_RETRY) - 1)], max(0.0, end - time.monotonic())))
+        tries += 1

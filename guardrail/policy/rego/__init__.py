@@ -1,0 +1,1 @@
+"""What policies say, read from their syntax trees without evaluating them."""

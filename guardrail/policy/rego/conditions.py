@@ -1,0 +1,249 @@
+"""The conditions under which single built-in functions are allowed: what must be written out, and what it may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from guardrail.policy.rego.patterns import glob_problem, regex_problem, template_problem
+from guardrail.policy.rego.tree import Node, kind
+from guardrail.policy.rego.world import Scope
+from guardrail.policy.sources import MAX_INTEGER
+
+__all__ = ["CONDITIONS", "SERVER", "Refusal"]
+
+SERVER = "the server engine can do this"
+_RANGE = 10_000
+_FORMAT = re.compile(r"%(.?)")
+_DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
+_UNITS = {"ns": 3e-12, "us": 3e-10, "ms": 3e-7, "s": 1 / 3600, "m": 1 / 60, "h": 1.0}
+_MAX_HOURS = 1_000_000
+"""Some hundred years: in nanoseconds, they and any time fit in 64 bits together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call is not allowed."""
+
+    code: str
+    message: str
+    hint: str = SERVER
+
+
+Condition: TypeAlias = "Callable[[Scope, str, list[Node]], Refusal | None]"
+
+
+def _literal(node: Node) -> object:
+    """Return the value of a number or text that is written out, else None."""
+    name = kind(node)
+    return node[name]["value"] if name in {"String", "RawString", "Number"} else None
+
+
+def _whole(node: Node) -> int | None:
+    value = _literal(node)
+    return value if isinstance(value, int) else None
+
+
+def _sprintf(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    text = _literal(parameters[0])
+    verbs = _FORMAT.findall(text) if isinstance(text, str) else ["?"]
+    if all(verb in {"v", "s", "d", "%"} for verb in verbs):
+        return None
+    message = f"a {name} format that is not written out, or has verbs other than %v, %s, %d and %%"
+    return Refusal("sprintf-format", message, f"write %v; {SERVER}")
+
+
+def _range(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    first, last = _whole(parameters[0]), _whole(parameters[1])
+    if first is not None and last is not None and abs(first - last) <= _RANGE:
+        return None
+    message = (
+        f"{name} whose ends are not written out, or over {_RANGE} apart: it can use up all memory"
+    )
+    return Refusal("range", message)
+
+
+def _base(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if _whole(parameters[1]) in {2, 8, 10, 16}:
+        return None
+    return Refusal(
+        "base", f"{name} in a base that is not written out as 2, 8, 10 or 16", "write 10"
+    )
+
+
+def _shift(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    value, by = _whole(parameters[0]), _whole(parameters[1])
+    if by is not None and 0 <= by < 64:
+        right = name == "bits.rsh"
+        if right or (value is not None and abs(value) << by <= MAX_INTEGER):
+            return None
+    return Refusal("shift", f"{name} by an amount that is not written out, or beyond 64 bits")
+
+
+def _substring(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    offset, length = _whole(parameters[1]), _whole(parameters[2])
+    if offset is not None and length is not None and offset >= 0:
+        return None
+    return Refusal(
+        "substring", f"{name} whose offset and length are not whole numbers that are written out"
+    )
+
+
+def _index_of(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if _literal(parameters[1]):
+        return None
+    message = f"{name} of a text that is not written out: an empty one differs"
+    return Refusal("indexof", message, f"use contains; {SERVER}")
+
+
+def _pattern(place: int) -> Condition:
+    def check(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+        pattern = _literal(parameters[place])
+        if not isinstance(pattern, str):
+            return Refusal(
+                "regex-pattern",
+                f"{name} with a pattern that is not written out: it can't be checked",
+            )
+        problem = regex_problem(pattern)
+        return Refusal("regex-pattern", f"{name}: {problem}") if problem is not None else None
+
+    return check
+
+
+def _times(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    refusal = _pattern(0)(scope, name, parameters)
+    times = _whole(parameters[2])
+    if refusal is not None or (times is not None and abs(times) < 2**31):
+        return refusal
+    return Refusal(
+        "regex-count",
+        f"{name} with a number of matches that is no whole number which is written out: OPA refuses some, the engine none",
+        f"write -1 for all; {SERVER}",
+    )
+
+
+def _replacement(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    refusal = _pattern(1)(scope, name, parameters)
+    if refusal is not None:
+        return refusal
+    text = _literal(parameters[2])
+    problem = (
+        template_problem(text)
+        if isinstance(text, str)
+        else "a replacement that is not written out: it can't be checked for dollars"
+    )
+    return Refusal("regex-replacement", f"{name}: {problem}") if problem is not None else None
+
+
+def _glob(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    pattern, delimiters = _literal(parameters[0]), parameters[1]
+    if not isinstance(pattern, str):
+        return Refusal(
+            "glob-pattern", f"{name} with a pattern that is not written out: it can't be checked"
+        )
+    problem = glob_problem(pattern)
+    if problem is not None:
+        return Refusal("glob-pattern", f"{name}: {problem}, which the engines may read differently")
+    listed = kind(delimiters) == "Array" and all(
+        isinstance(value, str) and len(value) == 1
+        for value in map(_literal, delimiters["Array"]["items"])
+    )
+    if listed or kind(delimiters) == "Null":
+        return None
+    return Refusal(
+        "glob-pattern", f"{name} with delimiters that are not written out as single characters"
+    )
+
+
+def _duration(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    text = _literal(parameters[0])
+    if isinstance(text, str) and _DURATION.fullmatch(text) and _hours(text) < _MAX_HOURS:
+        return None
+    return Refusal(
+        "time", f"{name} of a text that is not written out, or of more than {_MAX_HOURS} hours"
+    )
+
+
+def _hours(text: str) -> float:
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
+def _zone(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    given = parameters[0]
+    items = given["Array"]["items"] if kind(given) == "Array" else []
+    if scope.integer(given) or (len(items) == 2 and _literal(items[1]) in {"UTC", ""}):
+        return None
+    message = f"{name} of what may be no time in nanoseconds, or in a zone other than UTC: the engines may have other tables"
+    return Refusal("time", message)
+
+
+def _slice(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if all((scope.most(end) or 0) < 2**63 and scope.integer(end) for end in parameters[1:3]):
+        return None
+    message = f"{name} with ends that may be no whole numbers of 64 bits: undefined here, an error for OPA"
+    return Refusal("slice", message, f"round(n) first; {SERVER}")
+
+
+def _paths(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    given = parameters[1]
+    form = kind(given)
+    listed = form in {"Array", "Set"} and all(map(_one_key, given[form]["items"]))
+    if listed:
+        return None
+    message = f"{name} with paths that are not single keys which are written out: longer ones and slashes are read differently"
+    return Refusal("json-path", message, f'{name}(x, ["a", "b"]) for keys; {SERVER}')
+
+
+def _one_key(node: Node) -> bool:
+    if kind(node) == "Array" and len(node["Array"]["items"]) == 1:
+        (node,) = node["Array"]["items"]
+    text = _literal(node)
+    return isinstance(text, str) and text != "" and not set("/~") & set(text)
+
+
+def _walk(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if len(parameters) == 2:
+        return None
+    message = f"[path, value] := {name}(x) yields nothing here"
+    return Refusal("walk-assigned", message, f"write walk(x, [path, value]); {SERVER}")
+
+
+def _total_of(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    if scope.collection_of_integers(parameters[0]):
+        return None
+    message = (
+        f"{name} of what may be no whole numbers: OPA reckons in decimal, the engine in binary"
+    )
+    return Refusal("decimal-arithmetic", message, f"{name}([round(x) | some x in xs]); {SERVER}")
+
+
+CONDITIONS: dict[str, Condition] = {
+    "array.slice": _slice,
+    "bits.lsh": _shift,
+    "format_int": _base,
+    "bits.rsh": _shift,
+    "glob.match": _glob,
+    "indexof": _index_of,
+    "indexof_n": _index_of,
+    "json.filter": _paths,
+    "json.remove": _paths,
+    "numbers.range": _range,
+    "numbers.range_step": _range,
+    "product": _total_of,
+    "regex.find_all_string_submatch_n": _times,
+    "regex.find_n": _times,
+    "regex.match": _pattern(0),
+    "regex.replace": _replacement,
+    "sprintf": _sprintf,
+    "substring": _substring,
+    "sum": _total_of,
+    "time.clock": _zone,
+    "time.date": _zone,
+    "time.parse_duration_ns": _duration,
+    "time.weekday": _zone,
+    "walk": _walk,
+}
+"""By function. The parameters' number has been checked."""

@@ -1,0 +1,230 @@
+"""What policies for the guard look like: packages, sets, and what they may read and write."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from guardrail.errors import Finding
+from guardrail.policy.rego.entries import entry_problems, text_of
+from guardrail.policy.rego.tree import Module, Node, Rule, nodes, reference
+from guardrail.policy.rego.tree import kind as kind_of
+
+__all__ = ["ROOT", "SETS", "examine", "remarks", "unavailable"]
+
+ROOT = ("guardrail", "policy")
+RESERVED = (("guardrail", "main"), ("guardrail", "lib"))
+SETS = frozenset({"allow", "deny", "require_approval", "redact", "label", "hide", "obligation"})
+"""What the composition reads of ``package guardrail.policy``."""
+NAMED = SETS - {"redact", "label", "obligation"}
+"""Sets whose members are rules with an id."""
+NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
+"""Below ``input.context.session``: documented, and not there before labels and counts are kept."""
+
+
+def unavailable(path: Sequence[str]) -> str | None:
+    """Return which session field *path* (below ``input``) reads that does not exist yet, or None."""
+    if tuple(path[:2]) == ("context", "session") and len(path) > 2 and path[2] in NOT_YET:
+        return path[2]
+    return None
+
+
+def examine(modules: Sequence[Module]) -> Iterator[Finding]:
+    """Yield what authors' modules may not do, whatever the engine."""
+    for module in modules:
+        if module.source.installed:
+            continue
+        yield from _package(module)
+        if module.test:
+            continue
+        for rule in module.rules:
+            if rule.name not in SETS:
+                continue
+            if module.package != ROOT:
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "set-elsewhere",
+                    f"{rule.name} is read only in package guardrail.policy: here it has no effect",
+                    "package guardrail.policy, in as many files as you like",
+                )
+            elif rule.form != "set" or rule.default:
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "set-form",
+                    f"{rule.name} is a set that policies add to",
+                    _set_hint(rule),
+                )
+            elif rule.name == "label":
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "label-unavailable",
+                    "labels are not kept yet: a policy that counts on them would never see one",
+                    "leave label out until a version that keeps them",
+                )
+            elif rule.name in NAMED and not _plain(_id(rule)):
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "rule-id",
+                    f"the id of this {rule.name} rule holds control, formatting or invisible characters, or is empty",
+                    "letters, digits, spaces and punctuation: ids stand in records, approvals and reports",
+                )
+            else:
+                for message, hint in entry_problems(rule):
+                    yield Finding(module.source.name, rule.line, "set-entry", message, hint)
+        yield from _session_through_get(module)
+
+
+def _set_hint(rule: Rule) -> str:
+    if not rule.default:
+        return f'{rule.name} contains "why" if {{ ... }}'
+    if rule.name == "allow":
+        return "remove the default: allow is a set, and a call that no rule allows is denied"
+    return f"remove the default: {rule.name} is a set, which is empty if no rule adds to it"
+
+
+def _id(rule: Rule) -> Iterator[str]:
+    """Yield the texts that are written out in a rule's id."""
+    key: Node | None = rule.node["head"]["Set"].get("key")
+    if kind_of(key) == "Object":
+        assert key is not None
+        key = next(
+            (value for _, name, value in key["Object"]["fields"] if text_of(name) == "rule"), None
+        )
+    whole = text_of(key)
+    if whole is not None:
+        yield whole
+    elif kind_of(key) == "Call":
+        for name, content in nodes(key):
+            if name in {"String", "RawString"} and content["value"]:
+                yield str(content["value"])
+
+
+def _plain(texts: Iterator[str]) -> bool:
+    """Whether ids show as what they are: nothing in them moves a cursor, turns text round or is not seen."""
+    return all(text and all(map(_visible, text)) for text in texts)
+
+
+def _visible(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] != "C" and category not in {"Zl", "Zp"}
+
+
+def _package(module: Module) -> Iterator[Finding]:
+    package, name = module.package, ".".join(module.package)
+    reserved = any(package[: len(own)] == own for own in RESERVED)
+    test_name = package[-1].endswith("_test")
+    subject = (*package[:-1], package[-1].removesuffix("_test")) if module.test else package
+    if reserved:
+        message = f"package {name} is guardrail's own, and always loaded from the installed package"
+        yield Finding(
+            module.source.name,
+            module.package_line,
+            "reserved-package",
+            message,
+            "package guardrail.policy",
+        )
+    elif subject[: len(ROOT)] != ROOT:
+        message = f"package {name} is outside guardrail.policy"
+        yield Finding(
+            module.source.name,
+            module.package_line,
+            "package-name",
+            message,
+            "package guardrail.policy",
+        )
+    elif module.test is not test_name:
+        message = "a test is a file named ..._test.rego with a package named ..._test: this is only one of both"
+        yield Finding(
+            module.source.name,
+            module.package_line,
+            "test-package",
+            message,
+            "package guardrail.policy_test",
+        )
+
+
+def _session_through_get(module: Module) -> Iterator[Finding]:
+    """``object.get`` reads a field without naming it in a reference."""
+    for rule in module.rules:
+        for kind, content in nodes(rule.node):
+            if kind != "Call":
+                continue
+            callee = reference(content["fcn"])
+            if callee is None or callee.dotted != "object.get" or len(content["params"]) < 2:
+                continue
+            base = reference(content["params"][0])
+            path = list(base.static) if base is not None and base.head == "input" else None
+            if path is None:
+                continue
+            field = unavailable([*path, *_names(content["params"][1])])
+            if field is not None:
+                message = f"input.context.session.{field} does not exist yet"
+                yield Finding(
+                    module.source.name,
+                    int(content["span"]["line"]),
+                    "session-field",
+                    message,
+                    "use only id",
+                )
+
+
+def _names(key: dict[str, dict[str, object]]) -> Iterator[str]:
+    for kind, content in nodes(key):
+        if kind in {"String", "RawString"}:
+            yield str(content["value"])
+
+
+def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
+    """Yield what is allowed and probably a mistake: sets of ``guardrail.policy`` that nobody reads, and no allow rule."""
+    yield from _never_allows(modules)
+    written: dict[str, int] = {}
+    for module in modules:
+        for rule in module.rules:
+            written[rule.name] = written.get(rule.name, 0) + 1
+    for module in modules:
+        if module.package != ROOT or module.source.installed:
+            continue
+        for rule in module.rules:
+            # The head of a rule mentions its own name once.
+            if (
+                rule.form == "set"
+                and rule.name not in SETS
+                and _mentions(modules, rule.name) <= written[rule.name]
+            ):
+                yield Finding(
+                    module.source.name,
+                    rule.line,
+                    "unread-set",
+                    f"nothing reads {rule.name}: a misspelt allow or deny has no effect",
+                    f"the sets are {', '.join(sorted(SETS - {'label', 'obligation'}))}",
+                )
+
+
+def _never_allows(modules: Sequence[Module]) -> Iterator[Finding]:
+    own = [module for module in modules if not module.source.installed and not module.test]
+    if own and not any(
+        rule.name == "allow" and module.package == ROOT for module in own for rule in module.rules
+    ):
+        yield Finding(
+            own[0].source.name,
+            own[0].package_line,
+            "no-allow",
+            "no rule adds to allow in package guardrail.policy, so every call will be denied",
+            'allow contains "why" if { ... }',
+        )
+
+
+def _mentions(modules: Sequence[Module], name: str) -> int:
+    count = 0
+    for module in modules:
+        for rule in module.rules:
+            for kind, content in nodes(rule.node):
+                if (kind == "Var" and content["value"] == name) or (
+                    kind == "RefDot" and content["field"][1] == name
+                ):
+                    count += 1
+    return count

@@ -1,0 +1,154 @@
+"""Checks the members that policies write out for the sets of ``guardrail.policy``.
+
+The composition passes members on, and the guard denies every call for which one of them has the wrong shape. A member
+that is written out in the rule can be judged before any call.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from guardrail.policy.rego.tree import Node, Rule, kind, nodes
+
+__all__ = ["entry_problems", "text_of"]
+
+_KEYS: Final = ("rule", "message", "severity", "needs", "approvers", "effect")
+"""Keys that a member may have. The composition sets ``effect`` itself, whatever the member says."""
+_MEANT: Final = {
+    "msg": "message",
+    "id": "rule",
+    "reason": "message",
+    "level": "severity",
+    "name": "rule",
+}
+_SHAPE: Final = (
+    '{"rule": "id", "message": "why", "severity": "info"}, or a string for both rule and message'
+)
+_TEXTS: Final = ("rule", "message", "severity")
+_SCALARS: Final = ("String", "RawString", "Number", "Bool", "Null")
+_CONTAINERS: Final = ("Array", "Set", "ArrayCompr", "SetCompr")
+_MAX_APPROVERS: Final = 100
+_POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
+
+
+def entry_problems(rule: Rule) -> Iterator[tuple[str, str]]:
+    """Yield (message, hint) for each way in which the member that *rule* adds is certainly malformed.
+
+    Only what is written out is judged, in the head or through one ``:=`` in the body.
+    """
+    key = _value(rule, rule.node["head"]["Set"].get("key"))
+    name = kind(key)
+    if key is None or name is None:
+        return
+    if rule.name == "redact":
+        yield from _pointer(key, "redact", 'redact contains "/card"')
+    elif name in {"String", "RawString"}:
+        if not key[name]["value"]:
+            yield f"an empty string as a member of {rule.name} has no id and no message", _SHAPE
+    elif name == "Object":
+        yield from _object(rule, key)
+    elif name in _SCALARS or name in _CONTAINERS:
+        yield (
+            f"a member of {rule.name} is neither a string nor an object, so each call that it fires for is denied",
+            _SHAPE,
+        )
+
+
+def _object(rule: Rule, key: Node) -> Iterator[tuple[str, str]]:
+    fields: dict[str, Any] = {}
+    for _, field, value in key["Object"]["fields"]:
+        written = text_of(field)
+        if written is None:
+            return  # a key that is computed could be any of them
+        fields[written] = _value(rule, value)
+    for unknown in sorted(fields.keys() - set(_KEYS)):
+        close = _MEANT.get(unknown) or next(iter(difflib.get_close_matches(unknown, _KEYS, 1)), "")
+        yield (
+            f"a member of {rule.name} has the unknown key {_quoted(unknown)}, so each call that it fires for is denied",
+            f"{close} is the key" if close else f"the keys are {', '.join(_KEYS[:-1])}",
+        )
+    for missing in ("rule", "message"):
+        if missing not in fields:
+            yield (
+                f"a member of {rule.name} has no {missing} key, so each call that it fires for is denied",
+                _SHAPE,
+            )
+    for text in _TEXTS:
+        value = fields.get(text)
+        name = kind(value)
+        if name is not None and name not in {"String", "RawString"} and _written(name):
+            yield f"the key {text} of a member of {rule.name} is not a string", _SHAPE
+        elif text != "severity" and text_of(value) == "":
+            yield f"the key {text} of a member of {rule.name} is empty", _SHAPE
+    yield from _approvers(rule, fields.get("approvers"))
+    yield from _needs(rule, fields.get("needs"))
+
+
+def _approvers(rule: Rule, value: Any) -> Iterator[tuple[str, str]]:
+    name = kind(value)
+    if name is None or not _written(name):
+        return
+    number = value[name].get("value") if name == "Number" else None
+    if type(number) is not int or not 1 <= number <= _MAX_APPROVERS:
+        yield (
+            f"the key approvers of a member of {rule.name} is not a whole number from 1 to {_MAX_APPROVERS}",
+            '"approvers": 2',
+        )
+
+
+def _needs(rule: Rule, value: Any) -> Iterator[tuple[str, str]]:
+    name = kind(value)
+    if name is None or not _written(name):
+        return
+    if name != "Array":
+        yield (
+            f"the key needs of a member of {rule.name} is not a list of pointers",
+            '"needs": ["/to"]',
+        )
+        return
+    for item in value["Array"]["items"]:
+        yield from _pointer(item, f"needs of {rule.name}", '"needs": ["/to"]')
+
+
+def _pointer(node: Node, where: str, hint: str) -> Iterator[tuple[str, str]]:
+    name = kind(node)
+    text = text_of(node)
+    if text is None:
+        if name is not None and _written(name):
+            yield f"a member of {where} is not a string", hint
+    elif not _POINTER.match(text):
+        yield f"{_quoted(text)} in {where} is no pointer (RFC 6901): it begins with a slash", hint
+
+
+def _value(rule: Rule, node: Any) -> Any:
+    """Return *node*, or the expression that the body assigns to it with its only ``:=``."""
+    if kind(node) != "Var" or node["Var"]["value"] not in rule.local:
+        return node
+    name, found = node["Var"]["value"], []
+    for kind_, content in nodes(rule.node):
+        if (
+            kind_ == "AssignExpr"
+            and content["op"] == "ColEq"
+            and kind(content["lhs"]) == "Var"
+            and content["lhs"]["Var"]["value"] == name
+        ):
+            found.append(content["rhs"])
+    return found[0] if len(found) == 1 else node
+
+
+def _written(name: str) -> bool:
+    return name in _SCALARS or name in _CONTAINERS or name in {"Object", "ObjectCompr"}
+
+
+def text_of(node: Any) -> str | None:
+    """Return the string that *node* writes out, or None if it is anything else."""
+    name = kind(node)
+    return str(node[name]["value"]) if name in {"String", "RawString"} else None
+
+
+def _quoted(text: str) -> str:
+    """Return *text* in quotes, without anything that moves a cursor."""
+    return ascii(text if len(text) <= 64 else text[:64] + "...")

@@ -1,0 +1,230 @@
+"""What a rule's head computes, computed in its body.
+
+If the head of a rule is undefined for the last element that its body goes through, the embedded engine loses what the rule
+gave for all elements. OPA skips that element only. In a body, both engines skip it: ``deny contains r.name if some r in xs``
+is evaluated as ``deny contains x if { some r in xs; x := r.name }``, which is also how OPA understands it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.errors import Finding
+from guardrail.policy.rego.conditions import SERVER, Refusal
+from guardrail.policy.rego.tokens import Token, tokens
+from guardrail.policy.rego.tree import Module, Node, Rule, kind
+from guardrail.policy.rego.world import Scope
+
+__all__ = ["Edit", "Unreadable", "chained", "head_edits", "head_terms", "results"]
+
+_CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
+_VALUED = frozenset({b":=", b"=", b"contains"})
+_OPENING, _CLOSING = frozenset({b"(", b"[", b"{"}), frozenset({b")", b"]", b"}"})
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Bytes of a file that are written otherwise."""
+
+    start: int
+    end: int
+    pieces: tuple[tuple[bytes, int], ...]
+    """The new bytes, each stretch with the byte of the file that they stand for."""
+
+
+class Unreadable(Exception):
+    """The text of a rule is not what its syntax tree says. ``finding`` says where."""
+
+    def __init__(self, module: Module, rule: Rule) -> None:
+        super().__init__()
+        self.finding = Finding(
+            module.source.name,
+            rule.line,
+            "head-term",
+            "a head whose value can't be computed in the rule's body, where the engine reads it as OPA does",
+            f"x := ..., as the last line of the body, and x in the head; {SERVER}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Clause:
+    """One value with its body."""
+
+    term: tuple[int, int] | None
+    """Bytes of what the head computes; None where nothing is written."""
+    body: tuple[Token, Token] | None
+    """First and last token behind ``if``."""
+    end: int
+    """The byte after it."""
+
+
+def chained(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+    """Yield the second body of a rule that is no ``else``. The engine gives it another value than OPA, or none."""
+    for body in scope.rule.node.get("bodies", [])[1:]:
+        if not body["is_else"]:
+            yield (
+                int(body["span"]["line"]),
+                Refusal(
+                    "chained-body",
+                    "a second body behind the first: the engine gives it the value true, or none",
+                    f"write the rule's head again before it, with if; {SERVER}",
+                ),
+            )
+
+
+def head_terms(rule: Rule, named: frozenset[str]) -> tuple[list[Node], list[list[Node]]]:
+    """Return the keys of the head that are to be computed in the body, and the same of each value, in their order.
+
+    *named* are the names of rules and imports, which may be undefined; a variable has a value where the head is reached.
+    """
+    bodies = rule.node.get("bodies", [])
+    if rule.default or not all(body["is_else"] for body in bodies[1:]):
+        return [], []
+    head = next(iter(rule.node["head"].values()))
+    keys = [part for part in rule.head.dynamic if not _defined(part, named)]
+    first = head.get("key") or (head.get("assign") or {}).get("value")
+    values = [first, *((body["assign"] or {}).get("value") for body in bodies[1:])]
+    return keys, [[value] if value and not _defined(value, named) else [] for value in values]
+
+
+def _defined(node: Node, named: frozenset[str]) -> bool:
+    """Whether *node* has a value for sure, without a call."""
+    name = kind(node)
+    if name in _CONSTANTS:
+        return True
+    if name == "Var":
+        return node["Var"]["value"] not in named
+    if name in {"Array", "Set"}:
+        return all(_defined(item, named) for item in node[name]["items"])
+    if name == "Object":
+        return all(_defined(item, named) for f in node["Object"]["fields"] for item in f[1:])
+    return False
+
+
+def head_edits(
+    module: Module, raw: bytes, named: frozenset[str], fresh: Callable[[], str]
+) -> Iterator[Edit]:
+    """Yield what to write so that the bodies of *module*'s rules compute what their heads do.
+
+    *fresh* gives a name that nothing else has. Raises ``Unreadable``, with the rule's line.
+    """
+    ordered = sorted(module.rules, key=lambda rule: int(rule.node["span"]["start"]))
+    starts = [*(int(rule.node["span"]["start"]) for rule in ordered), len(raw)]
+    for rule, end in zip(ordered, starts[1:], strict=True):
+        keys, values = head_terms(rule, named)
+        if not keys and not any(values):
+            continue
+        key, clauses = _read(list(tokens(raw, int(rule.node["span"]["start"]), end)))
+        if len(clauses) != len(values) or len(keys) > (key is not None):
+            raise Unreadable(module, rule)
+        bodies = rule.node["bodies"] or [None]
+        for clause, body, value in zip(clauses, bodies, values, strict=True):
+            if (value and clause.term is None) or bool(clause.body) != _queried(body):
+                raise Unreadable(module, rule)
+            terms = [
+                term for term in (key if keys else None, clause.term if value else None) if term
+            ]
+            keys = []
+            if terms:
+                given = [(fresh().encode(), *term) for term in terms]
+                yield from _moved(raw, clause, given, body, sorted(results(body) - named))
+
+
+def results(body: Any) -> frozenset[str]:
+    """Return the names in the last arguments of the calls that are lines of *body*: what takes a call's result is one.
+
+    The engine puts such a call off. What needs its result is put off with it, and so stays behind it.
+    """
+    found: set[str] = set()
+    for statement in body["query"]["stmts"] if body else ():
+        given: Any = (statement["literal"].get("Expr") or {}).get("expr")
+        if kind(given) == "Call" and len(given["Call"]["params"]) > 1:
+            found.update(_bound(given["Call"]["params"][-1]))
+    return frozenset(found - {"_"})
+
+
+def _bound(pattern: Any) -> Iterator[str]:
+    name = kind(pattern)
+    if name == "Var":
+        yield pattern["Var"]["value"]
+    elif name in {"Array", "Set"}:
+        for item in pattern[name]["items"]:
+            yield from _bound(item)
+    elif name == "Object":
+        for field in pattern["Object"]["fields"]:
+            yield from _bound(field[2])
+
+
+def _queried(body: Any) -> bool:
+    return bool(body and body["query"]["stmts"])
+
+
+def _moved(
+    raw: bytes,
+    clause: _Clause,
+    terms: Sequence[tuple[bytes, int, int]],
+    body: Any,
+    behind: Sequence[str],
+) -> Iterator[Edit]:
+    """Yield how each of *terms* (name, first byte, byte after the last) gets to the end of *body*.
+
+    It is evaluated behind what gives *behind* their values.
+    """
+    lines: list[tuple[bytes, int]] = []
+    for name, start, end in terms:
+        # As many lines as before, so that what follows in the head's last line is still found there.
+        ends = [(b"\n", at) for at in range(start, end) if raw[at : at + 1] == b"\n"]
+        yield Edit(start, end, (*ends, (name, end - 1)))
+        opening, closing = b"", b""
+        if behind:
+            opening, closing = b"[(", f"), {', '.join(behind)}][0]".encode()
+        lines += [(b"\n", start), (name + b" := " + opening, start), (raw[start:end], start)]
+        lines.append((closing, end - 1))
+    if clause.body is None:
+        at = clause.end
+        yield Edit(at, at, ((b" if {", at - 1), *lines, (b"\n}", at - 1)))
+        return
+    first, last = clause.body
+    if first.written == b"{" and int(body["query"]["stmts"][0]["span"]["start"]) > first.start:
+        yield Edit(last.start, last.start, (*lines, (b"\n", last.start)))
+        return
+    yield Edit(first.start, first.start, ((b"{", first.start),))
+    yield Edit(last.end, last.end, (*lines, (b"\n}", last.end - 1)))
+
+
+def _read(written: Sequence[Token]) -> tuple[tuple[int, int] | None, list[_Clause]]:
+    """Return the bytes between the brackets of a rule's head, and its clauses."""
+    key: tuple[int, int] | None = None
+    clauses: list[_Clause] = []
+    marks: list[int] = []
+    """Where the value and the body of a clause begin: ``:=``, ``=``, ``contains``, ``if``."""
+    depth, opened, begun = 0, 0, 0
+    for index, token in enumerate(written):
+        if token.written in _CLOSING:
+            depth -= 1
+            if not depth and not marks and not clauses and token.written == b"]":
+                key = (written[opened + 1].start, written[index - 1].end)
+        elif token.written in _OPENING:
+            opened = opened if depth else index
+            depth += 1
+        elif not depth and index and written[index - 1].written != b".":
+            if token.written == b"else":
+                clauses.append(_clause(written[begun:index], [mark - begun for mark in marks]))
+                begun, marks = index, []
+            elif token.written == b"if" or (not marks and token.written in _VALUED):
+                marks.append(index)
+    clauses.append(_clause(written[begun:], [mark - begun for mark in marks]))
+    return key, clauses
+
+
+def _clause(written: Sequence[Token], marks: Sequence[int]) -> _Clause:
+    size = len(written)
+    body = next((mark for mark in marks if written[mark].written == b"if"), size)
+    valued = next((mark for mark in marks if mark + 1 < body), None)
+    return _Clause(
+        term=None if valued is None else (written[valued + 1].start, written[body - 1].end),
+        body=(written[body + 1], written[-1]) if body + 1 < size else None,
+        end=written[-1].end,
+    )

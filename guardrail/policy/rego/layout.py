@@ -1,0 +1,162 @@
+"""How rules, packages, imports and data stand to each other: what OPA refuses to compile, and the engine serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from guardrail.errors import Finding
+from guardrail.policy.rego.builtins import ALLOWED, REFUSED
+from guardrail.policy.rego.conditions import SERVER
+from guardrail.policy.rego.contract import ROOT, SETS
+from guardrail.policy.rego.tree import Module, Rule
+from guardrail.policy.rego.world import World
+
+__all__ = ["Point", "cycles", "data_overlaps", "finding_at", "imports", "nearest", "shapes"]
+
+Point = tuple[tuple[str, ...], str]
+"""A rule: its package and its name."""
+
+
+def finding_at(module: Module, line: int, code: str, message: str, hint: str = SERVER) -> Finding:
+    """Return a finding about *line* of *module*."""
+    return Finding(module.source.name, line, code, message, hint)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the advice to write the name in *known* that is most like *name*; empty if none is."""
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def imports(module: Module) -> Iterator[Finding]:
+    for item in module.imports:
+        if item.target.head == "data":
+            yield finding_at(
+                module,
+                item.line,
+                "data-import",
+                "an import of data: rules reached through it may be evaluated before what they depend on, "
+                "so that a deny rule does not fire",
+                f"write the reference in full, {item.target.dotted or 'data...'}; {SERVER}",
+            )
+
+
+def shapes(modules: Sequence[Module], world: World, *, sets: bool) -> Iterator[Finding]:
+    """Rules of one name that are different things, and packages that lie over rules. OPA refuses both.
+
+    *sets* leaves the sets of the contract to ``contract.examine``, which says more about them.
+    """
+    first: dict[Point, tuple[Module, Rule]] = {}
+    defaults: set[Point] = set()
+    # guardrail's own first, so that the author's rule is the one that is said to differ.
+    for module in sorted(modules, key=lambda module: not module.source.installed):
+        for rule in module.rules:
+            point = (module.package, rule.name)
+            where, known = first.setdefault(point, (module, rule))
+            judged = sets and module.package == ROOT and rule.name in SETS and not module.test
+            differs = (known.form, known.arity) != (rule.form, rule.arity)
+            if differs and not _compatible(known, rule) and not judged:
+                message = f"{rule.name} is a {known.form} in {where.source.name}, line {known.line}, and a {rule.form} here"
+                yield finding_at(
+                    module, rule.line, "mixed-rule", message, "give one of them another name"
+                )
+            if rule.default:
+                if point in defaults:
+                    yield finding_at(
+                        module,
+                        rule.line,
+                        "mixed-rule",
+                        f"{rule.name} has a second default",
+                        "remove one of them",
+                    )
+                defaults.add(point)
+            if (*module.package, rule.name) in {
+                package[: len(module.package) + 1] for package in world.packages
+            }:
+                message = f"{rule.name} is also a package below {'.'.join(module.package)}"
+                yield finding_at(
+                    module, rule.line, "package-over-rule", message, "give one of them another name"
+                )
+            if rule.name in ALLOWED or rule.name in REFUSED or rule.name in {"input", "data"}:
+                message = f"{rule.name} is the name of a builtin"
+                yield finding_at(
+                    module, rule.line, "shadows-builtin", message, "give the rule another name"
+                )
+
+
+def _compatible(one: Rule, other: Rule) -> bool:
+    # A default says how many arguments a function has, and nothing more.
+    return one.form == other.form == "value" or (one.form == other.form == "object")
+
+
+def data_overlaps(
+    world: World, modules: Sequence[Module], data: Any, *, whole: bool
+) -> Iterator[Finding]:
+    if whole and isinstance(data, dict) and "guardrail" in data:
+        yield Finding(
+            "-",
+            0,
+            "data-overlap",
+            "data.guardrail is where policies are: data there would silently replace rules",
+            "put the data under another name",
+        )
+        return
+    for package in world.packages:
+        value = data
+        for name in package:
+            value = value.get(name) if isinstance(value, dict) else None
+            if value is None:
+                break
+            if not isinstance(value, dict):
+                break
+        if value is not None:
+            module = next(module for module in modules if module.package == package)
+            message = f"the data document has a value at data.{'.'.join(package)}, which would silently replace rules"
+            yield finding_at(
+                module,
+                module.package_line,
+                "data-overlap",
+                message,
+                "put the data under another name",
+            )
+
+
+def cycles(modules: Sequence[Module], edges: dict[Point, set[Point]]) -> Iterator[Finding]:
+    """Rules and functions that need themselves: the engine's stack overflows where OPA refuses to compile."""
+    state: dict[Point, int] = {}
+    looping: set[Point] = set()
+
+    def visit(start: Point) -> None:
+        stack: list[tuple[Point, Iterator[Point]]] = [(start, iter(edges.get(start, ())))]
+        state[start] = 1
+        while stack:
+            point, rest = stack[-1]
+            for target in rest:
+                if state.get(target) == 1:
+                    looping.add(target)
+                elif target not in state and target in edges:
+                    state[target] = 1
+                    stack.append((target, iter(edges[target])))
+                    break
+            else:
+                state[point] = 2
+                stack.pop()
+
+    for point in edges:
+        if point not in state:
+            visit(point)
+    seen: set[Point] = set()
+    for module in modules:
+        for rule in module.rules:
+            point = (module.package, rule.name)
+            if point in looping and point not in seen:
+                seen.add(point)
+                yield finding_at(
+                    module,
+                    rule.line,
+                    "recursion",
+                    f"{rule.name} needs itself, directly or through others",
+                    "OPA refuses it too",
+                )

@@ -1,0 +1,159 @@
+"""Patterns: what takes a value apart, and binds its parts to names.
+
+In OPA an object matches an object with exactly the same keys, and a name that a pattern has twice stands for equal
+values. The embedded engine takes every object that has the keys of the pattern, and binds a name again and again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from guardrail.policy.rego.conditions import SERVER, Refusal
+from guardrail.policy.rego.tree import Node, Rule, kind, line_of, nodes, reference
+from guardrail.policy.rego.world import Scope
+
+__all__ = ["branched", "patterns", "result"]
+
+_COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
+_CLOSED = "compare object.keys(x) with the keys that may be there, and read each with x.key"
+
+
+def patterns(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+    """Yield line and reason of each pattern in a rule that the engines take differently."""
+    rule = scope.rule
+    head = next(iter(rule.node["head"].values())) if "head" in rule.node else rule.node
+    arguments: list[Node] = head.get("args") or []
+    yield from _pattern(arguments, "a function's arguments", rule.line)
+    bound = {node["Var"]["value"] for node in _inside(arguments) if kind(node) == "Var"}
+    bound |= {"input", "data", *scope.own, *scope.imports} - rule.local
+    for name, content in nodes(rule.node):
+        if name == "SomeIn":
+            yield from _pattern([content.get("key"), content["value"]], "some ... in", rule.line)
+        elif name == "AssignExpr" and content["op"] == "ColEq":
+            yield from _pattern([content["lhs"]], ":=", rule.line)
+        elif name == "AssignExpr":
+            yield from _unified(content, bound, rule.line)
+
+
+def result(node: Node, line: int) -> Iterator[tuple[int, Refusal]]:
+    """Look at the argument of a call that takes its result."""
+    return _pattern([node], "the result of a call", line)
+
+
+def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, Refusal]]:
+    """Look at a pattern that always binds its names."""
+    found = list(_inside([part for part in parts if part]))
+    line = next((line_of(node) for node in found if line_of(node)), line)
+    for node in found:
+        if kind(node) in {"Object", "Set"}:
+            yield line, _exact(where)
+            break
+    names = Counter(node["Var"]["value"] for node in found if kind(node) == "Var")
+    for name, times in names.items():
+        if times > 1 and name != "_":
+            yield line, _twice(name, where)
+
+
+def _unified(content: dict[str, Any], bound: set[str], line: int) -> Iterator[tuple[int, Refusal]]:
+    """Look at ``=``, which compares what has a value and binds what has none.
+
+    Only names in *bound* surely have one: a name may be bound in another place than the one that it is read in.
+    """
+    free: list[str] = []
+    for side in (content["lhs"], content["rhs"]):
+        if kind(side) == "Var":
+            # A whole value: bound, or compared as it is.
+            continue
+        found = list(_inside(side))
+        names = [node["Var"]["value"] for node in found if kind(node) == "Var"]
+        binding = [name for name in names if name not in bound]
+        free += binding
+        if binding and any(kind(node) in {"Object", "Set"} for node in found):
+            yield line_of(side) or line, _exact("=")
+    for name, times in Counter(free).items():
+        if times > 1 and name != "_":
+            yield int(content["span"]["line"]), _twice(name, "=")
+
+
+def _inside(pattern: Any) -> Iterator[Node]:
+    """Yield the nodes that a pattern consists of, without what is evaluated for it."""
+    if isinstance(pattern, list):
+        for item in pattern:
+            yield from _inside(item)
+        return
+    name = kind(pattern)
+    if name is None or name in _COMPREHENSIONS:
+        return
+    yield pattern
+    if name in {"Array", "Set"}:
+        yield from _inside(pattern[name]["items"])
+    elif name == "Object":
+        for field in pattern["Object"]["fields"]:
+            yield from _inside(list(field[1:]))
+
+
+def _exact(where: str) -> Refusal:
+    return Refusal(
+        "object-pattern",
+        f"an object or set as a pattern in {where}: OPA takes only what has exactly these keys, the engine also what has "
+        "more",
+        f"{_CLOSED}; {SERVER}",
+    )
+
+
+def _twice(name: str, where: str) -> Refusal:
+    return Refusal(
+        "repeated-name",
+        f"{name} stands twice in the pattern of {where}: both values must be equal for OPA, the engine does not compare",
+        f"use two names and compare them with ==; {SERVER}",
+    )
+
+
+def branched(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+    """Yield where OPA is asked whether a function has a certain value, and goes on to its ``else`` if it has another."""
+    for name, content in nodes(scope.rule.node):
+        if name == "Call":
+            package, rules, _ = _target(scope, content["fcn"], scope.module.package)
+            if any(map(_has_else, rules)) and len(content["params"]) > rules[0].arity:
+                yield int(content["span"]["line"]), _BRANCHED
+        elif name in {"RefBrack", "RefDot"}:
+            package, rules, below = _target(scope, {name: content}, scope.module.package)
+            keys = [
+                r.node["head"]["Set"]["key"] for r in rules if r.form == "set" and not r.default
+            ]
+            if below == 1 and any(_calls_else(scope, key, package) for key in keys):
+                yield int(content["span"]["line"]), _BRANCHED
+
+
+def _calls_else(scope: Scope, key: Node, package: tuple[str, ...]) -> bool:
+    calls = (content for name, content in nodes(key) if name == "Call")
+    return any(_has_else(r) for call in calls for r in _target(scope, call["fcn"], package)[1])
+
+
+def _has_else(rule: Rule) -> bool:
+    return any(body["is_else"] for body in rule.node.get("bodies", []))
+
+
+def _target(
+    scope: Scope, node: Node, package: tuple[str, ...]
+) -> tuple[tuple[str, ...], list[Rule], int]:
+    """Return the rules that *node* names in *package*, theirs, and how many parts it has below their name."""
+    found = reference(node)
+    if found is not None and found.head == "data":
+        owner = scope.world.owner(found.static)
+        if owner is not None:
+            rules = scope.world.packages[owner].get(found.static[len(owner)], [])
+            return owner, rules, len(found.parts) - len(owner) - 1
+    elif found is not None and found.head is not None:
+        return package, scope.world.packages[package].get(found.head, []), len(found.parts)
+    return package, [], 0
+
+
+_BRANCHED = Refusal(
+    "else-result",
+    "a function with else is asked for a certain value, in its last argument or by a set's [...]: if it has another one, "
+    "OPA takes the value of else, the engine does not",
+    f"f(x) == value, or value in set; {SERVER}",
+)

@@ -1,0 +1,239 @@
+"""All modules of one package as one module, and the way back to the authors' files and lines.
+
+The embedded engine evaluates rules of a package's second and later modules before the rules they depend on where they
+are reached through an alias: a deny rule then does not fire. With one module per package there is no second one.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from guardrail.errors import Finding
+from guardrail.policy.rego.heads import Edit, Unreadable, head_edits
+from guardrail.policy.rego.tokens import squeezed, unix_lines
+from guardrail.policy.rego.tree import Import, Module, kind, nodes
+
+__all__ = ["Merged", "Place", "merge", "merge_package"]
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line in an author's file."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """One package as one module."""
+
+    name: str
+    """What the engine calls it: the package."""
+    text: str
+    package: tuple[str, ...]
+    starts: tuple[int, ...]
+    """First lines of the stretches, ascending, from 1."""
+    origins: tuple[Place, ...]
+    """Where each stretch begins in the author's files. Without a file for lines that guardrail wrote."""
+
+    def place(self, line: int) -> Place:
+        """Return where *line* of ``text`` comes from; line 0 where guardrail wrote it."""
+        index = bisect.bisect_right(self.starts, line) - 1
+        if index < 0 or not self.origins[index].file:
+            return Place(self.name, 0)
+        origin = self.origins[index]
+        return Place(origin.file, origin.line + line - self.starts[index])
+
+
+def merge(modules: Iterable[Module]) -> tuple[list[Merged], list[Finding]]:
+    """Return one module per package, in the order of their names, and what stands in the way of it."""
+    packages: dict[tuple[str, ...], list[Module]] = {}
+    for module in modules:
+        packages.setdefault(module.package, []).append(module)
+    merged: list[Merged] = []
+    findings: list[Finding] = []
+    for package in sorted(packages):
+        members = sorted(
+            packages[package], key=lambda module: (module.source.key, module.source.text)
+        )
+        problems = _clashes(members)
+        findings += problems
+        if not problems:
+            try:
+                merged.append(merge_package(members))
+            except Unreadable as unreadable:
+                findings.append(unreadable.finding)
+    return merged, findings
+
+
+def merge_package(members: Sequence[Module]) -> Merged:
+    """Return *members*, all of one package, as one module: imports hoisted and written once, texts one below the other.
+
+    Raises ``Unreadable``.
+    """
+    package = members[0].package
+    lines = [b"package " + _written(package).encode("utf-8")]
+    seen: dict[tuple[str, tuple[str, ...]], None] = {}
+    for module in members:
+        raw = module.source.text.encode("utf-8")
+        for item in module.imports:
+            if not item.ignored and (item.alias, _target(item)) not in seen:
+                seen[item.alias, _target(item)] = None
+                lines.append(squeezed(raw, *item.span))
+    named = frozenset(rule.name for module in members for rule in module.rules)
+    named |= {"input", "data", *(alias for alias, _ in seen)}
+    fresh = _names_from(named.union(*map(_names, members)))
+    starts, origins = [1], [Place("", 0)]
+    written = sum(line.count(b"\n") + 1 for line in lines)
+    for module in members:
+        body, places = _without_header(module, named, fresh)
+        for index, line in enumerate(places):
+            last = origins[-1]
+            if not index or line != last.line + written + 1 - starts[-1]:
+                starts.append(written + 1)
+                origins.append(Place(module.source.name, line))
+            written += 1
+        lines.append(body)
+    return Merged(
+        name="/".join(package) + ".rego",
+        text=(b"\n".join(lines) + b"\n").decode("utf-8"),
+        package=package,
+        starts=tuple(starts),
+        origins=tuple(origins),
+    )
+
+
+def _target(item: Import) -> tuple[str, ...]:
+    """Return what *item* imports, so that equal means equal: ``a.b`` is not ``["a.b"]``."""
+    return (str(item.target.head), *map(str, item.target.parts))
+
+
+def _names_from(taken: frozenset[str]) -> Callable[[], str]:
+    numbers = count()
+    names = (f"__g{number}" for number in numbers)
+    return lambda: next(name for name in names if name not in taken)
+
+
+def _written(package: tuple[str, ...]) -> str:
+    rest = "".join(
+        f".{name}" if _PLAIN.match(name) else f"[{json.dumps(name, ensure_ascii=False)}]"
+        for name in package[1:]
+    )
+    return package[0] + rest
+
+
+_CONSTANTS = {"String": 1, "RawString": 1, "Number": 0, "Bool": 0, "Null": 0}
+"""Kinds of values that are written out, and how many bytes stand before and after what the tree says of them."""
+
+
+def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
+    """Yield where the members of sets are written out.
+
+    The engine leaves such a rule with the first success: what would fail for a later element is never evaluated. OPA
+    evaluates it. The member of a list is the same value, and is computed each time.
+    """
+    for rule in module.rules:
+        if rule.form != "set" or not rule.node.get("bodies"):
+            continue
+        key = rule.node["head"]["Set"].get("key")
+        name = kind(key)
+        if name in _CONSTANTS:
+            span, around = key[name]["span"], _CONSTANTS[name]
+            yield span["start"] - around, span["end"] + around
+
+
+def _without_header(
+    module: Module, named: frozenset[str], fresh: Callable[[], str]
+) -> tuple[bytes, list[int]]:
+    """Return the rules of *module* with what they are evaluated as, and the author's line of each line of that."""
+    raw = module.source.text.encode("utf-8")
+    edits = list(head_edits(module, raw, named, fresh))
+    for start, end in _computed_members(module):
+        edits.append(Edit(start, end, ((b"[" + raw[start:end] + b"][0]", start),)))
+    for start, end in [module.package_span, *(item.span for item in module.imports)]:
+        # Blanks keep every line where it is.
+        blank = bytes(byte if byte in b"\r\n" else 0x20 for byte in raw[start:end])
+        edits.append(Edit(start, end, ((blank, start),)))
+    pieces: list[tuple[bytes, int]] = []
+    at = 0
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+        pieces += [(raw[at : edit.start], at), *edit.pieces]
+        at = edit.end
+    pieces.append((raw[at:], at))
+    return unix_lines(b"".join(text for text, _ in pieces)), _lines(raw, pieces)
+
+
+def _lines(raw: bytes, pieces: Sequence[tuple[bytes, int]]) -> list[int]:
+    """Return, for each line of *pieces*, the line of *raw* that its first byte stands for."""
+    ends = [found.start() for found in re.finditer(b"\n", raw)]
+    lines: list[int] = []
+    begun = False
+    for text, origin in pieces:
+        if text and not begun:
+            lines.append(bisect.bisect_left(ends, origin) + 1)
+            begun = True
+        for found in re.finditer(b"\n", text):
+            begun = found.end() < len(text)
+            if begun:
+                lines.append(bisect.bisect_left(ends, origin + found.end()) + 1)
+    return lines if begun else [*lines, len(ends) + 1]
+
+
+def _clashes(members: Sequence[Module]) -> list[Finding]:
+    findings: list[Finding] = []
+    owners: dict[str, tuple[tuple[str, ...], Module, Import]] = {}
+    for module in members:
+        for item in module.imports:
+            if item.ignored:
+                continue
+            target = _target(item)
+            known = owners.setdefault(item.alias, (target, module, item))
+            if known[0] != target:
+                findings.append(
+                    Finding(
+                        module.source.name,
+                        item.line,
+                        "import-clash",
+                        f"import name {item.alias} means something else in {known[1].source.name}, line {known[2].line}",
+                        "give one of them another name; the server engine keeps imports per file",
+                    )
+                )
+    for module in members:
+        own = {item.alias for item in module.imports}
+        used = _names(module) if owners else {}
+        for alias, (_, owner, item) in owners.items():
+            if alias in own:
+                clash = next((rule.line for rule in module.rules if rule.name == alias), None)
+            else:
+                clash = used.get(alias)
+            if clash is not None:
+                findings.append(
+                    Finding(
+                        module.source.name,
+                        clash,
+                        "import-clash",
+                        f"{alias} is also the name of an import in {owner.source.name}, line {item.line}",
+                        "rename one of them; the server engine keeps imports per file",
+                    )
+                )
+    return findings
+
+
+def _names(module: Module) -> Mapping[str, int]:
+    """Every name that *module* uses, with the first line where it does."""
+    found: dict[str, int] = {}
+    for rule in module.rules:
+        for name in rule.local:
+            found.setdefault(name, rule.line)
+        for name, content in nodes(rule.node):
+            if name == "Var":
+                found.setdefault(content["value"], int(content["span"]["line"]))
+    return found

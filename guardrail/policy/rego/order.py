@@ -1,0 +1,315 @@
+"""What is evaluated before what: where one engine raises and the other one has already found that a rule does not fire.
+
+OPA evaluates the calls of a line before it goes through a collection in that line, and lines in their order. The
+embedded engine goes through the collection first, and puts calls that hand out their result in an argument off. If
+the collection is empty, a call that would have failed the decision is never made. The same holds for the calls in a list, set
+or object: OPA makes them first, the engine builds the list item by item and stops at the first that is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from guardrail.policy.rego.builtins import ALLOWED
+from guardrail.policy.rego.conditions import SERVER, Refusal
+from guardrail.policy.rego.heads import head_terms, results
+from guardrail.policy.rego.tree import REFERENCES, Node, children, kind, line_of, nodes, reference
+from guardrail.policy.rego.world import Scope
+
+__all__ = ["early", "late", "skipped"]
+
+_SAFE = frozenset(
+    [
+        "is_array",
+        "is_boolean",
+        "is_null",
+        "is_number",
+        "is_object",
+        "is_set",
+        "is_string",
+        "type_name",
+    ]
+)
+_LITERALS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
+_COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr", "Every"})
+_TEXTS = frozenset(
+    {
+        ("action", "name"),
+        ("context", "session", "id"),
+        ("context", "time"),
+        ("resource", "id"),
+        ("resource", "type"),
+        ("subject", "id"),
+        ("subject", "type"),
+    }
+)
+"""Places below ``input`` that are always texts."""
+
+
+def early(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+    """Yield the calls that stand in one line with an iteration, do not depend on it, and can fail."""
+    open_names = {
+        name
+        for node_kind, content in nodes(scope.rule.node)
+        if node_kind == "SomeVars"
+        for name in _declared(scope, content)
+    }
+    for statement in (line for lines in _bodies(scope.rule.node) for line in lines):
+        iterated = list(_iterations(statement, scope, open_names))
+        if not iterated:
+            continue
+        names = {node["Var"]["value"] for node in iterated} - {"_"}
+        for call in _calls(statement):
+            if not _depends(call, names, scope, open_names) and _can_fail(call, scope):
+                yield (
+                    line_of(call) or scope.rule.line,
+                    Refusal(
+                        "iteration-order",
+                        "a call in one line with an iteration that it does not depend on: if there is nothing to go through, "
+                        "OPA makes the call first, and it may fail; the engine never makes it",
+                        f"y := call(...) in a line of its own before, or some x in xs; {SERVER}",
+                    ),
+                )
+                break
+
+
+def late(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+    """Yield the calls that hand out their result in their last argument, if one that can fail is put off with them."""
+    for lines in [*_bodies(scope.rule.node), *_with_heads(scope)]:
+        for index, line in enumerate(lines):
+            node = line.get("Expr", {}).get("expr") or {}
+            if kind(node) == "Call" and _hands_out(node, scope):
+                together = _together(lines[index + 1 :], node["Call"]["params"][-1])
+                # walk takes anything.
+                walk = _callee(node) == "walk"
+                own = list(_calls(node["Call"]["params"])) if walk else [node]
+                if together is not None and any(
+                    _can_fail(call, scope) for call in (*own, *_calls(together))
+                ):
+                    yield line_of(node) or scope.rule.line, _LATE
+
+
+def skipped(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+    """Yield the calls in a list, set or object that can fail and stand behind an item that may be missing."""
+    known = _present(scope)
+    for composite in _composites(scope.rule.node):
+        name = kind(composite) or ""
+        begin = composite[name]["span"]["start"]
+        there = {dotted for dotted, end in known if end <= begin}
+        missing = False
+        for item in _items(composite):
+            found = reference(item)
+            if found is not None:
+                missing = missing or not (found.dotted in there or scope.total(item))
+            elif missing and kind(item) not in _COMPREHENSIONS:
+                calls = [call for call in _calls(item) if _can_fail(call, scope)]
+                if calls:
+                    yield line_of(calls[0]) or scope.rule.line, _SKIPPED
+                    break
+
+
+def _present(scope: Scope) -> list[tuple[str, int]]:
+    """Return the references that have a value after a line of the rule's only body, and where that line ends."""
+    bodies = scope.rule.node.get("bodies") or []
+    found: list[tuple[str, int]] = []
+    if len(bodies) != 1:
+        return found
+    for statement in bodies[0]["query"]["stmts"]:
+        if "Expr" in statement["literal"]:
+            end = statement["span"]["end"]
+            found += [(dotted, end) for dotted in _needed(statement["literal"]["Expr"]["expr"])]
+    return found
+
+
+def _needed(node: Any) -> Iterator[str]:
+    """Yield the references without which *node* is not true."""
+    if kind(node) in _COMPREHENSIONS or _written(node) is not None:
+        return
+    found = reference(node)
+    if found is not None and found.dotted is not None:
+        yield found.dotted
+        return
+    for child in children(node):
+        yield from _needed(child)
+
+
+def _composites(node: Any) -> Iterator[Node]:
+    """Yield every list, set and object that is no item of another one."""
+    if _written(node) is not None:
+        yield node
+        for item in _items(node):
+            if kind(item) not in REFERENCES:
+                yield from _composites(item)
+        return
+    for child in children(node):
+        yield from _composites(child)
+
+
+def _items(composite: Node) -> Iterator[Node]:
+    """Yield the items of a list, set or object in their order; of one inside another one, its own."""
+    for item in _written(composite) or ():
+        if _written(item) is not None:
+            yield from _items(item)
+            continue
+        found = reference(item)
+        for part in found.dynamic if found is not None else ():
+            yield from _calls(part)
+        yield item
+
+
+def _written(node: Any) -> list[Node] | None:
+    """Return the items of a list, set or object, keys among them, or None for everything else: a head is called one too."""
+    name = kind(node)
+    if name in {"Array", "Set"}:
+        items: list[Node] | None = node[name].get("items")
+        return items
+    fields = node[name].get("fields") if name == "Object" else None
+    return None if fields is None else [item for field in fields for item in field[1:]]
+
+
+_SKIPPED = Refusal(
+    "skipped-call",
+    "a call in a list, set or object, behind an item that may be missing: OPA makes the call first, and it may fail; the engine "
+    "stops at the missing item and never makes it",
+    f"y := call(...) in a line of its own before; or a line before that needs the item; {SERVER}",
+)
+
+
+def _with_heads(scope: Scope) -> Iterator[list[Any]]:
+    """Yield the lines of the rule's bodies, and behind them what its head computes, which is evaluated as a line too."""
+    named = frozenset({*scope.own, *scope.imports, "input", "data"})
+    keys, values = head_terms(scope.rule, named)
+    for body, terms in zip(scope.rule.node.get("bodies") or [], values, strict=False):
+        lines = [statement["literal"] for statement in body["query"]["stmts"]]
+        needed = [{"Var": {"value": name}} for name in results(body) - named]
+        if keys or terms:
+            yield [*lines, {"Array": {"items": [*keys, *terms, *needed]}}]
+        keys = []
+
+
+_LATE = Refusal(
+    "late-call",
+    "a call whose result is taken in an argument: the engine puts it off, and with it what needs the result, behind the "
+    "other lines; where those are false, a call that fails for OPA is never made",
+    f"put the lines that do not need it before it, or x := call(...); {SERVER}",
+)
+
+
+def _together(lines: list[Any], result: Node) -> list[Any] | None:
+    """Return the lines that need *result* and stand before one that does not, or None where there is no such line."""
+    names = _names(result)
+    needing: list[Any] = []
+    found: list[Any] | None = None
+    for line in lines:
+        used = _names(line)
+        if used & names:
+            names |= used
+            needing.append(line)
+        else:
+            found = list(needing)
+    return found
+
+
+def _callee(call: Node) -> str | None:
+    callee = reference(call["Call"]["fcn"])
+    return callee.dotted if callee is not None else None
+
+
+def _hands_out(call: Node, scope: Scope) -> bool:
+    content = call["Call"]
+    callee = reference(content["fcn"])
+    name = callee.dotted if callee is not None else None
+    if callee is None or name is None:
+        return False
+    arity = ALLOWED.get(name)
+    if callee.head == "data":
+        arity = scope.world.arity(callee.static)
+    elif name in scope.own:
+        arity = scope.own[name][0].arity
+    return arity is not None and len(content["params"]) > arity
+
+
+def _names(tree: Any) -> set[str]:
+    found = {content["value"] for name, content in nodes(tree) if name == "Var"}
+    return found - {"_", "input", "data"}
+
+
+def _can_fail(call: Node, scope: Scope) -> bool:
+    """Whether *call* may raise, whatever its arguments turn out to be."""
+    content = call["Call"]
+    callee = reference(content["fcn"])
+    if callee is not None and callee.dotted in _SAFE and callee.head not in scope.own:
+        return False
+    return not all(_known(parameter, scope) for parameter in content["params"])
+
+
+def _known(node: Node, scope: Scope) -> bool:
+    """Whether *node* is written out, or a text for sure."""
+    name = kind(node)
+    if name in _LITERALS:
+        return True
+    if name in {"Array", "Set"}:
+        return all(_known(item, scope) for item in node[name]["items"])
+    found = reference(node)
+    if found is None:
+        return False
+    at = scope.resolve(found)
+    return (
+        at.root == "input"
+        and at.complete
+        and at.static in _TEXTS
+        and at.static in scope.world.envelope
+    )
+
+
+def _declared(scope: Scope, content: dict[str, Any]) -> Iterator[str]:
+    raw = scope.module.source.text.encode("utf-8")
+    for span in content["vars"]:
+        yield raw[span["start"] : span["end"]].decode("utf-8")
+
+
+def _bodies(tree: Any) -> Iterator[list[Any]]:
+    """Yield the lines of every body, those of comprehensions too."""
+    stack = [tree]
+    while stack:
+        item = stack.pop()
+        below = item
+        if isinstance(item, dict):
+            if "stmts" in item:
+                yield [statement["literal"] for statement in item["stmts"]]
+            below = [value for key, value in item.items() if key != "span"]
+        stack.extend(value for value in below if isinstance(value, dict | list))
+
+
+def _iterations(node: Any, scope: Scope, open_names: set[str]) -> Iterator[Node]:
+    """Yield the variables in brackets that go through a collection, outside of what has lines of its own."""
+    name = kind(node)
+    if name in _COMPREHENSIONS:
+        return
+    if name == "RefBrack":
+        index = node["RefBrack"]["index"]
+        if kind(index) == "Var" and _free(index["Var"]["value"], scope, open_names):
+            yield index
+    for child in children(node):
+        yield from _iterations(child, scope, open_names)
+
+
+def _free(name: str, scope: Scope, open_names: set[str]) -> bool:
+    bound = (scope.rule.local - open_names) | set(scope.own) | set(scope.imports)
+    return name == "_" or name not in bound | {"input", "data"}
+
+
+def _calls(node: Any) -> Iterator[Node]:
+    if kind(node) == "Call":
+        yield node
+    for child in children(node):
+        yield from _calls(child)
+
+
+def _depends(call: Node, names: set[str], scope: Scope, open_names: set[str]) -> bool:
+    """Whether *call* needs what the iteration gives, or goes through something itself."""
+    parameters = call["Call"]["params"]
+    if any(True for _ in _iterations(parameters, scope, open_names)):
+        return True
+    return any(name == "Var" and content["value"] in names for name, content in nodes(parameters))

@@ -1,0 +1,467 @@
+"""What the embedded engine is known to answer differently from OPA, or dies of, found before it is asked.
+
+Each refusal names file and line, and whether the server engine can serve the policy as it is. ``docs/writing-policies.md``
+lists the codes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from guardrail.core.words import counted
+from guardrail.errors import Finding
+from guardrail.policy.rego import contract, layout
+from guardrail.policy.rego.builtins import ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
+from guardrail.policy.rego.conditions import CONDITIONS, SERVER
+from guardrail.policy.rego.heads import chained
+from guardrail.policy.rego.layout import Point, finding_at, nearest
+from guardrail.policy.rego.matching import branched, patterns, result
+from guardrail.policy.rego.order import early, late, skipped
+from guardrail.policy.rego.purity import pure_functions
+from guardrail.policy.rego.tree import (
+    REFERENCES,
+    Module,
+    Node,
+    Reference,
+    Rule,
+    children,
+    kind,
+    line_of,
+    nodes,
+    reference,
+)
+from guardrail.policy.rego.world import Resolved, Scope, World
+from guardrail.policy.sources import (
+    MAX_INTEGER,
+    WHOLE_EXPONENT,
+    WITHOUT_EXPONENT,
+    rounded,
+    whole_exponent,
+)
+
+__all__ = ["examine"]
+
+_CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
+_NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = True) -> list[Finding]:
+    """Return every reason not to serve *modules* with *data*, a JSON object.
+
+    *contract_checks* False judges any Rego, without the rules about packages and sets that policies for the guard follow.
+    """
+    document = json.loads(data)
+    world = World(modules, document)
+    findings: list[Finding] = []
+    if contract_checks:
+        findings += contract.examine(modules)
+    findings += layout.shapes(modules, world, sets=contract_checks)
+    findings += layout.data_overlaps(world, modules, document, whole=contract_checks)
+    edges: dict[Point, set[Point]] = {}
+    for module in modules:
+        findings += layout.imports(module)
+        for rule in module.rules:
+            examiner = _Examiner(world, module, rule)
+            examiner.run()
+            findings += examiner.findings
+            edges.setdefault((module.package, rule.name), set()).update(examiner.uses)
+    findings += layout.cycles(modules, edges)
+    return findings
+
+
+class _Examiner:
+    """Looks at one rule."""
+
+    def __init__(self, world: World, module: Module, rule: Rule) -> None:
+        self.scope = Scope(world, module, rule)
+        self.world, self.module, self.rule = world, module, rule
+        self.raw = module.source.text.encode("utf-8")
+        self.findings: list[Finding] = []
+        self.uses: set[Point] = set()
+
+    def refuse(self, line: int, code: str, message: str, hint: str = SERVER) -> None:
+        self.findings.append(finding_at(self.module, line or self.rule.line, code, message, hint))
+
+    def run(self) -> None:
+        head = self.rule.head
+        if head.parts and not (
+            self.rule.form == "object" and len(head.parts) == 1 and not head.static
+        ):
+            self.refuse(
+                self.rule.line,
+                "ref-head",
+                "a rule head with dots or several brackets: the engine may leave out what it defines",
+                f"write name := value, name contains value or name[key] := value; {SERVER}",
+            )
+        for part in head.dynamic:
+            self.visit(part)
+        self._heads()
+        for name in sorted({"input", "data"} & self.rule.local):
+            message = f"{name} as the name of an argument or a variable"
+            self.refuse(self.rule.line, "shadows-builtin", message, "OPA refuses it too")
+        for line, refusal in chain.from_iterable(
+            check(self.scope) for check in (patterns, branched, early, late, skipped, chained)
+        ):
+            self.refuse(line, refusal.code, refusal.message, refusal.hint)
+        self.visit(
+            {key: value for key, value in self.rule.node.items() if key not in {"head", "refr"}}
+        )
+        self.visit({key: value for key, value in self._head().items() if key != "refr"})
+
+    def _heads(self) -> None:
+        """A head that iterates by itself: where there is nothing, the whole rule is undefined here, and else is skipped."""
+        bodies = self.rule.node.get("bodies") or []
+        bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
+        values = [value for key, value in self._head().items() if key in {"key", "assign"}]
+        for value in [*values, *(body.get("assign") for body in bodies)]:
+            line = self._iterates(value, bound)
+            if line:
+                self.refuse(
+                    line,
+                    "head-iteration",
+                    "a head that goes through a collection by itself: where that is empty, the rule is undefined here",
+                    f"some x in xs, in the body; {SERVER}",
+                )
+
+    def _iterates(self, node: Any, bound: set[str]) -> int:
+        """Return the line of an index that nothing in the body binds, or 0."""
+        name = kind(node)
+        if name in {"ArrayCompr", "SetCompr", "ObjectCompr"}:
+            return 0
+        if name == "RefBrack":
+            index = node["RefBrack"]["index"]
+            if kind(index) == "Var" and self._free(index["Var"]["value"], bound):
+                return line_of(node)
+        return next(
+            (line for line in (self._iterates(child, bound) for child in children(node)) if line), 0
+        )
+
+    def _free(self, name: str, bound: set[str]) -> bool:
+        known = (
+            bound
+            | self.rule.local
+            | set(self.scope.own)
+            | set(self.scope.imports)
+            | {"input", "data"}
+        )
+        return name == "_" or name not in known
+
+    def _head(self) -> dict[str, Any]:
+        if "head" not in self.rule.node:
+            return {}
+        return dict(next(iter(self.rule.node["head"].values())))
+
+    def visit(self, node: Any) -> None:
+        """Look at *node* and everything below it."""
+        name = kind(node)
+        if name in REFERENCES:
+            self._reference(node)
+            return
+        content = node[name] if name is not None else node
+        if name == "Call":
+            self._call(content)
+            return
+        if name == "NotExpr":
+            self._negation(content["expr"])
+        elif name == "ArithExpr":
+            self._arithmetic(content)
+        elif name == "BoolExpr":
+            self._comparison(content)
+        elif name == "Number":
+            self._number(content)
+        elif name == "Object" and not self.module.test:
+            # Tests write calls so, and decide nothing.
+            self._object(content)
+        elif name == "Membership" and content.get("key") and not self._given(content):
+            self.refuse(
+                int(content["span"]["line"]),
+                "keyed-membership",
+                "a key and a value before in: where the value is missing, the engine takes the key alone",
+                f"some k, v in xs, and compare both; {SERVER}",
+            )
+        elif name is None and isinstance(node, dict) and node.get("with_mods"):
+            written = kind((node["literal"].get("Expr") or {}).get("expr"))
+            if written in {"Bool", "Null", "Number", "String", "RawString"}:
+                self.refuse(
+                    int(node["with_mods"][0]["span"]["line"]),
+                    "with",
+                    "with beside a value that is written out: OPA does not look at what is put in",
+                    "leave it out",
+                )
+            for change in node["with_mods"]:
+                self._with(change)
+                self.visit(change["as"])
+            node = {key: value for key, value in node.items() if key != "with_mods"}
+            content = node
+        for child in children(content):
+            self.visit(child)
+
+    # References.
+
+    def _reference(self, node: Node) -> None:
+        found = reference(node)
+        assert found is not None
+        if found.base is not None:
+            self.visit(found.base)
+        for part in found.dynamic:
+            self.visit(part)
+        at = self.scope.resolve(found)
+        if (
+            found.head is not None
+            and found.head in self.scope.own
+            and found.head not in self.rule.local
+        ):
+            self.uses.add((self.module.package, found.head))
+        if at.root == "input":
+            self._input(at, found.line)
+        elif found.head == "data":
+            self._data(found)
+
+    def _input(self, at: Resolved, line: int) -> None:
+        field = contract.unavailable(at.static)
+        if field is None and at.static == ("context", "session") and not at.complete:
+            field = "*"
+        if field is not None:
+            message = f"input.context.session.{field} does not exist yet"
+            self.refuse(line, "session-field", message, "input.context.session.id is all there is")
+
+    def _data(self, found: Reference) -> None:
+        path = found.static
+        if self.world.inside(path):
+            self.refuse(
+                found.line,
+                "package-path",
+                "a reference to a whole package, or through one by a variable: its rules may be evaluated before what "
+                "they depend on",
+                f"name one rule, in full; {SERVER}",
+            )
+            return
+        package = self.world.owner(path)
+        if package is None:
+            return
+        name = path[len(package)]
+        if name not in self.world.packages[package]:
+            self.refuse(
+                found.line,
+                "unknown-rule",
+                f"there is no {name} in package {'.'.join(package)}",
+                nearest(name, self.world.packages[package]) or "check the name",
+            )
+        else:
+            self.uses.add((package, name))
+
+    # Functions.
+
+    def _call(self, content: dict[str, Any]) -> None:
+        callee, line = reference(content["fcn"]), int(content["span"]["line"])
+        parameters: list[Node] = content["params"]
+        for parameter in parameters:
+            self.visit(parameter)
+        name = callee.dotted if callee is not None else None
+        if callee is None or name is None:
+            self.refuse(line, "call", "a call of something that is not a function's name")
+            return
+        arity: int | None = None
+        if callee.head in self.rule.local or callee.head in self.scope.imports:
+            message = f"{callee.head} is a name here, and the beginning of the function {name}"
+            self.refuse(line, "shadows-builtin", message, "give the name another one")
+        elif callee.head == "data":
+            self._data(callee)
+            arity = self.world.arity(callee.static)
+        elif name in self.scope.own:
+            self.uses.add((self.module.package, name))
+            arity = self.scope.own[name][0].arity
+        elif callee.head in self.scope.own:
+            message = f"{callee.head} is a rule, and the beginning of the function {name}"
+            self.refuse(line, "shadows-builtin", message, "give the rule another name")
+        else:
+            arity = self._builtin(name, parameters, line)
+        if arity is not None and not 0 <= len(parameters) - arity <= 1:
+            message = f"{name} takes {counted(arity, 'argument')}"
+            self.refuse(line, "arity", message, "OPA refuses it too")
+        elif arity is not None and len(parameters) > arity:
+            for at, refusal in result(parameters[-1], line):
+                self.refuse(at, refusal.code, refusal.message, refusal.hint)
+
+    def _builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
+        """Look at the call of what is none of the policies' functions. Return its number of arguments, if it has one."""
+        if name in REFUSED:
+            code, reason = REFUSED[name]
+            hint = IMPURE_HINTS.get(name, SERVER)
+            self.refuse(
+                line, "impure-builtin" if code == "impure" else "builtin", f"{name} {reason}", hint
+            )
+        elif name not in OPERATORS and name not in ALLOWED and name not in pure_functions():
+            own = [name for name, rules in self.scope.own.items() if rules[0].form == "function"]
+            self.refuse(
+                line,
+                "builtin",
+                f"{name} is not a function of this package or one that is known to answer like OPA",
+                nearest(name, [*own, *ALLOWED])
+                or "define it, or write its name in full, data.package.name",
+            )
+        elif name in OPERATORS or name not in ALLOWED:
+            self.refuse(
+                line,
+                "builtin",
+                f"{name} is not one of the functions that are known to answer like OPA",
+            )
+        else:
+            check = CONDITIONS.get(name) if len(parameters) >= ALLOWED[name] else None
+            refusal = check(self.scope, name, parameters) if check is not None else None
+            if refusal is not None:
+                self.refuse(line, refusal.code, refusal.message, refusal.hint)
+            return ALLOWED[name]
+        return None
+
+    def _with(self, change: dict[str, Any]) -> None:
+        target, line = reference(change["refr"]), int(change["span"]["line"])
+        if not self.module.test and self._asks_rules(change["as"]):
+            self.refuse(
+                line,
+                "with-rule",
+                "with puts the value of a rule in: the engine may take the rule's value from before for that from after",
+                f"y := rule, in a line of its own before, and with ... as y; {SERVER}",
+            )
+        if target is None or target.dotted is None:
+            self.refuse(line, "with", "with changes something that is not written out")
+        elif target.head == "input":
+            return
+        elif target.head != "data":
+            self.refuse(
+                line,
+                "with-builtin",
+                "with replaces a function, which the engine only partly knows",
+            )
+        elif self.world.inside(target.static) or self.world.owner(target.static) is not None:
+            self.refuse(
+                line, "with-rule", "with replaces a rule", f"replace input or data; {SERVER}"
+            )
+
+    def _asks_rules(self, value: Node) -> bool:
+        own = set(self.scope.own) - self.rule.local
+        found = (content["value"] for name, content in nodes(value) if name == "Var")
+        return any(name in own or name == "data" for name in found)
+
+    def _negation(self, node: Node) -> None:
+        if kind(node) in {"Bool", "Null", "Number", "String", "RawString"}:
+            message = "not before a value that is written out: OPA leaves it out"
+            self.refuse(line_of(node), "not-literal", message, f"false; {SERVER}")
+        if not self._comparable(node):
+            self.refuse(
+                line_of(node),
+                "not-undefined",
+                "not before a call or comparison on something that may be missing: undefined for OPA, true here",
+                "name_ok if { ... } and then: not name_ok; or give it a value first with object.get",
+            )
+
+    def _given(self, content: dict[str, Any]) -> bool:
+        """Whether the key and the value before ``in`` surely have a value."""
+        return self.scope.total(content["key"]) and self.scope.total(content["value"])
+
+    def _comparable(self, node: Node) -> bool:
+        """Whether ``not node`` means the same to both engines, also where something in it is missing."""
+        name = kind(node)
+        if name in REFERENCES:
+            return self._indices_total(node)
+        if name == "Call":
+            # The call itself may be undefined, its arguments may not.
+            return all(self.scope.total(parameter) for parameter in node["Call"]["params"])
+        equal = (name == "BoolExpr" and node["BoolExpr"]["op"] == "Eq") or (
+            name == "AssignExpr" and node["AssignExpr"]["op"] == "Eq"
+        )
+        if equal:
+            sides = next(iter(node.values()))
+            return all(
+                self._indices_total(side) if kind(side) in REFERENCES else self.scope.total(side)
+                for side in (sides["lhs"], sides["rhs"])
+            )
+        return self.scope.total(node)
+
+    def _indices_total(self, node: Node) -> bool:
+        found = reference(node)
+        assert found is not None
+        if found.base is not None and not self.scope.total(found.base):
+            return False
+        return all(self.scope.total(part) for part in found.dynamic)
+
+    def _object(self, content: dict[str, Any]) -> None:
+        keys = [field[1] for field in content["fields"]]
+        computed = next((key for key in keys if kind(key) not in _CONSTANTS), None)
+        if computed is not None and len(keys) > 1:
+            self.refuse(
+                line_of(computed) or int(content["span"]["line"]),
+                "computed-key",
+                "an object with a key that is computed, and other keys: if two are equal, the engine keeps the last value, "
+                "OPA another one, or the rule is undefined",
+                f'object.union({{"a": 1}}, {{key: value}}), where the second wins; {SERVER}',
+            )
+
+    # Numbers.
+
+    def _number(self, content: dict[str, Any]) -> None:
+        span = content["span"]
+        written = _NUMBER.match(self.raw, span["start"])
+        if written is None:
+            return
+        text = written[0]
+        if text.lstrip(b"-").isdigit():
+            if abs(int(text)) > MAX_INTEGER:
+                self.refuse(
+                    int(span["line"]),
+                    "integer-range",
+                    "an integer beyond 64 bits, which becomes another number here",
+                )
+        elif rounded(float(text)):
+            self.refuse(
+                int(span["line"]),
+                "integer-range",
+                "a number of 54 to 64 bits in the form of a fraction: integers are compared with it only roughly here",
+                f"write it without point and exponent; {SERVER}",
+            )
+        elif whole_exponent(text.decode()):
+            self.refuse(
+                int(span["line"]),
+                "exponent",
+                f"{text.decode()} {WHOLE_EXPONENT}",
+                WITHOUT_EXPONENT,
+            )
+        elif len(text) > 15:
+            self.refuse(
+                int(span["line"]), "decimal-range", "more digits than the engine's numbers have"
+            )
+
+    def _comparison(self, content: dict[str, Any]) -> None:
+        sides = (content["lhs"], content["rhs"])
+        if content["op"] not in {"Eq", "Ne"} and any(map(self.scope.maybe_set, sides)):
+            self.refuse(
+                int(content["span"]["line"]),
+                "set-order",
+                "sets compared by order: OPA puts them after objects, the engine before",
+                f"compare their counts, or test membership; {SERVER}",
+            )
+
+    def _arithmetic(self, content: dict[str, Any]) -> None:
+        sides = (content["lhs"], content["rhs"])
+        whole = content["op"] != "Div" and all(self.scope.integer(side) for side in sides)
+        sets = content["op"] == "Sub" and any(self.scope.a_set(side) for side in sides)
+        if not whole and not sets:
+            self.refuse(
+                int(content["span"]["line"]),
+                "decimal-arithmetic",
+                "arithmetic on what may be no whole number: OPA reckons in decimal, the engine in binary (0.1 + 0.2 > 0.3)",
+                f"round(x) first, or pass smallest units such as cents; {SERVER}",
+            )
+        elif whole:
+            most = self.scope.most({"ArithExpr": content})
+            if most is None or most >= 2**63:
+                self.refuse(
+                    int(content["span"]["line"]),
+                    "integer-range",
+                    "arithmetic whose result may leave 64 bits, where it becomes another number here",
+                    f"multiply by what is written out, or count; {SERVER}",
+                )

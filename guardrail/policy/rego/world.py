@@ -1,0 +1,382 @@
+"""What all modules together define, and what can be said about an expression without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.policy.rego.builtins import INTEGER_RESULTS, LARGEST, SET_RESULTS
+from guardrail.policy.rego.tree import Module, Node, Reference, Rule, kind, nodes, reference
+
+__all__ = ["ENVELOPE", "Resolved", "Scope", "World"]
+
+_MAX_STEPS = 16
+
+
+def _envelope() -> frozenset[tuple[str, ...]]:
+    leaves = {
+        "subject": "type id properties.assurance properties.issuer properties.method properties.roles properties.tenant",
+        "action": "name properties.args properties.arg_classes",
+        "resource": "type id properties.declared properties.server properties.schema_digest properties.labels "
+        "properties.target",
+        "context": "agent.id agent.version agent.framework agent.assurance agent.method delegation session.id time model "
+        "approval origin.adapter contract",
+    }
+    found: set[tuple[str, ...]] = set()
+    for top, below in leaves.items():
+        for leaf in below.split():
+            path = (top, *leaf.split("."))
+            found.update(path[:length] for length in range(1, len(path) + 1))
+    return frozenset(found)
+
+
+ENVELOPE = _envelope()
+"""Paths below ``input`` that always exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A reference after following imports and names that stand for other references."""
+
+    root: str
+    """``input``, ``data``, ``rule`` (of the own package), ``local`` or ``unknown``."""
+    static: tuple[str, ...]
+    """Names that are written out, as far as they go."""
+    complete: bool
+    """All of it is written out."""
+
+
+class World:
+    """Every package with its rules."""
+
+    def __init__(self, modules: Iterable[Module], data: Any = None) -> None:
+        self.data = data
+        self.packages: dict[tuple[str, ...], dict[str, list[Rule]]] = {}
+        self.envelope = ENVELOPE
+        """Paths below ``input`` that have a value wherever a rule is evaluated."""
+        for module in modules:
+            if not (module.test or module.source.installed):
+                changed = _changed(module)
+                if "input" in changed:
+                    self.envelope = frozenset()
+                if "data" in changed:
+                    self.data = None
+            rules = self.packages.setdefault(module.package, {})
+            for rule in module.rules:
+                rules.setdefault(rule.name, []).append(rule)
+
+    def inside(self, path: Sequence[str]) -> bool:
+        """Whether *path* (below ``data``) is a package or above one: not one rule but many."""
+        size = len(path)
+        return any(tuple(path) == package[:size] for package in self.packages)
+
+    def has_data(self, path: Sequence[str]) -> bool:
+        """Whether the data document has a value at *path*. It can't change while these policies are served."""
+        value = self.data
+        for name in path:
+            if not isinstance(value, dict) or name not in value:
+                return False
+            value = value[name]
+        return bool(path)
+
+    def defines(self, path: Sequence[str]) -> bool:
+        """Return True if *path* (below ``data``) leads to a package, into a rule, or to a value of the data document.
+
+        Below a rule anything may be: what it produces is not known here.
+        """
+        if self.inside(path) or self.has_data(path):
+            return True
+        package = self.owner(path)
+        return package is not None and path[len(package)] in self.packages[package]
+
+    def arity(self, path: Sequence[str]) -> int | None:
+        """Return how many arguments the function at *path* (below ``data``) takes, or None where there is no such rule."""
+        rules = self.packages.get(tuple(path[:-1]), {}).get(path[-1]) if path else None
+        return rules[0].arity if rules else None
+
+    def owner(self, path: Sequence[str]) -> tuple[str, ...] | None:
+        """Return the package that *path* leads into, or None where it is base data."""
+        for size in range(len(path) - 1, 0, -1):
+            if tuple(path[:size]) in self.packages:
+                return tuple(path[:size])
+        return None
+
+
+def _changed(module: Module) -> set[str]:
+    """Return whether rules are asked with another ``input`` or ``data``, which may lack what there always is."""
+    found: set[str] = set()
+    for rule in module.rules:
+        # The list of changes stands beside the literal, not inside a node.
+        stack: list[Any] = [rule.node]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, dict):
+                for change in item.get("with_mods") or ():
+                    target = reference(change["refr"])
+                    head = target.head if target is not None else None
+                    found |= {head} if head in {"input", "data"} else {"input", "data"}
+                stack.extend(item.values())
+            elif isinstance(item, list):
+                stack.extend(item)
+    return found
+
+
+class Scope:
+    """One rule of one module, as the place where names have a meaning."""
+
+    def __init__(self, world: World, module: Module, rule: Rule) -> None:
+        self.world = world
+        self.module = module
+        self.rule = rule
+        self.own = world.packages[module.package]
+        self.imports = {item.alias: item.target for item in module.imports if not item.ignored}
+        self.aliases = self._aliases()
+
+    def _aliases(self) -> dict[str, Node | None]:
+        """Locals that are assigned exactly once, to what."""
+        found: dict[str, Node | None] = {}
+        for name, content in nodes(self.rule.node):
+            if name == "AssignExpr" and content["op"] == "ColEq" and kind(content["lhs"]) == "Var":
+                variable = content["lhs"]["Var"]["value"]
+                found[variable] = None if variable in found else content["rhs"]
+        return found
+
+    def resolve(self, found: Reference, steps: int = 0) -> Resolved:
+        """Follow *found* to ``input``, ``data``, a rule or a local."""
+        head, static = found.head, found.static
+        complete = len(static) == len(found.parts)
+        if head is None or steps > _MAX_STEPS:
+            return Resolved("unknown", (), complete=False)
+        if head in {"input", "data"}:
+            return Resolved(head, static, complete)
+        target: Reference | None = None
+        if head in self.rule.local:
+            value = self.aliases.get(head)
+            target = reference(value) if value is not None else None
+            if target is None:
+                return Resolved("local", static, complete)
+        elif head in self.imports:
+            target = self.imports[head]
+        elif head in self.own:
+            rules = self.own[head]
+            target = (
+                reference(rules[0].simple)
+                if len(rules) == 1 and rules[0].simple is not None
+                else None
+            )
+            if target is None:
+                return Resolved("rule", (head, *static), complete)
+        else:
+            # Neither declared nor defined: ``_`` or a variable that the body binds.
+            return Resolved("local", static, complete)
+        before = self.resolve(target, steps + 1)
+        if not before.complete:
+            return before
+        return Resolved(before.root, (*before.static, *static), complete)
+
+    def total(self, node: Any, steps: int = 0) -> bool:
+        """Whether *node* certainly has a value."""
+        name = kind(node)
+        if name is None or steps > _MAX_STEPS:
+            return False
+        content = node[name]
+        if name in {
+            "String",
+            "RawString",
+            "Number",
+            "Bool",
+            "Null",
+            "ArrayCompr",
+            "SetCompr",
+            "ObjectCompr",
+        }:
+            return True
+        if name in {"Array", "Set"}:
+            return all(self.total(item, steps + 1) for item in content["items"])
+        if name == "Object":
+            return all(
+                self.total(item, steps + 1) for field in content["fields"] for item in field[1:]
+            )
+        if name == "Call":
+            callee = reference(content["fcn"])
+            answers = callee is not None and self._always_answers(callee)
+            return answers and all(self.total(item, steps + 1) for item in content["params"])
+        if name in {"ArithExpr", "BinExpr", "BoolExpr", "UnaryExpr", "Membership"}:
+            sides = [
+                content[key]
+                for key in ("lhs", "rhs", "expr", "value", "collection", "key")
+                if content.get(key)
+            ]
+            return all(self.total(side, steps + 1) for side in sides)
+        found = reference(node)
+        return found is not None and self._reference_total(found, steps)
+
+    def _reference_total(self, found: Reference, steps: int) -> bool:
+        if not found.parts and found.head is not None and self._plain_local(found.head):
+            # Bound before it is used, or the rule is refused as unsafe.
+            return True
+        at = self.resolve(found)
+        if at.root == "input" and at.complete:
+            return at.static in self.world.envelope
+        if at.root == "data" and at.complete:
+            package = self.world.owner(at.static)
+            if package is None:
+                return self.world.has_data(at.static)
+            rules = self.world.packages[package].get(at.static[len(package)], [])
+            return len(at.static) == len(package) + 1 and any(rule.form == "set" for rule in rules)
+        if at.root == "rule" and at.complete and len(at.static) == 1:
+            rules = self.own[at.static[0]]
+            if any(
+                rule.form == "set" or (rule.default and rule.form != "function") for rule in rules
+            ):
+                return True
+            if len(rules) == 1 and rules[0].simple is not None:
+                return Scope(self.world, self.module, rules[0]).total(rules[0].simple, steps + 1)
+        return False
+
+    def _always_answers(self, callee: Reference) -> bool:
+        """A builtin that can't answer raises, which is no silent difference; a function may be undefined."""
+        rules: list[Rule] | None = None
+        if callee.head == "data":
+            package = self.world.owner(callee.static)
+            rules = (
+                self.world.packages[package].get(callee.static[-1], [])
+                if package is not None
+                else []
+            )
+        elif callee.head in self.own:
+            rules = self.own[callee.head]
+        return rules is None or any(rule.default for rule in rules)
+
+    def _plain_local(self, head: str) -> bool:
+        return head in self.rule.local or not (
+            head in self.own or head in self.imports or head in {"input", "data"}
+        )
+
+    def integer(self, node: Any, steps: int = 0) -> bool:
+        """Whether *node* is certainly a whole number where it is a number."""
+        name = kind(node)
+        if name is None or steps > _MAX_STEPS:
+            return False
+        content = node[name]
+        if name == "Number":
+            return isinstance(content["value"], int)
+        if name == "Call":
+            callee = reference(content["fcn"])
+            dotted = callee.dotted if callee is not None else None
+            if dotted == "abs":
+                return self.integer(content["params"][0], steps + 1)
+            return dotted in INTEGER_RESULTS
+        if name == "ArithExpr":
+            whole = content["op"] != "Div"
+            return (
+                whole
+                and self.integer(content["lhs"], steps + 1)
+                and self.integer(content["rhs"], steps + 1)
+            )
+        if name == "UnaryExpr":
+            return self.integer(content["expr"], steps + 1)
+        return self._follow(node, "integer", steps)
+
+    def most(self, node: Any, steps: int = 0) -> int | None:
+        """Return what a whole number certainly does not exceed, up or down; None where that is not known."""
+        name = kind(node)
+        if name is None or steps > _MAX_STEPS:
+            return None
+        content = node[name]
+        if name == "Number":
+            return abs(content["value"]) if isinstance(content["value"], int) else None
+        if name == "UnaryExpr":
+            return self.most(content["expr"], steps + 1)
+        if name == "Call":
+            callee = reference(content["fcn"])
+            dotted = callee.dotted if callee is not None else None
+            if dotted == "abs":
+                return self.most(content["params"][0], steps + 1)
+            return LARGEST.get(dotted or "")
+        if name == "ArithExpr":
+            left, right = (self.most(content[side], steps + 1) for side in ("lhs", "rhs"))
+            if left is None or right is None:
+                return None
+            results = {"Add": left + right, "Sub": left + right, "Mul": left * right, "Mod": right}
+            return results.get(content["op"])
+        if kind(node) != "Var":
+            return None
+        value, scope = self._meaning(node["Var"]["value"])
+        return scope.most(value, steps + 1) if value is not None else None
+
+    def collection_of_integers(self, node: Any) -> bool:
+        """Whether *node* is a comprehension or literal all of whose members are certainly whole numbers."""
+        name = kind(node)
+        if name in {"ArrayCompr", "SetCompr"}:
+            return self.integer(node[name]["term"])
+        if name in {"Array", "Set"}:
+            return all(self.integer(item) for item in node[name]["items"])
+        return self._follow(node, "collection_of_integers", 0)
+
+    def a_set(self, node: Any, steps: int = 0) -> bool:
+        """Whether *node* is certainly a set."""
+        name = kind(node)
+        if name is None or steps > _MAX_STEPS:
+            return False
+        if name in {"Set", "SetCompr", "BinExpr"}:
+            return True
+        if name == "Call":
+            callee = reference(node[name]["fcn"])
+            return callee is not None and (callee.dotted in SET_RESULTS or callee.dotted == "set")
+        if name == "ArithExpr" and node[name]["op"] == "Sub":
+            return self.a_set(node[name]["lhs"], steps + 1) or self.a_set(
+                node[name]["rhs"], steps + 1
+            )
+        found = reference(node)
+        if found is not None:
+            at = self.resolve(found)
+            if at.root == "rule" and at.complete and len(at.static) == 1:
+                rules = self.own[at.static[0]]
+                if any(rule.form == "set" for rule in rules):
+                    return True
+            if at.root == "data" and at.complete:
+                package = self.world.owner(at.static)
+                if package is not None and len(at.static) == len(package) + 1:
+                    rules = self.world.packages[package].get(at.static[-1], [])
+                    return any(rule.form == "set" for rule in rules)
+        return self._follow(node, "a_set", steps)
+
+    def maybe_set(self, node: Any) -> bool:
+        """Whether *node* is a set, or a rule or function one of whose values is written out as one."""
+        found = reference(node["Call"]["fcn"] if kind(node) == "Call" else node)
+        rules: list[Rule] = []
+        if found is not None and found.head == "data":
+            owner = self.world.owner(found.static)
+            if owner is not None:
+                rules = self.world.packages[owner].get(found.static[len(owner)], [])
+        elif found is not None and found.head not in self.rule.local:
+            rules = self.own.get(found.head or "", [])
+        places = [
+            place
+            for rule in rules
+            if not rule.default
+            for place in (next(iter(rule.node["head"].values())), *rule.node["bodies"])
+        ]
+        values = [(place.get("assign") or {}).get("value") for place in places]
+        return self.a_set(node) or any(kind(value) in {"Set", "SetCompr"} for value in values)
+
+    def _follow(self, node: Any, question: str, steps: int) -> bool:
+        """Ask *question* about what a plain name stands for."""
+        if kind(node) != "Var" or steps > _MAX_STEPS:
+            return False
+        value, scope = self._meaning(node["Var"]["value"])
+        if value is None:
+            return False
+        if question == "collection_of_integers":
+            return scope.collection_of_integers(value)
+        return bool(getattr(scope, question)(value, steps + 1))
+
+    def _meaning(self, name: str) -> tuple[Node | None, Scope]:
+        """Return what a plain name stands for, and where that is written."""
+        if name in self.rule.local:
+            return self.aliases.get(name), self
+        if name in self.own and len(self.own[name]) == 1:
+            return self.own[name][0].simple, Scope(self.world, self.module, self.own[name][0])
+        return None, self
