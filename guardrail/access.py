@@ -39,8 +39,8 @@ from guardrail.ledger.files import lock_path, refuse_links, traces
 from guardrail.ledger.lease import host_name, own_origin
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.signs import was_ledger
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.sqlite.signs import was_ledger
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.disk import WORK, is_full, make_room, no_room
 from guardrail.system.os_user import login_name, user_name
 from guardrail.system.ownership import denial_of, open_or_make

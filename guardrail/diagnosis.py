@@ -35,12 +35,12 @@ from guardrail.errors import (
     os_reason,
 )
 from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
-from guardrail.ledger.examine import examine
 from guardrail.ledger.files import Seal, resolve, traces
-from guardrail.ledger.known import KnownHead, family, generation, next_name
+from guardrail.ledger.maintenance.examine import examine
+from guardrail.ledger.maintenance.known_heads import KnownHead, family, generation, next_name
+from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect, line0
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect, line0
-from guardrail.ledger.signs import ledgers_near, was_ledger
+from guardrail.ledger.sqlite.signs import ledgers_near, was_ledger
 
 __all__ = [
     "BACK",

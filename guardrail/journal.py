@@ -21,7 +21,7 @@ __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
 
 
 class Writer(Protocol):
-    """What a ledger must do. ``guardrail.ledger.writer.LedgerWriter`` does it on disk."""
+    """What a ledger must do. ``guardrail.ledger.writing.writer.LedgerWriter`` does it on disk."""
 
     @property
     def log(self) -> str:

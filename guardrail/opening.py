@@ -42,7 +42,7 @@ from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.steps import UNPROVED
-from guardrail.ledger.writer import LedgerWriter, traces
+from guardrail.ledger.writing.writer import LedgerWriter, traces
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.sources import load_policies
 from guardrail.retention.schedule import RetentionWatch

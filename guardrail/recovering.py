@@ -17,9 +17,9 @@ from guardrail.core.log import fields
 from guardrail.diagnosis import Diagnosis
 from guardrail.errors import AnchorError, KeysError
 from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
-from guardrail.ledger.aside import free_name
-from guardrail.ledger.recover import RecoveryReport, recover
-from guardrail.ledger.recovery_plan import Action
+from guardrail.ledger.maintenance.keep_aside import free_name
+from guardrail.ledger.maintenance.recover import RecoveryReport, recover
+from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.opening import create_keys
 from guardrail.system.disk import why_not_written
 from guardrail.system.durable import sync_directory

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from guardrail.errors import GuardrailError, LedgerOpenError
-from guardrail.ledger.pruning import Pace, Pruned
+from guardrail.ledger.maintenance.prune import Pace, Pruned
 from guardrail.retention.worker import Job, Outcome
 
 __all__ = ["carry_out_job", "main"]

@@ -38,7 +38,7 @@ from guardrail.errors import LedgerError, LedgerPoisonedError, PolicyError
 from guardrail.guard import Guard
 from guardrail.journal import Journal
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.outcomes import not_started
+from guardrail.ledger.writing.outcomes import not_started
 from guardrail.system.ids import new_ulid
 
 __all__ = ["MemoryLedger", "StaticPolicy", "allow", "ask", "deny", "document", "memory_guard"]

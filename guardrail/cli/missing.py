@@ -23,7 +23,7 @@ _NONE = ("ledger.missing", "ledger.not_a_ledger")
 
 def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) -> LedgerOpenError:
     """Return *error* with the path and the way to a ledger, if no ledger is, or was, where *ledger* or the settings say."""
-    from guardrail.ledger.signs import was_ledger
+    from guardrail.ledger.sqlite.signs import was_ledger
 
     if error.code not in _NONE and (ledger is None or was_ledger(ledger)):
         return error
@@ -37,7 +37,7 @@ def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) 
 def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     """Return the next step where no ledger is at *ledger*, or where the settings say; empty if there is something to put back."""
     from guardrail.cli.options import settings_of
-    from guardrail.ledger.signs import has_ledger_header, ledgers_near, was_ledger
+    from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger
 
     try:
         settings = settings_of(config)

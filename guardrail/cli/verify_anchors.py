@@ -190,7 +190,7 @@ def _of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> Iterator
     If no key is known any more, each counts: that the anchor knows such a log is all that can be told.
     """
     from guardrail.anchoring import is_signed
-    from guardrail.ledger.known import family, generation
+    from guardrail.ledger.maintenance.known_heads import family, generation
 
     for base in dict.fromkeys(map(family, names)):
         last = max(generation(each) for each in names if family(each) == base)

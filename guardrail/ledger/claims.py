@@ -15,8 +15,8 @@ from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.heads import check_included
 from guardrail.ledger.names import FIRST, Names
+from guardrail.ledger.sqlite.appending import Store, Tail
 from guardrail.ledger.steps import hash_lines, is_start, misplaced
-from guardrail.ledger.store import Store, Tail
 
 __all__ = ["SESSION_TAKEN", "STARTED", "add_all"]
 

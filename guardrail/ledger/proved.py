@@ -33,7 +33,7 @@ from guardrail.ledger.heads import (
 )
 from guardrail.ledger.names import FIRST, Names, Place, hash_from, hash_kept
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import ADMIN
+from guardrail.ledger.sqlite.database import ADMIN
 from guardrail.ledger.steps import UNPROVED, Steps, is_start, misplaced, unproved
 
 __all__ = ["Proofs", "ProvedReader"]

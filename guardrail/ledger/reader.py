@@ -13,9 +13,9 @@ from guardrail.core.log.record import MAX_LINE, decode, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, Life
-from guardrail.ledger.reading import ReadConnection
 from guardrail.ledger.rows import OpenCall
-from guardrail.ledger.sqlite import ADMIN
+from guardrail.ledger.sqlite.database import ADMIN
+from guardrail.ledger.sqlite.reading import ReadConnection
 
 __all__ = ["LedgerReader", "SessionRow"]
 

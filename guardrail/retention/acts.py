@@ -21,9 +21,9 @@ from guardrail.ledger.files import resolve
 from guardrail.ledger.heads import Signing, doubt, edge_at, node_reader, read_head
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock
-from guardrail.ledger.pruning import Cut, Pace, Pruned, detail, prune
+from guardrail.ledger.maintenance.prune import Cut, Pace, Pruned, detail, prune
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import open_error
+from guardrail.ledger.sqlite.database import open_error
 from guardrail.retention import segments
 from guardrail.retention.evidence import kept_heads
 from guardrail.retention.facts import Facts, Segment, moment, read_facts, refuse_sealed

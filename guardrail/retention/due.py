@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guardrail.errors import RetentionError
-from guardrail.ledger.pruning import Pruned
+from guardrail.ledger.maintenance.prune import Pruned
 from guardrail.retention.acts import Keeper, Put, Sealed
 from guardrail.retention.segments import Manifest
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import RecordError
-from guardrail.ledger.sqlite import ADMIN
+from guardrail.ledger.sqlite.database import ADMIN
 from guardrail.ledger.steps import unproved
 
 __all__ = [

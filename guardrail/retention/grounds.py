@@ -13,8 +13,8 @@ from pathlib import Path
 from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import RetentionError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import Signing
+from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention import segments
 from guardrail.retention.evidence import Kept

@@ -20,7 +20,7 @@ from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
-from guardrail.ledger.signs import ledgers_near
+from guardrail.ledger.sqlite.signs import ledgers_near
 from guardrail.review.doctor_result import TAIL, Check, State, elsewhere
 from guardrail.review.doctor_settings import settings_read, settings_refused
 from guardrail.review.records import moment, text

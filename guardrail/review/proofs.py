@@ -28,8 +28,8 @@ from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import node_reader
+from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.terminal import clock
 

@@ -14,7 +14,7 @@ from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 
 ACTOR = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 

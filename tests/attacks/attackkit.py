@@ -43,7 +43,7 @@ from guardrail.ledger.heads import (
     store_tile,
     write_head,
 )
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import OutsideHead, VerifyReport, load_heads, verify_ledger
 from guardrail.system.ids import new_ulid
 

@@ -37,7 +37,7 @@ from ledgerkit import ACTOR, EPOCHS, FAST, make, note, whole_call
 from guardrail.core.log.chain import Difference
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.ledger.heads import HeadKey, Signing
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
 
 PAGE = Path(__file__).parents[2] / "docs" / "threat-model.md"
@@ -256,7 +256,7 @@ def test_who_has_the_keys_can_prune_and_it_shows(made: Scene, tmp_path: Path) ->
     """What was deleted is said in a record; what it held can't be made to say something else."""
     from guardrail.core.log import fields
     from guardrail.core.log.record import Draft
-    from guardrail.ledger.pruning import Cut, detail, prune
+    from guardrail.ledger.maintenance.prune import Cut, detail, prune
 
     db = tmp_path / "a.db"
     shutil.copyfile(made.copy("now"), db)
@@ -306,9 +306,9 @@ def test_no_reader_and_no_writer_takes_what_was_planted(
 ) -> None:
     """Readers, backups, recovery and writers find it as verify does, whoever put it there."""
     from guardrail.errors import LedgerError
-    from guardrail.ledger.backup import backup
+    from guardrail.ledger.maintenance.backup import backup
+    from guardrail.ledger.maintenance.recovery_plan import Action, inspect
     from guardrail.ledger.reader import LedgerReader
-    from guardrail.ledger.recovery_plan import Action, inspect
 
     db = tmp_path / "a.db"
     shutil.copyfile(forged[f"{name}-{attacker.name.lower()}"], db)

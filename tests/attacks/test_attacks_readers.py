@@ -30,10 +30,10 @@ from attackkit import (
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import GuardrailError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.backup import backup
 from guardrail.ledger.heads import read_head
+from guardrail.ledger.maintenance.backup import backup
+from guardrail.ledger.maintenance.recovery_plan import inspect
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recovery_plan import inspect
 from guardrail.retention.grounds import survey, vouched
 from guardrail.review.proofs import compare_heads, make_proof
 from guardrail.review.verify import VerifyReport, parts, verify_export, verify_ledger

@@ -22,10 +22,10 @@ from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import edge_at, node_reader
+from guardrail.ledger.maintenance.recover import recover
+from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import recover
-from guardrail.ledger.recovery_plan import Action
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
 from guardrail.review.terminal import clock
 from guardrail.review.verify import (

@@ -27,9 +27,9 @@ from benchkit import QUICK, Raw, beside, judge, quantiles, ratio
 from ledgerkit import FAST, SIGNING, decision, make, outcome
 
 from guardrail.core.log import chain
-from guardrail.ledger import store
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.sqlite import appending
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import verify_ledger
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import wait_async
@@ -120,18 +120,18 @@ def by_tasks(writer: LedgerWriter, callers: int) -> float:
 
 def unsynced(db: Path) -> LedgerWriter:
     """Make a log whose connection never syncs."""
-    connect = store.connect
+    connect = appending.connect
 
     def fast(path: Path) -> tuple[sqlite3.Connection, int]:
         connection, version = connect(path)
         connection.execute("PRAGMA synchronous = OFF")
         return connection, version
 
-    store.connect = fast  # type: ignore[attr-defined]
+    appending.connect = fast  # type: ignore[attr-defined]
     try:
         return make(db, FAST)
     finally:
-        store.connect = connect  # type: ignore[attr-defined]
+        appending.connect = connect  # type: ignore[attr-defined]
 
 
 def together(writer: LedgerWriter, raw: Raw, folder: Path, rounds: int) -> None:

@@ -65,7 +65,7 @@ def build(path: Path) -> Path:
     from guardrail.core.log.record import Draft
     from guardrail.core.types import Cause, Effect, Status
     from guardrail.keys.log_key import Keys
-    from guardrail.ledger.writer import LedgerWriter
+    from guardrail.ledger.writing.writer import LedgerWriter
 
     keys = Keys.create(path.with_suffix(".keys"))
     signing = keys.signing(actor={"id": "tester"}, epochs=False)

@@ -14,7 +14,7 @@ import pytest
 from clikit import Ran, build
 
 from guardrail.cli.app import Exit
-from guardrail.ledger.sqlite import SCHEMA
+from guardrail.ledger.sqlite.database import SCHEMA
 
 Cli = Callable[..., Ran]
 

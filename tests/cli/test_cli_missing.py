@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from clikit import Ran
 
-from guardrail.ledger.signs import has_ledger_header, ledgers_near, was_ledger
+from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger
 
 Cli = Callable[..., Ran]
 

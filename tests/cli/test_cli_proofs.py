@@ -15,7 +15,7 @@ from guardrail.anchors.state import AnchorState, State, state_path, write_state
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.keys.anchor_keys import WitnessKey
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 
 Cli = Callable[..., Ran]
 
@@ -277,7 +277,7 @@ def test_a_head_that_is_not_over_the_records_is_not_exported(
     """Cut, or without a head: an error that leads to verify, and no file."""
     import sqlite3
 
-    from guardrail.ledger.sqlite import SCHEMA
+    from guardrail.ledger.sqlite.database import SCHEMA
 
     connection = sqlite3.connect(path)
     connection.execute("DROP TRIGGER record_no_delete")

@@ -153,7 +153,7 @@ def test_sessions_name_records_of_calls_beyond_the_limit_and_list_none_of_them(
     from reviewkit import LOG, SIGNING, WHERE, decision, genesis
 
     from guardrail.core.log import fields
-    from guardrail.ledger.writer import LedgerWriter
+    from guardrail.ledger.writing.writer import LedgerWriter
 
     path = tmp_path / "audit.db"
     said = {"where": WHERE, "since": "2026-11-24T09:00:00.000000Z", "limit": 5, "count": 7}
@@ -278,7 +278,7 @@ def test_a_number_in_a_record_is_shown_exactly(cli: Cli, tmp_path: Path) -> None
     """``show SEQ --json`` passes the stored line on: no float and no large integer changes on the way."""
     from reviewkit import LOG, SIGNING, decision, genesis
 
-    from guardrail.ledger.writer import LedgerWriter
+    from guardrail.ledger.writing.writer import LedgerWriter
 
     with LedgerWriter.create(
         tmp_path / "audit.db", log=LOG, genesis=genesis(), signing=SIGNING
@@ -364,7 +364,7 @@ def test_an_empty_ledger_has_an_honest_answer(cli: Cli, tmp_path: Path) -> None:
     """No session yet: said on stderr with what to do, and an empty list as JSON."""
     from reviewkit import LOG, SIGNING, genesis
 
-    from guardrail.ledger.writer import LedgerWriter
+    from guardrail.ledger.writing.writer import LedgerWriter
 
     path = tmp_path / "audit.db"
     LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING).close()
@@ -484,7 +484,7 @@ def test_export_to_a_full_disk_says_so(tmp_path: Path) -> None:
     """A file-size limit stands for a full disk: exit 3, and the part that was written is removed."""
     from reviewkit import LOG, SIGNING, decision, genesis
 
-    from guardrail.ledger.writer import LedgerWriter
+    from guardrail.ledger.writing.writer import LedgerWriter
 
     target, ledger = tmp_path / "out.jsonl", tmp_path / "audit.db"
     with LedgerWriter.create(ledger, log=LOG, genesis=genesis(), signing=SIGNING) as writer:
@@ -611,7 +611,7 @@ def test_sessions_leave_out_columns_of_zeros_before_they_cut_a_name(
     from reviewkit import LOG, SIGNING, decision, genesis
 
     from guardrail.core.types import Effect
-    from guardrail.ledger.writer import LedgerWriter
+    from guardrail.ledger.writing.writer import LedgerWriter
 
     path, who = tmp_path / "audit.db", "a.rather.long.name.of.somebody@department.example.com"
     with LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING) as writer:
@@ -632,7 +632,7 @@ def test_what_recover_found_breaks_between_words(
     """No line is longer than the terminal, so that none is broken by it inside a word."""
     from reviewkit import LOG, SIGNING, decision, genesis
 
-    from guardrail.ledger.writer import LedgerWriter
+    from guardrail.ledger.writing.writer import LedgerWriter
 
     monkeypatch.chdir(tmp_path)
     with LedgerWriter.create(

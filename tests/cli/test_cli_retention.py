@@ -26,7 +26,7 @@ def _then(days: float) -> str:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a ledger of records that are 500 days old, and its settings; it is the current one."""
-    for module in ("store", "batch", "writer"):
+    for module in ("sqlite.appending", "sqlite.batch", "writing.writer"):
         monkeypatch.setattr(f"guardrail.ledger.{module}.utc_now", lambda: _then(500))
     folder, other = tmp_path / "work", tmp_path / "elsewhere"
     folder.mkdir()
@@ -44,7 +44,7 @@ def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let the clock be right again."""
 
     def right() -> None:
-        for module in ("store", "batch", "writer"):
+        for module in ("sqlite.appending", "sqlite.batch", "writing.writer"):
             monkeypatch.setattr(f"guardrail.ledger.{module}.utc_now", lambda: _then(0))
 
     return right

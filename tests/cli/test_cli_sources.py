@@ -32,7 +32,7 @@ def pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
     folder.mkdir()
     other.mkdir()
     with monkeypatch.context() as patch:
-        for module in ("store", "batch", "writer"):
+        for module in ("sqlite.appending", "sqlite.batch", "writing.writer"):
             patch.setattr(f"guardrail.ledger.{module}.utc_now", lambda: _then(500))
         build(folder / "audit.db")
         (folder / "guardrail.toml").write_text(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from clikit import Ran, build, command, environment
 
-from guardrail.ledger.sqlite import SCHEMA
+from guardrail.ledger.sqlite.database import SCHEMA
 
 Cli = Callable[..., Ran]
 
@@ -152,7 +152,7 @@ def test_open_calls_of_a_dead_process_are_listed(cli: Cli, tmp_path: Path) -> No
         "from pathlib import Path\n"
         "from reviewkit import LOG, SIGNING, decision, genesis\n"
         "from guardrail.core.log.record import Draft\n"
-        "from guardrail.ledger.writer import LedgerWriter\n"
+        "from guardrail.ledger.writing.writer import LedgerWriter\n"
         "writer = LedgerWriter.create(Path(sys.argv[1]), log=LOG, genesis=genesis(), signing=SIGNING)\n"
         "made = decision()\n"
         "made['origin'] = {**made['origin'], 'process': writer.process}\n"

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.record import leaf_hash
-from guardrail.ledger.tables import SCHEMA
+from guardrail.ledger.sqlite.tables import SCHEMA
 
 Cli = Callable[..., Ran]
 

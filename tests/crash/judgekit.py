@@ -19,7 +19,7 @@ from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.heads import TILE
-from guardrail.ledger.sqlite import SCHEMA, connect_reader
+from guardrail.ledger.sqlite.database import SCHEMA, connect_reader
 
 
 class Unreadable(Exception):

@@ -17,7 +17,7 @@ import ledgerkit
 from ledgerkit import ACTOR, EPOCHS, KEYS, LOG, SIGNING, note
 from retentionkit import WITNESS, cosigned
 
-import guardrail.ledger.pruning
+import guardrail.ledger.maintenance.prune
 from guardrail.access import Reading, Recorded, record_read
 from guardrail.anchoring import LedgerHeads
 from guardrail.anchors.file import FileAnchor
@@ -27,8 +27,8 @@ from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.backup import backup
 from guardrail.ledger.lease import own_origin
+from guardrail.ledger.maintenance.backup import backup
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.acts import Keeper
 
@@ -46,7 +46,7 @@ def segment(run: Run) -> None:
 
 def prune(run: Run) -> None:
     """Delete what was sealed, in several transactions, as if it were old; then go on."""
-    guardrail.ledger.pruning.CHUNK_RECORDS = 4
+    guardrail.ledger.maintenance.prune.CHUNK_RECORDS = 4
 
     def act(keeper: Keeper, head: SignedNote) -> None:
         pruned = keeper.prune(why="a test", given=[head])

@@ -26,18 +26,18 @@ import sqlite_utils  # noqa: F401 - imported here, so that a forked run has noth
 from keepsequences import anchor, archive, copy, expire, hold, prune, read, segment, shelve
 from ledgerkit import ACTOR, EPOCHS, FAST, LOG, decision, note, outcome
 
-import guardrail.ledger.sqlite
-import guardrail.ledger.store
+import guardrail.ledger.sqlite.appending
+import guardrail.ledger.sqlite.database
 from guardrail.config import Settings
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import TILE
-from guardrail.ledger.recover import recover
-from guardrail.ledger.recovery_plan import Action
+from guardrail.ledger.maintenance.recover import recover
+from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 GAVE_UP = 3
@@ -55,7 +55,7 @@ class Run:
         """Records that were not acknowledged."""
         self._log = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # Checkpoints come often, so that short runs have many.
-        guardrail.ledger.sqlite._CHECKPOINT_PAGES = 12 if short else 24
+        guardrail.ledger.sqlite.database._CHECKPOINT_PAGES = 12 if short else 24
 
     def times(self, long: int, short: int) -> range:
         """Return how often something is done."""
@@ -191,7 +191,7 @@ def lift(run: Run) -> None:
 def spoil(run: Run) -> None:
     """Change a record, and leave all that was done since the log was made in its ``-wal``."""
     connection = sqlite3.connect(run.db, isolation_level=None)
-    trigger = guardrail.ledger.sqlite.SCHEMA["record_no_update"]
+    trigger = guardrail.ledger.sqlite.database.SCHEMA["record_no_update"]
     connection.execute("DROP TRIGGER record_no_update")
     connection.execute("UPDATE record SET line = replace(line, 'alice', 'mallory') WHERE seq = 3")
     connection.execute(trigger)
@@ -273,14 +273,14 @@ def before(name: str) -> tuple[str, ...]:
 
 def without_sync() -> None:
     """Let connections run with ``synchronous = NORMAL``, which may lose what was committed."""
-    real = guardrail.ledger.store.connect
+    real = guardrail.ledger.sqlite.appending.connect
 
     def connect(db: Path):  # type: ignore[no-untyped-def]
         connection, schema = real(db)
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection, schema
 
-    guardrail.ledger.store.connect = connect
+    guardrail.ledger.sqlite.appending.connect = connect
 
 
 def serve() -> None:

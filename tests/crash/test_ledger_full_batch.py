@@ -13,10 +13,10 @@ import pytest
 from judgekit import assert_covered, state_of
 from ledgerkit import EPOCHS, decision, make, outcome, small_disk
 
-import guardrail.ledger.store
+import guardrail.ledger.sqlite.appending
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 CALLERS = 40
@@ -94,14 +94,14 @@ def test_a_database_that_may_not_grow_refuses_a_whole_batch(
 ) -> None:
     """SQLite finds the file full while the records of a batch are put in: not one of them is committed."""
     limits = {"pages": 2**30}
-    real = guardrail.ledger.store.connect
+    real = guardrail.ledger.sqlite.appending.connect
 
     def connect(db: Path) -> tuple[sqlite3.Connection, int]:
         connection, schema = real(db)
         connection.execute(f"PRAGMA max_page_count = {limits['pages']}")
         return connection, schema
 
-    monkeypatch.setattr(guardrail.ledger.store, "connect", connect)
+    monkeypatch.setattr(guardrail.ledger.sqlite.appending, "connect", connect)
     make(tmp_path / "a.db", signing=EPOCHS).close()
     limits["pages"] = (tmp_path / "a.db").stat().st_size // 4096 + 8
     writer = LedgerWriter.open(tmp_path / "a.db", signing=EPOCHS)

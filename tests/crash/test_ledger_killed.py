@@ -12,7 +12,7 @@ from ledgerkit import FAST, SIGNING, Driver, driven
 
 from guardrail.core.log import chain
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import VerifyState, verify_ledger
 
 ROUNDS = 6

@@ -21,11 +21,11 @@ from guardrail.core.log.checkpoint import SignedNote
 from guardrail.core.log.record import decode
 from guardrail.diagnosis import Diagnosis, diagnose
 from guardrail.errors import GuardrailError, LedgerOpenError
-from guardrail.ledger.backup import backup
 from guardrail.ledger.files import Seal
+from guardrail.ledger.maintenance.backup import backup
+from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recovery_plan import Action
-from guardrail.ledger.sqlite import SCHEMA
+from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.opening import open_journal
 from guardrail.recovering import carry_out
 from guardrail.review import doctor_opening
@@ -351,7 +351,7 @@ def test_a_ledger_that_this_user_can_not_read_is_not_set_aside(
     config: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     """Nothing is wrong with the file: its owner can read it."""
-    from guardrail.ledger import recovery_plan
+    from guardrail.ledger.maintenance import recovery_plan
 
     calls(config)
 

@@ -21,7 +21,7 @@ from guardrail.keys.log_key import Keys
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 LOG = "test/log"

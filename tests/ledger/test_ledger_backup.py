@@ -24,11 +24,11 @@ from ledgerkit import (
 
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.backup import Backup, backup
-from guardrail.ledger.examine import examine
 from guardrail.ledger.heads import TILE
+from guardrail.ledger.maintenance.backup import Backup, backup
+from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import SCHEMA
+from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.system.ids import new_ulid
 
 

@@ -14,7 +14,7 @@ from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.ledger.claims import SESSION_TAKEN, add_all
 from guardrail.ledger.names import Names
-from guardrail.ledger.store import Store
+from guardrail.ledger.sqlite.appending import Store
 from guardrail.system.ids import new_ulid
 
 

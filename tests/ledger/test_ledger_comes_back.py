@@ -11,10 +11,10 @@ from ledgerkit import decision as allowed
 
 from guardrail.core.log import chain
 from guardrail.errors import LedgerError, LedgerSealedError
+from guardrail.ledger.maintenance.recovery_plan import Action, inspect
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recovery_plan import Action, inspect
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 RESERVED = LedgerSettings(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ledgerkit import make, note
 
-from guardrail.ledger.loop import Crowd
+from guardrail.ledger.writing.loop import Crowd
 
 
 def test_as_many_are_expected_as_came_together_last() -> None:

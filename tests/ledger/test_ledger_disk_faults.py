@@ -22,7 +22,7 @@ from guardrail.core.log import chain
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 
@@ -210,7 +210,7 @@ def test_a_folder_without_permission_is_refused_at_open() -> None:
         "from pathlib import Path\n"
         "from guardrail.errors import LedgerOpenError\n"
         "from guardrail.keys.log_key import Keys\n"
-        "from guardrail.ledger.writer import LedgerWriter\n"
+        "from guardrail.ledger.writing.writer import LedgerWriter\n"
         "signing = Keys.ephemeral().signing(actor={}, epochs=False)\n"
         "try: os.setuid(65534)\n"
         "except PermissionError: pass\n"  # not root, so permissions count as they are

@@ -26,11 +26,11 @@ from ledgerkit import (
 from guardrail.core.log import chain
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, LedgerPoisonedError, LedgerSealedError
+from guardrail.ledger.maintenance.recover import recover
+from guardrail.ledger.maintenance.recovery_plan import Action, inspect
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import recover
-from guardrail.ledger.recovery_plan import Action, inspect
-from guardrail.ledger.sqlite import SCHEMA
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.sqlite.database import SCHEMA
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
@@ -260,7 +260,7 @@ def test_a_file_exchanged_during_the_commit_is_noticed_before_it_is_acknowledged
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check after the commit: the caller gets no receipt for what may be in a file that is gone."""
-    from guardrail.ledger.store import Store
+    from guardrail.ledger.sqlite.appending import Store
 
     with make(tmp_path / "a.db") as writer:
         commit = Store.commit

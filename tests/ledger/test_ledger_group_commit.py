@@ -28,8 +28,8 @@ from guardrail.core.log.merkle import Edge
 from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.work import Entry
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.work import Entry
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import wait_async
 

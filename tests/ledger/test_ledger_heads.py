@@ -41,7 +41,7 @@ from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import TILE, node_reader, store_tile
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 EAGER = replace(FAST, epoch_interval=0.0)

@@ -36,7 +36,7 @@ from guardrail.ledger.files import lock_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 
@@ -357,7 +357,7 @@ def test_a_lease_of_another_boot_or_of_a_number_that_is_taken_again_is_dead(tmp_
 def test_a_writer_whose_key_was_ended_signs_with_a_new_one(tmp_path: Path) -> None:
     """Heads under the old key would not count: it looks before each, and nothing is lost."""
     from guardrail.ledger.epochs import ended
-    from guardrail.ledger.store import Store
+    from guardrail.ledger.sqlite.appending import Store
     from guardrail.review.verify import VerifyState, verify_ledger
 
     with make(tmp_path / "a.db", signing=EPOCHS) as writer:

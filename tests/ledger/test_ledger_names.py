@@ -18,11 +18,11 @@ from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError
 from guardrail.ledger import names as module
 from guardrail.ledger import steps
+from guardrail.ledger.maintenance.prune import detail, prune
 from guardrail.ledger.names import Names
 from guardrail.ledger.proved import Proofs, ProvedReader
-from guardrail.ledger.pruning import detail, prune
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 

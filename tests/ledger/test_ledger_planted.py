@@ -16,12 +16,12 @@ from guardrail.core.log.chain import Difference
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerSealedError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.backup import backup
+from guardrail.ledger.maintenance.backup import backup
+from guardrail.ledger.maintenance.recover import recover
+from guardrail.ledger.maintenance.recovery_plan import Action, inspect
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import recover
-from guardrail.ledger.recovery_plan import Action, inspect
-from guardrail.ledger.tables import SCHEMA
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.sqlite.tables import SCHEMA
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.system.ids import new_ulid
 
@@ -500,7 +500,7 @@ def test_a_planted_row_that_is_in_nobodys_way_stops_no_call(tmp_path: Path) -> N
 
 def test_a_query_that_leads_in_circles_is_ended(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the processor time that it takes, not by the time that a slow disk does."""
-    from guardrail.ledger.limits import Budget
+    from guardrail.ledger.sqlite.limits import Budget
 
     monkeypatch.setattr(Budget, "_BASE", 0.05)
     with LedgerReader.open(db) as reader:

@@ -13,8 +13,8 @@ import pytest
 from ledgerkit import driven, make, note, small_disk
 
 from guardrail.errors import LedgerOpenError
-from guardrail.ledger import still
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import read_only
 
 COMMANDS = [
     ["verify"],
@@ -96,7 +96,7 @@ def test_a_ledger_that_is_written_meanwhile_is_not_read_on(
 def standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, wal: bool) -> Path:
     """A ledger in a folder that this process may not write to; root may write to any, and is told otherwise."""
     (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(still.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(read_only.tempfile, "tempdir", str(tmp_path / "tmp"))
     with make(tmp_path / "a.db") as writer:
         writer.append(note())
         folder = tmp_path / "folder"
@@ -107,7 +107,7 @@ def standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, wal: bool) -> P
     (folder / "a.db-shm").symlink_to("a.db-shm")
     access = os.access
     monkeypatch.setattr(
-        still.os,
+        read_only.os,
         "access",
         lambda path, mode, **how: (
             not (path == folder and mode & os.W_OK) and access(path, mode, **how)

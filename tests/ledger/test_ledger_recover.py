@@ -13,11 +13,11 @@ from ledgerkit import FAST, GENESIS, LOG, SIGNING, decision, driven, make, note,
 from guardrail.core.log import chain
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, LedgerSealedError
+from guardrail.ledger.maintenance.recover import recover, successor
+from guardrail.ledger.maintenance.recovery_plan import Action, inspect
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import recover, successor
-from guardrail.ledger.recovery_plan import Action, inspect
-from guardrail.ledger.sqlite import SCHEMA
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.sqlite.database import SCHEMA
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}

@@ -32,14 +32,14 @@ from guardrail.core.log.merkle import inclusion_proof, verify_inclusion
 from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerSealedError
 from guardrail.keys.log_key import Keys, verify_signature
-from guardrail.ledger import pruning
-from guardrail.ledger.examine import examine
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import TILE, node_reader
-from guardrail.ledger.pruning import Cut, Pace, detail, prune
+from guardrail.ledger.maintenance import prune as pruning
+from guardrail.ledger.maintenance.examine import examine
+from guardrail.ledger.maintenance.prune import Cut, Pace, detail, prune
+from guardrail.ledger.maintenance.recover import RecoveryReport, recover
+from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import RecoveryReport, recover
-from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect
 from guardrail.system.ids import new_ulid
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
@@ -356,8 +356,8 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from ledgerkit import SIGNING
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger import recover as module
-from guardrail.ledger.store import Store
+from guardrail.ledger.maintenance import recover as module
+from guardrail.ledger.sqlite.appending import Store
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,7 @@ from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.files import reserve_path, traces
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.reserve import Reserve
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 MB = 1 << 20

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from guardrail.core.log.merkle import Edge
 from guardrail.ledger.heads import TILE, keep_leaves, leaves_of, node_reader, store_tile
-from guardrail.ledger.sqlite import SCHEMA
+from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.ledger.tiles import TileWalk, WrongTile
 
 TABLES = ("record", "tile", "pruned")

@@ -28,8 +28,8 @@ from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.files import network_filesystem, traces
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import SCHEMA
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.sqlite.database import SCHEMA
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 
 

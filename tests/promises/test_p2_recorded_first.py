@@ -21,8 +21,8 @@ from guardrail import Guard
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
 from guardrail.keys.log_key import Keys, Signing
+from guardrail.ledger.maintenance.recover import recover
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.recover import recover
 from guardrail.review.verify import VerifyState, verify_ledger
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}

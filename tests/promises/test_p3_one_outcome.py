@@ -218,8 +218,8 @@ def test_an_outcome_after_unknown_is_a_claim(tmp_path: Path) -> None:
         guard.declare("send", schema=OPEN)
         admission = guard.admit("send", {})
         # As after a lease that was lost: someone else has closed the call.
-        from guardrail.ledger.outcomes import unknown
         from guardrail.ledger.reader import LedgerReader
+        from guardrail.ledger.writing.outcomes import unknown
 
         with LedgerReader.open(tmp_path / "audit.db") as reader:
             line = reader.record(admission.seq)

@@ -23,7 +23,7 @@ from guardrail.core.types import Receipt
 from guardrail.keys.anchor_keys import WitnessKey
 from guardrail.keys.log_key import Keys, Signing
 from guardrail.ledger.lease import own_origin
-from guardrail.ledger.pruning import Cut, Pruned, detail, prune
+from guardrail.ledger.maintenance.prune import Cut, Pruned, detail, prune
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.acts import Keeper, node_of
 from guardrail.review.verify import VerifyState, load_heads, verify_ledger

@@ -537,7 +537,9 @@ def test_a_record_that_is_younger_than_its_seal_says_is_kept(
     db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the clock was wrong when the segment was sealed: the records' own times count too."""
-    monkeypatch.setattr("guardrail.ledger.store.utc_now", lambda: "2020-01-01T00:00:00.000000Z")
+    monkeypatch.setattr(
+        "guardrail.ledger.sqlite.appending.utc_now", lambda: "2020-01-01T00:00:00.000000Z"
+    )
     with keeper(db) as keep:
         keep.seal(why=None)
     monkeypatch.undo()

@@ -40,7 +40,7 @@ from guardrail.core.log.merkle import (
 )
 from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
-from guardrail.ledger import pruning
+from guardrail.ledger.maintenance import prune as pruning
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.acts import node_of
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger

@@ -10,7 +10,7 @@ import pytest
 from guardrail.access import Reading, record_read
 from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.doctor_access import access_log
 from guardrail.review.doctor_result import State
 

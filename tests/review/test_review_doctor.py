@@ -13,8 +13,8 @@ from reviewkit import LOG, SIGNING, decision, genesis
 from guardrail.core.log.record import GENESIS_PREV, Draft
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.files import Seal
-from guardrail.ledger.sqlite import create
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.sqlite.database import create
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review import doctor
 from guardrail.review.doctor import check_all
 from guardrail.review.doctor_result import Check, State
@@ -207,7 +207,7 @@ def test_a_broken_chain_in_the_tail_is_found(check: Run, project: Path) -> None:
     """What was edited lately shows without a whole verification."""
     import sqlite3
 
-    from guardrail.ledger.sqlite import SCHEMA
+    from guardrail.ledger.sqlite.database import SCHEMA
 
     connection = sqlite3.connect(project / "audit.db")
     connection.execute("DROP TRIGGER record_no_update")

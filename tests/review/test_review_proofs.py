@@ -17,7 +17,7 @@ from guardrail.core.log.proof import Verdict, check_proof
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import SCHEMA
+from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
 from guardrail.system.ids import new_ulid
 

@@ -46,7 +46,7 @@ from guardrail.keys.log_key import Keys
 from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head
 from guardrail.ledger.lease import host_name
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.writer import LedgerWriter
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import (
     HeadError,
     OutsideHead,
@@ -861,11 +861,11 @@ def test_a_clock_set_back_a_day_is_a_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records keep their order; time is what the clock said."""
-    from guardrail.ledger import store
+    from guardrail.ledger.sqlite import appending
 
     with make(tmp_path / "c.db") as writer:
         whole_call(writer)
-        monkeypatch.setattr(store, "utc_now", lambda: "2020-01-01T00:00:00.000000Z")
+        monkeypatch.setattr(appending, "utc_now", lambda: "2020-01-01T00:00:00.000000Z")
         whole_call(writer)
     report = verify_ledger(tmp_path / "c.db")
     assert report.state is VerifyState.NOT_ANCHORED

@@ -25,7 +25,7 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
     An existing FILE is never overwritten. The keys are not in it: keep them elsewhere. Give this copy, and never the live file, to other
     programs.
     """
-    from guardrail.ledger.backup import backup as copy
+    from guardrail.ledger.maintenance.backup import backup as copy
 
     settings = settings_for(config, ledger)
     kept = (settings.retention.segments, settings.retention.archive)

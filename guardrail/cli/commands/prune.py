@@ -15,7 +15,7 @@ from guardrail.core.words import counted
 from guardrail.errors import UsageError
 
 if TYPE_CHECKING:
-    from guardrail.ledger.pruning import Pruned
+    from guardrail.ledger.maintenance.prune import Pruned
 
 __all__ = ["prune", "pruned_document", "tell_pruned"]
 

@@ -21,8 +21,8 @@ from guardrail.review.terminal import name, one_line
 if TYPE_CHECKING:
     from guardrail.config import Settings
     from guardrail.diagnosis import Diagnosis
-    from guardrail.ledger.recover import RecoveryReport
-    from guardrail.ledger.recovery_plan import RecoveryPlan
+    from guardrail.ledger.maintenance.recover import RecoveryReport
+    from guardrail.ledger.maintenance.recovery_plan import RecoveryPlan
 
 __all__ = ["recover"]
 
@@ -59,7 +59,7 @@ def recover(
     admin.recovered record says who did it, why, and what was found.
     """
     from guardrail.diagnosis import diagnose
-    from guardrail.ledger.recovery_plan import Action
+    from guardrail.ledger.maintenance.recovery_plan import Action
 
     settings = settings_for(config, ledger)
     path = settings.ledger.path
@@ -166,7 +166,7 @@ def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
 
 
 def _explain(path: Path, found: Diagnosis, *, denied: bool) -> None:
-    from guardrail.ledger.recovery_plan import Action
+    from guardrail.ledger.maintenance.recovery_plan import Action
 
     plan = found.plan
     style = Style.GOOD if plan.action is Action.NOTHING else Style.WARN
@@ -205,7 +205,7 @@ def _said(label: str, text: str) -> None:
 def _loss(plan: RecoveryPlan) -> str:
     """Say how many records are lost, as far as anybody can know; empty if that is no question."""
     from guardrail.core.log.recovered import Loss
-    from guardrail.ledger.recovery_plan import Action
+    from guardrail.ledger.maintenance.recovery_plan import Action
 
     if plan.lost:
         return f"at least {counted(plan.lost, 'record')}: acknowledged, and gone or changed; later ones may be lost as well"
@@ -248,7 +248,7 @@ def _idle(path: Path) -> str:
 
 def _steps(path: Path, found: Diagnosis) -> list[str]:
     from guardrail.diagnosis import BACK
-    from guardrail.ledger.recovery_plan import Action
+    from guardrail.ledger.maintenance.recovery_plan import Action
 
     plan = found.plan
     back = f"Or: {BACK}. " if found.is_away else ""
@@ -297,8 +297,8 @@ def _tell(report: RecoveryReport) -> None:
 
 
 def _document(path: Path, found: Diagnosis, report: RecoveryReport | None) -> dict[str, Any]:
-    from guardrail.ledger.recover import predecessor
-    from guardrail.ledger.recovery_plan import Action
+    from guardrail.ledger.maintenance.recover import predecessor
+    from guardrail.ledger.maintenance.recovery_plan import Action
 
     plan: RecoveryPlan = found.plan
     intact = plan.intact

@@ -13,7 +13,7 @@ from guardrail.core.log.key_epochs import KeyRanges
 from guardrail.core.words import counted, numbers
 from guardrail.errors import GuardrailError, LedgerError, NoteError, RecordError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.examine import examine
+from guardrail.ledger.maintenance.examine import examine
 from guardrail.review.proofs import key_ranges, log_key
 from guardrail.review.verify.ledger import verify_ledger
 from guardrail.review.verify.reading import readable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from guardrail.core.log.chain import Difference
 from guardrail.core.log.record import MAX_LINE
 from guardrail.errors import LedgerError
-from guardrail.ledger.limits import MAX_VALUE
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.limits import MAX_VALUE
 from guardrail.review.verify.beside import Problem
 
 __all__ = ["OVERSIZED", "find_oversized"]

@@ -24,7 +24,7 @@ from guardrail.core.log.recovered import Recovered
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import ADMIN
+from guardrail.ledger.sqlite.database import ADMIN
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.report import Progress
 from guardrail.review.verify.stream import Tables, stream

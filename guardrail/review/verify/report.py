@@ -13,7 +13,7 @@ from guardrail.core.log.recovered import Recovered
 from guardrail.core.log.ruling import Ruling, rule
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, NoteError
-from guardrail.ledger.known import generation
+from guardrail.ledger.maintenance.known_heads import generation
 from guardrail.ledger.rows import OpenCall
 
 __all__ = [

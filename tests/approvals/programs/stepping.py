@@ -20,7 +20,7 @@ from approvalkit import Asks, guarded
 
 from guardrail.approvals import Approver
 from guardrail.errors import ApprovalRequired, Denied
-from guardrail.ledger.store import Store
+from guardrail.ledger.sqlite.appending import Store
 
 FOLDER, WHAT, POINT, *WORDS = sys.argv[1:]
 written = {"type": ""}

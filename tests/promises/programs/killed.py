@@ -24,7 +24,7 @@ import guardrail.recording
 from guardrail import Guard
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.journal import Journal
-from guardrail.ledger.store import Store
+from guardrail.ledger.sqlite.appending import Store
 from guardrail.opening import open_journal
 from guardrail.testing import StaticPolicy, allow
 from guardrail.tools import Tool

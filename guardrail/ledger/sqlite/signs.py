@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from guardrail.ledger.files import lock_path, seal_path
-from guardrail.ledger.sqlite import APPLICATION_ID
+from guardrail.ledger.sqlite.database import APPLICATION_ID
 
 __all__ = ["has_ledger_header", "ledgers_near", "was_ledger"]
 

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from guardrail.errors import LedgerOpenError
-from guardrail.ledger.handles import Share
-from guardrail.ledger.sqlite import connect_reader, reason
+from guardrail.ledger.sqlite.database import connect_reader, reason
+from guardrail.ledger.sqlite.handles import Share
 from guardrail.system.disk import is_full, make_room, why_not_written
 
 __all__ = ["Standing", "connect_anywhere"]

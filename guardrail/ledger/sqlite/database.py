@@ -11,10 +11,10 @@ from typing import Any
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, os_reason
-from guardrail.ledger.constraints import schema_fault
 from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head
-from guardrail.ledger.limits import harden
-from guardrail.ledger.tables import ADMIN, COLUMNS, SCHEMA
+from guardrail.ledger.sqlite.constraints import schema_fault
+from guardrail.ledger.sqlite.limits import harden
+from guardrail.ledger.sqlite.tables import ADMIN, COLUMNS, SCHEMA
 from guardrail.system.disk import WORK, is_full, make_room, no_room
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import denial_of, find_denial, new_file

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from guardrail.ledger.examine import Cache
 from guardrail.ledger.heads import Execute
-from guardrail.ledger.sqlite import connect_reader, quoted, refuse_unsafe
-from guardrail.ledger.tables import SCHEMA
+from guardrail.ledger.maintenance.examine import Cache
+from guardrail.ledger.sqlite.database import connect_reader, quoted, refuse_unsafe
+from guardrail.ledger.sqlite.tables import SCHEMA
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import new_file
 

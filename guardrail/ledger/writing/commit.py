@@ -24,7 +24,7 @@ from guardrail.errors import (
     LedgerPoisonedError,
     LedgerSealedError,
 )
-from guardrail.ledger import claims, handles, outcomes
+from guardrail.ledger import claims
 from guardrail.ledger.epochs import Epochs, Rotation, ended
 from guardrail.ledger.files import (
     Fault,
@@ -38,17 +38,19 @@ from guardrail.ledger.files import (
     traces,
     utc_now,
 )
-from guardrail.ledger.handles import Share
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import Leases, Life, process_name
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.names import Names
 from guardrail.ledger.reserve import Reserve, disk_is_full, needs_room
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.sqlite import create, denied, open_error, reason
+from guardrail.ledger.sqlite import handles
+from guardrail.ledger.sqlite.appending import Store, Tail
+from guardrail.ledger.sqlite.database import create, denied, open_error, reason
+from guardrail.ledger.sqlite.handles import Share
 from guardrail.ledger.steps import UNPROVED
-from guardrail.ledger.store import Store, Tail
-from guardrail.ledger.work import Entry
+from guardrail.ledger.writing import outcomes
+from guardrail.ledger.writing.work import Entry
 from guardrail.system.disk import WORK, is_full, make_room, no_room
 from guardrail.system.durable import sync_directory
 from guardrail.system.futures import Handover
@@ -148,7 +150,7 @@ class Committer:
         if not self.trouble:
             self.trouble = "a commit does not end"
 
-    # -- what the commit thread asks (guardrail.ledger.loop) ----------------------------------------------------------
+    # -- what the commit thread asks (guardrail.ledger.writing.loop) ----------------------------------------------------------
 
     def settled(self) -> bool:
         """Note that no commit is under way; return whether nothing that is owed could be written at once."""

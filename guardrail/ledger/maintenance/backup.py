@@ -11,8 +11,8 @@ from pathlib import Path
 
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite import open_error, quoted, reason
-from guardrail.ledger.still import connect_anywhere
+from guardrail.ledger.sqlite.database import open_error, quoted, reason
+from guardrail.ledger.sqlite.read_only import connect_anywhere
 from guardrail.system.disk import is_full, make_room, no_room
 from guardrail.system.durable import sync_directory
 

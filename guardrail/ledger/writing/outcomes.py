@@ -11,7 +11,7 @@ from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.core.types import Status
 from guardrail.errors import RecordError
 from guardrail.ledger.lease import Leases, Life, own_origin, process_name
-from guardrail.ledger.store import Store
+from guardrail.ledger.sqlite.appending import Store
 
 __all__ = ["not_started", "of_dead_calls", "of_dead_keys", "unknown"]
 

@@ -23,8 +23,8 @@ from guardrail.ledger.epochs import Epochs, Rotation
 from guardrail.ledger.files import FileWatch, Seal, lock_path, resolve
 from guardrail.ledger.heads import Signing, edge_at
 from guardrail.ledger.lock import FileLock
-from guardrail.ledger.sqlite import open_error
-from guardrail.ledger.store import Store, Tail
+from guardrail.ledger.sqlite.appending import Store, Tail
+from guardrail.ledger.sqlite.database import open_error
 
 __all__ = ["Cut", "Pace", "Pruned", "detail", "prune"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import NoteError
-from guardrail.ledger.tables import SCHEMA
+from guardrail.ledger.sqlite.tables import SCHEMA
 
 __all__ = [
     "crowd_fault",

@@ -21,9 +21,6 @@ from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError
-from guardrail.ledger import mend, outcomes
-from guardrail.ledger.aside import free_name, keep_wal, set_aside
-from guardrail.ledger.examine import Examination
 from guardrail.ledger.files import (
     lock_path,
     resolve,
@@ -31,12 +28,16 @@ from guardrail.ledger.files import (
     utc_now,
 )
 from guardrail.ledger.heads import Signing
-from guardrail.ledger.known import KnownHead, next_name
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock
-from guardrail.ledger.recovery_plan import Action, RecoveryPlan, inspect
-from guardrail.ledger.sqlite import create, open_error
-from guardrail.ledger.store import Store
+from guardrail.ledger.maintenance import rebuild as mend
+from guardrail.ledger.maintenance.examine import Examination
+from guardrail.ledger.maintenance.keep_aside import free_name, keep_wal, set_aside
+from guardrail.ledger.maintenance.known_heads import KnownHead, next_name
+from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect
+from guardrail.ledger.sqlite.appending import Store
+from guardrail.ledger.sqlite.database import create, open_error
+from guardrail.ledger.writing import outcomes
 from guardrail.system.durable import sync_directory
 
 __all__ = [

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from guardrail.errors import LedgerError, LedgerOpenError
-from guardrail.ledger import handles
-from guardrail.ledger.constraints import (
+from guardrail.ledger.places import not_a_file, unexaminable
+from guardrail.ledger.sqlite import handles
+from guardrail.ledger.sqlite.constraints import (
     crowd_fault,
     place_fault,
     record_fault,
@@ -28,10 +29,7 @@ from guardrail.ledger.constraints import (
     to_mend,
     value_fault,
 )
-from guardrail.ledger.handles import Share
-from guardrail.ledger.limits import Budget
-from guardrail.ledger.places import not_a_file, unexaminable
-from guardrail.ledger.sqlite import (
+from guardrail.ledger.sqlite.database import (
     data_version,
     denied,
     open_error,
@@ -39,7 +37,9 @@ from guardrail.ledger.sqlite import (
     schema_error,
     schema_version,
 )
-from guardrail.ledger.still import Standing, connect_anywhere
+from guardrail.ledger.sqlite.handles import Share
+from guardrail.ledger.sqlite.limits import Budget
+from guardrail.ledger.sqlite.read_only import Standing, connect_anywhere
 
 __all__ = ["ReadConnection"]
 
@@ -267,7 +267,7 @@ class ReadConnection:
             Share.connected(self.db)
         return self._connection
 
-    # -- other handles and forks (guardrail.ledger.handles) ---------------------------------------------------------
+    # -- other handles and forks (guardrail.ledger.sqlite.handles) ---------------------------------------------------------
 
     def retire(self) -> None:
         """Close the connection unless it is being read from; the next query opens it again."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 
 from guardrail.errors import KeysError, LedgerError
-from guardrail.ledger.committer import Committer
-from guardrail.ledger.work import Entry, Order, Work, closed_error
+from guardrail.ledger.writing.commit import Committer
+from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
 
 __all__ = ["Crowd", "Loop"]
 

@@ -12,15 +12,15 @@ from typing import Self
 from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
-from guardrail.ledger import handles
-from guardrail.ledger.committer import Committer
 from guardrail.ledger.files import refuse_links, resolve, traces, utc_now
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import process_name
-from guardrail.ledger.loop import Loop
 from guardrail.ledger.names import Names
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.work import Entry, Order, Work, closed_error
+from guardrail.ledger.sqlite import handles
+from guardrail.ledger.writing.commit import Committer
+from guardrail.ledger.writing.loop import Loop
+from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
 
 __all__ = ["LedgerSettings", "LedgerWriter", "traces"]
 
@@ -287,7 +287,7 @@ class LedgerWriter:
                     )
                     self._thread.start()
 
-    # -- other handles and forks (guardrail.ledger.handles) ---------------------------------------------------------
+    # -- other handles and forks (guardrail.ledger.sqlite.handles) ---------------------------------------------------------
 
     def retire(self) -> None:
         """Close the connection between two commits and open it again at the next one."""

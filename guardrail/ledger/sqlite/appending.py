@@ -20,12 +20,8 @@ from guardrail.errors import (
     LedgerPoisonedError,
     RecordError,
 )
-from guardrail.ledger import handles
-from guardrail.ledger.batch import Batch
-from guardrail.ledger.constraints import place_fault, row_fault
 from guardrail.ledger.epochs import Rotation
 from guardrail.ledger.files import utc_now
-from guardrail.ledger.handles import Share
 from guardrail.ledger.heads import (
     TILE,
     Execute,
@@ -43,9 +39,13 @@ from guardrail.ledger.heads import (
     write_head,
 )
 from guardrail.ledger.lease import host_name, process_name
-from guardrail.ledger.limits import MAX_VALUE
 from guardrail.ledger.rows import EpochRow, OpenCall
-from guardrail.ledger.sqlite import check_schema, connect, data_version, schema_version
+from guardrail.ledger.sqlite import handles
+from guardrail.ledger.sqlite.batch import Batch
+from guardrail.ledger.sqlite.constraints import place_fault, row_fault
+from guardrail.ledger.sqlite.database import check_schema, connect, data_version, schema_version
+from guardrail.ledger.sqlite.handles import Share
+from guardrail.ledger.sqlite.limits import MAX_VALUE
 from guardrail.ledger.steps import Steps
 
 __all__ = ["Store", "Tail"]

@@ -15,15 +15,15 @@ from guardrail.core.log.checkpoint import Verify
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.recovered import Loss
 from guardrail.errors import LedgerError, RecordError
-from guardrail.ledger.examine import Examination, examine
 from guardrail.ledger.files import (
     Seal,
     leases_path,
     traces,
 )
 from guardrail.ledger.heads import Signing
-from guardrail.ledger.known import Judged, KnownHead, judge
 from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.maintenance.examine import Examination, examine
+from guardrail.ledger.maintenance.known_heads import Judged, KnownHead, judge
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import OpenCall
 

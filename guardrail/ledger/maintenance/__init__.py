@@ -1,0 +1,1 @@
+"""Examine, back up, recover, rebuild and prune a ledger."""
