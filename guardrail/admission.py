@@ -17,7 +17,7 @@ from guardrail.core.log.record import Draft
 from guardrail.core.redaction.foreign import outweighs
 from guardrail.core.types import Decision, EngineReply, Receipt, Status
 from guardrail.errors import LedgerError, PolicyError, RecordError, RedactionError, UsageError
-from guardrail.session import SessionState
+from guardrail.identity.session import SessionState
 from guardrail.system.cpu_meter import OVER_BUDGET, Meter
 from guardrail.system.waiting import LARGE, Work, wait_async, work_async
 

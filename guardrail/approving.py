@@ -20,7 +20,7 @@ from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.types import Assurance, Receipt
 from guardrail.errors import IdentityError, LedgerError, UsageError
-from guardrail.identity import check_id
+from guardrail.identity.principal import check_id
 from guardrail.system.os_user import user_name
 
 __all__ = ["Answer", "Desk", "TenantTokens", "system_user"]

@@ -10,9 +10,9 @@ from guardrail.config import Settings
 from guardrail.core.claims import TAKEN
 from guardrail.core.types import Assurance, Session
 from guardrail.errors import UsageError
-from guardrail.identity import check_identity
+from guardrail.identity.principal import check_identity
+from guardrail.identity.session import SessionState, make_session
 from guardrail.scope import SessionScope
-from guardrail.session import SessionState, make_session
 
 __all__ = ["ABSENT", "Caller", "Callers", "hint"]
 

@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
-from guardrail import session as sessions
 from guardrail.admission import Admission
 from guardrail.approval_steps import ApprovalSteps
 from guardrail.approval_views import terms_of, utc_now
@@ -36,14 +35,15 @@ from guardrail.core.schema.snapshot import UnknownArguments
 from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.governed import governed
-from guardrail.identity import SessionTable
+from guardrail.identity import session as sessions
+from guardrail.identity.principal import SessionTable
+from guardrail.identity.session import SessionState, make_session
 from guardrail.journal import Journal
 from guardrail.owners import Entering
 from guardrail.pipeline import PLAIN, How, Pipeline, Unanchored
 from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch, reloaded, settings_reader
 from guardrail.scope import SessionScope, bound
-from guardrail.session import SessionState, make_session
 from guardrail.system import cpu_meter
 from guardrail.system.waiting import drive, drive_async, run_in_thread
 from guardrail.throttle import Throttle

@@ -33,7 +33,7 @@ from guardrail.errors import (
     PolicyLoadError,
     os_reason,
 )
-from guardrail.identity import check_identity
+from guardrail.identity.principal import check_identity
 from guardrail.journal import Journal, Owner, actor
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.files import refuse_links

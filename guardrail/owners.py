@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guardrail.core.claims import Claim, Owner
 from guardrail.core.types import Session
-from guardrail.identity import session_key
+from guardrail.identity.principal import session_key
 from guardrail.journal import Journal
 from guardrail.keys.log_key import TenantKeys
 

@@ -47,11 +47,11 @@ from guardrail.errors import (
     RedactionError,
     UsageError,
 )
-from guardrail.identity import SOMEONE_ELSES
+from guardrail.identity.principal import SOMEONE_ELSES
+from guardrail.identity.session import SessionState
 from guardrail.journal import Journal
 from guardrail.recording import Call, Recorder, UnsafeRecordError, outline
 from guardrail.scope import SessionScope
-from guardrail.session import SessionState
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import LARGE, Steps, Wait, Work, in_background

@@ -27,7 +27,7 @@ from guardrail.core.types import (
     Rule,
 )
 from guardrail.errors import ArgumentsError, RedactionError
-from guardrail.session import SessionState
+from guardrail.identity.session import SessionState
 from guardrail.system.cpu_meter import OVER_BUDGET, Meter
 from guardrail.tools import Tool
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
 from guardrail.bodies import is_async
 from guardrail.core.types import Json, Session
 from guardrail.errors import UsageError
-from guardrail.session import SessionState
+from guardrail.identity.session import SessionState
 from guardrail.system.yielding import yields_inside
 
 __all__ = ["Entry", "SessionScope", "bound", "current"]

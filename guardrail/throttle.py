@@ -27,8 +27,8 @@ from guardrail.core.log.record import Draft
 from guardrail.core.types import Cause, Receipt
 from guardrail.core.words import counted
 from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, RedactionError
+from guardrail.identity.session import SessionState
 from guardrail.journal import Journal, actor
-from guardrail.session import SessionState
 from guardrail.system.waiting import Steps, Wait
 
 __all__ = ["Over", "Throttle"]

@@ -359,7 +359,7 @@ def _opening(settings: Settings) -> Check:
 
 
 def _identity(settings: Settings) -> Check:
-    from guardrail.identity import check_identity
+    from guardrail.identity.principal import check_identity
 
     check_identity(settings)
     if settings.identity.require == "any":

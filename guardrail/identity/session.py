@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from guardrail import identity
 from guardrail.core.claims import Claim
 from guardrail.core.log import fields
 from guardrail.core.log.fields import CallFields
@@ -17,6 +16,7 @@ from guardrail.core.redaction.session_memory import BLANK, Memory
 from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import ArgumentsError, RecordError, RedactionError
+from guardrail.identity import principal as identity
 from guardrail.system.ids import new_ulid
 
 if TYPE_CHECKING:

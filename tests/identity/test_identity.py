@@ -8,7 +8,7 @@ import pytest
 
 from guardrail.core.types import Agent, Assurance, Principal, Session
 from guardrail.errors import IdentityError
-from guardrail.identity import SessionTable, agent, check_id, delegation, principal
+from guardrail.identity.principal import SessionTable, agent, check_id, delegation, principal
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Who is calling: principal, agent and session."""
