@@ -23,7 +23,7 @@ from guardrail.system.waiting import LARGE, Work, wait_async, work_async
 
 if TYPE_CHECKING:
     from guardrail.journal import Journal
-    from guardrail.tools import Tool
+    from guardrail.tools.tool import Tool
 
 __all__ = ["Admission", "same_verdict"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from guardrail.core.schema.names import shows
 from guardrail.errors import UsageError
-from guardrail.tools import Tool
+from guardrail.tools.tool import Tool
 
 __all__ = ["check_body", "check_extra", "check_result", "is_async", "is_awaitable"]
 

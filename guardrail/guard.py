@@ -34,7 +34,6 @@ from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.schema.snapshot import UnknownArguments
 from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
 from guardrail.errors import GuardrailError, LedgerError
-from guardrail.governed import governed
 from guardrail.identity import session as sessions
 from guardrail.identity.principal import SessionTable
 from guardrail.identity.session import SessionState, make_session
@@ -47,8 +46,9 @@ from guardrail.scope import SessionScope, bound
 from guardrail.system import cpu_meter
 from guardrail.system.waiting import drive, drive_async, run_in_thread
 from guardrail.throttle import Throttle
-from guardrail.tools import Tool, ToolRegistry, from_function
-from guardrail.tools import declare as declare_tool
+from guardrail.tools.governed import governed
+from guardrail.tools.tool import Tool, ToolRegistry, from_function
+from guardrail.tools.tool import declare as declare_tool
 
 if TYPE_CHECKING:
     from guardrail.anchors.schedule import AnchorWatch

@@ -56,7 +56,7 @@ from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import LARGE, Steps, Wait, Work, in_background
 from guardrail.throttle import Throttle
-from guardrail.tools import Tool
+from guardrail.tools.tool import Tool
 from guardrail.unfit import misnamed
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from guardrail.core.types import (
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.identity.session import SessionState
 from guardrail.system.cpu_meter import OVER_BUDGET, Meter
-from guardrail.tools import Tool
+from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine

@@ -11,7 +11,7 @@ from typing import Final
 from guardrail.core.schema.names import declared
 from guardrail.core.schema.snapshot import list_names
 from guardrail.errors import ArgumentsError, RedactionError
-from guardrail.tools import Tool
+from guardrail.tools.tool import Tool
 
 __all__ = ["misnamed"]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.tools import BaseTool
 from langchain_core.tools import Tool as SingleInputTool
 
-from guardrail import tools
 from guardrail.errors import UsageError
 from guardrail.integrations.langchain_injection import (
     bodies,
@@ -20,10 +19,11 @@ from guardrail.integrations.langchain_injection import (
     input_model,
 )
 from guardrail.integrations.signatures import parameters
+from guardrail.tools import tool as tools
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
-    from guardrail.tools import Tool
+    from guardrail.tools.tool import Tool
 
 __all__ = [
     "KEY",

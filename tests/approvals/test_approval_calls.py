@@ -12,7 +12,7 @@ from approvalkit import BOB, CAROL, SCHEMA, Asks, Bench, Body, bench
 from guardrail.approvals import Approver, Reason
 from guardrail.core.types import Assurance
 from guardrail.errors import ApprovalRequired, Denied, UsageError
-from guardrail.tools import declare
+from guardrail.tools.tool import declare
 
 
 def denied(made: Bench, reason: Reason, approval: str | None, args: Any = None, **how: Any) -> None:

@@ -12,7 +12,7 @@ from pydantic import create_model
 from guardrail.core.log.record import dumps
 from guardrail.core.schema.json_copy import ArgumentLimits, clone, take
 from guardrail.core.schema.snapshot import compile_schema, snapshot
-from guardrail.tools import declare, undeclared
+from guardrail.tools.tool import declare, undeclared
 
 LEAVES = 17
 NAMES = [f"argument_{number:02}" for number in range(LEAVES - 2)]

@@ -23,7 +23,7 @@ from guardrail.errors import (
     UsageError,
 )
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, deny, memory_guard
-from guardrail.tools import declare
+from guardrail.tools.tool import declare
 from guardrail.unfit import misnamed
 
 SCHEMA = {

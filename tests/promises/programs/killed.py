@@ -27,7 +27,7 @@ from guardrail.journal import Journal
 from guardrail.ledger.sqlite.appending import Store
 from guardrail.opening import open_journal
 from guardrail.testing import StaticPolicy, allow
-from guardrail.tools import Tool
+from guardrail.tools.tool import Tool
 
 POINT = sys.argv[2]
 armed = False

@@ -65,7 +65,7 @@ class Tool:
         if self.model is None or self.schema is None:
             taken = snapshot(self.schema, args)
             return taken, clone(taken.args)
-        from guardrail.tool_models import take_model
+        from guardrail.tools.models import take_model
 
         return take_model(self.model, self.schema, self.parameters, args)
 
@@ -149,7 +149,7 @@ def declare(
     parameters: dict[str, str] = {}
     if schema is not None:
         if isinstance(schema, type):
-            from guardrail.tool_models import describe, is_model
+            from guardrail.tools.models import describe, is_model
 
             if not is_model(schema):
                 raise UsageError("schema: a JSON Schema or a pydantic model", code="usage.schema")
@@ -212,8 +212,8 @@ def from_function(
     *unsafe_stream*), ``*args``, ``**kwargs`` and signatures that give no schema, ``SchemaError`` for types that can't
     be rebuilt from JSON.
     """
-    from guardrail.tool_functions import is_generator, read_function
-    from guardrail.tool_models import describe
+    from guardrail.tools.functions import is_generator, read_function
+    from guardrail.tools.models import describe
 
     signature = read_function(function, injected)
     if not unsafe_stream and is_generator(function):

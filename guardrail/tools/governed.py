@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from guardrail.tools import Tool
+from guardrail.tools.tool import Tool
 
 __all__ = ["governed"]
 

@@ -34,7 +34,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import PydanticCustomError
 
 from guardrail.errors import ArgumentsError, SchemaError
-from guardrail.tools import declare, from_function
+from guardrail.tools.tool import declare, from_function
 
 CANARY = "canary-" + "z" * 20
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from guardrail.docstrings import read_docstring
 from guardrail.errors import ArgumentsError, SchemaError, UsageError
-from guardrail.tools import Tool, from_function
+from guardrail.tools.docstrings import read_docstring
+from guardrail.tools.tool import Tool, from_function
 
 if TYPE_CHECKING:
     from somewhere_else import Runtime  # type: ignore[import-not-found]

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from guardrail.docstrings import read_docstring
 from guardrail.errors import UsageError
+from guardrail.tools.docstrings import read_docstring
 
 __all__ = ["Signature", "is_generator", "read_function"]
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from guardrail.core.schema.snapshot import UnknownArguments
 from guardrail.errors import ArgumentsError, ConfigError, SchemaError, SchemaWarning, UsageError
-from guardrail.tools import Tool, ToolRegistry, declare, from_function, tool_name, undeclared
+from guardrail.tools.tool import Tool, ToolRegistry, declare, from_function, tool_name, undeclared
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -269,7 +269,7 @@ def test_one_of_many_threads_wins_a_conflict() -> None:
 def test_importing_tools_loads_no_pydantic() -> None:
     """Nor does declaring and taking with a plain schema."""
     program = (
-        "import sys, guardrail.tools as t; assert 'jsonschema_rs' not in sys.modules;"
+        "import sys, guardrail.tools.tool as t; assert 'jsonschema_rs' not in sys.modules;"
         "t.declare('a', schema={'properties': {'x': {}}}).take({'x': 1});"
         "print('pydantic' in sys.modules)"
     )

@@ -1,0 +1,1 @@
+"""Tools as the guard knows them: made from functions, models and docstrings."""
