@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from guardrail.approvals import Reason
+from guardrail.approvals.rules import Reason
 from guardrail.core.log import fields
 from guardrail.core.policy_input import resolve
 from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, is_mark_key

@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from guardrail import approval_records, approvals
-from guardrail.approvals import Case, Presented, Reason, State, Terms
+from guardrail import approval_records
+from guardrail.approvals import rules as approvals
+from guardrail.approvals.rules import Case, Presented, Reason, State, Terms
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.redactor import View
 from guardrail.core.types import Cause, Decision, Effect

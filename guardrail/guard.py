@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
 from guardrail.admission import Admission
 from guardrail.approval_steps import ApprovalSteps
-from guardrail.approval_views import terms_of, utc_now
+from guardrail.approvals.views import terms_of, utc_now
 from guardrail.bodies import check_body, check_extra, check_result, is_async, is_awaitable
 from guardrail.callers import Callers
 from guardrail.config import Settings

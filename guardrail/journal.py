@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Protocol
 
-from guardrail.approvals import Case, Terms
-from guardrail.approving import Desk, TenantTokens, system_user
+from guardrail.approvals.rules import Case, Terms
+from guardrail.approvals.service import Desk, TenantTokens, system_user
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft

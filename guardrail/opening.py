@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing, log_name
 from guardrail.anchors.memory import memory_of
 from guardrail.anchors.schedule import AnchorWatch
-from guardrail.approval_views import read_case
-from guardrail.approvals import Case
+from guardrail.approvals.rules import Case
+from guardrail.approvals.views import read_case
 from guardrail.config import Settings
 from guardrail.core.claims import owner_of
 from guardrail.core.log import fields

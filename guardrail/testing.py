@@ -27,7 +27,7 @@ from typing import Any
 
 import orjson
 
-from guardrail.approvals import Case, case_of
+from guardrail.approvals.rules import Case, case_of
 from guardrail.config import Settings
 from guardrail.core.claims import Claim, owner_of
 from guardrail.core.decision import CONTRACT

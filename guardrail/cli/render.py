@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from guardrail.approval_cases import Approver, Kind
+from guardrail.approvals.request import Approver, Kind
 from guardrail.cli.output import Cell, Style
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import counted

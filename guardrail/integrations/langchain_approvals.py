@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from guardrail.approval_views import document
-from guardrail.approvals import Approver, Case, Kind, Reason, State
-from guardrail.approving import Answer, Desk
+from guardrail.approvals.rules import Approver, Case, Kind, Reason, State
+from guardrail.approvals.service import Answer, Desk
+from guardrail.approvals.views import document
 from guardrail.system.waiting import Steps, Wait, in_background
 
 __all__ = ["METHOD", "ask", "can_pause"]

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
-from guardrail.approvals import Reason
+from guardrail.approvals.rules import Reason
 from guardrail.core.decision import denied, public_message
 from guardrail.core.types import Cause
 from guardrail.errors import ApprovalRequired, Denied, LedgerError

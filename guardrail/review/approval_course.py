@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from guardrail.approvals import Kind
+from guardrail.approvals.rules import Kind
 from guardrail.errors import RecordError
 from guardrail.review.records import Answer, obj, parse, people_of, person_of, text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from guardrail.approvals import Reason
+from guardrail.approvals.rules import Reason
 
 __all__ = ["NEXT", "REASONS"]
 

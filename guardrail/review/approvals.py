@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from guardrail.approval_views import Listed, listed, read_case
-from guardrail.approvals import Case, State, Terms, case_of
+from guardrail.approvals.rules import Case, State, Terms, case_of
+from guardrail.approvals.views import Listed, listed, read_case
 from guardrail.review.records import NotFoundError, parse, text
 from guardrail.review.terminal import clip, name, quote
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from guardrail.approvals import Kind
+from guardrail.approvals.rules import Kind
 from guardrail.core.log.record import decode
 from guardrail.core.words import agree, numbers
 from guardrail.errors import GuardrailError, RecordError

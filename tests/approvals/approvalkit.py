@@ -14,7 +14,7 @@ from typing import Any
 
 import guardrail
 from guardrail import Guard
-from guardrail.approvals import Approver
+from guardrail.approvals.rules import Approver
 from guardrail.config import Settings
 from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.core.types import Effect

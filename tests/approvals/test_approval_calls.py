@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from approvalkit import BOB, CAROL, SCHEMA, Asks, Bench, Body, bench
 
-from guardrail.approvals import Approver, Reason
+from guardrail.approvals.rules import Approver, Reason
 from guardrail.core.types import Assurance
 from guardrail.errors import ApprovalRequired, Denied, UsageError
 from guardrail.tools.tool import declare

@@ -17,7 +17,7 @@ import pytest
 from approvalkit import Asks, Body, guarded, records, run
 
 import guardrail
-from guardrail.approvals import Reason
+from guardrail.approvals.rules import Reason
 from guardrail.core.types import Effect
 from guardrail.errors import ApprovalRequired, Denied
 from guardrail.review.approval_words import REASONS

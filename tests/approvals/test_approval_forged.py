@@ -18,7 +18,7 @@ import pytest
 from approvalkit import BOB, CAROL, Asks, Body, ask_for, attempt, granted, guarded, run, settings_in
 
 from guardrail import Guard
-from guardrail.approvals import Approver
+from guardrail.approvals.rules import Approver
 from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.core.types import Assurance
 from guardrail.errors import Denied, LedgerError, LedgerSealedError

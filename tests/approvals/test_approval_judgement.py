@@ -13,8 +13,8 @@ from approvalkit import BOB, CAROL, bench
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail import approvals
-from guardrail.approvals import (
+from guardrail.approvals import rules as approvals
+from guardrail.approvals.rules import (
     Approver,
     AskedRule,
     Case,
@@ -26,7 +26,7 @@ from guardrail.approvals import (
     Step,
     Terms,
 )
-from guardrail.approving import system_user
+from guardrail.approvals.service import system_user
 from guardrail.core.types import Assurance, Json
 from guardrail.errors import LedgerError
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from approvalkit import BOB, CAROL, Asks, Body, guarded, records
 
-from guardrail.approvals import Reason, Terms
+from guardrail.approvals.rules import Reason, Terms
 from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.guard import Guard
 from guardrail.ledger.reader import LedgerReader
@@ -478,7 +478,7 @@ def test_a_ledger_that_hangs_when_it_is_read_stops_the_call(tmp_path: Path) -> N
 
 def test_a_record_that_cannot_be_read_approves_nothing(tmp_path: Path) -> None:
     """To leave a damaged refusal out would be to approve: the whole request counts as unknown."""
-    from guardrail.approvals import case_of
+    from guardrail.approvals.rules import case_of
 
     with guarded(tmp_path) as guard:
         approval = ask(guard)

@@ -9,7 +9,7 @@ import pytest
 from approvalkit import BOB, CAROL, SCHEMA, Body, records
 
 from guardrail import ApprovalRequired, Denied, Guard
-from guardrail.approvals import Approver
+from guardrail.approvals.rules import Approver
 
 RULES = """
 allow contains "known"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from guardrail.approvals import Reason
+from guardrail.approvals.rules import Reason
 from guardrail.config import Settings
 from guardrail.errors import ApprovalRequired, Denied
 from guardrail.testing import StaticPolicy, memory_guard

@@ -31,7 +31,7 @@ from starlette.testclient import TestClient
 from werkzeug.serving import make_server
 
 from guardrail import Denied, Guard, LedgerError, SessionScope
-from guardrail.approvals import Approver
+from guardrail.approvals.rules import Approver
 from guardrail.config import Settings
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 

@@ -26,7 +26,7 @@ from opakit import (
 from test_opa_hostile import HOSTILE
 
 from guardrail import Guard
-from guardrail.approval_cases import Approver
+from guardrail.approvals.request import Approver
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.errors import ApprovalRequired, Denied, PolicyError

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reviewkit import STEADY, MemoryRecords, decision, outcome, rejected
 
-from guardrail.approvals import Reason
+from guardrail.approvals.rules import Reason
 from guardrail.core.schema.cost_limits import REASONS
 from guardrail.core.types import Cause, Effect, Status
 from guardrail.errors import RecordError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from guardrail.approvals import Kind, Reason, State
+from guardrail.approvals.rules import Kind, Reason, State
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
 from guardrail.cli.output import Style, columns, data, emit_json, field, note, paint, sentence
@@ -17,9 +17,9 @@ from guardrail.core.words import counted
 from guardrail.review.terminal import escape, name, one_line, tree, width
 
 if TYPE_CHECKING:
-    from guardrail.approval_cases import Approver
-    from guardrail.approval_views import Listed
-    from guardrail.approving import Answer
+    from guardrail.approvals.request import Approver
+    from guardrail.approvals.service import Answer
+    from guardrail.approvals.views import Listed
     from guardrail.config import Settings
     from guardrail.ledger.proved import ProvedReader
     from guardrail.ledger.reader import LedgerReader
@@ -42,7 +42,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
 
     Arguments are shown as they are recorded. Approve one with `guardrail approve ID --reason TEXT`, or refuse it.
     """
-    from guardrail.approval_views import document, terms_of, utc_now
+    from guardrail.approvals.views import document, terms_of, utc_now
     from guardrail.review.approvals import open_requests
 
     settings = settings_of(config, ledger)
@@ -113,7 +113,7 @@ def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, re
 def _answer(
     ref: str, config: Path | None, ledger: Path | None, kind: Kind, reason: str, *, as_json: bool
 ) -> int:
-    from guardrail.approval_views import hidden
+    from guardrail.approvals.views import hidden
     from guardrail.review.approvals import find_request
 
     settings = settings_of(config, ledger)
@@ -161,8 +161,8 @@ def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
 
 
 def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer:
-    from guardrail.approval_views import terms_of, utc_now
-    from guardrail.approving import system_user
+    from guardrail.approvals.service import system_user
+    from guardrail.approvals.views import terms_of, utc_now
     from guardrail.opening import open_journal
 
     journal, keys = open_journal(settings, epochs=False)
@@ -177,7 +177,7 @@ def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer
 
 
 def _tell(answer: Answer, kind: Kind) -> None:
-    from guardrail.approval_views import hidden
+    from guardrail.approvals.views import hidden
     from guardrail.review.approval_words import REASONS
 
     def told(word: str, style: Style, text: str) -> None:
@@ -219,7 +219,7 @@ def _field(label: str, text: str) -> None:
 
 
 def _request(entry: Listed) -> None:
-    from guardrail.approval_views import hidden
+    from guardrail.approvals.views import hidden
     from guardrail.review.sessions import who
 
     request = entry.case.request

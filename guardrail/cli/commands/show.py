@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from guardrail.approvals import Reason
+from guardrail.approvals.rules import Reason
 from guardrail.cli.options import json_option
 from guardrail.cli.output import (
     Align,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from guardrail.approvals import Request, case_of, folded, same_identity
+from guardrail.approvals.rules import Request, case_of, folded, same_identity
 from guardrail.core.log.chain import Difference
 from guardrail.core.redaction.marks import MARK_PREFIX
 from guardrail.review.verify.sessions import Sessions, Starts

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from approvalkit import Asks, guarded
 
-from guardrail.approvals import Approver
+from guardrail.approvals.rules import Approver
 from guardrail.errors import ApprovalRequired, Denied
 from guardrail.ledger.sqlite.appending import Store
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from guardrail.approval_cases import (
+from guardrail.approvals.request import (
     Approver,
     AskedRule,
     Case,

@@ -1,6 +1,6 @@
 """Answering requests for approval: each answer, and each that is turned down, becomes a durable record.
 
-What may be answered is judged in ``guardrail.approvals``. Knows no guard and runs no tool: the command line uses it on a ledger
+What may be answered is judged in ``guardrail.approvals.rules``. Knows no guard and runs no tool: the command line uses it on a ledger
 that it opened itself, an adapter on the ledger of its guard.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from guardrail import approvals
-from guardrail.approval_views import Listed, listed, utc_now
-from guardrail.approvals import Approver, Case, Kind, Reason, State, Terms
+from guardrail.approvals import rules as approvals
+from guardrail.approvals.rules import Approver, Case, Kind, Reason, State, Terms
+from guardrail.approvals.views import Listed, listed, utc_now
 from guardrail.core.log.record import FORMAT_VERSION, Draft
 from guardrail.core.redaction.detectors.scan import scan_secrets
 from guardrail.core.redaction.redactor import Redactor

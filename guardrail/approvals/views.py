@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from guardrail import approvals
-from guardrail.approvals import Case, State, Step, Terms
+from guardrail.approvals import rules as approvals
+from guardrail.approvals.rules import Case, State, Step, Terms
 from guardrail.config import ApprovalSettings
 
 __all__ = [

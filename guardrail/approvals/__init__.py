@@ -1,0 +1,1 @@
+"""Approvals: requests, the rules for answering them, and the answers. No tool runs here."""
