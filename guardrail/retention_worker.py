@@ -1,6 +1,6 @@
 """``python -m guardrail.retention_worker``: does once what is due, for a guard in another process, and ends.
 
-Told over standard input, answers on standard output (``guardrail.retention.worker``). It opens the ledger as a command
+Told over standard input, answers on standard output (``guardrail.retention.process``). It opens the ledger as a command
 does, so that the guard's own connections, locks and threads have no part in it. It may be killed at any point.
 """
 
@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 from guardrail.errors import GuardrailError, LedgerOpenError
 from guardrail.ledger.maintenance.prune import Pace, Pruned
-from guardrail.retention.worker import Job, Outcome
+from guardrail.retention.process import Job, Outcome
 
 __all__ = ["carry_out_job", "main"]
 
@@ -68,7 +68,7 @@ def carry_out_job(job: Job, *, delete: Delete = lambda work: work()) -> Outcome:
 def _carry_out(job: Job, delete: Delete) -> Outcome:
     from guardrail.journal import actor
     from guardrail.opening import open_journal
-    from guardrail.retention.acts import Keeper
+    from guardrail.retention.actions import Keeper
     from guardrail.retention.due import carry_out
 
     path = job.settings.ledger.path

@@ -13,7 +13,7 @@ from guardrail.cli.options import settings_for
 from guardrail.errors import LedgerOpenError, UsageError
 
 if TYPE_CHECKING:
-    from guardrail.retention.acts import Keeper
+    from guardrail.retention.actions import Keeper
 
 __all__ = ["keeping", "reason_option", "reason_words"]
 
@@ -53,7 +53,7 @@ def keeping(config: Path | None, ledger: Path | None) -> Iterator[Keeper]:
     """
     from guardrail.journal import actor
     from guardrail.opening import open_journal
-    from guardrail.retention.acts import Keeper
+    from guardrail.retention.actions import Keeper
 
     settings = settings_for(config, ledger)
     path = settings.ledger.path

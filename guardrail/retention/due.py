@@ -7,7 +7,7 @@ from pathlib import Path
 
 from guardrail.errors import RetentionError
 from guardrail.ledger.maintenance.prune import Pruned
-from guardrail.retention.acts import Keeper, Put, Sealed
+from guardrail.retention.actions import Keeper, Put, Sealed
 from guardrail.retention.segments import Manifest
 
 __all__ = ["NO_FAILURE", "Done", "carry_out"]

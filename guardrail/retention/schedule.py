@@ -21,10 +21,10 @@ from guardrail.errors import GuardrailError, os_reason
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.acts import keeping_lock
+from guardrail.retention.actions import keeping_lock
 from guardrail.retention.facts import moment
+from guardrail.retention.process import Job, Outcome, Worker
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
-from guardrail.retention.worker import Job, Outcome, Worker
 
 __all__ = ["RetentionWatch"]
 

@@ -2,7 +2,7 @@
 
     python tests/bench/bench_prune.py [RECORDS [SECONDS]]
 
-The records are old by the clock that the run is told. The run is the process that a guard starts (`guardrail.retention.worker`):
+The records are old by the clock that the run is told. The run is the process that a guard starts (`guardrail.retention.process`):
 it reads the whole ledger, compares the copies, and deletes a part at a time. Calls are made one after the other before it,
 while it reads, while it deletes (for so many seconds: then the run is ended, as a guard that is closed ends it), and after it;
 the ratios are to the calls before and after together.
@@ -27,8 +27,8 @@ from guardrail import Guard
 from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.acts import keeping_lock
-from guardrail.retention.worker import Job, Worker
+from guardrail.retention.actions import keeping_lock
+from guardrail.retention.process import Job, Worker
 
 RECORDS = 5_000 if QUICK else 200_000
 SECONDS = 1.0 if QUICK else 15.0

@@ -30,7 +30,7 @@ from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.maintenance.backup import backup
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.acts import Keeper
+from guardrail.retention.actions import Keeper
 
 if TYPE_CHECKING:
     from sequences import Run

@@ -25,7 +25,7 @@ from guardrail.keys.log_key import Keys, Signing
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.maintenance.prune import Cut, Pruned, detail, prune
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.acts import Keeper, node_of
+from guardrail.retention.actions import Keeper, node_of
 from guardrail.review.verify import VerifyState, load_heads, verify_ledger
 
 __all__ = [

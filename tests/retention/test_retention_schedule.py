@@ -23,10 +23,10 @@ from guardrail import Guard
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.acts import keeping_lock
+from guardrail.retention.actions import keeping_lock
+from guardrail.retention.process import Worker
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
-from guardrail.retention.worker import Worker
 from guardrail.review.doctor_result import State
 from guardrail.review.doctor_retention import retention
 from guardrail.review.verify import VerifyState, verify_ledger

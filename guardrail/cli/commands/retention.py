@@ -24,7 +24,7 @@ from guardrail.core.words import counted, numbers
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
-    from guardrail.retention.acts import Keeper
+    from guardrail.retention.actions import Keeper
     from guardrail.retention.facts import Facts
     from guardrail.retention.status import Standing
 

@@ -16,7 +16,7 @@ from guardrail.core.words import counted
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
-    from guardrail.retention.acts import Put, Sealed
+    from guardrail.retention.actions import Put, Sealed
 
 __all__ = [
     "archive",
