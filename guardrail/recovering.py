@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from guardrail.access_memory import AccessMemory
+from guardrail.access_log.memory import AccessMemory
 from guardrail.anchoring import renew_memory
 from guardrail.config import Settings
 from guardrail.core.log import fields

@@ -58,7 +58,7 @@ def _name(path: Path) -> str:
 
     What only stands in its place, such as the ledger itself under another name, must not draw heads away from the ledger.
     """
-    from guardrail.access import HOLDS
+    from guardrail.access_log.log import HOLDS
     from guardrail.review.verify import readable
 
     try:

@@ -87,7 +87,7 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
         if file is not None:
             _without_settings(error, params)
         return  # there is no ledger to read, and the command says so itself
-    from guardrail.access import MAX_PURPOSE, Reading, Unrecorded, record_read
+    from guardrail.access_log.log import MAX_PURPOSE, Reading, Unrecorded, record_read
 
     if access_log_itself:
         settings = settings.override(
@@ -150,7 +150,7 @@ def recorded_in() -> Path | None:
 
 def access_log_lost() -> str:
     """Return why the access log is not the one that belongs to the ledger, empty if it is, as far as is remembered."""
-    from guardrail.access_memory import LOST
+    from guardrail.access_log.memory import LOST
 
     meta = click.get_current_context().meta
     return str(meta[ACCESS]) if meta.get(_CODE) in LOST else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from guardrail.access_memory import LOST, AccessMemory
+from guardrail.access_log.memory import LOST, AccessMemory
 from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from accesskit import accesses, ledger
 
-from guardrail.access import Reading, Recorded, Unrecorded, record_read
-from guardrail.access_memory import LOST, AccessMemory
+from guardrail.access_log.log import Reading, Recorded, Unrecorded, record_read
+from guardrail.access_log.memory import LOST, AccessMemory
 from guardrail.config import Settings
 from guardrail.errors import AccessError
 from guardrail.review.doctor_access import access_log

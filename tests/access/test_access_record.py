@@ -14,7 +14,7 @@ import pytest
 from accesskit import accesses, ledger, small_disk
 
 import guardrail
-from guardrail.access import MAX_PURPOSE, Reading, Recorded, Unrecorded, record_read
+from guardrail.access_log.log import MAX_PURPOSE, Reading, Recorded, Unrecorded, record_read
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AccessError, UsageError
@@ -254,8 +254,8 @@ def test_a_log_that_another_process_holds_is_given_up_after_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader does not hang on it: neither on a log that is there, nor on a folder in which one is to be made."""
-    monkeypatch.setattr("guardrail.access.PATIENCE", 0.1)
-    monkeypatch.setattr("guardrail.access._PATIENCE_CREATING", 0.1)
+    monkeypatch.setattr("guardrail.access_log.log.PATIENCE", 0.1)
+    monkeypatch.setattr("guardrail.access_log.log._PATIENCE_CREATING", 0.1)
     settings = ledger(tmp_path)
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
@@ -291,7 +291,7 @@ def test_a_full_disk_keeps_nobody_from_reading(tmp_path: Path) -> None:
 _READ = """
 import sys
 from pathlib import Path
-from guardrail.access import Reading, Recorded, record_read
+from guardrail.access_log.log import Reading, Recorded, record_read
 from guardrail.config import Settings
 settings = Settings().override(ledger={"path": Path(sys.argv[1])})
 for number in range(int(sys.argv[2])):

@@ -112,9 +112,9 @@ def opened(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         connection: sqlite3.Connection = connect(database, *args, **kwargs)
         return connection
 
-    import guardrail.access
+    import guardrail.access_log.log
 
-    record = guardrail.access.record_read
+    record = guardrail.access_log.log.record_read
 
     def recorded(*args: Any, **how: Any) -> Any:
         recording[0] = True
@@ -124,7 +124,7 @@ def opened(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
             recording[0] = False
 
     monkeypatch.setattr(sqlite3, "connect", watching)
-    monkeypatch.setattr(guardrail.access, "record_read", recorded)
+    monkeypatch.setattr(guardrail.access_log.log, "record_read", recorded)
     return found
 
 

@@ -18,7 +18,7 @@ from ledgerkit import ACTOR, EPOCHS, KEYS, LOG, SIGNING, note
 from retentionkit import WITNESS, cosigned
 
 import guardrail.ledger.maintenance.prune
-from guardrail.access import Reading, Recorded, record_read
+from guardrail.access_log.log import Reading, Recorded, record_read
 from guardrail.anchoring import LedgerHeads
 from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings

@@ -18,7 +18,7 @@ from judgekit import assert_covered, state_of
 from keepsequences import ARCHIVE, COPY, HEADS, TOKENS
 from ledgerkit import KEYS, LOG
 
-from guardrail.access import Reading, Recorded, record_read
+from guardrail.access_log.log import Reading, Recorded, record_read
 from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import NoteKey

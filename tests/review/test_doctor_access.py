@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.access import Reading, record_read
+from guardrail.access_log.log import Reading, record_read
 from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.writer import LedgerWriter

@@ -94,7 +94,7 @@ def anchor(
 
 
 def _forget(path: Path | None, config: Path | None, ledger: Path | None, *, as_json: bool) -> int:
-    from guardrail.access_memory import AccessMemory
+    from guardrail.access_log.memory import AccessMemory
     from guardrail.anchors.memory import HeadMemory, memory_folder
     from guardrail.keys.log_key import verify_signature
 

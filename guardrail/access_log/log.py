@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guardrail.access_memory import AccessMemory
+from guardrail.access_log.memory import AccessMemory
 from guardrail.config import Settings
 from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
