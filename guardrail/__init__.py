@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from guardrail.admission import Admission
+    from guardrail.call.admission import Admission
+    from guardrail.call.scope import SessionScope
     from guardrail.core.types import Agent, Principal, Status
     from guardrail.core.version import __version__
     from guardrail.errors import (
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
         UsageError,
     )
     from guardrail.guard import Guard
-    from guardrail.scope import SessionScope
 
 __all__ = [
     "Admission",
@@ -49,11 +49,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Admission": "guardrail.admission",
+    "Admission": "guardrail.call.admission",
     "Agent": "guardrail.core.types",
     "Guard": "guardrail.guard",
     "Principal": "guardrail.core.types",
-    "SessionScope": "guardrail.scope",
+    "SessionScope": "guardrail.call.scope",
     "Status": "guardrail.core.types",
     "__version__": "guardrail.core.version",
 }

@@ -6,7 +6,7 @@ One call, in the numbered steps of the code below:
 (5) the policy is asked; (6) its reply becomes a decision; (7) the decision record is durable; (8) the body runs; (9) the
 outcome record is durable, and only then the result is released.
 
-Steps (2) to (7) are in ``guardrail.pipeline``, written once as a generator that yields what it waits for: ``call`` and
+Steps (2) to (7) are in ``guardrail.call.pipeline``, written once as a generator that yields what it waits for: ``call`` and
 ``acall`` differ only in how they wait.
 """
 
@@ -22,11 +22,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
-from guardrail.admission import Admission
-from guardrail.approval_steps import ApprovalSteps
 from guardrail.approvals.views import terms_of, utc_now
-from guardrail.bodies import check_body, check_extra, check_result, is_async, is_awaitable
-from guardrail.callers import Callers
+from guardrail.call.admission import Admission
+from guardrail.call.approval import ApprovalSteps
+from guardrail.call.bodies import check_body, check_extra, check_result, is_async, is_awaitable
+from guardrail.call.caller import Callers
+from guardrail.call.decision_record import Recorder
+from guardrail.call.journal import Journal
+from guardrail.call.owners import Entering
+from guardrail.call.pipeline import PLAIN, How, Pipeline, Unanchored
+from guardrail.call.scope import SessionScope, bound
+from guardrail.call.throttle import Throttle
 from guardrail.config import Settings
 from guardrail.core.claims import Claim
 from guardrail.core.log import fields
@@ -37,15 +43,9 @@ from guardrail.errors import GuardrailError, LedgerError
 from guardrail.identity import session as sessions
 from guardrail.identity.principal import SessionTable
 from guardrail.identity.session import SessionState, make_session
-from guardrail.journal import Journal
-from guardrail.owners import Entering
-from guardrail.pipeline import PLAIN, How, Pipeline, Unanchored
-from guardrail.recording import Recorder
 from guardrail.reload import ReloadWatch, reloaded, settings_reader
-from guardrail.scope import SessionScope, bound
 from guardrail.system import cpu_meter
 from guardrail.system.waiting import drive, drive_async, run_in_thread
-from guardrail.throttle import Throttle
 from guardrail.tools.governed import governed
 from guardrail.tools.tool import Tool, ToolRegistry, from_function
 from guardrail.tools.tool import declare as declare_tool

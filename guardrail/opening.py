@@ -19,6 +19,7 @@ from guardrail.anchors.memory import memory_of
 from guardrail.anchors.schedule import AnchorWatch
 from guardrail.approvals.rules import Case
 from guardrail.approvals.views import read_case
+from guardrail.call.journal import Journal, Owner, actor
 from guardrail.config import Settings
 from guardrail.core.claims import owner_of
 from guardrail.core.log import fields
@@ -34,7 +35,6 @@ from guardrail.errors import (
     os_reason,
 )
 from guardrail.identity.principal import check_identity
-from guardrail.journal import Journal, Owner, actor
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.files import refuse_links
 from guardrail.ledger.heads import Signing

@@ -66,7 +66,7 @@ def carry_out_job(job: Job, *, delete: Delete = lambda work: work()) -> Outcome:
 
 
 def _carry_out(job: Job, delete: Delete) -> Outcome:
-    from guardrail.journal import actor
+    from guardrail.call.journal import actor
     from guardrail.opening import open_journal
     from guardrail.retention.actions import Keeper
     from guardrail.retention.due import carry_out

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from guardrail.call.journal import Journal, actor
 from guardrail.config import Settings
 from guardrail.core.log import fields
 from guardrail.core.log.record import decode, dumps
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
-from guardrail.journal import Journal, actor
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.claims import STARTED
 from guardrail.ledger.names import Place

@@ -28,6 +28,7 @@ from typing import Any
 import orjson
 
 from guardrail.approvals.rules import Case, case_of
+from guardrail.call.journal import Journal
 from guardrail.config import Settings
 from guardrail.core.claims import Claim, owner_of
 from guardrail.core.decision import CONTRACT
@@ -36,7 +37,6 @@ from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
 from guardrail.core.types import Effect, EngineReply, PolicyIdentity, Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError, PolicyError
 from guardrail.guard import Guard
-from guardrail.journal import Journal
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.outcomes import not_started
 from guardrail.system.ids import new_ulid

@@ -51,7 +51,7 @@ def keeping(config: Path | None, ledger: Path | None) -> Iterator[Keeper]:
 
     Raises ``LedgerOpenError``, ``KeysError``, ``ConfigError`` or ``RetentionError``.
     """
-    from guardrail.journal import actor
+    from guardrail.call.journal import actor
     from guardrail.opening import open_journal
     from guardrail.retention.actions import Keeper
 

@@ -280,7 +280,7 @@ def test_answering_needs_no_guard_and_leaves_only_its_own_record(folder: Path) -
     code = (
         "import sys; from guardrail.cli.app import run; "
         f"code = run(['approve', {approval!r}, '--reason', 'x']); "
-        "loaded = {'guardrail.guard', 'guardrail.pipeline', 'guardrail.admission'} & set(sys.modules); "
+        "loaded = {'guardrail.guard', 'guardrail.call.pipeline', 'guardrail.call.admission'} & set(sys.modules); "
         "assert not loaded, loaded; sys.exit(code)"
     )
     done = subprocess.run(

@@ -135,8 +135,8 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     pipeline, recorder = guard._pipeline, guard._recorder
     tool, caller = guard._find("order", None), guard._callers.find(None)
     state = caller.state
+    from guardrail.call.pipeline import PLAIN
     from guardrail.core.types import Enforcement
-    from guardrail.pipeline import PLAIN
 
     found: dict[str, list[float]] = {}
 
@@ -168,7 +168,7 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
         recorded = timed("(6) recorded input", lambda: recorder.recorded_input(call, view))
         draft = timed("(7) draft", lambda: recorder.full(call, verdict, view, recorded, True))
         receipt = timed("(7) append", lambda: guard._journal.append(draft))
-        from guardrail.admission import Admission
+        from guardrail.call.admission import Admission
 
         admission = Admission(
             journal=guard._journal, state=state, tool=tool, call=call.id, parent=None, origin=call.origin,

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardrail import Guard
+from guardrail.call.unfit import misnamed
 from guardrail.core.log.record import Draft
 from guardrail.errors import (
     ApprovalRequired,
@@ -24,7 +25,6 @@ from guardrail.errors import (
 )
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, deny, memory_guard
 from guardrail.tools.tool import declare
-from guardrail.unfit import misnamed
 
 SCHEMA = {
     "type": "object",

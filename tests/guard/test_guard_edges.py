@@ -103,14 +103,14 @@ def test_many_names_and_many_tools_do_not_fill_the_memory() -> None:
     assert len(scope.state.texts) <= 512
     assert len(ledger.of("call.outcome")) == 600
     guard._recorder._parts.clear()
-    import guardrail.recording
+    import guardrail.call.decision_record
 
-    limit, guardrail.recording._MAX_TOOLS = guardrail.recording._MAX_TOOLS, 1
+    limit, guardrail.call.decision_record._MAX_TOOLS = guardrail.call.decision_record._MAX_TOOLS, 1
     try:
         for name in ("a", "b", "c"):
             guard.call(name, {}, lambda: None)
     finally:
-        guardrail.recording._MAX_TOOLS = limit
+        guardrail.call.decision_record._MAX_TOOLS = limit
     assert len(guard._recorder._parts) == 1
 
 

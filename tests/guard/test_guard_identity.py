@@ -19,14 +19,15 @@ from typing import Any
 
 import pytest
 
-from guardrail import Guard, scope
+from guardrail import Guard
+from guardrail.call import scope
+from guardrail.call.scope import SessionScope
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.core.types import Agent, Assurance, Principal
 from guardrail.errors import ConfigError, Denied, LedgerError, UsageError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.why import reason_of
-from guardrail.scope import SessionScope
 from guardrail.system.yielding import yields_inside
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 

@@ -158,9 +158,9 @@ def test_a_rule_that_is_its_own_message_stays_unless_it_quotes_an_argument() -> 
 
 def test_ids_that_are_messages_are_kept_in_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy that writes times into its messages does not fill the memory."""
-    import guardrail.recording
+    import guardrail.call.decision_record
 
-    monkeypatch.setattr(guardrail.recording, "_MAX_TOOLS", 3)
+    monkeypatch.setattr(guardrail.call.decision_record, "_MAX_TOOLS", 3)
     count = iter(range(99))
     guard, _ = memory_guard(StaticPolicy(lambda _: allow(f"rule at {next(count)}")))
     guard.declare("read", schema=OPEN)

@@ -15,6 +15,7 @@ import pytest
 from hiding import hidden
 
 from guardrail import Guard
+from guardrail.call.scope import SessionScope
 from guardrail.config import Settings
 from guardrail.core.claims import BEHIND
 from guardrail.core.log.record import decode
@@ -24,7 +25,6 @@ from guardrail.ledger import names
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import verify_ledger
 from guardrail.review.why import reason_of
-from guardrail.scope import SessionScope
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 
 ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
+from guardrail.call.throttle import Throttle
 from guardrail.config import Settings
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, LedgerPoisonedError
 from guardrail.guard import Guard
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
-from guardrail.throttle import Throttle
 
 
 def limited(limit: int) -> tuple[Guard, MemoryLedger, StaticPolicy]:
@@ -179,7 +179,7 @@ def test_the_next_minute_begins_anew_and_the_count_is_written_by_itself() -> Non
 
 def test_a_timer_writes_the_count_when_the_minute_is_over(monkeypatch: Any) -> None:
     """In the guard's own time, here with a minute that is short."""
-    monkeypatch.setattr("guardrail.throttle.MINUTE", 0.3)
+    monkeypatch.setattr("guardrail.call.throttle.MINUTE", 0.3)
     guard, ledger, _ = limited(1)
     while call(guard, 2) == 2:
         pass  # a minute ended between the two
@@ -205,7 +205,7 @@ def test_setting_the_clock_gives_nobody_a_fresh_start() -> None:
 
 def test_a_crowd_of_principals_gives_nobody_a_fresh_start(monkeypatch: Any) -> None:
     """The table is bounded; who called most stays in it, and strangers are not denied for the crowd."""
-    monkeypatch.setattr("guardrail.throttle._MAX_PRINCIPALS", 50)
+    monkeypatch.setattr("guardrail.call.throttle._MAX_PRINCIPALS", 50)
     guard, _, _ = limited(20)
     clock = timed(guard, 20)
     throttle = guard._throttle
@@ -240,7 +240,7 @@ def test_spellings_of_one_name_are_counted_as_one_principal() -> None:
 
 def test_invented_principals_use_up_nobody_else_s_small_limit(monkeypatch: Any) -> None:
     """However many names somebody makes up, and uses up to the limit, a stranger has calls of their own."""
-    monkeypatch.setattr("guardrail.throttle._MAX_PRINCIPALS", 50)
+    monkeypatch.setattr("guardrail.call.throttle._MAX_PRINCIPALS", 50)
     guard, _, _ = limited(3)
 
     def count(name: str) -> bool:
@@ -256,7 +256,7 @@ def test_invented_principals_use_up_nobody_else_s_small_limit(monkeypatch: Any) 
 
 def test_more_principals_than_can_be_named_share_one_record(monkeypatch: Any) -> None:
     """Their calls are denied and counted all the same."""
-    monkeypatch.setattr("guardrail.throttle._MAX_OVER", 3)
+    monkeypatch.setattr("guardrail.call.throttle._MAX_OVER", 3)
     guard, ledger, _ = limited(1)
     for number in range(8):
         with guard.session(principal=f"forged-{number}"):

@@ -10,7 +10,7 @@ import pytest
 from promisekit import OPEN, Body, guarded, records, ruled, settings, write_policy
 
 from guardrail import Guard
-from guardrail.admission import same_verdict
+from guardrail.call.admission import same_verdict
 from guardrail.core import decision as decisions
 from guardrail.core.log.record import dumps
 from guardrail.core.types import Cause, Decision, Effect, Rule

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from guardrail import Guard
+from guardrail.call.decision_record import Recorder
 from guardrail.core.redaction.redactor import Inspection, Redactor
 from guardrail.core.types import EngineReply
 from guardrail.errors import Denied, PolicyError, RedactionError
-from guardrail.recording import Recorder
 from guardrail.system import cpu_meter
 from guardrail.system.cpu_meter import Meter
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard

@@ -69,7 +69,7 @@ def anchor(
         return _forget(path, config, ledger, as_json=as_json)
     from guardrail.anchoring import LedgerHeads, anchors_of
     from guardrail.anchors.schedule import send_now
-    from guardrail.journal import actor
+    from guardrail.call.journal import actor
     from guardrail.opening import load_keys
 
     with open_ledger(config, ledger) as reader:

@@ -49,7 +49,7 @@ def move(
     as_json: bool,
 ) -> int:
     """Put the heads of the log that are in the file *old* into the file of [anchors], on the record."""
-    from guardrail.journal import actor
+    from guardrail.call.journal import actor
     from guardrail.opening import load_keys, open_journal
 
     settings = settings_for(config, ledger)

@@ -144,8 +144,8 @@ def _answer(
 
 def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
     """Return a reader that shows nothing but what the log's signed head proves, or None without the log's keys."""
+    from guardrail.call.journal import actor
     from guardrail.errors import KeysError
-    from guardrail.journal import actor
     from guardrail.ledger.proved import Proofs, ProvedReader
     from guardrail.opening import load_keys
 

@@ -51,7 +51,7 @@ def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]
     Raises ``LedgerError`` where there is none, or no holder of the log's keys wrote it.
     """
     from guardrail.anchoring import LedgerHeads, stored_head
-    from guardrail.journal import actor
+    from guardrail.call.journal import actor
     from guardrail.opening import load_keys
 
     with open_ledger(config, ledger) as reader:

@@ -149,9 +149,9 @@ def _reason(reason: str | None, *, yes: bool) -> str:
 
 
 def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
+    from guardrail.call.journal import actor
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
-    from guardrail.journal import actor
     from guardrail.keys.log_key import TenantKeys
     from guardrail.recovering import carry_out
 

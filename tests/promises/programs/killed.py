@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import promisekit
 
-import guardrail.admission
-import guardrail.pipeline
-import guardrail.recording
+import guardrail.call.admission
+import guardrail.call.decision_record
+import guardrail.call.pipeline
 from guardrail import Guard
+from guardrail.call.journal import Journal
 from guardrail.core.redaction.redactor import Redactor
-from guardrail.journal import Journal
 from guardrail.ledger.sqlite.appending import Store
 from guardrail.opening import open_journal
 from guardrail.testing import StaticPolicy, allow
@@ -80,19 +80,19 @@ def note_type(_: Any, draft: Any, *__: Any) -> bool:
 def main() -> None:
     global armed
     folder, how = Path(sys.argv[1]), sys.argv[3]
-    hook(guardrail.pipeline.Pipeline, "begin", "begin")  # (1)
+    hook(guardrail.call.pipeline.Pipeline, "begin", "begin")  # (1)
     hook(Tool, "take", "snapshot")  # (2)
     hook(Redactor, "inspect", "classify")  # (3)
-    hook(guardrail.recording.Recorder, "policy_input", "input")  # (4)
-    hook(guardrail.pipeline.decisions, "parse", "parse")  # (6)
+    hook(guardrail.call.decision_record.Recorder, "policy_input", "input")  # (4)
+    hook(guardrail.call.pipeline.decisions, "parse", "parse")  # (6)
     hook(Journal, "submit", "submit-decision", writes("call.decision"))  # (7), queued
     hook(Store, "add", "insert-decision", writes("call.decision"))  # (7), in the transaction
     hook(Store, "add", "insert-outcome", writes("call.outcome"))  # (9), in the transaction
     hook(Store, "add", "any", note_type)
     hook(Store, "commit", "commit-decision", lambda *_: committed["type"] == "call.decision")
     hook(Store, "commit", "commit-outcome", lambda *_: committed["type"] == "call.outcome")
-    hook(guardrail.admission.Admission, "__init__", "admitted")  # (7) is durable
-    hook(guardrail.admission.Admission, "_draft", "settle")  # (9), before it is queued
+    hook(guardrail.call.admission.Admission, "__init__", "admitted")  # (7) is durable
+    hook(guardrail.call.admission.Admission, "_draft", "settle")  # (9), before it is queued
     journal, keys = open_journal(promisekit.settings(folder), epochs=True)
     guard = Guard(
         settings=promisekit.settings(folder), engine=Policy(allow()), journal=journal, keys=keys

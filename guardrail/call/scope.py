@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
 
-from guardrail.bodies import is_async
+from guardrail.call.bodies import is_async
 from guardrail.core.types import Json, Session
 from guardrail.errors import UsageError
 from guardrail.identity.session import SessionState

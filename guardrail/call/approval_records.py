@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardrail.approvals.rules import Reason
+from guardrail.call.decision_record import Call
 from guardrail.core.log import fields
 from guardrail.core.policy_input import resolve
 from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, is_mark_key
@@ -17,7 +18,6 @@ from guardrail.core.redaction.redactor import View
 from guardrail.core.redaction.schema_marks import SchemaMarks
 from guardrail.core.redaction.values import canonical, escape, is_sized, number_text
 from guardrail.core.types import Effect, Json, Rule
-from guardrail.recording import Call
 
 __all__ = ["as_asked", "differing", "rules_of"]
 

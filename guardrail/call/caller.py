@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from guardrail import scope
+from guardrail.call import scope
+from guardrail.call.scope import SessionScope
 from guardrail.config import Settings
 from guardrail.core.claims import TAKEN
 from guardrail.core.types import Assurance, Session
 from guardrail.errors import UsageError
 from guardrail.identity.principal import check_identity
 from guardrail.identity.session import SessionState, make_session
-from guardrail.scope import SessionScope
 
 __all__ = ["ABSENT", "Caller", "Callers", "hint"]
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from guardrail.call.journal import Journal, actor
 from guardrail.core.folding import folded
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
@@ -28,7 +29,6 @@ from guardrail.core.types import Cause, Receipt
 from guardrail.core.words import counted
 from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, RedactionError
 from guardrail.identity.session import SessionState
-from guardrail.journal import Journal, actor
 from guardrail.system.waiting import Steps, Wait
 
 __all__ = ["Over", "Throttle"]

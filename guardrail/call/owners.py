@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from guardrail.call.journal import Journal
 from guardrail.core.claims import Claim, Owner
 from guardrail.core.types import Session
 from guardrail.identity.principal import session_key
-from guardrail.journal import Journal
 from guardrail.keys.log_key import TenantKeys
 
 __all__ = ["Entering"]

@@ -16,10 +16,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
-from guardrail import callers, owners
-from guardrail.admission import Admission, same_verdict
-from guardrail.approval_steps import ApprovalSteps
-from guardrail.callers import Caller
+from guardrail.call import caller as callers
+from guardrail.call import owners
+from guardrail.call.admission import Admission, same_verdict
+from guardrail.call.approval import ApprovalSteps
+from guardrail.call.caller import Caller
+from guardrail.call.decision_record import Call, Recorder, UnsafeRecordError, outline
+from guardrail.call.journal import Journal
+from guardrail.call.scope import SessionScope
+from guardrail.call.throttle import Throttle
+from guardrail.call.unfit import misnamed
 from guardrail.core import decision as decisions
 from guardrail.core.claims import BEHIND, TAKEN, refuses
 from guardrail.core.log import fields
@@ -49,15 +55,10 @@ from guardrail.errors import (
 )
 from guardrail.identity.principal import SOMEONE_ELSES
 from guardrail.identity.session import SessionState
-from guardrail.journal import Journal
-from guardrail.recording import Call, Recorder, UnsafeRecordError, outline
-from guardrail.scope import SessionScope
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import LARGE, Steps, Wait, Work, in_background
-from guardrail.throttle import Throttle
 from guardrail.tools.tool import Tool
-from guardrail.unfit import misnamed
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine

@@ -22,7 +22,7 @@ from guardrail.system.cpu_meter import OVER_BUDGET, Meter
 from guardrail.system.waiting import LARGE, Work, wait_async, work_async
 
 if TYPE_CHECKING:
-    from guardrail.journal import Journal
+    from guardrail.call.journal import Journal
     from guardrail.tools.tool import Tool
 
 __all__ = ["Admission", "same_verdict"]

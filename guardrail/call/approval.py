@@ -12,15 +12,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from guardrail import approval_records
 from guardrail.approvals import rules as approvals
 from guardrail.approvals.rules import Case, Presented, Reason, State, Terms
+from guardrail.call import approval_records
+from guardrail.call.decision_record import Call, Recorder
+from guardrail.call.journal import Journal
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.redactor import View
 from guardrail.core.types import Cause, Decision, Effect
 from guardrail.errors import LedgerError, RedactionError
-from guardrail.journal import Journal
-from guardrail.recording import Call, Recorder
 from guardrail.system.waiting import Steps, Wait, in_background
 
 __all__ = ["ApprovalSteps"]

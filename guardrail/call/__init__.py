@@ -1,0 +1,1 @@
+"""One tool call: from its arguments to a durable decision, and from its body to a durable outcome."""
