@@ -43,12 +43,12 @@ from guardrail.errors import GuardrailError, LedgerError
 from guardrail.identity import session as sessions
 from guardrail.identity.principal import SessionTable
 from guardrail.identity.session import SessionState, make_session
-from guardrail.reload import ReloadWatch, reloaded, settings_reader
 from guardrail.system import cpu_meter
 from guardrail.system.waiting import drive, drive_async, run_in_thread
 from guardrail.tools.governed import governed
 from guardrail.tools.tool import Tool, ToolRegistry, from_function
 from guardrail.tools.tool import declare as declare_tool
+from guardrail.wiring.reload import ReloadWatch, reloaded, settings_reader
 
 if TYPE_CHECKING:
     from guardrail.anchors.schedule import AnchorWatch
@@ -142,7 +142,7 @@ class Guard:
         ``PolicyLoadError`` (every finding at once).
         """
         from guardrail.config.source import naming_its_source
-        from guardrail.opening import open_guard, settings_from
+        from guardrail.wiring.opening import open_guard, settings_from
 
         with naming_its_source():
             settings = settings_from(config, policies=policies, ledger=ledger, keys=keys)
@@ -182,7 +182,7 @@ class Guard:
         ``PolicyLoadError`` if the new ones are refused, ``LedgerError`` if the record can't be written, and goes on with
         the old ones.
         """
-        from guardrail.opening import load_engine
+        from guardrail.wiring.opening import load_engine
 
         with self._reload_lock:
             previous = self._engine

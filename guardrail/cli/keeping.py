@@ -52,8 +52,8 @@ def keeping(config: Path | None, ledger: Path | None) -> Iterator[Keeper]:
     Raises ``LedgerOpenError``, ``KeysError``, ``ConfigError`` or ``RetentionError``.
     """
     from guardrail.call.journal import actor
-    from guardrail.opening import open_journal
     from guardrail.retention.actions import Keeper
+    from guardrail.wiring.opening import open_journal
 
     settings = settings_for(config, ledger)
     path = settings.ledger.path

@@ -21,7 +21,7 @@ from guardrail.config import Settings
 
 __all__ = ["Job", "Outcome", "Worker"]
 
-_MODULE = "guardrail.retention_worker"
+_MODULE = "guardrail.wiring.retention_worker"
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     f"import runpy; runpy.run_module({_MODULE!r}, run_name='__main__')"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from guardrail.config import Settings
 from guardrail.core.words import counted
-from guardrail.diagnosis import RECOVER, check_outside, diagnose, is_small
 from guardrail.errors import GuardrailError
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.files import Seal
@@ -16,6 +15,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor_chain import bad_link
 from guardrail.review.doctor_result import TAIL, Check, State
 from guardrail.system.disk import make_room, no_room
+from guardrail.wiring.diagnosis import RECOVER, check_outside, diagnose, is_small
 
 __all__ = ["opening", "way_to_write"]
 

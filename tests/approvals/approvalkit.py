@@ -20,9 +20,9 @@ from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.core.types import Effect
 from guardrail.errors import ApprovalRequired
 from guardrail.ledger.reader import LedgerReader
-from guardrail.opening import open_journal
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import MemoryLedger, StaticPolicy, document, memory_guard
+from guardrail.wiring.opening import open_journal
 
 SCHEMA = {
     "type": "object",

@@ -24,8 +24,8 @@ from guardrail.core.types import Assurance
 from guardrail.errors import Denied, LedgerError, LedgerSealedError
 from guardrail.ledger import heads, proved, steps
 from guardrail.ledger.files import seal_path
-from guardrail.opening import open_journal
 from guardrail.review.verify import VerifyState, verify_ledger
+from guardrail.wiring.opening import open_journal
 
 
 class File:

@@ -166,8 +166,8 @@ def test_init_that_can_not_make_a_ledger_leaves_no_keys_alone(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys without a ledger would make every guard refuse to open."""
-    from guardrail import opening
     from guardrail.errors import LedgerOpenError
+    from guardrail.wiring import opening
 
     def refuse(*_: object, **__: object) -> None:
         raise LedgerOpenError("the disk is full")

@@ -589,7 +589,7 @@ def test_the_reading_side_can_not_reach_a_tool() -> None:
         "        importlib.import_module(found.name)\n"
         "for name in ('sessions', 'show', 'why', 'export', 'verify', 'doctor'):\n"
         "    importlib.import_module('guardrail.cli.commands.' + name)\n"
-        "print([name for name in sys.modules if name in ('guardrail.guard', 'guardrail.opening')"
+        "print([name for name in sys.modules if name in ('guardrail.guard', 'guardrail.wiring.opening')"
         " or name.startswith('guardrail.integrations')])\n"
     )
     done = subprocess.run(

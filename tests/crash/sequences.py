@@ -219,7 +219,7 @@ def recovered(db: Path) -> Action:
 
 def found(run: Run) -> None:
     """Make keys and a log where there was nothing, as a guard does that is started for the first time."""
-    from guardrail.opening import open_journal
+    from guardrail.wiring.opening import open_journal
 
     journal, _ = open_journal(Settings().override(ledger={"path": run.db}), epochs=True)
     run.done()

@@ -34,7 +34,7 @@ from guardrail.config import Settings
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.reader import LedgerReader
-from guardrail.opening import open_journal
+from guardrail.wiring.opening import open_journal
 
 STATES = {
     "create": 500,

@@ -28,9 +28,9 @@ from guardrail.errors import (
     PolicyLoadError,
 )
 from guardrail.ledger.reader import LedgerReader
-from guardrail.opening import default_log_name
-from guardrail.reload import request
 from guardrail.testing import StaticPolicy, allow, memory_guard
+from guardrail.wiring.opening import default_log_name
+from guardrail.wiring.reload import request
 
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
 DENY = 'package guardrail.policy\ndeny contains "none" if input.resource.type == "tool"\n'

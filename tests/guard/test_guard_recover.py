@@ -12,26 +12,26 @@ from typing import Any
 
 import pytest
 
-from guardrail import diagnosis
 from guardrail.anchoring import CONTRADICTIONS, LedgerHeads, anchors_of, renew_memory
 from guardrail.cli.app import run
 from guardrail.cli.options import settings_for
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.core.log.record import decode
-from guardrail.diagnosis import Diagnosis, diagnose
 from guardrail.errors import GuardrailError, LedgerOpenError
 from guardrail.ledger.files import Seal
 from guardrail.ledger.maintenance.backup import backup
 from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import SCHEMA
-from guardrail.opening import open_journal
-from guardrail.recovering import carry_out
 from guardrail.review import doctor_opening
 from guardrail.review.doctor_opening import opening
 from guardrail.review.doctor_result import State
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
+from guardrail.wiring import diagnosis
+from guardrail.wiring.diagnosis import Diagnosis, diagnose
+from guardrail.wiring.opening import open_journal
+from guardrail.wiring.recovery import carry_out
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 POLICY = 'package guardrail.policy\n\nallow contains "any" if input.resource.type == "tool"\n'

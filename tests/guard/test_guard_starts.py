@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from hiding import hidden
 
-from guardrail import Guard, starting
+from guardrail import Guard
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, PolicyLoadError
 from guardrail.ledger import proved
 from guardrail.ledger.reader import LedgerReader
-from guardrail.opening import open_journal
 from guardrail.review.verify import verify_ledger
+from guardrail.wiring import startup
+from guardrail.wiring.opening import open_journal
 
 ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'
 
@@ -172,7 +173,7 @@ def test_a_start_that_is_hidden_for_a_moment_hides_no_change_of_settings(
     """No older start is taken for the last one, and no log for one without a start."""
     start(settings)
     start(settings, policy={"deadline_ms": 2718})
-    real = starting._last
+    real = startup._last
 
     newest_starts = f"type = 'admin.start' ORDER BY seq DESC LIMIT {newest}"
 
@@ -180,7 +181,7 @@ def test_a_start_that_is_hidden_for_a_moment_hides_no_change_of_settings(
         with hidden(path, newest_starts, '"type":"admin.start"', '"type":"admin.hidde"'):
             return real(path, proofs)
 
-    monkeypatch.setattr(starting, "_last", tricked)
+    monkeypatch.setattr(startup, "_last", tricked)
     with pytest.raises(LedgerError) as caught:
         start(settings)
     assert caught.value.code == "ledger.unproved"
@@ -210,18 +211,18 @@ def test_guards_that_start_at_once_are_compared_with_each_other(
 ) -> None:
     """Each with the start before it in the log, whichever it looked at first."""
     start(settings)
-    real, others = starting._last, [2718, 3141]
+    real, others = startup._last, [2718, 3141]
 
     def meanwhile(path: Path, proofs: Any) -> Any:
         found = real(path, proofs)
         if others:
             deadline = others.pop()
-            monkeypatch.setattr(starting, "_last", real)
+            monkeypatch.setattr(startup, "_last", real)
             start(settings, policy={"deadline_ms": deadline})
-            monkeypatch.setattr(starting, "_last", meanwhile)
+            monkeypatch.setattr(startup, "_last", meanwhile)
         return found
 
-    monkeypatch.setattr(starting, "_last", meanwhile)
+    monkeypatch.setattr(startup, "_last", meanwhile)
     start(settings)
     assert [record["type"] for record in admin(settings) if "stop" not in record["type"]] == [
         "admin.start",
@@ -238,17 +239,17 @@ def test_a_guard_gives_up_where_others_start_all_the_time(
 ) -> None:
     """It does not start without saying what changed."""
     start(settings)
-    real = starting._last
+    real = startup._last
 
     def always(path: Path, proofs: Any) -> Any:
         found = real(path, proofs)
-        monkeypatch.setattr(starting, "_last", real)
+        monkeypatch.setattr(startup, "_last", real)
         start(settings)
-        monkeypatch.setattr(starting, "_last", always)
+        monkeypatch.setattr(startup, "_last", always)
         return found
 
-    monkeypatch.setattr(starting, "_TRIES", 2)
-    monkeypatch.setattr(starting, "_last", always)
+    monkeypatch.setattr(startup, "_TRIES", 2)
+    monkeypatch.setattr(startup, "_last", always)
     with pytest.raises(LedgerError) as caught:
         start(settings)
     assert caught.value.code == "ledger.start_taken"

@@ -14,7 +14,7 @@ from guardrail.system.ownership import find_denial, new_file, new_folder, open_o
 
 MAKE = """
 from guardrail.config import Settings
-from guardrail.opening import open_journal
+from guardrail.wiring.opening import open_journal
 from pathlib import Path
 journal, _ = open_journal(Settings.load(Path("guardrail.toml")), epochs=True)
 journal.admin("admin.start", {})
@@ -106,7 +106,7 @@ import os
 os.umask(0)
 from guardrail.config import Settings
 from guardrail.errors import GuardrailError
-from guardrail.opening import open_journal
+from guardrail.wiring.opening import open_journal
 from pathlib import Path
 try:
     open_journal(Settings.load(Path("guardrail.toml")), epochs=True)

@@ -10,8 +10,8 @@ from opakit import certificates
 
 from guardrail.config import OpaSection, Settings
 from guardrail.errors import ConfigError
-from guardrail.opening import load_engine
 from guardrail.policy.opa.target import Target
+from guardrail.wiring.opening import load_engine
 
 
 @pytest.mark.parametrize(

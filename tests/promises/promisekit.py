@@ -19,9 +19,9 @@ from guardrail import Guard
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
-from guardrail.opening import open_guard, open_journal
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import StaticPolicy, allow
+from guardrail.wiring.opening import open_guard, open_journal
 
 PROGRAMS = Path(__file__).with_name("programs")
 OPEN = {"type": "object", "additionalProperties": True}

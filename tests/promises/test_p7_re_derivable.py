@@ -15,8 +15,8 @@ from guardrail.core import decision as decisions
 from guardrail.core.log.record import dumps
 from guardrail.core.types import Cause, Decision, Effect, Rule
 from guardrail.errors import ApprovalRequired, Denied, PolicyError
-from guardrail.opening import load_engine
 from guardrail.testing import StaticPolicy, allow, deny
+from guardrail.wiring.opening import load_engine
 
 PAYMENTS = """
 # Reads the card number itself, which no record holds.

@@ -143,7 +143,7 @@ def worker_of(settings: Settings) -> int | None:
     lock = f"{settings.ledger.path}-retention-lock"
     for each in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"guardrail.retention_worker" in (each / "cmdline").read_bytes() and any(
+            if b"guardrail.wiring.retention_worker" in (each / "cmdline").read_bytes() and any(
                 os.readlink(link) == lock for link in (each / "fd").iterdir()
             ):
                 return int(each.name)
@@ -174,7 +174,7 @@ def test_a_guard_does_it_itself_unless_it_is_turned_off(
     """``Guard.open`` begins it and ``close`` ends it, whatever it is at."""
     calls(settings, 3)
     later = functools.partial(RetentionWatch, clock=lambda: time.time() + 40 * DAY)
-    monkeypatch.setattr("guardrail.opening.RetentionWatch", later)
+    monkeypatch.setattr("guardrail.wiring.opening.RetentionWatch", later)
     with Guard.open(settings.override(retention={"auto": False})):
         assert "guardrail-retention" not in [each.name for each in threading.enumerate()]
     with Guard.open(settings):

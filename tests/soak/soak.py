@@ -34,8 +34,8 @@ from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
-from guardrail.opening import anchor_watch, open_journal
 from guardrail.testing import StaticPolicy, allow
+from guardrail.wiring.opening import anchor_watch, open_journal
 
 PROCESSES, THREADS = 4, 3
 BURST = 20

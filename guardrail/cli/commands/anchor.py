@@ -70,7 +70,7 @@ def anchor(
     from guardrail.anchoring import LedgerHeads, anchors_of
     from guardrail.anchors.schedule import send_now
     from guardrail.call.journal import actor
-    from guardrail.opening import load_keys
+    from guardrail.wiring.opening import load_keys
 
     with open_ledger(config, ledger) as reader:
         log, where = reader.log, reader.path

@@ -50,7 +50,7 @@ def move(
 ) -> int:
     """Put the heads of the log that are in the file *old* into the file of [anchors], on the record."""
     from guardrail.call.journal import actor
-    from guardrail.opening import load_keys, open_journal
+    from guardrail.wiring.opening import load_keys, open_journal
 
     settings = settings_for(config, ledger)
     wish = _wish(settings, old, reason, lost=lost)

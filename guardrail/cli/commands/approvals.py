@@ -147,7 +147,7 @@ def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
     from guardrail.call.journal import actor
     from guardrail.errors import KeysError
     from guardrail.ledger.proved import Proofs, ProvedReader
-    from guardrail.opening import load_keys
+    from guardrail.wiring.opening import load_keys
 
     try:
         keys = load_keys(settings)
@@ -163,7 +163,7 @@ def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
 def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer:
     from guardrail.approvals.service import system_user
     from guardrail.approvals.views import terms_of, utc_now
-    from guardrail.opening import open_journal
+    from guardrail.wiring.opening import open_journal
 
     journal, keys = open_journal(settings, epochs=False)
     try:

@@ -52,7 +52,7 @@ def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]
     """
     from guardrail.anchoring import LedgerHeads, stored_head
     from guardrail.call.journal import actor
-    from guardrail.opening import load_keys
+    from guardrail.wiring.opening import load_keys
 
     with open_ledger(config, ledger) as reader:
         log, path = reader.log, reader.path

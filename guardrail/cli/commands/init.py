@@ -140,7 +140,7 @@ def _require_room(settings: Settings) -> None:
 
 def _create_log(settings: Settings) -> None:
     """Make keys and ledger together; keys whose ledger could not be made are taken away again."""
-    from guardrail.opening import create_keys, create_log
+    from guardrail.wiring.opening import create_keys, create_log
 
     keys = create_keys(settings)
     try:

@@ -23,8 +23,8 @@ def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
     Keep it where nobody who can write the ledger can change it: `guardrail verify --key` compares. What is shown is the key that the
     ledger's first record names; the key folder, where this user can read it, must hold the same.
     """
-    from guardrail.opening import load_keys
     from guardrail.review.proofs import log_key
+    from guardrail.wiring.opening import load_keys
 
     with open_ledger(config, ledger) as reader:
         key = log_key(reader)

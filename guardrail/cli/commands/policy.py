@@ -231,8 +231,8 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
     Exit code 0: every process that uses the ledger loaded them; 1: refused; 5: not all have answered, none is running, or
     a restart is needed.
     """
-    from guardrail.opening import load_engine
-    from guardrail.reload import request
+    from guardrail.wiring.opening import load_engine
+    from guardrail.wiring.reload import request
 
     settings = settings_of(config, ledger)
     try:

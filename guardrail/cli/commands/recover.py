@@ -20,9 +20,9 @@ from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
     from guardrail.config import Settings
-    from guardrail.diagnosis import Diagnosis
     from guardrail.ledger.maintenance.recover import RecoveryReport
     from guardrail.ledger.maintenance.recovery_plan import RecoveryPlan
+    from guardrail.wiring.diagnosis import Diagnosis
 
 __all__ = ["recover"]
 
@@ -58,8 +58,8 @@ def recover(
     are gone, is set aside as it is, and a new one begins that names the last known head of the old one. Either way an
     admin.recovered record says who did it, why, and what was found.
     """
-    from guardrail.diagnosis import diagnose
     from guardrail.ledger.maintenance.recovery_plan import Action
+    from guardrail.wiring.diagnosis import diagnose
 
     settings = settings_for(config, ledger)
     path = settings.ledger.path
@@ -153,7 +153,7 @@ def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
     from guardrail.keys.log_key import TenantKeys
-    from guardrail.recovering import carry_out
+    from guardrail.wiring.recovery import carry_out
 
     mark = TenantKeys.mark
     # No token is needed in the reason: what looks sensitive in it gets a random mark.
@@ -247,8 +247,8 @@ def _idle(path: Path) -> str:
 
 
 def _steps(path: Path, found: Diagnosis) -> list[str]:
-    from guardrail.diagnosis import BACK
     from guardrail.ledger.maintenance.recovery_plan import Action
+    from guardrail.wiring.diagnosis import BACK
 
     plan = found.plan
     back = f"Or: {BACK}. " if found.is_away else ""

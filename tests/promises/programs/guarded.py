@@ -21,8 +21,8 @@ import promisekit
 
 from guardrail import Guard
 from guardrail.errors import Denied, LedgerError
-from guardrail.opening import open_guard, open_journal
 from guardrail.testing import StaticPolicy, allow
+from guardrail.wiring.opening import open_guard, open_journal
 
 ANSWERS = sys.stdout
 sys.stdout = sys.stderr

@@ -25,9 +25,9 @@ from guardrail import Guard
 from guardrail.call.journal import Journal
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.ledger.sqlite.appending import Store
-from guardrail.opening import open_journal
 from guardrail.testing import StaticPolicy, allow
 from guardrail.tools.tool import Tool
+from guardrail.wiring.opening import open_journal
 
 POINT = sys.argv[2]
 armed = False

@@ -1,4 +1,4 @@
-"""Carrying out what ``guardrail.diagnosis`` found: for ``guardrail recover``, by a person's decision and on the record."""
+"""Carrying out what ``guardrail.wiring.diagnosis`` found: for ``guardrail recover``, by a person's decision and on the record."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from guardrail.access_log.memory import AccessMemory
 from guardrail.anchoring import renew_memory
 from guardrail.config import Settings
 from guardrail.core.log import fields
-from guardrail.diagnosis import Diagnosis
 from guardrail.errors import AnchorError, KeysError
 from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.maintenance.keep_aside import free_name
 from guardrail.ledger.maintenance.recover import RecoveryReport, recover
 from guardrail.ledger.maintenance.recovery_plan import Action
-from guardrail.opening import create_keys
 from guardrail.system.disk import why_not_written
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import open_or_make
+from guardrail.wiring.diagnosis import Diagnosis
+from guardrail.wiring.opening import create_keys
 
 __all__ = ["carry_out"]
 

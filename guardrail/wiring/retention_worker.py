@@ -1,4 +1,4 @@
-"""``python -m guardrail.retention_worker``: does once what is due, for a guard in another process, and ends.
+"""``python -m guardrail.wiring.retention_worker``: does once what is due, for a guard in another process, and ends.
 
 Told over standard input, answers on standard output (``guardrail.retention.process``). It opens the ledger as a command
 does, so that the guard's own connections, locks and threads have no part in it. It may be killed at any point.
@@ -67,9 +67,9 @@ def carry_out_job(job: Job, *, delete: Delete = lambda work: work()) -> Outcome:
 
 def _carry_out(job: Job, delete: Delete) -> Outcome:
     from guardrail.call.journal import actor
-    from guardrail.opening import open_journal
     from guardrail.retention.actions import Keeper
     from guardrail.retention.due import carry_out
+    from guardrail.wiring.opening import open_journal
 
     path = job.settings.ledger.path
     if not path.exists():

@@ -25,7 +25,6 @@ from guardrail.core.claims import owner_of
 from guardrail.core.log import fields
 from guardrail.core.log.record import decode
 from guardrail.core.types import Json
-from guardrail.diagnosis import check_log_name, explain, has_keys
 from guardrail.errors import (
     ConfigError,
     KeysError,
@@ -46,9 +45,10 @@ from guardrail.ledger.writing.writer import LedgerWriter, traces
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.sources import load_policies
 from guardrail.retention.schedule import RetentionWatch
-from guardrail.starting import record_refusal, record_start
 from guardrail.system.disk import why_not_written
 from guardrail.system.ownership import Denial, denial_of, find_denial
+from guardrail.wiring.diagnosis import check_log_name, explain, has_keys
+from guardrail.wiring.startup import record_refusal, record_start
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine

@@ -1,6 +1,6 @@
 """What keeps a ledger from being opened, and the way out: one answer for ``open``, ``doctor`` and ``recover``.
 
-Reads only. ``guardrail.recovering`` carries out what is found here.
+Reads only. ``guardrail.wiring.recovery`` carries out what is found here.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Connects the components: opens and starts a guard, diagnoses and recovers a ledger, reloads policies."""
