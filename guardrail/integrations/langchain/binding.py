@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.tools import Tool as SingleInputTool
 
 from guardrail.errors import UsageError
-from guardrail.integrations.langchain_injection import (
+from guardrail.integrations.langchain.injection import (
     bodies,
     contradiction,
     injected_names,

@@ -9,7 +9,7 @@
 A governed tool is a copy: same name, schema, type and injection, so that the framework can't tell it from the original.
 It is governed where its body starts, after the framework has validated the arguments. What the framework injects (state,
 store, runtime, config, callbacks, tool call id) travels beside the arguments: neither judged nor recorded. A call is made in
-the session that the run's config or runtime context names (``guardrail.integrations.langchain_sessions``), else in the one
+the session that the run's config or runtime context names (``guardrail.integrations.langchain.sessions``), else in the one
 that was entered around it.
 
 What this can't see: the original tool object, which stays ungoverned; tools that a provider runs; names that the framework
@@ -39,7 +39,7 @@ except ImportError as missing:
         "guardrail.integrations.langchain needs LangChain: pip install 'guardrail-ledger[langchain]'"
     ) from missing
 
-from guardrail.integrations.langchain_binding import (
+from guardrail.integrations.langchain.binding import (
     KEY,
     Approvals,
     Binding,
@@ -47,7 +47,7 @@ from guardrail.integrations.langchain_binding import (
     bind,
     binding_of,
 )
-from guardrail.integrations.langchain_calls import (
+from guardrail.integrations.langchain.calls import (
     INVOCATION,
     Invocation,
     ReportedError,
@@ -57,7 +57,7 @@ from guardrail.integrations.langchain_calls import (
     refusal_message,
     reject,
 )
-from guardrail.integrations.langchain_injection import (
+from guardrail.integrations.langchain.injection import (
     CALLABLES,
     RefusedToolWarning,
     config_names,

@@ -15,9 +15,9 @@ from guardrail.approvals.rules import Reason
 from guardrail.core.decision import denied, public_message
 from guardrail.core.types import Cause
 from guardrail.errors import ApprovalRequired, Denied, LedgerError
-from guardrail.integrations.langchain_approvals import ask, can_pause
-from guardrail.integrations.langchain_binding import Approvals, Binding, binding_of
-from guardrail.integrations.langchain_sessions import session_of_run
+from guardrail.integrations.langchain.approvals import ask, can_pause
+from guardrail.integrations.langchain.binding import Approvals, Binding, binding_of
+from guardrail.integrations.langchain.sessions import session_of_run
 from guardrail.system.waiting import drive, drive_async
 
 __all__ = [
