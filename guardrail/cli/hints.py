@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from guardrail.review.doctor_result import elsewhere
+from guardrail.review.doctor.result import elsewhere
 
 __all__ = ["command_path", "other_than", "repeats"]
 

@@ -166,8 +166,8 @@ def access_log_half() -> str:
 
 def _refuse_half() -> None:
     """Raise ``LedgerOpenError`` if there was an access log, or part of it is left: doctor says so too."""
-    from guardrail.review.doctor_access import access_log as look
-    from guardrail.review.doctor_result import State
+    from guardrail.review.doctor.access import access_log as look
+    from guardrail.review.doctor.result import State
 
     params = click.get_current_context().params
     try:

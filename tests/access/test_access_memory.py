@@ -15,8 +15,8 @@ from guardrail.access_log.log import Reading, Recorded, Unrecorded, record_read
 from guardrail.access_log.memory import LOST, AccessMemory
 from guardrail.config import Settings
 from guardrail.errors import AccessError
-from guardrail.review.doctor_access import access_log
-from guardrail.review.doctor_result import State
+from guardrail.review.doctor.access import access_log
+from guardrail.review.doctor.result import State
 
 
 def files(settings: Settings) -> list[Path]:

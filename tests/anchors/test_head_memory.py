@@ -21,8 +21,8 @@ from guardrail.config import AnchorSettings, Settings
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import AnchorError, ConfigError, LedgerOpenError
 from guardrail.keys.log_key import verify_signature
-from guardrail.review.doctor_memory import memory as check
-from guardrail.review.doctor_result import State
+from guardrail.review.doctor.memory import memory as check
+from guardrail.review.doctor.result import State
 
 POLICY = 'package guardrail.policy\n\nallow contains "any" if input.resource.type == "tool"\n'
 

@@ -15,7 +15,7 @@ import guardrail
 from guardrail.cli.app import Exit, cli
 from guardrail.cli.reading import REASON
 from guardrail.core.types import Status
-from guardrail.review.doctor_result import State
+from guardrail.review.doctor.result import State
 from guardrail.review.why import headline
 
 DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ import guardrail
 from guardrail.cli.app import cli
 from guardrail.cli.hints import command_path, other_than, repeats
 from guardrail.errors import ConfigError
-from guardrail.review.doctor_result import elsewhere
+from guardrail.review.doctor.result import elsewhere
 
 ROOT = Path(guardrail.__file__).parent
 _WORD = r"(?:[a-z][a-z-]*|--?[a-z][a-z-]*|[A-Z][A-Z_]*|\"[^\"]*\"|\.)"

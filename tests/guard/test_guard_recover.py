@@ -24,9 +24,9 @@ from guardrail.ledger.maintenance.backup import backup
 from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import SCHEMA
-from guardrail.review import doctor_opening
-from guardrail.review.doctor_opening import opening
-from guardrail.review.doctor_result import State
+from guardrail.review.doctor import opening as doctor_opening
+from guardrail.review.doctor.opening import opening
+from guardrail.review.doctor.result import State
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
 from guardrail.wiring import diagnosis
 from guardrail.wiring.diagnosis import Diagnosis, diagnose

@@ -27,8 +27,8 @@ from guardrail.retention.actions import keeping_lock
 from guardrail.retention.process import Worker
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
-from guardrail.review.doctor_result import State
-from guardrail.review.doctor_retention import retention
+from guardrail.review.doctor.result import State
+from guardrail.review.doctor.retention import retention
 from guardrail.review.verify import VerifyState, verify_ledger
 
 DAY = 86_400.0

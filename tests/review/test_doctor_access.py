@@ -11,8 +11,8 @@ from guardrail.access_log.log import Reading, record_read
 from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.writer import LedgerWriter
-from guardrail.review.doctor_access import access_log
-from guardrail.review.doctor_result import State
+from guardrail.review.doctor.access import access_log
+from guardrail.review.doctor.result import State
 
 
 @pytest.fixture

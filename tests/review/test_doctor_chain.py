@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "retention"))
 from retentionkit import build, cut, intact
 
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review import doctor
-from guardrail.review.doctor_chain import bad_link
+from guardrail.review.doctor import checks
+from guardrail.review.doctor.chain import bad_link
 
 EVERY_START = (0, 1, 2, 7, 8, 9, 15, 19)
 
@@ -58,9 +58,9 @@ def test_doctor_says_from_where_on_a_pruned_log_is_whole(
     build(db, 20)
     cut(db, 8)
     for tail, begin in ((1000, 8), (5, 16)):
-        monkeypatch.setattr(doctor, "TAIL", tail)
-        check = {each.name: each for each in doctor.check_all(None, db, {})}["ledger"]
-        assert check.state is doctor.State.OK
+        monkeypatch.setattr(checks, "TAIL", tail)
+        check = {each.name: each for each in checks.check_all(None, db, {})}["ledger"]
+        assert check.state is checks.State.OK
         assert f"chain intact over those from record {begin} on; older ones were pruned" in (
             check.found
         )

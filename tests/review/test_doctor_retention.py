@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "retention"))
 from retentionkit import build, head, keeper, settings
 
 from guardrail.retention.state import RetentionState, state_path, write_state
-from guardrail.review.doctor_result import State
-from guardrail.review.doctor_retention import retention
+from guardrail.review.doctor.result import State
+from guardrail.review.doctor.retention import retention
 
 
 def later(days: float) -> datetime:

@@ -12,8 +12,8 @@ from ledgerkit import FAST, driven, make, note, small_disk
 
 from guardrail.config import Settings
 from guardrail.ledger.files import reserve_path
-from guardrail.review.doctor_result import State
-from guardrail.review.doctor_room import LEAST_MB, room
+from guardrail.review.doctor.result import State
+from guardrail.review.doctor.room import LEAST_MB, room
 
 
 def at(folder: Path, **ledger: int) -> Settings:

@@ -15,9 +15,9 @@ from guardrail.keys.log_key import Keys
 from guardrail.ledger.files import Seal
 from guardrail.ledger.sqlite.database import create
 from guardrail.ledger.writing.writer import LedgerWriter
-from guardrail.review import doctor
-from guardrail.review.doctor import check_all
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor import checks as doctor
+from guardrail.review.doctor.checks import check_all
+from guardrail.review.doctor.result import Check, State
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 POLICY = 'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id == "read_file"\n'

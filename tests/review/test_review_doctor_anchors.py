@@ -12,8 +12,8 @@ from guardrail.anchors.state import AnchorState, State, state_path, write_state
 from guardrail.config import Settings
 from guardrail.errors import ConfigError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.doctor_anchors import anchors
-from guardrail.review.doctor_result import State as Found
+from guardrail.review.doctor.anchors import anchors
+from guardrail.review.doctor.result import State as Found
 
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
 

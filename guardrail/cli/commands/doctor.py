@@ -11,8 +11,8 @@ from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, note, paint, prose
 from guardrail.core.words import agree, counted
-from guardrail.review.doctor import check_all
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor.checks import check_all
+from guardrail.review.doctor.result import Check, State
 from guardrail.review.terminal import one_line
 
 __all__ = ["doctor"]

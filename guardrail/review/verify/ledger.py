@@ -24,7 +24,6 @@ from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.tiles import TileWalk
-from guardrail.review.verify.beside import Problem, compare_tables, wrong_index, wrong_json
 from guardrail.review.verify.judge import Found, judge
 from guardrail.review.verify.oversized import OVERSIZED, find_oversized
 from guardrail.review.verify.parts import stream_in_parts
@@ -44,6 +43,7 @@ from guardrail.review.verify.stream import (
     stored_edge,
     stream,
 )
+from guardrail.review.verify.tables import Problem, compare_tables, wrong_index, wrong_json
 from guardrail.review.verify.uses import Uses
 
 __all__ = ["verify_ledger"]

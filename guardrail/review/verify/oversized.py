@@ -7,7 +7,7 @@ from guardrail.core.log.record import MAX_LINE
 from guardrail.errors import LedgerError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.limits import MAX_VALUE
-from guardrail.review.verify.beside import Problem
+from guardrail.review.verify.tables import Problem
 
 __all__ = ["OVERSIZED", "find_oversized"]
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from guardrail.config import Settings
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor.result import Check, State
 
 __all__ = ["LEAST_MB", "room"]
 

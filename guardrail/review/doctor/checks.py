@@ -21,8 +21,8 @@ from guardrail.core.log.record import decode
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
 from guardrail.ledger.sqlite.signs import ledgers_near
-from guardrail.review.doctor_result import TAIL, Check, State, elsewhere
-from guardrail.review.doctor_settings import settings_read, settings_refused
+from guardrail.review.doctor.result import TAIL, Check, State, elsewhere
+from guardrail.review.doctor.settings import settings_read, settings_refused
 from guardrail.review.records import moment, text
 from guardrail.review.terminal import clock
 from guardrail.system.disk import is_full, make_room, no_room
@@ -169,14 +169,14 @@ def _folder(settings: Settings) -> Check:
             "put the ledger on a local disk",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
-        from guardrail.review.doctor_opening import way_to_write
+        from guardrail.review.doctor.opening import way_to_write
 
         return Check("folder", State.FAIL, f"{folder} can't be written to", way_to_write(folder))
     return Check("folder", State.OK, str(folder))
 
 
 def _room(settings: Settings) -> Check:
-    from guardrail.review.doctor_room import room
+    from guardrail.review.doctor.room import room
 
     return room(settings)
 
@@ -264,31 +264,31 @@ def _keys(settings: Settings) -> Check:
 
 
 def _opa(settings: Settings) -> Check:
-    from guardrail.review.doctor_opa import server
+    from guardrail.review.doctor.opa import server
 
     return server(settings)
 
 
 def _anchors(settings: Settings) -> Check:
-    from guardrail.review.doctor_anchors import anchors
+    from guardrail.review.doctor.anchors import anchors
 
     return anchors(settings)
 
 
 def _memory(settings: Settings) -> Check:
-    from guardrail.review.doctor_memory import memory
+    from guardrail.review.doctor.memory import memory
 
     return memory(settings)
 
 
 def _access(settings: Settings) -> Check:
-    from guardrail.review.doctor_access import access_log
+    from guardrail.review.doctor.access import access_log
 
     return access_log(settings)
 
 
 def _policies(settings: Settings) -> Check:
-    from guardrail.review.doctor_policies import policies
+    from guardrail.review.doctor.policies import policies
 
     return policies(settings)
 
@@ -313,7 +313,7 @@ def _open(settings: Settings) -> contextlib.AbstractContextManager[LedgerReader]
 
 def _ledger(settings: Settings) -> Check:
     from guardrail.ledger.files import traces
-    from guardrail.review.doctor_chain import bad_link
+    from guardrail.review.doctor.chain import bad_link
 
     path = settings.ledger.path.absolute()
     if _is_new(settings):
@@ -353,7 +353,7 @@ def _ledger(settings: Settings) -> Check:
 
 
 def _opening(settings: Settings) -> Check:
-    from guardrail.review.doctor_opening import opening
+    from guardrail.review.doctor.opening import opening
 
     return opening(settings)
 
@@ -373,7 +373,7 @@ def _identity(settings: Settings) -> Check:
 
 
 def _retention(settings: Settings) -> Check:
-    from guardrail.review.doctor_retention import retention
+    from guardrail.review.doctor.retention import retention
 
     return retention(settings)
 
@@ -397,7 +397,7 @@ def _leases(settings: Settings) -> Check:
 
 
 def _running(settings: Settings) -> Check:
-    from guardrail.review.doctor_running import running
+    from guardrail.review.doctor.running import running
 
     return running(settings)
 

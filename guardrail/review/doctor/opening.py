@@ -12,8 +12,8 @@ from guardrail.keys.log_key import Keys
 from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import doubt, read_head
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.doctor_chain import bad_link
-from guardrail.review.doctor_result import TAIL, Check, State
+from guardrail.review.doctor.chain import bad_link
+from guardrail.review.doctor.result import TAIL, Check, State
 from guardrail.system.disk import make_room, no_room
 from guardrail.wiring.diagnosis import RECOVER, check_outside, diagnose, is_small
 

@@ -10,7 +10,7 @@ from guardrail.anchors.memory import memory_of
 from guardrail.config import Settings
 from guardrail.errors import AnchorError, KeysError, LedgerOpenError
 from guardrail.keys.log_key import Keys, verify_signature
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor.result import Check, State
 
 __all__ = ["memory"]
 

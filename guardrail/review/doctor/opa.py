@@ -11,7 +11,7 @@ from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.policy.opa.revision import revision_of
 from guardrail.policy.opa.watch import Finding
 from guardrail.policy.sources import load_policies
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor.result import Check, State
 
 __all__ = ["local_policies", "server"]
 

@@ -9,7 +9,7 @@ from guardrail.access_log.memory import LOST, AccessMemory
 from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor.result import Check, State
 
 __all__ = ["access_log"]
 

@@ -11,7 +11,7 @@ from guardrail.retention.facts import read_facts
 from guardrail.retention.gone import gone_copies
 from guardrail.retention.state import read_state, state_path
 from guardrail.retention.status import Standing, Trouble, judge
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor.result import Check, State
 from guardrail.review.terminal import clock
 
 __all__ = ["retention"]

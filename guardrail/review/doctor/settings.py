@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from guardrail.config import ENVIRONMENT, Settings
 from guardrail.config.source import with_source
 from guardrail.errors import ConfigError
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor.result import Check, State
 
 __all__ = ["settings_read", "settings_refused"]
 

@@ -7,7 +7,7 @@ import time
 from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import PolicyLoadError
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor.result import Check, State
 
 __all__ = ["policies"]
 
@@ -15,7 +15,7 @@ __all__ = ["policies"]
 def policies(settings: Settings) -> Check:
     """Load the policies of *settings* as a guard does."""
     if settings.policy.engine == "opa":
-        from guardrail.review.doctor_opa import local_policies
+        from guardrail.review.doctor.opa import local_policies
 
         return local_policies(settings)
     from guardrail.policy.embedded.engine import EmbeddedEngine

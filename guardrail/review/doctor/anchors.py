@@ -14,7 +14,7 @@ from guardrail.core.log.checkpoint import NoteKey
 from guardrail.core.words import counted
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.doctor_result import Check, State
+from guardrail.review.doctor.result import Check, State
 
 __all__ = ["anchors"]
 

@@ -1,0 +1,1 @@
+"""``guardrail doctor``: everything that guardrail needs, checked one by one, each with its fix."""
