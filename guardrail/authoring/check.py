@@ -9,12 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from guardrail.authoring.lints import Lint, LintReport, Sifter, lint_modules
-from guardrail.authoring.lints_shape import Shape
-from guardrail.authoring.lints_tested import check as check_tested
+from guardrail.authoring.lints.check import Lint, LintReport, Sifter, lint_modules
+from guardrail.authoring.lints.observed import fired, observe
+from guardrail.authoring.lints.shape import Shape
+from guardrail.authoring.lints.tested import check as check_tested
 from guardrail.authoring.opa_check import ask_opa, repeats
 from guardrail.authoring.opa_program import OpaProgram
-from guardrail.authoring.witness import fired, observe
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies, parse_sources

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from guardrail.authoring.lints import Sifter
-from guardrail.authoring.lints_findings import MUTATION
-from guardrail.authoring.lints_tested import Named, named_rules
+from guardrail.authoring.lints.check import Sifter
+from guardrail.authoring.lints.findings import MUTATION
+from guardrail.authoring.lints.observed import Fired, decide, fired, observe
+from guardrail.authoring.lints.tested import Named, named_rules
 from guardrail.authoring.mutants import Mutant, Mutation, mutants
 from guardrail.authoring.tools_file import compile_tools
-from guardrail.authoring.witness import Fired, decide, fired, observe
 from guardrail.core.schema.snapshot import CompiledSchema, snapshot
 from guardrail.core.types import Json
 from guardrail.errors import ArgumentsError, Finding, PolicyLoadError

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from guardrail.authoring.witness import Fired, verdicts
+from guardrail.authoring.lints.observed import Fired, verdicts
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies

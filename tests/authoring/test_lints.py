@@ -8,7 +8,7 @@ import pytest
 from lintkit import ALLOW, FIRST, look, said, write
 
 from guardrail.authoring.check import check
-from guardrail.authoring.lints import Code
+from guardrail.authoring.lints.check import Code
 from guardrail.policy.sources import installed_folder
 
 ARGS = "input.action.properties.args"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from lintkit import look, said
 
-from guardrail.authoring.lints_comments import comments
+from guardrail.authoring.lints.comments import comments
 
 READ = 'deny contains "d" if input.action.properties.args.x == 1'
 

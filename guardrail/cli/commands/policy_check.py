@@ -27,7 +27,7 @@ from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
     from guardrail.authoring.check import CheckReport, EngineSaid
-    from guardrail.authoring.lints import Lint
+    from guardrail.authoring.lints.check import Lint
     from guardrail.authoring.opa_program import OpaProgram
 
 __all__ = ["check"]

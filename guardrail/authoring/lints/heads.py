@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from guardrail.authoring.lints_findings import Code, Lint
-from guardrail.authoring.lints_flow import Definition, Flow, Frame
-from guardrail.authoring.lints_shape import Path, Shape, written
-from guardrail.authoring.lints_walk import ROOTS
+from guardrail.authoring.lints.findings import Code, Lint
+from guardrail.authoring.lints.flow import Definition, Flow, Frame
+from guardrail.authoring.lints.shape import Path, Shape, written
+from guardrail.authoring.lints.walk import ROOTS
 from guardrail.policy.rego.tree import children, kind, line_of, reference
 
 __all__ = ["check"]

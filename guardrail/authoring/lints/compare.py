@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guardrail.authoring.lints_findings import Code, Lint, lint
-from guardrail.authoring.lints_flow import Flow, Frame, Origin, literal_name
-from guardrail.authoring.lints_guards import Guards
-from guardrail.authoring.lints_shape import ARGS, Shape, written
-from guardrail.authoring.lints_walk import Event, Happening
+from guardrail.authoring.lints.findings import Code, Lint, lint
+from guardrail.authoring.lints.flow import Flow, Frame, Origin, literal_name
+from guardrail.authoring.lints.guards import Guards
+from guardrail.authoring.lints.shape import ARGS, Shape, written
+from guardrail.authoring.lints.walk import Event, Happening
 from guardrail.policy.rego.tree import Node
 
 __all__ = ["check"]

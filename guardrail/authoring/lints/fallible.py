@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guardrail.authoring.lints_findings import Code, Lint, lint
-from guardrail.authoring.lints_flow import Flow, Frame, literal
-from guardrail.authoring.lints_guards import conditions
-from guardrail.authoring.lints_walk import Event, Happening
+from guardrail.authoring.lints.findings import Code, Lint, lint
+from guardrail.authoring.lints.flow import Flow, Frame, literal
+from guardrail.authoring.lints.guards import conditions
+from guardrail.authoring.lints.walk import Event, Happening
 from guardrail.policy.rego.tree import Node, kind, reference
 
 __all__ = ["check"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guardrail.authoring.lints_findings import Code, Lint, lint
-from guardrail.authoring.lints_flow import Flow, Origin
-from guardrail.authoring.lints_shape import Shape, written
-from guardrail.authoring.lints_walk import Event, Happening
+from guardrail.authoring.lints.findings import Code, Lint, lint
+from guardrail.authoring.lints.flow import Flow, Origin
+from guardrail.authoring.lints.shape import Shape, written
+from guardrail.authoring.lints.walk import Event, Happening
 from guardrail.policy.rego.tree import Node, kind
 
 __all__ = ["check"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from guardrail.authoring.lints_shape import ARGS, Path, Tools
+from guardrail.authoring.lints.shape import ARGS, Path, Tools
 from guardrail.policy.rego.tree import (
     Module,
     Node,
@@ -111,7 +111,7 @@ class Flow:
         self._collections: dict[int, dict[str, Node | None]] = {}
         self._origins_of: dict[tuple[int, int, Path], tuple[Origin, ...]] = {}
         self.guards_of: dict[int, frozenset[Any]] = {}
-        """What ``lints_guards`` found out, by rule."""
+        """What ``lints.guards`` found out, by rule."""
         self._left = _MAX_QUESTIONS
 
     def spend(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guardrail.authoring.lints_walk import Event
+from guardrail.authoring.lints.walk import Event
 
 __all__ = ["MUTATION", "Code", "Lint", "Severity", "lint"]
 

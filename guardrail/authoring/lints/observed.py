@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.authoring.lints_flow import supplied
+from guardrail.authoring.lints.flow import supplied
 from guardrail.core.types import Json
 from guardrail.errors import PolicyError
 from guardrail.policy.embedded.compiled import CompiledPolicies

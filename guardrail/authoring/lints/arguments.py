@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guardrail.authoring.lints_findings import Code, Lint, lint
-from guardrail.authoring.lints_flow import Flow
-from guardrail.authoring.lints_shape import ARGS, Path, Shape, written
-from guardrail.authoring.lints_walk import Event, Happening
+from guardrail.authoring.lints.findings import Code, Lint, lint
+from guardrail.authoring.lints.flow import Flow
+from guardrail.authoring.lints.shape import ARGS, Path, Shape, written
+from guardrail.authoring.lints.walk import Event, Happening
 from guardrail.policy.rego.tree import reference
 
 __all__ = ["check"]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from guardrail.authoring.lints_flow import Definition, Flow, Frame, literal
-from guardrail.authoring.lints_guards import Guards, guards, tools_of
+from guardrail.authoring.lints.flow import Definition, Flow, Frame, literal
+from guardrail.authoring.lints.guards import Guards, guards, tools_of
 from guardrail.policy.rego.tree import Node, Rule, kind, line_of, reference
 
 __all__ = ["CLOSING", "ROOTS", "Event", "Happening", "walk"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from guardrail.authoring.lints_findings import Code, Lint
-from guardrail.authoring.witness import Fired
+from guardrail.authoring.lints.findings import Code, Lint
+from guardrail.authoring.lints.observed import Fired
 from guardrail.policy.rego.tree import Module, Node, Rule, kind
 
 __all__ = ["Named", "check", "named_rules"]

@@ -1,6 +1,6 @@
 """What policies may do and probably should not: places where a call slips through that a rule was written to stop.
 
-``docs/writing-policies.md`` lists the codes. Nothing here runs a policy but ``lints_tested``, which runs its tests.
+``docs/writing-policies.md`` lists the codes. Nothing here runs a policy but ``lints.tested``, which runs its tests.
 """
 
 from __future__ import annotations
@@ -9,30 +9,23 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from guardrail.authoring import (
-    lints_arguments,
-    lints_compare,
-    lints_fallible,
-    lints_heads,
-    lints_negations,
-    lints_never,
-)
-from guardrail.authoring.lints_comments import Ignore, ignores, misplaced
-from guardrail.authoring.lints_findings import MUTATION, Code, Lint, Severity
-from guardrail.authoring.lints_flow import Flow, supplied
-from guardrail.authoring.lints_shape import Shape
-from guardrail.authoring.lints_walk import walk
+from guardrail.authoring.lints import arguments, compare, fallible, heads, negations, never
+from guardrail.authoring.lints.comments import Ignore, ignores, misplaced
+from guardrail.authoring.lints.findings import MUTATION, Code, Lint, Severity
+from guardrail.authoring.lints.flow import Flow, supplied
+from guardrail.authoring.lints.shape import Shape
+from guardrail.authoring.lints.walk import walk
 from guardrail.policy.rego.tree import Module
 
 __all__ = ["Code", "Lint", "LintReport", "Severity", "Sifter", "lint_modules"]
 
 _EVENTS = (
-    lints_arguments.check,
-    lints_compare.check,
-    lints_negations.check,
-    lints_fallible.check,
+    arguments.check,
+    compare.check,
+    negations.check,
+    fallible.check,
 )
-_RULES = (lints_heads.check, lints_never.check)
+_RULES = (heads.check, never.check)
 
 
 @dataclass(frozen=True, slots=True)

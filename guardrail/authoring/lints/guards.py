@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from guardrail.authoring.lints_flow import LIB_ARGS, Definition, Flow, Frame, literal, literal_name
-from guardrail.authoring.lints_shape import ARGS, Path, Tools
+from guardrail.authoring.lints.flow import LIB_ARGS, Definition, Flow, Frame, literal, literal_name
+from guardrail.authoring.lints.shape import ARGS, Path, Tools
 from guardrail.policy.rego.tree import Node, kind, reference
 
 __all__ = ["PRESENT", "Guard", "Guards", "conditions", "guards", "tools_of", "type_check"]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.authoring.lints_findings import Code, Lint
-from guardrail.authoring.lints_flow import Definition, Flow, Frame
-from guardrail.authoring.lints_guards import conditions, type_check
-from guardrail.authoring.lints_shape import Shape, written
+from guardrail.authoring.lints.findings import Code, Lint
+from guardrail.authoring.lints.flow import Definition, Flow, Frame
+from guardrail.authoring.lints.guards import conditions, type_check
+from guardrail.authoring.lints.shape import Shape, written
 from guardrail.policy.rego.tree import Node, kind, line_of, nodes, reference
 
 __all__ = ["check"]
