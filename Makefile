@@ -19,7 +19,7 @@ FAST := tests/core tests/guard tests/integrations tests/access tests/attacks tes
 	tests/policy/test_policy_engine.py tests/policy/test_policy_bad_input.py tests/policy/test_policy_merge.py \
 	tests/policy/test_policy_sources.py tests/ledger/test_ledger_writer.py tests/ledger/test_ledger_reader.py \
 	tests/promises/test_p1_decided.py tests/promises/test_p4_not_written.py tests/promises/test_p8_who.py \
-	$(filter-out tests/system/test_input_files.py,$(wildcard $(addsuffix /test_*.py,tests tests/config tests/errors tests/identity tests/keys tests/system tests/tools)))
+	$(filter-out tests/system/test_input_files.py,$(wildcard $(addsuffix /test_*.py,tests/config tests/errors tests/identity tests/keys tests/system tests/tools)))
 
 .PHONY: help demo test test-fast lint types policies bench soak clean
 help: ## show this
