@@ -14,8 +14,8 @@ from pathlib import Path
 
 import click
 
-from guardrail.cli.missing import LEDGER, explained
-from guardrail.cli.output import Style, note
+from guardrail.cli.missing import explained
+from guardrail.cli.output import LEDGER, Style, note
 from guardrail.errors import (
     ApprovalRequired,
     Denied,

@@ -11,10 +11,8 @@ from guardrail.review.terminal import one_line
 if TYPE_CHECKING:
     from guardrail.config import Settings
 
-__all__ = ["LEDGER", "explained", "way_to_a_ledger"]
+__all__ = ["explained", "way_to_a_ledger"]
 
-LEDGER = "guardrail.ledger"
-"""Where a command's context keeps (``--config``, ``--ledger``), as far as they were given."""
 
 _INIT = "guardrail init"
 _LOOK = "guardrail doctor, which says what is left of it"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from guardrail.cli.missing import LEDGER
+from guardrail.cli.output import LEDGER
 
 if TYPE_CHECKING:
     from guardrail.config import Settings

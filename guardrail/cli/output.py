@@ -20,6 +20,7 @@ from guardrail.review.terminal import broken, clip, json_text, message, pad, wid
 
 __all__ = [
     "ACCESS",
+    "LEDGER",
     "SOURCE",
     "Align",
     "Column",
@@ -116,6 +117,10 @@ def data(line: str = "") -> None:
         raise
     except OSError as error:
         raise OutputError(f"the answer can't be written ({os_reason(error)})") from None
+
+
+LEDGER = "guardrail.ledger"
+"""Where a command's context keeps (``--config``, ``--ledger``), as far as they were given."""
 
 
 ACCESS = "guardrail.access"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Entry, Exit, LazyGroup
+from guardrail.cli.findings import print_findings
 from guardrail.cli.options import config_option, json_option, ledger_options, settings_of
-from guardrail.cli.output import Cell, Style, data, emit_json, note, paint, prose, sentence
+from guardrail.cli.output import Style, data, emit_json, note, paint, prose, sentence
 from guardrail.cli.render import milliseconds
 from guardrail.core.words import counted
-from guardrail.errors import ConfigError, Finding, PolicyLoadError
+from guardrail.errors import ConfigError, PolicyLoadError
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ __all__ = [
     "PATHS",
     "policy",
     "policy_paths",
-    "print_finding",
-    "print_findings",
     "reload",
     "test",
     "tools_option",
@@ -76,23 +75,6 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
                 f"{path}: there are no policies here", code="config.policies", hint=hint
             )
     return chosen
-
-
-def print_findings(findings: Iterable[Finding], style: Style, *, label: str = "") -> None:
-    """Print each finding with its place and hint. *label* stands before its code."""
-    for finding in findings:
-        place = one_line(f"{finding.file}:{finding.line}" if finding.line else finding.file)
-        print_finding(place, finding.message, (f"[{label}{finding.code}]", style), finding.hint)
-
-
-def print_finding(place: str, message: str, code: Cell, hint: str) -> None:
-    """Print one finding in lines that fit, its place first and its *code* last, and then its *hint*."""
-    said = (one_line(message), Style.PLAIN)
-    for line in sentence((f"{place}:", Style.STRONG), said, code):
-        data(line)
-    if hint:
-        for line in prose(one_line(hint), indent=4):
-            data(f"    {line}")
 
 
 def print_untested(tests: int, *, width: int = 8) -> None:

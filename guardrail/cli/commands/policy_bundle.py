@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.commands.policy import (
-    PATHS,
-    policy_paths,
-    print_findings,
-    print_untested,
-)
+from guardrail.cli.commands.policy import PATHS, policy_paths, print_untested
+from guardrail.cli.findings import print_findings
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, note, paint
 from guardrail.core.words import counted

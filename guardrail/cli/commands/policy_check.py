@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.commands.policy import (
-    PATHS,
-    policy_paths,
-    print_finding,
-    print_findings,
-    print_untested,
-    tools_option,
-)
+from guardrail.cli.commands.policy import PATHS, policy_paths, print_untested, tools_option
+from guardrail.cli.findings import print_finding, print_findings
 from guardrail.cli.options import config_option, json_option
 from guardrail.cli.output import Style, data, emit_json, field, paint, prose, sentence
 from guardrail.core.words import counted

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrail.cli.app import Exit
-from guardrail.cli.commands.policy import print_finding
+from guardrail.cli.findings import print_finding
 from guardrail.cli.output import Progress, Style, data, prose, sentence
 from guardrail.core.words import counted
 from guardrail.review.terminal import name, one_line
