@@ -71,8 +71,8 @@ class Row:
     """The calls that count as wrong."""
 
 
-class Desk:
-    """The suite's tools as LangChain tools, working on whichever environment lies on the desk."""
+class SuiteTools:
+    """The suite's tools as LangChain tools, working on the current environment."""
 
     def __init__(self, functions: list[Any]) -> None:
         self.environment: Any = None
@@ -166,7 +166,7 @@ class Bench:
         self.suite = suite
         self.guard = guard
         self.ungoverned = FunctionsRuntime(suite.tools)
-        self.desk = Desk(suite.tools)
+        self.suite_tools = SuiteTools(suite.tools)
         self.tools = {
             tool.name: govern(
                 tool,
@@ -174,7 +174,7 @@ class Bench:
                 labels=[LABELS.get(tool.name, "read")],
                 target=TARGETS.get(tool.name, []),
             )
-            for tool in self.desk.tools
+            for tool in self.suite_tools.tools
         }
 
     def user_tasks(self) -> Iterator[Row]:
@@ -188,7 +188,7 @@ class Bench:
             environment = plain.model_copy(deep=True)
             verdicts = []
             same = True
-            self.desk.environment = environment
+            self.suite_tools.environment = environment
             calls = task.ground_truth(plain.model_copy(deep=True))
             with self._session(name, task.PROMPT):
                 for call in calls:
@@ -218,7 +218,7 @@ class Bench:
                 environment = self._environment(task)
                 before = environment.model_dump()
                 calls = injection.ground_truth(environment.model_copy(deep=True))
-                self.desk.environment = environment
+                self.suite_tools.environment = environment
                 with self._session(f"{user_name}/{name}", task.PROMPT):
                     verdicts = [
                         attempt(self.tools[call.function], dict(call.args))[0] for call in calls

@@ -117,7 +117,9 @@ class Guard:
             throttle=self._throttle,
         )
         self._anchors = anchors
-        self.desk = journal.desk(keys.tenant, terms, settings.redaction.profile, clock)
+        self.approvals = journal.approval_service(
+            keys.tenant, terms, settings.redaction.profile, clock
+        )
         """Where a program that asks people itself hands in what they answered."""
         self._retired: list[tuple[Engine, threading.Timer]] = []
         self._reload_lock = threading.Lock()

@@ -23,7 +23,7 @@ from guardrail.errors import IdentityError, LedgerError, UsageError
 from guardrail.identity.principal import check_id
 from guardrail.system.os_user import user_name
 
-__all__ = ["Answer", "Desk", "TenantTokens", "system_user"]
+__all__ = ["Answer", "ApprovalService", "TenantTokens", "system_user"]
 
 _TRIES = 32
 """Answers that may come in between before this one gives up: each of them is a step of the same approval."""
@@ -62,7 +62,7 @@ def system_user() -> Approver:
     return Approver(user_name())
 
 
-class Desk:
+class ApprovalService:
     """Where people answer the requests of one log. Thread-safe."""
 
     def __init__(

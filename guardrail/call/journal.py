@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from guardrail.approvals.rules import Case, Terms
-from guardrail.approvals.service import Desk, TenantTokens, system_user
+from guardrail.approvals.service import ApprovalService, TenantTokens, system_user
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
@@ -110,15 +110,15 @@ class Journal:
             "call_id": None,
         }
 
-    def desk(
+    def approval_service(
         self,
         tokens: Callable[[str], TenantTokens],
         terms: Terms,
         profile: str,
         clock: Callable[[], datetime],
-    ) -> Desk:
+    ) -> ApprovalService:
         """Return where requests of this ledger are answered."""
-        return Desk(
+        return ApprovalService(
             log=self.log,
             read=self.requests.case,
             append=self.append,

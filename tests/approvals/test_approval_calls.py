@@ -37,7 +37,7 @@ def test_an_approved_call_runs_once_and_names_who_approved_it() -> None:
     request = made.last
     assert request["call"] == approval
     assert request["approval"] is None
-    answer = made.guard.desk.approve(approval, BOB, "he may")
+    answer = made.guard.approvals.approve(approval, BOB, "he may")
     assert (answer.rejected, answer.given) == (None, 1)
     assert made.call(approval=approval) == "paid"
     decision = made.ledger.of("call.decision")[-1]
@@ -62,7 +62,7 @@ def test_a_grant_is_a_record_that_names_exactly_what_was_approved() -> None:
     made = bench()
     approval = made.ask()
     request = made.last
-    made.guard.desk.approve(approval, BOB, "he may")
+    made.guard.approvals.approve(approval, BOB, "he may")
     (grant,) = made.ledger.of("approval.granted")
     assert grant["request"] == {"seq": request["seq"], "leaf": grant["prev"]}
     assert grant["approval"] == {"id": approval, "ordinal": 0}
@@ -124,7 +124,7 @@ def test_an_approval_is_used_once() -> None:
     """The second call with it is denied."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "once")
+    made.guard.approvals.approve(approval, BOB, "once")
     made.call(approval=approval)
     denied(made, Reason.ALREADY_USED, approval)
     assert made.last["presented"] == approval
@@ -135,7 +135,7 @@ def test_a_body_that_fails_has_used_its_approval() -> None:
     """It ran, whatever came of it."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "once")
+    made.guard.approvals.approve(approval, BOB, "once")
 
     def fails(**_: Any) -> None:
         raise ValueError
@@ -149,7 +149,7 @@ def test_an_approval_expires() -> None:
     """Fifteen minutes after it was given, unless the settings say otherwise."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "now")
+    made.guard.approvals.approve(approval, BOB, "now")
     made.later(seconds=901)
     denied(made, Reason.EXPIRED, approval)
 
@@ -158,9 +158,9 @@ def test_an_approval_that_expired_can_be_given_again() -> None:
     """The same person may say so anew, as long as the request itself is not too old."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "now")
+    made.guard.approvals.approve(approval, BOB, "now")
     made.later(seconds=901)
-    assert made.guard.desk.approve(approval, BOB, "still").rejected is None
+    assert made.guard.approvals.approve(approval, BOB, "still").rejected is None
     assert made.call(approval=approval) == "paid"
 
 
@@ -169,8 +169,8 @@ def test_an_approval_never_outlives_its_request() -> None:
     made = bench()
     approval = made.ask()
     made.later(seconds=86_390)
-    answer = made.guard.desk.approve(approval, BOB, "late")
-    assert answer.expires == made.guard.desk.listed(answer.case).ends.isoformat(
+    answer = made.guard.approvals.approve(approval, BOB, "late")
+    assert answer.expires == made.guard.approvals.listed(answer.case).ends.isoformat(
         timespec="microseconds"
     ).replace("+00:00", "Z")
     made.later(seconds=20)
@@ -181,8 +181,8 @@ def test_the_guards_own_limit_holds_whatever_an_approver_wrote() -> None:
     """An approval that was given under longer limits ends where this guard's settings say."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.terms = type(made.guard.desk.terms)(ttl=80_000, unsafe_asserted=True)
-    made.guard.desk.approve(approval, BOB, "for long")
+    made.guard.approvals.terms = type(made.guard.approvals.terms)(ttl=80_000, unsafe_asserted=True)
+    made.guard.approvals.approve(approval, BOB, "for long")
     made.later(seconds=901)
     denied(made, Reason.EXPIRED, approval)
 
@@ -191,7 +191,7 @@ def test_other_arguments_are_not_covered() -> None:
     """Not by one digit."""
     made = bench()
     approval = made.ask({"amount": 5})
-    made.guard.desk.approve(approval, BOB, "five")
+    made.guard.approvals.approve(approval, BOB, "five")
     denied(made, Reason.OTHER_ARGUMENTS, approval, {"amount": 6})
     denied(made, Reason.OTHER_ARGUMENTS, approval, {"amount": 5, "to": "eve"})
     assert made.call({"amount": 5}, approval=approval) == "paid"
@@ -201,7 +201,7 @@ def test_hidden_arguments_are_bound_as_well() -> None:
     """What the approver could not see can't be exchanged either."""
     made = bench()
     approval = made.ask({"amount": 5, "card": "4111111111111111"})
-    made.guard.desk.approve(approval, BOB, "this card")
+    made.guard.approvals.approve(approval, BOB, "this card")
     denied(made, Reason.OTHER_ARGUMENTS, approval, {"amount": 5, "card": "5500005555555559"})
 
 
@@ -217,7 +217,7 @@ def test_another_session_is_not_covered(who: dict[str, str]) -> None:
     """Nor another principal or agent."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "here")
+    made.guard.approvals.approve(approval, BOB, "here")
     denied(made, Reason.OTHER_SESSION, approval, **who)
 
 
@@ -225,7 +225,7 @@ def test_another_tool_is_not_covered() -> None:
     """Even with the same schema and arguments."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "pay")
+    made.guard.approvals.approve(approval, BOB, "pay")
     denied(made, Reason.OTHER_TOOL, approval, tool="give")
 
 
@@ -233,7 +233,7 @@ def test_another_schema_is_not_covered() -> None:
     """A tool that was declared anew is another tool than the one that was approved."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "as it is")
+    made.guard.approvals.approve(approval, BOB, "as it is")
     tool = declare("pay", schema={**SCHEMA, "description": "other"})
     body = Body()
     with made.guard.session(principal="alice", agent="bot", id="s-1"), pytest.raises(Denied):
@@ -255,7 +255,7 @@ def test_an_approval_of_another_log_is_unknown() -> None:
     """Replayed elsewhere, it names nothing."""
     made, other = bench(), bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "there")
+    made.guard.approvals.approve(approval, BOB, "there")
     other.ask()
     denied(other, Reason.UNKNOWN, approval)
 
@@ -268,17 +268,17 @@ def test_a_call_that_was_decided_otherwise_is_no_request() -> None:
     made.policy.rules = ("large",)
     denied(made, Reason.UNKNOWN, allowed)
     with pytest.raises(UsageError):
-        made.guard.desk.approve(allowed, BOB, "that one")
+        made.guard.approvals.approve(allowed, BOB, "that one")
 
 
 def test_a_refused_call_stays_refused() -> None:
     """Also where it had been approved before."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "yes")
-    assert made.guard.desk.refuse(approval, CAROL, "no").rejected is None
+    made.guard.approvals.approve(approval, BOB, "yes")
+    assert made.guard.approvals.refuse(approval, CAROL, "no").rejected is None
     denied(made, Reason.REFUSED, approval)
-    assert made.guard.desk.approve(approval, BOB, "yes!").rejected is Reason.REFUSED
+    assert made.guard.approvals.approve(approval, BOB, "yes!").rejected is Reason.REFUSED
     assert made.last["type"] == "approval.rejected"
 
 
@@ -286,7 +286,7 @@ def test_a_deny_that_appeared_meanwhile_wins_and_leaves_the_approval_unused() ->
     """The policy is asked again; the denial is the policy's own."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "yes")
+    made.guard.approvals.approve(approval, BOB, "yes")
     made.policy.denies = True
     with pytest.raises(Denied) as caught:
         made.call(approval=approval)
@@ -301,11 +301,11 @@ def test_a_rule_that_appeared_meanwhile_asks_anew() -> None:
     """The old approval does not cover it and stays unused; the new request covers both."""
     made = bench()
     first = made.ask()
-    made.guard.desk.approve(first, BOB, "large is fine")
+    made.guard.approvals.approve(first, BOB, "large is fine")
     made.policy.rules = ("large", "foreign")
     second = made.ask(approval=first)
     assert made.last["presented"] == first
-    made.guard.desk.approve(second, BOB, "foreign too")
+    made.guard.approvals.approve(second, BOB, "foreign too")
     assert made.call(approval=second) == "paid"
 
 
@@ -317,7 +317,7 @@ def test_a_policy_that_asks_for_more_than_was_given_is_not_satisfied(
     made = bench()
     args = {"amount": 5, "card": "4111111111111111"}
     approval = made.ask(args)
-    made.guard.desk.approve(approval, BOB, "yes")
+    made.guard.approvals.approve(approval, BOB, "yes")
     for name, value in change.items():
         setattr(made.policy, name, value)
     denied(made, Reason.RULES_CHANGED, approval, args)
@@ -328,12 +328,14 @@ def test_two_people_means_two() -> None:
     """One is not enough, the same one twice is turned down, the second person's completes it."""
     made = bench(Asks(approvers=2))
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "one")
+    made.guard.approvals.approve(approval, BOB, "one")
     denied(made, Reason.APPROVERS_MISSING, approval)
     for again in (BOB, Approver("BOB"), Approver("bob", method="langgraph_resume")):
-        assert made.guard.desk.approve(approval, again, "two").rejected is Reason.APPROVER_COUNTED
+        assert (
+            made.guard.approvals.approve(approval, again, "two").rejected is Reason.APPROVER_COUNTED
+        )
         assert made.last["type"] == "approval.rejected"
-    assert made.guard.desk.approve(approval, CAROL, "two").given == 2
+    assert made.guard.approvals.approve(approval, CAROL, "two").given == 2
     assert made.call(approval=approval) == "paid"
     decision = made.ledger.of("call.decision")[-1]
     assert [who["id"] for who in decision["approval"]["approvers"]] == ["bob", "carol"]
@@ -343,11 +345,11 @@ def test_of_two_people_the_first_can_expire_before_the_second_comes() -> None:
     """Both must stand at the same time."""
     made = bench(Asks(approvers=2))
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "one")
+    made.guard.approvals.approve(approval, BOB, "one")
     made.later(seconds=901)
-    made.guard.desk.approve(approval, CAROL, "two")
+    made.guard.approvals.approve(approval, CAROL, "two")
     denied(made, Reason.EXPIRED, approval)
-    made.guard.desk.approve(approval, BOB, "again")
+    made.guard.approvals.approve(approval, BOB, "again")
     assert made.call(approval=approval) == "paid"
 
 
@@ -355,10 +357,10 @@ def test_approvers_whom_nobody_verified_do_not_count_without_the_setting() -> No
     """Neither when they approve nor, given under other settings, when the approval is used."""
     made = bench(approvals={"unsafe_asserted_approvals": False})
     approval = made.ask()
-    assert made.guard.desk.approve(approval, BOB, "yes").rejected is Reason.ASSERTED
+    assert made.guard.approvals.approve(approval, BOB, "yes").rejected is Reason.ASSERTED
     assert made.last["code"] == "asserted"
-    made.guard.desk.terms = type(made.guard.desk.terms)(unsafe_asserted=True)
-    assert made.guard.desk.approve(approval, BOB, "yes").rejected is None
+    made.guard.approvals.terms = type(made.guard.approvals.terms)(unsafe_asserted=True)
+    assert made.guard.approvals.approve(approval, BOB, "yes").rejected is None
     denied(made, Reason.ASSERTED, approval)
 
 
@@ -367,7 +369,7 @@ def test_a_verified_approver_needs_no_setting() -> None:
     made = bench(approvals={"unsafe_asserted_approvals": False})
     approval = made.ask()
     verified = Approver("bob", Assurance.VERIFIED, "oidc_jwt")
-    made.guard.desk.approve(approval, verified, "yes")
+    made.guard.approvals.approve(approval, verified, "yes")
     assert made.last["unsafe_asserted"] is False
     assert made.call(approval=approval) == "paid"
     assert made.ledger.of("call.decision")[-1]["approval"]["unsafe_asserted"] is False
@@ -378,7 +380,7 @@ def test_who_asks_cannot_approve(name: str) -> None:
     """Principal and agent, however they are written."""
     made = bench()
     approval = made.ask()
-    answer = made.guard.desk.approve(approval, Approver(name), "me")
+    answer = made.guard.approvals.approve(approval, Approver(name), "me")
     assert answer.rejected is Reason.APPROVER_IS_REQUESTER
     rejected = made.last
     assert (rejected["type"], rejected["code"], rejected["attempt"]) == (
@@ -398,7 +400,7 @@ def test_who_acted_in_between_cannot_approve() -> None:
     )
     with scope, pytest.raises(ApprovalRequired) as caught:
         made.guard.call("pay", {"amount": 5}, made.body)
-    answer = made.guard.desk.approve(caught.value.approval, Approver("manager"), "me")
+    answer = made.guard.approvals.approve(caught.value.approval, Approver("manager"), "me")
     assert answer.rejected is Reason.APPROVER_IS_REQUESTER
 
 
@@ -407,9 +409,9 @@ def test_a_requester_recorded_as_a_token_is_recognised() -> None:
     made = bench(identity={"principal_form": "token"})
     approval = made.ask()
     assert made.last["principal"]["form"] == "token"
-    answer = made.guard.desk.approve(approval, Approver("alice"), "me")
+    answer = made.guard.approvals.approve(approval, Approver("alice"), "me")
     assert answer.rejected is Reason.APPROVER_IS_REQUESTER
-    assert made.guard.desk.approve(approval, BOB, "he").rejected is None
+    assert made.guard.approvals.approve(approval, BOB, "he").rejected is None
     assert made.call(approval=approval) == "paid"
 
 
@@ -418,19 +420,19 @@ def test_what_the_approver_must_see_must_be_visible() -> None:
     made = bench(Asks(needs=("/card", "/amount")))
     args = {"amount": 5, "card": "4111111111111111"}
     approval = made.ask(args)
-    answer = made.guard.desk.approve(approval, BOB, "yes")
+    answer = made.guard.approvals.approve(approval, BOB, "yes")
     assert answer.rejected is Reason.NEEDS_HIDDEN
     assert made.last["hidden"] == ["/card"]
     denied(made, Reason.NEEDS_HIDDEN, approval, args)
     visible = made.ask({"amount": 5})
-    assert made.guard.desk.approve(visible, BOB, "no card at all").rejected is None
+    assert made.guard.approvals.approve(visible, BOB, "no card at all").rejected is None
 
 
 def test_an_undeclared_tool_shows_an_approver_nothing() -> None:
     """Its record holds the minimal view: a rule that needs a look can't be satisfied."""
     made = bench(Asks(needs=("/amount",)))
     approval = made.ask(tool="unknown")
-    assert made.guard.desk.approve(approval, BOB, "yes").rejected is Reason.NEEDS_HIDDEN
+    assert made.guard.approvals.approve(approval, BOB, "yes").rejected is Reason.NEEDS_HIDDEN
 
 
 def test_a_clock_that_is_behind_revives_nothing() -> None:
@@ -439,9 +441,9 @@ def test_a_clock_that_is_behind_revives_nothing() -> None:
     approval = made.ask()
     real = made.ledger.now
     made.ledger.now = real - timedelta(hours=1)
-    assert made.guard.desk.approve(approval, BOB, "early").rejected is Reason.CLOCK_SKEW
+    assert made.guard.approvals.approve(approval, BOB, "early").rejected is Reason.CLOCK_SKEW
     made.ledger.now = real
-    assert made.guard.desk.approve(approval, BOB, "now").rejected is None
+    assert made.guard.approvals.approve(approval, BOB, "now").rejected is None
     made.later(seconds=1000)
     made.ask()
     made.later(seconds=-600)
@@ -453,7 +455,7 @@ def test_a_reason_is_recorded_without_what_is_sensitive_in_it() -> None:
     made = bench()
     approval = made.ask()
     key = "AKIA" + "Q3EGUZ5XYKD7NJ2M"
-    made.guard.desk.approve(approval, BOB, f"she gave me {key} for it")
+    made.guard.approvals.approve(approval, BOB, f"she gave me {key} for it")
     assert key not in made.last["reason"]
     assert "she gave me" in made.last["reason"]
     assert key not in b"".join(made.ledger.lines).decode()
@@ -466,7 +468,7 @@ def test_a_reason_says_something(reason: str) -> None:
     approval = made.ask()
     size = len(made.ledger.lines)
     with pytest.raises(UsageError):
-        made.guard.desk.approve(approval, BOB, reason)
+        made.guard.approvals.approve(approval, BOB, reason)
     assert len(made.ledger.lines) == size
 
 
@@ -477,7 +479,7 @@ def test_an_approver_without_a_name_that_can_be_recorded_is_turned_down(name: st
     """And the name is not written."""
     made = bench()
     approval = made.ask()
-    answer = made.guard.desk.approve(approval, Approver(name), "me")
+    answer = made.guard.approvals.approve(approval, Approver(name), "me")
     assert answer.rejected is Reason.APPROVER_UNKNOWN
     assert made.last["approver"]["id"] == ""
 
@@ -486,10 +488,10 @@ def test_a_used_approval_can_neither_be_approved_nor_refused() -> None:
     """It is too late, on the record."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "yes")
+    made.guard.approvals.approve(approval, BOB, "yes")
     made.call(approval=approval)
-    assert made.guard.desk.approve(approval, CAROL, "yes").rejected is Reason.ALREADY_USED
-    assert made.guard.desk.refuse(approval, CAROL, "no").rejected is Reason.ALREADY_USED
+    assert made.guard.approvals.approve(approval, CAROL, "yes").rejected is Reason.ALREADY_USED
+    assert made.guard.approvals.refuse(approval, CAROL, "no").rejected is Reason.ALREADY_USED
     assert [record["code"] for record in made.ledger.of("approval.rejected")] == [
         "already_used"
     ] * 2
@@ -500,16 +502,16 @@ def test_a_request_that_is_too_old_cannot_be_approved() -> None:
     made = bench()
     approval = made.ask()
     made.later(seconds=86_401)
-    assert made.guard.desk.approve(approval, BOB, "yes").rejected is Reason.EXPIRED
-    assert made.guard.desk.refuse(approval, BOB, "no").rejected is Reason.EXPIRED
+    assert made.guard.approvals.approve(approval, BOB, "yes").rejected is Reason.EXPIRED
+    assert made.guard.approvals.refuse(approval, BOB, "no").rejected is Reason.EXPIRED
 
 
 def test_a_second_approver_of_a_decided_request_is_told_so() -> None:
     """One was enough."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "yes")
-    assert made.guard.desk.approve(approval, CAROL, "yes").rejected is Reason.ALREADY_DECIDED
+    made.guard.approvals.approve(approval, BOB, "yes")
+    assert made.guard.approvals.approve(approval, CAROL, "yes").rejected is Reason.ALREADY_DECIDED
     assert made.last["code"] == "already_decided"
 
 
@@ -517,7 +519,7 @@ def test_a_call_with_a_plain_allow_uses_up_an_approval_that_came_with_it() -> No
     """The policy asks no more; what was presented and allowed is used all the same."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "yes")
+    made.guard.approvals.approve(approval, BOB, "yes")
     made.policy.rules = ()
     assert made.call(approval=approval) == "paid"
     denied(made, Reason.ALREADY_USED, approval)
@@ -529,7 +531,7 @@ def test_an_admission_can_carry_an_approval() -> None:
     with made.guard.session(principal="alice", agent="bot", id="s-1"):
         with pytest.raises(ApprovalRequired) as caught:
             made.guard.admit("pay", {"amount": 5})
-        made.guard.desk.approve(caught.value.approval, BOB, "yes")
+        made.guard.approvals.approve(caught.value.approval, BOB, "yes")
         admission = made.guard.admit("pay", {"amount": 5}, approval=caught.value.approval)
         admission.settle()
     decision = made.ledger.of("call.decision")[-1]
@@ -543,7 +545,7 @@ async def test_an_awaited_call_takes_an_approval_as_well() -> None:
     """The same steps."""
     made = bench()
     approval = made.ask()
-    made.guard.desk.approve(approval, BOB, "yes")
+    made.guard.approvals.approve(approval, BOB, "yes")
 
     async def body(**_: Any) -> str:
         return "paid"
@@ -567,6 +569,6 @@ def test_a_framework_that_repeats_a_call_asks_once() -> None:
     assert len(made.ledger.lines) == size
     assert made.ask(call_id="c-2", repeats=True) != first
     assert made.ask({"amount": 6}, call_id="c-1", repeats=True) != first
-    made.guard.desk.approve(first, BOB, "yes")
+    made.guard.approvals.approve(first, BOB, "yes")
     made.call(approval=first, call_id="c-1", repeats=True)
     assert made.ask(call_id="c-1", repeats=True) != first

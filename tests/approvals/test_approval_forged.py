@@ -160,7 +160,7 @@ def test_a_planted_grant_does_not_complete_a_rule_for_two(tmp_path: Path) -> Non
         file = File(tmp_path)
         (_, request) = file.lines("call.decision")[0]
         file.plant(-1, granted(request, seq=-1, ordinal=7))
-        assert guard.desk.approve(approval, BOB, "yes").given == 1
+        assert guard.approvals.approve(approval, BOB, "yes").given == 1
         body = Body()
         with pytest.raises(Denied) as caught:
             attempt(guard, approval, body)
@@ -177,9 +177,9 @@ def test_a_step_that_is_hidden_for_a_moment_still_counts(
 ) -> None:
     """A refusal, or the use of the approval: whatever becomes of its row, the approval covers no call."""
     with scene(tmp_path) as (guard, file, approval, _):
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         if step == "refused":
-            guard.desk.refuse(approval, CAROL, "no")
+            guard.approvals.refuse(approval, CAROL, "no")
             seq, old = file.lines("approval.refused")[-1]
         else:
             assert attempt(guard, approval) == "paid"
@@ -200,11 +200,11 @@ def test_a_step_that_is_hidden_for_a_moment_still_counts(
 def test_an_older_state_of_the_file_does_not_take_a_refusal_back(tmp_path: Path) -> None:
     """With the head of that time, which a writer signed: this process knows a newer one."""
     with scene(tmp_path) as (guard, file, approval, _):
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         columns = "id, size, leaf, edge, note, mac"
         with file._open() as db:
             old = db.execute(f"SELECT {columns} FROM head").fetchone()
-        guard.desk.refuse(approval, CAROL, "no")
+        guard.approvals.refuse(approval, CAROL, "no")
         file.run(
             ("DELETE FROM record WHERE seq >= ?", (old[1],)),
             (f"REPLACE INTO head ({columns}) VALUES (?, ?, ?, ?, ?, ?)", old),
@@ -226,7 +226,7 @@ def test_a_refusal_that_comes_while_the_policy_is_asked_can_not_be_hidden(
             file = File(tmp_path)
             with file._open() as db:
                 old = db.execute(f"SELECT {columns} FROM head").fetchone()
-            guard.desk.refuse(approval, CAROL, "no")
+            guard.approvals.refuse(approval, CAROL, "no")
             seq, line = file.lines("approval.refused")[-1]
             if how == "exchanged":
                 file.put(seq, line.replace(b'"ordinal":1', b'"ordinal":null'))
@@ -241,7 +241,7 @@ def test_a_refusal_that_comes_while_the_policy_is_asked_can_not_be_hidden(
 
     with guarded(tmp_path, busy) as guard:
         approval = ask_for(guard)
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         sealed_by(guard, approval)
         assert refused.is_set()
 
@@ -251,7 +251,7 @@ def test_a_head_that_was_changed_proves_nothing(tmp_path: Path, column: str) -> 
     """Each of its columns, and no head at all."""
     values = {"edge": bytes(64), "mac": bytes(32), "note": "x\n\nx", "size": 1 << 40}
     with scene(tmp_path) as (guard, file, approval, _):
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         file.run((f"UPDATE head SET {column} = ?", (values[column],)))
         sealed_by(guard, approval)
 
@@ -271,7 +271,7 @@ def test_other_arguments_are_never_shown_to_an_approver(tmp_path: Path) -> None:
         seq = decode(request)["seq"]
         file.put(seq, request.replace(b'"amount":5', b'"amount":1'))
         with pytest.raises(LedgerSealedError):
-            guard.desk.case(approval)
+            guard.approvals.case(approval)
         file.put(seq, request)
 
 
@@ -367,9 +367,9 @@ def test_answers_of_other_processes_are_proved_by_their_heads(tmp_path: Path) ->
     """Another process grants, and writes more; a third refuses. This one has no part in their records."""
     with scene(tmp_path) as (guard, _, approval, _):
         other, keys = open_journal(settings_in(tmp_path), epochs=True)
-        terms = guard.desk.terms
-        desk = other.desk(keys.tenant, terms, "standard/1", guard.desk._clock)
-        desk.approve(approval, BOB, "yes")
+        terms = guard.approvals.terms
+        service = other.approval_service(keys.tenant, terms, "standard/1", guard.approvals._clock)
+        service.approve(approval, BOB, "yes")
         other.admin("note", {})
         other.close()
         assert attempt(guard, approval) == "paid"
@@ -379,7 +379,7 @@ def test_a_log_of_several_tiles_is_proved(tmp_path: Path) -> None:
     """The request in one tile, its grant in another, its use in a third."""
     with scene(tmp_path) as (guard, _, approval, _):
         ping(guard, 140)
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         ping(guard, 140)
         assert attempt(guard, approval) == "paid"
         with pytest.raises(Denied):
@@ -396,7 +396,7 @@ def test_requests_far_apart_are_all_proved(tmp_path: Path, monkeypatch: pytest.M
         ping(guard, 20)
         third = ask_for(guard)
         for approval in (first, third, second):
-            guard.desk.approve(approval, BOB, "yes")
+            guard.approvals.approve(approval, BOB, "yes")
             ping(guard)
         for approval in (third, first, second):
             assert attempt(guard, approval) == "paid"
@@ -419,7 +419,7 @@ def test_many_looks_at_once_while_others_write(tmp_path: Path) -> None:
             thread.start()
             return thread
 
-        threads = [repeat(lambda: guard.desk.case(approval)) for _ in range(3)]
+        threads = [repeat(lambda: guard.approvals.case(approval)) for _ in range(3)]
         threads += [repeat(lambda: ping(guard)) for _ in range(3)]
         threads += [repeat(lambda: guard._journal.session_owner("s-1"))]
         for thread in threads:
@@ -430,7 +430,7 @@ def test_many_looks_at_once_while_others_write(tmp_path: Path) -> None:
 def test_a_forked_child_looks_for_itself(tmp_path: Path) -> None:
     """Also where a thread of the parent was looking when it was forked."""
     with scene(tmp_path) as (guard, _, approval, _):
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         proofs = guard._journal.requests._proofs  # type: ignore[attr-defined]
         with proofs._turn():
             child = os.fork()
@@ -455,10 +455,10 @@ def test_a_look_hashes_only_what_is_new(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(steps, "leaf_hash", counted)
         monkeypatch.setattr(heads, "leaf_hash", counted)
         behind = len(file.lines()) - decode(request)["seq"] - 1
-        guard.desk.case(approval)
+        guard.approvals.case(approval)
         assert behind <= len(hashed) <= behind + 4
         hashed.clear()
-        guard.desk.case(approval)
+        guard.approvals.case(approval)
         assert len(hashed) <= 4
 
 
@@ -467,6 +467,6 @@ def test_a_verified_person_needs_no_setting_and_a_forged_one_gets_nowhere(tmp_pa
     verified = Approver("carol", Assurance.VERIFIED, "oidc")
     with guarded(tmp_path, approvals={"unsafe_asserted_approvals": False}) as guard:
         approval = ask_for(guard)
-        guard.desk.approve(approval, verified, "yes")
+        guard.approvals.approve(approval, verified, "yes")
         assert attempt(guard, approval) == "paid"
     assert verify_ledger(tmp_path / "audit.db").state is VerifyState.NOT_ANCHORED

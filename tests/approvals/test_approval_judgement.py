@@ -345,7 +345,7 @@ def test_an_answer_that_is_always_overtaken_gives_up() -> None:
     approval = made.ask()
     made.ledger.fail = lambda _: LedgerError("taken", code="ledger.approval_taken")
     with pytest.raises(LedgerError):
-        made.guard.desk.approve(approval, BOB, "yes")
+        made.guard.approvals.approve(approval, BOB, "yes")
 
 
 def test_a_ledger_that_cannot_be_written_takes_no_answer() -> None:
@@ -354,7 +354,7 @@ def test_a_ledger_that_cannot_be_written_takes_no_answer() -> None:
     approval = made.ask()
     made.ledger.fail = lambda _: LedgerError("full")
     with pytest.raises(LedgerError) as caught:
-        made.guard.desk.approve(approval, CAROL, "yes")
+        made.guard.approvals.approve(approval, CAROL, "yes")
     assert caught.value.message == "full"
 
 

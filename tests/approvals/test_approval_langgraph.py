@@ -281,7 +281,7 @@ def test_a_paused_call_can_be_approved_on_the_command_line() -> None:
     """Then the graph need only be run again; what it is resumed with does not matter."""
     scene = Scene(5)
     scene.run()
-    scene.made.guard.desk.approve(scene.asked()[0]["approval"], BOB, "elsewhere")
+    scene.made.guard.approvals.approve(scene.asked()[0]["approval"], BOB, "elsewhere")
     assert said(scene.answer(approved=False, who="mallory")) == [("success", "paid 5")]
     assert scene.made.ledger.of("approval.refused") == []
 

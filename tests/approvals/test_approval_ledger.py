@@ -210,11 +210,11 @@ def test_a_refusal_that_comes_while_the_policy_is_asked_is_not_overlooked(tmp_pa
 
         def late(asked: dict[str, Any]) -> Any:
             if asked["context"]["approval"] and not refused:
-                refused.append(guard.desk.refuse(approval, CAROL, "stop"))
+                refused.append(guard.approvals.refuse(approval, CAROL, "stop"))
             return policy(asked)
 
         approval = ask(guard)
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         body = Body()
         with (
             guard.session(principal="alice", agent="bot", id="s-1"),
@@ -240,14 +240,14 @@ def test_an_approval_that_keeps_changing_gives_up(tmp_path: Path) -> None:
                 # Someone whose approval has run out gives it again and again.
                 with LedgerReader.open(tmp_path / "audit.db") as reader:
                     count = len(reader.approval(approval["id"]))
-                desk = guard.desk
-                kept, desk.terms = desk.terms, Terms(ttl=-1, unsafe_asserted=True)
-                desk.approve(approval["id"], BOB, f"again {count}")
-                desk.terms = kept
+                service = guard.approvals
+                kept, service.terms = service.terms, Terms(ttl=-1, unsafe_asserted=True)
+                service.approve(approval["id"], BOB, f"again {count}")
+                service.terms = kept
             return policy(asked)
 
         approval = ask(guard)
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         body = Body()
         with (
             guard.session(principal="alice", agent="bot", id="s-1"),
@@ -262,7 +262,7 @@ def test_the_database_itself_refuses_a_second_use(tmp_path: Path) -> None:
     """Whatever a program thinks, a step is taken once."""
     with guarded(tmp_path) as guard:
         approval = ask(guard)
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         with guard.session(principal="alice", agent="bot", id="s-1"):
             guard.call("pay", {"amount": 5}, Body(), approval=approval)
     connection = sqlite3.connect(tmp_path / "audit.db")
@@ -293,7 +293,7 @@ def answer_soon(
             with LedgerReader.open(folder / "audit.db") as reader:
                 waiting = [item for item in reader.requests() if item not in done]
             for approval in waiting:
-                getattr(guard.desk, say)(approval, BOB, "quick")
+                getattr(guard.approvals, say)(approval, BOB, "quick")
                 done.add(approval)
             time.sleep(0.02)
 
@@ -338,7 +338,7 @@ def test_a_wait_ends_with_the_request_still_open(tmp_path: Path) -> None:
         approval = ask(guard, body, wait_for_approval=0.05)
         assert len(records(tmp_path, "call.decision")) == 1
         thread = threading.Thread(
-            target=lambda: (time.sleep(0.1), guard.desk.approve(approval, BOB, "late"))
+            target=lambda: (time.sleep(0.1), guard.approvals.approve(approval, BOB, "late"))
         )
         thread.start()
         with guard.session(principal="alice", agent="bot", id="s-1"):
@@ -415,7 +415,7 @@ async def test_waiting_does_not_block_the_loop(tmp_path: Path) -> None:
 
         task = asyncio.create_task(caller())
         waiting = await requests(guard, task)
-        guard.desk.approve(waiting[0], BOB, "from the loop")
+        guard.approvals.approve(waiting[0], BOB, "from the loop")
         assert await task == "paid"
         assert body.runs == 1
 
@@ -432,7 +432,7 @@ async def test_a_cancelled_wait_leaves_the_request_open(tmp_path: Path) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            guard.desk.approve(waiting[0], BOB, "later")
+            guard.approvals.approve(waiting[0], BOB, "later")
             assert await guard.acall("pay", {"amount": 5}, body, approval=waiting[0]) == "paid"
 
 
@@ -482,8 +482,8 @@ def test_a_record_that_cannot_be_read_approves_nothing(tmp_path: Path) -> None:
 
     with guarded(tmp_path) as guard:
         approval = ask(guard)
-        guard.desk.approve(approval, BOB, "yes")
-        guard.desk.refuse(approval, CAROL, "no")
+        guard.approvals.approve(approval, BOB, "yes")
+        guard.approvals.refuse(approval, CAROL, "no")
     with LedgerReader.open(tmp_path / "audit.db") as reader:
         lines, newest = reader.approval(approval), reader.newest()
     assert newest is not None

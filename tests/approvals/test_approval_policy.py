@@ -57,13 +57,13 @@ def test_the_shipped_composition_asks_is_satisfied_and_can_be_stopped(tmp_path: 
         guard.declare("pay", schema=SCHEMA)
         assert call(guard, 5, body) == "paid"
         large, huge, other = ask(guard, 5000), ask(guard, 500_000), ask(guard, 6000)
-        guard.desk.approve(large, BOB, "yes")
+        guard.approvals.approve(large, BOB, "yes")
         assert call(guard, 5000, body, approval=large) == "paid"
-        guard.desk.approve(huge, BOB, "yes")
+        guard.approvals.approve(huge, BOB, "yes")
         with pytest.raises(Denied) as caught:
             call(guard, 500_000, body, approval=huge)
         assert caught.value.code == "denied.approval.approvers_missing"
-        guard.desk.approve(huge, CAROL, "yes")
+        guard.approvals.approve(huge, CAROL, "yes")
         write(tmp_path, RULES + STOP)
         guard.reload()
         with pytest.raises(Denied) as caught:
@@ -72,7 +72,7 @@ def test_the_shipped_composition_asks_is_satisfied_and_can_be_stopped(tmp_path: 
         write(tmp_path, RULES)
         guard.reload()
         assert call(guard, 500_000, body, approval=huge) == "paid"
-        guard.desk.approve(other, Approver("dave"), "yes")
+        guard.approvals.approve(other, Approver("dave"), "yes")
         with pytest.raises(Denied) as caught:
             call(guard, 6000, body, approval=other)
         assert "this approver may not" in caught.value.message
@@ -96,6 +96,6 @@ def test_a_policy_that_sees_only_what_is_recorded_sees_the_approval(tmp_path: Pa
     with Guard.open(tmp_path / "guardrail.toml") as guard:
         guard.declare("pay", schema=SCHEMA)
         approval = ask(guard, 5000)
-        guard.desk.approve(approval, BOB, "yes")
+        guard.approvals.approve(approval, BOB, "yes")
         assert call(guard, 5000, body, approval=approval) == "paid"
     assert records(tmp_path, "call.decision")[-1]["input"]["context"]["approval"]["valid"] is True

@@ -88,9 +88,9 @@ def test_that_holds_whatever_became_of_the_approval(when: str) -> None:
     approval = made.ask()
     request = made.last
     if when == "refused":
-        made.guard.desk.refuse(approval, BOB, "no")
+        made.guard.approvals.refuse(approval, BOB, "no")
     else:
-        made.guard.desk.approve(approval, BOB, "yes")
+        made.guard.approvals.approve(approval, BOB, "yes")
     if when == "used":
         made.call(approval=approval)
     made.later(seconds=901)

@@ -153,7 +153,7 @@ def takes_an_answer(scene: Played) -> str:
     """A guard whose interrupt was answered, and that counts the answers before."""
     with scene.exchanged(*scene.grant()):
         try:
-            case = scene.guard.desk.case(scene.approval)
+            case = scene.guard.approvals.case(scene.approval)
         except LedgerSealedError:
             return "sealed"
         return "believed" if case.steps else "not read"

@@ -376,7 +376,7 @@ def test_an_approval_of_one_request_is_used_by_another() -> None:
         approval = asked.json()["approval"]
         pending = post("alice", "c-1", approval=approval)
         assert (pending.status_code, pending.json()["code"]) == (403, "denied.approval.pending")
-        guard.desk.approve(approval, Approver("carol"), "known customer")
+        guard.approvals.approve(approval, Approver("carol"), "known customer")
         for user, conversation in (("alice", "c-2"), ("bob", "c-1")):
             other = post(user, conversation, approval=approval)
             assert other.json()["code"] == "denied.approval.other_session"

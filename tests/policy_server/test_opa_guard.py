@@ -354,7 +354,7 @@ def test_an_approval_counts_with_a_real_server_as_well(opa_program: Path, tmp_pa
             with pytest.raises(ApprovalRequired) as asked:
                 guard.call("send", {"text": "hello"}, body)
             id_ = str(asked.value.approval)
-            guard.desk.approve(id_, Approver("bob"), "known recipient")
+            guard.approvals.approve(id_, Approver("bob"), "known recipient")
             assert guard.call("send", {"text": "hello"}, body, approval=id_) == "done"
             with pytest.raises(Denied):
                 guard.call("send", {"text": "hello"}, body, approval=id_)

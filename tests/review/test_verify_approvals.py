@@ -74,7 +74,7 @@ def log(folder: Path, policy: Asks | None = None) -> Iterator[Log]:
         made = Log(guard, folder)
         if policy is None:
             approval = ask_for(guard)
-            guard.desk.approve(approval, BOB, "yes")
+            guard.approvals.approve(approval, BOB, "yes")
             attempt(guard, approval)
             made.request, made.granted, made.used, _ = made.records()[-4:]
         yield made
@@ -100,78 +100,78 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
     "without a grant": (lambda made, ap: made.use(ap, 0), "had not given it"),
     "by somebody else": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, CAROL, "yes"),
+            made.guard.approvals.approve(ap, CAROL, "yes"),
             made.use(ap),
         )[1],
         "had not given it",
     ),
     "in nobody's name": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, approval__approvers=[]),
         )[1],
         "too few people",
     ),
     "by a call with other arguments": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, commitment="ab" * 32),
         )[1],
         "another call",
     ),
     "by somebody else's call": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, principal__id="mallory"),
         )[1],
         "another call",
     ),
     "of a name that others vouch for": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, principal__issuer="https://b.example"),
         )[1],
         "another call",
     ),
     "in another session": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, session="s-2"),
         )[1],
         "another call",
     ),
     "after a refusal": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
-            made.guard.desk.refuse(ap, CAROL, "no"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
+            made.guard.approvals.refuse(ap, CAROL, "no"),
             made.use(ap, 2),
         )[2],
         "was refused before",
     ),
     "out of order": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, 5),
         )[1],
         "not its next one",
     ),
     "without a number": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, ordinal=None),  # type: ignore[arg-type]
         )[1],
         "without its number",
     ),
     "for other rules": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, approval__rules=["large", "other"]),
         )[1],
         "other rules",
     ),
     "by a call that was denied": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, decision__effect="deny"),
         )[1],
         "was not allowed",
@@ -179,7 +179,7 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
     "of no request": (lambda made, _: made.use(new_ulid(), 0), "nobody asked for"),
     "with people of another shape": (
         lambda made, ap: (
-            made.guard.desk.approve(ap, BOB, "yes"),
+            made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, approval__approvers="bob"),
         )[1],
         "does not say what it must",
@@ -244,9 +244,9 @@ def test_two_names_of_one_person_are_not_two_people(tmp_path: Path) -> None:
     """Two records, two ids, one person."""
     with log(tmp_path, Asks(approvers=2)) as made:
         approval = ask_for(made.guard)
-        made.guard.desk.approve(approval, BOB, "yes")
+        made.guard.approvals.approve(approval, BOB, "yes")
         granted = made.records()[-1]
-        made.guard.desk.approve(approval, CAROL, "yes")
+        made.guard.approvals.approve(approval, CAROL, "yes")
         attempt(made.guard, approval)
         made.used = made.records()[-2]
         assert made.report().approvals_used == 1
@@ -294,7 +294,7 @@ def test_several_processes_follow_approvals_across_their_parts(
     with log(tmp_path) as made:
         approval, _ = made.second()
         _notes(made, 260)
-        made.guard.desk.approve(approval, BOB, "yes")
+        made.guard.approvals.approve(approval, BOB, "yes")
         if good:
             attempt(made.guard, approval)
         else:
@@ -322,7 +322,7 @@ def test_an_id_that_became_a_token_meanwhile_is_no_other_caller(tmp_path: Path) 
     """The commitment binds who called; the record shows the id, or a token once it turned out to be sensitive."""
     with log(tmp_path) as made:
         approval, _ = made.second()
-        made.guard.desk.approve(approval, BOB, "yes")
+        made.guard.approvals.approve(approval, BOB, "yes")
         token = "gr1:principal:1:" + "a" * 24
         made.use(approval, principal__id=token, principal__form="token")
         assert made.report().approvals_used == 2

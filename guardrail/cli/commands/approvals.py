@@ -167,10 +167,10 @@ def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer
 
     journal, keys = open_journal(settings, epochs=False)
     try:
-        desk = journal.desk(
+        service = journal.approval_service(
             keys.tenant, terms_of(settings.approvals), settings.redaction.profile, utc_now
         )
-        say = desk.approve if kind is Kind.GRANTED else desk.refuse
+        say = service.approve if kind is Kind.GRANTED else service.refuse
         return say(approval, system_user(), reason)
     finally:
         journal.close()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from guardrail.approvals.rules import Approver, Case, Kind, Reason, State
-from guardrail.approvals.service import Answer, Desk
+from guardrail.approvals.service import Answer, ApprovalService
 from guardrail.approvals.views import document
 from guardrail.system.waiting import Steps, Wait, in_background
 
@@ -48,7 +48,7 @@ def can_pause() -> bool:
     return saver not in (None, False) and "__pregel_scratchpad" in settings
 
 
-def ask(desk: Desk, approval: str) -> Steps[Reason | None]:
+def ask(service: ApprovalService, approval: str) -> Steps[Reason | None]:
     """Pause the graph until people have answered the request *approval*, and record what they said.
 
     Return why the last answer was turned down, or None where all counted. Raises ``GraphInterrupt`` while an answer is missing, ``LedgerError``. An answer that is turned down is recorded, and
@@ -58,35 +58,37 @@ def ask(desk: Desk, approval: str) -> Steps[Reason | None]:
 
     before, seen = -1, 0
     while True:
-        case: Case = yield from _apart(lambda: desk.case(approval))
+        case: Case = yield from _apart(lambda: service.case(approval))
         if before < 0:
             before = _answers(case)
-        if desk.state(case) is not State.PENDING:
+        if service.state(case) is not State.PENDING:
             return None
-        given = interrupt(_question(desk, case))
+        given = interrupt(_question(service, case))
         if not isinstance(given, Mapping) or given.get("approval") != approval:
             continue
         seen += 1
         said = _said(given)
         if isinstance(said, _Said) and seen <= before:
             continue  # recorded when the graph was resumed with it the first time
-        answer: Answer = yield from _apart(_recording(desk, approval, said))
+        answer: Answer = yield from _apart(_recording(service, approval, said))
         if answer.rejected is not None:
             return answer.rejected
 
 
-def _question(desk: Desk, case: Case) -> dict[str, Any]:
+def _question(service: ApprovalService, case: Case) -> dict[str, Any]:
     """Return what the interrupt says: the request, and the answer to be filled in."""
     answer = dict.fromkeys(_ANSWER) | {"approval": case.request.id}
-    return {"type": "guardrail_approval", **document(desk.listed(case)), "answer": answer}
+    return {"type": "guardrail_approval", **document(service.listed(case)), "answer": answer}
 
 
-def _recording(desk: Desk, approval: str, said: _Said | Reason) -> Callable[[], Answer]:
+def _recording(
+    service: ApprovalService, approval: str, said: _Said | Reason
+) -> Callable[[], Answer]:
     def record() -> Answer:
         if isinstance(said, Reason):
             nobody = Approver("", method=METHOD)
-            return desk.turn_down(approval, Kind.GRANTED, nobody, said)
-        say = desk.approve if said.approved else desk.refuse
+            return service.turn_down(approval, Kind.GRANTED, nobody, said)
+        say = service.approve if said.approved else service.refuse
         return say(approval, Approver(said.approver, method=METHOD), said.reason)
 
     return record

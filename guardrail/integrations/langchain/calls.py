@@ -84,7 +84,7 @@ def execute(
             if entered or not how["repeats"]:
                 raise
             how["approval"] = required.approval
-            turned_down = drive(ask(binding.guard.desk, required.approval))
+            turned_down = drive(ask(binding.guard.approvals, required.approval))
         except Denied as denial:
             raise _told(denial, None if entered else turned_down) from None
         except ReportedError as report:
@@ -118,7 +118,7 @@ async def aexecute(
             if entered or not how["repeats"]:
                 raise
             how["approval"] = required.approval
-            turned_down = await drive_async(ask(binding.guard.desk, required.approval))
+            turned_down = await drive_async(ask(binding.guard.approvals, required.approval))
         except Denied as denial:
             raise _told(denial, None if entered else turned_down) from None
         except ReportedError as report:

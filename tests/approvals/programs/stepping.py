@@ -84,8 +84,8 @@ def main() -> None:
         steps: dict[str, Callable[[], Any]] = {
             "ask": lambda: call(None),
             "use": lambda: call(WORDS[0]),
-            "approve": lambda: answer(guard.desk.approve),
-            "refuse": lambda: answer(guard.desk.refuse),
+            "approve": lambda: answer(guard.approvals.approve),
+            "refuse": lambda: answer(guard.approvals.refuse),
         }
         print(json.dumps(outcome(steps[WHAT])), flush=True)
 
