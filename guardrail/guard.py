@@ -350,7 +350,7 @@ class Guard:
         interrupts: tuple[type[BaseException], ...] = (),
         approval: str | None = None,
         wait_for_approval: float | None = None,
-        repeats: bool = False,
+        replayed: bool = False,
         session: SessionScope | None = None,
     ) -> R:
         """Decide, record, run ``run(**args)``, record, and return its result.
@@ -359,7 +359,7 @@ class Guard:
         neither judged nor recorded: no name that the model can see or give, else it is refused. *interrupts* are exceptions by which a framework pauses a body.
 
         *approval* is the id of an approval that a person gave to exactly this call (``ApprovalRequired.approval``); with
-        *wait_for_approval* the call waits so many seconds for one. *repeats* says that a framework makes a paused call again
+        *wait_for_approval* the call waits so many seconds for one. *replayed* says that a framework makes a paused call again
         from its start: a request for approval that is open for it is then not recorded a second time. *session* is what
         ``guard.session`` returned: the call is made in it, wherever this runs, and not in the session of the context.
 
@@ -367,7 +367,7 @@ class Guard:
         outcome not recorded yet, the result withheld), ``UsageError`` (nothing happened), and what the body raises.
         """
         how = How(
-            extra, adapter, call_id, interrupts, approval, wait_for_approval, repeats, session
+            extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
         )
         return cast("R", self._call(self._find(tool, server), args, run, how))
 
@@ -384,7 +384,7 @@ class Guard:
         interrupts: tuple[type[BaseException], ...] = (),
         approval: str | None = None,
         wait_for_approval: float | None = None,
-        repeats: bool = False,
+        replayed: bool = False,
         session: SessionScope | None = None,
     ) -> R:
         """As ``call``, awaited. A *run* that is no coroutine function runs in a thread, and a cancellation waits for it.
@@ -392,7 +392,7 @@ class Guard:
         The outcome is written even when the task is cancelled; then ``CancelledError`` goes on.
         """
         how = How(
-            extra, adapter, call_id, interrupts, approval, wait_for_approval, repeats, session
+            extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
         )
         return cast("R", await self._acall(self._find(tool, server), args, run, how))
 

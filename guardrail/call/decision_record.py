@@ -69,7 +69,7 @@ class Call:
     args: Json = None
     presented: str | None = None
     """Id of the approval that came with it."""
-    repeats: bool = False
+    replayed: bool = False
     """Its framework runs it again from the start after a pause: an open request for it is not recorded twice."""
     grant: Grant | None = None
     """What that approval gives, once it was judged."""

@@ -87,7 +87,7 @@ class How:
     interrupts: tuple[type[BaseException], ...] = ()
     approval: str | None = None
     wait_for_approval: float | None = None
-    repeats: bool = False
+    replayed: bool = False
     session: SessionScope | None = None
 
     def __post_init__(self) -> None:
@@ -178,7 +178,7 @@ class Pipeline:
             time=_now(),
             arguments={},
             beside=frozenset(how.extra or ()),
-            repeats=how.repeats,
+            replayed=how.replayed,
             refusal=caller.refusal,
         )
 
@@ -294,7 +294,7 @@ class Pipeline:
         if verdict.effect is Effect.REQUIRE_APPROVAL:
             # Nothing ran, and whoever answers must see the arguments: large ones use up more of the principal's calls.
             self._throttle.charge(call.state, len(call.encoded or b"") // _DENIED_ARGUMENTS)
-        if call.repeats and verdict.effect is Effect.REQUIRE_APPROVAL:
+        if call.replayed and verdict.effect is Effect.REQUIRE_APPROVAL:
             earlier = yield from self._approvals.earlier(call)
             if earlier is not None:
                 request = earlier.request
@@ -577,7 +577,7 @@ def _anew(call: Call) -> Call:
         time=_now(),
         arguments={},
         beside=call.beside,
-        repeats=call.repeats,
+        replayed=call.replayed,
         refusal=call.refusal,
     )
 

@@ -561,14 +561,14 @@ async def test_an_awaited_call_takes_an_approval_as_well() -> None:
 def test_a_framework_that_repeats_a_call_asks_once() -> None:
     """While its request is open, the same call of the same framework id is not recorded a second time."""
     made = bench()
-    first = made.ask(call_id="c-1", repeats=True)
+    first = made.ask(call_id="c-1", replayed=True)
     size = len(made.ledger.lines)
     with pytest.raises(ApprovalRequired) as caught:
-        made.call(call_id="c-1", repeats=True)
+        made.call(call_id="c-1", replayed=True)
     assert caught.value.approval == first
     assert len(made.ledger.lines) == size
-    assert made.ask(call_id="c-2", repeats=True) != first
-    assert made.ask({"amount": 6}, call_id="c-1", repeats=True) != first
+    assert made.ask(call_id="c-2", replayed=True) != first
+    assert made.ask({"amount": 6}, call_id="c-1", replayed=True) != first
     made.guard.approvals.approve(first, BOB, "yes")
-    made.call(approval=first, call_id="c-1", repeats=True)
-    assert made.ask(call_id="c-1", repeats=True) != first
+    made.call(approval=first, call_id="c-1", replayed=True)
+    assert made.ask(call_id="c-1", replayed=True) != first

@@ -81,7 +81,7 @@ def execute(
             return binding.guard.call(binding.tool, given, body, **how)
         except ApprovalRequired as required:
             # One that the body raised is about a call that it made itself.
-            if entered or not how["repeats"]:
+            if entered or not how["replayed"]:
                 raise
             how["approval"] = required.approval
             turned_down = drive(ask(binding.guard.approvals, required.approval))
@@ -115,7 +115,7 @@ async def aexecute(
         try:
             return await binding.guard.acall(binding.tool, given, body, **how)
         except ApprovalRequired as required:
-            if entered or not how["repeats"]:
+            if entered or not how["replayed"]:
                 raise
             how["approval"] = required.approval
             turned_down = await drive_async(ask(binding.guard.approvals, required.approval))
@@ -144,7 +144,7 @@ def _how(binding: Binding) -> dict[str, Any]:
         "adapter": ADAPTER,
         "call_id": _take_call_id(),
         "interrupts": langgraph().pauses,
-        "repeats": binding.options.approvals is Approvals.INTERRUPT and can_pause(),
+        "replayed": binding.options.approvals is Approvals.INTERRUPT and can_pause(),
         "approval": None,
         "session": session_of_run(),
     }
