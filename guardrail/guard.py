@@ -30,7 +30,7 @@ from guardrail.call.caller import Callers
 from guardrail.call.decision_record import Recorder
 from guardrail.call.journal import Journal
 from guardrail.call.owners import Entering
-from guardrail.call.pipeline import PLAIN, How, Pipeline, Unanchored
+from guardrail.call.pipeline import DEFAULTS, CallOptions, Pipeline, Unanchored
 from guardrail.call.scope import SessionScope, bound
 from guardrail.call.throttle import Throttle
 from guardrail.config import Settings
@@ -366,10 +366,10 @@ class Guard:
         Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded and not run; or run and its
         outcome not recorded yet, the result withheld), ``UsageError`` (nothing happened), and what the body raises.
         """
-        how = How(
+        options = CallOptions(
             extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
         )
-        return cast("R", self._call(self._find(tool, server), args, run, how))
+        return cast("R", self._call(self._find(tool, server), args, run, options))
 
     async def acall(
         self,
@@ -391,10 +391,10 @@ class Guard:
 
         The outcome is written even when the task is cancelled; then ``CancelledError`` goes on.
         """
-        how = How(
+        options = CallOptions(
             extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
         )
-        return cast("R", await self._acall(self._find(tool, server), args, run, how))
+        return cast("R", await self._acall(self._find(tool, server), args, run, options))
 
     def admit(
         self,
@@ -412,11 +412,11 @@ class Guard:
 
         Raises as ``call`` does. The record says ``enforcement: release``.
         """
-        how = How(None, adapter, call_id, (), approval, wait_for_approval)
+        options = CallOptions(None, adapter, call_id, (), approval, wait_for_approval)
         call = self._pipeline.begin(
-            self._find(tool, server), self._callers.find(session), how, Enforcement.RELEASE
+            self._find(tool, server), self._callers.find(session), options, Enforcement.RELEASE
         )
-        return drive(self._pipeline.governed(call, args, how))
+        return drive(self._pipeline.governed(call, args, options))
 
     async def aadmit(
         self,
@@ -431,11 +431,11 @@ class Guard:
         session: SessionScope | None = None,
     ) -> Admission:
         """As ``admit``, awaited."""
-        how = How(None, adapter, call_id, (), approval, wait_for_approval)
+        options = CallOptions(None, adapter, call_id, (), approval, wait_for_approval)
         call = self._pipeline.begin(
-            self._find(tool, server), self._callers.find(session), how, Enforcement.RELEASE
+            self._find(tool, server), self._callers.find(session), options, Enforcement.RELEASE
         )
-        return await drive_async(self._pipeline.governed(call, args, how))
+        return await drive_async(self._pipeline.governed(call, args, options))
 
     def reject(
         self,
@@ -451,9 +451,9 @@ class Guard:
 
         Beyond the limit of calls a minute it is counted with the others, and the seq is that of ``admin.quota_reached``.
         """
-        how = How(None, adapter, call_id)
+        options = CallOptions(None, adapter, call_id)
         call = self._pipeline.begin(
-            self._find(tool, server), self._callers.find(session), how, Enforcement.BODY
+            self._find(tool, server), self._callers.find(session), options, Enforcement.BODY
         )
         return drive(self._pipeline.rejection(call, reason))
 
@@ -462,21 +462,21 @@ class Guard:
         tool: Tool,
         args: Mapping[str, Any],
         run: Callable[..., Any],
-        how: How = PLAIN,
+        options: CallOptions = DEFAULTS,
     ) -> Any:
         check_body(tool, run, awaited=False)
-        check_extra(tool, how.extra)
-        caller = self._callers.find(how.session)
-        call = self._pipeline.begin(tool, caller, how, Enforcement.BODY)  # (1)
-        admission = drive(self._pipeline.governed(call, args, how))
+        check_extra(tool, options.extra)
+        caller = self._callers.find(options.session)
+        call = self._pipeline.begin(tool, caller, options, Enforcement.BODY)  # (1)
+        admission = drive(self._pipeline.governed(call, args, options))
         began = time.perf_counter()
         try:
             with admission.current():
-                result = run(**admission.arguments, **(how.extra or {}))  # (8) the body
+                result = run(**admission.arguments, **(options.extra or {}))  # (8) the body
             check_result(tool, result, awaited=False)
         except BaseException as error:
             admission.fail(
-                error, time.perf_counter() - began, how.interrupts
+                error, time.perf_counter() - began, options.interrupts
             )  # (9), for a body that raised
             raise
         admission.succeed(
@@ -489,28 +489,29 @@ class Guard:
         tool: Tool,
         args: Mapping[str, Any],
         run: Callable[..., Any],
-        how: How = PLAIN,
+        options: CallOptions = DEFAULTS,
     ) -> Any:
         check_body(tool, run, awaited=True)
-        check_extra(tool, how.extra)
-        caller = self._callers.find(how.session)
-        call = self._pipeline.begin(tool, caller, how, Enforcement.BODY)  # (1)
-        admission = await drive_async(self._pipeline.governed(call, args, how))
+        check_extra(tool, options.extra)
+        caller = self._callers.find(options.session)
+        call = self._pipeline.begin(tool, caller, options, Enforcement.BODY)  # (1)
+        admission = await drive_async(self._pipeline.governed(call, args, options))
         began = time.perf_counter()
         stop: BaseException | None = None
         try:
             with admission.current():
                 if is_async(run):
-                    result = await run(**admission.arguments, **(how.extra or {}))  # (8) the body
+                    # (8) the body
+                    result = await run(**admission.arguments, **(options.extra or {}))
                 else:
-                    body = functools.partial(run, **admission.arguments, **(how.extra or {}))
+                    body = functools.partial(run, **admission.arguments, **(options.extra or {}))
                     result, stop = await run_in_thread(body)  # (8)
                     if is_awaitable(result):
                         result = await result
             check_result(tool, result, awaited=True)
         except BaseException as error:
             await admission.afail(
-                error, time.perf_counter() - began, how.interrupts
+                error, time.perf_counter() - began, options.interrupts
             )  # (9), for a body that raised
             raise
         await admission.asucceed(

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-__all__ = ["PLAIN", "Anchoring", "How", "Pipeline", "Unanchored"]
+__all__ = ["DEFAULTS", "Anchoring", "CallOptions", "Pipeline", "Unanchored"]
 
 _TRIES = 8
 """Steps of one approval that may come in between before a call that it covers gives up."""
@@ -78,8 +78,8 @@ _ENGINE_GRACE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """How a call is to be made, beside its tool, arguments and body: what the keyword arguments of ``guard.call`` say."""
+class CallOptions:
+    """The options of one call: the keyword arguments of ``guard.call``, next to tool, arguments and body."""
 
     extra: Mapping[str, Any] | None = None
     adapter: str = "python"
@@ -100,7 +100,7 @@ class How:
             )
 
 
-PLAIN = How()
+DEFAULTS = CallOptions()
 
 
 class Anchoring(Protocol):
@@ -155,7 +155,7 @@ class Pipeline:
         self,
         tool: Tool,
         caller: Caller,
-        how: How,
+        options: CallOptions,
         enforcement: Enforcement,
     ) -> Call:
         """Return a new call of *caller*'s session, at step (1)."""
@@ -164,8 +164,8 @@ class Pipeline:
             host=self._host,
             pid=os.getpid(),
             process=self._journal.process,
-            adapter=how.adapter,
-            call_id=None if how.call_id is None else _call_id(how.call_id, state),
+            adapter=options.adapter,
+            call_id=None if options.call_id is None else _call_id(options.call_id, state),
         )
         return Call(
             id=new_ulid(),
@@ -177,20 +177,22 @@ class Pipeline:
             started=time.perf_counter(),
             time=_now(),
             arguments={},
-            beside=frozenset(how.extra or ()),
-            replayed=how.replayed,
+            beside=frozenset(options.extra or ()),
+            replayed=options.replayed,
             refusal=caller.refusal,
         )
 
-    def governed(self, call: Call, args: Mapping[str, Any], how: How) -> Steps[Admission]:
-        """As ``admission``, with the approval that came with the call, and waiting for one as long as *how* says.
+    def governed(
+        self, call: Call, args: Mapping[str, Any], options: CallOptions
+    ) -> Steps[Admission]:
+        """As ``admission``, with the approval that came with the call, and waiting for one as long as *options* say.
 
         Raises ``ApprovalRequired`` where none has come by then.
         """
         over = self._throttle.count(call.state, call.tool.name)
         if over is not None:
             yield from self._throttle.refuse(over)
-        approval, patience = how.approval, how.wait_for_approval
+        approval, patience = options.approval, options.wait_for_approval
         until = None if patience is None else time.monotonic() + patience
         asked: ApprovalRequired | None = None
         tries = 0

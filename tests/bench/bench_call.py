@@ -135,7 +135,7 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     pipeline, recorder = guard._pipeline, guard._recorder
     tool, caller = guard._find("order", None), guard._callers.find(None)
     state = caller.state
-    from guardrail.call.pipeline import PLAIN
+    from guardrail.call.pipeline import DEFAULTS
     from guardrail.core.types import Enforcement
 
     found: dict[str, list[float]] = {}
@@ -149,7 +149,7 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     from guardrail.core import decision as decisions
 
     for _ in range(rounds):
-        call = timed("(1) who", lambda: pipeline.begin(tool, caller, PLAIN, Enforcement.BODY))
+        call = timed("(1) who", lambda: pipeline.begin(tool, caller, DEFAULTS, Enforcement.BODY))
         snapshot, call.arguments = timed("(2) snapshot", lambda: tool.take(args))
         call.args, call.encoded = snapshot.args, snapshot.encoded
         call.inspection = timed(
