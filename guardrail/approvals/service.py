@@ -63,7 +63,7 @@ def system_user() -> Approver:
 
 
 class ApprovalService:
-    """Where people answer the requests of one log. Thread-safe."""
+    """Lists the approval requests of one log and records the answers that people give. Thread-safe."""
 
     def __init__(
         self,

@@ -117,7 +117,7 @@ class Journal:
         profile: str,
         clock: Callable[[], datetime],
     ) -> ApprovalService:
-        """Return where requests of this ledger are answered."""
+        """Return the service that answers the approval requests of this ledger."""
         return ApprovalService(
             log=self.log,
             read=self.requests.case,

@@ -201,7 +201,7 @@ class Pipeline:
                 answered = yield from self._approvals.answered(approval, until)
                 if not answered and asked is not None:
                     raise asked
-                call = _anew(call)  # it is judged, and dated, by what is true now
+                call = _new_attempt(call)  # it is judged, and dated, by what is true now
             call.presented = approval
             try:
                 return (yield from self.admission(call, args))
@@ -216,7 +216,7 @@ class Pipeline:
                 # A step of this approval came in between: nothing was written, judge it again.
                 if error.code != "ledger.approval_taken":
                     yield from self._session_seen(call, error)
-                call = _anew(call)
+                call = _new_attempt(call)
 
     def rejection(self, call: Call, reason: str) -> Steps[int]:
         """Record that a framework refused *call*; return the number of the record.
@@ -566,7 +566,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _anew(call: Call) -> Call:
+def _new_attempt(call: Call) -> Call:
     """Return the same call once more, of which nothing is decided or recorded yet."""
     return Call(
         id=new_ulid(),

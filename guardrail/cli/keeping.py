@@ -13,7 +13,7 @@ from guardrail.cli.options import settings_for
 from guardrail.errors import LedgerOpenError, UsageError
 
 if TYPE_CHECKING:
-    from guardrail.retention.actions import Keeper
+    from guardrail.retention.actions import RetentionManager
 
 __all__ = ["keeping", "reason_option", "reason_words"]
 
@@ -46,13 +46,13 @@ def reason_words(reason: str | None, *, needed: str = "") -> str | None:
 
 
 @contextlib.contextmanager
-def keeping(config: Path | None, ledger: Path | None) -> Iterator[Keeper]:
+def keeping(config: Path | None, ledger: Path | None) -> Iterator[RetentionManager]:
     """Open the ledger for acting on its records; nobody else acts on them meanwhile. Never makes a ledger.
 
     Raises ``LedgerOpenError``, ``KeysError``, ``ConfigError`` or ``RetentionError``.
     """
     from guardrail.call.journal import actor
-    from guardrail.retention.actions import Keeper
+    from guardrail.retention.actions import RetentionManager
     from guardrail.wiring.opening import open_journal
 
     settings = settings_for(config, ledger)
@@ -66,6 +66,6 @@ def keeping(config: Path | None, ledger: Path | None) -> Iterator[Keeper]:
     journal, keys = open_journal(settings, epochs=False)
     with contextlib.closing(journal):
         signing = keys.signing(actor=actor(), epochs=False)
-        keeper = Keeper(settings, signing=signing, record=journal.admin)
-        with keeper.alone():
-            yield keeper
+        manager = RetentionManager(settings, signing=signing, record=journal.admin)
+        with manager.alone():
+            yield manager

@@ -29,9 +29,9 @@ from guardrail.retention.evidence import kept_heads
 from guardrail.retention.facts import Facts, Segment, moment, read_facts, refuse_sealed
 from guardrail.retention.grounds import conflict, copies_of, not_anchored, survey, vouched
 from guardrail.retention.segments import Manifest
-from guardrail.retention.status import Standing, judge
+from guardrail.retention.status import RetentionStatus, judge
 
-__all__ = ["Keeper", "Put", "Sealed", "keeping_lock"]
+__all__ = ["ArchivedSegment", "RetentionManager", "Sealed", "keeping_lock"]
 
 _DAY = timedelta(days=1)
 
@@ -52,16 +52,16 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
-    """A copy of a segment in the archive."""
+class ArchivedSegment:
+    """The copy of one segment in the archive."""
 
     segment: int
     file: str
     digest: str
 
 
-class Keeper:
-    """Acts on one ledger. Used by one thread; other processes that want to act wait outside."""
+class RetentionManager:
+    """Seals, archives, prunes and expires the records of one ledger. One thread uses it; other processes wait."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Keeper:
         with LedgerReader.open(self._db) as reader, reader.snapshot():
             return read_facts(reader)
 
-    def standing(self) -> Standing:
+    def status(self) -> RetentionStatus:
         """Return what is due. Raises ``LedgerError``."""
         return judge(self.facts(), self._policy, self._clock())
 
@@ -220,7 +220,7 @@ class Keeper:
 
     # -- the archive ------------------------------------------------------------------------------------------------
 
-    def archive(self, *, why: str | None) -> list[Put]:
+    def archive(self, *, why: str | None) -> list[ArchivedSegment]:
         """Copy every segment that the archive lacks, each verified, durable and recorded when this returns."""
         target = self._archive()
         if target is None:
@@ -242,7 +242,7 @@ class Keeper:
                 segments.copy_to(self._folder, target, manifest, self._db)
             segments.refuse_one_file(self._folder, target, manifest.file)
             segments.verify(target, manifest, sealed=each, log=facts.log)
-            done = Put(each.number, manifest.file, manifest.digest)
+            done = ArchivedSegment(each.number, manifest.file, manifest.digest)
             self._record(
                 "archived",
                 {"segment": done.segment, "file": done.file, "digest": done.digest, "reason": why},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from guardrail.errors import RetentionError
 from guardrail.ledger.maintenance.prune import Pruned
-from guardrail.retention.actions import Keeper, Put, Sealed
+from guardrail.retention.actions import ArchivedSegment, RetentionManager, Sealed
 from guardrail.retention.segments import Manifest
 
 __all__ = ["NO_FAILURE", "Done", "carry_out"]
@@ -21,7 +21,7 @@ class Done:
     """What was done."""
 
     sealed: Sealed
-    put: tuple[Put, ...] = ()
+    put: tuple[ArchivedSegment, ...] = ()
     pruned: Pruned | None = None
     expired: tuple[tuple[Path, Manifest], ...] = ()
     problems: tuple[RetentionError, ...] = ()
@@ -33,25 +33,25 @@ class Done:
         return tuple(each for each in self.problems if each.code not in NO_FAILURE)
 
 
-def carry_out(keeper: Keeper, *, why: str | None) -> Done:
+def carry_out(manager: RetentionManager, *, why: str | None) -> Done:
     """Seal, copy, archive, prune and expire what is due; each act is on the record when this returns.
 
     What can't be done is a problem in what is returned. Raises ``LedgerError`` if the ledger can't be read or written, and
     ``RetentionError`` if the copy of a segment can't be made: nothing else is tried then.
     """
-    sealed = keeper.seal(why=why, fresh=keeper.seal_due())
-    put: list[Put] = []
+    sealed = manager.seal(why=why, fresh=manager.seal_due())
+    put: list[ArchivedSegment] = []
     pruned: Pruned | None = None
     expired: list[tuple[Path, Manifest]] = []
     problems: list[RetentionError] = []
     try:
-        put = keeper.archive(why=why)
+        put = manager.archive(why=why)
     except RetentionError as error:
         if error.code != "retention.no_archive":
             problems.append(error)
     try:
-        pruned = keeper.prune(why=why)
-        expired = keeper.expire(why=why)
+        pruned = manager.prune(why=why)
+        expired = manager.expire(why=why)
     except RetentionError as error:
         problems.append(error)
     return Done(sealed, tuple(put), pruned, tuple(expired), tuple(problems))

@@ -10,7 +10,7 @@ from guardrail.config import RetentionSettings
 from guardrail.core.words import agree, counted
 from guardrail.retention.facts import Facts, Segment, moment
 
-__all__ = ["Finding", "Standing", "Trouble", "judge"]
+__all__ = ["Finding", "RetentionStatus", "Trouble", "judge"]
 
 GRACE = timedelta(days=3)
 """How long a timer may be late before it is said."""
@@ -43,8 +43,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a ledger stands against the settings."""
+class RetentionStatus:
+    """The state of one ledger's retention, compared with the settings."""
 
     age_days: float | None
     """Of the oldest record behind line 0; None where there is none."""
@@ -59,7 +59,7 @@ class Standing:
     findings: tuple[Finding, ...]
 
 
-def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Standing:
+def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> RetentionStatus:
     """Return how *facts* stand at *now*. Pure."""
     oldest = moment(facts.oldest)
     age = (now - oldest).total_seconds() / 86_400 if oldest is not None else None
@@ -94,7 +94,7 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Standing:
     if late:
         text = f"{counted(len(late), 'segment')} {agree(len(late), 'has')} no copy in the archive, the first is number {late[0].number}"
         findings.append(Finding(Trouble.UNARCHIVED, text, "guardrail retention run"))
-    return Standing(
+    return RetentionStatus(
         age_days=age,
         due_before=due[-1].last + 1 if due else 1,
         seal_due=waiting >= interval,

@@ -71,7 +71,7 @@ def _why(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
 def make_room(path: Path) -> str:
     """Return the next step where there is no room for *path*."""
     which = "-i" if _no_more_files(path) else "-h"
-    return f"make room on that disk: df {which} {shlex.quote(str(_there(path)))}"
+    return f"make room on that disk: df {which} {shlex.quote(str(_nearest_folder(path)))}"
 
 
 def sized(size: int) -> str:
@@ -86,7 +86,7 @@ def sized(size: int) -> str:
 def free_bytes(path: Path) -> int | None:
     """Return how many bytes are free on the disk where *path* is, or would be; None if that can't be measured."""
     try:
-        space = os.statvfs(_there(path))
+        space = os.statvfs(_nearest_folder(path))
     except OSError:
         return None
     return space.f_bavail * space.f_frsize
@@ -94,13 +94,13 @@ def free_bytes(path: Path) -> int | None:
 
 def _no_more_files(path: Path) -> bool:
     try:
-        space = os.statvfs(_there(path))
+        space = os.statvfs(_nearest_folder(path))
     except OSError:
         return False
     return space.f_files > 0 and space.f_favail == 0
 
 
-def _there(path: Path) -> Path:
+def _nearest_folder(path: Path) -> Path:
     """Return the folder of *path*, or the nearest one above it that there is."""
     folder = path.absolute().parent
     while not folder.exists() and folder != folder.parent:

@@ -111,7 +111,7 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
     policy = settings.policy
     if policy.engine == "opa":
         return _connect(settings, policy_data)
-    _there(settings)
+    _require_policies(settings)
     return EmbeddedEngine.load(
         policy.path,
         data=policy_data,
@@ -126,13 +126,13 @@ def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Engi
 
     if settings.opa.revisions or settings.opa.unsafe_unpinned_policy:
         return OpaEngine.connect(settings.trusted_opa)
-    _there(settings)
+    _require_policies(settings)
     return OpaEngine.connect(
         settings.trusted_opa, local=load_policies(settings.policy.path, data=policy_data)
     )
 
 
-def _there(settings: Settings) -> None:
+def _require_policies(settings: Settings) -> None:
     correct = "put policies there, or correct path in [policy]"
     for path in settings.policy.path:
         if not path.exists():

@@ -67,7 +67,7 @@ def carry_out_job(job: Job, *, delete: Delete = lambda work: work()) -> Outcome:
 
 def _carry_out(job: Job, delete: Delete) -> Outcome:
     from guardrail.call.journal import actor
-    from guardrail.retention.actions import Keeper
+    from guardrail.retention.actions import RetentionManager
     from guardrail.retention.due import carry_out
     from guardrail.wiring.opening import open_journal
 
@@ -86,7 +86,7 @@ def _carry_out(job: Job, delete: Delete) -> Outcome:
 
     journal, keys = open_journal(job.settings, epochs=False)
     with contextlib.closing(journal):
-        keeper = Keeper(
+        manager = RetentionManager(
             job.settings,
             signing=keys.signing(actor=actor(), epochs=False),
             record=journal.admin,
@@ -94,7 +94,7 @@ def _carry_out(job: Job, delete: Delete) -> Outcome:
             pace=_PACE,
             delete=delete,
         )
-        done = carry_out(keeper, why="due by [retention], done by a guard")
+        done = carry_out(manager, why="due by [retention], done by a guard")
     return _outcome(done.failures[0]) if done.failures else Outcome()
 
 

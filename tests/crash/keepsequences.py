@@ -30,7 +30,7 @@ from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.maintenance.backup import backup
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.actions import Keeper
+from guardrail.retention.actions import RetentionManager
 
 if TYPE_CHECKING:
     from sequences import Run
@@ -48,7 +48,7 @@ def prune(run: Run) -> None:
     """Delete what was sealed, in several transactions, as if it were old; then go on."""
     guardrail.ledger.maintenance.prune.CHUNK_RECORDS = 4
 
-    def act(keeper: Keeper, head: SignedNote) -> None:
+    def act(keeper: RetentionManager, head: SignedNote) -> None:
         pruned = keeper.prune(why="a test", given=[head])
         assert pruned.deleted > 10
         assert len(pruned.records) > 2
@@ -63,7 +63,7 @@ def prune(run: Run) -> None:
 def archive(run: Run) -> None:
     """Copy the segment into the archive, on the record."""
 
-    def act(keeper: Keeper, _: SignedNote) -> None:
+    def act(keeper: RetentionManager, _: SignedNote) -> None:
         assert len(keeper.archive(why="a test")) == 1
 
     _keep(run, act)
@@ -72,7 +72,7 @@ def archive(run: Run) -> None:
 def expire(run: Run) -> None:
     """Delete the copies of the segment, whose records are gone, after a record that says so."""
 
-    def act(keeper: Keeper, _: SignedNote) -> None:
+    def act(keeper: RetentionManager, _: SignedNote) -> None:
         assert len(keeper.expire(why="a test")) == 2
 
     _keep(run, act)
@@ -84,7 +84,7 @@ def hold(run: Run) -> None:
         _keep(run, lambda keeper, _, add=add: keeper.hold("case", add=add, why="a test"))
 
 
-def _keep(run: Run, act: Callable[[Keeper, SignedNote], object]) -> None:
+def _keep(run: Run, act: Callable[[RetentionManager, SignedNote], object]) -> None:
     """Let a keeper of the ledger act, with the newest head as a witness cosigned it."""
 
     def record(type_: str, detail: Mapping[str, Any]) -> Receipt:
@@ -107,7 +107,7 @@ def _keep(run: Run, act: Callable[[Keeper, SignedNote], object]) -> None:
         writer.append(note())
     with LedgerReader.open(run.db) as reader:
         ((head,),) = reader.query("SELECT note FROM head")
-    keeper = Keeper(
+    keeper = RetentionManager(
         settings,
         signing=SIGNING,
         record=record,

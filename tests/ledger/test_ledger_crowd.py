@@ -7,32 +7,32 @@ from pathlib import Path
 
 from ledgerkit import make, note
 
-from guardrail.ledger.writing.loop import Crowd
+from guardrail.ledger.writing.loop import BatchSizeEstimator
 
 
 def test_as_many_are_expected_as_came_together_last() -> None:
     """The first ones are believed at once, and so is a larger number."""
-    crowd = Crowd()
-    assert crowd.expected == 1
+    estimator = BatchSizeEstimator()
+    assert estimator.expected == 1
     for callers in (8, 8, 64):
-        crowd.came(callers)
-        assert crowd.expected == callers
+        estimator.came(callers)
+        assert estimator.expected == callers
 
 
 def test_who_stays_away_is_soon_no_longer_waited_for() -> None:
     """Of a crowd only those are expected who come, and a lone caller waits for nobody, after a few commits each."""
-    crowd = Crowd()
-    crowd.came(64)
+    estimator = BatchSizeEstimator()
+    estimator.came(64)
     seen = []
     for _ in range(20):
-        crowd.came(3)
-        seen.append(crowd.expected)
+        estimator.came(3)
+        seen.append(estimator.expected)
     assert seen == sorted(seen, reverse=True)
     assert seen[0] == 48
     assert seen[-1] == 3
     for _ in range(2):
-        crowd.came(1)
-    assert crowd.expected == 1
+        estimator.came(1)
+    assert estimator.expected == 1
 
 
 def test_callers_who_stay_away_keep_nobody_from_being_written(tmp_path: Path) -> None:

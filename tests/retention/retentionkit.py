@@ -25,7 +25,7 @@ from guardrail.keys.log_key import Keys, Signing
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.maintenance.prune import Cut, Pruned, detail, prune
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.actions import Keeper, node_of
+from guardrail.retention.actions import RetentionManager, node_of
 from guardrail.review.verify import VerifyState, load_heads, verify_ledger
 
 __all__ = [
@@ -93,7 +93,7 @@ def keeper(
     signing: Signing = SIGNING,
     chosen: Settings | None = None,
     **retention: object,
-) -> Iterator[Keeper]:
+) -> Iterator[RetentionManager]:
     """A keeper of the ledger at *db*, in so many days from now; nobody else keeps it meanwhile."""
     with reopen(db, signing=signing) as writer:
 
@@ -102,7 +102,7 @@ def keeper(
             made = fields.admin(LOG, type_, actor=ACTOR, where=where, detail=about)
             return writer.append(Draft.build(made))
 
-        found = Keeper(
+        found = RetentionManager(
             chosen or settings(db, **retention),
             signing=signing,
             record=record,

@@ -132,13 +132,13 @@ def _contradictions(query: Node, flow: Flow, frame: Frame) -> Iterator[tuple[int
         if constant is False:
             yield line_of(node), "a condition is always false"
             return
-        told = _told(node, flow, frame, known)
+        told = _contradiction(node, flow, frame, known)
         if told is not None:
             yield line_of(node), told
             return
 
 
-def _told(node: Node, flow: Flow, frame: Frame, known: dict[str, _Known]) -> str | None:
+def _contradiction(node: Node, flow: Flow, frame: Frame, known: dict[str, _Known]) -> str | None:
     name = kind(node)
     if name == "Call":
         checked = type_check(node["Call"])

@@ -198,12 +198,14 @@ def _types(schema: Any, root: Mapping[str, Any], steps: int = 0) -> frozenset[st
         return None
     allowed: frozenset[str] | None = None
     for part in _parts(schema, root):
-        for known in _told(part, root, steps):
+        for known in _declared_types(part, root, steps):
             allowed = known if allowed is None else allowed & known
     return allowed
 
 
-def _told(part: Mapping[str, Any], root: Mapping[str, Any], steps: int) -> Iterator[frozenset[str]]:
+def _declared_types(
+    part: Mapping[str, Any], root: Mapping[str, Any], steps: int
+) -> Iterator[frozenset[str]]:
     said = part.get("type")
     if isinstance(said, str):
         yield frozenset([said])

@@ -24,9 +24,9 @@ from guardrail.core.words import counted, numbers
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
-    from guardrail.retention.actions import Keeper
+    from guardrail.retention.actions import RetentionManager
     from guardrail.retention.facts import Facts
-    from guardrail.retention.status import Standing
+    from guardrail.retention.status import RetentionStatus
 
 __all__ = ["retention", "run", "status"]
 
@@ -57,13 +57,13 @@ def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     settings = settings_for(config, ledger)
     with open_ledger(config, ledger) as reader, reader.snapshot():
         facts = read_facts(reader)
-    standing = judge(facts, settings.retention, datetime.now(UTC))
-    standing = replace(standing, findings=(*standing.findings, *gone_copies(settings, facts)))
+    status = judge(facts, settings.retention, datetime.now(UTC))
+    status = replace(status, findings=(*status.findings, *gone_copies(settings, facts)))
     if as_json:
-        emit_json(_document(facts, standing))
+        emit_json(_document(facts, status))
     else:
-        _tell(facts, standing)
-    return Exit.RESERVED if standing.findings else Exit.YES
+        _tell(facts, status)
+    return Exit.RESERVED if status.findings else Exit.YES
 
 
 @click.command(short_help="Seal, archive and delete what is due: for a timer.")
@@ -85,10 +85,10 @@ def run(
     everything, and is no failure.
     """
     words = reason_words(reason)
-    with keeping(config, ledger) as keeper:
+    with keeping(config, ledger) as manager:
         if dry_run:
-            return _dry(keeper, as_json=as_json)
-        report, problems, failed = _due(keeper, words, quiet=as_json)
+            return _dry(manager, as_json=as_json)
+        report, problems, failed = _due(manager, words, quiet=as_json)
     if as_json:
         emit_json({**report, "problems": problems})
     else:
@@ -100,12 +100,12 @@ def run(
 
 
 def _due(
-    keeper: Keeper, words: str | None, *, quiet: bool
+    manager: RetentionManager, words: str | None, *, quiet: bool
 ) -> tuple[dict[str, Any], list[dict[str, str]], bool]:
     """Do what is due and say it; return it, the problems, and whether one of them is a failure."""
     from guardrail.retention.due import carry_out
 
-    done = carry_out(keeper, why=words)
+    done = carry_out(manager, why=words)
     expired: list[dict[str, Any]] = [
         {"segment": each.segment, "file": each.file} for _, each in done.expired
     ]
@@ -129,39 +129,37 @@ def _due(
     return report, problems, bool(done.failures)
 
 
-def _dry(keeper: Keeper, *, as_json: bool) -> int:
-    facts, standing = keeper.facts(), keeper.standing()
-    seal, before = keeper.seal_due(), keeper.prunable()
-    expire = [each.file for _, each in keeper.expired()]
+def _dry(manager: RetentionManager, *, as_json: bool) -> int:
+    facts, status = manager.facts(), manager.status()
+    seal, before = manager.seal_due(), manager.prunable()
+    expire = [each.file for _, each in manager.expired()]
     if as_json:
         due = {
             "seal": seal,
-            "archive": list(standing.unarchived),
+            "archive": list(status.unarchived),
             "prune_before": before,
-            "held": list(standing.held),
+            "held": list(status.held),
             "expire": expire,
         }
         emit_json({"due": due})
         return Exit.YES
-    going = before - facts.first if not standing.held else 0
+    going = before - facts.first if not status.held else 0
     lines = [
         "a segment is to be sealed" if seal else "",
-        f"{counted(len(standing.unarchived), 'segment')} to be archived"
-        if standing.unarchived
-        else "",
+        f"{counted(len(status.unarchived), 'segment')} to be archived" if status.unarchived else "",
         f"{counted(going, 'record')} to be deleted" if going > 0 else "",
         f"{counted(len(expire), 'copy')} to be deleted" if expire else "",
     ]
     said = [line for line in lines if line] or ["Nothing is due."]
     for line in said:
         data(line)
-    for each in standing.held:
+    for each in status.held:
         data(f"held by {name(each)}: nothing is deleted")
     return Exit.YES
 
 
-def _tell(facts: Facts, standing: Standing) -> None:
-    age = "none" if standing.age_days is None else f"{counted(round(standing.age_days), 'day')} old"
+def _tell(facts: Facts, status: RetentionStatus) -> None:
+    age = "none" if status.age_days is None else f"{counted(round(status.age_days), 'day')} old"
     data(f"oldest    {age}")
     data(
         f"segments  {counted(len(facts.segments), 'sealed one')}, "
@@ -169,32 +167,32 @@ def _tell(facts: Facts, standing: Standing) -> None:
     )
     if facts.first > 1:
         data(f"pruned    {numbers(1, facts.first - 1)}")
-    if standing.due_before > facts.first:
-        data(f"due       records up to {standing.due_before - 1:,} are past their time")
-    for each in standing.held:
+    if status.due_before > facts.first:
+        data(f"due       records up to {status.due_before - 1:,} are past their time")
+    for each in status.held:
         data(f"held      {name(each)}: nothing is deleted")
-    for finding in standing.findings:
+    for finding in status.findings:
         for line in prose(finding.text[:1].upper() + finding.text[1:]):
             data(paint(one_line(line), Style.WARN))
         note(f"next:  {one_line(finding.fix)}")
 
 
-def _document(facts: Facts, standing: Standing) -> dict[str, Any]:
+def _document(facts: Facts, status: RetentionStatus) -> dict[str, Any]:
     return {
         "log": facts.log,
         "records": facts.size,
         "first": facts.first,
         "oldest": facts.oldest or None,
-        "age_days": standing.age_days,
+        "age_days": status.age_days,
         "segments": [
             {"segment": each.number, "first": each.first, "last": each.last}
             for each in facts.segments
         ],
-        "unarchived": list(standing.unarchived),
-        "due_before": standing.due_before,
-        "held": list(standing.held),
+        "unarchived": list(status.unarchived),
+        "due_before": status.due_before,
+        "held": list(status.held),
         "findings": [
             {"trouble": str(each.trouble), "text": each.text, "fix": each.fix}
-            for each in standing.findings
+            for each in status.findings
         ],
     }

@@ -16,7 +16,7 @@ from guardrail.core.words import counted
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
-    from guardrail.retention.actions import Put, Sealed
+    from guardrail.retention.actions import ArchivedSegment, Sealed
 
 __all__ = [
     "archive",
@@ -89,12 +89,12 @@ def tell_sealed(done: Sealed) -> bool:
     return made is not None or bool(done.copied)
 
 
-def archived_document(put: Sequence[Put]) -> list[dict[str, Any]]:
+def archived_document(put: Sequence[ArchivedSegment]) -> list[dict[str, Any]]:
     """Return what archiving did, for JSON."""
     return [{"segment": each.segment, "file": each.file, "digest": each.digest} for each in put]
 
 
-def tell_archived(put: Sequence[Put]) -> bool:
+def tell_archived(put: Sequence[ArchivedSegment]) -> bool:
     """Say what archiving did; return whether it did anything."""
     for each in put:
         data(f"{paint('archived', Style.GOOD)}  segment {each.segment}: {one_line(each.file)}")

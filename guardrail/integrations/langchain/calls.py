@@ -86,7 +86,7 @@ def execute(
             how["approval"] = required.approval
             turned_down = drive(ask(binding.guard.approvals, required.approval))
         except Denied as denial:
-            raise _told(denial, None if entered else turned_down) from None
+            raise _reworded(denial, None if entered else turned_down) from None
         except ReportedError as report:
             return report.result
         except LedgerError as error:
@@ -120,7 +120,7 @@ async def aexecute(
             how["approval"] = required.approval
             turned_down = await drive_async(ask(binding.guard.approvals, required.approval))
         except Denied as denial:
-            raise _told(denial, None if entered else turned_down) from None
+            raise _reworded(denial, None if entered else turned_down) from None
         except ReportedError as report:
             return report.result
         except LedgerError as error:
@@ -130,7 +130,7 @@ async def aexecute(
 _UNANSWERED = frozenset({"denied.approval.pending", "denied.approval.approvers_missing"})
 
 
-def _told(denial: Denied, turned_down: Reason | None) -> Denied:
+def _reworded(denial: Denied, turned_down: Reason | None) -> Denied:
     """Return *denial*, of a call whose approval an answer did not make good, in words that say what was wrong with that answer."""
     if turned_down is None or denial.code not in _UNANSWERED:
         return denial

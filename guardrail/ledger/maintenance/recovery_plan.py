@@ -131,7 +131,7 @@ def inspect(
     lost = _lost(seal, found, known, judged, intact)
     return RecoveryPlan(
         action=action,
-        found=problem or _rest(found),
+        found=problem or _describe_intact(found),
         seal=seal,
         traces=tuple(left),
         log=str(genesis.get("log", "")),
@@ -210,7 +210,7 @@ def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
     )
 
 
-def _rest(found: Examination | None) -> str:
+def _describe_intact(found: Examination | None) -> str:
     if found is not None and not found.kept:
         return "nothing is wrong that could be mended; the hashes of pruned records are not theirs, so proofs about these fail"
     return "nothing is wrong with this ledger"

@@ -18,14 +18,14 @@ from guardrail.ledger.sqlite.database import connect_reader, reason
 from guardrail.ledger.sqlite.handles import Share
 from guardrail.system.disk import is_full, make_room, why_not_written
 
-__all__ = ["Standing", "connect_anywhere"]
+__all__ = ["UnsharedFiles", "connect_anywhere"]
 
 _NO_SHARED_MEMORY = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
 
 _Files = tuple[tuple[int, int, int] | None, ...]
 
 
-class Standing:
+class UnsharedFiles:
     """The files of a log that are read without shared memory: whoever writes to them meanwhile must not go unnoticed."""
 
     def __init__(self, db: Path, files: _Files, copy: Path | None) -> None:
@@ -45,7 +45,7 @@ class Standing:
             shutil.rmtree(self._copy.parent, ignore_errors=True)
 
 
-def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, Standing | None]:
+def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, UnsharedFiles | None]:
     """Open *db* as ``connect_reader`` does, also if nothing can be written in its folder.
 
     Raises ``LedgerOpenError``, ``sqlite3.Error`` and ``OSError``.
@@ -65,10 +65,10 @@ def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, Standing | None]:
             raise
     files = _files(db)
     if files[1] is None or files[1][1] == 0:
-        standing = Standing(db, files, None)
+        standing = UnsharedFiles(db, files, None)
         connection = connect_reader(db, immutable=True)
     else:
-        standing = Standing(db, files, _copied(db, files))
+        standing = UnsharedFiles(db, files, _copied(db, files))
         connection = _of_copy(standing)
     try:
         standing.check()
@@ -78,7 +78,7 @@ def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, Standing | None]:
     return connection, standing
 
 
-def _of_copy(standing: Standing) -> sqlite3.Connection:
+def _of_copy(standing: UnsharedFiles) -> sqlite3.Connection:
     assert standing._copy is not None
     try:
         return connect_reader(standing._copy)

@@ -39,7 +39,7 @@ from guardrail.ledger.sqlite.database import (
 )
 from guardrail.ledger.sqlite.handles import Share
 from guardrail.ledger.sqlite.limits import Budget
-from guardrail.ledger.sqlite.read_only import Standing, connect_anywhere
+from guardrail.ledger.sqlite.read_only import UnsharedFiles, connect_anywhere
 
 __all__ = ["ReadConnection"]
 
@@ -72,7 +72,7 @@ class ReadConnection:
         """SQLite's numbers of the content and of the schema that were found in order."""
         self._mutex = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._standing: Standing | None = None
+        self._standing: UnsharedFiles | None = None
         """The files that are read without shared memory, if they are."""
         self._views = 0
         self._pid = os.getpid()

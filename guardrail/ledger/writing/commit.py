@@ -143,7 +143,7 @@ class Committer:
 
     def distrust(self, why: str) -> LedgerSealedError:
         """Seal the ledger, because what was read of it is not what was signed; return the error to raise."""
-        return self._seal(why) if self.sealed is None or self._away else _anew(self.sealed)
+        return self._seal(why) if self.sealed is None or self._away else _copy_error(self.sealed)
 
     def stall(self) -> None:
         """Say that a commit outlives its callers; it ends by itself."""
@@ -279,7 +279,7 @@ class Committer:
         if self.sealed is None:
             return
         if not self._away or self._is_away():
-            raise _anew(self.sealed)
+            raise _copy_error(self.sealed)
 
     def _is_away(self) -> bool:
         """Tell whether the database is not at its path. Raises the seal where another one is there."""
@@ -524,7 +524,7 @@ class Committer:
                 self._owed.append(entry.draft)
             elif committing:
                 self.disown(entry.draft)
-            entry.fail(_anew(problem))
+            entry.fail(_copy_error(problem))
         self.drop_store()
         return problem
 
@@ -544,7 +544,7 @@ class Committer:
         for entry in batch:
             if entry.draft.type == "call.outcome":
                 self._owed.append(entry.draft)
-            entry.fail(_anew(error))
+            entry.fail(_copy_error(error))
 
     def _poison(self, why: str) -> LedgerPoisonedError:
         self.trouble = f"the ledger can't be written: {why}"
@@ -730,6 +730,6 @@ def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
         )
 
 
-def _anew(error: E) -> E:
+def _copy_error(error: E) -> E:
     """Return a copy of *error* for one more caller: raised in several threads, one object would mix their tracebacks."""
     return type(error)(error.message, code=error.code, hint=error.hint)

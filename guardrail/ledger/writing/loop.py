@@ -10,7 +10,7 @@ from guardrail.errors import KeysError, LedgerError
 from guardrail.ledger.writing.commit import Committer
 from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
 
-__all__ = ["Crowd", "Loop"]
+__all__ = ["BatchSizeEstimator", "Loop"]
 
 _SHARE = 0.25
 """Of the time of the last commit: so long at most its callers are waited for, that they may share the next one."""
@@ -20,8 +20,8 @@ _LOOK = 0.00005
 """Seconds between two looks at who has come."""
 
 
-class Crowd:
-    """How many callers are to be expected in the next commit, by those who shared the last ones."""
+class BatchSizeEstimator:
+    """Estimates how many callers will share the next commit, from those that shared the last ones."""
 
     def __init__(self) -> None:
         self.expected = 1
@@ -41,7 +41,7 @@ class Loop:
         self._max_batch = max_batch
         self._order: Order | None = None
         """Met while a batch was gathered: comes next, after what was sent before it."""
-        self._crowd = Crowd()
+        self._estimator = BatchSizeEstimator()
         self._took = 0.0
         """Seconds of the last commit."""
 
@@ -76,11 +76,11 @@ class Loop:
 
         Without it those who came during a commit and those who waited for it take turns: two syncs for what one could do.
         """
-        expected = min(self._crowd.expected, self._max_batch)
+        expected = min(self._estimator.expected, self._max_batch)
         until = time.monotonic() + min(self._took * _SHARE, _LONGEST)
         while self._inbox.qsize() + 1 < expected and time.monotonic() < until:
             time.sleep(_LOOK)
-        self._crowd.came(self._inbox.qsize() + 1)
+        self._estimator.came(self._inbox.qsize() + 1)
 
     def _gather(self) -> Iterator[Entry]:
         """Yield what has come in until now and is to share the commit."""

@@ -240,10 +240,10 @@ class Lane:
                     if not self._take(answer):
                         return
             except FrameError:
-                self._bury(Death("crashed", "bad_frame"))
+                self._handle_death(Death("crashed", "bad_frame"))
                 return
             if not alive:
-                self._bury(None)
+                self._handle_death(None)
                 return
         self._check_limits(readable=readable)
 
@@ -274,7 +274,7 @@ class Lane:
                 self._answered()
                 self._fill_pipe()
         if request is None or not matches:
-            self._bury(Death("crashed", "wrong_id"))
+            self._handle_death(Death("crashed", "wrong_id"))
             return False
         if not request.future.done():
             request.settle(request, answer)
@@ -326,7 +326,7 @@ class Lane:
             and state.pipe
             and now - state.head_since > self._settings.eval_limit
         ):
-            self._bury(Death("timeout", "eval_limit"))
+            self._handle_death(Death("timeout", "eval_limit"))
 
     def _expire(self, now: float) -> None:
         with self._lock:
@@ -342,8 +342,8 @@ class Lane:
                 )
             )
 
-    def _bury(self, death: Death | None) -> None:
-        """The worker is dead or must be: blame the request it was on, and keep the others for the next one."""
+    def _handle_death(self, death: Death | None) -> None:
+        """Replace a dead worker: fail the request that it worked on, and queue the others again."""
         worker, state = self._worker, self._state
         assert worker is not None
         how = worker.reap(1.0) if death is None else worker.kill()

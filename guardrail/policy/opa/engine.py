@@ -100,7 +100,7 @@ class OpaEngine:
         self._pool = Pool(lambda: Connection(self._target), self._section.connections)
         self._watch = Watch(
             self._inspector.look,
-            self._told,
+            self._take_finding,
             self._inspector.close,
             interval=self._section.watch_interval_ms / 1000,
         )
@@ -227,7 +227,7 @@ class OpaEngine:
         elif error.cause in {"revision", "undefined"}:
             self._watch.hurry()
 
-    def _told(self, found: Finding | PolicyError) -> None:
+    def _take_finding(self, found: Finding | PolicyError) -> None:
         """Take what a look found. Runs on the watch's thread."""
         if isinstance(found, Finding):
             self._finding = found

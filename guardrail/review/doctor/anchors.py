@@ -51,7 +51,7 @@ def _judged(found: dict[str, AnchorState], settings: Settings, size: int, now: f
     failing = {name: each for name, each in found.items() if each.code}
     for name, each in failing.items():
         return Check("anchors", State.FAIL, f"{name}: {each.message}", each.hint)
-    told = ", ".join(_told(name, each, now) for name, each in found.items())
+    told = ", ".join(_describe(name, each, now) for name, each in found.items())
     oldest = max(
         (now - each.behind for each in found.values() if each.behind is not None), default=0.0
     )
@@ -71,7 +71,7 @@ def _judged(found: dict[str, AnchorState], settings: Settings, size: int, now: f
     return Check("anchors", State.OK, f"{told}; {counted(size, 'record')} now")
 
 
-def _told(name: str, each: AnchorState, now: float) -> str:
+def _describe(name: str, each: AnchorState, now: float) -> str:
     if not each.size:
         return f"{name}: nothing yet"
     return f"{name}: {counted(each.size, 'record')}, {max(0.0, now - each.time):,.0f} s ago"

@@ -10,7 +10,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.facts import read_facts
 from guardrail.retention.gone import gone_copies
 from guardrail.retention.state import read_state, state_path
-from guardrail.retention.status import Standing, Trouble, judge
+from guardrail.retention.status import RetentionStatus, Trouble, judge
 from guardrail.review.doctor.result import Check, State
 from guardrail.review.terminal import clock
 
@@ -24,22 +24,22 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
     with LedgerReader.open(settings.ledger.path) as reader, reader.snapshot():
         facts = read_facts(reader)
     now = now or datetime.now(UTC)
-    standing = judge(facts, settings.retention, now)
-    stuck = _stuck(settings, standing) or _failed(settings)
+    status = judge(facts, settings.retention, now)
+    stuck = _stuck(settings, status) or _failed(settings)
     if stuck is not None and stuck.state is State.FAIL:
         return stuck
     gone = next(gone_copies(settings, facts), None)
     if gone is not None:
         return Check("retention", State.NOTE, gone.text, gone.fix)
-    if not standing.findings:
+    if not status.findings:
         if stuck is not None:
             return stuck
-        return Check("retention", State.OK, _told(settings, standing))
+        return Check("retention", State.OK, _describe(settings, status))
     worst = next(
-        (each for each in standing.findings if each.trouble is Trouble.BELOW_FLOOR),
-        standing.findings[0],
+        (each for each in status.findings if each.trouble is Trouble.BELOW_FLOOR),
+        status.findings[0],
     )
-    more = len(standing.findings) - 1
+    more = len(status.findings) - 1
     return Check(
         "retention",
         State.FAIL if worst.trouble is Trouble.BELOW_FLOOR else State.NOTE,
@@ -48,7 +48,7 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
     )
 
 
-def _stuck(settings: Settings, standing: Standing) -> Check | None:
+def _stuck(settings: Settings, status: RetentionStatus) -> Check | None:
     """Return the finding that nothing will ever be deleted: no anchor of the settings can vouch for a head.
 
     A failure from the age on at which the first segment is sealed; before that there is time to see to it.
@@ -56,9 +56,9 @@ def _stuck(settings: Settings, standing: Standing) -> Check | None:
     kept, anchors = settings.retention, settings.anchors
     if not kept.days or kept.days < kept.floor_days or anchors.file or anchors.witness:
         return None
-    if standing.age_days is None or standing.held:
+    if status.age_days is None or status.held:
         return None
-    old = standing.age_days > kept.segment_days
+    old = status.age_days > kept.segment_days
     also = "" if kept.archive else ", and there is no archive for a second copy"
     return Check(
         "retention",
@@ -89,13 +89,13 @@ def _failed(settings: Settings) -> Check | None:
     )
 
 
-def _told(settings: Settings, standing: Standing) -> str:
+def _describe(settings: Settings, status: RetentionStatus) -> str:
     days = settings.retention.days
     rule = f"records are kept for {counted(days, 'day')}" if days else "records are kept for ever"
     if days and not settings.retention.auto:
         rule += ", and only guardrail retention run deletes them (auto = false)"
-    if standing.held:
-        return f"{rule}; {counted(len(standing.held), 'legal hold')} {agree(len(standing.held), 'keeps')} all of them"
-    if standing.age_days is None:
+    if status.held:
+        return f"{rule}; {counted(len(status.held), 'legal hold')} {agree(len(status.held), 'keeps')} all of them"
+    if status.age_days is None:
         return rule
-    return f"{rule}; the oldest is {counted(round(standing.age_days), 'day')} old"
+    return f"{rule}; the oldest is {counted(round(status.age_days), 'day')} old"

@@ -91,14 +91,14 @@ class _Reader:
             if "=" in attributes:
                 named, found = self._attributes(tag)
                 yield from found
-            told = self._told(tag, named)
+            told = self._known(tag, named)
             if attributes[-1:] == "/" or told is _NOTHING:
                 continue
             spans, done = _content(self.text, tag, deep=told.cls == "secret")
             for start, end in spans:
                 yield from self._value(start, end, told)
 
-    def _told(self, tag: re.Match[str], named: _Told) -> _Told:
+    def _known(self, tag: re.Match[str], named: _Told) -> _Told:
         """Return what is known of the content of an element."""
         text = self.text
         prefix, _, local = tag.group("n").lower().rpartition(":")

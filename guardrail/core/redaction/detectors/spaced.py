@@ -105,7 +105,7 @@ def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
     if "/user:" in low:
         yield from _named(_NET_USE, text)
     if told:
-        yield from _told(text, low)
+        yield from _announced(text, low)
     if told or "key" in present or "token" in present:
         if "\n" in text:
             yield from tables(text, low)
@@ -117,7 +117,7 @@ def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
         yield from _calls(text, low)
 
 
-def _told(text: str, low: str) -> Iterator[Hit]:
+def _announced(text: str, low: str) -> Iterator[Hit]:
     """Yield what goes in texts in which a password or a login is spoken of."""
     if "AUTH" in text:
         for match in _AUTH.finditer(text):
