@@ -27,7 +27,7 @@ from guardrail.errors import (
 from guardrail.review.terminal import one_line
 from guardrail.system.ownership import denial_of
 
-__all__ = ["COMMANDS", "Entry", "Exit", "LazyGroup", "Reads", "cli", "run"]
+__all__ = ["COMMANDS", "GROUPS", "Entry", "Exit", "LazyGroup", "Reads", "cli", "run"]
 
 
 class Exit(IntEnum):
@@ -136,7 +136,7 @@ COMMANDS: Mapping[str, Entry] = {
     "prune": Entry(
         f"{_HERE}.prune",
         "prune",
-        "Delete the records whose time is over, by the policy in the settings.",
+        "Delete records past their retention period.",
     ),
     "hold": Entry(f"{_HERE}.hold", "hold", "Keep records from being deleted, for a legal hold."),
     "retention": Entry(
@@ -168,17 +168,36 @@ COMMANDS: Mapping[str, Entry] = {
     "policy": Entry(f"{_HERE}.policy", "policy", "Check, test, bundle and reload policies."),
 }
 
+GROUPS: Mapping[str, Sequence[str]] = {
+    "Start": ("init", "doctor", "demo"),
+    "Review": ("sessions", "show", "why", "export", "access"),
+    "Approve": ("approvals", "approve", "refuse"),
+    "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
+    "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover"),
+    "Policies": ("policy",),
+    "Serve": ("witness",),
+}
+"""The sections of ``guardrail --help``: the commands by the job that people come for."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are named, not when help lists them."""
 
-    def __init__(self, *args: object, entries: Mapping[str, Entry], **kwargs: object) -> None:
+    def __init__(
+        self,
+        *args: object,
+        entries: Mapping[str, Entry],
+        groups: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: object,
+    ) -> None:
+        """*groups* names the sections of the list in help; without it, there is one section."""
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.entries = entries
+        self.groups = {"Commands": tuple(entries)} if groups is None else groups
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order in which help shows them."""
-        return list(self.entries)
+        return [name for names in self.groups.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import and return the command of that name."""
@@ -198,10 +217,13 @@ class LazyGroup(click.Group):
         )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the entries alone."""
-        rows = [(name, self.entries[name].summary) for name in self.list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        """Write the list of commands from the entries alone, with the summaries in one column."""
+        width = max(map(len, self.list_commands(ctx)))
+        for title, names in self.groups.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name.ljust(width), self.entries[name].summary) for name in names]
+                )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -233,6 +255,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.group(
     cls=LazyGroup,
     entries=COMMANDS,
+    groups=GROUPS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 yes, 1 the answer is no, 2 usage, 3 could not find out, 4 a bug, 5 yes with a reservation.",
 )

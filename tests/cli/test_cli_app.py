@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 from clikit import Ran, command, environment
 
 from guardrail.cli import app
-from guardrail.cli.app import COMMANDS, Exit
+from guardrail.cli.app import COMMANDS, GROUPS, Exit
 from guardrail.cli.app import cli as tree
 from guardrail.errors import (
     ApprovalRequired,
@@ -45,6 +46,19 @@ def test_help_lists_every_command_without_importing_one(process: Cli) -> None:
     )
     assert done.stderr.strip() == "[]"
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_help_shows_each_command_under_exactly_one_purpose(cli: Cli) -> None:
+    """Nobody has to read all commands to find theirs, and no command is missing from the groups."""
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS)
+    shown: dict[str, list[str]] = {}
+    title = ""
+    for line in cli("--help").out.splitlines():
+        if not line.startswith(" "):
+            title = line.removesuffix(":")
+        elif title in GROUPS and re.match(r"  \S", line):
+            shown.setdefault(title, []).append(line.split()[0])
+    assert list(shown.items()) == [(title, list(names)) for title, names in GROUPS.items()]
 
 
 def test_the_summary_of_an_entry_is_that_of_its_command() -> None:

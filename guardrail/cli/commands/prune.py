@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["prune", "pruned_document", "tell_pruned"]
 
 
-@click.command(short_help="Delete the records whose time is over, by the policy in the settings.")
+@click.command(short_help="Delete records past their retention period.")
 @ledger_options
 @json_option
 @reason_option
