@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from guardrail.keys.log_key import NAMES_FILE, Signing, verify_signature
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.heads import node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
+from guardrail.system.host import host_name
 
 __all__ = [
     "CONTRADICTIONS",
@@ -163,7 +163,7 @@ def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
 
 def log_name(settings: Settings) -> str:
     """Return the name of a new log: as set, or host name and file name; no spaces, no ``+`` (C2SP signed-note)."""
-    name = settings.ledger.log or f"{socket.gethostname()}/{settings.ledger.path.stem}"
+    name = settings.ledger.log or f"{host_name()}/{settings.ledger.path.stem}"
     return "".join(
         "-" if character.isspace() or character == "+" else character for character in name
     )

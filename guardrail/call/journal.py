@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import datetime
@@ -16,6 +15,7 @@ from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
+from guardrail.system.host import host_name
 
 __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
 
@@ -102,7 +102,7 @@ class Journal:
     def where(self, adapter: str = "guardrail") -> dict[str, Any]:
         """Return ``origin`` of a record about this process."""
         return {
-            "host": socket.gethostname(),
+            "host": host_name(),
             "pid": os.getpid(),
             "process": self.process,
             "adapter": adapter,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -56,6 +55,7 @@ from guardrail.errors import (
 from guardrail.identity.principal import SOMEONE_ELSES
 from guardrail.identity.session import SessionState
 from guardrail.system.cpu_meter import OVER_BUDGET
+from guardrail.system.host import host_name
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import LARGE, Steps, Wait, Work, in_background
 from guardrail.tools.tool import Tool
@@ -149,7 +149,7 @@ class Pipeline:
         self._journal = journal
         self._recorder = recorder
         self._deadline = deadline
-        self._host = socket.gethostname()
+        self._host = host_name()
 
     def begin(
         self,

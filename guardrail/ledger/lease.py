@@ -15,7 +15,6 @@ import errno
 import fcntl
 import functools
 import os
-import socket
 import stat
 import struct
 import threading
@@ -24,6 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from guardrail.system import host
 from guardrail.system.durable import sync_directory
 from guardrail.system.ids import new_ulid
 from guardrail.system.ownership import new_file, new_folder
@@ -138,7 +138,7 @@ def host_name() -> str:
     """Return this host's name, as records hold it."""
     global _host
     if _host is None:
-        _host = socket.gethostname()
+        _host = host.host_name()
     return _host
 
 
