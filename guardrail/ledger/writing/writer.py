@@ -148,7 +148,7 @@ class LedgerWriter:
     @property
     def log(self) -> str:
         """Origin name, from the genesis."""
-        return self._committer.log
+        return self._committer.known.log
 
     @property
     def process(self) -> str:
@@ -158,12 +158,12 @@ class LedgerWriter:
     @property
     def trouble(self) -> str:
         """Why nothing can be written at the moment; empty where nothing is known to be wrong."""
-        return self._committer.trouble
+        return self._committer.health.trouble
 
     @property
     def sealed(self) -> bool:
         """Whether only ``guardrail recover`` helps."""
-        return self._committer.sealed is not None
+        return self._committer.health.sealed is not None
 
     @property
     def names(self) -> Names:
@@ -173,7 +173,7 @@ class LedgerWriter:
     @property
     def known(self) -> int:
         """Number of the newest record that this process knows to be durable; -1 if it knows none."""
-        return self._committer.known
+        return self._committer.known.newest
 
     @property
     def short_of_room(self) -> bool:
@@ -254,7 +254,7 @@ class LedgerWriter:
 
     def distrust(self, why: str) -> LedgerSealedError:
         """Seal the ledger, because what was read of it is not what was signed; return the error to raise."""
-        return self._committer.distrust(why)
+        return self._committer.health.distrust(why)
 
     def _late(self, entry: Entry) -> LedgerError:
         if not entry.taken:
@@ -262,7 +262,7 @@ class LedgerWriter:
                 self.trouble
                 or "the ledger was not reached in time: another process holds its lock, or the disk hangs"
             )
-        self._committer.stall()
+        self._committer.health.stall()
         return LedgerPoisonedError(
             "the record's commit did not end in time; whether it is durable is not known yet"
         )

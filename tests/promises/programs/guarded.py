@@ -56,7 +56,7 @@ class Program:
         fast = type(writer._settings)(
             append_deadline=writer._settings.append_deadline, retry_interval=0.02, retry_limit=0.1
         )
-        writer._settings = writer._committer._settings = fast
+        writer._settings = writer._committer.health._settings = fast
 
     def body(self, **_: Any) -> str:
         self.bodies += 1

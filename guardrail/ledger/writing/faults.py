@@ -1,0 +1,240 @@
+"""Poisoned or sealed: what an error or a changed file means for a writer, and when it may try again."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TypeVar
+
+from guardrail.errors import (
+    KeysError,
+    LedgerError,
+    LedgerOpenError,
+    LedgerPoisonedError,
+    LedgerSealedError,
+)
+from guardrail.ledger.files import Fault, Seal, utc_now
+from guardrail.ledger.reserve import disk_is_full
+from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.sqlite import handles
+from guardrail.ledger.sqlite.database import denied, reason
+from guardrail.ledger.writing.log_state import KnownLog, LogFiles
+from guardrail.system.disk import WORK, is_full, make_room, no_room
+
+__all__ = ["Health", "copy_error"]
+
+E = TypeVar("E", bound=LedgerError)
+
+
+class Health:
+    """Whether a writer may write. The commit thread sets it; any thread may read it.
+
+    A *poisoned* writer has ``trouble`` and tries again by itself. A *sealed* one refuses until
+    ``guardrail recover``, or until a database that is ``away`` is at its path again.
+    """
+
+    def __init__(self, files: LogFiles, known: KnownLog, settings: LedgerSettings) -> None:
+        self._files = files
+        self._known = known
+        self._settings = settings
+        self.trouble = ""
+        """Why nothing can be written at the moment; empty if nothing is known to be wrong."""
+        self.sealed: LedgerSealedError | None = None
+        self.away = False
+        """Whether it is sealed only because the database is missing from its path."""
+        self.suspect = False
+        """Whether a sync may have failed. The kernel may then have dropped pages that it could not
+        write, and report them as clean."""
+        self.next_retry = 0.0
+        """Time (monotonic) of the next attempt to open a poisoned ledger."""
+        self._patience = settings.retry_interval
+
+    def in_child(self, files: LogFiles, known: KnownLog) -> Health:
+        """Return the health of a forked child: a seal stays, and trouble of the parent does not."""
+        fresh = Health(files, known, self._settings)
+        fresh.sealed = self.sealed
+        fresh.away = self.away
+        fresh.trouble = self.trouble if self.sealed is not None else ""
+        return fresh
+
+    # -- called by any thread ----------------------------------------------------------------------
+
+    def distrust(self, why: str) -> LedgerSealedError:
+        """Seal the ledger because a read record does not match the signed head; return the error."""
+        return self.seal(why) if self.sealed is None or self.away else copy_error(self.sealed)
+
+    def stall(self) -> None:
+        """Note that a commit takes longer than its callers wait; it ends by itself."""
+        if not self.trouble:
+            self.trouble = "a commit does not end"
+
+    # -- retries -----------------------------------------------------------------------------------
+
+    def recovered(self) -> None:
+        """Note that the log is open and was verified."""
+        self.trouble = ""
+        self._patience = self._settings.retry_interval
+
+    def await_retry(self) -> None:
+        """Wait until a poisoned ledger may be tried again: once per interval, within a caller's deadline."""
+        wait = min(self.next_retry - time.monotonic(), self._settings.retry_interval)
+        time.sleep(max(0.0, wait))
+
+    def failed(self, error: LedgerError, *, unasked: bool) -> LedgerError:
+        """Note that a round failed with *error*; return the error for its callers.
+
+        If *unasked*, nobody called: the interval until the next attempt doubles, up to a limit.
+        """
+        if self.sealed is None:
+            if isinstance(error, LedgerSealedError):
+                self.sealed = error
+            elif not isinstance(error, LedgerPoisonedError):
+                error = LedgerPoisonedError(error.message, hint=error.hint)
+            self.trouble = error.message
+        self.next_retry = time.monotonic() + self._patience
+        if unasked:
+            self._patience = min(self._patience * 2, self._settings.retry_limit)
+        return error
+
+    # -- poisoned ----------------------------------------------------------------------------------
+
+    @property
+    def needed(self) -> int:
+        """Bytes that must be free before calls are admitted."""
+        return self._files.reserve.needed or WORK
+
+    def in_transaction(self, error: Exception, *, committing: bool) -> tuple[LedgerError, bool]:
+        """Block new calls after *error* in a transaction, before it is rolled back.
+
+        Returns the error for its callers, and whether room was given back in which outcomes can be
+        written at once.
+        """
+        if isinstance(error, LedgerOpenError):
+            error = self.unless_foreign(error)
+        if committing and isinstance(error, sqlite3.Error | OSError):
+            self.suspect = True
+        if isinstance(error, sqlite3.Error) and reason(error).startswith("SQLITE_IOERR"):
+            self.suspect = True
+        if isinstance(error, KeysError):
+            self.trouble = error.message
+            return LedgerPoisonedError(error.message, hint=error.hint), False
+        problem = error if isinstance(error, LedgerError) else self._refused(error)
+        full = isinstance(error, sqlite3.Error | OSError) and disk_is_full(reason(error))
+        return problem, full and self._files.reserve.give_back()
+
+    def outside_transaction(self, error: OSError | sqlite3.Error) -> LedgerError:
+        """Block new calls after *error*; return the error for their callers.
+
+        The log may be gone, which seals it. Anything else may end by itself.
+        """
+        problem = self._refused(error)
+        if disk_is_full(reason(error)):
+            self._files.reserve.give_back()
+        fault = self._files.watch.check_database()
+        if fault is not None and fault.seals:
+            return self.seal(str(fault), away=fault.what == "missing")
+        missing = denied(error, self._files.db, write=True)
+        if missing is not None:
+            self.trouble = missing.message
+            return LedgerPoisonedError(missing.message, code=missing.code, hint=missing.hint)
+        return problem
+
+    def _refused(self, error: Exception) -> LedgerPoisonedError:
+        """Block new calls after *error*. Call it before the reserve is given back, which makes room."""
+        db = self._files.db
+        if not is_full(error, db):
+            return self._poison(reason(error))
+        self.trouble = no_room(db, self.needed)
+        return LedgerPoisonedError(self.trouble, code="ledger.reserve", hint=make_room(db))
+
+    def _poison(self, why: str) -> LedgerPoisonedError:
+        self.trouble = f"the ledger can't be written: {why}"
+        return LedgerPoisonedError(self.trouble, hint="guardrail doctor")
+
+    def no_reserve(self) -> LedgerError:
+        """Return the error for a new call while the room for outcomes is gone."""
+        reserve = self._files.reserve
+        obstacle = reserve.obstacle
+        if obstacle:
+            return LedgerPoisonedError(
+                f"no room can be kept for the outcomes of calls: {obstacle}",
+                code="ledger.reserve",
+                hint="move it away; calls go on by themselves then",
+            )
+        return LedgerPoisonedError(
+            "the disk is full: what room is left is kept for the outcomes of calls that were admitted "
+            f"({reserve.shortage})",
+            code="ledger.reserve",
+            hint="make room on the ledger's disk; calls go on by themselves then",
+        )
+
+    # -- sealed ------------------------------------------------------------------------------------
+
+    def raise_fault(self, fault: Fault | None) -> None:
+        """Raise the error for a changed file; return if there is no *fault*."""
+        if fault is None:
+            return
+        if fault.seals:
+            raise self.seal(str(fault), away=fault.what == "missing")
+        # SQLite shares one mapping per process and file. Only closing every connection drops it.
+        handles.retire_all(self._files.db)
+        raise self._poison(str(fault))
+
+    def raise_sealed(self) -> None:
+        """Raise if the ledger is sealed, unless the database that was away is at its path again."""
+        if self.sealed is None:
+            return
+        if not self.away or self.is_away():
+            raise copy_error(self.sealed)
+
+    def is_away(self) -> bool:
+        """Return True if no database is at its path. Raises the seal if another one is there."""
+        fault = self._files.watch.check_database()
+        if fault is not None and fault.seals and fault.what != "missing":
+            raise self.seal(str(fault))
+        return fault is not None
+
+    def returned(self) -> None:
+        """Lift the seal of a database that was away and came back complete."""
+        self.sealed, self.away = None, False
+
+    def seal(self, why: str, *, mark: bool = True, away: bool = False) -> LedgerSealedError:
+        """Refuse from now on; return the error. With *mark*, leave a marker for other processes.
+
+        If *away*, the seal ends when the same database is at its path again, with the known end.
+        """
+        hint = "put the same files back, or guardrail recover" if away else "guardrail recover"
+        error = LedgerSealedError(f"the ledger is sealed: {why}", hint=hint)
+        self.sealed, self.trouble, self.away = error, error.message, away
+        known = self._known
+        if mark and known.last is not None:
+            seq, leaf = known.last
+            seal = Seal(known.log, seq, leaf.hex(), why, utc_now(), dict(known.genesis), away)
+            try:
+                seal.write(self._files.db)
+            except OSError:
+                pass  # the folder may be gone: this process refuses all the same
+        return error
+
+    def sealed_by_marker(self) -> LedgerSealedError:
+        """Seal this writer because another process left a marker; return the error."""
+        seal = Seal.read(self._files.db)
+        return self.seal(
+            seal.why if seal is not None else "sealed by another process",
+            mark=False,
+            away=seal is not None and seal.away,
+        )
+
+    def unless_foreign(self, error: LedgerOpenError) -> LedgerError:
+        """Return *error*, or a seal if this writer knew the file as a log and it no longer is one."""
+        if error.code not in ("ledger.schema", "ledger.rows") or self._known.last is None:
+            return error
+        return self.seal(error.message)
+
+
+def copy_error(error: E) -> E:
+    """Return a copy of *error* for one more caller.
+
+    One object that is raised in several threads would mix their tracebacks.
+    """
+    return type(error)(error.message, code=error.code, hint=error.hint)

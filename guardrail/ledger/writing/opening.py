@@ -1,0 +1,184 @@
+"""The connection of a writer to its log: created, opened and verified, dropped after a fault, closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from guardrail.errors import KeysError, LedgerOpenError, LedgerPoisonedError
+from guardrail.ledger.files import Seal, mend_shared_memory, resolve, seal_path, traces
+from guardrail.ledger.heads import Signing
+from guardrail.ledger.lease import Life, process_name
+from guardrail.ledger.sqlite import handles
+from guardrail.ledger.sqlite.appending import Store
+from guardrail.ledger.sqlite.database import create
+from guardrail.ledger.sqlite.handles import Share
+from guardrail.ledger.writing.faults import Health
+from guardrail.ledger.writing.log_state import KnownLog, LogFiles
+from guardrail.system.durable import sync_directory
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """Holds the store and the lease of one writer. Only its commit thread uses it."""
+
+    def __init__(self, files: LogFiles, known: KnownLog, health: Health, signing: Signing) -> None:
+        self._files = files
+        self._known = known
+        self._health = health
+        self._signing = signing
+        self._has_lease = False
+        self.store: Store | None = None
+        """The open database; None before it is opened, and after a fault."""
+
+    # -- opening -----------------------------------------------------------------------------------
+
+    def create(self, genesis: bytes) -> None:
+        """Make a log with the record *genesis*. Call it under the lock. Raises ``LedgerError``."""
+        db = self._files.db
+        found = traces(db)
+        if db in found:
+            raise LedgerOpenError("there is a ledger already", code="ledger.exists")
+        if found:
+            raise LedgerOpenError(
+                f"something is left of an earlier ledger: {', '.join(item.name for item in found)}",
+                code="ledger.traces",
+                hint="guardrail recover",
+            )
+        create(db, genesis, self._signing)
+
+    def open(self, *, owes: bool) -> Store:
+        """Connect, and verify that the log is the one that is known. Call it under the lock.
+
+        *owes* says whether outcomes wait for the reserve. Raises ``LedgerError``, ``sqlite3.Error``
+        or ``OSError``; there is no store then.
+        """
+        files, health = self._files, self._health
+        seal = Seal.read(files.db)
+        if seal is not None and not (health.away and seal.away):
+            away = seal.away and self._known.last is not None
+            raise health.seal(seal.why, mark=False, away=away)
+        health.raise_fault(files.watch.check_database())
+        resolve(files.db)
+        if not files.db.exists():
+            raise LedgerOpenError(
+                "there is no ledger at this path",
+                code="ledger.missing",
+                hint="guardrail recover" if traces(files.db) else "guardrail init",
+            )
+        if files.reserve_size and not (self._has_lease or owes or self.has_company()):
+            files.reserve.remove()  # of processes that died: their calls are closed now
+        try:
+            store = Store(files.db, self._signing)
+        except LedgerOpenError as error:
+            raise health.unless_foreign(error) from None
+        try:
+            health.raise_fault(files.watch.adopt())
+            self._verify(store)
+            if health.away:
+                self._welcome_back(store, seal)
+            if not self._has_lease:
+                files.leases.take()
+                self._has_lease = True
+            files.leases.keep()
+            sync_directory(files.db.parent)  # the names of -wal and leases may be new
+        except BaseException:
+            store.close()
+            raise
+        self.store = store
+        health.recovered()
+        return store
+
+    def _verify(self, store: Store) -> None:
+        known, health = self._known, self._health
+        if known.last is None:
+            known.genesis = store.genesis
+            known.log = store.log
+            _refuse_foreign_keys(store.genesis, self._signing)
+        problem = store.verify_tail(known.log, known.last)
+        if problem:
+            raise health.seal(problem)
+        if health.suspect:
+            # Rewrite through the database file, with new syncs, the pages that a failed sync left.
+            if not store.checkpoint("RESTART"):
+                raise LedgerPoisonedError(
+                    "a reader keeps the ledger from being rewritten after a failed sync"
+                )
+            health.suspect = False
+        tail = store.tail()
+        known.last = (tail.seq, tail.leaf)
+
+    def _welcome_back(self, store: Store, seal: Seal | None) -> None:
+        """Lift the seal if the database that was away has every record that was acknowledged."""
+        if seal is not None:
+            leaf = store.leaf(seal.last_seq)
+            if leaf is None or leaf.hex() != seal.last_leaf:
+                raise self._health.seal(
+                    f"record {seal.last_seq}, which was acknowledged, did not come back"
+                )
+            seal_path(self._files.db).unlink(missing_ok=True)
+        self._health.returned()
+
+    # -- closing -----------------------------------------------------------------------------------
+
+    def drop(self) -> None:
+        """Close the store without a checkpoint: the files may not be the ones that SQLite expects."""
+        store, self.store = self.store, None
+        if store is not None:
+            mend_shared_memory(self._files.db, self._files.watch.largest_shm)
+            store.close()
+
+    def close(self) -> None:
+        """Checkpoint, close the store, and free the reserve and the lease. Call it under the lock.
+
+        Raises ``sqlite3.Error`` or ``OSError``.
+        """
+        store = self.store
+        assert store is not None
+        # SQLite hides errors of the checkpoint that it makes at close, so make and check it here.
+        clean = store.checkpoint("PASSIVE")
+        if store.has_open_call(process_name()):
+            # The lease stays until this process ends: its calls may still be running.
+            self._has_lease = False
+        self.store = None
+        store.close(clean=clean)
+        if self._files.reserve_size and not self.has_company():
+            self._files.reserve.remove()
+        self.give_up_lease()
+
+    def keep_for_parent(self, *, stuck: bool) -> None:
+        """Let go of the parent's connection in a forked child."""
+        if stuck and self.store is not None:
+            # The store was in use at the fork. Neither using nor closing it is safe here, so it must
+            # outlive the interpreter's clean-up too.
+            handles.keep_for_ever(self.store)
+        self._files.lock.close()
+
+    def has_company(self) -> bool:
+        """Return True if another writer, of this or another process, may have the log open.
+
+        Call it under the lock.
+        """
+        if Share.held(self._files.db):
+            return True
+        leases = self._files.leases
+        lives = [leases.life(process) for process in leases.names()]
+        return any(life is not Life.DEAD and life is not Life.OWN for life in lives)
+
+    def give_up_lease(self) -> None:
+        """Drop the lease, if this writer has one that ends with it."""
+        if self._has_lease:
+            self._has_lease = False
+            self._files.leases.drop()
+
+
+def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
+    """Raise ``KeysError`` for keys of another log, so that a wrong setting does not look like an attack."""
+    key = genesis.get("key")
+    if isinstance(key, Mapping) and key.get("public") != signing.public:
+        raise KeysError(
+            "these are the keys of another log",
+            code="keys.other_log",
+            hint="point [keys] path at the folder that was made with this ledger",
+        )

@@ -1,0 +1,67 @@
+"""The sweep: close the open calls of dead processes, end their keys, and remove their leases."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from guardrail.ledger.epochs import Rotation, ended
+from guardrail.ledger.heads import Signing
+from guardrail.ledger.lease import Life
+from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.sqlite.appending import Store
+from guardrail.ledger.writing import outcomes
+from guardrail.ledger.writing.log_state import KnownLog, LogFiles
+from guardrail.ledger.writing.work import Entry
+
+__all__ = ["Commit", "Sweeper"]
+
+
+class Commit(Protocol):
+    """Commits entries and rotations in one transaction, then frees the lock. Raises ``LedgerError``."""
+
+    def __call__(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
+        """Return the entries that are durable."""
+        ...
+
+
+class Sweeper:
+    """Sweeps for one writer, and knows when the next sweep is due."""
+
+    def __init__(
+        self, files: LogFiles, known: KnownLog, signing: Signing, settings: LedgerSettings
+    ) -> None:
+        self._files = files
+        self._known = known
+        self._signing = signing
+        self._settings = settings
+        self.due = 0.0
+        """Time (monotonic) of the next sweep."""
+
+    def postpone(self) -> None:
+        """Make the next sweep due one interval from now."""
+        self.due = time.monotonic() + self._settings.sweep_interval
+
+    def sweep(self, store: Store, commit: Commit) -> int:
+        """Return how many calls were closed. Call it under the lock, and it returns under the lock."""
+        self.postpone()
+        lock, leases = self._files.lock, self._files.leases
+        drafts, left = outcomes.of_dead_calls(store, leases)
+        swept = 0
+        size = self._settings.max_batch
+        for start in range(0, len(drafts), size):
+            if not lock.held:
+                lock.acquire()
+            swept += len(commit(deque(Entry(draft) for draft in drafts[start : start + size])))
+        if not lock.held:
+            lock.acquire()
+        dead = outcomes.of_dead_keys(store, leases)
+        if dead:
+            commit(deque(), [ended(self._known.log, self._signing, dead)])
+            lock.acquire()
+        for process in leases.names():
+            if process not in left and leases.life(process) is Life.DEAD:
+                leases.remove(process)
+        return swept
