@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from guardrail.config.settings import (
-    ENVIRONMENT,
-    FILE_NAME,
-    NO_SECTIONS,
+from guardrail.config.file import FILE_NAME, find
+from guardrail.config.parsing import ENVIRONMENT, NO_SECTIONS
+from guardrail.config.sections import (
     AccessSettings,
     AnchorSettings,
     ApprovalSettings,
@@ -17,10 +16,8 @@ from guardrail.config.settings import (
     PolicySettings,
     RedactionSettings,
     RetentionSettings,
-    Settings,
-    access_rule,
-    find,
 )
+from guardrail.config.settings import Settings, access_rule
 
 __all__ = [
     "ENVIRONMENT",

@@ -1,0 +1,149 @@
+"""Values of guardrail.toml, the environment and the program, checked against the sections.
+
+An unknown key is refused, and the error names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from guardrail.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["ENVIRONMENT", "NO_SECTIONS", "apply"]
+
+S = TypeVar("S", bound="DataclassInstance")
+
+NO_SECTIONS = frozenset({"source", "distrust"})
+"""Fields of ``Settings`` that are about the file."""
+ENVIRONMENT = {
+    "GUARDRAIL_LEDGER": ("ledger", "path"),
+    "GUARDRAIL_POLICIES": ("policy", "path"),
+    "GUARDRAIL_KEYS": ("keys", "path"),
+}
+"""Environment variables that override a setting. ``GUARDRAIL_CONFIG`` names the file itself."""
+
+
+def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str) -> S:
+    """Return a copy of *settings* with the values in *raw*, by section and key.
+
+    Relative paths are relative to *base*. *where* names the source of the values in errors. Raises
+    ``ConfigError``: unknown section or key, wrong type, value out of range.
+    """
+    known = {item.name for item in fields(settings) if item.name not in NO_SECTIONS}
+    changed: dict[str, Any] = {}
+    for name, values in raw.items():
+        if name not in known:
+            if not isinstance(values, Mapping):
+                raise _bare(name, settings, known, where)
+            raise _unknown(name, known, f"{where}: no section [{name}]")
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"{where}: [{name}] is not a table",
+                code="config.type",
+                hint=f"write its keys below a line [{name}]",
+            )
+        section = getattr(settings, name)
+        by_name = {item.name: item for item in fields(section)}
+        parsed: dict[str, Any] = {}
+        for key, value in values.items():
+            if key not in by_name:
+                raise _unknown(key, set(by_name), f"{where}: [{name}] has no key {key!r}")
+            try:
+                parsed[key] = _value(by_name[key], value, base, f"{where}: {name}.{key}")
+            except ConfigError as error:
+                error.hint = f"correct {key} under [{name}]: {_described(by_name[key])}"
+                if where in ENVIRONMENT:
+                    error.hint = f"correct {where}, or unset it"
+                raise
+        changed[name] = replace(section, **parsed)
+    return replace(settings, **changed)
+
+
+def _described(item: Any) -> str:
+    """Return what a setting is for, and which values it takes."""
+    meta = item.metadata
+    about = str(meta["about"]).split(";")[0]
+    if "low" in meta:
+        return f"{about} ({meta['low']} to {meta['high']}, default {item.default})"
+    if "choices" in meta:
+        return f"{about} ({', '.join(meta['choices'])})"
+    return about
+
+
+def _unknown(name: str, known: set[str], message: str) -> ConfigError:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    told = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known))
+    hint = f"write {near[0]!r}" if near else "guardrail init FOLDER writes a file with every key"
+    return ConfigError(f"{message}; {told}", code="config.unknown_key", hint=hint)
+
+
+def _bare(name: str, settings: DataclassInstance, known: set[str], where: str) -> ConfigError:
+    """Return the error for a key that stands below no section."""
+    sections = [
+        section
+        for section in sorted(known)
+        if any(item.name == name for item in fields(getattr(settings, section)))
+    ]
+    hint = " or ".join(f"[{section}]" for section in sections)
+    return ConfigError(
+        f"{where}: {name!r} stands below no section",
+        code="config.unknown_key",
+        hint=f"write it below {hint}"
+        if hint
+        else "guardrail init FOLDER writes a file with every key",
+    )
+
+
+def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
+    meta = spec.metadata
+    if "choices" in meta or "low" in meta:
+        return _choice_or_number(meta, value, where)
+    if "switch_or_file" in meta:
+        if not isinstance(value, bool) and not (isinstance(value, str | Path) and str(value)):
+            raise ConfigError(f"{where}: true, false, or a path", code="config.type")
+        return value if isinstance(value, bool) else base / value
+    if "switch" in meta or "texts" in meta:
+        return _switch_or_texts(meta, value, where)
+    default = spec.default if spec.default is not MISSING else None
+    if value == "" and default in ("", None):
+        return default
+    if isinstance(default, tuple):
+        items = value if isinstance(value, list) else [value]
+        if not items or not all(isinstance(item, str | Path) and str(item) for item in items):
+            raise ConfigError(f"{where}: a path or a list of paths", code="config.type")
+        return tuple(base / item for item in items)
+    if not isinstance(value, str | Path) or not str(value):
+        raise ConfigError(f"{where}: a text", code="config.type")
+    if isinstance(default, Path) or spec.name == "path" or "file" in meta:
+        return base / value
+    return str(value)
+
+
+def _choice_or_number(meta: Mapping[str, Any], value: Any, where: str) -> str | int:
+    if "choices" in meta:
+        if value not in meta["choices"]:
+            raise ConfigError(f"{where}: one of {', '.join(meta['choices'])}", code="config.value")
+        return str(value)
+    if type(value) is not int:
+        raise ConfigError(f"{where}: a whole number", code="config.type")
+    if not meta["low"] <= value <= meta["high"]:
+        raise ConfigError(f"{where}: from {meta['low']} to {meta['high']}", code="config.value")
+    return value
+
+
+def _switch_or_texts(meta: Mapping[str, Any], value: Any, where: str) -> bool | tuple[str, ...]:
+    if "switch" in meta:
+        if type(value) is not bool:
+            raise ConfigError(f"{where}: true or false", code="config.type")
+        return value
+    entries = list(value) if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(entry, str) and entry for entry in entries):
+        raise ConfigError(f"{where}: a text or a list of texts", code="config.type")
+    return tuple(entries)
