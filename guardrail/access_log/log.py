@@ -34,7 +34,8 @@ from guardrail.errors import (
     UsageError,
     os_reason,
 )
-from guardrail.keys.log_key import Keys, TenantKeys
+from guardrail.keys.log_key import Keys
+from guardrail.keys.tenant_keys import TenantKeys
 from guardrail.ledger.files import lock_path, refuse_links, traces
 from guardrail.ledger.lease import host_name, own_origin
 from guardrail.ledger.reader import LedgerReader

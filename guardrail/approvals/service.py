@@ -31,7 +31,7 @@ _MAX_REASON = 1000
 
 
 class TenantTokens(Protocol):
-    """Keyed tokens of one tenant. ``guardrail.keys.log_key.TenantKeys`` makes them."""
+    """Keyed tokens of one tenant. ``guardrail.keys.tenant_keys.TenantKeys`` makes them."""
 
     def token(self, cls: str, value: str) -> str:
         """Return the token of *value*, equal for equal values of one class."""

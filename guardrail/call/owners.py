@@ -6,7 +6,7 @@ from guardrail.call.journal import Journal
 from guardrail.core.claims import Claim, Owner
 from guardrail.core.types import Session
 from guardrail.identity.principal import session_key
-from guardrail.keys.log_key import TenantKeys
+from guardrail.keys.tenant_keys import TenantKeys
 
 __all__ = ["Entering"]
 

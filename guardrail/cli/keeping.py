@@ -38,7 +38,7 @@ def reason_words(reason: str | None, *, needed: str = "") -> str | None:
         )
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
-    from guardrail.keys.log_key import TenantKeys
+    from guardrail.keys.tenant_keys import TenantKeys
 
     mark = TenantKeys.mark
     # No token is needed in the reason: what looks sensitive in it gets a random mark.

@@ -20,7 +20,7 @@ from guardrail.identity import principal as identity
 from guardrail.system.ids import new_ulid
 
 if TYPE_CHECKING:
-    from guardrail.keys.log_key import Commitment, TenantKeys
+    from guardrail.keys.tenant_keys import Commitment, TenantKeys
 
 
 __all__ = ["SessionState", "make_session", "make_state"]

@@ -1,4 +1,4 @@
-"""The log key and the token keys. The only importer of ``cryptography``.
+"""The log key and the folder of keys.
 
 A key folder (mode 0700) holds ``log.key`` (Ed25519, PKCS 8 PEM), ``log.pub`` (its public half, 64 hex characters) and
 ``tokens.key`` (JSON: epoch and 32 bytes in hex), each mode 0600. Whoever can read it can compute tokens and sign heads: keep it
@@ -16,108 +16,36 @@ import hashlib
 import hmac
 import json
 import os
-import stat
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from guardrail.core.log.checkpoint import NoteKey
 from guardrail.core.log.key_epochs import certified_text
 from guardrail.errors import ConfigError, KeysError, os_reason
+from guardrail.keys.key_files import check_mode, read_key
+from guardrail.keys.tenant_keys import TenantKeys, derive
 from guardrail.system.disk import why_not_written
 from guardrail.system.durable import sync_directory, write_private
-from guardrail.system.input_files import read_input
 from guardrail.system.ownership import denial_of, new_folder
 
 __all__ = [
     "NAMES_FILE",
-    "Commitment",
     "HeadKey",
     "Keys",
     "Signing",
-    "TenantKeys",
-    "bundle_signer",
     "verify_signature",
 ]
 
 _LOG_KEY = "log.key"
 _LOG_PUBLIC = "log.pub"
 _TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
-_TOKEN_BYTES = 15
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 NAMES_FILE = "log.names"
 """In a key folder: the names that the log had before each restart."""
-_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
-
-
-class TenantKeys:
-    """The keyed functions of one tenant. Two tenants never share a token for the same value."""
-
-    __slots__ = ("_classes", "_commitment", "_kid", "_master")
-
-    def __init__(self, master: bytes, tenant: str, kid: str) -> None:
-        self._master = _derive(
-            master, b"guardrail/tenant/1/" + tenant.encode("utf-8", "surrogatepass")
-        )
-        self._kid = kid
-        self._commitment = hmac.new(
-            _derive(self._master, b"guardrail/commitment/1"), digestmod=hashlib.sha256
-        )
-        self._classes: dict[str, tuple[str, bytes]] = {}
-        """Class -> (what its tokens begin with, its key)."""
-
-    @property
-    def kid(self) -> str:
-        """Name of the token key, as it stands in every token."""
-        return self._kid
-
-    def token(self, cls: str, value: str) -> str:
-        """Return ``gr1:<cls>:<kid>:<24 characters>``, equal for equal values of one class (docs/record-format.md section 5)."""
-        found = self._classes.get(cls)
-        if found is None:
-            key = _derive(self._master, f"guardrail/token/1/{cls}/{self._kid}".encode())
-            found = self._classes[cls] = (f"gr1:{cls}:{self._kid}:", key)
-        digest = hmac.digest(found[1], value.encode("utf-8", "surrogatepass"), "sha256")
-        return found[0] + _base32(digest[:_TOKEN_BYTES])
-
-    @staticmethod
-    def mark(class_: str) -> str:
-        """Return ``gr1:<class>:-:<24 random characters>``: says that something was removed, and nothing about it."""
-        return (
-            f"gr1:{class_}:-:" + base64.b32encode(os.urandom(_TOKEN_BYTES)).decode("ascii").lower()
-        )
-
-    def commitment(self, parts: Iterable[bytes]) -> Commitment:
-        """Return the commitment over *parts*, to be extended: what many calls have in common is absorbed once."""
-        return Commitment(self._commitment.copy()).extended(parts)
-
-
-class Commitment:
-    """An HMAC-SHA-256 under a tenant's commitment key over parts, each preceded by its length (8 bytes, big endian)."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self, state: hmac.HMAC) -> None:
-        self._state = state
-
-    def extended(self, parts: Iterable[bytes]) -> Commitment:
-        """Return the commitment over what this one is over and then *parts*."""
-        state = self._state.copy()
-        state.update(
-            b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
-        )
-        return Commitment(state)
-
-    def hexdigest(self) -> str:
-        """Return it as 64 hex characters."""
-        return self._state.hexdigest()
 
 
 class HeadKey:
@@ -152,7 +80,7 @@ class Signing:
         """Who writes, for ``admin.key_rotated``."""
         self._keys = keys
         self._epochs = epochs
-        self._mac = hmac.new(_derive(master, b"guardrail/head/1"), digestmod=hashlib.sha256)
+        self._mac = hmac.new(derive(master, b"guardrail/head/1"), digestmod=hashlib.sha256)
 
     @property
     def public(self) -> str:
@@ -288,17 +216,17 @@ class Keys:
 
         Raises ``KeysError``: missing, malformed, or readable by others.
         """
-        _check_mode(folder, 0o077, f"chmod 700 {folder}", folder=True)
+        check_mode(folder, 0o077, f"chmod 700 {folder}", folder=True)
         try:
-            tokens = json.loads(_read(folder / _TOKEN_KEY))
+            tokens = json.loads(read_key(folder / _TOKEN_KEY))
             master, epoch = bytes.fromhex(tokens["key"]), tokens["epoch"]
             log_key: object
             if signer:
-                text = _read(folder / _LOG_PUBLIC).decode("ascii").strip()
+                text = read_key(folder / _LOG_PUBLIC).decode("ascii").strip()
                 log_key = _Signer(signer, _public(text, f"{folder / _LOG_PUBLIC}"), allow)
             else:
                 log_key = serialization.load_pem_private_key(
-                    _read(folder / _LOG_KEY), password=None
+                    read_key(folder / _LOG_KEY), password=None
                 )
         except (ValueError, KeyError, TypeError, UnsupportedAlgorithm):
             raise KeysError(
@@ -429,98 +357,4 @@ def _public(text: str, what: str) -> str:
         f"{what}: a public key is 64 hex characters",
         code="keys.malformed",
         hint="put the public half of the signer's Ed25519 key there",
-    )
-
-
-def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
-    """Return a function that signs the token of a policy bundle with the private key in *path* (PEM, without password).
-
-    *algorithm* is ``RS256`` (RSA, 2048 bits or more) or ``ES256`` (P-256). Raises ``KeysError``: missing, malformed,
-    readable by others, or of another kind.
-    """
-    if not path.exists():
-        raise KeysError(f"{path}: missing", code="keys.missing", hint="--signing-key PEM")
-    try:
-        key = serialization.load_pem_private_key(_read(path), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeysError(
-            f"{path}: no private key in PEM without a password", code="keys.malformed"
-        ) from None
-    if algorithm == "RS256" and isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
-        rsa_key = key
-        return lambda data: rsa_key.sign(data, padding.PKCS1v15(), hashes.SHA256())
-    if (
-        algorithm == "ES256"
-        and isinstance(key, ec.EllipticCurvePrivateKey)
-        and isinstance(key.curve, ec.SECP256R1)
-    ):
-        curve_key = key
-
-        def sign(data: bytes) -> bytes:
-            # RFC 7518 section 3.4: the two numbers, 32 bytes each, and not their DER form.
-            r, s = decode_dss_signature(curve_key.sign(data, ec.ECDSA(hashes.SHA256())))
-            return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-
-        return sign
-    raise KeysError(
-        f"{path}: a key of another kind than {algorithm} needs",
-        code="keys.malformed",
-        hint="RS256: RSA of 2048 bits or more; ES256: P-256",
-    )
-
-
-def _base32(fifteen: bytes) -> str:
-    """Return RFC 4648 base32 in lower case: 15 bytes are 24 characters, looked up two at a time."""
-    number = int.from_bytes(fifteen, "big")
-    return "".join([_PAIRS[number >> shift & 1023] for shift in range(110, -1, -10)])
-
-
-def _derive(key: bytes, info: bytes) -> bytes:
-    # RFC 5869, without salt: the input is 32 uniformly random bytes, or derived from them.
-    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(key)
-
-
-_MAX_FILE = 1 << 20
-"""Bytes of a key file."""
-
-
-def _read(path: Path) -> bytes:
-    _check_mode(path, 0o077, f"chmod 600 {path}")
-    try:
-        return read_input(path, _MAX_FILE, text=False)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -> None:
-    try:
-        found = path.stat().st_mode
-    except FileNotFoundError:
-        raise KeysError(
-            f"{path}: missing",
-            code="keys.missing",
-            hint="restore the folder from a backup, or guardrail recover",
-        ) from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    if stat.S_ISDIR(found) != folder:
-        kind = "folder" if folder else "regular file"
-        raise KeysError(
-            f"{path}: can't be read (it is not a {kind})",
-            code="keys.unreadable",
-            hint="move it away and put the key folder back from a backup; without one: guardrail recover",
-        )
-    mode = stat.S_IMODE(found)
-    if mode & forbidden:
-        raise KeysError(
-            f"{path}: others can read it (mode {mode:o})", code="keys.exposed", hint=hint
-        )
-
-
-def _unreadable(path: Path, error: OSError) -> KeysError:
-    missing = denial_of(error, path)
-    if missing is None:
-        return KeysError(f"{path}: can't be read ({os_reason(error)})", code="keys.unreadable")
-    return KeysError(
-        f"a key can't be read: {missing.what}", code="keys.permission", hint=missing.hint
     )

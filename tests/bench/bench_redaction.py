@@ -16,7 +16,7 @@ from guardrail.core.redaction.detectors.scan import scan
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.values import all_texts
-from guardrail.keys.log_key import TenantKeys
+from guardrail.keys.tenant_keys import TenantKeys
 
 SMALL: dict[str, object] = {
     "query": "status of orders in the north region",

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from guardrail.errors import KeysError
-from guardrail.keys.log_key import Keys, TenantKeys
+from guardrail.keys.log_key import Keys
+from guardrail.keys.tenant_keys import TenantKeys
 
 
 def test_new_keys_are_readable_by_their_owner_alone(tmp_path: Path) -> None:

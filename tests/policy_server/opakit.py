@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from guardrail.authoring.bundle import make_bundle
 from guardrail.config import OpaSection
-from guardrail.keys.log_key import bundle_signer
+from guardrail.keys.bundle_key import bundle_signer
 from guardrail.policy.opa.bundle import Signer
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.sources import installed_folder, load_policies

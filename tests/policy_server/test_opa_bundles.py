@@ -644,7 +644,7 @@ def test_a_server_that_restarts_without_policies_decides_nothing(
 def test_signing_keys_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     """Readable by others, of another kind, no key at all."""
     from guardrail.errors import KeysError
-    from guardrail.keys.log_key import bundle_signer
+    from guardrail.keys.bundle_key import bundle_signer
 
     key, public = rsa_key(tmp_path, "k")
     certificate_key = certificates(tmp_path / "c").key
@@ -667,7 +667,7 @@ def test_an_es256_signature_is_taken_by_a_real_server(opa_program: Path, tmp_pat
     """The other algorithm."""
     from cryptography.hazmat.primitives import serialization
 
-    from guardrail.keys.log_key import bundle_signer
+    from guardrail.keys.bundle_key import bundle_signer
     from guardrail.policy.opa.bundle import Signer
 
     key = certificates(tmp_path / "c").key

@@ -124,7 +124,7 @@ def bundle(
 def _signer(path: Path | None, algorithm: str, key_id: str) -> Signer | None:
     if path is None:
         return None
-    from guardrail.keys.log_key import bundle_signer
+    from guardrail.keys.bundle_key import bundle_signer
     from guardrail.policy.opa.bundle import Signer
 
     return Signer(algorithm, bundle_signer(path, algorithm), key_id)

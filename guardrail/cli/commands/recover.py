@@ -152,7 +152,7 @@ def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
     from guardrail.call.journal import actor
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
-    from guardrail.keys.log_key import TenantKeys
+    from guardrail.keys.tenant_keys import TenantKeys
     from guardrail.wiring.recovery import carry_out
 
     mark = TenantKeys.mark
