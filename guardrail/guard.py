@@ -37,7 +37,7 @@ from guardrail.config import Settings
 from guardrail.core.claims import Claim
 from guardrail.core.log import fields
 from guardrail.core.redaction.redactor import Redactor
-from guardrail.core.schema.snapshot import UnknownArguments
+from guardrail.core.schema.compiled import UnknownArguments
 from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.identity import session as sessions

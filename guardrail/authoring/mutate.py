@@ -19,7 +19,8 @@ from guardrail.authoring.lints.observed import Fired, decide, fired, observe
 from guardrail.authoring.lints.tested import Named, named_rules
 from guardrail.authoring.mutants import Mutant, Mutation, mutants
 from guardrail.authoring.tools_file import compile_tools
-from guardrail.core.schema.snapshot import CompiledSchema, snapshot
+from guardrail.core.schema.compiled import CompiledSchema
+from guardrail.core.schema.snapshot import snapshot
 from guardrail.core.types import Json
 from guardrail.errors import ArgumentsError, Finding, PolicyLoadError
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from guardrail.core.schema.snapshot import CompiledSchema, compile_schema
+from guardrail.core.schema.compiled import CompiledSchema, compile_schema
 from guardrail.errors import ConfigError, SchemaError, os_reason
 from guardrail.system.input_files import read_input
 

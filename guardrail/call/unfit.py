@@ -8,8 +8,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Final
 
+from guardrail.core.schema.declared import list_names
 from guardrail.core.schema.names import declared
-from guardrail.core.schema.snapshot import list_names
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.tools.tool import Tool
 

@@ -18,15 +18,10 @@ from pydantic_core import to_jsonable_python
 from pydantic_core.core_schema import ErrorType
 
 from guardrail.core.log.record import dumps
-from guardrail.core.schema.json_copy import Refused, arguments_error, is_panic, take
-from guardrail.core.schema.snapshot import (
-    CompiledSchema,
-    Foreign,
-    Snapshot,
-    declared_pointer,
-    encode,
-    explain,
-)
+from guardrail.core.schema.compiled import CompiledSchema
+from guardrail.core.schema.declared import declared_pointer
+from guardrail.core.schema.json_copy import Foreign, Refused, arguments_error, is_panic, take
+from guardrail.core.schema.snapshot import Snapshot, encode, explain
 from guardrail.errors import ArgumentsError, RecordError, SchemaError
 
 __all__ = ["describe", "is_model", "take_model"]

@@ -11,15 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.core.schema.snapshot import (
-    Checker,
-    CompiledSchema,
-    Snapshot,
-    UnknownArguments,
-    clone,
-    compile_schema,
-    snapshot,
-)
+from guardrail.core.schema.compiled import Checker, CompiledSchema, UnknownArguments, compile_schema
+from guardrail.core.schema.json_copy import clone
+from guardrail.core.schema.snapshot import Snapshot, snapshot
 from guardrail.errors import ConfigError, SchemaError, SchemaWarning, UsageError
 
 __all__ = ["Tool", "ToolRegistry", "declare", "from_function", "tool_name", "undeclared"]

@@ -10,8 +10,9 @@ from benchkit import QUICK
 from pydantic import create_model
 
 from guardrail.core.log.record import dumps
+from guardrail.core.schema.compiled import compile_schema
 from guardrail.core.schema.json_copy import ArgumentLimits, clone, take
-from guardrail.core.schema.snapshot import compile_schema, snapshot
+from guardrail.core.schema.snapshot import snapshot
 from guardrail.tools.tool import declare, undeclared
 
 LEAVES = 17

@@ -38,7 +38,10 @@ BREAKING = {
         "requests",
     ),
     "Only the worker process imports regorus": ("policy/embedded/process.py", "regorus"),
-    "Only the snapshot imports the schema validator": ("tools/models.py", "jsonschema_rs"),
+    "Only the schemas of arguments import the schema validator": (
+        "tools/models.py",
+        "jsonschema_rs",
+    ),
     "Only tools and the LangChain integration import pydantic": ("config/settings.py", "pydantic"),
     "Only the LangChain integration imports LangChain": ("tools/functions.py", "langchain_core"),
     "Only the command line imports click": ("review/terminal.py", "click"),

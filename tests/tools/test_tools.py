@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from guardrail.core.schema.snapshot import UnknownArguments
+from guardrail.core.schema.compiled import UnknownArguments
 from guardrail.errors import ArgumentsError, ConfigError, SchemaError, SchemaWarning, UsageError
 from guardrail.tools.tool import Tool, ToolRegistry, declare, from_function, tool_name, undeclared
 

@@ -11,16 +11,11 @@ from typing import Any
 import pytest
 
 from guardrail.core.log.record import dumps
-from guardrail.core.schema.snapshot import (
-    ArgumentLimits,
-    Checker,
-    SchemaLimits,
-    UnknownArguments,
-    compile_schema,
-    copy_json,
-    declared_pointer,
-    snapshot,
-)
+from guardrail.core.schema.compiled import Checker, UnknownArguments, compile_schema
+from guardrail.core.schema.cost_limits import SchemaLimits
+from guardrail.core.schema.declared import declared_pointer
+from guardrail.core.schema.json_copy import ArgumentLimits
+from guardrail.core.schema.snapshot import copy_json, snapshot
 from guardrail.errors import ArgumentsError, SchemaError
 
 TRANSFER: dict[str, Any] = {

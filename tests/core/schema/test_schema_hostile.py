@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from guardrail.core.log.record import dumps
+from guardrail.core.schema.compiled import compile_schema
 from guardrail.core.schema.defaults import plan_defaults
 from guardrail.core.schema.json_copy import ArgumentLimits, Refused
-from guardrail.core.schema.snapshot import compile_schema, copy_json, snapshot
+from guardrail.core.schema.snapshot import copy_json, snapshot
 from guardrail.errors import ArgumentsError, SchemaError
 
 

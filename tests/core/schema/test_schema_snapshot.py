@@ -10,7 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.core.schema.snapshot import CompiledSchema, Snapshot, clone, compile_schema, snapshot
+from guardrail.core.schema.compiled import CompiledSchema, compile_schema
+from guardrail.core.schema.json_copy import clone
+from guardrail.core.schema.snapshot import Snapshot, snapshot
 from guardrail.errors import ArgumentsError, SchemaError
 
 DETAILS = {

@@ -1,0 +1,233 @@
+"""A tool's JSON Schema: accepted once, with its costs bounded, and ready to check arguments."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import quote
+
+from guardrail.core.log.record import dumps
+from guardrail.core.schema.cost_limits import (
+    IN_PLACE_LISTS,
+    IN_PLACE_MAPS,
+    SMALLEST_STRING,
+    SchemaLimits,
+    measure,
+    refuse,
+    survey,
+)
+from guardrail.core.schema.declared import in_place
+from guardrail.core.schema.defaults import Defaults, plan_defaults
+from guardrail.core.schema.json_copy import ArgumentLimits, Refused, is_panic, take
+from guardrail.errors import RecordError
+
+__all__ = ["Checker", "CompiledSchema", "UnknownArguments", "compile_schema"]
+
+_DRAFTS: Final[Mapping[str, str]] = {
+    "https://json-schema.org/draft/2020-12/schema": "Draft202012Validator",
+    "https://json-schema.org/draft/2019-09/schema": "Draft201909Validator",
+    "http://json-schema.org/draft-07/schema": "Draft7Validator",
+    "https://json-schema.org/draft-07/schema": "Draft7Validator",
+}
+_PATTERN_SIZES: Final = ((16_384, 1), (262_144, 8))
+"""Bytes of a compiled pattern, and how much slower than the first its worst case is."""
+_HERE: Final = "urn:guardrail:schema"
+"""The name of a schema while its defaults are checked against its own parts."""
+
+
+class Checker(StrEnum):
+    """What decides whether arguments fit."""
+
+    SCHEMA = "schema"
+    MODEL = "model"
+    """A Python model: the schema only describes, its patterns and formats are never run."""
+
+
+class UnknownArguments(StrEnum):
+    """How a plain JSON Schema treats arguments that its top level does not declare."""
+
+    ACCEPT = "accept"
+    """As JSON Schema says: accepted unless the schema itself refuses them."""
+    REFUSE = "refuse"
+    """Refused unless the schema has an ``additionalProperties`` or ``unevaluatedProperties`` of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledSchema:
+    """A schema that was accepted, ready to check arguments."""
+
+    schema: Mapping[str, Any]
+    """A private deep copy without identifiers, its top level closed if unknown arguments are refused. Never changed."""
+    digest: str
+    """SHA-256 of the canonical bytes of the schema as given, 64 hex characters."""
+    limits: ArgumentLimits
+    """What arguments may be: less than the default where the schema is costly."""
+    validator: Any = None
+    """A ``jsonschema_rs`` validator; None where a model checks."""
+    names: frozenset[str] | None = None
+    """The only names accepted, if no keyword of the schema's draft can refuse others; None otherwise."""
+    defaults: Defaults | None = None
+    """The values that missing properties get; None if there are no defaults."""
+
+
+def compile_schema(
+    raw: Mapping[str, object],
+    limits: SchemaLimits = SchemaLimits(),  # noqa: B008 - frozen
+    *,
+    checker: Checker = Checker.SCHEMA,
+    unknown: UnknownArguments = UnknownArguments.ACCEPT,
+) -> CompiledSchema:
+    """Accept a foreign schema, or raise ``SchemaError`` (code ``schema.<detail>``) with nothing fetched and nothing run.
+
+    Accepted are drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns that a linear-time
+    engine can run, and a top level that describes an object. *unknown* says how arguments are treated that the top
+    level does not declare. Formats are annotations and never asserted. A ``properties`` or ``required`` of null, which
+    some servers send, counts as absent. A default that does not fit its own place in the schema is not filled in.
+    """
+    schema, encoded = _private(raw, limits)
+    draft = _draft(schema)
+    if not _describes_object(schema):
+        raise refuse("not_object")
+    names: frozenset[str] | None = None
+    # The schema of a Python model only describes: the model itself decides about unknown arguments.
+    if unknown is UnknownArguments.REFUSE or checker is Checker.MODEL:
+        names = _close(schema, draft, encoded=encoded)
+    places = survey(schema, limits)
+    digest = hashlib.sha256(encoded).hexdigest()
+    if checker is Checker.MODEL:
+        return CompiledSchema(schema=schema, digest=digest, limits=limits.arguments)
+    cost = measure(places, limits)
+    arguments = replace(limits.arguments, depth=cost.depth, nodes=cost.nodes)
+    validator, slowness = _validator(schema, draft)
+    if cost.patterns:
+        text = max(limits.pattern_text // (cost.patterns * slowness), SMALLEST_STRING)
+        arguments = replace(
+            arguments, string=min(arguments.string, text), size=min(arguments.size, text)
+        )
+    return CompiledSchema(
+        schema=schema,
+        digest=digest,
+        limits=arguments,
+        validator=validator,
+        names=names,
+        defaults=plan_defaults(schema, _fits(schema, draft), arguments),
+    )
+
+
+def _private(raw: object, limits: SchemaLimits) -> tuple[dict[str, Any], bytes]:
+    bounds = ArgumentLimits(limits.depth, limits.nodes, limits.size, limits.size)
+    failure = "not_json"
+    try:
+        schema = take(dict(raw) if isinstance(raw, Mapping) else raw, bounds)
+        if not isinstance(schema, dict):
+            raise refuse("not_object")
+        encoded = dumps(schema)
+    except Refused as error:
+        failure = "size" if error.detail in {"size", "nodes", "depth"} else "not_json"
+    except RecordError:
+        pass
+    else:
+        if len(encoded) <= limits.size:
+            return schema, encoded
+        failure = "size"
+    raise refuse(failure)
+
+
+def _draft(schema: dict[str, Any]) -> str:
+    declared = schema.get("$schema")
+    if declared is None:
+        return "Draft202012Validator"
+    name = _DRAFTS.get(declared.removesuffix("#")) if isinstance(declared, str) else None
+    if name is None:
+        raise refuse("draft")
+    return name
+
+
+def _describes_object(schema: dict[str, Any]) -> bool:
+    kind = schema.get("type", "object")
+    return kind == "object" or (isinstance(kind, list) and "object" in kind)
+
+
+def _close(schema: dict[str, Any], draft: str, *, encoded: bytes) -> frozenset[str] | None:
+    """Make the top level refuse what it does not declare. Returns the names to check where no keyword can do it."""
+    # In draft 7 everything beside $ref is ignored.
+    speaks = draft != "Draft7Validator" or "$ref" not in schema
+    if speaks and ("additionalProperties" in schema or "unevaluatedProperties" in schema):
+        return None
+    # Where something refers to the top level, closing it would close that place too.
+    if b'"$ref":"#"' not in encoded:
+        applicators = ("$ref", "if", *IN_PLACE_MAPS, *IN_PLACE_LISTS)
+        if not any(keyword in schema for keyword in applicators):
+            schema["additionalProperties"] = False
+            return None
+        if draft != "Draft7Validator":
+            # Also refuses a name that only a branch declares that did not match: no value goes unchecked.
+            schema["unevaluatedProperties"] = False
+            return None
+    parts = list(in_place(schema, [schema]))
+    if any(part.get("additionalProperties") or "patternProperties" in part for part in parts):
+        return None
+    return frozenset(
+        key
+        for part in parts
+        if isinstance(part.get("properties"), dict)
+        for key in part["properties"]
+    )
+
+
+def _validator(schema: dict[str, Any], draft: str) -> tuple[Any, int]:
+    """Return the validator, and how much slower than the cheapest its worst pattern is."""
+    import jsonschema_rs
+
+    make = getattr(jsonschema_rs, draft)
+    failure = refuse("invalid")
+    for size, slowness in _PATTERN_SIZES:
+        try:
+            # RegexOptions selects the engine that runs in linear time and knows no look-around.
+            options = jsonschema_rs.RegexOptions(size_limit=size, dfa_size_limit=1_048_576)
+            validator = make(schema, validate_formats=False, offline=True, pattern_options=options)
+        except jsonschema_rs.ValidationError as error:
+            failure = refuse("pattern" if error.kind.name == "format" else "invalid")
+        except (ValueError, TypeError, jsonschema_rs.ReferencingError):
+            failure = refuse("invalid")
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            failure = refuse("invalid")
+        else:
+            return validator, slowness
+    raise failure
+
+
+def _fits(schema: dict[str, Any], draft: str) -> Callable[[str, Any], bool]:
+    """Return a check of one value against the part of *schema* at an RFC 6901 pointer."""
+    registry: Any = None
+
+    def fits(pointer: str, value: Any) -> bool:
+        import jsonschema_rs
+
+        nonlocal registry
+        try:
+            if registry is None:
+                registry = jsonschema_rs.Registry(
+                    [(_HERE, schema)], draft=getattr(jsonschema_rs, draft.removesuffix("Validator"))
+                )
+            validator = getattr(jsonschema_rs, draft)(
+                {"$ref": f"{_HERE}#{quote(pointer)}"},
+                registry=registry,
+                validate_formats=False,
+                offline=True,
+                pattern_options=jsonschema_rs.RegexOptions(),
+            )
+            return bool(validator.is_valid(value))
+        except (ValueError, TypeError, jsonschema_rs.ReferencingError):
+            return False
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            return False
+
+    return fits
