@@ -25,6 +25,8 @@ from guardrail.ledger.heads import Signing, edge_at
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.sqlite.appending import Store, Tail
 from guardrail.ledger.sqlite.database import open_error
+from guardrail.ledger.sqlite.pruning import delete_records, overwrite_deleted, overwrite_wal
+from guardrail.ledger.sqlite.tail_check import verify_tail
 
 __all__ = ["Cut", "Pace", "Pruned", "detail", "prune"]
 
@@ -156,10 +158,10 @@ class _Pruner:
             fault = self._watch.adopt()
             if fault is not None:
                 raise LedgerPoisonedError(str(fault))
-            problem = self._store.verify_tail(self._store.log, None)
+            problem = verify_tail(self._store, self._store.log, None)
             if problem:
                 raise LedgerSealedError(problem, hint="guardrail verify")
-            self._store.overwrite_deleted()
+            overwrite_deleted(self._store.execute)
             self._genesis = leaf_hash(self._store.line(0) or b"")
         except BaseException:
             self._store.close()
@@ -244,7 +246,7 @@ class _Pruner:
             self._epochs.replace_ended(store.has_epoch, store.log, tail.seq + 1)
             self._rotate(self._epochs.announcement(store.log), tail)
             receipt = store.add(record(store.log, cut), tail)
-            deleted = store.prune(cut.before)
+            deleted = delete_records(store.execute, cut.before)
             key = self._epochs.key
             if last:
                 # The head is signed by a key that its own records certify: it may end with this very head.
@@ -275,7 +277,7 @@ class _Pruner:
             size = os.stat(f"{self._db}-wal").st_size
         except FileNotFoundError:
             return True
-        return self._store.overwrite_wal(size)
+        return overwrite_wal(self._store.connection, size)
 
 
 def _refuse_sealed(db: Path) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.core.log import chain
 from guardrail.core.log.merkle import Edge, Node
 from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
@@ -30,7 +29,6 @@ from guardrail.ledger.heads import (
     Signing,
     doubt,
     first_kept,
-    keep_leaves,
     kept_leaf,
     node_reader,
     read_head,
@@ -42,16 +40,13 @@ from guardrail.ledger.lease import host_name, process_name
 from guardrail.ledger.rows import EpochRow, OpenCall
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.sqlite.batch import Batch
-from guardrail.ledger.sqlite.constraints import place_fault, row_fault
+from guardrail.ledger.sqlite.constraints import place_fault
 from guardrail.ledger.sqlite.database import check_schema, connect, data_version, schema_version
 from guardrail.ledger.sqlite.handles import Share
-from guardrail.ledger.sqlite.limits import MAX_VALUE
+from guardrail.ledger.sqlite.pruning import pruned_before
 from guardrail.ledger.steps import Steps
 
 __all__ = ["Store", "Tail"]
-
-_TAIL_RECORDS = 100
-"""How many records an opening verifies. The rest is ``guardrail verify``'s."""
 
 
 @dataclass(slots=True)
@@ -117,6 +112,11 @@ class Store:
         return str(self.genesis.get("log", ""))
 
     @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection itself, for pruning, which overwrites what it deletes."""
+        return self._connection
+
+    @property
     def execute(self) -> Execute:
         """Runs SQL on this connection, for what mends a log inside a transaction."""
         return self._execute
@@ -160,7 +160,8 @@ class Store:
         self._certified = None
         return self.tail()
 
-    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return every row that *sql* selects."""
         return self._execute(sql).fetchall()
 
     def tail(self) -> Tail:
@@ -280,7 +281,7 @@ class Store:
                 (seq, leaf, line.decode("utf-8")),
             )
         except sqlite3.IntegrityError:
-            outside = place_fault(self._ask)
+            outside = place_fault(self.ask)
             if outside:  # what this record contradicts need not be a record
                 raise LedgerOpenError(outside, code="ledger.rows") from None
             if draft.opens:
@@ -379,8 +380,7 @@ class Store:
 
     def pruned(self) -> int:
         """Return the number below which records were pruned, line 0 excepted; 1 where none were."""
-        row = self._execute("SELECT before FROM pruned WHERE id = 0").fetchone()
-        return row[0] if row is not None else 1
+        return pruned_before(self._execute)
 
     def node(self) -> Node:
         """Return a getter of the tree's perfect subtrees, in what this connection sees now."""
@@ -389,54 +389,6 @@ class Store:
     def first(self) -> int:
         """Return the number of the first record behind line 0: more than 1 where records were pruned."""
         return first_kept(self._execute)
-
-    def prune(self, before: int) -> int:
-        """Delete the records from 1 to *before* - 1 inside the transaction; keep their leaf hashes. Return how many.
-
-        Their text is overwritten in the pages, not only unlinked. Raises ``LedgerError`` where a call among them is open, a
-        key that they certify still signs, or they are gone; ``sqlite3.Error``; ``ValueError`` where a leaf hash is missing.
-        """
-        if self.pruned() >= before:
-            raise LedgerError("these records were pruned already", code="ledger.pruned")
-        for table in ("open_call", "epoch"):
-            query = f"SELECT 1 FROM {table} WHERE seq < ? LIMIT 1"  # noqa: S608 - one of two names
-            if self._execute(query, (before,)).fetchone() is not None:
-                raise LedgerError(
-                    "a call among these records is open, or a key that they certify still signs",
-                    code="ledger.needed",
-                )
-        keep_leaves(self._execute, before)
-        self._execute("REPLACE INTO pruned (id, before) VALUES (0, ?)", (before,))
-        return self._execute("DELETE FROM record WHERE seq > 0 AND seq < ?", (before,)).rowcount
-
-    def overwrite_deleted(self) -> None:
-        """From now on, let what this connection deletes be overwritten. Raises ``sqlite3.Error``."""
-        self._execute("PRAGMA secure_delete = ON")
-
-    def overwrite_wal(self, size: int) -> bool:
-        """Write a ``-wal`` of *size* bytes over with zeros; return whether nothing older is left in it.
-
-        No file shrinks, so that nobody takes it for cut. Raises ``sqlite3.Error``.
-        """
-        if not size:
-            return True
-        before = self._restart()
-        if before is None:
-            return False
-        self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(MAX_VALUE, size + 1024))
-        self._execute("BEGIN IMMEDIATE")
-        # Pages that are freed in the transaction that filled them are written all the same, as zeros.
-        self._execute("INSERT INTO tile VALUES (-1, 0, zeroblob(?))", (size,))
-        self._execute("DELETE FROM tile WHERE level = -1")
-        self._execute("COMMIT")
-        self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
-        after = self._restart()
-        return after is not None and size <= 32 + after * 4120 and after < before + size // 4120
-
-    def _restart(self) -> int | None:
-        """Copy the ``-wal`` so that the next commit begins it anew; return its frames, or None where a reader is in the way."""
-        busy, frames, copied = self._execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-        return None if busy or frames != copied else int(frames)
 
     def open_calls(self) -> list[OpenCall]:
         """Return every call that is open, of any process."""
@@ -461,41 +413,6 @@ class Store:
         yield from self._execute(
             "SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq >= ? ORDER BY seq", (start,)
         )
-
-    def verify_tail(self, log: str, known: tuple[int, bytes] | None) -> str:
-        """Verify the end of the log: behind *known* (seq, leaf), which must still be there, else the last records.
-
-        Return what is wrong, or an empty string. Raises ``sqlite3.Error``.
-        """
-        end = self.tail()
-        if end.seq < 0:
-            return "the log has no records"
-        outside = row_fault(self._ask) if known is None else ""
-        if outside:
-            return outside
-        if known is None:
-            start = max(0, end.seq - _TAIL_RECORDS)
-            if start == 0 and self.first() == 1:
-                report = chain.verify(self.rows(0))
-                return report.detail or end.fault
-            start = max(start, 1)
-            leaf = self.leaf(start)
-            if leaf is None:
-                return f"record {start} is missing"
-            known = (start, leaf)
-        seq, leaf = known
-        if self.leaf(seq) != leaf:
-            return f"record {seq}, which was acknowledged, is missing or another one"
-        first = self.first()
-        if seq + 1 < first and first == self.pruned():
-            # What came behind it was pruned, and says so where it was: the tail is what is left.
-            seq = first - 1
-            kept = self.leaf(seq)
-            if kept is None:
-                return f"record {seq}, which was pruned, has left no hash"
-            leaf = kept
-        report = chain.verify(self.rows(seq + 1), after=chain.Head(log, seq + 1, leaf))
-        return report.detail or end.fault
 
 
 def _closed() -> LedgerError:

@@ -13,6 +13,7 @@ from guardrail.ledger.sqlite import handles
 from guardrail.ledger.sqlite.appending import Store
 from guardrail.ledger.sqlite.database import create
 from guardrail.ledger.sqlite.handles import Share
+from guardrail.ledger.sqlite.tail_check import verify_tail
 from guardrail.ledger.writing.faults import Health
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.system.durable import sync_directory
@@ -96,7 +97,7 @@ class Connection:
             known.genesis = store.genesis
             known.log = store.log
             _refuse_foreign_keys(store.genesis, self._signing)
-        problem = store.verify_tail(known.log, known.last)
+        problem = verify_tail(store, known.log, known.last)
         if problem:
             raise health.seal(problem)
         if health.suspect:

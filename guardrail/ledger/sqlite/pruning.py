@@ -1,0 +1,74 @@
+"""Pruning inside the database: delete records, keep their hashes, and overwrite their text."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from guardrail.errors import LedgerError
+from guardrail.ledger.heads import Execute, keep_leaves
+from guardrail.ledger.sqlite.limits import MAX_VALUE
+
+__all__ = ["delete_records", "overwrite_deleted", "overwrite_wal", "pruned_before"]
+
+
+def pruned_before(execute: Execute) -> int:
+    """Return the number below which records were pruned, line 0 excepted; 1 if none were."""
+    row = execute("SELECT before FROM pruned WHERE id = 0").fetchone()
+    return row[0] if row is not None else 1
+
+
+def delete_records(execute: Execute, before: int) -> int:
+    """Delete the records from 1 to *before* - 1 inside the transaction, and return how many.
+
+    Their leaf hashes are kept. Raises ``LedgerError`` if a call among them is open, a key that they
+    certify still signs, or they were pruned before; ``ValueError`` if a leaf hash is missing; and
+    ``sqlite3.Error``.
+    """
+    if pruned_before(execute) >= before:
+        raise LedgerError("these records were pruned already", code="ledger.pruned")
+    for table in ("open_call", "epoch"):
+        query = f"SELECT 1 FROM {table} WHERE seq < ? LIMIT 1"  # noqa: S608 - one of two names
+        if execute(query, (before,)).fetchone() is not None:
+            raise LedgerError(
+                "a call among these records is open, or a key that they certify still signs",
+                code="ledger.needed",
+            )
+    keep_leaves(execute, before)
+    execute("REPLACE INTO pruned (id, before) VALUES (0, ?)", (before,))
+    return execute("DELETE FROM record WHERE seq > 0 AND seq < ?", (before,)).rowcount
+
+
+def overwrite_deleted(execute: Execute) -> None:
+    """Overwrite the text that this connection deletes from now on. Raises ``sqlite3.Error``."""
+    execute("PRAGMA secure_delete = ON")
+
+
+def overwrite_wal(connection: sqlite3.Connection, size: int) -> bool:
+    """Overwrite a ``-wal`` of *size* bytes with zeros; return True if nothing older is left in it.
+
+    No file shrinks, because other writers would take it for cut. Raises ``sqlite3.Error``.
+    """
+    if not size:
+        return True
+    execute = connection.execute
+    before = _restart(execute)
+    if before is None:
+        return False
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(MAX_VALUE, size + 1024))
+    execute("BEGIN IMMEDIATE")
+    # Pages that are freed in the transaction that filled them are written all the same, as zeros.
+    execute("INSERT INTO tile VALUES (-1, 0, zeroblob(?))", (size,))
+    execute("DELETE FROM tile WHERE level = -1")
+    execute("COMMIT")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+    after = _restart(execute)
+    return after is not None and size <= 32 + after * 4120 and after < before + size // 4120
+
+
+def _restart(execute: Execute) -> int | None:
+    """Copy the ``-wal``, so that the next commit writes it from its beginning.
+
+    Returns its frames, or None if a reader is in the way.
+    """
+    busy, frames, copied = execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    return None if busy or frames != copied else int(frames)

@@ -1,0 +1,48 @@
+"""The check of a log's end before anything is written behind it."""
+
+from __future__ import annotations
+
+from guardrail.core.log import chain
+from guardrail.ledger.sqlite.appending import Store
+from guardrail.ledger.sqlite.constraints import row_fault
+
+__all__ = ["verify_tail"]
+
+_TAIL_RECORDS = 100
+"""How many records an opening verifies. ``guardrail verify`` verifies all of them."""
+
+
+def verify_tail(store: Store, log: str, known: tuple[int, bytes] | None) -> str:
+    """Verify the records behind *known* (seq, leaf), which must still be there; without it, the last records.
+
+    Returns what is wrong, or an empty string. Raises ``sqlite3.Error``.
+    """
+    end = store.tail()
+    if end.seq < 0:
+        return "the log has no records"
+    outside = row_fault(store.ask) if known is None else ""
+    if outside:
+        return outside
+    if known is None:
+        start = max(0, end.seq - _TAIL_RECORDS)
+        if start == 0 and store.first() == 1:
+            report = chain.verify(store.rows(0))
+            return report.detail or end.fault
+        start = max(start, 1)
+        leaf = store.leaf(start)
+        if leaf is None:
+            return f"record {start} is missing"
+        known = (start, leaf)
+    seq, leaf = known
+    if store.leaf(seq) != leaf:
+        return f"record {seq}, which was acknowledged, is missing or another one"
+    first = store.first()
+    if seq + 1 < first and first == store.pruned():
+        # What came behind it was pruned, and says so where it was: the tail is what is left.
+        seq = first - 1
+        kept = store.leaf(seq)
+        if kept is None:
+            return f"record {seq}, which was pruned, has left no hash"
+        leaf = kept
+    report = chain.verify(store.rows(seq + 1), after=chain.Head(log, seq + 1, leaf))
+    return report.detail or end.fault
