@@ -21,7 +21,7 @@ FAST := tests/core tests/guard tests/integrations tests/access tests/attacks tes
 	tests/promises/test_p1_decided.py tests/promises/test_p4_not_written.py tests/promises/test_p8_who.py \
 	$(filter-out tests/system/test_input_files.py,$(wildcard $(addsuffix /test_*.py,tests/config tests/errors tests/identity tests/keys tests/system tests/tools)))
 
-.PHONY: help demo test test-fast lint types policies bench soak clean
+.PHONY: help demo test test-fast lint types api policies bench soak clean
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -65,6 +65,9 @@ lint: $(READY) ## ruff, and import contracts
 
 types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
+
+api: $(READY) ## write docs/api.md from the code
+	@$(BIN)/python docs/make_api.py
 
 policies: $(READY) ## format, strict check and tests of the shipped policies by a real OPA
 	@test -n "$(OPA)" || { echo "no opa: set GUARDRAIL_OPA, or put it on PATH"; exit 2; }
