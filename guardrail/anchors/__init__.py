@@ -1,1 +1,3 @@
-"""Anchors: a signed head somewhere else, so that whoever can change the ledger can't change what it was."""
+"""Anchors keep signed heads outside the ledger, so that anyone who rewrites the ledger is found
+out.
+"""

@@ -1,4 +1,4 @@
-"""What an anchor is: a place outside the ledger that keeps signed heads of it."""
+"""The anchor interface: a place outside the ledger that keeps its signed heads."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Anchored:
     """A head that an anchor has taken."""
 
     name: str
-    """The anchor's."""
+    """Name of the anchor."""
     size: int
     time: float
-    """When, in seconds since 1970: by the anchor's own clock where it has one."""
+    """Time in seconds since 1970, by the anchor's own clock if it has one."""
     note: SignedNote
-    """The head, with what the anchor signed under it, where it signs."""
+    """The head, with the anchor's signature if the anchor signs."""
 
 
 class Anchor(Protocol):
@@ -37,38 +37,44 @@ class Anchor(Protocol):
 
     @property
     def name(self) -> str:
-        """What records, commands and the state file call it."""
+        """Name of the anchor in records, commands and the state file."""
 
     def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
-        """Put the head *note*, signed by the log's key, there; it is kept when this returns.
+        """Publish the head *note*, signed by the log's key; the anchor keeps it when this returns.
 
-        *known* is what this anchor took last, as far as is known here. Raises ``AnchorError``; ``anchor.conflict`` where the
-        anchor holds a larger head, another history, or less than what is known of it: then nothing was put there.
+        *known* is the last head that this anchor is known to have taken. Raises ``AnchorError``;
+        ``anchor.conflict`` if the anchor holds a larger head, another history, or less than
+        *known*: then nothing was published.
         """
 
     def vouched(self, note: SignedNote) -> bool:
-        """Tell whether *note* itself shows that this anchor took it; True where an anchor signs nothing."""
+        """Return True if *note* itself proves that this anchor took it, or if the anchor signs
+        nothing.
+        """
 
     def latest(self, origin: str) -> SignedNote | None:
-        """Return the newest head of the log *origin* that is there; None where there is none, or it can't be read back.
+        """Return the newest head of the log *origin* in this anchor; None if there is none, or
+        heads can't be read back.
 
         Raises ``AnchorError``.
         """
 
     def heads(self, origin: str) -> Sequence[SignedNote]:
-        """Return every head of the log *origin* that is there, each once, in the order in which they came.
+        """Return every head of the log *origin* in this anchor, each once, in order of arrival.
 
-        Whoever checks a ledger compares all of them: who can only add to an anchor can't take back what it holds. What signed them
-        is for the reader to find out. Raises ``AnchorError``.
+        To check a ledger, compare all of them: an attacker who can only append to an anchor can't
+        remove a head. The caller checks the signatures. Raises ``AnchorError``.
         """
 
 
 def check_follows(
     before: Checkpoint, head: Checkpoint, prove: Prove, *, signed: Callable[[], bool] = lambda: True
 ) -> bool:
-    """Return True if *before* is a beginning of *head*; False if it is and the log's key did not sign it (*signed*).
+    """Return True if *head* extends *before*; False if it does and the log's key did not sign
+    *before* (*signed*).
 
-    Raises ``AnchorError`` (``anchor.conflict``) if it is no beginning, whoever signed it: ``verify`` judges by the same rule.
+    Raises ``AnchorError`` (``anchor.conflict``) if it does not, regardless of the signer:
+    ``verify`` applies the same rule.
     """
 
     def fits(one: Checkpoint) -> bool:

@@ -1,4 +1,4 @@
-"""The anchors that settings ask for."""
+"""Builds the anchors that the settings configure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["configured", "is_configured"]
 
 
 def is_configured(settings: AnchorSettings) -> bool:
-    """Tell whether any anchor is asked for."""
+    """Return True if any anchor is configured."""
     return bool(
         settings.file
         or settings.syslog
@@ -39,9 +39,10 @@ def configured(
     certificates: Callable[[Path], Sequence[Any]],
     deadline: float = 10.0,
 ) -> list[Anchor]:
-    """Return the anchors of *ledger* whose log key is *key*, those first that sign, so that the others keep what they signed.
+    """Return the anchors of *ledger* whose log key is *key*, signing anchors first, so that the
+    others also keep their signatures.
 
-    Nothing is asked yet. Raises ``ConfigError``.
+    No anchor is contacted yet. Raises ``ConfigError``.
     """
     _check_lag(settings)
     anchors: list[Anchor] = [

@@ -1,4 +1,6 @@
-"""An append-only file in another directory, best of another owner: each head one line, never changed."""
+"""File anchor: an append-only file in another directory, ideally with another owner; each head is
+one line.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ __all__ = ["MAX_FILE", "FileAnchor", "check_place"]
 _BLOCK = 64 * 1024
 _COMPARED = 1000
 _TORN_AT_LEAST = 3
-"""Bytes by which a torn line can be told from what other programs write."""
+"""Prefix that distinguishes a torn line from lines of other programs."""
 MAX_FILE = 256 << 20
 """Bytes of an anchor file that is read as a whole."""
 
@@ -41,7 +43,8 @@ _FOREIGN = (
 
 
 def check_place(path: Path, ledger: Path) -> None:
-    """Refuse a file beside or below the ledger: whoever can replace the one can replace the other.
+    """Refuse a file in or below the ledger's directory: anyone who can replace one can replace the
+    other.
 
     Raises ``ConfigError``.
     """
@@ -56,7 +59,7 @@ def check_place(path: Path, ledger: Path) -> None:
 
 
 class FileAnchor:
-    """Appends heads to a file. Each is synced before it counts; a line that was torn is left behind and skipped."""
+    """Appends heads to a file. Each is synced before it counts; torn lines stay and are skipped."""
 
     def __init__(
         self,
@@ -67,7 +70,8 @@ class FileAnchor:
         name: str = "file",
         ledger: Path | None = None,
     ) -> None:
-        """*key* is the log's: a head of this log in the file that it did not sign speaks for nothing.
+        """*key* is the log's key: a head of this log in the file that it did not sign is no
+        evidence.
 
         A new file takes the owner of *ledger*.
         """
@@ -82,13 +86,14 @@ class FileAnchor:
     def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
         """Append *note*; synced when this returns. See ``Anchor.publish``.
 
-        Every head that was added since this process looked last is compared with the ledger, and at first the newest 1000.
+        Every head that was added since this process last looked is compared with the ledger; the
+        first time, the newest 1000.
         """
         head = Checkpoint.parse(note.text)
         descriptor = self._open(create=known is None)
         try:
             _check_ours(descriptor)
-            # Most of it before others have to wait.
+            # Most of the work is done before others have to wait.
             self._compare(descriptor, head, prove)
             if not hold(descriptor):
                 raise AnchorError(
@@ -152,7 +157,8 @@ class FileAnchor:
         return tuple(reversed(found.values()))
 
     def take_over(self, lines: Sequence[HeadLine]) -> int:
-        """Append those of *lines*, heads of the log itself, that the file lacks, with their times; return how many. Synced when this returns.
+        """Append those of *lines*, heads of this log, that the file lacks, with their times; return
+        their number. The file is synced when this returns.
 
         The caller has compared them with the ledger. Raises ``AnchorError``.
         """
@@ -170,7 +176,7 @@ class FileAnchor:
             new = [each for each in lines if _identity(each) not in there]
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             if new:
-                # What stands last is what the log is compared with first: its newest head.
+                # The last line is compared first, so it must be the newest head.
                 last = max((*there.values(), *new), key=lambda each: each.head.size)
                 added = new if new[-1] is last else [*new, last]
                 made = b"".join(head_line(each.note, each.seconds) for each in added)
@@ -183,7 +189,10 @@ class FileAnchor:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[int | None]:
-        """Open the file to read it; None where it is not there. Raises ``AnchorError``, also for what goes wrong meanwhile."""
+        """Open the file to read it; None if it is not there.
+
+        Raises ``AnchorError``, also for errors inside the block.
+        """
         try:
             descriptor = os.open(self._path, _FLAGS | os.O_RDONLY)
         except FileNotFoundError:
@@ -200,11 +209,11 @@ class FileAnchor:
             os.close(descriptor)
 
     def _compare(self, descriptor: int, head: Checkpoint, prove: Prove) -> None:
-        """Return where the heads in the file are beginnings of *head*. Raises ``AnchorError``.
+        """Return if *head* extends the heads in the file. Raises ``AnchorError`` otherwise.
 
-        Comparing the last one alone would let whoever adds a line of another history make the file forget the true one.
-        A head that the log's key did not sign is compared as well, as ``verify`` does: it can be of the log whose
-        place the ledger took.
+        If only the last head were compared, a line of another history could hide the true one. A
+        head that the log's key did not sign is compared as well, as ``verify`` does: it can belong
+        to a log that this ledger replaced.
         """
         about = os.fstat(descriptor)
         since = 0
@@ -217,7 +226,8 @@ class FileAnchor:
             if found is None or (found.head.size, found.head.root) in seen:
                 continue
             seen.add((found.head.size, found.head.root))
-            # Those of others don't count: whoever adds many must not keep the true ones from being looked at.
+            # Foreign heads don't count: adding many of them must not keep the true ones from being
+            # checked.
             try:
                 ours += check_follows(found.head, head, prove, signed=partial(self._is_ours, found))
             except AnchorError as error:
@@ -254,7 +264,9 @@ class FileAnchor:
         return descriptor
 
     def _last(self, descriptor: int, origin: str) -> tuple[HeadLine | None, bool]:
-        """Return the last head of *origin* that counts, and whether the file ends within a line."""
+        """Return the last valid head of *origin*, and True if the file ends in the middle of a
+        line.
+        """
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         for line in _backwards(descriptor, size):
@@ -264,7 +276,9 @@ class FileAnchor:
         return None, torn
 
     def _is_ours(self, found: HeadLine) -> bool:
-        """Tell whether the key of its log signed *found*; of another log that is not known here."""
+        """Return True if the key of its log signed *found*; this can't be checked for other
+        logs.
+        """
         if found.head.origin != self._key.name:
             return True
         return found.note.signed_by(self._key, self._verify)
@@ -283,7 +297,9 @@ _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # never wait on a pipe th
 
 
 def _backwards(descriptor: int, size: int, since: int = 0) -> Iterator[bytes]:
-    """Yield the lines of the file behind *since*, the last one first; those that are too long to be ours are left out."""
+    """Yield the lines of the file after *since*, the last one first; lines that are too long to be
+    guardrail's are skipped.
+    """
     rest, overlong = b"", False
     at = size
     while at > since:
@@ -305,18 +321,19 @@ def _backwards(descriptor: int, size: int, since: int = 0) -> Iterator[bytes]:
 def _append(descriptor: int, data: bytes) -> None:
     written = os.write(descriptor, data)
     if written != len(data):
-        # What is there ends within a line, which the next one notices.
+        # The file ends in the middle of a line, which the next append notices.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(descriptor)
 
 
 def _check_ours(descriptor: int) -> None:
-    """Return where the file is empty or begins as an anchor file does: settings must not make guardrail write into any other.
+    """Return if the file is empty or begins like an anchor file: settings must not make guardrail
+    write to any other file.
 
     Raises ``AnchorError``.
     """
     begin = os.pread(descriptor, len(LINE_START), 0)
-    # Its first line may have been torn.
+    # The first line might be torn.
     first = begin.split(b"\n")[0]
     if begin and not (len(first) >= _TORN_AT_LEAST and LINE_START.startswith(first)):
         raise AnchorError(

@@ -1,8 +1,9 @@
-"""One request to a server that keeps heads, and its whole reply before a deadline, or an ``AnchorError`` that says where it ended.
+"""Sends one request to an anchor's server and returns the complete reply before a deadline;
+``AnchorError`` names the step that failed.
 
-A connection serves one request. Name look-up, connecting, handshake, sending and every single read get only the time that
-is left. No redirect is followed, no proxy, netrc or environment variable is looked at, nothing is decompressed, and
-nothing is asked twice.
+A connection serves one request. Name look-up, connecting, handshake, sending and every single read
+get only the time that is left. It follows no redirect, ignores proxies, netrc and environment
+variables, decompresses nothing, and never retries.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "Reply", "TimedReader"]
 
 _MAX_HEAD = 64 * 1024
-"""Bytes of a reply beside its body: status line, headers, chunk sizes."""
+"""Bytes of a reply in addition to its body: status line, headers, chunk sizes."""
 _PORTS = {"http": 80, "https": 443}
 
 _AGAIN = "see that it runs and that [anchors] names the right URL, then: guardrail anchor"
@@ -35,16 +36,16 @@ _AGAIN = "see that it runs and that [anchors] names the right URL, then: guardra
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply that arrived whole."""
+    """A complete reply."""
 
     status: int
     content_type: str
-    """Without parameters, lower case."""
+    """Media type without parameters, lower case."""
     body: bytes
 
 
 class TimedReader(io.RawIOBase):
-    """What arrives on a socket, until a time of ``time.monotonic`` and up to a number of bytes."""
+    """Reads from a socket until a deadline (``time.monotonic``) and up to a number of bytes."""
 
     def __init__(self, sock: socket.socket, end: float, budget: int) -> None:
         self._sock = sock
@@ -56,7 +57,10 @@ class TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read as ``io.RawIOBase`` says. Raises ``TimeoutError`` past the end, ``OverflowError`` past the budget."""
+        """Read as ``io.RawIOBase`` specifies.
+
+        Raises ``TimeoutError`` after the deadline, ``OverflowError`` over the budget.
+        """
         left = self.end - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -72,7 +76,8 @@ class Endpoint:
     """A server, by its URL."""
 
     def __init__(self, url: str, *, what: str, setting: str, ca: Path | None = None) -> None:
-        """*what* is what messages call it, *setting* where its URL stands, *ca* what an https server's certificate must lead to.
+        """*what* is its name in messages, *setting* the setting that holds its URL, *ca* the file
+        of CA certificates for https.
 
         Raises ``ConfigError``.
         """
@@ -106,8 +111,9 @@ class Endpoint:
     ) -> Reply:
         """Return the reply to one request, whatever its status.
 
-        *end* is a time of ``time.monotonic``; *limit* is how many bytes its body may have. Raises ``AnchorError``:
-        ``anchor.unreachable``, or ``anchor.malformed`` for what is no whole HTTP reply within the limit.
+        *end* is a time of ``time.monotonic``; *limit* is the largest body in bytes. Raises
+        ``AnchorError``: ``anchor.unreachable``, or ``anchor.malformed`` if the server does not send
+        a complete HTTP reply within the limit.
         """
         stage = "look-up"
         try:
@@ -158,7 +164,7 @@ class Endpoint:
                 return self._tls.wrap_socket(sock, server_hostname=self.host)
             except OSError as error:
                 sock.close()
-                # The answer of a server says more than an address where nobody listens.
+                # A server's answer is more helpful than an address where nobody listens.
                 if not isinstance(failure, ssl.SSLError):
                     failure = error
         raise failure
@@ -190,7 +196,7 @@ class _Lookup:
     def addresses(self, end: float) -> list[tuple[socket.AddressFamily, object]]:
         """Return the addresses. Raises ``OSError``, ``TimeoutError`` among them."""
         if self._host == "localhost":
-            # Never asked of a resolver, which could answer anything.
+            # Never ask a resolver, which could return any address.
             return [
                 (socket.AF_INET, ("127.0.0.1", self._port)),
                 (socket.AF_INET6, ("::1", self._port)),

@@ -1,4 +1,4 @@
-"""A head as one line of JSON: what goes into anchor files, onto standard output and to the system log."""
+"""Heads as lines of JSON, for anchor files, standard output and the system log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["LINE_START", "MAX_LINE", "HeadLine", "head_line", "parse_line", "par
 LINE_START = b'{"guardrail":"head/1"'
 """How every line begins."""
 MAX_LINE = 2 * MAX_NOTE
-"""Bytes. What is longer is no line of ours."""
+"""Bytes. A longer line is not one of guardrail's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class HeadLine:
     head: Checkpoint
     note: SignedNote
     time: str
-    """RFC 3339, as whoever wrote the line said."""
+    """Time that the writer gave, RFC 3339."""
 
     @property
     def seconds(self) -> float | None:
-        """That time in seconds since 1970; None if it is none."""
+        """That time in seconds since 1970; None if it is not a valid time."""
         try:
             found = datetime.fromisoformat(self.time)
         except ValueError:
@@ -39,7 +39,10 @@ class HeadLine:
 
 
 def head_line(note: SignedNote, now: float | None = None) -> bytes:
-    """Return *note* as a line, with its line feed. It says what it is, so that it can be found among other lines."""
+    """Return *note* as a line with its line feed.
+
+    The line names its type, so that it can be found among other lines.
+    """
     head = Checkpoint.parse(note.text)
     document = {
         "guardrail": "head/1",
@@ -52,9 +55,10 @@ def head_line(note: SignedNote, now: float | None = None) -> bytes:
 
 
 def parse_line(line: bytes) -> HeadLine | None:
-    """Return the head in *line*, or None where it is none: torn, of something else, or at odds with itself.
+    """Return the head in *line*, or None if the line is torn, is of another kind, or contradicts
+    itself.
 
-    Whether its signatures are good is for the reader to find out.
+    The caller checks the signatures.
     """
     if len(line) > MAX_LINE:
         return None
@@ -75,9 +79,11 @@ def parse_line(line: bytes) -> HeadLine | None:
 
 
 def parse_lines(raw: bytes, origin: str | None = None) -> list[HeadLine]:
-    """Return the heads in *raw*, in their order: lines of anchor files, captured output or a system log's text.
+    """Return the heads in *raw*, in order: from anchor files, captured output or the text of a
+    system log.
 
-    What stands before the line's first ``{``, as a system log puts it there, is skipped. With *origin* only heads of that log.
+    Text before the first ``{`` of a line, such as a system log's prefix, is skipped. With *origin*,
+    only heads of that log are returned.
     """
     found = []
     for line in raw.splitlines():

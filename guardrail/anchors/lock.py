@@ -1,4 +1,4 @@
-"""Locks on files: which process sends the heads of a log, and who appends to a file."""
+"""File locks: they decide which process sends a log's heads, and who appends to an anchor file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from guardrail.system.ownership import open_or_make
 __all__ = ["Lock", "hold"]
 
 _WAIT_S = 2.0
-"""How long another process may take to append its line."""
+"""How long to wait for another process that appends its line."""
 
 
 def hold(descriptor: int) -> bool:
-    """Take the lock on an open file, which its closing lets go; False where another process keeps it. Raises ``OSError``."""
+    """Lock an open file until it is closed; return False if another process holds the lock.
+
+    Raises ``OSError``.
+    """
     end = time.monotonic() + _WAIT_S
     while True:
         try:
@@ -31,7 +34,7 @@ def hold(descriptor: int) -> bool:
 
 
 class Lock:
-    """A lock on a file, for one process. Death lets it go."""
+    """A lock on a file, for one process. It is released when the process dies."""
 
     def __init__(self, path: Path, like: Path | None = None) -> None:
         """*like* is the ledger, whose owner a new file takes."""
@@ -40,7 +43,7 @@ class Lock:
         self._descriptor: int | None = None
 
     def take(self) -> bool:
-        """Take it where it is free, and tell whether no other process has it. Never waits."""
+        """Take the lock if it is free; return False if another process holds it. Never waits."""
         try:
             if self._descriptor is None:
                 self._descriptor = open_or_make(self._path, self._like, flags=os.O_RDWR)
@@ -49,12 +52,14 @@ class Lock:
             self.forget()
             return False
         except OSError:
-            # No lock can be had here. Two processes that anchor do no harm, and none at all would.
+            # Locking is not possible here. Two processes that anchor do no harm, but none would.
             self.forget()
         return True
 
     def good(self) -> bool:
-        """Tell whether what is held is still the path's file: where someone removed it, others hold the new one."""
+        """Return True if the locked file is still the one at the path: if it was removed, others
+        can lock the new one.
+        """
         if self._descriptor is None:
             return self.take()
         mine = os.fstat(self._descriptor)

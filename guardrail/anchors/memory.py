@@ -1,7 +1,9 @@
-"""The memory of heads: the largest head of each log, kept on this machine outside the ledger's directory.
+"""The memory of heads: the largest head of each log, kept on this machine outside the ledger's
+directory.
 
-It makes a lost directory, a wiped ledger and an older copy noticed without any configuration. It is within reach of the
-same user on the same machine, so it is no anchor: whoever can change the ledger can change the memory as well.
+It detects a lost directory, a wiped ledger and an older copy without any configuration. The same
+user on the same machine can write it, so it is not an anchor: anyone who can change the ledger can
+change the memory as well.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _MAX_BYTES = 64 * 1024
 _PATIENCE = 1.0
 """Seconds that a process waits for another one that keeps a head."""
 _ROOTS_FOLDER = Path("/var/lib/guardrail/heads")
-_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compared with
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,9 @@ class HeadMemory:
     """The memory of one ledger: a file named by the ledger's real path, mode 0600, locked and replaced atomically."""
 
     def __init__(self, folder: Path, ledger: Path, verify: Verify, *, shared: bool = False) -> None:
-        """*folder* is made when the first head is kept; nothing is read yet.
+        """*folder* is created when the first head is kept; nothing is read yet.
 
-        If *shared*, what is made belongs to whom the ledger belongs.
+        If *shared*, new files get the ledger's owner.
         """
         self.path = os.path.realpath(ledger)
         self.folder = folder
@@ -74,10 +76,10 @@ class HeadMemory:
         self._verify = verify
 
     def read(self) -> Remembered | None:
-        """Return what is remembered, or None if nothing is.
+        """Return the remembered head, or None.
 
-        Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or holds anything but a head of a log at
-        this path, signed by the key that it names.
+        Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or holds anything but
+        a head of a log at this path, signed by the key that it names.
         """
         try:
             descriptor = os.open(
@@ -121,7 +123,8 @@ class HeadMemory:
             self._write(note, key)
 
     def replace(self, note: SignedNote, key: NoteKey) -> None:
-        """Remember the head *note* in place of whatever is remembered: for ``recover``, which records the break.
+        """Replace the remembered head by *note*, without comparing them: for ``recover``, which
+        records the break.
 
         Raises ``AnchorError`` (``anchor.memory``).
         """
@@ -129,7 +132,10 @@ class HeadMemory:
             self._write(note, key)
 
     def forget(self) -> bool:
-        """Remove what is remembered; return True if anything was. Raises ``AnchorError`` (``anchor.memory``)."""
+        """Forget the remembered head; return True if there was one.
+
+        Raises ``AnchorError`` (``anchor.memory``).
+        """
         try:
             self.file.unlink()
             sync_directory(self.folder)
@@ -166,7 +172,7 @@ class HeadMemory:
         fresh = self.file.with_name(f"{self.file.name}.{os.getpid()}")
         try:
             with contextlib.suppress(FileNotFoundError):
-                fresh.unlink()  # left by a process of the same number that died
+                fresh.unlink()  # left by a dead process with the same number
             descriptor = new_file(fresh, self._like)
             with os.fdopen(descriptor, "wb") as out:
                 out.write(json.dumps(document, ensure_ascii=False).encode("utf-8"))
@@ -247,7 +253,8 @@ def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMem
     folder = memory_folder(settings)
     if folder is None or (not isinstance(settings.memory, Path) and _is_temporary(ledger)):
         return None
-    # One at a path that was set serves whoever runs a command on the ledger; root's own stays out of others' reach.
+    # A memory at a configured path is shared by all users who run commands on the ledger; root's
+    # own is not.
     return HeadMemory(folder, ledger, verify, shared=isinstance(settings.memory, Path))
 
 

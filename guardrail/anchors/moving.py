@@ -1,4 +1,4 @@
-"""From one anchor file to another: which heads go along, and which stay where they are."""
+"""Moves heads from one anchor file to another: decides which ones move and which ones stay."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ class Sorted:
     """The heads of one log in an anchor file."""
 
     ours: tuple[HeadLine, ...]
-    """Those that the log's key signed and the ledger contains, in their order."""
+    """Heads that the log's key signed and the ledger contains, in order."""
     left_out: tuple[Checkpoint, ...]
-    """Those that another key signed and the ledger contradicts: calls are denied while the settings' file holds one."""
+    """Heads that another key signed and the ledger contradicts: calls are denied while the
+    configured file holds one.
+    """
 
 
 def sort_heads(

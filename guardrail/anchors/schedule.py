@@ -1,7 +1,7 @@
-"""Anchoring beside the call path: one thread per process, one process per log at a time.
+"""Anchoring in the background: one thread per process, one process per log at a time.
 
-No call waits for it. What an anchor answers, and how far it is behind, stands in a file beside the ledger that every process
-of the log reads; only where a limit is set does falling behind deny calls.
+No call waits for it. The anchors' answers and their lag are kept in a file next to the ledger,
+which every process of the log reads; a lag denies calls only if a limit is configured.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Source(Protocol):
 
     @property
     def log(self) -> str:
-        """Origin name."""
+        """The log's origin name."""
 
     def size(self) -> int:
-        """Return how many records there are. Raises ``GuardrailError``."""
+        """Return the number of records. Raises ``GuardrailError``."""
 
     def head(self) -> SignedNote:
         """Return the head over all of them, signed by the log's key. Raises ``GuardrailError``."""
@@ -56,7 +56,7 @@ class Source(Protocol):
         """Return the consistency proof. Raises ``GuardrailError``."""
 
     def signed(self, note: SignedNote) -> bool:
-        """Tell whether the log's key signed *note*."""
+        """Return True if the log's key signed *note*."""
 
     def heartbeat(self, detail: Mapping[str, Any]) -> None:
         """Record ``admin.heartbeat``, durable when this returns. Raises ``GuardrailError``."""
@@ -64,19 +64,19 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far the anchor that is furthest behind is behind."""
+    """Lag of the anchor that is furthest behind."""
 
     records: int
-    """That no head there covers."""
+    """Records that no head in the anchor covers."""
     seconds: float
-    """Since the oldest of them was there."""
+    """Seconds since the oldest of them was written."""
 
 
 class AnchorWatch:
-    """Sends heads to the anchors of one ledger, and knows how far they are. Any thread may ask.
+    """Sends heads to the anchors of one ledger, and tracks their progress. Thread-safe.
 
-    Whoever holds the lock on the ledger's anchor lock file does it for all processes of the log; death lets it go, and
-    another takes over.
+    The process that holds the ledger's anchor lock does it for all processes of the log; if it
+    dies, another one takes over.
     """
 
     def __init__(
@@ -92,8 +92,9 @@ class AnchorWatch:
     ) -> None:
         """Nothing happens before ``start``.
 
-        *remember* is given heads on the anchors' schedule, at the start and at the end: the memory of this machine.
-        *clock* gives seconds since 1970, *tick* is how often it looks.
+        *remember*, the head memory of this machine, is called with heads on the anchors' schedule,
+        at the start and at the end. *clock* returns seconds since 1970, *tick* is the interval
+        between checks.
         """
         self._remember = remember
         self._ledger = ledger
@@ -112,7 +113,7 @@ class AnchorWatch:
         self._limited = bool(settings.max_lag_s or settings.max_lag_records)
         self._closed = False
         self._renew()
-        # Threads do not survive a fork: a child anchors for itself, where the parent's lock lets it.
+        # Threads do not survive a fork: a child anchors for itself if the parent's lock permits.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
@@ -122,18 +123,21 @@ class AnchorWatch:
         self._started = self._clock()
         self._leads = False
         self._looked = False
-        """Whether every anchor was asked once since this process leads: the ledger may be another one than it was."""
+        """True if every anchor was asked since this process took the lock: the ledger might have
+        been replaced.
+        """
         self._heartbeat_at = 0.0
         self._remembered = (-1, 0.0)
-        """Size of the head that was remembered last, and when that was tried."""
+        """Size of the head that was remembered last, and the time of the attempt."""
         self._thread: threading.Thread | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin, and wait until every anchor was compared with the ledger, at most a few seconds.
+        """Start, and wait a few seconds at most until every anchor was compared with the ledger.
 
-        So a conflict denies from the first call on, and if a limit is set no call is denied for nothing.
+        So a conflict denies from the first call on, and a configured limit denies no call without
+        cause.
         """
         if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return
@@ -143,7 +147,7 @@ class AnchorWatch:
             self._first.wait(_START_S)
 
     def start_again(self) -> None:
-        """Begin in this process, a forked child, unless it was closed or never started."""
+        """Start in this process, a forked child, unless it was closed or never started."""
         if self._closed or self._thread is None:
             return
         self._lock.forget()
@@ -152,7 +156,10 @@ class AnchorWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Send what is new once more, where this process does that or nobody does, and stop. Waits a few seconds. Idempotent."""
+        """Send the newest head once more, unless another process anchors this log, and stop.
+
+        Waits a few seconds. Idempotent.
+        """
         if self._closed:
             return
         self._closed = True
@@ -163,11 +170,11 @@ class AnchorWatch:
     # -- how far they are ------------------------------------------------------------------------------------------------
 
     def saw(self, size: int) -> None:
-        """Take note that the log has *size* records."""
+        """Note that the log has *size* records."""
         self._saw = max(self._saw, size)
 
     def lag(self, now: float | None = None) -> Lag:
-        """Return how far the anchor that is furthest behind is behind; nothing where there is none."""
+        """Return the lag of the anchor that is furthest behind; zero if there is no anchor."""
         now = self._clock() if now is None else now
         records, seconds = 0, 0.0
         state, size = self._state, self._saw
@@ -180,17 +187,21 @@ class AnchorWatch:
         return Lag(records, seconds)
 
     def _since(self, name: str, each: AnchorState, now: float) -> float:
-        """Return since when an anchor is behind: what the file says may make it longer, and never shorter than is known here."""
+        """Return since when an anchor is behind: the state file can make the lag longer, but never
+        shorter than this process knows.
+        """
         size, noticed = self._noticed.get(name, (-1, now))
         if each.size > size:
             size, noticed = self._noticed[name] = each.size, now
         return min(noticed, now if each.behind is None else each.behind)
 
     def behind(self) -> str:
-        """Return why calls are to be denied: ``conflict`` if an anchor holds something that does not fit the ledger,
-        ``lag`` if one is further behind than the settings allow; empty if neither."""
+        """Return why calls must be denied: ``conflict`` if an anchor holds something that does not
+        fit the ledger, ``lag`` if one is further behind than the settings allow; empty if neither.
+        """
         if any(self._state.of(each.name).code == "anchor.conflict" for each in self._anchors):
-            # Waiting does not help: the ledger was cut, rolled back or forked, and each call would go into the fork.
+            # Waiting does not help: the ledger was cut, rolled back or forked, and each call would
+            # extend the fork.
             return "conflict"
         if not self._limited:
             return ""
@@ -214,16 +225,20 @@ class AnchorWatch:
             self._lock.release()
 
     def _safe_turn(self, *, final: bool) -> None:
-        """Look once; whatever goes wrong, the thread looks again, and every anchor counts as failing until one look goes well."""
+        """Run one turn; after any error the thread tries again, and every anchor counts as failing
+        until one turn succeeds.
+        """
         try:
             self._turn(final=final)
-        except Exception as error:  # noqa: BLE001 - a border: a thread that ended would be an anchor that nobody serves
+        except Exception as error:  # noqa: BLE001 - if the thread ended, no anchor would get heads
             for anchor in self._anchors:
                 failed = _failed(self._state.of(anchor.name), _unexpected(error), self._clock())
                 self._state = self._state.with_anchor(anchor.name, failed)
 
     def _turn(self, *, final: bool) -> None:
-        """Look once: send what is due where this process leads, else read how far whoever does has come."""
+        """Run one turn: send due heads if this process holds the lock, else read the state that the
+        lock's holder wrote.
+        """
         if self._leads and not self._lock.good():
             self._leads = False
         if not self._leads:
@@ -234,7 +249,8 @@ class AnchorWatch:
             self._state = self._read()
             self._heartbeat_at = max(self._state.heartbeat or 0.0, self._started)
         before, beat = self._state, False
-        # A ledger that can't be read or written has been told to whoever calls; it is looked at again.
+        # Callers have already been told that the ledger can't be read or written; the next turn
+        # tries again.
         with contextlib.suppress(GuardrailError):
             beat = not final and self._heartbeat()
         with contextlib.suppress(GuardrailError):
@@ -245,12 +261,13 @@ class AnchorWatch:
             self._looked = True
         if self._state is not before:
             self._noticed.clear()
-        # Who leads knows. What another has put there would hold up the processes that read it.
+        # The lock's holder knows the state. A file planted by someone else would delay the
+        # processes that read it.
         if self._state is not before or self._marked() != self._mark:
             self._write()
 
     def _heartbeat(self) -> bool:
-        """Record a heartbeat where one is due; tell whether."""
+        """Record a heartbeat if one is due; return True if one was recorded."""
         interval, now = self._settings.heartbeat_s, self._clock()
         if not interval or 0 <= now - self._heartbeat_at < interval:
             return False
@@ -259,7 +276,7 @@ class AnchorWatch:
             for each in self._anchors
             if (state := self._state.of(each.name)).size
         ]
-        # Not again at once where it fails: the next call would find out as well.
+        # No immediate retry if it fails: the next call would fail as well.
         self._heartbeat_at = now - interval + min(interval, _RETRY_S[-1])
         self._source.heartbeat({"interval_s": interval, "anchors": anchors})
         self._heartbeat_at = now
@@ -267,7 +284,7 @@ class AnchorWatch:
         return True
 
     def _keep(self, *, now_all: bool) -> None:
-        """Have the newest head remembered if it is due. What goes wrong is for ``doctor`` to say: it stops no call."""
+        """Remember the newest head if it is due. ``doctor`` reports failures; they stop no call."""
         (size, tried), now = self._remembered, self._clock()
         if self._remember is None or self._saw == size:
             return
@@ -283,7 +300,7 @@ class AnchorWatch:
         due: list[Anchor] = []
         for anchor in self._anchors:
             each, now = self._state.of(anchor.name), self._clock()
-            # A ledger that has become smaller is a matter for the anchor as well: it will not take it.
+            # If the ledger has become smaller, the anchor refuses it as well.
             if self._saw == each.size and self._looked and not each.failures:
                 continue
             if each.behind is None and self._saw != each.size:
@@ -296,7 +313,8 @@ class AnchorWatch:
         try:
             note = self._source.head()
         except GuardrailError as error:
-            # A signer that does not sign, for example: not asked again at each look, and seen by whoever looks at the anchors.
+            # For example, a signer that fails: it is not asked again on each turn, and the anchors'
+            # state shows it.
             for anchor in due:
                 failed = _failed(self._state.of(anchor.name), error, self._clock())
                 self._state = self._state.with_anchor(anchor.name, failed)
@@ -315,7 +333,7 @@ class AnchorWatch:
         return waited >= self._settings.interval_s or waited < 0
 
     def _send(self, anchor: Anchor, note: SignedNote) -> SignedNote:
-        """Send *note*; return it with what was signed under it, for the anchors that follow."""
+        """Send *note*; return it with the new signatures, for the anchors that follow."""
         each = self._state.of(anchor.name)
         state, note = _sent(anchor, self._source, note, each, self._clock())
         if not state.code and self._saw > state.size:
@@ -351,17 +369,20 @@ class AnchorWatch:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one anchor answered."""
+    """The answer of one anchor."""
 
     name: str
     state: AnchorState
-    """``code`` is empty where it took the head."""
+    """``code`` is empty if it took the head."""
 
 
 def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterator[Told]:
-    """Send the newest head to each of *anchors* and yield what it answered. Raises ``GuardrailError`` where there is no head.
+    """Send the newest head to each of *anchors* and yield its answer.
 
-    What was learnt is kept in the state file unless another process anchors this ledger: that one finds out by itself.
+    Raises ``GuardrailError`` if there is no head.
+
+    The result is written to the state file, unless another process anchors this ledger: it will
+    find out by itself.
     """
     lock = Lock(lock_path(ledger), ledger)
     leads = lock.take()
@@ -382,7 +403,9 @@ def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterato
 def _sent(
     anchor: Anchor, source: Source, note: SignedNote, each: AnchorState, now: float
 ) -> tuple[AnchorState, SignedNote]:
-    """Send *note*; return the anchor's new state, and the note with what was signed under it, for the anchors that follow."""
+    """Send *note*; return the anchor's new state, and the note with the new signatures, for the
+    anchors that follow.
+    """
     try:
         made = _publish(anchor, source, note, each.known)
     except GuardrailError as error:
@@ -416,7 +439,9 @@ def _failed(each: AnchorState, error: GuardrailError, now: float) -> AnchorState
 
 
 def _believed(ledger: Path, source: Source, anchors: Sequence[Anchor], now: float) -> State:
-    """Return the state in the file, without what no note in it shows: anyone may have written the file."""
+    """Return the state in the file, limited to what its notes prove: anyone could have written the
+    file.
+    """
     state = read_state(state_path(ledger), source.log, now=now)
     for anchor in anchors:
         each = state.of(anchor.name)
@@ -436,13 +461,17 @@ def _shown(anchor: Anchor, source: Source, each: AnchorState) -> bool:
 def _publish(
     anchor: Anchor, source: Source, note: SignedNote, known: Checkpoint | None
 ) -> Anchored:
-    """Send *note* to *anchor*; once more with a newer head where the anchor is ahead of it. Raises ``GuardrailError``."""
+    """Send *note* to *anchor*; once more with a newer head if the anchor is ahead of it.
+
+    Raises ``GuardrailError``.
+    """
     try:
         return anchor.publish(note, source.prove, known)
     except AnchorError as error:
         if error.code != "anchor.conflict":
             raise
-        # Another process, or a person, may have sent a newer head meanwhile: only what does not fit the newest is a conflict.
+        # Another process, or a person, might have sent a newer head meanwhile: only a mismatch with
+        # the newest head is a conflict.
         newest = source.head()
         if newest.text == note.text:
             raise

@@ -1,7 +1,8 @@
-"""How far the anchors of one ledger are: a small file beside it, for every process of that log and for people.
+"""State of a ledger's anchors: a small file next to it, for every process of that log and for
+people.
 
-It is a memory, and no evidence: whoever can change the ledger can change it. What in it proves something is the notes, for
-their signatures.
+It is a cache, not evidence: anyone who can change the ledger can change it. Only the signed notes
+in it prove anything.
 """
 
 from __future__ import annotations
@@ -26,29 +27,31 @@ _MAX_BYTES = 4 << 20
 _MAX_TEXT = 1 << 20
 _MAX_COUNT = 1 << 53
 _CLOCK_SLACK_S = 5.0
-"""How far ahead of this process's clock what another one wrote may be."""
+"""Seconds by which another process's clock may be ahead of this one's."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnchorState:
-    """What is known of one anchor."""
+    """State of one anchor."""
 
     size: int = 0
-    """Records of the newest head that it took."""
+    """Number of records of the newest head that it took."""
     time: float = 0.0
-    """When it took it, in seconds since 1970."""
+    """Time when it took that head, in seconds since 1970."""
     note: str = ""
-    """That head, with the anchor's signature where it signs."""
+    """That head, with the anchor's signature if it signs."""
     behind: float | None = None
-    """Since when there has been a record that no head there covers; None where there is none."""
+    """Time since which there has been a record that no head in the anchor covers; None if there is
+    no such record.
+    """
     failures: int = 0
-    """In a row, up to now."""
+    """Number of consecutive failures up to now."""
     code: str = ""
-    """Of the last failure; empty where the last try went well."""
+    """Code of the last failure; empty if the last attempt succeeded."""
     message: str = ""
     hint: str = ""
     tried: float = 0.0
-    """When it was last tried."""
+    """Time of the last attempt."""
 
     @property
     def known(self) -> Checkpoint | None:
@@ -60,24 +63,24 @@ class AnchorState:
 
 
 LAGS = AnchorState(behind=0.0)
-"""What nonsense is taken for."""
+"""Used in place of invalid values."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known of all anchors of a log."""
+    """State of all anchors of a log."""
 
     log: str
     anchors: Mapping[str, AnchorState] = field(default_factory=dict)
-    """By name."""
+    """States of the anchors by name."""
     heartbeat: float | None = None
-    """When the newest heartbeat was recorded, in seconds since 1970."""
+    """Time of the newest heartbeat record, in seconds since 1970."""
 
     unreadable: bool = False
-    """There is a file, and nobody can tell what it says."""
+    """True if there is a file, but it can't be parsed."""
 
     def of(self, name: str) -> AnchorState:
-        """Return what is known of one anchor."""
+        """Return the state of one anchor."""
         return self.anchors.get(name, LAGS if self.unreadable else AnchorState())
 
     def with_anchor(self, name: str, state: AnchorState) -> State:
@@ -89,20 +92,21 @@ _SUFFIX = "-anchors.json"
 
 
 def state_path(ledger: Path) -> Path:
-    """Return where the state of a ledger's anchors is."""
+    """Return the path of the state file of a ledger's anchors."""
     return ledger.with_name(ledger.name + _SUFFIX)
 
 
 def lock_path(ledger: Path) -> Path:
-    """Return the file whose lock the one process has that anchors this ledger."""
+    """Return the path of the lock file, held by the process that anchors this ledger."""
     return ledger.with_name(ledger.name + "-anchor-lock")
 
 
 def read_state(path: Path, log: str, *, now: float | None = None) -> State:
-    """Return the state in *path*; an empty one where there is none. Never raises, and never waits.
+    """Return the state in *path*; an empty one if there is none. Never raises, and never waits.
 
-    Anyone may have written it. What no guard writes (another type, a time to come, a count below nothing) is taken for an
-    anchor that has lagged since 1970: where a limit is set, calls are denied until the anchor itself was asked.
+    Anyone could have written it. A value that no guard writes (another type, a time in the future,
+    a negative count) is read as an anchor that has lagged since 1970: if a limit is configured,
+    calls are denied until the anchor itself was asked.
     """
     now = time.time() if now is None else now
     try:
@@ -116,12 +120,12 @@ def read_state(path: Path, log: str, *, now: float | None = None) -> State:
     except FileNotFoundError:
         return State(log)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        # What is not known is found out again: each anchor that can be asked is.
+        # Missing state is restored by asking each anchor that can be asked.
         return State(log, unreadable=True)
 
 
 def _read(path: Path) -> bytes:
-    # A pipe that someone put there must not hold the guard up.
+    # A planted pipe must not block the guard.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as source:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -134,7 +138,9 @@ def _no_constant(name: str) -> float:
 
 
 def _is_time(value: object, now: float) -> bool:
-    """Whether *value* is a time of this machine's clock that has come, but for what a clock may be set back by."""
+    """Return True if *value* is a past time by this machine's clock, with a tolerance for a clock
+    that was set back.
+    """
     return type(value) in (int, float) and 0 <= value <= now + _CLOCK_SLACK_S  # type: ignore[operator]
 
 
@@ -172,7 +178,7 @@ def _is_plausible(name: str, value: object, now: float) -> bool:
 
 
 def write_state(path: Path, state: State) -> None:
-    """Replace the state; whoever reads gets the old one or the new one. Raises ``OSError``."""
+    """Replace the state atomically: readers get the old one or the new one. Raises ``OSError``."""
     document = {
         "v": _VERSION,
         "log": state.log,

@@ -1,4 +1,6 @@
-"""Heads as lines on an output of this process, or in the system log: kept by whatever collects them."""
+"""Stream anchors: write heads to an output of this process, or to the system log; a log collector
+keeps them.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,14 @@ _AUTHPRIV_INFO = 10 * 8 + 6
 
 
 class StreamAnchor:
-    """Writes heads to an output, a line each. What becomes of them there is not known here."""
+    """Writes heads to an output, one line each. It can't know what happens to them there."""
 
     def __init__(self, stream: TextIO, *, name: str) -> None:
         self._stream = stream
         self.name = name
 
     def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
-        """Write *note*; handed to the system when this returns. See ``Anchor.publish``."""
+        """Write *note*; it is passed to the system when this returns. See ``Anchor.publish``."""
         head = Checkpoint.parse(note.text)
         if known is not None:
             check_follows(known, head, prove)

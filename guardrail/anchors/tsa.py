@@ -1,7 +1,9 @@
-"""A time stamp authority (RFC 3161): somebody else's signature that a head existed at a time. Needs the extra ``tsa``.
+"""Time stamp authority (RFC 3161): a third party signs that a head existed at a given time.
 
-It keeps nothing and compares nothing: the tokens are kept here, and a fork is for others to find. What it adds is a clock
-that the ledger's owner does not set.
+Needs the extra ``tsa``.
+
+The authority stores and compares nothing: guardrail keeps the tokens, and other anchors detect
+forks. It adds a clock that the ledger's owner does not control.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ __all__ = ["TimestampAnchor", "check_token"]
 _MAX_REPLY = 64 * 1024
 _LINE_START = b'{"note":'
 _TORN_AT_LEAST = 3
-"""Bytes by which a torn line can be told from what other programs write."""
+"""Prefix that distinguishes a torn line from lines of other programs."""
 
 
 class TimestampAnchor:
-    """Has heads time-stamped, and keeps the tokens that were found good as lines of a file."""
+    """Gets time stamps for heads, and keeps the valid tokens as lines of a file."""
 
     name = "tsa"
 
@@ -48,7 +50,9 @@ class TimestampAnchor:
         deadline: float = 10.0,
         ledger: Path | None = None,
     ) -> None:
-        """*roots* are the certificates (``guardrail.keys.anchor_keys``) that the authority's must lead to, *tokens* the file, *ca* is for https. Raises ``ConfigError``."""
+        """*roots* are the trusted root certificates (``guardrail.keys.anchor_keys``) of the
+        authority, *tokens* is the file of tokens, *ca* is for https. Raises ``ConfigError``.
+        """
         _client()
         self._roots = list(roots)
         self._tokens = tokens
@@ -57,7 +61,10 @@ class TimestampAnchor:
         self._server = Endpoint(url, what="the time stamp authority", setting="tsa", ca=ca)
 
     def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
-        """Have the text of *note* time-stamped; the token is synced when this returns. See ``Anchor.publish``."""
+        """Get a time stamp for the text of *note*; the token is synced when this returns.
+
+        See ``Anchor.publish``.
+        """
         head = Checkpoint.parse(note.text)
         if known is not None:
             check_follows(known, head, prove)
@@ -110,10 +117,11 @@ class TimestampAnchor:
 def check_token(
     reply: bytes, text: bytes, roots: Sequence[Any], *, nonce: int | None = None
 ) -> float:
-    """Return when the authority saw *text*, in seconds since 1970, by its answer (DER of ``TimeStampResp``).
+    """Return the time at which the authority saw *text*, in seconds since 1970, from its reply (DER
+    of ``TimeStampResp``).
 
-    Raises ``AnchorError`` (``anchor.malformed``) where the answer is none, not about *text*, not to this *nonce*, or not by
-    an authority that *roots* vouch for.
+    Raises ``AnchorError`` (``anchor.malformed``) if the reply is invalid, is not about *text*, has
+    another *nonce*, or is not by an authority that *roots* certify.
     """
     client = _client()
     try:
@@ -124,7 +132,7 @@ def check_token(
                 response, text
             )
             when: float = response.tst_info.gen_time.timestamp()
-    except Exception:  # noqa: BLE001 - a border: bytes of somebody else's make the libraries raise exceptions of many kinds
+    except Exception:  # noqa: BLE001 - bad bytes make the libraries raise many exceptions
         raise AnchorError(
             "the time stamp authority's answer is not a good time stamp of this head",
             code="anchor.malformed",
@@ -138,9 +146,10 @@ def check_token(
 
 
 def _with_sorted_certificates(reply: bytes) -> bytes:
-    """Return *reply* with its certificates in the order that DER wants.
+    """Return *reply* with its certificates in the order that DER requires.
 
-    OpenSSL sends them in the order of its configuration, and a strict reader refuses that. No signature covers their order.
+    OpenSSL sends them in the order of its configuration, and a strict reader refuses that. No
+    signature covers their order.
     """
     try:
         response = _inside(reply, 0)
@@ -165,7 +174,7 @@ def _with_sorted_certificates(reply: bytes) -> bytes:
 
 
 def _inside(data: bytes, at: int) -> range:
-    """Return where the content of the DER element at *at* lies. Raises ``IndexError``."""
+    """Return the range of the content of the DER element at *at*. Raises ``IndexError``."""
     length, start = data[at + 1], at + 2
     if length == 0x80:
         raise IndexError
@@ -209,7 +218,7 @@ def _keep(
         if not hold(descriptor):
             raise OSError(errno.EBUSY, "another process holds it")
         size = os.fstat(descriptor).st_size
-        # A line that a crash tore is left behind; what follows it must not become a part of it.
+        # A line that a crash has torn stays; the next line must not become a part of it.
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         whole = (b"\n" if torn else b"") + line.encode("ascii") + b"\n"
         if out.write(whole) != len(whole):

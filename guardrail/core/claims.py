@@ -37,7 +37,10 @@ class Claim:
     """Returns the token of a value of a kind."""
 
     def allows(self, found: Owner) -> bool:
-        """Tell whether *found* is the same owner. All of it is compared exactly, a token of this very value as the value."""
+        """Return True if *found* is the same owner.
+
+        All of it is compared exactly, a token of this very value as the value.
+        """
         return all(
             there == mine or (mine != "" and there == self.token(kind, mine))
             for kind, there, mine in zip(_KINDS, found, self.owner, strict=True)
@@ -70,5 +73,7 @@ def session_of(record: Mapping[str, Any]) -> str | None:
 
 
 def refuses(cause: object, detail: object) -> bool:
-    """Tell whether a denial with *cause* and *detail* says that the session is somebody else's."""
+    """Return True if a denial with *cause* and *detail* says that the session is somebody
+    else's.
+    """
     return cause == Cause.IDENTITY and detail == TAKEN

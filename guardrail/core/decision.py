@@ -67,8 +67,9 @@ def denied(cause: Cause, detail: str, *, redact: Sequence[str] = (), message: st
 def parse(document: object) -> Decision:
     """Judge a reply. Never raises.
 
-    A well-formed reply gives its own effect with cause ``policy``. Any other is a denial: ``malformed`` with a detail
-    that names the first thing that is wrong, or ``obligation`` where it asks for one, since ``guardrail/1`` knows none.
+    A well-formed reply gives its own effect with cause ``policy``. Any other is a denial:
+    ``malformed`` with a detail that names the first thing that is wrong, or ``obligation`` if it
+    asks for one, since ``guardrail/1`` knows none.
     """
     try:
         return _parse(document)

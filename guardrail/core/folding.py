@@ -38,11 +38,12 @@ _LOOKS_LIKE = str.maketrans(
 
 
 def folded(text: str) -> str:
-    """Return what a reader sees of the id *text*, whatever its case and form; empty where nothing of it can be seen.
+    """Return what a reader sees of the id *text*, whatever its case and form; empty if nothing of
+    it can be seen.
 
-    Left out are blanks, what draws nothing, and combining marks that only decorate: those that make no letter with the
-    one before them, unless both are of one script whose marks are letters. Letters that look like Latin ones count as
-    those, if they are common ones of Greek and Cyrillic.
+    Left out are blanks, what draws nothing, and combining marks that only decorate: those that make
+    no letter with the one before them, unless both are of one script whose marks are letters.
+    Letters that look like Latin ones count as those, if they are common ones of Greek and Cyrillic.
     """
     if text.isascii():
         return "".join(character for character in text.casefold() if "!" <= character <= "~")

@@ -109,7 +109,7 @@ def build(
 
 
 def resolve(document: Json, pointer: str) -> Json:
-    """Return the value at an RFC 6901 *pointer*, or None where there is none."""
+    """Return the value at an RFC 6901 *pointer*, or None if there is none."""
     value = document
     for part in pointer.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")

@@ -99,7 +99,7 @@ class Principal:
     """For whom the agent acts."""
 
     id: str
-    """As the host gave it; empty where absent."""
+    """As the host gave it; empty if absent."""
     type: str = "user"
     """``user`` or ``service``."""
     issuer: str | None = None

@@ -1,1 +1,4 @@
-"""The ledger: one SQLite file per log, written by a commit thread per writer, read without ever being written to."""
+"""The ledger: one SQLite file per log.
+
+Each writer has a commit thread; readers never write to the file.
+"""

@@ -1,7 +1,8 @@
 """The first record of each caller in a session: no session gets a second owner.
 
-Whoever enters a session is compared with its first record, but two can enter before either has written one. So the first record
-that a caller writes is compared once more in the transaction that appends it, where no other record can come in between.
+A caller that enters a session is compared with its first record, but two callers can enter before
+either has written one. So the first record that a caller writes is compared once more in the
+transaction that appends it, where no other record can come in between.
 """
 
 from __future__ import annotations
@@ -23,18 +24,20 @@ __all__ = ["SESSION_TAKEN", "STARTED", "add_all"]
 STARTED = "ledger.start_taken"
 """Code of the error for a start that was compared with a start that is not the last one any more; it was not written."""
 SESSION_TAKEN = "ledger.session_taken"
-"""Code of the error for a first record in a session that is somebody else's; it was not written."""
+"""Code of the error for a first record in another caller's session; the record was not written."""
 
 
 def add_all(
     store: Store, drafts: Sequence[Draft], tail: Tail, names: Names
 ) -> list[Receipt | LedgerError]:
-    """As ``Store.add_all``; a start is written only if there was none since the last was looked up, and a draft that claims a session of somebody else is answered with ``ledger.session_taken``.
+    """Add *drafts* as ``Store.add_all`` does.
 
-    That nobody has a session is believed by *names* alone, up to the tree of what is committed; where that takes long,
-    the answer is ``ledger.session_behind``.
-    Raises ``LedgerError`` (``ledger.unproved``) for a record of the session that the signed head does not prove, and
-    ``sqlite3.Error``.
+    A start is written only if there was none since the last look-up, and a draft that claims
+    another caller's session gets ``ledger.session_taken``.
+
+    Only *names* can prove that a session is free, up to the committed tree; if that takes too long,
+    the answer is ``ledger.session_behind``. Raises ``LedgerError`` (``ledger.unproved``) for a
+    record of the session that the signed head does not prove, and ``sqlite3.Error``.
     """
     refused = _refused(store, drafts, tail, names)
     if not refused:
@@ -47,7 +50,7 @@ def add_all(
 def _refused(
     store: Store, drafts: Sequence[Draft], tail: Tail, names: Names
 ) -> dict[int, LedgerError]:
-    """Return why the drafts at some places must not be written."""
+    """Return the errors of the drafts that must not be written, by position."""
     refused: dict[int, LedgerError] = {}
     claimed: dict[str, Claim] = {}
     for place, draft in enumerate(drafts):
@@ -61,7 +64,7 @@ def _refused(
             problem = _hidden(store, claim, names, tail.committed)
         for name in claim.names:
             if problem is None and claimed.setdefault(name, claim).owner != claim.owner:
-                # Whether the other one gets written is not known yet: the next transaction tells.
+                # It is not known yet if the other one is written: the next transaction will show.
                 problem = LedgerError("two callers begin this session at once", code=BEHIND)
         if problem is not None:
             refused[place] = problem
@@ -69,7 +72,10 @@ def _refused(
 
 
 def _started(store: Store, draft: Draft, end: Edge) -> bool:
-    """Tell whether a guard has started since the last start was looked up. Raises ``LedgerError``."""
+    """Return True if a guard has started since the last start was looked up.
+
+    Raises ``LedgerError``.
+    """
     if draft.judged is None:
         return False
     starts = 0
@@ -83,7 +89,9 @@ def _started(store: Store, draft: Draft, end: Edge) -> bool:
 
 
 def _problem(store: Store, claim: Claim, tail: Tail) -> tuple[bool, LedgerError | None]:
-    """Return whether the session has a record, and why a record with *claim* must not be the next one, or None."""
+    """Return True if the session has a record, and why a record with *claim* must not be the next
+    one, or None.
+    """
     any_ = False
     for name in claim.names:
         row = store.execute(FIRST, (name,)).fetchone()
@@ -104,7 +112,9 @@ def _problem(store: Store, claim: Claim, tail: Tail) -> tuple[bool, LedgerError 
 
 
 def _hidden(store: Store, claim: Claim, names: Names, end: Edge) -> LedgerError | None:
-    """Return the error where it is not proved by now that nobody has the session: a record can be hidden from the index."""
+    """Return the error if it is not proved yet that the session is free: a record can be hidden
+    from the index.
+    """
     if names.catch_up(store.execute, end) and all(map(names.lacks, claim.names)):
         return None
     return LedgerError("it has to be proved once more that nobody has this session", code=BEHIND)

@@ -1,7 +1,8 @@
-"""The key with which one writer signs heads: made, certified in the log, changed from time to time, ended.
+"""Life cycle of the key with which one writer signs heads: created, certified in the log, rotated,
+ended.
 
-A process's key is in its memory alone. Its certificate comes from the log key, or from whoever holds that, before the log's
-lock is taken: a slow signer must not hold up other writers.
+A process keeps its key in memory only. The log key, or the signer that holds it, certifies it
+before the log's lock is taken: a slow signer must not delay other writers.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ _PATIENCE = 60.0
 
 
 class Ending(StrEnum):
-    """Why a key signs no more."""
+    """Why a key has ended."""
 
     ROTATED = "rotated"
     CLOSED = "closed"
     DEAD = "dead"
-    """Its process died; another one says so."""
+    """Its process died; another process recorded it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """An ``admin.key_rotated`` record, and what it does."""
+    """An ``admin.key_rotated`` record, and its effect."""
 
     draft: Draft
     public: str | None
@@ -51,16 +52,18 @@ class Epochs:
         self._interval = interval
         self._key: HeadKey | None = None
         self._announced = False
-        """Whether the key's certificate is known to be durable in the log."""
+        """True if the key's certificate is known to be durable in the log."""
         self._replaced: HeadKey | None = None
-        """The key before this one, where its end is not durable yet."""
+        """The previous key, if its end is not durable yet."""
         self._due = 0.0
 
     def prepare(self, log: str, size: int) -> None:
-        """Have a key at hand, a new one where that is due. Not under the log's lock: a signer may take seconds.
+        """Make sure that there is a key, a new one if that is due.
 
-        Raises ``LedgerError``, code ``ledger.signer``, where there is none and none can be had; a key that is merely due
-        for a change goes on until the signer answers.
+        Do not call it under the log's lock: a signer can take seconds.
+
+        Raises ``LedgerError``, code ``ledger.signer``, if there is no key and none can be obtained;
+        a key that is merely due for rotation stays in use until the signer answers.
         """
         now = time.monotonic()
         if self._key is not None and (now < self._due or self._replaced is not None):
@@ -86,16 +89,19 @@ class Epochs:
 
     @property
     def in_use(self) -> str | None:
-        """The key whose certificate is durable in the log, hex; None where there is none, or it is the log key."""
+        """The key whose certificate is durable in the log, hex; None if there is none, or it is the
+        log key.
+        """
         if self._key is None or self._key.certificate is None or not self._announced:
             return None
         return self._key.key.public.hex()
 
     def replace_ended(self, has_epoch: Callable[[str], bool], log: str, size: int) -> None:
-        """Take a new key at once if somebody has ended the one in use: heads that it signs from now on would not count.
+        """Take a new key at once if another process has ended the one in use: heads that it signs
+        from now on would not count.
 
-        *has_epoch* tells whether a key is certified and not ended. Call it within the transaction that signs. Raises as
-        ``prepare`` does.
+        *has_epoch* returns True if a key is certified and not ended. Call it inside the transaction
+        that signs. Raises the same errors as ``prepare``.
         """
         mine = self.in_use
         if mine is not None and not has_epoch(mine):
@@ -103,7 +109,7 @@ class Epochs:
             self.prepare(log, size)
 
     def announcement(self, log: str) -> Rotation | None:
-        """Return the record that must come before the next head, where one must."""
+        """Return the record that must precede the next head, if one is needed."""
         if self._announced or self._key is None:
             return None
         old = self._replaced
@@ -116,12 +122,14 @@ class Epochs:
         self._replaced = None
 
     def unsure(self) -> None:
-        """Note that nobody knows whether the last commit is durable: the key is announced again."""
+        """Note that the last commit might not be durable: the key is announced again."""
         if self._key is not None and self._key.certificate is not None:
             self._announced = False
 
     def farewell(self, log: str) -> Rotation | None:
-        """Return the last record of this writer, which ends its key, where it has one in the log."""
+        """Return the last record of this writer, which ends its key, if the log has one of its
+        keys.
+        """
         if self._key is None or self._key.certificate is None or not self._announced:
             return None
         return _rotation(log, self._signing, None, [(self._key.key.public.hex(), Ending.CLOSED)])

@@ -1,4 +1,6 @@
-"""The files of a log on disk: their names, their identity under an open handle, the seal, and where they may be."""
+"""The files of a log on disk: their names, their identity under an open handle, the seal, and
+permitted locations.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ __all__ = [
     "utc_now",
 ]
 
-# Locks, shared memory or rename do not mean on these what SQLite needs them to mean.
+# Locks, shared memory or rename do not work on these as SQLite requires.
 _NETWORK_TYPES = frozenset(
     {
         "9p",
@@ -72,11 +74,13 @@ _NETWORK_TYPES = frozenset(
 
 
 _WRITTEN = ("-wal", "-shm", "-journal", "-lock", "-leases")
-"""What a writer opens beside the database by its name."""
+"""Files that a writer opens by name next to the database."""
 
 
 def lock_path(db: Path) -> Path:
-    """Return the file whose flock serialises transactions, checkpoints, open and close."""
+    """Return the path of the file whose flock serialises transactions, checkpoints, open and
+    close.
+    """
     return db.with_name(db.name + "-lock")
 
 
@@ -96,9 +100,10 @@ def reserve_path(db: Path) -> Path:
 
 
 def traces(path: Path) -> list[Path]:
-    """Return what is left on disk of a log at *path*, in a stable order; empty where there never was one.
+    """Return the files on disk of a log at *path*, in a stable order; empty if there never was one.
 
-    The lock file, the reserve and an empty folder of leases are no trace: they hold nothing of a log.
+    The lock file, the reserve and an empty folder of leases do not count: they hold nothing of a
+    log.
     """
     db = Path(os.path.realpath(path))
     found = [
@@ -113,9 +118,11 @@ def traces(path: Path) -> list[Path]:
 
 
 def refuse_links(path: Path, *folders: Path) -> None:
-    """Return if no name that making a log at *path* would write is a symbolic link, nor one of *folders*.
+    """Return if none of the names that creating a log at *path* would write, and none of *folders*,
+    is a symbolic link.
 
-    What was put into the folder must not lead the files of a new log out of it. Raises ``LedgerOpenError``.
+    Links planted in the folder must not lead a new log's files out of it. Raises
+    ``LedgerOpenError``.
     """
     own = (path.name, path.stem + ".access.")
     try:
@@ -141,10 +148,12 @@ def _refuse_link(paths: Iterable[Path]) -> None:
 
 
 def resolve(path: Path) -> Path:
-    """Return *path* with symbolic links followed once; from then on it is identity that counts, not the name.
+    """Return *path* with symbolic links followed once; from then on the file's identity counts, not
+    its name.
 
-    Raises ``LedgerOpenError`` where its folder is missing, where it is not a regular file, has several names, or
-    lies on a network file system; and where a file that a writer keeps beside it is a symbolic link or no file.
+    Raises ``LedgerOpenError`` if its folder is missing, if it is not a regular file, has several
+    names or lies on a network file system, and if a file that a writer keeps next to it is a
+    symbolic link or not a file.
     """
     db = Path(os.path.realpath(path))
     if not db.parent.is_dir():
@@ -180,7 +189,9 @@ def resolve(path: Path) -> Path:
 
 
 def _finish_creation(db: Path, found: os.stat_result) -> bool:
-    """Remove the first name of *db*, which a process that died in ``create`` left; tell whether one name is left."""
+    """Remove the first name of *db*, which a process that died in ``create`` left; return True if
+    one name is left.
+    """
     for name in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.lstat(name), found):
@@ -189,9 +200,9 @@ def _finish_creation(db: Path, found: os.stat_result) -> bool:
 
 
 def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:
-    """Return the type of the network file system that holds *folder*, or None where it is a local one.
+    """Return the type of the network file system that holds *folder*, or None if it is a local one.
 
-    *mounts* is the text of ``/proc/self/mountinfo``; where that can't be read, nothing is refused.
+    *mounts* is the text of ``/proc/self/mountinfo``; if it can't be read, nothing is refused.
     """
     if mounts is None:
         try:
@@ -223,7 +234,7 @@ _MAX_SEAL = 1 << 20
 
 
 class Part(StrEnum):
-    """The three files that SQLite works on."""
+    """The three files that SQLite uses."""
 
     DATABASE = ""
     WAL = "-wal"
@@ -238,7 +249,7 @@ class Fault:
     what: str
     """``missing``, ``replaced``, ``shrunk``, ``linked`` or ``unreadable``."""
     seals: bool
-    """Whether only ``guardrail recover`` helps."""
+    """True if only ``guardrail recover`` helps."""
 
     def __str__(self) -> str:
         name = "database" if self.part is Part.DATABASE else self.part.value
@@ -253,10 +264,11 @@ class _Seen:
 
 
 class FileWatch:
-    """Tells by ``stat`` whether database, ``-wal`` and ``-shm`` are still the files that were opened.
+    """Checks with ``stat`` that database, ``-wal`` and ``-shm`` are still the files that were
+    opened.
 
-    Never opens them: closing a descriptor would drop SQLite's POSIX locks. SQLite itself notices none of this and
-    goes on returning success.
+    Never opens them: closing a descriptor would drop SQLite's POSIX locks. SQLite itself does not
+    notice an exchanged file and keeps returning success.
     """
 
     def __init__(self, db: Path) -> None:
@@ -265,9 +277,9 @@ class FileWatch:
         self._seen: list[tuple[Part, str, _Seen]] = []
 
     def adopt(self) -> Fault | None:
-        """Take the files as they are now for the ones that are open; return what speaks against it.
+        """Accept the current files as the open ones; return the fault that prevents it, or None.
 
-        The database keeps the identity that it had when it was first adopted. SQLite must have read from it.
+        The database keeps its identity from the first call. SQLite must have read from it.
         """
         fault = self.check_database()
         if fault is not None:
@@ -294,7 +306,9 @@ class FileWatch:
         return None
 
     def check_database(self) -> Fault | None:
-        """Compare the database file alone; nothing to compare before the first ``adopt``."""
+        """Compare only the database file; before the first ``adopt`` there is nothing to
+        compare.
+        """
         if self._database is None:
             return None
         return _compare(Part.DATABASE, self._paths[Part.DATABASE], self._database)
@@ -305,7 +319,10 @@ class FileWatch:
         return max((seen.size for part, _, seen in self._seen if part is Part.SHM), default=0)
 
     def check(self) -> Fault | None:
-        """Return the first file that is not what it was, or None. Remembers the largest sizes."""
+        """Return the fault of the first file that has changed, or None.
+
+        Remembers the largest sizes.
+        """
         stat_ = os.stat
         for part, path, seen in self._seen:
             try:
@@ -337,14 +354,16 @@ def _compare(part: Part, path: str, seen: _Seen) -> Fault | None:
     if found.st_size < seen.size:
         return Fault(part, "shrunk", seals)
     if found.st_nlink != 1:
-        # Not yet harmful, and gone with the second name: blocks, but needs no operator.
+        # Not harmful yet, and fixed by removing the second name: it blocks, but needs no operator.
         return Fault(part, "linked", seals=False)
     seen.size = found.st_size
     return None
 
 
 def own_descriptors(db: str) -> set[tuple[int, int]] | None:
-    """Return (device, inode) of every file under the name of *db* that this process has open; None where unknown."""
+    """Return (device, inode) of every file under the name of *db* that this process has open; None
+    if unknown.
+    """
     try:
         numbers = os.listdir("/proc/self/fd")
     except OSError:
@@ -362,9 +381,10 @@ def _descriptors(db: str, numbers: list[str]) -> Iterator[tuple[int, os.stat_res
 
 
 def mend_shared_memory(db: Path, largest: int) -> None:
-    """Give a truncated ``-shm`` its size back, so that touching the mapping can't kill this process with SIGBUS.
+    """Give a truncated ``-shm`` its size back, so that touching the mapping can't kill this process
+    with SIGBUS.
 
-    The new bytes are zeros, which SQLite takes for an index that is to be rebuilt from the ``-wal``.
+    The new bytes are zeros, which SQLite reads as an index that must be rebuilt from the ``-wal``.
     """
     try:
         numbers = os.listdir("/proc/self/fd")
@@ -378,7 +398,7 @@ def mend_shared_memory(db: Path, largest: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What the marker beside a sealed ledger says."""
+    """The marker next to a sealed ledger."""
 
     log: str
     last_seq: int
@@ -387,12 +407,18 @@ class Seal:
     why: str
     when: str
     genesis: dict[str, Any]
-    """Line 0, decoded: what a successor needs to name its predecessor."""
+    """Line 0, decoded, with which a successor names its predecessor."""
     away: bool = False
-    """Whether the database was not at its path. A process that had it open lifts the seal if it comes back as it was."""
+    """True if the database was missing from its path.
+
+    A process that had it open lifts the seal if it comes back unchanged.
+    """
 
     def write(self, db: Path) -> None:
-        """Put the marker beside *db*, durably; keep one that is there, unless that one is ``away``. Raises ``OSError``."""
+        """Write the marker next to *db*, durably; keep an existing one, unless it is ``away``.
+
+        Raises ``OSError``.
+        """
         there = self.read(db)
         if there is not None and (self.away or not there.away):
             return
@@ -415,7 +441,7 @@ class Seal:
 
     @classmethod
     def read(cls, db: Path) -> Seal | None:
-        """Return the marker beside *db*, or None where there is none. One that can't be read still seals."""
+        """Return the marker next to *db*, or None. An unreadable marker still seals."""
         try:
             data = json.loads(read_input(seal_path(db), _MAX_SEAL))
         except FileNotFoundError:

@@ -1,7 +1,8 @@
-"""Reading beside a fork: a child must not inherit a connection that another thread has open.
+"""Guards reads against forks: a child must not inherit a connection that another thread has open.
 
-What SQLite knows of an open file is kept by process. A child that inherits it while the parent closes the ledger would go
-on with a shared memory file that is no longer the ledger's, and its first call would be refused.
+SQLite's state of an open file belongs to the process. A child that inherits it while the parent
+closes the ledger would continue with a shared memory file that is no longer the ledger's, and its
+first call would be refused.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ os.register_at_fork(
 
 @contextlib.contextmanager
 def unforked() -> Iterator[None]:
-    """Let no fork happen inside: for short readings by threads that the program does not know of."""
+    """Block forks inside the block: for short reads by background threads that the program does not
+    control.
+    """
     with _lock:
         yield

@@ -1,8 +1,9 @@
-"""The signed head of a log: one row, replaced in every commit, and the Merkle tree that it is the root of.
+"""The signed head of a log: one row, replaced in every commit, and its Merkle tree.
 
-No record is ever durable without a head over it. The row also holds a code that only holders of this log's keys can compute:
-a writer builds on another writer's head only where it is right, so that nobody gets a forged tail signed by an honest
-writer. Signing is handed in; nothing here knows keys.
+No record is ever durable without a head over it. The row also holds a code that only holders of
+this log's keys can compute: a writer extends another writer's head only if the code is right, so
+that no honest writer signs a forged tail. The caller passes the signing functions; this module
+knows no keys.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ Execute = Callable[..., sqlite3.Cursor]
 
 
 class HeadKey(Protocol):
-    """A key that signs heads. ``guardrail.keys.log_key.HeadKey`` is one."""
+    """A key that signs heads, such as ``guardrail.keys.log_key.HeadKey``."""
 
     @property
     def key(self) -> NoteKey:
@@ -55,7 +56,7 @@ class HeadKey(Protocol):
 
     @property
     def first(self) -> int:
-        """It is certified for heads of more records than this."""
+        """It is certified for heads with more records than this."""
 
     @property
     def certificate(self) -> str | None:
@@ -67,7 +68,9 @@ class HeadKey(Protocol):
 
 
 class Signing(Protocol):
-    """What a writer needs of the keys. ``guardrail.keys.log_key.Signing`` does it."""
+    """The key operations that a writer needs; ``guardrail.keys.log_key.Signing`` implements
+    them.
+    """
 
     @property
     def public(self) -> str:
@@ -75,13 +78,13 @@ class Signing(Protocol):
 
     @property
     def actor(self) -> Mapping[str, str]:
-        """Who writes."""
+        """The writer's actor."""
 
     def log_key(self, log: str) -> HeadKey:
         """Return the log key."""
 
     def epoch_key(self, log: str, first: int) -> HeadKey | None:
-        """Return a new certified key, or None where this writer is to sign with the log key."""
+        """Return a new certified key, or None if this writer signs with the log key."""
 
     def mac(self, message: bytes) -> bytes:
         """Return a code over *message* that only holders of this log's keys can compute: 32 bytes."""
@@ -89,7 +92,7 @@ class Signing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeadRow:
-    """The row of ``head``, as it is stored."""
+    """The stored row of ``head``."""
 
     size: int
     """Records."""
@@ -103,16 +106,19 @@ class HeadRow:
 
     @property
     def covered(self) -> bytes:
-        """What ``mac`` is over."""
+        """The bytes that ``mac`` covers."""
         return b"%d\n%b%b%b" % (self.size, self.leaf, self.edge, self.note.encode("utf-8"))
 
     def written_by_a_holder(self, signing: Signing) -> bool:
-        """Tell whether a holder of this log's keys wrote the row."""
+        """Return True if a holder of this log's keys wrote the row."""
         return compare_digest(self.mac, signing.mac(self.covered))
 
 
 def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing) -> HeadRow:
-    """Return the head of the log whose tree is *edge* and whose last leaf is *leaf*. May raise what *key* raises."""
+    """Return the head of the log whose tree is *edge* and whose last leaf is *leaf*.
+
+    Raises what *key* raises.
+    """
     text = Checkpoint(log, edge.size, edge.root()).text
     note = str(SignedNote.sign(text, key.key, key.sign))
     bare = HeadRow(edge.size, leaf, edge.encode(), note, b"")
@@ -120,7 +126,9 @@ def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing)
 
 
 def doubt(head: HeadRow, log: str, signing: Signing) -> str:
-    """Say what speaks against *head* of the log named *log*, which this process did not write; empty if nothing does."""
+    """Return what is wrong with *head* of the log named *log*, which this process did not write;
+    empty if nothing is.
+    """
     if not head.written_by_a_holder(signing):
         return "the head was written by someone who does not hold this log's keys"
     try:
@@ -134,9 +142,12 @@ def doubt(head: HeadRow, log: str, signing: Signing) -> str:
 
 
 def read_head(execute: Execute) -> HeadRow | None:
-    """Return the row, or None where there is none, or one that no writer wrote. Raises ``sqlite3.Error``."""
+    """Return the row, or None if there is none, or one that no writer wrote.
+
+    Raises ``sqlite3.Error``.
+    """
     row = execute("SELECT size, leaf, edge, note, mac FROM head WHERE id = 0").fetchone()
-    # A torn file may hold anything in any column.
+    # A torn file can hold anything in any column.
     if row is None or tuple(map(type, row)) != (int, bytes, bytes, str, bytes):
         return None
     return HeadRow(*row)
@@ -154,9 +165,10 @@ def write_head(execute: Execute, row: HeadRow) -> None:
 
 
 def store_tile(execute: Execute, size: int, made: Sequence[bytes]) -> None:
-    """Keep the tile that the record just added completes, where *size*, the number of records, says that one is.
+    """Store the tile that the last added record completes, if it completes one at *size* records.
 
-    *made* is what ``Edge.append`` returned: its ninth root is that of the tile. Call it in the transaction that adds the record.
+    *made* is the result of ``Edge.append``: its ninth root is the root of the tile. Call it in the
+    transaction that adds the record.
     """
     number = size // TILE - 1
     start = number * TILE
@@ -176,9 +188,9 @@ def store_tile(execute: Execute, size: int, made: Sequence[bytes]) -> None:
 
 
 def leaves_of(execute: Execute, start: int, stop: int) -> list[bytes]:
-    """Return the leaves from *start* to *stop*, inside one tile: those of its records, and of pruned ones those that were kept.
-
-    Raises ``ValueError`` if one is missing. A tile says nothing about records that are there.
+    """Return the leaves from *start* to *stop*, inside one tile: computed from its records, and for
+    pruned ones taken from the kept hashes. Raises ``ValueError`` if one is missing. For records
+    that exist, the tile is not used.
     """
     rows: list[Any] = execute(
         "SELECT seq, leaf FROM record WHERE seq >= ? AND seq < ? ORDER BY seq", (start, stop)
@@ -208,7 +220,9 @@ def check_included(edge: Edge, node: Node, seq: object, line: object) -> None:
 
 
 def first_kept(execute: Execute) -> int:
-    """Return the number of the first record behind line 0, as the file says; 1 where there is none."""
+    """Return the number of the first record after line 0, as stored, not authenticated; 1 if there
+    is none.
+    """
     found = execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()[0]
     return found if isinstance(found, int) else 1
 
@@ -219,9 +233,10 @@ def _kept_tile(execute: Execute, number: int) -> list[bytes]:
 
 
 def keep_leaves(execute: Execute, before: int) -> None:
-    """Keep the leaf hashes of the records below *before*, which may be deleted after this, in the same transaction.
+    """Keep the leaf hashes of the records below *before*, which may be deleted after this, in the
+    same transaction.
 
-    What the tiles hold of them is made what the records say. Raises ``ValueError`` if a hash is missing.
+    Their tiles are rewritten from the records. Raises ``ValueError`` if a hash is missing.
     """
     row = execute("SELECT min(seq), max(seq) FROM record WHERE seq > 0").fetchone()
     if row[0] is None:
@@ -237,7 +252,7 @@ def keep_leaves(execute: Execute, before: int) -> None:
 
 
 def kept_leaf(execute: Execute, seq: int) -> bytes | None:
-    """Return the leaf hash of record *seq* where a tile keeps it: also of one that was pruned."""
+    """Return the leaf hash of record *seq* if a tile keeps it, also for a pruned record."""
     number, at = divmod(seq, TILE)
     row = execute("SELECT hashes FROM tile WHERE level = 0 AND number = ?", (number,)).fetchone()
     found = row[0][at * HASH_BYTES : (at + 1) * HASH_BYTES] if row is not None else b""
@@ -258,9 +273,11 @@ def _split(hashes: bytes) -> list[bytes]:
 
 
 def node_reader(execute: Execute) -> Node:
-    """Return a getter of perfect subtrees, from tiles and, behind the last complete tile, records.
+    """Return a function that reads perfect subtrees from tiles and, after the last complete tile,
+    from records.
 
-    Nobody vouches for what it returns: compare what you make of it with a signed head. It raises ``ValueError`` for a subtree that reaches beyond the log.
+    Its results are not authenticated: compare what you compute from them with a signed head. It
+    raises ``ValueError`` for a subtree that reaches beyond the log.
     """
     tiles: dict[tuple[int, int], list[bytes]] = {}
 

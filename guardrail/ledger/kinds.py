@@ -1,4 +1,4 @@
-"""What stands at the names of the files that a writer keeps beside the database."""
+"""Checks the kinds of the files that a writer keeps next to the database."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ __all__ = ["refuse_kinds"]
 
 
 def refuse_kinds(db: Path, suffixes: Iterable[str]) -> None:
-    """Return if each file beside *db* is a regular file, and the leases are a folder; one that is missing is made later.
+    """Return if each file next to *db* is a regular file, and the leases are a folder; missing ones
+    are created later.
 
-    Raises ``LedgerOpenError`` (``ledger.not_a_file``) with what stands in the way.
+    Raises ``LedgerOpenError`` (``ledger.not_a_file``) with the obstacle.
     """
     for suffix in suffixes:
         path = db.with_name(db.name + suffix)
         try:
             mode = os.stat(path).st_mode
         except OSError:
-            continue  # missing, or said by whoever opens it
+            continue  # missing, or reported when it is opened
         folder = suffix == "-leases"
         if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
             raise LedgerOpenError(

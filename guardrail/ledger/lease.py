@@ -1,11 +1,13 @@
-"""Leases: how the calls of a dead process are told from those of a slow one.
+"""Leases distinguish the calls of a dead process from those of a slow one.
 
-A process holds a lock of an open file description (OFD) on a file of its own, as long as it lives, and the file says which
-process that is. Death releases the lock. Unlike a POSIX lock it stays where something in the process reads the file and closes
-it. A fork would share it: a child closes its copy at once, and a program that is started gets none (docs/adr/0013).
+A process holds a lock of an open file description (OFD) on its own file as long as it lives, and
+the file names the process. Its death releases the lock. Unlike a POSIX lock, it is not lost when
+another part of the process reads and closes the file. A fork would share it: a child closes its
+copy at once, and an executed program gets none (docs/adr/0013).
 
-Whose lock is free, and whose file is gone or another one, is dead only where no process with that number and that start time
-runs here: whoever can write in the folder can put another file there, and must not make the living look dead.
+If the lock is free, or the file is missing or replaced, the process counts as dead only if no
+process with that number and start time runs here: anyone who can write to the folder can replace
+the file, and must not make a live process look dead.
 """
 
 from __future__ import annotations
@@ -36,23 +38,23 @@ _MAX_TEXT = 512
 
 
 class Life(StrEnum):
-    """Whether the process behind a lease lives."""
+    """State of the process behind a lease."""
 
     OWN = "own"
     ALIVE = "alive"
     DEAD = "dead"
     UNTOLD = "untold"
-    """No lease file, and not provably gone: another host, or a live process of that number."""
+    """No lease file, but not provably dead: another host, or a live process with that number."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """Which process a lease is of, as far as this system can tell one from another."""
+    """Identity of a lease's process, as precisely as this system allows."""
 
     host: str
     pid: int
     space: str = ""
-    """Where the number counts: boot and process namespace."""
+    """Scope of the process number: boot and process namespace."""
     started: str = ""
     """Clock ticks between boot and its start."""
 
@@ -64,7 +66,7 @@ class _Identity:
 
     @classmethod
     def parse(cls, text: bytes) -> _Identity | None:
-        """Return what a lease file says; None for what no process wrote."""
+        """Return the identity in a lease file; None if no process wrote it."""
         words = text.decode("utf-8", "replace").split()
         if len(words) not in (2, 4) or not words[1].isascii() or not words[1].isdigit():
             return None
@@ -74,9 +76,11 @@ class _Identity:
         return " ".join(filter(None, (self.host, str(self.pid), self.space, self.started)))
 
     def runs(self, *, ended: bool) -> bool | None:
-        """Tell whether it runs; None where this process can't know, for it was in another place, or did not say enough.
+        """Return True if it runs; None if this process can't know, because it ran elsewhere, or its
+        file is incomplete.
 
-        *ended* says what one is that has ended and waits to be collected: threads of it may go on.
+        *ended* is the result for a process that has ended but was not reaped: its threads might
+        still run.
         """
         if not self.started or not self.space or self.space != _space() or not 0 < self.pid < 2**31:
             return None
@@ -91,7 +95,7 @@ class _Identity:
 
 @functools.cache
 def _space() -> str:
-    """Return a name for where process numbers count; empty where the system does not say."""
+    """Return a name for the scope of process numbers; empty if the system has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
             boot = source.read(64).strip()
@@ -101,7 +105,9 @@ def _space() -> str:
 
 
 def _stat(pid: int) -> tuple[str, str] | None:
-    """Return state and start time of process *pid*, in clock ticks after boot; None where it can't be looked up."""
+    """Return state and start time of process *pid*, in clock ticks after boot; None if it can't be
+    looked up.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as source:
             words = source.read(4096).rpartition(b")")[2].split()
@@ -178,7 +184,8 @@ class Leases:
         return f"{self._folder}/{process}"
 
     def take(self) -> None:
-        """Hold this process's lease; call under the log's file lock, so that no sweep meets it half made.
+        """Hold this process's lease; call it under the log's file lock, so that no sweep finds it
+        incomplete.
 
         Raises ``OSError``. Each ``take`` is paired with one ``drop``.
         """
@@ -190,7 +197,7 @@ class Leases:
             held.users += 1
 
     def keep(self) -> None:
-        """Make sure that the lease file is still there and ours; make it anew where someone removed it.
+        """Make sure that the lease file exists and is ours; create it again if it was removed.
 
         Raises ``OSError``.
         """
@@ -211,7 +218,10 @@ class Leases:
             _held[path] = fresh
 
     def drop(self) -> None:
-        """Give up one ``take``; with the last one the lease file goes. Call under the log's file lock."""
+        """Undo one ``take``; the last one removes the lease file.
+
+        Call it under the log's file lock.
+        """
         path = self._path(process_name())
         with _guard:
             held = _held.get(path)
@@ -229,9 +239,7 @@ class Leases:
         like = self._folder.with_name(self._folder.name.removesuffix("-leases"))
         new_folder(self._folder, like)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(
-                path
-            )  # a name is never used twice: what lies here was put here by someone else
+            os.unlink(path)  # names are never reused: someone else put this file here
         descriptor = new_file(Path(path), like, flags=os.O_RDWR)
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _write_lock())
@@ -251,9 +259,11 @@ class Leases:
             return []
 
     def life(self, process: str, host: str = "", pid: int = 0) -> Life:
-        """Tell whether *process* lives. Asks without taking the lock, so that askers do not mistake each other.
+        """Return True if *process* lives.
 
-        Raises ``OSError`` where the lease can't be examined.
+        Asks without taking the lock, so that askers do not mistake each other.
+
+        Raises ``OSError`` if the lease can't be examined.
         """
         if process == process_name():
             return Life.OWN
@@ -271,7 +281,9 @@ class Leases:
         return Life.DEAD
 
     def _look(self, process: str) -> tuple[bool | None, _Identity | None]:
-        """Return whether the lease is locked, and whose it says to be; None where there is no lease file."""
+        """Return True if the lease is locked, and the identity in it; None if there is no lease
+        file.
+        """
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             descriptor = os.open(self._path(process), flags)
@@ -279,7 +291,7 @@ class Leases:
             return None, None
         except OSError as error:
             if error.errno == errno.ELOOP:
-                return None, None  # a link is nobody's lease
+                return None, None  # a link is not a lease
             raise
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -292,8 +304,11 @@ class Leases:
         return kind != fcntl.F_UNLCK, identity
 
     def remove(self, process: str) -> None:
-        """Remove the lease file of a dead *process*; call under the log's file lock. Never raises for its absence."""
-        with contextlib.suppress(OSError):  # also what somebody put there, and is no file
+        """Remove the lease file of a dead *process*; call it under the log's file lock.
+
+        A missing file is no error.
+        """
+        with contextlib.suppress(OSError):  # also a planted path that is not a file
             os.unlink(self._path(process))
 
 

@@ -1,8 +1,10 @@
-"""The file lock that keeps writers of one log apart: one transaction, checkpoint, open or close at a time.
+"""The file lock that serialises the writers of one log: one transaction, checkpoint, open or close
+at a time.
 
-SQLite's own busy handler starves writers (7 s worst wait with four processes), and SQLite before 3.51.3 can lose
-committed pages when one connection checkpoints while another commits. A plain ``flock`` was measured against a
-two-lock turnstile: the same throughput, worst wait 31 ms against 5 ms with four processes, so the simpler one stays.
+SQLite's own busy handler starves writers (7 s worst wait with four processes), and SQLite before
+3.51.3 can lose committed pages when one connection checkpoints while another commits. A plain
+``flock`` was measured against a two-lock turnstile: the same throughput, worst wait 31 ms against 5
+ms with four processes, so the simpler one stays.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ __all__ = ["FileLock"]
 
 
 class FileLock:
-    """An exclusive lock on a file that outlives every holder. Death releases it. Used by one thread."""
+    """An exclusive lock on a file that outlives every holder.
+
+    A holder's death releases it. For use by one thread.
+    """
 
     def __init__(self, path: Path, like: Path | None = None) -> None:
         """*like* is the ledger, whose owner a new file takes."""
@@ -27,14 +32,16 @@ class FileLock:
         self._descriptor: int | None = None
         self._identity = (0, 0)
         self.held = False
-        """Whether this object holds the lock now."""
+        """True while this object holds the lock."""
 
     def acquire(self) -> None:
-        """Wait for the lock, without limit: callers have deadlines, the commit thread has none. Raises ``OSError``."""
+        """Wait for the lock without a time limit: callers have deadlines, the commit thread has
+        none. Raises ``OSError``.
+        """
         self._acquire(fcntl.LOCK_EX)
 
     def try_acquire(self) -> bool:
-        """Take the lock where it is free at this moment. Raises ``OSError``."""
+        """Take the lock if it is free now. Raises ``OSError``."""
         try:
             self._acquire(fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -56,7 +63,7 @@ class FileLock:
             self._descriptor = None
 
     def release(self) -> None:
-        """Let the next one in. Does nothing where the lock is not held."""
+        """Release the lock. Does nothing if it is not held."""
         if self.held and self._descriptor is not None:
             self.held = False
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
@@ -68,7 +75,10 @@ class FileLock:
         return self._descriptor
 
     def close(self) -> None:
-        """Release and forget the descriptor. In a forked child this leaves the parent's lock alone."""
+        """Release the lock and close the descriptor.
+
+        In a forked child this leaves the parent's lock alone.
+        """
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

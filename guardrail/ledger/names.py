@@ -1,7 +1,9 @@
-"""The names of the sessions in a log, none missing: that a session is in nobody's hands is believed only if every line was hashed.
+"""The complete set of session names in a log: a session counts as free only if every line was
+hashed.
 
-An index says where a session's first record is. Whoever can write the file can hide that record for a moment, and the index
-then says that there is none. So each line is hashed into the tree of a signed head once, and the names that it holds are kept.
+An index finds a session's first record. Anyone who can write the file can hide that record for a
+moment, so that the index finds none. So each line is hashed into the tree of a signed head once,
+and its names are kept.
 """
 
 from __future__ import annotations
@@ -29,13 +31,13 @@ FIRST = (
     "AND NOT (cause IS 'identity' AND json_extract(line, '$.decision.detail') IS 'session') "
     "ORDER BY seq LIMIT 1"
 )
-"""Finds the first record that says whose a session is."""
+"""Finds the first record that names a session's owner."""
 
 _MOST = 8_000_000
 """Names that are kept, in 8 bytes each; beyond that each new name is looked for in all lines."""
 _CHUNK = 65_536
 _SHORT = 1_024
-"""Lines that are hashed inside a transaction at most: other writers wait meanwhile."""
+"""Largest number of lines hashed inside a transaction: other writers wait meanwhile."""
 _MARKS = tuple(b'"type":"%b"' % each.encode() for each in TYPES)
 _PRUNED = b'"type":"admin.pruned"'
 
@@ -44,17 +46,19 @@ Execute = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One state of a log: its records from ``begin`` to ``size``, and the tree that they lead to."""
+    """One state of a log: its records from ``begin`` to ``size``, and their tree."""
 
     begin: int
-    """The first record behind line 0 that is there; those before it must be pruned."""
+    """The first existing record after line 0; earlier ones must be pruned."""
     size: int
     tree: bytes
     """``Edge``, encoded, of a head whose code was checked."""
 
 
 def hash_kept(execute: Execute, place: Place, look: Callable[[bytes], None]) -> Edge:
-    """Show every line that is there to *look*, and return the tree. Those before the first must be pruned, by a record among them.
+    """Pass every existing line to *look*, and return the tree.
+
+    One of the records must prove that the missing ones were pruned.
 
     Raises ``LedgerError`` unless the lines are those that were signed.
     """
@@ -75,9 +79,11 @@ def hash_kept(execute: Execute, place: Place, look: Callable[[bytes], None]) -> 
 
 
 def hash_from(execute: Execute, begin: int, place: Place, look: Callable[[bytes], None]) -> Edge:
-    """As ``hash_kept``, for the lines from *begin* on, and without a look at those before."""
+    """Do the same as ``hash_kept`` for the lines from *begin* on, without checking the earlier
+    ones.
+    """
     try:
-        # Nobody vouches for it: a wrong one never leads to the head's tree.
+        # It needs no authentication: a wrong one never leads to the head's tree.
         edge = edge_at(min(begin, place.size), node_reader(execute))
     except (ValueError, TypeError):
         raise unproved("hashes of the log are missing") from None
@@ -85,7 +91,9 @@ def hash_from(execute: Execute, begin: int, place: Place, look: Callable[[bytes]
 
 
 class _Hashes:
-    """A set of texts by 64 bits of each, in 8 bytes: it may take a text for one that it holds, never the other way round."""
+    """A set of texts that keeps a 64-bit hash of each: it can have false positives, but no false
+    negatives.
+    """
 
     def __init__(self) -> None:
         self._new: set[int] = set()
@@ -114,16 +122,19 @@ def _holds(numbers: array[int], number: int) -> bool:
 
 
 class Names:
-    """Which sessions occur in one log. Thread-safe; what it knows grows with the log, and each line is hashed once."""
+    """The sessions that occur in one log.
+
+    Thread-safe; it grows with the log, and each line is hashed once.
+    """
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._turn = threading.Lock()
-        """Held by whoever reads many lines."""
+        """Held while many lines are read."""
         self._lock = threading.Lock()
         """Held for a moment: the commit thread must not wait for a reader."""
         self._edge: Edge | None = None
-        """The tree of the lines whose names are known; None before the first look."""
+        """The tree of the lines whose names are known; None before the first read."""
         self._known: _Hashes | None = _Hashes()
         """None if there were too many."""
         self._absent: dict[str, None] = {}
@@ -134,7 +145,10 @@ class Names:
     # -- by whoever enters a session --------------------------------------------------------------------------------------
 
     def reach(self, execute: Execute, place: Place) -> None:
-        """Know the names up to *place*. Raises ``LedgerError`` unless the lines are those that were signed."""
+        """Read the names up to *place*.
+
+        Raises ``LedgerError`` unless the lines are those that were signed.
+        """
         with self._turn:
             edge = self._edge
             if edge is not None and edge.size >= place.size:
@@ -155,16 +169,17 @@ class Names:
             self._publish(grown, found)
 
     def lacks(self, name: str) -> bool:
-        """Tell whether it is known that no line up to the last look holds *name*."""
+        """Return True if it is known that no line up to the last look holds *name*."""
         with self._lock:
             if name in self._absent:
                 return True
             return self._edge is not None and self._known is not None and name not in self._known
 
     def search(self, execute: Execute, place: Callable[[], Place], name: str) -> bool:
-        """Look for *name* in all lines, and remember it if it is in none; return whether it is in one.
+        """Search all lines for *name*, and remember it if none has it; return True if one has it.
 
-        *place* returns the end of the log: it is asked when every name that comes from then on is noted. Raises ``LedgerError``.
+        *place* returns the end of the log: it is called when all later names are being noted.
+        Raises ``LedgerError``.
         """
         needle, found = dumps(name), set[str]()
 
@@ -190,14 +205,16 @@ class Names:
     # -- by the commit thread -----------------------------------------------------------------------------------------------
 
     def at(self, edge: Edge) -> bool:
-        """Tell whether exactly the names of the lines of *edge* are known."""
+        """Return True if exactly the names of the lines of *edge* are known."""
         known = self._edge
         if known is edge:
             return True
         return known is not None and known.size == edge.size and known.roots == edge.roots
 
     def catch_up(self, execute: Execute, edge: Edge) -> bool:
-        """Know the names up to *edge*, the committed end of the log; false if that would take long. Raises ``LedgerError``."""
+        """Read the names up to *edge*, the committed end of the log; return False if that would
+        take too long. Raises ``LedgerError``.
+        """
         known = self._edge
         if known is None or edge.size - known.size > _SHORT:
             return False
@@ -211,7 +228,9 @@ class Names:
         return True
 
     def follow(self, edge: Edge, names: Iterable[str]) -> None:
-        """Go on to *edge*, which this process has made of the end that ``at`` confirmed by records with *names*."""
+        """Advance to *edge*, which this process made by adding records with *names* to the end that
+        ``at`` confirmed.
+        """
         self._publish(edge, names)
 
     def _publish(self, edge: Edge | None, names: Iterable[str]) -> None:
@@ -229,7 +248,7 @@ class Names:
 
 
 def _collect(line: bytes, found: set[str]) -> None:
-    """Put the session that *line* makes somebody's into *found*."""
+    """Add the session that *line* assigns to a caller to *found*."""
     if _MARKS[0] in line or _MARKS[1] in line:
         name = session_of(_decoded(line))
         if name is not None:

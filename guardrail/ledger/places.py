@@ -1,4 +1,4 @@
-"""Errors about what stands in the ledger's place and is no file that could be one."""
+"""Errors for ledger paths that do not lead to a regular file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["not_a_file", "unexaminable"]
 
 
 def unexaminable(db: Path, error: OSError) -> LedgerOpenError:
-    """Return the error for a path of which the system does not even say what is there."""
+    """Return the error for a path that can't be examined."""
     return LedgerOpenError(
         f"the ledger can't be examined: {os_reason(error)}",
         code="ledger.unreadable",
@@ -20,7 +20,7 @@ def unexaminable(db: Path, error: OSError) -> LedgerOpenError:
 
 
 def not_a_file() -> LedgerOpenError:
-    """Return the error for a folder, or another thing that is no file, in the ledger's place."""
+    """Return the error for a folder, or anything else that is not a file, at the ledger's path."""
     return LedgerOpenError(
         "the ledger's path is not a regular file",
         code="ledger.not_a_file",

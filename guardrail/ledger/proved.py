@@ -1,12 +1,13 @@
-"""Reads what a decision or an answer depends on, and hands out no line that the log's signed head does not prove.
+"""Reads records for decisions and answers, and returns only lines that the log's signed head
+proves.
 
-A row is only what somebody wrote into a file: whoever can write the file can put another line in its place, let it be read, and put
-the old one back. So a line is hashed when it is read, the hash must lead up the tree to a head, and the code of the head can be
-computed by holders of the log's keys alone. Where it matters that nothing is missing (the steps of an approval), every line
-from the request to the end of the log is hashed, and together they must make exactly the tree of that head.
-
-No index, generated column or tile is believed: they only say where to look. What was proved is kept, so that the next
-look hashes only what has been added since.
+A row by itself proves nothing: anyone who can write the file can replace a line, let it be read,
+and restore the old one. So a line is hashed when it is read, the hash must lead up the tree to a
+head, and only holders of the log's keys can compute the code of the head. If no record may be
+missing (the steps of an approval), every line from the request to the end of the log is hashed, and
+together they must make exactly the tree of that head. No index, generated column or tile is
+trusted: they only tell where to look. Proved results are cached, so that the next look hashes only
+lines that were added since.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ __all__ = ["Proofs", "ProvedReader"]
 R = TypeVar("R")
 
 _LONGEST_GAP = 100_000
-"""Lines that are hashed only to go on where the last look ended; beyond that a look begins at its own request."""
+"""Largest number of lines to hash in order to continue from the last look; otherwise a look starts
+at its own request.
+"""
 _TRIES = 5
 LAST_START = (
     "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
@@ -52,7 +55,7 @@ _MOST_STEPS = 65_536
 
 
 class Proofs:
-    """What this process has proved of one log. Thread-safe, and usable in a forked child."""
+    """The proved state of one log in this process. Thread-safe, and usable in a forked child."""
 
     def __init__(
         self,
@@ -60,7 +63,9 @@ class Proofs:
         log: str,
         acknowledged: Callable[[], int] = lambda: -1,
     ) -> None:
-        """*acknowledged* tells the number of a record that must be there: the newest that this process knows."""
+        """*acknowledged* returns the number of the newest record that this process knows, which
+        must exist.
+        """
         self._signing = signing
         self._log = log
         self._acknowledged = acknowledged
@@ -71,11 +76,17 @@ class Proofs:
         self._pid = os.getpid()
 
     def least(self) -> int:
-        """Return how many records there must be. Ask before a transaction begins, and check by ``head`` inside."""
+        """Return the smallest number of records that must exist.
+
+        Call it before a transaction begins, and check it with ``head`` inside.
+        """
         return max(self._acknowledged() + 1, self._head.size if self._head is not None else 0)
 
     def head(self, reader: LedgerReader, least: int) -> HeadRow:
-        """Return the head that *reader* sees. Raises ``LedgerError`` unless a holder of the keys wrote it, and it is no older one."""
+        """Return the head that *reader* sees.
+
+        Raises ``LedgerError`` unless a key holder signed it, and it is not an older one.
+        """
         row = read_head(reader.execute)
         if row is None:
             raise unproved("the log has no head")
@@ -94,7 +105,7 @@ class Proofs:
     def included(reader: LedgerReader, head: HeadRow, seq: object, line: object) -> None:
         """Raise ``LedgerError`` unless *line* is record *seq* of the log with this *head*. Call it inside a snapshot."""
         try:
-            # The row of the head, whose code was checked, holds the roots of the perfect subtrees.
+            # The head's row, whose code was checked, holds the roots of the perfect subtrees.
             edge = Edge.decode(head.size, head.edge)
         except (ValueError, TypeError):
             raise unproved("the log's head is malformed") from None
@@ -118,34 +129,38 @@ class Proofs:
                     except (ValueError, TypeError):
                         raise unproved("hashes of the log are missing") from None
             self._steps = None  # unless all goes well
-            # In short transactions: records never change, and the head says what they must be.
+            # In short transactions: records never change, and the head determines them.
             found.reach(reader.execute, head.size, head.edge)
             if found.kept < _MOST_STEPS:
                 self._steps = found
-            # Rows that are in no tree, wherever an index leads, were not looked at: nobody acts on them.
+            # Rows outside the tree were not checked, but no code acts on them either.
             return list(found.of(approval)), (head.size, head.edge)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if self._pid != os.getpid():
-            # A thread of the parent may have held it, and is not here to let it go.
+            # A thread of the parent might have held it, and does not exist here to release it.
             self._lock, self._steps, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             yield
 
 
 class ProvedReader:
-    """Reads one log as ``LedgerReader`` does, and raises ``LedgerError`` (``ledger.unproved``) for whatever is not proved."""
+    """Reads one log as ``LedgerReader`` does, and raises ``LedgerError`` (``ledger.unproved``) for
+    unproved lines.
+    """
 
     def __init__(self, reader: LedgerReader, proofs: Proofs) -> None:
         self._reader = reader
         self._proofs = proofs
         self.tree: tuple[int, bytes] | None = None
-        """Size and tree of the log in which ``approval`` looked last: what it returned is all that this log holds of it."""
+        """Size and tree of the log at the last ``approval`` call, whose result is complete for this
+        state.
+        """
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Do nothing: each line is proved by a head, so what is read is of one log whenever it is read."""
+        """Do nothing: a head proves each line, so all reads are of one log at any time."""
         yield self
 
     def decision(self, call: str) -> bytes | None:
@@ -164,7 +179,7 @@ class ProvedReader:
             return [line, *steps]
         except LedgerError as error:
             if error.code == UNPROVED and self._reader.record(seq) is None:
-                return []  # it was pruned meanwhile, with all that came before it
+                return []  # it was pruned meanwhile, with all records before it
             raise
 
     def newest(self) -> bytes | None:
@@ -180,18 +195,24 @@ class ProvedReader:
         return None if found is None else found[1]
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return ids of calls (of *session*, or all) that may be requests, the oldest first: ask ``approval`` for each."""
+        """Return ids of calls (of *session*, or all) that might be requests, the oldest first: call
+        ``approval`` for each.
+        """
         return self._reader.requests(session)
 
     def first_of_session(self, session: Sequence[str], names: Names) -> bytes | None:
-        """Return the line of the first record that says whose a session is, or None if it is proved that none does.
+        """Return the line of the first record that names the session's owner, or None if it is
+        proved that there is none.
 
-        *session* are the names under which it may stand in the log. *names* is what this process knows of the sessions in the log: each line is hashed once.
+        *session* are the names that it can have in the log. *names* are the sessions that this
+        process knows in the log: each line is hashed once.
         """
         return self._despite_pruning(lambda: self._first_of_session(session, names))
 
     def _despite_pruning(self, look: Callable[[], R]) -> R:
-        """Return what *look* finds; it looks again if records were pruned while they were about to be read."""
+        """Return the result of *look*; it is repeated if records were pruned before they were
+        read.
+        """
         begin = first_kept(self._reader.execute)
         for _ in range(_TRIES):
             try:
@@ -228,9 +249,11 @@ class ProvedReader:
             return Place(first_kept(self._reader.execute), head.size, head.edge)
 
     def last_start(self) -> tuple[bytes | None, Place]:
-        """Return the line of the last start of a guard, or None, and the end of the log up to which no later one is there.
+        """Return the line of a guard's last start, or None, and the end of the log before which
+        there is no later start.
 
-        That is proved by the lines behind it, or by all if there is none, unless they are more than 100,000.
+        The lines after it prove that, or all lines if there is none, unless they are more than
+        100,000.
         """
         for _ in range(_TRIES):
             last = self._despite_pruning(self._last_start)
@@ -239,7 +262,7 @@ class ProvedReader:
         raise LedgerError("guards start all the time", code="ledger.unreadable")
 
     def _last_start(self) -> tuple[bytes | None, Place] | None:
-        """As ``last_start``; None if a guard started meanwhile."""
+        """Return the same as ``last_start``; None if a guard started meanwhile."""
         found, place = self._line(LAST_START, type="admin.start"), self._place()
         if self._starts_behind(found, place) == 0:
             return (None if found is None else found[1]), place
@@ -273,7 +296,10 @@ class ProvedReader:
         )
 
     def _line(self, sql: str, *values: object, **says: str) -> tuple[int, bytes] | None:
-        """Return (seq, line) of the row that *sql* finds, proved, or None. The line must say what *says* does."""
+        """Return (seq, line) of the row that *sql* finds, proved, or None.
+
+        The line must contain the values of *says*.
+        """
         least = self._proofs.least()
         with self._reader.snapshot():
             head = self._proofs.head(self._reader, least)
@@ -284,7 +310,7 @@ class ProvedReader:
             self._proofs.included(self._reader, head, seq, line)
         if says:
             record = decode(line)
-            # An index is a copy: what was found by it is what was looked for only if the line says so.
+            # An index is a copy: only the line itself shows that the right record was found.
             if any(record.get(name) != value for name, value in says.items()):
                 raise misplaced(seq)
         return seq, line

@@ -1,4 +1,4 @@
-"""The reader: looks at a log while writers run, and never writes to it."""
+"""The reader: reads a log while writers run, and never writes to it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ __all__ = ["LedgerReader", "SessionRow"]
 
 _CHUNK = 256
 _TOO_LONG = b" " * (MAX_LINE + 1)
-"""Stands for a line that is not even loaded: no record, and with its own hash, so that nothing but its length is found."""
+"""Stands in for a line that is too long to load: not a record, with its own hash, so that only its
+length is reported.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """One session, as the log knows it."""
+    """One session in the log."""
 
     session: str
     tenant: str
@@ -39,7 +41,7 @@ class SessionRow:
     calls: int
     denied: int
     rejected: int
-    """Refused by a framework before they were decided."""
+    """Calls that a framework refused before they were decided."""
     open: int
     errors: int
 
@@ -49,12 +51,12 @@ class LedgerReader(ReadConnection):
 
     @property
     def path(self) -> Path:
-        """Where the log is, symbolic links resolved."""
+        """Path of the log, symbolic links resolved."""
         return self.db
 
     @property
     def genesis(self) -> dict[str, Any]:
-        """Line 0, decoded. Raises ``LedgerError`` or ``RecordError`` where there is none."""
+        """Line 0, decoded. Raises ``LedgerError`` or ``RecordError`` if there is none."""
         if self._genesis is None:
             line = self.record(0)
             if line is None:
@@ -70,15 +72,17 @@ class LedgerReader(ReadConnection):
         return str(self.genesis.get("log", ""))
 
     def size(self) -> int:
-        """Return how many records there are: one more than the highest number."""
+        """Return the number of records: one more than the highest number."""
         return int(self._ask("SELECT coalesce(max(seq), -1) + 1 FROM record")[0][0])
 
     def first(self) -> int:
-        """Return the number of the first record behind line 0 that is there, 1 where none is; more than 1 where some were pruned."""
+        """Return the number of the first existing record after line 0, 1 if there is none; more
+        than 1 if records were pruned.
+        """
         return int(self._ask("SELECT coalesce(min(seq), 1) FROM record WHERE seq > 0")[0][0])
 
     def head(self) -> Head | None:
-        """Return the end of the log as it is stored, unverified; None where it is empty."""
+        """Return the end of the log as it is stored, unverified; None if it is empty."""
         rows = self._ask("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1")
         return Head(self.log, rows[0][0] + 1, rows[0][1]) if rows else None
 
@@ -109,8 +113,8 @@ class LedgerReader(ReadConnection):
     def rows(self, start: int, limit: int) -> list[tuple[int, bytes, bytes]]:
         """Return at most *limit* (seq, leaf, line) from *start*.
 
-        Of a line that is too long to be loaded, one is returned that is longer than any record may be, so that whoever
-        reads it can name its number.
+        For a line that is too long to load, an overlong placeholder is returned, so that the caller
+        can report its number.
         """
         where = "FROM record WHERE seq >= ? ORDER BY seq LIMIT ?"
         try:
@@ -204,7 +208,9 @@ class LedgerReader(ReadConnection):
         return [*([request] if request is not None else []), *(row[0] for row in steps)]
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return the ids of the calls (of *session*, or all) that were to be approved by a person, the oldest first."""
+        """Return the ids of the calls (of *session*, or all) that needed a person's approval, the
+        oldest first.
+        """
         if session is None:
             rows = self._ask(
                 "SELECT call FROM record INDEXED BY record_request "
@@ -219,7 +225,7 @@ class LedgerReader(ReadConnection):
         return [row[0] for row in rows]
 
     def newest(self) -> bytes | None:
-        """Return the last line of the log, or None where it is empty."""
+        """Return the last line of the log, or None if it is empty."""
         rows = self._ask("SELECT CAST(line AS BLOB) FROM record ORDER BY seq DESC LIMIT 1")
         return rows[0][0] if rows else None
 
@@ -232,7 +238,9 @@ class LedgerReader(ReadConnection):
         return [(row[0], row[1]) for row in self._ask(query, type_)]
 
     def pruned(self, before: int) -> Pruned | None:
-        """Return what the last record proves that says that everything below *before* may be missing, or None."""
+        """Return the proof in the last record that permits everything below *before* to be missing,
+        or None.
+        """
         for _, line in reversed(self.admin("admin.pruned")):
             try:
                 record = decode(line)
@@ -247,7 +255,7 @@ class LedgerReader(ReadConnection):
         return [SessionRow(*row) for row in self._ask(_SESSIONS)]
 
     def open_calls(self) -> list[tuple[OpenCall, Life]]:
-        """Return every allowed call without an outcome, and whether its process lives."""
+        """Return every allowed call without an outcome, and the state of its process."""
         leases = Leases(leases_path(self.db))
         calls = [
             OpenCall(*row)

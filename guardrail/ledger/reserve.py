@@ -1,7 +1,9 @@
-"""Room on the disk that is kept for outcomes: a file beside the log that is given back when the disk is full.
+"""Disk space reserved for outcomes: a file next to the log that is freed when the disk is full.
 
-What was admitted can then be recorded to its end. While the room is gone nothing new is admitted; it is taken again when there is
-enough of it twice over. On a small or nearly full volume less is kept than is set: half of what is free when the first guard comes. Another program may take what is given back: then outcomes wait in memory, as without a reserve.
+The outcomes of admitted calls can then still be recorded. While the reserve is freed, no new call
+is admitted; it is taken again when twice as much space is free. On a small or nearly full volume,
+less is reserved than configured: half of the space that is free when the first guard starts.
+Another program might use the freed space: then outcomes wait in memory, as without a reserve.
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ _FULL = (
 
 
 def fitting(folder: Path, size: int) -> int:
-    """Return how much of *size* bytes is kept on the volume of *folder*: a quarter of a small one.
+    """Return how much of *size* bytes to reserve on the volume of *folder*: a quarter of a small
+    one.
 
-    Where a volume holds less than four times what is to be kept, keeping all of it could leave no room to work in.
+    On a volume with less than four times the size, reserving all of it could leave no room to work
+    in.
     """
     try:
         space = os.statvfs(folder)
@@ -46,15 +50,18 @@ def fitting(folder: Path, size: int) -> int:
 
 
 def disk_is_full(why: str) -> bool:
-    """Tell whether *why*, a reason of SQLite or the system, may mean that there was no room."""
+    """Return True if *why*, a reason of SQLite or the system, can mean a full disk."""
     return why in _FULL
 
 
 class Reserve:
-    """The file of one log. Every process that admits calls shares it; called by commit threads, under the file lock.
+    """The reserve file of one log, shared by every process that admits calls.
 
-    Its size is what they agree on: the first one takes what fits into what is free, the others accept that. Room that was given
-    back leaves the size as a hole, so that nobody takes less while calls may be open whose outcomes need it.
+    Commit threads call it under the file lock.
+
+    Its size is agreed among them: the first process takes as much as fits, the others accept that.
+    Freed space stays as a hole of the same size, so that no process reserves less while open calls
+    might need it for their outcomes.
     """
 
     def __init__(self, db: Path, size: int) -> None:
@@ -65,18 +72,18 @@ class Reserve:
         self._agreed = 0
         """The most that was seen to be kept; 0 before that."""
         self._found: tuple[int, int] | None = None
-        """Size and blocks with which the room was kept, as of the last look; None if what is needed has grown since."""
+        """Size and blocks of the reserve at the last check; None if the need has grown since."""
         self._tried = -_PATIENCE
         self.gone = False
-        """Whether the room was missing when that was last looked up."""
+        """True if the reserve was missing at the last check."""
 
     def kept(self) -> bool:
-        """Tell whether the room is kept; takes nothing."""
+        """Return True if the room is kept; takes nothing."""
         self.gone = bool(self._size) and not self._kept()
         return not self.gone
 
     def there(self) -> bool:
-        """Tell whether the room is kept; take it where it is not, and there is enough."""
+        """Return True if the reserve is held; take it if it is not and there is enough space."""
         self.gone = bool(self._size) and not self._kept()
         now = time.monotonic()
         if self.gone and now - self._tried >= _PATIENCE:
@@ -86,7 +93,7 @@ class Reserve:
 
     @property
     def obstacle(self) -> str:
-        """What stands in the place of the reserve and is no file, in words; empty if nothing does."""
+        """Describes what is at the reserve's path if it is not a file; else empty."""
         try:
             mode = os.lstat(self._path).st_mode
         except OSError:
@@ -95,12 +102,14 @@ class Reserve:
 
     @property
     def needed(self) -> int:
-        """How many bytes must be free before the room is taken again; 0 if none is kept."""
+        """Bytes that must be free before the reserve is taken again; 0 if there is no reserve."""
         return 2 * (self._agreed or _least(self._size))
 
     @property
     def shortage(self) -> str:
-        """How much is needed before the room is taken again, and how much is free, in words."""
+        """Describes how much space is needed before the reserve is taken again, and how much is
+        free.
+        """
         needed = self.needed
         free = _free(self._path.parent)
         return f"{_mb(needed)} MB are needed" + (
@@ -108,7 +117,7 @@ class Reserve:
         )
 
     def give_back(self) -> bool:
-        """Free the room, and keep its size; return whether there was any."""
+        """Free the space, and keep the file's size; return True if there was any."""
         self._tried = time.monotonic()
         try:
             descriptor = os.open(self._path, _FLAGS)
@@ -128,7 +137,7 @@ class Reserve:
         return found.st_blocks > 0
 
     def remove(self) -> None:
-        """Free the room and forget its size: there is no call whose outcome may need it."""
+        """Free the space and forget its size: no call's outcome can need it."""
         self._agreed = 0
         with contextlib.suppress(OSError):
             os.unlink(self._path)
@@ -154,7 +163,9 @@ class Reserve:
         return True
 
     def _take(self) -> bool:
-        """Take the room where as much is left beside it: what is owed must find some before it is taken again."""
+        """Take the space if as much is left in addition: pending outcomes need room before it is
+        taken again.
+        """
         try:
             free = _free(self._path.parent) or 0
             with contextlib.suppress(FileNotFoundError):
@@ -181,7 +192,7 @@ class Reserve:
 
 
 def is_kept(db: Path) -> bool:
-    """Tell whether there is a reserve of the log at *db*, and not only its size."""
+    """Return True if there is a reserve of the log at *db*, and not only its size."""
     try:
         found = os.stat(reserve_path(db))
     except OSError:
@@ -190,9 +201,8 @@ def is_kept(db: Path) -> bool:
 
 
 def room_needed(db: Path, size: int) -> tuple[int, int | None]:
-    """Return how many bytes must be free before calls are taken, and how many are; None if that can't be measured.
-
-    *size* is what is set. While the room is kept nothing more is needed.
+    """Return how many bytes must be free before calls are admitted, and how many are; None if that
+    can't be measured. *size* is the configured size. While the reserve is held, no more is needed.
     """
     size = fitting(db.parent, size)
     agreed = 0
@@ -219,8 +229,8 @@ def _mb(size: int) -> str:
 
 
 def needs_room(draft: Draft) -> bool:
-    """Tell whether *draft* begins something new, and is refused while the room is gone.
+    """Return True if *draft* starts something new, and is refused while the reserve is freed.
 
-    Outcomes, and what operation does, are not.
+    Outcomes and administrative records are not refused.
     """
     return draft.type != "call.outcome" and not draft.type.startswith("admin.")

@@ -1,4 +1,4 @@
-"""Rows of a log's tables, as values: those who read them import no connection that writes."""
+"""Rows of a log's tables as values, so that readers need not import a writing connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class OpenCall:
 
     call: str
     seq: int
-    """Of its decision."""
+    """Number of its decision."""
     process: str
     host: str
     pid: int
@@ -25,7 +25,7 @@ class EpochRow:
 
     public: str
     seq: int
-    """Of the record that certifies it."""
+    """Number of the record that certifies it."""
     process: str
     host: str
     pid: int

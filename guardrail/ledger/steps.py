@@ -1,4 +1,6 @@
-"""The steps of approvals in a stretch of a log, none missing: every line of it is hashed into the tree of its head."""
+"""The complete steps of approvals in a part of a log: every line of it is hashed into the tree of
+its head.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def unproved(what: str) -> LedgerError:
 
 
 def misplaced(seq: object) -> LedgerError:
-    """Return the error for a record that an index led to, and that does not say what was looked for."""
+    """Return the error for a record that an index found, but that does not match the search."""
     return unproved(f"record {seq} is not what the ledger's index says that it is")
 
 
@@ -56,7 +58,7 @@ def step_of(line: bytes) -> str | None:
 
 
 def is_start(line: bytes) -> bool:
-    """Tell whether *line* is the start of a guard."""
+    """Return True if *line* is the start of a guard."""
     if b'"admin.start"' not in line:
         return False
     try:
@@ -72,9 +74,10 @@ def hash_lines(
     tree: bytes,
     look: Callable[[bytes], None],
 ) -> Edge:
-    """Add the lines from *edge* on to it, and show each to *look*; return it. In short transactions: records never change.
+    """Add the lines from *edge* on to it, and pass each to *look*; return it.
 
-    Raises ``LedgerError`` unless the lines up to *size* make *tree*: then nothing that *look* saw may be believed.
+    It uses short transactions: records never change. Raises ``LedgerError`` unless the lines up to
+    *size* make *tree*: then nothing that *look* saw can be trusted.
     """
     begin = edge.size
     while edge.size < size:
@@ -95,7 +98,9 @@ def hash_lines(
 
 
 class Steps:
-    """The steps of approvals from one record on, none missing: every line there was hashed into the tree of a head."""
+    """The complete steps of approvals from one record on: every line there was hashed into the tree
+    of a head.
+    """
 
     def __init__(self, edge: Edge) -> None:
         """Begin behind the records of *edge*, which need not be trusted: a wrong one never leads to a head's tree."""

@@ -1,7 +1,7 @@
-"""The stored tree, compared with the one that the lines make: every row of ``tile`` is right, or a finding of its own.
+"""Compares the stored tree with the tree of the lines: each wrong row of ``tile`` is a finding.
 
-Proofs read the stored tree because it is quick. Nothing that is decided about a log depends on it: it is compared in step with
-a walk over the lines, or, where records were pruned, with what a signed record says of their hashes.
+Proofs read the stored tree because it is fast. No verdict on a log depends on it: it is compared
+during a walk over the lines or, for pruned records, with the hashes that a signed record proves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from guardrail.ledger.heads import TILE, Execute, leaves_of
 __all__ = ["Kept", "TileWalk", "WrongTile"]
 
 _LEVEL = 8
-"""Tiles of a level hold roots that are so many levels higher than those of the level below."""
+"""Tiles of a level hold roots that are this many levels higher than those of the level below."""
 _LEVELS = 8
 """Levels that a log of fewer than 2**63 records can have."""
 # Of ?1 records; the tile of leaves number ?2 is stored although it grows.
@@ -30,16 +30,16 @@ LIMIT ?3"""
 
 @dataclass(frozen=True, slots=True)
 class WrongTile:
-    """A row of the stored tree that is not what the lines make it."""
+    """A row of the stored tree that differs from the lines."""
 
     level: int
     number: int
     right: bytes | None
-    """What it should hold; None where there should be no such row."""
+    """The correct content; None if there should be no such row."""
 
     @property
     def text(self) -> str:
-        """What is wrong, in words."""
+        """Description of the problem."""
         if self.right is None:
             return f"the stored tree has a row that no records make (level {self.level}, number {self.number})"
         if self.level == 0:
@@ -52,18 +52,20 @@ class WrongTile:
 
 @dataclass(slots=True)
 class Kept:
-    """What the kept leaf hashes of pruned records came to."""
+    """Result of checking the kept leaf hashes of pruned records."""
 
     problem: str = ""
-    """What is wrong; empty where they make the tree that the record about them says."""
+    """What is wrong; empty if they make the tree in the record about them."""
     roots: dict[int, bytes] = field(default_factory=dict)
-    """Size -> root, for the sizes that were asked for; empty where something is wrong."""
+    """Size -> root, for the requested sizes; empty if something is wrong."""
     wrong: list[WrongTile] = field(default_factory=list)
-    """Rows of the tree above them that are not what they make."""
+    """Wrong rows of the tree above them."""
 
 
 class TileWalk:
-    """Compares the stored tree with the one that leaves make, tile by tile, in the memory of one tile for each level."""
+    """Compares the stored tree with the tree of the leaves, tile by tile, with memory for one tile
+    per level.
+    """
 
     def __init__(self, execute: Execute, *, levels: int = _LEVELS) -> None:
         """Begin at the first leaf. Tiles of *levels* levels are compared, from the leaves up."""
@@ -76,7 +78,10 @@ class TileWalk:
         self._grown = [[] for _ in range(self._levels)]
 
     def resume(self, size: int) -> None:
-        """Begin behind the first *size* records, whose stored hashes are believed. Raises ``ValueError`` where some are missing."""
+        """Start after the first *size* records, whose stored hashes are trusted.
+
+        Raises ``ValueError`` if some are missing.
+        """
         for height in range(self._levels):
             number, count = divmod(size >> height * _LEVEL, TILE)
             start = number * TILE
@@ -89,9 +94,10 @@ class TileWalk:
                 self._grown[height] = _split(stored)[:count]
 
     def take(self, size: int, made: Sequence[bytes], level: int = 0) -> Sequence[WrongTile]:
-        """Take a leaf, or the perfect subtree of *level*; return the rows that it completes and that hold something else.
+        """Take a leaf, or the perfect subtree of *level*; return the completed rows that hold wrong
+        content.
 
-        *size* is the number of leaves with it, *made* what ``Edge.append`` returned.
+        *size* is the number of leaves including it, *made* the result of ``Edge.append``.
         """
         if level == 0 and size % TILE:
             self._grown[0].append(made[0])
@@ -109,9 +115,8 @@ class TileWalk:
         return wrong
 
     def kept(self, pruned: Pruned, sizes: Collection[int] = ()) -> Kept:
-        """Take the leaf hashes that were kept of pruned records, line 0's with them, and compare them with what *pruned* says.
-
-        The roots of those *sizes* that are less than ``pruned.before`` are returned.
+        """Take the kept leaf hashes of pruned records and of line 0, and compare them with
+        *pruned*. Return the roots of those *sizes* that are less than ``pruned.before``.
         """
         found, edge, leaf = Kept(), Edge(), b""
         for leaf in self._kept(pruned.before):
@@ -134,10 +139,11 @@ class TileWalk:
             yield from _split(self._row(0, number, None))[:count]
 
     def end(self, size: int, pruned: int, *, limit: int = -1) -> list[WrongTile]:
-        """Return the rows that still grow and hold something else, and those that should not be there, at most *limit* of these.
+        """Return the rows that still grow and hold something else, and those that should not be
+        there, at most *limit* of these.
 
-        *size* is the number of records, *pruned* the number of the first one behind line 0 where records were pruned, else 0.
-        Call it in the transaction that saw the last record.
+        *size* is the number of records, *pruned* the number of the first one behind line 0 if
+        records were pruned, else 0. Call it in the transaction that saw the last record.
         """
         wrong: list[WrongTile] = []
         for height in range(1, self._levels):
@@ -160,7 +166,7 @@ class TileWalk:
         return [WrongTile(level, number, right)]
 
     def _row(self, level: int, number: int, length: int | None) -> bytes:
-        """Return what is stored, or nothing where it is no tile, or not of *length* bytes."""
+        """Return the stored tile, or nothing if it is not a tile, or not of *length* bytes."""
         rows = self._execute(
             "SELECT hashes FROM tile WHERE level = ? AND number = ? AND length(hashes) BETWEEN ? AND ?",
             (level, number, length or 0, TILE * HASH_BYTES if length is None else length),

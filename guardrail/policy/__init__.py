@@ -1,1 +1,1 @@
-"""Policy engines: one method each, alike in what they answer."""
+"""Policy engines: each has one method, and all return the same answers."""

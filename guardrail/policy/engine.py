@@ -1,4 +1,4 @@
-"""What the guard asks of a policy engine: one method."""
+"""The interface of a policy engine."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> PolicyIdentity:
-        """What every reply of this engine is derived from, until it is replaced."""
+        """Identity of the policies and data behind every reply of this engine, until it is
+        replaced.
+        """
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        """Ask for ``data.guardrail.main.decision`` of *policy_input* (the JSON of the whole input document).
+        """Ask for ``data.guardrail.main.decision`` of *policy_input* (the JSON of the whole input
+        document).
 
-        *shard* names tenant, principal, agent and tool, joined by NUL: a breaker per shard keeps one agent's poison from stopping
-        others, and principals take turns.
-        *deadline* is in seconds from now. The future always ends: with a reply, or with a ``PolicyError`` that
-        carries cause and detail, at the latest shortly after the deadline. Asking has no effects, so an engine may
-        ask again by itself.
+        *shard* names tenant, principal, agent and tool, joined by NUL: a breaker per shard keeps
+        one agent's harmful requests from stopping others, and principals take turns. *deadline* is
+        in seconds from now. The future always completes: with a reply, or with a ``PolicyError``
+        that carries cause and detail, shortly after the deadline at the latest. A request has no
+        effects, so an engine may retry by itself.
         """
 
     def close(self) -> None:
-        """Release processes and connections. Idempotent; open futures end with ``PolicyError`` (``unreachable``)."""
+        """Release processes and connections.
+
+        Idempotent; open futures fail with ``PolicyError`` (``unreachable``).
+        """

@@ -1,7 +1,7 @@
-"""A queue that is fair between those who wait: each is served in turn, however much any of them has asked for.
+"""A fair queue: parties are served in turn, regardless of how many items each of them has.
 
-Whoever asks for a thousand things waits for themselves, not everybody else for them. Where the queue is full, what came last of
-the one with the most in it goes, so that nobody can keep the others out either.
+A party with a thousand items delays itself, not the others. If the queue is full, the newest item
+of the party with the most items is removed, so that no party can keep the others out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _SEPARATOR = "\x00"
 
 @lru_cache(maxsize=1024)
 def party(shard: str) -> str:
-    """Return who has a share of its own: the tenant and the principal of *shard*, its first two parts."""
+    """Return the party that gets its own share: the tenant and the principal of *shard*, its first
+    two parts.
+    """
     return _SEPARATOR.join(shard.split(_SEPARATOR, 2)[:2])
 
 
@@ -43,7 +45,10 @@ class FairQueue(Generic[T]):
         return (item for items in self._parties.values() for item, _ in items)
 
     def push(self, who: str, item: T, size: int = 0, *, front: bool = False) -> list[T]:
-        """Add *item*; return what has to go for it, which may be *item* itself. *front*: before all others of *who*."""
+        """Add *item*; return the item that is removed for it, which can be *item* itself.
+
+        With *front*, it goes before all others of *who*.
+        """
         items = self._parties.setdefault(who, deque())
         if front:
             items.appendleft((item, size))
@@ -63,7 +68,9 @@ class FairQueue(Generic[T]):
         return gone
 
     def pop(self, may: Callable[[str], bool]) -> tuple[str, T] | None:
-        """Take the oldest item of the party whose turn it is, of those that *may*; None where there is none."""
+        """Take the oldest item of the next party for which *may* returns True; None if there is
+        none.
+        """
         for who, items in self._parties.items():
             if may(who):
                 item, size = items.popleft()
@@ -73,7 +80,7 @@ class FairQueue(Generic[T]):
         return None
 
     def take(self, which: Callable[[T], bool]) -> list[T]:
-        """Take out every item that *which* is true for, and return them."""
+        """Remove every item for which *which* returns True, and return them."""
         taken: list[T] = []
         for who in list(self._parties):
             kept: deque[tuple[T, int]] = deque()

@@ -1,4 +1,6 @@
-"""The files of a folder of policies: every one that OPA would load is read or refused, none is left out in silence."""
+"""Walks a folder of policies: every file that OPA would load is read or refused, none is silently
+skipped.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,17 @@ class _TooManyError(Exception):
 
 
 def looks_like_policy(name: str) -> bool:
-    """Whether a file called *name* is read from a bundle, also where only the case of its ending differs."""
+    """Return True if OPA reads a file called *name* from a bundle, also if only the case of its
+    extension differs.
+    """
     return name.lower().endswith(".rego") or name.lower() in _DATA
 
 
 class PolicyFolder:
-    """Walks one folder. Linked folders are followed; what can't be listed, a loop and a hidden policy are refused."""
+    """Walks one folder.
+
+    Linked folders are followed; unreadable folders, loops and hidden policies are refused.
+    """
 
     def __init__(self, root: Path, refuse: Callable[..., None], skip: Collection[str] = ()) -> None:
         self._root = root
@@ -41,8 +48,8 @@ class PolicyFolder:
     def files(self) -> Iterator[Path]:
         """Yield every file that is not hidden, folder by folder, in order of names.
 
-        What is wrong is told to *refuse*, at the latest after the last file: whoever reads must have read by then. Folders
-        whose real paths are in *skip* are left out.
+        Problems are passed to *refuse*, after the last file at the latest: the caller must have
+        read the files by then. Folders whose real paths are in *skip* are skipped.
         """
         try:
             yield from self._folder(self._root, (os.path.realpath(self._root),))
@@ -72,7 +79,7 @@ class PolicyFolder:
             try:
                 mode = os.stat(path).st_mode
             except OSError as error:
-                # Also a link that leads nowhere: what it should lead to may be a folder of deny rules.
+                # Also a broken link: its target could be a folder of deny rules.
                 self._unreadable(path, "read", error)
                 continue
             if stat.S_ISDIR(mode):
@@ -101,7 +108,7 @@ class PolicyFolder:
         self._refuse(str(path), "unreadable", f"can't be {done} ({why})", _READABLE)
 
     def _below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Return the real paths down to *path*, or None where it leads back up."""
+        """Return the real paths down to *path*, or None if it leads back up."""
         real = os.path.realpath(path)
         if any(f"{one}/".startswith(f"{real.rstrip('/')}/") for one in above):
             self._refuse(
@@ -127,7 +134,9 @@ class PolicyFolder:
             )
 
     def _hidden_policy(self, path: Path, above: tuple[str, ...]) -> Path | None:
-        """Return the first file at or below *path*, a hidden one, that OPA reads from a bundle and nobody was given."""
+        """Return the first file at or below the hidden *path* that OPA reads from a bundle and that
+        was not yielded.
+        """
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
@@ -161,7 +170,7 @@ class PolicyFolder:
 
 
 def _projection(here: Path) -> str | None:
-    """Return the folder that Kubernetes shows in *here* through its link, or None where there is none."""
+    """Return the folder that Kubernetes projects into *here* through its link, or None."""
     try:
         target = os.readlink(here / _PROJECTION)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a policy input must be like before the embedded engine may see it."""
+"""Checks a policy input before it is sent to the embedded engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ for _characters, _shape in (
     for _byte in _characters:
         _SHAPES[_byte] = _shape[0]
 _LARGE = (b"0" * 16, b"e00,", b"e+00,")
-"""Each number that does not fit has one of these shapes, as JSON is written. Texts may have them too."""
+"""Each number that does not fit has one of these shapes in JSON. Strings can have them too."""
 _IN_NUMBER = b"0123456789.-"
 _BEFORE_NUMBER = b":,[ \t\r\n"
 
@@ -59,7 +59,9 @@ def check_input(policy_input: bytes) -> None:
 
 
 def _stands_in(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
-    """Return whether *mark*, which *shape* holds, may be in a number, and not in a card number or a digest in a text."""
+    """Return True if *mark*, found in *shape*, can be in a number, and not in a card number or a
+    digest in a string.
+    """
     at = shape.find(mark)
     while at >= 0:
         start = at

@@ -1,4 +1,4 @@
-"""Policies and data as files: read once, digested, never judged here."""
+"""Reads policies and data from files, once, and computes their digests. It does not check them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_DATA = 4 * 1024 * 1024
 """Bytes of one data file."""
 MAX_FILES = 500
 _LOOKS_LIKE_DATA = (".json", ".yaml", ".yml", ".tar.gz")
-"""Endings of files that OPA reads from a folder besides modules: data, and bundles."""
+"""Extensions of other files that OPA reads from a folder: data and bundles."""
 MAX_TOTAL = 16 * 1024 * 1024
 MAX_INTEGER = 2**64 - 1
 MIN_INTEGER = -(2**63)
@@ -47,20 +47,26 @@ WITHOUT_EXPONENT = "write it without the exponent"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One module as it was read."""
+    """One module as read from its file."""
 
     name: str
-    """Path as it was given, for findings."""
+    """Path as given, for findings."""
     key: str
-    """Path below the folder that was given, with ``/``: the same on every machine. For order and digest."""
+    """Path relative to the given folder, with ``/``: the same on every machine.
+
+    For order and digest.
+    """
     text: str
     installed: bool = False
-    """Part of guardrail's own composition and library."""
+    """True if it is part of guardrail's own composition and library."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """Everything a decision is derived from, as bytes in memory. A change on disk no longer matters."""
+    """All policies and data behind a decision, as bytes in memory.
+
+    Later changes on disk have no effect.
+    """
 
     modules: tuple[Source, ...]
     """The authors' modules and the installed ones, by key."""
@@ -75,18 +81,22 @@ class PolicySet:
 
 
 def installed_folder() -> Path:
-    """Return the folder with guardrail's own policies: in the package, or beside it in a checkout."""
+    """Return the folder with guardrail's own policies: in the package, or next to it in a
+    checkout.
+    """
     package = Path(__file__).resolve().parent.parent
     inside = package / "_policies"
     return inside if inside.is_dir() else package.parent / "policies"
 
 
 def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = None) -> PolicySet:
-    """Read every module and ``data.json`` below *paths*, and add the installed composition and library.
+    """Read every module and ``data.json`` below *paths*, and add the installed composition and
+    library.
 
-    A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Linked folders are followed. Names that
-    begin with a dot are left out; a policy below one is refused. *data* is merged in at the root. Raises
-    ``PolicyLoadError`` with all that is wrong: missing, unreadable, too large, not UTF-8, data that contradicts other data.
+    A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Linked folders
+    are followed. Names that begin with a dot are skipped; a policy below one is refused. *data* is
+    merged in at the root. Raises ``PolicyLoadError`` with all problems: missing, unreadable, too
+    large, not UTF-8, contradictory data.
     """
     reader = _Reader()
     for path in paths:
@@ -153,14 +163,14 @@ def _installed_modules() -> Iterator[Source]:
 
 
 class _Reader:
-    """Collects files, and what is wrong with them."""
+    """Collects files and the problems with them."""
 
     def __init__(self) -> None:
         self.modules: list[Source] = []
         self.tests: list[Source] = []
         self.findings: list[Finding] = []
         self.data: dict[str, Json] = {}
-        # A checkout's own policies folder holds these: they are loaded as what they are.
+        # A checkout's own policies folder contains these: they are loaded as guardrail's own.
         own = installed_folder()
         self._own = {os.path.realpath(own / name) for name in ("guardrail", "lib", "opa")}
         self._seen: set[tuple[str, object]] = set()
@@ -170,7 +180,7 @@ class _Reader:
         self.findings.append(Finding(file, line, code, message, hint))
 
     def take(self, path: Path) -> None:
-        """Read a file, or a folder with all below it."""
+        """Read a file, or a folder with everything below it."""
         try:
             mode = os.stat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -221,7 +231,9 @@ class _Reader:
             )
 
     def _read(self, file: Path, limit: int, use: object) -> str | None:
-        """Return the text of *file*, or None where it was read for the same *use* before, or is refused."""
+        """Return the text of *file*, or None if it was read for the same *use* before, or is
+        refused.
+        """
         seen = (os.path.realpath(file), use)
         if seen in self._seen:
             return None
@@ -280,7 +292,7 @@ class _Reader:
         self.merge(value, place, str(file))
 
     def merge(self, value: Json, place: tuple[str, ...], file: str) -> None:
-        """Put *value* at *place* of the data document."""
+        """Insert *value* at *place* of the data document."""
         if not isinstance(value, dict):
             self.refuse(file, "data-object", "data must be a JSON object")
             return
@@ -312,18 +324,23 @@ def _merge(
             if clash is not None:
                 return clash
         else:
-            # Also where both are equal: two places for one value is a mistake that shows when one is edited.
+            # Even if both are equal: two places for one value is a mistake that shows when one is
+            # edited.
             return (*at, key)
     return None
 
 
 def rounded(value: float) -> bool:
-    """Whether the engine takes integers that are not *value* for equal to it: it compares them with 53 bits."""
+    """Return True if the engine treats other integers as equal to *value*: it compares them with 53
+    bits.
+    """
     return 2.0**53 <= abs(value) <= 2.0**64
 
 
 def _unfit(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
-    """Return code, message and hint for what the engine would answer differently about, or None."""
+    """Return code, message and hint for a value that the engine would handle differently, or
+    None.
+    """
     if depth > 64:
         return "data-depth", "data is nested deeper than 64 levels", ""
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
@@ -363,9 +380,9 @@ def _not_whole(written: str) -> float:
 
 
 def whole_exponent(written: str) -> bool:
-    """Return True if *written* is a whole number in the form of an exponent, which is no array index for OPA.
-
-    Numbers beyond any array that a policy, its data or a call can hold are no index in either engine, and stay: ``n > 1e9``.
+    """Return True if *written* is a whole number with an exponent, which OPA does not accept as an
+    array index. Numbers larger than any array in a policy, its data or a call are not an index in
+    either engine, and are accepted: ``n > 1e9``.
     """
     if "e" not in written.lower():
         return False

@@ -1,1 +1,3 @@
-"""How long records are kept: segments, archives, pruning, holds; what is due, and whether too much or too little is there."""
+"""Retention of records: segments, archives, pruning and holds; finds due work, and records kept too
+long or too short.
+"""

@@ -1,4 +1,7 @@
-"""What is done about a ledger's records as they grow old: seal, archive, prune, hold; each on the record, one process at a time."""
+"""Actions on old records: seal, archive, prune and hold.
+
+Each is recorded, and only one process at a time acts.
+"""
 
 from __future__ import annotations
 
@@ -37,18 +40,18 @@ _DAY = timedelta(days=1)
 
 
 def keeping_lock(db: Path) -> FileLock:
-    """Return the lock that whoever acts on the records of *db* holds: one process at a time."""
+    """Return the lock that a process must hold to act on the records of *db*."""
     return FileLock(db.with_name(db.name + "-retention-lock"), db)
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What sealing did."""
+    """The result of sealing."""
 
     segment: Segment | None
-    """The new one; None where there was nothing new to seal, or it was not wanted."""
+    """The new segment; None if there was nothing new to seal, or sealing was not requested."""
     copied: tuple[Manifest, ...]
-    """Copies that were made: the new one's, and those that were missing."""
+    """Copies that were made: of the new segment, and those that were missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,11 @@ class RetentionManager:
         pace: Pace = Pace(),  # noqa: B008 - frozen
         delete: Callable[[Callable[[], Pruned]], Pruned] = lambda work: work(),
     ) -> None:
-        """*record* writes an ``admin.*`` record of a type with a detail and returns when it is durable.
+        """*record* writes an ``admin.*`` record with the given type and detail, and returns when it
+        is durable.
 
-        *pace* says how fast records are deleted; *delete* runs the work that does it, and returns what it does.
+        *pace* limits how fast records are deleted; *delete* runs the function that deletes them,
+        and returns its result.
         """
         self._pace = pace
         self._delete = delete
@@ -89,7 +94,10 @@ class RetentionManager:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other keepers of this ledger out meanwhile. Raises ``RetentionError`` where one is at work."""
+        """Hold this ledger's retention lock inside the block.
+
+        Raises ``RetentionError`` if one is at work.
+        """
         lock = keeping_lock(self._db)
         try:
             try:
@@ -107,18 +115,18 @@ class RetentionManager:
             lock.close()
 
     def facts(self) -> Facts:
-        """Return what the ledger says about its keeping. Raises ``LedgerError``."""
+        """Return the ledger's retention facts. Raises ``LedgerError``."""
         with LedgerReader.open(self._db) as reader, reader.snapshot():
             return read_facts(reader)
 
     def status(self) -> RetentionStatus:
-        """Return what is due. Raises ``LedgerError``."""
+        """Return the retention status, with the work that is due. Raises ``LedgerError``."""
         return judge(self.facts(), self._policy, self._clock())
 
     # -- sealing ----------------------------------------------------------------------------------------------------
 
     def seal_due(self) -> bool:
-        """Tell whether it is time for the next segment, by age or size."""
+        """Return True if it is time for the next segment, by age or size."""
         facts = self.facts()
         if judge(facts, self._policy, self._clock()).seal_due:
             return True
@@ -130,9 +138,10 @@ class RetentionManager:
         return bool(rows[0][0] >= self._policy.segment_mb << 20)
 
     def seal(self, *, why: str | None, fresh: bool = True) -> Sealed:
-        """Make the copies that are missing; with *fresh*, first seal everything that no segment holds.
+        """Make the missing copies; with *fresh*, first seal all records that are in no segment.
 
-        Each copy is verified and durable when this returns. *why* is a person's reason. Raises ``RetentionError``, ``LedgerError``.
+        Each copy is verified and durable when this returns. *why* is the reason that a person gave.
+        Raises ``RetentionError``, ``LedgerError``.
         """
         facts = self.facts()
         segment = self._seal(facts, why) if fresh else None
@@ -149,7 +158,7 @@ class RetentionManager:
     def _seal(self, facts: Facts, why: str | None) -> Segment | None:
         first, last = facts.unsealed, facts.size - 1
         number = facts.last_number + 1
-        # A segment that holds nothing but the seal of the one before says nothing.
+        # A segment that holds only the seal of the one before it is useless.
         if last < first or (first == last and facts.last_number and first > 0):
             return None
         with LedgerReader.open(self._db) as reader:
@@ -170,7 +179,8 @@ class RetentionManager:
     def _tree(self, reader: LedgerReader, first: int) -> tuple[Edge, bytes]:
         """Return the tree of all records, made from the lines from *first* on, and the last leaf.
 
-        Raises ``LedgerError`` unless it is that of the signed head: a seal says what its segment must be for ever.
+        Raises ``LedgerError`` unless it matches the signed head: a seal fixes the content of its
+        segment for ever.
         """
         edge, leaf, head = Edge(), b"", None
         try:
@@ -185,7 +195,8 @@ class RetentionManager:
                     edge.append(leaf)
                     refuse_sealed(line, first)
 
-            # Most in short transactions: a long one would keep the ``-wal`` from being written anew while calls go on.
+            # Most in short transactions: a long one would keep the ``-wal`` from being reset while
+            # calls go on.
             take(reader.size())
             with reader.snapshot():
                 take(None)
@@ -262,7 +273,9 @@ class RetentionManager:
         return target
 
     def expired(self) -> list[tuple[Path, Manifest]]:
-        """Return the copies whose time is over: of pruned segments beside the ledger, of old ones in the archive."""
+        """Return the copies past their retention period: of pruned segments next to the ledger, of
+        old ones in the archive.
+        """
         facts = self.facts()
         if facts.holds or not self._may_delete():
             return []
@@ -282,9 +295,12 @@ class RetentionManager:
         return found
 
     def expire(self, *, why: str | None) -> list[tuple[Path, Manifest]]:
-        """Delete what ``expired`` names, after a record that says so; return it. Raises ``RetentionError``.
+        """Delete the copies that ``expired`` returns, after recording it; return them.
 
-        Each is read before, and must hold the records that the log kept the hashes of: what says how old they are must not be wrong.
+        Raises ``RetentionError``.
+
+        Each is read first, and must hold the records whose hashes the log kept: their age must not
+        come from a wrong file.
         """
         gone = self.expired()
         if gone:
@@ -320,19 +336,25 @@ class RetentionManager:
     # -- pruning ----------------------------------------------------------------------------------------------------
 
     def prunable(self) -> int:
-        """Return up to which record pruning would go: records 1 to this - 1; not more than 1 where nothing is due.
+        """Return where pruning would end: it would delete records 1 to this - 1.
 
-        Stops before calls that are open, requests that can still be approved, and certificates of keys that still sign.
+        The result is at most 1 if nothing is due.
+
+        Stops before calls that are open, requests that can still be approved, and certificates of
+        keys that still sign.
         """
         facts = self.facts()
         due = judge(facts, self._policy, self._clock()).due_before
         return max(facts.first, min(due, self._needed(due))) if due > facts.first else facts.first
 
     def prune(self, *, why: str | None, given: Sequence[SignedNote] = ()) -> Pruned:
-        """Delete what the settings say is past its time; what is gone is gone from the files too, and proofs still work.
+        """Delete records past their retention period, also their text in the files.
 
-        Raises ``RetentionError``: ``retention.below_floor``, ``retention.held``, ``retention.not_sealed``, ``retention.not_archived``,
-        ``retention.not_anchored``. *given* are signed heads that a person names: they count if an anchor vouches for them.
+        Proofs still work.
+
+        Raises ``RetentionError``: ``retention.below_floor``, ``retention.held``,
+        ``retention.not_sealed``, ``retention.not_archived``, ``retention.not_anchored``. *given*
+        are signed heads that the user passes: they count if an anchor vouches for them.
         """
         facts = self.facts()
         self._refuse_settings()
@@ -360,9 +382,10 @@ class RetentionManager:
         )
 
     def _grounded(self, facts: Facts, before: int, given: Sequence[SignedNote]) -> Checkpoint:
-        """Return a head from elsewhere that covers what is to go; raise unless all of it is sealed, copied, and not needed.
+        """Return an external head that covers the records to delete; raise unless all of them are
+        sealed, copied and not needed.
 
-        Everything that this rests on is read from the lines, and these are hashed under heads from elsewhere.
+        All evidence is read from the lines, and these are hashed under external heads.
         """
         kept = kept_heads(self._settings, facts.log, self._signing.public, given)
         if not kept.heads and not kept.named:
@@ -451,7 +474,10 @@ class RetentionManager:
     # -- holds ------------------------------------------------------------------------------------------------------
 
     def hold(self, name: str, *, add: bool, why: str) -> None:
-        """Record that a legal hold *name* begins or ends. While one stands nothing is deleted. Raises ``RetentionError``."""
+        """Record that a legal hold *name* begins or ends.
+
+        While a hold is active, nothing is deleted. Raises ``RetentionError``.
+        """
         stands = name in {each.id for each in self.facts().holds}
         if stands is add:
             raise RetentionError(

@@ -1,4 +1,4 @@
-"""Everything that is due, in its order, once: for the timer, and for what a guard has done alongside its calls."""
+"""Runs all due retention work once, in order: for the timer, and for a guard's background runs."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from guardrail.retention.segments import Manifest
 __all__ = ["NO_FAILURE", "Done", "carry_out"]
 
 NO_FAILURE = frozenset({"retention.held", "retention.for_ever"})
-"""Codes of ``RetentionError`` for what is kept because somebody wants it kept."""
+"""Codes of ``RetentionError`` for records that are kept on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done."""
+    """The result of one run."""
 
     sealed: Sealed
     put: tuple[ArchivedSegment, ...] = ()
     pruned: Pruned | None = None
     expired: tuple[tuple[Path, Manifest], ...] = ()
     problems: tuple[RetentionError, ...] = ()
-    """Why something that was due was left, in the order in which it was tried."""
+    """Why due work was left undone, in the order of the attempts."""
 
     @property
     def failures(self) -> tuple[RetentionError, ...]:
-        """The problems that somebody has to see to."""
+        """The problems that need a person."""
         return tuple(each for each in self.problems if each.code not in NO_FAILURE)
 
 
 def carry_out(manager: RetentionManager, *, why: str | None) -> Done:
-    """Seal, copy, archive, prune and expire what is due; each act is on the record when this returns.
+    """Seal, copy, archive, prune and expire everything that is due; each action is recorded when
+    this returns.
 
-    What can't be done is a problem in what is returned. Raises ``LedgerError`` if the ledger can't be read or written, and
-    ``RetentionError`` if the copy of a segment can't be made: nothing else is tried then.
+    Each failure is a problem in the result. Raises ``LedgerError`` if the ledger can't be read or
+    written, and ``RetentionError`` if the copy of a segment can't be made: then nothing else is
+    tried.
     """
     sealed = manager.seal(why=why, fresh=manager.seal_due())
     put: list[ArchivedSegment] = []

@@ -1,4 +1,6 @@
-"""Which records a head that is kept elsewhere covers: nothing is deleted before that, or nobody could tell that it was there."""
+"""External heads and the records that they cover: no other record is deleted, or its existence
+could not be proved.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,24 @@ class Kept:
     """The heads of a log that are known outside its ledger."""
 
     heads: tuple[Checkpoint, ...]
-    """Those that a configured anchor vouches for: deleting rests on them alone."""
+    """Heads that a configured anchor vouches for: only these permit a deletion."""
     named: tuple[Checkpoint, ...]
-    """Those that a person named and no anchor vouches for: the ledger must not contradict them, and they allow nothing."""
+    """Heads that the user passed and no anchor vouches for: the ledger must not contradict them,
+    and they permit nothing.
+    """
     doubts: tuple[str, ...]
-    """Why each head that a person named does not count, where it does not."""
+    """Why each head of the user's that does not count is rejected."""
 
 
 def kept_heads(settings: Settings, log: str, public: str, given: Iterable[SignedNote] = ()) -> Kept:
-    """Return the heads of *log* that its key *public* (64 hex) signed, from the anchors of *settings* and among *given*.
+    """Return the heads of *log* that its key *public* (64 hex) signed, from the anchors of
+    *settings* and among *given*.
 
-    An anchor vouches for what is read back from it, and a witness for what it cosigned. What the ledger's own files say
-    that an anchor took is nobody's word: whoever can write the ledger can write them. Nor is a head that a person names:
-    ``guardrail checkpoint`` prints one of any ledger. Raises ``RetentionError`` if an anchor can't be read that may hold
-    something else.
+    An anchor vouches for heads that are read back from it, and a witness for heads that it
+    cosigned. The ledger's own files about its anchors are no evidence: anyone who can write the
+    ledger can write them. Neither is a head that the user passes: ``guardrail checkpoint`` prints
+    one for any ledger. Raises ``RetentionError`` if an anchor that might hold another head can't be
+    read.
     """
     key = NoteKey(log, bytes.fromhex(public))
     anchors = configured(
@@ -69,7 +75,9 @@ def kept_heads(settings: Settings, log: str, public: str, given: Iterable[Signed
 
 
 def _signed(note: SignedNote, key: NoteKey) -> Checkpoint | None:
-    """Return what *note* says if *key* signed it as a head of the log with the key's name; else None."""
+    """Return the checkpoint in *note* if *key* signed it as a head of the log with the key's name;
+    else None.
+    """
     try:
         found = Checkpoint.parse(note.text)
     except NoteError:
@@ -78,7 +86,7 @@ def _signed(note: SignedNote, key: NoteKey) -> Checkpoint | None:
 
 
 def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
-    """Return why the head of a person does not count."""
+    """Return why a head that the user passed does not count."""
     able = [each for each in anchors if isinstance(each, FileAnchor | WitnessAnchor)]
     if not able:
         return (
@@ -108,7 +116,7 @@ def _of_anchors(settings: Settings, anchors: Sequence[Anchor], key: NoteKey) -> 
                     hint=error.hint,
                 ) from None
         if isinstance(anchor, WitnessAnchor):
-            # It need not be asked: its signature is under the head.
+            # No request is needed: its signature is under the head.
             note = _parsed(remembered.of(anchor.name).note)
             if note is not None and anchor.vouched(note):
                 found.append(note)

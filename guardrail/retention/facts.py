@@ -1,4 +1,6 @@
-"""What a ledger says about its own keeping: segments, copies, holds and prunings, from its ``admin.*`` records. Reads only."""
+"""Retention facts of a ledger: segments, copies, holds and prunings, read from its ``admin.*``
+records.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,13 @@ __all__ = [
 
 
 class Records(Protocol):
-    """What is read of a ledger. ``guardrail.ledger.reader.LedgerReader`` does it."""
+    """The reads of a ledger that this module needs; ``guardrail.ledger.reader.LedgerReader``
+    implements them.
+    """
 
     @property
     def log(self) -> str:
-        """Origin name."""
+        """The log's origin name."""
 
     def record(self, seq: int) -> bytes | None:
         """Return the line of *seq*, or None."""
@@ -45,15 +49,15 @@ class Segment:
     """Records ``first`` to ``last``, sealed together by an ``admin.sealed`` record."""
 
     number: int
-    """From 1."""
+    """Number of the segment, from 1."""
     first: int
     last: int
     root: str
-    """Of the tree of ``last`` + 1 records, hex."""
+    """Root of the tree of ``last`` + 1 records, hex."""
     leaf: str
-    """Of record ``last``, hex."""
+    """Leaf hash of record ``last``, hex."""
     ts: str
-    """Of the record that seals it: none of its records was written later."""
+    """Time stamp of the record that seals it: none of its records was written later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A legal hold that stands: nothing is pruned."""
+    """An active legal hold: nothing is pruned."""
 
     id: str
     reason: str
@@ -85,50 +89,53 @@ class Pruning:
     ts: str
     """When it was done."""
     last: str
-    """Time stamp of the last record that went."""
+    """Time stamp of the last deleted record."""
     floor_days: int | None
-    """What the settings then said."""
+    """The settings at that time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All of that, of one ledger at one moment."""
+    """The retention facts of one ledger at one moment."""
 
     log: str
     genesis: str
-    """Leaf of line 0, hex; empty where there is none."""
+    """Leaf of line 0, hex; empty if there is none."""
     size: int
     first: int
-    """Number of the first record behind line 0; more than 1 where records were pruned."""
+    """Number of the first record behind line 0; more than 1 if records were pruned."""
     oldest: str
-    """Its time stamp; empty where there is none."""
+    """Its time stamp; empty if there is none."""
     newest: str
     """Time stamp of the last record."""
     segments: tuple[Segment, ...] = ()
-    """Those of which something is left, and whose sealing record is there; in order."""
+    """Segments of which records are left, and whose sealing record exists; in order."""
     archived: tuple[Copy, ...] = ()
     holds: tuple[Hold, ...] = ()
     prunings: tuple[Pruning, ...] = ()
     open_begin: str = ""
-    """Time stamp of the first record that no segment holds; empty where each is in one."""
+    """Time stamp of the first record in no segment; empty if all are in one."""
 
     last_number: int = 0
-    """Number of the segment that was sealed last; 0 where none was."""
+    """Number of the segment that was sealed last; 0 if none was."""
 
     @property
     def unsealed(self) -> int:
-        """Number of the first record that no segment holds."""
+        """Number of the first record that is in no segment."""
         return (
             self.segments[-1].last + 1 if self.segments else (0 if self.first == 1 else self.first)
         )
 
 
 TYPES = ("admin.sealed", "admin.archived", "admin.pruned", "admin.hold")
-"""Of the records that say it."""
+"""Types of the records that hold these facts."""
 
 
 class Gathered:
-    """What records say about the keeping of their log. ``take`` each of these types, in order; others are passed over."""
+    """Collects retention facts from records.
+
+    Pass each record of these types to ``take``, in order; others are ignored.
+    """
 
     def __init__(self) -> None:
         self._segments: dict[int, Segment] = {}
@@ -137,7 +144,7 @@ class Gathered:
         self._prunings: list[Pruning] = []
 
     def take(self, seq: int, record: Mapping[str, Any]) -> None:
-        """Take record *seq*. One that is malformed is passed over: ``verify`` names it."""
+        """Take record *seq*. A malformed one is ignored: ``verify`` reports it."""
         type_, detail = record.get("type"), record.get("detail")
         if type_ not in TYPES or not isinstance(detail, Mapping):
             return
@@ -159,11 +166,16 @@ class Gathered:
 
     @property
     def segments(self) -> list[Segment]:
-        """Every segment whose sealing record was taken, whatever is left of it; in order."""
+        """Every segment whose sealing record was taken, even if its records are pruned; in
+        order.
+        """
         return [each for _, each in sorted(self._segments.items())]
 
     def facts(self, records: Records) -> Facts:
-        """Return what was taken, with where the log begins and ends. Raises ``LedgerError``."""
+        """Return the collected facts, with the begin and the end of the log.
+
+        Raises ``LedgerError``.
+        """
         size, first, oldest, newest, genesis = _extent(records)
         kept = tuple(each for _, each in sorted(self._segments.items()) if each.last >= first)
         begin = kept[-1].last + 1 if kept else first
@@ -184,7 +196,10 @@ class Gathered:
 
 
 def read_facts(records: Records) -> Facts:
-    """Return what *records* says, by its index: nobody vouches for that. Raises ``LedgerError``."""
+    """Return the facts in *records*, found by its index, which is not authenticated.
+
+    Raises ``LedgerError``.
+    """
     rows = records.query(
         "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
         f"WHERE {ADMIN} AND type IN ('admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold') ORDER BY seq"
@@ -196,7 +211,9 @@ def read_facts(records: Records) -> Facts:
 
 
 def refuse_sealed(line: bytes, first: int) -> None:
-    """Raise ``LedgerError`` if *line* seals record *first*, which no segment holds by the index: that hid the seal."""
+    """Raise ``LedgerError`` if *line* seals record *first*, which is in no segment by the index:
+    the index hid the seal.
+    """
     if b'"admin.sealed"' not in line:
         return
     record = _decoded(line)
@@ -207,7 +224,7 @@ def refuse_sealed(line: bytes, first: int) -> None:
 
 
 def moment(ts: str) -> datetime | None:
-    """Return a record's time stamp as a time, or None where it is none."""
+    """Return a record's time stamp as a time, or None if it is none."""
     try:
         found = datetime.fromisoformat(ts)
     except ValueError:

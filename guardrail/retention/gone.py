@@ -1,4 +1,6 @@
-"""Copies of segments that are gone, while the records that they are of are still there: they can be made again."""
+"""Finds missing copies of segments whose records still exist, so that the copies can be made
+again.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ __all__ = ["gone_copies"]
 
 
 def gone_copies(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Yield a finding for each place, the segments' folder and the archive, that lacks copies that it had.
+    """Yield a finding for each place, the segments' folder and the archive, that lacks copies that
+    it once had.
 
-    Every segment has a copy in the folder since it was sealed, and one in the archive since the record that says so.
+    Every segment has a copy in the folder since it was sealed, and one in the archive since the
+    record that says so.
     """
     sealed = [each.number for each in facts.segments if each.last >= facts.first]
     lost = _missing(segments_path(settings), facts, sealed)

@@ -1,7 +1,8 @@
-"""What deletion is grounded on: one walk over every line, whose tree a holder of the keys signed and heads elsewhere vouch for.
+"""Evidence for a deletion: one walk over every line, whose tree a key holder signed and external
+heads vouch for.
 
-Deleting takes the traces with it. So nothing is believed that is only stored: not what an index finds, not the tree, not what
-stands beside a copy.
+Deletion also removes the traces. So nothing is trusted merely because it is stored: not an index,
+not the tree, not the file next to a copy.
 """
 
 from __future__ import annotations
@@ -26,20 +27,23 @@ __all__ = ["Grounds", "conflict", "copies_of", "not_anchored", "survey", "vouche
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What the lines say, all of them hashed under the head that a holder of the keys wrote."""
+    """The facts in the lines, all hashed under a head that a key holder signed."""
 
     facts: Facts
     roots: Mapping[int, bytes]
-    """Size -> root, for the sizes that were asked for; of pruned records by the hashes that were kept."""
+    """Size -> root, for the requested sizes; for pruned records, computed from the kept hashes."""
 
     def has(self, size: int, root: str) -> bool:
-        """Tell whether *root*, in hex, is that over the first *size* records."""
+        """Return True if *root*, in hex, is the root over the first *size* records."""
         found = self.roots.get(size)
         return found is not None and found.hex() == root
 
 
 def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
-    """Read the whole ledger. Raises ``RetentionError`` (``retention.not_whole``) if anything in it is not as it must be."""
+    """Read the whole ledger.
+
+    Raises ``RetentionError`` (``retention.not_whole``) if anything in it is invalid.
+    """
     gathered = Gathered()
     with LedgerReader.open(db) as reader:
         found = examine(
@@ -86,7 +90,9 @@ def vouched(grounds: Grounds, kept: Kept, before: int) -> Checkpoint:
 
 
 def not_anchored(kept: Kept, before: int) -> RetentionError:
-    """Return the error for records that no head covers which an anchor vouches for, with why a person's head does not count."""
+    """Return the error for records that no anchored head covers, with the reason why the user's
+    heads do not count.
+    """
     return RetentionError(
         f"no anchor vouches for a head that covers records up to {before - 1}: "
         "afterwards nobody could tell what was there"
@@ -103,7 +109,7 @@ def not_anchored(kept: Kept, before: int) -> RetentionError:
 
 
 def conflict() -> RetentionError:
-    """Return the error for a ledger that a head kept elsewhere contradicts."""
+    """Return the error for a ledger that contradicts an external head."""
     return RetentionError(
         "the ledger is not what a head that is kept elsewhere says: nothing is deleted",
         code="retention.conflict",
@@ -114,9 +120,10 @@ def conflict() -> RetentionError:
 def copies_of(
     grounds: Grounds, segment: Segment, folder: Path, archive: Path | None
 ) -> list[tuple[Path, Manifest]]:
-    """Return every copy of *segment* that there must be before its records go, each read in full and found to be what was sealed.
+    """Return every required copy of *segment*, each read in full and equal to the sealed records.
 
-    Raises ``RetentionError``: ``retention.not_sealed``, ``retention.not_archived``, ``retention.copy_wrong``.
+    Raises ``RetentionError``: ``retention.not_sealed``, ``retention.not_archived``,
+    ``retention.copy_wrong``.
     """
     facts = grounds.facts
     if not grounds.has(segment.last + 1, segment.root):
@@ -128,7 +135,7 @@ def copies_of(
         found.append((folder, beside))
     if archive is not None:
         found.append((archive, _archived(facts, segment, archive)))
-    # Where its pruning has begun it can't be made anew: one copy must do.
+    # Once pruning has begun, the copy can't be made again: one copy must do.
     if beside is None and (not found or facts.first <= max(segment.first, 1)):
         raise RetentionError(
             f"segment {segment.number} has no copy beside the ledger",

@@ -1,7 +1,9 @@
-"""One process that does what is due, as the guard that started it sees it: start, wait, end.
+"""The worker process that does the due retention work, as seen by the guard that starts it: start,
+wait, end.
 
-A process and not a thread: it takes no time of the interpreter that runs the calls, has a priority of its own, holds no
-connection that a fork of the program would copy, and can be ended at any point.
+A process and not a thread: it takes no time of the interpreter that runs the calls, has a priority
+of its own, holds no connection that a fork of the program would copy, and can be ended at any
+point.
 """
 
 from __future__ import annotations
@@ -32,16 +34,16 @@ _END_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is told, over its standard input."""
+    """The job of a worker, sent over its standard input."""
 
     settings: Settings
     now: float
-    """The time by the clock of the guard, in seconds since 1970."""
+    """The guard's clock, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it; ``code`` is empty if everything that was due was done."""
+    """The outcome of a run; ``code`` is empty if all due work was done."""
 
     code: str = ""
     message: str = ""
@@ -59,8 +61,11 @@ class Worker:
     """A running worker. Used by one thread."""
 
     def __init__(self, job: Job, *, keep: int, folder: str) -> None:
-        """Start it in *folder*; it inherits the descriptor *keep*, and with it the lock on that file. Raises ``OSError``."""
-        # As with the policy workers, nothing in the environment or the current folder says what it imports.
+        """Start the worker in *folder*; it inherits the descriptor *keep*, and with it the lock on
+        that file. Raises ``OSError``.
+        """
+        # As with the policy workers, neither the environment nor the current folder influences its
+        # imports.
         root = str(Path(__file__).parents[2])
         paths = [root, *(each for each in sys.path if os.path.isabs(each))]
         self._popen = subprocess.Popen(
@@ -75,7 +80,7 @@ class Worker:
         )
         self._said = b""
         assert self._popen.stdin is not None
-        with contextlib.suppress(OSError):  # it died: what it says then is nothing
+        with contextlib.suppress(OSError):  # it died without an answer
             self._popen.stdin.write(pickle.dumps(job))
             self._popen.stdin.flush()
         self._reader = threading.Thread(
@@ -94,7 +99,7 @@ class Worker:
             self._said = self._popen.stdout.read(_MAX_REPORT)
 
     def wait(self, seconds: float) -> bool:
-        """Tell whether it has ended, after at most so many seconds."""
+        """Wait at most *seconds*; return True if the worker has ended."""
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -102,7 +107,7 @@ class Worker:
         return True
 
     def outcome(self) -> Outcome:
-        """Return what it said, once it has ended."""
+        """Return the worker's outcome, once it has ended."""
         self._reader.join(_END_S)
         self._close()
         try:
@@ -114,7 +119,7 @@ class Worker:
         return found if all(isinstance(each, str) for each in texts) else _DIED
 
     def end(self) -> None:
-        """End it, within seconds: what it did is durable, what it was about to do is done the next time."""
+        """End the worker within seconds: finished work is durable, the rest is done next time."""
         self._popen.terminate()
         if not self.wait(_END_S):
             self._popen.kill()

@@ -1,7 +1,8 @@
-"""What is due, once a day, alongside the calls: one thread per process that starts a worker, one worker per log at a time.
+"""Runs due retention work once a day, in the background: one thread per process starts a worker,
+one worker per log at a time.
 
-No call waits for it, and nothing that goes wrong stops one: what went wrong stands in a file beside the ledger, and
-``doctor`` shows it.
+No call waits for it, and no failure stops a call: failures are written to a file next to the
+ledger, and ``doctor`` shows it.
 """
 
 from __future__ import annotations
@@ -37,16 +38,18 @@ _GRACE_S = 2.0
 """How long closing waits for a worker to end by itself."""
 _CLOSE_S = 6.0
 _LIMIT_S = 6 * 3600.0
-"""What no worker needs; one that hangs is ended."""
+"""Longer than any worker needs; a hanging worker is ended."""
 _JUMP_S = 3600.0
-"""A clock that went so much further than time did, or back, is not believed for as long again: it may be put right."""
+"""Seconds: a clock that jumps further than this, or backwards, is not trusted for as long again: it
+might be corrected.
+"""
 
 
 class RetentionWatch:
-    """Has done what is due on one ledger, once a day. Any thread may close it.
+    """Has the due retention work of one ledger done, once a day. Any thread may close it.
 
-    Whoever holds the lock for keeping the ledger does it, for all processes of the log; the worker inherits the lock, so that
-    it is held for as long as anybody acts.
+    The process that holds the ledger's retention lock does it for all processes of the log; the
+    worker inherits the lock, so that it is held as long as the worker runs.
     """
 
     def __init__(
@@ -57,10 +60,13 @@ class RetentionWatch:
         monotonic: Callable[[], float] = time.monotonic,
         tick: float = _TICK_S,
     ) -> None:
-        """Nothing happens before ``start``. *clock* gives seconds since 1970, *tick* is how often it looks."""
+        """Nothing happens before ``start``.
+
+        *clock* returns seconds since 1970, *tick* is the interval between checks.
+        """
         self._settings = settings
         self._folder = os.getcwd()
-        """What relative paths in the settings are relative to: the program may go elsewhere."""
+        """Base of relative paths in the settings: the program may change its directory later."""
         self._db = Path(os.path.realpath(settings.ledger.path))
         self._path = state_path(self._db)
         self._clock = clock
@@ -70,7 +76,7 @@ class RetentionWatch:
         self._closed = False
         self._born: float | None = None
         self._state = RetentionState()
-        """What this process wrote last: it counts if a full disk did not take it."""
+        """The state that this process wrote last, used if a full disk prevented the write."""
         self._inherited: list[object] = []
         self._renew()
         # Threads do not survive a fork: a child looks for itself, and the parent's lock keeps it out.
@@ -137,22 +143,24 @@ class RetentionWatch:
                 return
 
     def _turn(self) -> None:
-        """Look once whether something may be due; if so, and nobody else is at it, have it done."""
+        """Check once for due work; if there is any, and no other process is doing it, start a
+        worker.
+        """
         if not self._clock_is_sane() or not self._due(self._known()):
             return
         lock = keeping_lock(self._db)
         try:
             self._lock = lock
             if not lock.try_acquire():
-                return  # another process, or a person, is at it
-            if self._due(self._known()):  # meanwhile another one may have done it
+                return  # another process, or a person, is doing it
+            if self._due(self._known()):  # another process may have done it meanwhile
                 self._work(lock)
         finally:
             self._lock = None
             lock.close()
 
     def _clock_is_sane(self) -> bool:
-        """Tell whether the clock went as time did since it was looked at last."""
+        """Return True if the wall clock has advanced like real time since the last check."""
         clock, passed = self._clock(), self._monotonic()
         seen, self._seen = self._seen, (clock, passed)
         if seen is not None and abs((clock - seen[0]) - (passed - seen[1])) > _JUMP_S:
@@ -169,11 +177,14 @@ class RetentionWatch:
             pause = _RETRY_S[min(state.failures, len(_RETRY_S)) - 1]
             return not 0 <= now - state.tried < pause
         since = state.done if state.done is not None else self._genesis()
-        # A time to come is one of a clock that was set back: it must not keep anything waiting.
+        # A time in the future means that the clock was set back: it must not delay anything.
         return since is not None and not 0 <= now - since < _DAY_S
 
     def _genesis(self) -> float | None:
-        """Return when the log began: on its first day nothing is due. None if that can't be read now."""
+        """Return the start time of the log: on its first day nothing is due.
+
+        None if it can't be read now.
+        """
         if self._born is None:
             with (
                 contextlib.suppress(GuardrailError),
@@ -235,7 +246,7 @@ class RetentionWatch:
 
     def _write(self, state: RetentionState) -> None:
         self._state = state
-        # A disk that takes nothing more: this process knows it, and others find out for themselves.
+        # A full disk: this process remembers the state, and others find out for themselves.
         with contextlib.suppress(OSError):
             write_state(self._path, state)
 

@@ -1,7 +1,9 @@
-"""Copies of segments: immutable files that hold the lines byte for byte, verified by reading them back.
+"""Copies of segments: immutable files that hold the lines byte for byte, verified by reading them
+back.
 
-A copy is two files: ``NAME.jsonl.gz``, whose content is what ``guardrail export`` writes of these records, and ``NAME.json``,
-which says what it must be and is written last. A copy without the second is none.
+A copy is two files: ``NAME.jsonl.gz``, with the content that ``guardrail export`` writes for these
+records, and ``NAME.json``, the manifest, which is written last. A copy without a manifest is
+incomplete and ignored.
 """
 
 from __future__ import annotations
@@ -49,14 +51,16 @@ _MAX_MANIFEST = 1 << 16
 
 
 def segments_path(settings: Settings) -> Path:
-    """Return the folder of the segments' copies: set, or beside the ledger (``audit.db`` -> ``audit.db-segments``)."""
+    """Return the folder of the segments' copies: from the settings, or next to the ledger
+    (``audit.db`` -> ``audit.db-segments``).
+    """
     ledger = settings.ledger.path
     return settings.retention.segments or ledger.with_name(ledger.name + "-segments")
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a copy must be."""
+    """The manifest of a copy: its expected content."""
 
     log: str
     genesis: str
@@ -65,9 +69,9 @@ class Manifest:
     first: int
     last: int
     root: str
-    """Of the tree of ``last`` + 1 records, hex."""
+    """Root of the tree of ``last`` + 1 records, hex."""
     leaf: str
-    """Of record ``last``, hex."""
+    """Leaf hash of record ``last``, hex."""
     prev: str
     """Leaf of the record before ``first``, hex; zeros for line 0."""
     edge: tuple[str, ...]
@@ -99,14 +103,16 @@ def write(
     lines: Iterable[bytes],
     like: Path,
 ) -> Manifest:
-    """Put a copy of *segment* into *folder*; it is complete, verified, durable and read-only when this returns.
+    """Write a copy of *segment* to *folder*; it is complete, verified, durable and read-only when
+    this returns.
 
-    *before* is the tree of the records before it. Files and folders take the owner of the ledger *like*. Raises ``RetentionError``; then no copy of that name is there.
+    *before* is the tree of the records before it. Files and folders take the owner of the ledger
+    *like*. Raises ``RetentionError``; then there is no copy with that name.
     """
     name = name_of(genesis, segment.number)
     try:
         _make(folder, like)
-        remove(folder, name)  # what a process that was killed left
+        remove(folder, name)  # left by a killed process
         beside = folder / f".{name}.new"
         with _fresh(beside, like) as out:
             _compress(out, lines)
@@ -123,7 +129,10 @@ def write(
 
 
 def copy_to(source: Path, target: Path, manifest: Manifest, like: Path) -> None:
-    """Put a copy of the copy in *source* into *target*, verified and durable when this returns. Raises ``RetentionError``."""
+    """Copy the copy in *source* to *target*; it is verified and durable when this returns.
+
+    Raises ``RetentionError``.
+    """
     name = name_of(manifest.genesis, manifest.segment)
     try:
         _make(target, like)
@@ -147,10 +156,10 @@ def copy_to(source: Path, target: Path, manifest: Manifest, like: Path) -> None:
 def verify(
     folder: Path, manifest: Manifest, *, sealed: Segment | None = None, log: str = ""
 ) -> None:
-    """Read the copy and make sure that it is what *manifest* says, line by line. Raises ``RetentionError``.
+    """Read the copy and check it against *manifest*, line by line. Raises ``RetentionError``.
 
-    With *sealed* it must hold exactly the records of the segment that was sealed in *log*: whoever can write the folder can write what
-    stands beside a copy as well.
+    With *sealed* it must hold exactly the records of the segment that was sealed in *log*: anyone
+    who can write the folder can write the manifest as well.
     """
     path = folder / manifest.file
     if sealed is not None and not _is_sealed(manifest, sealed, log):
@@ -181,7 +190,7 @@ def _is_sealed(manifest: Manifest, sealed: Segment, log: str) -> bool:
 
 
 def same_folder(one: Path, other: Path) -> bool:
-    """Tell whether two paths lead to one folder, through links and mounts too."""
+    """Return True if two paths lead to one folder, through links and mounts too."""
     if os.path.realpath(one) == os.path.realpath(other):
         return True
     try:
@@ -205,7 +214,9 @@ def refuse_one_file(one: Path, other: Path, file: str) -> None:
 
 
 def read_manifest(folder: Path, genesis: str, number: int) -> Manifest | None:
-    """Return what the copy of segment *number* in *folder* must be; None where there is no complete copy."""
+    """Return the manifest of the copy of segment *number* in *folder*; None if there is no complete
+    copy.
+    """
     name = name_of(genesis, number)
     try:
         found = _parse(read_input(folder / f"{name}{_MANIFEST}", _MAX_MANIFEST))
@@ -228,7 +239,7 @@ def copies(folder: Path, genesis: str) -> list[Manifest]:
 
 
 def remove(folder: Path, name: str) -> None:
-    """Delete a copy, what says what it is first; durable when this returns. Raises ``OSError``."""
+    """Delete a copy, its manifest first; durable when this returns. Raises ``OSError``."""
     gone = False
     for item in (f"{name}{_MANIFEST}", f"{name}{_LINES}", f".{name}.new"):
         with contextlib.suppress(FileNotFoundError):
@@ -245,7 +256,9 @@ def _compress(out: BinaryIO, lines: Iterable[bytes]) -> None:
 
 
 def _make(folder: Path, like: Path) -> None:
-    """Make *folder* where it is not there, for the owner of the ledger *like*; its own name is durable when this returns, like those of the copies in it."""
+    """Create *folder*, if it is missing, for the owner of the ledger *like*; its name is durable
+    when this returns, like the names of the copies in it.
+    """
     missing = [each for each in folder.parents if not each.exists()]
     new_folder(folder, like)
     for each in (folder, *missing):
@@ -254,7 +267,9 @@ def _make(folder: Path, like: Path) -> None:
 
 @contextlib.contextmanager
 def _fresh(path: Path, like: Path) -> Iterator[BinaryIO]:
-    """Open a new file that only its owner can read; durable when this ends without an error, else gone."""
+    """Open a new file that only its owner can read; it is durable if the block ends without an
+    error, else deleted.
+    """
     descriptor = new_file(path, like)
     try:
         with os.fdopen(descriptor, "wb") as out:
@@ -302,7 +317,7 @@ def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge)
 
 
 def _put(folder: Path, name: str, manifest: Manifest, like: Path) -> None:
-    sync_directory(folder)  # the lines first: what says what they are must not outlive them
+    sync_directory(folder)  # the lines first: a manifest must not outlive them
     beside = folder / f".{name}.new"
     with _fresh(beside, like) as out:
         out.write(json.dumps(asdict(manifest), indent=1, sort_keys=True).encode("utf-8") + b"\n")
@@ -331,7 +346,7 @@ def _digest(path: Path) -> str:
 
 
 def wrong(file: str) -> RetentionError:
-    """Return the error for a copy that is not what was sealed."""
+    """Return the error for a copy that differs from the sealed records."""
     return RetentionError(
         f"{file} does not hold the records that were sealed",
         code="retention.copy_wrong",

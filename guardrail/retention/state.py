@@ -1,7 +1,8 @@
-"""When a guard last did what is due, and what went wrong: a small file beside the ledger, for every process of that log.
+"""State of the automatic retention runs (last run, last failure): a small file next to the ledger,
+for every process of that log.
 
-It is a memory and no evidence. Whoever can write the ledger's folder can make a guard look at what is due earlier or later
-by it; what is overdue ``doctor`` tells from the records alone.
+The file is a cache, not evidence. Anyone who can write the ledger's folder can make a guard check
+for due work earlier or later; ``doctor`` finds overdue work from the records alone.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ _MAX_TIME = 1e12
 
 @dataclass(frozen=True, slots=True)
 class RetentionState:
-    """What is known of the automatic runs of one ledger."""
+    """State of the automatic runs of one ledger."""
 
     done: float | None = None
-    """When everything that was due was done last, in seconds since 1970; None if it never was."""
+    """Time of the last run that did all due work, in seconds since 1970; None if there was none."""
     tried: float | None = None
-    """When it was tried last."""
+    """Time of the last attempt."""
     failures: int = 0
-    """In a row, up to now."""
+    """Number of consecutive failures up to now."""
     code: str = ""
-    """Of the last failure; empty if the last try went well."""
+    """Code of the last failure; empty if the last attempt succeeded."""
     message: str = ""
     hint: str = ""
 
@@ -44,12 +45,14 @@ _SUFFIX = "-retention.json"
 
 
 def state_path(ledger: Path) -> Path:
-    """Return where the state of a ledger's automatic runs is."""
+    """Return the path of the state file of a ledger's automatic runs."""
     return ledger.with_name(ledger.name + _SUFFIX)
 
 
 def read_state(path: Path) -> RetentionState:
-    """Return the state in *path*; an empty one if there is none or nobody can tell what it says. Never raises."""
+    """Return the state in *path*; an empty one if there is none or it is unreadable. Never
+    raises.
+    """
     try:
         document = json.loads(read_input(path, _MAX_BYTES))
         if document["v"] != _VERSION:
@@ -73,11 +76,11 @@ def _is_time(value: object) -> bool:
 
 
 def write_state(path: Path, state: RetentionState) -> None:
-    """Replace the state; whoever reads gets the old one or the new one. Raises ``OSError``."""
+    """Replace the state atomically: readers get the old one or the new one. Raises ``OSError``."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with contextlib.suppress(FileNotFoundError):
-            beside.unlink()  # left by a process of the same number that died
+            beside.unlink()  # left by a dead process with the same number
         like = path.with_name(path.name.removesuffix(_SUFFIX))
         with os.fdopen(new_file(beside, like), "w", encoding="ascii") as out:
             json.dump({"v": _VERSION, **asdict(state)}, out, sort_keys=True)

@@ -1,4 +1,6 @@
-"""What is due, what is overdue, and what was kept too short: judged from values alone, for ``doctor``, ``verify`` and the timer."""
+"""Judges the retention status (due, overdue, deleted too early) from values alone, for ``doctor``,
+``verify`` and the timer.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ from guardrail.retention.facts import Facts, Segment, moment
 __all__ = ["Finding", "RetentionStatus", "Trouble", "judge"]
 
 GRACE = timedelta(days=3)
-"""How long a timer may be late before it is said."""
+"""How late a timer may be before it is reported."""
 
 
 class Trouble(StrEnum):
-    """What is not as the settings want it."""
+    """A difference between the ledger and the settings."""
 
     OVERDUE = "overdue"
     """Records are there that should have been deleted."""
@@ -28,14 +30,14 @@ class Trouble(StrEnum):
     UNARCHIVED = "unarchived"
     """A segment has no copy in the archive that the settings name."""
     COPY_GONE = "copy_gone"
-    """A copy of a segment that was made is not there any more, while its records are."""
+    """A copy of a segment was deleted, while its records still exist."""
     BELOW_FLOOR = "below_floor"
     """The settings keep records shorter than their own floor: nothing is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be."""
+    """One problem with the retention of a ledger."""
 
     trouble: Trouble
     text: str
@@ -47,20 +49,24 @@ class RetentionStatus:
     """The state of one ledger's retention, compared with the settings."""
 
     age_days: float | None
-    """Of the oldest record behind line 0; None where there is none."""
+    """Time of the oldest record after line 0; None if there is none."""
     due_before: int
-    """Records 1 to this number - 1 are past their time and in sealed segments; 1 where none are."""
+    """Records 1 to this number - 1 are past their time and in sealed segments; 1 if there are
+    none.
+    """
     seal_due: bool
-    """Whether it is time for the next segment, by age alone: only who reads the file knows its size."""
+    """True if the next segment is due by age alone: its size is known only to a reader of the
+    file.
+    """
     unarchived: tuple[int, ...]
     """Segments that have no copy in the archive."""
     held: tuple[str, ...]
-    """Legal holds that stand."""
+    """Active legal holds."""
     findings: tuple[Finding, ...]
 
 
 def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> RetentionStatus:
-    """Return how *facts* stand at *now*. Pure."""
+    """Return the status of *facts* at *now*. A pure function."""
     oldest = moment(facts.oldest)
     age = (now - oldest).total_seconds() / 86_400 if oldest is not None else None
     due = [each for each in facts.segments if _due(each, settings, now)]
@@ -105,7 +111,7 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Retention
 
 
 def _due(segment: Segment, settings: RetentionSettings, now: datetime) -> bool:
-    # What was sealed is older than its seal, so a segment is past its time when the seal is.
+    # Sealed records are older than their seal, so a segment is past its time when the seal is.
     sealed = moment(segment.ts)
     return settings.days > 0 and sealed is not None and now - sealed > timedelta(days=settings.days)
 

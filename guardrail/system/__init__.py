@@ -1,1 +1,4 @@
-"""Access to the machine: files, the network, the clock, threads, ids. Below everything that uses it."""
+"""Access to the machine: files, the network, the clock, threads and ids.
+
+No other layer is below this one.
+"""

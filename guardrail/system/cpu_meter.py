@@ -1,7 +1,8 @@
-"""How much of a processor's time the redaction of one call may take, and that other threads run meanwhile.
+"""Limits the processor time that the redaction of one call may use, and lets other threads run
+meanwhile.
 
-All views, texts and gates of a call share one ``Meter``. Its work may move from thread to thread, so it is done in sections, each
-in one thread; what is redacted outside of any call has a meter of its own each time.
+All views, texts and gates of a call share one ``Meter``. Its work may move from thread to thread,
+so it is done in sections, each in one thread; redaction outside a call uses a new meter each time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["OVER_BUDGET", "SECONDS", "Meter", "current"]
 R = TypeVar("R")
 
 OVER_BUDGET = "redaction.budget"
-"""Code of the error, and what records say, where the time of a call is used up."""
+"""Code of the error, also written to the record, if a call has used up its time."""
 SECONDS = 0.3
 """Processor time of one call. A view of 640 kB of ordinary text takes about a sixth of it, an object of 4,000 members half."""
 FREE = 0.010
@@ -36,9 +37,10 @@ _ACTIVE: ContextVar[Meter | None] = ContextVar("guardrail_meter", default=None)
 
 
 class Meter:
-    """Told of the work of one call; makes it give way to other threads, and stops it when it has used up its time.
+    """Counts the work of one call, makes it yield to other threads, and stops it when its time is
+    used up.
 
-    What is stopped is recorded in its bare form: a decision denies, an outcome keeps status and time.
+    If it is stopped, the record is minimal: a decision denies, an outcome keeps status and time.
     """
 
     __slots__ = ("_given", "_owed", "_since", "_units", "_used")
@@ -51,14 +53,20 @@ class Meter:
         self._owed = 0.0
 
     def __call__(self, units: int) -> None:
-        """Count *units* of work, characters about. Raises ``RedactionError`` where the time is used up."""
+        """Count *units* of work, roughly characters.
+
+        Raises ``RedactionError`` if the time is used up.
+        """
         self._units += units
         if self._units >= _STEP:
             self._units = 0
             self._look()
 
     def section(self, work: Callable[[], R]) -> R:
-        """Return what *work* does. This thread's processor time counts for this meter meanwhile, and at no other time."""
+        """Run *work* and return its result.
+
+        This meter counts the thread's processor time only meanwhile.
+        """
         token = _ACTIVE.set(self)
         self._since = time.thread_time()
         try:
@@ -79,7 +87,7 @@ class Meter:
                 code=OVER_BUDGET,
             )
         if used - self._given >= _TURN:
-            # A busy machine wakes a thread late: what a pause took too long, the next ones need not take.
+            # A busy machine wakes a thread late: later pauses are shortened by the excess.
             self._owed += _GIVE * (used - self._given)
             self._given = used
             if self._owed > 0:
@@ -87,12 +95,14 @@ class Meter:
 
 
 def current() -> Meter:
-    """Return the meter of the call whose section this is, or a new one."""
+    """Return the meter of the call that is running in this section, or a new one."""
     return _ACTIVE.get() or Meter()
 
 
 class _Line:
-    """Where threads with much to redact wait: one pauses at a time, so that all of them together get a share, not each."""
+    """Queue of threads with much to redact: one pauses at a time, so that they share one
+    allowance.
+    """
 
     def __init__(self) -> None:
         self.renew()
@@ -106,9 +116,10 @@ os.register_at_fork(after_in_child=_LINE.renew)
 
 
 def _give_way(seconds: float) -> float:
-    """Let other threads run for *seconds*; return how long they could.
+    """Let other threads run for *seconds*; return for how long they actually could.
 
-    Python would hand over only every 5 ms, and a call of another session asks for its turn many times.
+    Python would hand over only every 5 ms, and a call of another session asks for its turn many
+    times.
     """
     if asyncio._get_running_loop() is not None:
         time.sleep(_BRIEF)  # its other tasks would wait as well

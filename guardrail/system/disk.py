@@ -1,6 +1,7 @@
-"""A disk without room, in plain words: for which file there is none, how much is free, and how much is needed.
+"""Error texts for a full disk: which file has no room, how much is free, and how much is needed.
 
-SQLite and the system say ``SQLITE_FULL`` or "No space left on device", and neither where nor how much.
+SQLite and the system say ``SQLITE_FULL`` or "No space left on device", but not which disk is full
+or how much is missing.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ WORK = 1 << 20
 """Bytes with which a log can be opened and take some records: SQLite's shared memory and the first pages of its ``-wal``."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PERHAPS = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHM", "SQLITE_CANTOPEN")
-"""What SQLite says if it can't make or enlarge a file, whatever the reason is."""
+"""SQLite's message if it can't create or enlarge a file, whatever the reason."""
 _SHARED_MEMORY = 64 << 10
 """With less than this free, want of room is the reason."""
 
 
 def is_full(error: BaseException, path: Path) -> bool:
-    """Tell whether *error*, of the system or of SQLite, means that there was no room for *path*, or for a file next to it."""
+    """Return True if *error*, of the system or of SQLite, means that there was no room for *path*,
+    or for a file next to it.
+    """
     if isinstance(error, OSError):
         return error.errno in _FULL
     name = str(getattr(error, "sqlite_errorname", None) or "")
@@ -37,9 +40,11 @@ def is_full(error: BaseException, path: Path) -> bool:
 
 
 def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
-    """Return that there is no room for *path*, with what is free and the *needed* bytes (0 if nobody knows).
+    """Return a message that there is no room for *path*, with the free and the *needed* bytes (0 if
+    unknown).
 
-    With *most*, *needed* is enough in any case. If more than that is free, it says what else sets a limit.
+    With *most*, *needed* is an upper bound: if more is free, the message names the other possible
+    limit.
     """
     what, figures = _why(path, needed, most=most)
     return f"{what}: there is no room for {path}" + (f" ({figures})" if figures else "")
@@ -54,7 +59,7 @@ def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool =
 
 
 def _why(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
-    """Return what is full, and the figures."""
+    """Return the name of the full disk or limit, and the figures."""
     if _no_more_files(path):
         return "the disk takes no more files", "all of its inodes are used"
     free = free_bytes(path)
@@ -69,7 +74,7 @@ def _why(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
 
 
 def make_room(path: Path) -> str:
-    """Return the next step where there is no room for *path*."""
+    """Return the next step for the user if there is no room for *path*."""
     which = "-i" if _no_more_files(path) else "-h"
     return f"make room on that disk: df {which} {shlex.quote(str(_nearest_folder(path)))}"
 

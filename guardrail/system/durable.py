@@ -1,4 +1,4 @@
-"""Files and names that are on the disk when a function returns. For every layer that keeps something."""
+"""Durable writes: files and names are on the disk when a function returns."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def sync_directory(folder: Path) -> None:
 
 
 def write_private(path: Path, content: bytes, like: Path | None = None) -> None:
-    """Make a file that its owner alone can read, synced when this returns; its name is for ``sync_directory``.
+    """Create a file that only its owner can read, synced when this returns; ``sync_directory``
+    makes its name durable.
 
-    It belongs to whom the ledger *like* belongs. Raises ``OSError``, also where something is there.
+    The file gets the owner of the ledger *like*. Raises ``OSError``, also if *path* already exists.
     """
     with os.fdopen(new_file(path, like), "wb") as stream:
         stream.write(content)

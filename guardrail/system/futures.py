@@ -1,4 +1,6 @@
-"""Futures that are ended in batches: one wake-up for each event loop, and no condition variable for threads."""
+"""Futures that are completed in batches: one wake-up per event loop, and no condition variable for
+threads.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ R = TypeVar("R")
 
 
 class Handover:
-    """Wakes what waits for the futures of one batch: each event loop once, when the block ends."""
+    """Wakes the waiters of one batch of futures: each event loop once, when the block ends."""
 
     def __init__(self) -> None:
         self._waiters: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
@@ -32,10 +34,10 @@ class Handover:
         self._waiters.setdefault(loop, []).append(waiter)
 
     def wake(self) -> None:
-        """Wake all that were added until now. Never raises."""
+        """Wake all waiters that were added so far. Never raises."""
         while self._waiters:
             loop, waiters = self._waiters.popitem()
-            # A loop that is closed has nobody waiting any more.
+            # Nobody waits on a closed loop any more.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_wake, waiters)
 
@@ -47,27 +49,29 @@ def _wake(waiters: list[asyncio.Future[None]]) -> None:
 
 
 class Handed(Future[R]):
-    """A future that wakes its waiters cheaply. Set ``handover`` before it is ended together with others."""
+    """A future that wakes its waiters cheaply. Set ``handover`` before completing it in a batch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.handover: Handover | None = None
-        """What wakes the event loops; None where this future is to do it itself."""
+        """Wakes the event loops; None if this future does so itself."""
         self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._gate = threading.Lock()
         self._gate.acquire()
         self.add_done_callback(_ended)  # once, however it ends
 
     def result(self, timeout: float | None = None) -> R:
-        """As of any future, with one wake-up instead of three."""
+        """Return the result as any future does, with one wake-up instead of three."""
         if not self.done():
             if not self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
                 raise TimeoutError
-            self._gate.release()  # for whoever else waits
+            self._gate.release()  # for the other waiters
         return super().result(0)
 
     def wake_on(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-        """Have *waiter* ended on *loop* once this has ended. Whoever calls it looks at ``done`` afterwards."""
+        """Complete *waiter* on *loop* when this future completes. Check ``done`` after calling
+        it.
+        """
         self._sleepers.append((loop, waiter))
 
 

@@ -1,8 +1,9 @@
-"""The reply to one HTTP request, taken apart by one strict reading, for every client of this package.
+"""A strict parser for HTTP replies, shared by every client in this package.
 
-A reply that two programs could read in two ways is refused: where one ends decides what the next one seems to say. So
-lines end with CR LF, a length is written in digits and once, and a length and chunks are never mixed (RFC 9112 section 6.3
-lets a recipient do more). Whoever reads hands in how bytes arrive, with deadlines of its own.
+An ambiguous reply is refused: the end of one reply determines how the next one is parsed. So lines
+end with CR LF, a length is written in digits and once, and a length and chunks are never mixed (RFC
+9112 section 6.3 lets a recipient do more). The caller passes a function that receives bytes, and
+sets its own deadlines.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ _NO_BODY = frozenset({204, 304})
 
 
 class ReplyError(Exception):
-    """What arrived is no whole HTTP reply within the limits."""
+    """The received bytes are not a complete HTTP reply within the limits."""
 
     def __init__(self, detail: str, message: str) -> None:
-        """*detail* is ``http``, ``interim``, ``length``, ``encoding``, ``too_large``, ``truncated``, or ``nothing`` where not a byte came."""
+        """*detail* is ``http``, ``interim``, ``length``, ``encoding``, ``too_large``,
+        ``truncated``, or ``nothing`` if no byte arrived.
+        """
         super().__init__(message)
         self.detail = detail
         self.message = message
@@ -41,15 +44,17 @@ class ReplyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """A reply that arrived whole."""
+    """A complete reply."""
 
     status: int
     reason: str
     headers: Mapping[str, str]
-    """By lower-case name; the first of several with one name."""
+    """Headers by lower-case name; the first one if a name occurs several times."""
     body: bytes
     reusable: bool
-    """Whether the connection may be asked again: exactly one reply of status 200 came, with a length, and nothing behind it."""
+    """True if the connection can be reused: exactly one reply with status 200 and a length came,
+    and no byte after it.
+    """
 
     @property
     def content_type(self) -> str:
@@ -58,22 +63,25 @@ class HttpReply:
 
 
 def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> HttpReply:
-    """Return the reply that *receive* yields; *receive* returns up to so many bytes, none where the other side has ended.
+    """Read one reply.
 
-    *limit* is how many bytes its body may have, *budget* how many may arrive altogether. Raises ``ReplyError``, and
-    whatever *receive* raises.
+    *receive* returns up to the given number of bytes, none if the other side has closed.
+
+    *limit* is the largest body in bytes, *budget* the largest total of received bytes. Raises
+    ``ReplyError``, and any exception of *receive*.
     """
     incoming = _Incoming(receive, budget)
     head = _read_head(incoming)
     interim = 0
     while head.status < 200:
-        # An interim reply announces another one. Whoever takes it for the answer takes the answer for the next one.
+        # An interim reply precedes the final one. A client that takes it for the answer would take
+        # the answer for the next reply.
         interim += 1
         if head.status == 101 or interim > _MAX_INTERIM:
             raise ReplyError("interim", "announces other replies instead of answering")
         head = _read_head(incoming)
     if (head.value(b"content-encoding") or b"identity").lower() != b"identity":
-        # Nothing else was asked for; a few bytes could become gigabytes.
+        # No other encoding was requested; a few bytes could expand to gigabytes.
         raise ReplyError("encoding", "sends a compressed reply")
     length = _length(head)
     if head.status in _NO_BODY:
@@ -119,7 +127,7 @@ class _Head:
 
 
 class _Incoming:
-    """What has arrived and was not taken yet."""
+    """Buffer of received bytes that were not taken yet."""
 
     def __init__(self, receive: Callable[[int], bytes], budget: int) -> None:
         self._receive = receive
@@ -129,11 +137,13 @@ class _Incoming:
 
     @property
     def leftover(self) -> bool:
-        """Whether more has arrived than was taken."""
+        """True if received bytes are left."""
         return bool(self._buffer)
 
     def until(self, mark: bytes, limit: int) -> bytes | None:
-        """Take everything up to *mark*, and the mark; None where it does not come within *limit* bytes."""
+        """Take everything up to *mark*, and the mark; None if it does not come within *limit*
+        bytes.
+        """
         seen = 0
         while (at := self._buffer.find(mark, seen)) < 0:
             seen = max(0, len(self._buffer) - len(mark) + 1)
@@ -190,7 +200,7 @@ def _fields(incoming: _Incoming) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _length(head: _Head) -> int | None:
-    """Return the length of the body, or None where it comes in chunks."""
+    """Return the length of the body, or None if it comes in chunks."""
     lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
     if head.status in _NO_BODY:
         return 0
@@ -199,7 +209,7 @@ def _length(head: _Head) -> int | None:
             raise ReplyError("length", "says in more than one way how long its reply is")
         return None
     if not lengths:
-        # Without a length nobody can tell a reply from its beginning.
+        # Without a length, a cut reply looks like a complete one.
         raise ReplyError("length", "does not say how long its reply is")
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
         raise ReplyError("length", "says in more than one way how long its reply is")

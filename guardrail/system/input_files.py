@@ -1,6 +1,8 @@
-"""Files that somebody hands over to be read: regular ones, of a size that is known before they are read.
+"""Opens input files named by the user: regular files only, whose size is known before they are
+read.
 
-A FIFO, a device or a terminal would be waited for, a sparse or endless file would be read for ever: all are refused at once.
+Reading a FIFO, a device or a terminal could block, and reading a sparse or endless file might never
+end: all are refused at once.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ _PIECE = 1 << 20
 
 
 def open_input(path: Path) -> BinaryIO:
-    """Open the regular file at *path* for reading. Raises ``OSError`` for what is there and no file, without waiting for it."""
-    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may do something
+    """Open the regular file at *path* for reading.
+
+    Raises ``OSError`` if it is not a regular file, without blocking.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device can have side effects
         raise _not_a_file(path)
-    # Something else may be there by now.
+    # The path might lead to something else by now.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -34,10 +39,10 @@ def open_input(path: Path) -> BinaryIO:
 
 
 def read_input(path: Path, limit: int, *, text: bool = True) -> bytes:
-    """Return what is in the file at *path*, at most *limit* bytes.
+    """Return the content of the file at *path*, at most *limit* bytes.
 
-    Raises ``OSError``: for what is no regular file, is larger, or, where it is to be *text*, holds zero bytes, as the holes of a
-    sparse file do.
+    Raises ``OSError`` if it is not a regular file or is larger, or if *text* is True and it
+    contains zero bytes, as the holes of a sparse file do.
     """
     with open_input(path) as source:
         if os.fstat(source.fileno()).st_size > limit:

@@ -1,4 +1,6 @@
-"""Who runs this process, as the operating system says: by number, so that environment variables are not asked."""
+"""Names of the user and group of this process, looked up by number, so that environment variables
+have no influence.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,21 @@ from pathlib import Path
 __all__ = ["group_named", "login_name", "user_name", "user_named"]
 
 _UNSET = 0xFFFF_FFFF
-"""Of a process that nobody logged in to start: a service, a timer."""
+"""Login id of a process that was started without a login: a service or a timer."""
 
 
 def user_name() -> str:
-    """Return the name of the user that this process runs as, or the number where it has none."""
+    """Return the name of the user that this process runs as, or the number if the user has no
+    name.
+    """
     return user_named(os.getuid())
 
 
 def login_name(path: Path = Path("/proc/self/loginuid")) -> str | None:
-    """Return who logged in before this process was started, also through ``sudo`` or ``su``; None where unknown.
+    """Return the name of the user who logged in to start this process, also through ``sudo`` or
+    ``su``; None if unknown.
 
-    The kernel keeps it, where it audits at all, and lets only the superuser change it.
+    The kernel records it if auditing is enabled, and lets only the superuser change it.
     """
     try:
         uid = int(path.read_text("ascii"))

@@ -1,6 +1,8 @@
-"""Whose the files of a log are: new ones take the ledger's owner and group, and a missing right is named with its fix.
+"""Ownership of a log's files: new files take the ledger's owner and group, and errors name a
+missing permission and its fix.
 
-A command that root runs once, or every night, must leave nothing behind that the ledger's user can't open.
+A command that root runs, once or every night, must not leave files that the ledger's user can't
+open.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ _NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def new_file(path: Path, like: Path | None, *, flags: int = os.O_WRONLY, mode: int = 0o600) -> int:
-    """Make the file *path*, which belongs to whom the ledger *like* belongs, and return its descriptor.
+    """Create the file *path* with the owner of the ledger *like*, and return its descriptor.
 
-    If there is no ledger yet, the file belongs to the owner of its lock file, else to the user of this process. A user
-    who may not give files away keeps what they made. Raises ``OSError``, also if something is at *path*.
+    If there is no ledger yet, the file belongs to the owner of its lock file, else to the user of
+    this process. If this user can't change owners, the file stays theirs. Raises ``OSError``, also
+    if *path* already exists.
     """
     descriptor = os.open(path, flags | _NEW, mode)
     _give(descriptor, like)
@@ -40,9 +43,9 @@ def new_file(path: Path, like: Path | None, *, flags: int = os.O_WRONLY, mode: i
 
 
 def open_or_make(path: Path, like: Path | None, *, flags: int, mode: int = 0o600) -> int:
-    """Open the file *path*, or make it as ``new_file`` does. Follows no link. Raises ``OSError``.
+    """Open the file *path*, or create it as ``new_file`` does. Follows no link. Raises ``OSError``.
 
-    What is there keeps its owner: a name in somebody else's folder may lead to any file.
+    An existing file keeps its owner: a name in another user's folder might lead to any file.
     """
     while True:
         with contextlib.suppress(FileNotFoundError):
@@ -54,7 +57,9 @@ def open_or_make(path: Path, like: Path | None, *, flags: int, mode: int = 0o600
 
 
 def new_folder(folder: Path, like: Path | None) -> None:
-    """Make *folder* (mode 0700) and what is missing above it, as ``new_file`` does. Nothing is done to one that is there.
+    """Create *folder* (mode 0700) and its missing parents, as ``new_file`` does.
+
+    An existing folder is not changed.
 
     Raises ``OSError``.
     """
@@ -68,7 +73,7 @@ def new_folder(folder: Path, like: Path | None) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if not os.listdir(descriptor):  # what holds something is not the folder that was made here
+        if not os.listdir(descriptor):  # a folder that is not empty is not the one created here
             _give(descriptor, like)
     finally:
         os.close(descriptor)
@@ -93,23 +98,23 @@ def _owner(like: Path) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """A right that this process lacks."""
+    """A permission that this process lacks."""
 
     what: str
-    """The file, whose it is, and who this process is."""
+    """The file, its owner, and the user of this process."""
     hint: str
-    """What gives the right."""
+    """The command or step that grants the permission."""
 
 
 def is_denial(error: BaseException) -> bool:
-    """Tell whether *error* is the system's, and says that a right is missing."""
+    """Return True if *error* is an error of the system for a missing permission."""
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
 
 
 def denial_of(error: OSError, path: Path, like: Path | None = None) -> Denial | None:
-    """Return which right *error* is about, or None if it is about something else.
+    """Return the permission that *error* is about, or None if it has another cause.
 
-    *path* is what was opened if *error* does not say. *like* is the ledger.
+    *path* is the opened file if *error* does not name it. *like* is the ledger.
     """
     if not is_denial(error):
         return None
@@ -121,7 +126,9 @@ def denial_of(error: OSError, path: Path, like: Path | None = None) -> Denial | 
 def find_denial(
     paths: Iterable[Path], *, like: Path | None = None, write: bool = True
 ) -> Denial | None:
-    """Return which of *paths*, or of the folders above them, this process may not read (and *write*); None if it may all."""
+    """Return the first of *paths*, or of the folders above them, that this process can't read (and
+    *write*); None if it can access all.
+    """
     for path in paths:
         place = Path(os.path.abspath(path))
         for folder in reversed(place.parents):
@@ -138,7 +145,9 @@ def find_denial(
 
 
 def _may(path: Path, wanted: int) -> bool:
-    """Tell whether this process may do *wanted*; what a read-only file system keeps it from is no right that it lacks."""
+    """Return True if this process has the permission *wanted*; a read-only file system does not
+    count as a missing permission.
+    """
     if os.access(path, wanted, effective_ids=True):
         return True
     with contextlib.suppress(OSError):
@@ -160,7 +169,7 @@ def _denial(path: Path, like: Path | None) -> Denial:
     if found.st_uid == os.geteuid():
         return Denial(what, f"chmod u+{'rwx' if path.is_dir() else 'rw'} {path}")
     if ledger is not None and ledger[0] != found.st_uid:
-        # Left by somebody else among the ledger's files.
+        # Another user left it among the ledger's files.
         whom = f"{user_named(ledger[0])}:{group_named(ledger[1])}"
         return Denial(what, f"sudo chown {whom} {path}")
     return Denial(what, f"run it as {owner} (sudo -u {owner}), or: sudo chown {me} {path}")

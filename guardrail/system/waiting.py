@@ -1,8 +1,8 @@
-"""Waiting for work of other threads, in a thread or on an event loop, without ever cancelling that work.
+"""Waits for work of other threads, in a thread or on an event loop, and never cancels that work.
 
-A procedure that waits is written once, as a generator that yields a ``Wait`` and gets the result sent, or the exception
-thrown, where it stands; ``drive`` runs it in a thread, ``drive_async`` on an event loop. What may keep a processor busy for
-long it yields as ``Work``: other tasks of an event loop run meanwhile.
+A procedure that waits is written once, as a generator that yields a ``Wait`` and receives the
+result or the exception at that point; ``drive`` runs it in a thread, ``drive_async`` on an event
+loop. Long computations are yielded as ``Work``: other tasks of an event loop run meanwhile.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class Wait:
-    """What a step waits for."""
+    """A future that a step waits for."""
 
     future: Future[Any]
     timeout: float | None
-    """Seconds; then ``TimeoutError`` is thrown into the step."""
+    """Seconds after which ``TimeoutError`` is thrown into the step."""
 
 
 @dataclass(slots=True)
 class Work:
-    """Work for the processor that a step has done for it."""
+    """A computation that the driver runs for a step."""
 
     run: Callable[[], Any]
     size: int
-    """Of what it works on, in characters about. Beyond ``LARGE`` it is done off an event loop."""
+    """Size of its input, roughly in characters. Above ``LARGE`` it runs off the event loop."""
 
 
 LARGE = 4_096
@@ -75,9 +75,10 @@ def drive(steps: Steps[R]) -> R:
 
 
 async def drive_async(steps: Steps[R]) -> R:
-    """As ``drive``, on the running event loop.
+    """Run *steps* as ``drive`` does, on the running event loop.
 
-    A cancellation that comes during a ``Work`` is thrown at the ``Wait`` that follows, or raised at the end.
+    A cancellation that comes during a ``Work`` is thrown at the ``Wait`` that follows, or raised at
+    the end.
     """
     stops: list[asyncio.CancelledError] = []
     try:
@@ -101,9 +102,10 @@ async def drive_async(steps: Steps[R]) -> R:
 
 
 async def work_async(work: Work, stops: list[asyncio.CancelledError]) -> Any:
-    """Do *work* and return what it gives: in a thread if it is large, so that the loop goes on.
+    """Run *work* and return its result: in a thread if it is large, so that the event loop stays
+    responsive.
 
-    A thread can't be stopped: cancellations that come meanwhile are added to *stops*.
+    A thread can't be stopped: cancellations that arrive meanwhile are added to *stops*.
     """
     if work.size <= LARGE:
         return work.run()
@@ -122,9 +124,11 @@ async def work_async(work: Work, stops: list[asyncio.CancelledError]) -> Any:
 
 
 async def wait_async(future: Future[R], timeout: float | None) -> R:
-    """Return the result of *future*, or raise its exception, or ``TimeoutError`` after *timeout* seconds.
+    """Return the result of *future*, or raise its exception, or ``TimeoutError`` after *timeout*
+    seconds.
 
-    Unlike ``asyncio.wrap_future``, a cancelled wait does not cancel the future: a record under way is not to be lost.
+    Unlike ``asyncio.wrap_future``, a cancelled wait does not cancel the future: a record that is
+    being written must not be lost.
     """
     if future.done():
         return future.result()
@@ -161,14 +165,14 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 def in_background(work: Callable[[], R]) -> Future[R]:
     """Run *work* in a thread of its own; the future ends with its result or its exception.
 
-    For work that is rare: a thread that nobody waits for any more ends by itself, and holds up no other.
+    Use it for rare work: an abandoned thread ends by itself and delays no other.
     """
     future: Future[R] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - handed on to whoever waits
+        except BaseException as error:  # noqa: BLE001 - passed on to the waiter
             future.set_exception(error)
 
     threading.Thread(target=run, name="guardrail-look", daemon=True).start()
@@ -176,9 +180,11 @@ def in_background(work: Callable[[], R]) -> Future[R]:
 
 
 async def run_in_thread(body: Callable[[], R]) -> tuple[R, asyncio.CancelledError | None]:
-    """Run *body* in a thread; return its result, and the cancellation that arrived meanwhile, if one did.
+    """Run *body* in a thread; return its result, and the cancellation that arrived meanwhile, if
+    one did.
 
-    A thread can't be stopped: saying ``cancelled`` while it goes on would be untrue, so a cancellation waits for its end.
+    A thread can't be stopped: reporting ``cancelled`` while it is still running would be wrong, so
+    a cancellation waits for its end.
     """
     task = asyncio.ensure_future(asyncio.to_thread(body))
     stop: asyncio.CancelledError | None = None

@@ -1,4 +1,4 @@
-"""Whether a ``with`` block of a generator yields: read from its code, before the block begins."""
+"""Finds out from a generator's code whether a ``with`` block yields, before the block begins."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ _AWAITING = frozenset(
         "END_SEND",
     }
 )
-"""What stands between the call of ``__aenter__`` and its block."""
+"""Instructions between the call of ``__aenter__`` and its block."""
 
 
 @functools.lru_cache(maxsize=256)
 def yields_inside(code: CodeType, offset: int) -> bool:
-    """Tell whether the block that begins at *offset* of *code* (where its ``__enter__`` is called) holds a ``yield``.
+    """Return True if the block that begins at *offset* of *code* (where its ``__enter__`` is
+    called) holds a ``yield``.
 
-    True also where no block begins there, as for a call of ``ExitStack.enter_context``: what is not known to end before
-    the next ``yield`` is taken not to.
+    Return True also if no block begins there, as for a call of ``ExitStack.enter_context``: unless
+    the block is known to end before the next ``yield``, it is assumed not to.
     """
     import dis
 
@@ -41,7 +42,8 @@ def yields_inside(code: CodeType, offset: int) -> bool:
     after = dict(zip((step.offset for step in steps), steps[1:], strict=False))
 
     def handlers(at: int) -> list[int]:
-        # Ranges do not overlap: what is nested has the inner handler, whose own code has the outer one.
+        # Ranges do not overlap: nested code has the inner handler, whose own code has the outer
+        # one.
         found: list[int] = []
         target: int | None = at
         while target is not None:

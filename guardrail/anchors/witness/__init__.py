@@ -1,1 +1,1 @@
-"""A witness: a server that cosigns heads. Its client, the server itself, and its store."""
+"""Witnesses: servers that cosign heads. Client, server and store."""

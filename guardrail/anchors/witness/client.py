@@ -1,5 +1,6 @@
-"""A witness: a server of someone else's that cosigns heads after it has checked that nothing before them changed
-(c2sp.org/tlog-witness)."""
+"""Witness anchor: a third party's server that cosigns a head after checking that it extends the one
+before (c2sp.org/tlog-witness).
+"""
 
 from __future__ import annotations
 
@@ -33,13 +34,13 @@ _SIZE_TYPE = "text/x.tlog.size"
 
 
 def request_body(old: int, proof: Sequence[bytes], note: SignedNote) -> bytes:
-    """Return what is sent to ``add-checkpoint``."""
+    """Return the body of a request to ``add-checkpoint``."""
     lines = [f"old {old}", *(base64.b64encode(each).decode() for each in proof), "", ""]
     return "\n".join(lines).encode("ascii") + note.encode()
 
 
 class WitnessAnchor:
-    """Asks one witness, and believes nothing but its cosignature, checked with the key that was pinned."""
+    """Asks one witness, and trusts only its cosignature, checked with the pinned key."""
 
     def __init__(
         self,
@@ -50,7 +51,10 @@ class WitnessAnchor:
         ca: Path | None = None,
         deadline: float = 10.0,
     ) -> None:
-        """*key* is the witness's, *deadline* what one head may take altogether, in seconds. Raises ``ConfigError``."""
+        """*key* is the witness's key, *deadline* the total time for one head, in seconds.
+
+        Raises ``ConfigError``.
+        """
         if key.algorithm is not Algorithm.COSIGNATURE_V1:
             raise ConfigError(
                 "[anchors] witness: the key is no witness's: its type is not 0x04",
@@ -87,11 +91,13 @@ class WitnessAnchor:
         raise self._error("it names another size each time that it is asked", "anchor.malformed")
 
     def vouched(self, note: SignedNote) -> bool:
-        """Tell whether its cosignature is under *note*."""
+        """Return True if its cosignature is under *note*."""
         return note.cosigned_by(self._key, self._verify) is not None
 
     def latest(self, origin: str) -> SignedNote | None:
-        """Return the newest head of *origin* that the witness cosigned; None where it has none. Raises ``AnchorError``.
+        """Return the newest head of *origin* that the witness cosigned; None if it has none.
+
+        Raises ``AnchorError``.
 
         Only witnesses that answer ``GET /latest`` can be asked: ``guardrail witness serve`` does.
         """
@@ -119,7 +125,9 @@ class WitnessAnchor:
         return note
 
     def heads(self, origin: str) -> Sequence[SignedNote]:
-        """Return what ``latest`` does: a witness keeps one head, and takes only what follows from it. Raises ``AnchorError``."""
+        """Return the head that ``latest`` returns: a witness keeps one head, and accepts only heads
+        that extend it. Raises ``AnchorError``.
+        """
         found = self.latest(origin)
         return () if found is None else (found,)
 
@@ -143,7 +151,7 @@ class WitnessAnchor:
         return Anchored(self.name, head.size, float(seen.time), note.with_signatures(mine))
 
     def _size(self, reply: Reply, old: int, head: Checkpoint, known: Checkpoint | None) -> int:
-        """Return the size that the witness holds, where it can be gone on from."""
+        """Return the size that the witness holds, if the ledger can continue from it."""
         if reply.content_type != _SIZE_TYPE or not _SIZE.fullmatch(reply.body):
             if old == head.size:
                 raise self._fork(old)
@@ -169,14 +177,15 @@ class WitnessAnchor:
         return size
 
     def _judge_foreign(self, head: Checkpoint, prove: Prove) -> None:
-        """Raise ``AnchorError`` (``anchor.conflict``) if it holds a head by another key that the ledger contradicts.
+        """Raise ``AnchorError`` (``anchor.conflict``) if it holds a head by another key that the
+        ledger contradicts.
 
-        ``verify`` compares that head as well: it can be of the log whose place the ledger took.
+        ``verify`` compares that head as well: it can belong to a log that this ledger replaced.
         """
         try:
             held = self.latest(head.origin)
         except AnchorError:
-            return  # it refused the head all the same
+            return  # it refused the head anyway
         if held is None:
             return
         try:

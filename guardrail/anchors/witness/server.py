@@ -1,7 +1,7 @@
-"""The witness: heads in, cosignatures out, over HTTP (c2sp.org/tlog-witness).
+"""The witness server: receives heads and returns cosignatures over HTTP (c2sp.org/tlog-witness).
 
-What a client can send is bounded in bytes and in time, and so is how many are served at once. ``GET /latest?origin=`` is for
-those who check a ledger: it returns the newest head that was cosigned.
+A client's requests are limited in bytes and in time, and so is the number of concurrent
+connections. ``GET /latest?origin=`` returns the newest cosigned head, for checking a ledger.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ __all__ = ["Request", "WitnessServer", "parse_request"]
 _MAX_BODY = MAX_NOTE + 16 * 1024
 _MAX_HEAD = 32 * 1024
 _REQUEST_S = 10.0
-"""One request, from its first byte to the last of the reply, and how long a kept connection may say nothing."""
+"""Seconds for one request, from its first byte to the last of the reply, and for an idle kept
+connection.
+"""
 _CONNECTIONS = 64
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
 _SIZE_TYPE = "text/x.tlog.size"
@@ -46,7 +48,7 @@ _SIZE_TYPE = "text/x.tlog.size"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What ``add-checkpoint`` is sent."""
+    """A request to ``add-checkpoint``."""
 
     old: int
     proof: tuple[bytes, ...]
@@ -55,7 +57,7 @@ class Request:
 
 
 def parse_request(body: bytes) -> Request:
-    """Read the body of ``add-checkpoint``. Raises ``NoteError``."""
+    """Parse the body of ``add-checkpoint``. Raises ``NoteError``."""
     before, empty, note = body.partition(b"\n\n")
     if not empty:
         raise NoteError("no empty line before the checkpoint")
@@ -77,15 +79,15 @@ def parse_request(body: bytes) -> Request:
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A connection that is served."""
+    """A connection that is being served."""
 
     sock: socket.socket
     busy: bool = False
-    """Whether a request is being answered."""
+    """True while a request is being answered."""
 
 
 class WitnessServer(http.server.ThreadingHTTPServer):
-    """Serves one witness until ``shutdown``. What it refuses it tells *log*, a line each."""
+    """Serves one witness until ``shutdown``. It reports each refusal to *log*, one line each."""
 
     daemon_threads = True
     block_on_close = False
@@ -103,10 +105,13 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         log: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Listen on *address*. *cosign* signs a head's text for a time, in seconds since 1970.
+        """Listen on *address*.
 
-        Unless *any_host*, only requests that name a loopback address are served: a web page that somebody on this machine
-        looks at could otherwise make its name lead here. Raises ``OSError``.
+        *cosign* signs a head's text for a given time, in seconds since 1970.
+
+        Unless *any_host*, only requests that name a loopback address are served: otherwise a web
+        page opened on this machine could resolve its own name to this server (DNS rebinding).
+        Raises ``OSError``.
         """
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -124,7 +129,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it can be reached from this machine."""
+        """URL of this server on this machine."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{'https' if self.tls else 'http'}://{host}:{self.server_address[1]}"
 
@@ -141,7 +146,10 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own. Where too many are served, the oldest one that has asked nothing gives way."""
+        """Serve a connection in its own thread.
+
+        At the limit, the oldest connection without a request is closed.
+        """
         with self._lock:
             room = len(self._open) < _CONNECTIONS or self._make_room()
             if room:
@@ -157,7 +165,9 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """As the standard library's, with the handshake and the place given back."""
+        """Do what the standard library does, plus the TLS handshake, and free the connection's
+        place.
+        """
         place = self._place(request)
         try:
             if self.tls is not None:
@@ -175,7 +185,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     @contextlib.contextmanager
     def answering(self, request: Any) -> Iterator[None]:
-        """While this lasts, the connection does not give way to another: it has sent a whole request."""
+        """Keep the connection open inside the block: it has sent a complete request."""
         place = self._place(request)
         place.busy = True
         try:
@@ -185,11 +195,13 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     def _place(self, request: Any) -> _Place:
         with self._lock:
-            # One that had to give way meanwhile has none.
+            # A connection that was closed meanwhile has no place.
             return next((each for each in self._open if each.sock is request), _Place(request))
 
     def _make_room(self) -> bool:
-        """End the oldest connection that waits for its client; False where all are being answered. Called with the lock."""
+        """Close the oldest connection that waits for its client; return False if all are being
+        answered. Call it with the lock held.
+        """
         idle = next((each for each in self._open if not each.busy), None)
         if idle is None:
             return False
@@ -204,7 +216,9 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             self._open.remove(place)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Say in one line that a request ended badly: clients go away, and are not believed."""
+        """Log one line about a failed request: clients disconnect, and their input is not
+        trusted.
+        """
         self.log("a connection ended badly")
 
     def judge(self, body: bytes) -> tuple[HTTPStatus, bytes, str]:
@@ -219,7 +233,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             return _text(HTTPStatus.NOT_FOUND, "this log is not known here")
         if not request.note.signed_by(key, self.verify_signature):
             return _text(HTTPStatus.FORBIDDEN, "no signature by the key of this log")
-        # Nothing of other signatures is kept: they were not looked at.
+        # Other signatures are dropped: they were not checked.
         signed = SignedNote(
             request.note.text,
             tuple(
@@ -274,11 +288,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             super().handle_one_request()
         except (OSError, OverflowError):
-            # Too slow, too much, or gone: there is nobody to tell.
+            # The client is too slow, sent too much or is gone: nobody can be told.
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method overridden
-        """Say nothing: a line for each request would bury those that matter."""
+        """Log nothing: a line for each request would hide the important ones."""
 
     def do_POST(self) -> None:
         if not self._host_is_good():
@@ -349,7 +363,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class _Writer(io.BufferedIOBase):
-    """Sends with the time that is left of a request."""
+    """Sends a reply within the remaining time of a request."""
 
     def __init__(self, timed: TimedReader, sock: socket.socket) -> None:
         self._timed = timed

@@ -1,8 +1,9 @@
-"""What a witness remembers: the logs that it knows, and the newest head of each that it cosigned. A database of its own.
+"""The database of a witness: the logs that it serves, and the newest head of each that it cosigned.
 
-The check against what is remembered and the new memory are one transaction, and a cosignature leaves only after that is
-durable: so that, whatever dies when, no two roots of one size and no smaller tree after a larger one are ever cosigned. The
-database must not be restored from a backup: a witness that has forgotten is worse than none.
+The check against the stored head and the update are one transaction, and a cosignature is sent only
+after that is durable. So a crash at any point never leads to cosignatures on two roots of one size,
+or on a smaller tree after a larger one. Never restore the database from a backup: a witness that
+has forgotten heads is worse than none.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ __all__ = ["Known", "Ruling", "Verdict", "WitnessStore"]
 
 _APPLICATION_ID = 0x67727731  # "grw1"
 _MAX_EVIDENCE = 100
-"""Refused heads that are kept of one log: each has a good signature, so that few already prove what they prove."""
+"""Number of refused heads that are kept for one log: each has a valid signature, so that a few are
+proof enough.
+"""
 _BUSY_S = 10.0
 
 _TABLES = """
@@ -43,15 +46,15 @@ CREATE TABLE refused(
 
 
 class Ruling(StrEnum):
-    """What a witness answers to a head whose signature is good."""
+    """The answer of a witness to a head with a valid signature."""
 
     COSIGNED = "cosigned"
     WRONG_OLD_SIZE = "wrong_old_size"
-    """The head that it holds is of another size than the one that was named."""
+    """The witness's head has another size than the request says."""
     FORK = "fork"
-    """It holds another root of that very size."""
+    """The witness's head has another root at the same size."""
     BAD_PROOF = "bad_proof"
-    """The proof does not lead from the root that it holds to the new one."""
+    """The proof does not lead from the witness's root to the new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Verdict:
 
     ruling: Ruling
     size: int
-    """Of the head that is held now."""
+    """Size of the head that is held now."""
     note: SignedNote | None = None
     """The head with the cosignature, durable; None unless it was cosigned."""
 
@@ -71,29 +74,35 @@ class Known:
 
     key: NoteKey
     size: int | None
-    """Of the newest head that it cosigned; None where it has cosigned none."""
+    """Size of the newest head that it cosigned; None if it has cosigned none."""
     refused: int
-    """Heads with a good signature that did not follow: each is proof that somebody forked or cut this log."""
+    """Number of heads with a valid signature that did not extend the stored one: each proves that
+    someone forked or cut this log.
+    """
 
 
 class WitnessStore:
     """The database of one witness. Thread-safe; several processes may have it open."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Use ``create`` or ``open``."""
+        """Call ``create`` or ``open`` instead."""
         self._connection = connection
         self._mutex = threading.Lock()
 
     @classmethod
     def create(cls, path: Path, key: NoteKey) -> WitnessStore:
-        """Make the database of the witness *key*, durable when this returns. Raises ``ConfigError`` where one is there."""
+        """Create the database of the witness *key*; it is durable when this returns.
+
+        Raises ``ConfigError`` if it already exists.
+        """
         if os.path.lexists(path):
             raise ConfigError(
                 f"{path}: there is a file already; nothing was changed",
                 code="witness.exists",
                 hint="guardrail witness serve --db FILE --key FOLDER, or another --db",
             )
-        # Made under another name, and linked when it is whole: a half-made one would have no memory and not say so.
+        # Created under another name, and linked when it is complete: a partial one would have
+        # forgotten everything without a sign.
         beside = path.with_name(f"{path.name}.{os.getpid()}-new")
         try:
             descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -119,7 +128,10 @@ class WitnessStore:
 
     @classmethod
     def open(cls, path: Path, key: NoteKey | None = None) -> WitnessStore:
-        """Open the database; *key* must be the one that it was made for. Raises ``LedgerOpenError`` or ``ConfigError``."""
+        """Open the database; *key* must be the key that it was created for.
+
+        Raises ``LedgerOpenError`` or ``ConfigError``.
+        """
         if not path.exists():
             raise LedgerOpenError(
                 f"{path}: there is no such database; a witness without its memory would cosign anything",
@@ -166,9 +178,10 @@ class WitnessStore:
     # -- logs -------------------------------------------------------------------------------------------------------
 
     def add(self, key: NoteKey) -> bool:
-        """Serve the log *key* from now on; return False where that was so already.
+        """Serve the log *key* from now on; return False if it was already served.
 
-        Raises ``ConfigError`` where the log is known by another key: a witness does not change its mind about that.
+        Raises ``ConfigError`` if the log is known by another key: a witness never changes a log's
+        key.
         """
         if key.algorithm is not Algorithm.ED25519:
             raise ConfigError(
@@ -193,7 +206,7 @@ class WitnessStore:
             return row is None
 
     def key_of(self, origin: str) -> NoteKey | None:
-        """Return the key of the log *origin*, or None where it is not served."""
+        """Return the key of the log *origin*, or None if it is not served."""
         with self._reading():
             row = self._connection.execute(
                 "SELECT key FROM log WHERE origin = ?", (origin,)
@@ -218,7 +231,7 @@ class WitnessStore:
         return [Known(NoteKey.parse(key), size, refused) for key, size, refused in rows]
 
     def evidence(self, origin: str) -> list[SignedNote]:
-        """Return heads of *origin* with good signatures that were refused, the oldest first."""
+        """Return refused heads of *origin* with valid signatures, the oldest first."""
         with self._reading():
             rows = self._connection.execute(
                 "SELECT note FROM refused WHERE origin = ? ORDER BY id", (origin,)
@@ -226,9 +239,9 @@ class WitnessStore:
         return [SignedNote.parse(row[0]) for row in rows]
 
     def refused_since(self, origin: str, time: int) -> int:
-        """Return how many heads of *origin* with good signatures were refused at *time* (seconds since 1970) or later.
-
-        All of them, if so many are kept that no more are: then nobody can tell when the last one came.
+        """Return the number of heads of *origin* with valid signatures that were refused at *time*
+        (seconds since 1970) or later. If the limit of kept heads is reached, it is the number of
+        all kept heads, because the time of the last refusal is then unknown.
         """
         with self._reading():
             query = "SELECT count(*), coalesce(sum(time >= ?), 0) FROM refused WHERE origin = ?"
@@ -245,17 +258,18 @@ class WitnessStore:
         now: int,
         cosign: Callable[[str, int], SignedNote],
     ) -> Verdict:
-        """Check *note*, a head with a good signature of a log that is served, against the memory, and remember it.
+        """Check *note*, a head with a valid signature of a served log, against the stored head, and
+        store it.
 
-        *cosign* returns a text cosigned at *now*. What is returned is durable. Raises ``GuardrailError`` where the memory can't
-        be read or written: then nothing was cosigned.
+        *cosign* returns a text cosigned at *now*. The result is durable. Raises
+        ``GuardrailError`` if the database can't be read or written: then nothing was cosigned.
         """
         head = Checkpoint.parse(note.text)
         with self._transaction():
             row = self._connection.execute(
                 "SELECT size, root FROM head WHERE origin = ?", (head.origin,)
             ).fetchone()
-            # Before its first head a witness holds the empty tree, which every tree begins with.
+            # Before its first head a witness holds the empty tree, which every tree extends.
             size, root = (0, EMPTY_ROOT) if row is None else row
             ruling = _ruling(Checkpoint(head.origin, size, root), head, old, proof)
             if ruling is not Ruling.COSIGNED:
@@ -269,7 +283,7 @@ class WitnessStore:
                 " ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root, note = excluded.note",
                 (head.origin, head.size, head.root, str(kept)),
             )
-        # Behind the transaction: the memory is durable, and only now the cosignature may be seen.
+        # After the transaction: the update is durable, and only now may the cosignature be sent.
         return Verdict(Ruling.COSIGNED, head.size, cosigned)
 
     def _keep_evidence(
@@ -288,7 +302,8 @@ class WitnessStore:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                # A commit that fails may be durable all the same: the memory is then ahead of what was told, never behind.
+                # A failed commit might be durable anyway: the database is then ahead of the
+                # answers, never behind.
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -322,8 +337,9 @@ def _ruling(held: Checkpoint, head: Checkpoint, old: int, proof: Sequence[bytes]
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # A rollback journal, whose removal is synced as well (EXTRA): several processes may commit, and SQLite before 3.51.3
-    # can lose pages of a WAL then. Few commits are made here, so what that costs does not matter.
+    # A rollback journal, whose removal is synced as well (EXTRA): several processes may commit, and
+    # SQLite before 3.51.3 can lose pages of a WAL then. Commits are rare here, so the cost does not
+    # matter.
     connection = sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
     )

@@ -39,7 +39,7 @@ class Pruned:
 
     @classmethod
     def claimed(cls, record: Mapping[str, Any]) -> int | None:
-        """Return the ``before`` of an ``admin.pruned`` record, or None where *record* is none."""
+        """Return the ``before`` of an ``admin.pruned`` record, or None if *record* is none."""
         detail, seq = record.get("detail"), record.get("seq")
         before = detail.get("before") if isinstance(detail, Mapping) else None
         if record.get("type") != "admin.pruned" or type(before) is not int or type(seq) is not int:
@@ -48,7 +48,7 @@ class Pruned:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Pruned | None:
-        """Return what *record* proves, or None where it is malformed or no such record."""
+        """Return what *record* proves, or None if it is malformed or no such record."""
         before = cls.claimed(record)
         if before is None or before < 2:
             return None
@@ -95,7 +95,7 @@ class Audit:
         self.made: list[bytes] = []
         """The subtree roots that the last record completed."""
         self.keys: KeyRanges | None = None
-        """Which keys the records certify; None where line 0 was not seen."""
+        """Which keys the records certify; None if line 0 was not seen."""
         self.public = ""
         """The log key that line 0 names, 64 hex."""
         self.roots: dict[int, bytes] = {}
@@ -107,7 +107,7 @@ class Audit:
 
     @property
     def pruned(self) -> int:
-        """From which record the log goes on behind line 0; 0 where nothing is missing."""
+        """From which record the log goes on behind line 0; 0 if nothing is missing."""
         return self._pruned.before if self._pruned is not None else 0
 
     def begin(self, log: str, public: str) -> None:

@@ -90,11 +90,11 @@ class Report:
     records: int
     """The number of the first bad record, or that of the last record plus 1: good records, and those pruned with proof."""
     last_seq: int
-    """Of the last good record; -1 where there is none."""
+    """Of the last good record; -1 if there is none."""
     leaf: bytes
-    """Of the last good record; 32 zero bytes where there is none."""
+    """Of the last good record; 32 zero bytes if there is none."""
     log: str
-    """Origin name; empty where there is no line 0."""
+    """Origin name; empty if there is no line 0."""
     first_bad: int | None = None
     differs: Difference | None = None
     detail: str = ""
@@ -103,7 +103,7 @@ class Report:
     """How often the time stamp went back: a notice, clocks do that."""
     first_backwards: int | None = None
     ts: str = ""
-    """Time stamp of the last good record; empty where it was not read."""
+    """Time stamp of the last good record; empty if it was not read."""
     open_calls: Mapping[str, int] = field(default_factory=dict)
     """Call id -> seq of the decision, for allowed calls without an outcome."""
 
@@ -191,7 +191,7 @@ class Chain:
         self._prev = leaf.hex()
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
-        """Verify one row; *leaf* is the stored hash, or None where none is stored (an export)."""
+        """Verify one row; *leaf* is the stored hash, or None if none is stored (an export)."""
         if self._bad is not None:
             return None
         # (1) Nothing is missing, repeated or out of order.

@@ -202,7 +202,7 @@ class SignedNote:
         return str(self).encode("utf-8")
 
     def signed_by(self, key: NoteKey, verify: Verify) -> bool:
-        """Tell whether the note has a good Ed25519 signature by *key*."""
+        """Return True if the note has a good Ed25519 signature by *key*."""
         return any(
             verify(key.public, each.signature, self.text.encode())
             for each in self._by(key)
@@ -242,7 +242,9 @@ def _signature(line: str) -> NoteSignature:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether *name* can stand in a signature line: not empty, without white space and ``+``."""
+    """Return True if *name* can stand in a signature line: not empty, without white space and
+    ``+``.
+    """
     return bool(name) and "+" not in name and not any(each.isspace() for each in name)
 
 

@@ -31,10 +31,10 @@ class KeyRange:
     certified: int
     """Number of the record that certifies it."""
     ended: int | None = None
-    """Number of the record that ends it; None where none does."""
+    """Number of the record that ends it; None if none does."""
 
     def covers(self, size: int) -> bool:
-        """Tell whether a signature by the key on a head of *size* records counts."""
+        """Return True if a signature by the key on a head of *size* records counts."""
         return self.certified < size and (self.ended is None or size <= self.ended + 1)
 
 

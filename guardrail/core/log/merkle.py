@@ -80,8 +80,8 @@ class Edge:
     def append(self, root: bytes, level: int = 0) -> list[bytes]:
         """Add a leaf, or the perfect subtree of *level* with this *root*.
 
-        Return the roots that came into being, one level after the other, beginning with *root* itself. Raises
-        ``ValueError`` where a subtree of that level can't stand here.
+        Return the roots that came into being, one level after the other, beginning with *root*
+        itself. Raises ``ValueError`` if a subtree of that level can't stand here.
         """
         if self.size & ((1 << level) - 1):
             raise ValueError("a subtree of this level begins elsewhere")
@@ -139,9 +139,11 @@ def perfect_root(hashes: Sequence[bytes]) -> bytes:
 
 
 def in_tree(leaf: bytes, index: int, edge: Edge, node: Node) -> bool:
-    """Tell whether *leaf* is number *index* of the tree *edge*, by hashing within one of its perfect subtrees.
+    """Return True if *leaf* is number *index* of the tree *edge*, by hashing within one of its
+    perfect subtrees.
 
-    *node* need not be trusted: no other leaf leads to the root. Raises ``ValueError`` for a number beyond the tree, and what *node* raises.
+    *node* need not be trusted: no other leaf leads to the root. Raises ``ValueError`` for a number
+    beyond the tree, and what *node* raises.
     """
     end = 0
     for root, level in zip(edge.roots, _levels(edge.size), strict=True):
@@ -169,9 +171,10 @@ def _split(size: int) -> int:
 
 
 def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
-    """Return the audit path of leaf *index* in the tree of *size* leaves, from the leaf up (RFC 6962 section 2.1.1).
+    """Return the audit path of leaf *index* in the tree of *size* leaves, from the leaf up (RFC
+    6962 section 2.1.1).
 
-    Raises ``ValueError`` where there is no such leaf.
+    Raises ``ValueError`` if there is no such leaf.
     """
     if not 0 <= index < size:
         raise ValueError("the tree has no such leaf")
@@ -190,9 +193,10 @@ def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
 
 
 def consistency_proof(first: int, size: int, node: Node) -> list[bytes]:
-    """Return the proof that the tree of *first* leaves is the beginning of that of *size* leaves (RFC 6962 section 2.1.2).
+    """Return the proof that the tree of *first* leaves is the beginning of that of *size* leaves
+    (RFC 6962 section 2.1.2).
 
-    Empty where *first* is 0 or *size*. Raises ``ValueError`` where *first* is larger than *size*.
+    Empty where *first* is 0 or *size*. Raises ``ValueError`` if *first* is larger than *size*.
     """
     if not 0 <= first <= size:
         raise ValueError("the first tree is larger than the second")
@@ -219,7 +223,9 @@ def consistency_proof(first: int, size: int, node: Node) -> list[bytes]:
 def verify_inclusion(
     leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes
 ) -> bool:
-    """Tell whether *path* leads from *leaf*, number *index* of *size*, to *root* (RFC 9162 section 2.1.3.2)."""
+    """Return True if *path* leads from *leaf*, number *index* of *size*, to *root* (RFC 9162
+    section 2.1.3.2).
+    """
     if not 0 <= index < size:
         return False
     number, last = index, size - 1
@@ -242,7 +248,9 @@ def verify_inclusion(
 def verify_consistency(
     first: int, first_root: bytes, size: int, root: bytes, path: Sequence[bytes]
 ) -> bool:
-    """Tell whether *path* proves that the tree *root* of *size* leaves begins with *first_root* of *first* (RFC 9162 section 2.1.4.2)."""
+    """Return True if *path* proves that the tree *root* of *size* leaves begins with *first_root*
+    of *first* (RFC 9162 section 2.1.4.2).
+    """
     if not 0 <= first <= size or any(len(each) != HASH_BYTES for each in path):
         return False
     if first == size:

@@ -39,7 +39,7 @@ class Certificate:
     signature: bytes
 
     def good(self, log: NoteKey, size: int, verify: Verify) -> bool:
-        """Tell whether *log* certified the key for heads of *size* records."""
+        """Return True if *log* certified the key for heads of *size* records."""
         text = certified_text(log.name, self.public, self.first)
         return self.first < size and verify(log.public, self.signature, text)
 
@@ -123,12 +123,12 @@ class Checked:
 
     verdict: Verdict
     detail: str
-    """What is wrong, in words; empty where nothing is. Holds nothing that the record holds."""
+    """What is wrong, in words; empty if nothing is. Holds nothing that the record holds."""
     head: Checkpoint
     record: Mapping[str, Any] | None = None
     """The record; None unless the line stands where the head says."""
     epoch: str | None = None
-    """The epoch key that signed the head, hex; None where the log key did."""
+    """The epoch key that signed the head, hex; None if the log key did."""
     cosignatures: tuple[Cosignature, ...] = ()
     """Of the witnesses whose keys were given."""
 

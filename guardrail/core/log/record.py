@@ -139,10 +139,11 @@ class Draft:
         judged: tuple[int, bytes] | None = None,
         claim: Claim | None = None,
     ) -> Draft:
-        """Serialise *fields* (all of the record but ``prev``, ``seq`` and ``ts``; ``type``, ``log`` and ``v`` included).
+        """Serialise *fields* (all of the record but ``prev``, ``seq`` and ``ts``; ``type``, ``log``
+        and ``v`` included).
 
-        Raises ``RecordError`` with code ``record.too_large`` where the finished line could exceed ``MAX_LINE``, and
-        ``record`` where a value is not JSON.
+        Raises ``RecordError`` with code ``record.too_large`` where the finished line could exceed
+        ``MAX_LINE``, and ``record`` if a value is not JSON.
         """
         parts: tuple[dict[str, object], ...] = ({}, {}, {}, {})
         for name, value in fields.items():

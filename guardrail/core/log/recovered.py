@@ -69,7 +69,8 @@ class Recovered:
         )
 
     def beyond(self, sizes: Iterable[int]) -> Recovered | None:
-        """Return what heads of these *sizes*, all of this log, leave of it; None where nothing is left.
+        """Return what heads of these *sizes*, all of this log, leave of it; None if nothing is
+        left.
 
         Only heads from before the recovery count: later ones are over what it took over.
         """

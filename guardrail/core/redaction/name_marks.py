@@ -43,7 +43,7 @@ _FIELDS = 24
 
 @lru_cache(maxsize=4096)
 def named(name: str) -> Named | None:
-    """Return what a key says; None where it says nothing."""
+    """Return what a key says; None if it says nothing."""
     info = classify(name)
     parts = words(name)
     valued = bool(parts) and (

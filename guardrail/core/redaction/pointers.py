@@ -17,7 +17,7 @@ _INDEX = re.compile(r"[0-9]+\Z")
 
 
 def parse(text: object) -> list[str]:
-    """Return the segments of an RFC 6901 pointer. Raises ``RedactionError`` where it is malformed."""
+    """Return the segments of an RFC 6901 pointer. Raises ``RedactionError`` if it is malformed."""
     if (
         not isinstance(text, str)
         or (text and text[0] != "/")

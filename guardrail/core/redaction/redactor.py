@@ -61,12 +61,15 @@ class Redactor:
         profile: str = "standard/1",
         meter: Callable[[], Spend] = lambda: unmetered,
     ) -> None:
-        """Take *token* (class, value -> keyed token) and *mark* (class -> random mark); both as ``marks`` describes them.
+        """Take *token* (class, value -> keyed token) and *mark* (class -> random mark); both as
+        ``marks`` describes them.
 
-        *meter* is asked once for each view, text or gate: what it returns is told of the work, before it is done, and raises
-        ``RedactionError`` where that is too much. The limit on the time of one view is therefore its own.
+        *meter* is asked once for each view, text or gate: what it returns is told of the work,
+        before it is done, and raises ``RedactionError`` if that is too much. The limit on the time
+        of one view is therefore its own.
 
-        Raises ``RedactionError`` where they make something that would not be recognised as guardrail's own.
+        Raises ``RedactionError`` where they make something that would not be recognised as
+        guardrail's own.
         """
         if not is_mark(mark("secret")) or not is_mark(token("name", "probe")):
             raise RedactionError(
@@ -184,7 +187,10 @@ class Redactor:
         return worst
 
     def gate_identity(self, leaves: Iterable[str]) -> str | None:
-        """Return ``secret`` where an identity holds one by its own shape, else None. What a session knows does not count."""
+        """Return ``secret`` if an identity holds one by its own shape, else None.
+
+        What a session knows does not count.
+        """
         for leaf in leaves:
             if scan_secrets(normalised(leaf) if needs_normalising(leaf) else leaf):
                 return "secret"

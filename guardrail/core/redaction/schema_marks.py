@@ -44,7 +44,7 @@ def merge_marks(one: Mark | None, other: Mark | None) -> Mark | None:
 
 
 class SchemaMarks:
-    """The marks of one schema. ``root`` is None where the schema marks nothing."""
+    """The marks of one schema. ``root`` is None if the schema marks nothing."""
 
     __slots__ = ("_anchors", "_nodes", "_schema", "root", "supplied")
 
@@ -102,7 +102,7 @@ class SchemaMarks:
         return broken
 
     def _resolve(self, reference: object) -> Mapping[str, Any] | None:
-        """Return what a local reference names; None where it names nothing here."""
+        """Return what a local reference names; None if it names nothing here."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
         if reference == "#":

@@ -77,7 +77,7 @@ class Inspection:
         minimal: str,
         again: Callable[[], Inspection],
     ) -> None:
-        """*minimal* is the class that a minimal view names; empty where the view is none.
+        """*minimal* is the class that a minimal view names; empty if the view is none.
 
         *again* returns the inspection of the same by a session that knows nothing.
         """
@@ -265,11 +265,12 @@ class Inspection:
     def facts(self) -> tuple[object, dict[str, list[str]]]:
         """Return the arguments and their classes for a policy that decides on what is recorded.
 
-        Places that schema, key or detector mark are hidden. What only the session knows is not: whoever can have a value
-        remembered could else hide an argument from a rule. Its class stands in the classes.
+        Places that schema, key or detector mark are hidden. What only the session knows is not:
+        whoever can have a value remembered could else hide an argument from a rule. Its class
+        stands in the classes.
 
-        Raises ``RedactionError`` (``redaction.limit``) where a limit leaves something out: whoever pads a call could else hide
-        the rest of it from a rule.
+        Raises ``RedactionError`` (``redaction.limit``) if a limit leaves something out: whoever
+        pads a call could else hide the rest of it from a rule.
         """
         if not self._walk.met_known:
             return self._whole(), self.arg_classes

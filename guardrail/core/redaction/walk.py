@@ -230,7 +230,9 @@ class Walk:
         depth: int,
         level: int,
     ) -> bool:
-        """Walk the content of a JSON string. Returns False where it is none, or plain text after all."""
+        """Walk the content of a JSON string. Returns False if it is none, or plain text after
+        all.
+        """
         stripped = text.strip()
         if (
             not stripped

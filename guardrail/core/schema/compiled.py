@@ -66,7 +66,7 @@ class CompiledSchema:
     limits: ArgumentLimits
     """What arguments may be: less than the default where the schema is costly."""
     validator: Any = None
-    """A ``jsonschema_rs`` validator; None where a model checks."""
+    """A ``jsonschema_rs`` validator; None if a model checks."""
     names: frozenset[str] | None = None
     """The only names accepted, if no keyword of the schema's draft can refuse others; None otherwise."""
     defaults: Defaults | None = None

@@ -108,7 +108,7 @@ class Cost:
     depth: int
     nodes: int
     patterns: int
-    """How many patterns may read one string; 0 where the schema has none."""
+    """How many patterns may read one string; 0 if the schema has none."""
 
 
 def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
@@ -124,7 +124,10 @@ def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
 
 
 def measure(places: Survey, limits: SchemaLimits) -> Cost:
-    """Return what the worst arguments may cost. Raises ``SchemaError`` where even small ones cost too much."""
+    """Return what the worst arguments may cost.
+
+    Raises ``SchemaError`` if even small ones cost too much.
+    """
     nodes, order, deepest = places.nodes, places.order, limits.arguments.depth
     depth, worst = 0, 0
     for level, total in _levels(nodes, order, [node.work for node in nodes], deepest):

@@ -30,10 +30,11 @@ class Defaults:
         self.useful = False
 
     def fill(self, args: dict[str, Any], limits: ArgumentLimits) -> None:
-        """Give *args* a copy of every default that it lacks, also in nested objects and arrays of objects.
+        """Give *args* a copy of every default that it lacks, also in nested objects and arrays of
+        objects.
 
-        An object that is missing and has no default of its own stays missing. Raises ``Refused`` where that would
-        exceed *limits*: a small schema could make a huge value otherwise.
+        An object that is missing and has no default of its own stays missing. Raises ``Refused`` if
+        that would exceed *limits*: a small schema could make a huge value otherwise.
         """
         _fill_object(self, args, 1, _budget(limits))
 

@@ -14,10 +14,10 @@ _DEPENDENT = ("dependentSchemas", "dependentRequired", "dependencies")
 
 
 def shows(schema: Mapping[str, Any], name: str) -> bool:
-    """True where *schema* speaks of a member *name* of the object that it describes, wherever in it.
+    """True if *schema* speaks of a member *name* of the object that it describes, wherever in it.
 
-    Local references are followed. A pattern for names that fits *name*, or that can't be read, counts; that an object takes
-    members which nothing speaks of does not.
+    Local references are followed. A pattern for names that fits *name*, or that can't be read,
+    counts; that an object takes members which nothing speaks of does not.
     """
     return any(_names(part, name) for part in _parts(schema))
 
@@ -91,7 +91,7 @@ def _fits(pattern: object, name: str) -> bool:
 
 
 def _target(schema: Mapping[str, Any], reference: object) -> Any:
-    """Return what a local *reference* leads to, None where it leads nowhere."""
+    """Return what a local *reference* leads to, None if it leads nowhere."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return None
     if reference == "#":

@@ -170,7 +170,9 @@ def _only_types(kind: Any) -> bool:
 
 
 def _surrogate_path(value: Any) -> list[str | int]:
-    """Return the path, innermost first, to the first text that is not Unicode; empty where there is none."""
+    """Return the path, innermost first, to the first text that is not Unicode; empty if there is
+    none.
+    """
     pairs: Iterable[tuple[str | int, Any]]
     if type(value) is dict:
         pairs = value.items()

@@ -1,4 +1,6 @@
-"""Backup: a consistent copy of a ledger while writers run, made with SQLite's own means and verified before it gets its name."""
+"""Backup: copies a ledger consistently while writers run, using SQLite, and verifies the copy
+before it gets its name.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +30,20 @@ class Backup:
     records: int
     """One more than the number of the last record."""
     leaf: str
-    """Of the last record, hex."""
+    """Leaf hash of the last record, hex."""
     bytes: int
 
 
 def backup(
     ledger: Path, target: Path, *, check: Callable[[Path], str], taken: Sequence[Path] = ()
 ) -> Backup:
-    """Put a copy of *ledger* at *target*: one file, mode 0600, verified and durable when this returns.
+    """Copy *ledger* to *target*: one file, mode 0600, verified and durable when this returns.
 
-    It holds every record that was acknowledged before this was called. Writers go on meanwhile: all of it is one read
-    transaction. *check* verifies a ledger and says what is wrong with it. *taken* are files and folders that are in use
-    elsewhere, such as keys and the access log. Raises ``LedgerError``: ``ledger.exists`` where something is
-    at *target*, ``ledger.damaged`` where *check* finds something; then nothing is left there.
+    It holds every record that was acknowledged before this was called. Writers continue meanwhile:
+    the copy is one read transaction. *check* verifies a ledger and returns what is wrong with it.
+    *taken* are files and folders with another use, such as keys and the access log. Raises
+    ``LedgerError``: ``ledger.exists`` if *target* exists, ``ledger.damaged`` if *check* finds a
+    problem; then no copy is left.
     """
     db = Path(os.path.realpath(ledger))
     if not db.exists():
@@ -51,7 +54,7 @@ def backup(
         raise _exists()
     for used in (db, *taken):
         _refuse_own_name(Path(os.path.realpath(used)), target)
-    LedgerReader.open(db).close()  # says what is wrong with it, where that can be told at once
+    LedgerReader.open(db).close()  # raises if a problem shows at once
     beside = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         try:
@@ -109,9 +112,9 @@ def _copy(db: Path, target: Path) -> None:
         undo.callback(source.close)
         copy = sqlite3.connect(f"file:{quoted(target)}?mode=rw", uri=True, isolation_level=None)
         undo.callback(copy.close)
-        # In one step: in several, each commit of a writer would begin it anew.
+        # In one step: otherwise each commit of a writer would restart it.
         source.backup(copy)
-        # A file on its own, which can be read where nothing can be written beside it.
+        # A single file, which can be read even if its folder is read-only.
         copy.execute("PRAGMA journal_mode = DELETE")
         if standing is not None:
             standing.check()

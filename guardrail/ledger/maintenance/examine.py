@@ -1,6 +1,7 @@
-"""One pass over a whole log: what its lines prove, and whether what stands beside them in the database agrees with that.
+"""One pass over a whole log: examines its lines, and compares the rest of the database with them.
 
-For whoever is to go on with a log, or to copy it. ``guardrail verify`` looks at more, and compares with what was kept elsewhere.
+Used before a log is continued or copied. ``guardrail verify`` checks more, and compares with
+external checkpoints.
 """
 
 from __future__ import annotations
@@ -29,50 +30,60 @@ Owner = tuple[str, int, str, str, int]
 
 @dataclass(slots=True)
 class Cache:
-    """What a table that can be made anew from the lines should hold, where it holds something else."""
+    """The correct content of a table that can be rebuilt from the lines, if it differs."""
 
     table: str
     """``tile``, ``open_call`` or ``epoch``."""
     right: list[tuple[Any, ...]]
-    """All rows that it should have; of ``tile`` those that are wrong, with None where there should be no such row."""
+    """All rows that it should have; for ``tile`` only the wrong ones, with None if there should be
+    no such row.
+    """
 
 
 @dataclass(slots=True)
 class Examination:
-    """What one pass found. ``report`` is about the lines alone."""
+    """The result of one pass. ``report`` is about the lines alone."""
 
     report: chain.Report
     edge: Edge
     """The tree over the good records."""
     pruned: int = 0
-    """From which record the log goes on behind line 0; 0 where none were pruned."""
+    """First record after line 0 if records were pruned; 0 if none were."""
     kept: bool = True
-    """Whether the hashes of pruned records are there, as the record about them says."""
+    """True if the hashes of pruned records match the record about them."""
     head: str = ""
-    """What speaks against the stored head; empty where nothing does."""
+    """What is wrong with the stored head; empty if nothing is."""
     vouched: int = 0
-    """How many of the first good records a head proves that a holder of the keys wrote; 0 where that is not known."""
+    """How many of the first good records are proved by a head that a key holder signed; 0 if
+    unknown.
+    """
     signed_size: int = 0
-    """Of the stored head, where a holder of the log's keys wrote it, whatever is wrong with the lines; else 0."""
+    """Size of the stored head if a holder of the log's keys signed it, regardless of the lines;
+    else 0.
+    """
     caches: tuple[Cache, ...] = ()
     outside: str = ""
-    """Which rows stand before line 0; empty where none do."""
+    """Names the rows before line 0; empty if there are none."""
     schema: str = ""
-    """Which object of the database is not as it must be; empty where all are, and no other is there."""
+    """Names the first wrong or foreign object of the database; empty if there is none."""
     mendable: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None = None
-    """(type, name) of objects to drop and names of those to make, where that mends the schema."""
+    """(type, name) of objects to drop and names of objects to create, if that repairs the
+    schema.
+    """
     values: str = ""
-    """Which table holds values that the schema forbids; empty where none does."""
+    """Names a table with values that the schema forbids; empty if there is none."""
     whole: bool = True
-    """Whether SQLite finds its pages, indexes and free list in order."""
+    """True if SQLite finds its pages, indexes and free list in order."""
     roots: Mapping[int, bytes] = field(default_factory=dict)
-    """Size -> root, for the sizes that were asked for, of good and of pruned records."""
+    """Size -> root, for the requested sizes, over good and pruned records."""
     unreadable: str = ""
-    """Why reading ended before the end, where it did; ``report`` is about what came before."""
+    """Why reading stopped before the end, if it did; ``report`` is about the records before
+    that.
+    """
 
 
 class _Owners:
-    """Which calls are open and which keys sign, by the lines, and whose they are."""
+    """The open calls and active keys by the lines, with their owners."""
 
     def __init__(self) -> None:
         self._calls: dict[str, Owner] = {}
@@ -94,7 +105,7 @@ class _Owners:
                 )
 
     def wrong(self, reader: LedgerReader) -> Iterator[Cache]:
-        """Yield the tables that say something else. Raises ``LedgerError``."""
+        """Yield the tables that differ. Raises ``LedgerError``."""
         for table, name, right in (
             ("open_call", "call", self._calls),
             ("epoch", "public", self._keys),
@@ -140,7 +151,8 @@ class _Pass:
         self._ended = False
 
     def run(self, stop: int | None = None) -> None:
-        """Take every line from where it stopped, up to *stop* or the end, or those before the first bad one.
+        """Take every line from the last position up to *stop* or the end, or up to the first bad
+        line.
 
         To the end in one transaction. Raises ``LedgerError``.
         """
@@ -162,7 +174,9 @@ class _Pass:
             self.wrong += self.tiles.end(self.audit.edge.size, self.audit.pruned)
 
     def _kept_leaves(self) -> None:
-        """Take the leaves of pruned records for the tree; where they are not what was pruned, there is none to compare."""
+        """Add the leaves of pruned records to the tree; if they don't match the pruned records, no
+        tree can be compared.
+        """
         assert self._pruned is not None
         assert self.tiles is not None
         kept = self.tiles.kept(self._pruned, self.audit.watched(0, self._pruned.before - 1))
@@ -181,15 +195,15 @@ def examine(
     each: Callable[[int, Mapping[str, Any]], None] = lambda *_: None,
     ahead: bool = False,
 ) -> Examination:
-    """Read every record once, in memory that grows only with open calls and keys, and compare the rest with them.
+    """Read every record once, in memory that grows only with open calls and keys, and compare the
+    rest of the database with them. The result includes the roots over the sizes in *watch*; *each*
+    is called with the number and the content of every good record. If *signing* is given, its
+    holder must have made the head; if *verify* is given, the head's signature and the certificates
+    must be valid. Problems are in the result and never raised.
 
-    The roots over the sizes in *watch* are returned; *each* is called with the number and the content of every good record.
-
-    Where *signing* is given its holder must have made the head; where *verify* is given, the head's signature and the
-    certificates must be good. Never raises for what is wrong: that is what it says.
-
-    With *ahead* the records that are there at first are read in short transactions, so that the ``-wal`` of a log in use stays
-    small, and only what came meanwhile, with all that is compared, in one. Nobody may delete records then.
+    With *ahead* the records that are there at first are read in short transactions, so that the
+    ``-wal`` of a log in use stays small, and only the records that came meanwhile, and all
+    comparisons, in one. No records may be deleted then.
     """
     found = Examination(chain.Chain().report(), Edge())
     done: _Pass | None = None
@@ -215,7 +229,8 @@ def examine(
             if row is not None:
                 done.audit.watch({row.size})
             done.run()
-            # The lines may be whole where indexes and free pages are not, and writing on would spread that.
+            # The lines can be intact while indexes and free pages are not, and further writes would
+            # spread the damage.
             found.whole = reader.query("PRAGMA integrity_check(1)") == [("ok",)]
             if done.audit.chain.report().first_bad is None:
                 found.head = _head(row, done.audit, signing, verify)
@@ -238,7 +253,9 @@ def _believe(*_: bytes) -> bool:
 
 
 def _pruning(reader: LedgerReader) -> Pruned | None:
-    """Return the record that proves what is missing behind line 0; None where nothing is, or nothing proves it."""
+    """Return the record that accounts for the records missing after line 0; None if none are
+    missing, or no record proves it.
+    """
     ((first,),) = reader.query("SELECT min(seq) FROM record WHERE seq > 0")
     if first is None or first == 1:
         return None
@@ -254,7 +271,7 @@ def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:
 def _vouched(
     row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None
 ) -> int:
-    """Return how many records the stored head proves, though others may stand behind them."""
+    """Return how many records the stored head proves, even if more records follow."""
     if row is None or signing is None or not row.written_by_a_holder(signing):
         return 0
     try:
@@ -271,7 +288,7 @@ def _vouched(
 
 
 def _head(row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None) -> str:
-    """Return what speaks against the stored head; empty if nothing does."""
+    """Return what is wrong with the stored head; empty if nothing is."""
     if row is None:
         return "the signed head is missing or malformed"
     if signing is not None and not row.written_by_a_holder(signing):
@@ -286,10 +303,11 @@ def _head(row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Ve
 def _signed_size(
     row: HeadRow | None, audit: Audit | None, signing: Signing | None, verify: Verify | None
 ) -> int:
-    """Return the size of the stored head, whatever the lines say, if a holder of the log's keys wrote it; else 0.
+    """Return the size of the stored head, regardless of the lines, if a holder of the log's keys
+    signed it; else 0.
 
-    So many records were acknowledged. A signature by a key that the good lines certify is enough: the keys of *signing* are new
-    ones if the log's are gone.
+    At least that many records were acknowledged. A signature by a key that the good lines certify
+    is enough: the keys in *signing* are new ones if the log's are lost.
     """
     if row is None:
         return 0

@@ -1,4 +1,6 @@
-"""Keeping what is there before a ledger is recovered: under new names beside it, durably, and never over anything."""
+"""Keeps a ledger's files before recovery: under new names next to it, durably, without overwriting
+any file.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ __all__ = ["free_name", "keep_wal", "set_aside"]
 
 
 def free_name(db: Path) -> str:
-    """Return what the names of files that are set aside are to begin with."""
+    """Return the prefix for the names of files that are set aside."""
     stamp = utc_now()[:19].replace(":", "").replace("-", "")
     base = f"{db.name}-broken-{stamp}"
     number = 1
@@ -27,7 +29,7 @@ def free_name(db: Path) -> str:
 
 
 def keep_wal(db: Path) -> tuple[Path, ...]:
-    """Copy the ``-wal``, where there is anything in it, durably beside the log; return the copy."""
+    """Copy the ``-wal``, unless it is empty, durably to a file next to the log; return the copy."""
     wal = Path(f"{db}-wal")
     if not wal.exists() or wal.stat().st_size == 0:
         return ()
@@ -41,10 +43,12 @@ def keep_wal(db: Path) -> tuple[Path, ...]:
 
 
 def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:
-    """Rename everything that is left, so that the old log stays together and can be examined under its new name."""
+    """Rename all remaining files, so that the old log stays together and can be examined under its
+    new name.
+    """
     base = free_name(db)
     moved = []
-    # The database first: once it is gone, no writer takes the rest for its own.
+    # The database first: without it, no writer uses the other files.
     for item in sorted(left, key=lambda each: len(each.name)):
         if item == leases_path(db):
             continue

@@ -1,6 +1,7 @@
-"""Heads of a log that are known from outside its file, and how much of what is left they prove. Pure.
+"""External heads of a log, and how many of the remaining records they prove. Pure functions.
 
-Recovery names the last of them as predecessor: by what is on the disk alone, a log that was cut or lost was never longer.
+Recovery names the last of them as predecessor: the disk alone can't show that a log was cut or
+lost.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["Judged", "KnownHead", "family", "generation", "is_earlier", "judge",
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
-    """A head that was authenticated: by a key of its log, or by whoever keeps it."""
+    """An authenticated head: by a key of its log, or by its keeper."""
 
     source: str
     """``memory``, ``anchor NAME`` or ``backup``."""
@@ -23,30 +24,30 @@ class KnownHead:
     size: int
     root: bytes
     public: str = ""
-    """The log key, hex, if the source says which; empty if it does not."""
+    """The log key, hex, if the source names it; else empty."""
     binding: bool = True
-    """Whether a ledger that contradicts it is refused. A backup may be of anything."""
+    """True if a ledger that contradicts it is refused. A backup could be of any log."""
     roots: Mapping[int, bytes] = field(default_factory=dict)
-    """Of a backup: size -> root over its first records."""
+    """For a backup: size -> root over its first records."""
 
     @property
     def document(self) -> dict[str, object]:
-        """The head as a record holds it."""
+        """The head in the form used in records."""
         return {"log": self.log, "size": self.size, "root": self.root.hex()}
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the known heads say of what is left of a log."""
+    """Comparison of the known heads with the rest of a log."""
 
     last: KnownHead | None = None
-    """The last known head, if it is over more than what is here, or over something else."""
+    """The last known head, if it covers more records than are here, or other ones."""
     proven: int = 0
-    """So many of the first records, here or in a backup, are what a head from elsewhere is over."""
+    """Number of first records, here or in a backup, that an external head covers."""
     kept: int = 0
-    """So many records of that log are here or in a backup, and none of them is contradicted."""
+    """Number of records of that log, here or in a backup, that no head contradicts."""
     problem: str = ""
-    """What a ledger contradicts; empty if there is nothing that it contradicts."""
+    """Names the head that the ledger contradicts; empty if there is none."""
 
 
 def judge(
@@ -58,10 +59,12 @@ def judge(
     roots: Mapping[int, bytes],
     predecessor: str | None = None,
 ) -> Judged:
-    """Compare *known* with a ledger of *size* good records of *log*, whose key is *public* and whose trees have *roots*.
+    """Compare *known* with a ledger of *size* good records of *log*, whose key is *public* and
+    whose trees have *roots*.
 
-    *log* is empty if nothing of a ledger can be read: then nothing contradicts anything. *predecessor* is the log that line 0 names as the one before, or empty; None if no holder
-    of the keys signed a head of *log*. Heads of the logs before it, by the same key, are no word against it.
+    *log* is empty if nothing of a ledger can be read: then there is no contradiction. *predecessor*
+    is the log that line 0 names as the one before, or empty; None if no holder of the keys signed a
+    head of *log*. Heads of earlier logs by the same key do not contradict it.
     """
     if predecessor is not None:
         known = [
@@ -97,7 +100,7 @@ def judge(
 
 
 def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[int, bytes]) -> str:
-    """Say how a ledger contradicts *head*; empty if it does not, or if there is none."""
+    """Return how a ledger contradicts *head*; empty if it does not, or if there is no ledger."""
     told = f"{head.source} holds a head of {counted(head.size, 'record')} of the log {head.log}"
     if not log:
         return ""
@@ -133,9 +136,11 @@ def generation(log: str) -> int:
 
 
 def is_earlier(one: str, log: str, predecessor: str = "") -> bool:
-    """Tell whether *one* is a log that *log* continues, by their names, or by the *predecessor* that line 0 of *log* names.
+    """Return True if *one* is a log that *log* continues, by their names, or by the *predecessor*
+    that line 0 of *log* names.
 
-    After a recovery whoever keeps heads of the log before still has them. They are no word against the log that goes on.
+    After a recovery, anchors still hold heads of the earlier log. They do not contradict the
+    continued log.
     """
     if not log or one == log:
         return False
@@ -149,9 +154,11 @@ def _counts(number: str) -> bool:
 
 
 def next_name(log: str, used: Iterable[str] = ()) -> str:
-    """Return the name of the log that continues *log*: ``NAME~2``, ``NAME~3``, ..., the first behind all that were *used*.
+    """Return the name of the log that continues *log*: ``NAME~2``, ``NAME~3``, ..., the first after
+    all *used* names.
 
-    Not the same name: whoever keeps heads of the old log would take the new one for that log, cut or forked.
+    The name must differ: anchors of the old log would otherwise see the new one as a cut or forked
+    copy.
     """
     base = family(log)
     taken = [generation(each) for each in (log, *used) if family(each) == base]

@@ -1,7 +1,9 @@
-"""Pruning: delete old records so that the log goes on, and every proof about what is left and what was there still works.
+"""Pruning: deletes old records so that the log continues, and all proofs about remaining and
+deleted records still work.
 
-Each transaction writes the ``admin.pruned`` record that says so, deletes, and signs the head: the log never says that records
-are gone which are there, and none is gone without a record. So whoever is killed in the middle leaves a log that is whole.
+Each transaction writes the ``admin.pruned`` record, deletes, and signs the head: the log never
+claims a deletion that did not happen, and no record is deleted without a claim. So a process that
+is killed midway leaves an intact log.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ __all__ = ["Cut", "Pace", "Pruned", "detail", "prune"]
 
 CHUNK_RECORDS = 1000
 CHUNK_BYTES = 2 << 20
-"""What one transaction deletes at most: other writers wait meanwhile (docs/retention.md)."""
+"""Records that one transaction deletes at most: other writers wait meanwhile
+(docs/retention.md).
+"""
 _READ = 256
 _LOCK_SECONDS = 30.0
 _EPOCH_SECONDS = 86_400.0
@@ -40,14 +44,14 @@ _EPOCH_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast records are deleted: calls wait for the ledger's lock meanwhile."""
+    """Limits the speed of deletion: calls wait for the ledger's lock meanwhile."""
 
     part: int = 0
-    """Records that one transaction deletes at most; 0: as many as usual."""
+    """Records that one transaction deletes at most; 0 for the default."""
     share: float = 1.0
-    """Of the time: the lock is held for so much of it at most, and free for the rest."""
+    """Largest share of the time for which the lock is held."""
     within: float = 0.0
-    """Seconds that all pauses together take at most, whatever *share* says."""
+    """Largest total of all pauses in seconds, regardless of *share*."""
 
     def after(self, held: float, parts: int) -> float:
         """Return the seconds to pause after one of *parts* transactions that held the lock for *held* seconds."""
@@ -59,9 +63,11 @@ class Cut:
     """A place up to which records are deleted, as an ``admin.pruned`` record names it."""
 
     before: int
-    """Records 1 to ``before`` - 1 go."""
+    """Records 1 to ``before`` - 1 are deleted."""
     edge: tuple[bytes, ...]
-    """The tree of the first ``before`` records: ``core.log.merkle.Edge.roots``, made from the lines."""
+    """The tree of the first ``before`` records: ``core.log.merkle.Edge.roots``, computed from the
+    lines.
+    """
     root: bytes
     genesis: bytes
     """Leaf of line 0."""
@@ -70,20 +76,22 @@ class Cut:
     ts: str
     """Of record ``before`` - 1."""
     newest: str
-    """The latest time stamp among the records that go: clocks go back."""
+    """The latest time stamp among the deleted records: clocks can go back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was done."""
+    """The result of pruning."""
 
     deleted: int
     before: int
-    """Records 1 to ``before`` - 1 are gone; 1 where none are."""
+    """Records 1 to ``before`` - 1 are deleted; 1 if none are."""
     records: tuple[int, ...]
     """Numbers of the ``admin.pruned`` records that were written."""
     overwritten: bool
-    """Whether the text is gone from the files too; not where a reader kept the ``-wal`` from being written anew."""
+    """True if the text is erased from the files too; False if a reader kept the ``-wal`` from being
+    reset.
+    """
 
 
 def prune(
@@ -95,12 +103,11 @@ def prune(
     record: Callable[[str, Cut], Draft],
     pace: Pace = Pace(),
 ) -> Pruned:
-    """Delete the records from 1 to *before* - 1; durable when this returns, and so is each part when it raises.
-
-    *allow* raises where the records up to a cut must not go: it is asked about the whole before anything is deleted. *record* makes
-    the ``admin.pruned`` record of a log for a cut. *pace* says how much of the time others
-    have to wait. Raises ``LedgerError`` (``ledger.needed``: a call among them is open, or a key that
-    they certify still signs).
+    """Delete the records from 1 to *before* - 1; durable when this returns; if it raises, finished
+    parts are durable. *allow* raises if the records up to a cut must not be deleted: it is called
+    for the whole range before anything is deleted. *record* makes the ``admin.pruned`` record of a
+    log for a cut. *pace* limits how long others wait. Raises ``LedgerError`` (``ledger.needed``: a
+    call among them is open, or a key that they certify still signs).
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -143,7 +150,7 @@ def _held(lock: FileLock) -> Iterator[None]:
 
 class _Pruner:
     def __init__(self, db: Path, signing: Signing, pace: Pace) -> None:
-        """Connect, and make sure that this is a log that can be gone on with. Call under the lock."""
+        """Connect, and make sure that this log can be continued. Call it under the lock."""
         _refuse_sealed(db)
         if not db.exists():
             raise LedgerOpenError(
@@ -173,7 +180,9 @@ class _Pruner:
         self._store.close()
 
     def cuts(self, before: int) -> list[Cut]:
-        """Return where each transaction ends, up to *before*; every line that is to go is hashed and compared."""
+        """Return the end of each transaction, up to *before*; every line to delete is hashed and
+        compared.
+        """
         start = self._store.first()
         return list(self._cuts(start, before)) if start < before else []
 
@@ -201,7 +210,7 @@ class _Pruner:
             raise LedgerError("the log ends before that record", code="ledger.short")
 
     def _rows(self, start: int, before: int) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield rows in short transactions: a long one would keep the ``-wal`` from being written anew."""
+        """Yield rows in short transactions: a long one would keep the ``-wal`` from being reset."""
         while start < before:
             rows = list(itertools.islice(self._store.rows(start), min(_READ, before - start)))
             if not rows:
@@ -218,7 +227,7 @@ class _Pruner:
     def run(
         self, lock: FileLock, cuts: Sequence[Cut], record: Callable[[str, Cut], Draft]
     ) -> Pruned:
-        """Delete, a part in each transaction, then overwrite what is left of the text."""
+        """Delete, one part per transaction, then overwrite the remaining text."""
         deleted, written = 0, []
         for cut in cuts:
             self._epochs.prepare(self._store.log, self._store.tail().seq + 1)
@@ -242,14 +251,15 @@ class _Pruner:
             tail = store.begin()
             if tail.fault:
                 raise LedgerSealedError(tail.fault, hint="guardrail verify")
-            # Another process may have ended the key between two parts.
+            # Another process might have ended the key between two parts.
             self._epochs.replace_ended(store.has_epoch, store.log, tail.seq + 1)
             self._rotate(self._epochs.announcement(store.log), tail)
             receipt = store.add(record(store.log, cut), tail)
             deleted = delete_records(store.execute, cut.before)
             key = self._epochs.key
             if last:
-                # The head is signed by a key that its own records certify: it may end with this very head.
+                # The head is signed by a key that its own records certify: it can end with this
+                # very head.
                 self._rotate(self._epochs.farewell(store.log), tail)
             store.sign(tail, key)
             store.commit()
@@ -287,7 +297,7 @@ def _refuse_sealed(db: Path) -> None:
 
 
 def detail(cut: Cut, policy: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an ``admin.pruned`` record says about *cut*."""
+    """Return the content of an ``admin.pruned`` record for *cut*."""
     return {
         "before": cut.before,
         "edge": [root.hex() for root in cut.edge],

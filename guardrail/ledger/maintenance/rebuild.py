@@ -1,6 +1,7 @@
-"""Mending what stands beside the lines: tables that can be made anew from them. Call it under the file lock.
+"""Rebuilds tables from the lines. Call it under the file lock.
 
-What is written over is kept first, in a file beside the log: it may be all that tells what somebody did.
+Overwritten rows are first saved to a file next to the log: they might be the only evidence of an
+attack.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from guardrail.system.ownership import new_file
 __all__ = ["keep_rows", "mend_schema", "rebuild", "remove_outside"]
 
 _KEPT = 10_000
-"""Rows of one table that are kept in the file: a million of them says no more."""
+"""Largest number of rows saved per table: more would add nothing."""
 _ORDER = ("trigger", "view", "index", "table")
 
 _COLUMNS = {
@@ -34,7 +35,7 @@ _COLUMNS = {
 
 
 def keep_rows(db: Path, copy: Path, caches: Sequence[Cache], *, head: bool) -> Path:
-    """Write the rows that are to be replaced into the new file *copy*, durably, and return it.
+    """Write the rows that will be replaced to the new file *copy*, durably, and return it.
 
     Raises ``sqlite3.Error`` and ``OSError``.
     """
@@ -58,7 +59,7 @@ def keep_rows(db: Path, copy: Path, caches: Sequence[Cache], *, head: bool) -> P
 
 
 def _keep_foreign(connection: sqlite3.Connection, tables: dict[str, list[dict[str, Any]]]) -> None:
-    """Add rows before line 0, and what SQLite holds of objects that are not guardrail's."""
+    """Add the rows before line 0, and the schema rows of foreign objects."""
     outside = connection.execute(
         "SELECT seq, leaf, line FROM record WHERE seq < 0 ORDER BY seq LIMIT ?", (_KEPT,)
     ).fetchall()
@@ -75,15 +76,19 @@ def _keep_foreign(connection: sqlite3.Connection, tables: dict[str, list[dict[st
 
 
 def remove_outside(execute: Execute) -> int:
-    """Delete the rows before line 0, inside the transaction of *execute*; return how many. Raises ``sqlite3.Error``."""
+    """Delete the rows before line 0, inside the transaction of *execute*; return their number.
+
+    Raises ``sqlite3.Error``.
+    """
     return execute("DELETE FROM record WHERE seq < 0").rowcount
 
 
 def mend_schema(db: Path, foreign: Sequence[tuple[str, str]], missing: Sequence[str]) -> None:
-    """Drop the objects of others from *db* and make those of guardrail's that are *missing*, durably.
+    """Drop foreign objects from *db* and create guardrail's *missing* ones, durably.
 
-    Nothing of theirs runs: dropping evaluates no trigger and no view. Call it only where SQLite finds its pages in order, for
-    a table that shares pages with another would take them along. Raises ``sqlite3.Error``.
+    None of their code runs: dropping evaluates no trigger and no view. Call it only if SQLite finds
+    its pages in order, because dropping a table that shares pages with another would remove those
+    too. Raises ``sqlite3.Error``.
     """
     refuse_unsafe(db)
     connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)
@@ -122,7 +127,10 @@ def _shown(value: object) -> object:
 
 
 def rebuild(execute: Execute, caches: Sequence[Cache]) -> None:
-    """Make the tables of *caches* what the lines say, inside the transaction of *execute*. Raises ``sqlite3.Error``."""
+    """Rewrite the tables of *caches* from the lines, inside the transaction of *execute*.
+
+    Raises ``sqlite3.Error``.
+    """
     for cache in caches:
         if cache.table != "tile":
             execute(f"DELETE FROM {cache.table}")  # noqa: S608 - one of ours

@@ -1,8 +1,9 @@
-"""Recover: bring a sealed or damaged ledger back into use, by a person's decision and on the record.
+"""Recover: brings a sealed or damaged ledger back into use, by a person's decision, which is
+recorded.
 
-Nothing that can still be read is ever deleted or changed. A log whose chain is intact goes on, with an ``admin.recovered``
-record that says what was found. One that is not is set aside as it is, and a new log is begun whose genesis names the last
-intact head of the old one.
+Readable records are never deleted or changed. A log with an intact chain continues, with an
+``admin.recovered`` record of the findings. Otherwise the log is set aside unchanged, and a new log
+begins whose genesis names the last intact head of the old one.
 """
 
 from __future__ import annotations
@@ -50,15 +51,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
-    """What ``recover`` did."""
+    """The result of ``recover``."""
 
     plan: RecoveryPlan
     set_aside: tuple[Path, ...]
-    """Where the old files are now, or the copy of what is written over."""
+    """New path of the old files, or of the copy of overwritten rows."""
     receipt: Receipt | None
-    """Of the ``admin.recovered`` record; None where nothing was to be done."""
+    """Number of the ``admin.recovered`` record; None if nothing had to be done."""
     log: str
-    """Origin name of the log that goes on."""
+    """Origin name of the continued log."""
     closed: int
     """Open calls that were closed as ``unknown``."""
 
@@ -75,13 +76,14 @@ def recover(
     known: Sequence[KnownHead] = (),
     unusable: str = "",
 ) -> RecoveryReport:
-    """Do what ``inspect`` says; durable, and the ledger opens again, when this returns.
+    """Carry out the plan of ``inspect``; when this returns, it is durable and the ledger opens
+    again.
 
-    *who* is the ``actor`` of the record, *reason* a person's words for it, *signing*, *verify*, *known* and *unusable* as for
-    ``inspect``. *genesis* and *log* are for a new log where nothing of the old line 0 can be read, or its keys are gone:
-    ``profile``, ``key`` and ``config``; nonce and predecessor are filled in.
-    Raises ``LedgerError``: ``ledger.in_use`` while other processes hold leases, ``ledger.no_genesis`` where *genesis* is
-    needed.
+    *who* is the ``actor`` of the record, *reason* the reason that a person gave, *signing*,
+    *verify*, *known* and *unusable* as for ``inspect``. *genesis* and *log* are for a new log if
+    the old line 0 can't be read, or its keys are lost: ``profile``, ``key`` and ``config``; nonce
+    and predecessor are filled in. Raises ``LedgerError``: ``ledger.in_use`` while other processes
+    hold leases, ``ledger.no_genesis`` if *genesis* is needed.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -144,7 +146,7 @@ def _recovered(
 def _continue(
     db: Path, plan: RecoveryPlan, signing: Signing, who: Mapping[str, Any], reason: str
 ) -> RecoveryReport:
-    # Records whose commit is no longer whole may stand there; what is written next goes over them.
+    # Records of an incomplete commit can be there; the next writes overwrite them.
     kept = keep_wal(db) if plan.lost else ()
     found = plan.examined
     assert found is not None
@@ -156,7 +158,7 @@ def _continue(
     store = Store(db, signing)
     try:
         tail = store.begin()
-        # By the lines, which were read a moment ago, under the lock: the stored head may say something else.
+        # By the lines, which were just read under the lock: the stored head can differ.
         tail.edge = found.edge.copy()
         mend.rebuild(store.execute, found.caches)
         removed: dict[str, object] = {"schema": found.schema} if found.schema else {}
@@ -188,12 +190,12 @@ def _continue(
                 closed += 1
         store.sign(tail, signing.log_key(store.log))
         store.commit()
-        # What a failed sync may have left only in memory is rewritten with syncs of its own.
+        # A failed sync might have left pages only in memory: they are rewritten and synced again.
         store.checkpoint("RESTART")
     finally:
         store.rollback()
         store.close()
-    seal_path(db).unlink(missing_ok=True)  # last: until here nobody else writes
+    seal_path(db).unlink(missing_ok=True)  # last: nobody else writes before this
     sync_directory(db.parent)
     return RecoveryReport(plan, kept, receipt, plan.log, closed)
 

@@ -1,4 +1,4 @@
-"""What ``recover`` would do about a ledger, found by reading alone."""
+"""The plan of ``recover`` for a ledger, made by reading only."""
 
 from __future__ import annotations
 
@@ -31,51 +31,57 @@ __all__ = ["Action", "RecoveryPlan", "inspect", "line0", "predecessor_log"]
 
 
 class Action(StrEnum):
-    """What ``recover`` does."""
+    """The actions of ``recover``."""
 
     NOTHING = "nothing"
-    """Nothing is wrong: writers come back by themselves."""
+    """Nothing is wrong: writers resume by themselves."""
     CONTINUE = "continue"
-    """The chain is intact: mend what is not right beside it, lift the seal, say so in the log, go on in it."""
+    """The chain is intact: repair the rest, lift the seal, record it, and continue the log."""
     CLOSE_CALLS = "close_calls"
-    """Close open calls of which nobody can tell whether their process lives."""
+    """Close open calls whose process might be alive or dead."""
     RESTART = "restart"
-    """Set the old files aside and begin a new log that names the old one's last intact head."""
+    """Set the old files aside and begin a new log that names the last intact head of the old
+    one.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPlan:
-    """What was found, and what ``recover`` would do about it."""
+    """The findings, and the actions that ``recover`` would take."""
 
     action: Action
     found: str
-    """What is wrong, in a sentence."""
+    """The problem, in one sentence."""
     seal: Seal | None
     traces: tuple[Path, ...]
     log: str
     genesis: Mapping[str, Any]
-    """Line 0 as far as it is known: from the log, else from the seal."""
+    """Line 0 if it is known: from the log, else from the seal."""
     intact: chain.Head | None
-    """Last head up to which the chain is intact; None where no record can be read."""
+    """Last head of the intact part of the chain; None if no record can be read."""
     first_bad: int | None
     lost: int
-    """At least so many records were acknowledged, by the seal or a head, and are gone or not as they were written."""
+    """Smallest number of records that were acknowledged, by the seal or a head, and are lost or
+    altered.
+    """
     loss: Loss
-    """What ``lost`` is worth."""
+    """How reliable ``lost`` is."""
     untold: tuple[OpenCall, ...]
-    """Open calls of which nobody can tell whether their process lives."""
+    """Open calls whose process might be alive or dead."""
     alive: tuple[str, ...]
     """Other processes that hold a lease: they must end first."""
     head: str = ""
-    """What speaks against the signed head; empty where nothing does, or where that could not be told without the keys."""
+    """What is wrong with the signed head; empty if nothing is, or if it can't be checked without
+    the keys.
+    """
     caches: tuple[str, ...] = ()
-    """Tables that are not what the records say: they are made anew."""
+    """Tables that differ from the records: they are rebuilt."""
     known: tuple[KnownHead, ...] = ()
-    """Heads that are known from outside."""
+    """External heads."""
     judged: Judged = field(default_factory=Judged)
-    """What these say of what is left."""
+    """Comparison of the remaining records with them."""
     examined: Examination | None = field(default=None, repr=False)
-    """Everything that was found in the file; None where there is none."""
+    """Everything found in the file; None if there is no file."""
 
 
 def inspect(
@@ -86,12 +92,12 @@ def inspect(
     known: Sequence[KnownHead] = (),
     unusable: str = "",
 ) -> RecoveryPlan:
-    """Look at the ledger and say what ``recover`` would do. Changes nothing.
+    """Examine the ledger and return the plan of ``recover``. Changes nothing.
 
-    With *signing* it is known whether a holder of the keys wrote the head; with *verify* its signature is checked too. Where
-    nothing is left of a log, a new one is to be begun; so it is if the log contradicts one of the *known* heads, or if it
-    is *unusable* for a reason outside its file, such as keys that are gone. Raises ``LedgerOpenError`` for a log of a newer
-    format, or one that this user can't read.
+    *signing* checks that a key holder made the head; *verify* checks its signature too. A new log
+    must begin if nothing is left of the old one, if it contradicts one of the *known* heads, or if
+    it is *unusable* for a reason outside its file, such as lost keys. Raises ``LedgerOpenError``
+    for a log of a newer format, or one that this user can't read.
     """
     db = Path(os.path.realpath(path))
     left = traces(db)
@@ -157,13 +163,15 @@ def _lost(
     judged: Judged,
     intact: chain.Head | None,
 ) -> int:
-    """Return how many records of the log that is continued were acknowledged, by all that is known, and are not kept."""
+    """Return how many acknowledged records of the continued log, by all known evidence, are
+    lost.
+    """
     here = intact.log if intact is not None else ""
     log = judged.last.log if judged.last is not None else here
     sizes = [each.size for each in known if each.log == log]
     size = intact.size if intact is not None else 0
     forked = judged.last is not None and log == here and judged.last.size <= size
-    # Of a fork the other branch is lost; what is in this file is all there.
+    # For a fork, the other branch is lost; this file is complete.
     if not forked and (log in ("", here) or not here):
         sizes.append(found.signed_size if found is not None else 0)
     if seal is not None and log in ("", seal.log):
@@ -173,7 +181,9 @@ def _lost(
 
 
 def _loss(lost: int, found: Examination | None) -> Loss:
-    """Return what the number *lost* is worth: heads and seals tell of records that were, and of none that came after them."""
+    """Return how reliable *lost* is: heads and seals prove earlier records, but none that came
+    after them.
+    """
     if lost:
         return Loss.AT_LEAST
     whole = (
@@ -198,7 +208,7 @@ def _public(genesis: Mapping[str, Any]) -> str:
 
 
 def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
-    """Return the calls that are open, by the lines, and of which nobody can tell whether their process lives."""
+    """Return the calls that are open by the lines, and whose process might be alive or dead."""
     right = [cache.right for cache in found.caches if cache.table == "open_call"]
     if not right:
         with LedgerReader.open(db, strict=False) as reader:
@@ -217,7 +227,7 @@ def _describe_intact(found: Examination | None) -> str:
 
 
 def _beside(seal: Seal | None, found: Examination) -> str:
-    """Say what is wrong beside a chain that is intact; empty where nothing is."""
+    """Return what else is wrong if the chain is intact; empty if nothing is."""
     problems = [f"sealed: {seal.why}"] if seal is not None else []
     if found.schema:
         problems.append(found.schema)
@@ -234,7 +244,7 @@ def _beside(seal: Seal | None, found: Examination) -> str:
 def _chain(
     db: Path, signing: Signing | None, verify: Verify | None, watch: Collection[int]
 ) -> tuple[Examination | None, str]:
-    """Return what can be read of the log, and what is wrong with its lines or pages."""
+    """Return the readable part of the log, and what is wrong with its lines or pages."""
     if not db.exists():
         return None, "the database file is missing" if traces(
             db
@@ -268,11 +278,11 @@ _NOT_OURS = (
     "ledger.permission",
     "ledger.reserve",
 )
-"""What nothing is wrong with, but this user or this version can't read."""
+"""Errors of intact files that this user or this version can't read."""
 
 
 def line0(db: Path) -> Mapping[str, Any]:
-    """Return the first line of the log at *db*, decoded; empty where it can't be read."""
+    """Return the first line of the log at *db*, decoded; empty if it can't be read."""
     with (
         contextlib.suppress(LedgerError, RecordError),
         LedgerReader.open(db, strict=False) as reader,

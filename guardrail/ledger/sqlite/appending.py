@@ -1,4 +1,7 @@
-"""One open connection of a writer: statements inside its transaction. Used by one thread, under the file lock."""
+"""A writer's connection: statements inside its transaction.
+
+For use by one thread, under the file lock.
+"""
 
 from __future__ import annotations
 
@@ -51,16 +54,16 @@ __all__ = ["Store", "Tail"]
 
 @dataclass(slots=True)
 class Tail:
-    """The end of the log inside a transaction: what the next record links to."""
+    """The end of the log inside a transaction, which the next record links to."""
 
     seq: int
     leaf: bytes
     edge: Edge
     """The tree over all records: it grows with each that is added."""
     committed: Edge
-    """The tree over the records that are durable: nothing changes it."""
+    """The tree over the durable records, which never changes."""
     fault: str = ""
-    """Why nothing may be built on this end, if it may not."""
+    """Why this end must not be extended; empty if it can be."""
 
 
 class Store:
@@ -74,7 +77,7 @@ class Store:
             )
         self.db = db
         self.genesis: dict[str, Any] = {}
-        """Line 0, decoded; empty where there is none."""
+        """Line 0, decoded; empty if there is none."""
         self._signing = signing
         self._known: HeadRow | None = None
         """The head that this connection wrote or checked last."""
@@ -85,7 +88,7 @@ class Store:
         self._certified: str | None = None
         """The key that was found certified and not ended since the content last changed."""
         self._end: Tail | None = None
-        """The end that this connection committed last; it stands until the content changes."""
+        """The end that this connection committed last; valid until the content changes."""
         self._signed: Tail | None = None
         """The end that the transaction under way has signed."""
         self._execute = self._connection.execute
@@ -101,7 +104,7 @@ class Store:
             if line is not None:
                 self.genesis = decode(line)
         except RecordError:
-            pass  # for whoever verifies the tail to say
+            pass  # reported when the tail is verified
         except BaseException:
             self.close()
             raise
@@ -118,11 +121,13 @@ class Store:
 
     @property
     def execute(self) -> Execute:
-        """Runs SQL on this connection, for what mends a log inside a transaction."""
+        """Runs SQL on this connection, for repairs inside a transaction."""
         return self._execute
 
     def close(self, *, clean: bool = False) -> None:
-        """Close the connection; with *clean*, let SQLite tidy up where it is the last one of all processes."""
+        """Close the connection; with *clean*, let SQLite clean up if it is the last one of all
+        processes.
+        """
         if clean:
             Share.let_go(self.db)
         # Errors at close lose nothing: all that was acknowledged is synced.
@@ -133,18 +138,20 @@ class Store:
         Share.disconnected(self.db)
 
     def checkpoint(self, mode: str) -> bool:
-        """Copy the ``-wal`` into the database; return whether all of it was copied and synced.
+        """Copy the ``-wal`` into the database; return True if all of it was copied and synced.
 
-        Raises ``sqlite3.Error``. ``RESTART`` makes the next commit write the ``-wal`` from its beginning.
+        Raises ``sqlite3.Error``. ``RESTART`` makes the next commit write the ``-wal`` from its
+        beginning.
         """
         busy, frames, copied = self._execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         return not busy and frames == copied
 
     def begin(self) -> Tail:
-        """Begin a transaction that will write; return the end of the log.
+        """Begin a write transaction; return the end of the log.
 
-        Raises ``LedgerOpenError``, code ``ledger.schema``, where the file holds anything but the tables, indexes and triggers of
-        a log: a trigger that somebody put there would change what is written. Raises ``sqlite3.Error``.
+        Raises ``LedgerOpenError``, code ``ledger.schema``, if the file holds other objects than a
+        log's tables, indexes and triggers: a planted trigger would change the written data. Raises
+        ``sqlite3.Error``.
         """
         self._execute("BEGIN IMMEDIATE")
         end, self._end, self._signed = self._end, None, None
@@ -153,7 +160,7 @@ class Store:
             if end is not None:  # SQLite would read the same pages from its cache
                 return Tail(end.seq, end.leaf, end.edge.copy(), end.edge)
             return self.tail()
-        # Somebody else wrote. Nobody can change anything more before this transaction ends.
+        # Another process wrote. No one can change the file before this transaction ends.
         if schema_version(self._connection) != self._schema:
             self._schema = check_schema(self._connection)
         self._content = content
@@ -165,7 +172,9 @@ class Store:
         return self._execute(sql).fetchall()
 
     def tail(self) -> Tail:
-        """Return the end of the log, as its head and its last record say. Raises ``sqlite3.Error``."""
+        """Return the end of the log, from its head and its last record. Raises
+        ``sqlite3.Error``.
+        """
         row = self._execute("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1").fetchone()
         seq, leaf = row if row is not None else (-1, bytes(32))
         head = read_head(self._execute)
@@ -183,9 +192,9 @@ class Store:
         return Tail(seq, leaf, edge.copy(), edge, fault)
 
     def sign(self, tail: Tail, key: HeadKey) -> None:
-        """Put the signed head over everything since ``begin`` beside it: the last thing before ``commit``.
+        """Write the signed head over everything since ``begin``: the last step before ``commit``.
 
-        Raises ``sqlite3.Error``, and ``KeysError`` where a signer holds *key* and does not sign.
+        Raises ``sqlite3.Error``, and ``KeysError`` if a signer that holds *key* does not sign.
         """
         head = sign_head(self.log, tail.leaf, tail.edge, key, self._signing)
         write_head(self._execute, head)
@@ -193,12 +202,15 @@ class Store:
         self._signed = tail
 
     def commit(self) -> None:
-        """Make everything since ``begin`` durable. Raises ``sqlite3.Error``; whether it is durable is unknown then."""
+        """Make everything since ``begin`` durable.
+
+        Raises ``sqlite3.Error``; it is then unknown if the commit is durable.
+        """
         self._execute("COMMIT")
         self._end = self._signed
 
     def rollback(self) -> None:
-        """Undo everything since ``begin``, where that is still possible. Never raises."""
+        """Undo everything since ``begin``, if that is still possible. Never raises."""
         self._known = None
         self._certified = None
         if self._connection.in_transaction:
@@ -206,7 +218,8 @@ class Store:
                 self._execute("ROLLBACK")
 
     def add_all(self, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
-        """As ``add`` for each of *drafts* in turn; return the receipt of each, or why the log must not hold it.
+        """Call ``add`` for each of *drafts* in turn; return the receipt of each, or why it was
+        refused.
 
         Raises ``sqlite3.Error``.
         """
@@ -248,9 +261,11 @@ class Store:
         return batch.receipts
 
     def unproved_since(self, draft: Draft, tail: Tail) -> str:
-        """Say what is wrong with the records that came after *draft*, a step of an approval, was judged; empty if nothing is.
+        """Return what is wrong with the records added since *draft*, a step of an approval, was
+        judged; empty if nothing is.
 
-        A step that was hidden from the index would let this one be written. Raises ``sqlite3.Error``.
+        Otherwise, a step that was hidden from the index would let this one be written. Raises
+        ``sqlite3.Error``.
         """
         if draft.judged is None or draft.approval is None:
             return ""
@@ -262,10 +277,11 @@ class Store:
         return ""
 
     def add(self, draft: Draft, tail: Tail) -> Receipt:
-        """Append *draft* inside the transaction and move *tail* on; not durable before ``commit``.
+        """Append *draft* inside the transaction and advance *tail*; it is not durable before
+        ``commit``.
 
-        Raises ``LedgerError`` for a record that this log must not hold (the transaction goes on without it), and
-        ``sqlite3.Error``.
+        Raises ``LedgerError`` for a record that this log must not hold (the transaction continues
+        without it), and ``sqlite3.Error``.
         """
         ts = utc_now()
         seq = tail.seq + 1
@@ -282,7 +298,7 @@ class Store:
             )
         except sqlite3.IntegrityError:
             outside = place_fault(self.ask)
-            if outside:  # what this record contradicts need not be a record
+            if outside:  # it can contradict something that is not a record
                 raise LedgerOpenError(outside, code="ledger.rows") from None
             if draft.opens:
                 self._execute("DELETE FROM open_call WHERE call = ?", (draft.call,))
@@ -304,7 +320,7 @@ class Store:
         return Receipt(seq, leaf, ts)
 
     def rotate(self, rotation: Rotation, tail: Tail) -> Receipt:
-        """Append a record that certifies or ends epoch keys. Raises as ``add`` does."""
+        """Append a record that certifies or ends epoch keys. Raises the same errors as ``add``."""
         receipt = self.add(rotation.draft, tail)
         if rotation.public is not None:
             self._execute(
@@ -317,7 +333,7 @@ class Store:
         return receipt
 
     def has_epoch(self, public: str) -> bool:
-        """Tell whether the key *public* is certified and not ended."""
+        """Return True if the key *public* is certified and not ended."""
         if public == self._certified:
             return True
         query = "SELECT 1 FROM epoch WHERE public = ?"
@@ -379,15 +395,19 @@ class Store:
         return kept_leaf(self._execute, seq) if 0 < seq < self.pruned() else None
 
     def pruned(self) -> int:
-        """Return the number below which records were pruned, line 0 excepted; 1 where none were."""
+        """Return the number below which records were pruned, except line 0; 1 if none were."""
         return pruned_before(self._execute)
 
     def node(self) -> Node:
-        """Return a getter of the tree's perfect subtrees, in what this connection sees now."""
+        """Return a function that reads the tree's perfect subtrees, as this connection sees them
+        now.
+        """
         return node_reader(self._execute)
 
     def first(self) -> int:
-        """Return the number of the first record behind line 0: more than 1 where records were pruned."""
+        """Return the number of the first record after line 0: more than 1 if records were
+        pruned.
+        """
         return first_kept(self._execute)
 
     def open_calls(self) -> list[OpenCall]:
@@ -400,7 +420,7 @@ class Store:
         ]
 
     def has_open_call(self, process: str) -> bool:
-        """Tell whether *process* has a call open."""
+        """Return True if *process* has a call open."""
         return (
             self._execute(
                 "SELECT 1 FROM open_call WHERE process = ? LIMIT 1", (process,)

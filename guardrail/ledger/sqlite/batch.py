@@ -1,7 +1,7 @@
-"""The records of one commit as few statements.
+"""Writes the records of one commit with few statements.
 
-A statement lets other threads run. With many callers a commit thread that runs several for each record waits that often for
-its turn, and its callers with it.
+Each statement lets other threads run. With many callers, a commit thread that runs several
+statements per record would wait for its turn each time, and so would its callers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ROWS = 64
 
 
 class Batch:
-    """Records that follow one another, and what they make of the end of the log. It is all of them or none."""
+    """Consecutive records, and the end of the log after them. All of them are written, or none."""
 
     def __init__(self, seq: int, leaf: bytes, edge: Edge) -> None:
         """Begin behind record *seq* with its *leaf*; *edge*, the tree up to there, stays as it is."""
@@ -36,7 +36,9 @@ class Batch:
         self.leaf = leaf
         self.edge = edge.copy()
         self.receipts: list[Receipt | LedgerError] = []
-        """Of what was taken, in that order; they count once ``write`` said so and the commit is durable."""
+        """Receipts in the order of ``take``; they are valid once ``write`` has returned True and
+        the commit is durable.
+        """
         self._records: list[object] = []
         self._opened: list[object] = []
         self._closed: list[object] = []
@@ -61,10 +63,12 @@ class Batch:
             self._tiles.append((self.edge.size, made))
 
     def write(self, execute: Execute) -> bool:
-        """Write all that was taken; false where an outcome's call is not open, then some of it is written.
+        """Write all drafts that were taken; return False if an outcome's call is not open: then
+        some of them are written.
 
-        The call of an outcome counts as open only if it was before this batch. Raises ``sqlite3.IntegrityError`` where
-        the log must not hold one of the records, and ``sqlite3.Error``.
+        An outcome's call counts as open only if it was open before this batch. Raises
+        ``sqlite3.IntegrityError`` if the log must not hold one of the records, and
+        ``sqlite3.Error``.
         """
         closed = 0
         for calls in _pieces(self._closed, 1):

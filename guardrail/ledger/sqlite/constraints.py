@@ -1,7 +1,8 @@
-"""What the schema says of a log's objects and rows, asked by query.
+"""Checks the rules of the schema for a log's objects and rows by query.
 
-SQLite compiles the schema that the *file* holds, and a connection that can't write does not even read its CHECK constraints.
-So a reader that relied on the schema would believe whoever wrote the file last: every rule is asked for here instead.
+SQLite compiles the schema that the *file* holds, and a connection that can't write does not even
+read its CHECK constraints. So a reader that relied on the schema would trust the last writer of the
+file: these queries check every rule instead.
 """
 
 from __future__ import annotations
@@ -53,9 +54,11 @@ def _objects() -> dict[str, _Object]:
 
 
 def schema_fault(ask: Ask) -> str:
-    """Say what in ``sqlite_schema`` is not exactly what a log holds; empty where nothing is. Raises ``sqlite3.Error``.
+    """Return how ``sqlite_schema`` differs from a log's schema; empty if it does not.
 
-    Views, triggers, indexes and tables of others count as well as changed and missing ones.
+    Raises ``sqlite3.Error``.
+
+    Foreign views, triggers, indexes and tables count, and so do changed and missing ones.
     """
     right = _objects()
     rows = ask(
@@ -82,9 +85,9 @@ def schema_fault(ask: Ask) -> str:
 
 
 def record_fault(ask: Ask) -> str:
-    """Say why the table of records can't be read at all; empty where it can. Raises ``sqlite3.Error``.
+    """Return why the table of records can't be read at all; empty if it can.
 
-    For whoever saves what is left of a log whose schema was changed.
+    Raises ``sqlite3.Error``. Use it to salvage a log whose schema was changed.
     """
     rows = ask(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE lower(name) = 'record' LIMIT 2"
@@ -93,10 +96,11 @@ def record_fault(ask: Ask) -> str:
 
 
 def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
-    """Return (type, name) of the objects to drop and the names of those to make, so that the schema is right again.
+    """Return (type, name) of the objects to drop and the names of those to make, so that the schema
+    is right again.
 
-    None where a table of the log itself is not as it must be: its rows can't be trusted to be that log's. Raises
-    ``sqlite3.Error``.
+    None if a table of the log itself is not as it must be: its rows can't be trusted to be that
+    log's. Raises ``sqlite3.Error``.
     """
     right = _objects()
     found: set[str] = set()
@@ -111,7 +115,7 @@ def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
             found.add(name)
         elif type_ not in ("table", "index", "view", "trigger") or not isinstance(name, str):
             return None
-        elif sql is not None:  # what SQLite makes by itself goes with what it belongs to
+        elif sql is not None:  # SQLite's automatic objects go with their tables
             foreign.append((type_, name))
     missing = [name for name in right if name not in found]
     if len(pages) != len(set(pages)) or any(right[name][0] == "table" for name in missing):
@@ -120,18 +124,18 @@ def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
 
 
 def _word(value: object) -> str:
-    """Return a name out of the file as it may stand in a message."""
+    """Return a name from the file in a form that is safe in messages."""
     return ascii(value)[:60].strip("'") if isinstance(value, str) else "object"
 
 
 def place_fault(ask: Ask) -> str:
-    """Say which row stands before record 0; empty where none does. Raises ``sqlite3.Error``."""
+    """Return which row is before record 0; empty if there is none. Raises ``sqlite3.Error``."""
     ((least,),) = ask("SELECT min(seq) FROM record")
     return f"a row stands outside the log, as record {least}" if (least or 0) < 0 else ""
 
 
 def crowd_fault(ask: Ask) -> str:
-    """Say which table holds more rows than the log has records to make them; empty where none does.
+    """Return which table holds more rows than the log's records can produce; empty if none does.
 
     Raises ``sqlite3.Error``.
     """
@@ -144,7 +148,9 @@ def crowd_fault(ask: Ask) -> str:
 
 
 def row_fault(ask: Ask) -> str:
-    """Say which rows stand where no record can; empty where none do. Takes no longer for a long log than for a short one.
+    """Return which rows have numbers that no record can have; empty if there are none.
+
+    The time does not depend on the length of the log.
 
     Records are numbered from 0 to the end of the signed tree. Raises ``sqlite3.Error``.
     """
@@ -169,7 +175,9 @@ def row_fault(ask: Ask) -> str:
 
 
 def _covered(head: tuple[Any, ...]) -> int | None:
-    """Return how many records the signed head is over; None where it is malformed, which says enough of itself."""
+    """Return how many records the signed head covers; None if it is malformed, which is reported
+    elsewhere.
+    """
     _, size, note = head
     try:
         signed = Checkpoint.parse(SignedNote.parse(note).text).size
@@ -221,10 +229,11 @@ _VALUES = (
 
 
 def value_fault(ask: Ask, tables: tuple[str, ...] = ()) -> tuple[str, object] | None:
-    """Return the table and the number of a row that the schema's types and lengths forbid; None where there is none.
+    """Return the table and the number of a row that the schema's types and lengths forbid; None if
+    there is none.
 
-    Looks at every row of *tables*, or of all. How long a line is, whoever reads it finds; uniqueness is what
-    ``PRAGMA integrity_check`` compares the indexes for. Raises ``sqlite3.Error``.
+    Looks at every row of *tables*, or of all. Readers check the length of a line; ``PRAGMA
+    integrity_check`` checks uniqueness with the indexes. Raises ``sqlite3.Error``.
     """
     for table, number, wrong in _VALUES:
         if tables and table not in tables:

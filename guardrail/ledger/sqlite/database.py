@@ -1,4 +1,4 @@
-"""The SQLite side of a log: its tables, how it is created, and how connections are opened. Holds no lock itself."""
+"""Creates the SQLite database of a log and opens connections to it. It takes no lock itself."""
 
 from __future__ import annotations
 
@@ -45,7 +45,11 @@ __all__ = [
 APPLICATION_ID = 0x6772_6C31
 """``grl1``"""
 FORMAT = 2
-"""``user_version``. A higher one is refused: this version would not maintain what it does not know. 1 had no signed heads."""
+"""``user_version``.
+
+A higher one is refused: this version would not maintain unknown objects. Version 1 had no signed
+heads.
+"""
 
 _BUSY_SECONDS = 1.0
 _MAY_BE_RIGHTS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")
@@ -59,7 +63,7 @@ def quoted(db: Path) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return why SQLite or the system refused, without any value of a caller."""
+    """Return why SQLite or the system refused, without any value from a caller."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorname", None) or type(error).__name__
     if isinstance(error, OSError):
@@ -76,11 +80,12 @@ def _first_head(genesis_line: bytes, signing: Signing) -> HeadRow:
 
 
 def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
-    """Put a new log with its line 0 at *db*; it is complete and durable, name included, when this returns.
+    """Create a new log with its line 0 at *db*; it is complete and durable, including its name,
+    when this returns.
 
-    Call it under the file lock. Raises ``LedgerOpenError`` with code ``ledger.exists`` where something is there,
-    ``KeysError`` where its head can't be signed, and ``OSError`` or ``sqlite3.Error`` where the disk refuses; then nothing is
-    left at *db*.
+    Call it under the file lock. Raises ``LedgerOpenError`` with code ``ledger.exists`` if *db*
+    exists, ``KeysError`` if its head can't be signed, and ``OSError`` or ``sqlite3.Error`` if the
+    disk refuses; then nothing is left at *db*.
     """
     from sqlite_utils import Database
 
@@ -88,7 +93,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
     for left in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         left.unlink(
             missing_ok=True
-        )  # of a process that died here: nobody else creates under the lock
+        )  # left by a process that died here: nobody else creates under the lock
     fresh = db.with_name(f"{db.name}-new-{os.getpid()}")
     try:
         os.close(new_file(fresh, db, flags=os.O_RDWR))
@@ -130,10 +135,12 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
 
 
 def connect(db: Path) -> tuple[sqlite3.Connection, int]:
-    """Open *db* for appending; return the version of its schema as well. Call it under the file lock, in the thread that
-    will use it.
+    """Open *db* for appending; return the version of its schema as well.
 
-    Raises ``LedgerOpenError`` for what is no log of this format, ``sqlite3.Error`` where SQLite or the disk refuses.
+    Call it under the file lock, in the thread that will use it.
+
+    Raises ``LedgerOpenError`` if it is not a log of this format, ``sqlite3.Error`` if SQLite or the
+    disk refuses.
     """
     refuse_unsafe(db)
     connection = sqlite3.connect(
@@ -159,7 +166,10 @@ def connect(db: Path) -> tuple[sqlite3.Connection, int]:
 
 
 def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """Open *db* so that nothing can be written through the connection. Raises as ``connect`` does."""
+    """Open *db* so that nothing can be written through the connection.
+
+    Raises the same errors as ``connect``.
+    """
     refuse_unsafe(db)
     mode = "immutable=1" if immutable else "mode=ro"
     connection = sqlite3.connect(
@@ -183,15 +193,16 @@ def refuse_unsafe(db: Path) -> None:
     """Raise ``LedgerOpenError`` for files that SQLite would act on before anything could be checked."""
     journal = db.with_name(db.name + "-journal")
     if os.path.lexists(journal):
-        # A log is in WAL mode and leaves none. One that somebody planted would be rolled back into the file, and SQLite
-        # deletes the file that it names as its super-journal: any file of whoever opens the ledger.
+        # A log is in WAL mode and leaves no rollback journal. A planted one would be rolled back
+        # into the file, and SQLite deletes the file that it names as its super-journal: any file of
+        # the user who opens the ledger.
         raise LedgerOpenError(
             f"{journal.name} stands beside the ledger, and guardrail never leaves a rollback journal",
             code="ledger.journal",
             hint=f"move {journal} away, then guardrail verify",
         )
-    # Beside an empty database SQLite takes a ``-wal`` for stale and deletes it, readers do so too: it may be all that is
-    # left of the log.
+    # Next to an empty database, SQLite takes a ``-wal`` for stale and deletes it, even in readers:
+    # it might be all that is left of the log.
     if os.stat(db).st_size == 0:
         raise LedgerOpenError(
             "the ledger's database file is empty", code="ledger.damaged", hint="guardrail recover"
@@ -228,10 +239,11 @@ def check_format(connection: sqlite3.Connection) -> None:
 
 
 def check_schema(connection: sqlite3.Connection) -> int:
-    """Raise ``LedgerOpenError`` unless the file holds exactly the objects of a log; return the version of its schema.
+    """Raise ``LedgerOpenError`` unless the file holds exactly the objects of a log; return the
+    version of its schema.
 
-    Nothing of others: a trigger changes what is written, a view what is read. While the version stays what it was, so does
-    the schema, whoever writes through SQLite.
+    Foreign objects are not allowed: a trigger changes what is written, a view what is read. While
+    the version stays the same, so does the schema, for all writes through SQLite.
     """
 
     def ask(sql: str) -> list[tuple[Any, ...]]:
@@ -245,13 +257,17 @@ def check_schema(connection: sqlite3.Connection) -> int:
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Return the number that SQLite changes with the schema: inside a transaction, that of what it sees."""
+    """Return the number that SQLite changes with the schema: inside a transaction, that of its
+    snapshot.
+    """
     version: int = connection.execute("PRAGMA schema_version").fetchone()[0]
     return version
 
 
 def data_version(connection: sqlite3.Connection) -> int:
-    """Return the number that changes with whatever other connections commit: inside a transaction, that of what it sees."""
+    """Return the number that changes with each commit of another connection: inside a transaction,
+    that of its snapshot.
+    """
     version: int = connection.execute("PRAGMA data_version").fetchone()[0]
     return version
 
@@ -266,14 +282,13 @@ def schema_error(fault: str) -> LedgerOpenError:
 
 
 def damaged(error: BaseException) -> bool:
-    """Tell whether *error* of SQLite says that the file is torn, or is no database."""
+    """Return True if *error* of SQLite means that the file is damaged, or not a database."""
     return reason(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))
 
 
 def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOpenError | None:
-    """Return the error that names the file of *db* that this process has no right to, or None if it has every right.
-
-    SQLite says that it can't open a file, and neither which nor why.
+    """Return the error that names the file of *db* that this process has no permission for, or None
+    if it has all permissions. SQLite reports that it can't open a file, but not which or why.
     """
     if isinstance(error, OSError):
         found = denial_of(error, db, db)
@@ -292,9 +307,8 @@ def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOp
 def open_error(
     error: sqlite3.Error | OSError, db: Path, *, write: bool = True, needed: int = WORK
 ) -> LedgerError:
-    """Return what an error of SQLite or the system at open means to a caller; *db* was opened to *write*.
-
-    *needed* is how many bytes must be free before it can be, for the case that there is no room.
+    """Convert an error of SQLite or the system at open into an error for the caller; *db* was
+    opened to *write*. *needed* is how many bytes must be free to open it, in case the disk is full.
     """
     missing = denied(error, db, write=write)
     if missing is not None:
@@ -319,9 +333,9 @@ def full_error(db: Path, needed: int = WORK) -> LedgerOpenError:
 
 
 def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
-    """Return what an error of SQLite or the system at reading means to a caller.
+    """Convert an error of SQLite or the system while reading into an error for the caller.
 
-    ``ledger.query``: SQLite could not evaluate the query on what the records hold.
+    ``ledger.query``: SQLite could not evaluate the query on the content of the records.
     """
     missing = denied(error, db, write=False)
     if missing is not None:

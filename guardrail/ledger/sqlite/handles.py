@@ -1,9 +1,10 @@
-"""What one process must know about all its connections to a log: they share SQLite's state, and forks copy it.
+"""Tracks all connections of this process to a log: they share SQLite's state, and forks copy it.
 
-SQLite keeps locks and shared memory per file and process, so (1) the last connection that closes checkpoints and
-deletes the ``-wal``, which must not happen when a file under it has been exchanged; (2) a new connection joins the
-shared memory of an old one; (3) a child made by ``fork`` would inherit locks in name that it does not hold. So a
-second, harmless lock keeps closing from checkpointing, and connections are closed before a fork.
+SQLite keeps locks and shared memory per file and process, so (1) the last connection that closes
+checkpoints and deletes the ``-wal``, which must not happen if one of its files has been exchanged;
+(2) a new connection joins the shared memory of an old one; (3) a child made by ``fork`` would
+inherit locks in name that it does not hold. So a second, harmless lock keeps closing from
+checkpointing, and connections are closed before a fork.
 """
 
 from __future__ import annotations
@@ -38,16 +39,19 @@ class Handle(Protocol):
     db: Path
 
     def retire(self) -> None:
-        """Close the connection as soon as possible; a later use opens it again. Never waits long, never raises."""
+        """Close the connection as soon as possible; the next use opens it again.
+
+        Never waits long, never raises.
+        """
 
     def before_fork(self) -> None:
-        """Close the connection and hold still. Never raises; waits at most briefly."""
+        """Close the connection and pause. Never raises; waits at most briefly."""
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Resume."""
 
     def after_fork_in_child(self) -> None:
-        """Forget everything that is the parent's."""
+        """Drop everything that belongs to the parent."""
 
 
 _writers: set[Handle] = set()
@@ -58,7 +62,9 @@ _forking: list[Handle] = []
 
 
 def register(handle: Handle, *, weakly: bool = False) -> None:
-    """Remember *handle* for forks and for ``retire_all``, until ``forget`` or, where *weakly*, while it is used."""
+    """Remember *handle* for forks and for ``retire_all``, until ``forget`` or, with *weakly*, while
+    it is referenced.
+    """
     with _lock:
         if weakly:
             _readers.add(handle)
@@ -90,12 +96,14 @@ def taint(db: Path) -> None:
 
 
 def tainted(db: Path) -> bool:
-    """Tell whether SQLite's state about *db* in this process is a parent's, so that it can't be used safely."""
+    """Return True if SQLite's state about *db* in this process is a parent's, so that it can't be
+    used safely.
+    """
     return db in _tainted
 
 
 def keep_for_ever(thing: object) -> None:
-    """Keep *thing* from being cleaned up, even when the interpreter ends: it is a parent's connection."""
+    """Keep *thing* from being finalized, even at interpreter exit: it is a parent's connection."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
@@ -124,11 +132,13 @@ os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_
 
 
 class Share:
-    """While it is held, no connection of any process can become the last one: closing neither checkpoints nor deletes.
+    """While this lock is held, no connection of any process can become the last one: closing
+    neither checkpoints nor deletes.
 
-    It is an open-file-description lock on the range that SQLite locks for reading. Such locks conflict with a POSIX
-    lock of the same process, and reading is not disturbed by them. The descriptor is kept while this process has
-    any connection to the log, for closing it would drop SQLite's own POSIX locks.
+    It is an open-file-description lock on the range that SQLite locks for reading. Such locks
+    conflict with a POSIX lock of the same process, and reading is not disturbed by them. The
+    descriptor is kept while this process has any connection to the log, for closing it would drop
+    SQLite's own POSIX locks.
     """
 
     _lock = threading.Lock()
@@ -172,7 +182,7 @@ class Share:
 
     @classmethod
     def held(cls, db: Path) -> bool:
-        """Tell whether a writer of this process has *db* open."""
+        """Return True if a writer of this process has *db* open."""
         with cls._lock:
             return bool(cls._holders.get(db))
 
@@ -194,7 +204,9 @@ class Share:
 
     @classmethod
     def forget_parents(cls) -> None:
-        """In a forked child: close the copies. The parent's lock stays with the parent's descriptor."""
+        """Close the copies in a forked child. The parent's lock stays with the parent's
+        descriptor.
+        """
         cls._lock = threading.Lock()
         for descriptor in cls._descriptors.values():
             os.close(descriptor)

@@ -1,7 +1,9 @@
-"""What a connection to a log may do, and how much of it: the file may be somebody else's work.
+"""Limits the abilities and the resources of a connection to a log: an attacker might have made the
+file.
 
-A database file is a program as well: its views and triggers run inside whoever opens it, its values can be of any size, and
-its pages can lead a query in circles. Nothing of that is asked for here, so nothing of it is let.
+A database file is also a program: its views and triggers run in the process that opens it, its
+values can be of any size, and its pages can lead a query in circles. guardrail needs none of that,
+so none of it is allowed.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ _CONFIG: tuple[tuple[str, bool | None], ...] = (
     ("ENABLE_VIEW", False),
     ("ENABLE_TRIGGER", None),
 )
-"""Options of a connection; None: on where it writes, for guardrail's own triggers."""
+"""Options of a connection; None means on for writers, which need guardrail's own triggers."""
 _OWN_QUERIES = frozenset({"began"})
 """Names of the common table expressions in guardrail's own queries: SQLite names them as it names views."""
 
@@ -57,10 +59,12 @@ def _reads_and_appends(
 
 
 def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
-    """Let *connection* run guardrail's own statements alone, on values of the size that a log holds.
+    """Restrict *connection* to guardrail's own statements, and to values of the size that a log
+    holds.
 
-    Call it before the first query. What the file brings along (views, triggers that are not guardrail's, functions with
-    side effects) is refused when a statement is compiled; a value over ``MAX_VALUE`` is not loaded (``SQLITE_TOOBIG``).
+    Call it before the first query. Foreign code in the file (views, other triggers, functions with
+    side effects) is refused when a statement is compiled; a value over ``MAX_VALUE`` is not loaded
+    (``SQLITE_TOOBIG``).
     """
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
@@ -73,16 +77,16 @@ def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
         option = getattr(sqlite3, f"SQLITE_DBCONFIG_{name}", None)
         if option is not None:
             connection.setconfig(option, on if on is not None else writes)  # type: ignore[attr-defined,unused-ignore]
-    # Asked when a statement is compiled, not when it runs: what is prepared costs nothing more.
+    # Called when a statement is compiled, not when it runs: prepared statements cost nothing more.
     connection.set_authorizer(_reads_and_appends if writes else _only_reads)
 
 
 @cache
 def _can_distrust() -> bool:
-    """Tell whether this SQLite reads guardrail's own columns where it trusts no schema.
+    """Return True if this SQLite can read guardrail's own columns without trusting the schema.
 
-    Up to 3.40 at least it takes its own JSON functions for unsafe. The authorizer and the comparison of the schema do not
-    depend on this.
+    Up to 3.40 at least, it treats its own JSON functions as unsafe. The authorizer and the
+    comparison of the schema do not depend on this.
     """
     connection = sqlite3.connect(":memory:")
     try:
@@ -100,14 +104,16 @@ def _can_distrust() -> bool:
 class Budget:
     """Ends a query that takes more processor time than any honest log of its size needs.
 
-    Waiting for a disk does not count. A file that leads in circles is what this is against.
+    Waiting for a disk does not count. It protects against files that lead a query in circles.
     """
 
     _BASE = 5.0
     _BYTES_PER_SECOND = 2 << 20
-    """A tenth of what the slowest query, the list of sessions, was measured to read."""
+    """A tenth of the measured speed of the slowest query, the list of sessions."""
     _STEPS = 100_000
-    """Of SQLite's machine between two looks at the clock: some milliseconds."""
+    """Instructions of SQLite's virtual machine between two looks at the clock: a few
+    milliseconds.
+    """
 
     def __init__(self, connection: sqlite3.Connection, db: Path) -> None:
         """Watch *connection*, which is open on *db*."""
@@ -120,7 +126,7 @@ class Budget:
         connection.set_progress_handler(self._over, self._STEPS)
 
     def begin(self) -> None:
-        """Begin to count for the next query, in the thread that asks it."""
+        """Start counting for the next query, in the thread that runs it."""
         self._until = time.thread_time() + self._seconds
 
     def _over(self) -> int:

@@ -56,7 +56,7 @@ def overwrite_wal(connection: sqlite3.Connection, size: int) -> bool:
         return False
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(MAX_VALUE, size + 1024))
     execute("BEGIN IMMEDIATE")
-    # Pages that are freed in the transaction that filled them are written all the same, as zeros.
+    # Pages that are freed in the transaction that filled them are still written, as zeros.
     execute("INSERT INTO tile VALUES (-1, 0, zeroblob(?))", (size,))
     execute("DELETE FROM tile WHERE level = -1")
     execute("COMMIT")

@@ -1,7 +1,9 @@
-"""Reading a ledger beside which nothing can be written: a volume mounted read-only, evidence copied as one file.
+"""Reads a ledger in a place that can't be written: a volume mounted read-only, evidence copied as
+one file.
 
-SQLite needs shared memory beside a file of WAL mode, even to read it. If it can't be made, since the folder is read-only
-or its disk is full, the file is read as it stands, or, if some of it is still in the ``-wal``, from a private copy.
+SQLite needs shared memory next to a file in WAL mode, even to read it. If it can't be created,
+because the folder is read-only or its disk is full, the file is read as it is, or, if some of it is
+still in the ``-wal``, from a private copy.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ _Files = tuple[tuple[int, int, int] | None, ...]
 
 
 class UnsharedFiles:
-    """The files of a log that are read without shared memory: whoever writes to them meanwhile must not go unnoticed."""
+    """The files of a log that are read without shared memory: writes to them meanwhile must be
+    noticed.
+    """
 
     def __init__(self, db: Path, files: _Files, copy: Path | None) -> None:
         """Use ``connect_anywhere``."""
@@ -35,7 +39,7 @@ class UnsharedFiles:
         self._copy = copy
 
     def check(self) -> None:
-        """Raise ``LedgerOpenError`` if the files are no longer what they were when they were opened."""
+        """Raise ``LedgerOpenError`` if the files have changed since they were opened."""
         if self._copy is None and _files(self._db) != self._files:
             raise _moved()
 

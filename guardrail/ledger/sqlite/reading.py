@@ -1,8 +1,9 @@
-"""One connection that reads a log, while writers run, and can't write to it.
+"""A connection that reads a log while writers run, and can't write to it.
 
-Rows are fetched in short transactions, so that a reader never keeps the ``-wal`` from being written anew, unless
-``snapshot`` asks for one consistent view. Each of them first looks whether the file still is a log and nothing else: whoever
-can write it can put a view in the place of a table, or rows where no record stands.
+Rows are fetched in short transactions, so that a reader never keeps the ``-wal`` from being reset,
+unless ``snapshot`` requests one consistent view. Each of them first checks that the file still is a
+log and nothing else: anyone who can write it can replace a table by a view, or add rows where no
+record can be.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ T = TypeVar("T")
 
 
 class _Rows:
-    """What a cursor is to those who only fetch."""
+    """The part of a cursor that fetches rows."""
 
     def __init__(self, rows: list[tuple[Any, ...]]) -> None:
         self._rows = rows
@@ -60,7 +61,7 @@ class _Rows:
 
 
 class ReadConnection:
-    """Asks one log. Any thread may use it; one query at a time."""
+    """Queries one log. Any thread may use it; one query runs at a time."""
 
     def __init__(self, db: Path, *, strict: bool = True, rows: bool = True) -> None:
         """Use ``open``."""
@@ -80,12 +81,15 @@ class ReadConnection:
 
     @classmethod
     def open(cls, path: Path, *, strict: bool = True, rows: bool = True) -> Self:
-        """Open the log at *path*. Raises ``LedgerOpenError`` where it is missing, unreadable, newer, or no ledger.
+        """Open the log at *path*.
 
-        Code ``ledger.schema``: it holds other tables, views, indexes or triggers than a log does; ``ledger.rows``: rows stand
-        where no record can. Only who is to say what is wrong, or to mend it, reads on without *strict*: then the table of
-        records alone must be the one that it should be. Who proves each row that it uses (``ledger.proved``) asks for no look at
-        *rows*: one that is in nobody's way stops no call then.
+        Raises ``LedgerOpenError`` if it is missing, unreadable, newer, or no ledger.
+
+        Code ``ledger.schema``: it holds other tables, views, indexes or triggers than a log;
+        ``ledger.rows``: it holds rows where no record can be. Only code that reports or repairs
+        damage passes *strict* False: then only the table of records must be correct. Code that
+        proves each row that it uses (``ledger.proved``) passes *rows* False: then a harmless row
+        stops no call.
         """
         db = Path(os.path.realpath(path))
         if not _regular(db):
@@ -105,7 +109,7 @@ class ReadConnection:
         return reader
 
     def close(self) -> None:
-        """Give the connection up. Idempotent; a later use opens it again."""
+        """Close the connection. Idempotent; the next use opens it again."""
         with self._mutex:
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -137,31 +141,38 @@ class ReadConnection:
         return dict(self._ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
 
     def schema_fault(self) -> str:
-        """Say which table, index, trigger or view is not exactly as it must be; empty where all are, and no other is there."""
+        """Return which table, index, trigger or view is wrong or foreign; empty if there is
+        none.
+        """
         return schema_fault(self._ask)
 
     def row_fault(self) -> str:
-        """Say which rows stand where no record can, by the numbers of records alone; empty where none do."""
+        """Return which rows have numbers that no record can have; empty if there are none."""
         with self.snapshot():
             return row_fault(self._ask)
 
     def place_fault(self) -> str:
-        """Say which row stands before record 0; empty where none does."""
+        """Say which row stands before record 0; empty if none does."""
         return place_fault(self._ask)
 
     def crowd_fault(self) -> str:
-        """Say which table holds more rows than the log has records to make them; empty where none does."""
+        """Say which table holds more rows than the log has records to make them; empty if none
+        does.
+        """
         with self.snapshot():
             return crowd_fault(self._ask)
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
-        """Return table and number of a row of *tables*, or of any, with values that the schema forbids; None where none has."""
+        """Return table and number of a row of *tables*, or of any, with values that the schema
+        forbids; None if none has.
+        """
         return value_fault(self._ask, tables)
 
     def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
-        """Return (type, name) of what others put into the file, and the names of what is missing of guardrail's.
+        """Return (type, name) of foreign objects in the file, and the names of guardrail's missing
+        objects.
 
-        None where a table of the log is not as it must be.
+        Return None if a table of the log is wrong.
         """
         return to_mend(self._ask)
 
@@ -170,14 +181,16 @@ class ReadConnection:
         return self._ask(sql, *values)
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """As a connection's ``execute``, with all rows fetched, for what also runs on a writer's connection."""
+        """Run SQL as a connection's ``execute`` does, with all rows fetched, for code that also
+        runs on a writer's connection.
+        """
         return _Rows(self._ask(sql, *values))
 
     # -- one consistent view ----------------------------------------------------------------------------------------
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Let everything that is read inside see the log as it is now. Do not keep it open for long."""
+        """Let all reads inside the block see the log as it is now. Do not keep it open for long."""
         with self._mutex:
             outermost = self._views == 0
             if outermost:
@@ -199,7 +212,8 @@ class ReadConnection:
         def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
             if connection.in_transaction:
                 return connection.execute(sql, values).fetchall()
-            # The look at the schema and the query see the same file, whatever is written meanwhile.
+            # The check of the schema and the query see the same file, regardless of concurrent
+            # writes.
             connection.execute("BEGIN")
             try:
                 self._examine(connection)
@@ -212,7 +226,8 @@ class ReadConnection:
         return self._with(ask)
 
     def _examine(self, connection: sqlite3.Connection) -> None:
-        """Make sure, inside a transaction, that what it sees is a log and nothing else; look only where something changed.
+        """Make sure, inside a transaction, that its snapshot is a log and nothing else; check only
+        after a change.
 
         Raises ``LedgerError``, ``sqlite3.Error``.
         """
@@ -270,7 +285,7 @@ class ReadConnection:
     # -- other handles and forks (guardrail.ledger.sqlite.handles) ---------------------------------------------------------
 
     def retire(self) -> None:
-        """Close the connection unless it is being read from; the next query opens it again."""
+        """Close the connection unless it is in use; the next query opens it again."""
         if self._mutex.acquire(timeout=0.1):
             try:
                 if not self._views:
@@ -286,7 +301,9 @@ class ReadConnection:
         """Nothing to do: the next query opens a connection."""
 
     def after_fork_in_child(self) -> None:
-        """Begin anew; where the connection was in use, nothing in this process may open this log any more."""
+        """Start again; if the connection was in use, this process must not open this log any
+        more.
+        """
         self._mutex = threading.RLock()
         self._views = 0
         if self._connection is not None:
@@ -296,7 +313,10 @@ class ReadConnection:
 
 
 def _regular(db: Path) -> bool:
-    """Tell whether there is a file at *db*. Raises ``LedgerOpenError`` for what is there and no file, such as a FIFO."""
+    """Return True if there is a file at *db*.
+
+    Raises ``LedgerOpenError`` if it is not a regular file, such as a FIFO.
+    """
     try:
         found = os.stat(db)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Whether a file is, or was, a ledger, told without opening it as one: by its first bytes and by what stands next to it."""
+"""Recognizes a ledger without opening it as one: by its first bytes and by the files next to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _ACCESS = ".access.db"
 
 
 def has_ledger_header(path: Path) -> bool:
-    """Tell whether the first bytes of the regular file at *path* are those of a ledger. Never waits, never raises."""
+    """Return True if the first bytes of the regular file at *path* are those of a ledger.
+
+    Never waits, never raises.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -37,15 +40,14 @@ def has_ledger_header(path: Path) -> bool:
 
 
 def was_ledger(path: Path) -> bool:
-    """Tell whether the file at *path* is a ledger by its header, or files next to it say that one was opened there.
-
-    A file that was mistyped for a ledger is none, whatever it holds.
+    """Return True if the file at *path* is a ledger by its header, or if files next to it show that
+    one was opened there. A file whose path was mistyped is not a ledger, whatever it holds.
     """
     db = Path(os.path.realpath(path))
     if os.path.lexists(lock_path(db)) or os.path.lexists(seal_path(db)) or has_ledger_header(db):
         return True
     keys = db.with_suffix(".keys")
-    # Those of audit.db are no sign of a ledger "audit": one is there that they belong to.
+    # The files of audit.db are no sign of a ledger "audit": they belong to audit.db.
     return os.path.lexists(keys) and not any(
         each.with_suffix(".keys") == keys for each in ledgers_near(db)
     )

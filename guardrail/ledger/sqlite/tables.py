@@ -25,7 +25,9 @@ ADMIN = (
     "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', "
     "'admin.pruned', 'admin.hold', 'admin.recovered')"
 )
-"""What index ``record_admin`` is over; a query that is to use it says this beside the type that it wants."""
+"""The condition of index ``record_admin``; a query that should use it must repeat this in addition
+to the type.
+"""
 
 _INTEGERS = ("ordinal",)
 
@@ -62,7 +64,7 @@ WHERE type = 'call.decision' AND effect = 'require_approval'""",
   host TEXT NOT NULL,
   pid INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID""",
-    # What operation needs to find again without reading the whole log.
+    # Records that administration must find without reading the whole log.
     "record_admin": f"CREATE INDEX record_admin ON record (type)\nWHERE {ADMIN}",
     "head": """CREATE TABLE head (
   id INTEGER PRIMARY KEY CHECK (id = 0),
@@ -85,12 +87,13 @@ WHERE type = 'call.decision' AND effect = 'require_approval'""",
   host TEXT NOT NULL,
   pid INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID""",
-    # Records below this number may be deleted, line 0 excepted: guardrail prune says so first, in a record.
+    # Records below this number may be deleted, except line 0: guardrail prune writes a record
+    # first.
     "pruned": """CREATE TABLE pruned (
   id INTEGER PRIMARY KEY CHECK (id = 0),
   before INTEGER NOT NULL
 ) STRICT""",
-    # Against accidents, not against attacks: whoever can write the file can drop a trigger.
+    # Protects against accidents, not attacks: anyone who can write the file can drop a trigger.
     "record_no_update": """CREATE TRIGGER record_no_update BEFORE UPDATE ON record
 BEGIN SELECT RAISE(ABORT, 'records are never changed'); END""",
     "record_no_delete": """CREATE TRIGGER record_no_delete BEFORE DELETE ON record

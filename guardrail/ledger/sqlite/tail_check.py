@@ -38,7 +38,7 @@ def verify_tail(store: Store, log: str, known: tuple[int, bytes] | None) -> str:
         return f"record {seq}, which was acknowledged, is missing or another one"
     first = store.first()
     if seq + 1 < first and first == store.pruned():
-        # What came behind it was pruned, and says so where it was: the tail is what is left.
+        # The records after it were pruned, and a record proves that: the tail is the rest.
         seq = first - 1
         kept = store.leaf(seq)
         if kept is None:

@@ -1,4 +1,6 @@
-"""Who has harmed a worker lately: which principals are kept apart, and which shards are not asked for at all."""
+"""Tracks requests that killed workers: isolates their principals, and refuses repeat offenders for
+a while.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,17 @@ __all__ = ["SHARD_SEPARATOR", "Breaker", "Harm"]
 SHARD_SEPARATOR = "\x00"
 """Between the parts of a shard's name. The first two are tenant and principal; a name without it is a principal's."""
 _SHARDS = 4
-"""A principal is not asked for after so many times what one of its shards may do: new agents and tools cost nothing."""
+"""A principal's limit is this multiple of the limit of one shard: new agents and tools are free to
+create.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """Why a shard is not asked for."""
+    """Why requests of a shard are refused."""
 
     cause: str
-    """What its last request ended with."""
+    """Cause of death in its last request."""
 
 
 @dataclass(slots=True)
@@ -65,7 +69,7 @@ class Breaker:
         )
 
     def open(self, shard: str, now: float) -> Harm | None:
-        """Return why *shard* is not asked for at the moment, or None where it is."""
+        """Return why requests of *shard* are refused at the moment, or None if they are not."""
         if not self._parties:
             return None
         with self._lock:
@@ -76,7 +80,7 @@ class Breaker:
         return None
 
     def _recent(self, table: OrderedDict[str, _History], key: str, now: float) -> _History | None:
-        """Return what is remembered of the window, with the lock."""
+        """Return the deaths within the window. Call it with the lock held."""
         history = table.get(key)
         if history is None:
             return None
@@ -88,7 +92,9 @@ class Breaker:
         return history
 
     def suspect(self, shard: str, now: float) -> bool:
-        """Whether the principal of *shard* killed a worker within the window: its requests are kept apart from others'."""
+        """Return True if the principal of *shard* killed a worker within the window: its requests
+        are isolated from others'.
+        """
         if not self._parties:
             return False
         with self._lock:

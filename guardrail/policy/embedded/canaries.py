@@ -1,6 +1,9 @@
-"""Questions with known answers that a worker asks its engine before it serves. One wrong answer, and it does not serve.
+"""Questions with known answers that a worker asks its engine before it serves.
 
-The answers are OPA's. Where the engine is known to differ, the preflight refuses the policy instead.
+After one wrong answer, it does not serve.
+
+The answers are OPA's. For known differences of the engine, the preflight refuses the policy
+instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Policies made ready to serve: parsed, judged, merged. What comes out of here answers like OPA, or nothing comes out."""
+"""Compiles policies for serving: parses, checks and merges them.
+
+Policies that would not answer like OPA are refused.
+"""
 
 from __future__ import annotations
 
@@ -33,28 +36,29 @@ _EARLIER = re.compile(r"(?: defined (?:at|earlier))?:$")
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicies:
-    """Modules that the embedded engine may serve."""
+    """Modules that the embedded engine can serve."""
 
     modules: tuple[Merged, ...]
-    """One per package, tests left out."""
+    """One per package, without tests."""
     tests: tuple[Merged, ...]
     parsed: tuple[Module, ...]
-    """Every file, tests included, for those who report about them."""
+    """Every file, including tests, for reports."""
     data: str
     identity: PolicyIdentity
 
     @property
     def texts(self) -> list[tuple[str, str]]:
-        """Name and text of each module, as the engine takes them."""
+        """Name and text of each module, in the engine's form."""
         return [(module.name, module.text) for module in self.modules]
 
 
 def compile_policies(
     policies: PolicySet, bench: Workbench, *, tests: bool = True
 ) -> CompiledPolicies:
-    """Parse and judge *policies*, and merge each package into one module.
+    """Parse and check *policies*, and merge each package into one module.
 
-    Raises ``PolicyLoadError`` with every finding, not only the first. *tests* False leaves the test modules out.
+    Raises ``PolicyLoadError`` with every finding, not only the first. With *tests* False, test
+    modules are skipped.
     """
     identity = PolicyIdentity(
         engine=ENGINE, version=ENGINE_VERSION, digest=policies.digest, data=policies.data_digest
@@ -82,7 +86,8 @@ def compile_sources(
 ) -> tuple[list[Merged], list[Module]]:
     """Return merged and parsed modules. Raises ``PolicyLoadError``.
 
-    *contract_checks* False judges any Rego, without what policies for the guard must look like.
+    With *contract_checks* False, any Rego is accepted, without the contract for the guard's
+    policies.
     """
     parsed, findings = parse_sources(modules, tests, bench)
     evaluated, problems = unambiguous(parsed, bench)
@@ -101,7 +106,7 @@ def compile_sources(
 def parse_sources(
     modules: Sequence[Source], tests: Sequence[Source], bench: Workbench
 ) -> tuple[list[Module], list[Finding]]:
-    """Return every module that is Rego, and why the others are not."""
+    """Return every module that parses, and the findings for the others."""
     findings: list[Finding] = []
     parsed: list[Module] = []
     for sources, test in ((modules, False), (tests, True)):
@@ -113,7 +118,10 @@ def parse_sources(
 
 
 def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Module], list[Finding]]:
-    """Return *modules* with names that mean one thing each, and why some can't be written so. Lines stay where they are."""
+    """Return *modules* with unambiguous names, and the findings for those that can't be renamed.
+
+    Line numbers stay the same.
+    """
     findings: list[Finding] = []
     found: list[Module] = []
     texts = renamed(modules)
@@ -149,7 +157,10 @@ def _parse(
 
 
 def locate(text: str, modules: Sequence[Merged]) -> Place | None:
-    """Return the author's line that an engine message points at, or None. The message itself may hold values."""
+    """Return the author's line that an engine message points at, or None.
+
+    The message itself can hold values.
+    """
     at = _AT.search(text)
     if at is None:
         return None

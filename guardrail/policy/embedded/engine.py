@@ -1,4 +1,4 @@
-"""The embedded engine: Rego decided by regorus in supervised worker processes."""
+"""The embedded engine: regorus evaluates Rego in supervised worker processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from guardrail.policy.sources import load_policies
 __all__ = ["EmbeddedEngine"]
 
 _TIMER_MARGIN = 0.5
-"""Seconds after the evaluation limit at which the kernel ends a worker whose parent did not."""
+"""Seconds after the evaluation limit at which the kernel ends a worker, if its parent did not."""
 
 _engines: weakref.WeakSet[EmbeddedEngine] = weakref.WeakSet()
 
@@ -53,12 +53,13 @@ class EmbeddedEngine:
         start_limit: float = 10.0,
         spare: bool = True,
     ) -> EmbeddedEngine:
-        """Read the policies below *paths*, judge and test them, and start the workers.
+        """Read the policies below *paths*, check and test them, and start the workers.
 
-        *data* is merged into what ``data.json`` files hold. *eval_limit* and *start_limit* are seconds, *memory_limit*
-        is bytes of one worker. When it returns, a worker is ready, and nothing on disk matters any more. Raises
-        ``PolicyLoadError`` with every finding, also where one of the policies' own tests fails or their answers depend
-        on the order of modules, and ``PolicyError`` where no worker can be started or the engine is not the pinned one.
+        *data* is merged into the content of ``data.json`` files. *eval_limit* and *start_limit* are
+        seconds, *memory_limit* is bytes of one worker. When it returns, a worker is ready, and
+        later changes on disk have no effect. Raises ``PolicyLoadError`` with every finding, also if
+        one of the policies' own tests fails or their answers depend on the order of modules, and
+        ``PolicyError`` if no worker can be started or the engine is not the pinned one.
         """
         policies = load_policies(paths, data=data)
         with Workbench(time_limit=start_limit, memory=memory_limit) as bench:
@@ -116,15 +117,16 @@ class EmbeddedEngine:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """What every reply is derived from."""
+        """Identity of the policies and data behind every reply."""
         return self._identity
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
         """Ask for the decision about *policy_input*; see ``Engine.decide``.
 
-        *shard* is tenant, principal and further parts, joined by NUL. Principals take turns. One that kills workers is moved to a
-        worker that only such principals share; a shard that does so three times within a minute is not asked for until that
-        minute is over, and neither is a principal that does so four times as often.
+        *shard* is tenant, principal and further parts, joined by NUL. Principals take turns. One
+        that kills workers is moved to a worker that only such principals share; a shard that does
+        so three times within a minute is refused until that minute is over, and so is a principal
+        that does so four times as often.
         """
         future: Future[EngineReply] = Future()
         # Not to be cancelled: a request that is under way can't be called back.

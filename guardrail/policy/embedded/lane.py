@@ -1,8 +1,10 @@
-"""A lane: one worker process after the other, the requests that wait for it, and the thread that looks after both.
+"""A lane: a succession of worker processes, the requests that wait for them, and the thread that
+manages both.
 
-Requests are pipelined, a few at a time: written in turn for each principal, answered in their order. Only the first one in the
-pipe is being evaluated, so only its time counts against the evaluation limit. When it is over, the worker is killed, that
-request fails, and all others are asked again on the next worker: a decision has no effects.
+Requests are pipelined, a few at a time: principals take turns, and answers come in the order of
+requests. Only the first one in the pipe is being evaluated, so only its time counts against the
+evaluation limit. After that limit the worker is killed, the request fails, and all others are sent
+again to the next worker: a decision has no effects.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from guardrail.policy.embedded.spares import Spares
 __all__ = ["MAX_REPLY", "Lane", "Request"]
 
 MAX_REPLY = 1 << 20
-"""Bytes of one decision. The worker is held to it, and ended where it announces more."""
+"""Largest decision in bytes. The worker enforces it, and is killed if it announces more."""
 _TICK = 0.025
-"""Seconds between looks at limits while something is under way: what a limit is late by at most."""
+"""Seconds between checks of limits while requests are running: the largest delay of a limit."""
 _LINGER = 1.0
 """Seconds without requests after which the thread sleeps until it is woken, which costs the next caller a system call."""
 _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
@@ -32,7 +34,10 @@ _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
 
 
 class Lane:
-    """Sends requests to its worker and ends their futures. Thread-safe; starts its thread when it is first needed."""
+    """Sends requests to its worker and completes their futures.
+
+    Thread-safe; starts its thread when it is first needed.
+    """
 
     def __init__(
         self,
@@ -42,7 +47,9 @@ class Lane:
         name: str,
         divert: Callable[[Request], bool] | None = None,
     ) -> None:
-        """*divert* may take a request of a principal that has just killed a worker to another lane, and says if it did."""
+        """*divert* can move a request of a principal that has just killed a worker to another lane,
+        and returns True if it did.
+        """
         self._spares = spares
         self._settings = spares.settings
         self._breaker = breaker
@@ -68,13 +75,13 @@ class Lane:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the worker; for tests and reports."""
+        """Process id of the worker, for tests and reports."""
         worker = self._worker
         return worker.pid if worker else None
 
     @property
     def load(self) -> int:
-        """How many requests wait here."""
+        """Number of waiting requests."""
         return len(self._state.pipe) + len(self._state.queue)
 
     def start(self) -> None:
@@ -91,7 +98,7 @@ class Lane:
             self._thread.start()
 
     def wait(self, timeout: float) -> None:
-        """Wait for the first worker to be ready. Raises ``PolicyError`` where it is not."""
+        """Wait for the first worker to be ready. Raises ``PolicyError`` if it is not."""
         self._settled_start.wait(timeout)
         if self._failure is not None:
             raise self._failure
@@ -103,7 +110,7 @@ class Lane:
             )
 
     def submit(self, request: Request) -> None:
-        """Send *request*, or keep it until the worker is ready. Its future ends in any case."""
+        """Send *request*, or queue it until the worker is ready. Its future always completes."""
         state = self._state
         gone: list[Request] = []
         with self._lock:
@@ -125,7 +132,7 @@ class Lane:
             each.fail(_full())
 
     def _put(self, request: Request) -> bool:
-        """Write *request* to the worker, with the lock; return whether all of it went out."""
+        """Write *request* to the worker, with the lock held; return True if all of it was sent."""
         state, worker = self._state, self._worker
         assert worker is not None
         if not state.pipe:
@@ -135,7 +142,9 @@ class Lane:
         return worker.write(request.data)
 
     def _fill_pipe(self) -> bool:
-        """Write what is next in turn, with the lock, as far as the pipe may be filled; return whether all of it went out."""
+        """Write the next requests in turn, with the lock held, up to the pipe's limit; return True
+        if all of it was sent.
+        """
         state = self._state
         whole = True
         while state.ready and len(state.pipe) < IN_PIPE:
@@ -154,7 +163,7 @@ class Lane:
             pass
 
     def close(self) -> None:
-        """End the worker and every open request. Idempotent."""
+        """Stop the worker and fail every open request. Idempotent."""
         with self._lock:
             self._state.closed = True
             thread = self._thread
@@ -164,7 +173,9 @@ class Lane:
             thread.join()
 
     def abandon(self, breaker: Breaker) -> None:
-        """In a forked child: forget what belongs to the parent, and start anew, with *breaker*, when needed."""
+        """In a forked child: drop the parent's state, and start again, with *breaker*, when
+        needed.
+        """
         worker = self._worker
         closed = self._state.closed
         if worker is not None:
@@ -206,7 +217,7 @@ class Lane:
             self._finish()
 
     def _patience(self) -> float | None:
-        """Milliseconds to wait for events; None, without a limit, where nothing is under way."""
+        """Milliseconds to wait for events; None (no limit) if no request is running."""
         state = self._state
         now = time.monotonic()
         if state.busy() or (self._worker is not None and not state.ready):
@@ -262,7 +273,7 @@ class Lane:
         self._worker = born.worker
 
     def _take(self, answer: Frame) -> bool:
-        """Handle one answer. False where it ended the worker."""
+        """Handle one answer. False if it ended the worker."""
         state = self._state
         if not state.ready:
             return self._take_start(answer)
@@ -330,7 +341,7 @@ class Lane:
 
     def _expire(self, now: float) -> None:
         with self._lock:
-            # What is in the pipe is answered all the same, and must be known by then.
+            # Requests in the pipe are still answered, and must be known by then.
             late = [request for request in self._state.pipe if now >= request.deadline]
             late += self._state.queue.take(lambda request: now >= request.deadline)
         for request in late:
@@ -384,7 +395,8 @@ class Lane:
     def _start_failed(self, detail: str) -> None:
         self._failures += 1
         self._retry_at = time.monotonic() + _BACKOFF[min(self._failures, len(_BACKOFF)) - 1]
-        # A spare may have died long ago: only a second failure in a row is held against the policies.
+        # A spare could have died long ago: only a second failure in a row counts against the
+        # policies.
         if self._failures < 2:
             return
         error = PolicyError(

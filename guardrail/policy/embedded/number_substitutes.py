@@ -1,8 +1,8 @@
-"""Built-in functions on numbers, and numbers in texts, written out as OPA answers them.
+"""Substitutes for built-in functions on numbers, and on numbers in strings, with OPA's answers.
 
-Like ``substitutes``, this module is loaded by the worker, and imports nothing of guardrail. A function raises
-``ValueError`` for what OPA can't answer, and where it would have to know more than the engine tells: how a number was
-written, which OPA repeats, and what is beyond 64 bits.
+Like ``substitutes``, this module is loaded by the worker, and imports nothing of guardrail. A
+function raises ``ValueError`` if OPA can't answer, and if the answer needs more than the engine
+provides: the original spelling of a number, which OPA repeats, and digits beyond 64 bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ __all__ = ["NUMBERS", "SUBSTITUTES"]
 
 
 class Numbers:
-    """How numbers were written in what is being evaluated: OPA repeats that, the engine knows only the value."""
+    """Original spellings of the numbers in an evaluation: OPA repeats them, the engine knows only
+    the values.
+    """
 
     def __init__(self) -> None:
         self.fixed: frozenset[float | str] = frozenset()
@@ -24,16 +26,16 @@ class Numbers:
         self.odd: frozenset[float | str] | None = None
 
     def load(self, texts: list[str]) -> None:
-        """Take policies and data, which stay."""
+        """Take policies and data, which stay the same for all evaluations."""
         self.fixed = _odd("\n".join(texts))
 
     def set_input(self, body: bytes | str) -> None:
-        """Take the input of one evaluation; it is looked through only where a number is written out."""
+        """Take the input of one evaluation; it is searched only if a number is formatted."""
         self.input = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
         self.odd = None
 
     def doubtful(self, value: float | str) -> bool:
-        """Whether *value* stands somewhere in another form than the shortest."""
+        """Return True if *value* is spelled somewhere in another than its shortest form."""
         if self.odd is None:
             self.odd = _odd(self.input.decode("utf-8", "replace")) | self.fixed
         return value in self.odd
@@ -60,8 +62,11 @@ _RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
 
 
 def sprintf(text: str, values: list[Any]) -> str:
-    """Return *text* with its verbs ``%v``, ``%s`` and ``%d`` replaced, as Go does it. Raises ``ValueError`` for other verbs,
-    for verbs without a value and values without a verb, and for numbers that OPA may write as they were written."""
+    """Return *text* with its verbs ``%v``, ``%s`` and ``%d`` replaced, as Go does it.
+
+    Raises ``ValueError`` for other verbs, for verbs without a value and values without a verb, and
+    for numbers that OPA might print in their original spelling.
+    """
     if not isinstance(values, list):
         raise ValueError("not an array")
     if not isinstance(text, str):
@@ -149,7 +154,7 @@ def _written(value: object) -> str:
 
 
 def _sorted(members: Any) -> list[Any]:
-    # For Python 1 is True: a set may have lost one of them on its way here.
+    # In Python 1 equals True: a set could have lost one of them on its way here.
     if any(isinstance(member, bool) or member in (0, 1) for member in members):
         raise ValueError("a set or keys with 0, 1, true or false")
     ranks = [_RANKS.get(type(member), 9) for member in members]
@@ -181,13 +186,13 @@ def _character(character: str) -> str:
     import unicodedata
 
     if unicodedata.category(character) == "Cn":
-        # A later version of Unicode may know it.
+        # A later version of Unicode might define it.
         raise ValueError("a character that is not assigned")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 _SAFE = 2**53
-"""What a rounded number stays below: sums and differences of some of them fit in 64 bits."""
+"""Upper limit of rounded numbers: sums and differences of some of them fit in 64 bits."""
 
 
 def round_(value: float) -> int:
@@ -227,7 +232,7 @@ def _small(value: int) -> int:
 
 def format_int(value: float, base: int) -> str:
     """Return *value* without its fraction, in base 2, 8, 10 or 16."""
-    # The preflight sees to it that the base is written out, so it is no 10.0 of a call, which OPA refuses.
+    # The preflight requires a literal base, so it can't be a 10.0 from a call, which OPA refuses.
     form = {2: "b", 8: "o", 10: "d", 16: "x"}.get(base)
     if form is None:
         raise ValueError("another base")

@@ -1,4 +1,4 @@
-"""What is under way in a lane: the requests in the pipe to its worker, and those that wait for their turn."""
+"""The requests of a lane: those in the pipe to its worker, and those that wait for their turn."""
 
 from __future__ import annotations
 
@@ -24,57 +24,59 @@ IN_PIPE_OF_ONE = 2
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One question on its way."""
+    """One request to the engine."""
 
     rid: bytes
     data: bytes
-    """The whole frame."""
+    """The complete frame."""
     shard: str
     future: Future[EngineReply]
     started: float
     """``time.monotonic`` of its dispatch."""
     deadline: float
-    """``time.monotonic`` after which nobody waits for it."""
+    """``time.monotonic`` of its deadline."""
     settle: Callable[[Request, Frame], None]
-    """Ends the future with what the worker answered."""
+    """Completes the future with the worker's answer."""
     party: str = ""
-    """Whose turn it takes."""
+    """The party whose turn it takes."""
 
     def fail(self, error: PolicyError) -> None:
-        """End the future with *error*, unless it has ended."""
+        """Fail the future with *error*, unless it is done."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 @dataclass(slots=True)
 class Pipe:
-    """What the lane's lock guards."""
+    """The state that the lane's lock protects."""
 
     pipe: deque[Request] = field(default_factory=deque)
-    """In the order they were written; the first is being evaluated."""
+    """Sent requests, in order; the first is being evaluated."""
     parties: dict[str, int] = field(default_factory=dict)
-    """How many of each principal are in the pipe."""
+    """Number of requests per principal in the pipe."""
     queue: FairQueue[Request] = field(
         default_factory=lambda: FairQueue(most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES)
     )
-    """Not written yet."""
+    """Requests that are not sent yet."""
     ready: bool = False
     head_since: float = 0.0
-    """When the first one became the first, or the worker ready, whichever was later."""
+    """Time when the first request became the first, or the worker became ready, whichever was
+    later.
+    """
     asleep: bool = False
-    """The thread waits without a limit and must be woken."""
+    """True if the thread waits without a limit and must be woken."""
     closed: bool = False
 
     def busy(self) -> bool:
-        """Whether anything is under way."""
+        """True if any request is waiting or running."""
         return bool(self.pipe or self.queue)
 
     def open_to(self, who: str) -> bool:
-        """Whether a request of *who* may go into the pipe now."""
+        """Return True if a request of *who* may go into the pipe now."""
         return len(self.pipe) < IN_PIPE and self.parties.get(who, 0) < IN_PIPE_OF_ONE
 
     def empty(self) -> list[Request]:
-        """Take out everything, and return it in its order."""
+        """Remove all requests, and return them in order."""
         found = [*self.pipe, *self.queue.take(lambda _: True)]
         self.pipe.clear()
         self.parties.clear()

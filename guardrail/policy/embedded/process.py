@@ -1,4 +1,7 @@
-"""One worker process as seen from its parent: start, frames in and out, end. No threads and no policy in here."""
+"""A worker process as seen by its parent: start, frames in and out, end.
+
+It has no threads and knows no policy.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ __all__ = [
 
 ENGINE = "regorus"
 ENGINE_VERSION = "0.13.0"
-"""The one build whose differences from OPA are known; see docs/adr/0005."""
+"""The only build whose differences from OPA are known; see docs/adr/0005."""
 
 HEADER = struct.Struct(">I16sc")
 _HEADER_SIZE = HEADER.size
@@ -76,7 +79,7 @@ def frame(rid: bytes, kind: bytes, body: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One answer."""
+    """One answer of a worker."""
 
     rid: bytes
     kind: bytes
@@ -94,11 +97,11 @@ class Death:
 
 
 class FrameError(Exception):
-    """The worker sends what is no answer, or announces more than it may send."""
+    """The worker sent an invalid answer, or announced one that is too large."""
 
 
 def error_body(answer: Frame) -> dict[str, object]:
-    """Return what an ``e`` frame says; empty for any other frame, and for one that says nothing readable."""
+    """Return the error in an ``e`` frame; empty for any other frame, and for an unreadable one."""
     if answer.kind != b"e":
         return {}
     try:
@@ -109,7 +112,10 @@ def error_body(answer: Frame) -> dict[str, object]:
 
 
 class WorkerProcess:
-    """A running worker. Used by one thread, except for :meth:`write`, which its owner guards by a lock."""
+    """A running worker.
+
+    For use by one thread, except :meth:`write`, which its owner guards by a lock.
+    """
 
     __slots__ = ("_buffer", "_popen", "_stderr", "pending", "reader", "writer")
 
@@ -159,9 +165,8 @@ class WorkerProcess:
         return self._popen.pid
 
     def write(self, data: bytes) -> bool:
-        """Send *data* as far as the pipe takes it, keep the rest, and return whether all of it went out.
-
-        A broken pipe counts as sent: the reading side learns of the death and deals with it.
+        """Send as much of *data* as the pipe takes, keep the rest, and return True if all of it was
+        sent. A broken pipe counts as sent: the reading side notices the death and handles it.
         """
         if self.pending:
             self.pending += data
@@ -178,13 +183,13 @@ class WorkerProcess:
         return False
 
     def flush(self) -> bool:
-        """Send what is pending; return whether nothing is left."""
+        """Send pending data; return True if nothing is left."""
         data = bytes(self.pending)
         self.pending.clear()
         return self.write(data) if data else True
 
     def read(self) -> bool:
-        """Take in what the worker sent. False at end of file: it is dead."""
+        """Read the worker's output. Return False at end of file: it is dead."""
         try:
             chunk = os.read(self.reader, _READ_SIZE)
         except BlockingIOError:
@@ -195,9 +200,10 @@ class WorkerProcess:
         return bool(chunk)
 
     def frames(self, limit: int) -> Iterator[Frame]:
-        """Yield the answers that are complete, and forget them.
+        """Yield the complete answers, and remove them from the buffer.
 
-        Raises ``FrameError`` where the worker announces one whose body is larger than *limit* bytes, or no frame.
+        Raises ``FrameError`` if the worker announces a body larger than *limit* bytes, or sends an
+        invalid frame.
         """
         buffer = self._buffer
         start = 0
@@ -218,9 +224,11 @@ class WorkerProcess:
                 del buffer[:start]
 
     def kill(self) -> Death:
-        """End the process, reap it, release its descriptors, and return how it ended. Idempotent."""
+        """Kill the process, reap it, release its descriptors, and return how it ended.
+        Idempotent.
+        """
         popen = self._popen
-        # Reaped without a kill first: whoever died by itself keeps its own reason.
+        # Reaped without a kill first, so that a process that died by itself keeps its own reason.
         if popen.poll() is None:
             popen.kill()
         popen.wait()
@@ -229,7 +237,10 @@ class WorkerProcess:
         return death
 
     def reap(self, timeout: float) -> Death:
-        """Wait for a process that closed its end to end, and return how. Kills it after *timeout* seconds."""
+        """Wait for a process that closed its pipe to end, and return how it ended.
+
+        Kills it after *timeout* seconds.
+        """
         try:
             self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -237,7 +248,9 @@ class WorkerProcess:
         return self.kill()
 
     def abandon(self) -> None:
-        """Let go of a worker that belongs to the process this one was forked from: close, neither kill nor wait."""
+        """Drop a worker that belongs to the parent of this forked process: close its pipes, but
+        neither kill it nor wait.
+        """
         self._popen.returncode = 0
         self._release()
 
@@ -269,7 +282,7 @@ def _memory_file() -> int | None:
 
 
 def _grow_pipe(descriptor: int) -> None:
-    # A larger pipe is only an economy: unprivileged users may be at their limit.
+    # A larger pipe is only an optimization: unprivileged users can be at their limit.
     operation = getattr(fcntl, "F_SETPIPE_SZ", None)
     if operation is not None:
         try:

@@ -1,4 +1,6 @@
-"""A dress rehearsal at load: the policies' own tests, complete sample calls, and the same in other module orders."""
+"""Runs policies at load time: their own tests and complete sample calls, and both again in other
+module orders.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,7 @@ SAMPLES: tuple[tuple[str, str], ...] = (
     ),
     ("a listing", sample_input(name="tools/list")),
 )
-"""Calls that any policy must have a well-formed answer to: what they are about, and the input."""
+"""Sample calls that any policy must answer in a valid form: description and input."""
 
 
 class TestOutcome(StrEnum):
@@ -114,11 +116,11 @@ class TestOutcome(StrEnum):
 
     PASS = "pass"  # noqa: S105 - an outcome
     FAIL = "fail"
-    """The rule is undefined, false, or not true."""
+    """The rule is undefined, false, or any other value than true."""
     ERROR = "error"
-    """It could not be evaluated."""
+    """The rule could not be evaluated."""
     SKIP = "skip"
-    """Named ``todo_test_...``."""
+    """The rule is named ``todo_test_...``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class TestResult:
     line: int
     outcome: TestOutcome
     message: str
-    """Why it is no pass; empty where it is."""
+    """Why it did not pass; empty if it did."""
     milliseconds: float
 
 
@@ -160,7 +162,7 @@ def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
 
 
 def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]:
-    """Return what is wrong with the answers to ``SAMPLES``."""
+    """Return the problems with the answers to ``SAMPLES``."""
     findings: list[Finding] = []
     seen: set[tuple[str, int, str]] = set()
     bench.load(compiled.texts, compiled.data)
@@ -170,7 +172,7 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
         except EngineRefusal as refusal:
             found = _refused(refusal, compiled, about)
             said = (found.file, found.line, found.message.removeprefix(about))
-            # The samples are alike: what is wrong with one line is said once.
+            # The samples are similar: a problem with one line is reported once.
             if said not in seen:
                 seen.add(said)
                 findings.append(found)

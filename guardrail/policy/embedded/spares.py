@@ -1,4 +1,4 @@
-"""Starting workers, and keeping one warm."""
+"""Starts workers, and keeps one spare ready."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["Born", "Spares", "WorkerSettings"]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """How workers are started and held to their limits."""
+    """Settings for starting and limiting workers."""
 
     load: bytes
     """Body of the message that gives a worker its policies."""
     eval_limit: float
-    """Seconds that one evaluation may take."""
+    """Time limit of one evaluation in seconds."""
     start_limit: float
     """Seconds until a worker must be ready."""
     memory: int
-    """Bytes of address space."""
+    """Limit of address space in bytes."""
     script: Path | None = None
     """Another worker script; for tests."""
 
 
 @dataclass(slots=True)
 class Born:
-    """A worker that has been sent its policies and has not said yet that it is ready."""
+    """A worker that was sent its policies but has not reported yet that it is ready."""
 
     worker: WorkerProcess
     rid: bytes
@@ -61,12 +61,12 @@ class Spares:
             born, self._spare = self._spare, None
         if born is None:
             return _bear(self.settings)
-        # What is larger than a pipe waits here for the rest of it to be sent.
+        # A message larger than the pipe waits here until the rest is sent.
         born.since = time.monotonic()
         return born
 
     def renew(self) -> None:
-        """Start a spare where there is none. A failure shows when one is needed."""
+        """Start a spare if there is none. A failure is reported when one is needed."""
         with self._lock:
             if self._spare is None and self._wanted and not self._closed:
                 try:
@@ -76,12 +76,12 @@ class Spares:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the spare; for tests."""
+        """Process id of the spare, for tests."""
         spare = self._spare
         return spare.worker.pid if spare else None
 
     def close(self) -> None:
-        """End the spare. Idempotent."""
+        """Stop the spare. Idempotent."""
         with self._lock:
             self._closed = True
             if self._spare is not None:
@@ -89,7 +89,7 @@ class Spares:
                 self._spare = None
 
     def abandon(self) -> None:
-        """Forget a spare that belongs to the process this one was forked from."""
+        """Drop a spare that belongs to the parent of this forked process."""
         self._lock = threading.Lock()
         if self._spare is not None:
             self._spare.worker.abandon()

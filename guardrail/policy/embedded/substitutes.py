@@ -1,7 +1,9 @@
-"""Built-in functions that the engine answers differently from OPA, written out as OPA answers them.
+"""Substitutes for built-in functions that the engine answers differently from OPA, with OPA's
+answers.
 
-The worker puts each in the place of the engine's own. Like the worker, this module imports nothing of guardrail: it is
-loaded where there are no site-packages. A function raises ``ValueError`` for what OPA can't answer either.
+The worker replaces the engine's own functions with these. Like the worker, this module imports
+nothing of guardrail, because it is loaded without site-packages. A function raises ``ValueError``
+if OPA can't answer either.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ __all__ = ["SUBSTITUTES"]
 _DIGITS = frozenset("0123456789")
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _MAPPED = 0xFFFF
-"""What stands above the last 32 bits of an IPv4 address that is written as an IPv6 one."""
+"""Bits above the last 32 of an IPv4-mapped IPv6 address."""
 
 
 def lower(text: str) -> str:
-    """Return *text* in lower case as OPA does: one character for one, whatever its neighbours are."""
+    """Return *text* in lower case as OPA does: character by character, independent of the
+    neighbours.
+    """
     text = _text(text)
     if text.isascii():
         return text.lower()
@@ -28,7 +32,9 @@ def lower(text: str) -> str:
 
 
 def upper(text: str) -> str:
-    """Return *text* in upper case as OPA does: a character whose capital is several stays, or takes its title case."""
+    """Return *text* in upper case as OPA does: a character whose upper case is several characters
+    stays, or becomes its title case.
+    """
     text = _text(text)
     if text.isascii():
         return text.upper()
@@ -36,7 +42,10 @@ def upper(text: str) -> str:
 
 
 def replace(text: str, old: str, new: str) -> str:
-    """Return *text* with *new* in the place of *old*. OPA puts it between the bytes of a character where *old* is empty."""
+    """Return *text* with *old* replaced by *new*.
+
+    If *old* is empty, OPA inserts *new* between the bytes of a character.
+    """
     if not _text(old) and not _text(text).isascii():
         raise ValueError("nothing to replace, in a text that is not ASCII")
     return _text(text).replace(old, _text(new))
@@ -64,8 +73,10 @@ def _capital(character: str) -> str:
 
 
 def cidr_contains(network: str, inner: str) -> bool:
-    """Whether *inner*, an address or a network, lies in *network*. An address of IPv4 that is written as one of IPv6
-    (``::ffff:10.0.0.1``) is the IPv4 address that it is."""
+    """Return True if *inner*, an address or a network, lies in *network*.
+
+    An IPv4-mapped IPv6 address (``::ffff:10.0.0.1``) counts as the IPv4 address.
+    """
     outer = _network(_text(network))
     address = _address(_text(inner))
     if address is not None:
@@ -76,7 +87,7 @@ def cidr_contains(network: str, inner: str) -> bool:
 
 
 def cidr_is_valid(network: str) -> bool:
-    """Whether *network* is an address, a slash and a length."""
+    """Return True if *network* is an address, a slash and a length."""
     try:
         _parts(_text(network))
     except ValueError:
@@ -91,7 +102,7 @@ def _text(value: object) -> str:
 
 
 def _plain(width: int, value: int) -> tuple[int, int]:
-    """Return width and value of an address, with IPv4 as what it is."""
+    """Return width and value of an address; IPv4-mapped addresses count as IPv4."""
     if width == 128 and value >> 32 == _MAPPED:
         return 32, value & 0xFFFF_FFFF
     return width, value
@@ -103,7 +114,7 @@ def _inside(network: tuple[int, int, int], address: tuple[int, int]) -> bool:
 
 
 def _network(text: str) -> tuple[int, int, int]:
-    """Return width, first address and prefix length, with IPv4 as what it is."""
+    """Return width, first address and prefix length; IPv4-mapped networks count as IPv4."""
     width, first, prefix = _parts(text)
     plain, value = _plain(width, first)
     return (plain, value, prefix - (width - plain))
@@ -163,7 +174,9 @@ def _ipv6(text: str) -> int | None:
 
 
 def _groups(text: str, *, last: bool) -> list[int] | None:
-    """Return the groups of 16 bits; the *last* ones may be written as an IPv4 address."""
+    """Return the groups of 16 bits; with *last*, the last ones may be written as an IPv4
+    address.
+    """
     if not text:
         return []
     found: list[int] = []
@@ -219,7 +232,7 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 
 def urlquery_encode(text: str) -> str:
-    """Return *text* as it stands in the query of an address."""
+    """Return *text* encoded for the query of a URL."""
     found = []
     for character in _text(text):
         if character in _PLAIN:
@@ -252,8 +265,10 @@ _MOST_PATTERNS = 1000
 
 
 def glob_match(pattern: str, delimiters: list[str] | None, text: str) -> bool:
-    """Whether *pattern* matches *text* whole: ``*`` and ``?`` don't match *delimiters*, which are ``.`` if none are given,
-    and ``**`` matches anything. Knows the patterns that the preflight lets through."""
+    """Return True if *pattern* matches the whole *text*: ``*`` and ``?`` don't match *delimiters*,
+    which are ``.`` if none are given, and ``**`` matches anything. Supports the patterns that the
+    preflight accepts.
+    """
     parts = _PATTERNS.get(_text(pattern))
     if parts is None:
         if len(_PATTERNS) >= _MOST_PATTERNS:
@@ -288,7 +303,7 @@ def _glob(pattern: str) -> list[Any]:
 
 
 def _class(text: str) -> dict[str, bool]:
-    """Return what the members are, and under the empty text whether those are left out."""
+    """Return the members, and under the empty string True if they are excluded."""
     inverted = text.startswith("!")
     found = {"": inverted}
     index = int(inverted)
@@ -301,7 +316,7 @@ def _class(text: str) -> dict[str, bool]:
 
 
 def _ends(parts: list[Any], starts: set[int], text: str, barred: frozenset[str]) -> set[int]:
-    """Return where *parts* may end in *text*, from any of *starts*."""
+    """Return the positions where *parts* can end in *text*, from any of *starts*."""
     for part in parts:
         if not starts:
             return starts

@@ -1,4 +1,4 @@
-"""A worker for one thread: parses, loads and evaluates policies that nobody has judged yet, under a time limit."""
+"""A worker for one thread: parses, loads and evaluates unchecked policies, under a time limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _MAX_ANSWER = 1 << 28
 
 
 class Undefined:
-    """The type of ``UNDEFINED``: a rule that has no value, which is neither null nor false."""
+    """The type of ``UNDEFINED``, the result of a rule without a value, which is neither null nor
+    false.
+    """
 
     __slots__ = ()
 
@@ -32,7 +34,10 @@ UNDEFINED = Undefined()
 
 
 class EngineRefusal(Exception):
-    """The engine raised. ``text`` is its message, which may quote the policy: for authors, never for records."""
+    """The engine raised an error.
+
+    ``text`` is its message, which can quote the policy: for authors, never for records.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -40,7 +45,10 @@ class EngineRefusal(Exception):
 
 
 class Workbench:
-    """One worker process, asked one thing at a time. A request that kills it or takes too long costs that request only."""
+    """One worker process that serves one request at a time.
+
+    A request that kills it or takes too long fails only itself.
+    """
 
     def __init__(self, *, time_limit: float = 10.0, memory: int = DEFAULT_MEMORY) -> None:
         """*time_limit* in seconds holds for each request; *memory* in bytes for the process."""
@@ -61,14 +69,17 @@ class Workbench:
         self.close()
 
     def close(self) -> None:
-        """End the process. Idempotent."""
+        """Stop the process. Idempotent."""
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
 
     def parse(self, name: str, text: str) -> dict[str, Any]:
-        """Return the syntax tree of one module. Raises ``EngineRefusal`` where it is no Rego, ``PolicyError`` where the
-        parser hangs or crashes."""
+        """Return the syntax tree of one module.
+
+        Raises ``EngineRefusal`` if it is not valid Rego, ``PolicyError`` if the parser hangs or
+        crashes.
+        """
         answer = self._ask(b"P", {"name": name, "text": text})
         tree: dict[str, Any] = json.loads(answer.body)[0]["ast"]
         return tree
@@ -76,9 +87,10 @@ class Workbench:
     def load(
         self, modules: Sequence[tuple[str, str]], data: str | None, *, witness: bool = False
     ) -> None:
-        """Make *modules* (name, text) and *data* (JSON) what the next questions are about.
+        """Load *modules* (name, text) and *data* (JSON) for the next queries.
 
-        With *witness* they may call ``guardrail_witness(text)``, and ``witnessed`` returns those texts.
+        With *witness* they can call ``guardrail_witness(text)``, and ``witnessed`` returns those
+        texts.
         """
         self._scratch = _encode(
             {"modules": [list(module) for module in modules], "data": data, "witness": witness}
@@ -86,9 +98,11 @@ class Workbench:
         self._send(b"S", self._scratch)
 
     def witnessed(self) -> list[str]:
-        """Return what policies told ``guardrail_witness`` since the last time, once each. Raises ``PolicyError``."""
+        """Return the texts that policies passed to ``guardrail_witness`` since the last call, once
+        each. Raises ``PolicyError``.
+        """
         if self._worker is None:
-            # It died, and what it kept with it; the next question finds its modules loaded again.
+            # It died with its state; the next query loads the modules again.
             return []
         kept: list[str] = json.loads(self._send(b"W", b"").body)
         return kept

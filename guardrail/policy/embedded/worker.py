@@ -1,8 +1,11 @@
-"""The child process that evaluates Rego. Run as a script by ``guardrail.policy.embedded.process``; never imported by guardrail.
+"""The child process that evaluates Rego.
 
-It starts without site-packages and imports nothing of guardrail, so that it is ready in some 20 ms. It serves one
-request after the other over its standard input and output, in frames: 4 bytes length (big endian) of what follows, 16
-bytes request id, 1 byte kind, body. The id comes back with the answer. Bodies are JSON.
+Run as a script by ``guardrail.policy.embedded.process``; never imported by guardrail.
+
+It starts without site-packages and imports nothing of guardrail, so that it is ready in about 20
+ms. It serves one request after the other over its standard input and output, in frames: 4 bytes
+length (big endian) of what follows, 16 bytes request id, 1 byte kind, body. The id comes back with
+the answer. Bodies are JSON.
 
 =====  ===================================================================  ========================================
 kind   body                                                                 answer
@@ -52,7 +55,7 @@ write = os.write
 
 
 def harden(memory: int, parent: int) -> None:
-    """Bound what this process can use, and make it mortal."""
+    """Limit the resources of this process, and make it end with its parent."""
     import resource
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -94,9 +97,9 @@ class Server:
         self.limit = 0.0
 
     def answer(self, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
-        """Return the kind and body of the answer. Never raises, whatever the engine does."""
+        """Return the kind and body of the answer. Never raises, regardless of the engine."""
         try:
-            # The second line of defence: the kernel ends this process where the parent does not.
+            # The second line of defence: the kernel ends this process if the parent does not.
             if self.limit:
                 signal.setitimer(signal.ITIMER_REAL, self.limit)
             if kind == b"D":
@@ -108,7 +111,7 @@ class Server:
         except MemoryError:
             self.renew()
             return b"e", b'{"error":"memory"}'
-        except BaseException as error:  # noqa: BLE001 - the border; the engine's panics are no Exception
+        except BaseException as error:  # noqa: BLE001 - the border; the engine's panics are not Exceptions
             import json
 
             self.renew()
@@ -120,8 +123,9 @@ class Server:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def renew(self) -> None:
-        """Replace what may have raised: an evaluation that ends in an error leaves state behind, and a deny rule that it
-        touched may never fire again."""
+        """Replace an engine that might have raised: an evaluation that ends in an error leaves
+        state behind, and a deny rule that it touched might never fire again.
+        """
         if self.untouched is not None:
             self.engine = self.untouched.clone()
         if self.untouched_scratch is not None:
@@ -144,7 +148,7 @@ class Server:
         return b"r", reply
 
     def witness(self, text: str) -> str:
-        """Keep *text*, once and in order."""
+        """Store *text*, once and in order."""
         if text not in self.witnessed:
             self.room -= len(text)
             if self.room >= 0:
@@ -241,7 +245,7 @@ class Server:
 
 
 def send(rid: bytes, kind: bytes, body: bytes) -> None:
-    """Write one frame whole."""
+    """Write one complete frame."""
     if len(body) > MAX_TREE:
         kind, body = b"b", b""
     view = memoryview(HEADER.pack(17 + len(body), rid, kind) + body)
@@ -250,12 +254,12 @@ def send(rid: bytes, kind: bytes, body: bytes) -> None:
 
 
 def serve(server: Server, parent: int) -> None:
-    """Answer requests until the parent closes the pipe or is gone."""
+    """Answer requests until the parent closes the pipe or ends."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
     buffer = b""
     while True:
-        # Someone else may hold the other end of the pipe open: a fork of the parent.
+        # Another process can hold the other end of the pipe open: a fork of the parent.
         while not poll.poll(PARENT_CHECK_MS):
             if os.getppid() != parent:
                 return
@@ -278,7 +282,8 @@ def serve(server: Server, parent: int) -> None:
 
 def main(argv: list[str]) -> None:
     """Serve on the standard streams. Arguments: folder of the engine, memory limit in bytes, pid of the parent."""
-    # Before the import: the engine's allocator reserves 1 GiB of addresses where it may, beyond any later limit.
+    # Before the import: the engine's allocator reserves 1 GiB of addresses if it can, beyond any
+    # later limit.
     harden(int(argv[2]), int(argv[3]))
     folders = [argv[1], os.path.dirname(os.path.abspath(__file__))]
     sys.path += folders

@@ -1,8 +1,11 @@
-"""Administration of an OPA server: health, status, configuration, policies, data. The only importer of the OPA client.
+"""Administration of an OPA server: health, status, configuration, policies, data.
 
-The client makes the URLs and reads the answers; every byte goes through guardrail's own transport, mounted in place of the
-client's. So the deadline is total, nothing follows a redirect, asks again, looks at proxies or netrc, and unix sockets, client
-certificates and token files work as they do for decisions.
+The only importer of the OPA client.
+
+The client makes the URLs and reads the answers; every byte goes through guardrail's own transport,
+mounted in place of the client's. So the deadline is total, there are no redirects, retries, proxies
+or netrc look-ups, and unix sockets, client certificates and token files work as they do for
+decisions.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ _HEALTH = {"bundles": "true", "plugins": "true"}
 
 @contextlib.contextmanager
 def _answered() -> Iterator[None]:
-    """Turn what the client raises into ``PolicyError``; foreign exceptions end here."""
+    """Convert exceptions of the client into ``PolicyError``; foreign exceptions end here."""
     try:
         yield
     except (
@@ -50,15 +53,17 @@ def _answered() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class BundleState:
-    """What OPA says about one bundle."""
+    """OPA's status of one bundle."""
 
     name: str
     revision: str | None
-    """The active one."""
+    """The active revision."""
     activated: str | None
-    """When the last activation succeeded, as OPA writes times."""
+    """Time of the last successful activation, in OPA's format."""
     problem: str | None
-    """Code of the error that kept the latest bundle from being activated; the one before goes on."""
+    """Code of the error that prevented the activation of the latest bundle; the one before stays
+    active.
+    """
 
 
 class Admin:
@@ -68,7 +73,7 @@ class Admin:
         self, target: Target, *, timeout: float = 5.0, transport: Transport | None = None
     ) -> None:
         """*timeout* in seconds holds for each question as a whole."""
-        # Nothing in these answers says what they answer, so that no connection carries two of them.
+        # These answers don't identify their requests, so each request gets its own connection.
         self._connection = Connection(target, keep=False)
         self._adapter = _Adapter(transport or self._connection, timeout)
         # Host and port only give the client something to make URLs of.
@@ -87,12 +92,15 @@ class Admin:
 
     @_answered()
     def healthy(self) -> bool:
-        """Whether every bundle was activated at least once and every plugin is well. Raises ``PolicyError``."""
+        """Return True if every bundle was activated at least once and every plugin is healthy.
+
+        Raises ``PolicyError``.
+        """
         return bool(self._client.check_health(_HEALTH))
 
     @_answered()
     def bundles(self) -> tuple[BundleState, ...] | None:
-        """Return what the server says about its bundles, or None where its status can't be asked for."""
+        """Return the server's status of its bundles, or None if it does not provide its status."""
         try:
             status = self._object(self._client.get_status())
         except PolicyError as error:
@@ -116,7 +124,7 @@ class Admin:
     def bundle_names(self) -> tuple[str, ...]:
         """Return the names of the bundles that are active, or that the server was told to load."""
         told = _dict(self._object(self._client.get_config()).get("bundles"))
-        # A bundle from a file stands in no configuration, but in what any answer comes from.
+        # A bundle from a file is not in the configuration, but in the provenance of any answer.
         url = f"{self._client.root_url}/data/guardrail/nothing?provenance=true"
         active = _dict(_dict(self._client._session.get(url).json()).get("provenance"))
         return tuple(sorted({*told, *_dict(active.get("bundles"))}))
@@ -141,9 +149,10 @@ class Admin:
 
     @_answered()
     def put_policy(self, policy: str, text: str) -> str | None:
-        """Store a module; return OPA's code of the error where it refuses it, or None."""
+        """Store a module; return OPA's error code if it refuses the module, else None."""
         try:
-            # Without compatibility: the client would otherwise rewrite a refused policy and upload what it made of it.
+            # Without compatibility: the client would otherwise rewrite a refused policy and upload
+            # the result.
             self._client.update_policy_from_string(text, quote(policy), rego_compat=False)
         except RegoParseError as error:
             return str(getattr(error, "code", "") or "refused")
@@ -151,7 +160,7 @@ class Admin:
 
     @_answered()
     def delete_policy(self, policy: str) -> str | None:
-        """Remove a module; return OPA's code of the error where others need it, or None."""
+        """Remove a module; return OPA's error code if others need it, else None."""
         try:
             self._client.delete_policy(quote(policy))
         except DeletePolicyError as error:
@@ -160,7 +169,7 @@ class Admin:
 
     @_answered()
     def put_data(self, path: Sequence[str], value: dict[str, Json]) -> None:
-        """Replace what is at *path* of the data document."""
+        """Replace the value at *path* of the data document."""
         self._client.update_or_create_data(value, "/".join(quote(part, safe="") for part in path))
 
     @staticmethod
@@ -200,11 +209,11 @@ class _Adapter(BaseAdapter):
         return response
 
     def close(self) -> None:
-        """Nothing is kept here."""
+        """Do nothing: no connection is kept."""
 
 
 def _judge(reply: Reply, path: str) -> None:
-    """Raise ``PolicyError`` for what the client would follow, or fail over in a way of its own."""
+    """Raise ``PolicyError`` for replies that the client would follow, or report in its own way."""
     if reply.status in {401, 403}:
         raise PolicyError(
             "the OPA server does not let this guard ask",
@@ -216,7 +225,7 @@ def _judge(reply: Reply, path: str) -> None:
         raise PolicyError(
             "the OPA server answers with a redirect", cause="malformed", detail="redirect"
         )
-    # A health check says no with 500, a refused policy is explained with 400; everything else is no answer.
+    # A failed health check has status 500, a refused policy 400; any other status is an error.
     if reply.status not in {200, 204, 400} and not path.startswith("/health"):
         raise PolicyError(
             f"the OPA server answers with status {reply.status}",

@@ -1,4 +1,6 @@
-"""When an OPA server is not asked at all: after failures in a row, until one question in a while gets through again."""
+"""A circuit breaker for an OPA server: opens after consecutive failures, until one of the
+occasional probes succeeds.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,11 @@ __all__ = ["CircuitBreaker"]
 
 
 class CircuitBreaker:
-    """Closed: ask. Open: deny at once. Half open: one question finds out. Thread-safe, without a clock of its own."""
+    """Closed: ask.
+
+    Open: deny at once. Half open: one question probes the server. Thread-safe; callers pass the
+    time.
+    """
 
     def __init__(self, *, failures: int, reset: float) -> None:
         """It opens after *failures* in a row, and lets one question through every *reset* seconds from then on."""
@@ -19,7 +25,10 @@ class CircuitBreaker:
         self._retry_at: float | None = None
 
     def admit(self, now: float) -> bool:
-        """Whether to ask now. Where it is open, a True makes the caller the one that finds out."""
+        """Return True to ask now.
+
+        If the breaker is open, True makes the caller's question the probe.
+        """
         if self._retry_at is None:
             return True
         with self._lock:
@@ -27,25 +36,25 @@ class CircuitBreaker:
                 return True
             if now < self._retry_at:
                 return False
-            # The next one may try when this one has had its time, whatever became of it.
+            # The next one may try after this one's time, regardless of its result.
             self._retry_at = now + self._reset
             return True
 
     def succeeded(self) -> None:
-        """A question was answered: the server is there."""
+        """Note that a question was answered."""
         if self._failures or self._retry_at is not None:
             with self._lock:
                 self._failures, self._retry_at = 0, None
 
     def failed(self, now: float) -> None:
-        """The server could not be reached."""
+        """Note that the server could not be reached."""
         with self._lock:
             self._failures += 1
             if self._failures >= self._limit:
                 self._retry_at = now + self._reset
 
     def trip(self, now: float) -> None:
-        """Open it: someone who would know says that the server does not answer."""
+        """Open the breaker: a reliable source reports that the server does not answer."""
         with self._lock:
             self._failures = self._limit
             self._retry_at = now + self._reset

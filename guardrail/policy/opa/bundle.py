@@ -1,8 +1,10 @@
-"""A bundle for OPA servers: the same bytes for the same policies, with a revision that names them, signed where asked for.
+"""A bundle for OPA servers: the same bytes for the same policies, with a revision that names them,
+and optionally signed.
 
-A bundle holds the authors' modules and guardrail's composition and library, without tests; the data document; the schema
-of the policy input; and the mask that keeps an OPA's decision log free of what callers passed. Its roots are all that the
-modules define or read, so that nothing else on the server can add to it.
+A bundle holds the authors' modules and guardrail's composition and library, without tests; the data
+document; the schema of the policy input; and the mask that keeps callers' arguments out of OPA's
+decision log. Its roots are all paths that the modules define or read, so that nothing else on the
+server can add to them.
 """
 
 from __future__ import annotations
@@ -30,22 +32,25 @@ _SIGNATURES = ".signatures.json"
 _OWN_ROOTS = ("guardrail", "system/log")
 _DATA_KEY = re.compile(r'\bdata(?:\.([A-Za-z_]\w*)|\[\s*"([^"\\]+)")')
 _INSTALLED = "guardrail:"
-"""What the keys of guardrail's own modules begin with."""
+"""Prefix of the keys of guardrail's own modules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signs a bundle."""
+    """The signer of a bundle."""
 
     algorithm: str
-    """Of the JSON Web Token: ``RS256`` or ``ES256``."""
+    """Algorithm of the JSON Web Token: ``RS256`` or ``ES256``."""
     sign: Callable[[bytes], bytes]
     key_id: str = ""
     """Name of the key in OPA's configuration; empty to leave it to the server."""
 
 
 def build(policies: PolicySet, revision: Revision, *, signer: Signer | None = None) -> bytes:
-    """Return the bundle as a gzipped tar archive. Raises ``PolicyLoadError`` where two files would have one name."""
+    """Return the bundle as a gzipped tar archive.
+
+    Raises ``PolicyLoadError`` if two files would have one name.
+    """
     files = modules(policies)
     files["data.json"] = canonical(json.loads(policies.data))
     manifest: dict[str, Json] = {
@@ -61,7 +66,8 @@ def build(policies: PolicySet, revision: Revision, *, signer: Signer | None = No
 
 
 def roots(policies: PolicySet) -> tuple[str, ...]:
-    """Return what the bundle owns: guardrail's packages, every key of the data, and the keys that modules read.
+    """Return the roots that the bundle owns: guardrail's packages, every key of the data, and the
+    keys that modules read.
 
     Raises ``PolicyLoadError`` for a key that no bundle can own.
     """
@@ -83,7 +89,10 @@ def canonical(value: Json) -> bytes:
 
 
 def names(policies: PolicySet) -> Iterator[tuple[str, Source]]:
-    """Yield every module with the path that it has in a bundle. Raises ``PolicyLoadError`` where two would have one."""
+    """Yield every module with the path that it has in a bundle.
+
+    Raises ``PolicyLoadError`` if two would have one.
+    """
     seen: set[str] = set()
     for source in policies.modules:
         name = (
@@ -101,11 +110,11 @@ def names(policies: PolicySet) -> Iterator[tuple[str, Source]]:
 
 
 def modules(policies: PolicySet) -> dict[str, bytes]:
-    """Return the content of a bundle beside data and manifest, by path."""
+    """Return the content of a bundle, except data and manifest, by path."""
     files = {name: source.text.encode("utf-8") for name, source in names(policies)}
     own = installed_folder() / "opa"
     files["system/log/mask.rego"] = (own / "system_log.rego").read_bytes()
-    # Not loaded by OPA; there for whoever checks the bundle's policies against it.
+    # OPA does not load it; it is for checking the bundle's policies against it.
     schema = json.loads((own / "schemas" / "input.json").read_bytes())
     files["schemas/input.json"] = canonical(schema)
     return files

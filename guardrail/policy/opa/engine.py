@@ -30,7 +30,7 @@ __all__ = ["OpaEngine"]
 _LOOK_LIMIT = 5.0
 """Seconds for one question of a look at the server."""
 _SLOW_WINDOW = 10.0
-"""Seconds for which a principal's tool is not asked about after several of its questions were not answered in time."""
+"""Seconds for which a principal's tool is refused after several of its questions timed out."""
 
 _engines: weakref.WeakSet[OpaEngine] = weakref.WeakSet()
 
@@ -47,17 +47,18 @@ class _Asked:
 class OpaEngine:
     """Asks an OPA server. Thread-safe, and usable after a fork.
 
-    Implements ``guardrail.policy.engine.Engine``. An answer counts only if it names a revision that is taken; whatever else
-    is wrong with the server is found by looks at it in a thread of its own, and denies calls until a look finds it well.
+    Implements ``guardrail.policy.engine.Engine``. An answer counts only if it names an accepted
+    revision; a thread checks the server for all other problems, which deny calls until a check
+    succeeds.
     """
 
     @classmethod
     def connect(cls, section: OpaSection, *, local: PolicySet | None = None) -> OpaEngine:
-        """Wait for the server that *section* names to serve what is taken from it.
-
-        That is ``section.revisions``, or else the bundle that is made of the policies *local*. Raises ``ConfigError`` for
-        settings that show arguments to others or name nothing to take, and ``PolicyError`` (``revision``, ``unreachable``,
-        ``timeout``, ``malformed``, ``undefined``) where the server is not ready within ``start_limit_ms``.
+        """Wait until the server in *section* serves an accepted revision: one of
+        ``section.revisions``, or else the bundle made from the policies *local*. Raises
+        ``ConfigError`` for settings that expose arguments or name no revision, and ``PolicyError``
+        (``revision``, ``unreachable``, ``timeout``, ``malformed``, ``undefined``) if the server is
+        not ready within ``start_limit_ms``.
         """
         revisions = section.revisions or (() if local is None else (str(revision_of(local)),))
         if not revisions and not section.unsafe_unpinned_policy:
@@ -108,16 +109,19 @@ class OpaEngine:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """What the server served when it was last found well. Each reply names its own."""
+        """Identity of the policies at the last successful check. Each reply names its own."""
         return self._finding.identity
 
     @property
     def finding(self) -> Finding:
-        """What the last look found where nothing was wrong."""
+        """Result of the last successful check."""
         return self._finding
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        """Ask the server; see ``Engine.decide``. It ends by the deadline wherever the server is slow."""
+        """Ask the server; see ``Engine.decide``.
+
+        The future completes by the deadline even if the server is slow.
+        """
         future: Future[EngineReply] = Future()
         # Not to be cancelled: a request that is under way can't be called back.
         future.set_running_or_notify_cancel()
@@ -177,7 +181,7 @@ class OpaEngine:
             except PolicyError as error:
                 self._failed(error, asked.shard)
                 asked.future.set_exception(error)
-            except BaseException as error:  # noqa: BLE001 - a border: whatever it is, the call is denied
+            except BaseException as error:  # noqa: BLE001 - a border: any error denies the call
                 connection.close()
                 asked.future.set_exception(
                     PolicyError(
@@ -198,7 +202,7 @@ class OpaEngine:
         try:
             answer = read_answer(reply, question.echo)
         except PolicyError:
-            # What comes next on this connection may belong to this question.
+            # The next bytes on this connection could belong to this question.
             connection.close()
             raise
         identity = self._acceptance.identity(answer)
@@ -208,7 +212,9 @@ class OpaEngine:
         return EngineReply(answer.document, identity, elapsed, answer.decision_id)
 
     def _changed(self, identity: PolicyIdentity) -> None:
-        """Another revision that is taken: at once where it says itself that it is pure, else not before a look at it."""
+        """Handle another accepted revision: use it at once if it declares itself pure, else only
+        after a check.
+        """
         self._watch.hurry()
         if identity.digest is None and not self._acceptance.impure_allowed:
             raise PolicyError(
@@ -220,7 +226,7 @@ class OpaEngine:
     def _failed(self, error: PolicyError, shard: str) -> None:
         now = time.monotonic()
         if error.cause == "timeout" and error.detail == "reply":
-            # It may be this one call that takes long: not a reason to stop asking for others.
+            # This one call might be slow: not a reason to stop asking for others.
             self._slow.record(shard, "timeout", now)
         elif error.cause in {"timeout", "unreachable"}:
             self._breaker.failed(now)
@@ -228,13 +234,14 @@ class OpaEngine:
             self._watch.hurry()
 
     def _take_finding(self, found: Finding | PolicyError) -> None:
-        """Take what a look found. Runs on the watch's thread."""
+        """Take the result of a check. Runs on the watch's thread."""
         if isinstance(found, Finding):
             self._finding = found
             self._refusal = None
             self._breaker.succeeded()
         elif found.cause in {"timeout", "unreachable"} and found.detail != "not_ready":
-            # Whether it can be reached, calls find out as soon as anyone; the canary is a call that never takes long.
+            # Calls find out as early as any check if it is unreachable; the canary is a call that
+            # is always fast.
             self._breaker.trip(time.monotonic())
         else:
             self._refusal = found

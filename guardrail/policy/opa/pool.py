@@ -1,4 +1,6 @@
-"""A bounded number of threads, each with a connection of its own, that ask and end futures."""
+"""A bounded pool of threads, each with its own connection, that run requests and complete
+futures.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +23,25 @@ _MAX_WAITING = 10_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One question."""
+    """One question to the server."""
 
     run: Callable[[Connection], None]
-    """Ends the future in any case, and not much later than ``end``."""
+    """Always completes the future, not much later than ``end``."""
     fail: Callable[[PolicyError], None]
-    """Ends the future without asking."""
+    """Fails the future without asking."""
     end: float
-    """Of ``time.monotonic``."""
+    """Deadline, by ``time.monotonic``."""
     party: str = ""
-    """Whose turn it takes."""
+    """The party whose turn it takes."""
 
 
 class Pool:
-    """Runs jobs at once as long as a thread is free; what waits longer than its deadline fails. Thread-safe.
+    """Runs jobs at once while a thread is free; jobs that wait past their deadline fail.
 
-    Parties take turns, and none has more than three quarters of the threads: questions that take long leave room for others'.
+    Thread-safe.
+
+    Parties take turns, and none has more than three quarters of the threads: slow questions leave
+    room for others'.
     """
 
     def __init__(self, connect: Callable[[], Connection], size: int) -> None:
@@ -53,7 +58,9 @@ class Pool:
         self._closed = False
 
     def submit(self, job: Job) -> None:
-        """Run *job*, or fail it: at once where the pool is closed or overfull, else when its deadline passes."""
+        """Run *job*, or fail it: at once if the pool is closed or overfull, else when its deadline
+        passes.
+        """
         start = False
         inbox: queue.SimpleQueue[Job | None] | None = None
         gone: list[Job] = []
@@ -63,7 +70,8 @@ class Pool:
             if refusal is not None:
                 pass
             elif allowed and self._idle:
-                # The one that was used last: its connection is the least likely to have been closed meanwhile.
+                # The most recently used thread: its connection is the least likely to have been
+                # closed meanwhile.
                 inbox = self._idle.pop()
             elif allowed and self._threads < self._size:
                 self._threads += 1
@@ -88,7 +96,10 @@ class Pool:
         return self._running[who] < self._share
 
     def close(self) -> None:
-        """Fail what waits, and let the threads go. What is being asked ends by its own deadline. Idempotent."""
+        """Fail waiting jobs, and stop the threads.
+
+        Running jobs end by their own deadline. Idempotent.
+        """
         with self._lock:
             self._closed = True
             waiting = self._waiting.take(lambda _: True)
@@ -128,7 +139,7 @@ class Pool:
         return inbox.get()
 
     def _reap(self) -> None:
-        """Watch over what waits. Only a saturated pool needs it."""
+        """Fail waiting jobs at their deadline. Only a saturated pool needs it."""
         if self._reaping:
             self._changed.notify()
             return

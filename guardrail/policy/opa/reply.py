@@ -1,5 +1,7 @@
-"""What an OPA server's reply to a decision says, or why it is none. Values in, values out, but for the random text
-that ties an answer to its question."""
+"""Parses an OPA server's reply to a decision request.
+
+Pure functions, except for the random text that ties an answer to its question.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,13 @@ _MAX_ID = 200
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply that holds a decision document, which nobody has judged."""
+    """A reply with a decision document that is not checked yet."""
 
     document: object
     version: str
-    """Of OPA; empty where the reply does not say."""
+    """OPA's version; empty if the reply does not name it."""
     revisions: tuple[tuple[str, str], ...]
-    """Name and revision of every bundle that is active, by name."""
+    """Name and revision of every active bundle, by name."""
     decision_id: str | None
     milliseconds: float = 0.0
 
@@ -41,9 +43,9 @@ class Question:
 
     @classmethod
     def about(cls, policy_input: bytes) -> Question:
-        """Ask about *policy_input*, whose bytes stay what they are.
+        """Make a question about *policy_input*, whose bytes are not changed.
 
-        The echo stands outside of it (``guardrail.main``): no policy reads it, and no record holds it.
+        The echo is outside of it (``guardrail.main``): no policy reads it, and no record holds it.
         """
         echo = os.urandom(16).hex()
         return cls(
@@ -52,9 +54,10 @@ class Question:
 
 
 def read_answer(reply: Reply, echo: str) -> Answer:
-    """Return what *reply* says to the question with *echo*.
+    """Return the answer in *reply* to the question with *echo*.
 
-    Raises ``PolicyError`` for everything but status 200 with an object that has a result, and for the answer to another question.
+    Raises ``PolicyError`` unless the status is 200 and the body an object with a result, and for
+    the answer to another question.
     """
     if reply.status != 200:
         raise _refusal(reply)
@@ -112,7 +115,7 @@ def _text(value: Any) -> str | None:
 def _refusal(reply: Reply) -> PolicyError:
     status = reply.status
     if 300 <= status < 400:
-        # Whatever is there was not asked.
+        # The target of the redirect is not the server that was asked.
         return _malformed("redirect", "the OPA server answers with a redirect")
     if status in {401, 403}:
         return PolicyError(
@@ -146,7 +149,10 @@ def _refusal(reply: Reply) -> PolicyError:
 
 
 def _builtin_error(body: bytes) -> str | None:
-    """Return where the policy failed, or None where the reply is not about that. OPA's message may quote values."""
+    """Return where the policy failed, or None for another kind of reply.
+
+    OPA's message can quote values.
+    """
     try:
         first = orjson.loads(body)["errors"][0]
         location = first.get("location") or {}

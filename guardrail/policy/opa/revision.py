@@ -1,4 +1,4 @@
-"""Which revisions of a bundle are taken, and what a revision says about the policies behind it."""
+"""Parses bundle revisions, and decides which ones are accepted."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ _FORM = re.compile(r"(impure-)?([0-9a-f]{64})(?:\.([0-9a-f]{64}))?")
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A revision that ``guardrail policy bundle`` made: it names the policies, the data, and whether they are pure."""
+    """A revision that ``guardrail policy bundle`` made: it names the policies and the data, and
+    tells if they are pure.
+    """
 
     policy: str
-    """SHA-256 over the modules: what the embedded engine calls the digest of the same policies."""
+    """SHA-256 over the modules: the same as the embedded engine's digest of these policies."""
     data: str | None
-    """SHA-256 over the data document; None where the revision does not name it."""
+    """SHA-256 over the data document; None if the revision does not name it."""
     pure: bool = True
 
     @classmethod
     def parse(cls, text: str) -> Revision | None:
-        """Return what *text* names, or None where it is of another form."""
+        """Return the revision in *text*, or None if it has another form."""
         found = _FORM.fullmatch(text)
         return None if found is None else cls(found[2], found[3], found[1] is None)
 
@@ -56,7 +58,7 @@ def revision_of(policies: PolicySet, *, pure: bool = True) -> Revision:
 
 
 class Acceptance:
-    """Judges whose answers are taken. Immutable."""
+    """Decides which servers' answers are accepted. Immutable."""
 
     def __init__(
         self,
@@ -66,7 +68,9 @@ class Acceptance:
         unsafe_impure: bool = False,
         unsafe_unpinned: bool = False,
     ) -> None:
-        """*revisions* are taken as they are; one that names only policies stands for them with any data."""
+        """*revisions* are accepted as given; one that names only policies accepts them with any
+        data.
+        """
         self._exact = frozenset(revisions)
         self._any_data = frozenset(
             text
@@ -79,11 +83,14 @@ class Acceptance:
 
     @property
     def impure_allowed(self) -> bool:
-        """Whether policies that may depend on more than their input are taken."""
+        """True if policies that might depend on more than their input are accepted."""
         return self._impure
 
     def identity(self, answer: Answer) -> PolicyIdentity:
-        """Return what *answer* was derived from. Raises ``PolicyError`` (``revision``) where it is not taken."""
+        """Return the identity behind *answer*.
+
+        Raises ``PolicyError`` (``revision``) if it is not accepted.
+        """
         text = self._revision(answer)
         if text is None:
             return PolicyIdentity("opa", f"{answer.version} unsafe_unpinned_policy", None)
@@ -104,7 +111,9 @@ class Acceptance:
         return PolicyIdentity("opa", version, revision.policy, text, revision.data)
 
     def proves_purity(self, answer: Answer) -> bool:
-        """Whether the revision itself says that the policies were found pure when their bundle was made."""
+        """Return True if the revision itself declares that the policies were found pure when their
+        bundle was made.
+        """
         text = self._revision(answer)
         revision = None if text is None else Revision.parse(text)
         return revision is not None and revision.pure

@@ -1,4 +1,6 @@
-"""Where an OPA server is, and with what guardrail shows who it is. Refused here: whatever would show arguments to others."""
+"""Address and credentials of an OPA server. Settings that would expose arguments are refused
+here.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from guardrail.errors import ConfigError, PolicyError
 __all__ = ["Address", "Target", "TokenFile"]
 
 Address = tuple[socket.AddressFamily, object]
-"""What ``socket.connect`` takes, with its family."""
+"""Address for ``socket.connect``, with its family."""
 
 _LOCAL_NAME = "localhost"
 _MAX_TOKEN = 16 * 1024
@@ -24,7 +26,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class TokenFile:
-    """A bearer token in a file, read again whenever the file has changed. Thread-safe."""
+    """A bearer token in a file, read again when the file changes. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -53,7 +55,7 @@ class TokenFile:
 
 
 class Target:
-    """One OPA server. Immutable, but for the addresses of a host name, which ``resolve`` renews."""
+    """One OPA server. Immutable, except the addresses of a host name, which ``resolve`` renews."""
 
     def __init__(self, section: OpaSection) -> None:
         """Judge *section*.
@@ -94,9 +96,11 @@ class Target:
             )
 
     def resolve(self) -> None:
-        """Look the host name up, where there is one. Blocks as long as the system's resolver does: not for a call.
+        """Look the host name up, if there is one.
 
-        Raises ``PolicyError`` (``unreachable``, ``name``) where it has no address and never had one.
+        Blocks as long as the system's resolver does: don't use it in a call.
+
+        Raises ``PolicyError`` (``unreachable``, ``name``) if it has no address and never had one.
         """
         if not self._resolves:
             return

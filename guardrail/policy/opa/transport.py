@@ -1,9 +1,8 @@
-"""One connection to an OPA server: a request and its whole reply before a deadline, or a ``PolicyError`` that says where
-it ended.
-
-The reply is taken apart by ``guardrail.system.http``; connecting, sending and every single read go through ``_Wire``, which gives
-each of them only the time that is left. No redirect is followed, no proxy, netrc or environment variable is looked at, nothing
-is decompressed, and nothing is asked twice but a request that a kept connection lost before any byte of its reply.
+"""A connection to an OPA server: sends a request and returns the complete reply before a deadline;
+``PolicyError`` names the step that failed. ``guardrail.system.http`` parses the reply; connecting,
+sending and every single read go through ``_Wire``, which gives each of them only the time that is
+left. It follows no redirect, ignores proxies, netrc and environment variables, and decompresses
+nothing. It retries only a request that a kept connection lost before any byte of its reply.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ __all__ = ["MAX_REPLY", "Connection", "Reply", "Transport"]
 MAX_REPLY = 1 << 20
 """Bytes of the body of a reply to a decision."""
 _MAX_HEAD = 128 * 1024
-"""Bytes of a reply beside its body: status line, headers, chunk sizes."""
+"""Bytes of a reply in addition to its body: status line, headers, chunk sizes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply that arrived whole."""
+    """A complete reply."""
 
     status: int
     body: bytes
@@ -38,22 +37,25 @@ class Reply:
 
 
 class Transport(Protocol):
-    """Something that can ask: a ``Connection``, or a stand-in."""
+    """An object that can send requests: a ``Connection``, or a stand-in."""
 
     def ask(self, method: str, path: str, body: bytes, end: float, limit: int = MAX_REPLY) -> Reply:
         """See ``Connection.ask``."""
 
 
 UNREACHABLE = "see that the OPA server runs, and that [opa] url is right"
-"""What to do about a server that can't be reached."""
+"""Hint for an unreachable server."""
 
 
 class _CutError(Exception):
-    """The connection ended before any byte of the reply. A kept one may have been closed by the server meanwhile."""
+    """The connection ended before any byte of the reply.
+
+    The server might have closed a kept one meanwhile.
+    """
 
 
 class _Wire:
-    """A socket whose every operation has only the time that is left until ``end``."""
+    """A socket whose operations share the remaining time until ``end``."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -86,7 +88,9 @@ class _Wire:
         return block
 
     def stale(self) -> bool:
-        """Whether something can be read although nothing was asked: the server closed it, or sends out of turn."""
+        """Return True if there is something to read although no request is open: the server closed
+        it, or sends out of turn.
+        """
         poll = select.poll()
         poll.register(self._sock, select.POLLIN | select.POLLERR | select.POLLHUP)
         if poll.poll(0):
@@ -98,16 +102,21 @@ class _Wire:
 
 
 class Connection:
-    """A connection, kept for the next question where a reply leaves no doubt where it ended. For one thread at a time."""
+    """A connection, kept for the next request if the end of the reply is certain.
+
+    For one thread at a time.
+    """
 
     def __init__(self, target: Target, *, keep: bool = True) -> None:
-        """Without *keep* each question gets a connection of its own: where nothing in an answer says what it answers."""
+        """Without *keep* each request gets its own connection: for answers that don't identify
+        their request.
+        """
         self._target = target
         self._keep = keep
         self._wire: _Wire | None = None
 
     def close(self) -> None:
-        """Close it. The next question opens it again."""
+        """Close the connection. The next request opens it again."""
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
@@ -115,8 +124,9 @@ class Connection:
     def ask(self, method: str, path: str, body: bytes, end: float, limit: int = MAX_REPLY) -> Reply:
         """Return the server's reply, whatever its status.
 
-        *end* is a time of ``time.monotonic``: nothing is waited for beyond it. Raises ``PolicyError``: ``timeout`` with
-        the stage as its detail, ``unreachable``, or ``malformed`` for what is no whole HTTP reply of at most *limit* bytes.
+        *end* is the deadline by ``time.monotonic``. Raises ``PolicyError``: ``timeout`` with the
+        stage as its detail, ``unreachable``, or ``malformed`` if the server does not send a
+        complete HTTP reply of at most *limit* bytes.
         """
         request = self._head(method, path, body) + body
         if self._wire is not None and self._wire.stale():
@@ -175,7 +185,7 @@ def _reply(reply: HttpReply) -> Reply:
 
 
 def _open(target: Target, end: float) -> _Wire:
-    """Connect, and shake hands where it is TLS. Raises ``PolicyError``."""
+    """Connect, with a handshake for TLS. Raises ``PolicyError``."""
     addresses = target.addresses
     if not addresses:
         raise _unreachable("name", "the OPA server's name has no address")
@@ -201,7 +211,7 @@ def _connected(address: Address, end: float) -> socket.socket:
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(left)
-        sock.connect(where)  # type: ignore[arg-type]  # built as what this family takes
+        sock.connect(where)  # type: ignore[arg-type]  # built for this family
     except TimeoutError:
         sock.close()
         raise _late("connect") from None

@@ -1,4 +1,6 @@
-"""Asks an OPA server, at start and all the time, whether it serves the right policies, under the right contract."""
+"""Checks, at start and regularly, that an OPA server serves the right policies under the right
+contract.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,22 @@ from guardrail.policy.rego.purity import impurities
 __all__ = ["Finding", "Inspector", "Watch", "wait_for"]
 
 _RETRY = (0.05, 0.1, 0.2, 0.5)
-"""Seconds between looks while something is wrong: the first ones soon, calls are denied meanwhile."""
+"""Seconds between checks while something is wrong: the first ones follow soon, since calls are
+denied meanwhile.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look at the server found where nothing is wrong."""
+    """Result of a successful check of the server."""
 
     identity: PolicyIdentity
     bundles: tuple[BundleState, ...] | None
-    """None where the server does not tell its status."""
+    """None if the server does not provide its status."""
 
 
 class Inspector:
-    """One look after the other, on connections of its own. For one thread at a time."""
+    """Checks a server, on its own connections. For one thread at a time."""
 
     def __init__(self, target: Target, acceptance: Acceptance, *, timeout: float) -> None:
         self._target = target
@@ -43,7 +47,7 @@ class Inspector:
         self._connection = Connection(target)
         self._admin = Admin(target, timeout=timeout)
         self._pure: set[str] = set()
-        """Revisions whose policies were looked through."""
+        """Revisions whose policies were checked."""
 
     def close(self) -> None:
         """Close its connections. Idempotent."""
@@ -51,10 +55,11 @@ class Inspector:
         self._admin.close()
 
     def look(self) -> Finding:
-        """Return what is there, or raise ``PolicyError`` with the first thing that is wrong.
+        """Return the finding, or raise ``PolicyError`` with the first problem.
 
-        The canary's answer is what counts: it names the revision that was active when it was made, and shows that the
-        composition and its contract are there. A healthy server alone proves neither.
+        The canary's answer is what counts: it names the revision that was active when it was made,
+        and shows that the composition and its contract are in place. A healthy server alone proves
+        neither.
         """
         self._target.resolve()
         if not self._admin.healthy():
@@ -119,12 +124,14 @@ class Inspector:
                 hint=hint,
             )
         if revision:
-            # What has no revision may be another policy at the next look.
+            # Without a revision, it can be another policy at the next check.
             self._pure.add(revision)
 
 
 class Watch:
-    """Looks every now and then, sooner while something is wrong or when it is asked to, and tells what it found."""
+    """Checks at intervals, sooner while something is wrong or on request, and reports the
+    result.
+    """
 
     def __init__(
         self,
@@ -144,16 +151,16 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to look, after an interval."""
+        """Start checking, after one interval."""
         self._thread = threading.Thread(target=self._run, name="guardrail-opa-watch", daemon=True)
         self._thread.start()
 
     def hurry(self) -> None:
-        """Look now: an answer was not what it should be."""
+        """Check now: an answer was wrong."""
         self._wake.set()
 
     def close(self) -> None:
-        """Look no more. Idempotent."""
+        """Stop checking. Idempotent."""
         self._stopped = True
         self._wake.set()
         if self._thread is None:
@@ -171,7 +178,7 @@ class Watch:
             pause = _RETRY[min(failures, len(_RETRY)) - 1] if failures else self._interval
             if self._wake.wait(pause) and not self._stopped:
                 self._wake.clear()
-                # Many answers may ask for one look: not one look each.
+                # Many answers can request a check: they share one.
                 time.sleep(_RETRY[0])
             if self._stopped:
                 return
@@ -186,7 +193,7 @@ class Watch:
 def wait_for(look: Callable[[], Finding], limit: float) -> Finding:
     """Return the first finding, or raise the last ``PolicyError`` after *limit* seconds.
 
-    What waiting can't change is raised at once.
+    Errors that waiting can't fix are raised at once.
     """
     end = time.monotonic() + limit
     tries = 0

@@ -1,1 +1,1 @@
-"""What policies say, read from their syntax trees without evaluating them."""
+"""Static analysis of policies, from their syntax trees."""

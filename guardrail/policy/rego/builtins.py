@@ -1,6 +1,8 @@
-"""Which built-in functions the embedded engine may be asked for: those that were found to answer like OPA.
+"""Tables of built-in functions that the embedded engine may evaluate: those found to answer like
+OPA.
 
-Found by OPA's own conformance cases and by comparing both engines on some 150,000 calls with arguments of every type.
+Tested with OPA's own conformance cases and by comparing both engines on about 150,000 calls with
+arguments of every type.
 """
 
 from __future__ import annotations
@@ -134,7 +136,7 @@ LARGEST = {
     "time.parse_duration_ns": 2**62 - 1,
     "time.parse_rfc3339_ns": 2**62 - 1,
 }
-"""What the results of functions that give whole numbers don't exceed, up or down."""
+"""Largest absolute values of the results of functions that return whole numbers."""
 
 SET_RESULTS = frozenset(["intersection", "object.keys", "union"])
 """Always give sets."""
@@ -160,7 +162,9 @@ OPERATORS = frozenset(
         "rem",
     ]
 )
-"""Names under which operators can be called too; nobody writes that, and each would need its operator's checks."""
+"""Names under which operators can also be called; this is never used, and each would need its
+operator's checks.
+"""
 
 _IMPURE = "gives different answers at different times, so that no decision could be derived again"
 
@@ -187,7 +191,10 @@ REFUSED: dict[str, tuple[str, str]] = {
     "uuid.parse": ("differs", "gives other variants than OPA"),
     "uuid.rfc4122": ("impure", _IMPURE),
 }
-"""Functions that the engine has and guardrail refuses, with code and reason. What is in neither table is unknown to it."""
+"""Functions that the engine has and guardrail refuses, with code and reason.
+
+Functions in neither table are unknown to it.
+"""
 
 _LEAVE_OUT = "leave it out; guardrail policy test shows the decision that a test got"
 _LOOK_UP = "look it up in the program, and pass it as an argument or as policy data"
@@ -203,4 +210,4 @@ IMPURE_HINTS = {
     "trace": _LEAVE_OUT,
     "uuid.rfc4122": _DRAW,
 }
-"""What to write instead of each function that is refused as impure."""
+"""Alternatives to the functions that are refused as impure."""

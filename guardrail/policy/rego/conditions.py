@@ -1,4 +1,6 @@
-"""The conditions under which single built-in functions are allowed: what must be written out, and what it may be."""
+"""Conditions under which certain built-in functions are allowed: which arguments must be literals,
+and their permitted values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What policies for the guard look like: packages, sets, and what they may read and write."""
+"""The contract for the guard's policies: packages, sets, and what they may read and write."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["ROOT", "SETS", "examine", "remarks", "unavailable"]
 ROOT = ("guardrail", "policy")
 RESERVED = (("guardrail", "main"), ("guardrail", "lib"))
 SETS = frozenset({"allow", "deny", "require_approval", "redact", "label", "hide", "obligation"})
-"""What the composition reads of ``package guardrail.policy``."""
+"""Names that the composition reads from ``package guardrail.policy``."""
 NAMED = SETS - {"redact", "label", "obligation"}
-"""Sets whose members are rules with an id."""
+"""Sets whose members have an id."""
 NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
 """Below ``input.context.session``: documented, and not there before labels and counts are kept."""
 
@@ -30,7 +30,7 @@ def unavailable(path: Sequence[str]) -> str | None:
 
 
 def examine(modules: Sequence[Module]) -> Iterator[Finding]:
-    """Yield what authors' modules may not do, whatever the engine."""
+    """Yield the findings about authors' modules that apply to every engine."""
     for module in modules:
         if module.source.installed:
             continue
@@ -104,7 +104,9 @@ def _id(rule: Rule) -> Iterator[str]:
 
 
 def _plain(texts: Iterator[str]) -> bool:
-    """Whether ids show as what they are: nothing in them moves a cursor, turns text round or is not seen."""
+    """Return True if ids are displayed faithfully: nothing in them moves a cursor, reverses text or
+    is invisible.
+    """
     return all(text and all(map(_visible, text)) for text in texts)
 
 
@@ -179,7 +181,9 @@ def _names(key: dict[str, dict[str, object]]) -> Iterator[str]:
 
 
 def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
-    """Yield what is allowed and probably a mistake: sets of ``guardrail.policy`` that nobody reads, and no allow rule."""
+    """Yield warnings about probable mistakes: unused sets of ``guardrail.policy``, and a missing
+    allow rule.
+    """
     yield from _never_allows(modules)
     written: dict[str, int] = {}
     for module in modules:

@@ -1,7 +1,7 @@
-"""Checks the members that policies write out for the sets of ``guardrail.policy``.
+"""Checks the literal members of the sets of ``guardrail.policy``.
 
-The composition passes members on, and the guard denies every call for which one of them has the wrong shape. A member
-that is written out in the rule can be judged before any call.
+The composition passes members on, and the guard denies every call for which one of them has the
+wrong shape. A literal member can be checked before any call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from guardrail.policy.rego.tree import Node, Rule, kind, nodes
 __all__ = ["entry_problems", "text_of"]
 
 _KEYS: Final = ("rule", "message", "severity", "needs", "approvers", "effect")
-"""Keys that a member may have. The composition sets ``effect`` itself, whatever the member says."""
+"""Keys that a member may have. The composition sets ``effect`` itself, regardless of the member."""
 _MEANT: Final = {
     "msg": "message",
     "id": "rule",
@@ -35,9 +35,10 @@ _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 
 
 def entry_problems(rule: Rule) -> Iterator[tuple[str, str]]:
-    """Yield (message, hint) for each way in which the member that *rule* adds is certainly malformed.
+    """Yield (message, hint) for each way in which the member that *rule* adds is certainly
+    malformed.
 
-    Only what is written out is judged, in the head or through one ``:=`` in the body.
+    Only literals are checked, in the head or through one ``:=`` in the body.
     """
     key = _value(rule, rule.node["head"]["Set"].get("key"))
     name = kind(key)

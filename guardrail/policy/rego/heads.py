@@ -1,8 +1,9 @@
-"""What a rule's head computes, computed in its body.
+"""Moves the computations of a rule's head into its body.
 
-If the head of a rule is undefined for the last element that its body goes through, the embedded engine loses what the rule
-gave for all elements. OPA skips that element only. In a body, both engines skip it: ``deny contains r.name if some r in xs``
-is evaluated as ``deny contains x if { some r in xs; x := r.name }``, which is also how OPA understands it.
+If the head of a rule is undefined for the last element that its body goes through, the embedded
+engine loses the rule's results for all elements. OPA skips only that element. In a body, both
+engines skip it: ``deny contains r.name if some r in xs`` is evaluated as ``deny contains x if {
+some r in xs; x := r.name }``, which is also how OPA understands it.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ _OPENING, _CLOSING = frozenset({b"(", b"[", b"{"}), frozenset({b")", b"]", b"}"}
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Bytes of a file that are written otherwise."""
+    """A replacement of bytes in a file."""
 
     start: int
     end: int
     pieces: tuple[tuple[bytes, int], ...]
-    """The new bytes, each stretch with the byte of the file that they stand for."""
+    """The new bytes, each part with the position in the file that it stands for."""
 
 
 class Unreadable(Exception):
-    """The text of a rule is not what its syntax tree says. ``finding`` says where."""
+    """The text of a rule does not match its syntax tree. ``finding`` says where."""
 
     def __init__(self, module: Module, rule: Rule) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class _Clause:
     """One value with its body."""
 
     term: tuple[int, int] | None
-    """Bytes of what the head computes; None where nothing is written."""
+    """Bytes of the computed part of the head; None if there is none."""
     body: tuple[Token, Token] | None
     """First and last token behind ``if``."""
     end: int
@@ -61,7 +62,10 @@ class _Clause:
 
 
 def chained(scope: Scope) -> Iterator[tuple[int, Refusal]]:
-    """Yield the second body of a rule that is no ``else``. The engine gives it another value than OPA, or none."""
+    """Yield each second body of a rule that is not an ``else``.
+
+    The engine gives it another value than OPA, or none.
+    """
     for body in scope.rule.node.get("bodies", [])[1:]:
         if not body["is_else"]:
             yield (
@@ -75,9 +79,9 @@ def chained(scope: Scope) -> Iterator[tuple[int, Refusal]]:
 
 
 def head_terms(rule: Rule, named: frozenset[str]) -> tuple[list[Node], list[list[Node]]]:
-    """Return the keys of the head that are to be computed in the body, and the same of each value, in their order.
-
-    *named* are the names of rules and imports, which may be undefined; a variable has a value where the head is reached.
+    """Return the keys of the head that must be computed in the body, and the same for each value,
+    in order. *named* are the names of rules and imports, which can be undefined; a variable has a
+    value when the head is reached.
     """
     bodies = rule.node.get("bodies", [])
     if rule.default or not all(body["is_else"] for body in bodies[1:]):
@@ -90,7 +94,7 @@ def head_terms(rule: Rule, named: frozenset[str]) -> tuple[list[Node], list[list
 
 
 def _defined(node: Node, named: frozenset[str]) -> bool:
-    """Whether *node* has a value for sure, without a call."""
+    """Return True if *node* certainly has a value, without a call."""
     name = kind(node)
     if name in _CONSTANTS:
         return True
@@ -106,9 +110,9 @@ def _defined(node: Node, named: frozenset[str]) -> bool:
 def head_edits(
     module: Module, raw: bytes, named: frozenset[str], fresh: Callable[[], str]
 ) -> Iterator[Edit]:
-    """Yield what to write so that the bodies of *module*'s rules compute what their heads do.
+    """Yield the edits after which the bodies of *module*'s rules compute what their heads do now.
 
-    *fresh* gives a name that nothing else has. Raises ``Unreadable``, with the rule's line.
+    *fresh* returns an unused name. Raises ``Unreadable``, with the rule's line.
     """
     ordered = sorted(module.rules, key=lambda rule: int(rule.node["span"]["start"]))
     starts = [*(int(rule.node["span"]["start"]) for rule in ordered), len(raw)]
@@ -133,9 +137,9 @@ def head_edits(
 
 
 def results(body: Any) -> frozenset[str]:
-    """Return the names in the last arguments of the calls that are lines of *body*: what takes a call's result is one.
-
-    The engine puts such a call off. What needs its result is put off with it, and so stays behind it.
+    """Return the names in the last arguments of the calls that are lines of *body*: the name that
+    takes a call's result is one. The engine defers such a call. Lines that need its result are
+    deferred with it, and so stay after it.
     """
     found: set[str] = set()
     for statement in body["query"]["stmts"] if body else ():
@@ -168,13 +172,13 @@ def _moved(
     body: Any,
     behind: Sequence[str],
 ) -> Iterator[Edit]:
-    """Yield how each of *terms* (name, first byte, byte after the last) gets to the end of *body*.
-
-    It is evaluated behind what gives *behind* their values.
+    """Yield the edits that move each of *terms* (name, first byte, byte after the last) to the end
+    of *body*, where it is evaluated after the lines that assign *behind*.
     """
     lines: list[tuple[bytes, int]] = []
     for name, start, end in terms:
-        # As many lines as before, so that what follows in the head's last line is still found there.
+        # The number of lines stays the same, so that the rest of the head's last line keeps its
+        # line number.
         ends = [(b"\n", at) for at in range(start, end) if raw[at : at + 1] == b"\n"]
         yield Edit(start, end, (*ends, (name, end - 1)))
         opening, closing = b"", b""
@@ -199,7 +203,9 @@ def _read(written: Sequence[Token]) -> tuple[tuple[int, int] | None, list[_Claus
     key: tuple[int, int] | None = None
     clauses: list[_Clause] = []
     marks: list[int] = []
-    """Where the value and the body of a clause begin: ``:=``, ``=``, ``contains``, ``if``."""
+    """Return where the value and the body of a clause begin: ``:=``, ``=``, ``contains``,
+    ``if``.
+    """
     depth, opened, begun = 0, 0, 0
     for index, token in enumerate(written):
         if token.written in _CLOSING:

@@ -1,4 +1,6 @@
-"""How rules, packages, imports and data stand to each other: what OPA refuses to compile, and the engine serves."""
+"""Checks rules, packages, imports and data against each other, for conflicts that OPA refuses to
+compile and the engine serves.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,12 @@ def imports(module: Module) -> Iterator[Finding]:
 
 
 def shapes(modules: Sequence[Module], world: World, *, sets: bool) -> Iterator[Finding]:
-    """Rules of one name that are different things, and packages that lie over rules. OPA refuses both.
+    """Yield rules with one name but different kinds, and packages that overlap rules.
 
-    *sets* leaves the sets of the contract to ``contract.examine``, which says more about them.
+    OPA refuses both.
+
+    With *sets*, the sets of the contract are left to ``contract.examine``, which reports more about
+    them.
     """
     first: dict[Point, tuple[Module, Rule]] = {}
     defaults: set[Point] = set()
@@ -87,7 +92,7 @@ def shapes(modules: Sequence[Module], world: World, *, sets: bool) -> Iterator[F
 
 
 def _compatible(one: Rule, other: Rule) -> bool:
-    # A default says how many arguments a function has, and nothing more.
+    # A default determines only the number of arguments of a function.
     return one.form == other.form == "value" or (one.form == other.form == "object")
 
 
@@ -124,7 +129,9 @@ def data_overlaps(
 
 
 def cycles(modules: Sequence[Module], edges: dict[Point, set[Point]]) -> Iterator[Finding]:
-    """Rules and functions that need themselves: the engine's stack overflows where OPA refuses to compile."""
+    """Yield rules and functions that depend on themselves: the engine's stack overflows, while OPA
+    refuses to compile them.
+    """
     state: dict[Point, int] = {}
     looping: set[Point] = set()
 

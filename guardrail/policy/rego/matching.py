@@ -1,7 +1,8 @@
-"""Patterns: what takes a value apart, and binds its parts to names.
+"""Checks patterns, which take a value apart and bind its parts to names.
 
-In OPA an object matches an object with exactly the same keys, and a name that a pattern has twice stands for equal
-values. The embedded engine takes every object that has the keys of the pattern, and binds a name again and again.
+In OPA an object matches an object with exactly the same keys, and a name that occurs twice in a
+pattern stands for equal values. The embedded engine takes every object that has the keys of the
+pattern, and rebinds a name each time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def patterns(scope: Scope) -> Iterator[tuple[int, Refusal]]:
 
 
 def result(node: Node, line: int) -> Iterator[tuple[int, Refusal]]:
-    """Look at the argument of a call that takes its result."""
+    """Check the argument of a call that takes its result."""
     return _pattern([node], "the result of a call", line)
 
 
@@ -57,9 +58,10 @@ def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, Ref
 
 
 def _unified(content: dict[str, Any], bound: set[str], line: int) -> Iterator[tuple[int, Refusal]]:
-    """Look at ``=``, which compares what has a value and binds what has none.
+    """Check ``=``, which compares operands with a value and binds the others.
 
-    Only names in *bound* surely have one: a name may be bound in another place than the one that it is read in.
+    Only names in *bound* certainly have one: a name might be bound in another place than where it
+    is read.
     """
     free: list[str] = []
     for side in (content["lhs"], content["rhs"]):
@@ -78,7 +80,7 @@ def _unified(content: dict[str, Any], bound: set[str], line: int) -> Iterator[tu
 
 
 def _inside(pattern: Any) -> Iterator[Node]:
-    """Yield the nodes that a pattern consists of, without what is evaluated for it."""
+    """Yield the nodes of a pattern, without the expressions that are evaluated for it."""
     if isinstance(pattern, list):
         for item in pattern:
             yield from _inside(item)
@@ -112,7 +114,9 @@ def _twice(name: str, where: str) -> Refusal:
 
 
 def branched(scope: Scope) -> Iterator[tuple[int, Refusal]]:
-    """Yield where OPA is asked whether a function has a certain value, and goes on to its ``else`` if it has another."""
+    """Yield the places where a function is compared with a value, and OPA continues with its
+    ``else`` if it has another one.
+    """
     for name, content in nodes(scope.rule.node):
         if name == "Call":
             package, rules, _ = _target(scope, content["fcn"], scope.module.package)
@@ -139,7 +143,9 @@ def _has_else(rule: Rule) -> bool:
 def _target(
     scope: Scope, node: Node, package: tuple[str, ...]
 ) -> tuple[tuple[str, ...], list[Rule], int]:
-    """Return the rules that *node* names in *package*, theirs, and how many parts it has below their name."""
+    """Return the rules that *node* names, their *package*, and how many parts it has below their
+    name.
+    """
     found = reference(node)
     if found is not None and found.head == "data":
         owner = scope.world.owner(found.static)

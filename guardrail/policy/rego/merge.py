@@ -1,7 +1,8 @@
-"""All modules of one package as one module, and the way back to the authors' files and lines.
+"""Merges all modules of one package into one, and maps its lines back to the authors' files.
 
-The embedded engine evaluates rules of a package's second and later modules before the rules they depend on where they
-are reached through an alias: a deny rule then does not fire. With one module per package there is no second one.
+The embedded engine evaluates rules of a package's second and later modules before the rules that
+they depend on, if they are reached through an alias: a deny rule then does not fire. One module per
+package avoids this.
 """
 
 from __future__ import annotations
@@ -36,16 +37,18 @@ class Merged:
     """One package as one module."""
 
     name: str
-    """What the engine calls it: the package."""
+    """Its name in the engine: the package."""
     text: str
     package: tuple[str, ...]
     starts: tuple[int, ...]
-    """First lines of the stretches, ascending, from 1."""
+    """First lines of the parts, ascending, from 1."""
     origins: tuple[Place, ...]
-    """Where each stretch begins in the author's files. Without a file for lines that guardrail wrote."""
+    """Position of each part in the author's files, without a file for lines that guardrail
+    wrote.
+    """
 
     def place(self, line: int) -> Place:
-        """Return where *line* of ``text`` comes from; line 0 where guardrail wrote it."""
+        """Return where *line* of ``text`` comes from; line 0 if guardrail wrote it."""
         index = bisect.bisect_right(self.starts, line) - 1
         if index < 0 or not self.origins[index].file:
             return Place(self.name, 0)
@@ -54,7 +57,9 @@ class Merged:
 
 
 def merge(modules: Iterable[Module]) -> tuple[list[Merged], list[Finding]]:
-    """Return one module per package, in the order of their names, and what stands in the way of it."""
+    """Return one module per package, in the order of their names, and the findings that prevent
+    it.
+    """
     packages: dict[tuple[str, ...], list[Module]] = {}
     for module in modules:
         packages.setdefault(module.package, []).append(module)
@@ -112,7 +117,9 @@ def merge_package(members: Sequence[Module]) -> Merged:
 
 
 def _target(item: Import) -> tuple[str, ...]:
-    """Return what *item* imports, so that equal means equal: ``a.b`` is not ``["a.b"]``."""
+    """Return the import path of *item* in a form that can be compared: ``a.b`` is not
+    ``["a.b"]``.
+    """
     return (str(item.target.head), *map(str, item.target.parts))
 
 
@@ -131,14 +138,14 @@ def _written(package: tuple[str, ...]) -> str:
 
 
 _CONSTANTS = {"String": 1, "RawString": 1, "Number": 0, "Bool": 0, "Null": 0}
-"""Kinds of values that are written out, and how many bytes stand before and after what the tree says of them."""
+"""Kinds of literals, and the number of bytes before and after their position in the tree."""
 
 
 def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
-    """Yield where the members of sets are written out.
+    """Yield the positions of literal set members.
 
-    The engine leaves such a rule with the first success: what would fail for a later element is never evaluated. OPA
-    evaluates it. The member of a list is the same value, and is computed each time.
+    The engine leaves such a rule at the first success: a failure for a later element is never
+    evaluated. OPA evaluates it. The member of a list is the same value, and is computed each time.
     """
     for rule in module.rules:
         if rule.form != "set" or not rule.node.get("bodies"):
@@ -153,7 +160,9 @@ def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
 def _without_header(
     module: Module, named: frozenset[str], fresh: Callable[[], str]
 ) -> tuple[bytes, list[int]]:
-    """Return the rules of *module* with what they are evaluated as, and the author's line of each line of that."""
+    """Return the rules of *module* as they are evaluated, and the author's line of each of their
+    lines.
+    """
     raw = module.source.text.encode("utf-8")
     edits = list(head_edits(module, raw, named, fresh))
     for start, end in _computed_members(module):
@@ -228,7 +237,7 @@ def _clashes(members: Sequence[Module]) -> list[Finding]:
 
 
 def _names(module: Module) -> Mapping[str, int]:
-    """Every name that *module* uses, with the first line where it does."""
+    """Return every name that *module* uses, with its first line."""
     found: dict[str, int] = {}
     for rule in module.rules:
         for name in rule.local:

@@ -1,9 +1,11 @@
-"""What is evaluated before what: where one engine raises and the other one has already found that a rule does not fire.
+"""Checks the order of evaluation: finds rules for which one engine raises, while the other has
+already found that they do not fire.
 
-OPA evaluates the calls of a line before it goes through a collection in that line, and lines in their order. The
-embedded engine goes through the collection first, and puts calls that hand out their result in an argument off. If
-the collection is empty, a call that would have failed the decision is never made. The same holds for the calls in a list, set
-or object: OPA makes them first, the engine builds the list item by item and stops at the first that is missing.
+OPA evaluates the calls of a line before it goes through a collection in that line, and lines in
+their order. The embedded engine goes through the collection first, and defers calls that return
+their result in an argument. If the collection is empty, a call that would have failed the decision
+is never made. The same holds for the calls in a list, set or object: OPA makes them first, the
+engine builds the list item by item and stops at the first that is missing.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ _TEXTS = frozenset(
 
 
 def early(scope: Scope) -> Iterator[tuple[int, Refusal]]:
-    """Yield the calls that stand in one line with an iteration, do not depend on it, and can fail."""
+    """Yield the calls that are in one line with an iteration, do not depend on it, and can fail."""
     open_names = {
         name
         for node_kind, content in nodes(scope.rule.node)
@@ -91,7 +93,9 @@ def late(scope: Scope) -> Iterator[tuple[int, Refusal]]:
 
 
 def skipped(scope: Scope) -> Iterator[tuple[int, Refusal]]:
-    """Yield the calls in a list, set or object that can fail and stand behind an item that may be missing."""
+    """Yield the calls in a list, set or object that can fail and come after an item that can be
+    missing.
+    """
     known = _present(scope)
     for composite in _composites(scope.rule.node):
         name = kind(composite) or ""
@@ -110,7 +114,9 @@ def skipped(scope: Scope) -> Iterator[tuple[int, Refusal]]:
 
 
 def _present(scope: Scope) -> list[tuple[str, int]]:
-    """Return the references that have a value after a line of the rule's only body, and where that line ends."""
+    """Return the references that have a value after a line of the rule's only body, and the end of
+    that line.
+    """
     bodies = scope.rule.node.get("bodies") or []
     found: list[tuple[str, int]] = []
     if len(bodies) != 1:
@@ -135,7 +141,7 @@ def _needed(node: Any) -> Iterator[str]:
 
 
 def _composites(node: Any) -> Iterator[Node]:
-    """Yield every list, set and object that is no item of another one."""
+    """Yield every list, set and object that is not an item of another one."""
     if _written(node) is not None:
         yield node
         for item in _items(node):
@@ -177,7 +183,9 @@ _SKIPPED = Refusal(
 
 
 def _with_heads(scope: Scope) -> Iterator[list[Any]]:
-    """Yield the lines of the rule's bodies, and behind them what its head computes, which is evaluated as a line too."""
+    """Yield the lines of the rule's bodies, and after them the computed parts of its head, which
+    are evaluated as a line too.
+    """
     named = frozenset({*scope.own, *scope.imports, "input", "data"})
     keys, values = head_terms(scope.rule, named)
     for body, terms in zip(scope.rule.node.get("bodies") or [], values, strict=False):
@@ -197,7 +205,9 @@ _LATE = Refusal(
 
 
 def _together(lines: list[Any], result: Node) -> list[Any] | None:
-    """Return the lines that need *result* and stand before one that does not, or None where there is no such line."""
+    """Return the lines that need *result* and precede one that does not, or None if there is no
+    such line.
+    """
     names = _names(result)
     needing: list[Any] = []
     found: list[Any] | None = None
@@ -236,7 +246,7 @@ def _names(tree: Any) -> set[str]:
 
 
 def _can_fail(call: Node, scope: Scope) -> bool:
-    """Whether *call* may raise, whatever its arguments turn out to be."""
+    """Return True if *call* can raise for some arguments."""
     content = call["Call"]
     callee = reference(content["fcn"])
     if callee is not None and callee.dotted in _SAFE and callee.head not in scope.own:
@@ -245,7 +255,7 @@ def _can_fail(call: Node, scope: Scope) -> bool:
 
 
 def _known(node: Node, scope: Scope) -> bool:
-    """Whether *node* is written out, or a text for sure."""
+    """Return True if *node* is a literal, or certainly a string."""
     name = kind(node)
     if name in _LITERALS:
         return True
@@ -283,7 +293,9 @@ def _bodies(tree: Any) -> Iterator[list[Any]]:
 
 
 def _iterations(node: Any, scope: Scope, open_names: set[str]) -> Iterator[Node]:
-    """Yield the variables in brackets that go through a collection, outside of what has lines of its own."""
+    """Yield the variables in brackets that go through a collection, outside of comprehensions,
+    which have their own lines.
+    """
     name = kind(node)
     if name in _COMPREHENSIONS:
         return
@@ -308,7 +320,7 @@ def _calls(node: Any) -> Iterator[Node]:
 
 
 def _depends(call: Node, names: set[str], scope: Scope, open_names: set[str]) -> bool:
-    """Whether *call* needs what the iteration gives, or goes through something itself."""
+    """Return True if *call* needs a result of the iteration, or iterates itself."""
     parameters = call["Call"]["params"]
     if any(True for _ in _iterations(parameters, scope, open_names)):
         return True

@@ -1,4 +1,4 @@
-"""Regular expressions and globs that mean the same to both engines."""
+"""Accepts regular expressions and globs that mean the same in both engines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INSTEAD = {
     "b": "(?:^|[^A-Za-z0-9_]) for \\b before a word, (?:[^A-Za-z0-9_]|$) for \\b after it",
     "B": "[A-Za-z0-9_] for \\B on the side of a word where it goes on",
 }
-"""What each class and boundary of OPA's regular expressions is, written out."""
+"""Definitions of the classes and boundaries of OPA's regular expressions."""
 _FLAGS = frozenset("imsU-")
 _MAX_REPEAT = 1000
 _MAX_DEPTH = 50
@@ -29,7 +29,7 @@ _BRACES = re.compile(r"(?:[^{}]|\{[^{},]+(?:,[^{},]+)*\})*", re.DOTALL)
 _NAME = re.compile(r"\[:\^?([a-z]+):\]")
 _OPERATORS = re.compile(r"&&|--|~~")
 _FOLDING = re.compile(r"\(\?[msU]*i")
-"""A group that turns ``i`` on. What is turned off stands behind a dash."""
+"""A group that turns ``i`` on. Flags after a dash are turned off."""
 _REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
 _CLASS_NAME = re.compile(r"\[:\^?([a-z]+):\]")
 _CLASSES = frozenset(
@@ -56,11 +56,11 @@ _NAME = re.compile(r"P?<([A-Za-z_][A-Za-z0-9_]*)>")
 
 
 class _Problem(Exception):
-    """Why a pattern may match differently."""
+    """Why a pattern might match differently."""
 
 
 def regex_problem(pattern: str) -> str | None:
-    """Return why *pattern* may match differently in OPA, or be none there, or None."""
+    """Return why *pattern* might match differently in OPA, or be invalid there; else None."""
     if "\b" in pattern:
         return f"a backspace, which \\b is between double quotes, and which no text holds: write {_INSTEAD['b']}"
     try:
@@ -76,13 +76,15 @@ def regex_problem(pattern: str) -> str | None:
 
 
 def template_problem(text: str) -> str | None:
-    """Return why *text*, put in for what a regular expression matches, may become another text in OPA, or None."""
+    """Return why the replacement *text* for a regular expression might give another result in OPA;
+    else None.
+    """
     rest = text
     while "$" in rest:
         rest = rest[rest.index("$") :]
         found = _REFERENCE.match(rest)
         if found is None:
-            # A dollar that stands for itself; OPA takes letters of every language as a name.
+            # A literal dollar; OPA accepts letters of every language in a name.
             following = rest[1:2]
             if following == "{" or not following.isascii():
                 return "a $ that begins no group's number or name: write $$ for a dollar"
@@ -105,10 +107,10 @@ class _Regex:
         self.index = 0
         self.depth = 0
         self.repeats = 1
-        """How often the innermost of what is repeated by numbers may stand there."""
+        """Largest number of repetitions of the innermost counted group."""
         self.names: set[str] = set()
         self.atom = False
-        """Whether something stands before that can be repeated."""
+        """True if the previous item can be repeated."""
 
     @property
     def rest(self) -> str:
@@ -183,7 +185,7 @@ class _Regex:
             if repeat is None:
                 raise _Problem("a brace that is no repetition: escape it")
             least, most = int(repeat[1]), int(repeat[3] or repeat[1])
-            # OPA multiplies what is nested; what stands side by side is rare.
+            # OPA multiplies nested counts; adjacent ones are rare.
             self.repeats *= max(least, most, 1)
             if self.repeats > _MAX_REPEAT or least > _MAX_REPEAT:
                 raise _Problem(
@@ -207,7 +209,7 @@ class _Regex:
             ranged = self._member(ranged)
         if not self.rest:
             raise _Problem("a class without an end")
-        # Wherever they stand: the engine reads the second half of [+--] as a difference.
+        # At any position: the engine reads the second half of [+--] as a difference.
         operator = _OPERATORS.search(self.pattern, start, self.index)
         if operator is not None:
             raise _Problem(f"{operator[0]} inside a class, which OPA takes as plain characters")
@@ -215,7 +217,7 @@ class _Regex:
         self.atom = True
 
     def _member(self, ranged: bool) -> bool:
-        """Read one member of a class; return whether it was a range."""
+        """Read one member of a class; return True if it was a range."""
         rest = self.rest
         name = _CLASS_NAME.match(rest)
         if name is not None:
@@ -250,7 +252,7 @@ class _Regex:
 
 
 def glob_problem(pattern: str) -> str | None:
-    """Return why *pattern* may match differently in OPA, or None."""
+    """Return why *pattern* might match differently in OPA, or None."""
     rest = _GLOB_CLASS.sub("x", pattern)
     if "\\" in rest:
         return "a backslash"

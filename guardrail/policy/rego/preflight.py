@@ -1,7 +1,8 @@
-"""What the embedded engine is known to answer differently from OPA, or dies of, found before it is asked.
+"""Finds policies that the embedded engine is known to answer differently from OPA, or to crash on,
+before they are served.
 
-Each refusal names file and line, and whether the server engine can serve the policy as it is. ``docs/writing-policies.md``
-lists the codes.
+Each refusal names file and line, and tells if the server engine can serve the policy unchanged.
+``docs/writing-policies.md`` lists the codes.
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ class _Examiner:
         self.visit({key: value for key, value in self._head().items() if key != "refr"})
 
     def _heads(self) -> None:
-        """A head that iterates by itself: where there is nothing, the whole rule is undefined here, and else is skipped."""
+        """A head that iterates by itself: for an empty collection the whole rule is undefined here,
+        and else is skipped.
+        """
         bodies = self.rule.node.get("bodies") or []
         bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
         values = [value for key, value in self._head().items() if key in {"key", "assign"}]
@@ -156,7 +159,7 @@ class _Examiner:
         return dict(next(iter(self.rule.node["head"].values())))
 
     def visit(self, node: Any) -> None:
-        """Look at *node* and everything below it."""
+        """Check *node* and everything below it."""
         name = kind(node)
         if name in REFERENCES:
             self._reference(node)
@@ -288,7 +291,10 @@ class _Examiner:
                 self.refuse(at, refusal.code, refusal.message, refusal.hint)
 
     def _builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
-        """Look at the call of what is none of the policies' functions. Return its number of arguments, if it has one."""
+        """Check the call of a function that the policies do not define.
+
+        Return its number of arguments, if it has one.
+        """
         if name in REFUSED:
             code, reason = REFUSED[name]
             hint = IMPURE_HINTS.get(name, SERVER)
@@ -360,16 +366,18 @@ class _Examiner:
             )
 
     def _given(self, content: dict[str, Any]) -> bool:
-        """Whether the key and the value before ``in`` surely have a value."""
+        """Return True if the key and the value before ``in`` certainly have a value."""
         return self.scope.total(content["key"]) and self.scope.total(content["value"])
 
     def _comparable(self, node: Node) -> bool:
-        """Whether ``not node`` means the same to both engines, also where something in it is missing."""
+        """Return True if ``not node`` means the same in both engines, even if a part of it is
+        missing.
+        """
         name = kind(node)
         if name in REFERENCES:
             return self._indices_total(node)
         if name == "Call":
-            # The call itself may be undefined, its arguments may not.
+            # The call itself can be undefined, its arguments can't.
             return all(self.scope.total(parameter) for parameter in node["Call"]["params"])
         equal = (name == "BoolExpr" and node["BoolExpr"]["op"] == "Eq") or (
             name == "AssignExpr" and node["AssignExpr"]["op"] == "Eq"

@@ -1,6 +1,7 @@
-"""Whether policies depend on their input and data alone, by OPA's own syntax trees.
+"""Checks by OPA's own syntax trees that policies depend on their input and data alone.
 
-Allowed is what the shipped capabilities file lists; whatever else is called, and whatever can't be told, is a reason.
+The functions in the shipped capabilities file are allowed; any other call, and anything that can't
+be determined, is reported as a reason.
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ _KNOWN_IMPURE = (
     ("time", "now_ns"),
     ("uuid", "rfc4122"),
 )
-"""Named also where they are not called: ``with f as http.send`` makes a call of them elsewhere."""
+"""Reported even if they are not called: ``with f as http.send`` makes other calls reach them."""
 
 
 def capabilities_file() -> Path:
-    """Return the shipped list of what a pure policy may use, as ``opa check --capabilities`` takes it."""
+    """Return the shipped list of functions for pure policies, as ``opa check --capabilities``
+    accepts it.
+    """
     return installed_folder() / "opa" / "capabilities.json"
 
 
 @cache
 def pure_functions() -> frozenset[str]:
-    """Return the names of what the shipped list allows."""
+    """Return the names of the functions that the shipped list allows."""
     document = json.loads(capabilities_file().read_text("utf-8"))
     names = [entry["name"] for entry in document["builtins"]]
     return frozenset(
@@ -51,7 +54,8 @@ def impurities(modules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]
     found = set()
     for name, tree in modules.items():
         if _package(tree)[:2] == _SYSTEM:
-            # The server's own: who may ask, what is logged. No policy reads it, see below.
+            # The server's own packages: authorization and log masks. No policy reads them, see
+            # below.
             continue
         local = defined[_package(tree)] | _imports(tree)
         for reference, called in _references(tree.get("rules", [])):
@@ -88,7 +92,7 @@ def _imports(tree: Mapping[str, Any]) -> set[str]:
 
 
 def _references(node: Any) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Yield every reference as its parts, and whether it is called."""
+    """Yield the parts of every reference, with True if it is called."""
     if isinstance(node, list):
         for item in node:
             yield from _references(item)
@@ -98,7 +102,7 @@ def _references(node: Any) -> Iterator[tuple[tuple[str, ...], bool]]:
     called: Any = None
     terms = node.get("terms")
     if isinstance(terms, list) and terms:
-        # A call that stands for itself is a list of terms that begins with the function.
+        # A call as a statement is a list of terms that begins with the function.
         called = terms[0]
     elif node.get("type") == "call" and isinstance(node.get("value"), list) and node["value"]:
         called = node["value"][0]

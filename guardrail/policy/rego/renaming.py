@@ -1,9 +1,10 @@
-"""Names that mean one thing each: a variable that hides another variable, an argument, an import or a rule gets its own.
+"""Makes names unambiguous: renames variables that shadow another variable, an argument, an import
+or a rule.
 
-In OPA a declaration (``some``, ``:=``, ``every``) begins a new variable, from its line to the end of its body. The embedded
-engine refuses ``some name in xs`` where the name is taken, reads the outer value for the variable of ``some name``, and
-does not know all of them in comprehensions: a deny rule then does not fire. What guardrail looks for in policies goes by
-names too, and would take one variable for the other.
+In OPA a declaration (``some``, ``:=``, ``every``) begins a new variable, from its line to the end
+of its body. The embedded engine refuses ``some name in xs`` if the name is taken, reads the outer
+value for the variable of ``some name``, and misses some of them in comprehensions: a deny rule then
+does not fire. guardrail's own checks go by names too, and would confuse the variables.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class _Scope:
         self, outer: dict[str, str], hidden: frozenset[str], barred: frozenset[str]
     ) -> None:
         self.names = dict(outer)
-        """What a name is called here, if it is not called as it is written."""
+        """The new name of each renamed variable."""
         self.hidden = hidden
         """Names with a meaning outside: a declaration of one of these hides it."""
         self.below = hidden
@@ -67,7 +68,7 @@ class _Scope:
 
 
 class _Renamer:
-    """Finds the places of a file where another name is to be written."""
+    """Finds the places of a file where a name must be replaced."""
 
     def __init__(self, raw: bytes, taken: set[str]) -> None:
         self.edits: dict[tuple[int, int], str] = {}
@@ -76,7 +77,7 @@ class _Renamer:
         """Every name of the package; no new one is among them."""
 
     def rule(self, rule: Rule, hidden: frozenset[str]) -> None:
-        """Find those of *rule*, in a file where *hidden* are the names of rules and imports."""
+        """Find the places in *rule*, in a file whose rules and imports have the names *hidden*."""
         if rule.default or not rule.local:
             return
         head = next(iter(rule.node["head"].values()))
@@ -93,7 +94,9 @@ class _Renamer:
             terms = []
 
     def _query(self, query: Any, terms: list[Any], scope: _Scope) -> None:
-        """Look at the lines of *query* in their order, and at *terms*, which see what all of them declare."""
+        """Check the lines of *query* in order, and *terms*, which see the declarations of all
+        lines.
+        """
         scope.below = scope.hidden | frozenset(_direct([query, terms]))
         for statement in query["stmts"]:
             literal = statement["literal"]
@@ -182,7 +185,7 @@ def _direct(node: Any) -> Iterator[str]:
 
 
 def _parts(node: Any) -> list[Any]:
-    """Return what lies directly below, without places in the text."""
+    """Return the direct children, without positions in the text."""
     if isinstance(node, dict):
         return [v for key, v in node.items() if key != "span" and isinstance(v, dict | list)]
     return [item for item in node if isinstance(item, dict | list)] if node else []

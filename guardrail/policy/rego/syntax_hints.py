@@ -1,4 +1,4 @@
-"""The advice for text that a parser refuses, by its message and the line that it points at."""
+"""Hints for syntax errors, chosen by the parser's message and the line that it points at."""
 
 from __future__ import annotations
 

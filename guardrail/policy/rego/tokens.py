@@ -1,4 +1,4 @@
-"""The tokens of a policy's text, by their places: where texts that are written out begin and end, and comments."""
+"""Tokens of a policy's text with their positions: finds strings and comments."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["Token", "squeezed", "tokens", "unix_lines"]
 _PIECE = re.compile(
     rb"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*\"|`[^`]*`)|(?P<gap>[ \t\r\n]+|\#[^\n]*)|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|:=|[^\x00]|\x00"
 )
-"""Bytes, as in the engine's syntax tree. What is none of the first two is no part of this module's promise."""
+"""Bytes, as in the engine's syntax tree. Only the first two are part of this module's interface."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word, a sign or a text."""
+    """A word, a sign or a string."""
 
     start: int
-    """Its first byte."""
+    """Position of its first byte."""
     end: int
-    """The byte after its last."""
+    """Position after its last byte."""
     written: bytes
 
 

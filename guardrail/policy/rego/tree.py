@@ -1,6 +1,7 @@
-"""Reading the engine's syntax tree: nodes, references, and which names are local.
+"""Reads the engine's syntax tree: nodes, references and local names.
 
-A node is an object with one capitalised key, ``{"Call": {...}}``; everything between nodes is plain structure.
+A node is an object with one capitalised key, ``{"Call": {...}}``; everything between nodes is plain
+structure.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ IGNORED_IMPORTS = ("rego", "future")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """``data.a.b["c"][x]`` taken apart."""
+    """The parts of a reference such as ``data.a.b["c"][x]``."""
 
     head: str | None
-    """The variable it begins with; None where it begins with an expression."""
+    """The variable it begins with; None if it begins with an expression."""
     parts: tuple[str | Node, ...]
-    """Names that are written out, and nodes for everything else."""
+    """Literal names, and nodes for everything else."""
     base: Node | None
-    """The expression it begins with, where that is no variable."""
+    """The expression it begins with, if that is not a variable."""
     line: int
 
     @property
     def static(self) -> tuple[str, ...]:
-        """The names up to the first part that is not written out."""
+        """The names up to the first part that is not a literal."""
         names: list[str] = []
         for part in self.parts:
             if not isinstance(part, str):
@@ -53,7 +54,7 @@ class Reference:
 
     @property
     def dotted(self) -> str | None:
-        """The whole as ``a.b.c``, or None where a part is not written out."""
+        """The whole reference as ``a.b.c``, or None if a part is not a literal."""
         names = self.static
         if self.head is None or len(names) != len(self.parts):
             return None
@@ -61,7 +62,7 @@ class Reference:
 
     @property
     def dynamic(self) -> Iterator[Node]:
-        """The parts that are not written out."""
+        """The parts that are not literals."""
         return (part for part in self.parts if not isinstance(part, str))
 
 
@@ -72,17 +73,17 @@ class Rule:
     name: str
     """First name of its head."""
     form: str
-    """``set``, ``value``, ``object``, ``function``."""
+    """Kind of the rule: ``set``, ``value``, ``object`` or ``function``."""
     default: bool
     head: Reference
     node: Node
-    """What is below ``Spec`` or ``Default``."""
+    """The node below ``Spec`` or ``Default``."""
     line: int
     arity: int
     simple: Node | None
-    """The value, where the rule is just ``name := value``."""
+    """The value, if the rule is just ``name := value``."""
     local: frozenset[str]
-    """Names bound somewhere in it: arguments, ``some``, ``:=``, ``every``."""
+    """Names bound anywhere in it: arguments, ``some``, ``:=``, ``every``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Module:
 
     source: Source
     package: tuple[str, ...]
-    """Below ``data``."""
+    """Its package, below ``data``."""
     package_line: int
     package_span: tuple[int, int]
     imports: tuple[Import, ...]
@@ -109,7 +110,7 @@ class Import:
     span: tuple[int, int]
     """Bytes of the statement in the file."""
     ignored: bool = field(default=False)
-    """``rego.v1`` and ``future.keywords``, which say nothing any more."""
+    """``rego.v1`` and ``future.keywords``, which have no effect any more."""
 
 
 def kind(node: Any) -> str | None:
@@ -122,7 +123,7 @@ def kind(node: Any) -> str | None:
 
 
 def children(node: Any) -> Iterator[Any]:
-    """Yield what lies directly below."""
+    """Yield the direct children."""
     if isinstance(node, dict):
         yield from node.values()
     elif isinstance(node, list):
@@ -158,7 +159,7 @@ def line_of(node: Any) -> int:
 
 
 def reference(node: Node) -> Reference | None:
-    """Return *node* as a reference, or None where it is none."""
+    """Return *node* as a reference, or None if it is none."""
     name = kind(node)
     if name not in REFERENCES:
         return None
@@ -182,7 +183,7 @@ def reference(node: Node) -> Reference | None:
 
 
 def parse_module(source: Source, tree: dict[str, Any], *, test: bool = False) -> Module:
-    """Return what guardrail needs to know of the engine's *tree* of *source*."""
+    """Convert the engine's *tree* of *source* to a ``Module``."""
     package = reference(tree["package"]["refr"])
     assert package is not None
     assert package.head is not None
@@ -266,5 +267,5 @@ def _variables(pattern: Any) -> Iterator[str]:
 
 
 def _text(span: dict[str, int], raw: bytes) -> str:
-    # Names that are only declared stand in the tree as places in the text.
+    # Names that are only declared are positions in the tree.
     return raw[span["start"] : span["end"]].decode("utf-8")

@@ -1,4 +1,6 @@
-"""What all modules together define, and what can be said about an expression without running it."""
+"""Knows the definitions of all modules together, and infers properties of expressions without
+running them.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,14 @@ ENVELOPE = _envelope()
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A reference after following imports and names that stand for other references."""
+    """A reference after following imports and aliases."""
 
     root: str
     """``input``, ``data``, ``rule`` (of the own package), ``local`` or ``unknown``."""
     static: tuple[str, ...]
-    """Names that are written out, as far as they go."""
+    """Literal names, up to the first part that is not a literal."""
     complete: bool
-    """All of it is written out."""
+    """True if all parts are literals."""
 
 
 class World:
@@ -67,12 +69,17 @@ class World:
                 rules.setdefault(rule.name, []).append(rule)
 
     def inside(self, path: Sequence[str]) -> bool:
-        """Whether *path* (below ``data``) is a package or above one: not one rule but many."""
+        """Return True if *path* (below ``data``) is a package or above one: not one rule but
+        many.
+        """
         size = len(path)
         return any(tuple(path) == package[:size] for package in self.packages)
 
     def has_data(self, path: Sequence[str]) -> bool:
-        """Whether the data document has a value at *path*. It can't change while these policies are served."""
+        """Return True if the data document has a value at *path*.
+
+        It can't change while these policies are served.
+        """
         value = self.data
         for name in path:
             if not isinstance(value, dict) or name not in value:
@@ -81,9 +88,10 @@ class World:
         return bool(path)
 
     def defines(self, path: Sequence[str]) -> bool:
-        """Return True if *path* (below ``data``) leads to a package, into a rule, or to a value of the data document.
+        """Return True if *path* (below ``data``) leads to a package, into a rule, or to a value of
+        the data document.
 
-        Below a rule anything may be: what it produces is not known here.
+        Below a rule anything is possible: its value is not known here.
         """
         if self.inside(path) or self.has_data(path):
             return True
@@ -91,12 +99,14 @@ class World:
         return package is not None and path[len(package)] in self.packages[package]
 
     def arity(self, path: Sequence[str]) -> int | None:
-        """Return how many arguments the function at *path* (below ``data``) takes, or None where there is no such rule."""
+        """Return how many arguments the function at *path* (below ``data``) takes, or None if there
+        is no such rule.
+        """
         rules = self.packages.get(tuple(path[:-1]), {}).get(path[-1]) if path else None
         return rules[0].arity if rules else None
 
     def owner(self, path: Sequence[str]) -> tuple[str, ...] | None:
-        """Return the package that *path* leads into, or None where it is base data."""
+        """Return the package that *path* leads into, or None if it is base data."""
         for size in range(len(path) - 1, 0, -1):
             if tuple(path[:size]) in self.packages:
                 return tuple(path[:size])
@@ -104,10 +114,12 @@ class World:
 
 
 def _changed(module: Module) -> set[str]:
-    """Return whether rules are asked with another ``input`` or ``data``, which may lack what there always is."""
+    """Return True if rules are evaluated with another ``input`` or ``data``, which can lack fields
+    that otherwise always exist.
+    """
     found: set[str] = set()
     for rule in module.rules:
-        # The list of changes stands beside the literal, not inside a node.
+        # The list of changes is next to the literal, not inside a node.
         stack: list[Any] = [rule.node]
         while stack:
             item = stack.pop()
@@ -123,7 +135,7 @@ def _changed(module: Module) -> set[str]:
 
 
 class Scope:
-    """One rule of one module, as the place where names have a meaning."""
+    """One rule of one module, as a scope for names."""
 
     def __init__(self, world: World, module: Module, rule: Rule) -> None:
         self.world = world
@@ -134,7 +146,7 @@ class Scope:
         self.aliases = self._aliases()
 
     def _aliases(self) -> dict[str, Node | None]:
-        """Locals that are assigned exactly once, to what."""
+        """Locals that are assigned exactly once, with their values."""
         found: dict[str, Node | None] = {}
         for name, content in nodes(self.rule.node):
             if name == "AssignExpr" and content["op"] == "ColEq" and kind(content["lhs"]) == "Var":
@@ -176,7 +188,7 @@ class Scope:
         return Resolved(before.root, (*before.static, *static), complete)
 
     def total(self, node: Any, steps: int = 0) -> bool:
-        """Whether *node* certainly has a value."""
+        """Return True if *node* certainly has a value."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return False
@@ -236,7 +248,9 @@ class Scope:
         return False
 
     def _always_answers(self, callee: Reference) -> bool:
-        """A builtin that can't answer raises, which is no silent difference; a function may be undefined."""
+        """A builtin that can't answer raises, which is not a silent difference; a function can be
+        undefined.
+        """
         rules: list[Rule] | None = None
         if callee.head == "data":
             package = self.world.owner(callee.static)
@@ -255,7 +269,7 @@ class Scope:
         )
 
     def integer(self, node: Any, steps: int = 0) -> bool:
-        """Whether *node* is certainly a whole number where it is a number."""
+        """Return True if *node*, if it is a number, is certainly a whole number."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return False
@@ -280,7 +294,7 @@ class Scope:
         return self._follow(node, "integer", steps)
 
     def most(self, node: Any, steps: int = 0) -> int | None:
-        """Return what a whole number certainly does not exceed, up or down; None where that is not known."""
+        """Return an upper limit for the absolute value of a whole number; None if none is known."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return None
@@ -307,7 +321,9 @@ class Scope:
         return scope.most(value, steps + 1) if value is not None else None
 
     def collection_of_integers(self, node: Any) -> bool:
-        """Whether *node* is a comprehension or literal all of whose members are certainly whole numbers."""
+        """Return True if *node* is a comprehension or literal all of whose members are certainly
+        whole numbers.
+        """
         name = kind(node)
         if name in {"ArrayCompr", "SetCompr"}:
             return self.integer(node[name]["term"])
@@ -316,7 +332,7 @@ class Scope:
         return self._follow(node, "collection_of_integers", 0)
 
     def a_set(self, node: Any, steps: int = 0) -> bool:
-        """Whether *node* is certainly a set."""
+        """Return True if *node* is certainly a set."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return False
@@ -344,7 +360,7 @@ class Scope:
         return self._follow(node, "a_set", steps)
 
     def maybe_set(self, node: Any) -> bool:
-        """Whether *node* is a set, or a rule or function one of whose values is written out as one."""
+        """Return True if *node* is a set, or a rule or function with a set literal as a value."""
         found = reference(node["Call"]["fcn"] if kind(node) == "Call" else node)
         rules: list[Rule] = []
         if found is not None and found.head == "data":
@@ -363,7 +379,7 @@ class Scope:
         return self.a_set(node) or any(kind(value) in {"Set", "SetCompr"} for value in values)
 
     def _follow(self, node: Any, question: str, steps: int) -> bool:
-        """Ask *question* about what a plain name stands for."""
+        """Apply *question* to the value that a plain name stands for."""
         if kind(node) != "Var" or steps > _MAX_STEPS:
             return False
         value, scope = self._meaning(node["Var"]["value"])
@@ -374,7 +390,7 @@ class Scope:
         return bool(getattr(scope, question)(value, steps + 1))
 
     def _meaning(self, name: str) -> tuple[Node | None, Scope]:
-        """Return what a plain name stands for, and where that is written."""
+        """Return the value that a plain name stands for, and its scope."""
         if name in self.rule.local:
             return self.aliases.get(name), self
         if name in self.own and len(self.own[name]) == 1:

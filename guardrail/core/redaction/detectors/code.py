@@ -101,7 +101,7 @@ class _Expression:
             self.called, self.sign = word, "name"
 
     def operator(self, sign: str) -> bool:
-        """Return False where the expression ends."""
+        """Return False if the expression ends."""
         self.sign = sign
         self.asked = self.asked or sign == "?"
         if sign == ":" and not self.frames and not self.asked:
@@ -111,7 +111,10 @@ class _Expression:
         return True
 
     def mark(self, kind: str, sign: str) -> bool:
-        """Go over a bracket, a comma, a number or the end of a line. Returns False where the expression ends."""
+        """Go over a bracket, a comma, a number or the end of a line.
+
+        Returns False if the expression ends.
+        """
         if kind == "open":
             self.frames.append((sign, self.called, 0))
             self.called, self.sign, self.keyword = "", "", ""

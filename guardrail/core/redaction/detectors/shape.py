@@ -143,7 +143,7 @@ def _judge_word(word: str, start: int) -> Iterator[Hit]:
 
 
 def _decoded(word: str) -> str:
-    """Return the text that *word* is the hexadecimal or base64 form of; empty where it is neither."""
+    """Return the text that *word* is the hexadecimal or base64 form of; empty if it is neither."""
     if not 24 <= len(word) <= _MAX_ENCODED or len(word) % 4:
         return ""
     try:
