@@ -4,29 +4,29 @@
 
     GuardrailError                  code, message, hint
      +- ConfigError                 settings or files that guardrail refuses to start with
-     +- UsageError                  the program called guardrail wrongly; nothing was recorded or run
+     +- UsageError                  the program called guardrail wrongly; nothing was recorded
      +- Denied                      the call was decided and recorded, and must not run
      +- ApprovalRequired            the call was recorded; a person must approve it first
      +- PolicyError                 no well-formed reply from the policy: cause and detail
      |   +- PolicyLoadError         policies that are refused at load: a list of findings
-     +- LedgerError                 the call could not be recorded; its body did not run, or its result is withheld
-     |   +- LedgerPoisonedError     an I/O error or a deadline: blocked until the ledger can be reopened (by itself)
-     |   +- LedgerSealedError       the files contradict what was acknowledged: only `guardrail recover` helps
+     +- LedgerError                 the call was not recorded: not run, or the result is withheld
+     |   +- LedgerPoisonedError     an I/O error or a deadline: blocked until the ledger reopens
+     |   +- LedgerSealedError       contradicts acknowledged records: run `guardrail recover`
      |   +- LedgerOpenError         missing, unreadable, refused or newer files at open
      +- RecordError                 a value that no record can hold
      +- SchemaError                 a tool schema that guardrail refuses
      +- ArgumentsError              arguments that do not fit the tool's schema
      +- RedactionError              a value that can't be redacted
-     +- IdentityError               who is calling can't be established
-     +- KeysError                   key files that are missing, unreadable or exposed, or a signer that does not sign
+     +- IdentityError               the caller's identity can't be established
+     +- KeysError                   missing, unreadable or exposed key files, or a signer that fails
      +- NoteError                   a signed note, checkpoint, proof or note key that is malformed
-     +- AccessError                 a ledger that must not be read, because the access log can't take a record of it
-     +- RetentionError              records that must not be deleted, or a segment's copy that can't be made or is not right
-     +- AnchorError                 a head that could not be put, or looked up, where it is kept outside the ledger
+     +- AccessError                 a ledger that must not be read: the access log can't record it
+     +- RetentionError              records that must not be deleted, or a wrong or impossible copy
+     +- AnchorError                 a head that could not be sent to, or read from, an anchor
 
-``code`` is stable and made for programs; ``hint`` says what to do next and, where there is one, the command to run. A
-traceback ends with both (``__notes__``), and nothing else shows them.
-No message holds a value that a caller passed in.
+``code`` is stable and made for programs; ``hint`` says what to do next and, if there is one, the
+command to run. A traceback ends with both (``__notes__``), and nothing else shows them. No message
+holds a value that a caller passed in.
 """
 
 from __future__ import annotations
@@ -62,12 +62,14 @@ __all__ = [
 
 
 def os_reason(error: OSError) -> str:
-    """Return why the system refused, in words that hold no path. Never empty: not every ``OSError`` has a ``strerror``."""
+    """Return the system's reason for *error*, in words that hold no path. Never empty: not every
+    ``OSError`` has a ``strerror``.
+    """
     return error.strerror or ("" if error.filename else str(error)) or type(error).__name__
 
 
 class GuardrailError(Exception):
-    """The root: catch this to catch everything that guardrail raises on purpose."""
+    """Base class of every exception that guardrail raises on purpose."""
 
     default_code = "guardrail"
 
@@ -80,12 +82,13 @@ class GuardrailError(Exception):
 
     @property
     def hint(self) -> str:
-        """What to do next; empty where nobody can say."""
+        """The next step; empty if there is none to suggest."""
         return self._hint
 
     @hint.setter
     def hint(self, hint: str) -> None:
-        # A traceback shows it to the developer; str, repr and args, which an agent may get to see, do not hold it.
+        # A traceback shows it to the developer. str, repr and args, which an agent may see, do not
+        # hold it.
         self._hint = hint
         others = [note for note in getattr(self, "__notes__", ()) if note != self._note]
         self._note = f"[{self.code}]" + (f" next: {hint}" if hint else "")
@@ -119,8 +122,9 @@ class UsageError(GuardrailError):
 class Denied(GuardrailError):
     """The call was decided, the decision is durable, and the body did not run.
 
-    ``str``, ``repr``, ``args`` and a pickle of it hold the public message and ``seq`` alone, so that it can be
-    shown to the agent. Every rule that fired stands in the ledger, at ``seq``. ``code`` and ``hint`` are for the developer.
+    ``str``, ``repr``, ``args`` and pickles hold only the public message and ``seq``, so it is safe
+    to show to the agent. The ledger records every rule that fired, at ``seq``. ``code`` and
+    ``hint`` are for the developer.
     """
 
     default_code = "denied"
@@ -153,8 +157,8 @@ def _rebuild_denied(cls: type[Denied], message: str, seq: int) -> Denied:
 class ApprovalRequired(GuardrailError):
     """A person must approve this call. It is recorded, and its body did not run.
 
-    Once ``guardrail approve APPROVAL --reason TEXT`` was said, ``guard.call(..., approval=error.approval)`` with the same
-    arguments in the same session runs it.
+    After ``guardrail approve APPROVAL --reason TEXT``, ``guard.call(..., approval=error.approval)``
+    with the same arguments in the same session runs it.
     """
 
     default_code = "approval_required"
@@ -166,7 +170,7 @@ class ApprovalRequired(GuardrailError):
         super().__init__(message, hint=hint or answer)
         self.seq = seq
         self.approval = approval
-        """Id of the approval that is asked for: the call's."""
+        """Id of the requested approval: the call's id."""
 
     def __repr__(self) -> str:
         return f"ApprovalRequired({self.message!r}, seq={self.seq})"
@@ -185,8 +189,8 @@ def _rebuild_approval(
 class PolicyError(GuardrailError):
     """The policy gave no well-formed reply. The guard turns it into a recorded denial.
 
-    ``cause`` is one of the causes of design section 5 (``timeout``, ``crashed``, ``malformed``, ...);
-    ``detail`` is a stable sub-code. The message never quotes the input.
+    ``cause`` is one of the causes of design section 5 (``timeout``, ``crashed``, ``malformed``,
+    ...); ``detail`` is a stable sub-code. The message never quotes the input.
     """
 
     default_code = "policy"
@@ -199,18 +203,18 @@ class PolicyError(GuardrailError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One reason why a policy is refused, or a remark about it, at its place."""
+    """One reason why a policy is refused, or one warning about it, with its location."""
 
     file: str
-    """Path as it was given, or ``-`` where there is none."""
+    """Path as given, or ``-`` if there is none."""
     line: int
-    """From 1; 0 where the finding has no line."""
+    """Line number, starting at 1; 0 if the finding has no line."""
     code: str
     """Stable name of the check, e.g. ``walk-assigned``."""
     message: str
-    """What is wrong, in one line."""
+    """One-line description of the problem."""
     hint: str = ""
-    """What to write instead, and whether the server engine can do it."""
+    """Suggested replacement, and whether the server engine accepts the original."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -218,7 +222,8 @@ class Finding:
 
 
 class PolicyLoadError(PolicyError):
-    """Policies that are refused at load. ``findings`` holds every reason that was found, not only the first.
+    """Policies that were refused when they were loaded. ``findings`` holds every reason, not only
+    the first.
 
     ``hint`` names the commands that show them: ``guardrail policy check`` runs no tests.
     """
@@ -235,47 +240,58 @@ class PolicyLoadError(PolicyError):
 
 
 class LedgerError(GuardrailError):
-    """The call could not be recorded: its body did not run, or it ran and its result is withheld."""
+    """The call could not be recorded: its body did not run, or it ran and its result is
+    withheld.
+    """
 
     default_code = "ledger"
 
 
 class LedgerPoisonedError(LedgerError):
-    """An I/O error, a deadline or an unknown commit. The next call tries to reopen the ledger and to go on."""
+    """An I/O error, a deadline or an unknown commit. The next call tries to reopen the ledger and
+    continue.
+    """
 
     default_code = "ledger.poisoned"
 
 
 class LedgerSealedError(LedgerError):
-    """The files contradict what was acknowledged. Nothing goes on before `guardrail recover`."""
+    """The files contradict acknowledged records. No call runs until `guardrail recover`."""
 
     default_code = "ledger.sealed"
 
 
 class LedgerOpenError(LedgerError):
-    """The ledger can't be opened: missing, unreadable, of a newer format, or on a refused file system."""
+    """The ledger can't be opened: it is missing, unreadable, of a newer format, or on a refused
+    file system.
+    """
 
     default_code = "ledger.open"
 
 
 class RecordError(GuardrailError):
-    """A value that no record can hold: NaN, a lone surrogate, too large, not JSON."""
+    """A value that no record can hold: NaN, a lone surrogate, too large, or not JSON."""
 
     default_code = "record"
 
 
 class SchemaError(GuardrailError):
-    """A tool schema that guardrail refuses. The tool counts as undeclared. ``code`` is ``schema.<detail>``."""
+    """A tool schema that guardrail refuses. The tool counts as undeclared. ``code`` is
+    ``schema.<detail>``.
+    """
 
     default_code = "schema"
 
 
 class SchemaWarning(UserWarning):
-    """A tool's JSON Schema was refused when the tool was declared, so the tool counts as undeclared."""
+    """A tool's JSON Schema was refused when the tool was declared, so the tool counts as
+    undeclared.
+    """
 
 
 class ArgumentsError(GuardrailError):
-    """Arguments that do not fit. ``detail`` is a stable sub-code, ``pointer`` (RFC 6901) the place.
+    """Arguments that do not fit the tool's schema. ``detail`` is a stable sub-code, ``pointer``
+    (RFC 6901) the location.
 
     The guard turns it into a recorded denial with cause ``arguments``.
     """
@@ -289,13 +305,15 @@ class ArgumentsError(GuardrailError):
 
 
 class RedactionError(GuardrailError):
-    """A value that can't be redacted. A decision denies with cause ``redactor``; an outcome is written bare."""
+    """A value that can't be redacted. A decision denies with cause ``redactor``; an outcome is
+    recorded without the value.
+    """
 
     default_code = "redaction"
 
 
 class IdentityError(GuardrailError):
-    """Who is calling can't be established, or an id belongs to someone else."""
+    """The caller's identity can't be established, or an id belongs to someone else."""
 
     default_code = "identity"
 
@@ -307,32 +325,35 @@ class KeysError(GuardrailError):
 
 
 class NoteError(GuardrailError):
-    """A signed note, checkpoint, proof or note key is malformed. What it may be about was not looked at."""
+    """A signed note, checkpoint, proof or note key is malformed. Its contents were not examined."""
 
     default_code = "note.malformed"
 
 
 class AccessError(GuardrailError):
-    """The settings want every reading recorded, and this one could not be. Nothing of the ledger was shown."""
+    """The settings require every read to be recorded, and this one could not be. No part of the
+    ledger was shown.
+    """
 
     default_code = "access.required"
 
 
 class RetentionError(GuardrailError):
-    """Records must not be deleted as things are, or a copy of a segment can't be made or is not right.
+    """Records must not be deleted now, or a copy of a segment is wrong or can't be made.
 
-    What the message names was not done; nothing was deleted that the log does not say.
+    The operation that the message names was not done; the log records every deletion that was.
     """
 
     default_code = "retention"
 
 
 class AnchorError(GuardrailError):
-    """A head could not be put, or looked up, where it is kept outside the ledger. The ledger itself is as it was.
+    """A head could not be sent to, or read from, an anchor. The ledger itself is unchanged.
 
-    ``code`` is ``anchor.unreachable`` (try again later), ``anchor.refused`` (it will not take this log's heads as things
-    are), ``anchor.malformed`` (it answers or holds what is no answer), or ``anchor.conflict``: what the anchor holds and
-    what the ledger holds can't both be this log's history.
+    ``code`` is ``anchor.unreachable`` (try again later), ``anchor.refused`` (the anchor does not
+    accept this log's heads at present), ``anchor.malformed`` (the anchor's answer or contents are
+    malformed), or ``anchor.conflict`` (the contents of the anchor and of the ledger can't both be
+    this log's history).
     """
 
     default_code = "anchor.unreachable"

@@ -1,4 +1,5 @@
-"""The guard: decides, records, runs, records. The only module that runs a tool.
+"""The guard decides a call, records it, runs it and records the outcome. The only module that runs
+a tool.
 
 One call, in the numbered steps of the code below:
 
@@ -6,8 +7,8 @@ One call, in the numbered steps of the code below:
 (5) the policy is asked; (6) its reply becomes a decision; (7) the decision record is durable; (8) the body runs; (9) the
 outcome record is durable, and only then the result is released.
 
-Steps (2) to (7) are in ``guardrail.call.pipeline``, written once as a generator that yields what it waits for: ``call`` and
-``acall`` differ only in how they wait.
+Steps (2) to (7) are in ``guardrail.call.pipeline``, written once as a generator that yields what it
+waits for: ``call`` and ``acall`` differ only in how they wait.
 """
 
 from __future__ import annotations
@@ -64,9 +65,10 @@ _GUARDS = itertools.count()
 
 
 class Guard:
-    """Stands between agents and tools: no body runs without a durable, well-formed ``allow``.
+    """The gate between agents and tools: no body runs without a durable, well-formed ``allow``.
 
-    Thread-safe, and usable from any number of threads and event loops at once. Open one per process with ``Guard.open``.
+    Thread-safe, and usable from any number of threads and event loops at once. Open one per process
+    with ``Guard.open``.
     """
 
     def __init__(
@@ -81,9 +83,11 @@ class Guard:
         alongside: Sequence[Callable[[], None]] = (),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Use ``open``; *clock* tells the time by which approvals are judged.
+        """Use ``open`` instead.
 
-        *alongside* ends what works on the ledger alongside the calls; each is called before the ledger is closed.
+        *clock* returns the time by which approvals are judged. *alongside* holds functions that
+        stop background work on the ledger; ``close`` calls each of them before it closes the
+        ledger.
         """
         self._alongside = alongside
         self._settings = settings
@@ -120,7 +124,7 @@ class Guard:
         self.approvals = journal.approval_service(
             keys.tenant, terms, settings.redaction.profile, clock
         )
-        """Where a program that asks people itself hands in what they answered."""
+        """Accepts people's answers from a program that asks for approval in its own way."""
         self._retired: list[tuple[Engine, threading.Timer]] = []
         self._reload_lock = threading.Lock()
         self._watch: ReloadWatch | None = None
@@ -137,11 +141,13 @@ class Guard:
         keys: str | os.PathLike[str] | None = None,
         policy_data: Mapping[str, Json] | None = None,
     ) -> Guard:
-        """Open the ledger, load the policy and start its workers; the guard is ready when this returns.
+        """Open the ledger, load the policy and start its workers; the guard is ready when this
+        returns.
 
-        *config* is a guardrail.toml; the keyword arguments override it. Where neither ledger nor keys exist, both are
-        created. Raises ``ConfigError``, ``KeysError``, ``LedgerOpenError`` (one without the other, traces of an earlier log),
-        ``PolicyLoadError`` (every finding at once).
+        *config* is a guardrail.toml; the keyword arguments override it. If neither the ledger nor
+        the keys exist, both are created. Raises ``ConfigError``, ``KeysError``, ``LedgerOpenError``
+        (one without the other, traces of an earlier log), ``PolicyLoadError`` (every finding at
+        once).
         """
         from guardrail.config.source import naming_its_source
         from guardrail.wiring.opening import open_guard, settings_from
@@ -151,9 +157,9 @@ class Guard:
             return open_guard(cls, settings, policy_data)
 
     def close(self) -> None:
-        """Record the stop, close the ledger, anchor its last head and end the workers. Idempotent. Calls that are under way fail.
+        """Record the stop, close the ledger, anchor its last head and end the workers. Idempotent.
 
-        Anchors that do not answer are waited for a few seconds.
+        Calls in progress fail. Waits a few seconds for anchors that do not answer.
         """
         if self._watch is not None:
             self._watch.close()
@@ -177,12 +183,14 @@ class Guard:
         self.close()
 
     def reload(self) -> str:
-        """Read the settings file and the policies again and use them from the next call on; return their digest.
+        """Read the settings file and the policies again and use them from the next call on; return
+        their digest.
 
-        Of the settings, those of the engine change: ``[opa]``, and all of ``[policy]`` but ``input``. The record, ``admin.policy_loaded``, is durable before the first decision under them;
-        it names what changed, and what differs in the file but needs a restart. Raises ``ConfigError`` or
-        ``PolicyLoadError`` if the new ones are refused, ``LedgerError`` if the record can't be written, and goes on with
-        the old ones.
+        Only the engine's settings change: ``[opa]``, and all of ``[policy]`` except ``input``. The
+        record, ``admin.policy_loaded``, is durable before the first decision under them; it names
+        the settings that changed, and those that differ in the file but need a restart. Raises
+        ``ConfigError`` or ``PolicyLoadError`` if the new settings or policies are refused, and
+        ``LedgerError`` if the record can't be written; the guard then continues with the old ones.
         """
         from guardrail.wiring.opening import load_engine
 
@@ -204,7 +212,7 @@ class Guard:
             except BaseException:
                 engine.close()
                 raise
-            # Decisions that are under way may still end on the old one, and their records name it.
+            # Decisions in progress may still finish on the old engine, and their records name it.
             longest = max(each.policy.deadline_ms for each in (self._settings, settings))
             self._engine, self._settings = engine, settings
             timer = threading.Timer(2 * longest / 1000, previous.close)
@@ -214,7 +222,9 @@ class Guard:
             return engine.identity.digest or ""
 
     def watch(self) -> None:
-        """Obey requests to reload that other processes leave beside the ledger (``guardrail policy reload``)."""
+        """Watch for reload requests that other processes leave next to the ledger (``guardrail
+        policy reload``).
+        """
 
         def refused(error: GuardrailError) -> None:
             detail = {"code": error.code, "kept": fields.policy(self._engine.identity)}
@@ -236,10 +246,11 @@ class Guard:
         attributes: Mapping[str, Json] | None = None,
         trace: str | None = None,
     ) -> SessionScope:
-        """Return a session to enter with ``with`` or ``async with``; calls made inside belong to it.
+        """Return a session to enter with ``with`` or ``async with``; calls made inside belong to
+        it.
 
-        Without *id* it is a new session. Raises ``IdentityError`` where an id has a bad form or belongs to someone else,
-        ``RedactionError`` where the attributes can't be recorded.
+        If *id* is not given, the session is new. Raises ``IdentityError`` if the id is malformed or
+        belongs to someone else, and ``RedactionError`` if the attributes can't be recorded.
         """
         made = make_session(
             principal=principal,
@@ -266,10 +277,12 @@ class Guard:
     def bind(
         self, session: SessionScope | None = None
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Return a function that makes another run in *session*, by default the current one, wherever it is called from.
+        """Return a decorator that runs a function in *session* (default: the current one) wherever
+        it is called from.
 
-        For what does not inherit the context, or outlives the ``with`` block: ``Thread(target=guard.bind(session)(work))``,
-        callbacks, jobs of an executor. Raises ``UsageError`` where there is no session, or it is another guard's.
+        Use it for code that does not inherit the context or that outlives the ``with`` block:
+        ``Thread(target=guard.bind(session)(work))``, callbacks, executor jobs. Raises
+        ``UsageError`` if there is no session, or if it belongs to another guard.
         """
         return functools.partial(bound, self._callers.bind(session))
 
@@ -284,13 +297,16 @@ class Guard:
         log_output: bool = False,
         unsafe_stream: bool = False,
     ) -> Tool:
-        """Tell the guard about a tool: its schema (JSON Schema or a pydantic model), which arguments name what it acts on,
-        its labels for the policy, and whether its result is recorded (redacted) and not only its type, size and token.
+        """Declare a tool to the guard.
 
-        A schema that is refused (remote references, too deep, patterns that need backtracking) leaves the tool
-        undeclared: a ``SchemaWarning`` names the tool and the reason, and ``tool.refused`` holds its code. Arguments that
-        a JSON Schema does not declare are accepted, as JSON Schema says, unless ``[tools] unknown_arguments`` is
-        ``refuse``.
+        *schema* is a JSON Schema or a pydantic model, *target* names the arguments that identify
+        the object acted on, and *labels* are for the policy. With *log_output* the result itself is
+        recorded (redacted) instead of only its type, size and token.
+
+        If the schema is refused (remote references, too deep, patterns that need backtracking), the
+        tool stays undeclared: a ``SchemaWarning`` names the tool and the reason, and
+        ``tool.refused`` holds the code. Arguments that a JSON Schema does not declare are accepted,
+        as JSON Schema specifies, unless ``[tools] unknown_arguments`` is ``refuse``.
         """
         tool = declare_tool(
             name,
@@ -306,7 +322,9 @@ class Guard:
         return tool
 
     def register(self, tool: Tool) -> Tool:
-        """Put a tool that an integration made into the registry. Raises ``ConfigError`` on a conflicting redeclaration."""
+        """Register a tool that an integration made. Raises ``ConfigError`` if it conflicts with an
+        earlier declaration.
+        """
         self._tools.put(tool)
         return tool
 
@@ -327,7 +345,8 @@ class Guard:
     def tool(self, function: Any = None, /, **options: Any) -> Any:
         """Make a function a governed tool: name and schema come from its signature and docstring.
 
-        Calling it is ``guard.call`` (or ``guard.acall`` for a coroutine function) with its arguments.
+        Calling it is ``guard.call`` (or ``guard.acall`` for a coroutine function) with its
+        arguments.
         """
         if function is None:
             return lambda decorated: self.tool(decorated, **options)
@@ -355,16 +374,21 @@ class Guard:
     ) -> R:
         """Decide, record, run ``run(**args)``, record, and return its result.
 
-        *run* gets the validated snapshot of *args* (never the caller's objects) and *extra*, which is injected beside it and
-        neither judged nor recorded: no name that the model can see or give, else it is refused. *interrupts* are exceptions by which a framework pauses a body.
+        *run* gets the validated snapshot of *args* (never the caller's objects) and *extra*, which
+        is injected in addition and neither judged nor recorded; *extra* is refused if it holds a
+        name that the model can see or supply. *interrupts* are exceptions that a framework raises
+        to pause a body.
 
-        *approval* is the id of an approval that a person gave to exactly this call (``ApprovalRequired.approval``); with
-        *wait_for_approval* the call waits so many seconds for one. *replayed* says that a framework makes a paused call again
-        from its start: a request for approval that is open for it is then not recorded a second time. *session* is what
-        ``guard.session`` returned: the call is made in it, wherever this runs, and not in the session of the context.
+        *approval* is the id of an approval that a person gave to exactly this call
+        (``ApprovalRequired.approval``); *wait_for_approval* is the number of seconds that the call
+        waits for one. *replayed* says that a framework makes a paused call again from its start: a
+        request for approval that is open for it is then not recorded a second time. *session* is a
+        session that ``guard.session`` returned: the call is made in it, wherever this runs, instead
+        of in the current session.
 
-        Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded and not run; or run and its
-        outcome not recorded yet, the result withheld), ``UsageError`` (nothing happened), and what the body raises.
+        Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded
+        and not run; or run, but with the outcome not yet recorded and the result withheld),
+        ``UsageError`` (nothing happened), and whatever the body raises.
         """
         options = CallOptions(
             extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
@@ -387,9 +411,10 @@ class Guard:
         replayed: bool = False,
         session: SessionScope | None = None,
     ) -> R:
-        """As ``call``, awaited. A *run* that is no coroutine function runs in a thread, and a cancellation waits for it.
+        """Await a decided and recorded call, as ``call`` does.
 
-        The outcome is written even when the task is cancelled; then ``CancelledError`` goes on.
+        If *run* is not a coroutine function, it runs in a thread, and a cancellation waits for it.
+        The outcome is recorded even if the task is cancelled; ``CancelledError`` is then raised.
         """
         options = CallOptions(
             extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
@@ -408,9 +433,10 @@ class Guard:
         wait_for_approval: float | None = None,
         session: SessionScope | None = None,
     ) -> Admission:
-        """Decide and record a call that someone else will run; ``admission.settle`` records how it ended.
+        """Decide and record a call that someone else will run; ``admission.settle`` records how it
+        ended.
 
-        Raises as ``call`` does. The record says ``enforcement: release``.
+        Raises the same exceptions as ``call``. The record says ``enforcement: release``.
         """
         options = CallOptions(None, adapter, call_id, (), approval, wait_for_approval)
         call = self._pipeline.begin(
@@ -430,7 +456,7 @@ class Guard:
         wait_for_approval: float | None = None,
         session: SessionScope | None = None,
     ) -> Admission:
-        """As ``admit``, awaited."""
+        """Async version of ``admit``."""
         options = CallOptions(None, adapter, call_id, (), approval, wait_for_approval)
         call = self._pipeline.begin(
             self._find(tool, server), self._callers.find(session), options, Enforcement.RELEASE
@@ -447,9 +473,10 @@ class Guard:
         call_id: str | None = None,
         session: SessionScope | None = None,
     ) -> int:
-        """Record a call that a framework refused before its body; *reason* is a stable code, not a message. Return its seq.
+        """Record a call that a framework refused before its body ran, and return its seq.
 
-        Beyond the limit of calls a minute it is counted with the others, and the seq is that of ``admin.quota_reached``.
+        *reason* is a stable code, not a message. Beyond the limit of calls per minute the call is
+        only counted, and the seq is that of ``admin.quota_reached``.
         """
         options = CallOptions(None, adapter, call_id)
         call = self._pipeline.begin(
@@ -477,11 +504,11 @@ class Guard:
         except BaseException as error:
             admission.fail(
                 error, time.perf_counter() - began, options.interrupts
-            )  # (9), for a body that raised
+            )  # (9) if the body raised⏎
             raise
         admission.succeed(
             result, time.perf_counter() - began
-        )  # (9) durable, or LedgerError and no result
+        )  # (9) durable, or LedgerError and no result⏎
         return result
 
     async def _acall(
@@ -512,7 +539,7 @@ class Guard:
         except BaseException as error:
             await admission.afail(
                 error, time.perf_counter() - began, options.interrupts
-            )  # (9), for a body that raised
+            )  # (9) if the body raised⏎
             raise
         await admission.asucceed(
             result, time.perf_counter() - began

@@ -172,7 +172,7 @@ def _hint(error: GuardrailError, db: Path) -> str:
     return f"{error.hint} --ledger {db}" if error.hint in bare else error.hint
 
 
-# -- what is read ------------------------------------------------------------------------------------------------------
+# -- what is read ----------------------------------------------------------------------------------
 
 
 def _examine(path: Path) -> _Examined:
@@ -215,7 +215,7 @@ def _place(settings: Settings, examined: _Examined) -> tuple[Path, Path]:
     return db, keys
 
 
-# -- the record --------------------------------------------------------------------------------------------------------
+# -- the record ------------------------------------------------------------------------------------
 
 
 def _write(
@@ -312,7 +312,7 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-# -- the log -----------------------------------------------------------------------------------------------------------
+# -- the log ---------------------------------------------------------------------------------------
 
 
 def _open(

@@ -136,7 +136,7 @@ class Case:
         return any(step.kind is kind for step in self.steps)
 
 
-# -- from records -----------------------------------------------------------------------------------------------------
+# -- from records ----------------------------------------------------------------------------------
 
 
 def is_approval_id(value: object) -> bool:
@@ -238,7 +238,7 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-# -- what the approver sees -------------------------------------------------------------------------------------------
+# -- what the approver sees ------------------------------------------------------------------------
 
 
 def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:

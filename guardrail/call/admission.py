@@ -130,7 +130,7 @@ class Admission:
         """As ``settle``, awaited. A cancellation waits until the outcome is durable."""
         return await self._afinish(_word(status), result, error, seconds)
 
-    # -- for the guard ----------------------------------------------------------------------------------------------
+    # -- for the guard -----------------------------------------------------------------------------
 
     def succeed(self, result: object, seconds: float) -> None:
         """Record that the body returned; raise ``LedgerError`` (and so withhold the result) where that fails."""

@@ -402,7 +402,7 @@ class Pipeline:
             return decisions.denied(Cause.ERROR, "engine")
         return reply
 
-    # -- the decision record --------------------------------------------------------------------------------------
+    # -- the decision record -----------------------------------------------------------------------
 
     def _write_up(
         self, call: Call, verdict: Decision, view: View | None

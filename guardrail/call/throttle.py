@@ -163,7 +163,7 @@ class Throttle:
             timer.cancel()
         self._write()
 
-    # -- under the lock -------------------------------------------------------------------------------------------
+    # -- under the lock ----------------------------------------------------------------------------
 
     def _add(self, key: Key, calls: int) -> int:
         """Count *calls* in this minute; return how many it are now."""
@@ -231,7 +231,7 @@ class Throttle:
         self._timer.daemon = True
         self._timer.start()
 
-    # -- records --------------------------------------------------------------------------------------------------
+    # -- records -----------------------------------------------------------------------------------
 
     def _announce(self, key: Key, over: Over) -> None:
         """Write ``admin.quota_reached``; *over* is ready when that is durable, and forgotten if it can't be."""

@@ -1,6 +1,8 @@
-"""The command line. Parsing and formatting only; what it shows comes from ``guardrail.review`` and ``guardrail.authoring``.
+"""The command line. It only parses and formats; the data comes from ``guardrail.review`` and
+``guardrail.authoring``.
 
-Importing this loads nothing: ``main`` imports what the named command needs, so that ``guardrail --help`` is quick.
+Importing this loads nothing: ``main`` imports what the named command needs, so that ``guardrail
+--help`` is quick.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The access log of a ledger that is verified, verified in the same run."""
+"""Verify the access log of a ledger in the same run as the ledger itself."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["Readers", "readers_of", "worst"]
 
 _RANK = {0: 0, 5: 1, 3: 2, 1: 3}
-"""Exit codes, the best first."""
+"""Exit codes, best first."""
 
 
 class Readers:
-    """An access log, the heads that were given for it, and what verifying it came to."""
+    """An access log, the heads given for it, and the result of verifying it."""
 
     def __init__(self, path: Path, heads: Sequence[OutsideHead]) -> None:
         self.path = path
         self.heads = tuple(heads)
         self.report: VerifyReport
-        """After ``verify``."""
+        """Set by ``verify``."""
 
     def verify(self, kept: Sequence[OutsideHead], *, jobs: int, progress: Progress | None) -> None:
-        """Verify it against the heads that were given and those that anchors *kept*. Never raises for what it finds."""
+        """Verify it against the heads given on the command line and those in *kept*, from anchors.
+        Never raises for its findings.
+        """
         from guardrail.review.verify import verify_ledger
 
         heads = [*self.heads, *kept]
@@ -38,9 +40,10 @@ class Readers:
 
 
 def readers_of(ledger: Path, heads: Sequence[OutsideHead]) -> Readers | None:
-    """Return the access log in which this command was recorded, with those of *heads* that are its; None where there is none.
+    """Return the access log that recorded this command, with those of *heads* that belong to it, or
+    None if there is none.
 
-    None as well where *ledger* is that access log.
+    Also None if *ledger* is that access log.
     """
     path = recorded_in()
     if (
@@ -54,9 +57,11 @@ def readers_of(ledger: Path, heads: Sequence[OutsideHead]) -> Readers | None:
 
 
 def _name(path: Path) -> str:
-    """Return the name of the access log at *path*, empty where it is none or can't be read.
+    """Return the name of the access log at *path*, or an empty string if it is not an access log or
+    can't be read.
 
-    What only stands in its place, such as the ledger itself under another name, must not draw heads away from the ledger.
+    Another file in its place, such as the ledger itself under another name, must not attract heads
+    that belong to the ledger.
     """
     from guardrail.access_log.log import HOLDS
     from guardrail.review.verify import readable
@@ -71,8 +76,8 @@ def _name(path: Path) -> str:
 def worst(code: int, readers: Readers | None) -> int:
     """Return the exit code of both together.
 
-    That an access log is not anchored says nothing of the ledger: else the first look at an anchored ledger would change the
-    answer. One that can't be opened is a reservation.
+    An access log that is not anchored says nothing about the ledger: otherwise the first look at an
+    anchored ledger would change the answer. An access log that can't be opened is a reservation.
     """
     from guardrail.review.verify import VerifyState
 

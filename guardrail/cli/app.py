@@ -1,4 +1,6 @@
-"""The tree of commands, loaded one at a time, and the border where every exception becomes an exit code."""
+"""The tree of commands, loaded one at a time, and the boundary that turns every exception into an
+exit code.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ __all__ = ["COMMANDS", "GROUPS", "Entry", "Exit", "LazyGroup", "Reads", "cli", "
 
 
 class Exit(IntEnum):
-    """What an exit code says. "No" and "could not find out" never share one."""
+    """Exit codes. "No" and "could not find out" never share one."""
 
     YES = 0
     NO = 1
@@ -44,38 +46,44 @@ class Exit(IntEnum):
     """Yes, with a reservation."""
     INTERRUPTED = 130
     PIPE = 141
-    """Whoever read the output went away before its end."""
+    """The reader of the output closed it before the end."""
 
 
 class Reads(StrEnum):
-    """What a command reads."""
+    """The data that a command reads."""
 
     LEDGER = "ledger"
-    """The ledger that ``--ledger`` names, where it has that option: the access log gets a record first."""
+    """The ledger that ``--ledger`` names, if the command has that option: the access log gets a
+    record first.
+    """
     ACCESS_LOG = "access-log"
-    """The access log of that ledger, which gets a record of that as well."""
+    """The access log of that ledger, which also records this read."""
     NO_RECORDS = "no-records"
-    """No record is shown or copied, or the ledger itself gets a record of what the command does."""
+    """No record is shown or copied, or the ledger itself records the command's effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a command is, and its line in ``--help``: shown without importing the command."""
+    """A command's location, and its line in ``--help``: shown without importing the command."""
 
     module: str
     attribute: str
     summary: str
     reads: Reads = Reads.LEDGER
-    """A command that says nothing counts as one that reads."""
+    """By default a command counts as one that reads the ledger."""
     instead: str = ""
-    """The parameter that, where it is given, names a file that is read in place of the ledger."""
+    """The parameter that, if given, names a file to read instead of the ledger."""
 
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""What a stdout that can't take more says; files of our own are written by code that turns these into errors of ours."""
+"""Errors of a stdout that can't take more. Code that writes our own files turns these into our own
+errors.
+"""
 
 _EXISTS = (".exists", ".exist")
-"""How the codes of errors end that refuse to make what is there already: the command line asked for it, whatever made it."""
+"""Suffixes of the error codes for refusing to create something that already exists: the command
+line asked for it, whatever created it.
+"""
 
 _HERE = "guardrail.cli.commands"
 
@@ -196,7 +204,7 @@ class LazyGroup(click.Group):
         self.groups = {"Commands": tuple(entries)} if groups is None else groups
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Return the names in the order in which help shows them."""
+        """Return the names in the order of ``--help``."""
         return [name for names in self.groups.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -228,7 +236,9 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, naming the nearest command where there is none of that name."""
+        """Resolve the command as click does, and suggest the nearest name if there is no such
+        command.
+        """
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             import difflib
@@ -268,14 +278,16 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Show the version and exit.",
 )
 def cli() -> None:
-    """Decide every tool call of an agent by policy, record it before it runs, and review it afterwards."""
+    """Decide every tool call of an agent by policy, record it before it runs, and review it
+    afterwards.
+    """
 
 
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code. Nothing leaves here as an exception."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started us
+        if stream is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -296,13 +308,13 @@ def run(args: Sequence[str]) -> int:
 
 
 def _forget_stdout() -> None:
-    """Let go of what could not be written: the interpreter flushes once more at exit and would complain."""
+    """Discard unwritten output: the interpreter flushes once more at exit and would complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(args: Sequence[str]) -> int:
     try:
-        # Not cli.main: it would take a closed pipe for the answer "no".
+        # Not cli.main: it would report a closed pipe as the answer "no".
         with cli.make_context("guardrail", list(args)) as context:
             try:
                 result = cli.invoke(context)
@@ -350,7 +362,7 @@ def _usage(error: click.UsageError) -> None:
 
 
 def report(error: GuardrailError, args: Sequence[str]) -> None:
-    """Write an error of the command line *args* and the next step to stderr."""
+    """Write the error of the command line *args*, and the next step, to stderr."""
     from guardrail.cli.hints import command_path, other_than
     from guardrail.config.source import with_source
 
@@ -371,7 +383,7 @@ def code_of(error: GuardrailError) -> Exit:
 def _bug(error: Exception) -> None:
     if os.environ.get("GUARDRAIL_DEBUG") == "1":
         note("".join(traceback.format_exception(error)))
-    # The message may quote a record, so only the kind and the place are shown.
+    # The message may quote a record, so only its type and location are shown.
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
     note(f"error: a bug in guardrail: {type(error).__name__}{place}", Style.BAD)

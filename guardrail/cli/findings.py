@@ -1,4 +1,4 @@
-"""Findings about policies, as several commands print them."""
+"""Print findings about policies, for several commands."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["print_finding", "print_findings"]
 
 
 def print_findings(findings: Iterable[Finding], style: Style, *, label: str = "") -> None:
-    """Print each finding with its place and hint. *label* stands before its code."""
+    """Print each finding with its location and hint. *label* precedes its code."""
     for finding in findings:
         place = one_line(f"{finding.file}:{finding.line}" if finding.line else finding.file)
         print_finding(place, finding.message, (f"[{label}{finding.code}]", style), finding.hint)
 
 
 def print_finding(place: str, message: str, code: Cell, hint: str) -> None:
-    """Print one finding in lines that fit, its place first and its *code* last, and then its *hint*."""
+    """Print one finding wrapped to the width: location first, *code* last, then the *hint*."""
     said = (one_line(message), Style.PLAIN)
     for line in sentence((f"{place}:", Style.STRONG), said, code):
         data(line)

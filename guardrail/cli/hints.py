@@ -1,4 +1,4 @@
-"""Next steps that lead somewhere: a hint is never the very command that has just failed."""
+"""Useful next steps: a hint is never the command that has just failed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ __all__ = ["command_path", "other_than", "repeats"]
 _PROGRAM = "guardrail"
 _DOCTOR = "guardrail doctor"
 _PROSE = re.compile(r"(?!(?:last|forget|move)\b)[a-z][a-z']*[,;:.]*")
-"""A word that follows a command in a sentence. Its options and values look otherwise, but for the three here."""
+"""A word that follows a command in a sentence. Options and values look different, except for the
+three here.
+"""
 
 
 def command_path(cli: click.Group, args: Sequence[str]) -> str:
-    """Return the names of the command that *args* call, for example ``guardrail policy push``."""
+    """Return the names of the command in *args*, for example ``guardrail policy push``."""
     command: click.Command = cli
     path = ["guardrail"]
     for word in args:
@@ -34,7 +36,9 @@ def command_path(cli: click.Group, args: Sequence[str]) -> str:
 
 
 def repeats(hint: str, path: str, args: Sequence[str]) -> bool:
-    """Tell whether *hint* begins with the command *path* and with no option, value or action that is not in *args*."""
+    """Return True if *hint* begins with the command *path* and adds no option, value or action to
+    *args*.
+    """
     if re.match(rf"{re.escape(path)}(?![\w-])", hint) is None:
         return False
     told = hint[len(path) :]
@@ -50,7 +54,7 @@ def repeats(hint: str, path: str, args: Sequence[str]) -> bool:
 
 
 def other_than(hint: str, path: str, args: Sequence[str]) -> str:
-    """Return *hint*, or a step that says more if it is the command that *args* have just run."""
+    """Return *hint*, or a more useful step if it is the command that *args* have just run."""
     if not repeats(hint, path, args):
         return hint
     return (

@@ -1,4 +1,6 @@
-"""What the commands that seal, archive, prune and hold share: the ledger opened for it, and the reason for the record."""
+"""Shared by the commands that seal, archive, prune and hold: opening the ledger for them, and the
+reason for the record.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ reason_option = click.option(
 
 
 def reason_words(reason: str | None, *, needed: str = "") -> str | None:
-    """Return the words for the record, without what looks sensitive in them. *needed* is the command that can't do without.
+    """Return the reason for the record, without sensitive-looking text. *needed* is the command
+    that requires one.
 
     Raises ``UsageError``.
     """
@@ -41,13 +44,14 @@ def reason_words(reason: str | None, *, needed: str = "") -> str | None:
     from guardrail.keys.tenant_keys import TenantKeys
 
     mark = TenantKeys.mark
-    # No token is needed in the reason: what looks sensitive in it gets a random mark.
+    # The reason needs no token: sensitive-looking text in it gets a random mark.
     return Redactor(token=lambda cls, _: mark(cls), mark=mark).text(reason, Memory())
 
 
 @contextlib.contextmanager
 def keeping(config: Path | None, ledger: Path | None) -> Iterator[RetentionManager]:
-    """Open the ledger for acting on its records; nobody else acts on them meanwhile. Never makes a ledger.
+    """Open the ledger for a command that changes retention state, exclusively. Never creates a
+    ledger.
 
     Raises ``LedgerOpenError``, ``KeysError``, ``ConfigError`` or ``RetentionError``.
     """

@@ -1,4 +1,4 @@
-"""What to do next where no ledger is: which one may have been meant, and how one comes to be."""
+"""Next steps if there is no ledger: which one may have been meant, and how to create one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _NONE = ("ledger.missing", "ledger.not_a_ledger")
 
 
 def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) -> LedgerOpenError:
-    """Return *error* with the path and the way to a ledger, if no ledger is, or was, where *ledger* or the settings say."""
+    """Return *error* with the path and the way to a ledger, if there is no ledger, past or present,
+    at *ledger* or where the settings say.
+    """
     from guardrail.ledger.sqlite.signs import was_ledger
 
     if error.code not in _NONE and (ledger is None or was_ledger(ledger)):
@@ -33,7 +35,9 @@ def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) 
 
 
 def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
-    """Return the next step where no ledger is at *ledger*, or where the settings say; empty if there is something to put back."""
+    """Return the next step if there is no ledger at *ledger*, or where the settings say; empty if
+    there is one to restore.
+    """
     from guardrail.cli.options import settings_of
     from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger
 
@@ -43,7 +47,7 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
         settings = None
     path = ledger if ledger is not None else None if settings is None else settings.ledger.path
     if path is None or was_ledger(path) or _is_remembered(settings, path):
-        return ""  # what stands next to it tells more: `guardrail doctor` looks at it
+        return ""  # the files next to it tell more: `guardrail doctor` looks at them
     own = None if settings is None else settings.ledger.path
     if ledger is not None and own is not None and has_ledger_header(own):
         return f"the same command with --ledger {_shown(own)}, or without --ledger: that ledger is there"
@@ -59,7 +63,7 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
 
 
 def _is_remembered(settings: Settings | None, path: Path) -> bool:
-    """Tell whether this machine remembers a ledger at *path*: it was removed, not mistyped."""
+    """Return True if this machine remembers a ledger at *path*: it was removed, not mistyped."""
     from guardrail.anchoring import recall
     from guardrail.config import Settings
 

@@ -1,4 +1,4 @@
-"""Options that commands share, and the ledger that they lead to."""
+"""Options that commands share, and the ledger that they select."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PATH = click.Path(path_type=Path)
 
 
 def _keep(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    """Keep what was given for whoever explains an error after the command has ended."""
+    """Keep the option values for the code that explains an error after the command has ended."""
     ctx.meta.setdefault(LEDGER, {})[parameter.name] = value
     return value
 
@@ -65,9 +65,10 @@ def ledger_options(command: _F) -> _F:
 
 
 def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
-    """Return the settings that a command works with. *ledger* wins over the environment, which wins over the file.
+    """Return the settings that a command works with. *ledger* wins over the environment, which wins
+    over the file.
 
-    Where *ledger* is the access log of these settings, so are its keys.
+    If *ledger* is the access log of these settings, its keys are used.
     """
     from guardrail.config import Settings
 
@@ -86,7 +87,8 @@ def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
 
 
 def settings_for(config: Path | None, ledger: Path | None) -> Settings:
-    """Return the settings of the ledger that is meant: those found here only where ``--ledger`` alone names the same one.
+    """Return the settings of the selected ledger: with ``--ledger`` alone, the settings found here
+    count only if they name the same one.
 
     Raises ``ConfigError``.
     """
@@ -96,9 +98,10 @@ def settings_for(config: Path | None, ledger: Path | None) -> Settings:
 
 
 def _as_its_folder_wants(settings: Settings) -> Settings:
-    """Return *settings* with ``[access]`` of the settings that stand with the ledger itself, where they are stricter.
+    """Return *settings* with ``[access]`` from the settings next to the ledger itself, if those are
+    stricter.
 
-    So whoever names the ledger from another folder, or through a link, is recorded as its owner wants it.
+    So a read from another folder, or through a link, is recorded as the ledger's owner wants it.
     """
     from guardrail.config import access_rule
 
@@ -114,7 +117,8 @@ def _as_its_folder_wants(settings: Settings) -> Settings:
 
 
 def settings_that_fit(ledger: Path) -> Settings:
-    """Return the settings found here where they are about *ledger*, or about its access log; else the defaults for it.
+    """Return the settings found here if they are about *ledger*, or about its access log; otherwise
+    the defaults for it.
 
     Settings that can't be read, or are about another ledger, keep nobody from reading this one.
     """
@@ -138,7 +142,8 @@ def _same(one: Path, other: Path) -> bool:
 def ledger_path(config: Path | None, ledger: Path | None) -> Path:
     """Return the ledger that a command reads. Raises ``ConfigError`` for settings that are refused.
 
-    ``--ledger`` alone reads no settings, so that a ledger can be examined whatever is in the folder.
+    ``--ledger`` alone reads no settings, so that a ledger can be examined regardless of the
+    folder's contents.
     """
     if ledger is not None and config is None:
         return ledger
@@ -146,7 +151,9 @@ def ledger_path(config: Path | None, ledger: Path | None) -> Path:
 
 
 def open_ledger(config: Path | None, ledger: Path | None) -> LedgerReader:
-    """Open the ledger read-only. Raises ``LedgerOpenError`` where it is missing, unreadable or no ledger."""
+    """Open the ledger read-only. Raises ``LedgerOpenError`` if it is missing, unreadable or not a
+    ledger.
+    """
     return opened_copy(ledger_path(config, ledger))
 
 

@@ -1,4 +1,6 @@
-"""Where text goes and how it looks: data to stdout, everything else to stderr, colour and progress only on a terminal."""
+"""Output and its style: data to stdout, everything else to stderr, colour and progress only on a
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,12 @@ __all__ = [
 ]
 
 PIPE_COLUMNS = 120
-"""Width of tables where stdout is no terminal and ``COLUMNS`` says nothing."""
+"""Width of tables if stdout is not a terminal and ``COLUMNS`` is not set."""
 MIN_COLUMNS = 40
 
 
 class Style(StrEnum):
-    """Colours by meaning. No meaning is told by colour alone: every word stands there too."""
+    """Colours by meaning. Colour never carries a meaning alone: the text says it too."""
 
     PLAIN = "plain"
     GOOD = "good"
@@ -76,16 +78,17 @@ def _colour(err: bool) -> bool:
 
 
 def paint(text: str, style: Style, *, err: bool = False) -> str:
-    """Return *text* in *style* where colour is wanted there, else as it is."""
+    """Return *text* in *style* if colour is wanted, else unchanged."""
     if style is Style.PLAIN or not text or not _colour(err):
         return text
     return click.style(text, **_LOOKS[style])  # type: ignore[arg-type]
 
 
 def columns() -> int:
-    """Return how wide a table may be: ``COLUMNS``, the terminal, or ``PIPE_COLUMNS``.
+    """Return the width of a table: ``COLUMNS``, the terminal's, or ``PIPE_COLUMNS``.
 
-    If stdout is a pipe (``| head``), the terminal is that of stderr or stdin: the text ends up there.
+    If stdout is a pipe (``| head``), the terminal of stderr or stdin counts: the text ends up
+    there.
     """
     return max(MIN_COLUMNS, _terminal() or shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns)
 
@@ -104,13 +107,15 @@ def _terminal() -> int | None:
 
 
 class OutputError(GuardrailError):
-    """The answer could not be written to stdout. A closed pipe is a ``BrokenPipeError`` and not this."""
+    """The answer could not be written to stdout. A closed pipe is a ``BrokenPipeError`` instead."""
 
     default_code = "cli.output"
 
 
 def data(line: str = "") -> None:
-    """Write one line of the answer to stdout. *line* must be safe already. Raises ``OutputError``."""
+    """Write one line of the answer to stdout. *line* must be escaped already. Raises
+    ``OutputError``.
+    """
     try:
         click.echo(line, color=True)
     except BrokenPipeError:
@@ -120,21 +125,26 @@ def data(line: str = "") -> None:
 
 
 LEDGER = "guardrail.ledger"
-"""Where a command's context keeps (``--config``, ``--ledger``), as far as they were given."""
+"""Key in a command's context for (``--config``, ``--ledger``), if given."""
 
 
 ACCESS = "guardrail.access"
-"""Where a command's context says whether the access log has it: None, or why not. Absent where it reads no ledger."""
+"""Key in a command's context for the access log's answer: None if recorded, else the reason. Absent
+if the command reads no ledger.
+"""
 
 
 SOURCE = "guardrail.source"
-"""Where a command's context says which file is read in place of a ledger; absent where a ledger is."""
+"""Key in a command's context for the file that is read instead of a ledger; absent if a ledger is
+read.
+"""
 
 
 def access_fields() -> dict[str, Any]:
-    """Return what a JSON answer says about the access log, and about the file that was read in place of a ledger.
+    """Return a JSON answer's part about the access log, and about a file that was read instead of a
+    ledger.
 
-    Empty where the command reads neither.
+    Empty if the command reads neither.
     """
     context = click.get_current_context(silent=True)
     if context is None:
@@ -149,12 +159,16 @@ def access_fields() -> dict[str, Any]:
 
 
 def emit_json(value: Mapping[str, Any]) -> None:
-    """Write the answer to stdout as one JSON document, which says whether the access log has the reading."""
+    """Write the answer to stdout as one JSON document, which says whether the access log recorded
+    the read.
+    """
     data(json_text({**value, **access_fields()}, indent=2))
 
 
 def note(text: str, style: Style = Style.PLAIN) -> None:
-    """Write one remark to stderr. Hidden characters in it are shown as escapes; on a terminal it breaks at spaces only."""
+    """Write one remark to stderr. Hidden characters are shown as escapes; on a terminal lines break
+    only at spaces.
+    """
     shown = message(text)
     if sys.stderr.isatty():
         shown = "\n".join(_wrapped(line) for line in shown.split("\n"))
@@ -177,16 +191,18 @@ def _wrapped(line: str) -> str:
 
 
 def prose(text: str, *, indent: int = 0) -> list[str]:
-    """Return a sentence of ours in lines that fit beside *indent* columns. Never empty."""
+    """Wrap a sentence of ours to the width less *indent* columns. Never empty."""
     return textwrap.wrap(
         text, columns() - indent, break_long_words=False, break_on_hyphens=False
     ) or [""]
 
 
 def field(head: str, text: str) -> Iterator[str]:
-    """Yield escaped *text* after *head* in lines that fit; the later ones are indented as far. Nothing is left out.
+    """Yield escaped *text* after *head*, wrapped to the width, with later lines indented to match.
+    Nothing is omitted.
 
-    No line of recorded text begins where one of ours does, whatever it holds and however narrow the terminal is.
+    No line of recorded text begins where one of ours does, regardless of its contents and the
+    terminal's width.
     """
     room = max(1, columns() - width(head))
     space = " " * width(head)
@@ -195,7 +211,8 @@ def field(head: str, text: str) -> Iterator[str]:
 
 
 def sentence(*parts: Cell, indent: int = 4) -> Iterator[str]:
-    """Yield painted *parts* with spaces between them in lines that fit, the later ones after *indent* columns.
+    """Yield painted *parts* separated by spaces, wrapped to the width, with later lines indented by
+    *indent* columns.
 
     Words stay whole, so that paths and commands can be copied.
     """
@@ -214,7 +231,7 @@ def sentence(*parts: Cell, indent: int = 4) -> Iterator[str]:
 
 
 def listed(head: str, items: Sequence[Cell]) -> Iterator[str]:
-    """Yield painted *items* with commas after *head*, on as many lines as it takes."""
+    """Yield painted *items*, separated by commas, after *head*, on as many lines as needed."""
     line, used = head, len(head)
     for index, (word, style) in enumerate(items):
         comma = "," if index < len(items) - 1 else ""
@@ -227,7 +244,7 @@ def listed(head: str, items: Sequence[Cell]) -> Iterator[str]:
 
 
 class Align(StrEnum):
-    """On which side a column is filled."""
+    """Alignment of a column."""
 
     LEFT = "left"
     RIGHT = "right"
@@ -240,11 +257,11 @@ class Column:
     title: str
     align: Align = Align.LEFT
     limit: int = 200
-    """Most columns that it takes."""
+    """Maximum width."""
     flexible: bool = False
-    """Takes what the others leave, and is cut first."""
+    """Takes the remaining width, and is cut first."""
     floor: int = 8
-    """Least columns that a flexible one keeps."""
+    """Minimum width of a flexible column."""
 
 
 _GAP = 2
@@ -271,7 +288,9 @@ def _widths(spec: Sequence[Column], rows: Sequence[Sequence[Cell]], total: int) 
 def table(
     spec: Sequence[Column], rows: Sequence[Sequence[Cell]], *, total: int | None = None
 ) -> Iterable[str]:
-    """Yield the lines of a table of escaped cells, at most *total* columns wide where its floors allow it."""
+    """Yield the lines of a table of escaped cells, at most *total* columns wide if the columns'
+    minimum widths allow.
+    """
     widths = _widths(spec, rows, columns() if total is None else total)
     titles: list[Cell] = [(column.title, Style.DIM) for column in spec]
     for row in (titles, *rows):
@@ -284,7 +303,7 @@ def table(
 
 
 class Progress:
-    """A line on stderr that counts, only on a terminal and only after a second."""
+    """A progress line on stderr, only on a terminal and only after a second."""
 
     def __init__(
         self, what: str, *, after: float = 1.0, clock: Callable[[], float] = time.monotonic
@@ -296,7 +315,7 @@ class Progress:
         self._shown = False
 
     def __call__(self, done: int, total: int) -> None:
-        """Note that *done* of *total* are done."""
+        """Report that *done* of *total* are done."""
         now = self._clock()
         if not self._on or now < self._due:
             return
@@ -307,7 +326,7 @@ class Progress:
         self._shown = True
 
     def clear(self) -> None:
-        """Take the line away, if there is one."""
+        """Remove the line, if there is one."""
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

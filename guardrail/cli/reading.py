@@ -1,7 +1,7 @@
-"""Every command that reads a ledger is recorded in the access log before it shows anything: here, for all of them.
+"""Record every command that reads a ledger in the access log before it shows anything.
 
-A command does nothing for it. It is wrapped where it is loaded, unless its entry in the table of commands says that it reads
-no records, so that a new one can't be forgotten.
+Commands need no code for this. Each is wrapped when it is loaded, unless its entry in the table of
+commands says that it reads no records, so a new command can't be forgotten.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _CODE = "guardrail.access.code"
 _HINT = "guardrail.access.hint"
 _REASON = "guardrail.access.reason"
 _UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
-"""Parameters that are in the record already, or say nothing about what is read."""
+"""Parameters that are in the record already, or do not affect what is read."""
 _FILES = ("exported", "segment", "backup")
-"""Parameters that name a file to be read in place of a ledger."""
+"""Parameters that name a file to read instead of a ledger."""
 
 
 def _keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -46,10 +46,10 @@ REASON = click.Option(
 
 
 def watched(command: click.Command, *, access_log_itself: bool, instead: str) -> click.Command:
-    """Return *command*, which leaves a record whenever it runs on a ledger.
+    """Return *command*, wrapped to leave a record whenever it runs on a ledger.
 
-    *access_log_itself*: what it reads is the access log. *instead*: where this parameter is given, no ledger is read.
-    A command without ``--ledger`` reads none.
+    *access_log_itself*: the command reads the access log. *instead*: if this parameter is given, no
+    ledger is read. A command without ``--ledger`` reads none.
     """
     names = {parameter.name for parameter in command.params}
     body = command.callback
@@ -64,7 +64,7 @@ def watched(command: click.Command, *, access_log_itself: bool, instead: str) ->
 
 
 class _Watched:
-    """The body of a command, after the record that it runs."""
+    """Run a command's body after recording that it runs."""
 
     def __init__(self, body: Callable[..., Any], *, access_log_itself: bool, instead: str) -> None:
         self._body = body
@@ -78,7 +78,9 @@ class _Watched:
 
 
 def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
-    """Record that the command of this moment reads. Raises ``AccessError`` where it must not read unrecorded."""
+    """Record that the current command reads. Raises ``AccessError`` if it must not read
+    unrecorded.
+    """
     context = click.get_current_context()
     file = next((params[name] for name in _FILES if params.get(name) is not None), None)
     try:
@@ -117,7 +119,7 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
 
 
 def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
-    """Say that the reading of a file is recorded nowhere. Raises the *error* of settings that were named."""
+    """Say that reading a file is not recorded. Raises the *error* of settings that were named."""
     if params.get("config") is not None:
         raise error
     told = f"not recorded in an access log: the settings found here can't be read ({error.message})"
@@ -127,7 +129,7 @@ def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
 def _asked(
     context: click.Context, params: Mapping[str, Any]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Return what was said on the command line: what names something, and what is free text."""
+    """Return the command line's values: those that name something, and those that are free text."""
     names: dict[str, object] = {}
     texts: dict[str, object] = {}
     for parameter in context.command.params:
@@ -136,20 +138,24 @@ def _asked(
             continue
         free = isinstance(parameter, click.Option) and parameter.type is click.STRING
         label = max(parameter.opts, key=len).lstrip("-") if free or name else name
-        # The record names the file itself; here it says what it was read as.
+        # The record names the file itself; this says how it was read.
         value = True if name in _FILES else params.get(name)
         (texts if free else names)[label] = value
     return names, texts
 
 
 def recorded_in() -> Path | None:
-    """Return the access log that the command of this moment was recorded in, or should have been; None where there is no ledger."""
+    """Return the access log that recorded the current command, or should have, or None if there is
+    no ledger.
+    """
     path: Path | None = click.get_current_context().meta.get(_PATH)
     return path
 
 
 def access_log_lost() -> str:
-    """Return why the access log is not the one that belongs to the ledger, empty if it is, as far as is remembered."""
+    """Return why the access log is not the one that belongs to the ledger; empty if it is, as far
+    as is remembered.
+    """
     from guardrail.access_log.memory import LOST
 
     meta = click.get_current_context().meta
@@ -157,7 +163,7 @@ def access_log_lost() -> str:
 
 
 def access_log_half() -> str:
-    """Return why part of the access log is gone, its file or its keys; empty if neither is."""
+    """Return why part of the access log, its file or its keys, is gone; empty if neither is."""
     meta = click.get_current_context().meta
     if meta.get(_CODE) != "access.half":
         return ""
@@ -165,7 +171,9 @@ def access_log_half() -> str:
 
 
 def _refuse_half() -> None:
-    """Raise ``LedgerOpenError`` if there was an access log, or part of it is left: doctor says so too."""
+    """Raise ``LedgerOpenError`` if there was an access log, or part of it is left: doctor says so
+    too.
+    """
     from guardrail.review.doctor.access import access_log as look
     from guardrail.review.doctor.result import State
 
@@ -179,7 +187,9 @@ def _refuse_half() -> None:
 
 
 def access_log() -> Path:
-    """Return what ``recorded_in`` does. Raises ``LedgerOpenError`` where there is no access log."""
+    """Return the result of ``recorded_in``. Raises ``LedgerOpenError`` if there is no access
+    log.
+    """
     path = recorded_in()
     if path is None or not path.exists():
         _refuse_half()

@@ -1,4 +1,6 @@
-"""Words and colours that several commands share: verdicts, ends of calls, times, identities, removed values."""
+"""Words and colours that several commands share: verdicts, outcomes, times, identities, removed
+values.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ _MINIMAL = {
     "unfit": "the arguments do not fit",
     "undecided": "the policy did not say which of them to hide",
 }
-"""Why only keys, kinds, lengths and tokens are recorded, by class."""
+"""Reasons for recording only keys, types, lengths and tokens, by class."""
 _OUTCOMES = {"ok": Style.PLAIN, "returned": Style.PLAIN, "error": Style.BAD, "unknown": Style.WARN}
 
 
@@ -49,7 +51,9 @@ def verdict(call: Call) -> Cell:
 
 
 def outcome(call: Call) -> Cell:
-    """Return how the call ended as a word: ``OPEN`` where it may still run, ``not run`` where it was not allowed to."""
+    """Return the outcome as a word: ``OPEN`` if the call may still run, ``not run`` if it was not
+    allowed to.
+    """
     if call.outcome is not None:
         status = escape(call.outcome.status) or "unreadable"
         if call.claims:
@@ -59,12 +63,14 @@ def outcome(call: Call) -> Cell:
 
 
 def approver(who: Person | Approver) -> str:
-    """Return who answered, and how far that can be believed."""
+    """Return who answered, and how far the identity can be trusted."""
     return f"{name(who.id, 'nobody')} ({escape(str(who.assurance)) or 'absent'} by {escape(who.method) or '?'})"
 
 
 def approval_lines(call: Call) -> Iterator[str]:
-    """Yield in whose name *call* was allowed, or what was answered to it; nothing where no approval has to do with it."""
+    """Yield the approvers that allowed *call*, or the answers to it; nothing if it involves no
+    approval.
+    """
     if call.approval:
         people = ", ".join(approver(who) for who in call.approvers) or "nobody that is recorded"
         yield f"approved by {people}, on request {escape(call.approval)}"
@@ -92,7 +98,7 @@ def _difference(pointers: Sequence[str]) -> str:
 
 
 def milliseconds(ms: float | None) -> str:
-    """Return a duration for a column; empty where it is not known."""
+    """Return a duration for a column; empty if it is not known."""
     if ms is None:
         return ""
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.1f}"
@@ -126,7 +132,7 @@ def rule_lines(rules: Sequence[RuleHit]) -> Iterator[str]:
 
 
 def removed(pointers: Mapping[str, object]) -> Iterator[str]:
-    """Yield what redaction took away: where, of which class, by which rule."""
+    """Yield each value that redaction removed: its location, class and rule."""
     for pointer, entry in pointers.items():
         words = (
             [escape(item) for item in entry if isinstance(item, str)]
@@ -145,7 +151,7 @@ def removed(pointers: Mapping[str, object]) -> Iterator[str]:
 
 
 def recovery(found: Recovered) -> dict[str, Any]:
-    """Return what ``--json`` says of a recovery in the log."""
+    """Return a recovery in the log for ``--json``."""
     return {
         "seq": found.seq,
         "ts": found.ts,

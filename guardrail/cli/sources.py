@@ -1,4 +1,6 @@
-"""What the commands that show records read: the ledger, or a file that holds some of its records."""
+"""Sources of the commands that show records: the ledger, or a file that holds some of its
+records.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def source_options(command: _F) -> _F:
 
 
 def file_of(ledger: Path | None, exported: Path | None, segment: Path | None) -> Path | None:
-    """Return the file that is to be read in place of a ledger; None where none is. Raises ``click.UsageError`` for two sources."""
+    """Return the file to read instead of a ledger, or None. Raises ``click.UsageError`` for two
+    sources.
+    """
     if sum(each is not None for each in (ledger, exported, segment)) > 1:
         raise click.UsageError(
             "give one of --ledger, --export and --segment", click.get_current_context()
@@ -56,7 +60,7 @@ def file_of(ledger: Path | None, exported: Path | None, segment: Path | None) ->
 def opened(
     config: Path | None, ledger: Path | None, exported: Path | None, segment: Path | None
 ) -> Iterator[Records]:
-    """Open what is to be read. A record that was pruned is an error that names the copy of its segment."""
+    """Open the source. If a record was pruned, the error names the copy of its segment."""
     file = file_of(ledger, exported, segment)
     if file is None:
         with open_ledger(config, ledger) as reader:
@@ -86,7 +90,9 @@ def opened(
 
 
 def copies_here(records: Records, config: Path | None, ledger: Path | None) -> list[SegmentCopy]:
-    """Return the copies of segments in the folders of the settings; none where the settings can't be read."""
+    """Return the copies of segments in the folders of the settings; none if the settings can't be
+    read.
+    """
     from guardrail.review.pruned import copies_of
 
     try:
@@ -96,7 +102,7 @@ def copies_here(records: Records, config: Path | None, ledger: Path | None) -> l
 
 
 def tell_pruned(lost: Gone, copies: list[SegmentCopy]) -> None:
-    """Say which records are not there any more, and where they can be read."""
+    """Say which records have been deleted, and where they can be read."""
     from guardrail.review.pruned import where
 
     note(f"PRUNED: {lost.sentence}", Style.WARN)

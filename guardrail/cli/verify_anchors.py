@@ -1,4 +1,6 @@
-"""The heads that anchors hold of a ledger that is verified, also if the ledger itself can't say which log it is."""
+"""Get the anchors' heads of a ledger under verification, even if the ledger itself can't say which
+log it is.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["MOVE", "asked", "configured_heads", "missing_head", "origin_of", "witness_ca"]
 
 _RESTARTS = 64
-"""How many restarts of a log anchors are asked for at most."""
+"""Anchors are asked for at most this many restarts of a log."""
 
 
 def origin_of(path: Path) -> str:
-    """Return the name of the log at *path*; empty if that can't be read."""
+    """Return the name of the log at *path*; empty if it can't be read."""
     from guardrail.review.verify import readable
 
     try:
@@ -38,14 +40,14 @@ def origin_of(path: Path) -> str:
 
 
 def witness_ca(config: Path | None, ledger: Path | None) -> Path | None:
-    """Return which certificates those of witnesses lead to, if the settings say so."""
+    """Return the CA certificates for witnesses, if the settings name any."""
     with suppress(ConfigError):
         return settings_for(config, ledger).anchors.witness_ca
     return None
 
 
 def asked(witnesses: tuple[str, ...], origin: str | None, ca: Path | None) -> list[OutsideHead]:
-    """Ask each witness that was named on the command line. Raises ``AnchorError`` if one does not answer."""
+    """Ask each witness named on the command line. Raises ``AnchorError`` if one does not answer."""
     from guardrail.anchors.witness.client import WitnessAnchor
     from guardrail.core.log.checkpoint import NoteKey
     from guardrail.errors import NoteError
@@ -83,10 +85,11 @@ def configured_heads(
     *,
     own: bool = True,
 ) -> list[OutsideHead]:
-    """Return the heads that the anchors of the settings hold; an anchor that can't be asked is a notice, not a failure.
+    """Return the heads from the anchors of the settings; an anchor that can't be asked is a notice,
+    not a failure.
 
-    If the ledger at *path* is gone, or can't say which log it is, they are asked for the names that it can have had;
-    not if it is not the settings' *own*, whose names those are.
+    If the ledger at *path* is gone, or can't say which log it is, anchors are asked for its
+    possible names; but not if it is not the settings' *own* ledger, to which those names belong.
     """
     from guardrail.anchoring import anchors_at
     from guardrail.anchors.configured import is_configured
@@ -104,7 +107,7 @@ def configured_heads(
             log, publics = reader.log, {str(reader.genesis["key"]["public"])}
     except (GuardrailError, OSError, KeyError, TypeError, ValueError):
         if not own:
-            return []  # verifying says why it can't be read
+            return []  # verifying reports why it can't be read
         publics = _publics(settings)
     names = [log] if log else _names(settings)
     try:
@@ -134,9 +137,10 @@ MOVE = (
 
 
 def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNote]) -> str:
-    """Say which head of the ledger at *path* the anchor file took and does not hold among *notes*; empty if it holds it.
+    """Add to *notes* the head of the ledger at *path* that the anchor file accepted but does not
+    hold; empty if it holds it.
 
-    By the state beside the ledger, as a guard compares them before it takes a call.
+    This uses the state next to the ledger, which guards also check before they take a call.
     """
     from guardrail.anchors.state import read_state, state_path
     from guardrail.core.log.checkpoint import Checkpoint
@@ -153,11 +157,13 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
     return f"The anchor file does not hold the head of {counted(known.size, 'record')} that it took"
 
 
-# -- a ledger that can't say which log it is --------------------------------------------------------
+# -- a ledger that can't say which log it is -------------------------------------------------------
 
 
 def _names(settings: Settings) -> list[str]:
-    """Return the names that the log of *settings* can have had: remembered, noted with the keys, or as a new one is called."""
+    """Return the log's possible names under *settings*: remembered, noted with the keys, or the
+    name of a new log.
+    """
     from guardrail.anchoring import log_name, noted_names, recall
 
     remembered = recall(settings)
@@ -167,7 +173,9 @@ def _names(settings: Settings) -> list[str]:
 
 
 def _publics(settings: Settings) -> set[str]:
-    """Return the public keys that the log can have had; none if its keys are gone and nothing is remembered."""
+    """Return the log's possible public keys; none if its keys are gone and nothing is
+    remembered.
+    """
     from guardrail.anchoring import recall
     from guardrail.keys.log_key import Keys
 
@@ -185,9 +193,11 @@ def _publics(settings: Settings) -> set[str]:
 
 
 def _of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> Iterator[SignedNote]:
-    """Yield the heads of logs with these *names*, and of their restarts, that one of *publics* signed.
+    """Yield the heads of logs with these *names*, and of their restarts, that one of *publics*
+    signed.
 
-    If no key is known any more, each counts: that the anchor knows such a log is all that can be told.
+    If no key is known any more, every head counts: all that can be said is that the anchor knows
+    such a log.
     """
     from guardrail.anchoring import is_signed
     from guardrail.ledger.maintenance.known_heads import family, generation
@@ -199,7 +209,7 @@ def _of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> Iterator
             name = base if number == 1 else f"{base}~{number}"
             notes = anchor.heads(name)
             if notes:
-                last = max(last, number)  # and the next restart may be known there as well
+                last = max(last, number)  # and that restart may have another one after it
             for note in notes:
                 if not publics or any(is_signed(note, name, each) for each in publics):
                     yield note

@@ -1,4 +1,6 @@
-"""What ``guardrail verify`` does with files: exports, and copies of segments with the records that sealed them."""
+"""``guardrail verify`` for files: exports, and copies of segments with the records that sealed
+them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ __all__ = ["Sources", "one_source", "verify_file"]
 def one_source(
     exported: Path | None, segment: Path | None, backup: Path | None, *, other: bool
 ) -> None:
-    """Raise ``click.UsageError`` for a file that is named with another source: two files, or an export with *other* options."""
+    """Raise ``click.UsageError`` if a file is combined with another source: two files, or an export
+    with *other* options.
+    """
     if sum(each is not None for each in (exported, segment, backup)) > 1:
         raise click.UsageError(
             "give one of --export, --segment and --backup", click.get_current_context()
@@ -40,7 +44,7 @@ def one_source(
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What was named on the command line; one of the three files is."""
+    """The command line's choice; exactly one of the three files is set."""
 
     config: Path | None
     ledger: Path | None
@@ -60,7 +64,9 @@ def verify_file(
     notices: list[str],
     progress: Progress | None,
 ) -> tuple[Path, VerifyReport]:
-    """Verify an export, the copy of a segment, or a backup; return which, and the answer. Never raises for what it finds."""
+    """Verify an export, the copy of a segment, or a backup; return its kind, and the answer. Never
+    raises for its findings.
+    """
     from guardrail.review.verify import verify_copy, verify_export, verify_segment
 
     config, ledger = sources.config, sources.ledger
@@ -90,7 +96,9 @@ def verify_file(
 
 
 def sealing_of(ledger: Path, file: Path, notices: list[str]) -> Sealing | None:
-    """Return what *ledger* says about its segments; None where it can't be read, or is of another log than *file*."""
+    """Return the statement of *ledger* about its segments, or None if it can't be read or belongs
+    to another log than *file*.
+    """
     from guardrail.review.verify import read_sealing, readable
 
     try:
@@ -113,7 +121,9 @@ def heads_of_copy(
     witnesses: Sequence[str],
     notices: list[str],
 ) -> list[OutsideHead]:
-    """Return the heads of the log in *copy* that *witnesses*, the anchors of the settings and this machine's memory hold."""
+    """Return the heads of the log in *copy* from *witnesses*, the anchors of the settings and this
+    machine's memory.
+    """
     origin = origin_of(copy)
     found = list(asked(tuple(witnesses), origin, witness_ca(config, ledger))) if witnesses else []
     found += configured_heads(config, ledger, copy, notices, own=False)
@@ -122,7 +132,7 @@ def heads_of_copy(
 
 
 def name_in(file: Path) -> str:
-    """Return the name of the log in *file*; empty where that can't be read."""
+    """Return the name of the log in *file*; empty if it can't be read."""
     from guardrail.core.log.record import MAX_LINE, decode
     from guardrail.review.lines import open_lines
 

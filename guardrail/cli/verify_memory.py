@@ -1,4 +1,4 @@
-"""The head that this machine remembers of a ledger that is verified."""
+"""Look up the head that this machine remembers of a ledger under verification."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _SOURCE = "this machine's memory of heads"
 def remembered(
     config: Path | None, ledger: Path | None, path: Path, notices: list[str]
 ) -> list[OutsideHead]:
-    """Return the head that this machine remembers of the ledger at *path*; a memory that can't be read is a notice.
+    """Return the head that this machine remembers of the ledger at *path*; a memory that can't be
+    read is a notice.
 
-    Settings that can't be read turn no memory off: it is looked up where it is by default.
+    If the settings can't be read, the memory stays on, at its default location.
     """
     from guardrail.anchors.memory import memory_of
     from guardrail.config import AnchorSettings
@@ -44,7 +45,9 @@ def remembered(
 
 
 def although(report: VerifyReport) -> str:
-    """Return the end of the headline for a ledger that is missing or torn, although a head covers records of it."""
+    """Return the end of the headline for a missing or torn ledger of which a head covers
+    records.
+    """
     from guardrail.review.verify.report import Recall
 
     if report.exit_code != 1:
@@ -55,7 +58,9 @@ def although(report: VerifyReport) -> str:
 
 
 def way_out(path: Path, report: VerifyReport) -> str:
-    """Return how to end a contradiction to the memory that is meant; empty if there is none."""
+    """Return how to resolve a contradiction to the memory if the change was intended; empty if
+    there is none.
+    """
     from guardrail.review.verify.report import Recall
 
     if report.recall is not Recall.CONTRADICTS:

@@ -1,4 +1,6 @@
-"""What to do next about each answer of ``guardrail verify``: the same for people and in the document."""
+"""The next step for each answer of ``guardrail verify``: the same in the text and in the JSON
+document.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,10 @@ _KEEP = "keep the file as it is, make a copy, and compare that with a backup or 
 def next_steps(
     path: Path, report: VerifyReport, *, is_file: bool, backup: bool = False, way: str = ""
 ) -> list[str]:
-    """Return what to do next, the first thing first; empty only for an answer without any reservation.
+    """Return the next steps in order; empty only for an answer without any reservation.
 
-    With *is_file* an export, a copy of a segment or a *backup* was verified, not a ledger; *way* leads to a ledger where
-    none is.
+    With *is_file* an export, a copy of a segment or a *backup* was verified, not a ledger; *way* is
+    the hint for a missing ledger.
     """
     from guardrail.review.verify import VerifyState
 

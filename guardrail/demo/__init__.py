@@ -1,6 +1,8 @@
-"""``guardrail demo``: a scripted agent under policy, from the first call to a ledger that somebody edited.
+"""``guardrail demo``: a scripted agent under policy, from the first call to a ledger that was
+tampered with.
 
-Everything happens in a temporary folder, or in one that is kept; no model, no API key, no network.
+Everything happens in a temporary folder, or in a folder of your choice; no model, no API key, no
+network.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ __all__ = ["run"]
 
 
 def run(*, keep: str | os.PathLike[str] | None = None) -> int:
-    """Run the demo and return its exit code: 0 when everything went as it tells.
+    """Run the demo and return its exit code: 0 if everything went as described.
 
-    *keep* names a folder, empty or new, in which the ledger, the keys and what the tools wrote stay. Raises ``UsageError``
-    where that folder holds something already.
+    *keep* names a new or empty folder that keeps the ledger, the keys and the tools' output. Raises
+    ``UsageError`` if that folder is not empty.
     """
     from guardrail.cli.app import Exit
     from guardrail.cli.output import Style, note
@@ -38,12 +40,13 @@ def run(*, keep: str | os.PathLike[str] | None = None) -> int:
         try:
             Story(folder).tell()
         except UnexpectedError as error:
-            note(f"error: the demo did not go as it tells: {error}", Style.BAD)
+            note(f"error: the demo did not go as described: {error}", Style.BAD)
             return Exit.BUG
         heading("Where to go from here")
         if keep is None:
             say(
-                "This ran in a temporary folder, which is gone now. To keep it: guardrail demo --keep FOLDER"
+                "This ran in a temporary folder, which has been removed. To keep it: "
+                "guardrail demo --keep FOLDER"
             )
         else:
             say(f"Everything is in {folder}.")

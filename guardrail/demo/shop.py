@@ -1,4 +1,4 @@
-"""The shop of the demo: LangChain tools that really do something, in a folder."""
+"""The demo's shop: LangChain tools with real effects, in a folder."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _LABELS = {
 
 
 def open_guard(folder: Path) -> Guard:
-    """Open the guard of the shop in *folder*: its ledger and keys are there, or are made."""
-    # A shop for one afternoon: nothing in it grows old.
+    """Open the shop's guard in *folder*, and create the ledger and keys if they do not exist."""
+    # The shop is used once, so its records never reach a retention limit.
     return Guard.open(
         Settings().override(retention={"auto": False}),
         policies=POLICY,
@@ -44,7 +44,7 @@ def open_guard(folder: Path) -> Guard:
 
 
 def governed_tools(guard: Guard, folder: Path) -> dict[str, BaseTool]:
-    """Return the shop's tools under *guard*, by name. What they do, they do in *folder*."""
+    """Return the shop's tools under *guard*, by name. All their effects are in *folder*."""
     tools = [
         _lookup_order(),
         _track_parcel(),
@@ -67,7 +67,7 @@ def _lookup_order() -> BaseTool:
 def _track_parcel() -> BaseTool:
     @tool
     def track_parcel(order_id: str) -> str:
-        """Ask the carrier where a parcel is."""
+        """Ask the carrier for a parcel's location."""
         raise ConnectionError(f"the carrier does not answer about {order_id}")
 
     return track_parcel

@@ -1,4 +1,4 @@
-"""What happens in the demo, act by act. Each act checks that what it tells is what is recorded."""
+"""The acts of the demo. Each act checks that its text matches the records."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["Story", "UnexpectedError"]
 SESSION = "demo"
 _AMOUNT = 40.0
 _TOKEN = "ghp_" + "Zk3u" * 9
-"""Has the shape of a live token, is none, and is put together here so that no scanner takes it for one."""
+"""Looks like a live token but is not one; assembled here so that no scanner takes it for one."""
 
 _EDIT = (b'"amount":40.0', b'"amount":90.0')
 
 
 class UnexpectedError(Exception):
-    """The demo did not go as it tells: a bug in guardrail or in the demo."""
+    """The demo did not go as described: a bug in guardrail or in the demo."""
 
 
 class Story:
@@ -44,7 +44,7 @@ class Story:
         self._calls = 0
 
     def tell(self) -> None:
-        """Tell the whole story. Raises ``UnexpectedError`` where it is not true."""
+        """Run every act. Raises ``UnexpectedError`` if one does not go as described."""
         self._opening()
         guard = open_guard(self.folder)
         try:
@@ -56,16 +56,17 @@ class Story:
         self._shown()
         self._edited()
 
-    # -- acts -------------------------------------------------------------------------------------------------------
+    # -- acts --------------------------------------------------------------------------------------
 
     def _opening(self) -> None:
         telling.say(
-            "A support agent answers a customer of a small shop. A script plays the model; the tools (LangChain), the "
-            "policy (Rego) and the ledger (SQLite) are real. The policy, in words:"
+            "A support agent answers a customer of a small shop. A script plays the model; the "
+            "tools (LangChain), the policy (Rego) and the ledger (SQLite) are real. The policy, in "
+            "words:"
         )
-        telling.item("whatever only reads is allowed, and orders may be shipped")
+        telling.item("read-only calls are allowed, and orders may be shipped")
         telling.item("refunds are allowed up to 100; above that, a person must approve")
-        telling.item("mail goes to customers, and to nobody else")
+        telling.item("mail goes to customers only")
         telling.item("everything else is denied")
 
     def _calls_of_the_agent(self, tools: Mapping[str, BaseTool]) -> None:
@@ -76,7 +77,7 @@ class Story:
         self._call(
             tools, "refund", {"order_id": "A-1043", "amount": 412.0}, "require_approval", None
         )
-        telling.heading("3. Denied: the agent reads why, and goes on")
+        telling.heading("3. Denied: the agent reads why, and continues")
         mail = {
             "to": "eve@example.net",
             "subject": "Customers",
@@ -132,7 +133,7 @@ class Story:
         )
         if _TOKEN not in sent or _TOKEN.encode() in written or not body:
             raise UnexpectedError("the token")
-        telling.fact("checked", "the token stands in no byte of the ledger's files")
+        telling.fact("checked", "the token is nowhere in the ledger's files")
 
     def _killed(self) -> None:
         telling.heading("6. Killed: the process dies while the tool runs")
@@ -144,8 +145,9 @@ class Story:
             raise UnexpectedError(f"ship_order: exit code {done.returncode}")
         telling.recorded(call)
         telling.say(
-            "The process got SIGKILL in the middle: the decision is on disk, the outcome is not. Whoever opens the "
-            "ledger next says so in a record, for it can't know how far the tool came:"
+            "The process was killed (SIGKILL) during the call: the decision is on disk, the "
+            "outcome is not. The next process that opens the ledger records this, because it can't "
+            "know how far the tool got:"
         )
         guard: Guard = open_guard(self.folder)
         guard.close()
@@ -160,8 +162,9 @@ class Story:
         telling.heading("8. What can be proved")
         self._command(Exit.RESERVED, "verify", "--ledger", "audit.db")
         telling.say(
-            "Every record is linked to the one before it. Not anchored: with no head kept elsewhere, nobody can tell "
-            "whether the end was cut off, or all of it written anew. So the answer is not a plain yes."
+            "Every record is linked to the one before it. Not anchored: without an external "
+            "checkpoint, nobody can tell whether the end was cut off, or the whole ledger "
+            "rewritten. So the answer is not a plain yes."
         )
 
     def _edited(self) -> None:
@@ -179,7 +182,7 @@ class Story:
         telling.say(f"The refund of {_AMOUNT:.0f} now reads {after.decode()} in edited.db.")
         self._command(Exit.NO, "verify", "--ledger", "edited.db")
 
-    # -- what they need -----------------------------------------------------------------------------------------------
+    # -- what they need
 
     def _files(self) -> Sequence[Path]:
         return [path for path in (self.ledger, Path(f"{self.ledger}-wal")) if path.exists()]

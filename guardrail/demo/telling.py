@@ -1,4 +1,6 @@
-"""How the demo talks: plain text of at most 80 columns, the words of the commands themselves where they say it."""
+"""Output of the demo: plain text of at most 80 columns, in the commands' own words if a command has
+them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ COLUMNS = 80
 
 
 def heading(text: str) -> None:
-    """Begin a part."""
+    """Begin a section."""
     data()
     data(paint(text, Style.STRONG))
 
@@ -39,13 +41,13 @@ def item(text: str) -> None:
 
 
 def called(tool: str, args: Mapping[str, object]) -> None:
-    """Write what the agent calls, as the agent sees it."""
+    """Write a call as the agent sees it."""
     shown = ", ".join(f"{name}={inline(value, 60)}" for name, value in args.items())
     _labelled("agent", f"{tool}({shown})")
 
 
 def recorded(call: Call) -> None:
-    """Write what the guard decided, from its record, and how the call ended."""
+    """Write the guard's decision, from its record, and how the call ended."""
     word, style = verdict(call)
     rule = next((hit for hit in call.rules if hit.effect == call.effect), None)
     why = "" if rule is None else f" by rule {escape(rule.rule)}"
@@ -56,12 +58,12 @@ def recorded(call: Call) -> None:
 
 
 def said(text: str) -> None:
-    """Write what the agent reads as the tool's answer."""
+    """Write the tool's answer as the agent reads it."""
     _labelled("answer", escape(text))
 
 
 def fact(label: str, text: str) -> None:
-    """Write one thing beside its label."""
+    """Write one value next to its label."""
     _labelled(label, escape(text))
 
 
@@ -74,7 +76,9 @@ def _labelled(label: str, text: str) -> None:
 
 
 def guardrail(*args: str, folder: Path) -> int:
-    """Run a command of the command line on files in *folder* and return its exit code; show it as it would be typed."""
+    """Run a guardrail command on files in *folder* and return its exit code; show it as a user
+    would type it.
+    """
     data(paint(f"$ guardrail {' '.join(args)}", Style.STRONG))
     sys.stdout.flush()
     with contextlib.chdir(folder), _width():

@@ -1,1 +1,3 @@
-"""Adapters for agent frameworks: thin, named for their target, each importing its framework only when it is used itself."""
+"""Adapters for agent frameworks, one per framework. Each imports its framework only when it is
+used.
+"""

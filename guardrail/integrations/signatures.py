@@ -1,4 +1,6 @@
-"""Signatures of functions that stand before others: same name, text and parameters, and no way back to the original."""
+"""Copy a function's name, docstring and parameters to a wrapper that gives no access to the
+original.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,12 @@ __all__ = ["dress", "hints", "parameters"]
 
 
 def dress(function: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
-    """Give *function* the name, text and signature of *original*, annotations resolved, without a way back to it.
+    """Give *function* the name, docstring and signature of *original*, with annotations resolved,
+    and no reference to it.
 
-    ``functools.wraps`` would leave ``__wrapped__``, by which anyone reaches the bare body; without it the names in
-    annotations can't be looked up where the original was written, hence they are resolved here.
+    ``functools.wraps`` would leave ``__wrapped__``, which gives anyone the bare body. Without that
+    attribute, names in annotations can't be looked up in the original's module, so they are
+    resolved here.
     """
     for name in ("__name__", "__qualname__", "__doc__", "__module__"):
         value = getattr(original, name, None)
@@ -38,7 +42,7 @@ def dress(function: Callable[..., Any], original: Callable[..., Any]) -> Callabl
 
 
 def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of *function* by name; none where it does not tell them."""
+    """Return the parameters of *function* by name; empty if its signature is not available."""
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -46,7 +50,9 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of *function*, each resolved on its own; one that can't be stays a string."""
+    """Return the annotations of *function*, each resolved separately; one that can't be resolved
+    stays a string.
+    """
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

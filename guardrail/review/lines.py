@@ -105,7 +105,7 @@ class FileRecords:
                 hint="take another copy of it",
             ) from None
 
-    # -- reading it once ----------------------------------------------------------------------------------------------
+    # -- reading it once ---------------------------------------------------------------------------
 
     def _read(self, source: BinaryIO) -> None:
         end = 0
@@ -185,7 +185,7 @@ class FileRecords:
             hint="guardrail verify --export FILE, or --segment FILE, says more; take another copy of it",
         )
 
-    # -- what it holds ------------------------------------------------------------------------------------------------
+    # -- what it holds -----------------------------------------------------------------------------
 
     @property
     def log(self) -> str:

@@ -1,4 +1,4 @@
-"""Doubles for tests: a policy that answers what it is told, a ledger in memory, and the guard on top of them."""
+"""Test doubles: a policy with fixed replies, a ledger in memory, and a guard that uses them."""
 
 from __future__ import annotations
 

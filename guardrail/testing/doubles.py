@@ -1,4 +1,4 @@
-"""Doubles for tests: a policy that answers what it is told, a ledger in memory, and the guard on top of them.
+"""Test doubles: a policy with fixed replies, a ledger in memory, and a guard that uses them.
 
 ::
 
@@ -12,7 +12,8 @@
         "call.outcome",
     ]
 
-The guard itself, the schema, redaction and record layers are the real ones. Nothing here is durable.
+The guard itself, the schema, redaction and record layers are the real ones. Nothing here is
+durable.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ Reply = object
 
 
 def document(effect: Effect | str, /, *rules: str, **parts: Any) -> dict[str, Any]:
-    """Return a well-formed reply of the composed policy: *rules* fired with *effect*; *parts* replace whole keys."""
+    """Return a well-formed reply of the composed policy in which *rules* fired with *effect*;
+    *parts* replace top-level keys.
+    """
     return {
         "effect": str(effect),
         "rules": [
@@ -79,14 +82,16 @@ def deny(*rules: str, **parts: Any) -> dict[str, Any]:
 
 
 def ask(*rules: str, **parts: Any) -> dict[str, Any]:
-    """Return a reply that asks for an approval."""
+    """Return a reply that requires approval."""
     return document(Effect.REQUIRE_APPROVAL, *rules, **parts)
 
 
 class StaticPolicy:
-    """An engine that gives one reply, or what a function makes of the input, or raises a ``PolicyError``.
+    """An engine that gives a fixed reply, calls a function on the input for it, or raises a
+    ``PolicyError``.
 
-    *delay* seconds pass before it answers. ``inputs`` collects every input it was asked about, decoded.
+    It answers after *delay* seconds. ``inputs`` collects every input that it was asked about,
+    decoded.
     """
 
     def __init__(
@@ -106,7 +111,7 @@ class StaticPolicy:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """A fixed identity; engine ``static``."""
+        """A fixed identity, with engine ``static``."""
         return self._identity
 
     def decide(
@@ -116,7 +121,9 @@ class StaticPolicy:
         shard: str,  # noqa: ARG002 - one policy for all
         deadline: float,
     ) -> Future[EngineReply]:
-        """Answer at once, or after the delay in another thread; a delay beyond *deadline* is a ``timeout``."""
+        """Answer immediately, or after the delay in another thread; a delay longer than *deadline*
+        is a ``timeout``.
+        """
         future: Future[EngineReply] = Future()
         if self._delay:
             threading.Thread(
@@ -146,14 +153,16 @@ class StaticPolicy:
             )
 
     def close(self) -> None:
-        """Note that it was closed."""
+        """Remember that it was closed."""
         self.closed = True
 
 
 class MemoryLedger:
-    """A log in memory, with the same lines as on disk. Thread-safe; its clock is frozen and steps 1 ms per record.
+    """A log in memory, with the same lines as on disk. Thread-safe; its clock is frozen and steps 1
+    ms per record.
 
-    ``fail`` raises for each draft for which it returns an error: a ledger that can't be written.
+    If ``fail`` returns an error for a draft, the append raises it, as a ledger that can't be
+    written would.
     """
 
     def __init__(self, log: str = "memory") -> None:
@@ -174,7 +183,7 @@ class MemoryLedger:
         return [record for record in self.records if record["type"] == type_]
 
     def submit(self, draft: Draft) -> Future[Receipt]:
-        """Append at once."""
+        """Append the record immediately."""
         future: Future[Receipt] = Future()
         error = self.fail(draft)
         if error is not None:
@@ -207,7 +216,7 @@ class MemoryLedger:
         return any((other.get("id"), other.get("ordinal")) == same for other in others)
 
     def case(self, approval: str) -> Case | None:
-        """Return the request *approval* with every step of it, or None."""
+        """Return the approval request *approval* with all of its steps, or None."""
         requests, steps = [], []
         for line in list(self.lines):
             record = decode(line)
@@ -219,7 +228,7 @@ class MemoryLedger:
         return case_of([*requests, *steps], self.lines[-1])
 
     def of_session(self, session: str) -> list[str]:
-        """Return the ids of the requests for approval of a session, the oldest first."""
+        """Return the ids of a session's approval requests, oldest first."""
         return [
             record["call"]
             for record in self.of("call.decision")
@@ -227,11 +236,11 @@ class MemoryLedger:
         ]
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
-        """Append at once."""
+        """Append the record immediately."""
         return self.submit(draft).result(timeout)
 
     def expired(self, future: Future[Receipt]) -> LedgerError:
-        """Close the call of a decision that becomes durable although nobody waits for it any more."""
+        """Close the call of a decision that becomes durable after its caller stopped waiting."""
 
         def close(done: Future[Receipt]) -> None:
             line = self.lines[done.result().seq]
@@ -242,7 +251,7 @@ class MemoryLedger:
         return LedgerPoisonedError("the record was not durable in time")
 
     def owner(self, *session: str) -> tuple[str, str, str, str] | None:
-        """Return whose session it is, by its first record under one of its names."""
+        """Return the owner of a session, from the first record under one of its names."""
         for record in self.records:
             if record.get("session") in session:
                 owner = owner_of(record)
@@ -263,8 +272,8 @@ def memory_guard(
 ) -> tuple[Guard, MemoryLedger]:
     """Return a guard over *policy* and a ledger in memory, and that ledger.
 
-    Without *settings* it takes calls of nobody (``identity.require = "any"``), so that a test about something else needs no
-    session. ``Settings()`` has the guard deny them, as it does in production.
+    By default the guard accepts calls without a principal (``identity.require = "any"``), so that a
+    test about something else needs no session. Pass ``Settings()`` to deny them, as in production.
     """
     settings = settings or Settings().override(identity={"require": "any"})
     ledger = MemoryLedger()

@@ -37,7 +37,7 @@ def is_model(schema: type[Any]) -> bool:
     return issubclass(schema, BaseModel)
 
 
-# -- at declaration -----------------------------------------------------------------------------------------------
+# -- at declaration --------------------------------------------------------------------------------
 
 
 def describe(model: type[BaseModel]) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _is_simple(model: type[BaseModel]) -> bool:
     return True
 
 
-# -- at a call ----------------------------------------------------------------------------------------------------
+# -- at a call -------------------------------------------------------------------------------------
 
 
 def take_model(

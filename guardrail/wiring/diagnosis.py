@@ -344,7 +344,7 @@ def _names(settings: Settings) -> Iterator[str]:
     yield from noted_names(settings)[-1000:]
 
 
-# -- heads that are known from outside --------------------------------------------------------------
+# -- heads that are known from outside -------------------------------------------------------------
 
 
 def _anchored(settings: Settings, names: Sequence[str], publics: set[str]) -> Iterator[KnownHead]:

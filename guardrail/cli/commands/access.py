@@ -41,10 +41,11 @@ def access(
     limit: int,
     everything: bool,
 ) -> None:
-    """Say who read the ledger with guardrail, the oldest first: when, with which command, what was asked for, and why.
+    """Show who read the ledger with guardrail, oldest first: when, with which command and
+    arguments, and why.
 
-    Every command that reads leaves a record in the access log before it shows anything; so does this one, and it is the last
-    line. Who read the file with another program is not in it.
+    Every command that reads the ledger leaves a record in the access log before it shows anything.
+    So does this one: its record is the last line. Reads by other programs do not appear.
     """
     with open_ledger(None, access_log()) as reader:
         found = list_accesses(reader, None if everything else limit)

@@ -48,16 +48,18 @@ def anchor(
     ledger: Path | None,
     as_json: bool,
 ) -> int:
-    """Send the current signed head to every anchor that [anchors] names, and say what each answered.
+    """Send the current signed head to every anchor in [anchors], and show each answer.
 
-    Guards do this by themselves; use it to send a head now, and to find out whether anchors work. If an anchor holds
-    something that does not fit the ledger, the answer is no: `guardrail verify` says more.
+    Guards do this automatically; use this command to send a head now, and to check that the anchors
+    work. If an anchor holds a head that contradicts the ledger, the answer is no: `guardrail
+    verify` says more.
 
-    `anchor forget PATH` removes what this machine remembers of the ledger at PATH, for a ledger that was removed on
-    purpose. Exit 0: forgotten, or nothing was remembered.
+    `anchor forget PATH` removes this machine's memory of the ledger at PATH, for a ledger that was
+    deleted on purpose. Exit 0: forgotten, or nothing was remembered.
 
-    `anchor move OLD --reason TEXT` puts the heads in the anchor file OLD into the file that [anchors] names now, after
-    that setting was changed. Heads that another key signed and that the ledger contradicts stay behind, and are listed.
+    `anchor move OLD --reason TEXT` copies the heads in the anchor file OLD to the file that
+    [anchors] names now, after that setting was changed. Heads that another key signed and that the
+    ledger contradicts stay behind, and are listed.
     """
     if action != "move" and (lost or reason is not None):
         raise click.UsageError("--lost and --reason are for move", click.get_current_context())

@@ -1,4 +1,6 @@
-"""``guardrail anchor move``: the heads of a log from one anchor file into the one that the settings name now."""
+"""``guardrail anchor move``: copy a log's heads from one anchor file to the one that the settings
+name now.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,10 @@ _USAGE = 'guardrail anchor move OLD_FILE --reason "..."'
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What was asked for."""
+    """The request."""
 
     old: Path | None
-    """None: it is lost."""
+    """None if it is lost."""
     new: Path
     reason: str
 
@@ -48,7 +50,7 @@ def move(
     lost: bool,
     as_json: bool,
 ) -> int:
-    """Put the heads of the log that are in the file *old* into the file of [anchors], on the record."""
+    """Copy the log's heads from the file *old* to the file of [anchors], and record it."""
     from guardrail.call.journal import actor
     from guardrail.wiring.opening import load_keys, open_journal
 
@@ -105,7 +107,9 @@ def _file(path: Path, key: NoteKey, settings: Settings) -> Any:
 
 
 def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
-    """Return the heads in the old file; of one that is lost the newest, which the state beside the ledger holds."""
+    """Return the heads in the old file; if it is lost, the newest one, from the state next to the
+    ledger.
+    """
     from guardrail.anchors.file import FileAnchor
     from guardrail.anchors.lines import HeadLine
     from guardrail.anchors.state import read_state, state_path

@@ -38,9 +38,11 @@ _STYLES = {State.PENDING: Style.WARN, State.GRANTED: Style.GOOD, State.BLOCKED: 
     "--all", "everything", is_flag=True, help="Also those that are decided, used or too old."
 )
 def approvals(config: Path | None, ledger: Path | None, as_json: bool, everything: bool) -> None:
-    """List the calls that wait for a person, the oldest first: what was asked, by whom, and what is hidden from you.
+    """List the calls that wait for a person, oldest first: each request, its requester, and the
+    values hidden from you.
 
-    Arguments are shown as they are recorded. Approve one with `guardrail approve ID --reason TEXT`, or refuse it.
+    Arguments are shown as they are recorded. Approve a call with `guardrail approve ID --reason
+    TEXT`, or refuse it.
     """
     from guardrail.approvals.views import document, terms_of, utc_now
     from guardrail.review.approvals import open_requests
@@ -90,11 +92,12 @@ def _answer_options(command: _F) -> _F:
 @click.command(short_help="Approve one call, as the user that you are logged in as.")
 @_answer_options
 def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
-    """Approve the call that ID names: exactly that call, once, for a limited time.
+    """Approve the call ID: exactly that call, once, for a limited time.
 
-    ID is what `guardrail approvals` shows, its beginning, or a record number. You approve as the operating-system user
-    that you are; nobody verifies that, so the settings must say `unsafe_asserted_approvals = true`. Who asked can't approve.
-    Exit code 0: recorded; 1: turned down, which is recorded as well; 3: no such request.
+    ID is an id from `guardrail approvals`, the beginning of one, or a record number. You approve as
+    your operating-system user. Nobody verifies that identity, so the settings must say
+    `unsafe_asserted_approvals = true`. The requester can't approve. Exit code 0: recorded; 1:
+    turned down, which is recorded as well; 3: no such request.
     """
     return _answer(ref, config, ledger, Kind.GRANTED, reason, as_json=as_json)
 
@@ -102,10 +105,11 @@ def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, r
 @click.command(short_help="Refuse a call for good.")
 @_answer_options
 def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
-    """Refuse the call that ID names: from then on nobody can approve it, and what was approved counts no more.
+    """Refuse the call ID: nobody can approve it any more, and earlier approvals of it no longer
+    count.
 
-    ID is what `guardrail approvals` shows, its beginning, or a record number. Exit code 0: recorded; 1: too late, which is
-    recorded as well; 3: no such request.
+    ID is an id from `guardrail approvals`, the beginning of one, or a record number. Exit code 0:
+    recorded; 1: too late, which is recorded as well; 3: no such request.
     """
     return _answer(ref, config, ledger, Kind.REFUSED, reason, as_json=as_json)
 
@@ -143,7 +147,9 @@ def _answer(
 
 
 def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
-    """Return a reader that shows nothing but what the log's signed head proves, or None without the log's keys."""
+    """Return a reader that shows only records that the log's signed head proves, or None without
+    the log's keys.
+    """
     from guardrail.call.journal import actor
     from guardrail.errors import KeysError
     from guardrail.ledger.proved import Proofs, ProvedReader
@@ -262,7 +268,9 @@ def _request(entry: Listed) -> None:
 
 
 def _given(entry: Listed) -> str:
-    """Say who approved it: who counts now, or, once it is over, everyone who did."""
+    """List who approved it: the approvals that count now or, if the request is settled, all of
+    them.
+    """
     over = entry.state in {State.USED, State.REFUSED, State.EXPIRED}
     steps = [step for step in entry.case.steps if step.kind is Kind.GRANTED]
     people = _people(step.approver for step in (steps if over else entry.standing))
@@ -275,12 +283,12 @@ def _given(entry: Listed) -> str:
 
 
 def _people(people: Iterable[Approver | None]) -> list[str]:
-    """Return each person once, as words."""
+    """Return each person once, formatted."""
     return list(dict.fromkeys(approver(person) for person in people if person is not None))
 
 
 def _over(entry: Listed) -> Iterator[tuple[str, str]]:
-    """Yield who refused it, and which record used it: label and text."""
+    """Yield (label, text) for the refusals, and for the record that used it."""
     for step in entry.case.steps:
         if step.kind is Kind.REFUSED and step.approver is not None:
             yield "", f"refused by {approver(step.approver)}, record {step.seq}"

@@ -20,10 +20,11 @@ __all__ = ["backup"]
 @json_option
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Path) -> int:
-    """Copy the ledger to FILE while writers run: everything that was recorded before, as one file, which is then verified.
+    """Copy the ledger to FILE while writers run: every record so far, in one file, which is then
+    verified.
 
-    An existing FILE is never overwritten. The keys are not in it: keep them elsewhere. Give this copy, and never the live file, to other
-    programs.
+    An existing FILE is never overwritten. The keys are not included: keep them in a separate place.
+    Give this copy, and never the live file, to other programs.
     """
     from guardrail.ledger.maintenance.backup import backup as copy
 
@@ -55,7 +56,9 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
 
 
 def _problem(path: Path, doubts: list[str]) -> str:
-    """Say what is wrong with a copy: all that ``verify`` finds in the file itself. What recoveries took over goes into *doubts*."""
+    """Describe the faults of a copy: all that ``verify`` finds in the file itself. Records that
+    recoveries took over go into *doubts*.
+    """
     from guardrail.review.verify import taken_over, verify_ledger
 
     report = verify_ledger(path)

@@ -20,11 +20,13 @@ __all__ = ["checkpoint", "head_of"]
 @ledger_options
 @json_option
 def checkpoint(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
-    """Print the current signed head: how many records there are, and what they are, in one signed text.
+    """Print the current signed head: one signed text with the number of records and the hash over
+    all of them.
 
-    Keep it where nobody who can write the ledger can change it. `guardrail verify --checkpoint FILE` then finds every change
-    to the records that it covers. Where this user can read the log key it is signed by that, else by the key of the process that
-    wrote it last, which verify looks up in the ledger.
+    Keep it out of reach of everyone who can write the ledger. `guardrail verify --checkpoint FILE`
+    then finds every change to the records that it covers. If this user can read the log key, that
+    key signs the head; otherwise the head is signed by the last process that wrote the ledger,
+    whose key verify looks up in the ledger.
     """
     note, by_log_key = head_of(config, ledger)
     head = Checkpoint.parse(note.text)
@@ -46,9 +48,9 @@ def checkpoint(*, config: Path | None, ledger: Path | None, as_json: bool) -> No
 
 
 def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]:
-    """Return the head of the ledger that is meant, and whether the log key signed it.
+    """Return the ledger's head, and True if the log key signed it.
 
-    Raises ``LedgerError`` where there is none, or no holder of the log's keys wrote it.
+    Raises ``LedgerError`` if there is none, or if it was not written by a holder of the log's keys.
     """
     from guardrail.anchoring import LedgerHeads, stored_head
     from guardrail.call.journal import actor

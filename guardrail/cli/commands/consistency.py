@@ -31,7 +31,7 @@ _PATH = click.Path(path_type=Path)
 
 
 class _HeadFileError(GuardrailError):
-    """A file of a head can't be read."""
+    """A head file can't be read."""
 
     default_code = "head.file"
 
@@ -63,11 +63,14 @@ def consistency(
     backup: Path | None,
     as_json: bool,
 ) -> int:
-    """Check that the signed head in OLD is the beginning of the one in NEW: that nothing before it was changed between them.
+    """Check that the signed head in NEW continues the one in OLD: that no record before OLD was
+    changed between them.
 
-    Both are compared with the hashes that the lines of the ledger make. Exit code 0: it is; 5: it is, and the key was read from the ledger itself,
-    or a recovery took records over that the head in OLD does not cover, or, with --backup, the copy has the records of OLD and not all of NEW;
-    1: it is not, or they are heads of two logs; 3: a head is malformed or signed by no key of this log, or the ledger can't tell.
+    Both are compared with hashes computed from the ledger's lines. Exit code 0: it does; 5: it
+    does, but the key was read from the ledger itself, or a recovery took over records that the head
+    in OLD does not cover, or, with --backup, the copy has the records of OLD but not all of NEW; 1:
+    it does not, or the heads belong to two logs; 3: a head is malformed or not signed by a key of
+    this log, or the ledger can't tell.
     """
     from guardrail.core.log.checkpoint import Checkpoint, NoteKey
     from guardrail.review.proofs import compare_heads, log_key

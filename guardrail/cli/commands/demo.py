@@ -15,9 +15,11 @@ __all__ = ["demo"]
     help="Keep the demo's ledger in DIR, to look at afterwards.",
 )
 def demo(keep: str | None) -> int:
-    """Watch a scripted agent use tools under policy: allowed, denied, redacted, failing and killed calls.
+    """Watch a scripted agent use tools under policy: allowed, denied, redacted, failing and killed
+    calls.
 
-    Then the session is shown, verified, one byte of it edited, and verified again. Needs no model, no API key and no network.
+    The demo then shows the session, verifies it, edits one byte of it, and verifies it again. It
+    needs no model, no API key and no network.
     """
     from guardrail.demo import run
 

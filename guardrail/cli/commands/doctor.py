@@ -31,10 +31,11 @@ _INDENT = 20
 @ledger_options
 @json_option
 def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
-    """Check everything that guardrail needs, one by one, and say how to mend what is wrong.
+    """Check everything that guardrail needs, one by one, and show how to fix each problem.
 
-    Writes nothing but a scratch file in the ledger's folder, to measure how long a sync takes, and its record in the access log. Exit code 0: all well
-    (notes included); 1: something does not work; 3: something could not be found out.
+    Writes only a scratch file in the ledger's folder, to measure how long a sync takes, and its
+    record in the access log. Exit code 0: all well (notes included); 1: something does not work; 3:
+    something could not be determined.
     """
     from guardrail.config.file import find, is_named
 

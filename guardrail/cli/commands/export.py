@@ -57,10 +57,11 @@ def export(
     output: Path | None,
     head_file: Path | None,
 ) -> None:
-    """Write the records out, byte for byte, so that anyone can check them without guardrail.
+    """Export the records, byte for byte, so that anyone can check them without guardrail.
 
-    What comes out is exactly what is hashed: `guardrail verify --export FILE --checkpoint HEAD` checks such a file, and so does
-    tests/vectors/verify_standalone.py with nothing but Python. The bytes are hostile text: don't show them on a terminal.
+    The output is exactly the hashed bytes: `guardrail verify --export FILE --checkpoint HEAD`
+    checks such a file, and so does tests/vectors/verify_standalone.py with only Python. The bytes
+    are hostile text: don't print them to a terminal.
     """
     if not jsonl:
         raise click.UsageError("Say which form: --jsonl", click.get_current_context())
@@ -99,7 +100,7 @@ def _to_file(records: Records, path: Path, size: int | None, *, needed: int) -> 
 
 
 def _size_of(db: Path) -> int:
-    """Return how large the ledger is: its lines take less."""
+    """Return the size of the ledger: its lines take less."""
     size = 0
     for part in (db, Path(f"{db}-wal")):
         with contextlib.suppress(OSError):
@@ -108,9 +109,10 @@ def _size_of(db: Path) -> int:
 
 
 def _new_file(path: Path, write: Callable[[BinaryIO], _T], *, needed: int) -> _T:
-    """Write to a new file that only its owner can read: an export holds what the ledger holds.
+    """Write to a new file that only its owner can read: an export holds everything that the ledger
+    holds.
 
-    Durable, name included, when this returns. It takes *needed* bytes at most.
+    The file and its name are durable when this returns. It takes at most *needed* bytes.
     """
     from guardrail.system.durable import sync_directory
 

@@ -43,7 +43,9 @@ def hold() -> None:
 def add(
     *, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None, name: str
 ) -> int:
-    """Begin the legal hold NAME: while it stands no record and no copy is deleted. A record says who did it and why."""
+    """Place the legal hold NAME: no record and no copy is deleted while it is in force. A record
+    says who placed it and why.
+    """
     return _hold(config, ledger, name, reason, begins=True, as_json=as_json)
 
 
@@ -55,7 +57,7 @@ def add(
 def release(
     *, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None, name: str
 ) -> int:
-    """End the legal hold NAME. A record says who did it and why."""
+    """Release the legal hold NAME. A record says who released it and why."""
     return _hold(config, ledger, name, reason, begins=False, as_json=as_json)
 
 
@@ -63,7 +65,7 @@ def release(
 @ledger_options
 @json_option
 def holds(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
-    """List the legal holds that stand: since when, by whom, and why."""
+    """List the legal holds in force: since when, by whom, and why."""
     from guardrail.retention.facts import read_facts
 
     with open_ledger(config, ledger) as reader:

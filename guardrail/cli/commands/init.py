@@ -24,10 +24,12 @@ __all__ = ["init"]
     "named", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False
 )
 def init(named: Path | None) -> None:
-    """Make a project in DIR (default: here): guardrail.toml with comments, a policy and a test for it, keys and a ledger.
+    """Create a project in DIR (default: here): guardrail.toml with comments, a policy with a test,
+    keys and a ledger.
 
-    Never overwrites: where one of these is there already, nothing is written. Below a folder that has a guardrail.toml,
-    name DIR to make a project of its own. A .gitignore gets the lines that keep ledger and keys out of the repository.
+    Never overwrites: if one of these files already exists, nothing is written. Below a folder that
+    has a guardrail.toml, name DIR to create a separate project. The lines that keep the ledger and
+    keys out of the repository are added to .gitignore.
     """
     from guardrail.authoring.scaffold import scaffold
     from guardrail.config import FILE_NAME, Settings
@@ -47,7 +49,7 @@ def init(named: Path | None) -> None:
             code="config.exists",
             hint="guardrail doctor checks that project; guardrail init . makes another one here",
         )
-    # The environment may point to another project: what is made here is what the new file says.
+    # The environment may point to another project: the new settings file alone decides.
     planned = Settings().override(ledger={"path": (folder / "audit.db").absolute()})
     _refuse_project(folder, planned)
     _refuse_old_log(planned)
@@ -65,7 +67,9 @@ def init(named: Path | None) -> None:
 
 
 def _project_above(folder: Path) -> Path | None:
-    """Return the settings that commands in *folder* use now, if they are in a folder above it."""
+    """Return the settings that apply to commands in *folder* now, if they are in a folder above
+    it.
+    """
     from guardrail.config.file import FILE_NAME, find
     from guardrail.review.terminal import one_line
 
@@ -76,7 +80,9 @@ def _project_above(folder: Path) -> Path | None:
 
 
 def _refuse_project(folder: Path, planned: Settings) -> None:
-    """Raise ``ConfigError`` if there are settings in *folder*: a project, or a clone of one, whose ledger is made when a guard opens."""
+    """Raise ``ConfigError`` if *folder* has settings: it is a project, or a clone of one, whose
+    ledger is created when a guard opens.
+    """
     from guardrail.config import FILE_NAME
     from guardrail.ledger.files import traces
 
@@ -121,7 +127,7 @@ def _refuse_old_log(settings: Settings) -> None:
 
 
 def _require_room(settings: Settings) -> None:
-    """Raise ``ConfigError`` if a guard would refuse every call for want of room."""
+    """Raise ``ConfigError`` if a guard would refuse every call because the disk is too full."""
     from guardrail.ledger.reserve import room_needed
 
     folder = settings.ledger.path.parent
@@ -139,7 +145,7 @@ def _require_room(settings: Settings) -> None:
 
 
 def _create_log(settings: Settings) -> None:
-    """Make keys and ledger together; keys whose ledger could not be made are taken away again."""
+    """Create keys and ledger together; remove the keys again if the ledger can't be created."""
     from guardrail.wiring.opening import create_keys, create_log
 
     keys = create_keys(settings)

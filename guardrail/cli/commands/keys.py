@@ -18,10 +18,12 @@ __all__ = ["keys"]
 @ledger_options
 @json_option
 def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
-    """Show the log's public key: as hex, and as a note key, which is what witnesses take. No secret is shown.
+    """Show the log's public key, as hex and as a note key, which is the form that witnesses take.
+    Shows no secret.
 
-    Keep it where nobody who can write the ledger can change it: `guardrail verify --key` compares. What is shown is the key that the
-    ledger's first record names; the key folder, where this user can read it, must hold the same.
+    Keep it out of reach of everyone who can write the ledger: `guardrail verify --key` compares.
+    The key shown is the one that the ledger's first record names; if this user can read the key
+    folder, it must hold the same one.
     """
     from guardrail.review.proofs import log_key
     from guardrail.wiring.opening import load_keys

@@ -62,7 +62,7 @@ def policy() -> None:
 
 
 def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
-    """Return the policies to look at. Raises ``ConfigError`` where one of them is not there."""
+    """Return the policies to examine. Raises ``ConfigError`` if one of them does not exist."""
     settings = None if paths else settings_of(config)
     chosen = paths if settings is None else settings.policy.path
     hint = "name the folder of the policies, or leave PATH out for those of the settings"
@@ -78,7 +78,7 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
 
 
 def print_untested(tests: int, *, width: int = 8) -> None:
-    """Say that the *tests*, so many files, were not run, and what runs them."""
+    """Say that *tests* files of tests were not run, and name the command that runs them."""
     files = f"{counted(tests, 'file')} of tests"
     word = paint("not judged", Style.WARN)
     data(f"{'tests':<{width}} {word}: {files}; next: guardrail policy test")
@@ -113,11 +113,13 @@ def test(
     tools: Path | None,
     limit: float,
 ) -> int:
-    """Run every test_ rule in the *_test.rego files below PATH (default: the policies of the settings).
+    """Run every test_ rule in the *_test.rego files below PATH (default: the policies of the
+    settings).
 
-    A test passes where its rule is true. With --mutate, each call in which a deny or require_approval rule fires in a test
-    is asked about again with one argument deleted, null, empty or of another type: what is then allowed is reported. Exit
-    code 0: all passed; 1: one failed, a changed call is allowed, or the policies are refused; 3: they could not be read;
+    A test passes if its rule is true. With --mutate, each call that fires a deny or
+    require_approval rule in a test is evaluated again with one argument deleted, null, empty or of
+    another type, and the changed calls that are allowed are reported. Exit code 0: all passed; 1:
+    one failed, a changed call is allowed, or the policies are refused; 3: they could not be read;
     5: there is no test, or the limit was reached.
     """
     from guardrail.authoring.test import run_tests
@@ -126,7 +128,7 @@ def test(
     chosen = policy_paths(paths, config)
     report = run_tests(chosen)
     code = _test_code(report)
-    # Calls of tests that fail say nothing about what the policy is meant to stop.
+    # Calls of failing tests say nothing about the calls that the policy is meant to stop.
     mutation = policy_mutate.run(chosen, tools, limit) if mutate and report.ok else None
     if mutation is not None and code is Exit.YES:
         code = policy_mutate.code_of(mutation)
@@ -206,12 +208,12 @@ def _summary(report: TestReport) -> None:
     help="How long to wait for their answers.",
 )
 def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
-    """Ask the guards that run on this ledger to load their policies again, and say what each did.
+    """Ask the guards that run on this ledger to reload their policies, and show each one's answer.
 
-    The policies are loaded and tested here first: if they are refused, nobody is asked. Guards also read their settings
-    file again and apply [opa] and [policy], except input; others that differ are named, and need a restart.
-    Exit code 0: every process that uses the ledger loaded them; 1: refused; 5: not all have answered, none is running, or
-    a restart is needed.
+    The policies are first loaded and tested here; if they are refused, no guard is asked. Guards
+    also read their settings file again and apply [opa] and [policy], except input; other changed
+    settings are named, and need a restart. Exit code 0: every process that uses the ledger loaded
+    them; 1: refused; 5: not all have answered, none is running, or a restart is needed.
     """
     from guardrail.wiring.opening import load_engine
     from guardrail.wiring.reload import request
@@ -232,12 +234,12 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
 
 
 def _name(identity: Mapping[str, Any]) -> str:
-    """Return what policies are called: their digest, or the revision where a server names no digest."""
+    """Return the policies' digest, or their revision if a server names no digest."""
     return str(identity.get("digest") or identity.get("revision") or "")
 
 
 def _before(settings: Settings) -> tuple[int, int]:
-    """Return how many processes use the ledger, and how many records there are."""
+    """Return the number of processes that use the ledger, and the number of records."""
     from guardrail.ledger.files import leases_path
     from guardrail.ledger.lease import Leases, Life
     from guardrail.ledger.reader import LedgerReader
@@ -249,7 +251,7 @@ def _before(settings: Settings) -> tuple[int, int]:
 
 
 def _answers(settings: Settings, digest: str, alive: int, start: int, wait: float) -> Exit:
-    """Tell what guards recorded from record *start* on, until all have answered or the time is over."""
+    """Report the guards' records from *start* on, until all have answered or the time is up."""
     from guardrail.ledger.reader import LedgerReader
 
     until = time.monotonic() + wait
@@ -303,7 +305,7 @@ def _take(line: bytes, digest: str, loaded: set[str], refused: set[str], restart
 
 
 def _difference(detail: Mapping[str, Any]) -> str:
-    """Return what differs from the policies before, if that is not the policies themselves."""
+    """Return the changed settings other than the policies themselves."""
     from guardrail.review.records import obj
 
     now, before = obj(detail, "policy"), obj(detail, "previous")

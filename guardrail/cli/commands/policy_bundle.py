@@ -1,4 +1,4 @@
-"""``guardrail policy bundle`` and ``guardrail policy push``: policies on their way to an OPA server."""
+"""``guardrail policy bundle`` and ``guardrail policy push``: deliver policies to an OPA server."""
 
 from __future__ import annotations
 
@@ -74,11 +74,12 @@ def bundle(
     key_id: str,
     unsafe_impure: bool,
 ) -> int:
-    """Make a bundle of the policies below PATH (default: those of the settings), with guardrail's own, without tests.
+    """Build a bundle of the policies below PATH (default: those of the settings) and guardrail's
+    own, without tests.
 
-    Its revision names the policies and their data by digest, as records do. The same policies give the same bytes. Their
-    tests are not run: `guardrail policy test` does that. Exit code 0: written; 1: the policies are refused; 3: they could
-    not be read.
+    Its revision names the policies and their data by digest, as records do. The same policies give
+    the same bytes. Their tests are not run: `guardrail policy test` does that. Exit code 0:
+    written; 1: the policies are refused; 3: they could not be read.
     """
     from guardrail.authoring.bundle import make_bundle
     from guardrail.authoring.opa_program import find_opa
@@ -156,11 +157,12 @@ def _write(path: Path, content: bytes) -> None:
 @json_option
 @click.option("--url", metavar="URL", help="The server; default: [opa] url of the settings.")
 def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | None) -> int:
-    """Store the policies below PATH (default: those of the settings), guardrail's own and their data on an OPA server.
+    """Upload the policies below PATH (default: those of the settings), guardrail's own and their
+    data to an OPA server.
 
-    For development: module by module, not at once, and the answers name no revision, so that a guard takes them only with
-    [opa] unsafe_unpinned_policy. A server that has bundles is refused. Exit code 0: stored; 1: refused; 3: the server
-    could not be asked.
+    For development only: modules are uploaded one by one, not atomically, and replies name no
+    revision, so a guard accepts them only with [opa] unsafe_unpinned_policy. A server that has
+    bundles is refused. Exit code 0: stored; 1: refused; 3: the server could not be asked.
     """
     from guardrail.authoring.push import push as send
     from guardrail.policy.opa.transport import UNREACHABLE

@@ -28,7 +28,7 @@ __all__ = ["check"]
 
 _DESPITE = "a guard loads them all the same; --strict gives exit code 1 for warnings"
 _INDENT = 21
-"""Columns before what an engine is."""
+"""Columns before the description of an engine."""
 
 
 @click.command(short_help="Say whether the policies would be loaded, and why not.")
@@ -40,14 +40,16 @@ _INDENT = 21
 def check(
     paths: Sequence[Path], config: Path | None, as_json: bool, tools: Path | None, strict: bool
 ) -> int:
-    """Say whether the policies below PATH (default: those of the settings) would be loaded, and what looks wrong in them.
+    """Check that the policies below PATH (default: those of the settings) would load, and warn
+    about likely mistakes.
 
-    Parses them, looks for what the embedded engine is known to answer differently from OPA, and asks for the decision
-    on a few complete calls. Where an opa program is found (GUARDRAIL_OPA, else PATH), it checks them strictly, too.
-    Warnings are what both engines accept and what can let a call slip through. Whether the policies' own tests pass is
-    not judged here: `guardrail policy test` does that, and a guard loads the policies only if they do. Exit code 0: they
-    would be loaded if their tests pass; 1: an engine refuses them, or there are warnings and --strict; 3: they could not be
-    read, or opa gave no answer.
+    Parses them, looks for constructs that the embedded engine is known to evaluate differently from
+    OPA, and evaluates a few complete calls. If an opa program is found (GUARDRAIL_OPA, else PATH),
+    it checks them strictly, too. Warnings are about constructs that both engines accept but that
+    can let a call through. The policies' own tests are not run here: `guardrail policy test` runs
+    them, and a guard loads the policies only if they pass. Exit code 0: they would be loaded if
+    their tests pass; 1: an engine refuses them, or there are warnings and --strict; 3: they could
+    not be read, or opa gave no answer.
     """
     from guardrail.authoring.check import check as look
     from guardrail.authoring.tools_file import load_tools

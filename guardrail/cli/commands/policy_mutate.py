@@ -1,4 +1,4 @@
-"""What ``guardrail policy test --mutate`` shows."""
+"""Output of ``guardrail policy test --mutate``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN = 300
 
 
 def run(paths: Sequence[Path], tools: Path | None, limit: float) -> MutationReport:
-    """Change the calls of the tests, and tell on a terminal how far that is."""
+    """Mutate the calls of the tests, and show progress on a terminal."""
     from guardrail.authoring.mutate import mutate
     from guardrail.authoring.tools_file import load_tools
 
@@ -41,14 +41,14 @@ def run(paths: Sequence[Path], tools: Path | None, limit: float) -> MutationRepo
 
 
 def code_of(report: MutationReport) -> Exit:
-    """Return the exit code that *report* stands for."""
+    """Return the exit code for *report*."""
     if not report.ok:
         return Exit.NO
     return Exit.YES if report.complete and not report.untried else Exit.RESERVED
 
 
 def show(report: MutationReport) -> None:
-    """Print what is allowed with one thing changed, by rule, and what could not be tried."""
+    """Print the changed calls that are allowed, by rule, and those that could not be tried."""
     for _, found in groupby(report.holes, key=lambda hole: (hole.file, hole.line, hole.rule)):
         _rule(list(found))
     for rule in report.untried:

@@ -30,7 +30,7 @@ _PATH = click.Path(path_type=Path)
 
 
 class _FileError(GuardrailError):
-    """A file of a proof can't be read or written."""
+    """A proof file can't be read or written."""
 
     default_code = "proof.file"
 
@@ -46,10 +46,12 @@ class _FileError(GuardrailError):
     help="Write to FILE, which must not exist. Default: stdout.",
 )
 def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | None) -> None:
-    """Write a proof that one record stands in the ledger: its line, the way to a head, and the signed head, in one file.
+    """Write a proof that one record is in the ledger: its line, its inclusion path, and the signed
+    head, in one file.
 
-    SEQ is the number of the record; a call id stands for its decision. The file holds the record itself, and nothing of any other
-    but hashes. `guardrail check-proof FILE --key PUB` checks it, without the ledger and without a network.
+    SEQ is the number of the record; a call id stands for its decision. The file holds the record
+    itself; of other records it holds only hashes. `guardrail check-proof FILE --key PUB` checks it,
+    without the ledger and without a network.
     """
     from guardrail.anchors.state import read_state, state_path
     from guardrail.review.proofs import make_proof
@@ -70,7 +72,8 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
         proof = make_proof(reader, target.seq, head, kept)
     raw = proof.encode()
     if out is None:
-        # The same document, with what a terminal would obey or hide escaped as JSON allows.
+        # The same document, with characters that a terminal would obey or hide escaped as JSON
+        # allows.
         data(json_text(json.loads(raw), indent=1))
     else:
         _write(out, raw)
@@ -94,7 +97,9 @@ def _notes(texts: Iterator[str]) -> Iterator[SignedNote]:
 
 
 def _write(path: Path, raw: bytes) -> None:
-    """Write to a new file that only its owner can read: it holds a record. Durable, name included, when this returns."""
+    """Write to a new file that only its owner can read: it holds a record. The file and its name
+    are durable when this returns.
+    """
     from guardrail.system.durable import sync_directory
 
     try:
@@ -143,10 +148,11 @@ def _not_written(error: OSError, path: Path, raw: bytes) -> _FileError:
 )
 @json_option
 def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool) -> int:
-    """Check a proof: that its record stands in the log whose key you kept. Needs neither the ledger nor a network.
+    """Check a proof: that its record is in the log whose key you kept. Needs neither the ledger nor
+    a network.
 
-    Exit code 0: it does; 5: it does, by the word of a key that the log key certified; 1: it does not; 3: the head is not signed by
-    that key, or the file is no proof.
+    Exit code 0: it is; 5: it is, according to a key that the log key certified; 1: it is not; 3:
+    the head is not signed by that key, or the file is not a proof.
     """
     from guardrail.core.log.proof import MAX_PROOF, Proof
     from guardrail.core.log.proof import check_proof as check
@@ -205,7 +211,8 @@ def _not_proved(checked: Checked) -> list[str]:
     said = [
         "That the log was not cut, forked or replaced since: that takes a head that somebody else kept (guardrail verify --checkpoint FILE).",
         "That what the record says is true, and when it was written: the time in it is the writer's own clock.",
-        # A witness signs what continues what it knows; what a recovery took over can be behind that.
+        # A witness signs any continuation of what it knows; a recovery may have taken over records
+        # behind it.
         "That the log was not recovered after somebody had changed it: guardrail verify on the ledger names such records.",
     ]
     if checked.epoch is not None:

@@ -47,10 +47,12 @@ def prune(
     by_policy: bool,
     checkpoints: tuple[Path, ...],
 ) -> int:
-    """Delete the records that are older than [retention] days, segment by segment, and say so in the log.
+    """Delete records past their retention period ([retention] days), segment by segment, and record
+    it in the log.
 
-    Refused below the floor, under a legal hold, before a segment is sealed and archived, and where no head
-    covers the records that an anchor vouches for. Their hashes stay: every proof about what is left, and every proof made before, still works.
+    Refused below the minimum period, under a legal hold, before a segment is sealed and archived,
+    and if no head that an anchor vouches for covers the records. Their hashes stay: every proof
+    about the remaining records, and every proof made before, still works.
     """
     if not by_policy:
         raise UsageError(
@@ -71,7 +73,7 @@ def prune(
 
 
 def pruned_document(done: Pruned) -> dict[str, Any]:
-    """Return what pruning did, for JSON."""
+    """Return the result of pruning, for JSON."""
     return {
         "deleted": done.deleted,
         "before": done.before,
@@ -81,7 +83,7 @@ def pruned_document(done: Pruned) -> dict[str, Any]:
 
 
 def tell_pruned(done: Pruned) -> bool:
-    """Say what pruning did; return whether it did anything."""
+    """Print the result of pruning; return True if it did anything."""
     if done.deleted:
         count = counted(done.deleted, "record")
         data(f"{paint('pruned', Style.GOOD)}    {count}; the log goes on from record {done.before}")

@@ -53,10 +53,11 @@ def recover(
 ) -> int:
     """Bring a sealed or damaged ledger back into use, by your decision and on the record.
 
-    Says what is wrong and what will be done, and asks. Nothing that can be read is deleted or changed: a ledger whose
-    chain is intact goes on in the same file; one that is not, that contradicts a head known from elsewhere, or whose keys
-    are gone, is set aside as it is, and a new one begins that names the last known head of the old one. Either way an
-    admin.recovered record says who did it, why, and what was found.
+    Shows the problem and the planned steps, and asks. No readable data is deleted or changed: a
+    ledger whose chain is intact continues in the same file. A ledger whose chain is broken, that
+    contradicts an external head, or whose keys are gone is set aside unchanged, and a new one
+    begins that names the last known head of the old one. Either way an admin.recovered record says
+    who did it, why, and what was found.
     """
     from guardrail.ledger.maintenance.recovery_plan import Action
     from guardrail.wiring.diagnosis import diagnose
@@ -98,9 +99,9 @@ def recover(
 
 
 def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, str]]:
-    """Return what denies every call although nothing is wrong with the ledger: an anchor that holds what does not fit it.
+    """Return the anchor conflict that denies every call although the ledger itself is intact.
 
-    By what guards met, and for a file that is gone by looking.
+    It is taken from what guards met; for a missing file, it is checked now.
     """
     from guardrail.anchors.state import read_state, state_path
 
@@ -133,7 +134,7 @@ def _gone(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str, str]]:
 
 
 def _reason(reason: str | None, *, yes: bool) -> str:
-    """Return the words for the record; asked for on a terminal, required elsewhere."""
+    """Return the reason for the record; asked for on a terminal, otherwise required."""
     if not sys.stdin.isatty() and (reason is None or not yes):
         raise UsageError(
             "there is no terminal to ask on; nothing was changed",
@@ -156,7 +157,7 @@ def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
     from guardrail.wiring.recovery import carry_out
 
     mark = TenantKeys.mark
-    # No token is needed in the reason: what looks sensitive in it gets a random mark.
+    # The reason needs no token: sensitive-looking text in it gets a random mark.
     clean = Redactor(token=lambda cls, _: mark(cls), mark=mark).text(words, Memory())
     report, problem = carry_out(settings, found, who=actor(), reason=clean)
     if problem is not None:
@@ -203,7 +204,7 @@ def _said(label: str, text: str) -> None:
 
 
 def _loss(plan: RecoveryPlan) -> str:
-    """Say how many records are lost, as far as anybody can know; empty if that is no question."""
+    """Describe how many records are lost, as far as that can be known; empty if none are."""
     from guardrail.core.log.recovered import Loss
     from guardrail.ledger.maintenance.recovery_plan import Action
 
@@ -217,7 +218,7 @@ def _loss(plan: RecoveryPlan) -> str:
 
 
 def _known(found: Diagnosis) -> list[str]:
-    """Return what is known of the log from elsewhere, in lines."""
+    """Return the external knowledge of the log, in lines."""
     judged = found.plan.judged
     lines = []
     if judged.last is not None:

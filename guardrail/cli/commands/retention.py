@@ -42,14 +42,14 @@ _HERE = "guardrail.cli.commands.retention"
     short_help="Keep and delete records by the rule in the settings.",
 )
 def retention() -> None:
-    """Keep and delete records by the rule in the settings."""
+    """Keep and delete records by the retention policy in the settings."""
 
 
 @click.command(short_help="Say what is due, overdue, or was kept too short.")
 @ledger_options
 @json_option
 def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
-    """Say how old the records are, what is due, and what is not as [retention] wants it. Changes nothing."""
+    """Show how old the records are, what is due, and what violates [retention]. Changes nothing."""
     from guardrail.retention.facts import read_facts
     from guardrail.retention.gone import gone_copies
     from guardrail.retention.status import judge
@@ -79,10 +79,11 @@ def run(
     reason: str | None,
     dry_run: bool,
 ) -> int:
-    """Do what is due by [retention]: seal a segment, copy what has no copy, delete what is past its time, copies included.
+    """Do everything that is due by [retention]: seal a segment, archive segments without a copy,
+    delete expired records and copies.
 
-    Made for a timer: what is not due is left alone, and what can't be done is said and done the next time. A legal hold keeps
-    everything, and is no failure.
+    Meant for a timer: it leaves alone whatever is not due, reports whatever it can't do, and tries
+    again the next time. A legal hold keeps everything, and is not a failure.
     """
     words = reason_words(reason)
     with keeping(config, ledger) as manager:
@@ -102,7 +103,9 @@ def run(
 def _due(
     manager: RetentionManager, words: str | None, *, quiet: bool
 ) -> tuple[dict[str, Any], list[dict[str, str]], bool]:
-    """Do what is due and say it; return it, the problems, and whether one of them is a failure."""
+    """Do and report everything that is due; return it, the problems, and True if one of them is a
+    failure.
+    """
     from guardrail.retention.due import carry_out
 
     done = carry_out(manager, why=words)

@@ -33,10 +33,11 @@ __all__ = [
 @json_option
 @reason_option
 def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Seal the records since the last segment: a record says where the segment ends and what its root is, and a copy is made.
+    """Seal the records since the last segment: a record states where the segment ends and its root,
+    and a copy is made.
 
-    The copy is read back and compared before this returns, and is never written again. A copy that is missing although its
-    segment was sealed is made too, for as long as its records are there.
+    The copy is read back and compared before this returns, and is never written again. A missing
+    copy of a sealed segment is made too, as long as its records still exist.
     """
     with keeping(config, ledger) as keeper:
         done = keeper.seal(why=reason_words(reason))
@@ -52,9 +53,10 @@ def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str
 @json_option
 @reason_option
 def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Copy each sealed segment to the folder that [retention] archive names, where it is not there yet.
+    """Copy each sealed segment to the folder that [retention] archive names, unless it is there
+    already.
 
-    Each copy is verified line by line before a record says that it is there.
+    Each copy is verified line by line before a record says that it exists.
     """
     with keeping(config, ledger) as keeper:
         put = keeper.archive(why=reason_words(reason))
@@ -66,7 +68,7 @@ def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: 
 
 
 def sealed_document(done: Sealed) -> dict[str, Any]:
-    """Return what sealing did, for JSON."""
+    """Return the result of sealing, for JSON."""
     made = done.segment
     return {
         "sealed": None
@@ -77,7 +79,7 @@ def sealed_document(done: Sealed) -> dict[str, Any]:
 
 
 def tell_sealed(done: Sealed) -> bool:
-    """Say what sealing did; return whether it did anything."""
+    """Print the result of sealing; return True if it did anything."""
     made = done.segment
     if made is not None:
         count = counted(made.last + 1 - made.first, "record")
@@ -90,12 +92,12 @@ def tell_sealed(done: Sealed) -> bool:
 
 
 def archived_document(put: Sequence[ArchivedSegment]) -> list[dict[str, Any]]:
-    """Return what archiving did, for JSON."""
+    """Return the result of archiving, for JSON."""
     return [{"segment": each.segment, "file": each.file, "digest": each.digest} for each in put]
 
 
 def tell_archived(put: Sequence[ArchivedSegment]) -> bool:
-    """Say what archiving did; return whether it did anything."""
+    """Print the result of archiving; return True if it did anything."""
     for each in put:
         data(f"{paint('archived', Style.GOOD)}  segment {each.segment}: {one_line(each.file)}")
     return bool(put)

@@ -32,7 +32,9 @@ from guardrail.review.terminal import name
 __all__ = ["sessions"]
 
 _WIDE = 120
-"""Columns from which a session is one row; below, what became of its calls has a line of its own."""
+"""Minimum width for one row per session; below it, a session's outcomes have a line of their
+own.
+"""
 
 
 @click.command(short_help="List the sessions in the ledger, the oldest first.")
@@ -56,11 +58,11 @@ def sessions(
     limit: int,
     everything: bool,
 ) -> None:
-    """List the sessions in the ledger, the oldest first: who, how many calls, and how they ended.
+    """List the sessions in the ledger, oldest first: who, how many calls, and how they ended.
 
-    APPROVAL counts calls that need a person's approval, REJECTED those that the framework refused before the policy was
-    asked. OPEN counts calls that were allowed and have no recorded end: they are running, or their process died and nobody
-    has opened the ledger since.
+    APPROVAL counts calls that need a person's approval, REJECTED counts those that the framework
+    refused before the policy was asked. OPEN counts calls that were allowed and have no recorded
+    end: they are running, or their process died and nobody has opened the ledger since.
     """
     with opened(config, ledger, exported, segment) as reader:
         progress = Progress("read")
@@ -104,7 +106,9 @@ def sessions(
 
 
 def _fitted(spec: list[Column], cells: list[list[Cell]]) -> list[str]:
-    """Return the lines of the table; if something would be cut, without the columns in which nothing is counted."""
+    """Return the lines of the table; if something would be cut, omit the columns that count
+    nothing.
+    """
     lines = list(table(spec, cells))
     if not any("…" in line for line in lines[1:]):
         return lines
@@ -157,7 +161,7 @@ def _row(row: SessionRow, *, wide: bool) -> list[Cell]:
 
 
 def _counts(row: SessionRow) -> list[Cell]:
-    """Return how many calls there are, and how many of them went another way than to their end."""
+    """Return the number of calls, and the number of those that did not end normally."""
     counts = (
         (row.denied, "denied", Style.BAD),
         (row.approvals, "needing approval", Style.WARN),

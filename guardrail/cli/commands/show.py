@@ -69,9 +69,9 @@ from guardrail.review.why import omitted_sentence
 __all__ = ["show"]
 
 _REJECTED = "(by the framework; arguments are not kept)"
-"""What stands in place of the arguments of a call that never came to the policy."""
+"""Shown instead of the arguments of a call that never reached the policy."""
 _WIDE = 110
-"""Columns from which a session is a table; below, each call takes two lines."""
+"""Minimum width for a table; below it, each call takes two lines."""
 
 
 @click.command(short_help="Show a session call by call, or one record in full.")
@@ -87,10 +87,11 @@ def show(
     segment: Path | None,
     as_json: bool,
 ) -> None:
-    """Show a session call by call, the oldest first, or the record SEQ in full.
+    """Show a session call by call, oldest first, or the record SEQ in full.
 
-    SESSION is a session id or the beginning of one; `last` is the session of the latest call. A number is always a
-    record: write session:42 for the session called 42. A call id shows its decision.
+    SESSION is a session id or the beginning of one; `last` is the session of the latest call. A
+    number is always a record: write session:42 for the session called 42. A call id shows its
+    decision.
     """
     with opened(config, ledger, exported, segment) as reader:
         target = find(reader, ref)
@@ -254,7 +255,7 @@ def _cards(session: Timeline) -> Iterator[str]:
 def _json_record(records: Records, seq: int) -> None:
     line = _line(records, seq)
     parse(line, seq)
-    # The line as it stands, so that no number changes on the way.
+    # The stored line, so that no number changes on the way.
     shown = json_safe(line.decode("utf-8", errors="backslashreplace"))
     access = json_text(access_fields())[1:-1]
     data(
@@ -319,7 +320,7 @@ def _print_record(records: Records, seq: int) -> None:
 
 
 def _print_answer(record: Mapping[str, Any]) -> None:
-    """Say who answered which request, and whether that counts."""
+    """Print who answered which request, and whether the answer counts."""
     kind, request = text(record, "type"), integer(record, "request", "seq")
     who = approver(person_of(obj(record, "approver")))
     of = "a request" if request is None else f"the request of record {request}"
@@ -338,7 +339,7 @@ def _turned_down(code: str) -> str:
 
 
 def _print_throttled(record: Mapping[str, Any]) -> None:
-    """Say how many calls beyond the limit were denied, or from where on they are."""
+    """Print how many calls over the limit were denied, or from which record on."""
     said = record if text(record, "type") == "call.throttled" else obj(record, "detail")
     principal = text(said, "principal", "id")
     whose = name(principal, "nobody") if obj(said, "principal") else "several principals"

@@ -29,7 +29,7 @@ __all__ = ["verify"]
 
 _PATH = click.Path(path_type=Path)
 _SHOWN = 10
-"""Open calls of dead processes that are listed one by one."""
+"""The largest number of open calls of dead processes listed one by one."""
 
 
 @click.command(short_help="Check that nothing recorded was changed, and say what that proves.")
@@ -103,13 +103,14 @@ def verify(
     segment: Path | None,
     backup: Path | None,
 ) -> int:
-    """Check that nothing recorded was changed, and say what that proves and what not.
+    """Check that no record was changed, and say what that proves and what it does not.
 
-    Recomputes every hash from the stored lines, and compares them with the signed head in the ledger, and with the heads that
-    were kept elsewhere: those that you name, and those in the file and at the witnesses that [anchors] names,
-    and with what this machine remembers of the log. Exit code 0: intact, and
-    covered by such a head; 5: intact with a reservation, for example no such head; 1: changed, cut or replaced, with the
-    first record that differs; 3: could not be checked. The log of who read the ledger is checked as well.
+    Recomputes every hash from the stored lines, and compares them with the signed head in the
+    ledger, with external heads (those that you name, and those from the file and the witnesses in
+    [anchors]), and with this machine's memory of the log. Exit code 0: intact, and covered by such
+    a head; 5: intact with a reservation, for example no such head; 1: changed, cut or replaced,
+    with the first record that differs; 3: could not be checked. The log of who read the ledger is
+    checked as well.
     """
     from guardrail.review.verify import load_heads, load_key, verify_ledger
 
@@ -133,7 +134,7 @@ def verify(
             )
         else:
             path = ledger_path(config, ledger)
-            if witnesses:  # on a mount that can't be written, opening may copy the ledger
+            if witnesses:  # on a read-only mount, opening may copy the ledger
                 heads += asked(witnesses, origin_of(path), witness_ca(config, ledger))
             heads += configured_heads(config, ledger, path, notices)
             notices += _kept_wrongly(config, ledger, path)
@@ -149,7 +150,7 @@ def verify(
                 readers.verify(kept, jobs=jobs, progress=progress)
     finally:
         progress.clear()
-    notices = list(dict.fromkeys(notices))  # an anchor that does not answer is one for both
+    notices = list(dict.fromkeys(notices))  # an anchor that does not answer is asked only once for both
     lost = "" if exported is not None else access_log_lost()
     if lost:
         notices.append(f"Who read the ledger is not known: {lost}.")
@@ -169,7 +170,9 @@ def verify(
 
 
 def _kept_wrongly(config: Path | None, ledger: Path | None, path: Path) -> list[str]:
-    """Return what is overdue or was kept too short, by the settings; nothing where either can't be read."""
+    """Return records that are overdue or were deleted too early, by the settings; nothing if either
+    can't be read.
+    """
     from guardrail.ledger.reader import LedgerReader
     from guardrail.retention.facts import read_facts
     from guardrail.retention.status import Trouble, judge
@@ -179,12 +182,12 @@ def _kept_wrongly(config: Path | None, ledger: Path | None, path: Path) -> list[
         with LedgerReader.open(path) as reader, reader.snapshot():
             standing = judge(read_facts(reader), settings.retention, datetime.now(UTC))
     except GuardrailError:
-        return []  # verifying says why, and needs no settings
+        return []  # verifying reports the reason, and needs no settings
     wanted = (Trouble.OVERDUE, Trouble.UNDER_KEPT)
     return [each.text for each in standing.findings if each.trouble in wanted]
 
 
-# -- the answer -----------------------------------------------------------------------------------------------------------
+# -- the answer ------------------------------------------------------------------------------------
 
 
 def _beside(readers: Readers) -> dict[str, Any]:
@@ -246,7 +249,9 @@ def _document(
 
 
 def _against(report: VerifyReport) -> dict[str, Any] | None:
-    """Return the head that the log contradicts: where it is, the last record that it covers, and since when it is there."""
+    """Return the head that the log contradicts: its location, the last record that it covers, and
+    since when it is there.
+    """
     head = report.against
     if head is None or head.head is None:
         return None
@@ -326,7 +331,9 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
 
 
 def _print_readers(readers: Readers) -> None:
-    """Say in short what the access log came to: what is worth knowing about it, and not that it proves no more than another."""
+    """Summarise the result for the access log: only findings of interest, not that it proves no
+    more than another log.
+    """
     report = readers.report
     word, style = _headline(report)
     data()
@@ -352,7 +359,9 @@ def _counted(report: VerifyReport) -> str:
 
 
 def _times(report: VerifyReport) -> str:
-    """Say when that was: by the first bad record if its line is good, else by the last good one."""
+    """Return the time of that: from the first bad record if its line is good, else from the last
+    good one.
+    """
     if report.first_bad_ts:
         return f"record {report.first_bad} was written {clock(report.first_bad_ts)}"
     if not report.last_ts:

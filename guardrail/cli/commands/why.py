@@ -32,10 +32,12 @@ def why(
     segment: Path | None,
     as_json: bool,
 ) -> None:
-    """Explain why the call at SEQ was allowed or denied: the rules, the cause, and what the policy saw.
+    """Explain why the call at SEQ was allowed or denied: the rules, the cause, and the policy's
+    view of it.
 
-    SEQ is the number of a decision or of its outcome, a call id or the beginning of one, or `last` for the latest call.
-    Everything comes from the record. The policy is not asked again and no tool runs.
+    SEQ is the number of a decision or of its outcome, a call id or the beginning of one, or `last`
+    for the latest call. Everything comes from the record. The policy is not asked again and no tool
+    runs.
     """
     with opened(config, ledger, exported, segment) as reader:
         call = with_outcome(reader, _decision(reader, ref))

@@ -74,7 +74,9 @@ def witness() -> None:
     help="What the witness signs as, for example witness.example.com/1.",
 )
 def init(*, db: Path, key: Path, name_: str) -> None:
-    """Make the key and the memory of a witness, and print its public key, for the logs' [anchors] witness setting."""
+    """Create the key and the memory of a witness, and print its public key, for the logs' [anchors]
+    witness setting.
+    """
     from guardrail.anchors.witness.store import WitnessStore
     from guardrail.keys.anchor_keys import WitnessKey
 
@@ -104,7 +106,7 @@ def init(*, db: Path, key: Path, name_: str) -> None:
     help="A log's public key, as guardrail keys prints it. May be given several times.",
 )
 def add(*, db: Path, logs: Sequence[str]) -> None:
-    """Have a witness serve a log. A running witness serves it from now on."""
+    """Have a witness serve a log. A running witness serves it immediately."""
     from guardrail.anchors.witness.store import WitnessStore
 
     keys = [_log_key(each) for each in logs]
@@ -125,10 +127,12 @@ def add(*, db: Path, logs: Sequence[str]) -> None:
 )
 @json_option
 def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
-    """Say which logs a witness serves, how far it has cosigned them, and whether it refused heads that they signed.
+    """Show which logs a witness serves, how far it has cosigned them, and whether it refused any
+    head that they signed.
 
-    A refused head is proof that somebody who holds the log's key forked or cut the log: exit code 1. It is kept for good,
-    and always shown; once it was looked into, --since lets a later one alone give exit code 1.
+    A refused head proves that a holder of the log's key forked or cut the log: exit code 1. It is
+    kept forever, and always shown; once it was investigated, --since makes only later ones give
+    exit code 1.
     """
     from guardrail.anchors.witness.store import WitnessStore
 
@@ -211,7 +215,8 @@ def serve(
 ) -> int:
     """Cosign the heads of logs, over HTTP, until SIGTERM or Ctrl-C.
 
-    A head is cosigned only where a proof shows that nothing before it was changed, and only after that is on disk.
+    A head is cosigned only if a proof shows that no record before it was changed, and only after it
+    is on disk.
     """
     from guardrail.anchors.witness.server import WitnessServer
     from guardrail.anchors.witness.store import WitnessStore
@@ -258,10 +263,10 @@ def serve(
 
 @contextlib.contextmanager
 def _ended_by_signals(server: WitnessServer) -> Generator[None]:
-    """Let SIGTERM and Ctrl-C end ``serve_forever``, also where they come before it has begun."""
+    """Let SIGTERM and Ctrl-C end ``serve_forever``, even if they arrive before it has begun."""
 
     def stop(*_: object) -> None:
-        # From another thread: shutdown waits for the loop that this handler interrupts.
+        # Called from another thread: shutdown waits for the loop that this handler interrupts.
         threading.Thread(target=server.shutdown, daemon=True).start()
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
@@ -282,7 +287,9 @@ def _log_key(text: str) -> NoteKey:
 
 
 def _address(listen: str) -> tuple[tuple[str, int], bool]:
-    """Return address and port, and whether only this machine reaches it. Raises ``UsageError``."""
+    """Return address and port, and True if only this machine can reach it. Raises
+    ``UsageError``.
+    """
     import ipaddress
 
     host, _, port = listen.rpartition(":")
@@ -312,7 +319,7 @@ def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
 
     def no_password() -> str:
-        # Asked only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
+        # Called only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
         raise ValueError
 
     try:

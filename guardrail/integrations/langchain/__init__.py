@@ -1,4 +1,6 @@
-"""LangChain tools under policy: every execution of a tool's body is decided, recorded and settled by the guard."""
+"""Govern LangChain tools: the guard decides, records and settles every execution of a tool's
+body.
+"""
 
 from __future__ import annotations
 

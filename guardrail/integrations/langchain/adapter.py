@@ -1,4 +1,4 @@
-"""LangChain tools under policy: every execution of a tool's body is decided, recorded and settled by the guard.
+"""Govern LangChain tools: the guard decides, records and settles every execution of a tool's body.
 
 ::
 
@@ -6,18 +6,20 @@
 
     agent = create_agent(model, tools=govern([search, send_email], guard))
 
-A governed tool is a copy: same name, schema, type and injection, so that the framework can't tell it from the original.
-It is governed where its body starts, after the framework has validated the arguments. What the framework injects (state,
-store, runtime, config, callbacks, tool call id) travels beside the arguments: neither judged nor recorded. A call is made in
-the session that the run's config or runtime context names (``guardrail.integrations.langchain.sessions``), else in the one
-that was entered around it.
+A governed tool is a copy: same name, schema, type and injection, so that the framework can't tell
+it from the original. The guard takes over at the start of the body, after the framework has
+validated the arguments. Values that the framework injects (state, store, runtime, config,
+callbacks, tool call id) are passed separately from the arguments and are neither judged nor
+recorded. A call is made in the session that the run's config or runtime context names
+(``guardrail.integrations.langchain.sessions``), or else in the current session.
 
-What this can't see: the original tool object, which stays ungoverned; tools that a provider runs; names that the framework
-does not know and answers itself; what tracing and callbacks get, which is the arguments as the model gave them. Outside
-ToolNode the framework takes an injected argument from whoever calls the tool: a program that invokes a tool with a model's
-own arguments must leave those names out. ``with_fallbacks`` catches every exception, a ``LedgerError`` too: the body did
-not run, but the program goes on. Validators that change their own output are denied, since the body would get something
-else than the policy saw.
+The guard does not see the original tool object, which stays ungoverned, tools that a provider runs,
+or unknown tool names, which the framework answers itself. Tracing and callbacks receive the
+arguments as the model gave them. Outside ToolNode the framework takes an injected argument from
+whoever calls the tool: a program that invokes a tool with a model's own arguments must leave those
+names out. ``with_fallbacks`` catches every exception, including ``LedgerError``: the body did not
+run, but the program continues. A call is denied if its validators change their own output, since
+the body would get different arguments from those that the policy saw.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ if TYPE_CHECKING:
     from guardrail.guard import Guard
 
     class LedgerStop(LedgerError):
-        """A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the program."""
+        """A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the
+        program.
+        """
 
 
 __all__ = ["LedgerStop", "RefusedToolWarning", "ReportedError", "govern"]
@@ -110,20 +114,25 @@ def govern(
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
 ) -> T | list[T]:
-    """Return a governed copy of a tool, or a list of them: no body runs without a durable, well-formed ``allow``.
+    """Return a governed copy of a tool, or a list of them: no body runs without a durable,
+    well-formed ``allow``.
 
-    *target*, *labels*, *log_output* and *server* are those of ``guard.declare`` and hold for each tool that is given. A
-    tool that this guard governs already is returned as it is. The original is not changed, and not governed.
+    *target*, *labels*, *log_output* and *server* have the meaning that they have in
+    ``guard.declare`` and apply to every tool in *tools*. A tool that this guard already governs is
+    returned unchanged. The original is not changed, and not governed.
 
-    A refusal comes back as a ``ToolMessage`` with status ``error`` where a tool call was invoked, and is raised (``Denied``,
-    ``ApprovalRequired``) where plain arguments were. With *approvals* ``"interrupt"``, a call that a person must approve
-    pauses a LangGraph graph that has a checkpointer, with what to ask as the interrupt's value; it goes on when the graph is
-    resumed with the ``answer`` of that value, filled in. A ``LedgerError`` is always raised. Raises ``UsageError`` for what is
-    no tool of this process, ``ConfigError`` where another tool of that name has another schema.
+    A refusal comes back as a ``ToolMessage`` with status ``error`` if the tool was invoked with a
+    tool call, and is raised (``Denied``, ``ApprovalRequired``) if it was invoked with plain
+    arguments. With *approvals* ``"interrupt"``, a call that a person must approve pauses a
+    LangGraph graph that has a checkpointer, with what to ask as the interrupt's value; it goes on
+    when the graph is resumed with the ``answer`` of that value, filled in. A ``LedgerError`` is
+    always raised. Raises ``UsageError`` for what is no tool of this process, ``ConfigError`` where
+    another tool of that name has another schema.
 
-    No argument that the model can see is injected. A tool that shows the model what its signature marks as injected, or what
-    the framework fills in by its name (``config``, ``run_manager``, ``callbacks``, ``runtime``, ``self``), is refused:
-    ``RefusedToolWarning`` names tool and argument, and each call of it is denied.
+    No argument that the model can see is injected. A tool that shows the model what its signature
+    marks as injected, or what the framework fills in by its name (``config``, ``run_manager``,
+    ``callbacks``, ``runtime``, ``self``), is refused: ``RefusedToolWarning`` names tool and
+    argument, and each call of it is denied.
     """
     options = Options(tuple(target), tuple(labels), log_output, server, _approvals(approvals))
     if isinstance(tools, BaseTool):
@@ -133,7 +142,7 @@ def govern(
     return [cast("T", _govern(tool, guard, options)) for tool in tools]
 
 
-# -- making a governed tool ----------------------------------------------------------------------------------------
+# -- making a governed tool
 
 
 def _govern(tool: object, guard: Guard, options: Options) -> BaseTool:
@@ -164,7 +173,9 @@ def _govern(tool: object, guard: Guard, options: Options) -> BaseTool:
 
 
 def _govern_functions(tool: BaseTool) -> None:
-    """Put governed functions of *tool* itself in place of its bodies, and of those that a copy brought with it."""
+    """Replace the bodies of *tool*, and any that a copy brought with it, with governed
+    functions.
+    """
     binding: Binding = tool.__dict__[KEY]
     raw: dict[Callable[..., Any], Callable[..., Any]] = {}
     for field in CALLABLES:
@@ -181,7 +192,9 @@ _ENTRIES = ("invoke", "ainvoke", "run", "arun", "batch", "abatch", "stream", "as
 
 
 def _check_entries(cls: type[BaseTool]) -> None:
-    """Refuse a class with an entry of its own: what it does there would run before, or without, the guard."""
+    """Refuse a class that has its own entry point: its code would run before the guard, or without
+    it.
+    """
     for name in _ENTRIES:
         module = getattr(getattr(cls, name), "__module__", "")
         if module.split(".")[0] != "langchain_core":
@@ -216,14 +229,18 @@ def _refuse(tool: object) -> NoReturn:
     )
 
 
-# -- the classes ---------------------------------------------------------------------------------------------------
+# -- the classes
 
 
 class _Governed:
-    """Stands before a tool class: errors become what the framework and the model can use."""
+    """Mixin for tool classes: turns guardrail's errors into results that the framework and the
+    model can use.
+    """
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """As the tool's own ``run``; a refused tool call gives an error message for the model."""
+        """Run the tool as its own ``run`` does; if the call is refused, return an error message for
+        the model.
+        """
         invocation = Invocation(tool_call_id, kwargs.get("config"))
         token = INVOCATION.set(invocation)
         try:
@@ -238,7 +255,7 @@ class _Governed:
                 reject(cast("BaseTool", self), invocation)
 
     async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """As ``run``, awaited."""
+        """Async version of ``run``."""
         invocation = Invocation(tool_call_id, kwargs.get("config"))
         token = INVOCATION.set(invocation)
         try:
@@ -253,12 +270,14 @@ class _Governed:
                 await asyncio.to_thread(reject, cast("BaseTool", self), invocation)
 
     def _to_args_and_kwargs(self, *args: Any, **kwargs: Any) -> Any:
-        # The framework's own validation: what fails here never reaches a body, whoever handles the exception.
+        # The framework's own validation failed: the call never reaches a body, no matter who
+        # handles the exception.
         try:
             given, named = super()._to_args_and_kwargs(*args, **kwargs)  # type: ignore[misc]
             binding = binding_of(cast("BaseTool", self))
             if not binding.injected.isdisjoint(binding.positional[: len(given)]):
-                # A text becomes the first argument, and may be the model's; an injected one is neither judged nor recorded.
+                # A string input becomes the first argument, and may come from the model; an
+                # injected argument is neither judged nor recorded.
                 raise TypeError(
                     f"{binding.name}: a text can't be its first argument: it is injected"
                 )
@@ -273,7 +292,9 @@ class _Governed:
 
     @property
     def tool_call_schema(self) -> Any:
-        """What the model sees: as the tool's own, without what LangChain shows and then fills in itself."""
+        """The schema that the model sees: the tool's own, without the names that LangChain shows
+        and then fills in itself.
+        """
         tool = cast("BaseTool", self)
         schema = super().tool_call_schema  # type: ignore[misc]
         hidden = hidden_names(tool)
@@ -282,8 +303,9 @@ class _Governed:
         return _without(schema, frozenset(hidden))
 
     def get_input_schema(self, config: Any = None) -> Any:
-        """As the tool's own, with the injected arguments that only its methods tell of: ToolNode takes what a model gives for
-        an argument that it knows to be injected out of the call."""
+        """The tool's own schema, plus injected arguments that only its methods declare. ToolNode
+        removes a model's value for an argument only if it knows that the argument is injected.
+        """
         schema = self.given_input_schema(config)
         unseen = unseen_names(cast("BaseTool", self))
         return _extended(schema, unseen) if unseen and hasattr(schema, "model_fields") else schema
@@ -293,7 +315,8 @@ class _Governed:
         return super().get_input_schema(config)  # type: ignore[misc]
 
     def __init__(self, **_: Any) -> None:
-        # LangChain makes a configured tool of the fields of another one, and its guard is none of them.
+        # LangChain builds a configured tool from the fields of another one, and the guard is not a
+        # field.
         raise UsageError(
             f"{type(self).__name__} can't be made from its fields, nor configured: it would have no guard",
             code="usage.governed",
@@ -307,11 +330,13 @@ class _Governed:
         return _own(super().__deepcopy__(memo))  # type: ignore[misc]
 
     def model_copy(self, **how: Any) -> Any:
-        """As the tool's own; the copy is decided under its own name, and a function that it was given is governed."""
+        """Copy the tool; the copy is decided under its own name, and a function that it was given
+        is governed.
+        """
         return _own(super().model_copy(**how))  # type: ignore[misc]
 
     def copy(self, **how: Any) -> Any:
-        """As ``model_copy``."""
+        """Copy the tool, as ``model_copy`` does."""
         return _own(super().copy(**how))  # type: ignore[misc]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -328,7 +353,9 @@ class _Governed:
 
 
 def _own(copied: Any) -> Any:
-    """Return *copied*, whose governed functions are decided under its own name and no longer under the original's."""
+    """Return *copied* with its governed functions decided under its own name instead of the
+    original's.
+    """
     if KEY in copied.__dict__:
         _govern_functions(copied)
     return copied
@@ -337,7 +364,7 @@ def _own(copied: Any) -> Any:
 def _extended(schema: Any, more: Mapping[str, tuple[Any, Any]]) -> Any:
     from pydantic import BaseModel, ConfigDict, RootModel, create_model
 
-    # Of a JSON Schema, LangChain makes a model of one value, which can have no fields.
+    # LangChain turns a JSON Schema into a model of a single value, which can't have fields.
     bases = () if issubclass(schema, RootModel) else (schema,)
     body = {"model_config": ConfigDict(arbitrary_types_allowed=True), "__module__": __name__}
     base: Any = type(schema.__name__, bases or (BaseModel,), body)
@@ -363,7 +390,7 @@ _CLASSES_LOCK = threading.Lock()
 
 
 def _governed_class(base: type[BaseTool]) -> type:
-    """Return the subclass of *base* whose bodies are governed; one per class."""
+    """Return the subclass of *base* with governed bodies; one per class."""
     with _CLASSES_LOCK:
         made = _CLASSES.get(base)
         if made is None:
@@ -381,13 +408,13 @@ def _governed_class(base: type[BaseTool]) -> type:
 
 
 def _new_class(base: type, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> type:
-    # With the metaclass of the tool's own class: pydantic's, or one that a program derived from it.
+    # Use the metaclass of the tool's own class: pydantic's, or one that a program derived from it.
     metaclass: Any = type(base)
     return cast("type", metaclass(name, bases, space))
 
 
 def _make_run(base: type[BaseTool], inner: type) -> Callable[..., Any]:
-    # By its place only: an argument may be called self.
+    # Positional-only: an argument may be called self.
     def _run(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         body = functools.partial(base._run, _inner(self, inner))
         return execute(binding_of(self), body, beside, args, kwargs)
@@ -406,7 +433,9 @@ def _make_arun(base: type[BaseTool], inner: type) -> Callable[..., Any]:
 
 
 def _inner(tool: BaseTool, cls: type) -> BaseTool:
-    """Return the ungoverned side of *tool*: same state, own class, so that a body that calls ``self._run`` is one call."""
+    """Return the ungoverned side of *tool*: same state, own class, so that a body that calls
+    ``self._run`` counts as one call.
+    """
     inner = cast("BaseTool", object.__new__(cls))
     object.__setattr__(inner, "__dict__", tool.__dict__)
     for slot in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
@@ -415,14 +444,17 @@ def _inner(tool: BaseTool, cls: type) -> BaseTool:
 
 
 def _inner_class(base: type[BaseTool]) -> type:
-    """Return the class of the ungoverned side: *base* itself, or one in which ``func`` and ``coroutine`` are the bodies."""
+    """Return the class of the ungoverned side: *base* itself, or a subclass whose ``func`` and
+    ``coroutine`` are the bodies.
+    """
     fields = [field for field in CALLABLES if field in base.model_fields]
     if not fields:
         return base
     space = {"__module__": base.__module__, "__doc__": base.__doc__}
     made = _new_class(base, base.__name__, (base,), space)
     for field in fields:
-        # After the class is made: pydantic refuses a property over a field, attribute access prefers it.
+        # Set after the class is made: pydantic refuses a property over a field, but attribute
+        # access prefers it.
         setattr(made, field, _raw_field(field))
     return made
 
@@ -439,13 +471,15 @@ def _raw_field(field: str) -> property:
     return property(read, write)
 
 
-# -- a body that is reached as a function ---------------------------------------------------------------------------
+# -- a body that is reached as a function
 
 
 def _governed_function(
     tool: BaseTool, body: Callable[..., Any], *, awaited: bool
 ) -> Callable[..., Any]:
-    """Return a function with the signature of *body* that runs it through the guard; *body* can't be reached from it."""
+    """Return a function with the signature of *body* that runs it through the guard; it gives no
+    access to *body*.
+    """
     beside = frozenset(config_names(body) | {"run_manager", "callbacks"} & set(parameters(body)))
     if awaited:
 
@@ -461,7 +495,7 @@ def _governed_function(
 
 
 def __getattr__(name: str) -> Any:
-    # Made when it is first asked for: its bases depend on whether LangGraph is installed.
+    # Made on first use: its bases depend on whether LangGraph is installed.
     if name == "LedgerStop":
         return langgraph().stop
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,9 @@
-"""A call that a person must approve, as a LangGraph interrupt: the graph pauses, and its resume is the answer.
+"""Turn a required approval into a LangGraph interrupt: the graph pauses, and the value that resumes
+it is the answer.
 
-LangGraph runs a node again from its start when it is resumed, and hands its answers out anew, by their order and not by what
-was asked: one can reach another call than the person had in mind, or a request that was made later. So an answer counts only
-for the request that it names.
+On resume, LangGraph reruns the node from its start and hands out the answers by position, not by
+question, so an answer can reach a different call from the one that the person meant, or a later
+request. An answer therefore counts only for the request that it names.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ __all__ = ["METHOD", "ask", "can_pause"]
 R = TypeVar("R")
 
 METHOD = "langgraph_resume"
-"""``approver.method`` in records: whoever resumed the graph said so."""
+"""``approver.method`` in records: asserted by whoever resumed the graph."""
 _ANSWER = ("approval", "approved", "approver", "reason")
-"""All that an answer can say."""
+"""The keys that an answer may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a person answered to one request."""
+    """A person's answer to one request."""
 
     approved: bool
     approver: str
@@ -36,14 +37,17 @@ class _Said:
 
 
 def can_pause() -> bool:
-    """Tell whether this code runs in a LangGraph graph that can be resumed: one with a checkpointer."""
+    """Return True if this code runs in a LangGraph graph that can be resumed, that is, one with a
+    checkpointer.
+    """
     try:
         from langgraph.config import get_config
 
         settings = get_config().get("configurable", {})
     except (ImportError, RuntimeError):
         return False
-    # Without these names, which LangGraph does not promise, nothing pauses: the model is told that the call was not run.
+    # LangGraph does not promise these names. Without them nothing pauses: the model is told that
+    # the call did not run.
     saver = settings.get("__pregel_checkpointer")
     return saver not in (None, False) and "__pregel_scratchpad" in settings
 
@@ -51,8 +55,9 @@ def can_pause() -> bool:
 def ask(service: ApprovalService, approval: str) -> Steps[Reason | None]:
     """Pause the graph until people have answered the request *approval*, and record what they said.
 
-    Return why the last answer was turned down, or None where all counted. Raises ``GraphInterrupt`` while an answer is missing, ``LedgerError``. An answer that is turned down is recorded, and
-    the call made with this approval is denied.
+    Return why the last answer was turned down, or None if all of them counted. Raises
+    ``GraphInterrupt`` while an answer is missing, and ``LedgerError``. An answer that is turned
+    down is recorded, and the call made with this approval is denied.
     """
     from langgraph.types import interrupt
 
@@ -69,14 +74,14 @@ def ask(service: ApprovalService, approval: str) -> Steps[Reason | None]:
         seen += 1
         said = _said(given)
         if isinstance(said, _Said) and seen <= before:
-            continue  # recorded when the graph was resumed with it the first time
+            continue  # recorded when the graph was first resumed with it
         answer: Answer = yield from _apart(_recording(service, approval, said))
         if answer.rejected is not None:
             return answer.rejected
 
 
 def _question(service: ApprovalService, case: Case) -> dict[str, Any]:
-    """Return what the interrupt says: the request, and the answer to be filled in."""
+    """Return the value of the interrupt: the request, and the answer to fill in."""
     answer = dict.fromkeys(_ANSWER) | {"approval": case.request.id}
     return {"type": "guardrail_approval", **document(service.listed(case)), "answer": answer}
 
@@ -95,9 +100,10 @@ def _recording(
 
 
 def _said(value: Mapping[str, Any]) -> _Said | Reason:
-    """Return what a person answered, or why it can't count: it does not say who and what, or it says more than that.
+    """Return a person's answer, or the reason why it does not count: it lacks the person or the
+    verdict, or it holds more.
 
-    Who edits the arguments in an answer means another call than the one that would run.
+    An answer with edited arguments is about a different call from the one that would run.
     """
     if not set(value) <= set(_ANSWER):
         return Reason.ANSWER_CHANGED

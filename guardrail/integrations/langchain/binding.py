@@ -1,4 +1,6 @@
-"""What ties a governed LangChain tool to its guard: the declaration, made from what a model sees of the tool."""
+"""Bind a governed LangChain tool to its guard: the declaration is made from the schema that a model
+sees.
+"""
 
 from __future__ import annotations
 
@@ -35,24 +37,26 @@ __all__ = [
 ]
 
 _NEVER = {"type": "object", "properties": {}, "not": {}}
-"""A schema that nothing fits: each call is denied, and recorded."""
+"""A schema that no arguments fit: each call is denied, and recorded."""
 
 KEY = "_guardrail"
-"""Where a governed tool keeps its binding: in the instance, so that every copy of it stays governed."""
+"""Attribute that holds a governed tool's binding: in the instance, so that every copy of it stays
+governed.
+"""
 
 
 class Approvals(StrEnum):
-    """What becomes of a call that a person must approve."""
+    """How a call that a person must approve is handled."""
 
     ERROR = "error"
-    """The model is told that it was not run."""
+    """The model is told that the call did not run."""
     INTERRUPT = "interrupt"
-    """A LangGraph graph that can be resumed pauses until a person has answered; elsewhere as ``error``."""
+    """A resumable LangGraph graph pauses until a person has answered; otherwise as ``error``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What ``guard.declare`` is told besides name and schema, and what becomes of approvals."""
+    """Arguments of ``guard.declare`` other than name and schema, and the handling of approvals."""
 
     target: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -63,7 +67,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Binding:
-    """What ties a governed tool to its guard. Shared by all copies of the tool, never copied itself."""
+    """A governed tool's tie to its guard. Shared by all copies of the tool, never copied itself."""
 
     guard: Guard
     tool: Tool
@@ -71,17 +75,21 @@ class Binding:
     options: Options
     name: str
     schema: object
-    """``args_schema`` at declaration: a copy that was given another name or schema is declared anew."""
+    """``args_schema`` at declaration: a copy with a different name or schema is declared again."""
     positional: tuple[str, ...]
-    """Names of arguments that come without one, in their order."""
+    """Names of arguments that are passed without a name, in order."""
     injected: frozenset[str]
-    """Names that the framework or the host fills in, by their annotation."""
+    """Names that the framework or the host fills in, according to their annotations."""
     defaults: Mapping[str, Any]
-    """Defaults of the model, as objects: LangChain passes on one that the model itself would refuse (``x: str = None``)."""
+    """The model's defaults, as objects. LangChain passes on a default that the model itself would
+    refuse (``x: str = None``).
+    """
     variadic: frozenset[str]
-    """``args`` and ``kwargs`` where they stand for ``*args`` and ``**kwargs``: passed on only if they were given."""
+    """``args`` and ``kwargs`` if they stand for ``*args`` and ``**kwargs``: passed on only if they
+    were given.
+    """
     raw: Mapping[Callable[..., Any], Callable[..., Any]]
-    """Governed function -> the body that it stands for."""
+    """Maps each governed function to its original body."""
 
     def __copy__(self) -> Binding:
         return self
@@ -98,14 +106,15 @@ def bind(
 ) -> Binding:
     """Declare *tool* to *guard* and keep the result in the instance.
 
-    Warns of a tool that shows the model what something else fills in, and declares it as one that no arguments fit.
+    Warns if the tool shows the model an argument that something else fills in, and declares it with
+    a schema that no arguments fit.
     """
     injected = injected_names(tool)
     refused = contradiction(tool, injected)
     if refused is not None:
         warnings.warn(refused, stacklevel=4)
     schema = _NEVER if refused is not None else _model_schema(tool, injected)
-    # A refused one is not registered: it would stand in the way of one under its name that is not.
+    # A refused tool is not registered: it would block an accepted one of the same name.
     declare = guard.declare if refused is None else tools.declare
     declared = declare(
         tool.name,
@@ -132,7 +141,9 @@ def bind(
 
 
 def binding_of(tool: BaseTool) -> Binding:
-    """Return the binding of a governed tool, declared anew where a copy was renamed or given another schema."""
+    """Return the binding of a governed tool; declare it again if a copy was renamed or given
+    another schema.
+    """
     found = tool.__dict__.get(KEY)
     if not isinstance(found, Binding):
         raise UsageError(
@@ -147,7 +158,9 @@ def binding_of(tool: BaseTool) -> Binding:
 
 
 def _model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
-    """Return what the model sees of the arguments: a JSON Schema, or a pydantic model without what is injected."""
+    """Return the schema of the arguments that the model sees: a JSON Schema, or a pydantic model
+    without the injected arguments.
+    """
     if isinstance(tool, SingleInputTool) and tool.args_schema is None:
         return {
             "type": "object",
@@ -165,8 +178,9 @@ def _model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
     loose = getattr(tool.args_schema, "model_config", {}).get("extra") == "allow"
     if set(names) == set(fields) and not loose:
         return schema
-    # LangChain leaves out that a model takes further arguments, and fields that have a validation_alias only; and
-    # where there is no args_schema, it counts a parameter that takes the run's config as an argument.
+    # LangChain omits that a model accepts further arguments, and fields that have only a
+    # validation_alias. If there is no args_schema, it also counts a parameter that receives the
+    # run's config as an argument.
     from pydantic import ConfigDict, create_model
 
     kept: dict[str, Any] = {}
@@ -178,7 +192,7 @@ def _model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
 
 
 def _unaliased(field: Any) -> Any:
-    """Return *field* under its own name: LangChain passes it on under that."""
+    """Return *field* under its own name, which is the name that LangChain passes it on under."""
     from pydantic.fields import FieldInfo
 
     default: dict[str, Any] = {"default": field.default}
@@ -200,7 +214,7 @@ def _defaults(schema: Any) -> dict[str, Any]:
 
 
 def _variadic_names(tool: BaseTool) -> frozenset[str]:
-    # LangChain makes fields of these, and leaves them out of a call that does not name them.
+    # LangChain makes fields of these, and omits them from a call that does not name them.
     return frozenset(
         name
         for body in bodies(tool)

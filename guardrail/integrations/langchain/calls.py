@@ -1,4 +1,6 @@
-"""One execution of a LangChain tool's body: what the policy judges, what travels beside it, and how it ends."""
+"""One execution of a LangChain tool's body: the judged arguments, the injected ones, and how it
+ends.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ ADAPTER = "langchain"
 
 
 class ReportedError(Exception):
-    """A tool returned a ``ToolMessage`` with status ``error``: recorded as its error. Never leaves a governed tool."""
+    """A tool returned a ``ToolMessage`` with status ``error``; recorded as the tool's error. Never
+    leaves a governed tool.
+    """
 
     def __init__(self, result: object, text: str) -> None:
         super().__init__(text)
@@ -46,13 +50,13 @@ class ReportedError(Exception):
 
 @dataclass(slots=True)
 class Invocation:
-    """One ``run`` or ``arun`` on its way to the body."""
+    """One ``run`` or ``arun`` before it reaches the body."""
 
     call_id: str | None
     config: Mapping[str, Any] | None = None
-    """Of the run, where it came with one."""
+    """Tool call id of the run, if it has one."""
     rejected: str | None = None
-    """Why the framework refused the arguments, as a stable code."""
+    """Stable code of the framework's reason for refusing the arguments."""
 
 
 INVOCATION: ContextVar[Invocation | None] = ContextVar("guardrail_langchain", default=None)
@@ -80,7 +84,7 @@ def execute(
         try:
             return binding.guard.call(binding.tool, given, body, **how)
         except ApprovalRequired as required:
-            # One that the body raised is about a call that it made itself.
+            # A validation error that the body raised is about a call that the body made itself.
             if entered or not how["replayed"]:
                 raise
             how["approval"] = required.approval
@@ -131,7 +135,7 @@ _UNANSWERED = frozenset({"denied.approval.pending", "denied.approval.approvers_m
 
 
 def _reworded(denial: Denied, turned_down: Reason | None) -> Denied:
-    """Return *denial*, of a call whose approval an answer did not make good, in words that say what was wrong with that answer."""
+    """Return *denial* with a message that says why an answer did not make its approval count."""
     if turned_down is None or denial.code not in _UNANSWERED:
         return denial
     words = public_message(denied(Cause.APPROVAL, turned_down))
@@ -151,7 +155,9 @@ def _how(binding: Binding) -> dict[str, Any]:
 
 
 def _take_call_id() -> str | None:
-    """Return the id of the tool call that led here, and forget it: what the body calls has ids of its own."""
+    """Return the id of this run's tool call, and forget it: calls that the body makes have their
+    own ids.
+    """
     invocation = INVOCATION.get()
     if invocation is None:
         return None
@@ -162,9 +168,11 @@ def _take_call_id() -> str | None:
 def _split(
     binding: Binding, beside: frozenset[str], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], tuple[list[Any], dict[str, Any]]]]:
-    """Tell what the model gave from what was injected; return the former, and how a body's arguments are put together.
+    """Separate the model's arguments from the injected ones; return the former, and a function that
+    assembles a body's arguments.
 
-    Only names that are known to be injected go beside the policy: any other unknown name is the model's, and is judged.
+    Only names that are known to be injected bypass the policy: any other unknown name comes from
+    the model and is judged.
     """
     named = dict(kwargs)
     order = []
@@ -175,7 +183,8 @@ def _split(
         named[name] = value
         order.append(name)
     outside = binding.injected | beside
-    # What is the very default is left to the declared model, which fills it in unchecked as LangChain did.
+    # A value that is the default object itself is left to the declared model, which fills it in
+    # unchecked, as LangChain did.
     missing = object()
     given = {
         name: value
@@ -196,7 +205,7 @@ def _split(
 
 
 def _checked(result: Any) -> Any:
-    """Return *result*; raise ``ReportedError`` where it says of itself that the tool failed."""
+    """Return *result*, or raise ``ReportedError`` if it says that the tool failed."""
     text = _reported(result)
     if text is not None:
         raise ReportedError(result, text)
@@ -262,9 +271,9 @@ def reject(tool: BaseTool, invocation: Invocation) -> None:
 @dataclass(frozen=True, slots=True)
 class LangGraph:
     stop: type[LedgerError]
-    """What a ``LedgerError`` is raised as."""
+    """The class that a ``LedgerError`` is raised as."""
     pauses: tuple[type[BaseException], ...]
-    """Exceptions by which LangGraph takes control away from a body that did not fail."""
+    """Exceptions that LangGraph raises to interrupt a body that did not fail."""
 
 
 @functools.cache
@@ -280,7 +289,7 @@ def langgraph() -> LangGraph:
 
 def _stop_class(*bases: type[BaseException]) -> type[LedgerError]:
     about = "A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the program."
-    # Where its name is resolved, so that it can be pickled.
+    # Defined under the module in which its name is resolved, so that it can be pickled.
     space = {"__module__": "guardrail.integrations.langchain", "__doc__": about}
     return cast("type[LedgerError]", type("LedgerStop", (LedgerError, *bases), space))
 

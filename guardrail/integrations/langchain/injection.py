@@ -1,7 +1,9 @@
-"""Which arguments of a LangChain tool the framework or the host fills in, and which the model can see. No name is both.
+"""Find which arguments of a LangChain tool are injected, and which the model can see. No name is
+both.
 
-What is filled in travels beside the arguments, neither judged nor recorded. So a name that the model can see must be none of
-these: the model would choose what no policy judges, or the body would get another value than the policy judged.
+Injected values are passed separately from the arguments, neither judged nor recorded. A name that
+the model can see must therefore not be injected: otherwise the model would choose a value that no
+policy judges, or the body would get a different value from the judged one.
 """
 
 from __future__ import annotations
@@ -40,9 +42,10 @@ _MAX_DEPTH = 16
 
 
 def injected_names(tool: BaseTool) -> frozenset[str]:
-    """Return the names that the framework or the host fills in, by their annotation. Never one that is only *called* so.
+    """Return the names whose annotations say that the framework or the host fills them in. A name
+    alone never decides.
 
-    LangChain's own list is not asked: it is kept from the first time on, whatever function or schema is put in later.
+    LangChain's own list is not used: it is computed once, whatever function or schema is set later.
     """
     found = {name for name, hint in _schema_annotations(tool).items() if _marked(hint)}
     for body in (*bodies(tool), tool._run, tool._arun):
@@ -50,7 +53,7 @@ def injected_names(tool: BaseTool) -> frozenset[str]:
     for body in bodies(tool):
         found.update(config_names(body))
     for field in CALLABLES:
-        # StructuredTool and Tool fill it in where the function takes it.
+        # StructuredTool and Tool fill it in if the function accepts it.
         function = tool.__dict__.get(field)
         if callable(function):
             found.update({"callbacks"} & set(parameters(function)))
@@ -58,16 +61,20 @@ def injected_names(tool: BaseTool) -> frozenset[str]:
 
 
 class RefusedToolWarning(UsageError, UserWarning):
-    """A tool shows the model an argument that something else fills in. It never runs: each call of it is denied.
+    """A tool shows the model an argument that something else fills in. It never runs: each call of
+    it is denied.
 
-    A warning, so that one such tool does not keep a program with many from starting; an error where warnings are errors.
+    It is a warning, so that one such tool does not keep a program with many tools from starting. It
+    becomes an error if warnings are errors.
     """
 
     default_code = "usage.injected"
 
 
 def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarning | None:
-    """Return why *tool* must not run: it shows the model what something else fills in; None where it does not."""
+    """Return why *tool* must not run, or None if it may: it must not show the model an argument
+    that something else fills in.
+    """
     filled = {
         **dict.fromkeys(injected, "its signature or its args_schema marks as injected"),
         **_filled(tool),
@@ -88,7 +95,8 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
         )
     for name, field in getattr(model, "model_fields", {}).items():
         if name in injected and _aliases(field) - {name}:
-            # ToolNode replaces what the model gives under the name, and lets pass what it gives under the alias.
+            # ToolNode replaces a model's value given under the name, but lets through one given
+            # under the alias.
             return RefusedToolWarning(
                 f"{tool.name} is refused and never runs: its injected argument {name} has an alias,"
                 " under which the model can give it",
@@ -98,36 +106,39 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
 
 
 def config_names(function: Callable[..., Any]) -> set[str]:
-    """Return the parameters that get the run's config."""
-    # The same test as LangChain's: only a parameter annotated with exactly this type gets it.
+    """Return the parameters that receive the run's config."""
+    # The same test as LangChain's: only a parameter with exactly this annotation receives it.
     return {name for name, hint in hints(function).items() if hint is RunnableConfig}
 
 
 def bodies(tool: BaseTool) -> list[Callable[..., Any]]:
-    """Return what runs: the functions of *tool*, or the methods of its class."""
+    """Return the code that runs: the functions of *tool*, or the methods of its class."""
     functions = [tool.__dict__.get(field) for field in CALLABLES]
     found = [function for function in functions if callable(function)]
     if found:
         return found
-    # The base class's own _arun takes *args and **kwargs, and hands them to _run.
+    # The base class's own _arun takes *args and **kwargs, and passes them to _run.
     return [tool._run] if type(tool)._arun is BaseTool._arun else [tool._run, tool._arun]
 
 
 def input_model(tool: BaseTool) -> Any:
-    """Return the model that takes the input, pydantic 1 or 2; None where a JSON Schema stands for it, or nothing."""
+    """Return the input model, pydantic 1 or 2, or None if the input is described by a JSON Schema
+    or not at all.
+    """
     if isinstance(tool.args_schema, Mapping):
         return None
     if tool.args_schema is None and isinstance(tool, SingleInputTool):
         return None
-    # A governed tool's own has more: what only its methods mark.
+    # A governed tool's own schema has more: the arguments that only its methods mark.
     return getattr(tool, "given_input_schema", tool.get_input_schema)()
 
 
 def unseen_names(tool: BaseTool) -> dict[str, tuple[Any, Any]]:
-    """Return (annotation, default) of the arguments that only the methods of a class mark as injected.
+    """Return (annotation, default) of the arguments that only the methods of a class mark as
+    injected.
 
-    LangGraph's ToolNode looks at functions and at the input's model: of these it knows nothing, so that it would pass on
-    what the model gives under their names.
+    LangGraph's ToolNode inspects functions and the input model, not these methods, so it would pass
+    on a model's values for these names.
     """
     if any(callable(tool.__dict__.get(field)) for field in CALLABLES):
         return {}
@@ -143,7 +154,9 @@ def unseen_names(tool: BaseTool) -> dict[str, tuple[Any, Any]]:
 
 
 def _filled(tool: BaseTool) -> dict[str, str]:
-    """Return the names that LangChain or LangGraph fills in whatever their annotation, and who does."""
+    """Return the names that LangChain or LangGraph always fills in, whatever their annotation, and
+    which of the two does.
+    """
     found: dict[str, str] = {}
     annotations = dict(_schema_annotations(tool))
     for field in CALLABLES:
@@ -153,7 +166,7 @@ def _filled(tool: BaseTool) -> dict[str, str]:
     if "runtime" in annotations:
         found["runtime"] = "LangGraph's ToolNode fills in"
     if isinstance(tool, SingleInputTool):
-        return found  # what the model gives comes by its place, not by its name
+        return found  # a model's value for these is positional, not by name
     for method in (tool._run, tool._arun):
         if tool.args_schema is not None:
             found.update(dict.fromkeys(config_names(method), "gets the config of the run"))
@@ -167,13 +180,13 @@ def _filled(tool: BaseTool) -> dict[str, str]:
 
 
 def _schema_annotations(tool: BaseTool) -> Mapping[str, Any]:
-    """Return the annotations of the input's fields, those included that LangChain itself passes over."""
+    """Return the annotations of the input's fields, including those that LangChain itself skips."""
     model = input_model(tool)
     if model is None:
         return {}
     found = dict(get_all_basemodel_annotations(model))
     for name, field in getattr(model, "model_fields", {}).items():
-        # LangChain does not find a field that has a validation_alias only.
+        # LangChain does not find a field that has only a validation_alias.
         metadata = tuple(field.metadata)
         found[name] = (
             typing.Annotated[(field.annotation, *metadata)] if metadata else field.annotation  # type: ignore[assignment]
@@ -182,7 +195,9 @@ def _schema_annotations(tool: BaseTool) -> Mapping[str, Any]:
 
 
 def _marked(hint: Any, depth: int = 0) -> bool:
-    """True where *hint* says that the argument is injected, be it inside an ``Optional`` or another ``Annotated``."""
+    """Return True if *hint* marks the argument as injected, even inside an ``Optional`` or another
+    ``Annotated``.
+    """
     if isinstance(hint, type) and issubclass(hint, _DirectlyInjectedToolArg):
         return True
     origin = typing.get_origin(hint)
@@ -205,7 +220,9 @@ def _marked(hint: Any, depth: int = 0) -> bool:
 
 
 def _visible(tool: BaseTool) -> Callable[[str], bool]:
-    """Return a test for names that the model can see: in the schema that it is sent, or as a name or alias of a field."""
+    """Return a predicate for names that the model can see: in the schema sent to it, or as a name
+    or alias of a field.
+    """
     schema: Any = tool.args_schema if input_model(tool) is None else tool.tool_call_schema
     if isinstance(schema, Mapping):
         return functools.partial(shows, schema)
@@ -228,7 +245,9 @@ def _shown_names(tool: BaseTool, schema: Any) -> Iterator[str]:
 
 
 def hidden_names(tool: BaseTool) -> set[str]:
-    """Return the names that LangChain shows to the model and fills in itself: the config of a class without a schema."""
+    """Return the names that LangChain shows to the model but fills in itself: the config of a class
+    without a schema.
+    """
     if tool.args_schema is not None:
         return set()
     return config_names(tool._run) | config_names(tool._arun)

@@ -297,7 +297,7 @@ def _note_heartbeat(run: _Run, seq: int, line: bytes) -> None:
         run.heartbeats.append((seq, ts, int(interval)))
 
 
-# -- what is not the lines ------------------------------------------------------------------------------------------------
+# -- what is not the lines -------------------------------------------------------------------------
 
 
 def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
@@ -354,7 +354,7 @@ def _compare_places(reader: LedgerReader) -> Problem:
     return (None, Difference.ROWS, fault) if fault else None
 
 
-# -- the answer ---------------------------------------------------------------------------------------------------------
+# -- the answer ------------------------------------------------------------------------------------
 
 
 def _judged(
