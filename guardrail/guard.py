@@ -3,9 +3,10 @@ a tool.
 
 One call, in the numbered steps of the code below:
 
-(1) who is calling; (2) the arguments, validated and copied once; (3) what in them is sensitive; (4) the policy input;
-(5) the policy is asked; (6) its reply becomes a decision; (7) the decision record is durable; (8) the body runs; (9) the
-outcome record is durable, and only then the result is released.
+(1) who is calling; (2) the arguments, validated and copied once; (3) the sensitive values in them;
+(4) the policy input; (5) the policy is asked; (6) its reply becomes a decision; (7) the decision
+record is durable; (8) the body runs; (9) the outcome record is durable, and only then the result is
+released.
 
 Steps (2) to (7) are in ``guardrail.call.pipeline``, written once as a generator that yields what it
 waits for: ``call`` and ``acall`` differ only in how they wait.
@@ -129,7 +130,7 @@ class Guard:
         self._reload_lock = threading.Lock()
         self._watch: ReloadWatch | None = None
 
-    # -- life ---------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     @classmethod
     def open(
@@ -233,7 +234,7 @@ class Guard:
 
         self._watch = ReloadWatch(self._settings.ledger.path, self.reload, refused)
 
-    # -- sessions and tools ---------------------------------------------------------------------------------------
+    # -- sessions and tools ------------------------------------------------------------------------
 
     def session(
         self,
@@ -354,7 +355,7 @@ class Guard:
         self._tools.put(made)
         return governed(made, function, self._call, self._acall)
 
-    # -- calls --------------------------------------------------------------------------------------------------
+    # -- calls -------------------------------------------------------------------------------------
 
     def call(
         self,
@@ -548,7 +549,7 @@ class Guard:
             raise stop
         return result
 
-    # -- plumbing -------------------------------------------------------------------------------------------------
+    # -- plumbing ----------------------------------------------------------------------------------
 
     def _find(self, tool: str | Tool, server: str | None) -> Tool:
         return tool if isinstance(tool, Tool) else self._tools.get(tool, server)

@@ -91,12 +91,12 @@ COMMANDS: Mapping[str, Entry] = {
     "init": Entry(
         f"{_HERE}.init",
         "init",
-        "Make a project: settings, a policy with a test, keys and a ledger.",
+        "Create a project: settings, a policy with a test, keys and a ledger.",
     ),
     "doctor": Entry(
         f"{_HERE}.doctor",
         "doctor",
-        "Check everything that guardrail needs, and say how to mend it.",
+        "Check everything that guardrail needs, and show how to fix problems.",
     ),
     "demo": Entry(
         f"{_HERE}.demo",
@@ -104,7 +104,7 @@ COMMANDS: Mapping[str, Entry] = {
         "Watch a scripted agent under policy, without a model or a network.",
     ),
     "sessions": Entry(
-        f"{_HERE}.sessions", "sessions", "List the sessions in the ledger, the oldest first."
+        f"{_HERE}.sessions", "sessions", "List the sessions in the ledger, oldest first."
     ),
     "show": Entry(f"{_HERE}.show", "show", "Show a session call by call, or one record in full."),
     "why": Entry(f"{_HERE}.why", "why", "Explain why a call was allowed or denied."),
@@ -112,24 +112,26 @@ COMMANDS: Mapping[str, Entry] = {
         f"{_HERE}.approvals", "approvals", "List the calls that wait for a person's approval."
     ),
     "approve": Entry(
-        f"{_HERE}.approvals", "approve", "Approve one call, as the user that you are logged in as."
+        f"{_HERE}.approvals", "approve", "Approve one call, as your operating-system user."
     ),
-    "refuse": Entry(f"{_HERE}.approvals", "refuse", "Refuse a call for good."),
+    "refuse": Entry(f"{_HERE}.approvals", "refuse", "Refuse a call permanently."),
     "verify": Entry(
         f"{_HERE}.verify",
         "verify",
-        "Check that nothing recorded was changed, and say what that proves.",
+        "Check that no record was changed, and say what that proves.",
         instead="exported",
     ),
     "recover": Entry(
         f"{_HERE}.recover", "recover", "Bring a sealed or damaged ledger back into use."
     ),
-    "export": Entry(f"{_HERE}.export", "export", "Write the records out, byte for byte."),
+    "export": Entry(f"{_HERE}.export", "export", "Export the records, byte for byte."),
     "access": Entry(
-        f"{_HERE}.access", "access", "Say who read the ledger.", reads=Reads.ACCESS_LOG
+        f"{_HERE}.access", "access", "Show who read the ledger.", reads=Reads.ACCESS_LOG
     ),
     "checkpoint": Entry(
-        f"{_HERE}.checkpoint", "checkpoint", "Print the current signed head, to be kept elsewhere."
+        f"{_HERE}.checkpoint",
+        "checkpoint",
+        "Print the current signed head, to store outside the ledger.",
     ),
     "anchor": Entry(
         f"{_HERE}.anchor",
@@ -146,20 +148,20 @@ COMMANDS: Mapping[str, Entry] = {
         "prune",
         "Delete records past their retention period.",
     ),
-    "hold": Entry(f"{_HERE}.hold", "hold", "Keep records from being deleted, for a legal hold."),
+    "hold": Entry(f"{_HERE}.hold", "hold", "Protect records from deletion, for a legal hold."),
     "retention": Entry(
-        f"{_HERE}.retention", "retention", "Keep and delete records by the rule in the settings."
+        f"{_HERE}.retention",
+        "retention",
+        "Keep and delete records by the retention policy in the settings.",
     ),
     "backup": Entry(
-        f"{_HERE}.backup", "backup", "Copy the ledger, consistent and verified, while it is used."
+        f"{_HERE}.backup", "backup", "Copy the ledger while it is in use, and verify the copy."
     ),
-    "prove": Entry(
-        f"{_HERE}.prove", "prove", "Write a proof that one record stands in the ledger."
-    ),
+    "prove": Entry(f"{_HERE}.prove", "prove", "Write a proof that one record is in the ledger."),
     "check-proof": Entry(
         f"{_HERE}.prove",
         "check_proof",
-        "Check such a proof, without the ledger.",
+        "Check a record's proof, without the ledger.",
         reads=Reads.NO_RECORDS,
     ),
     "consistency": Entry(
@@ -168,7 +170,7 @@ COMMANDS: Mapping[str, Entry] = {
     "keys": Entry(
         f"{_HERE}.keys",
         "keys",
-        "Show the log's public key, to be kept by whoever verifies.",
+        "Show the log's public key, which every verifier should keep.",
     ),
     "witness": Entry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."

@@ -22,7 +22,7 @@ __all__ = ["keeping", "reason_option", "reason_words"]
 _MAX = 1000
 
 reason_option = click.option(
-    "--reason", metavar="TEXT", help="Why, in your words: it goes into the ledger."
+    "--reason", metavar="TEXT", help="Reason, in your own words; recorded in the ledger."
 )
 
 

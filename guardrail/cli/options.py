@@ -44,7 +44,7 @@ config_option = click.option(
     callback=_keep,
     type=_PATH,
     metavar="FILE",
-    help="Settings file. Default: GUARDRAIL_CONFIG, else guardrail.toml here or in a folder above.",
+    help="Settings file. Default: GUARDRAIL_CONFIG, else guardrail.toml here or in a parent folder.",
 )
 _ledger_option = click.option(
     "--ledger",
@@ -52,7 +52,7 @@ _ledger_option = click.option(
     callback=_keep,
     type=_PATH,
     metavar="FILE",
-    help="Ledger file. Default: what the settings say, or GUARDRAIL_LEDGER.",
+    help="Ledger file. Default: the settings' ledger, or GUARDRAIL_LEDGER.",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Answer with one JSON document (docs/cli.md)."

@@ -41,7 +41,7 @@ REASON = click.Option(
     metavar="TEXT",
     expose_value=False,
     callback=_keep,
-    help="Why you read this: it goes into the access log. Default: GUARDRAIL_ACCESS_REASON.",
+    help="Reason for reading, recorded in the access log. Default: GUARDRAIL_ACCESS_REASON.",
 )
 
 

@@ -30,13 +30,13 @@ _export = click.option(
     "exported",
     type=_PATH,
     metavar="FILE",
-    help="Read this export in place of a ledger; .gz as well. It is not verified here.",
+    help="Read this export (may be .gz) instead of a ledger. It is not verified here.",
 )
 _segment = click.option(
     "--segment",
     type=_PATH,
     metavar="FILE",
-    help="Read this copy of a segment in place of a ledger; .gz as well. It is not verified here.",
+    help="Read this copy of a segment (may be .gz) instead of a ledger. Not verified here.",
 )
 
 

@@ -22,7 +22,7 @@ _WIDE = 110
 _WORDS = re.compile(r"[a-z-]+( [a-z-]+)*")
 
 
-@click.command(short_help="Say who read the ledger.")
+@click.command(short_help="Show who read the ledger.")
 @ledger_options
 @json_option
 @click.option(
@@ -30,7 +30,7 @@ _WORDS = re.compile(r"[a-z-]+( [a-z-]+)*")
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="Show this many, the latest ones.",
+    help="Show only the latest N.",
 )
 @click.option("--all", "everything", is_flag=True, help="Show all of them.")
 def access(

@@ -33,7 +33,7 @@ __all__ = ["anchor"]
 @click.argument("action", type=click.Choice(["forget", "move"]), required=False)
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option(
-    "--lost", is_flag=True, help="move: the old file is gone for good; go on with its newest head."
+    "--lost", is_flag=True, help="move: the old file is lost; continue with its newest head."
 )
 @reason_option
 @ledger_options

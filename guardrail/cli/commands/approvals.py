@@ -35,7 +35,7 @@ _STYLES = {State.PENDING: Style.WARN, State.GRANTED: Style.GOOD, State.BLOCKED: 
 @ledger_options
 @json_option
 @click.option(
-    "--all", "everything", is_flag=True, help="Also those that are decided, used or too old."
+    "--all", "everything", is_flag=True, help="Also list those that are decided, used or too old."
 )
 def approvals(config: Path | None, ledger: Path | None, as_json: bool, everything: bool) -> None:
     """List the calls that wait for a person, oldest first: each request, its requester, and the
@@ -84,12 +84,12 @@ def _answer_options(command: _F) -> _F:
         "--reason",
         required=True,
         metavar="TEXT",
-        help="Why, in your words: it goes into the ledger.",
+        help="Reason, in your own words; recorded in the ledger.",
     )
     return click.argument("ref", metavar="ID")(ledger_options(json_option(reason(command))))
 
 
-@click.command(short_help="Approve one call, as the user that you are logged in as.")
+@click.command(short_help="Approve one call, as your operating-system user.")
 @_answer_options
 def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
     """Approve the call ID: exactly that call, once, for a limited time.
@@ -102,7 +102,7 @@ def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, r
     return _answer(ref, config, ledger, Kind.GRANTED, reason, as_json=as_json)
 
 
-@click.command(short_help="Refuse a call for good.")
+@click.command(short_help="Refuse a call permanently.")
 @_answer_options
 def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
     """Refuse the call ID: nobody can approve it any more, and earlier approvals of it no longer

@@ -15,7 +15,7 @@ from guardrail.review.terminal import name, one_line
 __all__ = ["backup"]
 
 
-@click.command(short_help="Copy the ledger, consistent and verified, while it is used.")
+@click.command(short_help="Copy the ledger while it is in use, and verify the copy.")
 @ledger_options
 @json_option
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))

@@ -16,7 +16,7 @@ from guardrail.errors import KeysError, LedgerError
 __all__ = ["checkpoint", "head_of"]
 
 
-@click.command(short_help="Print the current signed head, to be kept elsewhere.")
+@click.command(short_help="Print the current signed head, to store outside the ledger.")
 @ledger_options
 @json_option
 def checkpoint(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:

@@ -50,7 +50,7 @@ class _HeadFileError(GuardrailError):
     "--backup",
     type=_PATH,
     metavar="FILE",
-    help="Ask this older copy of the ledger; NEW may be over more records than it has.",
+    help="Use this older copy of the ledger; NEW may cover more records than it has.",
 )
 @json_option
 def consistency(

@@ -12,7 +12,7 @@ __all__ = ["demo"]
     "--keep",
     type=click.Path(),
     metavar="DIR",
-    help="Keep the demo's ledger in DIR, to look at afterwards.",
+    help="Keep the demo's ledger in DIR, to inspect it afterwards.",
 )
 def demo(keep: str | None) -> int:
     """Watch a scripted agent use tools under policy: allowed, denied, redacted, failing and killed

@@ -27,7 +27,7 @@ _STYLES = {
 _INDENT = 20
 
 
-@click.command(short_help="Check everything that guardrail needs, and say how to mend it.")
+@click.command(short_help="Check everything that guardrail needs, and show how to fix problems.")
 @ledger_options
 @json_option
 def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:

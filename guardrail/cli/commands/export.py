@@ -30,17 +30,19 @@ class _WriteError(GuardrailError):
     default_code = "export.write"
 
 
-@click.command(short_help="Write the records out, byte for byte.")
+@click.command(short_help="Export the records, byte for byte.")
 @ledger_options
 @click.option(
-    "--jsonl", is_flag=True, help="As JSON Lines: the stored bytes, one record per line. Required."
+    "--jsonl",
+    is_flag=True,
+    help="Write JSON Lines: the stored bytes, one record per line. Required.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write to FILE, which must not exist; - is stdout.",
+    help="Write to FILE, which must not exist; - for stdout.",
 )
 @click.option(
     "--head",

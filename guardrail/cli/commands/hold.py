@@ -25,17 +25,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 @click.group(
     cls=LazyGroup,
     entries={
-        "add": Entry(_HERE, "add", "Keep everything until the hold is released."),
-        "release": Entry(_HERE, "release", "End a hold."),
-        "list": Entry(_HERE, "holds", "List the holds that stand."),
+        "add": Entry(_HERE, "add", "Place a hold: nothing is deleted until it is released."),
+        "release": Entry(_HERE, "release", "Release a hold."),
+        "list": Entry(_HERE, "holds", "List the holds in force."),
     },
-    short_help="Keep records from being deleted, for a legal hold.",
+    short_help="Protect records from deletion, for a legal hold.",
 )
 def hold() -> None:
-    """Keep records from being deleted, for a legal hold."""
+    """Protect records from deletion, for a legal hold."""
 
 
-@click.command(short_help="Keep everything until the hold is released.")
+@click.command(short_help="Place a hold: nothing is deleted until it is released.")
 @ledger_options
 @json_option
 @reason_option
@@ -49,7 +49,7 @@ def add(
     return _hold(config, ledger, name, reason, begins=True, as_json=as_json)
 
 
-@click.command(short_help="End a hold.")
+@click.command(short_help="Release a hold.")
 @ledger_options
 @json_option
 @reason_option
@@ -61,7 +61,7 @@ def release(
     return _hold(config, ledger, name, reason, begins=False, as_json=as_json)
 
 
-@click.command("list", short_help="List the holds that stand.")
+@click.command("list", short_help="List the holds in force.")
 @ledger_options
 @json_option
 def holds(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:

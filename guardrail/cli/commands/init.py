@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["init"]
 
 
-@click.command(short_help="Make a project: settings, a policy with a test, keys and a ledger.")
+@click.command(short_help="Create a project: settings, a policy with a test, keys and a ledger.")
 @click.argument(
     "named", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False
 )

@@ -14,7 +14,7 @@ from guardrail.review.terminal import one_line
 __all__ = ["keys"]
 
 
-@click.command(short_help="Show the log's public key, to be kept by whoever verifies.")
+@click.command(short_help="Show the log's public key, which every verifier should keep.")
 @ledger_options
 @json_option
 def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:

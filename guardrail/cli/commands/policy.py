@@ -49,11 +49,11 @@ _POLL = 0.1
 @click.group(
     cls=LazyGroup,
     entries={
-        "check": Entry(_CHECK, "check", "Say whether the policies would be loaded, and why not."),
+        "check": Entry(_CHECK, "check", "Check that the policies would load, and say why not."),
         "test": Entry(_HERE, "test", "Run the policies' own tests."),
-        "bundle": Entry(_BUNDLE, "bundle", "Make a bundle for OPA servers."),
-        "push": Entry(_BUNDLE, "push", "Store the policies on a development server."),
-        "reload": Entry(_HERE, "reload", "Ask running guards to load the policies again."),
+        "bundle": Entry(_BUNDLE, "bundle", "Build a bundle for OPA servers."),
+        "push": Entry(_BUNDLE, "push", "Upload the policies to a development server."),
+        "reload": Entry(_HERE, "reload", "Ask running guards to reload their policies."),
     },
     short_help="Check, test, bundle and reload policies.",
 )
@@ -88,11 +88,11 @@ def print_untested(tests: int, *, width: int = 8) -> None:
 @PATHS
 @config_option
 @json_option
-@click.option("-v", "--verbose", is_flag=True, help="Show the tests that passed, too.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show the tests that passed.")
 @click.option(
     "--mutate",
     is_flag=True,
-    help="Then change the calls that rules stop, key by key, and report what is allowed.",
+    help="Then change the calls that rules stop, key by key, and report those that are allowed.",
 )
 @tools_option
 @click.option(
@@ -101,7 +101,7 @@ def print_untested(tests: int, *, width: int = 8) -> None:
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long --mutate may take.",
+    help="Time limit for --mutate.",
 )
 def test(
     *,
@@ -197,7 +197,7 @@ def _summary(report: TestReport) -> None:
     data(f"{verdict}  {', '.join(counts)}, {milliseconds(report.milliseconds)} ms")
 
 
-@click.command(short_help="Ask running guards to load the policies again.")
+@click.command(short_help="Ask running guards to reload their policies.")
 @ledger_options
 @click.option(
     "--wait",

@@ -32,7 +32,7 @@ _JUDGES = {
 }
 
 
-@click.command(short_help="Make a bundle for OPA servers.")
+@click.command(short_help="Build a bundle for OPA servers.")
 @PATHS
 @config_option
 @json_option
@@ -42,7 +42,7 @@ _JUDGES = {
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE",
-    help="Where to write it; an existing file is replaced at once, never half.",
+    help="Output file; an existing file is replaced atomically.",
 )
 @click.option(
     "--signing-key",
@@ -55,7 +55,7 @@ _JUDGES = {
     type=click.Choice(["RS256", "ES256"]),
     default="RS256",
     show_default=True,
-    help="How it is signed.",
+    help="Signature algorithm.",
 )
 @click.option("--key-id", default="", metavar="NAME", help="Name of the key on the server.")
 @click.option(
@@ -151,7 +151,7 @@ def _write(path: Path, content: bytes) -> None:
         ) from None
 
 
-@click.command(short_help="Store the policies on a development server.")
+@click.command(short_help="Upload the policies to a development server.")
 @PATHS
 @config_option
 @json_option

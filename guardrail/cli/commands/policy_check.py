@@ -31,12 +31,12 @@ _INDENT = 21
 """Columns before the description of an engine."""
 
 
-@click.command(short_help="Say whether the policies would be loaded, and why not.")
+@click.command(short_help="Check that the policies would load, and say why not.")
 @PATHS
 @config_option
 @json_option
 @tools_option
-@click.option("--strict", is_flag=True, help="Exit 1 for warnings, too.")
+@click.option("--strict", is_flag=True, help="Also exit 1 for warnings.")
 def check(
     paths: Sequence[Path], config: Path | None, as_json: bool, tools: Path | None, strict: bool
 ) -> int:

@@ -35,7 +35,7 @@ class _FileError(GuardrailError):
     default_code = "proof.file"
 
 
-@click.command(short_help="Write a proof that one record stands in the ledger.")
+@click.command(short_help="Write a proof that one record is in the ledger.")
 @click.argument("ref", metavar="SEQ|CALL")
 @ledger_options
 @click.option(
@@ -130,7 +130,7 @@ def _not_written(error: OSError, path: Path, raw: bytes) -> _FileError:
     )
 
 
-@click.command("check-proof", short_help="Check such a proof, without the ledger.")
+@click.command("check-proof", short_help="Check a record's proof, without the ledger.")
 @click.argument("file", type=_PATH, metavar="FILE")
 @click.option(
     "--key",

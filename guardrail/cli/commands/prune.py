@@ -28,7 +28,7 @@ __all__ = ["prune", "pruned_document", "tell_pruned"]
     "--policy",
     "by_policy",
     is_flag=True,
-    help="Delete what [retention] says. There is no other way to choose.",
+    help="Delete by the rules of [retention]. There is no other selection.",
 )
 @click.option(
     "--checkpoint",
@@ -36,7 +36,7 @@ __all__ = ["prune", "pruned_document", "tell_pruned"]
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="A signed head that a witness of [anchors] cosigned, or its file holds. May be repeated.",
+    help="A signed head that a witness in [anchors] cosigned, or its file holds. May be repeated.",
 )
 def prune(
     *,

@@ -30,17 +30,17 @@ __all__ = ["recover"]
 @click.command(short_help="Bring a sealed or damaged ledger back into use.")
 @ledger_options
 @json_option
-@click.option("--reason", metavar="TEXT", help="Why, in your words: it goes into the ledger.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--reason", metavar="TEXT", help="Reason, in your own words; recorded in the ledger.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--backup",
     "backups",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="A copy of this log that guardrail backup made: what it holds is not lost. May be repeated.",
+    help="A copy of this log made by guardrail backup: its records are not lost. May be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what is wrong and what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show the problem and the planned steps.")
 def recover(
     *,
     config: Path | None,

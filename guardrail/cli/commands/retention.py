@@ -36,16 +36,20 @@ _HERE = "guardrail.cli.commands.retention"
 @click.group(
     cls=LazyGroup,
     entries={
-        "run": Entry(_HERE, "run", "Seal, archive and delete what is due: for a timer."),
-        "status": Entry(_HERE, "status", "Say what is due, overdue, or was kept too short."),
+        "run": Entry(
+            _HERE, "run", "Seal, archive and delete everything that is due; meant for a timer."
+        ),
+        "status": Entry(
+            _HERE, "status", "Show records that are due, overdue, or were deleted too early."
+        ),
     },
-    short_help="Keep and delete records by the rule in the settings.",
+    short_help="Keep and delete records by the retention policy in the settings.",
 )
 def retention() -> None:
     """Keep and delete records by the retention policy in the settings."""
 
 
-@click.command(short_help="Say what is due, overdue, or was kept too short.")
+@click.command(short_help="Show records that are due, overdue, or were deleted too early.")
 @ledger_options
 @json_option
 def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
@@ -66,11 +70,11 @@ def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     return Exit.RESERVED if status.findings else Exit.YES
 
 
-@click.command(short_help="Seal, archive and delete what is due: for a timer.")
+@click.command(short_help="Seal, archive and delete everything that is due; meant for a timer.")
 @ledger_options
 @json_option
 @reason_option
-@click.option("--dry-run", is_flag=True, help="Only say what is due.")
+@click.option("--dry-run", is_flag=True, help="Only show what is due.")
 def run(
     *,
     config: Path | None,

@@ -37,7 +37,7 @@ own.
 """
 
 
-@click.command(short_help="List the sessions in the ledger, the oldest first.")
+@click.command(short_help="List the sessions in the ledger, oldest first.")
 @source_options
 @json_option
 @click.option(
@@ -45,7 +45,7 @@ own.
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="Show this many, the latest ones.",
+    help="Show only the latest N.",
 )
 @click.option("--all", "everything", is_flag=True, help="Show all of them.")
 def sessions(

@@ -32,7 +32,7 @@ _SHOWN = 10
 """The largest number of open calls of dead processes listed one by one."""
 
 
-@click.command(short_help="Check that nothing recorded was changed, and say what that proves.")
+@click.command(short_help="Check that no record was changed, and say what that proves.")
 @ledger_options
 @json_option
 @click.option(
@@ -47,7 +47,7 @@ _SHOWN = 10
     type=_PATH,
     metavar="FILE",
     multiple=True,
-    help="A signed head that was kept elsewhere, or a file anchor with many. May be repeated.",
+    help="A signed head stored outside the ledger, or a file anchor with many. May be repeated.",
 )
 @click.option(
     "--witness",
@@ -61,7 +61,7 @@ _SHOWN = 10
     type=click.IntRange(min=0),
     default=0,
     metavar="SEQ",
-    help="Read the records from SEQ on; of those before compare the stored hashes alone.",
+    help="Read the records from SEQ on; of earlier ones, compare only the stored hashes.",
 )
 @click.option(
     "--jobs",
@@ -75,19 +75,19 @@ _SHOWN = 10
     "exported",
     type=_PATH,
     metavar="FILE",
-    help="Check this export instead of a ledger; .gz as well.",
+    help="Check this export (may be .gz) instead of a ledger.",
 )
 @click.option(
     "--segment",
     type=_PATH,
     metavar="FILE",
-    help="Check this copy of a segment, against its seal in the ledger where there is one; .gz as well.",
+    help="Check this copy of a segment (may be .gz), against its seal in the ledger if there is one.",
 )
 @click.option(
     "--backup",
     type=_PATH,
     metavar="FILE",
-    help="Check this older copy of the ledger: that the log has more records since is no contradiction.",
+    help="Check this older copy of the ledger; later records in the log are not a contradiction.",
 )
 def verify(
     *,
@@ -150,7 +150,9 @@ def verify(
                 readers.verify(kept, jobs=jobs, progress=progress)
     finally:
         progress.clear()
-    notices = list(dict.fromkeys(notices))  # an anchor that does not answer is asked only once for both
+    notices = list(
+        dict.fromkeys(notices)
+    )  # an anchor that does not answer is asked only once for both
     lost = "" if exported is not None else access_log_lost()
     if lost:
         notices.append(f"Who read the ledger is not known: {lost}.")

@@ -37,7 +37,7 @@ _db = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE",
-    help="The witness's memory, which guardrail witness init makes. Never restore it from a backup.",
+    help="The witness's memory, made by guardrail witness init. Never restore it from a backup.",
 )
 _key = click.option(
     "--key",
@@ -52,18 +52,22 @@ _key = click.option(
 @click.group(
     cls=LazyGroup,
     entries={
-        "init": Entry(_HERE, "init", "Make the key and the memory of a witness."),
+        "init": Entry(_HERE, "init", "Create the key and the memory of a witness."),
         "add": Entry(_HERE, "add", "Have a witness serve a log."),
         "serve": Entry(_HERE, "serve", "Cosign the heads of logs, over HTTP."),
-        "status": Entry(_HERE, "status", "Say which logs a witness serves, and how far."),
+        "status": Entry(
+            _HERE, "status", "Show which logs a witness serves, and its progress in each."
+        ),
     },
     short_help="Run a witness: a second host that cosigns heads.",
 )
 def witness() -> None:
-    """Run a witness: a second host that cosigns heads, after checking that nothing before them was changed."""
+    """Run a witness: a second host that cosigns heads, after checking that nothing before them was
+    changed.
+    """
 
 
-@click.command(short_help="Make the key and the memory of a witness.")
+@click.command(short_help="Create the key and the memory of a witness.")
 @_db
 @_key
 @click.option(
@@ -71,7 +75,7 @@ def witness() -> None:
     "name_",
     required=True,
     metavar="NAME",
-    help="What the witness signs as, for example witness.example.com/1.",
+    help="Name that the witness signs as, for example witness.example.com/1.",
 )
 def init(*, db: Path, key: Path, name_: str) -> None:
     """Create the key and the memory of a witness, and print its public key, for the logs' [anchors]
@@ -116,14 +120,14 @@ def add(*, db: Path, logs: Sequence[str]) -> None:
             data(f"{'added' if new else 'known'}  {name(key.name)}")
 
 
-@click.command(short_help="Say which logs a witness serves, and how far.")
+@click.command(short_help="Show which logs a witness serves, and its progress in each.")
 @_db
 @click.option(
     "--since",
     "since",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]),
     metavar="TIME",
-    help="Let only heads that were refused from this time (UTC) on decide the exit code: those before were looked into.",
+    help="Ignore heads refused before this time (UTC) for the exit code: they were investigated.",
 )
 @json_option
 def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
@@ -181,13 +185,13 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
     default=_LOOPBACK,
     show_default=True,
     metavar="ADDRESS:PORT",
-    help="Where to listen. Port 0 takes a free one.",
+    help="Address to listen on. Port 0 takes a free one.",
 )
 @click.option(
     "--unsafe-listen",
     "unsafe_listen",
     is_flag=True,
-    help="Listen on other addresses than loopback without TLS.",
+    help="Allow addresses other than loopback without TLS.",
 )
 @click.option(
     "--tls-cert",

@@ -265,7 +265,7 @@ def reject(tool: BaseTool, invocation: Invocation) -> None:
         _stop(error)
 
 
-# -- LangGraph, where it is installed ----------------------------------------------------------------------------------
+# -- LangGraph, if it is installed --------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
