@@ -167,6 +167,8 @@ class Settings:
         }
         if self.limits != LimitSettings():
             governed["limits"] = {"calls_per_minute": self.limits.calls_per_minute}
+        if self.tools != ToolSettings():
+            governed["tools"] = {"unknown_arguments": self.tools.unknown_arguments}
         if self.anchors.max_lag_s or self.anchors.max_lag_records:
             governed["anchors"] = {
                 "max_lag_s": self.anchors.max_lag_s,

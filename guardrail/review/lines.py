@@ -82,28 +82,17 @@ class FileRecords:
 
         Raises ``SourceError`` where it can't be read, is torn or too large, or holds something other than one log's records.
         """
-        try:
-            with open_lines(path) as source, ExitStack() as stack:
+        with ExitStack() as stack:
+            with _read_errors(path):
+                source = stack.enter_context(open_lines(path))
                 unpacked = None
                 if isinstance(source, gzip.GzipFile):
                     # A file without a name: nobody else finds it, and it is gone with this process.
                     unpacked = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))
                 records = cls(path, source, unpacked, part=part)
                 records._read(source)
-                yield records
-        except OSError as error:
-            unpacking = Path(tempfile.gettempdir()) / path.name
-            if is_full(error, unpacking):
-                raise SourceError(
-                    f"{path}: it can't be unpacked: {no_room(unpacking)}",
-                    hint=f"{make_room(unpacking)}; or set TMPDIR to a folder on another one",
-                ) from None
-            raise SourceError(f"{path}: the file can't be read ({_why(error)})") from None
-        except (EOFError, zlib.error):
-            raise SourceError(
-                f"{path}: the file is cut or damaged: it can't be unpacked to its end",
-                hint="take another copy of it",
-            ) from None
+            # What fails from here on may be the reader's output, and is not said to be this file.
+            yield records
 
     # -- reading it once ---------------------------------------------------------------------------
 
@@ -206,8 +195,9 @@ class FileRecords:
             return None
         place = 0 if seq == 0 else seq - self._first + self._zero
         start = self._ends[place - 1] if place else 0
-        self._file.seek(start)
-        line = self._file.read(self._ends[place] - start)
+        with _read_errors(self._path):
+            self._file.seek(start)
+            line = self._file.read(self._ends[place] - start)
         if not line.endswith(b"\n") or b"\n" in line[:-1]:
             raise SourceError(f"{self._path}: the file was changed while it was read")
         return line[:-1]
@@ -266,6 +256,26 @@ class FileRecords:
     def _lines_of(self, numbers: Any) -> Iterator[bytes]:
         found = (self.record(seq) for seq in numbers)
         return (line for line in found if line is not None)
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Tell what reading or unpacking the file at *path* raises as a ``SourceError``."""
+    try:
+        yield
+    except OSError as error:
+        unpacking = Path(tempfile.gettempdir()) / path.name
+        if is_full(error, unpacking):
+            raise SourceError(
+                f"{path}: it can't be unpacked: {no_room(unpacking)}",
+                hint=f"{make_room(unpacking)}; or set TMPDIR to a folder on another one",
+            ) from None
+        raise SourceError(f"{path}: the file can't be read ({_why(error)})") from None
+    except (EOFError, zlib.error):
+        raise SourceError(
+            f"{path}: the file is cut or damaged: it can't be unpacked to its end",
+            hint="take another copy of it",
+        ) from None
 
 
 def _why(error: OSError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from guardrail.approvals.rules import Kind
@@ -12,6 +13,7 @@ from guardrail.core.types import Cause, Effect
 from guardrail.core.words import counted
 from guardrail.review.approval_words import NEXT, REASONS
 from guardrail.review.records import (
+    Answer,
     Call,
     NotFoundError,
     Outcome,
@@ -19,6 +21,7 @@ from guardrail.review.records import (
     call_of,
     integer,
     load,
+    moment,
     obj,
     text,
 )
@@ -135,8 +138,8 @@ _ASKS = Reason(
 )
 
 
-def _asks(call: Call) -> Reason:
-    """Return what became of a request for approval, and what can still be done about it."""
+def _asks(call: Call, now: datetime) -> Reason:
+    """Return what became of a request for approval, and what can still be done about it at *now*."""
     used = next((each for each in call.answers if each.kind is Kind.USED), None)
     if used is not None:
         return Reason(
@@ -149,13 +152,26 @@ def _asks(call: Call) -> Reason:
             "Nothing: nobody can approve it any more. If the call is needed, let the agent ask again.",
         )
     given = {who.id for each in call.answers for who in each.people}
+    stands = {who.id for each in call.answers if _stands(each, now) for who in each.people}
     needed = max((hit.approvers for hit in call.rules), default=1)
+    if len(given) >= needed > len(stands):
+        return Reason(
+            f"{_ASKS.sentence} It was approved, and not used before that expired.",
+            "Run `guardrail approvals`: if the call is pending there, answer it again with `guardrail approve ID --reason TEXT`. "
+            "Else make the call without an approval: it is a new request.",
+        )
     if len(given) >= needed:
         return Reason(
             f"{_ASKS.sentence} It was approved, and not used yet.",
             f"Make the same call in the same session with this approval ({call.call}), before it expires.",
         )
     return _ASKS
+
+
+def _stands(answer: Answer, now: datetime) -> bool:
+    """Return whether what was given still counts at *now*; a time that can't be read is not believed to be over."""
+    expires = moment(answer.expires)
+    return expires is None or now < expires
 
 
 _APPROVAL: Mapping[str, tuple[str, str]] = {
@@ -327,7 +343,7 @@ def headline(effect: str, *, rejected: bool = False) -> str:
 
 def _reason(call: Call) -> Reason:
     if call.cause == Cause.POLICY and call.effect == Effect.REQUIRE_APPROVAL:
-        return _asks(call)
+        return _asks(call, datetime.now(UTC))
     return reason_of(call.cause, call.detail)
 
 

@@ -69,6 +69,14 @@ WARNED = [
     ("two things by two names", 'tool := input.resource.id\n\ndeny contains "d" if {\n\ttool == "x"\n\tinput.resource.id == "y"\n}\n', (5, "never-fires")),
     ("not of those", 'deny contains "d" if {\n\tinput.resource.id in ["x", "y"]\n\tinput.resource.id == "z"\n}\n', (3, "never-fires")),
     ("that and not that", 'deny contains "d" if {\n\tinput.resource.id == "x"\n\tinput.resource.id != "x"\n}\n', (3, "never-fires")),
+    ("a name that is the same in every call", 'deny contains "d" if input.action.name == "send"\n', (1, "never-fires")),
+    ("a name in a list, the other way round", 'deny contains "d" if {\n\tinput.resource.id == "x"\n\tinput.action.name in ["send", "mail"]\n}\n', (3, "never-fires")),
+    ("a name by another name", 'action := input.action\n\ndeny contains "d" if "send" == action.name\n', (3, "never-fires")),
+    ("the beginning of such a name", 'deny contains "d" if startswith(input.action.name, "send_")\n', (1, "never-fires")),
+    ("a part of such a name", 'deny contains "d" if contains(input.action.name, "delete")\n', (1, "never-fires")),
+    ("not the name that it always is", 'allow contains "d" if input.action.name != "tools/call"\n', (1, "never-fires")),
+    ("another type of resource", 'deny contains "d" if input.resource.type == "file"\n', (1, "never-fires")),
+    ("another contract", 'deny contains "d" if input.context.contract == "guardrail/9"\n', (1, "never-fires")),
     ("two types", f'deny contains "d" if {{\n\tis_string({ARGS}.x)\n\tis_number({ARGS}.x)\n}}\n', (3, "never-fires")),
     ("a place that is not there", 'deny contains "d" if input.tool == "x"\n', (1, "unknown-input")),
     ("a place one level off", 'deny contains "d" if input.action.args.x == 1\n', (1, "unknown-input")),
@@ -92,7 +100,18 @@ def test_a_place_where_a_call_can_slip_through_is_named(
     assert where in said(tmp_path, body)
 
 
+def test_a_condition_on_the_name_of_the_action_is_told_where_the_name_of_the_tool_is(
+    tmp_path: Path,
+) -> None:
+    """Its value is the same in every call, so that the rule would never fire."""
+    report = look(tmp_path, 'deny contains "d" if input.action.name == "send"\n')
+    (lint,) = [each for each in report.lints if each.code == "never-fires"]
+    assert 'input.action.name is always "tools/call"' in lint.message
+    assert "input.resource.id" in lint.hint
+
+
 SILENT = [
+    ("the name that every call has", 'deny contains "d" if {\n\tinput.action.name == "tools/call"\n\tinput.resource.type == "tool"\n\tstartswith(input.action.name, "tools/")\n\tinput.action.name != "send"\n}\n'),
     ("in an allow rule", f'allow contains "a" if {ARGS}.mode == "x"\n'),
     ("behind a not", f'deny contains "d" if not ok\n\nok if {ARGS}.mode == "x"\n'),
     ("not of a reference", f'deny contains "d" if not {ARGS}.mode\n'),

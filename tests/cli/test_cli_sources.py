@@ -6,12 +6,14 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from clikit import Ran, build
+from clikit import Ran, build, environment
+from clikit import command as command_line
 
 from guardrail.cli.app import Exit
 from guardrail.core.log.record import decode
@@ -118,6 +120,28 @@ def test_an_export_shows_what_the_ledger_showed(cli: Cli, pruned: Path, packed: 
     shown = json.loads(cli("show", "3", "--export", file, "--json").out)
     assert shown["record"] == decode(lines.split(b"\n")[3])
     assert cli("show", "S-1", "--export", file).out.count("send_email") == 1
+
+
+def test_an_answer_that_nobody_reads_is_not_said_to_be_a_file_that_cannot_be_read(
+    pruned: Path,
+) -> None:
+    """``guardrail show ... | head`` is quiet, whatever the records are read from."""
+    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    reader.wait(timeout=30)
+    assert reader.stdin is not None
+    done = subprocess.run(
+        command_line("show", "3", "--export", pruned / "before.jsonl"),
+        cwd=pruned,
+        env=environment({"PYTHONUNBUFFERED": "1"}),
+        stdout=reader.stdin,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    reader.stdin.close()
+    assert "can't be read" not in done.stderr
+    assert done.returncode == Exit.PIPE
 
 
 def test_an_export_of_a_pruned_ledger_says_so(cli: Cli, pruned: Path) -> None:

@@ -196,6 +196,8 @@ def test_the_digest_speaks_of_how_calls_are_governed() -> None:
     settings = Settings()
     assert settings.override(ledger={"path": "other.db"}).digest() == settings.digest()
     assert settings.override(policy={"workers": 2}).digest() != settings.digest()
+    assert settings.override(tools={"unknown_arguments": "refuse"}).digest() != settings.digest()
+    assert settings.override(tools={"unknown_arguments": "accept"}).digest() == settings.digest()
 
 
 def test_the_file_is_found_from_below(tmp_path: Path) -> None:

@@ -635,6 +635,16 @@ def test_an_import_that_repeats_another_names_both_and_what_to_do(
         ('deny contains "x" if true\n\nimport rego.v1\n', 5, "move the import to the top"),
         ('deny contains $"{input.resource.id}" if true\n', 3, 'sprintf("... %v", [x])'),
         ("deny contains $`{input.resource.id}` if true\n", 3, 'sprintf("... %v", [x])'),
+        (
+            'deny contains "d" if regex.match("\\s+x", input.resource.id)\n',
+            3,
+            r"as in `\s`, or double",
+        ),
+        (
+            'deny contains "d" if regex.match("a\\.b", input.resource.id)\n',
+            3,
+            r"as in `\.`, or double",
+        ),
     ],
 )
 def test_what_the_parser_refuses_comes_with_advice(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reviewkit import STEADY, MemoryRecords, decision, outcome, rejected
 
-from guardrail.approvals.rules import Reason
+from guardrail.approvals.rules import Kind, Reason
 from guardrail.core.schema.cost_limits import REASONS
 from guardrail.core.types import Cause, Effect, Status
 from guardrail.errors import RecordError
 from guardrail.review.approval_words import NEXT
 from guardrail.review.approval_words import REASONS as WORDS
-from guardrail.review.records import NotFoundError
+from guardrail.review.records import Answer, NotFoundError, Person, call_of
 from guardrail.review.sessions import with_outcome
 from guardrail.review.why import CAUSES, decision_seq, explain, headline, refusal, why_of
 
@@ -76,6 +78,20 @@ def test_a_call_that_waits_for_a_person_leads_to_who_can_answer() -> None:
     }
     assert len(texts) == 4
     assert CAUSES[Cause.APPROVAL].sentence in texts
+
+
+def test_an_approval_that_has_expired_is_not_advised_to_be_used() -> None:
+    """Nobody can use it any more; one that still stands can be."""
+    record = decision(effect=Effect.REQUIRE_APPROVAL)
+    steps = []
+    for expires in ("2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"):
+        given = Answer(Kind.GRANTED, 5, expires, (Person("p", "asserted", "os_user"),), expires)
+        steps.append(explain(record, replace(call_of(record), answers=(given,))).reason)
+    over, stands = steps
+    assert "expired" in over.sentence
+    assert "guardrail approvals" in over.next_step
+    assert "before it expires" not in over.next_step
+    assert "before it expires" in stands.next_step
 
 
 def test_every_approval_that_does_not_count_has_a_next_step_that_can_lead_somewhere() -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.authoring.lints.findings import Code, Lint
 from guardrail.authoring.lints.flow import Definition, Flow, Frame
 from guardrail.authoring.lints.guards import conditions, type_check
-from guardrail.authoring.lints.shape import Shape, written
+from guardrail.authoring.lints.shape import CONSTANTS, Shape, written
 from guardrail.policy.rego.tree import Node, kind, line_of, nodes, reference
 
 __all__ = ["check"]
 
+_SEPARATE = "separate rules for what may be one or the other"
+_TEXTS: Mapping[str, Callable[[str, str], bool]] = {
+    "contains": str.__contains__,
+    "endswith": str.endswith,
+    "startswith": str.startswith,
+}
 _LITERALS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 
 
@@ -23,13 +29,13 @@ def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
     file, rule = definition.module.source.name, definition.rule
     frame = Frame(definition)
     for body in rule.node.get("bodies", ()):
-        for line, why in _contradictions(body["query"], flow, frame):
+        for line, why, hint in _contradictions(body["query"], flow, frame):
             yield Lint(
                 file,
                 line or rule.line,
                 Code.NEVER_FIRES,
                 f"{rule.name} never holds here: {why}",
-                "separate rules for what may be one or the other",
+                hint,
             )
     for line, part, similar in _unknown(definition, flow, shape):
         yield Lint(
@@ -125,17 +131,44 @@ class _Known:
         return self.possible is None or bool(self.possible - self.excluded)
 
 
-def _contradictions(query: Node, flow: Flow, frame: Frame) -> Iterator[tuple[int, str]]:
+def _contradictions(query: Node, flow: Flow, frame: Frame) -> Iterator[tuple[int, str, str]]:
     known: dict[str, _Known] = {}
     for node in conditions(query):
         constant = _constant(node)
         if constant is False:
-            yield line_of(node), "a condition is always false"
+            yield line_of(node), "a condition is always false", _SEPARATE
+            return
+        fixed = _fixed(node, flow, frame)
+        if fixed is not None:
+            yield line_of(node), *fixed
             return
         told = _contradiction(node, flow, frame, known)
         if told is not None:
-            yield line_of(node), told
+            yield line_of(node), told, _SEPARATE
             return
+
+
+def _fixed(node: Node, flow: Flow, frame: Frame) -> tuple[str, str] | None:
+    """Return why a condition contradicts what is the same in every call, and what to write; None if it does not."""
+    for place, (value, hint) in CONSTANTS.items():
+        known = {place: _Known(frozenset([json.dumps(value)]), types=frozenset(["string"]))}
+        if _contradiction(node, flow, frame, known) is not None or _no_such_text(
+            node, place, value, flow, frame
+        ):
+            return f'{place} is always "{value}"', hint
+    return None
+
+
+def _no_such_text(node: Node, place: str, value: str, flow: Flow, frame: Frame) -> bool:
+    """Return whether *node* asks of *place*, which is *value*, to begin with, end with or contain another text."""
+    if kind(node) != "Call":
+        return False
+    callee, given = reference(node["Call"]["fcn"]), node["Call"]["params"]
+    judge = _TEXTS.get(callee.dotted or "") if callee is not None else None
+    if judge is None or len(given) != 2 or _subject(given[0], flow, frame) != place:
+        return False
+    other = json.loads(_value(given[1]) or "null")
+    return isinstance(other, str) and not judge(value, other)
 
 
 def _contradiction(node: Node, flow: Flow, frame: Frame, known: dict[str, _Known]) -> str | None:

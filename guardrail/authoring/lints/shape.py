@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from guardrail.policy.rego.world import ENVELOPE
 from guardrail.policy.sources import installed_folder
 
-__all__ = ["ARGS", "Path", "Shape", "Tools", "written"]
+__all__ = ["ARGS", "CONSTANTS", "Path", "Shape", "Tools", "written"]
 
 Path: TypeAlias = "tuple[str | None, ...]"
 """Names below ``input``; None for an index that is not written out."""
@@ -19,6 +19,12 @@ Tools: TypeAlias = "frozenset[str] | None"
 """The tools whose calls a rule can be about; None for any."""
 
 ARGS: Path = ("action", "properties", "args")
+CONSTANTS: Mapping[str, tuple[str, str]] = {
+    "input.action.name": ("tools/call", "the tool's name is input.resource.id"),
+    "input.resource.type": ("tool", "leave it out: only calls of tools are decided"),
+    "input.context.contract": ("guardrail/1", "leave it out: this version knows one contract"),
+}
+"""What is the same in every call: the place, its value, and what to write in place of a condition on it."""
 INPUT_SCHEMA = ("opa", "schemas", "input.json")
 _MAX_STEPS = 32
 

@@ -10,6 +10,7 @@ _KEYWORD = re.compile(r"`(?:if|contains)` keyword is required")
 _IMPORT = re.compile(r"\s*import\b")
 _KEYWORDS = re.compile(r"\s*import\s+(?:rego\.v1|future\.keywords)\b")
 _TEMPLATE = re.compile(r"\$[\"`]")
+_ESCAPE = re.compile(r"\\[^\"\\/bfnrtu]")
 
 
 def syntax_hint(message: str, text: str, line: int, file: str) -> str:
@@ -29,4 +30,12 @@ def syntax_hint(message: str, text: str, line: int, file: str) -> str:
         return "move the import to the top, below the package line and above all rules"
     if "invalid character" in message and _TEMPLATE.search(shown):
         return 'write sprintf("... %v", [x]) instead of $"... {x}"; the server engine can do this'
+    if "escape sequence" in message:
+        wrong = _ESCAPE.search(shown)
+        return (
+            f"between double quotes {wrong.group()} is no escape: write a pattern between backquotes, "
+            f"as in `{wrong.group()}`, or double the backslash"
+            if wrong is not None
+            else "write a pattern between backquotes (`...`), or double the backslash"
+        )
     return ""
