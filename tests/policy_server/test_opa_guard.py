@@ -283,7 +283,7 @@ def test_a_revision_that_is_not_taken_is_named_with_those_that_are(
     other = f"{policy}.{'0' * 64}"
     with served(opa_program, tmp_path, "--bundle", str(archive)) as server:
         section = settings(tmp_path, server.url).opa
-        chosen = replace(section, revisions=(other, "release-7"), start_limit_ms=100)
+        chosen = replace(section, revisions=(other, "release-7"), start_limit_ms=2_000)
         with pytest.raises(PolicyError) as refused:
             OpaEngine.connect(chosen)
     assert refused.value.detail == "unaccepted"
