@@ -1,4 +1,6 @@
-"""A request for approval with all that was answered to it, as records hold it, and what of it an approver sees. Pure."""
+"""A request for approval with all of its answers, as recorded, and an approver's view of it.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _ULID = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 
 
 class Kind(StrEnum):
-    """What a step does."""
+    """Kind of a step."""
 
     GRANTED = "granted"
     REFUSED = "refused"
@@ -28,20 +30,20 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """Who answers."""
+    """The person who answers."""
 
     id: str
     assurance: Assurance = Assurance.ASSERTED
     method: str = "os_user"
 
     def document(self) -> dict[str, Json]:
-        """Return it as it is recorded."""
+        """Return its recorded form."""
         return {"id": self.id, "assurance": str(self.assurance), "method": self.method}
 
 
 @dataclass(frozen=True, slots=True)
 class AskedRule:
-    """One rule of the policy that asks for a person."""
+    """A policy rule that requires approval."""
 
     rule: str
     message: str
@@ -57,7 +59,7 @@ class Request:
     id: str
     seq: int
     leaf: str
-    """Of the record: an answer names it, so that it is an answer to exactly this."""
+    """Hash of the record: an answer names it, so that it is an answer to exactly this request."""
     asked: datetime
     session: str
     tenant: str
@@ -67,29 +69,33 @@ class Request:
     tool: Mapping[str, Any]
     origin: Mapping[str, Any]
     commitment: str
-    """Binds it to session, people, tool, schema and every byte of the arguments (docs/record-format.md section 5)."""
+    """Binds it to session, people, tool, schema and every byte of the arguments
+    (docs/record-format.md section 5).
+    """
     rules: tuple[AskedRule, ...]
     args: Json
     removed: Mapping[str, Sequence[str]]
     truncated: bool
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Of the recorded arguments, by pointer."""
+    """Removals in the recorded arguments, by pointer."""
     policy: Mapping[str, Any] = field(default_factory=dict)
-    """By what it was decided that a person is asked."""
+    """Identity of the policy that required approval."""
 
     @property
     def needed(self) -> int:
-        """How many people must approve it."""
+        """Number of people who must approve it."""
         return max((rule.approvers for rule in self.rules), default=1)
 
     @property
     def hidden_needs(self) -> tuple[str, ...]:
-        """What a rule says that the approver must see, and the recorded view does not show."""
+        """Values that a rule requires the approver to see, but that the recorded view hides."""
         wanted = sorted({need for rule in self.rules for need in rule.needs})
         return tuple(need for need in wanted if not self.shows(need))
 
     def shows(self, need: str) -> bool:
-        """Tell whether the recorded view shows what stands at pointer *need*, or that nothing stands there."""
+        """Return True if the recorded view shows the value at pointer *need*, or that there is
+        none.
+        """
         if need and not need.startswith("/"):
             return False
         path = need.split("/")
@@ -107,32 +113,34 @@ class Step:
     ordinal: int
     at: datetime
     approver: Approver | None = None
-    """None for a use."""
+    """None if it is a use."""
     expires: datetime | None = None
     leaf: str = ""
-    """Leaf of the request that was answered."""
+    """Leaf of the answered request."""
     approvers: tuple[Approver, ...] = ()
-    """Of a use: in whose name the call was allowed, as its record says."""
+    """For a use: the identity that the call was allowed in, as recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A request with every step that is recorded about it."""
+    """A request with all of its recorded steps."""
 
     request: Request
     steps: tuple[Step, ...]
     newest: datetime
     """Time stamp of the newest record of the log."""
     tree: tuple[int, bytes] | None = None
-    """Size and tree of the log that was proved to hold these steps and no others; None where nothing was proved."""
+    """Size and tree of the log that was proved to hold exactly these steps; None if nothing was
+    proved.
+    """
 
     @property
     def next_ordinal(self) -> int:
-        """The number that the next step must have."""
+        """The ordinal of the next step."""
         return max((step.ordinal for step in self.steps), default=-1) + 1
 
     def has(self, kind: Kind) -> bool:
-        """Tell whether a step of this kind is recorded."""
+        """Return True if a step of this kind is recorded."""
         return any(step.kind is kind for step in self.steps)
 
 
@@ -140,14 +148,15 @@ class Case:
 
 
 def is_approval_id(value: object) -> bool:
-    """Tell whether *value* has the form of an approval id: that of a call id."""
+    """Return True if *value* has the form of an approval id, which is that of a call id."""
     return isinstance(value, str) and len(value) == 26 and _ULID.issuperset(value)
 
 
 def case_of(lines: Sequence[bytes], newest: bytes | None) -> Case | None:
-    """Return what *lines* say: the request, then its steps; *newest* is the last line of the log.
+    """Parse *lines*: the request, then its steps; *newest* is the last line of the log.
 
-    None where it is no request or a line can't be read: to leave a refusal out would be to approve.
+    Return None if it is not a request or a line can't be read: omitting a refusal would approve the
+    call.
     """
     if not lines or newest is None:
         return None
@@ -164,7 +173,7 @@ def case_of(lines: Sequence[bytes], newest: bytes | None) -> Case | None:
 def _request(line: bytes) -> Request | None:
     record = decode(line)
     decision = record["decision"]
-    # A bare record, or one whose arguments did not fit, shows a person nothing.
+    # A bare record, or one whose arguments did not fit, gives a person nothing to judge.
     if decision["effect"] != str(Effect.REQUIRE_APPROVAL) or record["input"] is None:
         return None
     if not record["commitment"]:
@@ -223,7 +232,7 @@ def _step(record: Mapping[str, Any]) -> Step:
 
 
 def _approvers(people: object) -> tuple[Approver, ...]:
-    """Return who is named; what can't be read is left out: it is only shown."""
+    """Return the people named; unreadable entries are omitted, since the list is only shown."""
     found = []
     for who in people if isinstance(people, list) else ():
         try:
@@ -242,21 +251,23 @@ def _moment(text: str) -> datetime:
 
 
 def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Tell whether something removed stands at, above or below what is wanted, or may be it under another name."""
+    """Return True if a removed value is at, above or below the wanted location, or may be it under
+    another name.
+    """
     shorter = min(len(removed), len(wanted))
     for index in range(shorter):
         one, other = removed[index], wanted[index]
         if one == other or "*" in (one, other):
             continue
-        # A key that is itself sensitive is recorded as a mark: it can stand for any key of that object.
+        # A sensitive key is recorded as a mark, which can stand for any key of that object.
         return is_mark_key(one)
     return True
 
 
 def _whole(args: Json, path: Sequence[str]) -> bool:
-    """Tell whether a view in which something was cut shows all of what stands at *path*.
+    """Return True if a view with cut values shows the whole value at *path*.
 
-    Only a number, a truth value or null can't have been cut.
+    Only a number, a boolean or null can't have been cut.
     """
     value: Json = args
     for part in path:

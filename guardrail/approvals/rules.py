@@ -1,9 +1,11 @@
-"""Approvals, judged from records alone: what was asked, who answered, and whether an answer covers a call.
+"""Judge approvals from records alone: the request, its answers, and whether an answer covers a
+call.
 
-A request is the ``call.decision`` record with effect ``require_approval``; its call id names the approval. What was answered
-to it are ``approval.granted`` and ``approval.refused`` records, its use is the field ``approval`` of the decision that was
-allowed by it. These three are the *steps* of an approval and share one count, ``ordinal``: the ledger takes each number once,
-so that whoever judged by an older state can't write. Pure: the time is given, nothing is read or written here.
+A request is the ``call.decision`` record with effect ``require_approval``; its call id names the
+approval. Its answers are ``approval.granted`` and ``approval.refused`` records; its use is the
+field ``approval`` of the decision that it allowed. These three are the *steps* of an approval and
+share one count, ``ordinal``: the ledger accepts each number once, so a judgement based on an older
+state can't be written. Pure: the time is a parameter, and nothing is read or written here.
 """
 
 from __future__ import annotations
@@ -52,85 +54,89 @@ __all__ = [
 ]
 
 _SKEW = timedelta(seconds=30)
-"""A clock that is behind the newest record by more than this is wrong, or was set back to revive an approval."""
+"""Seconds. A clock further than this behind the newest record is wrong, or was set back to revive
+an approval.
+"""
 
 
 class Reason(StrEnum):
-    """Why an answer or a use was turned down: ``code`` of ``approval.rejected``, ``detail`` of cause ``approval``."""
+    """Reason for turning down an answer or a use: ``code`` of ``approval.rejected``, ``detail`` of
+    cause ``approval``.
+    """
 
     UNKNOWN = "unknown"
-    """No request of this id is in this log, or its records can't be read."""
+    """This log has no request with this id, or its records can't be read."""
     PENDING = "pending"
     """Nobody has approved it yet."""
     APPROVERS_MISSING = "approvers_missing"
-    """Fewer people have approved it than a rule asks for."""
+    """Fewer people have approved it than a rule requires."""
     REFUSED = "refused"
-    """Someone refused it: nobody can approve it any more, however old it is."""
+    """Someone refused it: nobody can approve it any more, regardless of its age."""
     EXPIRED = "expired"
-    """Nobody refused it: the request, or what was granted on it, is too old."""
+    """Nobody refused it, but the request, or its approval, is too old."""
     ALREADY_USED = "already_used"
     ALREADY_DECIDED = "already_decided"
     """Enough people have approved it."""
     OTHER_SESSION = "other_session"
-    """Another session, or another tenant, principal or agent."""
+    """A different session, tenant, principal or agent."""
     OTHER_TOOL = "other_tool"
     OTHER_SCHEMA = "other_schema"
     OTHER_ARGUMENTS = "other_arguments"
     APPROVER_IS_REQUESTER = "approver_is_requester"
     APPROVER_COUNTED = "approver_counted"
-    """This person's approval counts already; the rule asks for another person's."""
+    """This person's approval already counts; the rule requires another person's."""
     APPROVER_UNKNOWN = "approver_unknown"
-    """The answer does not say, in a form that can be recorded, who gave it and what it is."""
+    """The answer lacks a recordable statement of who gave it and what it is."""
     ANSWER_CHANGED = "answer_changed"
-    """The answer says more than yes or no: other arguments, or keys that nobody would act on."""
+    """The answer holds more than yes or no: other arguments, or keys that would have no effect."""
     ASSERTED = "asserted"
     """Nobody verified who approved, and ``unsafe_asserted_approvals`` is off."""
     NEEDS_HIDDEN = "needs_hidden"
-    """A rule names arguments that the approver must see, and they are not in the recorded view."""
+    """A rule names arguments that the approver must see, but the recorded view hides them."""
     CLOCK_SKEW = "clock_skew"
-    """This clock is behind the newest record."""
+    """This process's clock is behind the newest record."""
     RULES_CHANGED = "rules_changed"
-    """The policy now asks for more approvers, or to see more, than was given."""
+    """The policy now requires more approvers, or more visible values, than the approval had."""
 
 
 class State(StrEnum):
-    """Where a request stands."""
+    """State of a request."""
 
     PENDING = "pending"
     GRANTED = "granted"
-    """Enough approvals stand: the call may be made again with it."""
+    """There are enough valid approvals: the call may be repeated with it."""
     REFUSED = "refused"
     USED = "used"
     EXPIRED = "expired"
     """The request is too old to be approved."""
     BLOCKED = "blocked"
-    """What the approver must see is hidden, so nobody can approve it."""
+    """Values that the approver must see are hidden, so nobody can approve it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the settings say."""
+    """The terms in the settings."""
 
     ttl: float = 900.0
-    """Seconds that one person's approval stands."""
+    """Seconds for which one person's approval is valid."""
     request_ttl: float = 86_400.0
     """Seconds after which a request can neither be approved nor used."""
     unsafe_asserted: bool = False
-    """Whether approvers count whose identity nobody verified."""
+    """Whether approvers with unverified identities count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """The call that an approval came with, in the same terms as the request's record."""
+    """The call that an approval came with, in the terms of the request's record."""
 
     tenant: str
     session: str
     principal: str
     issuer: str | None
-    """Of the principal."""
+    """Tenant of the principal."""
     agent: str
     people: tuple[str, ...]
-    """The requester's ids in clear: principal, agent, and who acted through whom."""
+    """The requester's ids in clear: principal, agent, and the delegation chain."""
     tool: Mapping[str, Any]
     commitment: str | None
 
@@ -142,14 +148,14 @@ class Grant:
     request: Request
     approvers: tuple[Approver, ...]
     ordinal: int
-    """Of its use, if the call is allowed."""
+    """Ordinal of its use, if the call is allowed."""
     rules: tuple[str, ...] = field(default=())
     tree: tuple[int, bytes] | None = None
-    """Of the log by which it was judged (``Case.tree``)."""
+    """Tree of the log that it was judged by (``Case.tree``)."""
 
     @property
     def unsafe_asserted(self) -> bool:
-        """Whether it rests on an identity that nobody verified."""
+        """True if it rests on an unverified identity."""
         return any(approver.assurance is not Assurance.VERIFIED for approver in self.approvers)
 
     def context(self) -> dict[str, Json]:
@@ -176,24 +182,26 @@ class Grant:
 
 
 def expires_at(request: Request, now: datetime, terms: Terms) -> datetime:
-    """Return until when an approval that is given *now* stands: never longer than its request."""
+    """Return the expiry of an approval given *now*: never later than its request's."""
     return min(
         now + timedelta(seconds=terms.ttl), request.asked + timedelta(seconds=terms.request_ttl)
     )
 
 
 def same_identity(one: str, other: str) -> bool:
-    """Tell whether two ids may name one person: whatever their case and Unicode form, blanks, and what a reader does not see.
+    """Return True if two ids may name one person, ignoring case, Unicode form, blanks and invisible
+    characters.
 
-    Use it to refuse only. What an id is allowed to do is decided by comparing it exactly, with its issuer.
+    Use it only to refuse. Permissions are decided by comparing ids exactly, together with their
+    issuer.
     """
     return bool(folded(one)) and folded(one) == folded(other)
 
 
 def live_grants(case: Case, now: datetime, terms: Terms) -> tuple[Step, ...]:
-    """Return the approvals that stand, one for each person, the oldest first.
+    """Return the valid approvals, one for each person, oldest first.
 
-    The time that an approver's settings allowed never reaches beyond what *terms* allow here.
+    The period that an approver's settings allowed never exceeds the one that *terms* allow here.
     """
     live: dict[str, Step] = {}
     for step in case.steps:
@@ -214,7 +222,7 @@ def _clock_is_behind(case: Case, now: datetime) -> bool:
 
 
 def state_of(case: Case, now: datetime, terms: Terms) -> State:
-    """Return where the request stands."""
+    """Return the state of the request."""
     if case.has(Kind.USED):
         return State.USED
     if case.has(Kind.REFUSED):
@@ -235,10 +243,10 @@ def may_answer(
     terms: Terms,
     token: Callable[[str, str], str],
 ) -> Reason | None:
-    """Return why *approver* may not grant or refuse the request, or None where they may.
+    """Return why *approver* may not grant or refuse the request, or None if they may.
 
-    A refusal only takes away, so anybody may refuse. *token* makes the keyed token of the request's tenant (class, value):
-    a requester that was recorded as a token is compared as one.
+    A refusal only removes permission, so anyone may refuse. *token* makes the keyed token of the
+    request's tenant (class, value): a requester recorded as a token is compared as one.
     """
     if _clock_is_behind(case, now):
         return Reason.CLOCK_SKEW
@@ -280,7 +288,7 @@ def _counted(live: Iterable[Step], approver: Approver) -> bool:
 
 
 def may_use(case: Case | None, call: Presented, now: datetime, terms: Terms) -> Grant | Reason:
-    """Return the approval that covers *call*, or why there is none."""
+    """Return the approval that covers *call*, or the reason why there is none."""
     if case is None:
         return Reason.UNKNOWN
     other = _differs(case.request, call)
@@ -321,7 +329,9 @@ def _everyone(case: Case) -> set[str]:
 
 
 def _differs(request: Request, call: Presented) -> Reason | None:
-    """Say what a call differs in. The commitment decides; the rest only tells which part it was."""
+    """Describe the difference between a call and its request. The commitment decides; the rest only
+    tells which part differs.
+    """
     principal = request.principal
     owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))
     caller = (call.tenant, call.session, call.principal, call.issuer)
@@ -335,7 +345,9 @@ def _differs(request: Request, call: Presented) -> Reason | None:
 
 
 def exceeds(grant: Grant, verdict: Decision) -> Reason | None:
-    """Return ``RULES_CHANGED`` where the rules that fired now ask for more than *grant* gives, else None."""
+    """Return ``RULES_CHANGED`` if the rules that fired now require more than *grant* gives,
+    otherwise None.
+    """
     for rule in verdict.rules:
         if rule.effect is not Effect.REQUIRE_APPROVAL:
             continue

@@ -1,7 +1,7 @@
-"""Answering requests for approval: each answer, and each that is turned down, becomes a durable record.
+"""Answer requests for approval: every answer, accepted or turned down, becomes a durable record.
 
-What may be answered is judged in ``guardrail.approvals.rules``. Knows no guard and runs no tool: the command line uses it on a ledger
-that it opened itself, an adapter on the ledger of its guard.
+``guardrail.approvals.rules`` judges the answers. This module needs no guard and runs no tool: the
+command line uses it on a ledger that it opened itself, an adapter on its guard's ledger.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from guardrail.system.os_user import user_name
 __all__ = ["Answer", "ApprovalService", "TenantTokens", "system_user"]
 
 _TRIES = 32
-"""Answers that may come in between before this one gives up: each of them is a step of the same approval."""
+"""Competing answers after which this one gives up: each of them is a step of the same approval."""
 _MAX_REASON = 1000
 
 
@@ -42,28 +42,32 @@ class TenantTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of an answer. It is durable either way."""
+    """The result of an answer. It is durable in either case."""
 
     case: Case
-    """As it was when the answer was judged."""
+    """The case when the answer was judged."""
     receipt: Receipt
     rejected: Reason | None
-    """Why it was turned down; None where it counts."""
+    """Reason for turning it down; None if it counts."""
     given: int
-    """How many approvals stand now."""
+    """Number of valid approvals now."""
     expires: str | None
-    """Until when this approval stands; None for a refusal."""
+    """Expiry of this approval; None for a refusal."""
     reason: str
-    """As recorded."""
+    """The recorded form."""
 
 
 def system_user() -> Approver:
-    """Return the operating-system user of this process, asserted. By number: environment variables are not asked."""
+    """Return the operating-system user of this process, asserted. Uses the user id: environment
+    variables are not consulted.
+    """
     return Approver(user_name())
 
 
 class ApprovalService:
-    """Lists the approval requests of one log and records the answers that people give. Thread-safe."""
+    """Lists the approval requests of one log and records the answers that people give.
+    Thread-safe.
+    """
 
     def __init__(
         self,
@@ -77,7 +81,9 @@ class ApprovalService:
         profile: str = "standard/1",
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Take how the log is read and written; *tokens* makes those of a tenant, *origin* says where this is."""
+        """Store how the log is read and written; *tokens* makes a tenant's tokens, *origin*
+        describes this process.
+        """
         self._log = log
         self._read = read
         self._append = append
@@ -86,10 +92,12 @@ class ApprovalService:
         self._profile = profile
         self._clock = clock
         self.terms = terms
-        """What the settings say."""
+        """The terms in the settings."""
 
     def case(self, approval: str) -> Case:
-        """Return the request *approval* as it stands. Raises ``UsageError`` where this log has none of that id."""
+        """Return the request *approval* in its current state. Raises ``UsageError`` if this log has
+        no request with that id.
+        """
         case = self._read(approval)
         if case is None:
             raise UsageError(
@@ -100,26 +108,30 @@ class ApprovalService:
         return case
 
     def state(self, case: Case) -> State:
-        """Return where a request stands now."""
+        """Return the current state of a request."""
         return approvals.state_of(case, self._clock(), self.terms)
 
     def listed(self, case: Case) -> Listed:
-        """Return a request as a person is to see it now."""
+        """Return the current view of a request for a person."""
         return listed(case, self.terms, self._clock())
 
     def approve(self, approval: str, approver: Approver, reason: str) -> Answer:
-        """Record that *approver* approves the request, or that this was turned down; durable when it returns.
+        """Record that *approver* approves the request, or that the approval was turned down;
+        durable when it returns.
 
-        Raises ``UsageError`` for an unknown id or a reason that can't be recorded, ``LedgerError``.
+        Raises ``UsageError`` for an unknown id or a reason that can't be recorded, and
+        ``LedgerError``.
         """
         return self._answer(approval, Kind.GRANTED, approver, reason)
 
     def refuse(self, approval: str, approver: Approver, reason: str) -> Answer:
-        """Record that *approver* refuses it: nobody can approve it, and what was given counts no more. As ``approve``."""
+        """Record that *approver* refuses it: nobody can approve it, and earlier approvals no longer
+        count. See ``approve``.
+        """
         return self._answer(approval, Kind.REFUSED, approver, reason)
 
     def turn_down(self, approval: str, kind: Kind, approver: Approver, code: Reason) -> Answer:
-        """Record an answer that says too little to be judged. As ``approve``."""
+        """Record an answer that is too incomplete to be judged. See ``approve``."""
         return self._answer(approval, kind, approver, "", forced=code)
 
     def _answer(
@@ -150,7 +162,7 @@ class ApprovalService:
             except LedgerError as error:
                 if error.code != "ledger.approval_taken":
                     raise
-                # Someone else answered, or used it, a moment ago: judge by what is there now.
+                # Someone else has just answered or used it: judge by the new state.
         raise LedgerError("too many answers at once", code="ledger.approval_taken")
 
     def _write(
@@ -224,7 +236,7 @@ class ApprovalService:
 
     @staticmethod
     def _checked(approver: Approver) -> Approver | None:
-        """Return *approver* where its id can be recorded in clear, else None."""
+        """Return *approver* if its id can be recorded in clear, otherwise None."""
         try:
             check_id(approver.id, "approver")
         except IdentityError:

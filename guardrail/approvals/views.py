@@ -1,4 +1,6 @@
-"""Requests for approval as they are read and shown: the case of one, where it stands, and what a person is told. Writes nothing."""
+"""Read and show requests for approval: the case, its state, and a person's view of it. Writes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,33 +26,33 @@ __all__ = [
 
 
 class ApprovalLog(Protocol):
-    """What is read of a ledger. ``guardrail.ledger.reader.LedgerReader`` is one."""
+    """The ledger reads that it needs. ``guardrail.ledger.reader.LedgerReader`` implements them."""
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, then every step of it."""
+        """Return the decision of the call *approval*, then all of its steps."""
 
     def newest(self) -> bytes | None:
         """Return the last line."""
 
     def snapshot(self) -> AbstractContextManager[Any]:
-        """Let what is read inside be of one moment."""
+        """Read everything inside the block from one snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One request and where it stands."""
+    """One request and its state."""
 
     case: Case
     state: State
     standing: tuple[Step, ...]
-    """The approvals that count now."""
+    """The approvals that are valid now."""
     age: timedelta
     ends: datetime
-    """When the request itself is too old."""
+    """Expiry of the request itself."""
 
 
 def listed(case: Case, terms: Terms, now: datetime) -> Listed:
-    """Return *case* as it stands at *now*."""
+    """Return *case* in its state at *now*."""
     return Listed(
         case=case,
         state=approvals.state_of(case, now, terms),
@@ -61,7 +63,9 @@ def listed(case: Case, terms: Terms, now: datetime) -> Listed:
 
 
 def hidden(case: Case) -> dict[str, list[str]]:
-    """Return what the approver does not see: pointer -> class and the rules that removed it."""
+    """Return the values hidden from the approver: pointer -> class and the rules that removed
+    it.
+    """
     return {pointer: list(entry) for pointer, entry in case.request.removed.items()}
 
 
@@ -125,7 +129,7 @@ def _stamp(moment: datetime) -> str:
 
 
 def terms_of(settings: ApprovalSettings) -> Terms:
-    """Return what ``[approvals]`` says."""
+    """Return the terms of ``[approvals]``."""
     return Terms(
         ttl=settings.ttl_s,
         request_ttl=settings.request_ttl_s,
@@ -134,12 +138,14 @@ def terms_of(settings: ApprovalSettings) -> Terms:
 
 
 def utc_now() -> datetime:
-    """Return the time, UTC."""
+    """Return the current time, UTC."""
     return datetime.now(UTC)
 
 
 def read_case(log: ApprovalLog, approval: str) -> Case | None:
-    """Return the request *approval* with its steps, of one moment; None where this log has no such request."""
+    """Return the request *approval* with its steps, from one snapshot, or None if this log has no
+    such request.
+    """
     if not approvals.is_approval_id(approval):
         return None
     with log.snapshot():

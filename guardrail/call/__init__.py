@@ -1,1 +1,3 @@
-"""One tool call: from its arguments to a durable decision, and from its body to a durable outcome."""
+"""One tool call: from its arguments to a durable decision, and from its body to a durable
+outcome.
+"""

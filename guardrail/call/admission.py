@@ -32,11 +32,13 @@ R = TypeVar("R")
 _CURRENT: ContextVar[str | None] = ContextVar("guardrail_call", default=None)
 
 _AGAIN_LIMIT = 2.0
-"""Seconds that an outcome waits for the second derivation of its decision; then it says that it does not know."""
+"""Seconds that an outcome waits for its decision to be derived a second time; after that, it
+records that the result is unknown.
+"""
 
 
 def same_verdict(first: Decision, document: object) -> bool:
-    """True where *document* leads to the effect, cause and rules of *first*."""
+    """Return True if *document* leads to the effect, cause and rules of *first*."""
     second = decisions.parse(document)
     return (first.effect, first.cause, {rule.rule for rule in first.rules}) == (
         second.effect,
@@ -48,7 +50,8 @@ def same_verdict(first: Decision, document: object) -> bool:
 class Admission:
     """A call that was allowed, and whose decision is durable. It owes exactly one outcome.
 
-    Who admitted it settles it once. One that is never settled is closed as ``unknown`` after its process has ended.
+    The code that admitted it settles it exactly once. A call that is never settled is closed as
+    ``unknown`` after its process has ended.
     """
 
     __slots__ = (
@@ -71,7 +74,7 @@ class Admission:
         verdict: Decision,
         meter: Meter,
     ) -> None:
-        """*meter* tells how much the redaction of this call has cost until now."""
+        """*meter* returns the cost of redacting this call so far."""
         self._meter = meter
         self._journal = journal
         self._state = state
@@ -87,7 +90,7 @@ class Admission:
         self.seq = seq
         """Sequence number of the decision."""
         self.arguments = arguments
-        """What the body gets: the validated snapshot, not the caller's objects."""
+        """The arguments of the body: the validated snapshot, not the caller's objects."""
 
     @staticmethod
     def current_call() -> str | None:
@@ -113,9 +116,10 @@ class Admission:
     ) -> Receipt:
         """Record how the call ended; durable when this returns.
 
-        Raises ``LedgerError`` where it can't be written now: it stays owed and is written as soon as the ledger can
-        be. An outcome that comes after the call was closed as ``unknown`` is recorded as ``call.claim``. Raises
-        ``UsageError`` for a status that there is not, and when it is settled twice.
+        Raises ``LedgerError`` if it can't be written now: it stays pending and is written as soon
+        as the ledger is writable. An outcome that arrives after the call was closed as ``unknown``
+        is recorded as ``call.claim``. Raises ``UsageError`` for an unknown status, or if the call
+        is settled twice.
         """
         return self._finish(_word(status), result, error, seconds)
 
@@ -127,23 +131,25 @@ class Admission:
         error: BaseException | None = None,
         seconds: float | None = None,
     ) -> Receipt:
-        """As ``settle``, awaited. A cancellation waits until the outcome is durable."""
+        """Async version of ``settle``. A cancellation waits until the outcome is durable."""
         return await self._afinish(_word(status), result, error, seconds)
 
     # -- for the guard -----------------------------------------------------------------------------
 
     def succeed(self, result: object, seconds: float) -> None:
-        """Record that the body returned; raise ``LedgerError`` (and so withhold the result) where that fails."""
+        """Record that the body returned; raise ``LedgerError`` (and so withhold the result) if that
+        fails.
+        """
         self._finish(self._returned, result, None, seconds)
 
     async def asucceed(self, result: object, seconds: float) -> None:
-        """As ``succeed``, awaited."""
+        """Async version of ``succeed``."""
         await self._afinish(self._returned, result, None, seconds)
 
     def fail(
         self, error: BaseException, seconds: float, interrupts: tuple[type[BaseException], ...]
     ) -> None:
-        """Record that the body raised *error*. Raises ``LedgerError`` from it where that fails."""
+        """Record that the body raised *error*. Raises ``LedgerError`` from it if that fails."""
         try:
             self._finish(_status(error, interrupts), None, error, seconds)
         except LedgerError as problem:
@@ -152,7 +158,7 @@ class Admission:
     async def afail(
         self, error: BaseException, seconds: float, interrupts: tuple[type[BaseException], ...]
     ) -> None:
-        """As ``fail``, awaited."""
+        """Async version of ``fail``."""
         try:
             await self._afinish(_status(error, interrupts), None, error, seconds)
         except LedgerError as problem:
@@ -170,7 +176,7 @@ class Admission:
         try:
             same = self._wait_again()
         except KeyboardInterrupt as interrupt:
-            stop = interrupt  # goes on when the outcome, which is owed, is durable
+            stop = interrupt  # re-raised once the pending outcome is durable
         draft = self._draft(status, result, error, seconds, same)
         try:
             receipt = self._journal.append(draft)
@@ -183,10 +189,11 @@ class Admission:
     async def _afinish(
         self, status: Status, result: object, error: BaseException | None, seconds: float | None
     ) -> Receipt:
-        # The outcome is owed whatever happens to the task: cancellations are remembered, and go on when it is durable.
+        # The outcome is written whatever happens to the task: cancellations are remembered, and
+        # re-raised when it is durable.
         stops: list[asyncio.CancelledError] = []
         same = await self._await_again(stops)
-        # Of an exception only the beginning is looked at.
+        # Only the beginning of an exception's message is examined.
         size = LARGE + 1 if error is None and outweighs(result, LARGE) else 0
 
         async def made(make: Callable[[], Draft]) -> Draft:
@@ -222,7 +229,8 @@ class Admission:
         same: bool | None,
     ) -> Draft:
         if os.getpid() != self._pid:
-            # A body that forked returns twice; only the process that admitted the call may say how it ended.
+            # A body that forked returns twice; only the process that admitted the call may record
+            # its outcome.
             raise LedgerError(
                 "this call was admitted by the parent process, which records its outcome",
                 code="ledger.forked",
@@ -301,7 +309,9 @@ class Admission:
     def _parts(
         self, result: object, error: BaseException | None
     ) -> tuple[dict[str, Any] | None, dict[str, str] | None, str | None]:
-        """Return (result, error, omitted) as they are recorded. Never raises: whatever a tool hands back, the guard goes on."""
+        """Return (result, error, omitted) as recorded. Never raises: the guard continues whatever a
+        tool returns.
+        """
         try:
             return self._meter.section(lambda: self._shown(result, error))
         except RedactionError as problem:
@@ -320,9 +330,9 @@ class Admission:
             leaves = list(failure.values())
         else:
             shown = redactor.result(result, log_output=self._tool.log_output, memory=memory)
-            # Beside a logged value, only the type's name comes from the tool.
+            # Apart from a logged value, only the type's name comes from the tool.
             leaves = fields.strings(shown) if self._tool.log_output else [str(shown["type"])]
-        # Values that this very result made known may stand in what the host told as well.
+        # Values that this result revealed as sensitive may also occur in the host's attributes.
         self._state.refresh()
         hit = redactor.gate(leaves, memory)
         return (shown, failure, None) if hit is None else (None, None, f"gate:{hit}")
@@ -346,7 +356,9 @@ class Admission:
 
 
 async def _patiently(future: Future[R], timeout: float, stops: list[asyncio.CancelledError]) -> R:
-    """Wait for *future* whatever happens to the task; cancellations are added to *stops*. Raises ``TimeoutError``."""
+    """Wait for *future* even if the task is cancelled; add cancellations to *stops*. Raises
+    ``TimeoutError``.
+    """
     while True:
         try:
             return await wait_async(future, timeout)

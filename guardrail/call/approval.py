@@ -1,6 +1,7 @@
-"""The approval parts of a call, as steps (see ``guardrail.system.waiting``): is the approval good for it, and has it come yet.
+"""The approval steps of a call (see ``guardrail.system.waiting``): check that the approval covers
+it, and wait for one.
 
-They read the ledger in a thread of their own, so that neither an event loop nor a deadline hangs on a disk.
+They read the ledger in a separate thread, so that no event loop and no deadline waits for a disk.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ R = TypeVar("R")
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
-"""Seconds between two looks at the ledger while a call waits: growing, since most people answer at once or late."""
+"""Seconds between two reads of the ledger while a call waits: growing, since most people answer at
+once or late.
+"""
 
 
 class ApprovalSteps:
@@ -49,11 +52,11 @@ class ApprovalSteps:
         self._clock = clock
 
     def present(self, call: Call) -> Steps[Decision | None]:
-        """Judge the approval that came with *call*: note what it gives, or return the denial."""
+        """Judge the approval that came with *call*: store the grant, or return the denial."""
         assert call.presented is not None
         case = yield from self._case(call.presented)
         if case is None:
-            # Whatever the caller passed is no id of ours: it is not recorded.
+            # A value that is not one of our ids is not recorded.
             call.presented = None
             return decisions.denied(Cause.APPROVAL, Reason.UNKNOWN)
         answer = approvals.may_use(case, self._of(call), self._clock(), self._terms)
@@ -67,7 +70,9 @@ class ApprovalSteps:
         return None
 
     def as_asked(self, call: Call) -> View | None:
-        """Return what the request shows of a call whose approval does not count; None where it can't be shown again."""
+        """Return the view of the request for a call whose approval does not count, or None if it
+        can't be shown again.
+        """
         if call.asked is None:
             return None
         try:
@@ -78,7 +83,7 @@ class ApprovalSteps:
             return None
 
     def judged(self, call: Call, verdict: Decision) -> Decision:
-        """Return *verdict*, or the denial where its rules ask for more than the approval gives."""
+        """Return *verdict*, or the denial if its rules require more than the approval grants."""
         if call.grant is None or verdict.effect is not Effect.ALLOW:
             return verdict
         problem = approvals.exceeds(call.grant, verdict)
@@ -88,14 +93,16 @@ class ApprovalSteps:
         return replace(denial, rules=verdict.rules)
 
     def answer(self, call: Call) -> str:
-        """Return how a person answers the request that *call* is, and whether what the command records would count."""
+        """Return how a person answers the request that *call* makes, and whether the command's
+        answer would count.
+        """
         said = f"guardrail approve {call.id} --reason TEXT"
         if self._terms.unsafe_asserted:
             return said
         return f"{said} (counts only with unsafe_asserted_approvals = true in [approvals])"
 
     def earlier(self, call: Call) -> Steps[Case | None]:
-        """Return the request for approval that this very call has made before, where it was not used yet."""
+        """Return the unused request for approval that this same call has made before."""
         session, call_id = str(call.state.fields.session), call.origin["call_id"]
         wanted = self._of(call)
 
@@ -114,7 +121,9 @@ class ApprovalSteps:
         return (yield from self._read(find))
 
     def answered(self, approval: str, until: float) -> Steps[bool]:
-        """Wait until the request *approval* has got its answer, or can't get one; false at *until* (monotonic)."""
+        """Wait until the request *approval* is answered, or can't be answered any more; return
+        False at *until* (monotonic).
+        """
         pause = _FIRST_PAUSE
         while True:
             case = yield from self._case(approval)

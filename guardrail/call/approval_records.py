@@ -1,7 +1,9 @@
-"""What is recorded of a call whose approval does not count: what was asked, where that is safe. Pure.
+"""Build the record of a call whose approval does not count: it repeats the request's view if that
+is safe. Pure.
 
-The policy is not asked about such a call, so what it would hide is not known. What the record of the request shows was hidden by
-it already: that view is repeated, if the call is the same and nothing in the view has become known as sensitive since.
+The policy is not asked about such a call, so the values that it would hide are not known. They are
+already hidden in the record of the request, so that view is repeated if the call is the same and no
+value in the view has since become known as sensitive.
 """
 
 from __future__ import annotations
@@ -22,15 +24,16 @@ from guardrail.core.types import Effect, Json, Rule
 __all__ = ["as_asked", "differing", "rules_of"]
 
 _MOST = 20
-"""Pointers that a record names at most."""
+"""Maximum number of pointers in a record."""
 _OTHER_REQUEST = frozenset({Reason.OTHER_SESSION, Reason.OTHER_TOOL})
-"""The request is somebody else's, or about something else: nothing of it is told here."""
+"""The request belongs to somebody else, or is about something else: none of it is shown here."""
 
 
 def as_asked(call: Call, commitment: str | None, policy: Mapping[str, Any]) -> View | None:
-    """Return the recorded view of the request that *call* repeats, or None where it can't be shown again.
+    """Return the recorded view of the request that *call* repeats, or None if it can't be shown
+    again.
 
-    *policy* is what decides now, as recorded: another policy may hide more.
+    *policy* identifies the current policy, as recorded: another policy may hide more.
     """
     request = call.asked
     if request is None or commitment is None or request.commitment != commitment:
@@ -42,7 +45,7 @@ def as_asked(call: Call, commitment: str | None, policy: Mapping[str, Any]) -> V
         if known is None or not set(rules) <= set(known[1:]):
             return None
         if "known" in rules and not _hidden(resolve(request.args, where)):
-            return None  # which values were known then is not
+            return None  # the values known at that time are not known now
     schema = call.tool.schema
     sensitive = call.state.redactor.gate(
         fields.strings(request.args),
@@ -61,7 +64,9 @@ def as_asked(call: Call, commitment: str | None, policy: Mapping[str, Any]) -> V
 
 
 def rules_of(call: Call, reason: Reason) -> tuple[Rule, ...]:
-    """Return the rules by which a person was asked, without those that hold something sensitive by now."""
+    """Return the rules that required approval, without those that contain a value now known as
+    sensitive.
+    """
     request = call.asked
     if request is None or reason in _OTHER_REQUEST:
         return ()
@@ -81,9 +86,11 @@ def rules_of(call: Call, reason: Reason) -> tuple[Rule, ...]:
 
 
 def differing(call: Call) -> tuple[str, ...]:
-    """Return where the arguments of *call* differ from those of the request, as far as its record can tell.
+    """Return where the arguments of *call* differ from those of the request, as far as its record
+    can tell.
 
-    Names that the tool's schema does not hold stand there as ``*``: whoever made them up could have put anything in them.
+    Names that are not in the tool's schema are shown as ``*``: a model that invents names could put
+    anything in them.
     """
     request, schema = call.asked, call.tool.schema
     if request is None:
@@ -122,7 +129,7 @@ def _compare(  # noqa: PLR0917 - one walk, over two trees
 
 
 def _may_be(call: Call, given: Json, asked: Json) -> bool:
-    """Tell whether *asked* can be what is recorded of *given*."""
+    """Return True if *asked* can be the recorded form of *given*."""
     if not isinstance(asked, str) or MARK_PREFIX not in asked:
         return type(given) is type(asked) and given == asked
     if not is_mark(asked):
@@ -140,14 +147,16 @@ def _may_be(call: Call, given: Json, asked: Json) -> bool:
 
 
 def _same_policy(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Tell whether both are one policy, with one set of data. One that nobody can name is none."""
+    """Return True if both are the same policy with the same data. A policy without an identity
+    never matches.
+    """
     parts = ("engine", "digest", "revision", "data")
     named = then.get("digest") is not None
     return named and all(then.get(part) == now.get(part) for part in parts)
 
 
 def _hidden(value: Json) -> bool:
-    """Tell whether nothing of what stood there is shown."""
+    """Return True if the view shows no part of the value at that location."""
     if isinstance(value, str):
         return is_mark(value)
     return isinstance(value, dict) and is_sized(value)

@@ -1,4 +1,4 @@
-"""What may be the body of a governed call, and what it may return."""
+"""Rules for the body of a governed call, and for its result."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from guardrail.tools.tool import Tool
 __all__ = ["check_body", "check_extra", "check_result", "is_async", "is_awaitable"]
 
 _DONE = frozenset({types.NoneType, bool, int, float, str, bytes, list, tuple, dict})
-"""Types of most results: no work of theirs is left."""
+"""Types of most results: they leave no work to be done."""
 _LAZY = (types.GeneratorType, types.AsyncGeneratorType, map, filter)
 
 
 def is_async(run: Callable[..., Any]) -> bool:
-    """True where calling *run* gives a coroutine."""
+    """Return True if calling *run* gives a coroutine."""
     if type(run) is types.FunctionType and not run.__dict__:  # nearly always: no wrapper, no mark
         return bool(run.__code__.co_flags & inspect.CO_COROUTINE)
     # An object whose __call__ is a coroutine function counts as one.
@@ -28,18 +28,23 @@ def is_async(run: Callable[..., Any]) -> bool:
 
 
 def is_awaitable(result: object) -> bool:
-    """True where *result* must be awaited; by its type alone, so that no code of a hostile object runs."""
+    """Return True if *result* must be awaited; judged by its type only, so that no code of a
+    hostile object runs.
+    """
     return any(
         "__await__" in type.__getattribute__(base, "__dict__") for base in type(result).__mro__
     )
 
 
 def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
-    """Refuse what can't be run as the body of *tool*, before anything is decided. Raises ``UsageError``."""
+    """Refuse a *run* that can't be the body of *tool*, before anything is decided. Raises
+    ``UsageError``.
+    """
     if not callable(run):
         raise UsageError(f"run: a callable, not {type(run).__name__}", code="usage.run")
     if getattr(run, "__guardrail_tool__", None) is not None:
-        # Its own call inside would be a second one, without the approval that came with the first.
+        # The governed function's own call would be a second one, without the approval that came
+        # with the first.
         raise UsageError(
             "run is a governed tool itself: it would be decided twice",
             code="usage.governed",
@@ -58,7 +63,9 @@ def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
 
 
 def check_extra(tool: Tool, extra: Mapping[str, Any] | None) -> None:
-    """Refuse to inject an argument that the schema of *tool* shows to the model. Raises ``UsageError``."""
+    """Refuse to inject an argument that the schema of *tool* shows to the model. Raises
+    ``UsageError``.
+    """
     if extra and tool.schema is not None:
         for name in extra:
             if shows(tool.schema.schema, name) or name in tool.parameters.values():
@@ -70,7 +77,9 @@ def check_extra(tool: Tool, extra: Mapping[str, Any] | None) -> None:
 
 
 def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
-    """Refuse a result whose work has not been done yet. Raises ``UsageError``; the outcome is then ``error``."""
+    """Refuse a result whose work is not done yet. Raises ``UsageError``; the outcome is then
+    ``error``.
+    """
     kind = type(result)  # never isinstance: a hostile object may lie about its class, or raise
     if kind in _DONE:
         return

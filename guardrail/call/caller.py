@@ -1,4 +1,6 @@
-"""Who makes a call: the session that came with it, that of the context, or nobody; and whether that is enough."""
+"""Find who makes a call (the session passed with it, the current one, or nobody), and whether that
+is enough.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,13 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """In whose name a call is made."""
+    """The identity that a call is made in."""
 
     state: SessionState
     refusal: Callable[[], str]
-    """Tells why it can't be made in that name by now (a detail of cause ``identity``); an empty text where it can."""
+    """Returns why no call can be made in this identity now (a detail of cause ``identity``); empty
+    if one can.
+    """
 
 
 class Callers:
@@ -47,7 +51,7 @@ class Callers:
     def __init__(
         self, guard: int, settings: Settings, make_state: Callable[[Session], SessionState]
     ) -> None:
-        """*guard* is its key, *make_state* makes what it keeps for a session. Raises ``ConfigError``."""
+        """*guard* is its key; *make_state* makes the state of a session. Raises ``ConfigError``."""
         check_identity(settings)
         self._guard = guard
         self._tenant = settings.identity.tenant
@@ -55,10 +59,11 @@ class Callers:
         self._make_state = make_state
 
     def find(self, session: SessionScope | None) -> Caller:
-        """Return who makes a call now: *session* where it is given, else the one that was entered here, else nobody.
+        """Return who makes a call now: *session* if it is given, otherwise the current one,
+        otherwise nobody.
 
-        Nobody is another nobody each time: what is learnt in one anonymous call is never used in the next. Raises
-        ``UsageError`` for a *session* that is none, or another guard's.
+        Nobody is a different nobody each time: knowledge from one anonymous call is never used in
+        the next. Raises ``UsageError`` if *session* is not a session, or belongs to another guard.
         """
         if session is not None:
             return self._caller(self.own(session).state, session.refusal)
@@ -68,7 +73,7 @@ class Callers:
         return self._caller(self._make_state(make_session(tenant=self._tenant)), lambda: "")
 
     def bind(self, session: SessionScope | None) -> SessionScope:
-        """Return the session to bind to: *session*, or the one that was entered here. Raises ``UsageError``."""
+        """Return the session to bind to: *session*, or the current one. Raises ``UsageError``."""
         if session is not None:
             return self.own(session)
         entry = scope.current(self._guard)
@@ -101,7 +106,7 @@ class Callers:
 
 
 def hint(detail: str, seq: int) -> str:
-    """Return what a host program is told about a denial with cause ``identity``."""
+    """Return the text for a host program about a denial with cause ``identity``."""
     about = _HINTS.get(detail)
     more = f"guardrail why {seq}"
     return more if about is None else f"{about} (docs/web-apps.md); {more}"

@@ -1,4 +1,6 @@
-"""The decision record of one call: what the policy saw, as recorded, and the bare form where that can't be written."""
+"""Build the decision record of a call: the recorded view of the policy input, or the bare form if
+that can't be written.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ _QUOTABLE = 4
 
 
 class UnsafeRecordError(Exception):
-    """The finished record still holds something sensitive. ``reason`` is what ``omitted`` will say."""
+    """The finished record still holds a sensitive value. ``reason`` is the value of ``omitted``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -61,41 +63,47 @@ class Call:
     started: float
     time: str
     arguments: Mapping[str, Any]
-    """What the body will get."""
+    """The arguments of the body."""
     beside: frozenset[str] = frozenset()
-    """Names of what the program injects."""
+    """Names of the injected arguments."""
     encoded: bytes | None = None
-    """Canonical bytes of the snapshot; None where the arguments did not fit."""
+    """Canonical bytes of the snapshot, or None if the arguments did not fit."""
     args: Json = None
     presented: str | None = None
     """Id of the approval that came with it."""
     replayed: bool = False
-    """Its framework runs it again from the start after a pause: an open request for it is not recorded twice."""
+    """The framework reruns the call from its start after a pause, so an open request for it is not
+    recorded twice.
+    """
     grant: Grant | None = None
-    """What that approval gives, once it was judged."""
+    """The grant of that approval, once it was judged."""
     asked: Request | None = None
-    """The request of an approval that does not count for it."""
+    """The request of an approval that does not cover this call."""
     differs: tuple[str, ...] | None = None
-    """Where it differs from that request, if the arguments do."""
+    """Where the arguments differ from that request's, if they do."""
     refusal: Callable[[], str] = lambda: ""
-    """Tells why who calls is not enough by now (a detail of cause ``identity``); an empty text where it is."""
+    """Returns why the caller's identity is not enough now (a detail of cause ``identity``); empty
+    if it is.
+    """
     meter: Meter = field(default_factory=Meter)
-    """What its views may cost together."""
+    """Total cost allowed for its views."""
     omitted: str | None = None
-    """Why nothing of its arguments is recorded, if that is for the cost of redacting them."""
+    """Why none of its arguments are recorded, if redacting them would cost too much."""
     misnamed: str = ""
-    """What the agent is told about names of arguments that do not fit, after the verdict's message. Never recorded."""
+    """Text for the agent about names of arguments that do not fit, after the verdict's message.
+    Never recorded.
+    """
     inspection: Inspection | None = None
     raw: bytes = b""
-    """The policy input as the engine got it."""
+    """The policy input as sent to the engine."""
     engine: Engine | None = None
-    """Which engine was asked."""
+    """The engine that was asked."""
     reply: EngineReply | None = None
 
     def over_budget(self) -> None:
-        """Note that it is recorded without its arguments.
+        """Mark it as recorded without its arguments.
 
-        What is left to be recorded, who called what, costs little: it has a meter of its own.
+        The rest of the record (who called which tool) costs little, so it gets a new meter.
         """
         self.omitted, self.inspection, self.meter = OVER_BUDGET, None, Meter()
 
@@ -113,18 +121,18 @@ class Recorder:
     ) -> None:
         self._profile = profile
         self.raw_input = raw_input
-        """The policy sees the arguments themselves, not what is recorded of them."""
+        """True if the policy sees the arguments themselves, not their recorded form."""
         self._identity = identity
         self._process = process
         self._ids: set[str] = set()
-        """Strings that the policy gave as both id and message, and that quote no argument."""
+        """Strings that the policy used both as id and as message, and that quote no argument."""
         self._parts: dict[
             tuple[str, str | None, str | None, bool, tuple[str, ...], str],
             tuple[dict[str, Any], dict[str, Any]],
         ] = {}
 
     def policy_input(self, call: Call) -> bytes:
-        """Return the input that the engine is to decide on: with the snapshot, or exactly what will be recorded."""
+        """Return the input for the engine: with the snapshot, or exactly as it will be recorded."""
         assert call.inspection is not None
         if self.raw_input:
             return self._input(call, call.state.raw, call.args, call.inspection.arg_classes)
@@ -155,7 +163,7 @@ class Recorder:
         )
 
     def recorded_input(self, call: Call, view: View | None) -> bytes:
-        """Return the input as it stands in the record."""
+        """Return the input as recorded."""
         call.state.refresh()
         state, name = call.state, _name(call)
         if view is None:
@@ -178,9 +186,12 @@ class Recorder:
         recorded: bytes,
         reproducible: bool | None,
     ) -> Draft:
-        """Return the decision record. Raises ``UnsafeRecordError`` where the last gate hits, ``RecordError`` where it is too large."""
+        """Return the decision record. Raises ``UnsafeRecordError`` if the final scan finds a
+        sensitive value, and ``RecordError`` if it is too large.
+        """
         state, redactor, memory = call.state, call.state.redactor, call.state.memory
-        # The framework's id came before anything in the arguments was known; the outcome repeats what stands here.
+        # The framework's id was set before any argument was known; the outcome repeats the recorded
+        # form.
         call.origin = state.origin(call.origin)
         rules = [self._rule(call, entry) for entry in verdict.rules]
         for entry in rules:
@@ -192,7 +203,7 @@ class Recorder:
         target = targets(cast("Json", value), call.tool.target)
         told = [*call.tool.labels, *labels, *(entry["rule"] for entry in rules)]
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
-        # The name of a tool that was not declared is whatever the model made up.
+        # The name of an undeclared tool can be anything that the model made up.
         (told if call.tool.declared else leaves).extend((name, call.tool.server or ""))
         hit = redactor.gate(
             [*leaves, *fields.strings(value)],
@@ -202,7 +213,7 @@ class Recorder:
         )
         if hit is not None:
             raise UnsafeRecordError(f"gate:{hit}")
-        # An approval is used up by what it allowed, and by nothing else.
+        # An approval is used up only by the call that it allowed.
         used = call.grant if verdict.effect is Effect.ALLOW else None
         record = fields.decision(
             state.fields.common(
@@ -242,8 +253,9 @@ class Recorder:
     def _rule(self, call: Call, entry: Rule) -> dict[str, Any]:
         """Return one rule with its id and its message as recorded.
 
-        What the session knows never strikes an id. Where a policy wrote one string for both, it may quote an argument: then
-        it is a message. It is an id where it was once made without any of the arguments.
+        The session's known values are never removed from an id. If a policy used one string for
+        both, it may quote an argument, so it counts as a message. It counts as an id if it was once
+        produced without any of the arguments.
         """
         state, name = call.state, call.state.supplied(entry.rule)
         if entry.rule != entry.message:
@@ -259,7 +271,9 @@ class Recorder:
         return fields.rule(entry, name) | {"rule": name}
 
     def rejected(self, call: Call, reason: str) -> Draft:
-        """Return the record of a call that a framework refused before its body: which tool, and no values."""
+        """Return the record of a call that a framework refused before its body: the tool, but no
+        values.
+        """
         state = call.state
         state.refresh()
         where = state.origin(call.origin)
@@ -276,7 +290,9 @@ class Recorder:
         return Draft.build(record, claim=state.claim)
 
     def bare(self, call: Call, verdict: Decision, reason: str) -> Draft:
-        """Return the record with every id as a token and no text of a user. Always fits, is never scanned, never allows."""
+        """Return the record with every id as a token and no user text. It always fits, is never
+        scanned, and never allows.
+        """
         assert verdict.effect is Effect.DENY
         state, tool = call.state, call.tool
         origin = {**call.origin, "call_id": None}
@@ -310,11 +326,13 @@ class Recorder:
         return Draft.build(record, process=self._process(), claim=_claim(call, verdict))
 
     def identity(self) -> dict[str, Any]:
-        """Return by which policy calls are decided now, as recorded."""
+        """Return the identity of the policy that decides calls now, as recorded."""
         return fields.policy(self._identity())
 
     def commitment(self, call: Call) -> str | None:
-        """Return what binds the record to session, people, tool, schema and arguments; None where they did not fit."""
+        """Return the commitment to session, people, tool, schema and arguments, or None if the
+        arguments did not fit.
+        """
         if call.encoded is None:
             return None
         tool = call.tool
@@ -336,7 +354,7 @@ class Recorder:
         return {"decide": round(asked, 3), "total": round(total, 3)}
 
     def tool_parts(self, tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what the policy and what the record say about a tool, the same objects each time."""
+        """Return the tool's policy view and its recorded view, the same objects each time."""
         digest = None if tool.schema is None else tool.schema.digest
         key = (tool.name, tool.server, digest, tool.declared, tool.labels, tool.refused)
         found = self._parts.get(key)
@@ -362,7 +380,9 @@ class Recorder:
 
 
 def _claim(call: Call, verdict: Decision) -> Claim | None:
-    """Return what the record is compared with; a denial in somebody else's session claims nothing."""
+    """Return the claim that the record is checked against; a denial in somebody else's session
+    claims nothing.
+    """
     return None if refuses(verdict.cause, verdict.detail) else call.state.claim
 
 
@@ -377,12 +397,15 @@ def _name(call: Call) -> str:
 
 
 def _shown(call: Call, text: str) -> str:
-    """Return the name of a tool or server as recorded: what the host declared is told apart from what a model made up."""
+    """Return the recorded name of a tool or server: names that the host declared are treated
+    differently from a model's.
+    """
     return call.state.supplied(text) if call.tool.declared else call.state.text(text)
 
 
 def outline(call: Call, args: object, why: str) -> Inspection | None:
-    """Return the minimal view (keys, types, lengths, tokens) of *args*, or None where they are no JSON.
+    """Return the minimal view (keys, types, lengths, tokens) of *args*, or None if they are not
+    JSON.
 
     *why* is the class that it names for a declared tool: ``unfit`` or ``undecided``.
     """

@@ -1,4 +1,6 @@
-"""The guard's side of the ledger: drafts in, receipts out, with the log's name, process and deadline at hand."""
+"""The guard's side of the ledger: it takes drafts and returns receipts, and knows the log's name,
+process and deadline.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
 
 
 class Writer(Protocol):
-    """What a ledger must do. ``guardrail.ledger.writing.writer.LedgerWriter`` does it on disk."""
+    """The interface of a ledger. ``guardrail.ledger.writing.writer.LedgerWriter`` implements it on
+    disk.
+    """
 
     @property
     def log(self) -> str:
@@ -32,32 +36,38 @@ class Writer(Protocol):
         """Name of this process's lease."""
 
     def submit(self, draft: Draft) -> Future[Receipt]:
-        """Queue *draft*; the future ends with a receipt once it is durable, or with a ``LedgerError``."""
+        """Queue *draft*; the future ends with a receipt once it is durable, or with a
+        ``LedgerError``.
+        """
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
-        """Write *draft*; durable when it returns. Raises ``LedgerError``, at the latest after *timeout* seconds."""
+        """Write *draft*; durable when it returns. Raises ``LedgerError``, at the latest after
+        *timeout* seconds.
+        """
 
     def expired(self, future: Future[Receipt]) -> LedgerError:
-        """Take note that nobody waits for *future* any more; return the error to raise."""
+        """Record that the caller stopped waiting for *future*; return the error to raise."""
 
     def close(self) -> None:
         """Release everything. Idempotent."""
 
 
 def actor() -> dict[str, str]:
-    """Return who runs this process, for ``admin.*`` records: the operating-system user, asserted."""
+    """Return the identity of this process for ``admin.*`` records: the operating-system user,
+    asserted.
+    """
     user = system_user()
     return {"id": user.id, "assurance": str(user.assurance), "method": user.method}
 
 
 class Requests(Protocol):
-    """What is read of a ledger about approvals."""
+    """The ledger reads that approvals need."""
 
     def case(self, approval: str) -> Case | None:
-        """Return the request *approval* with every step of it, or None where there is none."""
+        """Return the request *approval* with all of its steps, or None if there is none."""
 
     def of_session(self, session: str) -> list[str]:
-        """Return the ids of the requests of a session, the oldest first."""
+        """Return the ids of a session's requests, oldest first."""
 
 
 class Journal:
@@ -73,9 +83,11 @@ class Journal:
     ) -> None:
         self._writer = writer
         self.requests = requests
-        """What people were asked to approve, and what they answered."""
+        """Requests for approval, and the answers to them."""
         self.session_owner = owner
-        """Tells who a session belongs to, by its first record under one of the names that it is called with; None where it has none."""
+        """Returns the owner of a session, from the first record under one of its names, or None if
+        it has no record.
+        """
         self._stopped = False
         self.deadline = deadline
         """Seconds that a call waits for its record."""
@@ -84,11 +96,13 @@ class Journal:
 
     @property
     def process(self) -> str:
-        """Name of this process's lease; another one after a fork."""
+        """Name of this process's lease; it changes after a fork."""
         return self._writer.process
 
     def submit(self, draft: Draft) -> Future[Receipt]:
-        """Queue *draft*; the future ends with a receipt once it is durable, or with a ``LedgerError``."""
+        """Queue *draft*; the future ends with a receipt once it is durable, or with a
+        ``LedgerError``.
+        """
         return self._writer.submit(draft)
 
     def append(self, draft: Draft) -> Receipt:
@@ -96,7 +110,9 @@ class Journal:
         return self._writer.append(draft, self.deadline)
 
     def expired(self, future: Future[Receipt]) -> LedgerError:
-        """Tell the ledger that nobody waits for *future* any more; return the error to raise."""
+        """Tell the ledger that the caller stopped waiting for *future*; return the error to
+        raise.
+        """
         return self._writer.expired(future)
 
     def where(self, adapter: str = "guardrail") -> dict[str, Any]:
@@ -132,23 +148,26 @@ class Journal:
     def admin(
         self, type_: str, detail: Mapping[str, Any], judged: tuple[int, bytes] | None = None
     ) -> Receipt:
-        """Write an ``admin.*`` record about this process and return when it is durable; *judged* as for ``Draft.build``."""
+        """Write an ``admin.*`` record about this process and return when it is durable; *judged* as
+        for ``Draft.build``.
+        """
         record = fields.admin(self.log, type_, actor=actor(), where=self.where(), detail=detail)
         return self.append(Draft.build(record, judged=judged))
 
     def close(self) -> None:
-        """Close the ledger without a record about it: for what is no guard. Idempotent."""
+        """Close the ledger without a record about it, for users other than a guard. Idempotent."""
         self._stopped = True
         self._writer.close()
 
     def stop(self) -> None:
-        """Record the stop where that is possible, and close the ledger. Idempotent."""
+        """Record the stop if possible, and close the ledger. Idempotent."""
         if self._stopped:
             return
         self._stopped = True
         try:
             self.admin("stop", {})
         except LedgerError:
-            # A ledger that can't be written can't record that either; what is owed stays on disk as an open call.
+            # A ledger that can't be written can't record that either; a pending outcome stays on
+            # disk as an open call.
             pass
         self._writer.close()

@@ -1,4 +1,6 @@
-"""Whose a session is: what the ledger says when it is entered, and the claim that its first call there makes."""
+"""Establish a session's owner: from the ledger when it is entered, and by the claim that its first
+call makes.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,25 @@ __all__ = ["Entering"]
 
 
 class Entering:
-    """One entering of a session, from the look at its owner to the claim that is left to make."""
+    """One entering of a session: looks up its owner, and holds the claim that remains to be
+    made.
+    """
 
     def __init__(
         self, session: Session, *, journal: Journal, keys: TenantKeys, named: bool
     ) -> None:
-        """*named*: the host named the session, so that others may have been in it."""
+        """*named*: the host named the session, so others may have used it before."""
         id_ = session.id
         owner = session_key(session)[:-1]
         self._journal = journal
         self._claim = Claim((id_, keys.token("session", id_)), owner, named, keys.token)
         self.left: Claim | None = self._claim
-        """What the first record of this caller has to be compared with; None once the ledger has shown whose it is."""
+        """The claim for this caller's first record; None once the ledger has shown the owner."""
 
     def owner(self) -> Owner | None:
-        """Return whose session of this id is in the ledger; the caller in clear, where it is the caller's. Raises ``LedgerError``."""
+        """Return the owner of the session with this id in the ledger, in clear if it is the caller.
+        Raises ``LedgerError``.
+        """
         if not self._claim.named:
             return None
         found = find(self._journal, self._claim)
@@ -37,5 +43,7 @@ class Entering:
 
 
 def find(journal: Journal, claim: Claim) -> Owner | None:
-    """Return whose session it is by its first record in the ledger, None where it has none. Raises ``LedgerError``."""
+    """Return the session's owner from its first record in the ledger, or None if it has none.
+    Raises ``LedgerError``.
+    """
     return journal.session_owner(*claim.names)

@@ -1,7 +1,7 @@
 """Steps (2) to (7) of a call: from its arguments to a durable decision.
 
-Written once, as generators (see ``guardrail.system.waiting``); what can fail on the way becomes a denial with its own cause, and
-every denial is recorded like any other decision.
+Written once, as generators (see ``guardrail.system.waiting``). A failure in any step becomes a
+denial with its own cause, and every denial is recorded like any other decision.
 """
 
 from __future__ import annotations
@@ -68,18 +68,22 @@ R = TypeVar("R")
 __all__ = ["DEFAULTS", "Anchoring", "CallOptions", "Pipeline", "Unanchored"]
 
 _TRIES = 8
-"""Steps of one approval that may come in between before a call that it covers gives up."""
+"""Competing steps of one approval after which a call that it covers gives up."""
 _MAX_CALL_ID = 512
 _DENIED_ARGUMENTS = 4_096
-"""Bytes of the arguments that the record of a denial holds; what is larger stands there by size and token."""
+"""Maximum bytes of arguments in the record of a denial; larger ones are recorded by size and
+token.
+"""
 
 _ENGINE_GRACE = 1.0
-"""Seconds past its deadline after which an engine that did not end its future is given up."""
+"""Seconds after its deadline at which an engine that has not completed its future is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """The options of one call: the keyword arguments of ``guard.call``, next to tool, arguments and body."""
+    """The options of one call: the keyword arguments of ``guard.call``, next to tool, arguments and
+    body.
+    """
 
     extra: Mapping[str, Any] | None = None
     adapter: str = "python"
@@ -91,7 +95,9 @@ class CallOptions:
     session: SessionScope | None = None
 
     def __post_init__(self) -> None:
-        """Raise ``UsageError`` for an approval that is no text: the exception itself, say, in place of its ``approval``."""
+        """Raise ``UsageError`` if the approval is not text: for example the exception itself
+        instead of its ``approval``.
+        """
         if self.approval is not None and not isinstance(self.approval, str):
             raise UsageError(
                 f"approval: the id of an approval, not a {type(self.approval).__name__}",
@@ -104,17 +110,19 @@ DEFAULTS = CallOptions()
 
 
 class Anchoring(Protocol):
-    """How far heads that are kept elsewhere lag behind the ledger. ``guardrail.anchors.schedule.AnchorWatch`` knows."""
+    """How far external checkpoints lag behind the ledger.
+    ``guardrail.anchors.schedule.AnchorWatch`` implements it.
+    """
 
     def behind(self) -> str:
-        """Return why calls are to be denied, ``conflict`` or ``lag``; empty if they are not."""
+        """Return the reason to deny calls, ``conflict`` or ``lag``, or an empty string."""
 
     def saw(self, size: int) -> None:
-        """Take note that the log has *size* records."""
+        """Record that the log has *size* records."""
 
 
 class Unanchored:
-    """Of a ledger whose lag denies no call."""
+    """Null object: never denies a call for anchor lag."""
 
     def behind(self) -> str:
         """Return nothing."""
@@ -125,7 +133,9 @@ class Unanchored:
 
 
 class Pipeline:
-    """Takes calls from their arguments to a durable decision. Thread-safe: a call's state is its own."""
+    """Takes calls from their arguments to a durable decision. Thread-safe: each call has its own
+    state.
+    """
 
     def __init__(
         self,
@@ -138,9 +148,9 @@ class Pipeline:
         anchors: Anchoring,
         throttle: Throttle,
     ) -> None:
-        """*anchors* tells whether calls are to be denied because too little of the ledger is anchored.
+        """*anchors* decides whether calls are denied because too little of the ledger is anchored.
 
-        *deadline* is asked for each decision: how many seconds it may take.
+        *deadline* returns, for each decision, the seconds it may take.
         """
         self._current_engine = engine
         self._throttle = throttle
@@ -185,7 +195,8 @@ class Pipeline:
     def governed(
         self, call: Call, args: Mapping[str, Any], options: CallOptions
     ) -> Steps[Admission]:
-        """As ``admission``, with the approval that came with the call, and waiting for one as long as *options* say.
+        """As ``admission``, with the approval that came with the call, and waiting for one as long
+        as *options* say.
 
         Raises ``ApprovalRequired`` where none has come by then.
         """
@@ -201,7 +212,7 @@ class Pipeline:
                 answered = yield from self._approvals.answered(approval, until)
                 if not answered and asked is not None:
                     raise asked
-                call = _new_attempt(call)  # it is judged, and dated, by what is true now
+                call = _new_attempt(call)  # it is judged, and dated, by the current state
             call.presented = approval
             try:
                 return (yield from self.admission(call, args))
@@ -213,7 +224,8 @@ class Pipeline:
                 tries += 1
                 if tries > _TRIES:
                     raise
-                # A step of this approval came in between: nothing was written, judge it again.
+                # Another step of this approval was recorded first: nothing was written, so judge it
+                # again.
                 if error.code != "ledger.approval_taken":
                     yield from self._session_seen(call, error)
                 call = _new_attempt(call)
@@ -221,8 +233,8 @@ class Pipeline:
     def rejection(self, call: Call, reason: str) -> Steps[int]:
         """Record that a framework refused *call*; return the number of the record.
 
-        In a session that is somebody else's it is a denial. Beyond the limit it is that of ``admin.quota_reached``. Raises
-        ``LedgerError``.
+        In somebody else's session it is recorded as a denial. Beyond the limit the number is that
+        of ``admin.quota_reached``. Raises ``LedgerError``.
         """
         over = self._throttle.count(call.state, call.tool.name)
         if over is not None:
@@ -243,7 +255,9 @@ class Pipeline:
         raise AssertionError("unreachable: the session is somebody else's")
 
     def _session_seen(self, call: Call, error: LedgerError) -> Steps[None]:
-        """Take note of why the first record of a session was not written, so that the call can be made again; else raise *error*."""
+        """Store why the first record of a session was not written, so that the call can be
+        repeated; otherwise raise *error*.
+        """
         if error.code == "ledger.session_taken":
             call.state.taken = True
         elif error.code == BEHIND and call.state.claim is not None:
@@ -255,8 +269,9 @@ class Pipeline:
     def _record(self, call: Call, draft: Draft) -> Steps[Receipt]:
         """Write *draft*, the record about *call*; durable when this ends. Raises ``LedgerError``.
 
-        A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns that the call was allowed, so its body never
-        runs: should the record be durable all the same, its outcome says `not_started`.
+        A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns that the call was
+        allowed, so its body never runs. If the record becomes durable anyway, its outcome says
+        `not_started`.
         """
         future = self._journal.submit(draft)
         try:
@@ -264,7 +279,7 @@ class Pipeline:
         except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
             _give_up(self._journal, future, error)
         if draft.claim is not None:
-            call.state.claim = None  # from here on whose session it is stands in the log
+            call.state.claim = None  # from here on, the log states the session's owner
         return receipt
 
     def admission(self, call: Call, args: Mapping[str, Any]) -> Steps[Admission]:
@@ -284,7 +299,7 @@ class Pipeline:
                 else:
                     call.raw = yield from _section(call, lambda: self._recorder.policy_input(call))
         except RedactionError as error:
-            # How much of the arguments the policy can see is for whoever made the call to know.
+            # Only the caller may know how much of the arguments the policy can see.
             told = error.message if error.code == BEYOND_LIMITS else ""
             verdict = decisions.denied(Cause.REDACTOR, error.code, message=told)
             if error.code == OVER_BUDGET:
@@ -294,7 +309,8 @@ class Pipeline:
         judged = verdict
         view, verdict = yield from _section(call, lambda: self._recorded_view(call, judged))
         if verdict.effect is Effect.REQUIRE_APPROVAL:
-            # Nothing ran, and whoever answers must see the arguments: large ones use up more of the principal's calls.
+            # Nothing ran, and the approver must see the arguments: large ones count as several of
+            # the principal's calls.
             self._throttle.charge(call.state, len(call.encoded or b"") // _DENIED_ARGUMENTS)
         if call.replayed and verdict.effect is Effect.REQUIRE_APPROVAL:
             earlier = yield from self._approvals.earlier(call)
@@ -321,23 +337,27 @@ class Pipeline:
         )
 
     def _recorded_view(self, call: Call, verdict: Decision) -> tuple[View | None, Decision]:
-        """Return what is recorded of the arguments, and *verdict*, or the denial where that can't be told."""
+        """Return the recorded form of the arguments, and *verdict*, or the denial if that form
+        can't be made.
+        """
         if call.omitted is not None:
             return None, verdict
         view = self._approvals.as_asked(call)
         if view is None and call.encoded is not None and _unheard(call, verdict):
-            # What the policy wants hidden is not known, so nothing of the arguments is recorded in clear.
+            # The values that the policy wants hidden are not known, so no argument is recorded in
+            # clear.
             call.inspection = outline(call, call.args, "undecided")
         try:
             if view is None and call.inspection is not None:
                 view = call.inspection.view(verdict.redact)
             if view is not None and call.inspection is not None and verdict.effect is Effect.DENY:
-                # Nothing ran: a model that is denied over and over must not fill the disk with what it asks for.
+                # Nothing ran: a model that is denied repeatedly must not fill the disk with its
+                # requests.
                 view = call.inspection.shortened(view, _DENIED_ARGUMENTS)
         except RedactionError as error:
             if error.code == OVER_BUDGET:
                 return None, _over_budget(call, verdict)
-            # Beside that, only a pointer of the policy's that is none can fail here.
+            # Apart from that, only an invalid pointer from the policy can fail here.
             return None, decisions.denied(Cause.MALFORMED, "redact_pointer")
         return view, verdict
 
@@ -345,7 +365,7 @@ class Pipeline:
         tool, state = call.tool, call.state
         unknown = call.refusal() or (TAKEN if state.taken else "")
         if unknown:
-            # (1) nobody whom the policy could judge, or not in time: it is not asked.
+            # (1) the caller is unknown to the policy, or the session has ended: it is not asked.
             call.inspection = yield from _outlined(call, args, "undecided")
             return decisions.denied(Cause.IDENTITY, unknown)
         try:
@@ -358,13 +378,14 @@ class Pipeline:
             )
             return decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
         if call.beside and not call.beside.isdisjoint(call.arguments):
-            # An open schema takes any name: one that the program fills in is none of the model's.
+            # An open schema accepts any name, but a name that the program injects never comes from
+            # the model.
             call.inspection = yield from _outlined(call, args, "unfit")
             return decisions.denied(
                 Cause.ARGUMENTS, "injected", message="an argument is the program's to give"
             )
         call.args, call.encoded = cast("Json", snapshot.args), snapshot.encoded
-        # (3) what is sensitive, and why. Found values are known to this session from here on.
+        # (3) find sensitive values, and their classes. Found values are known to this session from here on.
         call.inspection = yield from _section(
             call,
             lambda: state.redactor.inspect(
@@ -379,9 +400,10 @@ class Pipeline:
     def _decide(self, call: Call) -> Steps[Decision]:
         why = self._anchors.behind()
         if why:
-            # A cut or rolled-back ledger must not lose more than this, nor go on from where it was cut.
+            # A cut or rolled-back ledger must not lose more than this, nor continue from the point
+            # where it was cut.
             return decisions.denied(Cause.ANCHOR, why)
-        # (5) ask; (6) whatever comes back becomes a decision.
+        # (5) ask; (6) turn any reply into a decision.
         reply = yield from self._ask(call, call.raw)
         if isinstance(reply, Decision):
             return reply
@@ -407,16 +429,19 @@ class Pipeline:
     def _write_up(
         self, call: Call, verdict: Decision, view: View | None
     ) -> Steps[tuple[Draft, Decision, Future[EngineReply] | None]]:
-        """Make the decision record; where it can't be made as it should be, the bare one, which denies."""
+        """Make the decision record; if the full one can't be made, make the bare one, which
+        denies.
+        """
         try:
             return (yield from self._written(call, verdict, view))
         except UnsafeRecordError as problem:
             reason = detail = problem.reason
         except RedactionError as error:
             if error.code == OVER_BUDGET and view is not None:
-                # Without the view what is left is next to nothing.
+                # Without the view, little remains.
                 return (yield from self._write_up(call, _over_budget(call, verdict), None))
-            # What the host told about the session no longer fits once more of it had to become tokens.
+            # The host's session attributes no longer fit, because more of them had to become
+            # tokens.
             reason, detail = "redactor", "session"
             if error.code == OVER_BUDGET:
                 reason = detail = error.code
@@ -436,13 +461,14 @@ class Pipeline:
             reproducible = False
         elif call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL:
             if call.reply.policy.digest is None:
-                pass  # by what it was decided is not known, so whether it can be decided again is not
+                pass  # the deciding policy is not known, so whether the call can be decided again is not known either
             elif recorded == call.raw:
                 reproducible = True
             else:
                 again = self._derive_again(call, recorded)
                 if verdict.effect is not Effect.ALLOW:
-                    # Nothing runs meanwhile, so the answer can be awaited and stands in this record.
+                    # Nothing runs meanwhile, so the second derivation can be awaited and its result
+                    # is in this record.
                     reproducible = yield from _compare(again, verdict, self._deadline())
                     again = None
         draft = yield from _section(
@@ -451,7 +477,8 @@ class Pipeline:
         return draft, verdict, again
 
     def _derive_again(self, call: Call, recorded: bytes) -> Future[EngineReply]:
-        # From the engine that decided, which a reload keeps open long enough: the record names its policies.
+        # Use the engine that decided, which a reload keeps open long enough: the record names its
+        # policies.
         assert call.engine is not None
         try:
             return call.engine.decide(recorded, shard=_shard(call), deadline=self._deadline())
@@ -462,7 +489,7 @@ class Pipeline:
 
 
 def _section(call: Call, work: Callable[[], R], size: int | None = None) -> Steps[R]:
-    """Have *work* done as part of the redaction of *call*."""
+    """Run *work* as part of the redaction of *call*."""
     if size is None:
         size = len(call.encoded or b"") + len(call.tool.name)
     if size <= LARGE:
@@ -472,13 +499,15 @@ def _section(call: Call, work: Callable[[], R], size: int | None = None) -> Step
 
 
 def _outlined(call: Call, args: object, why: str) -> Steps[Inspection | None]:
-    # Nobody has looked at these arguments: how large they are is not known.
+    # These arguments were not examined: their size is not known.
     size = LARGE + 1 if outweighs(args, LARGE) else 0
     return (yield from _section(call, lambda: outline(call, args, why), size))
 
 
 def _over_budget(call: Call, verdict: Decision) -> Decision:
-    """Note that *call* is recorded without its arguments; return *verdict* if it denies, else the denial."""
+    """Mark *call* as recorded without its arguments; return *verdict* if it denies, otherwise the
+    denial.
+    """
     call.over_budget()
     if verdict.effect is Effect.DENY:
         return verdict
@@ -486,26 +515,29 @@ def _over_budget(call: Call, verdict: Decision) -> Decision:
 
 
 def _explained(call: Call, verdict: Decision) -> Decision:
-    """Return *verdict*, a policy's denial of a tool whose schema was refused with the reason of that as its detail."""
+    """Return *verdict*; if it denies a tool whose schema was refused, give it that reason as its
+    detail.
+    """
     if verdict.effect is Effect.DENY and verdict.cause is Cause.POLICY and call.tool.refused:
         return replace(verdict, detail=call.tool.refused)
     return verdict
 
 
 def _unheard(call: Call, verdict: Decision) -> bool:
-    """True where the policy gave no reply, or none that can be read."""
+    """Return True if the policy gave no reply, or an unreadable one."""
     return call.reply is None or verdict.cause is Cause.MALFORMED
 
 
 def _call_id(call_id: str, state: SessionState) -> str:
-    # A text is searched up to a limit only, and ids are short: a long one is recorded as a token.
+    # Text is searched only up to a limit, and ids are short, so a long one is recorded as a token.
     if len(call_id) > _MAX_CALL_ID:
         return state.keys.token("call", call_id)
     return state.redactor.text(call_id, state.memory)
 
 
 def _shard(call: Call) -> str:
-    # By who calls what, not by session: a new session is made in no time. Tenant and principal have a share of their own.
+    # Keyed by who calls which tool, not by session: a new session costs nothing. Each tenant and
+    # principal has its own share.
     session, tool = call.state.session, call.tool
     who = session.principal
     return "\x00".join(
@@ -530,8 +562,8 @@ def _compare(again: Future[EngineReply], verdict: Decision, deadline: float) -> 
 def _give_up(journal: Journal, future: Future[Receipt], error: BaseException) -> NoReturn:
     """Raise for a caller that stopped waiting for its decision record.
 
-    The ledger is told, so that no call stays open by it: a decision that is durable all the same gets its outcome,
-    ``cancelled``, class ``not_started``.
+    The ledger is told, so that the call does not stay open: if the decision becomes durable anyway,
+    it gets the outcome ``cancelled``, class ``not_started``.
     """
     if isinstance(error, LedgerError):
         raise error
@@ -556,7 +588,7 @@ def _refuse(verdict: Decision, seq: int, call: Call, answer: str) -> NoReturn:
         raise Denied(message, seq=seq, code=SOMEONE_ELSES, hint=callers.hint(verdict.detail, seq))
     cause, hint = str(verdict.cause), ""
     if verdict.cause is Cause.APPROVAL:
-        cause += f".{verdict.detail}"  # what to do next depends on it
+        cause += f".{verdict.detail}"  # the next step depends on it
     elif verdict.cause is Cause.IDENTITY:
         hint = callers.hint(verdict.detail, seq)
     raise Denied(message, seq=seq, cause=cause, hint=hint)
@@ -567,7 +599,7 @@ def _now() -> str:
 
 
 def _new_attempt(call: Call) -> Call:
-    """Return the same call once more, of which nothing is decided or recorded yet."""
+    """Return a fresh copy of the call, of which nothing is decided or recorded yet."""
     return Call(
         id=new_ulid(),
         tool=call.tool,

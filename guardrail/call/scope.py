@@ -1,9 +1,11 @@
-"""Which session the current code runs in: sessions that are entered and left, and bound to functions.
+"""Track the session that the current code runs in: sessions are entered and left, and bound to
+functions.
 
-A session belongs to the code inside its ``with`` block, in this thread or task and in those that start with a copy of its
-context. It ends with the block, for the copies too: a task that outlives the request in which it was started has no right
-to go on in the name of whoever sent that request. Such a call is denied, and so is one without a session; it is never made
-in a session that another request left behind.
+A session belongs to the code inside its ``with`` block, in this thread or task and in those that
+start with a copy of its context. It ends with the block, for the copies too: a task that outlives
+the request that started it has no right to act for the sender of that request. Such a call is
+denied, and so is one without a session; it is never made in a session left behind by another
+request.
 """
 
 from __future__ import annotations
@@ -32,48 +34,62 @@ R = TypeVar("R")
 CLOSED = "closed"
 """Detail of cause ``identity``: ``session.close()`` was called."""
 ENDED = "ended"
-"""Detail of cause ``identity``: the ``with`` block from which this code took its session has ended."""
+"""Detail of cause ``identity``: the ``with`` block from which this code took its session has
+ended.
+"""
 SUSPENDED = "suspended"
-"""Detail of cause ``identity``: a generator entered the session through a helper, and the call is not made by it."""
+"""Detail of cause ``identity``: a generator entered the session through a helper, and the call is
+made outside that generator.
+"""
 
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _MANAGERS = frozenset({"contextlib"})
 _FIXTURES = frozenset({"_pytest.fixtures", "pytest_asyncio.plugin"})
-"""They run a generator up to its one ``yield`` and finish it before those that were started earlier."""
+"""Functions that run a generator up to its one ``yield`` and finish it before those that were
+started earlier.
+"""
 _FORKING = frozenset({"multiprocessing.popen_fork", "billiard.popen_fork"})
 _ENTERING = frozenset({"__enter__", "__aenter__"})
 _WORKERS = frozenset({"concurrent.futures.thread", "threading"})
 
 
 class Entry:
-    """One entering of a session. Copies of a context share it, so that all of them see that it has ended."""
+    """One entering of a session. Copies of a context share it, so all of them see that it has
+    ended.
+    """
 
     __slots__ = ("guard", "lapse", "owner", "scope")
 
     def __init__(
         self, guard: int, scope: SessionScope, owner: FrameType | None = None, lapse: str = ""
     ) -> None:
-        """*owner* is the generator that has to be running where a call is made in it, None if any code may."""
+        """*owner* is the generator that must be running when a call is made in it; None if any code
+        may make one.
+        """
         self.guard = guard
         self.scope = scope
         self.owner = owner
         self.lapse = lapse
 
     def refusal(self) -> str:
-        """Return why no call can be made in it (a detail of cause ``identity``), or an empty text."""
+        """Return why no call can be made in it (a detail of cause ``identity``), or an empty
+        string.
+        """
         return self.scope.refusal() or self.lapse
 
 
-# One stack for all guards: entering pushes, leaving pops, and since the value is immutable each thread and task has
-# its own. The guard is named by its key, so that two guards in one program do not see each other's sessions.
+# One stack for all guards: entering pushes, leaving pops, and since the value is immutable each
+# thread and task has its own. The guard is named by its key, so that two guards in one program do
+# not see each other's sessions.
 _STACK: ContextVar[tuple[Entry, ...]] = ContextVar("guardrail_sessions", default=())
 
 
 def current(guard: int) -> Entry | None:
     """Return the innermost session that was entered in this context for *guard*, or None.
 
-    One that has ended is returned as well: what runs in a copy of its context must not fall back to another identity.
-    So is one of a generator that is not running here, as one in which no call can be made.
+    A session that has ended is returned as well: code that runs in a copy of its context must not
+    fall back to another identity. So is one that belongs to a generator that is not running here;
+    no call can be made in it.
     """
     for entry in reversed(_STACK.get()):
         if entry.guard == guard:
@@ -84,7 +100,7 @@ def current(guard: int) -> Entry | None:
 
 
 def _runs(owner: FrameType, frame: FrameType | None) -> bool:
-    """True if *owner* is *frame*, or one that waits for it to return."""
+    """Return True if *owner* is *frame*, or a frame that waits for it to return."""
     while frame is not None:
         if frame is owner:
             return True
@@ -95,9 +111,10 @@ def _runs(owner: FrameType, frame: FrameType | None) -> bool:
 class SessionScope:
     """A session as a context manager, sync and async.
 
-    Entering makes it the current one for this thread or task, and for what they start with a copy of their context, until
-    the block ends. The object can be handed to other threads and tasks, which enter it themselves or pass it as
-    ``session=``, also after the block; it can be entered any number of times, until it is closed.
+    Entering makes it the current one until the block ends, for this thread or task and for those
+    that it starts with a copy of its context. Other threads and tasks can enter the object
+    themselves or pass it as ``session=``, even after the block. It can be entered any number of
+    times until it is closed.
     """
 
     __slots__ = ("_closed", "_entries", "_guard", "_state")
@@ -115,33 +132,36 @@ class SessionScope:
 
     @property
     def session(self) -> Session:
-        """Who and where."""
+        """The identity and its context."""
         return self._state.session
 
     @property
     def state(self) -> SessionState:
-        """For the guard."""
+        """Used by the guard."""
         return self._state
 
     @property
     def guard(self) -> int:
-        """The key of the guard that made it, for that guard."""
+        """Key of the guard that made it; used by that guard."""
         return self._guard
 
     @property
     def attributes(self) -> Mapping[str, Json]:
-        """What the host told about the session."""
+        """The host's description of the session."""
         return self._state.session.attributes
 
     def close(self) -> None:
-        """End it for good: no call is made through this object any more, wherever it was handed to. Idempotent.
+        """End it permanently: no call can be made through this object any more, wherever it was
+        passed. Idempotent.
 
-        Calls that are decided already go on. ``guard.session`` with its id opens it again.
+        Calls that are already decided continue. ``guard.session`` with its id opens it again.
         """
         self._closed = True
 
     def refusal(self) -> str:
-        """Return why no call can be made in it (a detail of cause ``identity``), or an empty text."""
+        """Return why no call can be made in it (a detail of cause ``identity``), or an empty
+        string.
+        """
         return CLOSED if self._closed else ""
 
     def __enter__(self) -> Self:
@@ -155,29 +175,33 @@ class SessionScope:
         return self
 
     def push(self, owner: FrameType | None = None) -> Entry:
-        """Make it the current session of this context, without a look at who enters it; ``pop`` undoes that."""
+        """Make it the current session of this context, without checking who enters it; ``pop``
+        undoes that.
+        """
         entry = Entry(self._guard, self, owner)
         self._entries.append(entry)
         _STACK.set((*_STACK.get(), entry))
         return entry
 
     def pop(self) -> None:
-        """Leave the newest entering of it in this context, which ends for every copy of the context."""
+        """Leave the newest entering of it in this context, which ends for every copy of the
+        context.
+        """
         stack = _STACK.get()
         for place in range(len(stack) - 1, -1, -1):
             if stack[place].scope is self:
                 self._end(stack[place])
                 _STACK.set(stack[:place] + stack[place + 1 :])
                 return
-        # It was entered in another context, as by a dependency whose two halves run in different threads. There it must
-        # not stay current for whatever runs next.
+        # It was entered in another context, for example by a dependency whose two halves run in
+        # different threads. It must not stay current there for the code that runs next.
         self._end(*self._entries)
 
     def _end(self, *entries: Entry) -> None:
         for entry in entries:
             entry.lapse = ENDED
-            entry.owner = None  # a frame keeps all of its variables
-            with suppress(ValueError):  # ended from elsewhere at the same time
+            entry.owner = None  # a frame keeps all of its variables alive
+            with suppress(ValueError):  # ended elsewhere at the same time
                 self._entries.remove(entry)
 
     def __exit__(
@@ -214,12 +238,14 @@ class SessionScope:
 
 
 def _owner(frame: FrameType | None) -> FrameType | None:
-    """Return the generator to which what is entered here belongs, None if there is none. Raises ``UsageError``.
+    """Return the generator that owns a session entered here, or None if there is none. Raises
+    ``UsageError``.
 
-    A generator that yields inside the block hands its caller the session, and takes over the one that the caller has when
-    it goes on: two of them in one thread act in each other's name. So it may not enter one; where it does so through a
-    function, whose code does not tell when the session is left, only calls below the generator are made in it. A generator
-    of which a context manager is made is no such thing: its caller is inside that one's block.
+    A generator that yields inside the block gives its caller the session, and takes over the
+    caller's when it resumes: two of them in one thread act under each other's identity. So a
+    generator may not enter a session. If it does so through a function, whose code does not show
+    when the session is left, calls are made in it only below the generator. A generator behind a
+    context manager is an exception: its caller is inside the context manager's block.
     """
     helped = False
     while frame is not None:
@@ -241,7 +267,7 @@ def _owner(frame: FrameType | None) -> FrameType | None:
         if by in _MANAGERS:
             helped = False
         elif not yields_inside(frame.f_code, frame.f_lasti):
-            return None  # a block that begins here, and ends before this frame goes on to anybody
+            return None  # a block that begins here, and ends before this frame yields to anyone
         elif not generator:
             helped = True
         elif helped:
@@ -257,7 +283,9 @@ def _owner(frame: FrameType | None) -> FrameType | None:
 
 
 def _after_fork() -> None:
-    """Forget all sessions in a process that a library forked for jobs: it may outlive the block, and work for others."""
+    """Forget all sessions in a process that a library forked for jobs: it may outlive the block,
+    and work for other callers.
+    """
     if sys._getframe(1).f_globals.get("__name__") in _FORKING:
         _STACK.set(())
 
@@ -275,7 +303,9 @@ def _inside(scope: SessionScope) -> Generator[None]:
 
 
 def bound(scope: SessionScope, function: Callable[P, R]) -> Callable[P, R]:
-    """Return *function*, run in *scope* wherever it is called from. Raises ``UsageError`` for a generator function."""
+    """Return *function*, which then runs in *scope* wherever it is called from. Raises
+    ``UsageError`` for a generator function.
+    """
     if not callable(function):
         raise UsageError(f"bind: a callable, not {type(function).__name__}", code="usage.bind")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -302,7 +332,7 @@ def bound(scope: SessionScope, function: Callable[P, R]) -> Callable[P, R]:
     def plain(*args: P.args, **kwargs: P.kwargs) -> R:
         with _inside(scope):
             result = function(*args, **kwargs)
-        # A function that only hands on a coroutine: what is awaited runs in the session too.
+        # A function that only returns a coroutine: the awaited code runs in the session too.
         return cast("R", finish(result)) if inspect.iscoroutine(result) else result
 
     return plain

@@ -1,11 +1,14 @@
-"""How many calls of one principal are decided in a minute; those beyond are denied and counted, not recorded one by one.
+"""Limit the calls of one principal that are decided per minute; further calls are denied and
+counted, not recorded one by one.
 
-The first call of a principal beyond the limit writes ``admin.quota_reached``, and every further one of that minute waits for
-it: a denial always names a durable record, also when the process dies before the minute is over. When it is over, or the
-guard closes, one ``call.throttled`` says how many calls there were. A process that is killed meanwhile leaves the first
-record alone: that calls were denied is certain then, how many is not.
+The first call of a principal beyond the limit writes ``admin.quota_reached``, and every further one
+of that minute waits for it: a denial always names a durable record, even if the process dies before
+the minute ends. When it ends, or the guard closes, one ``call.throttled`` gives the number of
+calls. A process that is killed meanwhile leaves only the first record: it is then certain that
+calls were denied, but not how many.
 
-Minutes are those of a clock that is never set. Each guard counts for itself, so that no call waits for another process.
+Minutes are measured by a clock that is never set. Each guard counts for itself, so that no call
+waits for another process.
 """
 
 from __future__ import annotations
@@ -35,42 +38,45 @@ __all__ = ["Over", "Throttle"]
 
 MINUTE = 60.0
 _MAX_PRINCIPALS = 10_000
-"""Principals that are counted by name; see ``Throttle._forget``."""
+"""Maximum number of principals counted by name; see ``Throttle._forget``."""
 _PLACES = 1 << 18
-"""Counters in each of the two rows that stand for the principals that were forgotten."""
+"""Counters in each of the two rows for forgotten principals."""
 _MAX_OVER = 10_000
-"""Principals beyond their limit in one minute that get records of their own; the rest share one."""
+"""Maximum number of principals beyond their limit that get their own records in one minute; the
+rest share one.
+"""
 _MAX_TOOLS = 16
 _RETRY = 10.0
-"""Seconds until a count that could not be written is tried again."""
+"""Seconds until a count that could not be written is retried."""
 _GRACE = 0.05
 
 Key = tuple[str, str | None, str]
 
-# As a reader sees it: spellings of one name are one principal, where that denies.
+# As a reader sees it: variant spellings of one name count as one principal, which can only deny
+# more.
 _folded = functools.lru_cache(4_096)(folded)
 
 
 @dataclass(slots=True, eq=False)
 class Over:
-    """A principal that is beyond its limit in one minute."""
+    """A principal that exceeded its limit in one minute."""
 
     state: SessionState | None
-    """A session of it; None for all that are more than can be named."""
+    """One of its sessions; None for the principals that do not get their own records."""
     window: int
     since: str
     """When the minute began (RFC 3339)."""
     count: int = 0
     """Calls that were denied."""
     tools: dict[str, int] = field(default_factory=dict)
-    """The same by the tool's name, as far as there is room."""
+    """The number of calls by tool name, as far as there is room."""
     ready: Future[Receipt] = field(default_factory=Future)
     """Ends with the receipt of ``admin.quota_reached``."""
     entry: Future[Receipt] | None = None
 
 
 class Throttle:
-    """Counts the calls of each principal. Thread-safe; begins anew after a fork."""
+    """Counts the calls of each principal. Thread-safe; starts from zero after a fork."""
 
     def __init__(
         self,
@@ -80,12 +86,12 @@ class Throttle:
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """*limit* calls a minute for each principal; 0: no limit."""
+        """*limit* is the number of calls per minute for each principal; 0 means no limit."""
         self._journal = journal
         self._limit = limit
         self._now = now
         self._wall = wall
-        # So that minutes begin where those of the wall clock do, as long as nobody sets it.
+        # So minutes begin with those of the wall clock, unless somebody sets it.
         self._start = now() - wall() % MINUTE
         self._begin(os.getpid())
 
@@ -101,7 +107,7 @@ class Throttle:
         self._closed = False
 
     def count(self, state: SessionState, tool: str) -> Over | None:
-        """Count a call of *state*'s principal for *tool*; return None while it is within the limit."""
+        """Count a call of *state*'s principal to *tool*; return None if it is within the limit."""
         if not self._limit:
             return None
         key = self._key(state)
@@ -117,7 +123,9 @@ class Throttle:
         return over
 
     def charge(self, state: SessionState, calls: int) -> None:
-        """Count *calls* more for *state*'s principal, for a record that is as large as those of so many calls."""
+        """Count *calls* more for *state*'s principal, because its record is as large as that many
+        calls' records.
+        """
         if self._limit and calls > 0:
             key = self._key(state)
             with self._lock:
@@ -126,14 +134,16 @@ class Throttle:
     def _key(self, state: SessionState) -> Key:
         pid = os.getpid()
         if pid != self._pid:
-            # The calls that were counted before the fork are the parent's to record.
+            # The parent process records the calls that were counted before the fork.
             self._begin(pid)
         session = state.session
         id_ = session.principal.id
         return (session.tenant, session.principal.issuer, _folded(id_) or id_)
 
     def refuse(self, over: Over) -> Steps[NoReturn]:
-        """Raise ``Denied`` once it is durable that calls of this minute are denied, else ``LedgerError``."""
+        """Raise ``Denied`` once the record that this minute's calls are denied is durable,
+        otherwise ``LedgerError``.
+        """
         seq = yield from self.recorded(over)
         raise Denied(
             f"denied: more than {counted(self._limit, 'call')} in a minute",
@@ -142,7 +152,9 @@ class Throttle:
         )
 
     def recorded(self, over: Over) -> Steps[int]:
-        """Return the number of the record that says that calls of this minute are denied, once it is durable."""
+        """Return the number of the record that says that this minute's calls are denied, once it is
+        durable.
+        """
         try:
             receipt: Receipt = yield Wait(over.ready, self._journal.deadline)
         except TimeoutError:
@@ -152,7 +164,7 @@ class Throttle:
         return receipt.seq
 
     def close(self) -> None:
-        """Record what was counted so far. Idempotent; what can't be written now is not counted any more."""
+        """Record the counts so far. Idempotent; counts that can't be written now are dropped."""
         if self._pid != os.getpid():
             return
         with self._lock:
@@ -166,7 +178,7 @@ class Throttle:
     # -- under the lock ----------------------------------------------------------------------------
 
     def _add(self, key: Key, calls: int) -> int:
-        """Count *calls* in this minute; return how many it are now."""
+        """Count *calls* in this minute; return the new total."""
         window = int((self._now() - self._start) // MINUTE)
         if window != self._window:
             self._roll(window)
@@ -179,15 +191,17 @@ class Throttle:
         return number
 
     def _roll(self, window: int) -> None:
-        """Begin another minute."""
+        """Start another minute."""
         self._due += self._over.values()
         self._over, self._counts, self._rows, self._window = {}, {}, [], window
 
     def _forget(self) -> None:
-        """Forget the names of the half of the principals that called least, and keep what they called by a hash of the name.
+        """Forget the names of the half of the principals that called least, and keep their counts
+        by a hash of the name.
 
-        Whoever is not known counts as having called as often as the busiest that has both halves of its hash: nobody gets a fresh start
-        by crowding the table, and a stranger is denied for it only where hundreds of thousands of names come in a minute.
+        An unknown principal counts as having called as often as the busiest one with the same two
+        hash halves: nobody gets a fresh start by crowding the table, and a stranger is denied for
+        it only if hundreds of thousands of names arrive in a minute.
         """
         least = sorted(self._counts.values())[len(self._counts) // 2]
         if not self._rows:
@@ -199,8 +213,9 @@ class Throttle:
         self._counts = {key: n for key, n in self._counts.items() if n > least}
 
     def _places(self, key: Key) -> list[tuple[array[int], int]]:
-        # Python's hash of a text is keyed at random in each process: nobody can choose names that meet another's. That of a
-        # tuple would not do: where its low bits meet, so do its high ones.
+        # Python's string hash is keyed at random in each process, so nobody can choose names that
+        # collide with another's. A tuple's hash would not do: if its low bits collide, so do its
+        # high ones.
         number = hash(repr(key))
         return [(row, (number >> 32 * at) % _PLACES) for at, row in enumerate(self._rows)]
 
@@ -234,7 +249,9 @@ class Throttle:
     # -- records -----------------------------------------------------------------------------------
 
     def _announce(self, key: Key, over: Over) -> None:
-        """Write ``admin.quota_reached``; *over* is ready when that is durable, and forgotten if it can't be."""
+        """Write ``admin.quota_reached``; *over* is ready when that is durable, and forgotten if it
+        can't be.
+        """
 
         def ended(entry: Future[Receipt]) -> None:
             try:
@@ -297,14 +314,14 @@ class Throttle:
                 self._wait(_RETRY if self._due else MINUTE - elapsed)
 
     def _write(self) -> None:
-        """Write what is due; what can't be written stays due."""
+        """Write the records that are due; those that can't be written stay due."""
         while True:
             with self._lock:
                 if not self._due:
                     return
                 over = self._due.pop(0)
             try:
-                # An announcement that failed was told to who waited for it: nothing is owed.
+                # The callers that waited for a failed announcement were told: no record is pending.
                 if over.ready.done() and over.ready.exception() is not None:
                     continue
                 seq = over.ready.result(self._journal.deadline).seq

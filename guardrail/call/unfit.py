@@ -1,4 +1,6 @@
-"""What a denial says about the names of arguments that do not fit, so that the next call can use the right ones."""
+"""Describe the names of arguments that do not fit in a denial, so that the next call can use the
+right ones.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +22,25 @@ _OBJECTS: Final = frozenset({dict, OrderedDict, defaultdict})
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_SHOWN = 4
 _MAX_LOOKED_AT = 64
-"""Names of one call that are compared with the declared ones."""
+"""Maximum number of a call's names that are compared with the declared ones."""
 
 
 def misnamed(error: ArgumentsError, args: object, tool: Tool, redact: Callable[[str], str]) -> str:
-    """Return what follows the message of *error*: the arguments that *tool* does not declare, by name, and what it declares.
+    """Return the text to append to the message of *error*: the arguments that *tool* does not
+    declare, and those that it does.
 
-    Empty if there are none, or if names have nothing to do with *error*.
+    Empty if there are none, or if *error* is not about names.
 
-    A name is shown only if it is a short identifier and *redact*, which makes a text fit to be recorded, leaves it as it
-    is: a model chose it, so it can be a secret or an instruction. Others are counted.
+    A name is shown only if it is a short identifier and *redact*, which makes text fit to be
+    recorded, leaves it unchanged: a model chose it, so it can be a secret or an instruction. Other
+    names are counted.
     """
     known = None if tool.schema is None else declared(tool.schema.schema)
     if known is None or error.detail not in _ABOUT_NAMES or type(args) not in _OBJECTS:
         return ""
-    accepted = known | tool.parameters.keys()  # a model can take its fields by their own names, too
+    accepted = (
+        known | tool.parameters.keys()
+    )  # a model can accept its fields by their own names, too
     given = list(args)  # type: ignore[call-overload]
     unknown = [
         each for each in given[:_MAX_LOOKED_AT] if type(each) is str and each not in accepted

@@ -1,1 +1,1 @@
-"""Who is calling: principal, agent and session."""
+"""The caller's identity: principal, agent and session."""

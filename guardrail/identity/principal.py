@@ -1,6 +1,7 @@
-"""Who is calling: what the host says, checked for form, as Principal, Agent and Session.
+"""Validate the host's identity data: Principal, Agent and Session.
 
-Nothing here verifies a signature yet: every identity is ``asserted``, or ``absent`` where the host said nothing.
+No signature is verified here yet: every identity is ``asserted``, or ``absent`` if the host named
+none.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ __all__ = [
 State = TypeVar("State")
 
 SOMEONE_ELSES = "identity.session"
-"""Code of the refusal to let a caller into a session, or to make its first call there: it is somebody else's."""
+"""Code for refusing a caller's entry to a session, or its first call there: the session belongs to
+somebody else.
+"""
 _MAX_ID = 512
 _MAX_SESSIONS = 10_000
 
 
 def check_identity(settings: Settings) -> None:
-    """Refuse to start with a rule that can't be kept. Raises ``ConfigError``."""
+    """Refuse to start with a rule that can't be enforced. Raises ``ConfigError``."""
     if settings.identity.require == "verified":
         raise ConfigError(
             'identity.require = "verified": this version verifies no identities, so every call would be denied',
@@ -45,7 +48,7 @@ def check_identity(settings: Settings) -> None:
 
 
 def check_id(value: object, what: str) -> str:
-    """Return *value* when it can serve as an id: a non-empty str of at most 512 characters, printable.
+    """Return *value* if it is a valid id: a non-empty printable str of at most 512 characters.
 
     Raises ``IdentityError`` without quoting it.
     """
@@ -69,7 +72,7 @@ def _check_texts(what: str, **texts: object) -> None:
 
 
 def _check_assurance(assurance: object, id_: object, what: str) -> None:
-    # By type: a str that equals a word of the enumeration would pass every later comparison by identity.
+    # By type: a str equal to an enumeration member would fail every later comparison by identity.
     if type(assurance) is not Assurance or assurance is Assurance.VERIFIED:
         raise IdentityError(
             f"{what}: a host can say Assurance.ASSERTED or ABSENT; only guardrail verifies",
@@ -82,7 +85,7 @@ def _check_assurance(assurance: object, id_: object, what: str) -> None:
 
 
 def principal(value: Principal | str | None) -> Principal:
-    """Return the principal that the host named; an id alone is an asserted user, None is an absent one."""
+    """Return the host's principal; a bare id is an asserted user, None an absent one."""
     if value is None:
         return Principal(id="", assurance=Assurance.ABSENT, method="none")
     if isinstance(value, Principal):
@@ -93,7 +96,7 @@ def principal(value: Principal | str | None) -> Principal:
 
 
 def agent(value: Agent | str | None) -> Agent:
-    """Return the agent that the host named; see ``principal``."""
+    """Return the host's agent; see ``principal``."""
     if value is None:
         return Agent(id="", assurance=Assurance.ABSENT, method="none")
     if isinstance(value, Agent):
@@ -113,7 +116,9 @@ def delegation(value: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], .
 
 
 def session_key(session: Session) -> tuple[str, str, str, str, str]:
-    """Return what keys a session: (tenant, principal, agent, issuer of the principal, id). All of it is compared exactly."""
+    """Return a session's key: (tenant, principal, agent, issuer of the principal, id). Every part
+    is compared exactly.
+    """
     principal = session.principal
     return (session.tenant, principal.id, session.agent.id, principal.issuer or "", session.id)
 
@@ -132,10 +137,11 @@ class SessionTable(Generic[State]):
         make: Callable[[Session], State],
         recorded_owner: Callable[[str], tuple[str, str, str, str] | None],
     ) -> State:
-        """Return the state of *session*, made by *make* where it is new.
+        """Return the state of *session*, made by *make* if it is new.
 
-        *recorded_owner* tells (tenant, principal, agent, issuer) of the session's first record in the ledger, or None. Raises
-        ``IdentityError`` where the id belongs to another tenant, principal or agent, here or in the ledger.
+        *recorded_owner* returns (tenant, principal, agent, issuer) of the session's first record in
+        the ledger, or None. Raises ``IdentityError`` if the id belongs to another tenant, principal
+        or agent, here or in the ledger.
         """
         key = session_key(session)
         with self._lock:

@@ -1,4 +1,4 @@
-"""What a guard keeps for a session: computed once, used by each of its calls."""
+"""A guard's state for a session: computed once, used by each of its calls."""
 
 from __future__ import annotations
 
@@ -37,35 +37,40 @@ class SessionState:
     memory: Memory
     """Values known to be sensitive in this session of this process."""
     raw: SessionInput
-    """For the policy."""
+    """The policy's view."""
     recorded: SessionInput
-    """For the record; the same object where nothing had to be removed."""
+    """The recorded view; the same object if nothing had to be removed."""
     fields: CallFields
     bare: CallFields
     """The common fields with every id as a token."""
     keys: TenantKeys
     redactor: Redactor
     commitment: Commitment
-    """What every commitment of this session starts with."""
+    """Common prefix of every commitment in this session."""
     principal_form: str
-    """How the settings want principals: ``clear`` or ``token``."""
+    """Form of principals in records, from the settings: ``clear`` or ``token``."""
     seen: int
-    """``memory.added`` when what is kept here was made."""
+    """``memory.added`` at the time when this state was computed."""
     texts: dict[str, str]
     """Short texts of calls (messages, names of undeclared tools), as recorded."""
     claim: Claim | None = None
-    """What the next record of this session has to be compared with; None once one of this caller's is durable."""
+    """The claim for the session's next record; None once one of this caller's records is
+    durable.
+    """
     taken: bool = False
-    """Whether the log held a call of this session by somebody else: no call is made in it any more."""
+    """True if the log held a call of this session by somebody else: no further call is made in
+    it.
+    """
     told: dict[str, str] = field(default_factory=dict)
-    """The same of texts that the host or the policy supplied."""
+    """Same as above, for texts from the host or the policy."""
     _facts: SessionInput | None = None
 
     def refresh(self) -> None:
-        """Redact attributes anew where values have become known since.
+        """Redact the attributes again if more values have become known.
 
-        An attribute was recorded in clear as long as nothing was known about it; from then on it is not. Ids, roles and
-        delegation stay as they are: a page that a tool read can't strike from the record who acted.
+        An attribute was recorded in clear as long as no part of it was known as sensitive; from
+        then on it is redacted. Ids, roles and delegation stay unchanged: a page that a tool read
+        can't remove the actor from the record.
         """
         seen = self.memory.added
         if seen != self.seen:
@@ -77,7 +82,9 @@ class SessionState:
             self.seen = seen
 
     def facts(self) -> SessionInput:
-        """Return the session for a policy that decides on what is recorded: what the session knows strikes nothing in it."""
+        """Return the session for a policy that decides on recorded data: the session's known values
+        are not removed from it.
+        """
         found = self._facts
         if found is None:
             shown = _shown(self.session, self.redactor, self.keys)
@@ -87,7 +94,9 @@ class SessionState:
         return found
 
     def supplied(self, text: str) -> str:
-        """Return as it may be recorded what the host or the policy supplied: detectors look at it, the memory does not."""
+        """Return host or policy text as it may be recorded: detectors examine it, the session's
+        memory does not.
+        """
         found = self.told.get(text)
         if found is None:
             found = self.redactor.text(text, BLANK)
@@ -96,7 +105,7 @@ class SessionState:
         return found
 
     def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return where a call comes from, as it may be recorded by what is known now."""
+        """Return the origin of a call as it may be recorded, with the values known now."""
         call_id = where["call_id"]
         if call_id is None or self.memory.knows(call_id) is None:
             return where
@@ -114,7 +123,7 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True)
 class _Ids:
-    """The ids of a session as they are recorded."""
+    """The ids of a session as recorded."""
 
     principal: str
     principal_form: str
@@ -131,9 +140,10 @@ def make_state(
     principal_form: str,
     claim: Claim | None = None,
 ) -> SessionState:
-    """Return the state of a new session. Raises ``RedactionError`` where its attributes can't be recorded.
+    """Return the state of a new session. Raises ``RedactionError`` if its attributes can't be
+    recorded.
 
-    *claim* says whose it is, where the ledger has not shown that yet.
+    *claim* names its owner, unless the ledger has already shown it.
     """
     memory = Memory()
     session = _copied(session)
@@ -175,7 +185,9 @@ def make_state(
 
 
 def _copied(session: Session) -> Session:
-    """Return *session* with a private copy of all JSON in it: what the policy sees stays what is recorded."""
+    """Return *session* with a private copy of all its JSON: the policy's view and the record stay
+    the same.
+    """
     principal = session.principal
     told = {
         "attributes": dict(session.attributes),
@@ -204,9 +216,10 @@ def _attributes(session: Session) -> dict[str, Json]:
 
 
 def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
-    """Return *session* without secrets in what the host says beside ids, attributes and delegation.
+    """Return *session* with secrets removed from the host's values other than ids, attributes and
+    delegation.
 
-    The same object where nothing had to be removed.
+    The same object if nothing had to be removed.
     """
 
     def clean(text: str, cls: str) -> str:
@@ -318,7 +331,7 @@ def make_session(
     attributes: Mapping[str, Json] | None = None,
     trace: str | None = None,
 ) -> Session:
-    """Return what the host says about a session, checked. Raises ``IdentityError``."""
+    """Return the host's description of a session, validated. Raises ``IdentityError``."""
     return Session(
         id=new_ulid() if id_ is None else identity.check_id(id_, "session id"),
         tenant=identity.check_id(tenant, "tenant"),

@@ -1,4 +1,4 @@
-"""What a docstring says about a function and its parameters: Google, NumPy and Sphinx style."""
+"""Parse the docstring of a function and its parameters: Google, NumPy and Sphinx style."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _FIELD = re.compile(r":\w+[^:]*:")
 
 
 def read_docstring(text: str | None) -> tuple[str, dict[str, str]]:
-    """Return the description (what stands before the first section) and the text for each parameter."""
+    """Return the description (the text before the first section) and the text for each
+    parameter.
+    """
     lines = inspect.cleandoc(text or "").splitlines()
     head: list[str] = []
     for number, line in enumerate(lines):

@@ -1,4 +1,6 @@
-"""A Python function as a tool: its parameters as a pydantic model, made from signature and docstring."""
+"""A Python function as a tool: its parameters as a pydantic model, made from signature and
+docstring.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,20 @@ _OWNERS = ("self", "cls")
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a function takes, as a model."""
+    """The parameters of a function, as a model."""
 
     name: str | None
-    """``__name__`` of the function, None where it has none of its own."""
+    """``__name__`` of the function, or None if it has no name of its own."""
     description: str
     model: type[BaseModel]
     parameters: dict[str, str]
-    """Keyword of each field of the model. The fields have names of their own: a parameter may be called ``schema``."""
+    """Keyword of each field of the model. The fields have names of their own: a parameter may be
+    called ``schema``.
+    """
 
 
 def is_generator(function: Callable[..., Any]) -> bool:
-    """True where calling *function* gives a generator, sync or async, whatever wraps it."""
+    """Return True if calling *function* gives a generator, sync or async, whatever wraps it."""
     inner = _innermost(function)
     return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
 
@@ -58,9 +62,9 @@ def _innermost(function: Callable[..., Any]) -> Any:
 def read_function(function: Callable[..., Any], injected: Collection[str] = ()) -> Signature:
     """Return the parameters of *function* as a model that refuses unknown arguments.
 
-    Parameters named in *injected*, and those that a ``functools.partial`` has bound by keyword, are left out: the
-    program supplies them beside the arguments. Raises ``UsageError`` for ``*args``, ``**kwargs``, parameters that are
-    positional only, and annotations that can't be resolved.
+    Parameters named in *injected*, and those that a ``functools.partial`` has bound by keyword, are
+    left out: the program supplies them separately. Raises ``UsageError`` for ``*args``,
+    ``**kwargs``, positional-only parameters, and annotations that can't be resolved.
     """
     if isinstance(function, type) or not callable(function):
         raise UsageError("a tool is made from a function or another callable", code="usage.tool")
@@ -128,13 +132,16 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
 
 
 def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any:
-    """Return the type of a parameter under its own name, with what the docstring or ``Annotated`` says about it."""
+    """Return the type of a parameter under its own name, with its description from the docstring or
+    ``Annotated``.
+    """
     annotation = _resolved(parameter, inner)
     metadata: tuple[Any, ...] = getattr(annotation, "__metadata__", ())
     if metadata:
         annotation = annotation.__origin__
     text = described or next((item for item in metadata if isinstance(item, str)), "")
-    # The later one wins: a Field of the program over the docstring, and the parameter's name over every alias.
+    # The later one wins: the program's Field over the docstring, and the parameter's name over
+    # every alias.
     infos = [Field(description=text)] if text else []
     try:
         if parameter.default is None and annotation is not Any:

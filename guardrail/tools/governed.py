@@ -18,14 +18,17 @@ def governed(
     call: Callable[[Tool, dict[str, Any], Callable[..., Any]], Any],
     acall: Callable[[Tool, dict[str, Any], Callable[..., Any]], Awaitable[Any]],
 ) -> Callable[..., Any]:
-    """Return a function that looks like *function* and runs it through *call*, or *acall* where it is a coroutine function."""
+    """Return a function that looks like *function* and runs it through *call*, or through *acall*
+    if it is a coroutine function.
+    """
     signature = inspect.signature(function)
 
     def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
             return dict(signature.bind(*args, **kwargs).arguments)
         except TypeError:
-            # Recorded and denied like any call with bad arguments: places are no names that a schema knows.
+            # Recorded and denied like any call with bad arguments: a schema has no names for
+            # positions.
             return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
 
     if inspect.iscoroutinefunction(function):

@@ -1,7 +1,8 @@
 """Tools whose arguments a pydantic model describes.
 
-The model coerces as it does; policy and record see its JSON dump, and the body gets objects that are rebuilt from
-that very dump, never what the caller passed. Imported only where a tool has a model: it imports pydantic.
+The model coerces the arguments; policy and record see its JSON dump, and the body gets objects
+rebuilt from that same dump, never the caller's objects. Imported only if a tool has a model, since
+it imports pydantic.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _SECRETS = (SecretStr, SecretBytes, Secret)
 
 
 def is_model(schema: type[Any]) -> bool:
-    """True for a pydantic model class."""
+    """Return True for a pydantic model class."""
     return issubclass(schema, BaseModel)
 
 
@@ -43,8 +44,9 @@ def is_model(schema: type[Any]) -> bool:
 def describe(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON Schema of *model*, secrets marked.
 
-    Raises ``SchemaError`` where calls could not be rebuilt from JSON: types without a JSON Schema, defaults that are
-    not JSON, excluded fields, iterators, and aliases that differ between reading and writing.
+    Raises ``SchemaError`` if calls could not be rebuilt from JSON: types without a JSON Schema,
+    defaults that are not JSON, excluded fields, iterators, and aliases that differ between reading
+    and writing.
     """
     if issubclass(model, RootModel):
         raise _refuse("a root model describes one value, and arguments have names")
@@ -91,14 +93,14 @@ def _property_names(schema: dict[str, Any]) -> Iterator[str]:
 
 
 class _Generator(GenerateJsonSchema):
-    """Marks every secret, and turns remarks into refusals."""
+    """Marks every secret, and turns warnings into refusals."""
 
     def emit_warning(self, kind: str, detail: str) -> None:  # noqa: ARG002 - detail may quote a value
         raise _refuse(f"the model has no exact JSON Schema ({kind})")
 
     def json_or_python_schema(self, schema: Any) -> Any:
         made = super().json_or_python_schema(schema)
-        # Secret[int] and its like: pydantic itself marks only SecretStr and SecretBytes.
+        # Secret[int] and similar types: pydantic itself marks only SecretStr and SecretBytes.
         if _writes_secret(schema):
             made = {**made, "writeOnly": True, "format": "password"}
         return made
@@ -143,12 +145,14 @@ _SIMPLE = frozenset(
         "uuid",
     }
 )
-"""Core schema types whose JSON dump is all there is to see: no secrets, no sets, nothing of any type."""
+"""Core schema types whose JSON dump shows everything: no secrets, no sets, and no values of type
+Any.
+"""
 
 
 @functools.lru_cache(maxsize=1024)
 def _is_simple(model: type[BaseModel]) -> bool:
-    """True where the JSON dump of *model* can hide no secret and its order is always the same."""
+    """Return True if the JSON dump of *model* can hide no secret and always has the same order."""
     for part in _parts(model.__pydantic_core_schema__):
         kind = part.get("type")
         if isinstance(kind, str) and kind not in _SIMPLE:
@@ -169,15 +173,16 @@ def take_model(
     parameters: Mapping[str, str],
     args: object,
 ) -> tuple[Snapshot, dict[str, Any]]:
-    """Return the snapshot (the model's JSON dump) and the keyword arguments of the body, rebuilt from it.
+    """Return the snapshot (the model's JSON dump) and the keyword arguments of the body, rebuilt
+    from it.
 
-    *parameters* names the keyword of each field. Raises ``ArgumentsError`` and nothing else, without a value in it or
-    in its context.
+    *parameters* names the keyword of each field. Raises only ``ArgumentsError``, with no value in
+    it or in its context.
     """
     failure: ArgumentsError
     try:
-        # The containers are copied first, so that limits hold and no other thread can change them under the model.
-        # Integers of any size pass here: what counts is what the dump makes of them.
+        # The containers are copied first, so that limits hold and no other thread can change them
+        # during validation. Integers of any size pass here: the limit applies to the dump.
         loose = replace(schema.limits, lowest=-_HUGE, highest=_HUGE)
         private = take(args, loose, Foreign.KEPT)
         if type(private) is not dict:
@@ -193,19 +198,20 @@ def take_model(
         if not is_panic(error):
             raise
         failure = arguments_error("model", "", "panic")
-    # Outside the handlers: a pydantic error holds its inputs, and would travel as context.
+    # Raised outside the handlers: a pydantic error holds its inputs, and would be attached as
+    # context.
     raise failure
 
 
 def _model_error(error: ValidationError, schema: CompiledSchema) -> ArgumentsError:
-    """Return what *error* says without its text, which quotes the input."""
+    """Describe *error* without its text, which quotes the input."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind = first["type"] if first["type"] in _known_kinds() else "custom"
     return arguments_error("model", declared_pointer(schema.schema, first["loc"]), _expected(kind))
 
 
 def _expected(kind: str) -> str:
-    """Return what a model expects, in the words that a JSON Schema's refusals use."""
+    """Return the type that a model expects, in the words of a JSON Schema's refusals."""
     if kind in _SAID:
         return _SAID[kind]
     base = kind.removesuffix("_type").removesuffix("_parsing")
@@ -244,7 +250,7 @@ _SAID: Final = {
 
 @functools.cache
 def _known_kinds() -> frozenset[str]:
-    # A custom error names itself, and could name itself after a value.
+    # A custom error chooses its own name, which could be a value.
     return frozenset(get_args(ErrorType))
 
 
@@ -252,7 +258,8 @@ def _first(model: type[BaseModel], private: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(private)
     except ValidationError as error:
-        # A strict model takes a date as text only in JSON, and arguments that come from a language model are JSON.
+        # A strict model accepts a date as text only in JSON, and arguments from a language model
+        # are JSON.
         try:
             encoded = dumps(private)
         except RecordError:
@@ -265,15 +272,17 @@ def _settle(
 ) -> tuple[Snapshot, dict[str, Any]]:
     """Return snapshot and keyword arguments once rebuilding changes nothing any more.
 
-    A validator that changes its own output (adds one, appends) never gets there: the body would see something else
-    than the policy. A default that the model coerces (``x: float = 5``) gets there in the second round.
+    A validator that changes its own output (adds one, appends) never gets there: the body would see
+    a different value from the policy's. A default that the model coerces (``x: float = 5``) gets
+    there in the second round.
     """
     seen, secrets = _dump(built, schema)
     for _ in range(_ROUNDS):
         rebuilt = _rebuild(model, built, seen)
         again, kept = _dump(rebuilt, schema)
         if kept != secrets:
-            # It was passed where the model expects something else, so that no mark would protect it.
+            # It was passed in a place that the model declares otherwise, so no mark would protect
+            # it.
             raise Refused("model", "a secret in a place that is not declared as one")
         if again.encoded == seen.encoded:
             return seen, _keywords(rebuilt, parameters)
@@ -285,7 +294,8 @@ def _rebuild(model: type[BaseModel], built: BaseModel, seen: Snapshot) -> BaseMo
     try:
         return model.model_validate_json(seen.encoded, by_alias=True, by_name=True)
     except ValidationError:
-        # A default that the model itself would not accept (``limit: int = None``) must come from the model again.
+        # A default that the model itself would reject (``limit: int = None``) must come from the
+        # model again.
         given, _ = _plain(built, exclude_unset=True)
         return model.model_validate_json(dumps(given), by_alias=True, by_name=True)
 
@@ -299,7 +309,7 @@ def _keywords(rebuilt: BaseModel, parameters: Mapping[str, str]) -> dict[str, An
 
 @functools.lru_cache(maxsize=1024)
 def _takes_extras(model: type[BaseModel]) -> bool:
-    """True where *model*, or one in it, keeps arguments that it does not declare."""
+    """Return True if *model*, or a model in it, keeps undeclared arguments."""
     return any(
         "allow" in (part.get("extra_behavior"), part.get("extra_fields_behavior"))
         for part in _parts(model.__pydantic_core_schema__)
@@ -307,9 +317,10 @@ def _takes_extras(model: type[BaseModel]) -> bool:
 
 
 def _check_extras(rebuilt: BaseModel) -> None:
-    """Refuse an undeclared argument under the name of a field that is given under its alias.
+    """Refuse an undeclared argument with the name of a field that is given under its alias.
 
-    The policy would see both, and the body one of them: ``{"to": ..., "to_": ...}`` where ``to_`` has the alias ``to``.
+    The policy would see both, and the body one of them: ``{"to": ..., "to_": ...}`` if ``to_`` has
+    the alias ``to``.
     """
     todo: list[Any] = [rebuilt]
     while todo:
@@ -328,7 +339,7 @@ def _check_extras(rebuilt: BaseModel) -> None:
 
 
 def _dump(built: BaseModel, schema: CompiledSchema) -> tuple[Snapshot, int]:
-    """Return what policy and record see of *built*, and how many secrets are in it."""
+    """Return the view of *built* for policy and record, and the number of secrets in it."""
     limits = schema.limits
     plain, secrets = _plain(built)
     args = take(plain, limits)
@@ -338,7 +349,9 @@ def _dump(built: BaseModel, schema: CompiledSchema) -> tuple[Snapshot, int]:
 
 
 def _plain(built: BaseModel, *, exclude_unset: bool = False) -> tuple[Any, int]:
-    """Return the JSON dump with what its secrets hold (the body needs it, the redactor masks it later), and how many."""
+    """Return the JSON dump with the contents of its secrets (the body needs them, the redactor
+    masks them later), and their number.
+    """
     written = built.model_dump(
         mode="json", by_alias=True, round_trip=True, exclude_unset=exclude_unset, warnings="none"
     )
@@ -358,9 +371,10 @@ class _Revealer:
         self.secrets = 0
 
     def reveal(self, found: Any, written: Any) -> Any:
-        """Return *written* (JSON), with the content of each secret that *found* (the same dump as objects) has there.
+        """Return *written* (JSON) with the content of each secret in *found* (the same dump as
+        objects) filled in.
 
-        Sets come out sorted: their order differs from one copy to the next, and the snapshot must not.
+        Sets are sorted: their order differs from one copy to the next, and the snapshot's must not.
         """
         kind = type(found)
         if kind is str or kind is int or found is None or kind is bool or kind is float:
@@ -380,7 +394,7 @@ class _Revealer:
         return written
 
     def _alone(self, value: Any) -> Any:
-        """Return the JSON of a value that stands in no field, its secret revealed."""
+        """Return the JSON of a value outside any field, with its secret revealed."""
         if isinstance(value, _SECRETS):
             self.secrets += 1
             return self._alone(value.get_secret_value())

@@ -1,4 +1,4 @@
-"""What the guard knows about a tool, and what it takes from a call's arguments."""
+"""The guard's knowledge of a tool, and its handling of a call's arguments."""
 
 from __future__ import annotations
 
@@ -20,41 +20,46 @@ __all__ = ["Tool", "ToolRegistry", "declare", "from_function", "tool_name", "und
 
 _MAX_NAME = 256
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
-# Control, format (bidi marks among them), surrogate, private, unassigned; line and paragraph separators.
+# Control, format (bidi marks among them), surrogate, private, unassigned; line and paragraph
+# separators.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as it was declared. Immutable."""
+    """A declared tool. Immutable."""
 
     name: str
     server: str | None = None
-    """Which tool server it belongs to; None for a tool of the program itself."""
+    """The tool server that it belongs to; None for a tool of the program itself."""
     declared: bool = False
-    """False where there is no accepted schema: the policy sees it, and records take the minimal view."""
+    """False if there is no accepted schema: the policy sees this flag, and records use the minimal
+    view.
+    """
     schema: CompiledSchema | None = None
     target: tuple[str, ...] = ()
-    """RFC 6901 pointers to the arguments that name what the tool acts on."""
+    """RFC 6901 pointers to the arguments that identify the object acted on."""
     labels: tuple[str, ...] = ()
     """For the policy: ``resource.properties.labels``."""
     log_output: bool = False
-    """Record the result, redacted, and not only its type, size and token."""
+    """Record the redacted result instead of only its type, size and token."""
     model: Any = None
-    """The pydantic model that coerces the arguments; None where a plain JSON Schema checks them."""
+    """The pydantic model that coerces the arguments; None if a plain JSON Schema checks them."""
     description: str = ""
     unsafe_stream: bool = False
-    """The body may be a generator: it then runs after its outcome was recorded."""
+    """The body may be a generator, which then runs after its outcome was recorded."""
     refused: str = ""
-    """Code of the error for which the schema was refused, ``schema.<detail>``; empty if it was not."""
+    """Code of the error for which the schema was refused, ``schema.<detail>``; empty if it was
+    accepted.
+    """
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Keyword of the body for each field of ``model``."""
 
     def take(self, args: object) -> tuple[Snapshot, Mapping[str, Any]]:
         """Return the snapshot for policy and record, and the keyword arguments of the body.
 
-        The two share no container, and neither shares one with *args*: the body can't change what is recorded, and
-        the caller can't change what the body gets. Raises ``ArgumentsError`` and nothing else.
+        The two share no container, and neither shares one with *args*: the body can't change what
+        is recorded, and the caller can't change what the body gets. Raises only ``ArgumentsError``.
         """
         if self.model is None or self.schema is None:
             taken = snapshot(self.schema, args)
@@ -65,10 +70,11 @@ class Tool:
 
 
 def tool_name(name: object) -> str:
-    """Return *name*, which can be shown and recorded as it is.
+    """Return *name* if it can be shown and recorded unchanged.
 
-    Raises ``UsageError`` for what is not text, empty, longer than 256 characters, begins or ends with a space, or
-    holds control, format (bidi), private or unassigned characters, line breaks or lone surrogates.
+    Raises ``UsageError`` if it is not text, is empty, is longer than 256 characters, begins or ends
+    with a space, or holds control, format (bidi), private or unassigned characters, line breaks or
+    lone surrogates.
     """
     return _shown(name, "a tool name")
 
@@ -112,7 +118,7 @@ def _labels(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def undeclared(name: str, server: str | None = None) -> Tool:
-    """Return a tool that nobody declared. Raises ``UsageError`` for a name that can't be recorded."""
+    """Return an undeclared tool. Raises ``UsageError`` for a name that can't be recorded."""
     return Tool(
         name=tool_name(name), server=None if server is None else _shown(server, "a server name")
     )
@@ -130,12 +136,13 @@ def declare(
     description: str = "",
     unknown: UnknownArguments = UnknownArguments.ACCEPT,
 ) -> Tool:
-    """Return the tool that *schema* (a JSON Schema, a pydantic model class, or None) describes.
+    """Return a tool with *schema*: a JSON Schema, a pydantic model class, or None.
 
-    A JSON Schema is foreign: if it is refused, the tool counts as undeclared, ``refused`` holds the code, and a
-    ``SchemaWarning`` names the tool and the reason; nothing is raised. *unknown* says how a JSON Schema treats
-    arguments that it does not declare. A model is the program's own: ``SchemaError`` says why it can't work. Raises
-    ``UsageError`` for a bad name, label or target.
+    A JSON Schema comes from outside: if it is refused, the tool counts as undeclared, ``refused``
+    holds the code, and a ``SchemaWarning`` names the tool and the reason; nothing is raised.
+    *unknown* says how a JSON Schema treats arguments that it does not declare. A model belongs to
+    the program: ``SchemaError`` says why it can't be used. Raises ``UsageError`` for a bad name,
+    label or target.
     """
     compiled: CompiledSchema | None = None
     model: Any = None
@@ -174,7 +181,9 @@ def declare(
 
 
 def _warn(name: str, error: SchemaError) -> None:
-    """Name the tool whose schema is refused, once for each place in the program that declares it."""
+    """Name the tool with the refused schema, once for each location in the program that declares
+    it.
+    """
     level = 2
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("guardrail."):
@@ -199,12 +208,13 @@ def from_function(
     unsafe_stream: bool = False,
     injected: Collection[str] = (),
 ) -> Tool:
-    """Return the tool that *function* is: name, schema and descriptions from its signature and docstring.
+    """Make a tool from *function*: name, schema and descriptions come from its signature and
+    docstring.
 
-    *function* may be a coroutine function, a method, a ``functools.partial`` or another callable. Parameters named in
-    *injected* are no arguments: the program supplies them. Raises ``UsageError`` for generators (unless
-    *unsafe_stream*), ``*args``, ``**kwargs`` and signatures that give no schema, ``SchemaError`` for types that can't
-    be rebuilt from JSON.
+    *function* may be a coroutine function, a method, a ``functools.partial`` or another callable.
+    Parameters named in *injected* are not arguments: the program supplies them. Raises
+    ``UsageError`` for generators (unless *unsafe_stream*), ``*args``, ``**kwargs`` and signatures
+    that give no schema, ``SchemaError`` for types that can't be rebuilt from JSON.
     """
     from guardrail.tools.functions import is_generator, read_function
     from guardrail.tools.models import describe
@@ -241,9 +251,11 @@ class ToolRegistry:
         self._tools: dict[tuple[str, str | None], Tool] = {}
 
     def get(self, name: str, server: str | None = None) -> Tool:
-        """Return the tool, or an undeclared one of that name. Raises ``UsageError`` for a name that can't be recorded."""
+        """Return the tool, or an undeclared one of that name. Raises ``UsageError`` for a name that
+        can't be recorded.
+        """
         try:
-            # No lock: one lookup is atomic, and an entry is never changed, only replaced.
+            # No lock: one lookup is atomic, and an entry is only ever replaced, never changed.
             found = self._tools.get((name, server))
         except TypeError:
             found = None
@@ -252,8 +264,9 @@ class ToolRegistry:
     def put(self, tool: Tool, *, replace: bool = False) -> Tool:
         """Register *tool* and return it.
 
-        A second declaration of the same tool must say the same, else ``ConfigError``: two parts of a program would
-        otherwise disagree about what is checked and recorded. *replace* allows it.
+        A second declaration of the same tool must be identical, otherwise it raises
+        ``ConfigError``: two parts of a program would disagree about how the tool is checked and
+        recorded. *replace* allows it.
         """
         key = (tool.name, tool.server)
         with self._lock:
@@ -268,7 +281,7 @@ class ToolRegistry:
         return tool
 
     def names(self) -> list[tuple[str, str | None]]:
-        """Return (name, server) of every registered tool, in the order of their declaration."""
+        """Return (name, server) of every registered tool, in order of declaration."""
         with self._lock:
             return list(self._tools)
 
