@@ -1,4 +1,7 @@
-"""Whose a session is: what the first record of it says, and what a call that comes later has to agree with. Pure."""
+"""Ownership of sessions: the first record names the owner, and later calls must match it.
+
+Pure functions.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ Owner = tuple[str, str, str, str]
 TYPES = ("call.decision", "call.rejected")
 """Records that make a session their caller's, if they are its first."""
 TAKEN = "session"
-"""Detail of cause ``identity``: the log held a call of this session by somebody else. Such a denial claims no session."""
+"""Detail of cause ``identity``: the log held a call of this session by another caller.
+
+Such a denial claims no session.
+"""
 BEHIND = "ledger.session_behind"
 """Code of the error for a first call of a session that has to be looked for once more; nothing was written."""
 
@@ -25,16 +31,16 @@ _KINDS = ("tenant", "principal", "agent", "issuer")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Says that a session is its caller's, with the first record that the caller writes in it."""
+    """Claims a session for its caller, with the first record that the caller writes in it."""
 
     names: tuple[str, ...]
-    """Under which the session may stand in the log: its id, and its id as a token."""
+    """Names that the session can have in the log: its id, and its id as a token."""
     owner: Owner
-    """Of the caller, in clear."""
+    """Identity of the caller, in clear."""
     named: bool
-    """Whether the host named the session: others can name it as well."""
+    """True if the host named the session: then others can name it as well."""
     token: Callable[[str, str], str]
-    """Returns the token of a value of a kind."""
+    """Returns the token for a value of a given kind."""
 
     def allows(self, found: Owner) -> bool:
         """Return True if *found* is the same owner.
@@ -48,7 +54,7 @@ class Claim:
 
 
 def owner_of(record: Mapping[str, Any]) -> Owner | None:
-    """Return whose the session of *record* is by it; None for a record that says nothing about that."""
+    """Return the owner of the session by *record*; None if the record names none."""
     if session_of(record) is None:
         return None
     principal = record["principal"]
@@ -73,7 +79,7 @@ def session_of(record: Mapping[str, Any]) -> str | None:
 
 
 def refuses(cause: object, detail: object) -> bool:
-    """Return True if a denial with *cause* and *detail* says that the session is somebody
-    else's.
+    """Return True if a denial with *cause* and *detail* means that the session belongs to another
+    caller.
     """
     return cause == Cause.IDENTITY and detail == TAKEN

@@ -1,7 +1,10 @@
-"""The policy's reply, or the failure to get one, as a Decision. The only maker of ``Effect.ALLOW``.
+"""Converts the policy's reply, or the lack of one, to a Decision.
 
-Nothing here raises: whatever arrives, a decision comes out, and everything but a well-formed allow is a denial or
-a request for approval. The shape is that of ``data.guardrail.main.decision``, contract ``guardrail/1``.
+Only this module creates ``Effect.ALLOW``.
+
+Nothing here raises: every input gives a decision, and everything except a well-formed allow is a
+denial or a request for approval. The expected form is that of ``data.guardrail.main.decision``,
+contract ``guardrail/1``.
 """
 
 from __future__ import annotations
@@ -55,9 +58,10 @@ class _MalformedError(Exception):
 
 
 def denied(cause: Cause, detail: str, *, redact: Sequence[str] = (), message: str = "") -> Decision:
-    """Return the denial for a call that the policy was not asked about, or gave no usable reply to.
+    """Return the denial for a call that was not sent to the policy, or got no usable reply.
 
-    *message* tells the agent more than the cause does: guardrail's own words and declared names, never a value.
+    *message* adds details to the cause for the agent: guardrail's own words and declared names,
+    never a value.
     """
     return Decision(
         effect=Effect.DENY, cause=cause, detail=detail, redact=tuple(redact), message=message
@@ -65,10 +69,10 @@ def denied(cause: Cause, detail: str, *, redact: Sequence[str] = (), message: st
 
 
 def parse(document: object) -> Decision:
-    """Judge a reply. Never raises.
+    """Convert a reply to a decision. Never raises.
 
     A well-formed reply gives its own effect with cause ``policy``. Any other is a denial:
-    ``malformed`` with a detail that names the first thing that is wrong, or ``obligation`` if it
+    ``malformed`` with a detail that names the first problem, or ``obligation`` if it
     asks for one, since ``guardrail/1`` knows none.
     """
     try:
@@ -115,9 +119,9 @@ def _parse(document: object) -> Decision:
     # A verdict names at least one rule of its own effect: a denial without a reason can't be investigated, and an
     # allow without one was allowed by nothing.
     if not any(rule.effect is effect for rule in rules):
-        # The composition denies with no rule when nothing allowed: it says so with a rule of its own.
+        # If nothing allows, the composition denies without a policy's rule: it names its own rule.
         raise _MalformedError("no_reason")
-    # Deny overrides whatever the document claims as its effect.
+    # A deny rule overrides the effect that the document claims.
     if effect is not Effect.DENY and any(rule.effect is Effect.DENY for rule in rules):
         raise _MalformedError("contradiction")
     if obligations:

@@ -1,4 +1,7 @@
-"""Ids as a reader sees them: equal where two spellings may name one person. Use it to refuse only, never to allow."""
+"""Folds ids to their visible form: equal if two spellings could name one person.
+
+Use it only to refuse, never to allow.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import unicodedata
 
 __all__ = ["folded"]
 
-# What draws nothing, beyond the categories C and Z: what Unicode calls default-ignorable, joiners and fillers that only
-# say how to lay out their neighbours, blank glyphs, and strokes that only make a word longer.
+# Invisible characters outside the categories C and Z: Unicode's default-ignorable characters,
+# joiners and fillers that only affect the layout of their neighbours, blank glyphs, and strokes
+# that only extend a word.
 _BLANK = (
     ("\u034f", "\u034f"),
     ("\u0640", "\u0640"),
@@ -38,12 +42,12 @@ _LOOKS_LIKE = str.maketrans(
 
 
 def folded(text: str) -> str:
-    """Return what a reader sees of the id *text*, whatever its case and form; empty if nothing of
-    it can be seen.
+    """Return the visible form of the id *text*, independent of case and form; empty if nothing is
+    visible.
 
-    Left out are blanks, what draws nothing, and combining marks that only decorate: those that make
-    no letter with the one before them, unless both are of one script whose marks are letters.
-    Letters that look like Latin ones count as those, if they are common ones of Greek and Cyrillic.
+    It omits blanks, invisible characters, and decorative combining marks: those that form no letter
+    with the one before them, unless both are of one script whose marks are letters. Common Greek
+    and Cyrillic letters that look like Latin ones are replaced by those.
     """
     if text.isascii():
         return "".join(character for character in text.casefold() if "!" <= character <= "~")

@@ -1,6 +1,7 @@
-"""The document that the policy decides on: AuthZEN 1.0 shape, every documented key present.
+"""The input document of the policy: AuthZEN 1.0, with every documented key present.
 
-Built twice per call at most: with the snapshot, for the engine, and with the recorded view, for the record.
+Built twice per call at most: with the snapshot, for the engine, and with the recorded view, for the
+record.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ __all__ = ["SessionInput", "build", "resolve", "session_input", "targets", "tool
 
 @dataclass(frozen=True, slots=True)
 class SessionInput:
-    """What stays the same for all calls of one session. Shared between inputs: never mutated."""
+    """The part that is the same for all calls of one session.
+
+    It is shared between inputs and never mutated.
+    """
 
     subject: JsonObject
     agent: JsonObject
@@ -38,7 +42,7 @@ def session_input(
         subject={
             "type": principal.type,
             "id": principal_id,
-            # What the host adds never overrides what guardrail says about the identity.
+            # Values from the host never override guardrail's own values about the identity.
             "properties": {
                 **attributes,
                 "assurance": str(principal.assurance),

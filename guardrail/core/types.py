@@ -1,4 +1,4 @@
-"""The values that travel through one governed call. Frozen, slotted, without behaviour."""
+"""Value types that a governed call passes around: frozen, slotted, without behaviour."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JsonObject: TypeAlias = "dict[str, Json]"
 
 
 class Effect(StrEnum):
-    """What is to happen with a call."""
+    """The effect of a decision on a call."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -39,8 +39,11 @@ class Effect(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a decision came out as it did. ``policy`` means that the rules said so; every other one, that they could
-    not be asked or were not asked."""
+    """Why a decision was made.
+
+    ``policy`` means that the rules decided; any other cause means that they could not be evaluated
+    or were not evaluated.
+    """
 
     POLICY = "policy"
     ARGUMENTS = "arguments"
@@ -73,12 +76,12 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
     """The process died between the decision and the outcome."""
     RETURNED = "returned"
-    """Only a return was seen, not whether it succeeded."""
+    """The call returned, but its success is unknown."""
     INPUT_REQUIRED = "input_required"
 
 
 class Assurance(StrEnum):
-    """How far an identity can be believed."""
+    """How reliable an identity is."""
 
     VERIFIED = "verified"
     ASSERTED = "asserted"
@@ -86,36 +89,36 @@ class Assurance(StrEnum):
 
 
 class Enforcement(StrEnum):
-    """What the promises of this call speak of."""
+    """Who runs the body, which determines guardrail's guarantees for the call."""
 
     BODY = "body"
     """guardrail ran the body itself."""
     RELEASE = "release"
-    """guardrail handed the call to someone else."""
+    """guardrail passed the call to another program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """For whom the agent acts."""
+    """The principal for whom the agent acts."""
 
     id: str
-    """As the host gave it; empty if absent."""
+    """As given by the host; empty if absent."""
     type: str = "user"
     """``user`` or ``service``."""
     issuer: str | None = None
-    """Who vouches for the id."""
+    """The issuer that vouches for the id."""
     assurance: Assurance = Assurance.ASSERTED
     method: str = "context"
     """How it was established: ``context``, later ``oidc_jwt`` and others."""
     roles: tuple[str, ...] = ()
     """For the policy: ``subject.properties.roles``."""
     attributes: Mapping[str, Json] = field(default_factory=dict)
-    """Further ``subject.properties``, as the host gave them."""
+    """Further ``subject.properties``, as given by the host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Which program acts."""
+    """The program that acts."""
 
     id: str
     version: str | None = None
@@ -131,9 +134,9 @@ class Origin:
     host: str
     pid: int
     process: str
-    """Random name of this process's lease: tells a dead process from a slow one."""
+    """Random name of this process's lease, which distinguishes a dead process from a slow one."""
     adapter: str = "python"
-    """Which integration brought the call."""
+    """The integration through which the call came."""
     address: str | None = None
     call_id: str | None = None
     """The framework's own id of this call."""
@@ -148,11 +151,11 @@ class Session:
     principal: Principal
     agent: Agent
     delegation: tuple[Mapping[str, Json], ...] = ()
-    """Who acted through whom, outermost first (RFC 8693 ``act``)."""
+    """The chain of actors, outermost first (RFC 8693 ``act``)."""
     attributes: Mapping[str, Json] = field(default_factory=dict)
-    """What the host told about the session; recorded redacted."""
+    """The host's data about the session; recorded redacted."""
     trace: str | None = None
-    """W3C trace id, where the host has one."""
+    """W3C trace id, if the host has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +184,14 @@ class Decision:
     """RFC 6901 pointers into the arguments, ``*`` for any key or index."""
     labels: tuple[str, ...] = ()
     message: str = ""
-    """Text for the agent besides the cause's own: guardrail's words and declared names, never a value."""
+    """Text for the agent in addition to the cause's own: guardrail's words and declared names,
+    never a value.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyIdentity:
-    """What a decision was derived from: the record's ``policy`` field."""
+    """The policy and data behind a decision: the record's ``policy`` field."""
 
     engine: str
     """``regorus`` or ``opa``."""
@@ -200,20 +205,20 @@ class PolicyIdentity:
 
 @dataclass(frozen=True, slots=True)
 class EngineReply:
-    """What an engine answered, before anyone judged it."""
+    """An engine's answer, before it is checked."""
 
     document: object
-    """The decoded value of ``data.guardrail.main.decision``; nothing about it has been checked."""
+    """The decoded value of ``data.guardrail.main.decision``, unchecked."""
     policy: PolicyIdentity
     milliseconds: float
-    """From dispatch to reply, as the caller saw it."""
+    """Time from dispatch to reply, measured by the caller."""
     decision_id: str | None = None
-    """The server's own name for this decision, where it logs decisions."""
+    """The server's own id of this decision, if it logs decisions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A record is durable: committed and synced."""
+    """Proof that a record is durable: committed and synced."""
 
     seq: int
     leaf: bytes

@@ -1,4 +1,7 @@
-"""Numbers in sentences: ``1 record``, ``2 records``, ``record 7``, ``records 7 to 9``. Nowhere else does a noun follow a count."""
+"""Numbers in sentences: ``1 record``, ``2 records``, ``record 7``, ``records 7 to 9``.
+
+All texts with a count and a noun use this module.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def plural_of(word: str) -> str:
 
 
 def agree(count: float, word: str) -> str:
-    """Return *word* as it stands with *count*: ``is`` or ``are``, ``record`` or ``records``."""
+    """Return the form of *word* for *count*: ``is`` or ``are``, ``record`` or ``records``."""
     return word if count == 1 else plural_of(word)
 
 
@@ -41,5 +44,7 @@ def counted(count: int, words: str) -> str:
 
 
 def numbers(first: int, last: int, word: str = "record") -> str:
-    """Return ``record 7``, or ``records 7 to 9``: which ones, as ``guardrail show`` takes them."""
+    """Return ``record 7``, or ``records 7 to 9``: the numbers in the form that ``guardrail show``
+    accepts.
+    """
     return f"{word} {first}" if first == last else f"{plural_of(word)} {first} to {last}"

@@ -1,7 +1,7 @@
-"""Everything that the lines of a log prove together: the chain, the Merkle tree, the keys, and the proof of what was pruned.
+"""Audits all lines of a log: the chain, the Merkle tree, the keys, and the proof of pruned records.
 
-Pure. ``docs/record-format.md`` sections 3, 9 and 10 say what is checked; whose heads are compared with the result is decided
-in ``guardrail.review.verify``.
+Pure. ``docs/record-format.md`` sections 3, 9 and 10 define the checks; ``guardrail.review.verify``
+decides which heads are compared with the result.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What an ``admin.pruned`` record says: from where the log goes on, and what stood before (section 9.3)."""
+    """The content of an ``admin.pruned`` record: where the log continues, and what came before
+    (section 9.3).
+    """
 
     seq: int
-    """Of the record itself."""
+    """Number of the record itself."""
     before: int
     """Records 1 to ``before - 1`` may be missing."""
     edge: tuple[bytes, ...]
@@ -35,7 +37,7 @@ class Pruned:
     genesis: bytes
     """Leaf of line 0."""
     leaf: bytes
-    """Of record ``before - 1``."""
+    """Leaf of record ``before - 1``."""
 
     @classmethod
     def claimed(cls, record: Mapping[str, Any]) -> int | None:
@@ -48,7 +50,7 @@ class Pruned:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Pruned | None:
-        """Return what *record* proves, or None if it is malformed or no such record."""
+        """Return the content of *record*, or None if it is malformed or of another type."""
         before = cls.claimed(record)
         if before is None or before < 2:
             return None
@@ -70,7 +72,9 @@ class Pruned:
 
 
 class Audit:
-    """One pass over a log. ``take`` each row in order; memory does not grow but for open calls and keys."""
+    """One pass over a log. ``take`` each row in order; memory grows only with open calls and
+    keys.
+    """
 
     def __init__(
         self,
@@ -82,16 +86,17 @@ class Audit:
         watch: Collection[int] = (),
         trees: bool = False,
     ) -> None:
-        """Begin at line 0, going on at *pruned* where records behind it are gone; or behind *after*, whose tree is *edge*.
+        """Begin at line 0, and continue at *pruned* if the records after line 0 are gone; or begin
+        after *after*, whose tree is *edge*.
 
-        The roots of the trees of the sizes in *watch* are kept, with *trees* the trees as well.
+        Keep the roots of the trees of the sizes in *watch*; with *trees*, the trees as well.
         """
         self._verify = verify
         self._pruned = pruned
         self._watch = frozenset(watch)
         self.chain = Chain(after, also=self._also)
         self.edge = edge if edge is not None else Edge()
-        """The tree over what was taken."""
+        """The tree over the records that were taken."""
         self.made: list[bytes] = []
         """The subtree roots that the last record completed."""
         self.keys: KeyRanges | None = None
@@ -101,28 +106,28 @@ class Audit:
         self.roots: dict[int, bytes] = {}
         """Size -> root, for the sizes that are watched and were reached."""
         self.trees: dict[int, tuple[bytes, ...]] | None = {} if trees else None
-        """Size -> ``Edge.roots``, for the same, where that was asked for."""
+        """Size -> ``Edge.roots``, for the same sizes, if requested."""
         self.recovered: list[recovered.Recovered] = []
         """Every recovery that the records speak of."""
 
     @property
     def pruned(self) -> int:
-        """From which record the log goes on behind line 0; 0 if nothing is missing."""
+        """First record after line 0 if records are missing; else 0."""
         return self._pruned.before if self._pruned is not None else 0
 
     def begin(self, log: str, public: str) -> None:
-        """Know whose log it is, for a pass that does not see line 0."""
+        """Set the log's name, for a pass that does not see line 0."""
         self.public = public
         self.keys = KeyRanges(log, bytes.fromhex(public), self._verify)
 
     def restart(self) -> None:
-        """Forget everything that was taken: begin at line 0 again."""
+        """Discard all results: begin at line 0 again."""
         self.chain = Chain(None, also=self._also)
         self.edge = Edge()
         self.keys, self.public, self.roots, self.recovered = None, "", {}, []
 
     def watch(self, sizes: Collection[int]) -> None:
-        """Keep the roots of these sizes as well, if they are still to come or are that of what was taken."""
+        """Keep the roots of these sizes as well, if they are not smaller than the current size."""
         self._watch |= frozenset(sizes)
         if self.edge.size and self.edge.size in sizes:
             self.roots[self.edge.size] = self.edge.root()
@@ -132,9 +137,10 @@ class Audit:
         return sorted(size for size in self._watch if begin < size <= end)
 
     def join(self, root: bytes, level: int, within: Mapping[int, Sequence[bytes]]) -> list[bytes]:
-        """Add a perfect subtree that was read apart; return what ``Edge.append`` does.
+        """Add a perfect subtree that was read separately; return the result of ``Edge.append``.
 
-        *within* holds the trees of sizes in it: the number of its leaves that they have, and their roots.
+        *within* holds the trees of sizes in it: the number of its leaves that they have, and their
+        roots.
         """
         for count, roots in within.items():
             edge = self.edge.copy()

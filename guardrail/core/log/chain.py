@@ -1,7 +1,8 @@
-"""Link and verify: whether a sequence of lines is the chain that docs/record-format.md section 3 describes.
+"""Links records and verifies that a sequence of lines is a chain as docs/record-format.md section 3
+defines.
 
-Pure, in constant memory but for the calls that are open at the moment. A chain alone proves only that nobody changed it
-without recomputing what follows; what a head kept elsewhere adds is compared in ``guardrail.review.verify``.
+Pure, in constant memory except for the open calls. A chain alone proves only that no one changed it
+without recomputing the rest; ``guardrail.review.verify`` compares it with external heads.
 """
 
 from __future__ import annotations
@@ -26,57 +27,59 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9
 
 
 class Difference(StrEnum):
-    """What is not as it must be, at the first bad record."""
+    """The kind of problem at the first bad record."""
 
     SEQUENCE = "sequence"
     """A number is missing, repeated or out of order."""
     LEAF = "leaf"
     """The line is not the one whose hash was stored with it."""
     LINE = "line"
-    """The bytes are no record: too long, several lines, or not a JSON object."""
+    """The bytes are not a record: too long, several lines, or not a JSON object."""
     NUMBER = "number"
-    """The line says another ``seq`` than its place."""
+    """The line has another ``seq`` than its position."""
     PREV = "prev"
-    """The line names another predecessor than the one that is there."""
+    """The line names another predecessor than the stored one."""
     LOG = "log"
     """The line belongs to another log."""
     VERSION = "version"
     """The line has a version that this verifier does not know."""
     GENESIS = "genesis"
-    """Line 0 is no genesis, or a later one is."""
+    """Line 0 is not a genesis, or a later line is one."""
     CALL = "call"
     """An outcome without an open call, or a second decision about an open one."""
     KEY = "key"
     """A key rotation that certifies nothing."""
     COLUMN = "column"
-    """What queries see of a record is not what its line says."""
+    """The columns of a record differ from its line."""
     TILE = "tile"
-    """The stored tree is not that of the records."""
+    """The stored tree differs from that of the records."""
     EPOCHS = "epochs"
-    """The table of epoch keys is not what the lines say."""
+    """The table of epoch keys differs from the lines."""
     PRUNED = "pruned"
-    """Records are missing, and what says that they were pruned does not prove it."""
+    """Records are missing, and the record of their pruning does not prove it."""
     OPEN_CALLS = "open_calls"
-    """The table of open calls is not what the lines say."""
+    """The table of open calls differs from the lines."""
     ROWS = "rows"
-    """A row stands where no record can, or holds values that none has."""
+    """A row has a number or values that no record can have."""
     SCHEMA = "schema"
-    """The tables, indexes or triggers are not the ones that guardrail makes."""
+    """The tables, indexes or triggers are not the ones that guardrail creates."""
     INDEX = "index"
     """An index leads queries past records."""
     SESSION = "session"
     """A session has records of two owners."""
     SETTINGS = "settings"
-    """A guard started with other settings, and no record says that they changed."""
+    """A guard started with other settings, and no record reports the change."""
     APPROVAL = "approval"
-    """An approval was used that its request and the answers to it do not cover, or a step of one is not its next."""
+    """An approval was used that its request and answers do not cover, or a step of an approval is
+    out of order.
+    """
     HEAD = "head"
-    """The stored head, a head that was given, or what was acknowledged, is not that of the records."""
+    """The stored head, a given head, or the acknowledged records do not match the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A state of a log: which one, how many records, and the leaf of the last one."""
+    """A state of a log: its name, the number of records, and the leaf of the last one."""
 
     log: str
     size: int
@@ -85,22 +88,27 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What verifying found. ``first_bad`` is None exactly where every line that was seen is as it must be."""
+    """The result of verification.
+
+    ``first_bad`` is None if and only if every line that was seen is correct.
+    """
 
     records: int
-    """The number of the first bad record, or that of the last record plus 1: good records, and those pruned with proof."""
+    """Number of the first bad record, or of the last record plus 1: it counts good records and
+    those pruned with proof.
+    """
     last_seq: int
-    """Of the last good record; -1 if there is none."""
+    """Number of the last good record; -1 if there is none."""
     leaf: bytes
-    """Of the last good record; 32 zero bytes if there is none."""
+    """Leaf of the last good record; 32 zero bytes if there is none."""
     log: str
     """Origin name; empty if there is no line 0."""
     first_bad: int | None = None
     differs: Difference | None = None
     detail: str = ""
-    """In words, without anything that the record holds."""
+    """Description of the problem, without any content of the record."""
     backwards: int = 0
-    """How often the time stamp went back: a notice, clocks do that."""
+    """How often the time stamp went back: only a notice, since clocks can go back."""
     first_backwards: int | None = None
     ts: str = ""
     """Time stamp of the last good record; empty if it was not read."""
@@ -109,10 +117,10 @@ class Report:
 
 
 class Chain:
-    """The state of a verification: what the next line must look like.
+    """The state of a verification, which determines the next line.
 
-    ``take`` each row in order; it returns the decoded record, or None once something differs. After that nothing
-    more is taken.
+    ``take`` each row in order; it returns the decoded record, or None once something differs. After
+    that nothing more is taken.
     """
 
     def __init__(
@@ -121,16 +129,16 @@ class Chain:
         *,
         also: Callable[[int, Mapping[str, Any]], tuple[Difference, str] | None] | None = None,
     ) -> None:
-        """Begin at line 0, or behind *after*; what was open there is not known then.
+        """Begin at line 0, or after *after*; the calls open at that point are then unknown.
 
-        *also* may find something wrong with a record that is linked well.
+        *also* can report a problem with a correctly linked record.
         """
         self._partial = after is not None
         self._also = also
         self._gap = 0
-        """Records from 1 on that were pruned, up to this one; their calls may have outcomes."""
+        """Records from 1 up to this one were pruned; their calls can have outcomes."""
         self.unmatched: list[tuple[str, int]] = []
-        """(call, number of its decision) of outcomes whose decision was not seen, behind *after*."""
+        """(call, number of its decision) of outcomes after *after* whose decision was not seen."""
         self._next = after.size if after is not None else 0
         self._leaf = after.leaf if after is not None else bytes.fromhex(GENESIS_PREV)
         self._prev = self._leaf.hex()
@@ -150,23 +158,29 @@ class Chain:
 
     @property
     def leaf(self) -> bytes:
-        """Of the last good record."""
+        """Leaf of the last good record."""
         return self._leaf
 
     def skip(self, before: int, leaf: bytes) -> None:
-        """Go on with record *before*, behind one whose leaf was *leaf*: what lies between was pruned."""
+        """Continue with record *before*, after one with the leaf *leaf*: the records between were
+        pruned.
+        """
         self._next, self._leaf, self._gap = before, leaf, before
         self._prev = leaf.hex()
 
     def open_call(self, call: str, seq: int) -> bool:
-        """Note a call that is open behind a part that was read apart; false where it is open already."""
+        """Note a call that is open after a part that was read separately; return False if it is
+        open already.
+        """
         if call in self._open:
             return False
         self._open[call] = seq
         return True
 
     def close_call(self, call: str, named: int) -> bool:
-        """Note an outcome in a part that was read apart; false where no such call is open."""
+        """Note an outcome in a part that was read separately; return False if no such call is
+        open.
+        """
         return self._open.pop(call, None) == named
 
     def advance(
@@ -180,7 +194,9 @@ class Chain:
         backwards: int,
         first_backwards: int | None,
     ) -> None:
-        """Go on behind a part that was read apart, and begins with the record that comes next here."""
+        """Continue after a part that was read separately, and that begins with the next record
+        here.
+        """
         if first_ts < self._ts:
             backwards += 1
             first_backwards = self._next
@@ -216,7 +232,7 @@ class Chain:
             record = parse(line)
         except RecordError:
             return self._stop(seq, Difference.LINE, "the line is not a JSON object")
-        # (4) It says itself where it stands, and (5) what stood before it.
+        # (4) It contains its own position, and (5) its predecessor.
         if type(record.get("seq")) is not int or record["seq"] != seq:
             return self._stop(
                 seq, Difference.NUMBER, "the line says another sequence number than its place"
@@ -233,7 +249,7 @@ class Chain:
         difference = self._belongs(seq, record)
         if difference is not None:
             return self._stop(seq, *difference)
-        # (7) One decision, and at most one outcome, per call, and (8) what else its kind must say.
+        # (7) One decision, and at most one outcome, per call, and (8) the other rules for its type.
         wrong = self._of_its_kind(seq, record)
         if wrong is not None:
             return self._stop(seq, *wrong)
@@ -250,12 +266,12 @@ class Chain:
         return record
 
     def reject(self, seq: int, differs: Difference, detail: str) -> None:
-        """Count *seq* as the first bad record, for a reason that the line itself can't show."""
+        """Record *seq* as the first bad record, for a reason that is not in the line itself."""
         if self._bad is None:
             self._bad = (seq, differs, detail)
 
     def report(self) -> Report:
-        """Return what was found so far."""
+        """Return the result so far."""
         seq, differs, detail = self._bad if self._bad is not None else (None, None, "")
         records = self._next if seq is None else min(seq, self._next)
         return Report(
@@ -338,9 +354,11 @@ class Chain:
 
 
 def verify(rows: Iterable[tuple[int, bytes | None, bytes]], *, after: Head | None = None) -> Report:
-    """Return whether *rows* of (seq, stored leaf or None, line) are a chain, in one pass and constant memory.
+    """Verify in one pass and constant memory that *rows* of (seq, stored leaf or None, line) are a
+    chain.
 
-    Stops at the first bad record. *after* begins in the middle, behind a head that is known to be good.
+    Stops at the first bad record. *after* starts in the middle, after a head that is known to be
+    good.
     """
     chain = Chain(after)
     for seq, leaf, line in rows:

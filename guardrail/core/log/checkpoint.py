@@ -1,7 +1,8 @@
-"""Heads as text: C2SP signed notes, checkpoints and cosignatures (c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature).
+"""Heads as text: C2SP signed notes, checkpoints and cosignatures (c2sp.org/signed-note,
+tlog-checkpoint, tlog-cosignature).
 
-Pure: signatures are made and checked by functions that are handed in. A note is the text that is signed, an empty line, and
-signature lines; unknown signatures are kept and say nothing.
+Pure: the caller passes the functions that sign and verify. A note is the signed text, an empty
+line, and signature lines; unknown signatures are kept and ignored.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ _MAX_SIGNATURES = 100
 _EM_DASH = "\u2014"
 
 Verify = Callable[[bytes, bytes, bytes], bool]
-"""(public key of 32 bytes, signature of 64 bytes, message) -> whether the signature is by that key (Ed25519)."""
+"""(public key of 32 bytes, signature of 64 bytes, message) -> True if the signature is by that key
+(Ed25519).
+"""
 
 
 class Algorithm(IntEnum):
-    """What the first byte of a note key says (c2sp.org/signed-note)."""
+    """The algorithm in the first byte of a note key (c2sp.org/signed-note)."""
 
     ED25519 = 0x01
     """Ed25519 over the text."""
@@ -63,12 +66,14 @@ class NoteKey:
 
     @property
     def key_id(self) -> bytes:
-        """Four bytes of SHA-256 over name, algorithm and key: what a signature line names the key by."""
+        """Four bytes of SHA-256 over name, algorithm and key: identifies the key in a signature
+        line.
+        """
         return _key_id(self.name, self.algorithm, self.public)
 
     @classmethod
     def parse(cls, text: str) -> NoteKey:
-        """Read ``name+hash+base64``, the form in which note keys are passed on. Raises ``NoteError``."""
+        """Read ``name+hash+base64``, the text form of note keys. Raises ``NoteError``."""
         name, plus, rest = text.strip().partition("+")
         given, second, encoded = rest.partition("+")
         raw = _base64(encoded) if plus and second else b""
@@ -97,7 +102,7 @@ class NoteSignature:
     key_id: bytes
     """4 bytes."""
     signature: bytes
-    """What follows the key id: 64 bytes for Ed25519; 8 bytes of time and 64 for a cosignature."""
+    """The bytes after the key id: 64 for Ed25519; 8 bytes of time and 64 for a cosignature."""
 
     def __str__(self) -> str:
         encoded = base64.b64encode(self.key_id + self.signature).decode()
@@ -106,16 +111,18 @@ class NoteSignature:
 
 @dataclass(frozen=True, slots=True)
 class Cosignature:
-    """A witness's signature that was found good."""
+    """A valid signature of a witness."""
 
     name: str
     time: int
-    """When the witness saw the head, by its own clock: seconds since 1970."""
+    """Time at which the witness saw the head, by its own clock, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The head of a log: how many records, and the root of the Merkle tree over them (c2sp.org/tlog-checkpoint)."""
+    """The head of a log: the number of records, and the root of the Merkle tree over them
+    (c2sp.org/tlog-checkpoint).
+    """
 
     origin: str
     """Name of the log."""
@@ -125,7 +132,7 @@ class Checkpoint:
 
     @property
     def text(self) -> str:
-        """The text that is signed; three lines, the last one ended as well."""
+        """The signed text: three lines, each with a line feed."""
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
     @classmethod
@@ -185,7 +192,10 @@ class SignedNote:
 
     @classmethod
     def parse_signature_lines(cls, raw: bytes) -> tuple[NoteSignature, ...]:
-        """Read signature lines that came without their note, as a witness answers. Raises ``NoteError``."""
+        """Parse signature lines without their note, as a witness returns them.
+
+        Raises ``NoteError``.
+        """
         try:
             lines = raw.decode("utf-8").splitlines()
         except UnicodeDecodeError:
@@ -227,7 +237,9 @@ class SignedNote:
 
 
 def cosigned_text(text: str, time: int) -> bytes:
-    """Return what a witness signs: that it saw the head *text* at *time*, seconds since 1970 (c2sp.org/tlog-cosignature)."""
+    """Return the text that a witness signs: it saw the head *text* at *time*, seconds since 1970
+    (c2sp.org/tlog-cosignature).
+    """
     return f"cosignature/v1\ntime {time}\n{text}".encode()
 
 
@@ -242,14 +254,14 @@ def _signature(line: str) -> NoteSignature:
 
 
 def is_name(name: str) -> bool:
-    """Return True if *name* can stand in a signature line: not empty, without white space and
+    """Return True if *name* is allowed in a signature line: not empty, without white space and
     ``+``.
     """
     return bool(name) and "+" not in name and not any(each.isspace() for each in name)
 
 
 def _base64(text: str) -> bytes:
-    """Return the bytes of standard base64 with padding, or none where it is not that."""
+    """Decode standard base64 with padding; return no bytes if it is invalid."""
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -38,7 +38,7 @@ PROFILE = "sha256-json-lines/1"
 
 @dataclass(frozen=True, slots=True)
 class CallFields:
-    """What every ``call.*`` record of one session has in common, as recorded."""
+    """The recorded fields that all ``call.*`` records of one session share."""
 
     log: str
     session: str
@@ -78,7 +78,7 @@ def call_fields(
     delegation: Sequence[Mapping[str, Any]],
     session_id: str,
 ) -> CallFields:
-    """Return the common fields of *session*, with its ids as they are to be recorded."""
+    """Return the common fields of *session*, with its ids in recorded form."""
     principal, agent = session.principal, session.agent
     return CallFields(
         log=log,
@@ -176,9 +176,9 @@ def decision(
     presented: str | None = None,
     differs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a ``call.decision``; *approval* was used by it, *presented* came with it and was not.
-
-    *differs* says where the arguments differ from those that were presented for approval.
+    """Return the fields of a ``call.decision``; *approval* was used by it, *presented* was passed
+    but not used. *differs* tells where the arguments differ from those that were presented for
+    approval.
     """
     common.update(
         tool=tool,
@@ -285,7 +285,7 @@ def throttled(
 def genesis(
     *, nonce: str, public_key: str, config_digest: str, predecessor: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what a new log's line 0 says beyond ``v``, ``log`` and ``type``."""
+    """Return the fields of a new log's line 0, except ``v``, ``log`` and ``type``."""
     return {
         "profile": PROFILE,
         "nonce": nonce,

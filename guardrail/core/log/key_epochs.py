@@ -1,6 +1,8 @@
-"""Which key may sign which heads: the keys that ``admin.key_rotated`` records certify and end (docs/record-format.md section 9).
+"""Tracks which key may sign which heads, from the ``admin.key_rotated`` records that certify and
+end keys (docs/record-format.md section 9).
 
-Pure. A verifier feeds the records in order; what a record certifies is checked with a function that is handed in.
+Pure. A verifier feeds the records in order; the caller passes the function that checks
+certificates.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ _PUBLIC = re.compile(r"[0-9a-f]{64}")
 
 
 def certified_text(log: str, public: str, first: int) -> bytes:
-    """Return what the log key signs to certify the epoch key *public* (64 hex) for heads of more than *first* records."""
+    """Return the text that the log key signs to certify the epoch key *public* (64 hex) for heads
+    of more than *first* records.
+    """
     return f"guardrail/epoch/1\n{log}\n{public}\n{first}\n".encode()
 
 
 @dataclass(slots=True)
 class KeyRange:
-    """From which record to which an epoch key is certified."""
+    """The range of records for which an epoch key is certified."""
 
     certified: int
     """Number of the record that certifies it."""
@@ -48,7 +52,7 @@ class KeyRanges:
         self.epochs: dict[str, KeyRange] = {}
         """Public key in hex -> its range."""
         self._ended: dict[str, int] = {}
-        """Public key -> the first record that ends it, whether or not its certificate is there."""
+        """Public key -> the first record that ends it, even without its certificate."""
 
     def take(self, seq: int, record: Mapping[str, Any]) -> str:
         """Take the ``admin.key_rotated`` record *seq*; return what is wrong with it, or an empty string."""
@@ -99,7 +103,9 @@ class KeyRanges:
         return ""
 
     def signer_of(self, note: SignedNote, size: int) -> str | None:
-        """Return whose signature on the head *note* of *size* records counts: ``log``, an epoch key in hex, or None."""
+        """Return the signer of the head *note* of *size* records whose signature counts: ``log``,
+        an epoch key in hex, or None.
+        """
         if note.signed_by(self._log, self._verify):
             return "log"
         for public, reach in self.epochs.items():

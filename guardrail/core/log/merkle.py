@@ -1,8 +1,9 @@
-"""The Merkle tree over the records' leaf hashes: heads, inclusion proofs, consistency proofs (RFC 6962 section 2.1).
+"""The Merkle tree over the records' leaf hashes: heads, inclusion proofs, consistency proofs (RFC
+6962 section 2.1).
 
-Pure. The tree's leaves are the chain's links, so that one hash serves both. A *perfect subtree* at ``(level, index)``
-covers the ``2 ** level`` leaves from ``index << level`` on; everything here is built from the roots of such subtrees, which
-a caller reads from wherever it keeps them.
+Pure. The tree's leaves are the chain's links, so that one hash serves both. A *perfect subtree* at
+``(level, index)`` covers the ``2 ** level`` leaves from ``index << level`` on; everything here is
+built from the roots of such subtrees, which the caller provides.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 class Edge:
-    """A growing tree, as the roots of the perfect subtrees that it consists of, the largest first.
+    """A growing tree, stored as the roots of its perfect subtrees, the largest first.
 
-    That is one hash for each bit that is set in the size: all that appending and the root need.
+    That is one hash for each bit that is set in the size, enough to append and to compute the root.
     """
 
     __slots__ = ("_roots", "size")
@@ -56,7 +57,7 @@ class Edge:
 
     @classmethod
     def decode(cls, size: int, stored: bytes) -> Edge:
-        """Return what ``encode`` stored. Raises ``ValueError``."""
+        """Return the tree that ``encode`` stored. Raises ``ValueError``."""
         if len(stored) % HASH_BYTES:
             raise ValueError("not a sequence of hashes")
         return cls(size, [stored[at : at + HASH_BYTES] for at in range(0, len(stored), HASH_BYTES)])
@@ -80,8 +81,8 @@ class Edge:
     def append(self, root: bytes, level: int = 0) -> list[bytes]:
         """Add a leaf, or the perfect subtree of *level* with this *root*.
 
-        Return the roots that came into being, one level after the other, beginning with *root*
-        itself. Raises ``ValueError`` if a subtree of that level can't stand here.
+        Return the new roots, one level after the other, beginning with *root* itself. Raises
+        ``ValueError`` if a subtree of that level can't be added here.
         """
         if self.size & ((1 << level) - 1):
             raise ValueError("a subtree of this level begins elsewhere")
@@ -171,7 +172,7 @@ def _split(size: int) -> int:
 
 
 def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
-    """Return the audit path of leaf *index* in the tree of *size* leaves, from the leaf up (RFC
+    """Return the audit path of leaf *index* in the tree of *size* leaves, from leaf to root (RFC
     6962 section 2.1.1).
 
     Raises ``ValueError`` if there is no such leaf.
@@ -193,10 +194,10 @@ def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
 
 
 def consistency_proof(first: int, size: int, node: Node) -> list[bytes]:
-    """Return the proof that the tree of *first* leaves is the beginning of that of *size* leaves
+    """Return the proof that the tree of *size* leaves extends the tree of *first* leaves
     (RFC 6962 section 2.1.2).
 
-    Empty where *first* is 0 or *size*. Raises ``ValueError`` if *first* is larger than *size*.
+    It is empty if *first* is 0 or *size*. Raises ``ValueError`` if *first* is larger than *size*.
     """
     if not 0 <= first <= size:
         raise ValueError("the first tree is larger than the second")

@@ -1,7 +1,8 @@
-"""A proof that one record stands in a log: its line, the way from it to a head, and the signed head, in one file.
+"""A proof that a log contains one record: its line, the audit path to a head, and the signed head,
+in one file.
 
-Pure, and nothing but the standard library: signatures are checked by a function that is handed in. docs/record-format.md
-section 11 describes the file.
+Pure, with only the standard library: the caller passes the function that checks signatures.
+docs/record-format.md section 11 describes the file.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The log key's word for an epoch key (section 9.2)."""
+    """The log key's certificate for an epoch key (section 9.2)."""
 
     public: str
     """64 hex."""
@@ -46,16 +47,16 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the file holds."""
+    """The content of the file."""
 
     line: bytes
     index: int
     """Number of the record."""
     path: tuple[bytes, ...]
-    """From its leaf up to the root of the head."""
+    """Audit path from its leaf to the root of the head."""
     note: SignedNote
     epoch: Certificate | None = None
-    """Where an epoch key signed the head: the certificate of that key."""
+    """The certificate of the epoch key that signed the head, if one did."""
 
     def encode(self) -> bytes:
         """Return the file: one JSON object."""
@@ -79,7 +80,7 @@ class Proof:
 
     @classmethod
     def parse(cls, raw: bytes) -> Proof:
-        """Read such a file. Raises ``NoteError``, code ``proof.malformed``."""
+        """Parse a proof file. Raises ``NoteError``, code ``proof.malformed``."""
         if len(raw) > MAX_PROOF:
             raise _malformed("the file is too long")
         document = _object(raw)
@@ -107,14 +108,14 @@ class Proof:
 
 
 class Verdict(StrEnum):
-    """What checking came to."""
+    """The verdict of a check."""
 
     GOOD = "good"
-    """The record stands there in the log, and its head is signed by the key that was given."""
+    """The log contains the record at that position, and the given key signed its head."""
     NOT_IN_HEAD = "not_in_head"
-    """The line, or its place, is not one that the head is over."""
+    """The head does not cover the line at that position."""
     KEY_UNKNOWN = "key_unknown"
-    """The head is not signed by the key that was given, nor by one that it certified."""
+    """The head is signed neither by the given key nor by one that it certified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +124,14 @@ class Checked:
 
     verdict: Verdict
     detail: str
-    """What is wrong, in words; empty if nothing is. Holds nothing that the record holds."""
+    """Description of the problem; empty if there is none. It holds no content of the record."""
     head: Checkpoint
     record: Mapping[str, Any] | None = None
-    """The record; None unless the line stands where the head says."""
+    """The record; None unless the head covers the line at its position."""
     epoch: str | None = None
     """The epoch key that signed the head, hex; None if the log key did."""
     cosignatures: tuple[Cosignature, ...] = ()
-    """Of the witnesses whose keys were given."""
+    """Cosignatures of the witnesses whose keys were given."""
 
 
 def check_proof(
@@ -138,7 +139,7 @@ def check_proof(
 ) -> Checked:
     """Check *proof* with the log's *public* key, and the cosignatures of *witnesses* on its head.
 
-    Nothing else is asked: no ledger, no network, no clock.
+    It uses nothing else: no ledger, no network, no clock.
     """
     head = Checkpoint.parse(proof.note.text)
     leaf = hashlib.sha256(b"\x00" + proof.line).digest()

@@ -1,7 +1,8 @@
-"""A record and its one byte string. The only module that makes or reads lines.
+"""Records and their canonical bytes. Only this module creates or reads lines.
 
-A record is one line of UTF-8 JSON: keys sorted by code point, no insignificant space, no line feed, at most
-``MAX_LINE`` bytes. The stored bytes are the record; verification never serialises anything again.
+A record is one line of UTF-8 JSON: keys sorted by code point, no insignificant space, no line feed,
+at most ``MAX_LINE`` bytes. The stored bytes are the record; verification never serialises anything
+again.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ def _plain_text(value: object) -> str:
 def dumps(value: object) -> bytes:
     """Return the canonical bytes of a JSON value: sorted keys, no spaces, UTF-8.
 
-    Integers of any size are kept exactly. Raises ``RecordError`` for what JSON can't hold: NaN and infinity are
-    the caller's duty to refuse (``core.schema`` does), lone surrogates, non-string keys and foreign objects are
-    refused here.
+    Integers of any size are kept exactly. Raises ``RecordError`` for values that JSON can't hold:
+    lone surrogates, non-string keys and foreign objects are refused here; the caller must refuse
+    NaN and infinity (``core.schema`` does).
     """
     try:
         return orjson.dumps(value, _plain_text, _OPTIONS)
@@ -105,7 +106,8 @@ def leaf_hash(line: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A record that lacks only what the writer adds under its lock: ``prev``, ``seq`` and ``ts``.
+    """A record without the fields that the writer adds under its lock: ``prev``, ``seq`` and
+    ``ts``.
 
     Serialised on the caller's thread, so that nothing is encoded while the lock is held.
     """
@@ -114,19 +116,23 @@ class Draft:
     call: str | None
     """Call id (ULID), for ``call.*`` records."""
     opens: bool
-    """An allowed decision: the call is open once this is durable, and owes an outcome."""
+    """True for an allowed decision: the call is open once this is durable, and needs an outcome."""
     process: str | None
-    """``origin.process`` of the caller: whose death closes the call."""
+    """``origin.process`` of the caller, whose death closes the call."""
     segments: tuple[bytes, bytes, bytes, bytes]
     """Members before ``prev``, between ``prev`` and ``seq``, between ``seq`` and ``ts``, after ``ts``; no braces."""
     approval: str | None = None
-    """The approval of which this is a step: refused where its ``approval.ordinal`` is taken."""
+    """The approval of which this is a step: refused if its ``approval.ordinal`` is taken."""
     judged: tuple[int, bytes] | None = None
-    """Size and tree of the log by which this step was judged: what came in between is proved before it is written."""
+    """Size and tree of the log by which this step was judged: records added since are proved before
+    it is written.
+    """
     claim: Claim | None = None
-    """Whose its session is, in the first record that a caller writes there: refused if it is somebody else's."""
+    """The claim to its session, in the first record that a caller writes there: refused if the
+    session belongs to another caller.
+    """
     session: str | None = None
-    """The session that it makes its caller's, where it is the first record there."""
+    """The session that it claims for its caller, if it is the first record there."""
 
     @classmethod
     def build(
@@ -139,10 +145,10 @@ class Draft:
         judged: tuple[int, bytes] | None = None,
         claim: Claim | None = None,
     ) -> Draft:
-        """Serialise *fields* (all of the record but ``prev``, ``seq`` and ``ts``; ``type``, ``log``
-        and ``v`` included).
+        """Serialise *fields* (the whole record except ``prev``, ``seq`` and ``ts``; ``type``,
+        ``log`` and ``v`` included).
 
-        Raises ``RecordError`` with code ``record.too_large`` where the finished line could exceed
+        Raises ``RecordError`` with code ``record.too_large`` if the finished line could exceed
         ``MAX_LINE``, and ``record`` if a value is not JSON.
         """
         parts: tuple[dict[str, object], ...] = ({}, {}, {}, {})
@@ -200,15 +206,19 @@ def decode(line: bytes) -> dict[str, Any]:
 
 
 def parse(line: bytes) -> dict[str, Any]:
-    """Parse a line as a verifier must: whoever else reads the line reads the same. Raises ``RecordError``.
+    """Parse a line strictly, as a verifier must, so that every reader reads the same.
 
-    Refuses what docs/record-format.md section 2 says: too long, a carriage return, equal keys, lone surrogates, too deep, not JSON.
+    Raises ``RecordError``.
+
+    It refuses lines as docs/record-format.md section 2 requires: too long, a carriage return, equal
+    keys, lone surrogates, too deep, not JSON.
     """
     if len(line) > MAX_LINE:
         raise RecordError("a line is too long", code="record.undecodable")
     try:
         value = orjson.loads(line)
-        # What is written back as the same bytes holds no key twice, and nothing else that parsers disagree about.
+        # A line that serialises to the same bytes has no repeated key, and nothing else on which
+        # parsers disagree.
         if orjson.dumps(value, option=orjson.OPT_SORT_KEYS) != line:
             value = _parse_strictly(line)
     except (ValueError, TypeError):

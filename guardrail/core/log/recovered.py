@@ -1,7 +1,8 @@
-"""What an ``admin.recovered`` record says of the records before it: which of them no signed head vouched for (docs/record-format.md section 9.5).
+"""The content of an ``admin.recovered`` record: which earlier records no signed head vouched for
+(docs/record-format.md section 9.5).
 
-Pure. Recovery lets a log go on under a new head, and that head is good: so what it took over without knowing who had written it
-stays a reservation for ever, unless a head that left the ledger before covers it.
+Pure. After a recovery, a log continues under a new, valid head: so records of unknown origin that
+it took over stay marked for ever, unless a head that left the ledger earlier covers them.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ TYPE = "admin.recovered"
 
 
 class Loss(StrEnum):
-    """How far the number of lost records that a recovery wrote can be believed."""
+    """How reliable the number of lost records in a recovery's record is."""
 
     NONE_KNOWN = "none_known"
-    """All records were there that anybody had signed for."""
+    """All records that any head had covered were there."""
     AT_LEAST = "at_least"
-    """So many were gone that a head, or the seal, had counted; of later ones nobody knows."""
+    """The number of missing records that a head or the seal had counted; later ones are unknown."""
     UNKNOWN = "unknown"
-    """The file could not be read to its end, and nothing says how many records it had."""
+    """The file could not be read to its end, and its number of records is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +35,29 @@ class Recovered:
     """One recovery in this log."""
 
     seq: int
-    """Of the record that says so."""
+    """Number of its ``admin.recovered`` record."""
     ts: str
     first: int
     last: int
-    """Records ``first`` to ``last`` were taken over without a head that vouched for them; none where ``last`` is less."""
+    """Records ``first`` to ``last`` were taken over without a head that vouched for them; none if
+    ``last`` is less.
+    """
     lost: int
-    """At least so many records from ``seq`` on had been acknowledged and were gone; of the log before it if ``restarted``."""
+    """Smallest number of acknowledged records from ``seq`` on that were missing; of the previous
+    log if ``restarted``.
+    """
     restarted: bool = False
-    """Whether the log was begun by the recovery: what came before it is in another one."""
+    """True if the recovery began this log: the earlier records are in another one."""
     loss: Loss = Loss.NONE_KNOWN
-    """What ``lost`` is worth."""
+    """How reliable ``lost`` is."""
     proven: int = 0
-    """Of a log that was begun again: so many records of the one before are what a head from elsewhere is over."""
+    """For a restarted log: number of records of the previous log that an external head covers."""
 
     @classmethod
     def of(cls, seq: int, record: Mapping[str, Any]) -> Recovered:
-        """Return what the ``admin.recovered`` record *seq* says; what it does not say well counts against every record before it."""
+        """Parse the ``admin.recovered`` record *seq*; anything malformed counts against every
+        record before it.
+        """
         detail = record.get("detail")
         said = detail if isinstance(detail, Mapping) else {}
         lost, proven = said.get("lost"), said.get("proven")
@@ -69,10 +76,10 @@ class Recovered:
         )
 
     def beyond(self, sizes: Iterable[int]) -> Recovered | None:
-        """Return what heads of these *sizes*, all of this log, leave of it; None if nothing is
-        left.
+        """Return the part that heads of these *sizes*, all of this log, do not cover; None if they
+        cover all.
 
-        Only heads from before the recovery count: later ones are over what it took over.
+        Only heads from before the recovery count: later ones cover the records that it took over.
         """
         covered = max((size for size in sizes if size <= self.seq), default=0)
         left = replace(self, first=max(self.first, covered))
@@ -80,12 +87,14 @@ class Recovered:
 
     @property
     def lossy(self) -> bool:
-        """Whether records were lost, or it is a new log and nobody knows: no head brings them back."""
+        """True if records were lost, or might have been in a new log: no head brings them back."""
         return self.lost > 0 or (self.restarted and self.loss is Loss.UNKNOWN)
 
     @property
     def loss_text(self) -> str:
-        """How many records were lost, as the subject and verb of a sentence, such as ``at least 3 records were lost``."""
+        """Return how many records were lost, as the subject and verb of a sentence, such as ``at
+        least 3 records were lost``.
+        """
         if self.lost:
             return f"at least {counted(self.lost, 'record')} {agree(self.lost, 'was')} lost"
         if self.loss is Loss.UNKNOWN:
@@ -93,9 +102,9 @@ class Recovered:
         return "no record is known to be lost"
 
     def within(self, begin: int, end: int) -> Recovered | None:
-        """Return what of it is about records *begin* to *end* - 1; None if nothing is.
+        """Return the part about records *begin* to *end* - 1; None if there is none.
 
-        What was lost stood from ``seq`` on.
+        Lost records were at ``seq`` and after.
         """
         first, last = max(self.first, begin), min(self.last, end - 1)
         left = replace(self, first=first, last=last)
@@ -105,7 +114,10 @@ class Recovered:
 
 
 def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
-    """Return what is said of a loss of 0. A new log that does not say it well, or not at all, may have lost records."""
+    """Return how reliable a loss of 0 is.
+
+    A new log that states it wrongly, or not at all, might have lost records.
+    """
     if said.get("loss") == Loss.NONE_KNOWN:
         return Loss.NONE_KNOWN
     return Loss.UNKNOWN if restarted or said.get("loss") == Loss.UNKNOWN else Loss.NONE_KNOWN
@@ -113,7 +125,7 @@ def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
 
 def _range(seq: int, detail: Mapping[str, Any]) -> tuple[int, int]:
     if "doubt" not in detail:
-        # Written before records said which: where the head was right there was no doubt.
+        # Written before records had this field: if the head was right, there was no doubt.
         return (0, seq - 1) if detail.get("head") is not None else (0, -1)
     doubt = detail["doubt"]
     if doubt is None:

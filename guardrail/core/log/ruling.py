@@ -1,4 +1,6 @@
-"""What one signed head says of a log: judged in one place, for guards before calls and for ``verify`` afterwards. Pure."""
+"""Judges a log by a signed head, in one place for guards before calls and for ``verify``
+afterwards. Pure functions.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,18 @@ __all__ = ["Ruling", "rule"]
 
 
 class Ruling(StrEnum):
-    """What one head says of a log."""
+    """The result of comparing a head with a log."""
 
     MALFORMED = "malformed"
     REPLACED = "replaced"
     TRUNCATED = "truncated"
     EMPTY = "empty"
-    """It covers nothing, or nothing that is left can be compared with it."""
+    """The head covers nothing, or no remaining record can be compared with it."""
     FORKED = "forked"
     KEY_UNKNOWN = "key_unknown"
-    """The log contains it, and no key of the log signed it: it says nothing for the log, and nothing against it."""
+    """The log contains the head, but no key of the log signed it: it is evidence neither for nor
+    against the log.
+    """
     COVERED = "covered"
 
 
@@ -32,11 +36,13 @@ def rule(
     fits: Callable[[Checkpoint], bool | None],
     signed: Callable[[], bool],
 ) -> Ruling:
-    """Compare *head* with the first *size* records of *log*; an empty name is that of a log that could not be read.
+    """Compare *head* with the first *size* records of *log*; an empty name means that the log could
+    not be read.
 
-    *fits* tells whether the log's first records are those of a head that is not longer than the log; None if that can't be
-    told any more. *signed* tells whether a key of the log signed the head. A head that the log contradicts counts
-    whoever signed it: a log that was made again in the place of another has other keys.
+    *fits* returns True if a head that is not longer than the log covers the log's first records;
+    None if that can't be determined any more. *signed* returns True if a key of the log signed the
+    head. A head that the log contradicts counts regardless of its signer: a log that replaces
+    another one has other keys.
     """
     if log and head.origin != log:
         return Ruling.REPLACED

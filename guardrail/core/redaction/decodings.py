@@ -1,4 +1,4 @@
-"""The texts that a text may be an encoding of, in every reading, so that a value is found behind its escapes."""
+"""Decodes a text in every possible way, so that a value is found behind its escapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from guardrail.core.redaction.marks import normalised
 __all__ = ["decodings"]
 
 _DEEP = 3
-"""How many encodings may lie on one another."""
+"""Largest number of nested encodings."""
 
 _ESCAPE = re.compile(
     r"\\(?:u\{([0-9a-fA-F]{1,6})\}|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-3]?[0-7]{1,2})|(.))",
@@ -26,7 +26,8 @@ _QUOTED_PRINTABLE = re.compile("=(?:([0-9A-Fa-f]{2})|[ \t]*\r?\n)")
 _QUOTED = re.compile("=(?:[2-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f]=|[ \t]*\r?\n)")
 """Quoted-printable as it is written of a value: printable ASCII, several octets of UTF-8, or a line that goes on (RFC 2045 6.7)."""
 _PLUS = re.compile(r"\+(?<=[^\s\x00]\+)[^\s\x00]")
-"""A plus sign that may be a blank: inside a value, not at the beginning of a number or of one of several joined texts.
+"""A plus sign that can be a blank: inside a value, not at the beginning of a number or of one of
+several joined texts.
 
 It begins with the literal, for which ``re`` searches fast.
 """
@@ -39,10 +40,11 @@ _LINE_END = re.compile(r"[A-Za-z0-9+/_-]{8}")
 
 
 def decodings(text: str, spend: Callable[[int], None], *, blanks: bool = True) -> Iterator[str]:
-    """Yield what *text* says with its escapes undone: each kind by itself and together, up to three deep.
+    """Yield *text* with its escapes decoded: each kind by itself and together, up to three levels
+    deep.
 
-    What is yielded is in the form that searches see. *spend* is told of the work. Without *blanks*, a plus sign is never read as
-    a blank: nothing that is searched for has one.
+    The results are in the form used for searches. *spend* is called with the work. Without
+    *blanks*, a plus sign is never read as a blank, because no searched value has one.
     """
     seen = {text}
     pending = [text]
@@ -58,7 +60,8 @@ def decodings(text: str, spend: Callable[[int], None], *, blanks: bool = True) -
                 spend(len(known))
                 if plain not in seen:
                     seen.add(plain)
-                    # Two escapes may be the halves of one character, and what comes out may need to be normalised in turn.
+                    # Two escapes can be the halves of one character, and the result might have to
+                    # be normalised again.
                     whole = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
                     yield whole if whole.isascii() else normalised(whole)
                     following.append(plain)
@@ -101,8 +104,9 @@ def _percent(match: re.Match[str]) -> str:
 
 
 def _joined(text: str) -> Iterator[str]:
-    """Yield the long runs of hex digits of *text*, without what stands between digits and in small letters, and *text* in one line,
-    if it may be encoded so."""
+    """Yield the long runs of hex digits of *text*, without separators and in lower case, and *text*
+    in one line, if it can be encoded like that.
+    """
     octets = text.encode("ascii", "replace")
     if "0x" in text or "0X" in text:
         octets = octets.lower().replace(b"0x", b"")

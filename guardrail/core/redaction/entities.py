@@ -1,4 +1,4 @@
-"""Text with the entities of HTML and XML undone, and where each of its characters stood."""
+"""Decodes the entities of HTML and XML, and maps each character to its original position."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROUNDS = 2
 
 
 def holds_entity(text: str) -> bool:
-    """Return whether an entity stands in *text*."""
+    """Return True if *text* contains an entity."""
     return "&" in text and ";" in text and _ENTITY.search(text) is not None
 
 
@@ -33,7 +33,9 @@ def _plain(match: re.Match[str]) -> str:
 def behind_entities(
     text: str, detectors: Iterable[Callable[[str], Iterable[Hit]]]
 ) -> Iterator[Hit]:
-    """Yield what *detectors* find once the entities in *text* are undone, also twice, at its place in *text*."""
+    """Yield the hits of *detectors* after decoding the entities in *text*, once and twice, at their
+    positions in *text*.
+    """
     places = list(range(len(text) + 1))
     for _ in range(_ROUNDS):
         parts: list[str] = []
@@ -51,5 +53,5 @@ def behind_entities(
         places = moved + places[end:]
         for detector in detectors:
             for hit in detector(text):
-                # Up to where the next character begins: all of an entity goes.
+                # Up to the start of the next character: the whole entity is removed.
                 yield Hit(places[hit.start], places[hit.end], hit.cls, hit.rule)

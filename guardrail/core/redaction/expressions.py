@@ -1,6 +1,7 @@
-"""Variables, calls and look-ups: on the right of ``token =`` they say where a secret comes from, and are none.
+"""Recognises variables, calls and look-ups: on the right of ``token =`` they name the source of a
+secret, and are not secrets.
 
-Whatever could as well be a password is one: an expression must show a sign of code.
+Anything that could also be a password counts as one: an expression must show a sign of code.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _BOUND = re.compile(r"[:@](?P<name>[A-Za-z_]{1,60})\Z")
 
 
 def is_reference(word: str) -> bool:
-    """Return whether *word* names a variable, a command or a placeholder: ``$TOKEN``, ``${{ secrets.X }}``, ``<your-token>``."""
+    """Return True if *word* names a variable, a command or a placeholder: ``$TOKEN``, ``${{
+    secrets.X }}``, ``<your-token>``.
+    """
     if _REFERENCE.match(word) is not None:
         return True
     braced = _BRACED.match(word)
@@ -57,7 +60,10 @@ _AFTER_NAME = frozenset(
 
 
 def is_expression(text: str, start: int, name: str) -> bool:
-    """Return whether a call, a look-up or a name of code begins at *start*. *name* is assigned to."""
+    """Return True if a call, a look-up or an identifier begins at *start*.
+
+    *name* is the assigned name.
+    """
     match = _CHAIN.match(text, start, start + 700)
     if match is None:
         return False
@@ -66,7 +72,7 @@ def is_expression(text: str, start: int, name: str) -> bool:
     if not all(map(_NAME.match, pieces)):
         return False
     if match.group("open"):
-        # "Summer(2024)" may be a password, "self.get(2024)" and "get('x')" are calls.
+        # "Summer(2024)" can be a password, "self.get(2024)" and "get('x')" are calls.
         if len(pieces) > 1 or _WORDY_CAMEL.match(chain) is not None:
             return True
         return bool(match.group("close") or match.group("first").strip())
@@ -80,7 +86,7 @@ def is_expression(text: str, start: int, name: str) -> bool:
 
 
 def _argument(text: str, start: int, chain: str) -> bool:
-    """Return whether a name stands for a value in a call: ``connect(password=db_password)``."""
+    """Return True if a name is passed as a value in a call: ``connect(password=db_password)``."""
     if _WORDY_CAMEL.match(chain) is None or not _says_secret(chain):
         return False
     left = before(text, start, 200)
@@ -92,5 +98,7 @@ _WORKING = frozenset({"PWD", "OLDPWD", "pwd", "oldpwd"})
 
 
 def is_folder(name: str, value: str) -> bool:
-    """Return whether *value* is the working directory of a shell, which calls it ``PWD`` as others call a password."""
+    """Return True if *value* is the working directory of a shell, which is named ``PWD`` as some
+    passwords are.
+    """
     return name in _WORKING and _FOLDER.match(value) is not None

@@ -1,7 +1,7 @@
-"""Results and exceptions: objects of foreign classes, whose own methods may do anything.
+"""Reads results and exceptions: objects of foreign classes, whose own methods can do anything.
 
-Nothing here calls a method that a foreign class or metaclass could have overridden, but what is asked of an exception's text
-and of an object's ``__dict__``; there, whatever is raised is caught.
+This module calls no method that a foreign class or metaclass could have overridden, except for an
+exception's text and an object's ``__dict__``; all exceptions of these are caught.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _KINDS: dict[type, str] = {
 }
 
 
-# The interpreter's own descriptors: a metaclass or an exception class may have properties of these names.
+# The interpreter's own descriptors: a metaclass or an exception class can have properties with
+# these names.
 _MODULE_OF = type.__dict__["__module__"].__get__
 _QUALNAME_OF = type.__dict__["__qualname__"].__get__
 _NAME_OF = type.__dict__["__name__"].__get__
@@ -62,7 +63,10 @@ def _module(cls: type) -> str:
 def shape(
     value: object, token: Callable[[str, str], str], scrub: Callable[[str], str]
 ) -> dict[str, Any]:
-    """Return ``{"type", "bytes", "token", "items"}`` of a result. What would cost too much to find out is null."""
+    """Return ``{"type", "bytes", "token", "items"}`` of a result.
+
+    Values that would be too expensive to compute are null.
+    """
     kind = type(value)
     name = "null" if value is None else _KINDS.get(kind) or scrub(qualified(kind))
     size: int | None = None
@@ -102,7 +106,7 @@ def _number(value: Any) -> str:
 
 
 def _affordable(value: object) -> bool:
-    """Return whether *value* is plain JSON of a size that can be written within a few milliseconds."""
+    """Return True if *value* is plain JSON that can be serialised within a few milliseconds."""
     nodes, chars = 0, 0
     pending = [(value, 0)]
     while pending:
@@ -130,7 +134,10 @@ _PER_NODE = 16
 
 
 def outweighs(value: object, chars: int) -> bool:
-    """Return whether *value* holds more than *chars* characters, each member counted as several. Looks at no more than that."""
+    """Return True if *value* holds more than *chars* characters, each member counted as several.
+
+    It stops at that limit.
+    """
     pending: list[Any] = [value]
     while pending and chars >= 0:
         item = pending.pop()
@@ -161,21 +168,21 @@ def _attributes_of(value: object) -> dict[Any, Any] | None:
         return None
     try:
         attributes = object.__getattribute__(value, "__dict__")
-    except BaseException:  # noqa: BLE001 - a descriptor of a foreign class may raise anything
+    except BaseException:  # noqa: BLE001 - a descriptor of a foreign class can raise anything
         return None
     return attributes if type(attributes) is dict else None
 
 
 def plain(value: object, *, nodes: int, chars: int) -> object:
-    """Return the readable content of any object as plain JSON, no more of it than the bounds allow.
+    """Return the readable content of any object as plain JSON, within the limits.
 
-    Of objects of foreign classes, what their instance dictionary holds.
+    For objects of foreign classes, it is the content of their instance dictionary.
     """
     return _Plain(nodes, chars).take(value, 0)
 
 
 class _Plain:
-    """What is left of the bounds while one value is taken apart."""
+    """The remaining limits while one value is converted."""
 
     def __init__(self, nodes: int, chars: int) -> None:
         self.nodes = nodes

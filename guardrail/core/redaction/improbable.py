@@ -1,8 +1,9 @@
-"""Whether a value is so unlikely that it may be recognised by itself wherever it turns up in a session.
+"""Decides if a value is so unlikely to occur by chance that it can be recognised anywhere in a
+session.
 
-Words, identifiers, paths, numbers and dates turn up by chance. Whoever can have one of them remembered (a page that a tool
-read, the arguments that a model made up) would have it struck from every later record. They are hidden where a mark, a key
-or a detector says so, and nowhere else.
+Words, identifiers, paths, numbers and dates occur by chance. If such a value were remembered (from
+a page that a tool read, or from arguments that a model made up), it would be removed from every
+later record. They are hidden only at the places that a mark, a key or a detector names.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _SOME_DIGITS = 9
 # Ids of databases and nanoseconds have up to twenty figures.
 _LONG_NUMBER = 24
 _PIECES = re.compile(r"[^\W_]+")
-# What identifiers, paths, query strings and prose have between their words. Anything else is a sign of a password.
+# Separators in identifiers, paths, query strings and prose. Anything else is a sign of a password.
 _ORDINARY = re.compile(r"[\w\s\-./\\:,;'@&=?+()<>\[\]{}#]*[!\"%*$|`]?\Z")
 _LEADING = "\"'`$%*!"
 _ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}\.[^\s@]{2,63}\Z")
@@ -56,7 +57,7 @@ _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}", re.IGNORECASE)
 
 
 def improbable(value: str) -> bool:
-    """Return whether *value* (ASCII or normalised) would hardly turn up by chance."""
+    """Return True if *value* (ASCII or normalised) is unlikely to occur by chance."""
     if len(value) < MIN_VALUE:
         return False
     core = value.strip()
@@ -82,14 +83,16 @@ def improbable(value: str) -> bool:
 
 
 def _figures(core: str) -> bool:
-    """Return whether figures without a letter are one number that somebody was given, and no amount, date or version."""
+    """Return True if digits without a letter are an assigned number, and not an amount, date or
+    version.
+    """
     if _NUMBER.match(core) or _DATE.match(core) or _TIME.match(core):
         return False
     return sum(map(str.isdigit, core)) >= _SOME_DIGITS or not _ORDINARY.match(core)
 
 
 def _plain(piece: str) -> bool:
-    """Return whether one piece of a value is a word, a number or a usual mix of both."""
+    """Return True if one part of a value is a word, a number or a usual mix of both."""
     if piece.isdigit():
         return True
     if piece.isalpha():
@@ -120,14 +123,16 @@ def _unspeakable(word: str) -> bool:
 
 
 def _changes(piece: str) -> int:
-    """Return how often letters and figures change in *piece*, beyond a word and its number."""
+    """Return how often letters and digits alternate in *piece*, beyond a word and its number."""
     if _WORD_AND_NUMBER.match(piece) and piece[:3].islower():
         return 0
     return len(_CHANGE.findall(piece))
 
 
 def _phrase(core: str, pieces: list[str]) -> bool:
-    """Return whether several words together are telling: a name, a sentence, a mix that no identifier has."""
+    """Return True if several words together are distinctive: a name, a sentence, a mix that no
+    identifier has.
+    """
     if _SERIAL.search(core) and not _PATH.search(core):
         return True
     if len(pieces) < 2:

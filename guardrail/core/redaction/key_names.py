@@ -1,7 +1,8 @@
-"""What the name of a key says about its value: families of names, not lists of field names.
+"""Classifies values by the names of their keys, with families of names, not lists of field names.
 
-A name is taken apart into words (``userHomeAddress2`` -> user home address); the last word that carries meaning decides,
-the words before it qualify. Words that only describe (``_count``, ``_type``, ``is_``) take the class away.
+A name is split into words (``userHomeAddress2`` -> user home address); the last word that carries
+meaning decides, the words before it qualify. Words that only describe (``_count``, ``_type``,
+``is_``) take the class away.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ CLASSES = (
     "device",
     "opaque",
 )
-"""Built-in classes, strictest first; ``opaque`` is what only looks random. Classes that a schema or a policy invents rank after ``secret``."""
+"""Built-in classes, strictest first; ``opaque`` is for values that only look random.
+
+Classes that a schema or a policy invents rank after ``secret``.
+"""
 
 _RANK = {cls: index * 10 for index, cls in enumerate(CLASSES)}
 _FOREIGN_RANK = 5
@@ -51,28 +55,28 @@ def rank(cls: str) -> int:
 
 
 def stricter(one: str, other: str) -> str:
-    """Return the stricter of two classes; *one* where they are equally strict."""
+    """Return the stricter of two classes; *one* if they are equally strict."""
     return one if rank(one) <= rank(other) else other
 
 
 class Scope(StrEnum):
-    """Which values under a key its class speaks of."""
+    """The values under a key to which its class applies."""
 
     ANY = "any"
     CONTAINER = "container"
-    """Only what an object or a list below it holds: ``payment_method`` is often just a word."""
+    """Only the content of an object or a list below it: ``payment_method`` is often just a word."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What is known about one key."""
+    """The classification of one key."""
 
     cls: str | None
     scope: Scope
     hints_secret: bool
-    """The name may stand for a secret: random-looking values below it are taken for one."""
+    """The name can stand for a secret: random-looking values below it count as one."""
     odd: bool
-    """It does not look like a field name: it may itself be data and is scanned as a value."""
+    """It does not look like a field name: it might itself be data, and is scanned as a value."""
 
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -133,7 +137,7 @@ _KEY_BENIGN = _set(
     "primary foreign sort partition object cache row issue project idempotency public map hot shard bucket composite "
     "lookup group index item routing dedup deduplication metadata unique natural order config dict cell answer"
 )
-# Parameters of presigned URLs: whoever has the signature has the file.
+# Parameters of presigned URLs: anyone who has the signature can read the file.
 _SIGNED_URLS = _set("amz goog oss obs cos tos q ks bce access")
 _PASS_BENIGN = _set(
     "boarding season day ski bus free all first second by test press hall single by train rail travel"
@@ -228,7 +232,7 @@ def words(name: str) -> list[str]:
 
 
 def classify(name: str) -> KeyInfo:
-    """Return what *name* says about its value. Cached for names of usual length."""
+    """Return the classification by *name*. Cached for names of usual length."""
     return (
         _classify(name)
         if len(name) <= _MAX_NAME
@@ -265,7 +269,8 @@ def _classify(name: str) -> KeyInfo:
     if not parts:
         return KeyInfo(None, Scope.ANY, hints_secret=False, odd=odd)
     cls, scope = _judge(parts)
-    # "password_count" is no password; "full_name" and "user_id" end in such a word and are caught before.
+    # "password_count" is not a password; "full_name" and "user_id" end in such a word and are
+    # caught before.
     hints = cls == "secret" or parts[-1] in {"token", "auth", "sid", "salt"}
     hints = hints or (
         parts[-1] in {"key", "keys"} and (len(parts) == 1 or parts[-2] not in _KEY_BENIGN)

@@ -44,7 +44,7 @@ _AFTER = (
     "accesso acceso dostepu smtp wifi prod app api appli compte cuenta conto konta client cliente klienta"
 )
 FOREIGN_AFTER = frozenset(_AFTER.split())
-"""What follows the word in languages that put the noun first: ``mdp_utilisateur``, ``haslo_db``."""
+"""Suffixes in languages that put the noun first: ``mdp_utilisateur``, ``haslo_db``."""
 
 _STEMS = (
     "парол", "секретный ключ", "закрытый ключ", "приватный ключ", "личный ключ", "ключ api", "api ключ", "секрет", "токен", "密码", "密碼", "口令", "密钥", "密鑰", "秘钥", "私钥", "私鑰", "令牌", "暗証番号", "パスワード", "パスフレーズ", "合言葉",
@@ -64,7 +64,7 @@ def folded(name: str) -> str:
 
 
 def names_secret(name: str) -> bool:
-    """Return whether *name* in another script speaks of a password, a key or a token."""
+    """Return True if *name* in another script names a password, a key or a token."""
     plain = unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ")
     plain = plain.replace("\u03cc", "\u03bf").replace("비밀 번호", "비밀번호")
     return any(stem in plain for stem in _STEMS) and not any(word in plain for word in _ABOUT)

@@ -1,4 +1,4 @@
-"""How much of a value redaction looks at and records."""
+"""Limits on how much of a value redaction examines and records."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ __all__ = ["Limits", "unmetered"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of a value is looked at and recorded. What lies beyond is recorded as kind, size and token."""
+    """Limits on how much of a value is examined and recorded.
+
+    The rest is recorded as kind, size and token.
+    """
 
     string: int = 16_384
-    """Characters of a string that is kept whole; of a longer one, its head."""
+    """Largest string, in characters, that is kept whole; of a longer one, the head is kept."""
     head: int = 256
     """Characters of a longer string that are kept."""
     depth: int = 32
     """Levels of objects and lists."""
     nodes: int = 5_000
-    """Members and elements in all, those inside JSON strings included."""
+    """Members and elements in total, including those inside JSON strings."""
     json_string: int = 65_536
     """Characters of a string that is parsed as JSON."""
     json_depth: int = 16
-    """How many JSON strings may be nested in one another."""
+    """Largest nesting depth of JSON strings."""
     recorded: int = 40_960
-    """Bytes of the recorded view; the pointers that tell what was removed get a fifth of it more, twice."""
+    """Bytes of the recorded view; the pointers to removed values get two more fifths of it."""
     result: int = 65_536
     """Characters of a result that are searched for sensitive values."""
     message: int = 1_000
@@ -32,4 +35,4 @@ class Limits:
 
 
 def unmetered(_: int) -> None:
-    """Let the work be done: what stands for the meter of a call if nobody counts."""
+    """Do nothing: replaces the meter of a call if the work is not counted."""

@@ -1,7 +1,8 @@
 """guardrail's own marks in recorded text, and text as detectors see it.
 
-A mark is ``gr1:<class>:<key id>:<24 characters>``: a token, equal for equal values, or (key id ``-``) a random one. It is
-never redacted again. Whoever writes such a mark into an argument can therefore place 120 bits of their own in a record.
+A mark is ``gr1:<class>:<key id>:<24 characters>``: a token, equal for equal values, or (key id
+``-``) a random one. It is never redacted again. A caller that writes such a mark into an argument
+can therefore place 120 bits of its own in a record.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ __all__ = [
 
 MARK_PREFIX = "gr1:"
 FILLER = "\x01"
-"""Stands for a mark while detectors look at a text. No detector takes it for part of a value."""
+"""Replaces a mark while detectors examine a text. No detector takes it for part of a value."""
 
-# It ends after its 24 characters whatever follows: it stands where a value stood, and words or another mark may touch it.
+# It ends after its 24 characters, whatever follows: it replaces a value, and words or another mark
+# can touch it.
 _MARK = re.compile(r"gr1:[a-z][a-z0-9_]{0,31}:[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}")
 _MARK_KEY = re.compile(_MARK.pattern + r"(?:-[0-9]{1,6})?")
 # Format characters (category Cf), and other characters without width: they split a word that a reader sees whole.
@@ -36,12 +38,14 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def is_mark(text: str) -> bool:
-    """Return whether *text* is one of guardrail's own marks and nothing else."""
+    """Return True if *text* is exactly one of guardrail's own marks."""
     return text.startswith(MARK_PREFIX) and _MARK.fullmatch(text) is not None
 
 
 def is_mark_key(text: str) -> bool:
-    """Return whether *text* is a mark that stands for a key: numbered where two keys of an object got the same one."""
+    """Return True if *text* is a mark for a key: it is numbered if two keys of an object got the
+    same one.
+    """
     return text.startswith(MARK_PREFIX) and _MARK_KEY.fullmatch(text) is not None
 
 
@@ -57,5 +61,5 @@ def normalised(text: str) -> str:
 
 
 def needs_normalising(text: str) -> bool:
-    """Return whether ``normalised`` could change *text*."""
+    """Return True if ``normalised`` could change *text*."""
     return not text.isascii() or "\x00" in text or FILLER in text

@@ -1,4 +1,6 @@
-"""Marks that a name puts on a value: the key it stands under, the name in a field or list element next to it."""
+"""Marks values by a name: the key of the value, or the name in a field or list element next to
+it.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,17 @@ __all__ = [
 ]
 
 Named = tuple[Mark | None, Mark | None, bool, bool, bool]
-"""Mark, hint, whether the mark is for containers only, oddness, whether the key calls itself a value."""
+"""Mark, hint, True if the mark is for containers only, oddness, True if the key calls itself a
+value.
+"""
 LONG_NAME: Named = (None, None, False, True, False)
 _VALUES = frozenset({"value", "values", "val", "v", "content", "default"})
-# Prose stands under these as well: only a single word below them is the value of the name next to it.
+# These can also hold prose: only a single word below them is the value of the name next to it.
 _TEXTS = frozenset({"text", "data", "input", "string", "answer"})
-# A column of a table whose names stand in a list next to it.
+# A column of a table whose names are in a list next to it.
 _ROWS = frozenset({"rows", "row", "values", "data", "records", "tuples"})
 _COLUMNS = frozenset({"columns", "column", "fields", "header", "headers", "keys", "names", "cols"})
-# The private parts of a JSON Web Key (RFC 7518), in an object that says which kind of key it is.
+# The private parts of a JSON Web Key (RFC 7518), in an object that names the kind of key.
 _JWK = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
 _NAMES = frozenset(
     {"name", "key", "k", "n", "header", "field", "param", "parameter", "variable", "var", "property", "option", "attribute", "setting", "id", "label", "type", "system", "env", "path",
@@ -43,7 +47,7 @@ _FIELDS = 24
 
 @lru_cache(maxsize=4096)
 def named(name: str) -> Named | None:
-    """Return what a key says; None if it says nothing."""
+    """Return the mark of a key; None if it has none."""
     info = classify(name)
     parts = words(name)
     valued = bool(parts) and (
@@ -51,7 +55,8 @@ def named(name: str) -> Named | None:
     )
     if info.cls is None and not info.hints_secret and not info.odd and not valued:
         return None
-    # The class, not the name: a name can be a value elsewhere, and the pointer shows it where it may be shown.
+    # The class, not the name: a name can be a value at another place, and the pointer shows it if
+    # that is permitted.
     rules = (f"key:{info.cls or 'hint'}",)
     mark = Mark(info.cls, rules) if info.cls is not None else None
     hint = Mark("secret", rules) if info.hints_secret and info.cls is None else None
@@ -61,7 +66,9 @@ def named(name: str) -> Named | None:
 def said(
     known: Named, name: str, value: object, source: Mapping[str, object]
 ) -> tuple[Mark | None, Mark | None]:
-    """Return mark and hint for *value*, which stands in *source* under a *name* of which *known* is known."""
+    """Return mark and hint for *value*, which is in *source* under a *name* with the classification
+    *known*.
+    """
     mark, hint, boxed, _, valued = known
     if mark is None:
         if not valued or len(source) > _FIELDS:
@@ -77,7 +84,9 @@ def said(
 def _told_beside(
     name: str, value: object, source: Mapping[str, object]
 ) -> tuple[Mark | None, Mark | None]:
-    """Return what other fields of *source* say about *value*: a name, the names of columns, or that it is a key."""
+    """Return the mark that other fields of *source* give to *value*: a name, the names of columns,
+    or the kind of a key.
+    """
     if name in _JWK and "kty" in source:
         return _SECRET, None
     last = _last(name)
@@ -97,7 +106,9 @@ def _last(name: str) -> str:
 
 
 def _has_secret_column(source: Mapping[str, object], rows: object) -> bool:
-    """Return whether a list of names in *source* holds that of a secret: ``{"columns": [..., "password"], "rows": ...}``."""
+    """Return True if a list of names in *source* contains the name of a secret: ``{"columns": [...,
+    "password"], "rows": ...}``.
+    """
     for key, names in source.items():
         if names is rows or not isinstance(names, list | tuple) or len(names) > _FIELDS * 2:
             continue
@@ -116,7 +127,9 @@ def _is_columns(key: str) -> bool:
 
 
 def _partner(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:
-    """Return what the name in an object says about its value: ``{"name": "DB_PASSWORD", "value": ...}``."""
+    """Return the mark that a name in an object gives to its value: ``{"name": "DB_PASSWORD",
+    "value": ...}``.
+    """
     for key, label in source.items():
         if isinstance(label, str) and 1 < len(label) <= 64 and _labels(key):
             told = named(str.__str__(label))
@@ -140,7 +153,10 @@ _SECRET = Mark("secret", ("key:secret",))
 
 
 def may_name(source: Sequence[object], pair: bool) -> bool:
-    """Return whether ``neighbours`` could find anything. Cheap: nearly all lists hold nothing of the kind."""
+    """Return True if ``neighbours`` could find anything.
+
+    It is cheap: nearly all lists hold nothing of the kind.
+    """
     if type(source[0]) is not str:
         return False
     try:
@@ -185,9 +201,11 @@ def _starts(key: str) -> bool:
 def neighbours(
     source: Sequence[object], *, pair: bool, beside: Mapping[str, object] | None = None
 ) -> dict[int, Mark]:
-    """Return the marks of elements that an element before them names: options, headers, pairs, lines of a private key.
+    """Return the marks of elements that an element before them names: options, headers, pairs,
+    lines of a private key.
 
-    *pair* says that *source* is an element of a list itself; *beside* is the object in which it stands.
+    *pair* means that *source* is itself an element of a list; *beside* is the object that contains
+    it.
     """
     try:
         texts = list(map(str.__str__, source))

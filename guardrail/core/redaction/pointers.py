@@ -1,4 +1,4 @@
-"""The policy's pointers, and a bounded account of what was removed."""
+"""The policy's pointers, and a bounded account of removed values."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ def moved(
     gone: Container[str],
     join: Callable[[list[str], list[str]], list[str]],
 ) -> dict[str, list[str]]:
-    """Return *entries* with the pointers that hold after keys were renamed: *moves* is old pointer -> new last segment.
+    """Return *entries* with the pointers that are valid after keys were renamed: *moves* is old
+    pointer -> new last segment.
 
-    Nothing below a pointer in *gone* is shown any more: what was noted there is joined to what is noted at that pointer.
+    Nothing below a pointer in *gone* is shown any more: notes from there are joined with the notes
+    at that pointer.
     """
     out: dict[str, list[str]] = {}
     for key, entry in entries.items():
@@ -54,7 +56,7 @@ def moved(
 
 
 def join_notes(one: list[str], other: list[str]) -> list[str]:
-    """Return the stricter class of two notes of what was removed, then the rules of both."""
+    """Return the stricter class of two notes about removed values, then the rules of both."""
     return [stricter(one[0], other[0]), *dict.fromkeys([*one[1:], *other[1:]])]
 
 
@@ -110,7 +112,7 @@ def _wider(key: str, keep: int | None) -> str:
 
 
 def _size(entries: Mapping[str, list[str]]) -> int:
-    # Six bytes is what one character can take at most.
+    # One character takes six bytes at most.
     return sum(
         (len(key) if key.isascii() else 6 * len(key)) + sum(map(len, entry)) + 4 * len(entry) + 8
         for key, entry in entries.items()

@@ -1,7 +1,9 @@
-"""What of a call is recorded: arguments, results, errors and free text, without what is sensitive in them.
+"""Redacts the recorded parts of a call: arguments, results, errors and free text, without sensitive
+values.
 
-Every rule is evaluated and the strictest treatment wins. Class ``secret`` gets a random mark, every other class a keyed
-token. The makers of both are callables: this module holds no key and draws no random number.
+Every rule is evaluated and the strictest treatment wins. Class ``secret`` gets a random mark, every
+other class a keyed token. The caller passes the functions that make both: this module holds no key
+and draws no random number.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ __all__ = ["Inspection", "Limits", "Redactor", "View"]
 
 _SCHEMAS = 512
 _NO_NAMES: frozenset[str] = frozenset()
-# Names of guardrail's own fields, which stand beside user text in what the gate is given.
+# Names of guardrail's own fields, which the gate sees in addition to user text.
 _FIELDS = frozenset(
     {
         "type",
@@ -47,8 +49,10 @@ _FIELDS = frozenset(
 
 
 class Redactor:
-    """Turns what a caller, a tool or a policy gave into what may be recorded. Thread-safe; of values it keeps only short ones
-    that are not sensitive."""
+    """Converts values from a caller, a tool or a policy to their recorded form.
+
+    Thread-safe; it keeps only short values that are not sensitive.
+    """
 
     __slots__ = ("_limits", "_meter", "_schemas", "_sealer", "profile")
 
@@ -64,12 +68,12 @@ class Redactor:
         """Take *token* (class, value -> keyed token) and *mark* (class -> random mark); both as
         ``marks`` describes them.
 
-        *meter* is asked once for each view, text or gate: what it returns is told of the work,
-        before it is done, and raises ``RedactionError`` if that is too much. The limit on the time
-        of one view is therefore its own.
+        *meter* is called once for each view, text or gate: the function that it returns is called
+        with the work before it is done, and raises ``RedactionError`` if that is too much. So it
+        sets the time limit of one view.
 
-        Raises ``RedactionError`` where they make something that would not be recognised as
-        guardrail's own.
+        Raises ``RedactionError`` if they make marks that would not be recognised as guardrail's
+        own.
         """
         if not is_mark(mark("secret")) or not is_mark(token("name", "probe")):
             raise RedactionError(
@@ -93,11 +97,11 @@ class Redactor:
         memory: Memory,
         minimal: str = "undeclared",
     ) -> Inspection:
-        """Walk *args* once. What is found to be sensitive is known to the session when this returns.
+        """Walk *args* once. When this returns, the session knows all sensitive values.
 
-        *args* is not mutated and must not change before the last ``view``. Of an undeclared tool the view is minimal;
-        *minimal* is the class that it names then.
-        Raises ``RedactionError`` for what is not JSON.
+        *args* is not mutated and must not change before the last ``view``. For an undeclared tool
+        the view is minimal; *minimal* is the class that it then names. Raises ``RedactionError`` if
+        *args* is not JSON.
         """
         source = args if type(args) is dict else dict(args)
         return self._inspection(source, schema, memory, minimal="" if declared else minimal)
@@ -105,11 +109,13 @@ class Redactor:
     def value(
         self, value: object, memory: Memory, schema: Mapping[str, object] | None = None
     ) -> View:
-        """Return what is recorded of any JSON value. Raises ``RedactionError`` for what is not JSON."""
+        """Return the recorded form of any JSON value. Raises ``RedactionError`` if it is not
+        JSON.
+        """
         return self._inspection(value, schema, memory).view()
 
     def text(self, text: str, memory: Memory) -> str:
-        """Return free text without what is sensitive in it: a message, a label, the name of a tool."""
+        """Return free text without its sensitive parts: a message, a label, the name of a tool."""
         text = str.__str__(text)
         if len(text) > self._limits.string:
             return self._metered().beginning(text, self._limits.string, memory)
@@ -118,10 +124,12 @@ class Redactor:
         return self._metered().cleaned(text, memory)
 
     def result(self, value: object, *, log_output: bool, memory: Memory) -> dict[str, Any]:
-        """Return what is recorded of a tool's result, and make what is sensitive in it known to the session.
+        """Return the recorded form of a tool's result, and make its sensitive values known to the
+        session.
 
-        ``{"type", "bytes", "token", "items"}``, or ``{"type", "value"}`` with the redacted value where *log_output*. Bounded
-        work whatever the size; no method of a foreign object is called. Raises nothing but ``RedactionError``.
+        ``{"type", "bytes", "token", "items"}``, or ``{"type", "value"}`` with the redacted value if
+        *log_output*. The work is bounded for any size; no method of a foreign object is called.
+        Raises only ``RedactionError``.
         """
         described = shape(value, self._sealer.token, lambda name: self.text(name, memory))
         content = plain(value, nodes=self._limits.nodes, chars=self._limits.result)
@@ -156,10 +164,12 @@ class Redactor:
         supplied: Iterable[str] = (),
         schema: Mapping[str, object] | None = None,
     ) -> str | None:
-        """Return what is still sensitive in the user-derived strings and keys of a finished record, else None.
+        """Return the class of sensitive values left in the user-derived strings and keys of a
+        finished record, else None.
 
-        The answer is ``<class>``, the strictest that still hits. guardrail's own marks never hit. What the host or the policy
-        *supplied*, and the names and constants of *schema*, are looked at by detectors alone.
+        The answer is ``<class>``, the strictest that still hits. guardrail's own marks never hit.
+        Values that the host or the policy *supplied*, and the names and constants of *schema*, are
+        checked by detectors only.
         """
         sealer = self._sealer
         texts = [
@@ -173,7 +183,7 @@ class Redactor:
             given = _NO_NAMES if schema is None else self._marks(schema).supplied
             hunted = [text for text in texts if text not in given and not memory.is_clean(text)]
         if not (len(memory) and holds_known(join(hunted, spend)[0], memory, spend)):
-            # Whether a detector hits depends on the text alone: what was found clean need not be asked about again.
+            # A detector's hits depend only on the text: clean texts need not be scanned again.
             memory = BLANK
             hunted = [text for text in (*texts, *supplied) if text not in sealer.clean]
             if not hunted:
@@ -189,7 +199,7 @@ class Redactor:
     def gate_identity(self, leaves: Iterable[str]) -> str | None:
         """Return ``secret`` if an identity holds one by its own shape, else None.
 
-        What a session knows does not count.
+        Values known to a session do not count.
         """
         for leaf in leaves:
             if scan_secrets(normalised(leaf) if needs_normalising(leaf) else leaf):

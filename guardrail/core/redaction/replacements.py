@@ -1,4 +1,6 @@
-"""Marks and tokens put in the place of what must not be recorded, and the size of a record kept."""
+"""Replaces values that must not be recorded by marks and tokens, and limits the size of a
+record.
+"""
 
 from __future__ import annotations
 
@@ -30,29 +32,40 @@ __all__ = ["Sealer", "View", "class_of", "cut", "encodable", "text_of", "unused"
 _ROUNDS = 3
 _PER_SEAL = 32
 _CLEAN, _CLEAN_CHARS = 4_096, 256
-# A view of so many characters fits whatever they are.
+# A view with this many characters fits, whatever they are.
 _ALWAYS_CLEAR = 6_000
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What may be recorded of a value."""
+    """The recorded form of a value."""
 
     value: object
     removed: dict[str, list[str]]
-    """RFC 6901 pointer -> the class, then every rule that hit there. Keys that are sensitive appear as recorded."""
+    """RFC 6901 pointer -> the class, then every rule that hit there.
+
+    Sensitive keys appear as recorded.
+    """
     truncated: bool
-    """Something was too long, too deep or too much, and is recorded by kind, size and token."""
+    """True if a part was too long, too deep or too large, and is recorded by kind, size and
+    token.
+    """
     changed: bool
-    """``value`` is not equal to what was given."""
+    """True if ``value`` differs from the given value."""
     classes: dict[str, list[str]] = field(default_factory=dict, compare=False)
-    """Pointer -> classes of what stood there, bounded; keys appear as in ``value``."""
+    """Pointer -> classes of the original value there, bounded; keys appear as in ``value``."""
     cut: bool = field(default=False, compare=False)
-    """All of it together was too much, so that ``value`` shows large members by kind, size and token."""
+    """True if the total was too large, so that ``value`` shows large members by kind, size and
+    token.
+    """
 
 
 class Sealer:
-    """Replaces what was found. Holds the makers of tokens and marks; of values, only short ones that are not sensitive."""
+    """Replaces the hits.
+
+    It holds the functions that make tokens and marks; of values, only short ones that are not
+    sensitive.
+    """
 
     __slots__ = ("clean", "limits", "mark", "spend", "supplied", "token")
 
@@ -69,14 +82,14 @@ class Sealer:
         self.mark = mark
         self.limits = limits
         self.spend = spend
-        """Told of all work that grows with what is given."""
+        """Called with all work that grows with the input."""
         self.supplied = supplied
-        """Names and constants of the tool's schema: what a session knows never strikes them."""
+        """Names and constants of the tool's schema: a session's known values never remove them."""
         self.clean: set[str] = set() if clean is None else clean
         """Short texts in which no detector hits, so that the gate need not ask again."""
 
     def for_view(self, spend: Spend, supplied: frozenset[str] = frozenset()) -> Sealer:
-        """Return a sealer for one view, whose work is told to *spend*."""
+        """Return a sealer for one view, which reports its work to *spend*."""
         return Sealer(self.token, self.mark, self.limits, spend, supplied, self.clean)
 
     def note_clean(self, texts: Iterable[str]) -> None:
@@ -86,7 +99,7 @@ class Sealer:
         self.clean.update(text for text in texts if len(text) < _CLEAN_CHARS)
 
     def seal(self, cls: str, text: str) -> str:
-        """Return what stands for *text*: a random mark for class ``secret``, else a token."""
+        """Return the replacement of *text*: a random mark for class ``secret``, else a token."""
         self.spend(_PER_SEAL)
         return self.mark(cls) if cls == "secret" else self.token(cls, canonical(cls, text))
 
@@ -135,7 +148,9 @@ class Sealer:
         return sized
 
     def beginning(self, text: str, size: int, memory: Memory) -> str:
-        """Return at most *size* characters of the beginning of a longer text, without what is detected or known in it."""
+        """Return at most *size* characters of the beginning of a longer text, without detected or
+        known values.
+        """
         # Scanned well beyond its end, so that nothing sensitive is cut in two before it is found.
         beyond = 3 * self.limits.head
         shown = self.cleaned(text[: size + beyond], memory)
@@ -145,7 +160,9 @@ class Sealer:
         return self.settle([cut(shown, size)], memory)[0]
 
     def settle(self, texts: list[str], memory: Memory) -> list[str]:
-        """Return *texts* such that nothing in them hits any more: what still hits after a few rounds goes as a whole."""
+        """Return *texts* without any further hit: a text that still hits after a few rounds is
+        replaced as a whole.
+        """
         for _ in range(_ROUNDS):
             again = scan_all(texts, memory, self.spend)
             if not any(again):
@@ -162,13 +179,14 @@ class Sealer:
         ]
 
     def fold(self, nested: list[Nested], memory: Memory) -> None:
-        """Write JSON strings again whose content changed, the innermost first."""
+        """Rewrite JSON strings whose content changed, the innermost first."""
         for entry in nested:
             text = entry.text
             if entry.box[0] != entry.parsed:
                 text = json.dumps(entry.box[0], ensure_ascii=False, separators=(",", ":"))
             hits = scan_all([text], memory, self.spend)[0]
-            # Cleaned piece by piece and not clean as a whole: taking it apart again could say something else each time.
+            # Cleaned piece by piece but not clean as a whole: parsing it again could give another
+            # result each time.
             entry.holder[entry.key] = (
                 self.seal(class_of(None, hits), text) if hits else encodable(text)
             )
@@ -176,7 +194,9 @@ class Sealer:
     def scrub_tree(
         self, value: object, memory: Memory, removed: dict[str, list[str]], moves: dict[str, str]
     ) -> object:
-        """Return *value* without what became known only now; *moves* gets the keys that were renamed for it."""
+        """Return *value* without newly known values; the keys that were renamed for it are added to
+        *moves*.
+        """
         if not any(
             memory.find(text if text.isascii() else normalised(text), self.spend)
             for text in all_texts(value)
@@ -252,7 +272,9 @@ class Sealer:
         )
 
     def shortened(self, view: View, limit: int) -> View:
-        """Return *view*, what is large in it as sizes and tokens where it takes more than *limit* bytes."""
+        """Return *view*, with large parts as sizes and tokens if it takes more than *limit*
+        bytes.
+        """
         value, cut = self._shrunk(
             dict(view.value) if type(view.value) is dict else view.value, limit
         )
@@ -293,7 +315,7 @@ class Sealer:
         return walk.sized(value), True
 
     def cleaned(self, text: str, memory: Memory) -> str:
-        """Return plain text without what is detected or known in it, and make what is detected known."""
+        """Return plain text without detected or known values, and make the detected ones known."""
         hits = scan_all([text], memory, self.spend)[0]
         if not hits:
             return encodable(text)
@@ -305,9 +327,11 @@ class Sealer:
 
 
 def unused(name: str, given: dict[str, int], *taken: Container[str]) -> str:
-    """Return *name*, numbered where it was *given* or is *taken*: no two members of an object become one.
+    """Return *name*, numbered if it was *given* or is *taken*: no two members of an object become
+    one.
 
-    *given* holds the last number of each name that was given for this object: thousands of keys may have one token.
+    *given* holds the last number of each name that was given for this object: thousands of keys can
+    have one token.
     """
     count = given.get(name, 0) + 1
     unique = name if count == 1 else f"{name}-{count}"

@@ -1,7 +1,8 @@
-"""Many texts scanned as one: what detectors find and what a session knows, dealt back to each text.
+"""Scans many texts as one, for detectors' hits and a session's known values, and assigns the hits
+to each text.
 
-Whoever has a view made hands in a callable that is told of the work before it is done, in characters about. It raises where
-that is more than one view may cost.
+The caller passes a function that is called with the work before it is done, roughly in characters.
+It raises if that exceeds the limit for one view.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from guardrail.core.redaction.spans import JOINT, Hit, merge_hits
 __all__ = ["Spend", "deal_known", "detect", "holds_known", "join", "scan_all", "unmetered"]
 
 Spend = Callable[[int], None]
-"""Told of so many characters of work that are to be done. Raises ``RedactionError`` where they are too many."""
+"""Called with the characters of work to do. Raises ``RedactionError`` if they are too many."""
 _AT_ONCE = 4_096
 """Characters that are joined and looked at together; a longer text is looked at by itself."""
 _PER_HIT = 32
 _SPELL = 16
-"""Small things of which *spend* is told together."""
+"""Small amounts of work that are reported to *spend* together."""
 
 
 def unmetered(_: int) -> None:
-    """Let everything be done."""
+    """Do nothing: sets no limit."""
 
 
 def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list[list[Hit]]:
@@ -47,9 +48,11 @@ def detect(
     out: list[list[Hit]],
     spend: Spend,
 ) -> None:
-    """Add what *detector* finds in each of *texts*, as ``join`` returned them, to its list in *out*.
+    """Add what *detector* finds in each of *texts*, as ``join`` returned them, to its list in
+    *out*.
 
-    Much text is scanned part by part: between two parts *spend* may let other threads run, or put an end to it.
+    Large text is scanned in parts: between two parts, *spend* can let other threads run, or stop
+    the scan.
     """
     if len(joined) <= _AT_ONCE:  # as nearly always
         found = detector(joined, spend)
@@ -102,7 +105,7 @@ def _deal(found: list[Hit], texts: list[str], out: list[list[Hit]], spend: Spend
 
 
 def holds_known(texts: list[str], memory: Memory, spend: Spend) -> bool:
-    """Return whether any of *texts* (ASCII or normalised) holds what the session knows."""
+    """Return True if any of *texts* (ASCII or normalised) holds a value that the session knows."""
     joined = JOINT.join(texts)
     if len(joined) <= _AT_ONCE:
         return bool(memory.find(joined, spend))
@@ -117,9 +120,9 @@ def deal_known(  # noqa: PLR0917 - texts as ``join`` returned them, and where th
     spend: Spend,
     names: list[str] = [],  # noqa: B006 - never changed
 ) -> bool | None:
-    """Add to *out* what the session knows in each of *texts*, but for what was found there already.
+    """Add the session's known values in each of *texts* to *out*, except those found there already.
 
-    Return whether one of *names* holds what the session knows as well; None if nothing does.
+    Return True if one of *names* holds a known value as well; None if nothing does.
     """
     if names and len(joined) <= _AT_ONCE:
         named = JOINT.join(names)
@@ -148,7 +151,7 @@ def _deal_together(  # noqa: PLR0917 - one part of what ``deal_known`` was given
     out: list[list[Hit]],
     spend: Spend,
 ) -> bool | None:
-    """As ``deal_known`` for little text, with one search for texts and names."""
+    """Do the same as ``deal_known`` for little text, with one search for texts and names."""
     both = f"{joined}{JOINT}{named}" if texts else named
     spend(len(both) // _SPELL)
     known = memory.find(both, spend)
@@ -173,7 +176,7 @@ def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
     spend: Spend,
 ) -> None:
     if len(texts) > 1 and _is_whole(known, joined):
-        # A value behind escapes makes the whole text go, and in which of them it stands has to be looked up.
+        # A value behind escapes removes the whole text, so the text that holds it must be found.
         new = [
             [Hit(hit.start, hit.end, hit.cls, "known") for hit in memory.find(text, spend)]
             for text in texts
@@ -183,7 +186,8 @@ def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
         _deal([Hit(hit.start, hit.end, hit.cls, "known") for hit in known], texts, new, spend)
     for index, hits in enumerate(new):
         if hits:
-            # What a detector or a mark just made known is found again here: that is no second rule.
+            # Values that a detector or a mark just made known are found again here: that is not a
+            # second rule.
             before = out[index]
             fresh = _not_within(hits, before, spend)
             if fresh:
@@ -191,7 +195,7 @@ def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
 
 
 def _is_whole(known: list[Known], text: str) -> bool:
-    """Return whether all of *text* goes, as it does for a value behind escapes."""
+    """Return True if all of *text* is removed, as for a value behind escapes."""
     return known[0].start == 0 and known[0].end == len(text)
 
 

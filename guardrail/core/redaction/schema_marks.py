@@ -1,7 +1,9 @@
-"""What a tool's JSON Schema marks as sensitive, found again for each value while its tree is walked.
+"""Marks of sensitive values in a tool's JSON Schema, matched with each value while its tree is
+walked.
 
-Marks: ``writeOnly: true``, ``format: password`` and ``x-guardrail``. No pattern of the schema is ever run: a foreign regular
-expression may not stop. A mark behind a pattern that is more than a plain prefix or suffix holds for every key.
+Marks: ``writeOnly: true``, ``format: password`` and ``x-guardrail``. No pattern of the schema is
+ever run: a foreign regular expression might not terminate. A mark behind a pattern that is more
+than a plain prefix or suffix applies to every key.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 class Mark(NamedTuple):
-    """A class and the rules that gave it."""
+    """A class and the rules that caused it."""
 
     cls: str
     rules: tuple[str, ...]
@@ -53,7 +55,7 @@ class SchemaMarks:
         self._nodes: dict[tuple[int, ...], SchemaNode] = {}
         self._anchors: dict[str, Mapping[str, Any]] | None = None
         self.supplied = frozenset(_supplied(schema, 0))
-        """Names of arguments and constants: what is no news to who reads the schema."""
+        """Names of arguments and constants: known to anyone who reads the schema."""
         self.root: SchemaNode | None = self.node([schema]) if _marks_anything(schema, 0) else None
 
     def node(self, schemas: list[Any]) -> SchemaNode | None:
@@ -102,7 +104,7 @@ class SchemaMarks:
         return broken
 
     def _resolve(self, reference: object) -> Mapping[str, Any] | None:
-        """Return what a local reference names; None if it names nothing here."""
+        """Return the target of a local reference; None if there is none."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
         if reference == "#":
@@ -124,7 +126,7 @@ class SchemaMarks:
 
 
 class SchemaNode:
-    """What the schema says about one place in the arguments."""
+    """The schema's information about one place in the arguments."""
 
     __slots__ = (
         "_additional",
@@ -187,7 +189,7 @@ class SchemaNode:
             self.key_mark = merge_marks(self.key_mark, node.mark if node is not None else None)
 
     def declares(self, key: str) -> bool:
-        """Return whether the schema itself names *key*: then it is a field name and no data."""
+        """Return True if the schema itself names *key*: then it is a field name and not data."""
         return key in self._properties
 
     def child(self, key: str) -> SchemaNode | None:
@@ -216,7 +218,7 @@ class SchemaNode:
         return self._children[known]
 
     def content(self) -> SchemaNode | None:
-        """Return the node for what a string holds as JSON."""
+        """Return the node for the JSON content of a string."""
         if not self._content:
             return None
         if _CONTENT not in self._children:
@@ -247,7 +249,7 @@ def _own_mark(schema: Mapping[str, Any]) -> Mark | None:
 
 
 def _extension(value: object) -> Mark | None:
-    """Return the mark of ``x-guardrail``. What can't be understood is taken for a mark."""
+    """Return the mark of ``x-guardrail``. A value that can't be understood counts as a mark."""
     rule = ("schema:x-guardrail",)
     if value is False or value is None:
         return None
@@ -256,7 +258,7 @@ def _extension(value: object) -> Mark | None:
     if not isinstance(value, Mapping):
         return Mark("marked", rule)
     if value.get("log") == "clear":
-        # The author says that this may be read; no other rule is loosened by it.
+        # The author declares that this may be read; it relaxes no other rule.
         return None
     cls = value.get("class")
     return Mark(cls if isinstance(cls, str) and _CLASS.match(cls) else "marked", rule)

@@ -1,7 +1,9 @@
-"""The sensitive values of one session, so that they are recognised wherever they turn up again.
+"""Remembers the sensitive values of one session, so that they are recognised wherever they occur
+again.
 
-Held in memory only, for as long as the session lives, and bounded: the oldest values are forgotten first, those of class
-``secret`` last. Only improbable values are remembered: others would be found by chance, wherever they stand.
+Held in memory only, for as long as the session lives, and bounded: the oldest values are forgotten
+first, those of class ``secret`` last. Only improbable values are remembered: others would be found
+by chance anywhere.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ __all__ = ["BLANK", "MIN_VALUE", "Blank", "Known", "Memory"]
 _MAX_VALUES = 2_048
 _MAX_CHARS = 1_000_000
 _MAX_VALUE = 8_192
-# Up to so many forms it is cheaper to look for each. Beyond, each form is filed under a stretch of seven bytes of it: wherever
-# that stands in a text, one of its four pieces of four bytes stands at a multiple of four.
+# Up to this many forms it is cheaper to search for each. Beyond that, each form is indexed by seven
+# of its bytes: wherever these occur in a text, one of their four pieces of four bytes is at a
+# multiple of four.
 _DIRECT = 48
 _GRAM = 4
 _WINDOW = 2 * _GRAM - 1
@@ -41,7 +44,7 @@ _PER_PLACE = 16
 _PER_GRAM = 2
 _GRAMS_AT_ONCE = 16
 """Grams that are looked up in C in the time of one unit of work."""
-"""Pieces of a text, of which *spend* is told together."""
+"""Pieces of a text that are reported to *spend* together."""
 _CLEAN = 256
 _CLEAN_CHARS = 4_096
 _MAX_ORIGINALS = 8
@@ -73,7 +76,7 @@ _Sizes = dict[tuple[int, int], dict[bytes, list[_Form]]]
 
 
 class Memory:
-    """What one session knows to be sensitive. Thread-safe; bounded in count and size."""
+    """The known sensitive values of one session. Thread-safe; bounded in count and size."""
 
     __slots__ = (
         "_added",
@@ -106,7 +109,9 @@ class Memory:
 
     @property
     def added(self) -> int:
-        """How often a value or a stricter class came in: who kept something redacted looks at it again when this has grown."""
+        """How often a value or a stricter class was added: code that keeps redacted text checks it
+        again when this has grown.
+        """
         return self._added
 
     def __len__(self) -> int:
@@ -121,8 +126,9 @@ class Memory:
     def remember(self, value: str, cls: str) -> None:
         """Recognise *value* from now on, in every form.
 
-        Ignores what may turn up by chance (``improbable``): fewer than six characters, words, identifiers, paths, numbers;
-        and guardrail's own marks. Of a very long value, its beginning stands for it.
+        Ignores values that can occur by chance (``improbable``): fewer than six characters, words,
+        identifiers, paths, numbers; and guardrail's own marks. For a very long value, its beginning
+        is used.
         """
         known = self._classes.get(value)
         if known is not None and (known == cls or stricter(known, cls) == known):
@@ -146,7 +152,7 @@ class Memory:
         known = self._classes.get(value)
         written = self._originals.get(value, ())
         if original not in (value, *written) and len(written) < _MAX_ORIGINALS:
-            # Detectors and searches see the normal form; what is encoded is what was written.
+            # Detectors and searches see the normal form; encodings are of the original form.
             self._originals[value] = (*written, original)
             if known is not None:
                 self._index(_forms(original, value))
@@ -213,7 +219,9 @@ class Memory:
                 self._grams[gram] = self._grams.get(gram, 0) | 1 << offset
 
     def _window(self, data: bytes) -> int:
-        """Return where in *data* a stretch begins that few other forms share: values often begin or end alike."""
+        """Return the start of a part of *data* that few other forms share: values often begin or
+        end alike.
+        """
         last = len(data) - _WINDOW
         best, least = last, len(self._windows.get(data[last:], ()))
         for start in (0, last // 2, last // 4, last * 3 // 4, last - 3 if last > 3 else 0):
@@ -225,14 +233,16 @@ class Memory:
         return best
 
     def knows(self, text: str, spend: Callable[[int], None] = unmetered) -> str | None:
-        """Return the class of a known value that *text* holds in some form, the strictest where several; else None."""
+        """Return the class of a known value that *text* holds in some form, the strictest if there
+        are several; else None.
+        """
         cls: str | None = None
         for found in self.find(text if text.isascii() else normalised(text), spend):
             cls = found.cls if cls is None else stricter(cls, found.cls)
         return cls
 
     def class_of(self, value: str) -> str | None:
-        """Return the class of exactly this value, where it is known."""
+        """Return the class of exactly this value, if it is known."""
         return self._classes.get(value if value.isascii() else normalised(value))
 
     def scrub(self, text: str) -> str:
@@ -250,9 +260,11 @@ class Memory:
         return "".join([*parts, plain[end:]])
 
     def find(self, text: str, spend: Callable[[int], None] = unmetered) -> list[Known]:
-        """Return the places of known values in *text* (ASCII or normalised), in order, never overlapping.
+        """Return the places of known values in *text* (ASCII or normalised), in order, never
+        overlapping.
 
-        guardrail's own marks are passed over. *spend* is told of what is compared beyond one pass over *text*.
+        guardrail's own marks are skipped. *spend* is called with the comparisons beyond one pass
+        over *text*.
         """
         if not self._classes or len(text) < MIN_VALUE:
             return []
@@ -269,7 +281,7 @@ class Memory:
         behind = self._behind_escapes(_without(text, found) if found else text, spend)
         if behind is None:
             return found
-        # In what place it stands is not known: the whole text goes.
+        # Its position is unknown: the whole text is removed.
         classes = [hit.cls for hit in found]
         cls = functools.reduce(stricter, classes, self._class(behind))
         return [Known(0, len(text), cls, behind.value)]
@@ -283,11 +295,11 @@ class Memory:
                 self._clean.update(text for text in texts if len(text) <= _CLEAN_CHARS)
 
     def is_clean(self, text: str) -> bool:
-        """Return whether *text* was searched for all that is known now, and held nothing."""
+        """Return True if *text* was searched for all values known now, and held none."""
         return text in self._clean
 
     def _class(self, form: _Form) -> str:
-        # Another thread may just have made room: then nothing is known of the value but that it was here.
+        # Another thread might just have removed it: then only its former presence is known.
         return self._classes.get(form.value, "secret")
 
     def _candidates(self, text: str, spend: Callable[[int], None]) -> list[_Form]:
@@ -300,7 +312,7 @@ class Memory:
         view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
         spend(len(view) // _GRAMS_AT_ONCE)
         likely: dict[int, _Form] = {}
-        # Only what may begin a value is looked at in Python.
+        # Only positions that can begin a value are examined in Python.
         for index in compress(range(len(view)), map(grams.__contains__, view)):
             spend(_PER_GRAM)
             offsets = grams.get(view[index], 0)
@@ -325,9 +337,9 @@ class Memory:
 def _standing(
     data: bytes, start: int, sizes: _Sizes, spend: Callable[[int], None]
 ) -> Iterator[_Form]:
-    """Yield the forms of *sizes* that stand in *data* with their window at *start*."""
-    # Not one step for each form: values may be chosen so that thousands have one window.
-    for (at, size), forms in tuple(sizes.items()):  # another thread may add to them
+    """Yield the forms of *sizes* that occur in *data* with their window at *start*."""
+    # Not one step for each form: values can be chosen so that thousands share one window.
+    for (at, size), forms in tuple(sizes.items()):  # another thread can add to them
         begin = start - at
         if begin >= 0:
             spend(size)
@@ -335,7 +347,9 @@ def _standing(
 
 
 class Blank(Memory):
-    """Knows nothing and accepts nothing: for what the host or the policy supplied, and for what the policy decides on."""
+    """Knows nothing and accepts nothing: for values from the host or the policy, and for the
+    policy's input.
+    """
 
     __slots__ = ()
 
@@ -356,7 +370,7 @@ def _names_a_field(value: str) -> bool:
 
 
 def _forms(written: str, value: str) -> list[_Form]:
-    """Return the forms of what was *written*, of which *value* is the normal form."""
+    """Return the forms of the original *written*, whose normal form is *value*."""
     spellings = [written]
     if not written.isascii():
         spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]
@@ -408,7 +422,7 @@ def _places(text: str, form: _Form, cls: str) -> Iterator[Known]:
         if form.encoded:
             match = _ENCODED_RUN.match(text, end)
             end = match.end() if match else end
-            # Not back over what went already: that keeps the work linear.
+            # Not back over removed parts: that keeps the work linear.
             before = _ENCODED_RUN.match(text[max(done, start - _MAX_VALUE) : start][::-1])
             start -= before.end() if before else 0
         yield Known(start, end, cls, form.value)

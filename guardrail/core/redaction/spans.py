@@ -1,4 +1,4 @@
-"""Stretches of a text that are to go, and how several that overlap become one."""
+"""Parts of a text that must be removed, and how overlapping parts are merged."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from guardrail.core.redaction.key_names import stricter
 __all__ = ["JOINT", "Hit", "before", "merge_hits"]
 
 JOINT = "\x00"
-"""Stands between texts that are scanned together. No hit reaches over it."""
+"""Separates texts that are scanned together. No hit crosses it."""
 
 
 class Hit(NamedTuple):
-    """One stretch of a text that is to go."""
+    """A part of a text that must be removed."""
 
     start: int
     end: int
     cls: str
     rule: str
-    """Name of the detector, e.g. ``card``; joined with ``+`` where several hit the same place."""
+    """Name of the detector, e.g. ``card``; joined with ``+`` if several hit the same place."""
 
 
 def before(text: str, at: int, most: int) -> str:

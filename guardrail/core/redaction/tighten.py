@@ -1,4 +1,4 @@
-"""The policy's pointers, applied to the view of one argument tree."""
+"""Applies the policy's pointers to the view of one argument tree."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ __all__ = ["Tightening"]
 
 
 class Tightening:
-    """The policy's pointers, applied to a copy of the base view. Only what they name is made anew.
+    """The policy's pointers, applied to a copy of the base view.
 
-    Until all are applied, places are called by their pointers in the base view.
+    Only the named values are rebuilt. Until all are applied, places are identified by their
+    pointers in the base view.
     """
 
     def __init__(self, inspection: Inspection, base: View) -> None:
         self._inspection = inspection
         self._base = base
-        # The whole account, not what of it fits a record: a pointer that was made wider can't follow a renamed key.
+        # The whole account, not only the part that fits a record: a widened pointer can't follow a
+        # renamed key.
         self._removed = {where: list(entry) for where, entry in inspection._removed.items()}
         self._classes = inspection._classes
         self._names: dict[int, dict[str, str]] = {}
@@ -56,7 +58,9 @@ class Tightening:
         )
 
     def _move(self) -> None:
-        """Let the account follow the keys that were renamed: what a key said must not stand in a pointer either."""
+        """Update the account after keys were renamed: the old key must not appear in a pointer
+        either.
+        """
         if self._moves or self._gone:
             self._removed = moved(self._removed, self._moves, self._gone, join_notes)
             self._classes = moved(self._classes, self._moves, self._gone, join_classes)
@@ -75,7 +79,8 @@ class Tightening:
                 if name in ("*", str(index)):
                     value[index] = self._at(value[index], member, rest, f"{where}/{index}")
         elif type(value) is dict:
-            # Too much or too deep to be shown. What the pointer names in it is known from now on all the same.
+            # Too large or too deep to be shown. The values that the pointer names in it are still
+            # known from now on.
             for member in _named(source, pattern):
                 self._know(member, self._note(where))
         return value
@@ -102,7 +107,7 @@ class Tightening:
                 if not is_mark_key(new):
                     name = unused(self._key(old), taken, out, value)
                     self._moves[here] = escape(name)
-                    # Also where nothing but keys stands below.
+                    # Even if there are only keys below.
                     self._news = True
                 names[name] = before.get(new, new)
                 out[name] = self._seal(value[new], source[old], here)
@@ -123,7 +128,9 @@ class Tightening:
         return inspection._sealer.seal(cls, text)
 
     def _note(self, where: str) -> str:
-        """Note that the policy hit at *where*, of which nothing is shown below, and return the class of that place."""
+        """Note that the policy hit at *where*, below which nothing is shown, and return the class
+        of that place.
+        """
         classes = self._classes.get(where)
         cls = min(classes, key=rank) if classes else "policy"
         entry = self._removed.setdefault(where, [cls])
@@ -134,10 +141,10 @@ class Tightening:
         return cls
 
     def _know(self, source: object, cls: str) -> None:
-        """Make everything in *source* known, of which the view shows nothing."""
+        """Make everything in *source* known; the view shows none of it."""
         memory = self._inspection._memory
         for text in all_values(source):
-            # What a rule knew before keeps the class that the rule gave it.
+            # Values already known by a rule keep the class that the rule gave them.
             if memory.class_of(text) is None:
                 remember(memory, cls, text)
         for name in all_keys(source):
@@ -150,7 +157,7 @@ class Tightening:
 
 
 def _named(source: object, pattern: list[str]) -> Iterator[object]:
-    """Yield what a pointer names in *source*."""
+    """Yield the values that a pointer names in *source*."""
     if not pattern:
         yield source
     elif isinstance(source, Mapping):

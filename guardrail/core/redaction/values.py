@@ -1,4 +1,6 @@
-"""Single values: their text, their token's text, their pointer, and what guardrail itself records in their stead."""
+"""Helpers for single values: their text, their token's text, their pointer, and the form in which
+guardrail records them.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "arr
 
 
 def is_sized(value: dict[str, Any]) -> bool:
-    """Return whether *value* is what guardrail itself records of a value that it does not show."""
+    """Return True if *value* is guardrail's own record of a value that it does not show."""
     kind = value.get("$t")
     if (
         type(kind) is not str
@@ -80,7 +82,7 @@ def number_text(value: float) -> str:
 
 
 def octets(value: Any) -> bytes:
-    """Return what a bytes-like object holds, without running a subclass's own code."""
+    """Return the content of a bytes-like object, without running a subclass's own code."""
     for kind in (bytes, bytearray):
         if issubclass(type(value), kind):
             return bytes(kind.__getitem__(value, slice(None)))
@@ -128,7 +130,9 @@ _MARKED_JSON = 16_384
 
 
 def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
-    """Make what a marked JSON string holds known as well: a mark holds for everything below it."""
+    """Make the content of a marked JSON string known as well: a mark applies to everything below
+    it.
+    """
     try:
         # Integers as they are written: of thousands of digits Python would refuse to read any.
         content = json.loads(text, parse_int=str)
@@ -209,7 +213,9 @@ def all_texts(value: object) -> Iterable[str]:
 
 
 def unwritable(value: float) -> dict[str, Any] | None:
-    """Return what stands for a number that JSON, or Python's own JSON, can't hold: not finite, or of thousands of digits."""
+    """Return the replacement for a number that JSON, or Python's own JSON, can't hold: not finite,
+    or of thousands of digits.
+    """
     if type(value) is float:
         return None if isfinite(value) else {"$t": "float"}
     return {"$t": "int"} if int(value).bit_length() > MAX_BITS else None

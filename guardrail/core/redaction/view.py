@@ -1,4 +1,4 @@
-"""One argument tree, walked once: what the policy is told about it, and the view of it that is recorded."""
+"""Walks one argument tree once: gives the classes for the policy, and the view that is recorded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ from guardrail.errors import RedactionError
 __all__ = ["BEYOND_LIMITS", "Inspection"]
 
 BEYOND_LIMITS = "redaction.limit"
-"""Code of the error about arguments of which the record, and so a policy that decides on it, shows a part only."""
+"""Code of the error for arguments of which the record, and so a policy that decides on it, shows
+only a part.
+"""
 
 _PER_HIT = 96
 _PER_NOTE = 16
@@ -100,14 +102,17 @@ class Inspection:
         self._note()
         judged = self._judged_classes() if self._known_names else self._classes
         self.arg_classes = bounded_classes(judged, sealer.limits.recorded // 5, sealer.spend)
-        """Pointer -> classes of what stands there, for the policy; where there are very many, indexes become ``*``. Keys that
-        only the policy's pointers mark, or that only the session knows, are in clear here, and not in the ``classes`` of a
-        view."""
+        """Pointer -> classes of the value there, for the policy; if there are very many, indexes
+        become ``*``. Keys that only the policy's pointers mark, or that only the session knows, are
+        in clear here, and not in the ``classes`` of a view.
+        """
 
     # --- inspection ---
 
     def _learn(self) -> list[list[Hit]]:
-        """Find what detectors and marks say, make it known to the session, then look for all that is known."""
+        """Collect the hits of detectors and marks, make them known to the session, then search for
+        all known values.
+        """
         walk, memory = self._walk, self._memory
         hits = walk.hits()
         clean: list[str] = []
@@ -134,7 +139,8 @@ class Inspection:
             if text not in supplied:
                 remember(memory, "secret", text)
         for (_, name, _, mark), found in zip(walk.keys, hits[len(walk.slots) :], strict=True):
-            # A marked key that reads like a field name is not recorded here, and not hunted elsewhere.
+            # A marked key that reads like a field name is not recorded here, and not searched for
+            # at other places.
             if found or (mark is not None and classify(name).odd):
                 self._sealer.spend(_PER_HIT)
                 memory.remember(name, class_of(mark[0] if mark is not None else None, found))
@@ -204,7 +210,9 @@ class Inspection:
                         )
 
     def _held(self) -> dict[str, set[str]]:
-        """Return, for each JSON string, the classes of what it holds: it is as sensitive as that."""
+        """Return, for each JSON string, the classes of its content: the string is as sensitive as
+        that.
+        """
         held: dict[str, set[str]] = {
             pointer(entry.path, self._renamed, self._prefixes): set() for entry in self._walk.nested
         }
@@ -263,14 +271,14 @@ class Inspection:
     # --- for the policy ---
 
     def facts(self) -> tuple[object, dict[str, list[str]]]:
-        """Return the arguments and their classes for a policy that decides on what is recorded.
+        """Return the arguments and their classes for a policy that decides on the recorded form.
 
-        Places that schema, key or detector mark are hidden. What only the session knows is not:
-        whoever can have a value remembered could else hide an argument from a rule. Its class
-        stands in the classes.
+        Places that schema, key or detector mark are hidden. Values that only the session knows are
+        not hidden: otherwise, an attacker could have a value remembered to hide an argument from a
+        rule. Their class is in the classes.
 
-        Raises ``RedactionError`` (``redaction.limit``) if a limit leaves something out: whoever
-        pads a call could else hide the rest of it from a rule.
+        Raises ``RedactionError`` (``redaction.limit``) if a limit omits a part: otherwise, padding
+        could hide the rest of a call from a rule.
         """
         if not self._walk.met_known:
             return self._whole(), self.arg_classes
@@ -286,7 +294,7 @@ class Inspection:
             if type(piece) is not str:
                 why = f"has more than {counted(limits.nodes, 'member')}, with all before it, or {counted(limits.depth, 'level')}"
             elif self._minimal_class:
-                continue  # no string is shown, whatever its size
+                continue  # no string is shown, regardless of its size
             elif len(piece) > limits.string:
                 why = f"is longer than {counted(limits.string, 'character')}"
             elif is_opaque(piece):
@@ -301,7 +309,7 @@ class Inspection:
         return view.value
 
     def _argument(self, holder: object, key: object, path: Path) -> str:
-        """Return which argument *path* leads into, by the name that is recorded."""
+        """Return the argument that *path* leads into, by its recorded name."""
         while path is not None:
             path, holder, key = path
         if type(key) is not str:
@@ -311,7 +319,8 @@ class Inspection:
     # --- the recorded view ---
 
     def view(self, redact: Sequence[str] = ()) -> View:
-        """Return what is recorded, tightened by the policy's pointers (RFC 6901, ``*`` for any key or index).
+        """Return the recorded view, tightened by the policy's pointers (RFC 6901, ``*`` for any key
+        or index).
 
         Pointers that match nothing are fine. Raises ``RedactionError`` for a malformed pointer.
         """
@@ -322,7 +331,7 @@ class Inspection:
         return Tightening(self, base).apply(patterns) if patterns else base
 
     def shortened(self, view: View, limit: int) -> View:
-        """Return *view* in at most *limit* bytes, about: what is large in it becomes size and token."""
+        """Return *view* in roughly *limit* bytes at most: large parts become size and token."""
         return self._sealer.shortened(view, limit)
 
     def _make(self) -> View:
@@ -353,7 +362,7 @@ class Inspection:
         )
 
     def _minimal(self, value: object, place: tuple[int, object], where: str) -> object:
-        """Return keys, kinds, lengths and tokens of *value*, and nothing that it says."""
+        """Return keys, kinds, lengths and tokens of *value*, without its content."""
         if type(value) is dict:
             if "$t" in value and is_sized(value):
                 return value
@@ -409,7 +418,9 @@ def _apply_names(
 
 
 def _is_secretive(text: str, found: list[Hit]) -> bool:
-    """Return whether a value whose key only hints at a secret looks like one: as it is, or as what *found* leaves of it."""
+    """Return True if a value whose key only hints at a secret looks like one: as it is, or in the
+    part that *found* leaves.
+    """
     texts = [text]
     if found:
         plain = normalised(text) if needs_normalising(text) else text

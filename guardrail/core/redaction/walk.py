@@ -1,4 +1,6 @@
-"""One walk over a tree of arguments: a copy of it, and every place in it that must not be recorded as it is."""
+"""Walks a tree of arguments once: copies it, and collects every place that must not be recorded
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ __all__ = ["Limits", "Nested", "Walk"]
 _PER_KEY = 32
 _SPELL = 16
 _PER_SPELL = 64
-"""Work for so many elements of a list."""
+"""Number of list elements whose work is reported together."""
 _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
 
 
@@ -71,20 +73,22 @@ class Nested:
 
 @dataclass(slots=True)
 class Walk:
-    """What the walk found. The copy is built while walking; nothing in it has been replaced yet."""
+    """The result of the walk. The copy is built while walking; nothing in it has been replaced
+    yet.
+    """
 
     limits: Limits
     token: Callable[[str, str], str]
     spend: Spend = unmetered
-    """Told of the work before it is done."""
+    """Called with the work before it is done."""
     slots: list[tuple[Any, Any, Path, str, Mark | None, Mark | None]] = field(default_factory=list)
     """Values to scan: (container, key, path, text, mark of the whole, hint that random means secret)."""
     sealed: list[tuple[Any, Any, Path, str, Mark]] = field(default_factory=list)
-    """Values of class ``secret`` that go as a whole, unscanned."""
+    """Values of class ``secret`` that are replaced as a whole, unscanned."""
     keys: list[tuple[dict[str, Any], str, Path, Mark | None]] = field(default_factory=list)
-    """Keys that may be data: scanned like values; with a mark they go in any case."""
+    """Keys that might be data: scanned like values; with a mark they are always replaced."""
     names: list[str] = field(default_factory=list)
-    """All keys, to be compared with known values."""
+    """All keys, for comparison with known values."""
     owners: list[dict[str, Any]] = field(default_factory=list)
     """Every object of the copy, with its path in ``paths``."""
     nested: list[Nested] = field(default_factory=list)
@@ -92,9 +96,9 @@ class Walk:
     """Values that are too long or too deep: recorded by kind, size and token."""
     paths: dict[int, Path] = field(default_factory=dict)
     known_names: bool = False
-    """A key holds a known value."""
+    """True if a key holds a known value."""
     met_known: bool = False
-    """A value that the session knows was found, in a value or a key."""
+    """True if a value that the session knows was found, in a value or a key."""
     count: int = 0
     _texts: list[str] = field(default_factory=list)
     _joined: str = ""
@@ -112,7 +116,7 @@ class Walk:
         depth: int,
         level: int,
     ) -> None:
-        """Put the copy of *value* at ``holder[key]`` and note what must happen to it.
+        """Put the copy of *value* at ``holder[key]`` and note the required replacements.
 
         *depth* counts objects and lists, *level* JSON strings inside one another.
         """
@@ -123,7 +127,8 @@ class Walk:
             holder[key] = None
         elif kind is bool:
             holder[key] = value
-            # A flag beside a name ("full_name": true) says nothing; only what a schema marks, or a key in earnest, goes.
+            # A flag under a name ("full_name": true) carries no data; only values that a schema or
+            # a definite key marks are replaced.
             if mark is not None and (mark[0] in _FLAGS_TOO or not mark[1][0].startswith("key:")):
                 self._whole(holder, key, path, "true" if value else "false", mark, hint)
         elif kind is int or kind is float:
@@ -155,7 +160,7 @@ class Walk:
         depth: int,
         level: int,
     ) -> None:
-        # The plain type's own methods are used: a subclass may answer anything.
+        # The plain type's own methods are used: a subclass can return anything.
         plain: object
         kind = type(value)
         if issubclass(kind, str):
@@ -230,8 +235,9 @@ class Walk:
         depth: int,
         level: int,
     ) -> bool:
-        """Walk the content of a JSON string. Returns False if it is none, or plain text after
-        all.
+        """Walk the content of a JSON string.
+
+        Return False if it is not JSON, or is treated as plain text.
         """
         stripped = text.strip()
         if (
@@ -247,8 +253,8 @@ class Walk:
         try:
             parsed = json.loads(stripped, object_pairs_hook=unique, parse_int=whole_number)
         except (RepeatedKeyError, RecursionError):
-            # Which of two equal keys counts depends on the reader, and what is nested too deeply can't be looked through:
-            # neither is recorded.
+            # Which of two equal keys counts depends on the reader, and values nested too deeply
+            # can't be searched: neither is recorded.
             self.pieces.append((holder, key, path, text))
             return True
         except ValueError:
@@ -277,7 +283,7 @@ class Walk:
             holder[key] = None
             self.pieces.append((holder, key, path, source))
             return
-        # At a marked place anything may stand for what is to be hidden, also a length.
+        # At a marked place anything can reveal the hidden value, even a length.
         if mark is None and "$t" in source and is_sized(source):
             holder[key] = dict(source)
             return
@@ -285,7 +291,8 @@ class Walk:
         holder[key] = out
         self.owners.append(out)
         self.paths[id(out)] = path
-        # Whoever marked what is above by schema or policy marked keys as well; a key name above speaks of values only.
+        # A mark above by schema or policy applies to keys as well; a mark by a key name applies
+        # only to values.
         sealed = mark if mark is not None and not mark[1][0].startswith("key:") else None
         many = len(source) > _SPELL
         if not many:
@@ -359,9 +366,10 @@ class Walk:
             self.value(value, out, index, (path, out, index), child, below, hint, depth + 1, level)
 
     def hits(self) -> list[list[Hit]]:
-        """Return what detectors find in each slot, and after them in each key of ``keys``.
+        """Return the detectors' hits in each slot, followed by each key of ``keys``.
 
-        Of what is marked anyway only a secret would be treated more strictly: it is asked about that alone.
+        For marked values only a secret would be treated more strictly, so they are scanned only for
+        secrets.
         """
         marked = [slot[3] for slot in self.slots if slot[4] is not None]
         self._texts, self._joined = join(
@@ -390,10 +398,13 @@ class Walk:
     def add_known(
         self, hits: list[list[Hit]], memory: Memory, supplied: frozenset[str] = frozenset()
     ) -> None:
-        """Add to *hits* what the session knows to be sensitive, but for values that the schema itself *supplied*."""
+        """Add the session's known sensitive values to *hits*, except values that the schema itself
+        *supplied*.
+        """
         if not len(memory):
             return
-        # One search for values and keys: nearly always it says where in the values something stands, or that nothing does.
+        # One search for values and keys: it nearly always gives the positions in the values, or
+        # that there are none.
         found = deal_known(self._texts, self._joined, memory, self._clear, self.spend, self.names)
         if found is not None:
             self.known_names, self.met_known = found, True
@@ -402,14 +413,14 @@ class Walk:
                     if dealt and text in supplied:
                         dealt[:] = [hit for hit in dealt if hit.rule != "known"]
         for entry, own in zip(self.slots, hits, strict=False):
-            # What is marked goes in any case. As a known secret it goes without a token as well.
+            # Marked values are always replaced. A known secret is also replaced without a token.
             if entry[4] is not None and not own and memory.class_of(entry[3]) == "secret":
                 self.met_known = True
                 own.append(Hit(0, len(entry[3]), "secret", "known"))
 
     @property
     def size(self) -> int:
-        """About how many characters a view takes at least."""
+        """Rough minimum size of a view in characters."""
         return len(self._joined) + sum(map(len, self.names)) + 12 * self.count
 
     def path_of(self, owner: dict[str, Any]) -> Path:
@@ -417,11 +428,15 @@ class Walk:
         return self.paths[id(owner)]
 
     def shows_head(self, text: str) -> bool:
-        """Return whether the beginning of a long string is worth showing: not of data that no person reads."""
+        """Return True if the beginning of a long string is worth showing: not for data that is
+        unreadable for people.
+        """
         return len(text) > self.limits.string and not is_opaque(text)
 
     def sized(self, value: object) -> dict[str, Any]:
-        """Return what is recorded of a value that is too long or too deep: kind, size and token."""
+        """Return the recorded form of a value that is too long or too deep: kind, size and
+        token.
+        """
         if isinstance(value, str):
             kind, size, data = "str", len(value), value.encode("utf-8", "surrogatepass")
         elif isinstance(value, bytes):

@@ -1,1 +1,3 @@
-"""Arguments against a tool's JSON Schema: validation, defaults, cost limits, and the snapshot of a call."""
+"""Checks arguments against a tool's JSON Schema: validation, defaults, cost limits, and the
+snapshot of a call.
+"""

@@ -1,4 +1,4 @@
-"""A tool's JSON Schema: accepted once, with its costs bounded, and ready to check arguments."""
+"""Compiles a tool's JSON Schema: accepts it once, with bounded costs, for checking arguments."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _DRAFTS: Final[Mapping[str, str]] = {
     "https://json-schema.org/draft-07/schema": "Draft7Validator",
 }
 _PATTERN_SIZES: Final = ((16_384, 1), (262_144, 8))
-"""Bytes of a compiled pattern, and how much slower than the first its worst case is."""
+"""Bytes of a compiled pattern, and the slowdown of its worst case relative to the first entry."""
 _HERE: Final = "urn:guardrail:schema"
 """The name of a schema while its defaults are checked against its own parts."""
 
 
 class Checker(StrEnum):
-    """What decides whether arguments fit."""
+    """The checker of arguments."""
 
     SCHEMA = "schema"
     MODEL = "model"
@@ -50,9 +50,11 @@ class UnknownArguments(StrEnum):
     """How a plain JSON Schema treats arguments that its top level does not declare."""
 
     ACCEPT = "accept"
-    """As JSON Schema says: accepted unless the schema itself refuses them."""
+    """As JSON Schema specifies: accepted unless the schema itself refuses them."""
     REFUSE = "refuse"
-    """Refused unless the schema has an ``additionalProperties`` or ``unevaluatedProperties`` of its own."""
+    """Refused unless the schema has its own ``additionalProperties`` or
+    ``unevaluatedProperties``.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class CompiledSchema:
     digest: str
     """SHA-256 of the canonical bytes of the schema as given, 64 hex characters."""
     limits: ArgumentLimits
-    """What arguments may be: less than the default where the schema is costly."""
+    """Limits of arguments: smaller than the default if the schema is costly."""
     validator: Any = None
     """A ``jsonschema_rs`` validator; None if a model checks."""
     names: frozenset[str] | None = None
@@ -80,12 +82,14 @@ def compile_schema(
     checker: Checker = Checker.SCHEMA,
     unknown: UnknownArguments = UnknownArguments.ACCEPT,
 ) -> CompiledSchema:
-    """Accept a foreign schema, or raise ``SchemaError`` (code ``schema.<detail>``) with nothing fetched and nothing run.
+    """Accept a foreign schema, or raise ``SchemaError`` (code ``schema.<detail>``) with nothing
+    fetched and nothing run.
 
-    Accepted are drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns that a linear-time
-    engine can run, and a top level that describes an object. *unknown* says how arguments are treated that the top
-    level does not declare. Formats are annotations and never asserted. A ``properties`` or ``required`` of null, which
-    some servers send, counts as absent. A default that does not fit its own place in the schema is not filled in.
+    Accepted are drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns
+    that a linear-time engine can run, and a top level that describes an object. *unknown* selects
+    how arguments that the top level does not declare are treated. Formats are annotations and never
+    asserted. A ``properties`` or ``required`` of null, which some servers send, counts as absent. A
+    default that does not fit its own place in the schema is not filled in.
     """
     schema, encoded = _private(raw, limits)
     draft = _draft(schema)
@@ -152,12 +156,15 @@ def _describes_object(schema: dict[str, Any]) -> bool:
 
 
 def _close(schema: dict[str, Any], draft: str, *, encoded: bytes) -> frozenset[str] | None:
-    """Make the top level refuse what it does not declare. Returns the names to check where no keyword can do it."""
-    # In draft 7 everything beside $ref is ignored.
+    """Make the top level refuse undeclared arguments.
+
+    Return the names to check if no keyword can do it.
+    """
+    # In draft 7 all keywords next to $ref are ignored.
     speaks = draft != "Draft7Validator" or "$ref" not in schema
     if speaks and ("additionalProperties" in schema or "unevaluatedProperties" in schema):
         return None
-    # Where something refers to the top level, closing it would close that place too.
+    # If a reference leads to the top level, closing it would close that place too.
     if b'"$ref":"#"' not in encoded:
         applicators = ("$ref", "if", *IN_PLACE_MAPS, *IN_PLACE_LISTS)
         if not any(keyword in schema for keyword in applicators):
@@ -179,7 +186,7 @@ def _close(schema: dict[str, Any], draft: str, *, encoded: bytes) -> frozenset[s
 
 
 def _validator(schema: dict[str, Any], draft: str) -> tuple[Any, int]:
-    """Return the validator, and how much slower than the cheapest its worst pattern is."""
+    """Return the validator, and the slowdown of its worst pattern relative to the cheapest."""
     import jsonschema_rs
 
     make = getattr(jsonschema_rs, draft)

@@ -1,8 +1,9 @@
-"""What a foreign JSON Schema may cost, found out before anything is validated against it.
+"""Limits the cost of a foreign JSON Schema, before anything is validated against it.
 
-A schema that comes from a tool server is hostile: it may ask for remote documents, refer to itself, or grow
-exponentially when references are followed. ``survey`` walks every place where a schema can stand and refuses what
-guardrail does not follow; ``measure`` computes how much work the worst arguments could cause.
+A schema that comes from a tool server is hostile: it can refer to remote documents or to itself, or
+grow exponentially when references are followed. ``survey`` walks every place that can hold a schema
+and refuses references that guardrail does not follow; ``measure`` computes how much work the worst
+arguments could cause.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ _UNUSED: Final = ("$defs", "definitions")
 _DYNAMIC: Final = ("$dynamicRef", "$recursiveRef")
 _NAMES: Final = ("$anchor", "$dynamicAnchor", "$recursiveAnchor")
 _NULL_IS_ABSENT: Final = ("properties", "required")
-"""Keywords that servers send as null if they have nothing to say; the drafts allow no null there."""
+"""Keywords that some servers send as null instead of omitting them; the drafts allow no null
+there.
+"""
 _MAX_PATTERN = 1_000
 """Characters of one pattern."""
 _SMALLEST_DEPTH = 4
 SMALLEST_STRING = 4_096
-"""Characters that arguments may have in any case."""
+"""Characters that arguments may always have."""
 
 REASONS: Final[Mapping[str, str]] = {
     "not_json": "a schema must be JSON",
@@ -59,7 +62,7 @@ def refuse(detail: str) -> SchemaError:
 
 @dataclass(frozen=True, slots=True)
 class SchemaLimits:
-    """How large a tool schema may be, and how much work one call may cause by it."""
+    """Limits on the size of a tool schema, and on the work that one call can cause with it."""
 
     size: int = 262_144
     """Bytes of its canonical JSON."""
@@ -67,25 +70,29 @@ class SchemaLimits:
     nodes: int = 20_000
     """JSON values in it."""
     places: int = 3_000
-    """Places in it where a schema stands."""
+    """Places in it that hold a schema."""
     path_work: int = 5_000
-    """Keyword groups that the worst value may be checked against, summed from the root to a leaf."""
+    """Keyword groups against which the worst value may be checked, summed from the root to a
+    leaf.
+    """
     total_work: int = 20_000_000
     """The same over all values of one call: about 12 ns each, a quarter of a second."""
     pattern_text: int = 262_144
-    """Characters that patterns may read in one call (about 0.25 s at worst), divided by how many read the same string."""
+    """Characters that patterns may read in one call (about 0.25 s at worst), divided by the number
+    of patterns that read the same string.
+    """
     arguments: ArgumentLimits = ArgumentLimits()
-    """What arguments may be; a costly schema lowers it."""
+    """Limits of arguments; a costly schema lowers them."""
 
 
 @dataclass(slots=True)
 class _Node:
-    """One place where a schema stands."""
+    """One place that holds a schema."""
 
     work: int
     patterns: int
     factor: int
-    """3 where ``unevaluated*`` makes the validator go through everything below again."""
+    """3 if ``unevaluated*`` makes the validator process everything below again."""
     in_place: list[int] = field(default_factory=list)
     members: dict[str, list[int]] = field(default_factory=dict)
     any_member: list[int] = field(default_factory=list)
@@ -103,19 +110,19 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What arguments may be, so that validating them stays within the limits."""
+    """Limits of arguments, so that validating them stays within the cost limits."""
 
     depth: int
     nodes: int
     patterns: int
-    """How many patterns may read one string; 0 if the schema has none."""
+    """Largest number of patterns that read one string; 0 if the schema has none."""
 
 
 def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
-    """Strip the names of *schema* in place and return its places.
+    """Strip the identifiers of *schema* in place and return its places.
 
-    Raises ``SchemaError`` for references that are remote, dynamic or lead nowhere, for identifiers below the top
-    level, and for schemas that apply themselves to the same value.
+    Raises ``SchemaError`` for references that are remote, dynamic or lead nowhere, for identifiers
+    below the top level, and for schemas that apply themselves to the same value.
     """
     schema.pop("$id", None)
     schema.pop("$schema", None)
@@ -124,7 +131,7 @@ def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
 
 
 def measure(places: Survey, limits: SchemaLimits) -> Cost:
-    """Return what the worst arguments may cost.
+    """Return the cost of the worst arguments.
 
     Raises ``SchemaError`` if even small ones cost too much.
     """
@@ -162,7 +169,7 @@ class _Walk:
             self._visit(schema, self.nodes[self._numbers[id(schema)]])
 
     def _number(self, schema: Any) -> list[int]:
-        # Boolean schemas cost nothing; anything else that is no object, the validator refuses.
+        # Boolean schemas cost nothing; the validator refuses anything else that is not an object.
         if not isinstance(schema, dict):
             return []
         number = self._numbers.get(id(schema))
@@ -223,7 +230,10 @@ def _own_cost(schema: dict[str, Any]) -> _Node:
 
 
 def follow(root: Mapping[str, Any], reference: object) -> Any:
-    """Return what a local reference (``#`` or ``#/...``) leads to. Raises ``SchemaError`` for every other."""
+    """Return the target of a local reference (``#`` or ``#/...``).
+
+    Raises ``SchemaError`` for any other.
+    """
     if not isinstance(reference, str):
         raise refuse("reference")
     if reference == "#":
@@ -241,7 +251,7 @@ def follow(root: Mapping[str, Any], reference: object) -> Any:
             found = found[int(key)]
         else:
             raise refuse("reference")
-        # A part with an identifier of its own would resolve what is below it by other rules.
+        # A part with its own identifier would resolve references below it by other rules.
         if isinstance(found, dict) and isinstance(found.get("$id"), str):
             raise refuse("identifier")
     if not isinstance(found, (dict, bool)):
@@ -250,7 +260,10 @@ def follow(root: Mapping[str, Any], reference: object) -> Any:
 
 
 def _in_place_order(nodes: list[_Node]) -> list[int]:
-    """Return the nodes so that each comes after those it applies to the same value. Raises where there is a circle."""
+    """Return the nodes so that each comes after those it applies to the same value.
+
+    Raises if there is a cycle.
+    """
     order: list[int] = []
     state = [0] * len(nodes)  # 0 new, 1 on the path, 2 done
     for start in range(len(nodes)):

@@ -11,13 +11,13 @@ __all__ = ["declared_names", "declared_pointer", "in_place", "list_names"]
 
 _MAX_STEPS = 16
 _MAX_NAME = 64
-"""Characters of a declared name that an error message may show."""
+"""Largest length of a declared name that an error message may show."""
 _MAX_DECLARED = 12
 """Declared names that an error message lists."""
 
 
 def in_place(root: Mapping[str, Any], schemas: list[Any]) -> Iterator[dict[str, Any]]:
-    """Yield *schemas* and everything that they may apply to the same value."""
+    """Yield *schemas* and all schemas that they can apply to the same value."""
     seen: set[int] = set()
     todo = list(schemas)
     while todo:
@@ -38,10 +38,11 @@ def in_place(root: Mapping[str, Any], schemas: list[Any]) -> Iterator[dict[str, 
 
 
 def declared_pointer(schema: Mapping[str, Any] | None, path: Sequence[str | int]) -> str:
-    """Return the RFC 6901 pointer to *path*, cut before the first key that *schema* does not declare by name.
+    """Return the RFC 6901 pointer to *path*, cut before the first key that *schema* does not
+    declare by name.
 
-    An undeclared key may be a secret, and a declared one may hold escape sequences: only printable names of at most
-    64 characters are shown.
+    An undeclared key could be a secret, and a declared one could hold escape sequences: only
+    printable names of at most 64 characters are shown.
     """
     pointer = ""
     places: list[Any] = [schema]

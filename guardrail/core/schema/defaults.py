@@ -1,4 +1,4 @@
-"""What missing properties get: the defaults of a schema, found once, filled in for each call."""
+"""Defaults for missing properties: found once per schema, filled in for each call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _Sized: TypeAlias = tuple[Any, int, int, int]
 """A default, how many values it holds, their characters, its levels of containers."""
 
 _VISITS = 20
-"""How often an object may be visited on average: a recursive schema may describe one place in many ways."""
+"""How often an object may be visited on average: a recursive schema can describe one place in many
+ways.
+"""
 
 
 class Defaults:
@@ -25,7 +27,7 @@ class Defaults:
     def __init__(self) -> None:
         self.values: dict[str, _Sized] = {}
         self.below: list[tuple[str, Defaults]] = []
-        """One property may be described in several places."""
+        """One property can be described in several places."""
         self.items: list[Defaults] = []
         self.useful = False
 
@@ -33,7 +35,7 @@ class Defaults:
         """Give *args* a copy of every default that it lacks, also in nested objects and arrays of
         objects.
 
-        An object that is missing and has no default of its own stays missing. Raises ``Refused`` if
+        A missing object without its own default stays missing. Raises ``Refused`` if
         that would exceed *limits*: a small schema could make a huge value otherwise.
         """
         _fill_object(self, args, 1, _budget(limits))
@@ -85,11 +87,12 @@ def plan_defaults(
 ) -> Defaults | None:
     """Return the defaults of *root*, or None if it has none.
 
-    Only what applies in any case counts: ``properties`` and ``items``, through ``allOf`` and local references. What
-    stands in ``anyOf``, ``oneOf`` or ``if`` may not apply and is left alone. *root* has passed ``survey``.
-    *fits* tells whether a value fits the part of *root* at a pointer: a default that does not, with the defaults below
-    it filled in, is dropped, so that a call without that argument is judged as one without it. All that is checked
-    stays within *limits* together: a foreign schema may hold costly defaults.
+    Only schemas that always apply count: ``properties`` and ``items``, through ``allOf`` and local
+    references. Those in ``anyOf``, ``oneOf`` or ``if`` might not apply and are ignored. *root* has
+    passed ``survey``. *fits* returns True if a value fits the part of *root* at a pointer: a
+    default that does not, with the defaults below it filled in, is dropped, so that a call without
+    that argument is judged as one without it. All checked values together stay within *limits*: a
+    foreign schema can hold costly defaults.
     """
     plans: dict[int, Defaults] = {}
     todo: list[dict[str, Any]] = []
@@ -135,7 +138,8 @@ def _drop_unfit(
     fits: Callable[[str, Any], bool],
     budget: list[int],
 ) -> None:
-    # Scalars first: a container is judged with the defaults below it, of which only the fit ones are left by then.
+    # Scalars first: a container is judged with the defaults below it, of which only the fitting
+    # ones are left by then.
     for plan, key, item in sorted(candidates, key=lambda found: found[0].values[found[1]][:0:-1]):
         value = clone(plan.values[key][0])
         try:
@@ -187,7 +191,10 @@ class _Values:
 
 
 def _certain(root: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield *schema* and what it applies in any case. Ends, because ``survey`` refused circles."""
+    """Yield *schema* and the schemas that it always applies.
+
+    It terminates, because ``survey`` refused cycles.
+    """
     seen: set[int] = set()
     todo: list[Any] = [schema]
     while todo:

@@ -1,4 +1,6 @@
-"""What a JSON Schema expects of a value that does not fit, in words that quote no value of the call."""
+"""Describes what a JSON Schema expects of a value that does not fit, without quoting a value of the
+call.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,11 @@ _TYPES: Final = frozenset({"array", "boolean", "integer", "null", "number", "obj
 
 
 def expected(kind: Any) -> str:
-    """Return what a failed keyword expects, for example ``expected integer``; empty if there are no words for it.
+    """Return what a failed keyword expects, for example ``expected integer``; empty if there are no
+    words for it.
 
-    *kind* is the ``kind`` of a ``jsonschema_rs.ValidationError``. The words hold type names and numbers of the schema,
-    and nothing of the value.
+    *kind* is the ``kind`` of a ``jsonschema_rs.ValidationError``. The words hold type names and
+    numbers of the schema, but no part of the value.
     """
     if types := _types(kind):
         return f"expected {' or '.join(sorted(types))}"

@@ -1,7 +1,7 @@
-"""A private, strictly JSON copy of what a caller passed in.
+"""Makes a private, strictly JSON copy of a caller's arguments.
 
-The copy is taken once. Whatever the caller, another thread or a policy does to the original afterwards changes nothing
-that guardrail decides, records or runs.
+The copy is made once. Later changes to the original by the caller, another thread or a policy have
+no effect on what guardrail decides, records or runs.
 """
 
 from __future__ import annotations
@@ -39,32 +39,37 @@ _TEXTS: Final[Mapping[str, str]] = {
 
 
 class Foreign(StrEnum):
-    """What happens to a value of a type that JSON does not have."""
+    """Treatment of a value of a type that JSON does not have."""
 
     REFUSED = "refused"
     KEPT = "kept"
-    """Kept as it is, for a Python model that knows the type. The result is not JSON."""
+    """Kept unchanged, for a Python model that knows the type. The result is not JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArgumentLimits:
-    """How much one call may pass to a tool."""
+    """Limits on the arguments of one call."""
 
     depth: int = 64
-    """Containers inside each other, the outermost counted as 1."""
+    """Nesting depth of containers, the outermost counted as 1."""
     nodes: int = 10_000
-    """Values, the members of every container counted."""
+    """Number of values, including the members of every container."""
     string: int = 1_048_576
     """Characters of one string or key."""
     size: int = 2_097_152
-    """Characters of all strings and keys together, and bytes of the encoded copy."""
+    """Characters of all strings and keys together; also the bytes of the encoded copy."""
     lowest: int = -(2**63)
     highest: int = 2**64 - 1
-    """Integers outside these two are refused: the embedded engine would silently make floats of them."""
+    """Integers outside this range are refused: the embedded engine would silently convert them to
+    floats.
+    """
 
 
 class Refused(Exception):
-    """Why a copy stopped. ``path`` leads to the place, innermost first; it may hold keys that no one declared."""
+    """Why a copy stopped.
+
+    ``path`` leads to the place, innermost first; it can hold undeclared keys.
+    """
 
     def __init__(self, detail: str, remark: str = "") -> None:
         super().__init__(detail)
@@ -83,12 +88,14 @@ def arguments_error(detail: str, pointer: str = "", remark: str = "") -> Argumen
 
 
 def is_panic(error: BaseException) -> bool:
-    """True for a panic of a Rust library, which is no ``Exception``, so that programs do not handle it by accident."""
+    """Return True for a panic of a Rust library, which is not an ``Exception``, so that programs do
+    not handle it by accident.
+    """
     return type(error).__name__ == "PanicException"
 
 
 class _Budget:
-    """What is left of the limits while one copy is made."""
+    """The remaining limits while one copy is made."""
 
     __slots__ = ("depth", "foreign", "highest", "lowest", "nodes", "size", "string")
 
@@ -103,12 +110,13 @@ class _Budget:
 
 
 def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUSED) -> Any:
-    """Return a copy of *value* that shares no container with it and holds only what JSON has.
+    """Return a copy of *value* that shares no container with it and holds only JSON types.
 
-    Exactly dict, list, tuple (becomes a list), str, int, float, bool and None are copied; subclasses of str, int and
-    float (``StrEnum``, ``IntEnum``, ``numpy.float64``) lose their class without running their code; ``OrderedDict``
-    and ``defaultdict`` become plain. Raises ``Refused`` for everything else, past a limit, and where another thread
-    changed the size of a container meanwhile. Lone surrogates are left to the encoder.
+    Exactly dict, list, tuple (becomes a list), str, int, float, bool and None are copied;
+    subclasses of str, int and float (``StrEnum``, ``IntEnum``, ``numpy.float64``) lose their class
+    without running their code; ``OrderedDict`` and ``defaultdict`` become plain. Raises ``Refused``
+    for everything else, past a limit, and if another thread changed the size of a container
+    meanwhile. Lone surrogates are left to the encoder.
     """
     try:
         return _value(value, 1, _Budget(limits, foreign))
@@ -132,7 +140,7 @@ def _value(value: Any, depth: int, budget: _Budget) -> Any:
         return _object(value, depth, budget)
     if kind is list or kind is tuple:
         return _array(value, depth, budget)
-    # issubclass, not isinstance: an object may lie about its __class__.
+    # issubclass, not isinstance: an object can lie about its __class__.
     if issubclass(kind, str):
         text = str.__str__(value)
         _charge(len(text), budget)

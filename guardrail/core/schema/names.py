@@ -1,4 +1,4 @@
-"""Which arguments a JSON Schema shows to a model."""
+"""Finds the argument names that a JSON Schema shows to a model."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _DEPENDENT = ("dependentSchemas", "dependentRequired", "dependencies")
 
 
 def shows(schema: Mapping[str, Any], name: str) -> bool:
-    """True if *schema* speaks of a member *name* of the object that it describes, wherever in it.
+    """Return True if *schema* mentions a member *name* of the object that it describes, anywhere in
+    it.
 
     Local references are followed. A pattern for names that fits *name*, or that can't be read,
-    counts; that an object takes members which nothing speaks of does not.
+    counts; permission for additional members does not.
     """
     return any(_names(part, name) for part in _parts(schema))
 
 
 def declared(schema: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return every name of a member that *schema* speaks of, as ``shows`` does; None if it speaks of names by a pattern.
-
-    No pattern is run: a name that somebody else chose could keep it busy for ever.
+    """Return every member name that *schema* mentions, by the rules of ``shows``; None if it has a
+    pattern for names. No pattern is run: a hostile name could keep it busy for ever.
     """
     found: set[str] = set()
     for part in _parts(schema):
@@ -44,7 +44,7 @@ def declared(schema: Mapping[str, Any]) -> frozenset[str] | None:
 
 
 def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield *schema* and every part of it that may speak of the same object."""
+    """Yield *schema* and every part of it that can apply to the same object."""
     todo: list[Any] = [schema]
     seen: set[int] = set()
     while todo:
@@ -91,7 +91,7 @@ def _fits(pattern: object, name: str) -> bool:
 
 
 def _target(schema: Mapping[str, Any], reference: object) -> Any:
-    """Return what a local *reference* leads to, None if it leads nowhere."""
+    """Return the target of a local *reference*, or None if there is none."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return None
     if reference == "#":

@@ -39,10 +39,10 @@ _OBJECTS: Final = frozenset({dict, OrderedDict, defaultdict})
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The arguments of one call, as policy, record and commitment see them."""
+    """The arguments of one call, shared by policy, record and commitment."""
 
     args: dict[str, Json]
-    """Shares no container with what the caller passed."""
+    """Shares no container with the caller's arguments."""
     encoded: bytes
     """Canonical JSON of ``args``."""
 
@@ -54,9 +54,10 @@ def copy_json(
     foreign: Foreign = Foreign.REFUSED,
     schema: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return a private deep copy of *value*, strictly JSON. Raises ``ArgumentsError``, which quotes nothing.
+    """Return a private deep copy of *value*, strictly JSON.
 
-    Its pointer goes no further than the names that *schema* declares: other keys may be secrets.
+    Raises ``ArgumentsError``, which quotes no value. Its pointer contains only names that *schema*
+    declares: other keys could be secrets.
     """
     try:
         return take(value, limits, foreign)
@@ -66,7 +67,7 @@ def copy_json(
 
 
 def explain(error: Refused, schema: Mapping[str, Any] | None) -> ArgumentsError:
-    """Return what *error* says without the keys that *schema* does not declare."""
+    """Return the message of *error* without the keys that *schema* does not declare."""
     return arguments_error(error.detail, declared_pointer(schema, error.path[::-1]), error.remark)
 
 
@@ -111,7 +112,7 @@ def snapshot(
         return Snapshot(copied, encoded)
     except Refused as error:
         failure = explain(error, None if schema is None else schema.schema)
-    # Outside the handlers: the context of an exception may hold keys that no one declared.
+    # Outside the handlers: the context of an exception can hold undeclared keys.
     raise failure
 
 
@@ -135,7 +136,7 @@ def _check(schema: CompiledSchema, args: dict[str, Any]) -> None:
 
 
 def _explain(schema: CompiledSchema, args: dict[str, Any]) -> Refused:
-    """Return why *args* does not fit and what is expected instead, without a value in it."""
+    """Return why *args* does not fit and what is expected, without quoting a value."""
     import jsonschema_rs
 
     refused = Refused("value")

@@ -175,8 +175,8 @@ def row_fault(ask: Ask) -> str:
 
 
 def _covered(head: tuple[Any, ...]) -> int | None:
-    """Return how many records the signed head covers; None if it is malformed, which is reported
-    elsewhere.
+    """Return how many records the signed head covers; None if it is malformed, which other checks
+    report.
     """
     _, size, note = head
     try:

@@ -46,7 +46,7 @@ def overwrite_deleted(execute: Execute) -> None:
 def overwrite_wal(connection: sqlite3.Connection, size: int) -> bool:
     """Overwrite a ``-wal`` of *size* bytes with zeros; return True if nothing older is left in it.
 
-    No file shrinks, because other writers would take it for cut. Raises ``sqlite3.Error``.
+    No file shrinks, because other writers would take it for a cut file. Raises ``sqlite3.Error``.
     """
     if not size:
         return True

@@ -1,4 +1,4 @@
-"""The check of a log's end before anything is written behind it."""
+"""Checks the end of a log before new records are written."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ _TAIL_RECORDS = 100
 
 
 def verify_tail(store: Store, log: str, known: tuple[int, bytes] | None) -> str:
-    """Verify the records behind *known* (seq, leaf), which must still be there; without it, the last records.
-
-    Returns what is wrong, or an empty string. Raises ``sqlite3.Error``.
+    """Verify the records after *known* (seq, leaf), which must still exist; without it, the last
+    records. Return what is wrong, or an empty string. Raises ``sqlite3.Error``.
     """
     end = store.tail()
     if end.seq < 0:

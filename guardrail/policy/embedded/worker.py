@@ -111,7 +111,7 @@ class Server:
         except MemoryError:
             self.renew()
             return b"e", b'{"error":"memory"}'
-        except BaseException as error:  # noqa: BLE001 - the border; the engine's panics are not Exceptions
+        except BaseException as error:  # noqa: BLE001 - the engine's panics are not Exceptions
             import json
 
             self.renew()

@@ -41,7 +41,7 @@ _DOUBLED = {
 
 
 def is_card(digits: str) -> bool:
-    """Return whether *digits* have the length and the check digit of a card number."""
+    """Return True if *digits* have the length and the check digit of a card number."""
     if len(digits) not in _CARD_SIZES.get(digits[:2], ()) or len(set(digits)) < 2:
         return False
     return (sum(map(int, digits[-1::-2])) + sum(map(_DOUBLED, digits[-2::-2]))) % 10 == 0
@@ -54,7 +54,7 @@ _UUID = re.compile(
     r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
 )
 _DIGEST = re.compile(r"(?:0[xX])?(?:[0-9a-f]{16,}|[0-9A-F]{16,})\Z")
-# "cc4111...": a word before the number, no digest. What is as long as a digest is one.
+# "cc4111...": a word before the number, no digest. Anything as long as a digest counts as one.
 _WORD_AND_NUMBER = re.compile(r"[A-Za-z]+[0-9]{13,19}\Z")
 # UnionPay and Maestro: the networks whose numbers have more than 16 digits.
 _LONG = re.compile(r"62|50[1-3]|5893|6304|67[56]")
@@ -62,7 +62,9 @@ _CARD_WORD = re.compile(r"card|visa|jcb|discover|maestro|unionpay|\b(?:pan|cc)\b
 
 
 def is_other_number(text: str, first: int, last: int) -> bool:
-    """Return whether what passes for a card at these places in *text* is part of a decimal, a UUID or a digest, or a long id."""
+    """Return True if the apparent card at this position in *text* is part of a decimal, a UUID, a
+    digest or a long id.
+    """
     left = text[max(0, first - 2) : first]
     grouped = _GROUPED.match(text, first, last) is not None
     if left[-1:] == "." and not grouped and not left[:1].isalpha() and left != "..":

@@ -1,4 +1,4 @@
-"""Literals in code that are secrets although a call, a look-up or a variable stands before them: defaults and fallbacks."""
+"""Finds secret literals in code after a call, a look-up or a variable: defaults and fallbacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|(?P<sign>\|\||\?\?=?|\?:|[=!]==?|=>|&&|[<>]=?|[+\-*/%:?=|&!.])|(?P<comma>,)|(?P<number>\d[\w.]*)|(?P<line>\\?\r?\n\s{0,64}))"
 )
-# What stands before a value that is taken where another is missing, or is put together with another.
+# Text before a value that replaces a missing one, or that is joined with another.
 _TAKES = frozenset({"or", "||", "??", "??=", "?:", "else", ":", "?", "+", "return", "and", "&&"})
 _NOT_VALUES = frozenset(
     {"==", "===", "!=", "!==", "in", "is", "not", "<", ">", "<=", ">=", "%", "!"}
@@ -29,7 +29,7 @@ _BEGINS = frozenset({"", "literal"})
 _DEFAULTS = frozenset(
     "default default_value defaultvalue fallback or_else orelse if_none ifnone value initial".split()  # noqa: SIM905
 )
-# The last piece of what takes a name and then what stands for a missing value.
+# Last part of a function that takes a name and then a default value.
 _GETTERS = re.compile(
     r"(?:get|get_?or_?(?:default|else)|get_?env(?:_var)?|env(?:_var)?|fetch|get_?property|get_?string|get_?value|pop|set_?default|environ|config|setting|lookup|dig|opt_?string|value_?or|coalesce|nvl|if_?null|unwrap_?or|or_?else|str|cast)\Z",
     re.IGNORECASE,
@@ -48,9 +48,11 @@ _WORDY = re.compile(r"\w")
 
 
 def literals(text: str, start: int, before: str = "") -> Iterator[Hit]:
-    """Yield the literals of the expression that begins at *start* and is assigned to the name of a secret.
+    """Yield the literals of the expression that begins at *start* and is assigned to the name of a
+    secret.
 
-    Keys, names that are looked up, and what is compared are none. *before* is the sign before *start*.
+    Keys, names that are looked up, and compared values do not count. *before* is the sign before
+    *start*.
     """
     reader = _Expression(before)
     match = _TOKEN.match(text, start, start + _FAR)
@@ -75,20 +77,22 @@ _QUOTES = frozenset({"one", "two", "tick"})
 
 
 class _Expression:
-    """Where in an expression a reader stands."""
+    """Parser state within an expression."""
 
     __slots__ = ("asked", "called", "frames", "keyword", "sign")
 
     def __init__(self, before: str) -> None:
         self.frames: list[tuple[str, str, int]] = []
-        """Of each bracket that is open: itself, what is called, and how many commas were met."""
+        """For each open bracket: the bracket, the called function, and the number of commas so
+        far.
+        """
         self.called = ""
         self.sign = before
         self.keyword = ""
         self.asked = False
 
     def takes(self, literal: str) -> bool:
-        """Return whether a literal is the secret, or a part of it."""
+        """Return True if a literal is the secret, or a part of it."""
         told = _counts(self.frames, self.sign, self.keyword) and _is_value(literal, self.frames)
         self.called, self.sign, self.keyword = "", "literal", ""
         return told
@@ -111,9 +115,9 @@ class _Expression:
         return True
 
     def mark(self, kind: str, sign: str) -> bool:
-        """Go over a bracket, a comma, a number or the end of a line.
+        """Process a bracket, a comma, a number or the end of a line.
 
-        Returns False if the expression ends.
+        Return False if the expression ends.
         """
         if kind == "open":
             self.frames.append((sign, self.called, 0))
@@ -133,7 +137,7 @@ class _Expression:
 
 
 def _counts(frames: list[tuple[str, str, int]], sign: str, keyword: str) -> bool:
-    """Return whether a literal stands where a value does."""
+    """Return True if a literal is at the position of a value."""
     if sign in _NOT_VALUES:
         return False
     if not frames:
@@ -193,11 +197,12 @@ _OR = (
     ),
     re.compile(r"'(?:(?<=\bor ')|(?<=\belse '))(?P<v>[^\"'`\n\\\x00\x01]{1,256})'"),
 )
-# Where a quote ends the name, it must be looked up: os.environ["TOKEN"] or "x", but not: print("token" or "x")
+# If a quote ends the name, it must be a look-up: os.environ["TOKEN"] or "x", but not: print("token"
+# or "x")
 _NAMED = r"(?P<lead>[A-Za-z]{0,12} ?)(?<![\w])(?P<n>(?:[A-Za-z_$][\w$]*(?:\.|->|\?\.)){0,6}[A-Za-z_$][\w$]*)(?P<end>(?:(?:\\?[\"'])?[)\]]{1,2})?)\s{0,8}"
 _NAME_BEFORE = re.compile(_NAMED + r"\Z")
 _NAME_BEFORE_IF = re.compile(_NAMED + r"(?<=\s)if\s[^\n\x00\x01]{1,64}\Z")
-# What is compared is taken for nothing: "a" in token or "b" in token
+# Compared values are ignored: "a" in token or "b" in token
 _COMPARED = re.compile(r"\\?[\"'`]\s{0,4}(?:[=!]==?|(?:not )?in\b|[<>])")
 _BEFORE = frozenset(
     {"return", "yield", "await", "lambda", "if", "else", "and", "or", "not", "const", "let", "var"}
@@ -212,7 +217,7 @@ _FILTER = re.compile(
 
 
 def fallbacks(text: str) -> list[Hit]:
-    """Return the literals that are taken where a secret is not found under its name."""
+    """Return the literals that are used if a secret is not found under its name."""
     hits: list[Hit] = []
     if "(" in text:
         hits += _lookups(text)
@@ -254,7 +259,7 @@ def _lookups(text: str) -> Iterator[Hit]:
 
 
 def _setters(text: str) -> Iterator[Hit]:
-    """Yield what is handed to a function that sets a secret: ``setPassword("x")``."""
+    """Yield the arguments of a function that sets a secret: ``setPassword("x")``."""
     for match in _ONLY.finditer(text):
         callee, value = _callee(text, match.start()), match.group("v")
         sets = _SETS.match(re.split(r"[.:>]", callee)[-1])
@@ -271,7 +276,7 @@ def _callee(text: str, at: int) -> str:
 
 
 def _is_label(value: str) -> bool:
-    """Return whether a literal is read by people: ``add("password", "Your password")``."""
+    """Return True if a literal is a label for people: ``add("password", "Your password")``."""
     return " " in value and not any(map(str.isdigit, value))
 
 
@@ -298,7 +303,7 @@ _LINKS = re.compile(r"\.|->|\?\.")
 
 
 def _is_prose(name: re.Match[str]) -> bool:
-    """Return whether words stand before ``or``: ``the token or "key"``."""
+    """Return True if there are words before ``or``: ``the token or "key"``."""
     lead, word = name.group("lead").strip(), name.group("n")
     return (
         bool(lead)

@@ -1,6 +1,8 @@
-"""Passwords in single-letter options of tools that are named: in a command line, or in a list of arguments.
+"""Finds passwords in single-letter options of known tools: in a command line, or in a list of
+arguments.
 
-``-p`` means a password to one tool, a port or a patch to others: without the name of a tool nothing is taken for one.
+``-p`` means a password to one tool, a port or a patch to others: without the name of a tool, no
+option counts as one.
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ class _Takes(StrEnum):
     SAME = "same"
     """In the same word alone."""
     GUESS = "guess"
-    """In the same word. Many write it as the next one, where a database or a file may stand: only if it is no plain word."""
+    """The value is in the same word.
+
+    It is often written as the next word, which can also be a database or a file: that counts only
+    if it is not a plain word.
+    """
     PAIR = "pair"
     """After a user's name and one of ``:%,``, in the same word or in the next one."""
 
@@ -34,9 +40,9 @@ class _Tool(NamedTuple):
     login: bool = False
     """Only after the word ``login``."""
     leads: bool = False
-    """The first word that is no option begins another command."""
+    """The first word that is not an option begins another command."""
     account: bool = False
-    """The first word may be ``user/password``."""
+    """The first word can be ``user/password``."""
 
 
 def _tools(names: str, letters: str, takes: _Takes, **more: bool) -> dict[str, _Tool]:
@@ -75,7 +81,7 @@ _TOOLS: dict[str, _Tool] = {
     **_tools("sqlplus sqlplus64 sqlldr sqlcl expdp impdp", "", _Takes.SAME, account=True),
 }  # fmt: skip
 
-# Commands that take a name of the kind: "docker run --name mysql -p 3306:3306" is no call of mysql.
+# Commands that take a name of the kind: "docker run --name mysql -p 3306:3306" does not call mysql.
 _NAMING = frozenset(
     {"--name", "--hostname", "--network", "--net", "--link", "--network-alias", "--service", "--image", "--container", "--package"}
 )  # fmt: skip
@@ -98,7 +104,9 @@ def tool_of(word: str) -> str | None:
 
 
 def passwords(words: Sequence[str], tool: str | None = None) -> Iterator[tuple[int, int, int]]:
-    """Yield index, start and end of each password in the *words* of a command line; *tool* is named elsewhere."""
+    """Yield index, start and end of each password in the *words* of a command line; *tool* is named
+    in another place.
+    """
     state = _State(tool)
     for index, word in enumerate(words):
         found = state.take(word, words[index - 1] if index else "")
@@ -107,7 +115,7 @@ def passwords(words: Sequence[str], tool: str | None = None) -> Iterator[tuple[i
 
 
 class _State:
-    """What is known of a command line up to one of its words."""
+    """Parser state of a command line up to one of its words."""
 
     __slots__ = ("logged", "pending", "tool")
 
@@ -117,7 +125,7 @@ class _State:
         self.logged = False
 
     def take(self, word: str, before: str) -> tuple[int, int] | None:
-        """Return where in *word* a password stands."""
+        """Return the position of a password in *word*."""
         pending, self.pending = self.pending, None
         if pending is not None and not (word[:1] == "-" and len(word) < 3):
             return _password(pending, word, 0, apart=True)
@@ -177,7 +185,9 @@ def _unquoted(word: str, start: int) -> tuple[int, int]:
 
 
 def _account(word: str) -> tuple[int, int] | None:
-    """Return where the password of ``user/password@host`` stands, the first word of Oracle's tools."""
+    """Return the position of the password in ``user/password@host``, the first word of Oracle's
+    tools.
+    """
     match = _ACCOUNT.match(word)
     if match is None or is_reference(match.group("v")):
         return None
@@ -208,14 +218,17 @@ _DASHED = re.compile(r"-(?<=[ \"'\n\t<>]-)[a-z]")
 
 
 def has_option(low: str) -> bool:
-    """Return whether a text in lower case could hold an option, or a tool that takes an account. Cheap: most hold neither."""
+    """Return True if a text in lower case could hold an option, or a tool that takes an account.
+
+    It is cheap: most texts hold neither.
+    """
     if "-" in low and _DASHED.search(low) is not None:
         return True
     return "/" in low and ("sql" in low or "pdp" in low or "/p:" in low)
 
 
 def names_tool(text: str) -> bool:
-    """Return whether a word of *text* is the name of a tool whose options are known."""
+    """Return True if a word of *text* is the name of a tool with known options."""
     return not _TOOLS.keys().isdisjoint(_NAME.findall(text.lower()))
 
 
@@ -238,7 +251,7 @@ def commands(text: str, low: str) -> Iterator[Hit]:
 
 
 def _spans(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the words after a tool that stands from *start* to *end*."""
+    """Yield start and end of the words after a tool at *start* to *end*."""
     listed = _LISTED.match(text, end)
     if listed is not None:
         at = end + len(listed.group("quote"))

@@ -1,4 +1,6 @@
-"""Passwords in what names a server: URLs with raw signs in the password, ``user/password@host``, values in braces."""
+"""Finds passwords in connection strings: URLs with unescaped signs in the password,
+``user/password@host``, values in braces.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,9 @@ _FETCHED = frozenset({"http", "https", "ws", "wss", "file", "data"})
 
 
 def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
-    """Return where ``user:password`` stands in a URL whose password holds ``/``, ``?``, ``#`` or ``@`` as they are.
-
-    *at* is the place of ``://``, *strict* where a userinfo without such signs ends, or -1.
+    """Return the position of ``user:password`` in a URL whose password holds ``/``, ``?``, ``#`` or
+    ``@`` unescaped. *at* is the position of ``://``, *strict* the end of a userinfo without such
+    signs, or -1.
     """
     match = _RAW.match(text, at + 1)
     if match is None:
@@ -72,12 +74,14 @@ def _last_host(rest: str) -> int:
 
 
 def _is_password(text: str, at: int, user: str, digits: str) -> bool:
-    """Return whether figures after the colon are no port: ``redis://app:12/34@cache:6379``."""
+    """Return True if the digits after the colon are not a port:
+    ``redis://app:12/34@cache:6379``.
+    """
     return bool(digits) and "." not in user and user != "localhost" and not _is_fetched(text, at)
 
 
 def _is_fetched(text: str, at: int) -> bool:
-    """Return whether the URL at *at* is that of a page or a file, or of no scheme."""
+    """Return True if the URL at *at* is that of a page or a file, or has no scheme."""
     scheme = _SCHEME_BACK.match(text[max(0, at - 32) : at][::-1])
     return scheme is None or scheme.group()[::-1].lower() in _FETCHED
 
@@ -87,7 +91,7 @@ def _is_fetched(text: str, at: int) -> bool:
 _ACCOUNT_BACK = re.compile(
     r"(?P<v>\\?\"[^\"\s\x00\x01]{1,128}\"|[^\s\"'@/\\<>()=,;\x00\x01]{1,128})/(?P<user>[\w$#.\-\[\]]{1,128})(?![\w/@\\.~\-])"
 )
-# What follows: a host with a port and a service, an easy connect with slashes, a description.
+# The following text: a host with a port and a service, an easy connect with slashes, a description.
 _SERVICE = re.compile(
     r"@(?://[\w.\-\[]|[\w.\-]{1,253}:\d{2,5}(?:/[A-Za-z]|:[A-Za-z])|\(DESCRIPTION|\(description)"
 )
@@ -148,7 +152,9 @@ _CODE = re.compile(r"[\s\"'`(]|=>|[A-Za-z_$][\w.\[\]]*(?:![rsa])?(?::[^{}]*)?=?\
 
 
 def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
-    """Return where the value in braces stands that is assigned at *at*: ``PWD={a;b}}c}``, as ODBC writes it."""
+    """Return the position of the value in braces that is assigned at *at*: ``PWD={a;b}}c}``, as
+    ODBC writes it.
+    """
     match = _BRACES.match(text, at)
     if match is None:
         return None
@@ -163,7 +169,7 @@ def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
     code = code or (value.endswith("}}") and "{{" in left)
     if odbc or (not code and not is_expression(text, match.start("v"), name)):
         return match.span("v")
-    # What could be code as well is a value where others stand next to it.
+    # Text that could also be code is a value if it is next to other values.
     told = left[:-1].rstrip(" \t").removesuffix(name).rstrip()[-1:] == ";"
     if told or _PAIRS.search(left) is not None:
         return match.span("v")

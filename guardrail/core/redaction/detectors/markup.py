@@ -1,4 +1,6 @@
-"""Values in XML and HTML: the content of elements, attributes, and values next to the attribute or element that names them."""
+"""Finds values in XML and HTML: the content of elements, attributes, and values next to the
+attribute or element that names them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ _NAMING = _set(
 _VALUES = _set("value val v content default text data initial-value defaultvalue")
 _HOLDERS = _set("value val v string data content default integer text secret")
 _CALLED = _set("name key n param-name parameter-name property field")
-# Of these the content is shown to a reader, whatever the element is called.
+# The content of these is shown to a reader, whatever the name of the element.
 _SHOWN = _set(
     "a abbr address article aside b body button caption cite code dd details div dl dt em fieldset figure footer form h1 h2 h3 h4 h5 h6 head header html i img label legend li "
     "link main meta nav ol optgroup p pre script section select small span strong style sub summary sup svg table tbody td tfoot th thead time title tr u ul video"
@@ -57,7 +59,7 @@ _SECRET = _Told("secret", hints=False)
 
 @lru_cache(maxsize=1024)
 def _told_by(name: str) -> _Told:
-    """Return what a name tells of a value; ``_NOTHING`` if it tells nothing."""
+    """Return the information that a name gives about a value; ``_NOTHING`` if it gives none."""
     info = classify(name)
     if info.scope is Scope.CONTAINER or (info.cls is None and not info.hints_secret):
         return _NOTHING
@@ -65,7 +67,7 @@ def _told_by(name: str) -> _Told:
 
 
 def markup(text: str) -> Iterator[Hit]:
-    """Return the values in tags and elements that a name in *text* tells of."""
+    """Return the values in tags and elements that are sensitive by a name in *text*."""
     return _Reader(text).hits()
 
 
@@ -77,9 +79,11 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.beside = _NOTHING
-        """What the content of the element before tells: ``<name>password</name><value>...``."""
+        """Information from the content of the previous element:
+        ``<name>password</name><value>...``.
+        """
         self.end = 0
-        """Where the tag before ends."""
+        """End of the previous tag."""
 
     def hits(self) -> Iterator[Hit]:
         done = 0
@@ -99,7 +103,7 @@ class _Reader:
                 yield from self._value(start, end, told)
 
     def _known(self, tag: re.Match[str], named: _Told) -> _Told:
-        """Return what is known of the content of an element."""
+        """Return the information about the content of an element."""
         text = self.text
         prefix, _, local = tag.group("n").lower().rpartition(":")
         before, self.beside = self.beside, _NOTHING
@@ -122,7 +126,9 @@ class _Reader:
         return named
 
     def _attributes(self, tag: re.Match[str]) -> tuple[_Told, list[Hit]]:
-        """Return what the attributes tell of the element, and the hits in them."""
+        """Return the information that the attributes give about the element, and the hits in
+        them.
+        """
         named, values, hits = _NOTHING, [], []
         for attribute in _ATTRIBUTE.finditer(self.text, tag.start("a"), tag.end("a")):
             key = attribute.group("k").rpartition(":")[2]
@@ -159,7 +165,9 @@ class _Reader:
 
 
 def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[int, int]], int]:
-    """Return the places of the text in an element, and up to where it was read; of one that holds others only if *deep*."""
+    """Return the positions of the text in an element, and the end of the parsed part; for an
+    element that holds others only if *deep*.
+    """
     at, name = tag.end(), tag.group("n")
     limit = text.find(JOINT, at, at + _FAR)
     limit = min(at + _FAR, len(text)) if limit < 0 else limit
@@ -167,7 +175,7 @@ def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[i
     if first < 0:
         return _cut_off(text, tag, limit), at
     if text.startswith("</", first):
-        # Where another element ends, this was none: "use <password> ...</p>"
+        # If another element ends, this was not an element: "use <password> ...</p>"
         return ([(at, first)], first) if text.startswith(name, first + 2) else ([], at)
     inner = text.startswith(_CDATA, first) and not text[at:first].strip()
     if not deep and not inner:
@@ -185,7 +193,9 @@ _NODE = re.compile(
 
 
 def _cut_off(text: str, tag: re.Match[str], limit: int) -> list[tuple[int, int]]:
-    """Return the value after a tag that no other follows, unless the tag stands for a value itself: ``-p <password> x``."""
+    """Return the value after a tag that no other follows, unless the tag is a placeholder for a
+    value: ``-p <password> x``.
+    """
     before = text[max(0, tag.start() - 1) : tag.start()]
     match = _REST.match(text, tag.end(), limit)
     if match is None or not (before in {"", JOINT, ">"} or before.isspace()):

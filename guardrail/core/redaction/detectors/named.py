@@ -1,4 +1,6 @@
-"""Secrets and personal data by what stands before them: assignments, headers, parameters, command lines, URLs."""
+"""Finds secrets and personal data by the text before them: assignments, headers, parameters,
+command lines, URLs.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ def assignments(text: str) -> Iterator[Hit]:
             done = at + 1
             for hit in _assignment(text, at):
                 yield hit
-                # What lies inside a value that goes is not looked at again: that keeps the work linear.
+                # The inside of a removed value is not searched again: that keeps the work linear.
                 done = hit.end
             at = text.find(separator, done)
 
@@ -115,7 +117,7 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
         )
 
 
-# Names of several words, of which the last says nothing.
+# Names of several words whose last word carries no information.
 _PHRASE_ENDS = frozenset({"passe", "ordine", "sandi", "khau", "kh\u1ea9u"})
 _PHRASE = re.compile(
     r"(?:mots? de passe|parola d'ordine|kata sandi|m[a\u1ead]t kh[a\u1ea9]u)[\"' ]{0,8}\Z",
@@ -155,7 +157,7 @@ def _header(name: str) -> str:
 
 
 def _only_names(line: str) -> bool:
-    """Return whether a header holds a scheme and a variable at most: ``Bearer $TOKEN``."""
+    """Return True if a header holds at most a scheme and a variable: ``Bearer $TOKEN``."""
     rest = line.strip().strip("`").split()
     while rest and rest[0].lower() in _SCHEMES:
         del rest[0]
@@ -198,7 +200,7 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
 
 
 def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Iterable[Hit] | None:
-    """Return what is found where no quote begins the value; None if *value* is judged as a word."""
+    """Return the hit if no quote begins the value; None if *value* is judged as a word."""
     typed = _TYPED.match(text, at) if text[at] == ":" else None
     if typed is not None:
         return literals(text, typed.end())
@@ -217,7 +219,7 @@ def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Ite
 
 
 def _is_said(text: str, at: int, name: str, word: str) -> bool:
-    """Return whether *word* begins a sentence, or is the path of a file."""
+    """Return True if *word* begins a sentence, or is the path of a file."""
     if word.lower() in _PROSE and _GOES_ON.match(text, at) is not None:
         return True
     if _FILE.match(word) is not None:
@@ -234,7 +236,7 @@ def _last(name: str) -> str:
 
 
 def _is_symbol(text: str, at: int, name: str, word: str) -> bool:
-    """Return whether a token of a language is compared: ``token == "if"``."""
+    """Return True if a token of a language is compared: ``token == "if"``."""
     if not text.startswith("==", at) or not word.isalpha() or len(word) > _SYMBOL:
         return False
     return _last(name) == "token"
@@ -242,7 +244,7 @@ def _is_symbol(text: str, at: int, name: str, word: str) -> bool:
 
 _SYMBOL = 8
 _FILE = re.compile(r"\.{1,2}/[\w./\-]*\.\w{1,8}\Z")
-# Whose values are never a word in lower case: "auth: user alice logged in"
+# Names whose values are never a word in lower case: "auth: user alice logged in"
 _NEVER_WORDS = frozenset({"token", "auth", "authentication"})
 _SENTENCE = re.compile(r":[ \t]{1,4}[a-z]{2,20} [\w'\"(]")
 # The type of a variable: "password: str = ", "apiKey: string = ", "token: &str = "
@@ -278,7 +280,7 @@ def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[H
 
 
 def secretive(word: str) -> bool:
-    """Return whether a value after a name that only hints at a secret looks like one."""
+    """Return True if a value looks like a secret, after a name that only hints at one."""
     if len(word) < 12 or len(set(word)) < 6 or ("/" in word and "." in word):
         return False
     if word.isdigit():
@@ -323,7 +325,8 @@ def keywords(text: str) -> Iterator[Hit]:
         at = low.find(keyword)
         while at >= 0:
             done = at + len(keyword)
-            # What is judged is bounded, and the rest of what goes is read once: else a text full of keywords is read again for each.
+            # The judged part is bounded, and the rest of the removed part is read once: otherwise a
+            # text full of keywords would be read again for each.
             match = _AFTER_KEYWORD.match(text, at + len(keyword.rstrip()))
             if match is not None and _follows(text, low, keyword, at, match):
                 end = match.end("v")
@@ -365,7 +368,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ][\d:.]+(?:Z|[+-]\d{2}:?\d{2})?)?\Z"
 
 
 def _wordlike(word: str) -> bool:
-    """Return whether *word* reads as words, a short number, a date or a path."""
+    """Return True if *word* reads as words, a short number, a date or a path."""
     return len(word) < 30 and (_WORDLIKE.match(word) is not None or _DATE.match(word) is not None)
 
 
@@ -374,7 +377,7 @@ _PASSWORD_HASH = re.compile(
     r"\$(?:[15678y]|2[abxy]?|argon2\w{1,2}|scrypt|pbkdf2[\w\-]{0,12}|apr1)\$[^\s\"'\x00\x01:,;]{8,512}"
 )
 _WEBHOOK = re.compile(r"://([^\s/\"'<>\x00\x01]{1,253})/([^\s\"'<>\x00\x01?#]{8,1024})")
-# Oracle's cloud: whoever has the address has the file.
+# Oracle's cloud: anyone who has the address can read the file.
 _PREAUTHENTICATED = re.compile(r"objectstorage\.[\w.\-]{1,128}/p/([\w\-]{8,256})/n/")
 _CURL_USER = re.compile(
     r"(?:-u|--user|--proxy-user)[ =][\"']?([^\s:\"'\x00\x01]{1,200}:[^\s\"'\x00\x01]{1,300})"
@@ -402,7 +405,7 @@ def urls(text: str) -> Iterator[Hit]:
         yield from _userinfos(text)
         yield from accounts(text)
     if "hook" in text and "://" in text:
-        # Whoever knows the path of a webhook may post to it.
+        # Anyone who knows the path of a webhook can post to it.
         for match in _WEBHOOK.finditer(text):
             path = match.group(2)
             if ("hook" in path or "hook" in match.group(1)) and any(

@@ -1,4 +1,6 @@
-"""Secrets that are named elsewhere in the text: by the field before theirs, or by the column of an ``INSERT``."""
+"""Finds secrets that another part of the text names: the field before theirs, or the column of an
+``INSERT``.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def _rows(text: str, at: int, secret: list[bool]) -> Iterator[Hit]:
 
 
 def _cell(cell: re.Match[str]) -> Iterator[Hit]:
-    """Yield the value in a cell; of a call, such as ``crypt('x', gen_salt('bf'))``, its first literal."""
+    """Yield the value in a cell; for a call, such as ``crypt('x', gen_salt('bf'))``, its first
+    literal.
+    """
     call = cell.group("call")
     if call is not None:
         literal = _LITERAL.search(cell.string, *cell.span("call"))

@@ -1,4 +1,6 @@
-"""Personal data by its shape: e-mail addresses, cards, IBAN, social security and telephone numbers, checked where they can be."""
+"""Finds personal data by its shape: e-mail addresses, cards, IBAN, social security and telephone
+numbers, verified by check digits if they have any.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What in a text looks like a secret or like personal data, whatever its place.
+"""Scans a text for secrets and personal data, independent of its place in a record.
 
-``scan`` takes ASCII or normalised text (``marks.normalised``). Several texts may be joined with ``JOINT`` and scanned at
-once: no hit reaches over it, and each text gives the hits that it gives alone. Work is linear in the length of the text:
-patterns are anchored on a literal that was found first, and every repetition is bounded or possessive by construction.
+``scan`` takes ASCII or normalised text (``marks.normalised``). Several texts may be joined with
+``JOINT`` and scanned at once: no hit crosses it, and each text gives the same hits as alone. Work
+is linear in the length of the text: patterns are anchored on a literal that was found first, and
+every repetition is bounded or possessive by construction.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ __all__ = ["JOINT", "Hit", "looks_random", "scan", "scan_secrets", "secretive"]
 
 
 def scan(text: str, spend: Callable[[int], None] = unmetered) -> list[Hit]:
-    """Return what is to be removed from *text*, in order, never overlapping.
+    """Return the hits to remove from *text*, in order, never overlapping.
 
-    *spend* is told of each detector's work before it, and of each hit, in characters about; it may raise.
+    *spend* is called with each detector's work before it, and with each hit, roughly in characters;
+    it can raise.
     """
     hits = _found(text, _ALL, spend)
     return merge_hits(hits) if hits else hits
 
 
 def scan_secrets(text: str, spend: Callable[[int], None] = unmetered) -> list[Hit]:
-    """Return what ``scan`` does, but of class ``secret`` only."""
+    """Return the hits of ``scan`` of class ``secret`` only."""
     hits = _found(text, _SECRETS, spend)
     return merge_hits([hit for hit in hits if hit.cls == "secret"]) if hits else hits
 
@@ -82,7 +84,7 @@ _SHORT = 512
 """Characters of a text that is done before anybody need be told in between."""
 
 
-# Rarely needed: asked only if their signs stand in the text.
+# Rarely needed: run only if their signs occur in the text.
 
 
 def _markup(text: str) -> Iterable[Hit]:

@@ -1,4 +1,6 @@
-"""Secrets by their own shape: keys with a provider's prefix, web tokens, private keys, words that look drawn at random."""
+"""Finds secrets by their own shape: keys with a provider's prefix, web tokens, private keys, and
+words that look random.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ __all__ = ["DIGIT", "long_words", "looks_random", "pem"]
 DIGIT = re.compile(r"[0-9]")
 _LONG = 16
 _WORD = re.compile(r"[A-Za-z0-9_\-+/.~!:]{16,}={0,2}")
-# Prefixes that providers put before their keys so that scanners find them, and how long what follows is at least.
+# Prefixes that providers put before their keys so that scanners find them, and the minimum length
+# of the rest.
 _PROVIDERS = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?:AKIA|ASIA|AROA|AIDA|ABIA|ACCA|A3T[A-Z0-9])[A-Z0-9]{16}(?![A-Za-z0-9])"
@@ -58,9 +61,9 @@ _CASE_CHANGE = re.compile(r"[a-z][A-Z]|[A-Z]{2}(?=[a-z])")
 
 
 def looks_random(word: str) -> bool:
-    """Return whether *word* looks drawn at random: no name, path, digest, UUID, date or number.
+    """Return True if *word* looks random: no name, path, digest, UUID, date or number.
 
-    A guess. It is taken in favour of removal for 20 characters and more.
+    It is a heuristic. For 20 characters and more it favours removal.
     """
     if len(word) < 20 or word.isdigit() or _UUID.match(word):
         return False
@@ -154,7 +157,7 @@ def _decoded(word: str) -> str:
         return ""
 
 
-# Keys are short; what is longer is recorded by its size where it looks like base64.
+# Keys are short; longer text that looks like base64 is recorded by its size.
 _MAX_ENCODED = 1_024
 _URL_SAFE = str.maketrans("-_", "+/")
 _RUNS = re.compile(r"[:!~.]")

@@ -1,4 +1,6 @@
-"""Passwords that stand behind a word without a sign: in SQL, in netrc and in lines of configuration files."""
+"""Finds passwords that follow a word without a sign: in SQL, in netrc and in lines of configuration
+files.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ _SETTING = re.compile(
 )
 # Directives that take a password and nothing else.
 _DIRECTIVES = frozenset({"bindpw", "rootpw", "bind_pw", "adminpw", "requirepass", "masterauth", "ldap_default_authtok"})  # fmt: skip
-# What the name of a line holds. Whoever scans several texts at once asks for one of these in any of them.
+# Words in the name of such a line. A scan of several texts at once checks for one of these in any
+# of them.
 _TELLS = re.compile(r"pass|secret|pw", re.IGNORECASE)
 _WORD = r"[\"']?(?P<one>[^\s\"'\x00]{1,256})"
 # Redis: AUTH X, AUTH user X, HELLO 3 AUTH user X, alone on a line and in capitals, as no prose is; CONFIG SET requirepass X.
@@ -45,7 +48,7 @@ _BEFORE_AUTH = re.compile(r"[ \t]*(?:HELLO[ \t]+\d[ \t]+)?\Z")
 _CONFIG_SET = re.compile(
     r"set[ \t]{1,4}(?:requirepass|masterauth)[ \t]{1,4}" + _WORD, re.IGNORECASE
 )
-# Windows: the word before or after the user, if it is no option.
+# Windows: the word before or after the user, if it is not an option.
 _NET_USE = re.compile(
     r"\bnet(?:\.exe)?[ \t]{1,4}use\b[^\n\x00]{0,256}?/user:(?:\"[^\"\n\x00]{1,128}\"|[^\s\"\x00]{1,128})[ \t]{1,4}(?!/)"
     + _WORD
@@ -118,7 +121,7 @@ def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
 
 
 def _announced(text: str, low: str) -> Iterator[Hit]:
-    """Yield what goes in texts in which a password or a login is spoken of."""
+    """Yield the hits in texts that mention a password or a login."""
     if "AUTH" in text:
         for match in _AUTH.finditer(text):
             line = before(text, match.start(), 32).rpartition("\n")[2]
@@ -143,7 +146,9 @@ def _named(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
 def _after(
     words: tuple[str, ...], pattern: re.Pattern[str], text: str, low: str
 ) -> Iterator[re.Match[str]]:
-    """Yield what *pattern* matches right after one of *words*, none of which is a part of a longer one."""
+    """Yield the matches of *pattern* right after one of *words*, if that is not a part of a longer
+    word.
+    """
     for word in words:
         at = low.find(word)
         while at >= 0:

@@ -1,4 +1,4 @@
-"""Secrets in a table that a text holds: by the name of their column in its first line."""
+"""Finds secrets in a text's tables by the name of their column in the first line."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _CELL = {
     for sign in (",", ";", "\t", "|")
 }
 _RULE = re.compile(r"[ \t]*[|+]?[ \t]*:?-{2,}")
-# What the name of a secret's column holds, in English and in most of the languages that are known.
+# Words in the name of a secret's column, in English and in most of the known languages.
 _TELLS = ("pass", "secret", "pw", "auth", "key", "token")
-# What follows the name of a column.
+# Text after the name of a column.
 _ENDS = re.compile(r"[\w.\- ]{0,40}[\"']?[ \t]{0,16}[,;\t|\r\n]")
 _ROWS = 1_000
 _LINE = 512
@@ -74,7 +74,7 @@ def _table(text: str, header: re.Match[str]) -> Iterator[Iterator[Hit]]:
 
 
 def _lines(text: str, at: int) -> Iterator[int]:
-    """Yield where each line of the table begins, up to an empty one."""
+    """Yield the start of each line of the table, up to an empty one."""
     for _ in range(_ROWS):
         if at >= len(text) or text[at] in "\r\n\x00":
             return
