@@ -185,7 +185,10 @@ class Endpoint:
 
 
 class _Lookup:
-    """Looks a host name up, with a deadline, which the system's resolver does not have. At most one look-up is under way."""
+    """Resolves a host name with a deadline, which the system's resolver does not support.
+
+    At most one look-up is running.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host

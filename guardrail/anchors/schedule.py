@@ -109,7 +109,9 @@ class AnchorWatch:
         self._state = self._read()
         self._saw = 0
         self._noticed: dict[str, tuple[int, float]] = {}
-        """Anchor -> (size of its head, since when calls know that it is behind that), until the thread has looked."""
+        """Anchor -> (size of its head, time since which calls know that it is behind), until the
+        thread has checked.
+        """
         self._limited = bool(settings.max_lag_s or settings.max_lag_records)
         self._closed = False
         self._renew()
@@ -344,7 +346,8 @@ class AnchorWatch:
     # -- the file ---------------------------------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        # A disk that takes nothing more stops the ledger itself, and other processes then see the old state, which is behind.
+        # A full disk stops the ledger itself, and other processes then see the old state, which
+        # lags.
         with contextlib.suppress(OSError):
             write_state(self._state_path, self._state)
             self._mark = self._marked()
@@ -382,7 +385,7 @@ def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterato
     Raises ``GuardrailError`` if there is no head.
 
     The result is written to the state file, unless another process anchors this ledger: it will
-    find out by itself.
+    find out.
     """
     lock = Lock(lock_path(ledger), ledger)
     leads = lock.take()

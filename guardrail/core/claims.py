@@ -24,7 +24,9 @@ TAKEN = "session"
 Such a denial claims no session.
 """
 BEHIND = "ledger.session_behind"
-"""Code of the error for a first call of a session that has to be looked for once more; nothing was written."""
+"""Code of the error for the first call of a session that must be searched for once more; nothing
+was written.
+"""
 
 _KINDS = ("tenant", "principal", "agent", "issuer")
 

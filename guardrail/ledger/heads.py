@@ -117,7 +117,7 @@ class HeadRow:
 def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing) -> HeadRow:
     """Return the head of the log whose tree is *edge* and whose last leaf is *leaf*.
 
-    Raises what *key* raises.
+    Raises any exception of *key*.
     """
     text = Checkpoint(log, edge.size, edge.root()).text
     note = str(SignedNote.sign(text, key.key, key.sign))
@@ -260,7 +260,7 @@ def kept_leaf(execute: Execute, seq: int) -> bytes | None:
 
 
 def edge_at(size: int, node: Node) -> Edge:
-    """Return the tree of the first *size* records. Raises what *node* raises."""
+    """Return the tree of the first *size* records. Raises any exception of *node*."""
     edge = Edge()
     for level in range(size.bit_length() - 1, -1, -1):
         if size >> level & 1:

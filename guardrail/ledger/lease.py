@@ -106,7 +106,7 @@ def _space() -> str:
 
 def _stat(pid: int) -> tuple[str, str] | None:
     """Return state and start time of process *pid*, in clock ticks after boot; None if it can't be
-    looked up.
+    read.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as source:

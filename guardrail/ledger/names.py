@@ -34,7 +34,9 @@ FIRST = (
 """Finds the first record that names a session's owner."""
 
 _MOST = 8_000_000
-"""Names that are kept, in 8 bytes each; beyond that each new name is looked for in all lines."""
+"""Largest number of kept names, 8 bytes each; beyond that, each new name is searched for in all
+lines.
+"""
 _CHUNK = 65_536
 _SHORT = 1_024
 """Largest number of lines hashed inside a transaction: other writers wait meanwhile."""
@@ -142,7 +144,8 @@ class Names:
         self._came: set[str] | None = None
         """Names that came while all lines were searched for one."""
 
-    # -- by whoever enters a session --------------------------------------------------------------------------------------
+    # -- for callers that enter a session
+    # --------------------------------------------------------------------------------------
 
     def reach(self, execute: Execute, place: Place) -> None:
         """Read the names up to *place*.
@@ -169,7 +172,7 @@ class Names:
             self._publish(grown, found)
 
     def lacks(self, name: str) -> bool:
-        """Return True if it is known that no line up to the last look holds *name*."""
+        """Return True if no line up to the last read is known to hold *name*."""
         with self._lock:
             if name in self._absent:
                 return True

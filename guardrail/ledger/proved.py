@@ -51,7 +51,9 @@ LAST_START = (
     f"WHERE type = 'admin.start' AND {ADMIN} ORDER BY seq DESC LIMIT 1"
 )
 _MOST_STEPS = 65_536
-"""Steps of approvals that are kept; beyond that the next look begins at its own request."""
+"""Largest number of cached steps of approvals; beyond that, the next look starts at its own
+request.
+"""
 
 
 class Proofs:
@@ -114,7 +116,8 @@ class Proofs:
     def steps(
         self, reader: LedgerReader, approval: str, begin: int
     ) -> tuple[list[bytes], tuple[int, bytes]]:
-        """Return every step of *approval* behind record *begin* - 1, the oldest first, and size and tree of the log then.
+        """Return every step of *approval* from record *begin* on, the oldest first, and size and
+        tree of the log then.
 
         Raises ``LedgerError``.
         """
@@ -128,7 +131,7 @@ class Proofs:
                         found = Steps(edge_at(min(begin, head.size), node_reader(reader.execute)))
                     except (ValueError, TypeError):
                         raise unproved("hashes of the log are missing") from None
-            self._steps = None  # unless all goes well
+            self._steps = None  # unless everything succeeds
             # In short transactions: records never change, and the head determines them.
             found.reach(reader.execute, head.size, head.edge)
             if found.kept < _MOST_STEPS:

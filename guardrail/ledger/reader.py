@@ -82,7 +82,7 @@ class LedgerReader(ReadConnection):
         return int(self._ask("SELECT coalesce(min(seq), 1) FROM record WHERE seq > 0")[0][0])
 
     def head(self) -> Head | None:
-        """Return the end of the log as it is stored, unverified; None if it is empty."""
+        """Return the stored end of the log, unverified; None if it is empty."""
         rows = self._ask("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1")
         return Head(self.log, rows[0][0] + 1, rows[0][1]) if rows else None
 

@@ -103,7 +103,9 @@ class Steps:
     """
 
     def __init__(self, edge: Edge) -> None:
-        """Begin behind the records of *edge*, which need not be trusted: a wrong one never leads to a head's tree."""
+        """Start after the records of *edge*, which need not be trusted: a wrong one never leads to
+        a head's tree.
+        """
         self.start = edge.size
         self.edge = edge
         """Of the records that were hashed, and those before."""

@@ -139,10 +139,10 @@ class TileWalk:
             yield from _split(self._row(0, number, None))[:count]
 
     def end(self, size: int, pruned: int, *, limit: int = -1) -> list[WrongTile]:
-        """Return the rows that still grow and hold something else, and those that should not be
-        there, at most *limit* of these.
+        """Return the still growing rows with wrong content, and rows that should not exist, at most
+        *limit* of these.
 
-        *size* is the number of records, *pruned* the number of the first one behind line 0 if
+        *size* is the number of records, *pruned* the number of the first one after line 0 if
         records were pruned, else 0. Call it in the transaction that saw the last record.
         """
         wrong: list[WrongTile] = []

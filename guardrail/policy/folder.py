@@ -12,7 +12,9 @@ from pathlib import Path
 __all__ = ["PolicyFolder", "looks_like_policy"]
 
 MAX_ENTRIES = 100_000
-"""Names that are looked at: a folder with more is not one of policies, or links multiply it."""
+"""Largest number of names examined: a folder with more is not a policy folder, or links multiply
+it.
+"""
 MAX_DEPTH = 64
 _DATA = frozenset({"data.json", "data.yaml", "data.yml"})
 _PROJECTION = "..data"
@@ -21,7 +23,7 @@ _READABLE = "let the user of this program read it, or move it out of the policie
 
 
 class _TooManyError(Exception):
-    """There are more names than are looked at."""
+    """There are too many names to examine."""
 
 
 def looks_like_policy(name: str) -> bool:

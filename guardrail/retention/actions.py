@@ -196,7 +196,7 @@ class RetentionManager:
                     refuse_sealed(line, first)
 
             # Most in short transactions: a long one would keep the ``-wal`` from being reset while
-            # calls go on.
+            # calls continue.
             take(reader.size())
             with reader.snapshot():
                 take(None)
@@ -454,7 +454,9 @@ class RetentionManager:
         return before if first is None else min(before, max(first, 1))
 
     def _allow(self, cut: Cut, head: Checkpoint | None) -> None:
-        """Raise unless the records below *cut*, as they are, are old enough and are those that a kept head covers."""
+        """Raise unless the records below *cut* are old enough and a kept head covers exactly these
+        records.
+        """
         newest = moment(cut.newest)
         least = max(self._policy.days, self._policy.floor_days)
         if newest is None or self._clock() - newest < least * _DAY:

@@ -103,7 +103,7 @@ class Facts:
     """Leaf of line 0, hex; empty if there is none."""
     size: int
     first: int
-    """Number of the first record behind line 0; more than 1 if records were pruned."""
+    """Number of the first record after line 0; more than 1 if records were pruned."""
     oldest: str
     """Its time stamp; empty if there is none."""
     newest: str

@@ -79,7 +79,8 @@ class RetentionWatch:
         """The state that this process wrote last, used if a full disk prevented the write."""
         self._inherited: list[object] = []
         self._renew()
-        # Threads do not survive a fork: a child looks for itself, and the parent's lock keeps it out.
+        # Threads do not survive a fork: a child checks by itself, and the parent's lock keeps it
+        # out.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
@@ -88,7 +89,7 @@ class RetentionWatch:
         self._lock: FileLock | None = None
         self._worker: Worker | None = None
         self._seen: tuple[float, float] | None = None
-        """The clock and the time since start, when they were looked at last."""
+        """Wall clock and monotonic time at the last check."""
         self._distrust_until = 0.0
         self._thread: threading.Thread | None = None
 
@@ -153,7 +154,7 @@ class RetentionWatch:
             self._lock = lock
             if not lock.try_acquire():
                 return  # another process, or a person, is doing it
-            if self._due(self._known()):  # another process may have done it meanwhile
+            if self._due(self._known()):  # another process might have done it meanwhile
                 self._work(lock)
         finally:
             self._lock = None

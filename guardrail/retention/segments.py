@@ -89,7 +89,7 @@ class Manifest:
 
 
 def name_of(genesis: str, number: int) -> str:
-    """Return the name of a copy, without ending: copies of several logs may share a folder."""
+    """Return the name of a copy, without extension: copies of several logs may share a folder."""
     return f"{genesis[:16]}-{number:06d}"
 
 

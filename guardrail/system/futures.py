@@ -78,7 +78,8 @@ class Handed(Future[R]):
 def _ended(future: Future[R]) -> None:
     assert isinstance(future, Handed)
     future._gate.release()
-    # A waiter that is added from here on finds the future done: it is looked at after adding, and was set before this.
+    # A waiter that is added from here on finds the future done: ``done`` is checked after adding,
+    # and was set before this.
     if future._sleepers:
         handover = future.handover or Handover()
         for loop, waiter in future._sleepers:

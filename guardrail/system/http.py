@@ -39,7 +39,7 @@ class ReplyError(Exception):
         super().__init__(message)
         self.detail = detail
         self.message = message
-        """Ends a sentence that begins with who answered."""
+        """Completes a sentence whose subject is the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
 @dataclass(frozen=True, slots=True)
 class _Head:
     persistent: bool
-    """HTTP/1.1: the connection stays unless a header says otherwise."""
+    """HTTP/1.1: the connection stays open unless a header forbids it."""
     status: int
     reason: bytes
     lines: tuple[tuple[bytes, bytes], ...]
@@ -178,7 +178,8 @@ class _Incoming:
 
 
 def _read_head(incoming: _Incoming) -> _Head:
-    # The first line alone decides whether to wait for more: another protocol's greeting may be all that comes.
+    # The first line alone decides whether to wait for more: another protocol's greeting might be
+    # all that comes.
     found = _STATUS.fullmatch(incoming.until(b"\r\n", _MAX_HEAD) or b"")
     if found is None:
         raise _no_http()
@@ -189,7 +190,7 @@ def _fields(incoming: _Incoming) -> tuple[tuple[bytes, bytes], ...]:
     """Take header lines, up to the empty line that ends them."""
     made: list[tuple[bytes, bytes]] = []
     while line := incoming.until(b"\r\n", _MAX_HEAD):
-        # A line that goes on from the one before it fits no name either.
+        # A continued line is not a valid name either.
         found = _HEADER.fullmatch(line)
         if found is None or len(made) == _MAX_HEADERS:
             raise _no_http()

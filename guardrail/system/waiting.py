@@ -152,7 +152,7 @@ async def wait_async(future: Future[R], timeout: float | None) -> R:
 
 
 def _wake_alone(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-    # A loop that is closed has nobody waiting any more.
+    # Nobody waits on a closed loop any more.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(_wake, waiter)
 

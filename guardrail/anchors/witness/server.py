@@ -139,7 +139,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         return str(self.server_address[0])
 
     def server_bind(self) -> None:
-        """Bind, without the reverse look-up of the standard library's, which may take long."""
+        """Bind, without the reverse look-up of the standard library's, which can be slow."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()

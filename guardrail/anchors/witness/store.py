@@ -337,7 +337,7 @@ def _ruling(held: Checkpoint, head: Checkpoint, old: int, proof: Sequence[bytes]
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # A rollback journal, whose removal is synced as well (EXTRA): several processes may commit, and
+    # A rollback journal, whose removal is synced as well (EXTRA): several processes can commit, and
     # SQLite before 3.51.3 can lose pages of a WAL then. Commits are rare here, so the cost does not
     # matter.
     connection = sqlite3.connect(

@@ -172,7 +172,9 @@ class Audit:
         if pruned is None:
             return
         if pruned.genesis != self.chain.leaf:
-            self._pruned = None  # of another log: then records are missing, and the chain says so
+            self._pruned = (
+                None  # of another log: then records are missing, and the chain reports it
+            )
             return
         self.chain.skip(pruned.before, pruned.leaf)
         self.edge = Edge(pruned.before, pruned.edge)

@@ -253,7 +253,7 @@ class Chain:
         wrong = self._of_its_kind(seq, record)
         if wrong is not None:
             return self._stop(seq, *wrong)
-        # (9) Time that goes back is noticed; clocks do that.
+        # (9) A time stamp that goes back is only a notice; clocks can go back.
         ts = record["ts"]
         if ts < self._ts:
             self._backwards += 1

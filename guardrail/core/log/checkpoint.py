@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MAX_NOTE = 64 * 1024
-"""Bytes. More is refused before it is looked at."""
+"""Largest note in bytes. A larger one is refused before it is parsed."""
 _MAX_SIGNATURES = 100
 _EM_DASH = "\u2014"
 
@@ -208,7 +208,7 @@ class SignedNote:
         return self.text + "\n" + "".join(f"{each}\n" for each in self.signatures)
 
     def encode(self) -> bytes:
-        """Return the note as it is stored and passed on: UTF-8."""
+        """Return the note in its stored form, UTF-8."""
         return str(self).encode("utf-8")
 
     def signed_by(self, key: NoteKey, verify: Verify) -> bool:

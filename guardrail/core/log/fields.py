@@ -122,7 +122,7 @@ def strings(value: object) -> list[str]:
 
 
 def origin(where: Origin) -> dict[str, Any]:
-    """Return an Origin as it is recorded."""
+    """Return the recorded form of an Origin."""
     return {
         "host": where.host,
         "pid": where.pid,

@@ -55,7 +55,7 @@ class KeyRanges:
         """Public key -> the first record that ends it, even without its certificate."""
 
     def take(self, seq: int, record: Mapping[str, Any]) -> str:
-        """Take the ``admin.key_rotated`` record *seq*; return what is wrong with it, or an empty string."""
+        """Take the ``admin.key_rotated`` record *seq*; return its problem, or an empty string."""
         detail = record.get("detail")
         ended = detail.get("ended") if isinstance(detail, Mapping) else None
         if not isinstance(detail, Mapping) or not isinstance(ended, list):

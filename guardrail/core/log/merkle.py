@@ -144,7 +144,7 @@ def in_tree(leaf: bytes, index: int, edge: Edge, node: Node) -> bool:
     perfect subtrees.
 
     *node* need not be trusted: no other leaf leads to the root. Raises ``ValueError`` for a number
-    beyond the tree, and what *node* raises.
+    beyond the tree, and any exception of *node*.
     """
     end = 0
     for root, level in zip(edge.roots, _levels(edge.size), strict=True):
@@ -205,7 +205,7 @@ def consistency_proof(first: int, size: int, node: Node) -> list[bytes]:
         return []
     path = []
     begin, end = 0, size
-    whole = True  # the first tree, as far as it is under the current split, is one that is known by its root
+    whole = True  # the part of the first tree under the current split is known by its root
     while first != end:
         middle = begin + _split(end - begin)
         if first <= middle:

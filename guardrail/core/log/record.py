@@ -50,7 +50,8 @@ _OPTIONS = (
 
 
 def _plain_text(value: object) -> str:
-    # Subclasses of str, which orjson is told not to take silently: their text, without running their code.
+    # Subclasses of str, which orjson is configured to refuse: their text, without running their
+    # code.
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError
@@ -193,7 +194,7 @@ class Draft:
 def decode(line: bytes) -> dict[str, Any]:
     """Parse a line. Raises ``RecordError`` unless it is one JSON object.
 
-    Unknown fields are kept: a later version may have added them.
+    Unknown fields are kept: a later version might have added them.
     """
     try:
         value = orjson.loads(line)

@@ -24,7 +24,9 @@ _WIDE = re.compile(r"%u([0-9a-fA-F]{4})")
 _HIGH = re.compile("%[89a-fA-F][0-9a-fA-F]")
 _QUOTED_PRINTABLE = re.compile("=(?:([0-9A-Fa-f]{2})|[ \t]*\r?\n)")
 _QUOTED = re.compile("=(?:[2-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f]=|[ \t]*\r?\n)")
-"""Quoted-printable as it is written of a value: printable ASCII, several octets of UTF-8, or a line that goes on (RFC 2045 6.7)."""
+"""Quoted-printable encoding of a value: printable ASCII, several octets of UTF-8, or a continued
+line (RFC 2045 6.7).
+"""
 _PLUS = re.compile(r"\+(?<=[^\s\x00]\+)[^\s\x00]")
 """A plus sign that can be a blank: inside a value, not at the beginning of a number or of one of
 several joined texts.

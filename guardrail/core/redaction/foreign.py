@@ -46,7 +46,7 @@ _SUPPRESSED_IN = BaseException.__dict__["__suppress_context__"].__get__
 
 
 def qualified(cls: type) -> str:
-    """Return module and name of a class, as far as they are strings."""
+    """Return module and name of a class, if they are strings."""
     name = str.__str__(_QUALNAME_OF(cls))[:200]
     module = _module(cls)
     return name if module in {"", "builtins"} else f"{module[:200]}.{name}"
@@ -244,7 +244,7 @@ class _Plain:
 
 
 def describe_error(error: BaseException, size: int) -> tuple[str, str]:
-    """Return the class of *error* and its unscrubbed message, with the causes behind it. Never raises."""
+    """Return the class of *error* and its unscrubbed message, with its causes. Never raises."""
     parts: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error

@@ -19,7 +19,7 @@ __all__ = ["Spend", "deal_known", "detect", "holds_known", "join", "scan_all", "
 Spend = Callable[[int], None]
 """Called with the characters of work to do. Raises ``RedactionError`` if they are too many."""
 _AT_ONCE = 4_096
-"""Characters that are joined and looked at together; a longer text is looked at by itself."""
+"""Characters that are joined and scanned together; a longer text is scanned by itself."""
 _PER_HIT = 32
 _SPELL = 16
 """Small amounts of work that are reported to *spend* together."""
@@ -66,7 +66,9 @@ def detect(
 
 
 def _parts(texts: list[str]) -> Iterator[tuple[int, int, str]]:
-    """Yield (first, last, joined) of runs of *texts* that are small enough to be looked at together."""
+    """Yield (first, last, joined) of runs of *texts* that are small enough to be scanned
+    together.
+    """
     first = 0
     while first < len(texts):
         last, size = first + 1, len(texts[first])

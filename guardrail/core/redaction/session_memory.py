@@ -43,7 +43,7 @@ _SHARED = 2
 _PER_PLACE = 16
 _PER_GRAM = 2
 _GRAMS_AT_ONCE = 16
-"""Grams that are looked up in C in the time of one unit of work."""
+"""Number of grams that are looked up in C in the time of one unit of work."""
 """Pieces of a text that are reported to *spend* together."""
 _CLEAN = 256
 _CLEAN_CHARS = 4_096
@@ -67,7 +67,7 @@ class _Form(NamedTuple):
     text: str
     value: str
     encoded: bool
-    """Base64 or hex: the whole run around it goes, so that no rest of it is left."""
+    """Base64 or hex: the whole run around it is removed, so that no part of it is left."""
 
 
 # (place of the window in the form, bytes of the form) -> the forms of that size, by their bytes: however many forms have one
@@ -166,7 +166,7 @@ class Memory:
                 self._evict()
             else:
                 self._index(self._all_forms(value))
-        # Last: who sees the new count also finds the value.
+        # Last: a reader of the new count also finds the value.
         self._count()
 
     def _count(self) -> None:
@@ -246,7 +246,7 @@ class Memory:
         return self._classes.get(value if value.isascii() else normalised(value))
 
     def scrub(self, text: str) -> str:
-        """Return *text* without any known value. Text that holds none is returned as it is."""
+        """Return *text* without any known value. Text without any is returned unchanged."""
         if not self._forms:
             return text
         plain = text if text.isascii() else normalised(text)

@@ -32,7 +32,7 @@ class Tightening:
         self._removed = {where: list(entry) for where, entry in inspection._removed.items()}
         self._classes = inspection._classes
         self._names: dict[int, dict[str, str]] = {}
-        """Object of the view -> key as it is now -> key as it was in the base view."""
+        """Object of the view -> current key -> key in the base view."""
         self._moves: dict[str, str] = {}
         self._gone: set[str] = set()
         self._news = False
@@ -88,7 +88,9 @@ class Tightening:
     def _members(
         self, value: dict[str, Any], source: Mapping[str, object], where: str
     ) -> list[tuple[str, str, str]]:
-        """Return each key as given, as it is now in *value*, and its pointer in the base view."""
+        """Return each key as given, its current form in *value*, and its pointer in the base
+        view.
+        """
         names = self._names.get(id(value), {})
         return [
             (old, new, f"{where}/{escape(names.get(new, new))}")

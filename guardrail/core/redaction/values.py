@@ -134,7 +134,7 @@ def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
     it.
     """
     try:
-        # Integers as they are written: of thousands of digits Python would refuse to read any.
+        # Integers as text: Python would refuse to parse thousands of digits.
         content = json.loads(text, parse_int=str)
     except (ValueError, RecursionError):
         return
@@ -238,5 +238,6 @@ _TOO_LONG = 1 << (MAX_BITS + 1)
 
 def whole_number(digits: str) -> int:
     """Return the number, or for thousands of digits one that is too long to be written out."""
-    # Python refuses to read thousands of digits; other readers do not, so the rest of the text must still be looked through.
+    # Python refuses to parse thousands of digits; other readers do not, so the rest of the text
+    # must still be searched.
     return int(digits) if len(digits) <= 1_000 else _TOO_LONG

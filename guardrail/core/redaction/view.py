@@ -257,7 +257,9 @@ class Inspection:
                 classes.sort()
 
     def _judged_classes(self) -> dict[str, list[str]]:
-        """Return the classes, with the keys that only the session knows as they are: so the policy's arguments have them."""
+        """Return the classes, with keys that only the session knows in clear, as in the policy's
+        arguments.
+        """
         moves: dict[str, str] = {}
         for out in self._walk.owners:
             for name in out:
@@ -298,7 +300,7 @@ class Inspection:
             elif len(piece) > limits.string:
                 why = f"is longer than {counted(limits.string, 'character')}"
             elif is_opaque(piece):
-                # Any text that is long enough can be made to look so.
+                # Any sufficiently long text can be made to look like that.
                 why = "looks like encoded data: mark it in the tool's schema if the policy need not see it"
             else:
                 why = "is JSON with a repeated key or too many levels"

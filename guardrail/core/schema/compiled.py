@@ -171,7 +171,7 @@ def _close(schema: dict[str, Any], draft: str, *, encoded: bytes) -> frozenset[s
             schema["additionalProperties"] = False
             return None
         if draft != "Draft7Validator":
-            # Also refuses a name that only a branch declares that did not match: no value goes unchecked.
+            # Also refuses a name that only an unmatched branch declares: no value stays unchecked.
             schema["unevaluatedProperties"] = False
             return None
     parts = list(in_place(schema, [schema]))
@@ -193,7 +193,7 @@ def _validator(schema: dict[str, Any], draft: str) -> tuple[Any, int]:
     failure = refuse("invalid")
     for size, slowness in _PATTERN_SIZES:
         try:
-            # RegexOptions selects the engine that runs in linear time and knows no look-around.
+            # RegexOptions selects the engine that runs in linear time and has no look-around.
             options = jsonschema_rs.RegexOptions(size_limit=size, dfa_size_limit=1_048_576)
             validator = make(schema, validate_formats=False, offline=True, pattern_options=options)
         except jsonschema_rs.ValidationError as error:

@@ -219,7 +219,7 @@ class _Walk:
 
 
 def _own_cost(schema: dict[str, Any]) -> _Node:
-    # A validator looks at every entry of properties, required and the like for every value.
+    # A validator visits every entry of properties, required and the like for every value.
     entries = sum(len(value) for value in schema.values() if isinstance(value, (dict, list)))
     patterns = [pattern for pattern in (schema.get("pattern"),) if isinstance(pattern, str)]
     patterns += _dict(schema.get("patternProperties"))

@@ -90,7 +90,9 @@ def backup(
 
 
 def _refuse_own_name(db: Path, target: Path) -> None:
-    """Raise ``LedgerError`` for a name that the ledger gives its own files: a copy there would be taken for one of them."""
+    """Raise ``LedgerError`` for a name that the ledger uses for its own files: a copy there would
+    be mistaken for one of them.
+    """
     place = Path(os.path.realpath(target.parent)) / target.name
     own = (f"{db.name}-", f"{db.stem}.access.", f"{db.stem}.keys")
     if any(

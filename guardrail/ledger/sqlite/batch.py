@@ -31,7 +31,9 @@ class Batch:
     """Consecutive records, and the end of the log after them. All of them are written, or none."""
 
     def __init__(self, seq: int, leaf: bytes, edge: Edge) -> None:
-        """Begin behind record *seq* with its *leaf*; *edge*, the tree up to there, stays as it is."""
+        """Start after record *seq* with its *leaf*; *edge*, the tree up to there, is not
+        changed.
+        """
         self.seq = seq
         self.leaf = leaf
         self.edge = edge.copy()

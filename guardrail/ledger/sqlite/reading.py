@@ -152,11 +152,11 @@ class ReadConnection:
             return row_fault(self._ask)
 
     def place_fault(self) -> str:
-        """Say which row stands before record 0; empty if none does."""
+        """Return which row is before record 0; empty if there is none."""
         return place_fault(self._ask)
 
     def crowd_fault(self) -> str:
-        """Say which table holds more rows than the log has records to make them; empty if none
+        """Return which table holds more rows than the log's records can produce; empty if none
         does.
         """
         with self.snapshot():

@@ -15,7 +15,7 @@ __all__ = ["has_ledger_header", "ledgers_near", "was_ledger"]
 _HEADER = 100
 """Bytes of the header of an SQLite database (https://www.sqlite.org/fileformat.html section 1.3)."""
 _SCANNED = 1000
-"""Entries of a folder that are looked at."""
+"""Largest number of folder entries examined."""
 _ACCESS = ".access.db"
 
 

@@ -205,7 +205,7 @@ class EmbeddedEngine:
             request.fail(self._refusal(answer))
 
     def _refusal(self, answer: Frame) -> PolicyError:
-        # The engine's message may quote values from the call, so only its place is passed on.
+        # The engine's message can quote values from the call, so only its position is passed on.
         body = error_body(answer)
         if body.get("error") == "memory":
             return PolicyError("the policy needs too much memory", cause="crashed", detail="memory")

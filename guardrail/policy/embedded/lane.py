@@ -330,7 +330,7 @@ class Lane:
         if now >= self._next_scan and state.busy():
             self._next_scan = now + _TICK
             self._expire(now)
-        # Only after a look at the pipe that found nothing: an answer that is there is not late.
+        # Only after a check that the pipe is empty: an answer in the pipe is not late.
         if (
             not readable
             and state.ready

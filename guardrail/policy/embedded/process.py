@@ -294,7 +294,7 @@ def _grow_pipe(descriptor: int) -> None:
 def _death(code: int, tail: bytes) -> Death:
     if code == -signal.SIGALRM:
         return Death("timeout", "eval_limit")
-    # The engine's allocator says so and aborts; Python's raises, and the worker answers.
+    # The engine's allocator reports it and aborts; Python's raises, and the worker answers.
     if b"memory allocation of" in tail or b"MemoryError" in tail:
         return Death("crashed", "memory")
     named = {-signal.SIGSEGV: "segv", -signal.SIGABRT: "aborted", -signal.SIGKILL: "killed"}

@@ -121,7 +121,7 @@ def _network(text: str) -> tuple[int, int, int]:
 
 
 def _parts(text: str) -> tuple[int, int, int]:
-    """Return width, first address and prefix length as they are written."""
+    """Return width, first address and prefix length as written."""
     address, slash, length = text.partition("/")
     found = _ipv6(address) if ":" in address else _ipv4(address)
     if not slash or found is None or not length or not _DIGITS.issuperset(length):
@@ -199,7 +199,10 @@ _LATEST = 2**62
 
 
 def parse_rfc3339_ns(text: str) -> int:
-    """Return the nanoseconds since 1970. Stricter than OPA: two digits everywhere, a point, at most nine digits behind it."""
+    """Return the nanoseconds since 1970.
+
+    Stricter than OPA: two digits everywhere, a decimal point, at most nine digits after it.
+    """
     import re
 
     found = re.fullmatch(

@@ -1,6 +1,6 @@
 """Administration of an OPA server: health, status, configuration, policies, data.
 
-The only importer of the OPA client.
+Only this module imports the OPA client.
 
 The client makes the URLs and reads the answers; every byte goes through guardrail's own transport,
 mounted in place of the client's. So the deadline is total, there are no redirects, retries, proxies
@@ -30,7 +30,7 @@ from guardrail.policy.opa.transport import Connection, Reply, Transport
 __all__ = ["Admin", "BundleState"]
 
 _MAX_REPLY = 64 << 20
-"""Bytes of an administrative reply: the syntax trees of all policies may be large."""
+"""Bytes of an administrative reply: the syntax trees of all policies can be large."""
 _HEALTH = {"bundles": "true", "plugins": "true"}
 
 
@@ -122,7 +122,9 @@ class Admin:
 
     @_answered()
     def bundle_names(self) -> tuple[str, ...]:
-        """Return the names of the bundles that are active, or that the server was told to load."""
+        """Return the names of the bundles that are active, or that the server is configured to
+        load.
+        """
         told = _dict(self._object(self._client.get_config()).get("bundles"))
         # A bundle from a file is not in the configuration, but in the provenance of any answer.
         url = f"{self._client.root_url}/data/guardrail/nothing?provenance=true"

@@ -28,7 +28,7 @@ from guardrail.policy.sources import PolicySet
 __all__ = ["OpaEngine"]
 
 _LOOK_LIMIT = 5.0
-"""Seconds for one question of a look at the server."""
+"""Seconds for one request of a check of the server."""
 _SLOW_WINDOW = 10.0
 """Seconds for which a principal's tool is refused after several of its questions timed out."""
 

@@ -43,7 +43,7 @@ class Revision:
 
 
 def _short(text: str) -> str:
-    """Return *text* as far as two revisions that differ can be told apart: a server chose it."""
+    """Return enough of *text* to distinguish two revisions: a server chose it."""
     found = Revision.parse(text)
     if found is None:
         return "".join(each if each.isprintable() else "?" for each in text[:_LONG])

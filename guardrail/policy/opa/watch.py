@@ -141,7 +141,7 @@ class Watch:
         *,
         interval: float,
     ) -> None:
-        """*end* is called once, when it looks no more."""
+        """*end* is called once, after the last check."""
         self._look = look
         self._tell = tell
         self._end = end

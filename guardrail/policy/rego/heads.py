@@ -36,7 +36,7 @@ class Edit:
 
 
 class Unreadable(Exception):
-    """The text of a rule does not match its syntax tree. ``finding`` says where."""
+    """The text of a rule does not match its syntax tree. ``finding`` has the position."""
 
     def __init__(self, module: Module, rule: Rule) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _Clause:
     term: tuple[int, int] | None
     """Bytes of the computed part of the head; None if there is none."""
     body: tuple[Token, Token] | None
-    """First and last token behind ``if``."""
+    """First and last token after ``if``."""
     end: int
     """The byte after it."""
 

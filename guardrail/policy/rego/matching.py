@@ -44,7 +44,7 @@ def result(node: Node, line: int) -> Iterator[tuple[int, Refusal]]:
 
 
 def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, Refusal]]:
-    """Look at a pattern that always binds its names."""
+    """Check a pattern that always binds its names."""
     found = list(_inside([part for part in parts if part]))
     line = next((line_of(node) for node in found if line_of(node)), line)
     for node in found:
@@ -66,7 +66,7 @@ def _unified(content: dict[str, Any], bound: set[str], line: int) -> Iterator[tu
     free: list[str] = []
     for side in (content["lhs"], content["rhs"]):
         if kind(side) == "Var":
-            # A whole value: bound, or compared as it is.
+            # A whole value: bound, or compared unchanged.
             continue
         found = list(_inside(side))
         names = [node["Var"]["value"] for node in found if kind(node) == "Var"]

@@ -75,7 +75,7 @@ def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = Tru
 
 
 class _Examiner:
-    """Looks at one rule."""
+    """Checks one rule."""
 
     def __init__(self, world: World, module: Module, rule: Rule) -> None:
         self.scope = Scope(world, module, rule)

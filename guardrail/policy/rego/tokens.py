@@ -33,7 +33,9 @@ def tokens(raw: bytes, start: int = 0, end: int | None = None) -> Iterator[Token
 
 
 def squeezed(raw: bytes, start: int, end: int) -> bytes:
-    """Return the tokens of *raw* between *start* and *end* in one line, unless a text has several. Texts stay as they are."""
+    """Return the tokens of *raw* between *start* and *end* in one line, unless a string has
+    several. Strings are not changed.
+    """
     written: list[bytes] = []
     last = start
     for token in tokens(raw, start, end):
@@ -43,7 +45,7 @@ def squeezed(raw: bytes, start: int, end: int) -> bytes:
 
 
 def unix_lines(raw: bytes) -> bytes:
-    """Return *raw* with ``\\n`` at the ends of its lines. Texts stay as they are."""
+    """Return *raw* with ``\\n`` at the ends of its lines. Strings are not changed."""
     if b"\r" not in raw:
         return raw
     return b"".join(

@@ -266,7 +266,8 @@ _MORE = re.compile(r"\\?[\"'`]?[)\]]{0,3}[ \t]{0,8}(?P<sign>\|\||\?[?:]|\bor\b|\
 
 
 def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[Hit]:
-    # In running text a name before a colon is too weak a sign: quotes, or a parameter of a URL or form, must say more.
+    # In running text a name before a colon is too weak a sign: it also needs quotes, or a parameter
+    # of a URL or form.
     value = _QUOTED.match(text, at + 1)
     if (value is None and text[at] == "=" and text[at + 1 : at + 2] not in {" ", "="}) or (
         value is None and quoted

@@ -81,7 +81,7 @@ def _found(
 
 _PER_HIT = 32
 _SHORT = 512
-"""Characters of a text that is done before anybody need be told in between."""
+"""Texts up to this many characters are scanned in one step, without a report in between."""
 
 
 # Rarely needed: run only if their signs occur in the text.

@@ -179,7 +179,8 @@ def pem(text: str) -> Iterator[Hit]:
             continue
         stop = text.find(JOINT, match.end())
         stop = len(text) if stop < 0 else stop
-        # Without its last line the rest of the text goes: a key that was cut off is still a key.
+        # If its last line is missing, the rest of the text is removed: a truncated key is still a
+        # key.
         tail = _KEY_TAIL.search(text, match.end(), stop)
         end = stop if tail is None else tail.end()
         yield Hit(match.start(), end, "secret", "private-key")
