@@ -35,7 +35,7 @@ from guardrail.errors import (
     os_reason,
 )
 from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
-from guardrail.ledger.files import Seal, resolve, traces
+from guardrail.ledger.files import Seal, refuse_links, resolve, traces
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.maintenance.known_heads import KnownHead, family, generation, next_name
 from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect, line0
@@ -257,6 +257,8 @@ def _check_was_there(path: Path) -> None:
 
     A new log there would look like a recovered one, and would set aside a file that has nothing to do with it.
     """
+    if not path.exists():
+        refuse_links(path)  # a link that leads nowhere is no mistyped name
     if not traces(path):
         near = ledgers_near(path)
         raise LedgerOpenError(

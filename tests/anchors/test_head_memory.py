@@ -201,6 +201,27 @@ def test_a_folder_that_can_not_be_written_is_a_remark(settings: Settings, tmp_pa
     assert "can't be written" in check(settings).found
 
 
+def test_a_folder_that_nobody_can_make_is_a_remark_whatever_the_rights_say(
+    settings: Settings,
+) -> None:
+    """Root may write everywhere, and can't make a folder there either."""
+    nowhere = settings.override(anchors={"memory": "/proc/nowhere"})
+    calls(nowhere)
+    assert check(nowhere).state is State.NOTE
+    assert "/proc/nowhere can't be written" in check(nowhere).found
+
+
+def test_looking_at_the_memory_leaves_nothing_in_its_folder(settings: Settings) -> None:
+    """Neither a folder that was not there yet, nor a file in one that is."""
+    folder = remembering(settings).folder
+    assert check(settings).state is State.OK
+    assert not folder.exists()
+    calls(settings)
+    before = sorted(folder.iterdir())
+    assert check(settings).state is State.OK
+    assert sorted(folder.iterdir()) == before
+
+
 def test_a_smaller_head_never_replaces_a_larger_one(settings: Settings, tmp_path: Path) -> None:
     """Two processes keep heads in any order."""
     calls(settings)

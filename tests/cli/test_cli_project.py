@@ -373,6 +373,27 @@ def test_policies_that_are_refused_here_are_not_asked_for(
     assert not config.with_name("audit.db-reload").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ((), "--yes and --reason are not given"),
+        (("--yes",), "--reason is not given"),
+        (("--reason", "x"), "--yes is not given"),
+    ],
+)
+def test_recover_without_a_terminal_says_which_option_is_missing(
+    cli: Cli, process: Cli, tmp_path: Path, given: tuple[str, ...], missing: str
+) -> None:
+    """And changes nothing."""
+    assert cli("init", tmp_path / "p").code == 0
+    for path in (tmp_path / "p").glob("audit.db*"):
+        path.rmdir() if path.is_dir() else os.unlink(path)
+    ran = process("recover", "--config", tmp_path / "p" / "guardrail.toml", *given)
+    assert ran.code == 2
+    assert missing in ran.err
+    assert not (tmp_path / "p" / "audit.db").exists()
+
+
 def test_recover_of_keys_without_a_ledger_begins_a_new_log(
     cli: Cli, process: Cli, tmp_path: Path
 ) -> None:

@@ -314,11 +314,17 @@ REASONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
 }
 
 
-def test_a_link_in_place_of_the_ledger_that_leads_nowhere_is_said(config: Path) -> None:
-    """It is no missing ledger, which would lead to a new one."""
+@pytest.mark.parametrize("target", ["nowhere.db", "no-folder/audit.db"])
+def test_a_link_in_place_of_the_ledger_that_leads_nowhere_is_said(
+    config: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    """It is no missing ledger, which would lead to a new one, and no folder is missing."""
     plain(config)
-    (config.parent / "audit.db").symlink_to(config.parent / "nowhere.db")
+    (config.parent / "audit.db").symlink_to(config.parent / target)
     assert refusal(config).code == "ledger.linked"
+    command(config, "--dry-run")
+    told = capsys.readouterr()
+    assert "is a symbolic link" in told.out + told.err
 
 
 @pytest.mark.parametrize("memory", [False, True], ids=["plain", "memory"])

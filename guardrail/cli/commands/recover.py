@@ -136,8 +136,12 @@ def _gone(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str, str]]:
 def _reason(reason: str | None, *, yes: bool) -> str:
     """Return the reason for the record; asked for on a terminal, otherwise required."""
     if not sys.stdin.isatty() and (reason is None or not yes):
+        if yes:
+            missing = "--reason is"
+        else:
+            missing = "--yes is" if reason is not None else "--yes and --reason are"
         raise UsageError(
-            "there is no terminal to ask on; nothing was changed",
+            f"there is no terminal to ask on, and {missing} not given; nothing was changed",
             hint='guardrail recover --yes --reason "..."',
         )
     words = reason if reason is not None else click.prompt("Why? It goes into the ledger", err=True)
