@@ -1,1 +1,1 @@
-"""The access log: who read a ledger, recorded before anything of it is shown."""
+"""The access log: a record of who read a ledger, written before anything is shown."""

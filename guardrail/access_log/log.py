@@ -1,10 +1,11 @@
-"""The access log: who read a ledger, recorded before anything of it is shown.
+"""The access log: a record of who read a ledger, written before anything is shown.
 
-It is a log of its own, with keys and a name of its own, beside the ledger: whoever reads must be able to write there, and
-nothing that reads can write to what it reads. Reading the access log is recorded in the access log.
+It is a separate log with its own keys and name, next to the ledger: readers must be able to write
+to it, but never to the ledger that they read. Reads of the access log are recorded in the access
+log.
 
-The record is made by the reader's own process. It shows what honest programs did, and that nobody changed it later; it can't
-show what somebody read with another program.
+The record is made by the reader's own process. It shows the reads of honest programs, and that
+nobody changed it later; it can't show reads by other programs.
 """
 
 from __future__ import annotations
@@ -49,35 +50,35 @@ from guardrail.system.ownership import denial_of, open_or_make
 __all__ = ["HOLDS", "Reading", "Recorded", "Unrecorded", "record_read"]
 
 HOLDS = "access"
-"""What ``holds`` in the genesis of an access log says."""
+"""Value of ``holds`` in the genesis of an access log."""
 MAX_PURPOSE = 1000
-"""Characters of a purpose."""
+"""Maximum length of a purpose, in characters."""
 PATIENCE = 1.0
 """Seconds that a reader waits for its record."""
 _PATIENCE_CREATING = 3.0
-"""Seconds that the first reader takes to make the log: many syncs, once."""
+"""Seconds that the first reader takes to create the log: many syncs, once."""
 _MAX_TEXT = 500
-"""Characters of one part of a selector that are recorded."""
+"""Maximum number of characters recorded for one part of a selector."""
 _SUFFIX = ".access.db"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What somebody is about to read."""
+    """A read that is about to happen."""
 
     command: str
-    """Stable words: the command line's command, a page's name."""
+    """Stable name: the command, or the name of a page."""
     names: Mapping[str, object] = field(default_factory=dict)
-    """What was asked for by name: ids, numbers, files. Recorded as it is, secrets excepted."""
+    """The names asked for: ids, numbers, files. Recorded unchanged, except for secrets."""
     texts: Mapping[str, object] = field(default_factory=dict)
-    """What was asked for in free text, redacted like the purpose."""
+    """The free text asked for, redacted like the purpose."""
     purpose: str = ""
-    """Why, in the reader's words; redacted before it is recorded."""
+    """The reader's reason, redacted before it is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The reading is in the access log, durable."""
+    """The read is durably recorded in the access log."""
 
     path: Path
     seq: int
@@ -85,10 +86,10 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Unrecorded:
-    """The reading could not be recorded, and may go on."""
+    """The read could not be recorded, but may continue."""
 
     path: Path
-    """Where it should have been."""
+    """Location of the access log."""
     code: str
     why: str
     hint: str
@@ -96,14 +97,14 @@ class Unrecorded:
 
 @dataclass(frozen=True, slots=True)
 class _Examined:
-    """The ledger that is to be read, as it is at this moment."""
+    """The ledger to be read, in its current state."""
 
     path: Path
     log: str | None = None
     size: int | None = None
     root: str | None = None
     problem: str | None = None
-    """Code of the error where it can't be opened."""
+    """Code of the error if it can't be opened."""
     is_access_log: bool = False
 
     def document(self) -> dict[str, Any]:
@@ -119,13 +120,14 @@ class _Examined:
 def record_read(
     settings: Settings, reading: Reading, *, file: Path | None = None
 ) -> Recorded | Unrecorded | None:
-    """Record that the ledger of *settings* is about to be read, or *file*, an export or a copy; durable where this returns
-    ``Recorded``.
+    """Record that the ledger of *settings* is about to be read, or *file*, an export or a copy;
+    durable if this returns ``Recorded``.
 
-    Call it before anything is shown. It takes about a second at most, whatever holds the access log. None where there is
-    nothing to read: neither a ledger nor an access log of one. A *file* can be read where neither is: that is recorded only
-    where ``[access] required`` is set. Raises ``AccessError`` where ``[access] required`` is set and
-    the record could not be written, and ``UsageError`` for a purpose that is too long.
+    Call it before anything is shown. It takes about a second at most, even if another process holds
+    the access log. Returns None if there is nothing to read: neither a ledger nor an access log of
+    one. A *file* can be read without either: that is recorded only if ``[access] required`` is set.
+    Raises ``AccessError`` if ``[access] required`` is set and the record could not be written, and
+    ``UsageError`` for a purpose that is too long.
     """
     if len(reading.purpose) > MAX_PURPOSE:
         raise UsageError(
@@ -134,11 +136,13 @@ def record_read(
     ledger = settings.ledger.path
     if file is None:
         if os.path.exists(ledger) and not os.path.isfile(ledger):
-            # A folder, FIFO or device is no ledger: the command refuses it, and nothing is created next to it.
+            # A folder, FIFO or device is not a ledger: the command refuses it, and no file is
+            # created next to it.
             return None
         examined = _examine(ledger)
         db, keys = _place(settings, examined)
-        # A path that was mistyped may name any file: no access log is made next to one that never was a ledger.
+        # A mistyped path may name any file: no access log is created next to a file that never was
+        # a ledger.
         there = examined.problem is None or (
             examined.problem != "ledger.missing" and was_ledger(ledger)
         )
@@ -196,7 +200,9 @@ def _examine(path: Path) -> _Examined:
 
 
 def _head(reader: LedgerReader) -> tuple[int, str | None]:
-    """Return how many records there are, and the root of the stored head where it is over all of them. Unverified."""
+    """Return the number of records, and the root of the stored head if it covers all of them.
+    Unverified.
+    """
     size = reader.size()
     rows = reader.query("SELECT note FROM head WHERE id = 0")
     try:
@@ -210,7 +216,7 @@ def _place(settings: Settings, examined: _Examined) -> tuple[Path, Path]:
     """Return file and key folder of the access log."""
     db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()
     if examined.is_access_log and os.path.realpath(examined.path) != os.path.realpath(db):
-        # One that these settings know nothing of, named by itself.
+        # These settings do not know it, so it is named by itself.
         return examined.path, examined.path.with_suffix(".keys")
     return db, keys
 
@@ -221,7 +227,9 @@ def _place(settings: Settings, examined: _Examined) -> tuple[Path, Path]:
 def _write(
     settings: Settings, db: Path, folder: Path, examined: _Examined, reading: Reading
 ) -> int:
-    """Write the record and return its number. Raises ``LedgerError``, ``KeysError``, ``RecordError``, ``OSError``."""
+    """Write the record and return its number. Raises ``LedgerError``, ``KeysError``,
+    ``RecordError``, ``OSError``.
+    """
     memory = AccessMemory(settings, db)
     keys, writer = _open(settings, db, folder, memory)
     end = time.monotonic() + PATIENCE
@@ -232,7 +240,7 @@ def _write(
             memory.keep(keys, writer.log)
         return seq
     finally:
-        # The record's fate is known: what is left to do at closing is the next writer's as well.
+        # The record's fate is known: any cleanup left at closing is also done by the next writer.
         with contextlib.suppress(LedgerError):
             writer.close(timeout=max(0.1, end - time.monotonic()))
 
@@ -274,7 +282,7 @@ def _selector(reading: Reading, tokens: TenantKeys) -> dict[str, Any]:
 
 
 def _named(value: object, tokens: TenantKeys) -> Any:
-    """Return a name as it is recorded: in clear, so that it says what was read, unless a secret was pasted there."""
+    """Return a name as recorded: in clear, to show what was read, unless it contains a secret."""
     if isinstance(value, bool | int) or value is None:
         return value
     if isinstance(value, list | tuple):
@@ -308,7 +316,7 @@ def _clean(words: str, tokens: TenantKeys) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return *text* with what is no Unicode, such as bytes of a file name, as an escape."""
+    """Return *text* with anything that is not Unicode, such as bytes of a file name, escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -318,7 +326,7 @@ def _printable(text: str) -> str:
 def _open(
     settings: Settings, db: Path, folder: Path, memory: AccessMemory
 ) -> tuple[Keys, LedgerWriter]:
-    """Open the access log, or make it and its keys where nothing of either is there, nor is remembered."""
+    """Open the access log, or create it and its keys if neither exists or is remembered."""
     if db.exists() and folder.exists():
         return _existing(db, folder, memory)
     with _alone(db.parent):
@@ -345,10 +353,11 @@ def _existing(db: Path, folder: Path, memory: AccessMemory) -> tuple[Keys, Ledge
 
 def _made(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
     refuse_links(db, folder)
-    # Beside the ledger it is for everybody who reads there; elsewhere it is the reader's own.
+    # Next to the ledger it is for everyone who reads there; in another place it belongs to the
+    # reader.
     like = None if settings.access.path is not None else settings.ledger.path
     keys = Keys.create(folder, like=like)
-    os.close(open_or_make(lock_path(db), like, flags=os.O_RDWR))  # all other files take its owner
+    os.close(open_or_make(lock_path(db), like, flags=os.O_RDWR))  # all other files get its owner
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
         public_key=keys.public,
@@ -378,7 +387,9 @@ def _limits(seconds: float) -> LedgerSettings:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Generator[None]:
-    """Let one process at a time look whether the log is there, and make it. Raises ``LedgerError``, ``OSError``."""
+    """Let one process at a time check for the log, and create it. Raises ``LedgerError``,
+    ``OSError``.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         end = time.monotonic() + _PATIENCE_CREATING

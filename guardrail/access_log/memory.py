@@ -1,6 +1,8 @@
-"""Which access log belongs to a ledger: its largest head, remembered next to the ledger and on this machine.
+"""Which access log belongs to a ledger: its largest head, remembered next to the ledger and on this
+machine.
 
-An access log that was removed, cut, or exchanged for another one is noticed by whoever reads next, before a new one is made.
+The next reader notices an access log that was removed, cut or replaced, before a new one is
+created.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ __all__ = ["LOST", "AccessMemory"]
 LOST = frozenset(
     f"access.{state}" for state in ("missing", "replaced", "rolled_back", "forked", "memory")
 )
-"""Codes for an access log that is not what was remembered of it."""
+"""Codes for an access log that differs from the remembered one."""
 _SUFFIX = ".access.db"
 
 
 class AccessMemory:
-    """What is remembered of the access log at *db*, of the ledger that *settings* name."""
+    """The memory of the access log at *db*, for the ledger that *settings* name."""
 
     def __init__(self, settings: Settings, db: Path) -> None:
         self._settings = settings
@@ -38,25 +40,32 @@ class AccessMemory:
         self._machine = memory_of(settings.anchors, db, verify_signature)
 
     def check(self, keys: Keys | None) -> None:
-        """Return if the access log is what is remembered, or nothing is; *keys* are its own, None if it is not there.
+        """Check the access log against the memory; *keys* are its own, or None if it does not
+        exist.
 
-        Raises ``LedgerOpenError`` with a code in ``LOST``. A folder that this user can't read tells nothing.
+        Raises ``LedgerOpenError`` with a code in ``LOST``. A folder that this user can't read
+        proves nothing.
         """
         for memory in self._memories():
             self._check_one(memory, keys)
 
     def keep(self, keys: Keys, log: str) -> None:
-        """Remember the head that the access log, called *log*, has now, wherever this user can write. Raises ``LedgerError``."""
+        """Remember the current head of the access log *log*, wherever this user can write. Raises
+        ``LedgerError``.
+        """
         signing = keys.signing(actor={}, epochs=False)
         heads = LedgerHeads(self._db, log, signing)
         note, key = heads.head(), signing.log_key(log).key
         for memory in self._memories():
-            # Another reader may have kept a larger one meanwhile; the next check finds what does not fit.
+            # Another reader may have stored a larger one meanwhile; the next check finds any
+            # mismatch.
             with contextlib.suppress(AnchorError):
                 memory.keep(note, key, heads.prove)
 
     def forget(self) -> bool:
-        """Remove what is remembered next to the ledger; return True if anything was. Raises ``AnchorError``."""
+        """Remove the memory next to the ledger; return True if there was any. Raises
+        ``AnchorError``.
+        """
         return self.beside.forget()
 
     def _memories(self) -> Sequence[HeadMemory]:
@@ -91,7 +100,7 @@ class AccessMemory:
 
 
 def _ledger_of(settings: Settings, db: Path) -> Path:
-    """Return the real path of the ledger that the access log at *db* is of, also where *db* itself is read."""
+    """Return the real path of the ledger of the access log at *db*, even if *db* itself is read."""
     ledger = Path(os.path.realpath(settings.ledger.path))
     if str(ledger) != os.path.realpath(db):
         return ledger

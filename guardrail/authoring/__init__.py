@@ -1,4 +1,4 @@
-"""For those who write policies: check and test them without a guard, a ledger or a call.
+"""Tools for policy authors: check and test policies without a guard, a ledger or a call.
 
 ``check(paths)`` and ``run_tests(paths)`` return reports; they run no tool and write nothing.
 """

@@ -1,4 +1,6 @@
-"""Making a bundle for OPA servers: nothing is bundled that was not found fit, and the revision says whether it is pure."""
+"""Build a bundle for OPA servers: it holds only policies that passed the checks, and its revision
+states whether they are pure.
+"""
 
 from __future__ import annotations
 
@@ -27,29 +29,29 @@ _PACKAGE = re.compile(r"^\s*package\s+([^\s#]+)", re.MULTILINE)
 
 
 class Judge(StrEnum):
-    """Who found the policies fit and pure."""
+    """The checker that found the policies valid and pure."""
 
     OPA = "opa"
     """``opa check --strict`` with the shipped capabilities."""
     EMBEDDED = "embedded"
     """The preflight of the embedded engine, which refuses more."""
     NOBODY = "nobody"
-    """They may depend on more than their input: built on demand, and the revision says so."""
+    """They may depend on more than their input: built on request, and the revision says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle that can be served."""
+    """A bundle ready to be served."""
 
     content: bytes
     """The gzipped archive."""
     revision: str
     judge: Judge
     files: int
-    """Modules of authors in it."""
+    """Number of the authors' modules in it."""
     signed: bool
     tests: int = 0
-    """Files of tests that belong to them: left out of the bundle, and not run."""
+    """Number of their test files: left out of the bundle, and not run."""
 
 
 def make_bundle(
@@ -60,11 +62,13 @@ def make_bundle(
     signer: bundle.Signer | None = None,
     unsafe_impure: bool = False,
 ) -> Bundle:
-    """Return the bundle of the policies below *paths*: the same bytes for the same policies, an ES256 signature apart.
+    """Return the bundle of the policies below *paths*: the same bytes for the same policies, apart
+    from an ES256 signature.
 
-    They are judged by *opa*, or where there is none by the embedded engine's preflight. Raises ``PolicyLoadError`` with every
-    finding: what is no policy for the guard, what does not compile, and, unless *unsafe_impure*, what calls a function
-    that is not known to be pure.
+    They are checked by *opa*, or by the embedded engine's preflight if it is None. Raises
+    ``PolicyLoadError`` with every finding: files that are not policies for the guard, modules that
+    do not compile, and, unless *unsafe_impure* is set, calls of functions that are not known to be
+    pure.
     """
     policies = load_policies(paths, data=data)
     judge = _judge(policies, opa, unsafe_impure=unsafe_impure)
@@ -100,7 +104,7 @@ def _judge(policies: PolicySet, opa: OpaProgram | None, *, unsafe_impure: bool) 
         impure = opa.check(folder, sources, capabilities=capabilities_file())
         if not impure:
             return Judge.OPA
-        # What remains without the restriction has nothing to do with purity.
+        # Findings that remain without the restriction have nothing to do with purity.
         findings = opa.check(folder, sources) if unsafe_impure else impure
     if findings:
         raise PolicyLoadError(findings)
@@ -108,13 +112,13 @@ def _judge(policies: PolicySet, opa: OpaProgram | None, *, unsafe_impure: bool) 
 
 
 def _contract(policies: PolicySet, bench: Workbench) -> list[Finding]:
-    """Return what authors' modules may not do, whatever the engine."""
+    """Return the violations in the authors' modules that do not depend on the engine."""
     parsed, findings = [], []
     for source in policies.modules:
         try:
             parsed.append(parse_module(source, bench.parse(source.name, source.text)))
         except (EngineRefusal, PolicyError):
-            # Rego that only OPA reads: OPA judges it, and its package is still not anyone's choice.
+            # Rego that only OPA parses: OPA judges it, but its package is still fixed.
             findings += _package(source)
     return [*findings, *examine(parsed)]
 

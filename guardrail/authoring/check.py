@@ -1,4 +1,6 @@
-"""Whether policies could be served: parsed, judged by the engines, asked about sample calls, and looked through by lints."""
+"""Check that policies could be served: parse them, ask the engines, evaluate sample calls, and run
+the lints.
+"""
 
 from __future__ import annotations
 
@@ -29,60 +31,71 @@ __all__ = ["CheckReport", "EngineSaid", "EngineState", "check"]
 
 
 class EngineState(StrEnum):
-    """What became of asking an engine."""
+    """Result of asking an engine."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
     NOT_FOUND = "not_found"
-    """The program is not there, and the other engine alone was asked."""
+    """The program is not installed, and only the other engine was asked."""
     FAILED = "failed"
     """It was asked and gave no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSaid:
-    """What one engine says of the policies."""
+    """One engine's result for the policies."""
 
     engine: str
     """``embedded`` or ``opa``."""
     state: EngineState
     about: str
-    """Which engine that is, or why it was not asked; one line."""
+    """The engine's version, or why it was not asked; one line."""
     findings: tuple[Finding, ...]
-    """Its own. What guardrail demands whatever the engine is among those of ``embedded``."""
+    """The engine's own findings. Those that guardrail requires with any engine are under
+    ``embedded``.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What was found. Plain values throughout: ``dataclasses.asdict`` gives something JSON can hold."""
+    """Result of a check. Plain values throughout: ``dataclasses.asdict`` gives something JSON can
+    hold.
+    """
 
     files: int
-    """Modules of authors that were read, tests included."""
+    """Number of the authors' modules that were read, tests included."""
     findings: tuple[Finding, ...]
-    """Reasons why an engine would refuse to load; each is also with the engine that gave it.
+    """Reasons for an engine to refuse the policies; each is also listed with the engine that gave
+    it.
 
-    What OPA says of a line that the embedded engine refuses for the same reason is only with OPA."""
+    OPA's finding for a line that the embedded engine refuses for the same reason is listed only
+    with OPA.
+    """
     remarks: tuple[Finding, ...]
-    """What is allowed and probably a mistake."""
+    """Constructs that are allowed but probably mistakes."""
     digest: str | None
-    """As it would stand in records; None where the files can't be read."""
+    """The policies' digest as records would hold it; None if the files can't be read."""
     milliseconds: float
     engines: tuple[EngineSaid, ...] = ()
     lints: tuple[Lint, ...] = ()
-    """What is allowed and can let a call slip through."""
+    """Constructs that are allowed but can let a call through."""
     tests: int = 0
-    """Files of tests, whose results are not judged here: a guard loads the policies only if they pass."""
+    """Number of test files, which are not run here: a guard loads the policies only if their tests
+    pass.
+    """
     ignored: int = 0
-    """Lints that ``guardrail:ignore`` comments speak of."""
+    """Number of lints suppressed by ``guardrail:ignore`` comments."""
 
     @property
     def ok(self) -> bool:
-        """Whether every engine that was asked would load these policies, their own tests left out."""
+        """True if every engine that was asked would load these policies, not counting their own
+        tests.
+        """
         return not self.findings
 
     @property
     def answered(self) -> bool:
-        """Whether every engine that is there gave an answer."""
+        """True if every available engine gave an answer."""
         return not any(said.state is EngineState.FAILED for said in self.engines)
 
 
@@ -94,12 +107,13 @@ def check(
     opa: OpaProgram | None = None,
     time_limit: float = 10.0,
 ) -> CheckReport:
-    """Return everything that is wrong with the policies below *paths*. Does not raise for policies that are refused.
+    """Check the policies below *paths*, and return every finding. Does not raise for policies that
+    are refused.
 
-    Parse, preflight and contract: the composed decision on a few complete calls must be well-formed. *opa* is asked,
-    too, where it is given. Lints are in the report whether or not an engine refuses; *tools* maps tool names to the
-    JSON Schemas of their arguments, without which any argument may be missing. *time_limit* in seconds holds for each
-    question that the embedded engine is asked.
+    Parse, preflight and contract: the composed decision on a few complete calls must be
+    well-formed. *opa* is asked too, if it is given. Lints are reported whether or not an engine
+    refuses; *tools* maps tool names to the JSON Schemas of their arguments, without which any
+    argument may be missing. *time_limit* is in seconds, for each query to the embedded engine.
     """
     started = time.perf_counter()
     try:
@@ -151,7 +165,7 @@ def _parsed(
     compiled: CompiledPolicies | None,
     bench: Workbench,
 ) -> Sequence[Module]:
-    """Return every module, or none where one of them is no Rego."""
+    """Return every module, or none if one of them is not valid Rego."""
     if compiled is not None:
         return compiled.parsed
     if any(finding.code == "syntax" for finding in findings):
@@ -168,7 +182,7 @@ def _lint(
 ) -> LintReport:
     found = lint_modules(parsed, policies.data, shape)
     if compiled is not None:
-        # Rules that can't be evaluated fire in no test; the findings say why they can't.
+        # Rules that can't be evaluated fire in no test; the findings give the reason.
         try:
             found += check_tested(parsed, fired(compiled, bench, observe(compiled, bench)))
         except EngineRefusal:
@@ -186,7 +200,7 @@ def _opa(program: OpaProgram | None, policies: PolicySet) -> EngineSaid:
         about = "no opa program: GUARDRAIL_OPA names none, and there is none on PATH"
         return EngineSaid("opa", EngineState.NOT_FOUND, about, ())
     found = ask_opa(program, (*policies.modules, *policies.tests))
-    # What the program itself says has a code of OPA's.
+    # The program's own errors have OPA's codes.
     troubles = [finding for finding in found if finding.code == "opa"]
     if troubles:
         return EngineSaid("opa", EngineState.FAILED, troubles[0].message, ())

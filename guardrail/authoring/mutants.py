@@ -1,4 +1,4 @@
-"""A call's arguments with one thing in them changed: gone, null, empty, or the same in another type."""
+"""A call's arguments with one change: a value removed, null, empty, or of another type."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MAX_DEPTH = 8
 
 
 class Mutation(StrEnum):
-    """What was done to one value."""
+    """The change made to one value."""
 
     DELETED = "deleted"
     NULL = "null"
     TEXT = "as-text"
-    """The same, as a text: what was a number, true or false."""
+    """The same value as text: from a number, true or false."""
     LIST = "in-list"
-    """The same, as the only member of a list."""
+    """The same value as the only member of a list."""
     OBJECT = "in-object"
-    """The same, as what an object holds."""
+    """The same value inside an object."""
     EMPTY_TEXT = "empty-text"
     EMPTY_LIST = "empty-list"
     EMPTY_OBJECT = "empty-object"
@@ -31,7 +31,7 @@ class Mutation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """Arguments that differ from a call's in one place."""
+    """Arguments that differ from a call's in one location."""
 
     pointer: str
     """RFC 6901, into the arguments."""
@@ -40,7 +40,9 @@ class Mutant:
 
 
 def mutants(args: Mapping[str, Json]) -> Iterator[Mutant]:
-    """Yield every mutant of *args*: for each key of each object in them, what ``Mutation`` names and changes something."""
+    """Yield every mutant of *args*: for each key of each object, each ``Mutation`` that changes
+    something.
+    """
     for path in _keys(args, ()):
         value = _at(args, path)
         pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
@@ -82,7 +84,7 @@ def _keys(
             yield from _keys(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            # Members of a list are no keys; what is in them may have some.
+            # Members of a list are not keys; their values may have some.
             yield from _keys(item, (*path, index))
 
 
@@ -95,7 +97,9 @@ def _at(value: object, path: tuple[str | int, ...]) -> Json:
 def _changed(
     args: Mapping[str, Json], path: tuple[str | int, ...], value: Json, *, delete: bool = False
 ) -> dict[str, Json]:
-    """Return a copy of *args* with *value* at *path*, or nothing there. What does not change is shared."""
+    """Return a copy of *args* with *value* at *path*, or with that value removed. Unchanged parts
+    are shared.
+    """
     changed = _with({**args}, path, value, delete=delete)
     assert isinstance(changed, dict)
     return changed

@@ -1,7 +1,8 @@
-"""Which denials hang on a single argument: a call that a test sees denied, with one thing changed, and allowed.
+"""Find denials that depend on a single argument: a call that a test sees denied is allowed with one
+thing changed.
 
-In Rego a condition on something that is missing, or of another type, silently does not hold. No test shows that which is
-not written for it; here they are made from the tests that there are.
+In Rego a condition on a value that is missing, or of another type, silently does not hold. Only a
+test written for that case shows it; here such cases are generated from the existing tests.
 """
 
 from __future__ import annotations
@@ -31,39 +32,39 @@ __all__ = ["Hole", "MutationReport", "Progress", "Untried", "mutate"]
 
 CLOSING = frozenset({"deny", "require_approval"})
 OWN = "guardrail."
-"""How the ids of the composition's own rules begin."""
+"""Prefix of the ids of the composition's own rules."""
 MAX_MUTANTS = 50_000
-"""Changed calls that are tried at most."""
+"""Maximum number of changed calls that are tried."""
 
 Progress = Callable[[int, int], None]
-"""Told how many of how many calls have been tried."""
+"""Called with (calls tried, calls in total)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A changed call that is allowed, though the rule stopped it as it was."""
+    """A changed call that is allowed, although the rule stopped the original."""
 
     rule: str
     effect: str
-    """What the rule asked for: ``deny`` or ``require_approval``."""
+    """The rule's effect: ``deny`` or ``require_approval``."""
     file: str
-    """Where the rule is; ``-`` where its id is made when it fires."""
+    """Location of the rule; ``-`` if its id is computed when it fires."""
     line: int
     test: str
     """The test that the call is from."""
     tool: str
     pointer: str
-    """What was changed, in the arguments."""
+    """The changed location in the arguments."""
     mutation: Mutation
     args: dict[str, Json]
-    """As they are allowed."""
+    """The arguments that are allowed."""
     input: dict[str, Json]
     """The whole input, with these arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Untried:
-    """A rule that fires in no test, so that there was nothing to change."""
+    """A rule that fires in no test, so there was nothing to change."""
 
     rule: str
     effect: str
@@ -73,7 +74,9 @@ class Untried:
 
 @dataclass(frozen=True, slots=True)
 class MutationReport:
-    """What was tried. Plain values throughout: ``dataclasses.asdict`` gives something JSON can hold."""
+    """Result of the mutations. Plain values throughout: ``dataclasses.asdict`` gives something JSON
+    can hold.
+    """
 
     findings: tuple[Finding, ...]
     """Why the policies were refused; then nothing was tried."""
@@ -83,21 +86,21 @@ class MutationReport:
     rules: int
     """Rules that were tried, by id and effect."""
     calls: int
-    """Calls of the tests in which one of them fires."""
+    """Number of the tests' calls in which one of them fires."""
     tried: int
-    """Changed calls that the policy was asked about."""
+    """Number of changed calls that the policy was asked about."""
     unfit: int
-    """Changed calls that a tool's schema refuses before the policy is asked."""
+    """Number of changed calls that a tool's schema refuses before the policy is asked."""
     ignored: int
-    """Holes that ``guardrail:ignore mutation`` speaks of."""
+    """Number of holes suppressed by ``guardrail:ignore mutation``."""
     complete: bool
-    """Whether all was tried that there was: neither the time nor the number of calls ran out."""
+    """True if everything was tried: neither the time nor the number of calls ran out."""
     digest: str | None
     milliseconds: float
 
     @property
     def ok(self) -> bool:
-        """Whether the policies were accepted and nothing was found."""
+        """True if the policies were accepted and nothing was found."""
         return not self.findings and not self.holes
 
 
@@ -122,12 +125,13 @@ def mutate(
     total: float = 300.0,
     progress: Progress | None = None,
 ) -> MutationReport:
-    """Change each call in which a deny or require_approval rule fires in a test, key by key, and report what is allowed.
+    """Change each call in which a deny or require_approval rule fires in a test, key by key, and
+    report the changed calls that are allowed.
 
-    *tools* maps tool names to JSON Schemas: what these refuse never reaches a policy, and is not tried. *time_limit* in
-    seconds holds for each question, *total* for all of them: past it the report says that it is not complete. The
-    questions are asked in a worker process. Does not raise for policies that are refused; ``ConfigError`` for a schema
-    that can't be used.
+    *tools* maps tool names to JSON Schemas: arguments that these refuse never reach a policy, and
+    are not tried. *time_limit* (seconds) applies to each query, *total* to all of them: after that
+    the report says that it is not complete. The queries run in a worker process. Does not raise for
+    policies that are refused; ``ConfigError`` for a schema that can't be used.
     """
     started = time.monotonic()
     schemas = compile_tools(tools or {})
@@ -192,7 +196,7 @@ class _Run:
         self._loaded: str | None = None
 
     def all(self, calls: Iterable[Fired]) -> None:
-        """Try every mutant of every call that something stops."""
+        """Try every mutant of every call that a rule stops."""
         stopped = [call for call in calls if call.effect in CLOSING and self._stopping(call)]
         work = [(call, list(self._fit(call))) for call in stopped]
         total = sum(len(found) for _, found in work)
@@ -249,7 +253,7 @@ class _Run:
         if decide(self._bench, changed).get("effect") != "allow":
             return
         for effect, id_ in self._stopping(call):
-            # Calls of several tests may end up as one.
+            # Calls of several tests may become the same call.
             if (effect, id_, changed) in self._tally.known:
                 continue
             self._tally.known.add((effect, id_, changed))
@@ -276,7 +280,9 @@ class _Run:
         return self._sifter.ignored(rule.file, rule.line, MUTATION, mutant.pointer)
 
     def _places(self, effect: str, id_: str) -> list[Named]:
-        """Return every rule of that id; one without a place where it is made when it fires."""
+        """Return every rule with that id; one without a location if the id is computed when it
+        fires.
+        """
         found = [rule for rule in self._named if (rule.effect, rule.id) == (effect, id_)]
         return found or [Named(effect, id_, "-", 0)]
 

@@ -1,4 +1,6 @@
-"""What a real OPA says of the policies, where its program is at hand: compiled strictly, with the schema of the input."""
+"""Check the policies with a real OPA, if the program is available: compiled strictly, with the
+schema of the input.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,10 @@ INPUT_SCHEMA = ("opa", "schemas", "input.json")
 
 
 def ask_opa(program: OpaProgram, sources: Iterable[Source]) -> list[Finding]:
-    """Return what ``opa check --strict`` finds in *sources*, at the authors' files and lines.
+    """Return the findings of ``opa check --strict`` for *sources*, at the authors' files and lines.
 
-    They are written to a folder of their own under names of their own: what a file is called means nothing to OPA then.
+    The sources are written to a temporary folder under generated names, so that the file names have
+    no meaning for OPA.
     """
     with tempfile.TemporaryDirectory(prefix="guardrail-opa-") as made:
         folder = Path(made)
@@ -54,7 +57,9 @@ def _advised(finding: Finding, texts: dict[str, str]) -> Finding:
 
 
 def repeats(finding: Finding, own: Sequence[Finding]) -> bool:
-    """Return whether *finding* of OPA says what one of the embedded engine's says, with advice, at the author's line."""
+    """Return True if *finding*, from OPA, repeats one of the embedded engine's findings, which has
+    advice, at the author's line.
+    """
     conflict = _CONFLICT.match(finding.message)
     if conflict is not None:
         return any(

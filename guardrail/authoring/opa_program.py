@@ -1,4 +1,4 @@
-"""The ``opa`` program, where there is one: the reference says what it thinks of policies."""
+"""The ``opa`` program, if there is one: the reference implementation judges the policies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_ERRORS = 200
 
 @dataclass(frozen=True, slots=True)
 class OpaProgram:
-    """An ``opa`` that can be run."""
+    """An executable ``opa``."""
 
     path: Path
 
@@ -33,10 +33,10 @@ class OpaProgram:
         capabilities: Path | None = None,
         schema: Path | None = None,
     ) -> list[Finding]:
-        """Return what ``opa check --strict`` says about the modules in *folder*.
+        """Run ``opa check --strict`` on the modules in *folder*, and return its findings.
 
-        *sources* names the author's file for each path below *folder*. *capabilities* restricts what they may call,
-        *schema* (of the input) what they may read.
+        *sources* names the author's file for each path below *folder*. *capabilities* restricts the
+        functions that they may call, *schema* (of the input) the paths that they may read.
         """
         command = [str(self.path), "check", "--strict", "--format", "json"]
         command += ["--max-errors", str(_MAX_ERRORS)]
@@ -57,10 +57,13 @@ class OpaProgram:
 
 
 def find_opa(environment: Mapping[str, str] | None = None) -> OpaProgram | None:
-    """Return the program that ``GUARDRAIL_OPA`` names by its whole path, else ``opa`` on PATH, else None."""
+    """Return the program that ``GUARDRAIL_OPA`` names by its absolute path, otherwise ``opa`` on
+    PATH, otherwise None.
+    """
     environment = os.environ if environment is None else environment
     named = environment.get("GUARDRAIL_OPA") or shutil.which("opa", path=environment.get("PATH"))
-    # A relative name, or a relative folder on PATH, would be another program in each folder that somebody sends.
+    # A relative name, or a relative folder on PATH, would be a different program in each folder,
+    # including one that somebody sent.
     if not named or not os.path.isabs(named) or not os.access(named, os.X_OK):
         return None
     return OpaProgram(Path(named))

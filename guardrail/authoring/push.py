@@ -1,5 +1,6 @@
-"""Storing policies on a development server, module by module, without bundles. Not for production: it is not atomic, and
-what the server then answers names no revision."""
+"""Store policies on a development server, module by module, without bundles. Not for production: it
+is not atomic, and the server's replies name no revision.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +19,32 @@ from guardrail.policy.sources import load_policies
 __all__ = ["Pushed", "push"]
 
 _PREFIX = "guardrail-push/"
-"""Of the ids under which modules are stored: what begins with it, and is not pushed, is removed."""
+"""Prefix of the ids of stored modules: those that begin with it, and are not pushed, are
+removed.
+"""
 _HINT = "modules that call each other's functions can't be stored one by one: guardrail policy bundle -o FILE"
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What is on the server now."""
+    """The contents of the server now."""
 
     stored: tuple[str, ...]
     removed: tuple[str, ...]
     others: tuple[str, ...]
-    """Policies on the server that were not pushed: their rules count as well."""
+    """Policies on the server that were not pushed: their rules count too."""
     tests: int = 0
-    """Files of tests that belong to the policies: neither stored nor run."""
+    """Number of the policies' test files: neither stored nor run."""
 
 
 def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
-    """Store the policies below *paths*, guardrail's own and the data on the server that *section* names.
+    """Store the policies below *paths*, guardrail's own and the data on the server that *section*
+    names.
 
-    When it returns the server has these modules and no others that were pushed before. Raises ``ConfigError``
-    (``config.opa_bundles``) for a server that takes its policies from bundles: nothing was stored; ``PolicyLoadError`` for
-    policies that are refused here or by OPA: some may have been stored; ``PolicyError`` where the server can't be asked.
+    When it returns, the server has these modules, and no others from earlier pushes. Raises
+    ``ConfigError`` (``config.opa_bundles``) for a server that takes its policies from bundles:
+    nothing was stored; ``PolicyLoadError`` for policies that are refused here or by OPA: some may
+    have been stored; ``PolicyError`` if the server can't be reached.
     """
     policies = load_policies(paths)
     target = Target(section)
@@ -72,8 +77,9 @@ def _refuse_bundles(admin: Admin) -> None:
 
 
 def _exchange(admin: Admin, texts: dict[str, tuple[str, str]], stale: list[str]) -> None:
-    # OPA compiles after each step: it refuses a call of a function that is not there yet, the removal of one that is still
-    # called, and a second default of a rule. So in rounds, as long as a round gets any further.
+    # OPA compiles after each step: it refuses a call of a function that is not there yet, the
+    # removal of one that is still called, and a second default of a rule. So the steps run in
+    # rounds, as long as a round makes progress.
     removing, waiting = list(stale), dict(texts)
     while removing or waiting:
         kept = [name for name in removing if admin.delete_policy(name) is not None]

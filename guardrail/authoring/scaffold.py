@@ -1,4 +1,6 @@
-"""A new project on disk: settings with comments, a policy, a test for it. Never overwrites a file."""
+"""Create a new project on disk: settings with comments, a policy, a test for it. Never overwrites a
+file.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ from guardrail.system.disk import is_full, make_room, why_not_written
 __all__ = ["Scaffold", "scaffold", "settings_text"]
 
 _IGNORED = ("*.db", "*.db-*", "*.keys/")
-"""A ledger holds what people did, keys open its tokens: neither belongs in a repository."""
+"""A ledger holds people's actions, and keys open its tokens: neither belongs in a repository."""
 
 _ACTIVE = {("ledger", "path"), ("policy", "path"), ("retention", "auto")}
-"""Keys that are written out, and not only as a comment."""
+"""Keys that are written out, not only as comments."""
 
 _HEADER = """\
 # Settings of guardrail. A line that starts with "#" and holds a key shows its default.
@@ -29,7 +31,7 @@ _HEADER = """\
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """What was made."""
+    """The files created."""
 
     folder: Path
     written: tuple[Path, ...]
@@ -38,7 +40,7 @@ class Scaffold:
 
 
 def settings_text() -> str:
-    """Return a guardrail.toml that says what every key means and changes no default."""
+    """Return a guardrail.toml that documents every key and changes no default."""
     sections = [_HEADER]
     default = Settings()
     for section in fields(Settings):
@@ -75,14 +77,16 @@ def _toml(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    # A JSON string is a TOML basic string as long as it holds no surrogates, which no default does.
+    # A JSON string is a TOML basic string unless it holds surrogates, which no default does.
     return json.dumps("" if value is None else str(value), ensure_ascii=False)
 
 
 def scaffold(folder: Path, starter: Path) -> Scaffold:
-    """Write a project into *folder*, with the policies in *starter*; the files are there when this returns.
+    """Write a project into *folder*, with the policies in *starter*; the files are there when this
+    returns.
 
-    Raises ``ConfigError`` (``config.exists``) that names every file in the way, before anything is written; ``config.linked`` for a link there.
+    Raises ``ConfigError`` (``config.exists``) that names every file in the way, before anything is
+    written; ``config.linked`` for a link there.
     """
     for each in (folder / "policies", folder / ".gitignore"):
         if each.is_symlink():

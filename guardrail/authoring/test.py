@@ -1,4 +1,4 @@
-"""Running the tests that policies bring along."""
+"""Run the tests that come with policies."""
 
 from __future__ import annotations
 
@@ -18,30 +18,34 @@ from guardrail.policy.sources import load_policies
 __all__ = ["TestOutcome", "TestReport", "TestResult", "run_tests"]
 
 _SHOWN = 3
-"""Decisions of one failed test that are shown."""
+"""Maximum number of decisions shown for one failed test."""
 
 
 @dataclass(frozen=True, slots=True)
 class TestReport:
-    """What was run. Plain values throughout: ``dataclasses.asdict`` gives something JSON can hold."""
+    """Result of the tests. Plain values throughout: ``dataclasses.asdict`` gives something JSON can
+    hold.
+    """
 
     __test__ = False  # for pytest: not a class of tests
 
     results: tuple[TestResult, ...]
     """By file and line."""
     findings: tuple[Finding, ...]
-    """Why the policies were refused; then no test was run."""
+    """Why the policies were refused; then no test ran."""
     digest: str | None
     milliseconds: float
 
     @property
     def ok(self) -> bool:
-        """Whether the policies were accepted and no test failed. True where there are none: see ``results``."""
+        """True if the policies were accepted and no test failed. Also True if there are no tests:
+        see ``results``.
+        """
         bad = {TestOutcome.FAIL, TestOutcome.ERROR}
         return not self.findings and not any(result.outcome in bad for result in self.results)
 
     def count(self, outcome: TestOutcome) -> int:
-        """Return how many tests ended that way."""
+        """Return the number of tests with that result."""
         return sum(result.outcome is outcome for result in self.results)
 
 
@@ -50,8 +54,9 @@ def run_tests(
 ) -> TestReport:
     """Run every ``test_...`` rule of the ``*_test.rego`` files below *paths*, in a worker process.
 
-    A test passes where its rule is true; ``todo_test_...`` is skipped. *time_limit* in seconds holds for each of them:
-    one that takes longer is an error, and the others go on. Does not raise for policies that are refused.
+    A test passes if its rule is true; ``todo_test_...`` is skipped. *time_limit* (seconds) applies
+    to each test: one that takes longer is an error, and the others continue. Does not raise for
+    policies that are refused.
     """
     started = time.perf_counter()
     digest: str | None = None
@@ -71,7 +76,7 @@ def run_tests(
 def _with_decisions(
     results: Sequence[TestResult], compiled: CompiledPolicies, bench: Workbench
 ) -> list[TestResult]:
-    """Return *results*, the failed ones with the decisions that they got."""
+    """Return *results*; failed ones include the decisions that they got."""
     failed = {result.name for result in results if result.outcome is TestOutcome.FAIL}
     try:
         got = verdicts(compiled, bench, failed) if failed else {}
@@ -92,6 +97,6 @@ def _said(got: Sequence[Fired]) -> str:
 
 
 def _verdict(got: Fired) -> str:
-    """Return the effect of one decision and the rules that fired, by what they asked for."""
+    """Return the effect of one decision and the rules that fired, by effect."""
     rules = ", ".join(f"{effect} {rule!a}" for effect, rule in sorted(got.rules))
     return f"{got.effect or 'no decision'} ({rules or 'no rule fired'})"

@@ -195,10 +195,10 @@ class Pipeline:
     def governed(
         self, call: Call, args: Mapping[str, Any], options: CallOptions
     ) -> Steps[Admission]:
-        """As ``admission``, with the approval that came with the call, and waiting for one as long
-        as *options* say.
+        """Admit *call*, using the approval that came with it, or waiting for one as long as
+        *options* say.
 
-        Raises ``ApprovalRequired`` where none has come by then.
+        Raises ``ApprovalRequired`` if none has arrived by then.
         """
         over = self._throttle.count(call.state, call.tool.name)
         if over is not None:
@@ -461,7 +461,7 @@ class Pipeline:
             reproducible = False
         elif call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL:
             if call.reply.policy.digest is None:
-                pass  # the deciding policy is not known, so whether the call can be decided again is not known either
+                pass  # the deciding policy, and so a second decision, is not known
             elif recorded == call.raw:
                 reproducible = True
             else:

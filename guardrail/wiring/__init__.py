@@ -1,1 +1,3 @@
-"""Connects the components: opens and starts a guard, diagnoses and recovers a ledger, reloads policies."""
+"""Connects the components: opens and starts a guard, diagnoses and recovers a ledger, reloads
+policies.
+"""

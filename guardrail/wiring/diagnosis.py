@@ -1,6 +1,7 @@
-"""What keeps a ledger from being opened, and the way out: one answer for ``open``, ``doctor`` and ``recover``.
+"""Diagnose why a ledger can't be opened, and find the way out: one answer for ``open``, ``doctor``
+and ``recover``.
 
-Reads only. ``guardrail.wiring.recovery`` carries out what is found here.
+Reads only. ``guardrail.wiring.recovery`` carries out the plan made here.
 """
 
 from __future__ import annotations
@@ -57,9 +58,11 @@ __all__ = [
 ]
 
 _GONE = ("keys.missing", "keys.malformed")
-"""Codes of keys that nobody can use any more: new ones are needed."""
+"""Codes of keys that can't be used any more: new ones are needed."""
 WHOLE = 20_000
-"""Records of a ledger that are all read to explain why it does not open. Of a larger one the outside and the ends are."""
+"""Largest ledger, in records, that is read completely to explain why it does not open. In a larger
+one only the files and the ends are checked.
+"""
 RECOVER = "guardrail recover"
 BACK = "move the same files back, and programs that have them open go on by themselves"
 _WITHOUT_KEYS = "put the key folder back from a backup; without one: guardrail recover, which makes new keys and begins a new log"
@@ -71,22 +74,22 @@ _PASSING = (
     "ledger.folder",
     "ledger.linked",
 )
-"""Codes of what goes away by itself, or what the error itself says best."""
+"""Codes of faults that resolve themselves, or that their own message describes best."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found."""
+    """The result of a diagnosis."""
 
     plan: RecoveryPlan
     keys: Keys | None
     """The log's keys; None if they are gone."""
     unusable: str = ""
-    """What keeps the log from being continued although its file may be whole."""
+    """Why the log can't be continued although its file may be intact."""
     names: tuple[str, ...] = ()
     """Names that this log had before."""
     next_log: str = ""
-    """The name of the log that a restart begins."""
+    """The log name after a restart."""
 
     @property
     def ok(self) -> bool:
@@ -103,14 +106,14 @@ class Diagnosis:
 
     @property
     def is_away(self) -> bool:
-        """Whether the database went away under a running process, and is not back yet."""
+        """True if the database disappeared under a running process, and is not back yet."""
         seal = self.plan.seal
         return seal is not None and seal.away and self.plan.examined is None
 
 
 @dataclass(frozen=True, slots=True)
 class _Outside:
-    """What is known of a ledger without reading it as a whole."""
+    """Facts about a ledger that need no full read."""
 
     keys: Keys | None
     first: Mapping[str, Any]
@@ -121,7 +124,9 @@ class _Outside:
 
 
 def has_keys(settings: Settings) -> bool:
-    """Tell whether there are keys at the place of the settings. Raises ``KeysError`` if that can't be looked up."""
+    """Return True if the settings' key folder holds keys. Raises ``KeysError`` if that can't be
+    determined.
+    """
     folder = settings.key_path
     try:
         return folder.is_dir() and any(item.name != NAMES_FILE for item in folder.iterdir())
@@ -134,9 +139,10 @@ def has_keys(settings: Settings) -> bool:
 
 
 def check_log_name(settings: Settings, log: str) -> None:
-    """Raise ``LedgerOpenError`` (``ledger.other_name``) if the settings name another log than *log*, which is there.
+    """Raise ``LedgerOpenError`` (``ledger.other_name``) if the settings name a log other than
+    *log*, the existing one.
 
-    A log that was begun again has the name of the settings and the number of the restart.
+    A log that was restarted has the name in the settings plus the number of the restart.
     """
     wanted = settings.ledger.log and log_name(settings)
     if wanted and wanted not in (log, family(log)):
@@ -150,7 +156,8 @@ def check_log_name(settings: Settings, log: str) -> None:
 def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
     """Find out what keeps a guard from opening the ledger, and what ``recover`` can do about it.
 
-    Raises ``GuardrailError`` for what only somebody else can mend: its message says what is wrong, its hint what to do.
+    Raises ``GuardrailError`` for a fault that only somebody else can fix: its message describes the
+    fault, its hint the fix.
     """
     path = settings.ledger.path
     outside = _outside(settings, anything=bool(backups))
@@ -183,9 +190,10 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
 
 
 def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
-    """Return what to raise where opening the ledger failed with *error*: with the cause and the way out of ``diagnose``.
+    """Return the exception to raise after opening the ledger failed with *error*: with cause and
+    way out from ``diagnose``.
 
-    Called after a failure, so that a start that succeeds pays nothing. Nothing is written.
+    Called only after a failure, so a successful start costs nothing. Nothing is written.
     """
     if error.code in _PASSING:
         return error
@@ -194,15 +202,15 @@ def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
     except ConfigError:
         return error  # settings that may not start the signer: the opening itself got further
     except GuardrailError as known:
-        # One that names a file and its owner says more than that the file can't be read.
+        # An error that names a file and its owner says more than that the file can't be read.
         return error if error.code == "ledger.permission" else known
     if error.code not in CONTRADICTIONS and (way or not error.hint):
-        error.hint = way or RECOVER  # a contradiction names this way out, and another one
+        error.hint = way or RECOVER  # a contradiction names this way out, and one more
     return error
 
 
 def is_small(settings: Settings) -> bool:
-    """Tell whether the ledger can be read as a whole while somebody waits."""
+    """Return True if the ledger is small enough to be read completely while somebody waits."""
     with (
         contextlib.suppress(LedgerError),
         LedgerReader.open(settings.ledger.path, strict=False) as reader,
@@ -212,10 +220,11 @@ def is_small(settings: Settings) -> bool:
 
 
 def check_outside(settings: Settings) -> str:
-    """Look at everything that opening needs besides the records: keys, signer, name, and whose the files are.
+    """Check everything that opening needs besides the records: keys, signer, name, and the owner of
+    the files.
 
-    Return the way out if ``recover`` is one, else an empty string. Raises ``GuardrailError`` for what only somebody else can
-    mend.
+    Return the way out if ``recover`` is one, otherwise an empty string. Raises ``GuardrailError``
+    for a fault that only somebody else can fix.
     """
     outside = _outside(settings, anything=False)
     if outside.unusable:
@@ -228,14 +237,16 @@ def check_outside(settings: Settings) -> str:
 
 
 def _outside(settings: Settings, *, anything: bool) -> _Outside:
-    """Return what is known without the records. With *anything*, something is left of the log elsewhere. Raises as ``diagnose``."""
+    """Return the facts known without the records. *anything* means that a part of the log exists in
+    another place. Raises as ``diagnose`` does.
+    """
     path = settings.ledger.path
     keys, problem = _keys(settings)
     if path.parent.exists():
         resolve(path)
     remembered = recall(settings)
     nobodys = bool(problem) and not has_keys(settings)
-    # Keys of another ledger that has a similar name are none of this one.
+    # Keys of another ledger with a similar name do not belong to this one.
     nobodys = nobodys or (settings.keys.path is None and not was_ledger(path))
     if remembered is None and not anything and nobodys:
         _check_was_there(path)
@@ -253,9 +264,9 @@ def _outside(settings: Settings, *, anything: bool) -> _Outside:
 
 
 def _check_was_there(path: Path) -> None:
-    """Raise ``LedgerOpenError`` if nothing says that *path* ever was a ledger: it was mistyped.
+    """Raise ``LedgerOpenError`` if there is no sign that *path* ever was a ledger: it was mistyped.
 
-    A new log there would look like a recovered one, and would set aside a file that has nothing to do with it.
+    A new log there would look like a recovered one, and would set aside an unrelated file.
     """
     if not path.exists():
         refuse_links(path)  # a link that leads nowhere is no mistyped name
@@ -275,7 +286,9 @@ def _check_was_there(path: Path) -> None:
 
 
 def _keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
-    """Return the keys, or why there are none. Raises ``KeysError`` for those that this user can't read, or others can."""
+    """Return the keys, or why there are none. Raises ``KeysError`` if this user can't read them, or
+    others can.
+    """
     try:
         return (
             Keys.load(
@@ -295,14 +308,18 @@ def _keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
 
 
 def _check_rest(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> None:
-    """Raise what stands in the way outside the file: a signer that does not sign, a name of another log."""
+    """Raise the obstacles outside the file: a signer that does not sign, the name of another
+    log.
+    """
     if plan.action in (Action.NOTHING, Action.CLOSE_CALLS, Action.CONTINUE):
         check_log_name(settings, plan.log)
     _check_signer(settings, keys, plan.log)
 
 
 def _check_recalled(settings: Settings, log: str, remembered: Remembered) -> None:
-    """Raise ``LedgerOpenError`` if this machine remembers a log before *log*, which is whole: a recovery could not renew that."""
+    """Raise ``LedgerOpenError`` if this machine remembers a log before *log*, which is whole: a
+    recovery could not renew that.
+    """
     if remembered.key.name != log:
         path = settings.ledger.path
         raise LedgerOpenError(
@@ -337,7 +354,9 @@ def _public(first: Mapping[str, Any]) -> str:
 
 
 def _names(settings: Settings) -> Iterator[str]:
-    """Yield the names of the logs that were set aside here, and of those that recoveries noted with the keys."""
+    """Yield the names of the logs that were set aside here, and of those that recoveries noted with
+    the keys.
+    """
     db = settings.ledger.path
     with contextlib.suppress(OSError):
         for item in sorted(db.parent.glob(f"{db.name}-broken-*")):
@@ -350,9 +369,10 @@ def _names(settings: Settings) -> Iterator[str]:
 
 
 def _anchored(settings: Settings, names: Sequence[str], publics: set[str]) -> Iterator[KnownHead]:
-    """Yield every head that the anchors hold of these logs and their restarts, signed by one of the keys *publics*.
+    """Yield every head that the anchors hold of these logs and their restarts, signed by one of the
+    keys *publics*.
 
-    An anchor that can't be asked says nothing.
+    An anchor that can't be asked is skipped.
     """
     if not is_configured(settings.anchors):
         return
@@ -383,7 +403,8 @@ def _heads(anchor: Anchor, name: str, publics: set[str]) -> Iterator[KnownHead]:
 
 
 def read_backup(path: Path, watch: Collection[int] = ()) -> KnownHead:
-    """Read every record of the copy at *path*; return its head, with the roots over the sizes in *watch*.
+    """Read every record of the copy at *path*; return its head, with the roots over the sizes in
+    *watch*.
 
     Raises ``LedgerError`` if it is not whole.
     """

@@ -1,7 +1,7 @@
-"""Opening a guard: keys and ledger found or made together, the policy loaded, the start recorded.
+"""Open a guard: find or create keys and ledger together, load the policy, record the start.
 
-What is refused here would otherwise be a hole: a ledger without its keys, keys without their ledger, traces of an earlier
-log, keys of another log.
+Each state refused here would otherwise be a security hole: a ledger without its keys, keys without
+their ledger, traces of an earlier log, keys of another log.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ PathLike = str | os.PathLike[str]
 
 
 class Watching(Protocol):
-    """A guard, as far as opening one needs to know it."""
+    """The parts of a guard that opening one needs."""
 
     def watch(self) -> None:
-        """Obey requests to reload that other processes leave."""
+        """Watch for reload requests from other processes."""
         ...
 
 
@@ -87,7 +87,9 @@ def settings_from(
     ledger: PathLike | None = None,
     keys: PathLike | None = None,
 ) -> Settings:
-    """Return the settings of *config* (a file, settings, or none) with the given paths in place of its own."""
+    """Return the settings of *config* (a file, settings, or None) with the given paths replacing
+    its own.
+    """
     if isinstance(config, Settings):
         settings = config
     else:
@@ -105,8 +107,8 @@ def settings_from(
 def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = None) -> Engine:
     """Load the policies and start their workers, or connect to the server that has them.
 
-    Raises ``PolicyLoadError`` or ``ConfigError``, and ``PolicyError`` where the engine can't be started or the server does
-    not serve what is taken from it.
+    Raises ``PolicyLoadError`` or ``ConfigError``, and ``PolicyError`` if the engine can't be
+    started or the server does not serve the expected policies.
     """
     policy = settings.policy
     if policy.engine == "opa":
@@ -144,7 +146,9 @@ def _require_policies(settings: Settings) -> None:
 
 
 def default_log_name(settings: Settings) -> str:
-    """Return the origin name of a new log: as set, or host name and file name; no spaces, no ``+`` (C2SP signed-note)."""
+    """Return the origin name of a new log: from the settings, or host name and file name; no
+    spaces, no ``+`` (C2SP signed-note).
+    """
     return log_name(settings)
 
 
@@ -155,7 +159,9 @@ def create_log(
     epochs: bool,
     predecessor: Mapping[str, Any] | None = None,
 ) -> LedgerWriter:
-    """Create the ledger with its genesis record, durable when this returns; *epochs* as for ``open_journal``."""
+    """Create the ledger with its genesis record, durable when this returns; *epochs* as for
+    ``open_journal``.
+    """
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
         public_key=keys.public,
@@ -172,7 +178,7 @@ def create_log(
 
 
 def create_keys(settings: Settings) -> Keys:
-    """Make the keys of a new log. Raises ``KeysError``."""
+    """Create the keys of a new log. Raises ``KeysError``."""
     return Keys.create(
         settings.key_path,
         signer=settings.keys.signer,
@@ -192,11 +198,11 @@ def load_keys(settings: Settings) -> Keys:
 
 
 def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
-    """Open the ledger and its keys, or create both where nothing of either is there.
+    """Open the ledger and its keys, or create both if no part of either exists.
 
-    With *epochs* this process signs heads with a key of its own, which its first record certifies: for what goes on for
-    long. Without, with the log key: for a command that writes one record. What is raised names the cause and the way out
-    that ``recover`` and ``doctor`` name.
+    With *epochs* this process signs heads with a key of its own, which its first record certifies:
+    for long-running programs. Without *epochs* it signs with the log key: for a command that writes
+    one record. Errors name the same cause and way out as ``recover`` and ``doctor``.
     """
     try:
         writer, keys = _open_writer(settings, epochs=epochs)
@@ -224,7 +230,7 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
         elif path.exists() and keyed:
             keys = load_keys(settings)
             _check_name(settings)
-            # Before anything is written: a record on an older copy would make a fork of it.
+            # Before anything is written: a record on an older copy would fork the log.
             check_memory(settings, keys.signing(actor=actor(), epochs=False))
             writer = LedgerWriter.open(
                 path,
@@ -237,7 +243,9 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
 
 
 def _check_name(settings: Settings) -> None:
-    """Refuse a log of another name than the settings say. What can't be read is for the opening to refuse."""
+    """Refuse a log whose name differs from the settings. If the name can't be read, the opening
+    itself refuses it.
+    """
     log = ""
     if settings.ledger.log:
         with contextlib.suppress(LedgerError), LedgerReader.open(settings.ledger.path) as reader:
@@ -249,12 +257,14 @@ def _check_name(settings: Settings) -> None:
 def open_guard(
     cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None
 ) -> G:
-    """Open everything that a guard needs and make one; if a later step fails, what was opened is closed again."""
+    """Open everything that a guard needs and create it; if a later step fails, close whatever was
+    opened.
+    """
     check_identity(settings)
     try:
         return _opened(cls, settings, policy_data)
     except OSError as error:
-        # A file that no component names as its own: a policy, a certificate, a folder on the way.
+        # A file that no component claims: a policy, a certificate, a folder on the way.
         missing = denial_of(error, settings.ledger.path, settings.ledger.path)
         if missing is None:
             raise
@@ -295,7 +305,7 @@ def _opened(cls: Callable[..., G], settings: Settings, policy_data: Mapping[str,
 
 
 def anchor_watch(settings: Settings, journal: Journal, keys: Keys) -> AnchorWatch:
-    """Return what anchors the ledger of *journal* beside its calls. Raises ``ConfigError``."""
+    """Return the anchoring that runs alongside the calls on *journal*. Raises ``ConfigError``."""
     signing = keys.signing(actor=actor(), epochs=False)
     anchors = anchors_of(settings, signing, journal.log)
     heads = LedgerHeads(settings.ledger.path, journal.log, signing, journal.admin)
@@ -311,17 +321,17 @@ def anchor_watch(settings: Settings, journal: Journal, keys: Keys) -> AnchorWatc
 
 
 def _refused(settings: Settings, error: PolicyLoadError) -> None:
-    """Record that policies were refused, where there is a ledger to record it in."""
+    """Record that policies were refused, if there is a ledger to record it in."""
     if settings.ledger.path.exists():
-        # What fails here fails for a lesser reason than the one that the caller raises.
+        # A failure here matters less than the one that the caller raises.
         with contextlib.suppress(LedgerError, KeysError):
             record_refusal(open_journal(settings, epochs=False)[0], error)
 
 
 class LedgerRequests:
-    """What the ledger at *path* holds that decisions depend on: read-only, proved, a connection for each look.
+    """Ledger reads that decisions depend on: read-only, proved, one connection per read.
 
-    Whatever the signed head does not prove seals the ledger of *writer*.
+    Anything that the signed head does not prove seals the ledger of *writer*.
     """
 
     def __init__(self, path: Path, writer: LedgerWriter, signing: Signing) -> None:
@@ -330,17 +340,19 @@ class LedgerRequests:
         self._proofs = Proofs(signing, writer.log, lambda: writer.known)
 
     def case(self, approval: str) -> Case | None:
-        """Return the request *approval* with every step of it, or None. Raises ``LedgerError``."""
+        """Return the request *approval* with all of its steps, or None. Raises ``LedgerError``."""
         with self._reading() as log:
             return read_case(log, approval)
 
     def of_session(self, session: str) -> list[str]:
-        """Return the ids of the requests of a session, the oldest first. Raises ``LedgerError``."""
+        """Return the ids of a session's requests, oldest first. Raises ``LedgerError``."""
         with self._reading() as log:
             return log.requests(session)
 
     def owner(self, *session: str) -> Owner | None:
-        """Return whose first call of a session is recorded under one of its names, or None. Raises ``LedgerError``."""
+        """Return the owner of a session, from the first call recorded under one of its names, or
+        None. Raises ``LedgerError``.
+        """
         with self._reading() as log:
             line = log.first_of_session(session, self._writer.names)
         if line is None:
@@ -360,7 +372,7 @@ class LedgerRequests:
 
 def _ledger_settings(settings: Settings, *, epochs: bool) -> LedgerSettings:
     return LedgerSettings(
-        # What writes one record and ends admits no calls.
+        # A program that writes one record and ends admits no calls.
         reserve=settings.ledger.reserve_mb << 20 if epochs else 0,
         append_deadline=settings.ledger.append_deadline_ms / 1000,
         sweep_interval=float(settings.ledger.sweep_interval_s),
@@ -369,16 +381,17 @@ def _ledger_settings(settings: Settings, *, epochs: bool) -> LedgerSettings:
 
 
 def _make_folder(settings: Settings, folder: Path, named: str) -> None:
-    """Make *folder* if it is missing and inside the project: below the settings file.
+    """Create *folder* if it is missing and inside the project, that is, below the settings file.
 
-    Elsewhere it was mistyped, or the disk that it is on is not mounted: a new log there would look like the right one. If
-    there is no settings file, only the last folder of the path may be missing, or the path is below the working folder.
-    Raises ``LedgerOpenError``; *named* are the settings that can have named it.
+    Outside, the path was mistyped or its disk is not mounted: a new log there would look like the
+    right one. If there is no settings file, only the last folder of the path may be missing, or the
+    path is below the working folder. Raises ``LedgerOpenError``; *named* are the settings that may
+    have named it.
     """
     try:
         if folder.exists():
             return
-        check_missing(settings)  # a log that this machine remembers is gone with its folder
+        check_missing(settings)  # a log that this machine remembers has disappeared with its folder
         home = Path.cwd() if settings.source is None else settings.source.parent
         inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(home))
         if inside or (settings.source is None and folder.parent.is_dir()):
@@ -399,8 +412,9 @@ def _make_folder(settings: Settings, folder: Path, named: str) -> None:
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Generator[None]:
-    # Two processes that start at once on an empty folder must not make two logs. The folder itself is locked, so that no
-    # file is left behind that would look like a trace of an earlier log.
+    # Two processes that start at the same time in an empty folder must not create two logs. The
+    # folder itself is locked, so that no file is left behind that would look like a trace of an
+    # earlier log.
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -420,10 +434,12 @@ def _one_at_a_time(path: Path) -> Generator[None]:
 
 
 def _has_keys(settings: Settings) -> bool:
-    """Tell whether there is a folder with keys. Raises ``LedgerOpenError`` if this process may not look."""
+    """Return True if there is a folder with keys. Raises ``LedgerOpenError`` if this process may
+    not look.
+    """
     folder = settings.key_path
     if folder.is_symlink() and not folder.exists():
-        refuse_links(settings.ledger.path, folder)  # it leads nowhere: no right is missing
+        refuse_links(settings.ledger.path, folder)  # a dangling link: no permission is missing
     missing = find_denial([folder], like=settings.ledger.path, write=False)
     if missing is not None:
         raise _forbidden(missing)

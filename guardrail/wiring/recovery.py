@@ -1,4 +1,6 @@
-"""Carrying out what ``guardrail.wiring.diagnosis`` found: for ``guardrail recover``, by a person's decision and on the record."""
+"""Carry out the plan of ``guardrail.wiring.diagnosis``: for ``guardrail recover``, by a person's
+decision and on the record.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,12 @@ __all__ = ["carry_out"]
 def carry_out(
     settings: Settings, found: Diagnosis, *, who: Mapping[str, Any], reason: str
 ) -> tuple[RecoveryReport, AnchorError | None]:
-    """Do what *found* says; the ledger opens again when this returns, and this machine remembers it as it is then.
+    """Carry out *found*; the ledger opens again when this returns, and this machine remembers its
+    new state.
 
-    Keys that are gone are made anew first, in a folder of their own: it takes its place once the new log stands. The error
-    says that all was done, and the memory can't be written. Raises ``LedgerError`` and ``KeysError``.
+    Missing keys are first created in a separate folder, which is moved into place once the new log
+    exists. If only the memory can't be written, the error says that everything else was done.
+    Raises ``LedgerError`` and ``KeysError``.
     """
     settings.ledger.path.parent.mkdir(parents=True, exist_ok=True)
     keys, fresh = found.keys, None
@@ -79,7 +83,9 @@ def _genesis(settings: Settings, keys: Keys) -> Mapping[str, object]:
 
 
 def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
-    """Give the new key folder its name; return where the old one is, if anything was left of it. Raises ``KeysError``."""
+    """Rename the new key folder into place; return the location of the old one, if any of it was
+    left. Raises ``KeysError``.
+    """
     target, kept = settings.key_path, []
     try:
         with contextlib.suppress(OSError):
@@ -100,7 +106,7 @@ def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
 
 
 def _note_names(settings: Settings, names: list[str]) -> None:
-    """Note with the keys which names the log had, so that the next restart takes none of them again."""
+    """Store the log's earlier names with the keys, so that the next restart does not reuse one."""
     path = settings.key_path / NAMES_FILE
     descriptor = open_or_make(path, settings.ledger.path, flags=os.O_WRONLY | os.O_APPEND)
     try:

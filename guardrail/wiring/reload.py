@@ -1,8 +1,9 @@
-"""Asking running guards to load their policies again, from another process.
+"""Ask running guards, from another process, to reload their policies.
 
-A request is one small file beside the ledger. Guards look at it once a second; nothing but a request (or
-``guard.reload()``) ever makes them read policies again. What came of it stands in the ledger: ``admin.policy_loaded``, or
-``admin.policy_refused`` where the new policies were refused and the old ones stay.
+A request is one small file next to the ledger. Guards check it once a second; only a request (or
+``guard.reload()``) makes them read policies again. The ledger records the result:
+``admin.policy_loaded``, or ``admin.policy_refused`` if the new policies were refused and the old
+ones stay.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ from guardrail.system.ownership import new_file
 __all__ = ["ReloadWatch", "reloaded", "request", "request_path", "settings_reader"]
 
 _RELOADABLE = frozenset({"opa", "policy"})
-"""The sections that a reload applies: the settings of the engine. Everything else is read at start only."""
+"""The sections that a reload applies: the engine's settings. Everything else is read only at
+start.
+"""
 _AT_START = frozenset({"policy.input"})
-"""What of them is read at start only as well: sessions and records are made for it."""
+"""Keys in those sections that are also read only at start, since sessions and records depend on
+them.
+"""
 
 _INTERVAL = 1.0
 
@@ -33,8 +38,9 @@ _INTERVAL = 1.0
 def settings_reader(settings: Settings) -> Callable[[], Settings]:
     """Return a function that reads the file of *settings* again.
 
-    What the program or the environment set in place of the file's values when the guard was opened stays as it is, so
-    a later change of the working directory or of the environment moves no path. Settings without a file stay the same.
+    Values that the program or the environment overrode when the guard was opened stay unchanged, so
+    a later change of the working directory or of the environment moves no path. Settings without a
+    file stay the same.
     """
     source = settings.source
     if source is None:
@@ -69,7 +75,8 @@ def _get(settings: Settings, section: str, name: str) -> object:
 
 
 def reloaded(current: Settings, read: Settings) -> tuple[Settings, list[str], list[str]]:
-    """Return the settings in force after a reload, the names that change by it, and those that need a restart.
+    """Return the settings in force after a reload, the names that it changes, and those that need a
+    restart.
 
     *current* is in force now, *read* is in the file now; names are ``section.key``.
     """
@@ -91,22 +98,26 @@ def reloaded(current: Settings, read: Settings) -> tuple[Settings, list[str], li
 
 
 def request_path(ledger: Path) -> Path:
-    """Return where a request for the guards of *ledger* stands."""
+    """Return the path of the request for the guards of *ledger*."""
     return ledger.with_name(ledger.name + "-reload")
 
 
 def request(ledger: Path, digest: str) -> None:
-    """Ask every guard that runs on *ledger* to load its policies again; *digest* is what they are expected to find."""
+    """Ask every guard that runs on *ledger* to load its policies again; *digest* is the policies'
+    expected digest.
+    """
     path = request_path(ledger)
     beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)  # left by a process of the same number that died
+    beside.unlink(missing_ok=True)  # left by a dead process with the same process id
     with os.fdopen(new_file(beside, ledger), "w", encoding="utf-8") as out:
         out.write(json.dumps({"digest": digest}) + "\n")
     beside.replace(path)
 
 
 class ReloadWatch:
-    """Calls *reload* in a thread of its own when a request appears or changes; one that was there before counts as seen."""
+    """Calls *reload* in a separate thread when a request appears or changes; one that was there
+    before counts as seen.
+    """
 
     def __init__(
         self,
@@ -119,7 +130,7 @@ class ReloadWatch:
         self._refused = refused
         self._seen = self._mark()
         self._start()
-        # Threads do not survive a fork: a child watches for itself.
+        # Threads do not survive a fork: a child starts its own watch.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
@@ -128,7 +139,7 @@ class ReloadWatch:
         threading.Thread(target=self._run, name="guardrail-reload", daemon=True).start()
 
     def start_again(self) -> None:
-        """Watch in this process, a forked child, unless the watch was closed."""
+        """Watch in this forked child, unless the watch was closed."""
         if not self._stop.is_set():
             self._start()
 
@@ -151,7 +162,7 @@ class ReloadWatch:
             try:
                 self._reload()
             except LedgerError:
-                # Not recorded, so not loaded. Asked again at the next look.
+                # Not recorded, so not loaded. Retried at the next check.
                 continue
             except GuardrailError as error:
                 self._refused(error)

@@ -1,7 +1,9 @@
-"""``python -m guardrail.wiring.retention_worker``: does once what is due, for a guard in another process, and ends.
+"""``python -m guardrail.wiring.retention_worker``: do everything that is due, once, for a guard in
+another process, and exit.
 
-Told over standard input, answers on standard output (``guardrail.retention.process``). It opens the ledger as a command
-does, so that the guard's own connections, locks and threads have no part in it. It may be killed at any point.
+The job arrives on standard input, and the answer goes to standard output
+(``guardrail.retention.process``). It opens the ledger as a command does, independently of the
+guard's own connections, locks and threads. It may be killed at any point.
 """
 
 from __future__ import annotations
@@ -24,12 +26,16 @@ from guardrail.retention.process import Job, Outcome
 __all__ = ["carry_out_job", "main"]
 
 Delete = Callable[[Callable[[], Pruned]], Pruned]
-"""Runs work that deletes records, and returns what it does."""
+"""Runs a function that deletes records, and returns its result."""
 
 _NICE = 10
-"""Of everything but the deleting itself: who holds the ledger's lock must not wait for a processor."""
+"""Priority of everything but the deletion itself: a holder of the ledger's lock must not wait for a
+processor.
+"""
 _PACE = Pace(part=200, share=0.01, within=2 * 3600.0)
-"""Calls wait while records are deleted: 5 times fewer in one go than a person's command does, and hardly ever."""
+"""Calls wait while records are deleted: each batch is a fifth of the size that a person's command
+uses, and rarely run.
+"""
 
 
 def main() -> None:
@@ -37,22 +43,24 @@ def main() -> None:
     job = pickle.load(sys.stdin.buffer)  # noqa: S301 - the guard that started this process wrote it, into a pipe of its own
     threading.Thread(target=_end_with_the_guard, daemon=True).start()
     with ThreadPoolExecutor(1) as normal:
-        normal.submit(int).result()  # it has a thread now, and that one keeps its priority
+        normal.submit(int).result()  # it has a thread now, which keeps its priority
         with contextlib.suppress(OSError):
-            os.nice(_NICE)  # on Linux of this thread, and of those that it starts
+            os.nice(_NICE)  # on Linux this applies to this thread, and to those that it starts
         made = carry_out_job(job, delete=lambda work: normal.submit(work).result())
     json.dump({"code": made.code, "message": made.message, "hint": made.hint}, sys.stdout)
     sys.stdout.flush()
 
 
 def _end_with_the_guard() -> None:
-    """Wait until the pipe from the guard is closed, and end."""
+    """Wait until the pipe from the guard is closed, and exit."""
     sys.stdin.buffer.read()
     os._exit(1)
 
 
 def carry_out_job(job: Job, *, delete: Delete = lambda work: work()) -> Outcome:
-    """Do what is due; return what came of it. Never raises. Never makes a ledger. *delete* runs what deletes."""
+    """Do everything that is due; return the result. Never raises. Never creates a ledger. *delete*
+    runs the deletion.
+    """
     try:
         return _carry_out(job, delete)
     except GuardrailError as error:

@@ -1,4 +1,6 @@
-"""What a start leaves in the log: which policy and settings are in force, and which settings are others than at the last start."""
+"""Record a start in the log: the policy and settings in force, and the settings that changed since
+the last start.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,18 @@ from guardrail.ledger.reader import LedgerReader
 __all__ = ["record_refusal", "record_start"]
 
 _TRIES = 16
-"""Guards that may start at the same moment."""
+"""Number of guards that may start at the same moment."""
 _CODE = 16
-"""Hex characters that stand for a setting's value: enough to tell another one, of no use to guess it without the keys."""
+"""Hex characters of a setting's code: enough to tell values apart, too few to guess one without the
+keys.
+"""
 
 
 def record_start(
     path: Path, journal: Journal, settings: Settings, keys: Keys, policy: PolicyIdentity
 ) -> None:
-    """Record that a guard starts, after what changed of its settings since the last start; durable when it returns.
+    """Record that a guard starts, after the settings that changed since the last start; durable
+    when it returns.
 
     *path* is the ledger. Raises ``LedgerError``.
     """
@@ -48,7 +53,8 @@ def record_start(
         if before is not None:
             previous, known = before
             changed = _changed(known, codes) if known is not None else None
-            # Before the start, which hides the change from the next one: whoever dies in between leaves it to be found again.
+            # Written before the start, which hides the change from the next start: if the process
+            # dies in between, it is found again.
             if previous != digest or changed:
                 journal.admin(
                     "config_changed", {"digest": digest, "previous": previous, "changed": changed}
@@ -57,13 +63,15 @@ def record_start(
             journal.admin("start", detail, judged=(place.size, place.tree))
             return
         except LedgerError as error:
-            # Another guard has started meanwhile: its settings are those to compare with.
+            # Another guard has started meanwhile: compare with its settings.
             if error.code != STARTED or not left:
                 raise
 
 
 def record_refusal(journal: Journal, error: GuardrailError) -> None:
-    """Record that a guard did not start because its policies were refused, and close *journal*. Raises ``LedgerError``."""
+    """Record that a guard did not start because its policies were refused, and close *journal*.
+    Raises ``LedgerError``.
+    """
     try:
         journal.admin("policy_refused", {"code": error.code, "kept": None})
     finally:
@@ -71,7 +79,9 @@ def record_refusal(journal: Journal, error: GuardrailError) -> None:
 
 
 def _codes(settings: Settings, keys: Keys) -> dict[str, str]:
-    """Return for each setting that decides how calls are governed a code of its value, by the log's keys."""
+    """Return a code, keyed with the log's keys, for the value of each setting that affects how
+    calls are governed.
+    """
     governed: dict[str, Mapping[str, object]] = {
         **settings.governed(),
         "keys": {"signer": settings.keys.signer},
@@ -91,9 +101,11 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
 
 
 def _last(path: Path, proofs: Proofs) -> tuple[tuple[str, Mapping[str, Any] | None] | None, Place]:
-    """Return digest and codes of the settings at the last start; without codes those that the log was made with.
+    """Return digest and codes of the settings at the last start; without codes, those that the log
+    was created with.
 
-    None where nobody can say: the records that would tell were pruned. With it the end of the log by which that is true.
+    None if that is not known, because the records were pruned. Also return the end of the log for
+    which it holds.
     """
     with LedgerReader.open(path, rows=False) as reader:
         log = ProvedReader(reader, proofs)

@@ -1,1 +1,1 @@
-"""Lints: places where a call slips through that a rule was written to stop."""
+"""Lints: places in a rule that can let a call through that it was written to stop."""

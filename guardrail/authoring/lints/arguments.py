@@ -1,4 +1,4 @@
-"""A denial that hangs on an argument which may be missing: it then does not fire."""
+"""Denials that depend on an argument that may be missing: they then do not fire."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["check"]
 
 
 def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
-    """Yield a lint for a read of an argument in a place where silence lets the call through."""
+    """Yield a lint for each read of an argument whose absence lets the call through."""
     if event.what is not Happening.READ or not event.open or not _reads(event, flow):
         return
     tools = event.frame.tools
@@ -22,7 +22,7 @@ def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
     for origin in flow.origins(event.node, event.frame):
         path = origin.path
         while path and path[-1] is None:
-            # Some member of a list is as much there as the list.
+            # Some member of a list exists whenever the list does.
             path = path[:-1]
         if path[: len(ARGS)] != ARGS or len(path) == len(ARGS) or origin.sure:
             continue
@@ -35,7 +35,7 @@ def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
 
 
 def _reads(event: Event, flow: Flow) -> bool:
-    """Whether the place is read here, and not only named again."""
+    """True if the value is read here, and not only renamed."""
     found = reference(event.node)
     assert found is not None
     if found.head is None or found.head == "input" or found.head in event.frame.scope.imports:
@@ -48,7 +48,7 @@ def _reads(event: Event, flow: Flow) -> bool:
 
 
 def _effect(event: Event) -> str:
-    # A rule that allows leads here through ``not``.
+    # An allow rule leads here through ``not``.
     root = event.root
     if root.name == "allow":
         return f"the allow rule on line {root.line} then allows"

@@ -1,6 +1,6 @@
-"""What policies may do and probably should not: places where a call slips through that a rule was written to stop.
+"""Likely mistakes in policies: places that can let a call through that a rule was written to stop.
 
-``docs/writing-policies.md`` lists the codes. Nothing here runs a policy but ``lints.tested``, which runs its tests.
+``docs/writing-policies.md`` lists the codes. Only ``lints.tested`` runs a policy, namely its tests.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _RULES = (heads.check, never.check)
 
 @dataclass(frozen=True, slots=True)
 class LintReport:
-    """What was found."""
+    """The findings."""
 
     lints: tuple[Lint, ...]
     """By file and line."""
     ignored: int
-    """How many more there are that ``guardrail:ignore`` speaks of."""
+    """Number of findings suppressed by ``guardrail:ignore``."""
 
 
 class Sifter:
-    """Parts what authors have answered for from what they have not."""
+    """Separates findings that authors have suppressed from the others."""
 
     def __init__(self, modules: Sequence[Module]) -> None:
         self._ignores: dict[str, list[Ignore]] = {
@@ -47,11 +47,11 @@ class Sifter:
         }
 
     def ignored(self, file: str, line: int, code: str, detail: str = "") -> bool:
-        """Whether a comment of *file* speaks of *code* on *line*."""
+        """Return True if a comment in *file* suppresses *code* on *line*."""
         return any(ignore.covers(line, code, detail) for ignore in self._ignores.get(file, ()))
 
     def sift(self, lints: Iterable[Lint]) -> LintReport:
-        """Return *lints* once each and in order, without those that are answered for."""
+        """Return *lints* in order, without duplicates and suppressed ones."""
         unique = sorted(
             set(lints), key=lambda item: (item.file, item.line, item.code, item.message)
         )
@@ -62,7 +62,7 @@ class Sifter:
 
 
 def lint_modules(modules: Sequence[Module], data: str, shape: Shape) -> list[Lint]:
-    """Return what can be said without running anything. Comments are for a ``Sifter``.
+    """Return the findings that need no evaluation. Comments are handled by a ``Sifter``.
 
     *modules* includes guardrail's own and tests; only the authors' rules are judged.
     """

@@ -1,4 +1,4 @@
-"""``# guardrail:ignore CODE reason``: where an author says that a warning is known and why it does not matter."""
+"""``# guardrail:ignore CODE reason``: suppress a known warning, with the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARK = re.compile(r"#\s*guardrail:ignore\b[ \t]*(?P<codes>[^\s#]*)[ \t]*(?P<rea
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """One such comment, and the lines that it speaks of."""
+    """One such comment, and the lines that it applies to."""
 
     line: int
     codes: frozenset[str]
@@ -25,13 +25,17 @@ class Ignore:
     last: int
 
     def covers(self, line: int, code: str, detail: str = "") -> bool:
-        """Whether a finding of *code* on *line* is meant. *detail* is what may stand behind a colon."""
+        """Return True if it suppresses *code* on *line*. *detail* may follow a colon in the
+        comment.
+        """
         named = {code} if not detail else {code, f"{code}:{detail}"}
         return bool(self.reason) and self.first <= line <= self.last and bool(self.codes & named)
 
 
 def comments(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Yield line, text and whether it stands alone, for each comment. What looks like one in a string is none."""
+    """Yield line, text and True if it stands alone, for each comment. A ``#`` inside a string does
+    not count.
+    """
     line, start, index, size = 1, 0, 0, len(text)
     while index < size:
         character = text[index]
@@ -60,8 +64,8 @@ def comments(text: str) -> Iterator[tuple[int, str, bool]]:
 def ignores(module: Module) -> list[Ignore]:
     """Return every such comment of *module*.
 
-    Behind code it speaks of its line; on a line of its own, of the next line with code; and before a rule, of the whole
-    rule.
+    After code it applies to its line; on its own line, to the next line with code; and before a
+    rule, to the whole rule.
     """
     found = list(comments(module.source.text))
     alone = {line for line, _, single in found if single}
@@ -90,7 +94,7 @@ def ignores(module: Module) -> list[Ignore]:
 
 
 def _last_line(node: object, line: int) -> int:
-    """Return the last line that something in *node* begins on."""
+    """Return the last line on which a part of *node* begins."""
     last = line
     stack = [node]
     while stack:

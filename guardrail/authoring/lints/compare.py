@@ -1,4 +1,4 @@
-"""An order of values that may be no numbers: ``null < 100`` and ``"5" > 100`` are true in Rego."""
+"""Ordering of values that may not be numbers: ``null < 100`` and ``"5" > 100`` are true in Rego."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _TEXTS = frozenset({"string"})
 
 
 def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
-    """Yield a lint for a side of a comparison that may be of another type than its order is meant for."""
+    """Yield a lint for a side of a comparison that may have another type than the order is meant
+    for.
+    """
     if event.what is not Happening.COMPARISON:
         return
     content = event.node["BoolExpr"]

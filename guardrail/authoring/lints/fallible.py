@@ -1,4 +1,6 @@
-"""Builtins that raise on what a caller may send: the whole decision then fails, and not only the rule."""
+"""Builtins that fail for values that a caller may send: then the whole decision fails, not only the
+rule.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ _CLOCK = ("context", "time")
 
 
 def check(event: Event, flow: Flow, shape: object = None) -> Iterator[Lint]:
-    """Yield a lint for a builtin, or a division, that fails for some values of the input."""
+    """Yield a lint for each builtin or division that fails for some values of the input."""
     del shape
     if event.what is Happening.CALL:
         yield from _call(event, flow)
@@ -75,7 +77,7 @@ def _call(event: Event, flow: Flow) -> Iterator[Lint]:
 
 
 def _not_zero(divisor: Node, event: Event, flow: Flow) -> bool:
-    """Whether the body compares *divisor* with a number in a way that leaves zero out."""
+    """Return True if the body compares *divisor* with a number in a way that excludes zero."""
     paths = {origin.path for origin in flow.origins(divisor, event.frame)}
     if not paths:
         return False

@@ -1,4 +1,4 @@
-"""What a lint says, and the names under which it says it."""
+"""A lint's contents, and its codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from guardrail.authoring.lints.walk import Event
 __all__ = ["MUTATION", "Code", "Lint", "Severity", "lint"]
 
 MUTATION = "mutation"
-"""What ``guardrail:ignore`` calls the findings of ``guardrail policy test --mutate``."""
+"""Code for ``guardrail:ignore`` of the findings of ``guardrail policy test --mutate``."""
 
 
 class Code(StrEnum):
@@ -29,28 +29,30 @@ class Code(StrEnum):
     IGNORE = "ignore"
     """A comment that has no effect."""
     INCOMPLETE = "incomplete"
-    """The policies are too entangled to be looked through whole."""
+    """The policies are too entangled to be analysed completely."""
 
 
 class Severity(StrEnum):
-    """How bad it is. Whatever would be refused is a finding and no lint."""
+    """Severity. Anything that would be refused is a finding, not a lint."""
 
     WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """Something that is allowed and that can let a call through, or deny one for another reason than is written."""
+    """A construct that is allowed but can let a call through, or deny one for a reason other than
+    the stated one.
+    """
 
     file: str
     line: int
     code: Code
     message: str
     hint: str
-    """What to write instead."""
+    """Suggested replacement."""
     severity: Severity = Severity.WARNING
 
 
 def lint(event: Event, code: Code, message: str, hint: str) -> Lint:
-    """Return a lint at the place of *event*."""
+    """Return a lint at the location of *event*."""
     return Lint(event.file, event.line, code, message, hint)

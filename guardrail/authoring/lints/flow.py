@@ -1,4 +1,6 @@
-"""Which places of the policy input an expression takes its value from, followed through names, rules and functions."""
+"""Trace which parts of the policy input an expression's value comes from, through names, rules and
+functions.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ _LIB_TYPES: dict[str, frozenset[str] | None] = {
     "text": frozenset(["string"]),
     "value": None,
 }
-"""Functions of ``guardrail.lib.args`` that return an argument, and the type it then has."""
+"""Functions of ``guardrail.lib.args`` that return an argument, and the type of their result."""
 _MAX_STEPS = 24
 _MAX_ORIGINS = 32
 _MAX_QUESTIONS = 50_000
@@ -35,13 +37,13 @@ _MAX_QUESTIONS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One place of the input that a value may come from."""
+    """One input path that a value may come from."""
 
     path: Path
     sure: bool = False
-    """The expression has a value also where the place has none."""
+    """The expression has a value even if the path has none."""
     types: frozenset[str] | None = None
-    """What it certainly is, where the expression sees to that."""
+    """Its certain type, if the expression ensures one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,13 @@ class Definition:
 
     @property
     def key(self) -> int:
-        """What tells it from others."""
+        """Its unique key."""
         return id(self.rule)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A rule as it is evaluated for someone: its arguments, and the tools in question."""
+    """A rule as evaluated for a caller: its arguments, and the tools in question."""
 
     definition: Definition
     bindings: Mapping[str, Binding] = field(default_factory=dict)
@@ -68,16 +70,18 @@ class Frame:
 
     @property
     def scope(self) -> Scope:
-        """Where its names have a meaning."""
+        """The scope of its names."""
         return self.definition.scope
 
 
 Binding: TypeAlias = "tuple[Node, Frame]"
-"""An argument as the caller wrote it, and the caller."""
+"""An argument as the caller wrote it, and the caller's frame."""
 
 
 def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
-    """Return the paths below ``data`` that *tests* set with ``with``: the program supplies them when policies are served."""
+    """Return the paths below ``data`` that *tests* set with ``with``: the program supplies them
+    when policies are served.
+    """
     found: set[tuple[str, ...]] = set()
     for module in tests:
         todo: list[Any] = [rule.node for rule in module.rules]
@@ -95,7 +99,7 @@ def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
 
 
 class Flow:
-    """All modules, and what can be said about values without running anything."""
+    """All modules, and the facts about values that need no evaluation."""
 
     def __init__(
         self, modules: Sequence[Module], data: Any, given: frozenset[tuple[str, ...]] = frozenset()
@@ -111,21 +115,25 @@ class Flow:
         self._collections: dict[int, dict[str, Node | None]] = {}
         self._origins_of: dict[tuple[int, int, Path], tuple[Origin, ...]] = {}
         self.guards_of: dict[int, frozenset[Any]] = {}
-        """What ``lints.guards`` found out, by rule."""
+        """Results of ``lints.guards``, by rule."""
         self._left = _MAX_QUESTIONS
 
     def spend(self) -> bool:
-        """Count one question. False once there were so many that looking further would take too long."""
+        """Count one query. Returns False once there were too many to continue in reasonable
+        time.
+        """
         self._left -= 1
         return self._left > 0
 
     @property
     def exhausted(self) -> bool:
-        """Whether answers have been left out."""
+        """True if answers have been left out."""
         return self._left <= 0
 
     def named(self, found: Reference, frame: Frame) -> tuple[list[Definition], int]:
-        """Return the rules that *found* names, and how many of its parts that takes. Empty where it names none."""
+        """Return the rules that *found* names, and how many parts of the reference that takes.
+        Empty if it names none.
+        """
         head = found.head
         if head is None or head in frame.definition.rule.local:
             return [], 0
@@ -143,12 +151,14 @@ class Flow:
     def origins(
         self, node: Any, frame: Frame, parts: Path = (), steps: int = 0
     ) -> tuple[Origin, ...]:
-        """Return where the value at *parts* below *node* may come from. Empty where it is computed, or no input."""
+        """Return the possible origins of the value at *parts* below *node*. Empty if it is
+        computed, or not from the input.
+        """
         if steps > _MAX_STEPS or len(parts) > _MAX_STEPS or not self.spend():
             return ()
-        # What a name means depends on the caller only where the rule has arguments.
+        # The meaning of a name depends on the caller only if the rule has arguments.
         name = kind(node)
-        # The content of a node lives as long as its module; what is wrapped round it may not.
+        # A node's content lives as long as its module; a wrapper around it may not.
         key = (
             (id(node[name]), frame.definition.key, parts)
             if name is not None and not frame.bindings
@@ -218,7 +228,9 @@ class Flow:
             yield from self.origins(collection, frame, (None, *parts), steps)
 
     def _members(self, definition: Definition) -> dict[str, Node | None]:
-        """Locals that go through a collection, by name: ``some x in xs`` and ``every``. None where there are several."""
+        """Locals that iterate over a collection, by name: ``some x in xs`` and ``every``. None if
+        there are several.
+        """
         known = self._collections.get(definition.key)
         if known is not None:
             return known
@@ -292,11 +304,13 @@ class Flow:
         )
         for origin in self.origins(given[0], frame, (*keys, *parts), steps):
             yield Origin(origin.path, origin.sure or not parts, origin.types)
-        # Where the fallback is of the input too.
+        # The fallback may come from the input too.
         yield from self.origins(given[2], frame, parts, steps)
 
     def called(self, definition: Definition, given: Sequence[Node], caller: Frame) -> Frame | None:
-        """Return the frame of a function that *caller* calls, or None for what is none of the authors' functions."""
+        """Return the frame of a function that *caller* calls, or None if it is not one of the
+        authors' functions.
+        """
         if definition.rule.form != "function" or definition.module.source.installed:
             return None
         head = definition.rule.node.get("head", {}).get("Func")
@@ -309,7 +323,7 @@ class Flow:
         return Frame(definition, bindings, caller.tools)
 
     def concerns_input(self, node: Any, frame: Frame) -> bool:
-        """Whether something in *node* comes from the input."""
+        """Return True if a part of *node* comes from the input."""
         return any(True for _ in self.mentioned(node, frame))
 
     def mentioned(self, node: Any, frame: Frame) -> Iterator[Origin]:
@@ -331,7 +345,7 @@ class Flow:
 
 
 def literal(node: Any) -> object:
-    """Return the value of what is written out, else None: text, number, true or false."""
+    """Return the value of a literal (text, number, true or false), otherwise None."""
     name = kind(node)
     if name in {"String", "RawString", "Number", "Bool"}:
         return node[name]["value"]
@@ -339,18 +353,20 @@ def literal(node: Any) -> object:
 
 
 def literal_name(node: Any) -> str | None:
-    """Return a text that is written out, else None."""
+    """Return the text of a string literal, otherwise None."""
     value = literal(node)
     return value if isinstance(value, str) else None
 
 
 def has_fallback(rule: Rule) -> bool:
-    """Whether *rule* is a default that says something: ``default x := false`` is no more than undefined."""
+    """Return True if *rule* is a default with an effect: ``default x := false`` is no different
+    from undefined.
+    """
     return rule.default and rule.form != "function" and (literal(rule.node["value"]) is not False)
 
 
 def values(rule: Rule) -> Iterator[Node]:
-    """Yield what a rule can be: its value or member, and those of its ``else``."""
+    """Yield a rule's possible results: its value or member, and those of its ``else``."""
     if rule.default:
         yield rule.node["value"]
         return

@@ -1,4 +1,6 @@
-"""What the other conditions of a body say about the input: types that are checked, names that are there, tools in question."""
+"""The facts that a body's other conditions establish about the input: checked types, present names,
+possible tools.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """One thing that a condition makes sure of."""
+    """One fact that a condition ensures."""
 
     path: Path
     type: str
@@ -48,7 +50,9 @@ def conditions(query: Node | None) -> Iterator[Node]:
 
 
 def guards(query: Node | None, flow: Flow, frame: Frame, depth: int = 0) -> Guards:
-    """Return what *query* makes sure of, also through the rules and functions that it asks."""
+    """Return the facts that *query* ensures, including those from the rules and functions that it
+    uses.
+    """
     found: set[Guard] = set()
     for node in conditions(query):
         found |= _of(node, flow, frame, depth)
@@ -94,7 +98,9 @@ def _of_call(content: Node, flow: Flow, frame: Frame, depth: int) -> Guards:
 
 
 def type_check(content: Node) -> tuple[Node, str] | None:
-    """Return what a call of ``is_...`` looks at, and for which type; None for any other call."""
+    """Return the argument of an ``is_...`` call, and the type that it tests; None for any other
+    call.
+    """
     callee, given = reference(content["fcn"]), content["params"]
     type_ = _CHECKS.get(callee.dotted or "") if callee is not None else None
     return (given[0], type_) if type_ is not None and given else None
@@ -124,7 +130,9 @@ def _of_type_name(content: Node, flow: Flow, frame: Frame) -> Iterator[Guard]:
 
 
 def guards_of_rule(definition: Definition, flow: Flow, frame: Frame, depth: int) -> Guards:
-    """Return what certainly holds where *definition* has a value: what each of its bodies makes sure of."""
+    """Return the facts that hold if *definition* has a value: those that each of its bodies
+    ensures.
+    """
     if definition.rule.default or depth > _MAX_DEPTH or not flow.spend():
         return frozenset()
     if not frame.bindings and definition.key in flow.guards_of:
@@ -139,7 +147,9 @@ def guards_of_rule(definition: Definition, flow: Flow, frame: Frame, depth: int)
 def _common(
     definitions: Sequence[Definition], depth: int, ask: Callable[[Definition], Guards]
 ) -> Guards:
-    """What holds whichever of *definitions* gave the value. A default would say nothing."""
+    """Return the facts that hold no matter which of *definitions* gave the value. A default would
+    ensure none.
+    """
     plain = [item for item in definitions if not item.module.source.installed]
     if not plain or depth > _MAX_DEPTH or any(item.rule.form == "set" for item in plain):
         return frozenset()
@@ -148,7 +158,7 @@ def _common(
 
 
 def _says_no(definition: Definition) -> bool:
-    # ``default ok := false``: where that is the value, the condition does not hold.
+    # ``default ok := false``: with that value, the condition does not hold.
     return definition.rule.default and literal(definition.rule.node.get("value")) is False
 
 
@@ -159,11 +169,11 @@ def _all(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
     return result if result is not None else frozenset()
 
 
-# Which tools a body can be about.
+# The tools that a body can be about.
 
 
 def tools_of(query: Node | None, flow: Flow, frame: Frame, depth: int = 0) -> Tools:
-    """Return the tools for which the conditions of *query* can hold, or None where they do not say."""
+    """Return the tools for which the conditions of *query* can hold, or None if they name none."""
     found: Tools = None
     for node in conditions(query):
         said = _tools(node, flow, frame, depth)
@@ -215,7 +225,7 @@ def _is_tool(node: Any, flow: Flow, frame: Frame) -> bool:
 
 
 def _listed(node: Node, flow: Flow) -> Tools:
-    """Return the texts of a collection that is written out, here or in the data."""
+    """Return the strings of a literal collection, here or in the data."""
     name = kind(node)
     if name in {"Array", "Set"}:
         items = [literal_name(item) for item in node[name]["items"]]

@@ -1,4 +1,6 @@
-"""A rule head that holds a value of the call: without that value the rule is undefined, and with it, it is recorded."""
+"""Rule heads that hold a value of the call: without that value the rule is undefined, and with it,
+the value is recorded.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
 def _read(
     node: Any, definition: Definition, flow: Flow, shape: Shape
 ) -> Iterator[tuple[int, Path, bool]]:
-    """Yield line, place and whether it is always there, for each whole reference that does not begin with a local."""
+    """Yield line, path and True if it is always present, for each whole reference that does not
+    begin with a local.
+    """
     found = reference(node) if kind(node) is not None else None
     if found is None:
         for child in children(node):

@@ -1,4 +1,6 @@
-"""``not`` before a call on something that may be missing: OPA takes the argument first, and the rule does not fire."""
+"""``not`` before a call on a value that may be missing: OPA evaluates the argument first, and the
+rule does not fire.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _OPERATORS = frozenset({"Membership", "BoolExpr", "ArithExpr", "BinExpr"})
 
 
 def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
-    """Yield a lint for each input under ``not`` that stands in a call, an ``in`` or a comparison and may be missing."""
+    """Yield a lint for each input that may be missing in a call, an ``in`` or a comparison under
+    ``not``.
+    """
     if event.what is not Happening.NEGATION:
         return
     for operand in _operands(event.node):
@@ -33,12 +37,12 @@ def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
 
 
 def _operands(node: Node) -> Iterator[object]:
-    """Yield what is evaluated before the ``not``."""
+    """Yield the parts that are evaluated before the ``not``."""
     name = kind(node)
     if name == "Call":
         yield from node["Call"]["params"]
     elif name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
-        # Sides of an equality are taken within, calls in them are not.
+        # Sides of an equality are evaluated inside it, calls in them are not.
         for side in (node[name]["lhs"], node[name]["rhs"]):
             if kind(side) not in {"Var", "RefDot", "RefBrack"}:
                 yield from _operands(side)

@@ -1,4 +1,4 @@
-"""Bodies that nothing fulfils: constant, contradictory, or about places that no input has."""
+"""Bodies that can't be true: constant, contradictory, or about paths that no input has."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LITERALS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 
 
 def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
-    """Yield a lint for each body that can't hold, and each place that is never there."""
+    """Yield a lint for each body that can't be true, and each path that never exists."""
     file, rule = definition.module.source.name, definition.rule
     frame = Frame(definition)
     for body in rule.node.get("bodies", ()):
@@ -55,11 +55,13 @@ def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
         )
 
 
-# Places.
+# Paths.
 
 
 def _missing_data(definition: Definition, flow: Flow) -> Iterator[tuple[int, str, str]]:
-    """Yield each reference to a value below ``data`` that neither a rule nor the data document defines."""
+    """Yield each reference to a value below ``data`` that neither a rule nor the data document
+    defines.
+    """
     seen: set[str] = set()
     for name, content in nodes(definition.rule.node):
         found = reference({name: content})
@@ -108,14 +110,14 @@ def _unknown(definition: Definition, flow: Flow, shape: Shape) -> Iterator[tuple
 
 @dataclass(slots=True)
 class _Known:
-    """What the conditions so far leave of one value, each written as JSON."""
+    """The values that the conditions so far leave possible, each as JSON."""
 
     possible: frozenset[str] | None = None
     excluded: set[str] = field(default_factory=set)
     types: frozenset[str] | None = None
 
     def only(self, values: frozenset[str]) -> bool:
-        """Leave only *values*; return whether anything is left."""
+        """Keep only *values*; return True if any is left."""
         self.possible = values if self.possible is None else self.possible & values
         return self._left()
 
@@ -149,7 +151,9 @@ def _contradictions(query: Node, flow: Flow, frame: Frame) -> Iterator[tuple[int
 
 
 def _fixed(node: Node, flow: Flow, frame: Frame) -> tuple[str, str] | None:
-    """Return why a condition contradicts what is the same in every call, and what to write; None if it does not."""
+    """Return why a condition contradicts what is the same in every call, and what to write; None if
+    it does not.
+    """
     for place, (value, hint) in CONSTANTS.items():
         known = {place: _Known(frozenset([json.dumps(value)]), types=frozenset(["string"]))}
         if _contradiction(node, flow, frame, known) is not None or _no_such_text(
@@ -160,7 +164,9 @@ def _fixed(node: Node, flow: Flow, frame: Frame) -> tuple[str, str] | None:
 
 
 def _no_such_text(node: Node, place: str, value: str, flow: Flow, frame: Frame) -> bool:
-    """Return whether *node* asks of *place*, which is *value*, to begin with, end with or contain another text."""
+    """Return whether *node* asks of *place*, which is *value*, to begin with, end with or contain
+    another text.
+    """
     if kind(node) != "Call":
         return False
     callee, given = reference(node["Call"]["fcn"]), node["Call"]["params"]
@@ -208,7 +214,7 @@ def _narrowed(known: dict[str, _Known], subject: str, values: frozenset[str]) ->
 
 
 def _subject(node: Node, flow: Flow, frame: Frame) -> str | None:
-    """Return a name for what *node* reads, where that is one value for the whole body."""
+    """Return a key for the value that *node* reads, if it is the same for the whole body."""
     found = reference(node)
     if found is None:
         return None
@@ -229,7 +235,7 @@ def _listed(node: Node) -> frozenset[str] | None:
 
 
 def _value(node: Node) -> str | None:
-    """Return what is written out as JSON, in which 1 and 1.0 are the same and 1 and true are not."""
+    """Return a literal as JSON, in which 1 and 1.0 are the same and 1 and true are not."""
     name = kind(node)
     if name not in _LITERALS:
         return None
@@ -240,7 +246,7 @@ def _value(node: Node) -> str | None:
 
 
 def _constant(node: Node) -> bool | None:
-    """Return what a condition without names comes to."""
+    """Return the result of a condition without names."""
     name = kind(node)
     if name == "Bool":
         return bool(node["Bool"]["value"])

@@ -1,7 +1,8 @@
-"""The calls that policies' tests are about: which inputs they decide on, and which rules fire there.
+"""The calls in policies' tests: the inputs that they decide on, and the rules that fire.
 
-Tests may build their inputs as they like; what counts is what a rule of the decision sees. So the tests run beside a
-rule of guardrail's own, in the same sets, that keeps its input.
+Tests may build their inputs in any way; the inputs that a decision rule sees are the ones that
+count. So the tests run together with a rule of guardrail's own, in the same sets, that keeps its
+input.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _SETS = ("allow", "deny", "require_approval", "hide")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One call that a test asked about."""
+    """One call that a test evaluates."""
 
     test: str
-    """The first test that did: ``package.rule``."""
+    """The first test that did so: ``package.rule``."""
     input: str
     """JSON."""
     data: str
@@ -41,17 +42,18 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """What came of it."""
+    """Its result."""
 
     seen: Seen
     effect: str
-    """Empty where there is no decision."""
+    """Empty if there is no decision."""
     rules: frozenset[tuple[str, str]]
-    """Effect and id of each rule; ``hide`` for what hides a tool."""
+    """Effect and id of each rule; ``hide`` for a rule that hides a tool."""
 
 
 def observe(compiled: CompiledPolicies, bench: Workbench) -> list[Seen]:
-    """Run the tests, and return every call that they make a policy see, once each. What a test itself finds is no matter.
+    """Run the tests, and return every call that they make a policy see, without duplicates. The
+    tests' own results do not matter.
 
     Raises ``EngineRefusal`` if the modules can't be loaded.
     """
@@ -64,7 +66,7 @@ def observe(compiled: CompiledPolicies, bench: Workbench) -> list[Seen]:
 def verdicts(
     compiled: CompiledPolicies, bench: Workbench, names: Collection[str]
 ) -> dict[str, list[Fired]]:
-    """Return the decisions that each of the tests called *names* got, in no particular order.
+    """Return the decisions made in each of the tests *names*, in no particular order.
 
     Raises ``EngineRefusal`` if the modules can't be loaded.
     """
@@ -93,7 +95,7 @@ def _watch(
         try:
             bench.rule(path, "{}")
         except (EngineRefusal, PolicyError):
-            # What it saw before that still counts, unless the process is gone.
+            # Calls that it saw before still count, unless the process has ended.
             pass
         for text in bench.witnessed():
             yield _seen(name, text, base, replaced)
@@ -106,7 +108,7 @@ def _tests(compiled: CompiledPolicies) -> Iterator[tuple[str, str]]:
 
 
 def _witness(replaced: Sequence[str]) -> str:
-    """Return rules that keep the input, and what tests put in place of data, and fire never."""
+    """Return rules that keep the input and the data that tests replace, and never fire."""
     parts = ", ".join(
         f"{{{json.dumps(name)}: v | v := data[{json.dumps(name)}]}}" for name in replaced
     )
@@ -118,7 +120,7 @@ def _witness(replaced: Sequence[str]) -> str:
 
 
 def _replaced(parsed: Iterable[Module]) -> set[str]:
-    """Return the top names of data that tests replace by ``with``."""
+    """Return the top-level names of data that tests replace using ``with``."""
     tests = (module for module in parsed if module.test)
     return {path[0] for path in supplied(tests)} - {"guardrail"}
 
@@ -135,10 +137,10 @@ def _json(value: object) -> str:
 
 
 def fired(compiled: CompiledPolicies, bench: Workbench, seen: Iterable[Seen]) -> list[Fired]:
-    """Return which rules fire for each call. A call that the policy fails on fires none."""
+    """Return the rules that fire for each call. A call for which the policy fails fires none."""
     found: list[Fired] = []
     loaded: str | None = None
-    # Loading is what costs: calls with the same data come together.
+    # Loading is expensive, so calls with the same data are grouped.
     for call in sorted(seen, key=lambda item: item.data):
         if call.data != loaded:
             bench.load(compiled.texts, call.data)
@@ -153,7 +155,9 @@ def fired(compiled: CompiledPolicies, bench: Workbench, seen: Iterable[Seen]) ->
 
 
 def decide(bench: Workbench, policy_input: str, path: str = DECISION) -> dict[str, Any]:
-    """Return the document at *path*, or an empty one where there is none: undefined, an error, too slow, no decision."""
+    """Return the document at *path*, or an empty one if there is none: undefined, an error, a
+    timeout, no decision.
+    """
     try:
         document = bench.rule(path, policy_input)
     except (EngineRefusal, PolicyError):

@@ -1,4 +1,6 @@
-"""What is known of the policy input before any call: the documented envelope, and the schemas of tools."""
+"""Facts about the policy input before any call: the documented envelope, and the schemas of
+tools.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from guardrail.policy.sources import installed_folder
 __all__ = ["ARGS", "CONSTANTS", "Path", "Shape", "Tools", "written"]
 
 Path: TypeAlias = "tuple[str | None, ...]"
-"""Names below ``input``; None for an index that is not written out."""
+"""Names below ``input``; None for an index that is not a literal."""
 Tools: TypeAlias = "frozenset[str] | None"
 """The tools whose calls a rule can be about; None for any."""
 
@@ -24,7 +26,9 @@ CONSTANTS: Mapping[str, tuple[str, str]] = {
     "input.resource.type": ("tool", "leave it out: only calls of tools are decided"),
     "input.context.contract": ("guardrail/1", "leave it out: this version knows one contract"),
 }
-"""What is the same in every call: the place, its value, and what to write in place of a condition on it."""
+"""What is the same in every call: the place, its value, and what to write in place of a condition
+on it.
+"""
 INPUT_SCHEMA = ("opa", "schemas", "input.json")
 _MAX_STEPS = 32
 
@@ -36,7 +40,7 @@ def written(path: Sequence[str | None]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One place of a schema, and whether a document that fits always has it."""
+    """One node of a schema, and True if a document that fits always has it."""
 
     schema: Mapping[str, Any]
     root: Mapping[str, Any]
@@ -44,16 +48,18 @@ class _Found:
 
 
 class Shape:
-    """Types and presence of what is below ``input``."""
+    """Types and presence of values below ``input``."""
 
     def __init__(self, tools: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """*tools* maps names to JSON Schemas of their arguments. Without it, every argument may be missing."""
+        """*tools* maps names to JSON Schemas of their arguments. Without it, every argument may be
+        missing.
+        """
         self.tools = tools
         document = installed_folder().joinpath(*INPUT_SCHEMA).read_text("utf-8")
         self._input: Mapping[str, Any] = json.loads(document)
 
     def always(self, path: Path, tools: Tools) -> bool:
-        """Whether every call that reaches the policy has a value at *path*."""
+        """Return True if every call that reaches the policy has a value at *path*."""
         if path in ENVELOPE:
             return True
         if path[: len(ARGS)] != ARGS:
@@ -62,7 +68,7 @@ class Shape:
         return bool(found) and all(item is not None and item.always for item in found)
 
     def types(self, path: Path, tools: Tools) -> frozenset[str] | None:
-        """Return the JSON types that the value at *path* can have, or None where that is not known."""
+        """Return the JSON types that the value at *path* can have, or None if that is not known."""
         if path[: len(ARGS)] == ARGS and len(path) > len(ARGS):
             found = self._arguments(path[len(ARGS) :], tools)
         else:
@@ -76,7 +82,9 @@ class Shape:
         return frozenset(types) or None
 
     def undeclared(self, path: Path, tools: Tools) -> bool:
-        """Whether schemas are given, and no tool that a rule can be about has the argument at *path*."""
+        """Return True if schemas are given, and no tool that a rule can be about has the argument
+        at *path*.
+        """
         if self.tools is None or path[: len(ARGS)] != ARGS or len(path) == len(ARGS):
             return False
         name = path[len(ARGS)]
@@ -89,13 +97,15 @@ class Shape:
         )
 
     def similar(self, path: Path, tools: Tools) -> str:
-        """Return the declared argument whose name is most like that of *path*, or nothing."""
+        """Return the declared argument with the name most similar to *path*, or nothing."""
         names = {name for schema in self._candidates(tools) for name in _properties(schema, schema)}
         close = difflib.get_close_matches(str(path[len(ARGS)]), sorted(names), 1)
         return close[0] if close else ""
 
     def unknown(self, path: Path) -> tuple[str, str] | None:
-        """Return the part of *path* that no input ever has, and what may be meant; None where *path* can exist."""
+        """Return the part of *path* that no input ever has, and a suggestion; None if *path* can
+        exist.
+        """
         schema: Mapping[str, Any] = self._input
         for index, part in enumerate(path):
             if part is None:
@@ -118,7 +128,9 @@ class Shape:
         return [schema for name, schema in given.items() if tools is None or name in tools]
 
     def _arguments(self, path: Path, tools: Tools) -> list[_Found | None]:
-        """Return what each tool in question knows of *path* (below the arguments); None for one that knows nothing."""
+        """Return each possible tool's schema of *path* (below the arguments); None for one that
+        declares none.
+        """
         given = self.tools or {}
         found: list[_Found | None] = []
         for name in sorted(given if tools is None else tools):
@@ -126,20 +138,20 @@ class Shape:
             if schema is None:
                 found.append(None)
             elif tools is not None or path[0] in _properties(schema, schema):
-                # A rule about any tool says nothing about those that have no such argument.
+                # A rule about any tool says nothing about tools without that argument.
                 found.append(_descend(schema, schema, path))
         return found or [None]
 
 
 def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> _Found | None:
-    """Follow *path* through properties and items. None where the schema does not say what is there."""
+    """Follow *path* through properties and items. None if the schema does not describe it."""
     always = True
     for part in path:
         if part is None:
             items = _resolve(schema, root).get("items")
             if not isinstance(items, Mapping):
                 return None
-            # Whoever reads a member has one.
+            # A rule that reads a member has one.
             schema, always = items, True
             continue
         properties = _properties(schema, root)
@@ -153,7 +165,7 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
 
 
 def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow ``$ref`` within the document. A reference to elsewhere says nothing."""
+    """Follow ``$ref`` within the document. An external reference gives nothing."""
     for _ in range(_MAX_STEPS):
         if not isinstance(schema, Mapping):
             return {}
@@ -170,7 +182,7 @@ def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _parts(schema: Any, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the schema and all that must hold with it."""
+    """Yield the schema and all subschemas that must hold with it."""
     stack, seen = [schema], 0
     while stack and seen < _MAX_STEPS:
         seen += 1
@@ -199,7 +211,7 @@ def _required(schema: Any, root: Mapping[str, Any]) -> set[str]:
 
 
 def _types(schema: Any, root: Mapping[str, Any], steps: int = 0) -> frozenset[str] | None:
-    """Return the types that a schema allows, or None where it allows any, or that is not plain."""
+    """Return the types that a schema allows, or None if it allows any, or they can't be told."""
     if steps > _MAX_STEPS:
         return None
     allowed: frozenset[str] | None = None

@@ -1,4 +1,4 @@
-"""Rules that no test has ever seen fire: nobody knows that they do."""
+"""Rules that fire in no test: there is no evidence that they work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SETS = ("allow", "deny", "require_approval", "hide")
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A rule of the decision whose id is written out."""
+    """A decision rule with a literal id."""
 
     effect: str
     id: str
@@ -44,7 +44,7 @@ def check(modules: Sequence[Module], calls: Collection[Fired]) -> Iterator[Lint]
 
 
 def named_rules(modules: Sequence[Module]) -> Iterator[Named]:
-    """Yield the authors' rules whose id is written out, in the order of files and lines."""
+    """Yield the authors' rules with literal ids, in the order of files and lines."""
     for module in modules:
         if module.source.installed or module.test or module.package != _PACKAGE:
             continue
@@ -81,7 +81,7 @@ def _id(rule: Rule, module: Module) -> str | None:
 
 
 def _meaning(name: str, rule: Rule, module: Module) -> Node | None:
-    """Return what a constant of the same file is, or None."""
+    """Return the value of a constant in the same file, or None."""
     if name in rule.local:
         return None
     found = [other.simple for other in module.rules if other.name == name]

@@ -1,7 +1,9 @@
-"""Goes through all that the decision depends on, and tells where silence would let a call through.
+"""Walk through everything that the decision depends on, and find where silence would let a call
+through.
 
-A condition on something that is missing has no value, and what depends on it does not fire. Where that is a denial, the
-call goes on: such a place is *open*. Behind ``not`` it is the other way round.
+A condition on a missing value has no value itself, and rules that depend on it do not fire. If such
+a rule is a denial, the call is let through: the location is *open*. Under ``not`` it is the
+reverse.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _ORDER = frozenset({"Lt", "Le", "Gt", "Ge"})
 
 
 class Happening(StrEnum):
-    """What an expression does."""
+    """Kind of an expression."""
 
     READ = "read"
     COMPARISON = "comparison"
@@ -41,20 +43,20 @@ class Happening(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One expression that a lint may have something to say about."""
+    """One expression that a lint may report."""
 
     what: Happening
     node: Node
     frame: Frame
     open: bool
-    """Where it has no value, a call may be let through."""
+    """If it has no value, a call may be let through."""
     guards: Guards
     root: Rule
-    """The rule of the decision that led here."""
+    """The decision rule that led here."""
 
     @property
     def line(self) -> int:
-        """Where it stands."""
+        """Its location."""
         return line_of(self.node) or self.frame.definition.rule.line
 
     @property
@@ -64,7 +66,7 @@ class Event:
 
 
 def walk(flow: Flow) -> Iterator[Event]:
-    """Yield every event below the authors' rules of the decision. Bounded, whatever the policies are like."""
+    """Yield every event below the authors' decision rules. Bounded, for any policies."""
     walker = _Walker(flow)
     for name in sorted(ROOTS):
         for definition in flow.definitions.get((PACKAGE, name), ()):
@@ -83,14 +85,14 @@ class _Walker:
         self._seen: set[object] = set()
 
     def run(self) -> Iterator[Event]:
-        """Work off what has been entered, and what that leads to."""
+        """Process the queue, and everything that it leads to."""
         while self._todo:
             self._rule(*self._todo.pop())
             yield from self.events
             self.events.clear()
 
     def enter(self, frame: Frame, *, open: bool) -> None:  # noqa: A002 - the word of this module
-        """Go on with the rule of *frame*, unless it has been looked at in this light."""
+        """Continue with the rule of *frame*, unless it was visited in the same state."""
         given = tuple(
             (name, self.flow.origins(node, caller))
             for name, (node, caller) in sorted(frame.bindings.items())
@@ -121,20 +123,20 @@ class _Walker:
             if body.get("assign"):
                 looking.visit(body["assign"])
             elif index == 0 and rule.name not in ROOTS:
-                # What the head of a rule of the decision holds is a matter of its own.
+                # The values in the head of a decision rule are handled separately.
                 looking.visit(outside)
 
 
 @dataclass(slots=True)
 class _Body:
-    """One body, with what is known in it."""
+    """One body, with the facts known in it."""
 
     walker: _Walker
     frame: Frame
     open: bool
     guards: Guards
     negated: bool = False
-    """What is read here is an operand under ``not``, which has been told as a whole."""
+    """The value read here is an operand under ``not``, which was reported as a whole."""
 
     def _tell(self, what: Happening, node: Node) -> None:
         if self.negated and what is Happening.READ:
@@ -150,7 +152,7 @@ class _Body:
         return _Body(self.walker, self.frame, self.open, self.guards, negated=True)
 
     def query(self, query: Node | None) -> None:
-        """Look at every statement."""
+        """Visit every statement."""
         for statement in (query or {}).get("stmts", ()):
             for change in statement.get("with_mods") or ():
                 self.visit(change["as"])
@@ -171,7 +173,7 @@ class _Body:
         _Body(self.walker, self.frame, self.open, known).query(query)
 
     def visit(self, node: Any) -> None:
-        """Look at *node* and all below it, as something that must have a value."""
+        """Visit *node* and everything below it, as an expression that must have a value."""
         name = kind(node)
         if name in {"Var", "RefDot", "RefBrack"}:
             self._reference(node)
@@ -239,13 +241,13 @@ class _Body:
         for side in sides:
             counted = _counted(side)
             if counted is not None and _wants_few(content, side):
-                # What is missing in there makes the count smaller, and the comparison true.
+                # Missing values make the count smaller, and the comparison true.
                 self._absorbed(counted, not self.open)
             else:
                 self.visit(side)
 
     def _absorbed(self, node: Node, open_: bool) -> None:
-        """Look at a collection that has a value whatever goes wrong in it."""
+        """Visit a collection that has a value even if something in it fails."""
         name = kind(node)
         if name in _COMPREHENSIONS:
             self._comprehension(node[name], open_)
@@ -258,7 +260,7 @@ class _Body:
             self.visit(node)
 
     def _negated(self, node: Node) -> None:
-        """``not node``: operands of calls are evaluated before it, everything else within."""
+        """``not node``: operands of calls are evaluated before it, everything else inside it."""
         name = kind(node)
         if name in {"Var", "RefDot", "RefBrack"}:
             self._negated_reference(node)
@@ -294,7 +296,7 @@ class _Body:
 
 
 def _is_name_for_input(rule: Rule, flow: Flow, frame: Frame) -> bool:
-    """Whether *rule* only gives a place of the input another name: what is wrong is then said where that is used."""
+    """Return True if *rule* only renames an input path: faults are then reported at its uses."""
     return rule.simple is not None and bool(flow.origins(rule.simple, frame))
 
 
@@ -308,7 +310,7 @@ def _counted(node: Node) -> Node | None:
 
 
 def _wants_few(content: Node, side: Node) -> bool:
-    """Whether the comparison is the more likely to hold, the less *side* is."""
+    """Return True if the comparison is more likely to hold for a smaller *side*."""
     left = side is content["lhs"]
     other = content["rhs"] if left else content["lhs"]
     op = content["op"]
