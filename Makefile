@@ -77,7 +77,7 @@ policies: $(READY) ## format, strict check and tests of the shipped policies by 
 	@$(OPA) test policies/guardrail policies/lib policies/examples
 
 bench: $(READY) ## measure, as ratios to limits of the same run (QUICK=1: one round of every script)
-	@for file in tests/bench/bench_*.py; do echo "== $$file"; GUARDRAIL_BENCH_QUICK=$(QUICK) $(BIN)/python $$file || exit 1; done
+	@for file in tests/bench/bench_*.py; do echo "== $$file"; GUARDRAIL_BENCH_QUICK=$(QUICK) $(BIN)/python -m "tests.bench.$$(basename $$file .py)" || exit 1; done
 
 # MINUTES=5 for less than half an hour; PROGRAMS=1000 for fewer policies, SEED=x for the same ones again
 soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, then half an hour of kills

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from accesskit import accesses, ledger
 
 from guardrail.access_log.log import Reading, Recorded, Unrecorded, record_read
 from guardrail.access_log.memory import LOST, AccessMemory
@@ -17,6 +16,7 @@ from guardrail.config import Settings
 from guardrail.errors import AccessError
 from guardrail.review.doctor.access import access_log
 from guardrail.review.doctor.result import State
+from tests.support.access_log import accesses, ledger
 
 
 def files(settings: Settings) -> list[Path]:

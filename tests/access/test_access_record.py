@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from accesskit import accesses, ledger, small_disk
 
 import guardrail
 from guardrail.access_log.log import MAX_PURPOSE, Reading, Recorded, Unrecorded, record_read
@@ -22,6 +21,7 @@ from guardrail.ledger.files import lock_path
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.system.os_user import login_name, user_name
+from tests.support.access_log import accesses, ledger, small_disk
 
 CARD = "4111 1111 1111 1111"
 SECRET = "AKIAIOSFODNN7EXAMPLE"

@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from anchorkit import ORIGIN, Log, verify_signature
 
 from guardrail.anchors.file import FileAnchor, check_place
 from guardrail.anchors.lines import head_line, parse_lines
 from guardrail.errors import AnchorError, ConfigError
+from tests.support.anchors import ORIGIN, Log, verify_signature
 
 
 def anchor(path: Path, log: Log) -> FileAnchor:
@@ -281,8 +281,7 @@ def test_a_full_disk_is_unreachable_and_the_next_head_goes_on(path: Path) -> Non
     program = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from anchorkit import Log, verify_signature\n"
+        "from tests.support.anchors import Log, verify_signature\n"
         "from guardrail.anchors.file import FileAnchor\n"
         "from guardrail.errors import AnchorError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

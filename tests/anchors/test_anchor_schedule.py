@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anchorkit import ORIGIN, Log, verify_signature, witness
 
 from guardrail.anchors.anchor import Anchor, Anchored, Prove
 from guardrail.anchors.configured import configured
@@ -35,6 +34,7 @@ from guardrail.anchors.state import (
 from guardrail.config import AnchorSettings
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, ConfigError, KeysError, LedgerError
+from tests.support.anchors import ORIGIN, Log, verify_signature, witness
 
 
 class Source:
@@ -560,8 +560,7 @@ def test_a_lock_file_that_was_removed_does_not_leave_two_for_long(
 _LEADER = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {here!r})
-from test_anchor_schedule import Source, Switch
+from tests.anchors.test_anchor_schedule import Source, Switch
 from guardrail.anchors.schedule import AnchorWatch
 from guardrail.config import AnchorSettings
 watch = AnchorWatch(Path(sys.argv[1]), Source(), [Switch()], AnchorSettings(), tick=0.01)
@@ -575,10 +574,8 @@ time.sleep(60)
 
 def test_death_lets_another_process_take_over(make: Make, tmp_path: Path) -> None:
     """kill -9 of the one that anchors."""
-    here = str(Path(__file__).parent)
-    program = _LEADER.format(here=here)
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "audit.db")], stdout=subprocess.PIPE
+        [sys.executable, "-c", _LEADER, str(tmp_path / "audit.db")], stdout=subprocess.PIPE
     ) as leader:
         assert leader.stdout is not None
         assert leader.stdout.readline() == b"leads\n"

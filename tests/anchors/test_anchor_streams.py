@@ -7,11 +7,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from anchorkit import Log
 
 from guardrail.anchors.lines import parse_lines
 from guardrail.anchors.stream import StreamAnchor, SyslogAnchor
 from guardrail.errors import AnchorError
+from tests.support.anchors import Log
 
 
 def test_a_head_on_an_output_can_be_read_back_from_what_was_captured() -> None:

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from anchorkit import Log
-from tsakit import Authority, serving
 
 from guardrail.anchors.tsa import TimestampAnchor, check_token
 from guardrail.errors import AnchorError, ConfigError
 from guardrail.keys.anchor_keys import certificates
+from tests.support.anchors import Log
+from tests.support.time_stamp_authority import Authority, serving
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from anchorkit import ORIGIN, Log, answering, reply, serving, verify_signature, witness
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.anchors.witness.client import WitnessAnchor
@@ -18,6 +17,7 @@ from guardrail.anchors.witness.store import WitnessStore
 from guardrail.core.log.checkpoint import Algorithm, NoteKey
 from guardrail.errors import AnchorError, ConfigError
 from guardrail.keys.anchor_keys import WitnessKey
+from tests.support.anchors import ORIGIN, Log, answering, reply, serving, verify_signature, witness
 
 KEY = WitnessKey("w.example/1", Ed25519PrivateKey.from_private_bytes(b"w" * 32))
 OTHER = WitnessKey("w.example/1", Ed25519PrivateKey.from_private_bytes(b"v" * 32))

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from anchorkit import ORIGIN, Log, serving, verify_signature, witness
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from guardrail.anchors.witness.store import WitnessStore
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, NoteError
 from guardrail.keys.anchor_keys import WitnessKey
+from tests.support.anchors import ORIGIN, Log, serving, verify_signature, witness
 
 
 def post(

@@ -8,12 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from anchorkit import ORIGIN, Log, verify_signature
 
 from guardrail.anchors.witness.store import Ruling, Verdict, WitnessStore
 from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey
 from guardrail.errors import ConfigError, GuardrailError, KeysError, LedgerOpenError
 from guardrail.keys.anchor_keys import WitnessKey
+from tests.support.anchors import ORIGIN, Log, verify_signature
 
 
 @pytest.fixture

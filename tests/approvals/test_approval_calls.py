@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from approvalkit import BOB, CAROL, SCHEMA, Asks, Bench, Body, bench
 
 from guardrail.approvals.rules import Approver, Reason
 from guardrail.core.types import Assurance
 from guardrail.errors import ApprovalRequired, Denied, UsageError
 from guardrail.tools.tool import declare
+from tests.support.approvals import BOB, CAROL, SCHEMA, Asks, Bench, Body, bench
 
 
 def denied(made: Bench, reason: Reason, approval: str | None, args: Any = None, **how: Any) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approvalkit import Asks, Body, guarded, records, run
 
 import guardrail
 from guardrail.approvals.rules import Reason
@@ -23,6 +22,7 @@ from guardrail.errors import ApprovalRequired, Denied
 from guardrail.review.approval_words import REASONS
 from guardrail.review.terminal import width
 from guardrail.testing import document
+from tests.support.approvals import Asks, Body, guarded, records, run
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 HOSTILE = "x\x1b[31m\u202e\nFORGED\u200b"

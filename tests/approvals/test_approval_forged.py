@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approvalkit import BOB, CAROL, Asks, Body, ask_for, attempt, granted, guarded, run, settings_in
 
 from guardrail import Guard
 from guardrail.approvals.rules import Approver
@@ -26,6 +25,18 @@ from guardrail.ledger import heads, proved, steps
 from guardrail.ledger.files import seal_path
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.wiring.opening import open_journal
+from tests.support.approvals import (
+    BOB,
+    CAROL,
+    Asks,
+    Body,
+    ask_for,
+    attempt,
+    granted,
+    guarded,
+    run,
+    settings_in,
+)
 
 
 class File:

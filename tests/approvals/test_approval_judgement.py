@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from approvalkit import BOB, CAROL, bench
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from guardrail.approvals.rules import (
 from guardrail.approvals.service import system_user
 from guardrail.core.types import Assurance, Json
 from guardrail.errors import LedgerError
+from tests.support.approvals import BOB, CAROL, bench
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TERMS = Terms(unsafe_asserted=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approvalkit import BOB, Asks, bench, guarded, records
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
@@ -18,6 +17,7 @@ from langgraph.types import Command, interrupt
 
 from guardrail.errors import UsageError
 from guardrail.integrations.langchain import govern
+from tests.support.approvals import BOB, Asks, bench, guarded, records
 
 
 class Scripted(FakeMessagesListChatModel):

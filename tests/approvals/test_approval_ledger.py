@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approvalkit import BOB, CAROL, Asks, Body, guarded, records
 
 from guardrail.approvals.rules import Reason, Terms
 from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.guard import Guard
 from guardrail.ledger.reader import LedgerReader
+from tests.support.approvals import BOB, CAROL, Asks, Body, guarded, records
+from tests.support.paths import PROGRAMS
 
-PROGRAM = Path(__file__).with_name("programs") / "stepping.py"
+PROGRAM = PROGRAMS / "approval_step.py"
 
 
 def start(folder: Path, what: str, point: str, *words: str, **env: str) -> subprocess.Popen[str]:

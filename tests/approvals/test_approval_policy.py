@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approvalkit import BOB, CAROL, SCHEMA, Body, records
 
 from guardrail import ApprovalRequired, Denied, Guard
 from guardrail.approvals.rules import Approver
+from tests.support.approvals import BOB, CAROL, SCHEMA, Body, records
 
 RULES = """
 allow contains "known"

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from approvalkit import BOB, SCHEMA, UNSAFE, Asks, Bench, bench
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from guardrail.approvals.rules import Reason
 from guardrail.config import Settings
 from guardrail.errors import ApprovalRequired, Denied
 from guardrail.testing import StaticPolicy, memory_guard
+from tests.support.approvals import BOB, SCHEMA, UNSAFE, Asks, Bench, bench
 
 CARD = "4111111111111111"
 LEARNT, EARLIER = "Kx93vQz7Lm2Tp8Rw4", "bW5tH8cYq2Zd6NfJ1"

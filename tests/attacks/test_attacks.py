@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from attackkit import (
+from guardrail.core.log.chain import Difference
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.ledger.heads import HeadKey, Signing
+from guardrail.ledger.writing.writer import LedgerWriter
+from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
+from tests.support.attacks import (
     ATTACKS,
     BEGIN,
     END,
@@ -32,13 +34,7 @@ from attackkit import (
     table,
     verified,
 )
-from ledgerkit import ACTOR, EPOCHS, FAST, make, note, whole_call
-
-from guardrail.core.log.chain import Difference
-from guardrail.core.log.checkpoint import Checkpoint, SignedNote
-from guardrail.ledger.heads import HeadKey, Signing
-from guardrail.ledger.writing.writer import LedgerWriter
-from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
+from tests.support.ledgers import ACTOR, EPOCHS, FAST, make, note, whole_call
 
 PAGE = Path(__file__).parents[2] / "docs" / "threat-model.md"
 PAIRS = [(attack, attacker) for attack in ATTACKS for attacker in Attacker]
@@ -223,10 +219,9 @@ def _harmless(records: list[dict[str, object]]) -> dict[str, object]:
 
 def test_a_witness_refuses_a_fork_that_the_keys_signed(made: Scene, tmp_path: Path) -> None:
     """409: two histories under one key never get a second cosignature."""
-    from attackkit import _witness, fork
-
     from guardrail.anchoring import LedgerHeads
     from guardrail.errors import AnchorError
+    from tests.support.attacks import _witness, fork
 
     db = played(Attack("fork", fork), Attacker.INSIDER, made, tmp_path)
     heads = LedgerHeads(db, LOG, SIGNING)
@@ -273,7 +268,7 @@ def test_who_has_the_keys_can_prune_and_it_shows(made: Scene, tmp_path: Path) ->
 
 def test_a_head_in_reach_of_the_attacker_is_no_head_elsewhere(made: Scene, tmp_path: Path) -> None:
     """Who has the keys and the anchor file makes both anew: nothing shows, and the threat model says so."""
-    from attackkit import edit_rechained
+    from tests.support.attacks import edit_rechained
 
     db = played(Attack("edit", edit_rechained), Attacker.INSIDER, made, tmp_path)
     head = verify_ledger(db).note

@@ -6,19 +6,12 @@ The line becomes a grant that nobody gave, or the first call of a session that s
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "approvals"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from approvalkit import Asks, Body, ask_for, attempt, granted, guarded, run
-from attackkit import Attacker
 
 from guardrail import Guard
 from guardrail.core.log.merkle import Edge
@@ -27,6 +20,8 @@ from guardrail.errors import Denied, IdentityError, LedgerSealedError
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head
 from guardrail.review.verify import verify_ledger
+from tests.support.approvals import Asks, Body, ask_for, attempt, granted, guarded, run
+from tests.support.attacks import Attacker
 
 PAGE = Path(__file__).parents[2] / "docs" / "threat-model.md"
 BEGIN, END = "<!-- meanwhile: generated -->", "<!-- meanwhile: end -->"

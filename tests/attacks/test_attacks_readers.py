@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from attackkit import (
+from guardrail.core.log.checkpoint import SignedNote
+from guardrail.errors import GuardrailError
+from guardrail.keys.log_key import verify_signature
+from guardrail.ledger.heads import read_head
+from guardrail.ledger.maintenance.backup import backup
+from guardrail.ledger.maintenance.recovery_plan import inspect
+from guardrail.ledger.reader import LedgerReader
+from guardrail.retention.grounds import survey, vouched
+from guardrail.review.proofs import compare_heads, make_proof
+from guardrail.review.verify import VerifyReport, parts, verify_export, verify_ledger
+from tests.support.attacks import (
     KEY,
     KEYS,
     SIGNING,
@@ -26,17 +33,6 @@ from attackkit import (
     scene,
     verified,
 )
-
-from guardrail.core.log.checkpoint import SignedNote
-from guardrail.errors import GuardrailError
-from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.heads import read_head
-from guardrail.ledger.maintenance.backup import backup
-from guardrail.ledger.maintenance.recovery_plan import inspect
-from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.grounds import survey, vouched
-from guardrail.review.proofs import compare_heads, make_proof
-from guardrail.review.verify import VerifyReport, parts, verify_export, verify_ledger
 
 PAGE = Path(__file__).parents[2] / "docs" / "threat-model.md"
 BEGIN, END = "<!-- readers: generated -->", "<!-- readers: end -->"

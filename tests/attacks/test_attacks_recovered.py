@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from attackkit import KEYS, LOG, SIGNING, Forgery, Scene, _decision_near, _edited, _forged, _row
-from ledgerkit import ACTOR, FAST, GENESIS, head_at, make, note, whole_call
 
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.core.log.record import decode
@@ -37,6 +31,18 @@ from guardrail.review.verify import (
     verify_ledger,
     verify_segment,
 )
+from tests.support.attacks import (
+    KEYS,
+    LOG,
+    SIGNING,
+    Forgery,
+    Scene,
+    _decision_near,
+    _edited,
+    _forged,
+    _row,
+)
+from tests.support.ledgers import ACTOR, FAST, GENESIS, head_at, make, note, whole_call
 
 SIZE = 300
 """Records of the log before somebody changes it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lintkit import ALLOW, FIRST, look, said, write
 
 from guardrail.authoring.check import check
 from guardrail.authoring.lints.check import Code
 from guardrail.policy.sources import installed_folder
+from tests.support.lints import ALLOW, FIRST, look, said, write
 
 ARGS = "input.action.properties.args"
 

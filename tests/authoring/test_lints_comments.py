@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lintkit import look, said
 
 from guardrail.authoring.lints.comments import comments
+from tests.support.lints import look, said
 
 READ = 'deny contains "d" if input.action.properties.args.x == 1'
 

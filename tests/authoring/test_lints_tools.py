@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lintkit import look, said
 
 from guardrail.authoring.tools_file import load_tools
 from guardrail.errors import ConfigError
+from tests.support.lints import look, said
 
 TRANSFER: dict[str, Any] = {
     "type": "object",

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lintkit import write
 
 from guardrail.authoring import mutate as module
 from guardrail.authoring.mutants import Mutation, mutants
 from guardrail.authoring.mutate import mutate
 from guardrail.core.types import Json
 from guardrail.policy.sources import installed_folder
+from tests.support.lints import write
 
 LEAKY = """package guardrail.policy
 

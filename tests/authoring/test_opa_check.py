@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lintkit import ALLOW, write
 
 from guardrail.authoring.check import EngineState, check
 from guardrail.authoring.opa_program import OpaProgram, find_opa
 from guardrail.policy.sources import installed_folder
+from tests.support.lints import ALLOW, write
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """One governed call: p50 and p99, each stage's share, and the ratio to two raw fdatasync calls of the same run.
 
-    python tests/bench/bench_call.py [--rounds N] [--json]
+    python -m tests.bench.bench_call [--rounds N] [--json]
 
 Raw syncs (8 KiB into a preallocated ring, as a write-ahead log after its first wrap) and governed calls alternate, so
 that a busy disk or machine hits both. A p99 is worth reading only where the raw p99 is below three times the raw p50.
@@ -21,9 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchkit import QUICK, Raw, judge
-
 from guardrail import Guard
+from tests.support.benchmarks import QUICK, Raw, judge
 
 ROUNDS = 50 if QUICK else 1500
 WARM_UP = 200

@@ -1,4 +1,4 @@
-"""Many governed calls at once, per second, as a multiple of raw syncs per second: python tests/bench/bench_concurrent.py [SPELLS]
+"""Many governed calls at once, per second, as a multiple of raw syncs per second: python -m tests.bench.bench_concurrent [SPELLS]
 
 Spells of calls by 64 threads, by 64 tasks of one event loop, and of raw syncs (8 KiB into a preallocated ring) alternate,
 so that a busy disk or machine hits all of them; the ratios are medians over the spells.
@@ -17,10 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench_call import SMALL_ARGS, SMALL_POLICY, medium_args, medium_policy, schema_of
-from benchkit import QUICK, Raw, beside, judge, ratio
-
 from guardrail import Guard
+from tests.bench.bench_call import SMALL_ARGS, SMALL_POLICY, medium_args, medium_policy, schema_of
+from tests.support.benchmarks import QUICK, Raw, beside, judge, ratio
 
 CALLERS = 64
 SPELL = 1.0

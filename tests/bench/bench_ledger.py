@@ -1,4 +1,4 @@
-"""The ledger alone, as ratios to the disk's own sync in the same run: python tests/bench/bench_ledger.py [ROUNDS]
+"""The ledger alone, as ratios to the disk's own sync in the same run: python -m tests.bench.bench_ledger [ROUNDS]
 
 Raw syncs (8 KiB into a preallocated ring, as a write-ahead log after its first wrap) and appends alternate, one by one for
 one caller, in spells of half a second for many, so that a busy disk hits both; ratios are medians over the spells. A p99 is
@@ -21,11 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-
-from benchkit import QUICK, Raw, beside, judge, quantiles, ratio
-from ledgerkit import FAST, SIGNING, decision, make, outcome
-
 from guardrail.core.log import chain
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import appending
@@ -33,6 +28,8 @@ from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import verify_ledger
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import wait_async
+from tests.support.benchmarks import QUICK, Raw, beside, judge, quantiles, ratio
+from tests.support.ledgers import FAST, SIGNING, decision, make, outcome
 
 CALLERS = 64
 PROCESSES = 4
@@ -160,11 +157,10 @@ def together(writer: LedgerWriter, raw: Raw, folder: Path, rounds: int) -> None:
         print(judge(f"{what}: appends / the same with sync off", off, least=0.5))
 
 
-CHILD = f"""
+CHILD = """
 import json, sys, time
 from pathlib import Path
-sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "ledger")]!r}
-from bench_ledger import child
+from tests.bench.bench_ledger import child
 child(Path(sys.argv[1]))
 """
 

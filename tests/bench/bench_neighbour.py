@@ -1,4 +1,4 @@
-"""One call with much to redact, and the calls of another session meanwhile: python tests/bench/bench_neighbour.py [SPELLS]
+"""One call with much to redact, and the calls of another session meanwhile: python -m tests.bench.bench_neighbour [SPELLS]
 
 Spells in which a session makes small calls alone, and spells in which another one makes hostile calls as well, alternate, so
 that a busy machine hits both; the figure is the median of the ratios of the spells, for ``call`` in threads and for ``acall``
@@ -19,10 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchkit import QUICK, judge
-
 from guardrail import Guard
 from guardrail.errors import Denied
+from tests.support.benchmarks import QUICK, judge
 
 SPELL = 0.5 if QUICK else 2.0
 POLICY = 'package guardrail.policy\n\nallow contains "any"\n'

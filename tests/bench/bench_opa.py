@@ -1,6 +1,6 @@
 """A decision by an OPA server: p50 and p99, beside a bare keep-alive request to the same server; the governed call with each engine.
 
-    python tests/bench/bench_opa.py [--rounds N] [--json]
+    python -m tests.bench.bench_opa [--rounds N] [--json]
 
 The bare request is ``http.client`` on a kept connection with the same bytes. It and the decisions alternate, so that a busy
 machine hits both; so do the governed calls of the two engines. Needs opa: GUARDRAIL_OPA, or PATH.
@@ -23,10 +23,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench_call import SMALL_ARGS, medium_policy, schema_of
-from bench_policy import call
-from benchkit import QUICK
-
 from guardrail import Guard
 from guardrail.authoring.bundle import make_bundle
 from guardrail.config import Settings
@@ -35,6 +31,9 @@ from guardrail.policy.engine import Engine
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.reply import DECISION_PATH, Question
 from guardrail.policy.sources import load_policies
+from tests.bench.bench_call import SMALL_ARGS, medium_policy, schema_of
+from tests.bench.bench_policy import call
+from tests.support.benchmarks import QUICK
 
 WARM_UP = 300
 AIM_US = 300

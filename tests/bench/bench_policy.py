@@ -1,6 +1,6 @@
 """One decision through a worker: p50 and p99, beside an echo through the same worker and the engine in this process.
 
-    python tests/bench/bench_policy.py [--rounds N] [--threads N] [--json]
+    python -m tests.bench.bench_policy [--rounds N] [--threads N] [--json]
 
 Decisions and echoes alternate, so that a busy machine hits both. CPU is of this process and of the worker, per decision.
 """
@@ -18,13 +18,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from benchkit import QUICK
-
 from guardrail.core.types import EngineReply
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.embedded.lane import Request
 from guardrail.policy.embedded.process import Frame, frame
 from guardrail.policy.embedded.rehearsal import sample_input
+from tests.support.benchmarks import QUICK
 
 WARM_UP = 300
 RULES = 28

@@ -1,6 +1,6 @@
 """Governed calls while a guard's daily run prunes a large ledger, as ratios to the same calls without it.
 
-    python tests/bench/bench_prune.py [RECORDS [SECONDS]]
+    python -m tests.bench.bench_prune [RECORDS [SECONDS]]
 
 The records are old by the clock that the run is told. The run is the process that a guard starts (`guardrail.retention.process`):
 it reads the whole ledger, compares the copies, and deletes a part at a time. Calls are made one after the other before it,
@@ -18,17 +18,14 @@ import threading
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-
-from bench_verify import fill
-from benchkit import QUICK, Raw, judge, quantiles
-
 from guardrail import Guard
 from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.actions import keeping_lock
 from guardrail.retention.process import Job, Worker
+from tests.bench.bench_verify import fill
+from tests.support.benchmarks import QUICK, Raw, judge, quantiles
 
 RECORDS = 5_000 if QUICK else 200_000
 SECONDS = 1.0 if QUICK else 15.0

@@ -1,4 +1,4 @@
-"""Cost of redaction: inspection and view, the last gate, per detector. ``python tests/bench/bench_redaction.py``
+"""Cost of redaction: inspection and view, the last gate, per detector. ``python -m tests.bench.bench_redaction``
 
 Prints p50 and p99 of wall time and the CPU time per call of one thread, hot. Nothing is asserted: a number is judged by a person who
 knows the machine.
@@ -10,13 +10,12 @@ import json
 import time
 from collections.abc import Callable
 
-from benchkit import QUICK
-
 from guardrail.core.redaction.detectors.scan import scan
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.values import all_texts
 from guardrail.keys.tenant_keys import TenantKeys
+from tests.support.benchmarks import QUICK
 
 SMALL: dict[str, object] = {
     "query": "status of orders in the north region",

@@ -1,4 +1,4 @@
-"""What checking and copying arguments costs: python tests/bench/bench_schema.py"""
+"""What checking and copying arguments costs: python -m tests.bench.bench_schema"""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import timeit
 from collections.abc import Callable
 from typing import Any
 
-from benchkit import QUICK
 from pydantic import create_model
 
 from guardrail.core.log.record import dumps
@@ -14,6 +13,7 @@ from guardrail.core.schema.compiled import compile_schema
 from guardrail.core.schema.json_copy import ArgumentLimits, clone, take
 from guardrail.core.schema.snapshot import snapshot
 from guardrail.tools.tool import declare, undeclared
+from tests.support.benchmarks import QUICK
 
 LEAVES = 17
 NAMES = [f"argument_{number:02}" for number in range(LEAVES - 2)]

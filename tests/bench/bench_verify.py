@@ -1,6 +1,6 @@
 """Verifying a ledger of a million records, as ratios to a bare scan of its rows in the same run, and proofs from it.
 
-    python tests/bench/bench_verify.py [RECORDS [ROUNDS]]
+    python -m tests.bench.bench_verify [RECORDS [ROUNDS]]
 
 The bare scan reads number, hash and line of every row and looks at none of them. Scan and verification alternate, so that a busy machine
 hits both; ratios are medians. A proof is cold where nothing of the tree was read before; the file's pages are in memory.
@@ -21,11 +21,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-
-from benchkit import QUICK, judge
-from ledgerkit import KEYS, SIGNING, decision, make, outcome
-
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.merkle import Edge, inclusion_proof
 from guardrail.core.log.proof import Proof, check_proof
@@ -36,6 +31,8 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.proofs import make_proof
 from guardrail.review.verify import verify_ledger
 from guardrail.system.ids import new_ulid
+from tests.support.benchmarks import QUICK, judge
+from tests.support.ledgers import KEYS, SIGNING, decision, make, outcome
 
 RECORDS = 20_000 if QUICK else 1_000_000
 ROUNDS = 1 if QUICK else 3

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from clikit import Ran, build, command, environment
+
+from tests.support.command_line import Ran, build, command, environment
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 import pytest
-from clikit import Ran, build, command, environment
 
 from guardrail.cli.app import Exit, LazyGroup, Reads
 from guardrail.cli.app import cli as commands
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
+from tests.support.command_line import Ran, build, command, environment
 
 Cli = Callable[..., Ran]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clikit import Ran, build
 
 from guardrail.cli.app import Exit
 from guardrail.ledger.sqlite.database import SCHEMA
+from tests.support.command_line import Ran, build
 
 Cli = Callable[..., Ran]
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from clikit import Ran, command, environment
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail import Denied, Guard
@@ -20,6 +19,7 @@ from guardrail.anchors.lines import head_line, parse_lines
 from guardrail.anchors.state import read_state, state_path
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.keys.log_key import Keys, verify_signature
+from tests.support.command_line import Ran, command, environment
 
 Cli = Callable[..., Ran]
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import click
 import pytest
-from clikit import Ran, command, environment
 
 from guardrail.cli import app
 from guardrail.cli.app import COMMANDS, GROUPS, Exit
@@ -22,6 +21,7 @@ from guardrail.errors import (
     LedgerOpenError,
     UsageError,
 )
+from tests.support.command_line import Ran, command, environment
 
 Cli = Callable[..., Ran]
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clikit import Ran
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail import Guard
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.types import Json
+from tests.support.command_line import Ran
 
 Cli = Callable[..., Ran]
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'

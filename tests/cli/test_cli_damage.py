@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from clikit import Ran
 
 from guardrail import Guard
 from guardrail.errors import GuardrailError
+from tests.support.command_line import Ran
 
 Cli = Callable[..., Ran]
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clikit import Ran
 
 from guardrail import Guard
 from guardrail.authoring.opa_program import find_opa
 from guardrail.keys.log_key import Keys
+from tests.support.command_line import Ran
 
 Cli = Callable[..., Ran]
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'

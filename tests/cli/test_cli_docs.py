@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 import pytest
-from clikit import Ran
 
 import guardrail
 from guardrail.cli.app import Exit, cli
@@ -17,6 +16,7 @@ from guardrail.cli.reading import REASON
 from guardrail.core.types import Status
 from guardrail.review.doctor.result import State
 from guardrail.review.why import headline
+from tests.support.command_line import Ran
 
 DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clikit import Ran
 
 from guardrail.cli.app import Exit
+from tests.support.command_line import Ran
 
 Cli = Callable[..., Ran]
 

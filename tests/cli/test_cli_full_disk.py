@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clikit import Ran, command, environment
 
 from guardrail import Guard
 from guardrail.errors import GuardrailError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-
-from ledgerkit import small_disk
+from tests.support.command_line import Ran, command, environment
+from tests.support.ledgers import small_disk
 
 Cli = Callable[..., Ran]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 import pytest
-from clikit import Ran
 
 import guardrail
 from guardrail.cli.app import cli
 from guardrail.cli.hints import command_path, other_than, repeats
 from guardrail.errors import ConfigError
 from guardrail.review.doctor.result import elsewhere
+from tests.support.command_line import Ran
 
 ROOT = Path(guardrail.__file__).parent
 _WORD = r"(?:[a-z][a-z-]*|--?[a-z][a-z-]*|[A-Z][A-Z_]*|\"[^\"]*\"|\.)"

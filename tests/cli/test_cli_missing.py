@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clikit import Ran
 
 from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger
+from tests.support.command_line import Ran
 
 Cli = Callable[..., Ran]
 

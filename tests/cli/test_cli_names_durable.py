@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from clikit import build
+
+from tests.support.command_line import build
 
 _SPY = """
 import os, sys

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clikit import Ran
 
 from guardrail.review.terminal import width
+from tests.support.command_line import Ran
 
 Cli = Callable[..., Ran]
 

@@ -13,13 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clikit import Ran, environment
 
 from guardrail import Guard
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-
-from ledgerkit import small_disk
+from tests.support.command_line import Ran, environment
+from tests.support.ledgers import small_disk
 
 Cli = Callable[..., Ran]
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clikit import Ran, build
 
 from guardrail.anchors.state import AnchorState, State, state_path, write_state
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.keys.anchor_keys import WitnessKey
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.writer import LedgerWriter
+from tests.support.command_line import Ran, build
 
 Cli = Callable[..., Ran]
 
@@ -36,9 +36,8 @@ def head(cli: Cli, path: Path, into: Path) -> Path:
 
 
 def grow(path: Path) -> None:
-    from reviewkit import rejected
-
     from guardrail.core.log.record import Draft
+    from tests.support.records import rejected
 
     signing = Keys.load(path.with_suffix(".keys")).signing(actor={"id": "x"}, epochs=True)
     with LedgerWriter.open(path, signing=signing) as writer:
@@ -205,9 +204,8 @@ def test_the_public_key_is_shown_and_no_other(cli: Cli, path: Path) -> None:
 
 def test_a_proof_is_made_while_a_writer_writes(cli: Cli, path: Path, tmp_path: Path) -> None:
     """Head and hashes are of one moment, or fit each other all the same."""
-    from reviewkit import rejected
-
     from guardrail.core.log.record import Draft
+    from tests.support.records import rejected
 
     signing = Keys.load(path.with_suffix(".keys")).signing(actor={"id": "x"}, epochs=True)
     stop = threading.Event()
@@ -237,10 +235,9 @@ def test_an_export_comes_with_the_head_over_exactly_its_lines(
     import subprocess
     import sys
 
-    from reviewkit import rejected
-
     from guardrail.core.log.checkpoint import Checkpoint
     from guardrail.core.log.record import Draft
+    from tests.support.records import rejected
 
     signing = Keys.load(path.with_suffix(".keys")).signing(actor={"id": "x"}, epochs=True)
     stop = threading.Event()

@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clikit import HOSTILE, Ran, build, command, environment
 
 from guardrail.core.log.record import Draft, leaf_hash
 from guardrail.review.terminal import width
+from tests.support.command_line import HOSTILE, Ran, build, command, environment
 
 Cli = Callable[..., Ran]
 
@@ -150,10 +150,9 @@ def test_sessions_name_records_of_calls_beyond_the_limit_and_list_none_of_them(
     cli: Cli, tmp_path: Path
 ) -> None:
     """They speak of a principal's calls in a minute, which may be of many sessions."""
-    from reviewkit import LOG, SIGNING, WHERE, decision, genesis
-
     from guardrail.core.log import fields
     from guardrail.ledger.writing.writer import LedgerWriter
+    from tests.support.records import LOG, SIGNING, WHERE, decision, genesis
 
     path = tmp_path / "audit.db"
     said = {"where": WHERE, "since": "2026-11-24T09:00:00.000000Z", "limit": 5, "count": 7}
@@ -276,9 +275,8 @@ def test_show_a_record_is_complete(cli: Cli, ledger: Path) -> None:
 
 def test_a_number_in_a_record_is_shown_exactly(cli: Cli, tmp_path: Path) -> None:
     """``show SEQ --json`` passes the stored line on: no float and no large integer changes on the way."""
-    from reviewkit import LOG, SIGNING, decision, genesis
-
     from guardrail.ledger.writing.writer import LedgerWriter
+    from tests.support.records import LOG, SIGNING, decision, genesis
 
     with LedgerWriter.create(
         tmp_path / "audit.db", log=LOG, genesis=genesis(), signing=SIGNING
@@ -362,9 +360,8 @@ def test_what_is_not_there_exits_3_with_the_next_command(
 
 def test_an_empty_ledger_has_an_honest_answer(cli: Cli, tmp_path: Path) -> None:
     """No session yet: said on stderr with what to do, and an empty list as JSON."""
-    from reviewkit import LOG, SIGNING, genesis
-
     from guardrail.ledger.writing.writer import LedgerWriter
+    from tests.support.records import LOG, SIGNING, genesis
 
     path = tmp_path / "audit.db"
     LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING).close()
@@ -482,9 +479,8 @@ def test_export_never_overwrites_and_leaves_no_half_file(
 
 def test_export_to_a_full_disk_says_so(tmp_path: Path) -> None:
     """A file-size limit stands for a full disk: exit 3, and the part that was written is removed."""
-    from reviewkit import LOG, SIGNING, decision, genesis
-
     from guardrail.ledger.writing.writer import LedgerWriter
+    from tests.support.records import LOG, SIGNING, decision, genesis
 
     target, ledger = tmp_path / "out.jsonl", tmp_path / "audit.db"
     with LedgerWriter.create(ledger, log=LOG, genesis=genesis(), signing=SIGNING) as writer:
@@ -608,10 +604,9 @@ def test_sessions_leave_out_columns_of_zeros_before_they_cut_a_name(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A principal says more than a 0; where all fits, every column is there."""
-    from reviewkit import LOG, SIGNING, decision, genesis
-
     from guardrail.core.types import Effect
     from guardrail.ledger.writing.writer import LedgerWriter
+    from tests.support.records import LOG, SIGNING, decision, genesis
 
     path, who = tmp_path / "audit.db", "a.rather.long.name.of.somebody@department.example.com"
     with LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING) as writer:
@@ -630,9 +625,8 @@ def test_what_recover_found_breaks_between_words(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No line is longer than the terminal, so that none is broken by it inside a word."""
-    from reviewkit import LOG, SIGNING, decision, genesis
-
     from guardrail.ledger.writing.writer import LedgerWriter
+    from tests.support.records import LOG, SIGNING, decision, genesis
 
     monkeypatch.chdir(tmp_path)
     with LedgerWriter.create(

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from clikit import Ran, build
 
 from guardrail.cli.app import Exit
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
+from tests.support.command_line import Ran, build
 
 Cli = Callable[..., Ran]
 

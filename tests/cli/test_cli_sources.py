@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from clikit import Ran, build, environment
-from clikit import command as command_line
 
 from guardrail.cli.app import Exit
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
+from tests.support.command_line import Ran, build, environment
+from tests.support.command_line import command as command_line
 
 Cli = Callable[..., Ran]
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clikit import Ran, build, command, environment
 
 from guardrail.ledger.sqlite.database import SCHEMA
+from tests.support.command_line import Ran, build, command, environment
 
 Cli = Callable[..., Ran]
 
@@ -148,9 +148,8 @@ def test_open_calls_of_a_dead_process_are_listed(cli: Cli, tmp_path: Path) -> No
     path = tmp_path / "audit.db"
     code = (
         "import sys, time\n"
-        "sys.path[:0] = [sys.argv[2]]\n"
         "from pathlib import Path\n"
-        "from reviewkit import LOG, SIGNING, decision, genesis\n"
+        "from tests.support.records import LOG, SIGNING, decision, genesis\n"
         "from guardrail.core.log.record import Draft\n"
         "from guardrail.ledger.writing.writer import LedgerWriter\n"
         "writer = LedgerWriter.create(Path(sys.argv[1]), log=LOG, genesis=genesis(), signing=SIGNING)\n"
@@ -160,9 +159,8 @@ def test_open_calls_of_a_dead_process_are_listed(cli: Cli, tmp_path: Path) -> No
         "print('open', flush=True)\n"
         "time.sleep(60)\n"
     )
-    kit = Path(__file__).parents[1] / "review"
     child = subprocess.Popen(
-        [sys.executable, "-c", code, path, kit],
+        [sys.executable, "-c", code, path],
         env=environment(),
         stdout=subprocess.PIPE,
         text=True,

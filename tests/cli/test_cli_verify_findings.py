@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clikit import Ran, build
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.record import leaf_hash
 from guardrail.ledger.sqlite.tables import SCHEMA
+from tests.support.command_line import Ran, build
 
 Cli = Callable[..., Ran]
 

@@ -13,16 +13,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crashkit import DB, Folder, Recording, build_recorder, disks, prepare, put, record, scratch
-from judgekit import assert_covered, state_of
-from keepsequences import ARCHIVE, COPY, HEADS, TOKENS
-from ledgerkit import KEYS, LOG
 
 from guardrail.access_log.log import Reading, Recorded, record_read
 from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import NoteKey
 from guardrail.keys.log_key import verify_signature
+from tests.support.crash.disks import (
+    DB,
+    Folder,
+    Recording,
+    build_recorder,
+    disks,
+    prepare,
+    put,
+    record,
+    scratch,
+)
+from tests.support.crash.judge import assert_covered, state_of
+from tests.support.crash.retention_sequences import ARCHIVE, COPY, HEADS, TOKENS
+from tests.support.ledgers import KEYS, LOG
 
 STATES = 120 * (10 if os.environ.get("GUARDRAIL_SOAK") else 1)
 """How many different disks of each sequence are looked at."""

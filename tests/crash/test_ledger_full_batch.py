@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from judgekit import assert_covered, state_of
-from ledgerkit import EPOCHS, decision, make, outcome, small_disk
 
 import guardrail.ledger.sqlite.appending
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
+from tests.support.crash.judge import assert_covered, state_of
+from tests.support.ledgers import EPOCHS, decision, make, outcome, small_disk
 
 CALLERS = 40
 

@@ -12,11 +12,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from crashkit import DB, prepare, scratch, steps_of
-from faultkit import CALLS, WHAT, Fault, Server, serving
-from judgekit import problem_of
-from ledgerkit import EPOCHS, make, reopen, whole_call
-from sequences import GAVE_UP
+
+from tests.support.crash.disks import DB, prepare, scratch, steps_of
+from tests.support.crash.faults import CALLS, WHAT, Fault, Server, serving
+from tests.support.crash.judge import problem_of
+from tests.support.crash.sequences import GAVE_UP
+from tests.support.ledgers import EPOCHS, make, reopen, whole_call
 
 SAMPLE = 60 if os.environ.get("CI") == "true" else 30
 """How many faults of each sequence the normal run takes."""

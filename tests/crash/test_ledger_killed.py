@@ -7,13 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from judgekit import assert_covered, state_of
-from ledgerkit import FAST, SIGNING, Driver, driven
-
 from guardrail.core.log import chain
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import VerifyState, verify_ledger
+from tests.support.crash.judge import assert_covered, state_of
+from tests.support.ledgers import FAST, SIGNING, Driver, driven
 
 ROUNDS = 6
 
@@ -81,9 +80,9 @@ def test_a_process_killed_while_it_creates_leaves_nothing_or_a_log(tmp_path: Pat
     import sys
 
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "import sys\n"
         "from pathlib import Path\n"
-        "from ledgerkit import make\n"
+        "from tests.support.ledgers import make\n"
         "import sqlite_utils\n"
         "print(flush=True)\n"
         "make(Path(sys.argv[1]))\n"
@@ -92,10 +91,7 @@ def test_a_process_killed_while_it_creates_leaves_nothing_or_a_log(tmp_path: Pat
     for number in range(6):
         db = tmp_path / str(number) / "a.db"
         db.parent.mkdir()
-        kit = str(Path(__file__).parents[1] / "ledger")
-        child = subprocess.Popen(
-            [sys.executable, "-c", script, str(db), kit], stdout=subprocess.PIPE
-        )
+        child = subprocess.Popen([sys.executable, "-c", script, str(db)], stdout=subprocess.PIPE)
         assert child.stdout is not None
         child.stdout.read(1)
         time.sleep(moment.random() * 0.02)

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from crashkit import (
+
+from guardrail.config import Settings
+from guardrail.errors import GuardrailError, LedgerError
+from guardrail.ledger.files import seal_path
+from guardrail.ledger.reader import LedgerReader
+from guardrail.wiring.opening import open_journal
+from tests.support.crash.disks import (
     DB,
     Names,
     Recording,
@@ -26,15 +32,9 @@ from crashkit import (
     record,
     scratch,
 )
-from judgekit import Judge, problem_of
-from ledgerkit import EPOCHS, make, reopen, whole_call
-from sequences import recovered
-
-from guardrail.config import Settings
-from guardrail.errors import GuardrailError, LedgerError
-from guardrail.ledger.files import seal_path
-from guardrail.ledger.reader import LedgerReader
-from guardrail.wiring.opening import open_journal
+from tests.support.crash.judge import Judge, problem_of
+from tests.support.crash.sequences import recovered
+from tests.support.ledgers import EPOCHS, make, reopen, whole_call
 
 STATES = {
     "create": 500,

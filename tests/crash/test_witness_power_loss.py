@@ -9,19 +9,28 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from crashkit import DB, Recording, build_recorder, disks, put, scratch, steps_of
-from witnessing import HEADS, KEY, LOG, cosign
 
 from guardrail.anchors.witness.store import WitnessStore
 from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import GuardrailError
+from tests.support.crash.disks import (
+    DB,
+    HERE,
+    Recording,
+    build_recorder,
+    disks,
+    put,
+    scratch,
+    steps_of,
+)
+from tests.support.crash.witness_sequence import HEADS, KEY, LOG, cosign
 
 STATES = 1500
 
 
 def run(what: str, folder: Path, recording: Path, **environment: str) -> None:
     """Let a witness work in *folder*."""
-    program = Path(__file__).with_name("witnessing.py")
+    program = HERE / "witness_sequence.py"
     subprocess.run(
         [sys.executable, str(program), what, str(folder / DB), str(recording)],
         check=True,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hiding import hidden
 
 from guardrail import Guard
 from guardrail.call.scope import SessionScope
@@ -26,6 +25,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import verify_ledger
 from guardrail.review.why import reason_of
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
+from tests.support.hidden_records import hidden
 
 ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'
 MALLORY = """

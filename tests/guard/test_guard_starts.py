@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hiding import hidden
 
 from guardrail import Guard
 from guardrail.config import Settings
@@ -21,6 +20,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import verify_ledger
 from guardrail.wiring import startup
 from guardrail.wiring.opening import open_journal
+from tests.support.hidden_records import hidden
 
 ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'
 

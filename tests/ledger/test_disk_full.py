@@ -8,9 +8,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from ledgerkit import small_disk
 
 from guardrail.system.disk import WORK, is_full, make_room, no_room, sized, why_not_written
+from tests.support.ledgers import small_disk
 
 
 def fill(path: Path) -> OSError:

@@ -10,7 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ledgerkit import (
+
+from guardrail.errors import LedgerError
+from guardrail.keys.log_key import verify_signature
+from guardrail.ledger.heads import TILE
+from guardrail.ledger.maintenance.backup import Backup, backup
+from guardrail.ledger.maintenance.examine import examine
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.database import SCHEMA
+from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
     EPOCHS,
     SIGNING,
     decision,
@@ -21,15 +30,6 @@ from ledgerkit import (
     small_disk,
     whole_call,
 )
-
-from guardrail.errors import LedgerError
-from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.heads import TILE
-from guardrail.ledger.maintenance.backup import Backup, backup
-from guardrail.ledger.maintenance.examine import examine
-from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite.database import SCHEMA
-from guardrail.system.ids import new_ulid
 
 
 def problem(path: Path) -> str:

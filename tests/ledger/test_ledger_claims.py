@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ledgerkit import SIGNING, decision, make
 
 from guardrail.core.claims import BEHIND, Claim
 from guardrail.core.log.record import Draft
@@ -16,6 +15,7 @@ from guardrail.ledger.claims import SESSION_TAKEN, add_all
 from guardrail.ledger.names import Names
 from guardrail.ledger.sqlite.appending import Store
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import SIGNING, decision, make
 
 
 def first(session: str = "s", principal: str = "alice", name: str = "") -> Draft:

@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, SIGNING, make, note, outcome, whole_call
-from ledgerkit import decision as allowed
 
 from guardrail.core.log import chain
 from guardrail.errors import LedgerError, LedgerSealedError
@@ -16,6 +14,8 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import FAST, SIGNING, make, note, outcome, whole_call
+from tests.support.ledgers import decision as allowed
 
 RESERVED = LedgerSettings(
     reserve=1 << 20, retry_interval=FAST.retry_interval, retry_limit=FAST.retry_limit

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from ledgerkit import make, note
-
 from guardrail.ledger.writing.loop import BatchSizeEstimator
+from tests.support.ledgers import make, note
 
 
 def test_as_many_are_expected_as_came_together_last() -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import FAST, SIGNING, Driver, Shim, decision, driven, make, note, small_disk
 
 from guardrail.core.log import chain
 from guardrail.core.log.record import decode
@@ -24,6 +23,17 @@ from guardrail.errors import LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
+    FAST,
+    SIGNING,
+    Driver,
+    Shim,
+    decision,
+    driven,
+    make,
+    note,
+    small_disk,
+)
 
 
 @pytest.fixture(scope="module")

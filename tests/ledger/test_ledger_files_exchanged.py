@@ -8,7 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ledgerkit import (
+
+from guardrail.core.log import chain
+from guardrail.core.log.record import decode
+from guardrail.errors import LedgerError, LedgerPoisonedError, LedgerSealedError
+from guardrail.ledger.maintenance.recover import recover
+from guardrail.ledger.maintenance.recovery_plan import Action, inspect
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.database import SCHEMA
+from guardrail.ledger.writing.writer import LedgerWriter
+from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
     FAST,
     FILE_FAULTS,
     SIGNING,
@@ -22,16 +32,6 @@ from ledgerkit import (
     replaced,
     whole_call,
 )
-
-from guardrail.core.log import chain
-from guardrail.core.log.record import decode
-from guardrail.errors import LedgerError, LedgerPoisonedError, LedgerSealedError
-from guardrail.ledger.maintenance.recover import recover
-from guardrail.ledger.maintenance.recovery_plan import Action, inspect
-from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite.database import SCHEMA
-from guardrail.ledger.writing.writer import LedgerWriter
-from guardrail.system.ids import new_ulid
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import FAST, Shim, decision, driven, make, note, outcome
 
 from guardrail.core.log import chain
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
@@ -32,6 +31,7 @@ from guardrail.ledger.writing.work import Entry
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import wait_async
+from tests.support.ledgers import FAST, Shim, decision, driven, make, note, outcome
 
 
 class Held:
@@ -274,11 +274,10 @@ def test_a_batch_that_completes_a_tile_keeps_it_and_its_head_covers_all(tmp_path
     assert (head.size, head.root) == (len(leaves), edge.root())
 
 
-FAILING = f"""
+FAILING = """
 import json, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from test_ledger_group_commit import a_batch_that_fails
+from tests.ledger.test_ledger_group_commit import a_batch_that_fails
 print(json.dumps(a_batch_that_fails(Path(sys.argv[1]))))
 """
 

@@ -13,7 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import (
+
+from guardrail.core.log import merkle
+from guardrail.core.log.checkpoint import Checkpoint, SignedNote
+from guardrail.core.log.key_epochs import TYPE, KeyRanges
+from guardrail.core.log.record import decode
+from guardrail.errors import KeysError, LedgerError, LedgerSealedError
+from guardrail.keys.log_key import Keys, verify_signature
+from guardrail.ledger.epochs import Epochs
+from guardrail.ledger.files import seal_path
+from guardrail.ledger.heads import TILE, node_reader, store_tile
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.writing.writer import LedgerWriter
+from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
     ACTOR,
     EPOCHS,
     FAST,
@@ -29,20 +43,6 @@ from ledgerkit import (
     reopen,
     whole_call,
 )
-
-from guardrail.core.log import merkle
-from guardrail.core.log.checkpoint import Checkpoint, SignedNote
-from guardrail.core.log.key_epochs import TYPE, KeyRanges
-from guardrail.core.log.record import decode
-from guardrail.errors import KeysError, LedgerError, LedgerSealedError
-from guardrail.keys.log_key import Keys, verify_signature
-from guardrail.ledger.epochs import Epochs
-from guardrail.ledger.files import seal_path
-from guardrail.ledger.heads import TILE, node_reader, store_tile
-from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.writing.writer import LedgerWriter
-from guardrail.system.ids import new_ulid
 
 EAGER = replace(FAST, epoch_interval=0.0)
 """A new key for every commit."""

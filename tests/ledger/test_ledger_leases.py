@@ -15,7 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ledgerkit import (
+
+from guardrail.core.log import chain
+from guardrail.core.log.record import decode
+from guardrail.errors import LedgerError
+from guardrail.ledger.files import lock_path
+from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.lock import FileLock
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.writing.writer import LedgerWriter
+from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
     EPOCHS,
     FAST,
     KEYS,
@@ -28,16 +38,6 @@ from ledgerkit import (
     outcome,
     whole_call,
 )
-
-from guardrail.core.log import chain
-from guardrail.core.log.record import decode
-from guardrail.errors import LedgerError
-from guardrail.ledger.files import lock_path
-from guardrail.ledger.lease import Leases, Life
-from guardrail.ledger.lock import FileLock
-from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.writing.writer import LedgerWriter
-from guardrail.system.ids import new_ulid
 
 
 def test_the_calls_of_a_killed_process_end_as_unknown(tmp_path: Path) -> None:

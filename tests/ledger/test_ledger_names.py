@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import SIGNING, decision, make, note, outcome, reopen
 
 from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError
@@ -24,6 +23,7 @@ from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import SIGNING, decision, make, note, outcome, reopen
 
 
 @pytest.fixture

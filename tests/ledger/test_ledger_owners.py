@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ownerkit import AGENT, command, needs_root, open_folder, python, strangers
 
 from guardrail.system.ownership import find_denial, new_file, new_folder, open_or_make
+from tests.support.other_users import AGENT, command, needs_root, open_folder, python, strangers
 
 MAKE = """
 from guardrail.config import Settings

@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledgerkit import ACTOR, EPOCHS, FAST, KEYS, SIGNING, decision, make, outcome, whole_call
 
 from guardrail.core.log import chain
 from guardrail.core.log.chain import Difference
@@ -24,6 +23,17 @@ from guardrail.ledger.sqlite.tables import SCHEMA
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
+    ACTOR,
+    EPOCHS,
+    FAST,
+    KEYS,
+    SIGNING,
+    decision,
+    make,
+    outcome,
+    whole_call,
+)
 
 REPLACES = """CREATE TRIGGER zz AFTER INSERT ON record WHEN new.line LIKE '%send_email%' BEGIN
 INSERT OR REPLACE INTO record (seq, leaf, line) VALUES (new.seq, new.leaf, replace(new.line, 'send_', 'read_')); END"""

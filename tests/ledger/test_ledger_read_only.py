@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from ledgerkit import driven, make, note, small_disk
 
 from guardrail.errors import LedgerOpenError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import read_only
+from tests.support.ledgers import driven, make, note, small_disk
 
 COMMANDS = [
     ["verify"],

@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from ledgerkit import decision, driven, make, note, outcome, whole_call
 
 from guardrail.core.log import chain
 from guardrail.core.log.record import Draft, decode
@@ -14,6 +13,7 @@ from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.lease import Life
 from guardrail.ledger.reader import LedgerReader
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import decision, driven, make, note, outcome, whole_call
 
 
 def test_lines_are_read_in_order_and_in_part(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import stat
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, GENESIS, LOG, SIGNING, decision, driven, make, note, whole_call
 
 from guardrail.core.log import chain
 from guardrail.core.log.record import decode
@@ -19,6 +18,17 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
+    FAST,
+    GENESIS,
+    LOG,
+    SIGNING,
+    decision,
+    driven,
+    make,
+    note,
+    whole_call,
+)
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 

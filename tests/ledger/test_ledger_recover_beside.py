@@ -14,18 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ledgerkit import (
-    EPOCHS,
-    GENESIS,
-    LOG,
-    SIGNING,
-    decision,
-    driven,
-    make,
-    note,
-    reopen,
-    whole_call,
-)
 
 from guardrail.core.log import fields
 from guardrail.core.log.merkle import inclusion_proof, verify_inclusion
@@ -41,6 +29,18 @@ from guardrail.ledger.maintenance.recover import RecoveryReport, recover
 from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect
 from guardrail.ledger.reader import LedgerReader
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
+    EPOCHS,
+    GENESIS,
+    LOG,
+    SIGNING,
+    decision,
+    driven,
+    make,
+    note,
+    reopen,
+    whole_call,
+)
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 
@@ -352,9 +352,8 @@ def test_hashes_of_pruned_records_that_were_changed_are_left_alone_and_named(
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from ledgerkit import SIGNING
+from tests.support.ledgers import SIGNING
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.maintenance import recover as module
 from guardrail.ledger.sqlite.appending import Store
@@ -362,7 +361,7 @@ from guardrail.ledger.sqlite.appending import Store
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-point = sys.argv[3]
+point = sys.argv[2]
 if point == "before":
     Store.commit = die
 elif point == "after":
@@ -381,8 +380,7 @@ def test_killed_in_the_middle_it_is_done_again_or_was_done(tmp_path: Path, point
     changed(db, "DELETE FROM tile", "DELETE FROM epoch", "UPDATE head SET mac = zeroblob(32)")
     with LedgerReader.open(db) as reader:
         size = reader.size()
-    here = str(Path(__file__).parent)
-    ran = subprocess.run([sys.executable, "-c", KILLED, str(db), here, point], check=False)
+    ran = subprocess.run([sys.executable, "-c", KILLED, str(db), point], check=False)
     assert ran.returncode == -signal.SIGKILL
     plan = looked(db)
     with LedgerReader.open(db) as reader:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ledgerkit import FAST, decision, driven, make, note, outcome, reopen, small_disk
 
 from guardrail import Guard
 from guardrail.core.log import chain
@@ -21,6 +20,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.reserve import Reserve
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import FAST, decision, driven, make, note, outcome, reopen, small_disk
 
 MB = 1 << 20
 KEPT = replace(FAST, reserve=6 * MB)

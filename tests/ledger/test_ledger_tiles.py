@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -10,7 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ledgerkit import (
+
+from guardrail.core.log import chain
+from guardrail.core.log.record import decode, leaf_hash
+from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError
+from guardrail.ledger.files import network_filesystem, traces
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.database import SCHEMA
+from guardrail.ledger.writing.writer import LedgerWriter
+from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
     FAST,
     GENESIS,
     LOG,
@@ -22,15 +31,6 @@ from ledgerkit import (
     reopen,
     whole_call,
 )
-
-from guardrail.core.log import chain
-from guardrail.core.log.record import decode, leaf_hash
-from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError
-from guardrail.ledger.files import network_filesystem, traces
-from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite.database import SCHEMA
-from guardrail.ledger.writing.writer import LedgerWriter
-from guardrail.system.ids import new_ulid
 
 
 def test_a_new_log_begins_with_its_genesis(tmp_path: Path) -> None:

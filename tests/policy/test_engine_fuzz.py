@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-from rego_compare import Comparison, Outcome, Reference, call, find_opa
-from rego_generator import Generator
 
 from guardrail.policy.embedded.workbench import Workbench
+from tests.support.rego.comparison import Comparison, Outcome, Reference, call, find_opa
+from tests.support.rego.generator import Generator
 
 COUNT = int(os.environ.get("GUARDRAIL_FUZZ", "500"))
 SEED = os.environ.get("GUARDRAIL_FUZZ_SEED", "guardrail")

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from policy_helpers import ALLOW, call_input, compiled, write
 
 from guardrail.core.decision import parse
 from guardrail.core.types import Effect, EngineReply
@@ -22,6 +21,7 @@ from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT, sample_input
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.engine import Engine
 from guardrail.policy.input_limits import MAX_INPUT
+from tests.support.policies import ALLOW, call_input, compiled, write
 
 RULES = """package guardrail.policy
 

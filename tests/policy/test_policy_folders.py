@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_helpers import ALLOW, codes, write
-from rego_compare import find_opa
 
 from guardrail import Denied, Guard
 from guardrail.errors import GuardrailError, PolicyLoadError
 from guardrail.policy import folder as folders
 from guardrail.policy.sources import installed_folder, load_policies
+from tests.support.policies import ALLOW, codes, write
+from tests.support.rego.comparison import find_opa
 
 DENY = 'package guardrail.policy\n\ndeny contains "d" if input.action.properties.args.s == "bad"\n'
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from policy_helpers import ALLOW, call_input, codes, compiled, findings, raw, write
 
 from guardrail.policy.embedded.compiled import locate
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from tests.support.policies import ALLOW, call_input, codes, compiled, findings, raw, write
 
 XS = "input.action.properties.args.xs"
 WHOLE = {"id": "a", "n": {"k": "v"}, "ids": ["b"]}

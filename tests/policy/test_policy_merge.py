@@ -7,9 +7,9 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from policy_helpers import ALLOW, call_input, codes, compiled, findings, raw, write
 
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from tests.support.policies import ALLOW, call_input, codes, compiled, findings, raw, write
 
 MAIN = """package m
 

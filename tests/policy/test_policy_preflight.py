@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from policy_helpers import ALLOW, UNDEFINED, body_findings, codes, findings, raw, write
 
 from guardrail.errors import PolicyError
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from tests.support.policies import ALLOW, UNDEFINED, body_findings, codes, findings, raw, write
 
 # name, body of a deny rule, code, expression for the raw engine, its answer, OPA's answer. The last two differ: that is
 # what the guard is for. OPA's answers were taken from OPA 1.22.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from policy_helpers import ALLOW, call_input, codes, compiled, findings, raw, write
 
 from guardrail.policy.embedded.workbench import Workbench
+from tests.support.policies import ALLOW, call_input, codes, compiled, findings, raw, write
 
 ARGS = "input.action.properties.args"
 XS = f"{ARGS}.xs"

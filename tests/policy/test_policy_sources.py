@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from policy_helpers import ALLOW, codes, write
 
 from guardrail.errors import PolicyLoadError
 from guardrail.policy import sources
 from guardrail.policy.sources import installed_folder, load_policies
+from tests.support.policies import ALLOW, codes, write
 
 
 def refused(folder: Path, **options: object) -> list[str]:

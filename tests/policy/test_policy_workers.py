@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from policy_helpers import ALLOW, call_input, compiled, write
 
 from guardrail.core.types import EngineReply
 from guardrail.errors import PolicyError
@@ -23,8 +22,10 @@ from guardrail.policy.embedded import pipe
 from guardrail.policy.embedded.breaker import Breaker
 from guardrail.policy.embedded.compiled import CompiledPolicies
 from guardrail.policy.embedded.engine import EmbeddedEngine
+from tests.support.paths import PROGRAMS
+from tests.support.policies import ALLOW, call_input, compiled, write
 
-FAULTY = Path(__file__).with_name("faulty_worker.py")
+FAULTY = PROGRAMS / "faulty_worker.py"
 SLOW = """
 slow contains [a, b, c] if {
 	some a in numbers.range(1, 400)

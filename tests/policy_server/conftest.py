@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opakit import STARTER, Opa, bundle_file, served
+
+from tests.support.opa_server import STARTER, Opa, bundle_file, served
 
 
 @pytest.fixture(scope="session")

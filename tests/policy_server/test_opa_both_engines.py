@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from opakit import PATIENCE, STARTER, Opa, bundle_file, engine, section, served, until
 
 from guardrail.core.decision import parse
 from guardrail.core.types import Cause, Effect
@@ -30,6 +29,16 @@ from guardrail.policy.opa.reply import DECISION_PATH, Question, read_answer
 from guardrail.policy.opa.target import Target
 from guardrail.policy.opa.transport import Connection
 from guardrail.policy.sources import installed_folder, load_policies
+from tests.support.opa_server import (
+    PATIENCE,
+    STARTER,
+    Opa,
+    bundle_file,
+    engine,
+    section,
+    served,
+    until,
+)
 
 LONG = 30.0
 EXAMPLES = int(os.environ.get("GUARDRAIL_FUZZ_EXAMPLES", "40"))

@@ -15,18 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opakit import (
-    STARTER,
-    BundleServer,
-    Opa,
-    bundle_file,
-    certificates,
-    engine,
-    rsa_key,
-    section,
-    served,
-    until,
-)
 
 from guardrail.authoring.bundle import make_bundle
 from guardrail.core.decision import parse
@@ -38,6 +26,18 @@ from guardrail.policy.engine import Engine
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.revision import Revision
 from guardrail.policy.sources import load_policies
+from tests.support.opa_server import (
+    STARTER,
+    BundleServer,
+    Opa,
+    bundle_file,
+    certificates,
+    engine,
+    rsa_key,
+    section,
+    served,
+    until,
+)
 
 LONG = 30.0
 

@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opakit import STARTER, BundleServer, bundle_file, engine, rsa_key, served, until
 
 from guardrail.authoring.push import push
 from guardrail.config import OpaSection
 from guardrail.core.decision import parse
 from guardrail.errors import ConfigError, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.rehearsal import sample_input
+from tests.support.opa_server import (
+    STARTER,
+    BundleServer,
+    bundle_file,
+    engine,
+    rsa_key,
+    served,
+    until,
+)
 
 POLICY = 'package guardrail.policy\n\nallow contains "sample" if input.resource.id == "guardrail.sample"\n'
 

@@ -10,11 +10,10 @@ import sys
 import tomllib
 from pathlib import Path
 
-from opakit import Opa, engine, free_port
-
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
+from tests.support.opa_server import Opa, engine, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "opa-server.md").read_text(encoding="utf-8")

@@ -13,17 +13,6 @@ from typing import Any
 
 import orjson
 import pytest
-from opakit import (
-    REVISION,
-    BundleServer,
-    answer,
-    bundle_file,
-    fake,
-    http_reply,
-    served,
-    until,
-)
-from test_opa_hostile import HOSTILE
 
 from guardrail import Guard
 from guardrail.approvals.request import Approver
@@ -36,6 +25,17 @@ from guardrail.policy.opa.reply import Answer
 from guardrail.policy.opa.revision import Acceptance
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import deny
+from tests.policy_server.test_opa_hostile import HOSTILE
+from tests.support.opa_server import (
+    REVISION,
+    BundleServer,
+    answer,
+    bundle_file,
+    fake,
+    http_reply,
+    served,
+    until,
+)
 
 OPEN = {"type": "object", "additionalProperties": True}
 
@@ -309,9 +309,8 @@ def test_a_forked_child_decides_on_connections_of_its_own() -> None:
     """Threads and sockets of the parent are not used; the parent goes on."""
     import pickle
 
-    from opakit import engine
-
     from guardrail.policy.embedded.rehearsal import sample_input
+    from tests.support.opa_server import engine
 
     document = sample_input().replace('"someone"', '"alice"').encode()
     with fake() as server, engine(server.url, revisions=(REVISION,)) as connected:

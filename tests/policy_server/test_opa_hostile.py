@@ -15,19 +15,6 @@ from typing import Any
 
 import orjson
 import pytest
-from opakit import (
-    ECHO,
-    REVISION,
-    FakeServer,
-    answer,
-    certificates,
-    engine,
-    fake,
-    free_port,
-    http_reply,
-    section,
-    until,
-)
 
 from guardrail.config import OpaSection
 from guardrail.core.decision import parse
@@ -40,6 +27,19 @@ from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.target import Target
 from guardrail.policy.opa.transport import MAX_REPLY, Connection
 from guardrail.testing import allow, deny
+from tests.support.opa_server import (
+    ECHO,
+    REVISION,
+    FakeServer,
+    answer,
+    certificates,
+    engine,
+    fake,
+    free_port,
+    http_reply,
+    section,
+    until,
+)
 
 CALL = sample_input().replace('"someone"', '"alice"').encode()
 """A call that the server can tell from a look at it."""

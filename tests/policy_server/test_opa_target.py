@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opakit import certificates
 
 from guardrail.config import OpaSection, Settings
 from guardrail.errors import ConfigError
 from guardrail.policy.opa.target import Target
 from guardrail.wiring.opening import load_engine
+from tests.support.opa_server import certificates
 
 
 @pytest.mark.parametrize(

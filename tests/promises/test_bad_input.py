@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promisekit import (
+
+from guardrail import Guard
+from guardrail.core.log.record import MAX_LINE
+from guardrail.errors import Denied, GuardrailError, SchemaWarning, UsageError
+from guardrail.testing import StaticPolicy, allow
+from tests.support.guards import (
     OPEN,
     Body,
     child,
@@ -22,11 +27,6 @@ from promisekit import (
     whole,
     write_policy,
 )
-
-from guardrail import Guard
-from guardrail.core.log.record import MAX_LINE
-from guardrail.errors import Denied, GuardrailError, SchemaWarning, UsageError
-from guardrail.testing import StaticPolicy, allow
 
 
 def deep(levels: int, leaf: Any = 1) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from canarykit import IN_CALLS, leaks, plain, shaped
 from click.testing import CliRunner
-from promisekit import PROGRAMS, appearances, cli, records, whole
+
+from tests.support.canaries import IN_CALLS, leaks, plain, shaped
+from tests.support.guards import appearances, cli, records, whole
+from tests.support.paths import PROGRAMS
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
     folder = tmp_path_factory.mktemp("canaries")
     canaries = (shaped(), plain())
     done = subprocess.run(
-        [sys.executable, str(PROGRAMS / "canaries.py"), str(folder)],
+        [sys.executable, str(PROGRAMS / "canary_calls.py"), str(folder)],
         input="\n".join(canaries).encode(),
         capture_output=True,
         check=False,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promisekit import OPEN, PROGRAMS, Body, guarded, records, ruled, verdicts, whole, write_policy
 
 from guardrail import Guard
 from guardrail.errors import ApprovalRequired, Denied, PolicyError
@@ -19,6 +18,8 @@ from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.embedded.workbench import Workbench
 from guardrail.policy.sources import load_policies
 from guardrail.testing import StaticPolicy, allow, ask, deny, document
+from tests.support.guards import OPEN, Body, guarded, records, ruled, verdicts, whole, write_policy
+from tests.support.paths import PROGRAMS
 
 RULE: dict[str, Any] = allow()["rules"][0]
 

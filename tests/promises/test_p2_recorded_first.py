@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import FILE_FAULTS, Shim, small_disk
-from promisekit import OPEN, Body, Child, child, guarded, lines, records, until_ok, whole
 
 from guardrail import Guard
 from guardrail.core.log.record import decode, leaf_hash
@@ -24,6 +22,8 @@ from guardrail.keys.log_key import Keys, Signing
 from guardrail.ledger.maintenance.recover import recover
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyState, verify_ledger
+from tests.support.guards import OPEN, Body, Child, child, guarded, lines, records, until_ok, whole
+from tests.support.ledgers import FILE_FAULTS, Shim, small_disk
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 
@@ -347,13 +347,12 @@ def test_a_folder_of_another_user_is_refused_at_open(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import promisekit\n"
+        "from tests.support import guards\n"
         "from guardrail.errors import GuardrailError\n"
-        "with promisekit.guarded(Path(sys.argv[1]) / 'elsewhere'): pass  # everything is imported now\n"
+        "with guards.guarded(Path(sys.argv[1]) / 'elsewhere'): pass  # everything is imported now\n"
         "os.getuid() or os.setuid(65534)\n"
         "try:\n"
-        "    with promisekit.guarded(Path(sys.argv[1])): print('opened')\n"
+        "    with guards.guarded(Path(sys.argv[1])): print('opened')\n"
         "except GuardrailError as error: print(error.code)\n"
     )
     done = subprocess.run(

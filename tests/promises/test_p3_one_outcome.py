@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promisekit import OPEN, PROGRAMS, Body, child, guarded, records, whole
 
 from guardrail.core.types import EngineReply
 from guardrail.errors import LedgerError, UsageError
 from guardrail.testing import StaticPolicy, allow
+from tests.support.guards import OPEN, Body, child, guarded, records, whole
+from tests.support.paths import PROGRAMS
 
 BEFORE_DURABLE = [
     "before:begin",
@@ -60,7 +61,7 @@ RAN = frozenset([*DURABLE[DURABLE.index("in:body") :], *ENDED])
 def killed_at(folder: Path, point: str, how: str) -> None:
     """Run the program that kills itself at *point*; make sure that it did."""
     done = subprocess.run(
-        [sys.executable, str(PROGRAMS / "killed.py"), str(folder), point, how],
+        [sys.executable, str(PROGRAMS / "killed_guard.py"), str(folder), point, how],
         capture_output=True,
         check=False,
         timeout=60,

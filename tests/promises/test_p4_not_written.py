@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canarykit import ECHOES, IN_CALLS, SESSIONS, SUPPLIED, leaks, learn, plain, prepare, shaped
-from promisekit import appearances, guarded, records, ruled, whole
 
 from guardrail import Guard
 from guardrail.errors import Denied, GuardrailError
 from guardrail.testing import StaticPolicy, allow, deny
+from tests.support.canaries import (
+    ECHOES,
+    IN_CALLS,
+    SESSIONS,
+    SUPPLIED,
+    leaks,
+    learn,
+    plain,
+    prepare,
+    shaped,
+)
+from tests.support.guards import appearances, guarded, records, ruled, whole
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +114,7 @@ def test_what_the_host_told_is_not_written_once_it_is_known(tmp_path: Path, plac
 
 
 def _lines(folder: Path) -> list[bytes]:
-    from promisekit import lines
+    from tests.support.guards import lines
 
     return lines(folder / "audit.db")
 

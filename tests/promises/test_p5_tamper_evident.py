@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from promisekit import OPEN, cli, guarded, lines
 
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
+from tests.support.guards import OPEN, cli, guarded, lines
 
 CALLS = 12
 

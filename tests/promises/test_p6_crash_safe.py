@@ -9,25 +9,23 @@ import sys
 import time
 from pathlib import Path
 
-from promisekit import Body, child, guarded, lines, records, whole
-
 from guardrail.core.log.record import decode, leaf_hash
+from tests.support.guards import Body, child, guarded, lines, records, whole
 
 ROUNDS = 4
 
 CALLER = """
 import os, sys, threading
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import promisekit
+from tests.support import guards
 
-folder, told = Path(sys.argv[2]), os.open(sys.argv[3], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+folder, told = Path(sys.argv[1]), os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 def say(*words):
     os.write(told, (" ".join(map(str, words)) + "\\n").encode())
 
-with promisekit.guarded(folder) as guard:
-    guard.declare("send", schema=promisekit.OPEN)
+with guards.guarded(folder) as guard:
+    guard.declare("send", schema=guards.OPEN)
 
     def work():
         while True:
@@ -56,7 +54,6 @@ def test_killing_guards_at_random_loses_nothing_that_was_acknowledged(tmp_path: 
                     sys.executable,
                     "-c",
                     CALLER,
-                    str(Path(__file__).parent),
                     str(folder),
                     str(tmp_path / f"told-{number}-{index}"),
                 ]

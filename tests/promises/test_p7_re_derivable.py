@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promisekit import OPEN, Body, guarded, records, ruled, settings, write_policy
 
 from guardrail import Guard
 from guardrail.call.admission import same_verdict
@@ -17,6 +16,7 @@ from guardrail.core.types import Cause, Decision, Effect, Rule
 from guardrail.errors import ApprovalRequired, Denied, PolicyError
 from guardrail.testing import StaticPolicy, allow, deny
 from guardrail.wiring.opening import load_engine
+from tests.support.guards import OPEN, Body, guarded, records, ruled, settings, write_policy
 
 PAYMENTS = """
 # Reads the card number itself, which no record holds.

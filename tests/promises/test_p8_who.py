@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promisekit import OPEN, Body, guarded, records
 
 from guardrail.core.types import Agent, Assurance, Principal
 from guardrail.errors import IdentityError
 from guardrail.testing import StaticPolicy, allow
+from tests.support.guards import OPEN, Body, guarded, records
 
 HOSTS: list[dict[str, Any]] = [
     {},

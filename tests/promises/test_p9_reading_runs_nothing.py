@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from promisekit import OPEN, Body, cli, guarded, records
 
 from guardrail.errors import Denied
 from guardrail.testing import StaticPolicy, allow, deny
+from tests.support.guards import OPEN, Body, cli, guarded, records
 
 READING = ["guardrail.review", "guardrail.authoring"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canarykit import learn, plain, prepare
-from promisekit import OPEN, Body, appearances, guarded, lines, records, whole
 
 from guardrail import Guard
 from guardrail.core.log.record import MAX_LINE
 from guardrail.testing import StaticPolicy, allow
+from tests.support.canaries import learn, plain, prepare
+from tests.support.guards import OPEN, Body, appearances, guarded, lines, records, whole
 
 
 class Raises:

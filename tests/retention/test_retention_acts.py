@@ -9,31 +9,11 @@ import os
 import shutil
 import sqlite3
 import stat
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
-from retentionkit import (
-    LOG,
-    SIGNING,
-    build,
-    cut,
-    decision,
-    head,
-    held_bytes,
-    intact,
-    keeper,
-    make,
-    noted,
-    reopen,
-    settings,
-)
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "anchors"))
-
-from anchorkit import witness
 
 from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.lines import head_line
@@ -49,6 +29,22 @@ from guardrail.retention import segments
 from guardrail.retention.facts import Gathered
 from guardrail.retention.segments import Manifest, read_manifest
 from guardrail.system.ids import new_ulid
+from tests.support.anchors import witness
+from tests.support.retention import (
+    LOG,
+    SIGNING,
+    build,
+    cut,
+    decision,
+    head,
+    held_bytes,
+    intact,
+    keeper,
+    make,
+    noted,
+    reopen,
+    settings,
+)
 
 OLD = 500.0
 """Days after which everything is past its time."""

@@ -11,23 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from retentionkit import (
-    ACTOR,
-    EPOCHS,
-    KEYS,
-    LOG,
-    POLICY,
-    SIGNING,
-    build,
-    cut,
-    decision,
-    driven,
-    head,
-    held_bytes,
-    intact,
-    noted,
-    reopen,
-)
 
 from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
@@ -45,6 +28,23 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.actions import node_of
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
 from guardrail.system.ids import new_ulid
+from tests.support.retention import (
+    ACTOR,
+    EPOCHS,
+    KEYS,
+    LOG,
+    POLICY,
+    SIGNING,
+    build,
+    cut,
+    decision,
+    driven,
+    head,
+    held_bytes,
+    intact,
+    noted,
+    reopen,
+)
 
 BORDERS = (2, 3, 255, 256, 257, 511, 512, 513, 600)
 
@@ -201,7 +201,7 @@ def test_a_process_that_dies_in_the_middle_leaves_a_log_that_is_whole(
                 os._exit(7)
             return made(where, policy)
 
-        sys.modules["retentionkit"].detail = dying  # type: ignore[attr-defined]
+        sys.modules["tests.support.retention"].detail = dying  # type: ignore[attr-defined]
         cut(db, 450)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

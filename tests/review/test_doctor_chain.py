@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "retention"))
-
-from retentionkit import build, cut, intact
-
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor import checks
 from guardrail.review.doctor.chain import bad_link
+from tests.support.retention import build, cut, intact
 
 EVERY_START = (0, 1, 2, 7, 8, 9, 15, 19)
 

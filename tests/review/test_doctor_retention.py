@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "retention"))
-
-from retentionkit import build, head, keeper, settings
 
 from guardrail.retention.state import RetentionState, state_path, write_state
 from guardrail.review.doctor.result import State
 from guardrail.review.doctor.retention import retention
+from tests.support.retention import build, head, keeper, settings
 
 
 def later(days: float) -> datetime:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-
-from ledgerkit import FAST, driven, make, note, small_disk
 
 from guardrail.config import Settings
 from guardrail.ledger.files import reserve_path
 from guardrail.review.doctor.result import State
 from guardrail.review.doctor.room import LEAST_MB, room
+from tests.support.ledgers import FAST, driven, make, note, small_disk
 
 
 def at(folder: Path, **ledger: int) -> Settings:

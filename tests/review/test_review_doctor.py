@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from reviewkit import LOG, SIGNING, decision, genesis
 
 from guardrail.core.log.record import GENESIS_PREV, Draft
 from guardrail.keys.log_key import Keys
@@ -18,6 +17,7 @@ from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.doctor import checks as doctor
 from guardrail.review.doctor.checks import check_all
 from guardrail.review.doctor.result import Check, State
+from tests.support.records import LOG, SIGNING, decision, genesis
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 POLICY = 'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id == "read_file"\n'

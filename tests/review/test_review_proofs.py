@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-
-from ledgerkit import EPOCHS, KEYS, LOG, SIGNING, decision, make, note, reopen, whole_call
 
 from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey, NoteSignature, SignedNote
 from guardrail.core.log.proof import Verdict, check_proof
@@ -20,6 +15,17 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
+    EPOCHS,
+    KEYS,
+    LOG,
+    SIGNING,
+    decision,
+    make,
+    note,
+    reopen,
+    whole_call,
+)
 
 PUBLIC = bytes.fromhex(KEYS.public)
 KEY = NoteKey(LOG, PUBLIC)
@@ -175,8 +181,7 @@ def test_heads_that_do_not_belong_together_are_told_apart(
 
 def test_proofs_still_work_where_records_were_pruned(tmp_path: Path) -> None:
     """Of what is left, and between heads of before and after; a record that is gone is said to be gone."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "retention"))
-    from retentionkit import build, cut
+    from tests.support.retention import build, cut
 
     db = tmp_path / "audit.db"
     build(db, 700)

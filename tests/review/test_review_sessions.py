@@ -7,7 +7,6 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reviewkit import LOG, STEADY, WHERE, MemoryRecords, decision, outcome, rejected
 
 from guardrail.core.log import fields
 from guardrail.core.types import Cause, Effect, Status
@@ -22,6 +21,7 @@ from guardrail.review.sessions import (
     who,
     with_outcome,
 )
+from tests.support.records import LOG, STEADY, WHERE, MemoryRecords, decision, outcome, rejected
 
 
 @pytest.fixture

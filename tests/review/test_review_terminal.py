@@ -8,9 +8,9 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reviewkit import STEADY
 
 from guardrail.review import terminal
+from tests.support.records import STEADY
 
 TEXTS = st.text(alphabet=st.characters(), max_size=60)
 HOSTILE = {

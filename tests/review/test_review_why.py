@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reviewkit import STEADY, MemoryRecords, decision, outcome, rejected
 
 from guardrail.approvals.rules import Kind, Reason
 from guardrail.core.schema.cost_limits import REASONS
@@ -18,6 +17,7 @@ from guardrail.review.approval_words import REASONS as WORDS
 from guardrail.review.records import Answer, NotFoundError, Person, call_of
 from guardrail.review.sessions import with_outcome
 from guardrail.review.why import CAUSES, decision_seq, explain, headline, refusal, why_of
+from tests.support.records import STEADY, MemoryRecords, decision, outcome, rejected
 
 
 def test_every_cause_has_a_text_and_a_next_step_of_its_own() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +10,6 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "approvals"))
-
-from approvalkit import BOB, CAROL, Asks, ask_for, attempt, guarded, run
-
 from guardrail import Guard
 from guardrail.core.log.chain import Difference
 from guardrail.core.log.record import Draft, decode
@@ -22,6 +17,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyReport, VerifyState, verify_export, verify_ledger
 from guardrail.review.verify import parts as parts_of
 from guardrail.system.ids import new_ulid
+from tests.support.approvals import BOB, CAROL, Asks, ask_for, attempt, guarded, run
 
 Record = dict[str, Any]
 

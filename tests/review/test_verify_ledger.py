@@ -15,27 +15,6 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-
-from ledgerkit import (
-    EPOCHS,
-    FAST,
-    GENESIS,
-    KEYS,
-    LOG,
-    SIGNING,
-    common,
-    decision,
-    driven,
-    head_at,
-    make,
-    note,
-    outcome,
-    reopen,
-    small_disk,
-    whole_call,
-)
-
 from guardrail.anchors.lines import head_line
 from guardrail.core.log.chain import Difference
 from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey, SignedNote
@@ -60,6 +39,24 @@ from guardrail.review.verify import (
 )
 from guardrail.review.verify.ledger import _silences
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import (
+    EPOCHS,
+    FAST,
+    GENESIS,
+    KEYS,
+    LOG,
+    SIGNING,
+    common,
+    decision,
+    driven,
+    head_at,
+    make,
+    note,
+    outcome,
+    reopen,
+    small_disk,
+    whole_call,
+)
 
 Tamper = Callable[[sqlite3.Connection], object]
 

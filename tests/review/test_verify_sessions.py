@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-
-from ledgerkit import KEYS, LOG, common, head_at, make
 
 from guardrail.core.log.chain import Difference
 from guardrail.core.log.record import Draft
@@ -18,6 +13,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import OutsideHead, VerifyReport, parts, verify_export, verify_ledger
 from guardrail.review.verify.sessions import Sessions
 from guardrail.system.ids import new_ulid
+from tests.support.ledgers import KEYS, LOG, common, head_at, make
 
 
 def of(principal: str, session: str = "s", *, token: bool = False, detail: str = "") -> Draft:

@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +16,15 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "vectors"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "ledger"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
-
-from clikit import command, environment
-from exportmutations import Base, change, vector
-from ledgerkit import (
+from guardrail.core.log import fields
+from guardrail.core.log.checkpoint import NoteSignature
+from guardrail.core.log.record import Draft
+from guardrail.ledger.reader import LedgerReader
+from guardrail.review.verify import OutsideHead, verify_export
+from guardrail.system.ids import new_ulid
+from tests.support.command_line import command, environment
+from tests.support.export_mutations import Base, change, vector
+from tests.support.ledgers import (
     EPOCHS,
     KEYS,
     LOG,
@@ -35,13 +36,6 @@ from ledgerkit import (
     reopen,
     whole_call,
 )
-
-from guardrail.core.log import fields
-from guardrail.core.log.checkpoint import NoteSignature
-from guardrail.core.log.record import Draft
-from guardrail.ledger.reader import LedgerReader
-from guardrail.review.verify import OutsideHead, verify_export
-from guardrail.system.ids import new_ulid
 
 HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors"

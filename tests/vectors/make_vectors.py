@@ -1,6 +1,6 @@
 """Make the vectors in this folder anew. Run only when a type is added: what is there never changes.
 
-python tests/vectors/make_vectors.py FOLDER
+python -m tests.vectors.make_vectors FOLDER
 """
 
 from __future__ import annotations
@@ -9,13 +9,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-
-import vectorepochs
-import vectorheads
-import vectorlines
-import vectorpruned
-from vectorcases import Vectors
-from vectorkit import LOG, PUBLIC, chain, joined
 
 from guardrail.core.log import fields
 from guardrail.core.log.fields import CallFields
@@ -30,6 +23,9 @@ from guardrail.core.types import (
     Rule,
     Status,
 )
+from tests.support.vectors import epoch_logs, pruned_logs, unusual_lines, whole_logs
+from tests.support.vectors.cases import Vectors
+from tests.support.vectors.signing import LOG, PUBLIC, chain, joined
 
 PROCESS = "01JD9Y3ZK4QJ8M5T6V7W8X9YZ0"
 CALLS = ("01JD9Y40000000000000000000", "01JD9Y40000000000000000001", "01JD9Y40000000000000000002")
@@ -192,18 +188,18 @@ def make() -> Vectors:
     """Return the exports, heads and cases of section 10."""
     vectors = Vectors(_records())
     for part in (
-        vectorheads.whole,
-        vectorheads.edited_and_torn,
-        vectorheads.heads,
-        vectorepochs.epochs,
-        vectorepochs.again,
-        vectorepochs.certificates,
-        vectorpruned.pruned,
-        vectorpruned.harmed,
-        vectorpruned.announcements,
-        vectorlines.oddities,
-        vectorlines.calls_and_genesis,
-        vectorlines.owners_and_settings,
+        whole_logs.whole,
+        whole_logs.edited_and_torn,
+        whole_logs.heads,
+        epoch_logs.epochs,
+        epoch_logs.again,
+        epoch_logs.certificates,
+        pruned_logs.pruned,
+        pruned_logs.harmed,
+        pruned_logs.announcements,
+        unusual_lines.oddities,
+        unusual_lines.calls_and_genesis,
+        unusual_lines.owners_and_settings,
     ):
         part(vectors)
     return vectors

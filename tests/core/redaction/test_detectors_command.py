@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redactkit import view
 
 from guardrail.core.redaction.detectors.scan import scan_secrets
+from tests.support.redaction import view
 
 SECRET = "Sommer2024"
 

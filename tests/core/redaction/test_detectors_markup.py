@@ -7,11 +7,11 @@ from html import escape
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from redactkit import view
 
 from guardrail.core.redaction.detectors.scan import scan, scan_secrets
 from guardrail.core.redaction.entities import holds_entity, undone
 from guardrail.core.redaction.session_memory import Memory
+from tests.support.redaction import view
 
 
 def _left(text: str) -> str:

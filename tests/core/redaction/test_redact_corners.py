@@ -8,11 +8,11 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 import pytest
-from redactkit import REDACTOR, is_secret, redactor, token, view
 
 from guardrail.core.log.record import dumps
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.errors import RedactionError
+from tests.support.redaction import REDACTOR, is_secret, redactor, token, view
 
 BOB = "bob@example.com"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from redactkit import REDACTOR, redactor, token
 
 from guardrail.core.log.record import dumps
 from guardrail.core.redaction.foreign import outweighs, plain
 from guardrail.core.redaction.session_memory import Memory
+from tests.support.redaction import REDACTOR, redactor, token
 
 
 def _result(value: object, *, log_output: bool = True) -> dict[str, Any]:

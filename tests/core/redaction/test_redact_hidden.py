@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from redactkit import REDACTOR, is_secret, redactor, token, view
 
 from guardrail.core.log.record import dumps
 from guardrail.core.redaction.session_memory import Memory
+from tests.support.redaction import REDACTOR, is_secret, redactor, token, view
 
 BOB = "bob@example.com"
 CARD = 4_111_111_111_111_111

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from redactkit import is_secret, view
 
 from guardrail.core.redaction.name_marks import neighbours
+from tests.support.redaction import is_secret, view
 
 SECRET = "plain-word-secret"
 _BEGIN, _END = "-----BEGIN " + "RSA PRIVATE KEY-----", "-----END " + "RSA PRIVATE KEY-----"

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from redactkit import REDACTOR, is_secret, redactor, token, view
 
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.errors import RedactionError
+from tests.support.redaction import REDACTOR, is_secret, redactor, token, view
 
 MARK = {"writeOnly": True}
 

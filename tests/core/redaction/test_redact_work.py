@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from redactkit import REDACTOR, mark, token
 
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.values import all_texts
 from guardrail.errors import RedactionError
+from tests.support.redaction import REDACTOR, mark, token
 
 
 def _steps(work: Callable[[], object]) -> int:

@@ -1,0 +1,1 @@
+"""Programs that tests start as processes, to drive them and to kill them."""

@@ -1,0 +1,1 @@
+"""Generated Rego, and what OPA and the embedded engine make of it."""
