@@ -1,239 +1,393 @@
-"""A strict parser for HTTP replies, shared by every client in this package.
+"""The HTTP client: one request to one server, and its whole reply before a deadline, or a
+``TransportError``.
 
-An ambiguous reply is refused: the end of one reply determines how the next one is parsed. So lines
-end with CR LF, a length is written in digits and once, and a length and chunks are never mixed (RFC
-9112 section 6.3 lets a recipient do more). The caller passes a function that receives bytes, and
-sets its own deadlines.
+Name look-up, connecting, handshake, sending and every single read get only the time that is left.
+No redirect is followed, no proxy, netrc or environment variable is looked at, nothing is
+decompressed, and no request is sent twice except one that a kept connection lost before any byte of
+its reply. ``guardrail.system.http_reply`` reads the reply. The adapters of OPA servers, witnesses
+and time stamp authorities convert ``TransportError`` to errors of their own.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import contextlib
+import ipaddress
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
 
-__all__ = ["HttpReply", "ReplyError", "read_reply"]
+from guardrail.system.http_errors import (
+    Stage,
+    TransportCause,
+    TransportError,
+    late,
+    malformed,
+    no_address,
+    unreachable,
+)
+from guardrail.system.http_reply import HttpReply, ReplyError, read_reply
+
+__all__ = [
+    "Address",
+    "Connection",
+    "Endpoint",
+    "HttpReply",
+    "Stage",
+    "TlsContext",
+    "TransportCause",
+    "TransportError",
+    "tls_context",
+]
+
+Address = tuple[socket.AddressFamily, object]
+"""Where ``socket.connect`` connects to, with its family."""
+TlsContext = ssl.SSLContext
+"""TLS settings: see ``tls_context``."""
 
 _MAX_HEAD = 64 * 1024
-"""Bytes of a status line or a header."""
-_MAX_HEADERS = 100
-_MAX_INTERIM = 8
-"""Replies of status 1xx before the one that counts."""
-_MAX_CHUNK_LINE = 1024
-_BLOCK = 64 * 1024
-
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
-_NO_BODY = frozenset({204, 304})
+"""Bytes of status lines and headers in a reply."""
+_CHUNK_SHARE = 64
+"""A chunked body of this many bytes may spend one more on the sizes of its chunks."""
+_LOCAL_NAME = "localhost"
 
 
-class ReplyError(Exception):
-    """The received bytes are not a complete HTTP reply within the limits."""
+class Endpoint:
+    """A server: its addresses, its name and its TLS settings. Thread-safe, also after a fork."""
 
-    def __init__(self, detail: str, message: str) -> None:
-        """*detail* is ``http``, ``interim``, ``length``, ``encoding``, ``too_large``,
-        ``truncated``, or ``nothing`` if no byte arrived.
+    def __init__(self, host: str, port: int, *, tls: TlsContext | None = None) -> None:
+        """*host* is a name or an IP address. Nothing is looked up yet."""
+        self.host = host
+        self.tls = tls
+        self._port = port
+        name = f"[{host}]" if ":" in host else host
+        self.authority = name if port == (443 if tls else 80) else f"{name}:{port}"
+        """The value of ``Host``."""
+        self.addresses = _literal(host, port)
+        """Those known now: of an IP address, ``localhost`` or a Unix socket always, of another name
+        after a look-up.
         """
-        super().__init__(message)
-        self.detail = detail
-        self.message = message
-        """Completes a sentence whose subject is the server."""
+        self.is_name = not self.addresses
+        """Whether ``look_up`` asks the system's resolver."""
+        self._lookup: threading.Thread | None = None
+        self._failure = ""
+
+    @classmethod
+    def unix(cls, path: str) -> Self:
+        """Return the server that listens on the Unix socket *path*."""
+        made = cls(_LOCAL_NAME, 80)
+        made.addresses = ((socket.AF_UNIX, path),)
+        return made
+
+    def look_up(self, end: float) -> None:
+        """Renew the addresses of a host name before *end*, a time of ``time.monotonic``.
+
+        The system's resolver has no deadline, so that a thread asks it, and at most one at a time.
+        Raises ``TransportError`` (``name``) and keeps the addresses that were known.
+        """
+        if not self.is_name:
+            return
+        left = _left(end, Stage.NAME)
+        thread = self._lookup
+        if thread is None or not thread.is_alive():
+            self._lookup = thread = threading.Thread(
+                target=self._ask_resolver, name="guardrail-lookup", daemon=True
+            )
+            thread.start()
+        thread.join(left)
+        if thread.is_alive():
+            raise late(Stage.NAME)
+        if self._failure:
+            raise no_address(self._failure)
+
+    def _ask_resolver(self) -> None:
+        try:
+            found = socket.getaddrinfo(self.host, self._port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            self._failure = getattr(error, "strerror", None) or "no address"
+        else:
+            self.addresses = tuple((socket.AddressFamily(item[0]), item[4]) for item in found)
+            self._failure = "" if found else "no address"
 
 
-@dataclass(frozen=True, slots=True)
-class HttpReply:
-    """A complete reply."""
-
-    status: int
-    reason: str
-    headers: Mapping[str, str]
-    """Headers by lower-case name; the first one if a name occurs several times."""
-    body: bytes
-    reusable: bool
-    """True if the connection can be reused: exactly one reply with status 200 and a length came,
-    and no byte after it.
+class Connection:
+    """A connection, kept for the next request if the reply leaves no doubt where it ended. For one
+    thread at a time.
     """
 
-    @property
-    def content_type(self) -> str:
-        """The media type without parameters, lower case."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+    def __init__(
+        self, endpoint: Endpoint, *, headers: Mapping[str, str] | None = None, keep: bool = False
+    ) -> None:
+        """Each request carries *headers*; the client adds ``Host``, ``User-Agent``,
+        ``Accept-Encoding`` and ``Connection``.
+
+        With *keep*, a request may be sent twice: it must have no effect, and its answer must say
+        what it answers.
+        """
+        self._endpoint = endpoint
+        self._keep = keep
+        self._wire: _Wire | None = None
+        every = {
+            "Host": endpoint.authority,
+            "User-Agent": "guardrail",
+            "Accept-Encoding": "identity",
+        }
+        every |= headers or {}
+        if not keep:
+            every["Connection"] = "close"
+        self._fields = "".join(f"{name}: {_line(value)}\r\n" for name, value in every.items())
+
+    def close(self) -> None:
+        """Close it. The next request opens it again."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        end: float,
+        limit: int,
+        authorization: str | None = None,
+    ) -> HttpReply:
+        """Return the server's reply, whatever its status.
+
+        *end* is a time of ``time.monotonic``: nothing is waited for beyond it. *limit* is how many
+        bytes the reply's body may have. Raises ``TransportError``, and ``ValueError`` if no line of
+        a request can hold the path or *authorization*.
+        """
+        more = "" if authorization is None else f"Authorization: {_line(authorization)}\r\n"
+        if body or method != "GET":
+            more += f"Content-Length: {len(body)}\r\n"
+        if " " in path:
+            raise ValueError("a path with a space")
+        head = f"{method} {_line(path)} HTTP/1.1\r\n{self._fields}{more}\r\n"
+        request = head.encode("ascii") + body
+        if self._wire is not None and self._wire.stale():
+            self.close()
+        if self._wire is not None:
+            try:
+                return self._exchange(self._wire, request, end, limit)
+            except _CutError:
+                # Not a byte came back: the server closed a connection that it no longer wanted to
+                # keep. A new one is tried once.
+                self.close()
+        self._wire = _open(self._endpoint, end)
+        try:
+            return self._exchange(self._wire, request, end, limit)
+        except _CutError as cut:
+            raise unreachable(
+                "disconnected", "ended the connection without a reply", cut.stage, cut.reason
+            ) from None
+
+    def _exchange(self, wire: _Wire, request: bytes, end: float, limit: int) -> HttpReply:
+        wire.end, wire.received = end, 0
+        keep = False
+        try:
+            wire.send(request)
+            budget = limit + limit // _CHUNK_SHARE + _MAX_HEAD
+            reply = read_reply(wire.receive, limit=limit, budget=budget)
+            keep = self._keep and reply.reusable
+            return reply
+        except ReplyError as error:
+            if error.detail == "nothing":
+                raise _CutError(Stage.REPLY) from None
+            raise malformed(error.detail, error.message) from None
+        except OSError as error:
+            if wire.received == 0:
+                raise _CutError(wire.stage, _reason(error)) from None
+            raise malformed("truncated", "ended its reply early", _reason(error)) from None
+        finally:
+            if not keep:
+                self.close()
 
 
-def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> HttpReply:
-    """Read one reply.
-
-    *receive* returns up to the given number of bytes, none if the other side has closed.
-
-    *limit* is the largest body in bytes, *budget* the largest total of received bytes. Raises
-    ``ReplyError``, and any exception of *receive*.
+class _CutError(Exception):
+    """The connection ended before any byte of the reply. The server may have closed a kept one
+    meanwhile.
     """
-    incoming = _Incoming(receive, budget)
-    head = _read_head(incoming)
-    interim = 0
-    while head.status < 200:
-        # An interim reply precedes the final one. A client that takes it for the answer would take
-        # the answer for the next reply.
-        interim += 1
-        if head.status == 101 or interim > _MAX_INTERIM:
-            raise ReplyError("interim", "announces other replies instead of answering")
-        head = _read_head(incoming)
-    if (head.value(b"content-encoding") or b"identity").lower() != b"identity":
-        # No other encoding was requested; a few bytes could expand to gigabytes.
-        raise ReplyError("encoding", "sends a compressed reply")
-    length = _length(head)
-    if head.status in _NO_BODY:
-        body = b""
-    elif length is None:
-        body = _chunks(incoming, limit)
-    elif length > limit:
-        raise ReplyError("too_large", "sends a reply that is too large")
+
+    def __init__(self, stage: Stage, reason: str = "") -> None:
+        super().__init__()
+        self.stage = stage
+        self.reason = reason
+
+
+class _Wire:
+    """A socket whose every operation has only the time that is left until ``end``."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.end = 0.0
+        self.received = 0
+        """Bytes since the request was sent."""
+        self.stage = Stage.SEND
+
+    def send(self, data: bytes) -> None:
+        self.stage = Stage.SEND
+        view = memoryview(data)
+        while view:
+            self._sock.settimeout(_left(self.end, Stage.SEND))
+            try:
+                view = view[self._sock.send(view) :]
+            except TimeoutError:
+                raise late(Stage.SEND) from None
+        self.stage = Stage.REPLY
+
+    def receive(self, size: int) -> bytes:
+        self._sock.settimeout(_left(self.end, Stage.REPLY))
+        try:
+            block = self._sock.recv(size)
+        except TimeoutError:
+            raise late(Stage.REPLY) from None
+        self.received += len(block)
+        return block
+
+    def stale(self) -> bool:
+        """Return True if something can be read although nothing was asked: the server closed it, or
+        sends out of turn.
+        """
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN | select.POLLERR | select.POLLHUP)
+        if poll.poll(0):
+            return True
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def tls_context(
+    ca: Path | None,
+    cert: Path | None = None,
+    key: Path | None = None,
+) -> TlsContext:
+    """Return the TLS settings of a client: TLS 1.2 or later, and a server whose certificate names
+    it and leads to *ca*.
+
+    Without *ca* the system's certificates are trusted. *cert* and *key* show who the client is; the
+    key has no password. Raises ``OSError`` or ``ValueError``.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca is not None:
+        context.load_verify_locations(cafile=ca)
     else:
-        body = incoming.take(length)
-    closes = b"close" in b",".join(head.values(b"connection")).lower()
-    return HttpReply(
-        status=head.status,
-        reason=head.reason.decode("latin-1"),
-        headers=head.texts(),
-        body=body,
-        reusable=(
-            head.status == 200
-            and head.persistent
-            and length is not None
-            and not (interim or closes or incoming.leftover)
-        ),
-    )
+        context.load_default_certs()
+    if cert is not None and key is not None:
+        context.load_cert_chain(cert, key, password=_no_password)
+    return context
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    persistent: bool
-    """HTTP/1.1: the connection stays open unless a header forbids it."""
-    status: int
-    reason: bytes
-    lines: tuple[tuple[bytes, bytes], ...]
-    """Lower-case names, and values without the spaces around them."""
-
-    def values(self, name: bytes) -> list[bytes]:
-        return [value for key, value in self.lines if key == name]
-
-    def value(self, name: bytes) -> bytes | None:
-        return next(iter(self.values(name)), None)
-
-    def texts(self) -> dict[str, str]:
-        return {key.decode("ascii"): value.decode("latin-1") for key, value in reversed(self.lines)}
+def _no_password() -> str:
+    # Asked only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
+    raise ValueError
 
 
-class _Incoming:
-    """Buffer of received bytes that were not taken yet."""
-
-    def __init__(self, receive: Callable[[int], bytes], budget: int) -> None:
-        self._receive = receive
-        self._budget = budget
-        self._buffer = bytearray()
-        self._any = False
-
-    @property
-    def leftover(self) -> bool:
-        """True if received bytes are left."""
-        return bool(self._buffer)
-
-    def until(self, mark: bytes, limit: int) -> bytes | None:
-        """Take everything up to *mark*, and the mark; None if it does not come within *limit*
-        bytes.
-        """
-        seen = 0
-        while (at := self._buffer.find(mark, seen)) < 0:
-            seen = max(0, len(self._buffer) - len(mark) + 1)
-            if seen > limit:
-                return None
-            self._more()
-        if at > limit:
-            return None
-        found = bytes(self._buffer[:at])
-        del self._buffer[: at + len(mark)]
-        return found
-
-    def take(self, count: int) -> bytes:
-        """Take exactly *count* bytes."""
-        while len(self._buffer) < count:
-            self._more()
-        found = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return found
-
-    def _more(self) -> None:
-        block = self._receive(_BLOCK)
-        if not block:
-            if not self._any:
-                raise ReplyError("nothing", "ended the connection without a reply")
-            raise ReplyError("truncated", "ended its reply early")
-        self._any = True
-        self._budget -= len(block)
-        if self._budget < 0:
-            raise ReplyError("too_large", "sends a reply that is too large")
-        self._buffer += block
+def _literal(host: str, port: int) -> tuple[Address, ...]:
+    """Return the addresses of a host that needs no look-up, or none."""
+    if host == _LOCAL_NAME:
+        # Never asked of a resolver, which could answer anything.
+        return ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port)))
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return ()
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return ((family, (host, port)),)
 
 
-def _read_head(incoming: _Incoming) -> _Head:
-    # The first line alone decides whether to wait for more: another protocol's greeting might be
-    # all that comes.
-    found = _STATUS.fullmatch(incoming.until(b"\r\n", _MAX_HEAD) or b"")
-    if found is None:
-        raise _no_http()
-    return _Head(found[1] == b"1", int(found[2]), found[3] or b"", _fields(incoming))
+def _open(endpoint: Endpoint, end: float) -> _Wire:
+    """Connect, and shake hands if the server speaks TLS. Raises ``TransportError``."""
+    addresses = endpoint.addresses
+    failure: TransportError | None = None
+    for index, address in enumerate(addresses):
+        # One address that swallows everything must not use up the time of the others.
+        share = time.monotonic() + (end - time.monotonic()) / (len(addresses) - index)
+        try:
+            return _Wire(_secured(_connected(address, share), endpoint, share))
+        except TransportError as error:
+            # A server's answer says more than an address where nobody listens.
+            if failure is None or failure.stage is Stage.CONNECT:
+                failure = error
+    raise failure or no_address("no address")
 
 
-def _fields(incoming: _Incoming) -> tuple[tuple[bytes, bytes], ...]:
-    """Take header lines, up to the empty line that ends them."""
-    made: list[tuple[bytes, bytes]] = []
-    while line := incoming.until(b"\r\n", _MAX_HEAD):
-        # A continued line is not a valid name either.
-        found = _HEADER.fullmatch(line)
-        if found is None or len(made) == _MAX_HEADERS:
-            raise _no_http()
-        made.append((found[1].lower(), found[2].strip(b" \t")))
-    if line is None:
-        raise _no_http()
-    return tuple(made)
+def _connected(address: Address, end: float) -> socket.socket:
+    family, where = address
+    left = _left(end, Stage.CONNECT)
+    with contextlib.ExitStack() as stack:
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            stack.callback(sock.close)
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(left)
+            sock.connect(where)  # type: ignore[arg-type]  # built as this family takes it
+        except TimeoutError:
+            raise late(Stage.CONNECT) from None
+        except OSError as error:
+            raise unreachable(
+                "connect", "does not accept a connection", Stage.CONNECT, _reason(error)
+            ) from None
+        stack.pop_all()
+    return sock
 
 
-def _length(head: _Head) -> int | None:
-    """Return the length of the body, or None if it comes in chunks."""
-    lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
-    if head.status in _NO_BODY:
-        return 0
-    if codings:
-        if lengths or len(codings) > 1 or codings[0].lower() != b"chunked" or not head.persistent:
-            raise ReplyError("length", "says in more than one way how long its reply is")
-        return None
-    if not lengths:
-        # Without a length, a cut reply looks like a complete one.
-        raise ReplyError("length", "does not say how long its reply is")
-    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-        raise ReplyError("length", "says in more than one way how long its reply is")
-    return int(lengths[0])
+def _secured(sock: socket.socket, endpoint: Endpoint, end: float) -> socket.socket:
+    if endpoint.tls is None:
+        return sock
+    with contextlib.ExitStack() as stack:
+        stack.callback(sock.close)
+        try:
+            sock.settimeout(_left(end, Stage.TLS))
+            secured = endpoint.tls.wrap_socket(
+                sock, server_hostname=endpoint.host, do_handshake_on_connect=False
+            )
+            stack.callback(secured.close)
+            secured.do_handshake()
+        except TimeoutError:
+            raise late(Stage.TLS) from None
+        except ssl.SSLCertVerificationError as error:
+            raise unreachable(
+                "certificate",
+                "has a certificate that does not lead to a trusted one",
+                Stage.TLS,
+                _reason(error),
+            ) from None
+        except (OSError, ValueError) as error:
+            raise unreachable("tls", "makes no TLS connection", Stage.TLS, _reason(error)) from None
+        stack.pop_all()
+    return secured
 
 
-def _chunks(incoming: _Incoming, limit: int) -> bytes:
-    body = bytearray()
-    while True:
-        found = _CHUNK.fullmatch(incoming.until(b"\r\n", _MAX_CHUNK_LINE) or b"")
-        if found is None:
-            raise _no_http()
-        size = int(found[1], 16)
-        if size == 0:
-            break
-        if len(body) + size > limit:
-            raise ReplyError("too_large", "sends a reply that is too large")
-        body += incoming.take(size)
-        if incoming.take(2) != b"\r\n":
-            raise _no_http()
-    _fields(incoming)
-    return bytes(body)
+def _line(text: str) -> str:
+    """Return *text*, which stands in one line of a request. Raises ``ValueError`` if it would make
+    another one.
+    """
+    if not text.isprintable():
+        raise ValueError("a control character in a line of a request")
+    return text
 
 
-def _no_http() -> ReplyError:
-    return ReplyError("http", "sends something that is no whole HTTP reply")
+def _left(end: float, stage: Stage) -> float:
+    left = end - time.monotonic()
+    if left <= 0:
+        raise late(stage)
+    return left
+
+
+def _reason(error: Exception) -> str:
+    """Return the system's words, or nothing if it has none. The ``ValueError`` of a handshake is
+    about TLS.
+    """
+    if isinstance(error, (ssl.SSLError, ValueError)):
+        return "no TLS"
+    return getattr(error, "strerror", None) or ""

@@ -33,6 +33,7 @@ BREAKING = {
     "Answering runs no tool": ("approvals/service.py", "guardrail.guard"),
     "Only keys imports cryptography": ("wiring/opening.py", "cryptography"),
     "Only the ledger imports SQLite": ("review/export.py", "sqlite3"),
+    "Only the HTTP client imports sockets and TLS": ("policy/opa/target.py", "socket"),
     "Only the administration of OPA servers imports the OPA client": (
         "authoring/push.py",
         "requests",

@@ -13,6 +13,7 @@ from pathlib import Path
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
+from guardrail.system.http import Stage
 from tests.support.opa_server import Opa, engine, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,12 +108,21 @@ def test_the_documented_server_is_the_one_that_a_guard_takes(
 
 def test_every_cause_and_detail_of_the_engine_is_documented() -> None:
     """Whoever meets one in a record finds what it means."""
-    sources = [*ROOT.glob("guardrail/policy/opa/*.py")]
+    client = ROOT / "guardrail/system"
+    sources = [
+        *ROOT.glob("guardrail/policy/opa/*.py"),
+        client / "http.py",
+        client / "http_reply.py",
+    ]
     details = set()
     for source in sources:
         text = source.read_text()
         details |= set(re.findall(r'detail="([a-z_]+)"', text))
-        details |= set(re.findall(r'_(?:malformed|unreachable|late|full)\(\s*"([a-z_]+)"', text))
+        details |= set(
+            re.findall(r'(?:_?malformed|_?unreachable|_full|ReplyError)\(\s*"([a-z_]+)"', text)
+        )
+    # The client says disconnected for a connection on which nothing came.
+    details = details - {"nothing"} | {stage.value for stage in Stage}
     documented = set(re.findall(r"`([a-z_]+)`", DOCS))
     assert len(details) > 25
     assert details - documented == set()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from guardrail.config import OpaSection, Settings
-from guardrail.errors import ConfigError
+from guardrail.errors import ConfigError, PolicyError
+from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.target import Target
 from guardrail.wiring.opening import load_engine
 from tests.support.opa_server import certificates
@@ -155,3 +159,40 @@ def test_what_weakens_the_server_engine_changes_the_digest_of_the_settings() -> 
     chosen = plain.override(policy={"engine": "opa"})
     assert chosen.digest() != plain.digest()
     assert chosen.digest() != impure.override(policy={"engine": "opa"}).digest()
+
+
+def test_a_resolver_that_hangs_is_left_and_the_start_of_a_guard_ends_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system's resolver has no deadline of its own."""
+    go = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: go.wait(60) and [])
+    opa = OpaSection(url="https://opa.example.com", revisions=("5" * 64,), start_limit_ms=200)
+    began = time.monotonic()
+    with pytest.raises(PolicyError) as caught:
+        OpaEngine.connect(opa)
+    assert time.monotonic() - began < 30
+    assert (caught.value.cause, caught.value.detail) == ("timeout", "name")
+    assert caught.value.hint == "correct [opa] url"
+    go.set()
+    target = Target(opa)
+    with pytest.raises(PolicyError) as caught:
+        target.resolve()
+    assert (caught.value.cause, caught.value.detail) == ("unreachable", "name")
+
+
+def test_addresses_that_were_known_are_kept_while_the_name_can_not_be_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A resolver that is away for a moment does not stop decisions."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 443))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
+    target = Target(OpaSection(url="https://opa.example.com"))
+    target.resolve()
+
+    def refuse(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    target.resolve()
+    assert target.addresses == ((socket.AF_INET, ("127.0.0.1", 443)),)

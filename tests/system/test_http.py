@@ -1,137 +1,678 @@
-"""A reply is read in one way or not at all, however its bytes arrive."""
+"""The HTTP client against real servers on sockets: one whole reply before the deadline, or an error
+that says why not.
+"""
 
 from __future__ import annotations
 
-import re
+import os
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from guardrail.system.http import HttpReply, ReplyError, read_reply
+from guardrail.system.http import (
+    Connection,
+    Endpoint,
+    HttpReply,
+    Stage,
+    TransportCause,
+    TransportError,
+    tls_context,
+)
 
-OK = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+SHORT = 0.5
+"""A deadline that a server which stalls will miss."""
+LONG = 60.0
+"""One that no reply in these tests needs."""
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+GZIP = OK.replace(b"text/plain", b"x\r\nContent-Encoding: gzip")
+LONG_HEADER = b"A: " + b"x" * 60_000 + b"\r\n"
+
+Act = Callable[[socket.socket], None]
+"""What a server does with a request that it has read."""
 
 
-class Wire:
-    """Yields bytes in blocks of a size, then the end."""
+def says(raw: bytes) -> Act:
+    """Send *raw*, and keep the connection open."""
+    return lambda sock: sock.sendall(raw)
 
-    def __init__(self, raw: bytes, block: int) -> None:
-        self.raw, self.block = raw, block
 
-    def receive(self, size: int) -> bytes:
-        count = min(self.block, size)
-        found, self.raw = self.raw[:count], self.raw[count:]
+def ends(raw: bytes) -> Act:
+    """Send *raw*, and close in order."""
+
+    def act(sock: socket.socket) -> None:
+        sock.sendall(raw)
+        sock.shutdown(socket.SHUT_RDWR)
+
+    return act
+
+
+def resets(raw: bytes) -> Act:
+    """Send *raw*, and break the connection off."""
+
+    def act(sock: socket.socket) -> None:
+        sock.sendall(raw)
+        if raw:
+            # The client reads this before the reset throws it away.
+            time.sleep(0.3)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(sock.detach())
+
+    return act
+
+
+def drips(raw: bytes) -> Act:
+    """Send *raw* in single bytes."""
+
+    def act(sock: socket.socket) -> None:
+        for index in range(len(raw)):
+            sock.sendall(raw[index : index + 1])
+            time.sleep(0.05)
+
+    return act
+
+
+class Server:
+    """Answers each request with ``act``, and keeps what it was sent."""
+
+    def __init__(self, act: Act, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        self.act = act
+        self.listener = listener
+        self.tls = tls
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        found: int = self.listener.getsockname()[1]
         return found
 
+    def endpoint(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Endpoint:
+        return Endpoint(host, self.port, tls=tls)
 
-def read(raw: bytes, *, block: int = 1 << 16, limit: int = 1000, budget: int = 1 << 20) -> HttpReply:  # fmt: skip
-    return read_reply(Wire(raw, block).receive, limit=limit, budget=budget)
+    def close(self) -> None:
+        self.listener.close()
+        for sock in self._open:
+            sock.close()
 
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._open.append(sock)
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
-def refusal(raw: bytes, **options: int) -> str:
-    with pytest.raises(ReplyError) as caught:
-        read(raw, **options)
-    assert caught.value.message
-    return caught.value.detail
-
-
-GOOD = {
-    "a length": (OK + b"Content-Length: 2\r\n\r\nok", b"ok", True),
-    "no body": (OK + b"Content-Length: 0\r\n\r\n", b"", True),
-    "any case, any spaces": (OK + b"content-LENGTH: \t2 \r\n\r\nok", b"ok", True),
-    "no reason": (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", b"ok", True),
-    "chunks": (CHUNKED + b"1\r\no\r\n01;a=b\r\nk\r\n0\r\nTrailer: x\r\n\r\n", b"ok", False),
-    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", b"ok", False),
-    "close": (OK + b"Connection: Keep-Alive, Close\r\nContent-Length: 2\r\n\r\nok", b"ok", False),
-    "another status": (b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nok", b"ok", False),
-    "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", b"", False),
-    "an interim reply": (b"HTTP/1.1 103 A\r\nB: c\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\nok", b"ok", False),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("raw", "body", "reusable"), GOOD.values(), ids=GOOD)
-@pytest.mark.parametrize("block", [1, 7, 1 << 16])
-def test_a_whole_reply_is_the_same_in_whatever_pieces_it_arrives(
-    raw: bytes, body: bytes, reusable: bool, block: int
-) -> None:
-    """And only one that ends without doubt leaves the connection fit for the next question."""
-    reply = read(raw, block=block)
-    assert (reply.body, reply.reusable) == (body, reusable)
+    def _serve(self, sock: socket.socket) -> None:
+        try:
+            if self.tls is not None:
+                sock = self.tls.wrap_socket(sock, server_side=True)
+                self._open.append(sock)
+            stream = sock.makefile("rb")
+            while request := _request(stream):
+                self.requests.append(request)
+                self.act(sock)
+        except (OSError, ValueError):
+            pass
+        finally:
+            sock.close()
 
 
-@pytest.mark.parametrize(("raw", "body", "reusable"), GOOD.values(), ids=GOOD)
-def test_what_is_cut_at_any_byte_is_no_reply(raw: bytes, body: bytes, reusable: bool) -> None:
-    """Not a byte is said in a word of its own: such a request may be sent again."""
-    assert refusal(b"") == "nothing"
-    for end in range(1, len(raw)):
-        assert refusal(raw[:end]) == "truncated", raw[:end]
+def _request(stream) -> bytes:  # type: ignore[no-untyped-def]
+    head, length = b"", 0
+    while line := stream.readline():
+        head += line
+        if line.lower().startswith(b"content-length:"):
+            length = int(line.split(b":")[1])
+        if line == b"\r\n":
+            break
+    return head + stream.read(length)
 
 
-@pytest.mark.parametrize(("raw", "body", "reusable"), GOOD.values(), ids=GOOD)
-def test_a_byte_behind_a_reply_ends_its_connection(raw: bytes, body: bytes, reusable: bool) -> None:
-    """It could be the beginning of what would be taken for the next answer."""
-    reply = read(raw + b"H")
-    assert (reply.body, reply.reusable) == (body, False)
+@contextmanager
+def serving(
+    act: Act = says(OK),  # noqa: B008 - a constant
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Server]:
+    """Run a server."""
+    server = Server(act, socket.create_server((host, port)), tls)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def ask(
+    connection: Connection | Endpoint,
+    body: bytes = b"",
+    *,
+    seconds: float = LONG,
+    limit: int = 1000,
+    path: str = "/",
+) -> HttpReply:
+    """Ask, on a connection for this request alone unless one is given."""
+    given = isinstance(connection, Connection)
+    used = connection if isinstance(connection, Connection) else Connection(connection)
+    try:
+        return used.ask(
+            "POST" if body else "GET",
+            path,
+            body,
+            end=time.monotonic() + seconds,
+            limit=limit,
+        )
+    finally:
+        if not given:
+            used.close()
+
+
+def failure(
+    connection: Connection | Endpoint, body: bytes = b"", *, seconds: float = LONG
+) -> tuple[str, str, str]:
+    """Return cause, detail and stage of a request that gets no reply."""
+    with pytest.raises(TransportError) as caught:
+        ask(connection, body, seconds=seconds)
+    assert str(caught.value) == f"the server {caught.value.message}"
+    return caught.value.cause.value, caught.value.detail, caught.value.stage.value
+
+
+# -- what is sent, and what comes back ------------------------------------------------------------
+
+
+def test_a_request_holds_its_headers_and_those_that_every_request_has() -> None:
+    """And asks for no compression, and for no connection to be kept unless it is used again."""
+    with serving() as server:
+        single = Connection(server.endpoint(), headers={"A": "b"})
+        reply = single.ask(
+            "POST", "/a?b=c", b"body", end=time.monotonic() + LONG, limit=10, authorization="C d"
+        )
+        kept = Connection(server.endpoint(), keep=True)
+        ask(kept)
+        kept.close()
+        host = f"Host: 127.0.0.1:{server.port}"
+    assert (reply.status, reply.reason, reply.body) == (200, "OK", b"ok")
+    assert reply.content_type == "text/plain"
+    every = f"{host}\r\nUser-Agent: guardrail\r\nAccept-Encoding: identity\r\n"
+    more = "Authorization: C d\r\nContent-Length: 4\r\n"
+    assert [each.decode() for each in server.requests] == [
+        f"POST /a?b=c HTTP/1.1\r\n{every}A: b\r\nConnection: close\r\n{more}\r\nbody",
+        f"GET / HTTP/1.1\r\n{every}\r\n",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("raw", "detail"),
+    ("host", "port", "tls", "authority"),
     [
-        (OK + b"\r\nok", "length"),
-        (OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok", "length"),
-        (OK + b"Content-Length: +2\r\n\r\nok", "length"),
-        (OK + b"Content-Length: 2, 2\r\n\r\nok", "length"),
-        (OK + "Content-Length: ٢\r\n\r\nok".encode(), "length"),
-        (OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "length"),
-        (OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "length"),
-        (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "length"),
-        (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "length"),
-        (OK + b"Content-Length: 1001\r\n\r\n", "too_large"),
-        (CHUNKED + b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\nx\r\n0\r\n\r\n", "too_large"),
-        (CHUNKED + b"ffffffff\r\n", "too_large"),
-        (CHUNKED + b"fffffffff\r\n", "http"),
-        (CHUNKED + b"2\r\nok0\r\n\r\n", "http"),
-        (CHUNKED + b"0;" + b"x" * 2000 + b"\r\n\r\n", "http"),
-        (CHUNKED + b"0\r\nNonsense\r\n\r\n", "http"),
-        (OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok", "encoding"),
-        (b"HTTP/1.1 101 X\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\nok", "interim"),
-        (b"HTTP/1.1 100 X\r\n\r\n" * 9, "interim"),
-        (b"HTTP/2 200 OK\r\n\r\n", "http"),
-        (b"HTTP/1.1 099 OK\r\n\r\n", "http"),
-        (b"HTTP/1.1  200 OK\r\n\r\n", "http"),
-        (b"HTTP/1.1 200 OK\n\n", "truncated"),
-        (b"SSH-2.0-x\r\n", "http"),
-        (b"x" * 200_000, "http"),
-        (OK + b"A: " + b"x" * 200_000, "http"),
-        (OK + b"A: b\r\n" * 101 + b"\r\n", "http"),
+        ("example.com", 80, False, "example.com"),
+        ("example.com", 443, False, "example.com:443"),
+        ("example.com", 443, True, "example.com"),
+        ("::1", 8181, False, "[::1]:8181"),
+    ],
+)
+def test_the_host_is_named_with_its_port_unless_that_is_the_usual_one(
+    host: str, port: int, tls: bool, authority: str
+) -> None:
+    """As RFC 9110 section 7.2 says."""
+    context = tls_context(None) if tls else None
+    assert Endpoint(host, port, tls=context).authority == authority
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\r\nB: c", "/a\nB: c", "/\u00e9", "/\x00"])
+def test_a_path_or_header_that_would_become_another_line_is_not_sent(path: str) -> None:
+    """It is a fault of the program that asks, and not the server's."""
+    with serving() as server:
+        endpoint = server.endpoint()
+        with pytest.raises(ValueError, match=r"line of a request|ascii|space"):
+            ask(endpoint, path=path)
+        with pytest.raises(ValueError, match=r"line of a request"):
+            Connection(endpoint, headers={"A": path + "\n"})
+        with pytest.raises(ValueError, match=r"line of a request"):
+            Connection(endpoint).ask(
+                "GET", "/", end=time.monotonic() + LONG, limit=1, authorization=path + "\r"
+            )
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize("status", ["302 Found", "301 Moved Permanently", "307 Temporary Redirect"])
+def test_a_redirect_is_a_reply_and_is_not_followed(status: str) -> None:
+    """The adapter decides; the body of a request goes to nobody else."""
+    with serving() as other:
+        head = f"HTTP/1.1 {status}\r\nLocation: http://127.0.0.1:{other.port}/\r\n"
+        with serving(says(head.encode() + b"Content-Length: 0\r\n\r\n")) as server:
+            assert ask(server.endpoint(), b"secret").status == int(status[:3])
+        assert other.connections == 0
+
+
+def test_proxies_and_netrc_of_the_environment_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests go where the settings say, and carry nothing that the settings do not name."""
+    (tmp_path / ".netrc").write_text("default login somebody password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with serving() as server:
+        assert ask(server.endpoint()).body == b"ok"
+    assert b"Authorization" not in server.requests[0]
+
+
+def test_a_unix_socket_is_asked_like_any_server(tmp_path: Path) -> None:
+    """Under the name localhost; and a path where nobody listens is refused."""
+    path = tmp_path / "s"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    server = Server(says(OK), listener, None)
+    try:
+        endpoint = Endpoint.unix(str(path))
+        assert not endpoint.is_name
+        assert ask(endpoint).body == b"ok"
+        assert b"\r\nHost: localhost\r\n" in server.requests[0]
+    finally:
+        server.close()
+    assert failure(Endpoint.unix(str(tmp_path / "gone"))) == ("unreachable", "connect", "connect")
+
+
+# -- connections that are kept --------------------------------------------------------------------
+
+
+def test_a_kept_connection_serves_many_requests() -> None:
+    """And one that is not kept serves one."""
+    with serving() as server:
+        kept, single = Connection(server.endpoint(), keep=True), Connection(server.endpoint())
+        for _ in range(3):
+            ask(kept)
+        assert server.connections == 1
+        for _ in range(3):
+            ask(single)
+        assert server.connections == 4
+        kept.close()
+        kept.close()
+        ask(kept)
+        assert server.connections == 5
+        kept.close()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        OK + b"H",
+        OK + OK,
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK,
+        OK.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        OK.replace(b"200 OK", b"404 No"),
+        OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ],
+)
+def test_a_reply_that_leaves_doubt_where_it_ended_ends_its_connection(raw: bytes) -> None:
+    """What follows could be taken for the next answer."""
+    with serving(says(raw)) as server:
+        kept = Connection(server.endpoint(), keep=True)
+        for count in (1, 2, 3):
+            assert ask(kept).body == b"ok"
+            assert server.connections == count
+        kept.close()
+
+
+def test_a_reply_that_nobody_asked_for_is_never_an_answer() -> None:
+    """It comes on a kept connection after the answer, and the next request gets a connection of its
+    own.
+    """
+    late = threading.Event()
+
+    def act(sock: socket.socket) -> None:
+        sock.sendall(OK)
+        if late.is_set():
+            return
+        late.set()
+        time.sleep(0.2)
+        sock.sendall(OK.replace(b"ok", b"no"))
+
+    with serving(act) as server:
+        kept = Connection(server.endpoint(), keep=True)
+        assert ask(kept).body == b"ok"
+        time.sleep(1)
+        assert ask(kept).body == b"ok"
+        assert server.connections == 2
+        kept.close()
+
+
+def test_only_a_request_that_a_kept_connection_lost_is_sent_again() -> None:
+    """Once, and only if not a byte of its reply came."""
+    with serving() as server:
+        kept = Connection(server.endpoint(), keep=True)
+        ask(kept)
+        acts = iter([ends(b""), says(OK)])
+        server.act = lambda sock: next(acts)(sock)
+        assert ask(kept).body == b"ok"
+        assert (len(server.requests), server.connections) == (3, 2)
+        server.act = ends(b"")
+        assert failure(kept) == ("unreachable", "disconnected", "reply")
+        assert len(server.requests) == 5
+        assert failure(kept) == ("unreachable", "disconnected", "reply")
+        assert len(server.requests) == 6
+        server.act = says(OK)
+        ask(kept)
+        server.act = ends(OK[:-1])
+        assert failure(kept) == ("malformed", "truncated", "reply")
+        assert len(server.requests) == 8
+
+
+# -- what goes wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("act", "expected", "reason"),
+    [
+        (ends(b""), ("unreachable", "disconnected", "reply"), ""),
+        (resets(b""), ("unreachable", "disconnected", "reply"), "Connection reset by peer"),
+        (ends(OK[:9]), ("malformed", "truncated", "reply"), ""),
+        (resets(OK[:9]), ("malformed", "truncated", "reply"), "Connection reset by peer"),
+        (says(b"220 mail ESMTP\r\n"), ("malformed", "http", "reply"), ""),
+        (says(OK.replace(b": 2", b": 1001")), ("malformed", "too_large", "reply"), ""),
+        (says(OK.replace(b": 2", b": +2")), ("malformed", "length", "reply"), ""),
+        (says(GZIP), ("malformed", "encoding", "reply"), ""),
+        (says(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), ("malformed", "interim", "reply"), ""),
+        (says(b"HTTP/1.1 200 OK\r\n" + LONG_HEADER * 2), ("malformed", "too_large", "reply"), ""),
     ],
 )  # fmt: skip
-def test_what_could_be_read_in_two_ways_is_no_reply(raw: bytes, detail: str) -> None:
-    """Each with the word that says why."""
-    assert refusal(raw) == detail
+def test_whatever_a_server_does_the_request_fails_with_a_cause(
+    act: Act, expected: tuple[str, str, str], reason: str
+) -> None:
+    """And the system's own words are kept apart, for the adapter to show."""
+    with serving(act) as server, pytest.raises(TransportError) as caught:
+        ask(server.endpoint())
+    error = caught.value
+    assert (error.cause, error.detail, error.stage) == expected
+    assert error.reason == reason
 
 
-def test_no_more_is_taken_in_than_was_allowed() -> None:
-    """Whatever it is that goes on without end."""
-    assert refusal(OK + b"A: b\r\n" * 100, block=64, budget=200) == "too_large"
-    assert refusal(CHUNKED + b"1;" + b"x" * 900 + b"\r\nx\r\n", block=64, budget=200) == "too_large"
+@pytest.mark.parametrize("act", [lambda _: time.sleep(5), drips(OK)])
+def test_a_server_that_hangs_or_drips_is_left_at_the_deadline(act: Act) -> None:
+    """The deadline is over everything, and not over each read."""
+    with serving(act) as server:
+        began = time.monotonic()
+        assert failure(server.endpoint(), seconds=SHORT) == ("timeout", "reply", "reply")
+        assert time.monotonic() - began < 5
 
 
-@given(st.binary(max_size=300), st.integers(1, 300))
-def test_whatever_arrives_is_a_reply_or_a_reason(tail: bytes, block: int) -> None:
-    """The same for every way in which it arrives."""
-    for raw in (tail, OK + tail, OK + b"Content-Length: 5\r\n" + tail, CHUNKED + tail):
-        found = [outcome(raw, block), outcome(raw, 1 << 16)]
-        # What is behind a reply may arrive with it or later; everything else is the same.
-        assert found[0] == found[1]
+def test_a_server_that_does_not_read_is_left_at_the_deadline() -> None:
+    """The request is larger than any buffer on the way."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        endpoint = Endpoint("127.0.0.1", listener.getsockname()[1])
+        assert failure(endpoint, b"x" * (64 << 20), seconds=3) == ("timeout", "send", "send")
 
 
-def outcome(raw: bytes, block: int) -> tuple[object, ...]:
-    try:
-        reply = read(raw, block=block)
-    except ReplyError as error:
-        return (error.detail,)
-    assert re.fullmatch("[a-z0-9!#$%&'*+.^_`|~-]*", "".join(reply.headers))
-    return (reply.status, reply.reason, dict(reply.headers), reply.body)
+def test_a_deadline_that_is_over_lets_nothing_begin() -> None:
+    """Not even a connection."""
+    with serving() as server:
+        assert failure(server.endpoint(), seconds=0) == ("timeout", "connect", "connect")
+        with pytest.raises(TransportError) as caught:
+            server.endpoint("server.example").look_up(time.monotonic())
+        assert (caught.value.cause, caught.value.stage) == ("timeout", Stage.NAME)
+        assert server.connections == 0
+
+
+def test_a_port_where_nobody_listens_is_unreachable() -> None:
+    """With the system's words."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    with pytest.raises(TransportError) as caught:
+        ask(Endpoint("127.0.0.1", port))
+    assert caught.value.cause is TransportCause.UNREACHABLE
+    assert (caught.value.stage, caught.value.reason) == (Stage.CONNECT, "Connection refused")
+
+
+def test_a_process_that_can_open_no_more_files_gets_the_same_error() -> None:
+    """An operating system that gives no socket is one more reason why a server can't be reached."""
+    program = (
+        "import resource, time\n"
+        "from guardrail.system.http import Connection, Endpoint, TransportError\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "try:\n"
+        "    connection = Connection(Endpoint('127.0.0.1', 1))\n"
+        "    connection.ask('GET', '/', end=time.monotonic() + 60, limit=1)\n"
+        "except TransportError as error:\n"
+        "    print(error.detail, error.reason, sep=': ')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "connect: Too many open files\n", done.stderr
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str) -> None:
+    """Let the system's resolver find *hosts*."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_an_address_and_localhost_are_never_looked_up(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver could lead them anywhere."""
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("asked"))
+    endpoint = Endpoint(host, 1)
+    endpoint.look_up(time.monotonic() + LONG)
+    assert {where[0] for _, where in endpoint.addresses} <= {"127.0.0.1", "::1"}  # type: ignore[index]
+    assert endpoint.addresses
+
+
+def test_a_name_has_no_addresses_before_it_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request looks nothing up: the resolver has no deadline, and the caller knows when there is
+    time for it.
+    """
+    with serving() as server:
+        endpoint = server.endpoint("server.example")
+        assert failure(endpoint) == ("unreachable", "name", "name")
+        resolving(monkeypatch, server.port, "127.0.0.1")
+        endpoint.look_up(time.monotonic() + LONG)
+        assert ask(endpoint).body == b"ok"
+        resolving(monkeypatch, server.port)
+        with pytest.raises(TransportError) as caught:
+            endpoint.look_up(time.monotonic() + LONG)
+        assert (caught.value.detail, caught.value.reason) == ("name", "no address")
+
+
+def test_a_look_up_that_fails_or_hangs_keeps_the_addresses_that_were_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends by its deadline, and one thread at a time hangs in the resolver."""
+    endpoint = Endpoint("server.example", 80)
+    resolving(monkeypatch, 80, "127.0.0.1")
+    endpoint.look_up(time.monotonic() + LONG)
+    known = endpoint.addresses
+    go = threading.Event()
+    asked: list[str] = []
+
+    def hang(host: str, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        go.wait(LONG)
+        raise UnicodeError("label too long")
+
+    monkeypatch.setattr("socket.getaddrinfo", hang)
+    for _ in range(3):
+        with pytest.raises(TransportError) as caught:
+            endpoint.look_up(time.monotonic() + 0.1)
+        assert (caught.value.cause, caught.value.detail) == ("timeout", "name")
+    assert asked == ["server.example"]
+    go.set()
+    with pytest.raises(TransportError) as caught:
+        endpoint.look_up(time.monotonic() + LONG)
+    assert (caught.value.cause, caught.value.reason) == ("unreachable", "no address")
+    assert endpoint.addresses == known
+
+
+def test_the_addresses_of_a_name_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One where nobody listens does not keep from the next."""
+    with serving() as server:
+        resolving(monkeypatch, server.port, "127.0.0.2", "127.0.0.1")
+        endpoint = server.endpoint("server.example")
+        endpoint.look_up(time.monotonic() + LONG)
+        assert ask(endpoint).body == b"ok"
+
+
+# -- TLS ------------------------------------------------------------------------------------------
+
+
+class Certificates:
+    """An authority, and a certificate of it for 127.0.0.1, for a server and for a client."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.ca, self.cert, self.key = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
+        ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+        for path, public, name, extension in (
+            (self.ca, ca_key.public_key(), "authority", x509.BasicConstraints(True, None)),
+            (self.cert, key.public_key(), "server", alternative),
+        ):
+            now = datetime.now(UTC)
+            made = (
+                x509.CertificateBuilder()
+                .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+                .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]))
+                .public_key(public)
+                .serial_number(x509.random_serial_number())
+                .not_valid_before(now - timedelta(minutes=5))
+                .not_valid_after(now + timedelta(hours=1))
+                .add_extension(extension, critical=True)
+                .sign(ca_key, hashes.SHA256())
+            )
+            path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        self.key.write_bytes(self.private(key, serialization.NoEncryption()))
+        self.locked = folder / "locked.pem"
+        self.locked.write_bytes(self.private(key, serialization.BestAvailableEncryption(b"x")))
+
+    @staticmethod
+    def private(
+        key: ec.EllipticCurvePrivateKey, encryption: serialization.KeySerializationEncryption
+    ) -> bytes:
+        return key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+        )
+
+    def server(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("tls") / "made")
+
+
+def test_a_server_shows_a_certificate_of_the_authority_and_of_its_name(
+    made: Certificates, tmp_path: Path
+) -> None:
+    """Neither another authority's will do, nor another name's; not a byte of the request is sent."""
+    other = Certificates(tmp_path / "other")
+    with serving(tls=made.server()) as server:
+        assert ask(server.endpoint(tls=tls_context(made.ca))).body == b"ok"
+        for host, ca in (("127.0.0.1", other.ca), ("localhost", made.ca), ("127.0.0.1", None)):
+            found = failure(server.endpoint(host, tls=tls_context(ca)))
+            assert found == ("unreachable", "certificate", "tls")
+        assert len(server.requests) == 1
+
+
+def test_a_client_shows_its_certificate(made: Certificates) -> None:
+    """To a server that wants one; without it there is no reply."""
+    context = made.server()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(made.ca)
+    with serving(tls=context) as server:
+        assert ask(server.endpoint(tls=tls_context(made.ca, made.cert, made.key))).body == b"ok"
+        cause, detail, _ = failure(server.endpoint(tls=tls_context(made.ca)))
+        assert (cause, detail) == ("unreachable", "disconnected")
+
+
+def test_settings_of_tls_that_can_not_be_used_are_refused(
+    made: Certificates, tmp_path: Path
+) -> None:
+    """Nobody is asked for a password on a terminal."""
+    (tmp_path / "junk").write_text("nothing")
+    for arguments in (
+        (tmp_path / "gone",),
+        (tmp_path / "junk",),
+        (made.ca, made.cert, made.locked),
+        (made.ca, made.cert, tmp_path / "gone"),
+    ):
+        with pytest.raises((OSError, ValueError)):
+            tls_context(*arguments)
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_1])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tls_before_1_2_is_not_spoken(made: Certificates, newest: ssl.TLSVersion) -> None:
+    """Whatever else the server offers."""
+    context = made.server()
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = newest
+    with serving(tls=context) as server:
+        endpoint = server.endpoint(tls=tls_context(made.ca))
+        if newest is ssl.TLSVersion.TLSv1_2:
+            assert ask(endpoint).body == b"ok"
+        else:
+            assert failure(endpoint) == ("unreachable", "tls", "tls")
+
+
+def test_a_server_without_tls_is_unreachable_and_one_that_hangs_late(made: Certificates) -> None:
+    """Each with its own detail."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = Endpoint("127.0.0.1", silent.getsockname()[1], tls=tls_context(made.ca))
+        assert failure(endpoint, seconds=SHORT) == ("timeout", "tls", "tls")
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener:
+
+        def greet() -> None:
+            sock, _ = listener.accept()
+            sock.sendall(b"220 mail ESMTP\r\n")
+            sock.recv(1 << 16)
+            sock.close()
+
+        thread = threading.Thread(target=greet, daemon=True)
+        thread.start()
+        endpoint = Endpoint("127.0.0.1", listener.getsockname()[1], tls=tls_context(made.ca))
+        with pytest.raises(TransportError) as caught:
+            ask(endpoint)
+        thread.join(LONG)
+    assert (caught.value.detail, caught.value.reason) == ("tls", "no TLS")
+
+
+def test_the_answer_of_a_server_says_more_than_an_address_where_nobody_listens(
+    made: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificate that was refused is named, although another address came after it."""
+    with serving(tls=made.server()) as server:
+        resolving(monkeypatch, server.port, "127.0.0.1", "127.0.0.2")
+        endpoint = server.endpoint("server.example", tls_context(made.ca))
+        endpoint.look_up(time.monotonic() + LONG)
+        assert failure(endpoint) == ("unreachable", "certificate", "tls")

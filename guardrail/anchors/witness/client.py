@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from guardrail.anchors.anchor import Anchored, Prove, check_follows
-from guardrail.anchors.http import Endpoint, Reply
+from guardrail.anchors.http import Endpoint
 from guardrail.core.log.checkpoint import (
     MAX_NOTE,
     Algorithm,
@@ -23,6 +23,7 @@ from guardrail.core.log.checkpoint import (
 )
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, NoteError
+from guardrail.system.http import HttpReply
 
 __all__ = ["MAX_PROOF", "WitnessAnchor", "request_body"]
 
@@ -131,7 +132,7 @@ class WitnessAnchor:
         found = self.latest(origin)
         return () if found is None else (found,)
 
-    def _cosigned(self, reply: Reply, note: SignedNote, head: Checkpoint) -> Anchored:
+    def _cosigned(self, reply: HttpReply, note: SignedNote, head: Checkpoint) -> Anchored:
         try:
             lines = SignedNote.parse_signature_lines(reply.body)
         except NoteError:
@@ -150,7 +151,7 @@ class WitnessAnchor:
             )
         return Anchored(self.name, head.size, float(seen.time), note.with_signatures(mine))
 
-    def _size(self, reply: Reply, old: int, head: Checkpoint, known: Checkpoint | None) -> int:
+    def _size(self, reply: HttpReply, old: int, head: Checkpoint, known: Checkpoint | None) -> int:
         """Return the size that the witness holds, if the ledger can continue from it."""
         if reply.content_type != _SIZE_TYPE or not _SIZE.fullmatch(reply.body):
             if old == head.size:
@@ -200,7 +201,7 @@ class WitnessAnchor:
             "guardrail verify",
         )
 
-    def _refused(self, reply: Reply) -> AnchorError:
+    def _refused(self, reply: HttpReply) -> AnchorError:
         if reply.status == 404:
             return self._error(
                 "it does not know this log",

@@ -20,20 +20,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from guardrail.anchors.http import TimedReader
 from guardrail.anchors.witness.client import MAX_PROOF
 from guardrail.anchors.witness.store import Ruling, Verdict, WitnessStore
 from guardrail.core.log.checkpoint import MAX_NOTE, Checkpoint, SignedNote, Verify
 from guardrail.core.words import counted
-from guardrail.errors import GuardrailError, NoteError
+from guardrail.errors import ConfigError, GuardrailError, NoteError
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["Request", "WitnessServer", "parse_request"]
+__all__ = ["Request", "ServerTls", "WitnessServer", "parse_request", "server_tls"]
 
 _MAX_BODY = MAX_NOTE + 16 * 1024
 _MAX_HEAD = 32 * 1024
@@ -44,6 +44,8 @@ connection.
 _CONNECTIONS = 64
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
 _SIZE_TYPE = "text/x.tlog.size"
+ServerTls = ssl.SSLContext
+"""TLS settings: see ``server_tls``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,28 @@ class Request:
     proof: tuple[bytes, ...]
     note: SignedNote
     head: Checkpoint
+
+
+def server_tls(cert: Path, key: Path) -> ServerTls:
+    """Return the TLS settings of a server that shows *cert*: TLS 1.2 or later. Raises
+    ``ConfigError``.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    def no_password() -> str:
+        # Asked only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
+        raise ValueError
+
+    try:
+        context.load_cert_chain(cert, key, password=no_password)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"certificate or key can't be used ({type(error).__name__})",
+            code="witness.tls",
+            hint="two PEM files; the key without a password",
+        ) from None
+    return context
 
 
 def parse_request(body: bytes) -> Request:
@@ -100,7 +124,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         store: WitnessStore,
         cosign: Callable[[str, int], SignedNote],
         verify: Verify,
-        tls: ssl.SSLContext | None = None,
+        tls: ServerTls | None = None,
         any_host: bool = False,
         log: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
@@ -274,7 +298,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.connection = self.request
-        self._timed = TimedReader(self.connection, 0.0, 0)
+        self._timed = _TimedReader(self.connection, 0.0, 0)
         self._allow()
         self.rfile = io.BufferedReader(self._timed)
         self.wfile = _Writer(self._timed, self.connection)
@@ -362,10 +386,37 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class _TimedReader(io.RawIOBase):
+    """What arrives on a socket, until a time of ``time.monotonic`` and up to a number of bytes."""
+
+    def __init__(self, sock: socket.socket, end: float, budget: int) -> None:
+        self._sock = sock
+        self.end = end
+        self.budget = budget
+
+    def readable(self) -> bool:
+        """Return True: ``io.BufferedReader`` asks."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read as ``io.RawIOBase`` says. Raises ``TimeoutError`` past the end, ``OverflowError``
+        past the budget.
+        """
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        count = self._sock.recv_into(buffer)
+        self.budget -= count
+        if self.budget < 0:
+            raise OverflowError
+        return count
+
+
 class _Writer(io.BufferedIOBase):
     """Sends a reply within the remaining time of a request."""
 
-    def __init__(self, timed: TimedReader, sock: socket.socket) -> None:
+    def __init__(self, timed: _TimedReader, sock: socket.socket) -> None:
         self._timed = timed
         self._sock = sock
 

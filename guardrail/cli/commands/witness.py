@@ -21,9 +21,7 @@ from guardrail.errors import ConfigError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
-    import ssl
-
-    from guardrail.anchors.witness.server import WitnessServer
+    from guardrail.anchors.witness.server import ServerTls, WitnessServer
     from guardrail.core.log.checkpoint import NoteKey
 
 __all__ = ["add", "init", "serve", "status", "witness"]
@@ -312,26 +310,11 @@ def _address(listen: str) -> tuple[tuple[str, int], bool]:
     return (host, number), loopback
 
 
-def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    import ssl
+def _tls(cert: Path | None, key: Path | None) -> ServerTls | None:
+    from guardrail.anchors.witness.server import server_tls
 
     if cert is None and key is None:
         return None
     if cert is None or key is None:
         raise UsageError("--tls-cert and --tls-key belong together", hint="give both")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-
-    def no_password() -> str:
-        # Called only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
-        raise ValueError
-
-    try:
-        context.load_cert_chain(cert, key, password=no_password)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"certificate or key can't be used ({type(error).__name__})",
-            code="witness.tls",
-            hint="two PEM files; the key without a password",
-        ) from None
-    return context
+    return server_tls(cert, key)

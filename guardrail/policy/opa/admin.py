@@ -25,7 +25,8 @@ from requests.adapters import BaseAdapter
 from guardrail.core.types import Json
 from guardrail.errors import PolicyError
 from guardrail.policy.opa.target import Target
-from guardrail.policy.opa.transport import Connection, Reply, Transport
+from guardrail.policy.opa.transport import Connection, Transport
+from guardrail.system.http import HttpReply
 
 __all__ = ["Admin", "BundleState"]
 
@@ -205,7 +206,7 @@ class _Adapter(BaseAdapter):
         response = requests.Response()
         response.status_code, response.reason = reply.status, reply.reason
         response.url, response.request = request.url or "", request
-        response.headers["Content-Type"] = reply.content_type
+        response.headers["Content-Type"] = reply.headers.get("content-type", "")
         response.encoding = "utf-8"
         response._content = reply.body
         return response
@@ -214,7 +215,7 @@ class _Adapter(BaseAdapter):
         """Do nothing: no connection is kept."""
 
 
-def _judge(reply: Reply, path: str) -> None:
+def _judge(reply: HttpReply, path: str) -> None:
     """Raise ``PolicyError`` for replies that the client would follow, or report in its own way."""
     if reply.status in {401, 403}:
         raise PolicyError(

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from guardrail.errors import PolicyError
-from guardrail.policy.opa.transport import Reply
+from guardrail.system.http import HttpReply
 
 __all__ = ["DECISION_PATH", "Answer", "Question", "read_answer"]
 
@@ -53,7 +53,7 @@ class Question:
         )
 
 
-def read_answer(reply: Reply, echo: str) -> Answer:
+def read_answer(reply: HttpReply, echo: str) -> Answer:
     """Return the answer in *reply* to the question with *echo*.
 
     Raises ``PolicyError`` unless the status is 200 and the body an object with a result, and for
@@ -112,7 +112,7 @@ def _text(value: Any) -> str | None:
     return None
 
 
-def _refusal(reply: Reply) -> PolicyError:
+def _refusal(reply: HttpReply) -> PolicyError:
     status = reply.status
     if 300 <= status < 400:
         # The target of the redirect is not the server that was asked.

@@ -6,34 +6,38 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
-import ssl
 import stat
+import time
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from guardrail.config import OpaSection
 from guardrail.errors import ConfigError, PolicyError
+from guardrail.system.http import (
+    Address,
+    Endpoint,
+    TlsContext,
+    TransportCause,
+    TransportError,
+    tls_context,
+)
 
-__all__ = ["Address", "Target", "TokenFile"]
-
-Address = tuple[socket.AddressFamily, object]
-"""Address for ``socket.connect``, with its family."""
-
-_LOCAL_NAME = "localhost"
+__all__ = ["Target", "TokenFile"]
 _MAX_TOKEN = 16 * 1024
 _PORTS = {"http": 80, "https": 443}
 
 
 class TokenFile:
-    """A bearer token in a file, read again when the file changes. Thread-safe."""
+    """A bearer token in a file, read again whenever the file has changed. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: tuple[tuple[int, ...], str] | None = None
 
     def header(self) -> str:
-        """Return the value of ``Authorization``. Raises ``PolicyError`` (``unreachable``, ``token``)."""
+        """Return the value of ``Authorization``. Raises ``PolicyError`` (``unreachable``,
+        ``token``).
+        """
         try:
             found = self._path.stat()
             mark = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
@@ -55,67 +59,69 @@ class TokenFile:
 
 
 class Target:
-    """One OPA server. Immutable, except the addresses of a host name, which ``resolve`` renews."""
+    """One OPA server. Immutable, but for the addresses of a host name, which ``resolve`` renews."""
 
     def __init__(self, section: OpaSection) -> None:
         """Judge *section*.
 
-        Raises ``ConfigError``: a URL with credentials, path or query; http to anything but loopback; key or token files
-        that are missing or that others can read.
+        Raises ``ConfigError``: a URL with credentials, path or query; http to anything but
+        loopback; key or token files that are missing or that others can read.
         """
         self.url = section.url
         parts = _split(section.url)
-        self.tls: ssl.SSLContext | None = None
         self.token = None if section.token_file is None else TokenFile(section.token_file)
         if section.token_file is not None:
             _private(section.token_file)
-        if parts.scheme == "unix":
-            self.host, self.authority = "localhost", "localhost"
-            self.addresses: tuple[Address, ...] = ((socket.AF_UNIX, _socket_path(parts)),)
-            self._resolves = False
-            return
-        host, port = _host_and_port(parts)
-        self.host = host
-        self.authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._port = port
-        literal = _literal(host, port)
-        self._resolves = not literal
-        self.addresses = literal
-        if parts.scheme == "https":
-            self.tls = _context(section)
-        elif not literal or not _loopback(host):
-            # A name could lead anywhere tomorrow: without TLS only addresses that never leave this machine.
-            raise ConfigError(
-                "[opa] url: http only to a loopback address: arguments would cross the network in clear",
-                code="config.opa_url",
-                hint="https://, unix:///path, or http://127.0.0.1:8181",
-            )
-        if self.tls is None and (section.ca or section.cert or section.key):
-            raise ConfigError(
-                "[opa] ca, cert and key are for https", code="config.opa_tls", hint="url = https://"
-            )
+        self.endpoint = _endpoint(parts, section)
 
-    def resolve(self) -> None:
-        """Look the host name up, if there is one.
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where the server listens, as far as it is known now."""
+        return self.endpoint.addresses
 
-        Blocks as long as the system's resolver does: don't use it in a call.
+    def resolve(self, timeout: float = 5.0) -> None:
+        """Look the host name up within *timeout* seconds, if the URL has one: not for a call.
 
-        Raises ``PolicyError`` (``unreachable``, ``name``) if it has no address and never had one.
+        Raises ``PolicyError`` (``unreachable`` or ``timeout``, ``name``) if it has no address and
+        never had one.
         """
-        if not self._resolves:
-            return
         try:
-            found = socket.getaddrinfo(self.host, self._port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
+            self.endpoint.look_up(time.monotonic() + timeout)
+        except TransportError as error:
             if self.addresses:
                 return
+            late = error.cause is TransportCause.TIMEOUT
             raise PolicyError(
-                "the OPA server's name has no address",
-                cause="unreachable",
-                detail="name",
+                "the OPA server's name could not be looked up in time"
+                if late
+                else "the OPA server's name has no address",
+                cause=error.cause.value,
+                detail=error.detail,
                 hint="correct [opa] url",
             ) from None
-        self.addresses = tuple((socket.AddressFamily(item[0]), item[4]) for item in found)
+
+
+def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
+    if parts.scheme == "unix":
+        return Endpoint.unix(_socket_path(parts))
+    host, port = _host_and_port(parts)
+    if parts.scheme == "https":
+        return Endpoint(host, port, tls=_context(section))
+    endpoint = Endpoint(host, port)
+    if endpoint.is_name or not _loopback(host):
+        # A name could lead anywhere tomorrow: without TLS only addresses that never leave this
+        # machine.
+        raise ConfigError(
+            "[opa] url: http only to a loopback address: "
+            "arguments would cross the network in clear",
+            code="config.opa_url",
+            hint="https://, unix:///path, or http://127.0.0.1:8181",
+        )
+    if section.ca or section.cert or section.key:
+        raise ConfigError(
+            "[opa] ca, cert and key are for https", code="config.opa_tls", hint="url = https://"
+        )
+    return endpoint
 
 
 def _split(url: str) -> SplitResult:
@@ -162,50 +168,25 @@ def _host_and_port(parts: SplitResult) -> tuple[str, int]:
     return parts.hostname, port if port is not None else _PORTS[parts.scheme]
 
 
-def _literal(host: str, port: int) -> tuple[Address, ...]:
-    """Return the addresses of a host that needs no look-up, or none."""
-    if host == _LOCAL_NAME:
-        # Never asked of a resolver, which could answer anything.
-        return ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port)))
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return ()
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return ((family, (host, port)),)
-
-
 def _loopback(host: str) -> bool:
-    return host == _LOCAL_NAME or ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
-def _context(section: OpaSection) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+def _context(section: OpaSection) -> TlsContext:
     if (section.cert is None) != (section.key is None):
         raise ConfigError(
             "[opa] cert and key belong together", code="config.opa_tls", hint="set both or neither"
         )
+    if section.key is not None:
+        _private(section.key)
     try:
-        if section.ca is not None:
-            context.load_verify_locations(cafile=section.ca)
-        else:
-            context.load_default_certs()
-        if section.cert is not None and section.key is not None:
-            _private(section.key)
-            context.load_cert_chain(section.cert, section.key, password=_no_password)
+        return tls_context(section.ca, section.cert, section.key)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"[opa] ca, cert or key can't be used ({type(error).__name__})",
             code="config.opa_tls",
             hint="PEM files; the key without a password",
         ) from None
-    return context
-
-
-def _no_password() -> str:
-    # Asked only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
-    raise ValueError
 
 
 def _private(path: Path) -> None:

@@ -61,7 +61,7 @@ class Inspector:
         and shows that the composition and its contract are in place. A healthy server alone proves
         neither.
         """
-        self._target.resolve()
+        self._target.resolve(self._timeout)
         if not self._admin.healthy():
             raise PolicyError(
                 "the OPA server says that it is not ready: a bundle is not active, or a plugin is not well",

@@ -1,0 +1,89 @@
+"""The error of the HTTP client: why there is no reply, and how far the request got."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = [
+    "Stage",
+    "TransportCause",
+    "TransportError",
+    "late",
+    "malformed",
+    "no_address",
+    "unreachable",
+]
+
+
+class TransportCause(StrEnum):
+    """Why there is no reply."""
+
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    MALFORMED = "malformed"
+
+
+class Stage(StrEnum):
+    """How far a request got."""
+
+    NAME = "name"
+    CONNECT = "connect"
+    TLS = "tls"
+    SEND = "send"
+    REPLY = "reply"
+
+
+class TransportError(Exception):
+    """No whole reply came. No message holds a byte of the request or of the reply."""
+
+    def __init__(
+        self,
+        cause: TransportCause,
+        detail: str,
+        message: str,
+        *,
+        stage: Stage,
+        reason: str = "",
+    ) -> None:
+        """*detail* tells failures of one cause apart; adapters pass it on to programs.
+
+        It is the stage if the cause is ``timeout``; ``name``, ``connect``, ``tls``, ``certificate``
+        or ``disconnected`` if it is ``unreachable``; that of ``ReplyError`` if it is ``malformed``.
+        """
+        super().__init__(f"the server {message}")
+        self.cause = cause
+        self.detail = detail
+        self.message = message
+        """Ends a sentence that begins with the name of the server."""
+        self.stage = stage
+        self.reason = reason
+        """The system's words for an error of its own. Empty if the server ended the connection in
+        order.
+        """
+
+
+def late(stage: Stage) -> TransportError:
+    """Return the error of a request whose deadline passed during *stage*."""
+    return TransportError(
+        TransportCause.TIMEOUT,
+        stage.value,
+        f"did not answer before the deadline ({stage})",
+        stage=stage,
+    )
+
+
+def no_address(reason: str) -> TransportError:
+    """Return the error of a host name without an address."""
+    return unreachable("name", "has a name without an address", Stage.NAME, reason)
+
+
+def unreachable(detail: str, message: str, stage: Stage, reason: str) -> TransportError:
+    """Return the error of a request that got no byte of a reply."""
+    return TransportError(TransportCause.UNREACHABLE, detail, message, stage=stage, reason=reason)
+
+
+def malformed(detail: str, message: str, reason: str = "") -> TransportError:
+    """Return the error of a reply that is incomplete, too large or no HTTP."""
+    return TransportError(
+        TransportCause.MALFORMED, detail, message, stage=Stage.REPLY, reason=reason
+    )

@@ -1,0 +1,239 @@
+"""A strict parser for HTTP replies, used by the client in ``guardrail.system.http``.
+
+An ambiguous reply is refused: the end of one reply determines how the next one is parsed. So lines
+end with CR LF, a length is written in digits and once, and a length and chunks are never mixed (RFC
+9112 section 6.3 lets a recipient do more). The caller passes a function that receives bytes, and
+sets its own deadlines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["HttpReply", "ReplyError", "read_reply"]
+
+_MAX_HEAD = 64 * 1024
+"""Bytes of a status line or a header."""
+_MAX_HEADERS = 100
+_MAX_INTERIM = 8
+"""Replies of status 1xx before the one that counts."""
+_MAX_CHUNK_LINE = 1024
+_BLOCK = 64 * 1024
+
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_NO_BODY = frozenset({204, 304})
+
+
+class ReplyError(Exception):
+    """The received bytes are not a complete HTTP reply within the limits."""
+
+    def __init__(self, detail: str, message: str) -> None:
+        """*detail* is ``http``, ``interim``, ``length``, ``encoding``, ``too_large``,
+        ``truncated``, or ``nothing`` if no byte arrived.
+        """
+        super().__init__(message)
+        self.detail = detail
+        self.message = message
+        """Completes a sentence whose subject is the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A complete reply."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    """Headers by lower-case name; the first one if a name occurs several times."""
+    body: bytes
+    reusable: bool
+    """True if the connection can be reused: exactly one reply with status 200 and a length came,
+    and no byte after it.
+    """
+
+    @property
+    def content_type(self) -> str:
+        """The media type without parameters, lower case."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> HttpReply:
+    """Read one reply.
+
+    *receive* returns up to the given number of bytes, none if the other side has closed.
+
+    *limit* is the largest body in bytes, *budget* the largest total of received bytes. Raises
+    ``ReplyError``, and any exception of *receive*.
+    """
+    incoming = _Incoming(receive, budget)
+    head = _read_head(incoming)
+    interim = 0
+    while head.status < 200:
+        # An interim reply precedes the final one. A client that takes it for the answer would take
+        # the answer for the next reply.
+        interim += 1
+        if head.status == 101 or interim > _MAX_INTERIM:
+            raise ReplyError("interim", "announces other replies instead of answering")
+        head = _read_head(incoming)
+    if (head.value(b"content-encoding") or b"identity").lower() != b"identity":
+        # No other encoding was requested; a few bytes could expand to gigabytes.
+        raise ReplyError("encoding", "sends a compressed reply")
+    length = _length(head)
+    if head.status in _NO_BODY:
+        body = b""
+    elif length is None:
+        body = _chunks(incoming, limit)
+    elif length > limit:
+        raise ReplyError("too_large", "sends a reply that is too large")
+    else:
+        body = incoming.take(length)
+    closes = b"close" in b",".join(head.values(b"connection")).lower()
+    return HttpReply(
+        status=head.status,
+        reason=head.reason.decode("latin-1"),
+        headers=head.texts(),
+        body=body,
+        reusable=(
+            head.status == 200
+            and head.persistent
+            and length is not None
+            and not (interim or closes or incoming.leftover)
+        ),
+    )
+
+
+class _Head(NamedTuple):
+    persistent: bool
+    """HTTP/1.1: the connection stays open unless a header forbids it."""
+    status: int
+    reason: bytes
+    lines: tuple[tuple[bytes, bytes], ...]
+    """Lower-case names, and values without the spaces around them."""
+
+    def values(self, name: bytes) -> list[bytes]:
+        return [value for key, value in self.lines if key == name]
+
+    def value(self, name: bytes) -> bytes | None:
+        return next(iter(self.values(name)), None)
+
+    def texts(self) -> dict[str, str]:
+        return {key.decode("ascii"): value.decode("latin-1") for key, value in reversed(self.lines)}
+
+
+class _Incoming:
+    """Buffer of received bytes that were not taken yet."""
+
+    def __init__(self, receive: Callable[[int], bytes], budget: int) -> None:
+        self._receive = receive
+        self._budget = budget
+        self._buffer = bytearray()
+        self._any = False
+
+    @property
+    def leftover(self) -> bool:
+        """True if received bytes are left."""
+        return bool(self._buffer)
+
+    def until(self, mark: bytes, limit: int) -> bytes | None:
+        """Take everything up to *mark*, and the mark; None if it does not come within *limit*
+        bytes.
+        """
+        seen = 0
+        while (at := self._buffer.find(mark, seen)) < 0:
+            seen = max(0, len(self._buffer) - len(mark) + 1)
+            if seen > limit:
+                return None
+            self._more()
+        if at > limit:
+            return None
+        found = bytes(self._buffer[:at])
+        del self._buffer[: at + len(mark)]
+        return found
+
+    def take(self, count: int) -> bytes:
+        """Take exactly *count* bytes."""
+        while len(self._buffer) < count:
+            self._more()
+        found = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return found
+
+    def _more(self) -> None:
+        block = self._receive(_BLOCK)
+        if not block:
+            if not self._any:
+                raise ReplyError("nothing", "ended the connection without a reply")
+            raise ReplyError("truncated", "ended its reply early")
+        self._any = True
+        self._budget -= len(block)
+        if self._budget < 0:
+            raise ReplyError("too_large", "sends a reply that is too large")
+        self._buffer += block
+
+
+def _read_head(incoming: _Incoming) -> _Head:
+    # The first line alone decides whether to wait for more: another protocol's greeting might be
+    # all that comes.
+    found = _STATUS.fullmatch(incoming.until(b"\r\n", _MAX_HEAD) or b"")
+    if found is None:
+        raise _no_http()
+    return _Head(found[1] == b"1", int(found[2]), found[3] or b"", _fields(incoming))
+
+
+def _fields(incoming: _Incoming) -> tuple[tuple[bytes, bytes], ...]:
+    """Take header lines, up to the empty line that ends them."""
+    made: list[tuple[bytes, bytes]] = []
+    while line := incoming.until(b"\r\n", _MAX_HEAD):
+        # A continued line is not a valid name either.
+        found = _HEADER.fullmatch(line)
+        if found is None or len(made) == _MAX_HEADERS:
+            raise _no_http()
+        made.append((found[1].lower(), found[2].strip(b" \t")))
+    if line is None:
+        raise _no_http()
+    return tuple(made)
+
+
+def _length(head: _Head) -> int | None:
+    """Return the length of the body, or None if it comes in chunks."""
+    lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
+    if head.status in _NO_BODY:
+        return 0
+    if codings:
+        if lengths or len(codings) > 1 or codings[0].lower() != b"chunked" or not head.persistent:
+            raise ReplyError("length", "says in more than one way how long its reply is")
+        return None
+    if not lengths:
+        # Without a length, a cut reply looks like a complete one.
+        raise ReplyError("length", "does not say how long its reply is")
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        raise ReplyError("length", "says in more than one way how long its reply is")
+    return int(lengths[0])
+
+
+def _chunks(incoming: _Incoming, limit: int) -> bytes:
+    body = bytearray()
+    while True:
+        found = _CHUNK.fullmatch(incoming.until(b"\r\n", _MAX_CHUNK_LINE) or b"")
+        if found is None:
+            raise _no_http()
+        size = int(found[1], 16)
+        if size == 0:
+            break
+        if len(body) + size > limit:
+            raise ReplyError("too_large", "sends a reply that is too large")
+        body += incoming.take(size)
+        if incoming.take(2) != b"\r\n":
+            raise _no_http()
+    _fields(incoming)
+    return bytes(body)
+
+
+def _no_http() -> ReplyError:
+    return ReplyError("http", "sends something that is no whole HTTP reply")
