@@ -1,4 +1,6 @@
-"""Who read the ledger, as the access log has it. Values only; a field that is missing or of another type reads as absent."""
+"""Show who read the ledger, from the access log. Values only; a field that is missing or of another
+type reads as absent.
+"""
 
 from __future__ import annotations
 
@@ -14,45 +16,45 @@ __all__ = ["Access", "Accesses", "document", "list_accesses"]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One reading."""
+    """One read."""
 
     seq: int
     ts: str
     user: str
-    """The operating-system user, as the reader's process said."""
+    """The operating-system user, according to the reader's process."""
     uid: int | None
     login: str
-    """Who had logged in, where that is another one (``sudo``) or the same; empty where unknown."""
+    """The login user, which may differ (``sudo``); empty if unknown."""
     host: str
     pid: int | None
     terminal: str
     command: str
     selector: Mapping[str, Any]
-    """What was asked for."""
+    """The names and selectors asked for."""
     log: str
-    """Name of the ledger; empty where it could not be opened."""
+    """Name of the ledger; empty if it could not be opened."""
     path: str
     size: int | None
-    """Its records at that moment."""
+    """Number of its records at that moment."""
     root: str
     problem: str
-    """Code of the error where it could not be opened."""
+    """Code of the error if it could not be opened."""
     purpose: str
 
 
 @dataclass(frozen=True, slots=True)
 class Accesses:
-    """The newest readings, the oldest of them first."""
+    """The newest reads, oldest first."""
 
     log: str
     """Name of the access log."""
     total: int
-    """How many there are, with those that are not shown."""
+    """Total number of reads, including those not shown."""
     shown: tuple[Access, ...]
 
 
 def list_accesses(records: Records, limit: int | None = None) -> Accesses:
-    """Return the last *limit* readings, or all of them. Raises ``LedgerError``, ``RecordError``."""
+    """Return the last *limit* reads, or all of them. Raises ``LedgerError``, ``RecordError``."""
     kept: deque[Access] = deque(maxlen=limit)
     total = 0
     for seq, _, line in records.lines():
@@ -85,7 +87,9 @@ def _access(seq: int, record: Mapping[str, Any]) -> Access:
 
 
 def document(found: Accesses) -> dict[str, Any]:
-    """Return what ``guardrail access --json`` answers (docs/cli.md). Fields are only ever added."""
+    """Return the document of ``guardrail access --json`` (docs/cli.md). Fields are only ever
+    added.
+    """
     return {
         "log": found.log,
         "total": found.total,

@@ -1,4 +1,6 @@
-"""What became of a request for approval, and in whose name a call was allowed: as records say it, for people to read."""
+"""The course of a request for approval, and the identity that a call was allowed in, as recorded,
+for people to read.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _KINDS = {"approval.granted": Kind.GRANTED, "approval.refused": Kind.REFUSED}
 
 
 def answers_of(lines: Sequence[bytes]) -> tuple[Answer, ...]:
-    """Return what was answered to a request, from its own line and those of its steps; what can't be read is left out."""
+    """Return the answers to a request, from its own line and those of its steps; unreadable ones
+    are omitted.
+    """
     found = []
     for line in lines[1:]:
         try:

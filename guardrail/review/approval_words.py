@@ -1,4 +1,4 @@
-"""What each code of an approval that was turned down means, in words."""
+"""The meaning of each code of an approval that was turned down, in words."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASONS: Mapping[Reason, str] = {
     Reason.CLOCK_SKEW: "this clock is behind the newest record of the ledger",
     Reason.RULES_CHANGED: "the policy now asks for more than was given",
 }
-"""What each code means to the person who reads it."""
+"""The meaning of each code for its reader."""
 
 _AGAIN = "Make the call without an approval: it is a new request, and somebody can answer that one."
 _SAME = "Make the call exactly as it was asked for. If it is meant to differ, make it without an approval: that is a new request."
@@ -60,4 +60,4 @@ NEXT: Mapping[Reason, str] = {
     Reason.CLOCK_SKEW: "Set the clock of this machine right, then make the call again with the same approval.",
     Reason.RULES_CHANGED: _AGAIN,
 }
-"""What to do next after a call whose approval did not count, for the reader of `guardrail why`."""
+"""The next step after a call whose approval did not count, for the reader of `guardrail why`."""

@@ -1,4 +1,6 @@
-"""Requests for approval as a person meets them: which are open, who answered, and what a turned-down answer means. Reads only."""
+"""Show requests for approval to a person: the open ones, who answered, and why an answer was turned
+down. Reads only.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,14 @@ __all__ = ["OPEN", "RequestLog", "find_request", "open_requests"]
 _MAX_NAMED = 5
 
 OPEN = frozenset({State.PENDING, State.GRANTED, State.BLOCKED})
-"""What a person can still do something about."""
+"""States in which a person can still act on a request."""
 
 
 class RequestLog(Protocol):
-    """What is read of a ledger. ``guardrail.ledger.reader.LedgerReader`` is one."""
+    """The ledger reads that it needs. ``guardrail.ledger.reader.LedgerReader`` implements them."""
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return the ids of the requests, the oldest first."""
+        """Return the ids of the requests, oldest first."""
 
     def decision(self, call: str) -> bytes | None:
         """Return the decision about a call."""
@@ -35,7 +37,7 @@ class RequestLog(Protocol):
         """Return the last line."""
 
     def snapshot(self) -> AbstractContextManager[Any]:
-        """Let what is read inside be of one moment."""
+        """Read everything inside the block from one snapshot."""
 
     def record(self, seq: int) -> bytes | None:
         """Return a line."""
@@ -44,11 +46,13 @@ class RequestLog(Protocol):
 def open_requests(
     log: RequestLog, terms: Terms, now: datetime, *, everything: bool = False
 ) -> list[Listed]:
-    """Return the requests that someone can still approve, refuse or use, the oldest first; with *everything*, all."""
+    """Return the requests that someone can still approve, refuse or use, oldest first; with
+    *everything*, all of them.
+    """
     found = []
     for approval in log.requests():
         if not everything and _too_old(log, approval, terms, now):
-            continue  # before its steps are looked for, which reads every record that came later
+            continue  # before looking for its steps, which reads every later record
         case = read_case(log, approval)
         if case is None:
             continue
@@ -65,9 +69,9 @@ def _too_old(log: RequestLog, approval: str, terms: Terms, now: datetime) -> boo
 
 
 def find_request(log: RequestLog, ref: str) -> Case:
-    """Return the request that *ref* names: its id, the beginning of one, or its record's number.
+    """Return the request *ref*: its id, the beginning of one, or its record's number.
 
-    Raises ``NotFoundError``: none, or more than one.
+    Raises ``NotFoundError`` if there is none, or more than one.
     """
     shown = clip(quote(ref), 60)
     wanted = [case for case in _candidates(log, ref) if case is not None]

@@ -1,4 +1,6 @@
-"""What ``--json`` answers: plain values of a documented shape (docs/cli.md). Fields are only ever added."""
+"""Documents for ``--json``: plain values of a documented shape (docs/cli.md). Fields are only ever
+added.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Records out of the ledger, byte for byte: what is stored is what is hashed and what is exported."""
+"""Export records from the ledger, byte for byte: the stored bytes are the ones that are hashed and
+exported.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,19 @@ __all__ = ["Exported", "export_lines", "head_to_export"]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export holds."""
+    """Contents of an export."""
 
     records: int
     bytes: int
     head: str
-    """Leaf of the last line, in hex; empty where there is none."""
+    """Leaf of the last line, in hex; empty if there is none."""
 
 
 def head_to_export(reader: LedgerReader) -> tuple[SignedNote, int]:
-    """Return the signed head that the ledger holds, unverified, and over how many records it is.
+    """Return the ledger's signed head, unverified, and the number of records that it covers.
 
-    Raises ``LedgerError`` where it is missing or malformed, or is not over exactly the records that are there.
+    Raises ``LedgerError`` if it is missing or malformed, or does not cover exactly the existing
+    records.
     """
     with reader.snapshot():
         rows = reader.query("SELECT note FROM head WHERE id = 0")
@@ -54,9 +57,10 @@ def export_lines(
     size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
-    """Write the first *size* records, or all that are there now, to *out*, each followed by a line feed. Memory is constant.
+    """Write the first *size* records, or all current ones, to *out*, each followed by a line feed.
+    Memory is constant.
 
-    Records are never changed, so this is one consistent view without keeping writers waiting.
+    Records are never changed, so this is one consistent view without blocking writers.
     """
     total = records.size() if size is None else size
     count = size = 0

@@ -1,7 +1,9 @@
-"""Records out of a file: an export, or the copy of a segment, plain or gzip. What is read is strict and bounded, not verified.
+"""Read records from a file: an export, or the copy of a segment, plain or gzip. Reading is strict
+and bounded, but does not verify.
 
-Whoever handed the file over can have changed it. ``guardrail.review.verify`` says whether somebody did; here every line must
-be a record of one log, each with the number that comes next, so that what is shown is at least one reading of the file.
+Anyone who had the file may have changed it; ``guardrail.review.verify`` detects that. Here every
+line must be a record of one log, with consecutive numbers, so that the output is at least one
+consistent reading of the file.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from guardrail.system.input_files import open_input
 __all__ = ["MAX_BYTES", "MAX_RECORDS", "FileRecords", "SourceError", "open_lines"]
 
 MAX_BYTES = 4 << 30
-"""Of text that is shown from a file; ``verify`` reads more."""
+"""Limit for text shown from a file; ``verify`` reads more."""
 MAX_RECORDS = 2_000_000
 _GZIP = b"\x1f\x8b"
 _CALLS = frozenset({"call.decision", "call.outcome", "call.claim", "call.rejected"})
@@ -32,16 +34,17 @@ _BEGINS = frozenset({"call.decision", "call.rejected"})
 
 
 class SourceError(GuardrailError):
-    """A file that is to be read in place of a ledger can't be, or is not what it should be."""
+    """A file to read instead of the ledger can't be read, or is not valid."""
 
     default_code = "review.source"
 
 
 @contextmanager
 def open_lines(path: Path) -> Iterator[BinaryIO]:
-    """Open the regular file at *path*, and unpack it if it begins as gzip does. Raises ``OSError``.
+    """Open the regular file at *path*, and decompress it if it is gzip. Raises ``OSError``.
 
-    What is read from it can raise ``EOFError`` and ``zlib.error`` as well: a file that is cut or damaged.
+    Reading from it can also raise ``EOFError`` and ``zlib.error`` if the file is truncated or
+    damaged.
     """
     with ExitStack() as stack:
         raw = stack.enter_context(open_input(path))
@@ -54,12 +57,14 @@ def open_lines(path: Path) -> Iterator[BinaryIO]:
 
 
 class FileRecords:
-    """The records of one file. Use it as a context manager; it is a ``guardrail.review.records.Records``."""
+    """The records of one file. Use it as a context manager; it is a
+    ``guardrail.review.records.Records``.
+    """
 
     def __init__(
         self, path: Path, source: BinaryIO, unpacked: BinaryIO | None, *, part: bool
     ) -> None:
-        """Use ``open``."""
+        """Use ``open`` instead."""
         self._path = path
         self._part = part
         self._file = source if unpacked is None else unpacked
@@ -80,18 +85,19 @@ class FileRecords:
     def open(cls, path: Path, *, part: bool = False) -> Iterator[Self]:
         """Read the file at *path*, from record 0 on, or, with *part*, from any record on.
 
-        Raises ``SourceError`` where it can't be read, is torn or too large, or holds something other than one log's records.
+        Raises ``SourceError`` if it can't be read, is torn or too large, or holds something other
+        than one log's records.
         """
         with ExitStack() as stack:
             with _read_errors(path):
                 source = stack.enter_context(open_lines(path))
                 unpacked = None
                 if isinstance(source, gzip.GzipFile):
-                    # A file without a name: nobody else finds it, and it is gone with this process.
+                    # An unnamed file: no other process finds it, and it disappears with this one.
                     unpacked = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))
                 records = cls(path, source, unpacked, part=part)
                 records._read(source)
-            # What fails from here on may be the reader's output, and is not said to be this file.
+            # Later failures may come from the reader's output, and are not blamed on this file.
             yield records
 
     # -- reading it once ---------------------------------------------------------------------------
@@ -178,19 +184,21 @@ class FileRecords:
 
     @property
     def log(self) -> str:
-        """Origin name, as every line says."""
+        """Origin name, the same in every line."""
         return self._log
 
     def size(self) -> int:
-        """Return one more than the highest number."""
+        """Return the highest number plus one."""
         return self._next
 
     def first(self) -> int:
-        """Return the lowest number above 0; 1 where there is none."""
+        """Return the lowest number above 0, or 1 if there is none."""
         return self._first
 
     def record(self, seq: int) -> bytes | None:
-        """Return the line of *seq*, byte for byte, or None. Raises ``SourceError`` where the file has changed meanwhile."""
+        """Return the line of *seq*, byte for byte, or None. Raises ``SourceError`` if the file has
+        changed meanwhile.
+        """
         if not (self._first <= seq < self._next or (seq == 0 and self._zero)):
             return None
         place = 0 if seq == 0 else seq - self._first + self._zero
@@ -203,7 +211,9 @@ class FileRecords:
         return line[:-1]
 
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (seq, leaf, line) from *start*, before *stop*; the leaf is made from the line, none is stored."""
+        """Yield (seq, leaf, line) from *start*, before *stop*; the leaf is computed from the line,
+        since none is stored.
+        """
         end = self._next if stop is None else min(stop, self._next)
         numbers = [0] if self._zero and start <= 0 < end else []
         for group in (numbers, range(max(start, self._first), end)):
@@ -213,11 +223,11 @@ class FileRecords:
                     yield seq, leaf_hash(line), line
 
     def by_call(self, call: str) -> Iterator[bytes]:
-        """Yield every line about *call*, the oldest first."""
+        """Yield every line about *call*, oldest first."""
         return self._lines_of(self._calls.get(call, ()))
 
     def calls(self, session: str) -> Iterator[bytes]:
-        """Yield the line of each decision and rejection of *session*, the oldest first."""
+        """Yield the line of each decision and rejection of *session*, oldest first."""
         return self._lines_of(self._sessions.get(session, ()))
 
     def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
@@ -229,12 +239,14 @@ class FileRecords:
         return self._find("session", self._sessions, prefix, limit)
 
     def admin(self, type_: str) -> list[tuple[int, bytes]]:
-        """Return (seq, line) of each ``admin.*`` record of that type, the oldest first."""
+        """Return (seq, line) of each ``admin.*`` record of that type, oldest first."""
         found = ((seq, self.record(seq)) for seq in self._admin.get(type_, ()))
         return [(seq, line) for seq, line in found if line is not None]
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, then every step of it that the file holds, in their order."""
+        """Return the decision of the call *approval*, then all of its steps in the file, in
+        order.
+        """
         decisions = (
             line for line in self.by_call(approval) if decode(line).get("type") == "call.decision"
         )
@@ -260,7 +272,7 @@ class FileRecords:
 
 @contextmanager
 def _read_errors(path: Path) -> Iterator[None]:
-    """Tell what reading or unpacking the file at *path* raises as a ``SourceError``."""
+    """Convert errors from reading or decompressing the file at *path* to ``SourceError``."""
     try:
         yield
     except OSError as error:

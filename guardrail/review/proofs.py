@@ -1,6 +1,6 @@
-"""Proofs made from a ledger: that a record stands in it, and that one head is the beginning of another.
+"""Make proofs from a ledger: that it contains a record, and that one head continues another.
 
-Reads only. What is read is checked before it is handed out: a ledger that was changed gives no proof.
+Reads only. Everything read is checked before it is returned: a changed ledger gives no proof.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ __all__ = ["Consistency", "Relation", "compare_heads", "key_ranges", "log_key", 
 
 
 def log_key(reader: LedgerReader) -> NoteKey:
-    """Return the log key that line 0 names: nothing that anybody pinned. Raises ``LedgerError`` where it names none."""
+    """Return the log key that line 0 names, which nobody pinned. Raises ``LedgerError`` if it names
+    none.
+    """
     key = reader.genesis.get("key")
     public = key.get("public") if isinstance(key, dict) else None
     try:
@@ -47,7 +49,9 @@ def log_key(reader: LedgerReader) -> NoteKey:
 
 
 def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str, Certificate]]:
-    """Return which keys may sign heads of the log whose key is *key*, and the certificate of each. Raises ``LedgerError``."""
+    """Return the keys that may sign heads of the log with *key*, and the certificate of each.
+    Raises ``LedgerError``.
+    """
     ranges = KeyRanges(key.name, key.public, verify_signature)
     certificates: dict[str, Certificate] = {}
     for seq, line in reader.admin("admin.key_rotated"):
@@ -56,7 +60,7 @@ def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str,
         except RecordError:
             raise _unusable(f"record {seq} of the ledger can't be decoded") from None
         if ranges.take(seq, record):
-            continue  # it certifies nothing, and verify says so
+            continue  # it certifies nothing, which verify reports
         detail = record["detail"]
         if detail.get("key") is not None:
             public = detail["key"]["public"]
@@ -68,10 +72,12 @@ def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str,
 def make_proof(
     reader: LedgerReader, seq: int, head: SignedNote, anchored: Iterable[SignedNote] = ()
 ) -> Proof:
-    """Return the proof that record *seq* stands in the ledger, under *head* or, better, a head that someone cosigned.
+    """Return the proof that record *seq* is in the ledger, under *head* or, preferably, a head that
+    someone cosigned.
 
-    *anchored* are heads that anchors took, with what they signed; those that the log key signed and that cover the record count.
-    Raises ``LedgerError``: no such record, or a ledger in which it can't be proved.
+    *anchored* are heads that anchors accepted, with their signatures; those that the log key signed
+    and that cover the record count. Raises ``LedgerError`` if there is no such record, or the
+    ledger can't prove it.
     """
     with reader.snapshot():
         key = log_key(reader)
@@ -85,7 +91,8 @@ def make_proof(
             note, size = _best(head, covering, root)
             doubt = _doubt(reader, seq)
             if doubt is not None and size > doubt.seq:
-                # A head from before the recovery proves the record; the log's later ones are over whatever it took over.
+                # A head from before the recovery proves the record; later heads of the log also
+                # cover the records that it took over.
                 note, size = _before(covering, doubt, seq, root)
             path = inclusion_proof(seq, size, node)
         except ValueError:
@@ -102,7 +109,7 @@ def make_proof(
 
 
 def _doubt(reader: LedgerReader, seq: int) -> Recovered | None:
-    """Return the first recovery that took record *seq* over without a head that vouched for it."""
+    """Return the first recovery that took over record *seq* without a head that vouched for it."""
     for at, line in reader.admin(RECOVERED):
         try:
             found = Recovered.of(at, decode(line))
@@ -114,7 +121,9 @@ def _doubt(reader: LedgerReader, seq: int) -> Recovered | None:
 
 
 def _covering(anchored: Iterable[SignedNote], key: NoteKey, seq: int) -> dict[str, SignedNote]:
-    """Return the heads of *anchored* that *key* signed and that cover record *seq*, by text, with all who signed them."""
+    """Return the heads of *anchored* that *key* signed and that cover record *seq*, by text, with
+    all of their signers.
+    """
     found: dict[str, SignedNote] = {}
     for note in anchored:
         checkpoint = Checkpoint.parse(note.text)
@@ -129,7 +138,9 @@ def _covering(anchored: Iterable[SignedNote], key: NoteKey, seq: int) -> dict[st
 def _before(
     covering: Mapping[str, SignedNote], doubt: Recovered, seq: int, root: Callable[[int], bytes]
 ) -> tuple[SignedNote, int]:
-    """Return the largest head of *covering* from before the recovery *doubt*, and its size. Raises ``LedgerError``."""
+    """Return the largest head of *covering* from before the recovery *doubt*, and its size. Raises
+    ``LedgerError``.
+    """
     heads = ((Checkpoint.parse(text), note) for text, note in covering.items())
     found = {
         head.size: note
@@ -150,10 +161,13 @@ def _before(
 def _best(
     head: SignedNote, covering: Mapping[str, SignedNote], root: Callable[[int], bytes]
 ) -> tuple[SignedNote, int]:
-    """Return the newest head that most others signed under, with all that they signed, and its size."""
+    """Return the newest of the heads with the most other signers, with all of its signatures, and
+    its size.
+    """
     if head.text in covering:
         head = head.with_signatures(covering[head.text].signatures)
-    # Others' signatures count first: a head that nobody else has seen proves no more than the log's own word.
+    # Other signers count first: a head that nobody else has seen proves no more than the log's own
+    # claim.
     ranked = sorted(
         (note for text, note in covering.items() if text != head.text and len(note.signatures) > 1),
         key=lambda note: (len(note.signatures), Checkpoint.parse(note.text).size),
@@ -167,32 +181,36 @@ def _best(
 
 
 class Relation(StrEnum):
-    """How two heads stand to each other."""
+    """Relation between two heads."""
 
     CONSISTENT = "consistent"
     """The records of the old one are the first of the new one."""
     FORKED = "forked"
-    """They are not: two histories under one name."""
+    """They are not: two histories with the same name."""
     OTHER_LOG = "other_log"
     """They are heads of two logs."""
     PREFIX = "prefix"
-    """The records of the old one are the first of a copy that says of itself that it has not all of the new one."""
+    """The records of the old one are the first of a copy that declares that it does not have all of
+    the new one.
+    """
     NOT_HERE = "not_here"
-    """The ledger that was asked is not the one that the new head is of, so it can't tell."""
+    """The new head does not belong to the ledger that was asked, so it can't tell."""
     KEY_UNKNOWN = "key_unknown"
-    """No signature counts on one of them."""
+    """One of them has no valid signature."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """The answer of ``compare_heads``."""
+    """The result of ``compare_heads``."""
 
     relation: Relation
     detail: str = ""
     path: tuple[bytes, ...] = ()
-    """The proof (RFC 6962 section 2.1.2), where they are consistent."""
+    """The proof (RFC 6962 section 2.1.2), if they are consistent."""
     recovered: tuple[Recovered, ...] = ()
-    """What recoveries took over of the records of the new head, and the old one leaves: it is no word for them."""
+    """Records of the new head that recoveries took over and the old head does not cover: it does
+    not vouch for them.
+    """
 
 
 def compare_heads(
@@ -204,10 +222,11 @@ def compare_heads(
     backup: bool = False,
     signers: Sequence[KeyRanges] = (),
 ) -> Consistency:
-    """Tell from the ledger whether *old* is the beginning of *new*; both must be signed by keys of the log *key*.
+    """Compare *old* and *new* using the ledger; both must be signed by keys of the log *key*.
 
-    With *backup* it is a copy, and *new* may be over more than it has; *signers* then know keys that came later.
-    Every line is read and hashed: both heads are compared with what these make. Raises ``LedgerError`` where the ledger can't be read.
+    With *backup* the ledger is a copy, and *new* may cover more than it has; *signers* then know
+    later keys. Every line is read and hashed: both heads are compared with the result. Raises
+    ``LedgerError`` if the ledger can't be read.
     """
     first, second = Checkpoint.parse(old.text), Checkpoint.parse(new.text)
     if first.origin != second.origin or first.origin != key.name:
@@ -219,7 +238,7 @@ def compare_heads(
 
     def keys(seq: int, record: Mapping[str, Any]) -> None:
         if record["type"] == TYPE:
-            ranges.take(seq, record)  # where it certifies nothing, verify says so
+            ranges.take(seq, record)  # if it certifies nothing, verify reports it
         elif record["type"] == RECOVERED:
             recoveries.append(Recovered.of(seq, record))
 
@@ -246,7 +265,9 @@ def _compare(
     *,
     backup: bool,
 ) -> Consistency:
-    """Compare by *roots* alone, which were made from the lines: what is stored may be what somebody else wants to be seen."""
+    """Compare using only *roots*, which were computed from the lines: stored hashes may be
+    forged.
+    """
     if first.size == second.size:
         if first.root == second.root:
             return Consistency(Relation.CONSISTENT)

@@ -1,4 +1,4 @@
-"""Records that are not there any more: which, since when, and where a copy of their segment is."""
+"""Deleted records: which, since when, and the location of their segment's copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class SegmentCopy:
-    """The copy of a segment, as the file that stands with it says; not verified."""
+    """The copy of a segment, as described by its companion file; not verified."""
 
     first: int
     last: int
@@ -27,7 +27,9 @@ class SegmentCopy:
 
 
 def copies_of(records: Records, settings: Settings) -> list[SegmentCopy]:
-    """Return the copies of this log's segments in the folders of *settings*, the oldest records first, one for each segment."""
+    """Return the copies of this log's segments in the folders of *settings*, oldest records first,
+    one per segment.
+    """
     zero = records.record(0)
     if zero is None:
         return []
@@ -40,7 +42,9 @@ def copies_of(records: Records, settings: Settings) -> list[SegmentCopy]:
 
 
 def where(lost: Gone, copies: list[SegmentCopy], seq: int | None = None) -> str:
-    """Return the command that shows record *seq*, or the records that are *lost*, from a copy; where none is found, what to do."""
+    """Return the command that shows record *seq*, or the *lost* records, from a copy; if none is
+    found, the next step.
+    """
     wanted = [each for each in copies if each.first <= (lost.last if seq is None else seq)]
     if seq is not None:
         wanted = [each for each in wanted if seq <= each.last]
@@ -59,7 +63,7 @@ def where(lost: Gone, copies: list[SegmentCopy], seq: int | None = None) -> str:
 
 
 def document(lost: Gone | None, copies: list[SegmentCopy]) -> Mapping[str, Any] | None:
-    """Return what ``--json`` says about pruned records; None where none were."""
+    """Return the pruned records for ``--json``, or None if there are none."""
     if lost is None:
         return None
     return {

@@ -1,7 +1,9 @@
-"""Records as a reviewer meets them: a decision and its outcome as one call. Values only; never raises for what a record holds.
+"""Records for reviewers: a decision and its outcome as one call. Values only; never raises because
+of a record's contents.
 
-A line may come from a later version or from whoever had the file in hand, so nothing about it is taken for granted:
-a field that is missing or of another type reads as absent. Whether lines are genuine is for ``verify`` to say.
+A line may come from a later version or from anyone who had the file, so nothing about it is
+assumed: a field that is missing or of another type reads as absent. ``verify`` decides whether
+lines are genuine.
 """
 
 from __future__ import annotations
@@ -46,17 +48,19 @@ __all__ = [
 
 
 class Records(Protocol):
-    """What the reading side needs of a ledger. ``guardrail.ledger.reader.LedgerReader`` is one."""
+    """The ledger reads that the reading side needs. ``guardrail.ledger.reader.LedgerReader``
+    implements them.
+    """
 
     @property
     def log(self) -> str:
         """Origin name."""
 
     def size(self) -> int:
-        """How many records there are now."""
+        """Number of records now."""
 
     def first(self) -> int:
-        """The lowest number above 0 that is there; 1 where there is none."""
+        """The lowest existing number above 0, or 1 if there is none."""
 
     def record(self, seq: int) -> bytes | None:
         """The line of *seq*, byte for byte."""
@@ -65,32 +69,34 @@ class Records(Protocol):
         """(seq, leaf, line) from *start*, before *stop*."""
 
     def by_call(self, call: str) -> Iterator[bytes]:
-        """Every line about *call*, the oldest first."""
+        """Every line about *call*, oldest first."""
 
     def calls(self, session: str) -> Iterator[bytes]:
-        """The line of each decision and rejection of the session id, the oldest first."""
+        """The line of each decision and rejection of the session id, oldest first."""
 
     def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
-        """Call ids that begin so, sorted."""
+        """Call ids with that prefix, sorted."""
 
     def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
-        """Session ids that begin so, sorted."""
+        """Session ids with that prefix, sorted."""
 
     def admin(self, type_: str) -> list[tuple[int, bytes]]:
-        """(seq, line) of each record of that ``admin.*`` type, the oldest first."""
+        """(seq, line) of each record of that ``admin.*`` type, oldest first."""
 
     def approval(self, approval: str) -> list[bytes]:
-        """The decision about the call *approval*, then every step of it."""
+        """The decision of the call *approval*, then all of its steps."""
 
 
 class NotFoundError(GuardrailError):
-    """No record, session or call of that name, or more than one. ``hint`` lists what could be meant."""
+    """No record, session or call has that name, or more than one does. ``hint`` lists the
+    candidates.
+    """
 
     default_code = "review.not_found"
 
 
 class PrunedError(NotFoundError):
-    """The record was deleted by the rule of retention, and this log says so."""
+    """The record was deleted under the retention policy, and this log says so."""
 
     default_code = "review.pruned"
 
@@ -105,24 +111,24 @@ class PrunedError(NotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Records 1 to ``last`` are not in this log any more, as a record of it says."""
+    """Records 1 to ``last`` have been deleted from this log, as one of its records says."""
 
     last: int
     seq: int
-    """Of the ``admin.pruned`` record."""
+    """Number of the ``admin.pruned`` record."""
     ts: str
     """Its time stamp."""
 
     @property
     def sentence(self) -> str:
-        """What happened, in words."""
+        """Description of the deletion."""
         which = f"{numbers(1, self.last)} {agree(self.last, 'is')}"
         when = f" since {clock(self.ts)}" if moment(self.ts) is not None else ""
         return f"{which} not in this log any more{when}, as record {self.seq} says"
 
 
 def gone(records: Records) -> Gone | None:
-    """Return which records were pruned; None where none were, or where no record says so."""
+    """Return which records were pruned, or None if none were, or no record says so."""
     before = records.first()
     if before < 2 or records.record(0) is None:
         return None
@@ -134,7 +140,9 @@ def gone(records: Records) -> Gone | None:
 
 
 def absent(records: Records, seq: int, shown: str = "") -> NotFoundError:
-    """Return the error for a record that is not there: pruned, before or behind what is there, or missing."""
+    """Return the error for a record that does not exist: pruned, before or after the existing ones,
+    or missing.
+    """
     lost = gone(records)
     if lost is not None and 0 < seq <= lost.last:
         return PrunedError(seq, lost)
@@ -176,7 +184,7 @@ def integer(value: Mapping[str, Any], *path: str) -> int | None:
 
 
 def load(records: Records, seq: int) -> dict[str, Any]:
-    """Return the decoded record *seq*. Raises ``NotFoundError`` where there is none."""
+    """Return the decoded record *seq*. Raises ``NotFoundError`` if there is none."""
     line = records.record(seq)
     if line is None:
         raise absent(records, seq)
@@ -184,7 +192,9 @@ def load(records: Records, seq: int) -> dict[str, Any]:
 
 
 def parse(line: bytes, seq: int | None = None) -> dict[str, Any]:
-    """Return the decoded *line*. Raises ``RecordError`` that says where, for a line that is no record."""
+    """Return the decoded *line*. Raises ``RecordError``, with the location, if it is not a
+    record.
+    """
     try:
         return decode(line)
     except RecordError:
@@ -199,7 +209,7 @@ def parse(line: bytes, seq: int | None = None) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, order=True)
 class SessionKey:
-    """What tells two sessions apart: an id belongs to one tenant, principal and agent."""
+    """Key of a session: an id belongs to one tenant, principal and agent."""
 
     tenant: str
     principal: str
@@ -219,7 +229,7 @@ class SessionKey:
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
-    """One rule of the policy that fired, as recorded."""
+    """One policy rule that fired, as recorded."""
 
     rule: str
     message: str
@@ -231,7 +241,7 @@ class RuleHit:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call ended, or what was claimed about it later."""
+    """How a call ended, or a later claim about it."""
 
     seq: int
     ts: str
@@ -260,29 +270,31 @@ class Answer:
     seq: int
     ts: str
     people: tuple[Person, ...]
-    """Who answered; of a use, in whose name the call was allowed."""
+    """Who answered; for a use, the identity that the call was allowed in."""
     expires: str = ""
-    """Until when an approval stands; empty for other kinds."""
+    """Expiry of an approval; empty for other kinds."""
 
 
 def people_of(record: Mapping[str, Any]) -> tuple[Person, ...]:
-    """Return in whose name a decision allowed its call; nobody where it used no approval."""
+    """Return the approvers that a decision relied on to allow its call; empty if it used no
+    approval.
+    """
     entries = obj(record, "approval").get("approvers")
     found = entries if isinstance(entries, list) else []
     return tuple(person_of(each) for each in found if isinstance(each, Mapping))
 
 
 def person_of(who: Mapping[str, Any]) -> Person:
-    """Return who is named in a record."""
+    """Return the person named in a record."""
     return Person(text(who, "id"), text(who, "assurance"), text(who, "method"))
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One governed call: its decision, and its outcome where there is one."""
+    """One governed call: its decision, and its outcome if there is one."""
 
     seq: int
-    """Of the decision, or of the rejection."""
+    """Number of the decision, or of the rejection."""
     type: str
     ts: str
     call: str
@@ -292,7 +304,7 @@ class Call:
     server: str
     declared: bool | None
     refused: str
-    """Code of the error for which the tool's schema was refused; empty if it was not."""
+    """Code of the error for which the tool's schema was refused; empty if it was accepted."""
     args: object
     """The recorded view; None if the record holds none."""
     removed: Mapping[str, Any]
@@ -303,7 +315,9 @@ class Call:
     cause: str
     detail: str
     message: str
-    """Which argument does not fit and what is expected, as the agent read it; empty for other causes."""
+    """The argument that does not fit and the expected value, as the agent read it; empty for other
+    causes.
+    """
     rules: tuple[RuleHit, ...]
     reproducible: bool | None
     enforcement: str
@@ -311,36 +325,38 @@ class Call:
     """From arrival to the decision record."""
     omitted: str
     approval: str
-    """Id of the approval that allowed it; empty where it used none."""
+    """Id of the approval that allowed it; empty if it used none."""
     approvers: tuple[Person, ...]
-    """In whose name it was allowed."""
+    """The approvers that allowed it."""
     presented: str
-    """Id of an approval that came with it and did not count; empty where none came."""
+    """Id of an approval that came with it and did not count; empty if none came."""
     differs: tuple[str, ...] | None = None
-    """Where its arguments differ from those of that approval's request; None if they do not, or nobody compared them."""
+    """Where its arguments differ from those of that approval's request; None if they do not, or
+    were not compared.
+    """
     outcome: Outcome | None = None
     claims: tuple[Outcome, ...] = ()
     answers: tuple[Answer, ...] = ()
-    """What was answered to it, where it is a request for approval, and its use; the oldest first."""
+    """The answers to it, if it is a request for approval, and its use; oldest first."""
 
     @property
     def admitted(self) -> bool:
-        """Whether the body was allowed to run."""
+        """True if the body was allowed to run."""
         return self.effect == "allow"
 
     @property
     def open(self) -> bool:
-        """Allowed, and nothing is recorded about its end."""
+        """Allowed, with no recorded end."""
         return self.admitted and self.outcome is None
 
     @property
     def denied(self) -> bool:
-        """Whether the decision was a denial. A rejected call was never decided."""
+        """True if the decision was a denial. A rejected call was never decided."""
         return self.effect == "deny"
 
     @property
     def failed(self) -> bool:
-        """Whether it ran and is recorded to have ended in an error."""
+        """True if it ran and is recorded to have ended in an error."""
         return self.outcome is not None and self.outcome.status == "error"
 
 
@@ -378,7 +394,9 @@ def _pointers(value: object) -> tuple[str, ...] | None:
 
 
 def call_of(record: Mapping[str, Any]) -> Call:
-    """Return the call that a ``call.decision`` or ``call.rejected`` record began, without an outcome."""
+    """Return the call that a ``call.decision`` or ``call.rejected`` record started, without an
+    outcome.
+    """
     decision = obj(record, "decision")
     return Call(
         seq=integer(record, "seq") or 0,
@@ -411,7 +429,7 @@ def call_of(record: Mapping[str, Any]) -> Call:
 
 
 def outcome_of(record: Mapping[str, Any]) -> Outcome:
-    """Return what a ``call.outcome`` or ``call.claim`` record says."""
+    """Return the contents of a ``call.outcome`` or ``call.claim`` record."""
     return Outcome(
         seq=integer(record, "seq") or 0,
         ts=text(record, "ts"),
@@ -425,7 +443,7 @@ def outcome_of(record: Mapping[str, Any]) -> Outcome:
 
 
 def moment(ts: str) -> datetime | None:
-    """Return the time of a record's ``ts``, or None where it is not one."""
+    """Return the time of a record's ``ts``, or None if it is malformed."""
     try:
         return datetime.strptime(ts, "%Y-%m-%dT%H:%M:%S.%f%z")
     except ValueError:
@@ -433,6 +451,6 @@ def moment(ts: str) -> datetime | None:
 
 
 def seconds_between(start: str, end: str) -> float | None:
-    """Return the seconds from one record's ``ts`` to another's; negative where the clock went back."""
+    """Return the seconds from one record's ``ts`` to another's; negative if the clock went back."""
     first, last = moment(start), moment(end)
     return None if first is None or last is None else (last - first).total_seconds()

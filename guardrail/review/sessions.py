@@ -1,4 +1,4 @@
-"""Sessions: the list of them, one of them call by call, and what an id on the command line means."""
+"""Sessions: list them, show one call by call, and resolve ids from the command line."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _IN_COPIES = (
     "guardrail sessions lists those that are here, and the copies to look in with --segment FILE"
 )
 _MAX_NAMED = 5
-"""How many candidates an ambiguous id lists."""
+"""Maximum number of candidates listed for an ambiguous id."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """One session in numbers."""
+    """Summary of one session."""
 
     key: SessionKey
     started: str
@@ -64,7 +64,7 @@ class SessionRow:
     unknown: int
     """Calls whose process died before their end was recorded."""
     open: int
-    """Allowed, and nothing is recorded about their end."""
+    """Allowed, with no recorded end."""
     rejected: int
     """Calls that the framework refused before the policy was asked."""
 
@@ -138,9 +138,11 @@ def list_sessions(
     progress: Callable[[int, int], None] | None = None,
     throttled: list[int] | None = None,
 ) -> list[SessionRow]:
-    """Return every session, the oldest first. *progress* is told how many records of how many were read.
+    """Return every session, oldest first. *progress* is called with the records read and their
+    total.
 
-    A ``call.throttled`` counts calls of a principal and belongs to no session: *throttled* gets its number.
+    A ``call.throttled`` record counts calls of a principal and belongs to no session: its number is
+    added to *throttled*.
     """
     counts: dict[SessionKey, _Count] = {}
     total = records.size()
@@ -174,10 +176,12 @@ class RecordRef:
 
 
 def find(records: Records, ref: str) -> SessionRef | RecordRef:
-    """Return what *ref* names: a sequence number, ``last`` (the session of the latest call), a session id, a call id.
+    """Resolve *ref*: a sequence number, ``last`` (the session of the latest call), a session id, a
+    call id.
 
-    Ids may be cut short as long as they stay unique; ``session:ID`` names a session whose id is a number or ``last``.
-    Raises ``NotFoundError``: nothing of that name, or more than one, with the candidates in its hint.
+    Ids may be shortened to a unique prefix; ``session:ID`` names a session whose id is a number or
+    ``last``. Raises ``NotFoundError`` if there is no match, or more than one; the hint lists the
+    candidates.
     """
     if ref.isascii() and ref.isdigit():
         return _numbered(records, ref)
@@ -224,7 +228,7 @@ def _named(records: Records, ref: str) -> SessionRef | RecordRef:
 
 
 def _candidates(records: Records, ref: str, wanted: str) -> tuple[list[SessionKey], list[str]]:
-    """The sessions and the calls that *ref* can mean; an id that is given whole means nothing else."""
+    """The sessions and calls that match *ref*; a complete id matches nothing else."""
     try:
         wanted.encode("utf-8")
     except UnicodeEncodeError:
@@ -243,7 +247,9 @@ def _candidates(records: Records, ref: str, wanted: str) -> tuple[list[SessionKe
 
 
 def last_call(records: Records) -> Call:
-    """Return the latest call that was decided or rejected. Raises ``NotFoundError`` where there is none."""
+    """Return the latest call that was decided or rejected. Raises ``NotFoundError`` if there is
+    none.
+    """
     latest = None
     for seq in range(records.size() - 1, records.first() - 1, -1):
         line = records.record(seq)
@@ -263,11 +269,11 @@ def last_call(records: Records) -> Call:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One session, call by call, the oldest first."""
+    """One session, call by call, oldest first."""
 
     key: SessionKey
     header: Mapping[str, Any]
-    """Its first record: principal, agent, delegation and origin as they were then."""
+    """Its first record: principal, agent, delegation and origin at that time."""
     calls: tuple[Call, ...]
 
     @property
@@ -284,7 +290,7 @@ class Timeline:
 
 
 def timeline(records: Records, key: SessionKey) -> Timeline:
-    """Return the session *key*. Raises ``NotFoundError`` where no call belongs to it."""
+    """Return the session *key*. Raises ``NotFoundError`` if no call belongs to it."""
     header: Mapping[str, Any] = {}
     calls: list[Call] = []
     for line in records.calls(key.id):
@@ -298,12 +304,14 @@ def timeline(records: Records, key: SessionKey) -> Timeline:
 
 
 def with_outcome(records: Records, seq: int) -> Call:
-    """Return the call that was decided at *seq*, with its outcome and claims. Raises ``NotFoundError``."""
+    """Return the call that was decided at *seq*, with its outcome and claims. Raises
+    ``NotFoundError``.
+    """
     return _joined(records, call_of(load(records, seq)))
 
 
 def _joined(records: Records, call: Call) -> Call:
-    """Return *call* with the outcome and the claims that name its decision, and what was answered where it asks for a person."""
+    """Return *call* with its outcome and claims, and, if it requires approval, the answers."""
     if call.effect == "require_approval" and call.call:
         call = replace(call, answers=answers_of(records.approval(call.call)))
     for line in records.by_call(call.call) if call.call else ():
@@ -319,7 +327,7 @@ def _joined(records: Records, call: Call) -> Call:
 
 
 def who(record: Mapping[str, Any], field_name: str) -> str:
-    """Return an identity of *record* in words: id, type where it is not a user, and how far it can be believed."""
+    """Describe an identity in *record*: id, type unless it is a user, and its assurance."""
     identity = obj(record, field_name)
     assurance, method = text(identity, "assurance") or "absent", text(identity, "method")
     shown = name(text(identity, "id"), "nobody")

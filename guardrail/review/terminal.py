@@ -1,9 +1,11 @@
-"""Recorded text, made safe to look at. The only way from a record to a terminal, a table or an error message.
+"""Escape recorded text so that it is safe to display. This is the only way from a record to a
+terminal, a table or an error message.
 
-Whoever writes a prompt can choose what an agent passes to a tool, so recorded text is written by an attacker: it may
-hold escape sequences, line feeds that forge rows, bidirectional overrides that reorder a line, and characters that
-nobody sees. What is not plainly visible is shown as an escape (``\\u{202e}``); a backslash is doubled, so that an
-escape in the text can't pass for one of ours.
+The author of a prompt can choose the arguments that an agent passes to a tool, so recorded text is
+attacker-controlled: it may hold escape sequences, line feeds that forge rows, bidirectional
+overrides that reorder a line, and invisible characters. Every character that is not plainly visible
+is shown as an escape (``\\u{202e}``); a backslash is doubled, so that an escape in the text can't
+pass for one of ours.
 """
 
 from __future__ import annotations
@@ -33,20 +35,24 @@ __all__ = [
 ]
 
 MAX_DEPTH = 40
-"""Levels of nesting that are shown; what is below is counted, not shown."""
+"""Maximum nesting shown; deeper levels are counted, not shown."""
 MAX_MARKS = 3
-"""Combining marks in a row that real languages need; more are an attempt to draw over other lines."""
+"""Maximum number of consecutive combining marks, enough for real languages; more are an attempt to
+draw over other lines.
+"""
 
-# Invisible though their category is a letter, a mark or a symbol: fillers, joiners, variation selectors, blank
-# Braille. Unicode's Default_Ignorable_Code_Point, minus what the categories below catch.
+# Invisible characters whose category is a letter, a mark or a symbol: fillers, joiners, variation
+# selectors, blank Braille. Unicode's Default_Ignorable_Code_Point, minus those that the categories
+# below cover.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
-# Controls, format characters (bidi, zero width, tags), surrogates, private use, unassigned, separators.
+# Controls, format characters (bidi, zero width, tags), surrogates, private use, unassigned,
+# separators.
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 _PLAIN = re.compile(r"[ -\[\]-~]*\Z")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
-# Exactly what redaction leaves behind: anything longer or shorter is text and gets quotes.
+# Exactly the form that redaction leaves behind: anything longer or shorter is text and gets quotes.
 _TOKEN = re.compile(r"gr1:([a-z_]{1,32}):[A-Za-z0-9_-]{1,32}:([a-z0-9]{6})[a-z0-9]{18}\Z")
 _NAME = re.compile(r"[\w.@:/+=-]+\Z")
 _KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
@@ -66,9 +72,10 @@ def _escaped(char: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Return *text* on one line, every character that is not plainly visible shown as an escape.
+    """Return *text* on one line, with every character that is not plainly visible escaped.
 
-    Printable text of any language is kept. Combining marks are kept up to ``MAX_MARKS`` after a base character.
+    Printable text of any language is kept. Up to ``MAX_MARKS`` combining marks are kept after a
+    base character.
     """
     if _PLAIN.match(text):
         return text
@@ -86,27 +93,32 @@ def escape(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a message of ours that may quote a foreign path or name, with everything hidden in it as escapes.
+    """Return a message of ours that may quote an external path or name, with hidden characters
+    escaped.
 
-    A backslash stays as it is: for text that has to be read and copied, not for recorded values.
+    Backslashes stay unchanged: use it for text that people read and copy, not for recorded values.
     """
     return "".join(_escaped(char) if _is_hidden(char) else char for char in text)
 
 
 def message(text: str) -> str:
-    """Return text of ours in several lines, each as ``one_line``. Nothing foreign in it may hold a line feed."""
+    """Return text of ours in several lines, each as ``one_line``. External text in it must not hold
+    a line feed.
+    """
     return "\n".join(one_line(line) for line in text.split("\n"))
 
 
 def quote(text: str) -> str:
-    """Return *text* escaped and in double quotes, so that its ends can be seen."""
+    """Return *text* escaped and in double quotes, so that its ends are visible."""
     return '"' + escape(text).replace('"', '\\"') + '"'
 
 
 def name(text: str, absent: str = "-") -> str:
-    """Return an id or a name: as it is where it can't be mistaken for anything else, else in quotes.
+    """Return an id or a name: unchanged if it can't be mistaken for anything else, otherwise in
+    quotes.
 
-    A principal called ``bob (verified)`` must not read as verified. A token is shown short; an empty name as *absent*.
+    A principal called ``bob (verified)`` must not read as verified. A token is shown shortened; an
+    empty name as *absent*.
     """
     if not text:
         return absent
@@ -119,7 +131,7 @@ def name(text: str, absent: str = "-") -> str:
 def clock(ts: str) -> str:
     """Return a time stamp to the second, as every command shows times: ``2026-03-01 09:30:00 UTC``.
 
-    A text that is no time in UTC is shown as it is, escaped.
+    Text that is not a time in UTC is shown unchanged, escaped.
     """
     match = _STAMP.match(ts)
     return f"{match[1]} {match[2]} UTC" if match is not None else escape(ts) or "unknown"
@@ -138,7 +150,7 @@ def width(text: str) -> int:
 
 
 def clip(text: str, columns: int) -> str:
-    """Return escaped *text*, cut to *columns* with an ellipsis where it is longer."""
+    """Return escaped *text*, cut to *columns* with an ellipsis if it is longer."""
     if width(text) <= columns:
         return text
     if columns <= 0:
@@ -155,7 +167,7 @@ def clip(text: str, columns: int) -> str:
 
 
 def broken(text: str, first: int, rest: int) -> Iterator[str]:
-    """Yield escaped *text* in lines of at most *first* columns, then *rest*; nothing of it is left out.
+    """Yield escaped *text* in lines of at most *first* columns, then *rest*; nothing is omitted.
 
     It breaks after spaces, and inside a word only if a line can't hold the word. Never empty.
     """
@@ -175,7 +187,7 @@ def broken(text: str, first: int, rest: int) -> Iterator[str]:
 
 
 def _fitting(text: str, columns: int) -> str:
-    """Return as many characters from the start of *text* as fit, and one at least."""
+    """Return as many characters from the start of *text* as fit, but at least one."""
     used = 0
     for index, char in enumerate(text):
         used += width(char)
@@ -192,12 +204,16 @@ def pad(text: str, columns: int, *, right: bool = False) -> str:
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """Return *value* as JSON in which every hidden character is a ``\\uXXXX`` escape: valid and safe to print."""
+    """Return *value* as JSON in which every hidden character is a ``\\uXXXX`` escape: valid and
+    safe to print.
+    """
     return json_safe(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def json_safe(text: str) -> str:
-    """Return JSON *text* with every hidden character as a ``\\uXXXX`` escape. Outside strings, JSON has none."""
+    """Return JSON *text* with every hidden character as a ``\\uXXXX`` escape. Outside strings, JSON
+    has none.
+    """
     if text.isascii() and "\x7f" not in text:
         return text
     return "".join(
@@ -206,7 +222,7 @@ def json_safe(text: str) -> str:
 
 
 def _marker(text: str, *, short: bool) -> str | None:
-    """A token or mark that redaction left in the record, told from text by having no quotes."""
+    """A token or mark left by redaction, distinguished from text by the lack of quotes."""
     match = _TOKEN.match(text)
     if match is None:
         return None
@@ -214,7 +230,9 @@ def _marker(text: str, *, short: bool) -> str | None:
 
 
 def _sized(value: Mapping[str, object], *, short: bool) -> str | None:
-    """A value of which only kind, length and token are recorded, told from an object by having no braces."""
+    """A value recorded only by type, length and token, distinguished from an object by the lack of
+    braces.
+    """
     kind, token, size = value.get("$t"), value.get("tok"), value.get("len")
     if not isinstance(kind, str) or not isinstance(token, str) or kind not in _KINDS:
         return None
@@ -222,7 +240,8 @@ def _sized(value: Mapping[str, object], *, short: bool) -> str | None:
     if match is None or not value.keys() <= {"$t", "tok", "len"}:
         return None
     length = f", length {size}" if isinstance(size, int) else ""
-    # The class of a token for any value is "text": of a number that would be wrong, and says nothing.
+    # The class of a token for any value is "text", which is wrong for a number and carries no
+    # information.
     of = "" if match[1] == "text" and kind != "str" else f"{match[1]} "
     return f"[{kind}{length}, {of}{match[2]}…]" if short else f"[{kind}{length}, {token}]"
 
@@ -240,7 +259,9 @@ def _key(key: str) -> str:
 
 
 def inline(value: object, columns: int) -> str:
-    """Return *value* on one line of at most *columns*, redaction markers visible; work is bounded by *columns*."""
+    """Return *value* on one line of at most *columns*, redaction markers visible; work is bounded
+    by *columns*.
+    """
     out: list[str] = []
     used = 0
     for piece in _pieces(value, columns, 0):
@@ -289,7 +310,9 @@ def arguments(args: Mapping[str, object], columns: int) -> str:
 
 
 def tree(value: object, *, indent: int = 0, depth: int = 0) -> Iterator[str]:
-    """Yield the lines of *value* as an indented tree, escaped, in full but for what is below ``MAX_DEPTH``."""
+    """Yield the lines of *value* as an indented tree, escaped, complete except for levels below
+    ``MAX_DEPTH``.
+    """
     space = " " * indent
     if _is_leaf(value):
         yield space + _leaf(value)
@@ -312,7 +335,7 @@ def _branch(head: str, item: object, indent: int, depth: int) -> Iterator[str]:
 
 
 def _item(item: object, indent: int, depth: int) -> Iterator[str]:
-    """An entry of a list: its first line stands beside the dash."""
+    """An entry of a list: its first line is next to the dash."""
     space = " " * indent
     if _is_leaf(item) or depth >= MAX_DEPTH:
         yield from _branch(f"{space}-", item, indent, depth)

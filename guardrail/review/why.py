@@ -1,4 +1,6 @@
-"""Why a call was decided as it was, in words: from the record alone, nothing is asked again and nothing runs."""
+"""Explain in words why a call was decided as it was: from the record alone; no policy is asked and
+no tool runs.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """What a cause means, and what to do about it."""
+    """The meaning of a cause, and the next step."""
 
     sentence: str
     next_step: str
@@ -139,7 +141,7 @@ _ASKS = Reason(
 
 
 def _asks(call: Call, now: datetime) -> Reason:
-    """Return what became of a request for approval, and what can still be done about it at *now*."""
+    """Return the state of a request for approval, and what can still be done about it at *now*."""
     used = next((each for each in call.answers if each.kind is Kind.USED), None)
     if used is not None:
         return Reason(
@@ -169,7 +171,9 @@ def _asks(call: Call, now: datetime) -> Reason:
 
 
 def _stands(answer: Answer, now: datetime) -> bool:
-    """Return whether what was given still counts at *now*; a time that can't be read is not believed to be over."""
+    """Return True if the approval still counts at *now*; an unreadable expiry does not count as
+    past.
+    """
     expires = moment(answer.expires)
     return expires is None or now < expires
 
@@ -315,9 +319,9 @@ class Why:
     """``ALLOWED``, ``DENIED``, ``NEEDS APPROVAL`` or ``REJECTED``."""
     reason: Reason
     policy: Mapping[str, Any]
-    """``engine``, ``version``, ``digest``, ``revision``, ``data``; empty where no policy was asked."""
+    """``engine``, ``version``, ``digest``, ``revision``, ``data``; empty if no policy was asked."""
     reproducible: bool | None
-    """From the decision, or from the outcome where the decision left it open."""
+    """From the decision, or from the outcome if the decision left it open."""
     reproducible_sentence: str
     input: object
     """The policy input as recorded; None where the record holds none."""
@@ -325,14 +329,16 @@ class Why:
 
 
 def refusal(code: str) -> str:
-    """Return why a schema was refused with *code*, in words."""
+    """Return in words why a schema was refused with *code*."""
     return REASONS_FOR_REFUSAL.get(
         code.removeprefix("schema."), "for a reason that this version does not know"
     )
 
 
 def headline(effect: str, *, rejected: bool = False) -> str:
-    """Return an effect as the word that reviewers read. What is not known is never shown as allowed."""
+    """Return an effect as the word that reviewers read. An unknown one is never shown as
+    allowed.
+    """
     if rejected:
         return "REJECTED"
     try:
@@ -348,7 +354,7 @@ def _reason(call: Call) -> Reason:
 
 
 def reason_of(cause: str, detail: str) -> Reason:
-    """Return the text for *cause*, the one for its *detail* where there is one."""
+    """Return the text for *cause*, specific to its *detail* if there is one."""
     special = _DETAILS.get((cause, detail))
     if cause == Cause.APPROVAL and detail in _APPROVAL:
         words, next_step = _APPROVAL[detail]
@@ -362,7 +368,9 @@ def reason_of(cause: str, detail: str) -> Reason:
 
 
 def decision_seq(records: Records, seq: int) -> int:
-    """Return the seq of the decision that record *seq* is or belongs to. Raises ``NotFoundError`` where there is none."""
+    """Return the seq of the decision for record *seq*, which may be the decision or belong to it.
+    Raises ``NotFoundError`` if there is none.
+    """
     record = load(records, seq)
     kind = text(record, "type")
     if kind in {"call.decision", "call.rejected"}:
@@ -382,12 +390,14 @@ def decision_seq(records: Records, seq: int) -> int:
 
 
 def why_of(records: Records, call: Call) -> Why:
-    """Explain the decision of *call*, with what its outcome adds."""
+    """Explain the decision of *call*, including its outcome."""
     return explain(load(records, call.seq), call)
 
 
 def explain(record: Mapping[str, Any], joined: Call | None = None) -> Why:
-    """Explain a decoded ``call.decision`` or ``call.rejected`` record; *joined* is the same call with its outcome."""
+    """Explain a decoded ``call.decision`` or ``call.rejected`` record; *joined* is the same call
+    with its outcome.
+    """
     call = joined if joined is not None else call_of(record)
     outcome = call.outcome
     rejected = call.type == "call.rejected"
@@ -430,7 +440,7 @@ _OMITTED = {
 
 
 def omitted_sentence(omitted: str) -> str:
-    """Return why a record is in its bare form, in words; empty where it is not."""
+    """Return in words why a record is in its bare form; empty if it is not."""
     if not omitted:
         return ""
     if omitted.startswith("gate:"):

@@ -1,4 +1,4 @@
-"""Whether who reads the ledger can be recorded, for ``guardrail doctor``."""
+"""The check of ``guardrail doctor`` that reads of the ledger can be recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = ["access_log"]
 
 
 def access_log(settings: Settings) -> Check:
-    """Look at the access log of the ledger, and at its keys. What keeps readers out is a failure where every reading is to be recorded."""
+    """Check the ledger's access log and its keys. A fault that keeps readers out is a failure if
+    every read must be recorded.
+    """
     db = settings.access_path.absolute()
     bad = State.FAIL if settings.access.required else State.NOTE
     try:

@@ -1,4 +1,4 @@
-"""The check of ``doctor`` about anchors: what is set can work, and how far each is."""
+"""The check of ``doctor`` about anchors: the configured ones can work, and how far each has got."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from guardrail.review.doctor.result import Check, State
 __all__ = ["anchors"]
 
 _SLACK = 3
-"""So many intervals without a head are no longer chance."""
+"""After this many intervals without a head, it is no longer chance."""
 
 
 def anchors(settings: Settings, *, clock: Callable[[], float] = time.time) -> Check:
-    """Check the anchors that *settings* ask for, without asking them. Raises ``GuardrailError`` where they can't work."""
+    """Check the anchors in *settings*, without asking them. Raises ``GuardrailError`` if they can't
+    work.
+    """
     if not is_configured(settings.anchors):
         return Check(
             "anchors",
@@ -55,7 +57,8 @@ def _judged(found: dict[str, AnchorState], settings: Settings, size: int, now: f
     oldest = max(
         (now - each.behind for each in found.values() if each.behind is not None), default=0.0
     )
-    # Nobody notes down that nobody anchors: a head that is older than the ledger's end by several intervals shows it.
+    # No record says that nobody anchors: a head several intervals older than the ledger's end shows
+    # it.
     stale = [
         name
         for name, each in found.items()

@@ -1,4 +1,6 @@
-"""Doctor looks at the chain of the newest records: each follows from the one before, and what is missing was pruned."""
+"""The check of ``doctor`` about the chain of the newest records: each follows from the one before,
+and missing ones were pruned.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ __all__ = ["bad_link"]
 
 
 def bad_link(reader: LedgerReader, start: int) -> int | None:
-    """Return the first record from *start* that does not follow from the one before; None where all do.
+    """Return the first record from *start* that does not follow from the one before, or None if all
+    do.
 
-    Records are not missing if an ``admin.pruned`` record of this log says that they are gone: the log goes on where it says.
+    Records that an ``admin.pruned`` record of this log names are not missing: the log continues at
+    the record that it states.
     """
     with reader.snapshot():
         first = reader.first()

@@ -1,6 +1,7 @@
-"""Everything that guardrail needs, checked one by one, each with its fix. Changes nothing but a scratch file of its own.
+"""Check everything that guardrail needs, one by one, each with its fix. Changes only a scratch file
+of its own.
 
-The order is that of dependence: what stands first can explain what fails later.
+The checks are ordered by dependency: earlier ones can explain later failures.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def check_all(
     *,
     named: bool = True,
 ) -> Iterator[Check]:
-    """Yield every check as it is done. A check that can't be made is ``unknown``; none raises."""
+    """Yield every check when it is done. A check that can't be made is ``unknown``; none raises."""
     yield _python()
     yield _engine_version()
     yield _sqlite()
@@ -106,7 +107,7 @@ def _made(name: str, check: Callable[[Settings], Check], settings: Settings) -> 
 
 
 def _python() -> Check:
-    # Older ones than 3.11 do not get this far: the package refuses to install.
+    # Versions older than 3.11 never get here: the package refuses to install.
     return Check("python", State.OK, ".".join(str(part) for part in sys.version_info[:3]))
 
 
@@ -133,7 +134,7 @@ def _engine_version() -> Check:
 
 
 def _sqlite() -> Check:
-    import sqlite3  # for its version alone: only the ledger opens databases
+    import sqlite3  # only for its version: the ledger alone opens databases
 
     version = sqlite3.sqlite_version_info
     found = sqlite3.sqlite_version
@@ -182,7 +183,9 @@ def _room(settings: Settings) -> Check:
 
 
 def _sync(settings: Settings) -> Check:
-    """Measured with a file of its own, in the ledger's folder, as the ledger syncs: 8 KiB and fdatasync."""
+    """Measured with a separate file in the ledger's folder, synced as the ledger does: 8 KiB and
+    fdatasync.
+    """
     folder = settings.ledger.path.absolute().parent
     if not folder.is_dir():
         return Check("sync", State.UNKNOWN, "not measured: there is no folder")

@@ -1,4 +1,4 @@
-"""The check of ``doctor`` about the memory of heads: it can be written, and the ledger fits what it remembers."""
+"""The check of ``doctor`` about the memory of heads: it is writable, and the ledger fits it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["memory"]
 
 
 def memory(settings: Settings) -> Check:
-    """Compare the ledger with what this machine remembers of it."""
+    """Compare the ledger with this machine's memory of it."""
     found = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     if found is None:
         off = settings.anchors.memory is False
@@ -53,7 +53,9 @@ def memory(settings: Settings) -> Check:
 
 
 def _writable(folder: Path) -> bool:
-    """Try what a guard will do there, and leave nothing: rights alone do not tell, for root least of all."""
+    """Try what a guard will do there, and leave nothing: rights alone do not tell, for root least
+    of all.
+    """
     try:
         if folder.is_dir():
             with tempfile.NamedTemporaryFile(dir=folder):

@@ -1,4 +1,6 @@
-"""The checks of ``doctor`` about an OPA server: can it be reached, does it serve what is taken from it, and what next."""
+"""The checks of ``doctor`` about an OPA server: it can be reached, it serves the expected policies,
+and the next step.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _LIMIT_MS = 3000
 
 
 def local_policies(settings: Settings) -> Check:
-    """Check which revisions are taken: those that are named, or that of the policies here."""
+    """Check which revisions are accepted: the named ones, or that of the local policies."""
     named = settings.opa.revisions
     if named:
         return Check(
@@ -50,7 +52,9 @@ def local_policies(settings: Settings) -> Check:
 
 
 def server(settings: Settings) -> Check:
-    """Connect as a guard does, look at the server once, and say what it serves. Raises ``ConfigError``."""
+    """Connect as a guard does, query the server once, and report what it serves. Raises
+    ``ConfigError``.
+    """
     from guardrail.policy.opa.engine import OpaEngine
 
     section: OpaSection = settings.trusted_opa
@@ -103,7 +107,7 @@ def _well(finding: Finding, section: OpaSection, took: float) -> Check:
 
 
 def _fix(hint: str, section: OpaSection) -> str:
-    """Return what mends it, with the URL where that may be wrong."""
+    """Return the fix, with the URL if that may be wrong."""
     from guardrail.policy.opa.transport import UNREACHABLE
 
     if hint == UNREACHABLE:

@@ -1,4 +1,6 @@
-"""The check of ``doctor`` that answers as opening a guard and ``guardrail recover`` do: by the same diagnosis."""
+"""The check of ``doctor`` that uses the same diagnosis as opening a guard and ``guardrail
+recover``.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,10 @@ __all__ = ["opening", "way_to_write"]
 
 
 def opening(settings: Settings) -> Check:
-    """Say what would keep a guard from opening the ledger, and whether ``recover`` finds anything to do.
+    """Report anything that would keep a guard from opening the ledger, and whether ``recover``
+    finds anything to do.
 
-    Of a large ledger its ends are read, as a guard does, and the answer says so.
+    In a large ledger only the ends are read, as a guard does, and the answer says so.
     """
     try:
         return _whole(settings) if is_small(settings) else _ends(settings)
@@ -37,7 +40,7 @@ def _whole(settings: Settings) -> Check:
     found = diagnose(settings)
     plan = found.plan
     if plan.caches and plan.found.startswith("tables that are not what the records say"):
-        # Nothing else is wrong: a guard opens it, and verify calls it tampered with.
+        # Everything else is right: a guard opens it, and verify reports that it was tampered with.
         return Check("opening", State.NOTE, plan.found, "guardrail verify, then guardrail recover")
     if not found.ok:
         return Check("opening", State.FAIL, plan.found, found.way_out)
@@ -46,7 +49,7 @@ def _whole(settings: Settings) -> Check:
 
 
 def _full(settings: Settings) -> Check | None:
-    """Return that no guard takes calls here, if there is no room for it on the ledger's disk."""
+    """Return the finding that no guard takes calls here, if the ledger's disk is too full."""
     from guardrail.ledger.reserve import room_needed
 
     path = settings.ledger.path.absolute()
@@ -58,7 +61,9 @@ def _full(settings: Settings) -> Check | None:
 
 
 def _read_only(settings: Settings) -> Check | None:
-    """Return that nothing can be recorded here, if the ledger is on a file system that is mounted read-only."""
+    """Return the finding that nothing can be recorded here, if the ledger's file system is mounted
+    read-only.
+    """
     path = settings.ledger.path
     try:
         flags = os.statvfs(path).f_flag
@@ -75,7 +80,7 @@ def _read_only(settings: Settings) -> Check | None:
 
 
 def _ends(settings: Settings) -> Check:
-    """Look at what a guard looks at. Raises ``GuardrailError``."""
+    """Run the checks that a guard runs. Raises ``GuardrailError``."""
     way = check_outside(settings)
     seal = Seal.read(settings.ledger.path)
     if seal is not None:
@@ -97,7 +102,7 @@ def _ends(settings: Settings) -> Check:
 
 
 def _tail_fault(reader: LedgerReader, keys: Keys) -> str:
-    """Say what is wrong with the newest records or the head over them; empty if nothing is."""
+    """Describe the fault in the newest records or the head over them; empty if there is none."""
     with reader.snapshot():
         size, head, last = reader.size(), read_head(reader.execute), reader.head()
         if head is None or last is None or (head.size, head.leaf) != (size, last.leaf):
@@ -108,7 +113,7 @@ def _tail_fault(reader: LedgerReader, keys: Keys) -> str:
 
 
 def way_to_write(folder: Path) -> str:
-    """Return what makes *folder* writable: on a read-only mount that is no question of rights."""
+    """Return how to make *folder* writable: on a read-only mount, permissions do not help."""
     try:
         fixed = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""The check of ``doctor`` about policies: they load, and pass the tests that loading runs."""
+"""The check of ``doctor`` about policies: they load, and pass the tests that run at load time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The check of ``doctor`` about retention: whether records are kept as long as the settings say, and no longer."""
+"""The check of ``doctor`` about retention: records are kept as long as the settings say, and no
+longer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ __all__ = ["retention"]
 
 
 def retention(settings: Settings, *, now: datetime | None = None) -> Check:
-    """Compare the ages of records, segments and copies with what *settings* want. Raises ``GuardrailError``."""
+    """Compare the ages of records, segments and copies with *settings*. Raises
+    ``GuardrailError``.
+    """
     if not settings.ledger.path.exists():
         return Check("retention", State.OK, "there is no ledger yet")
     with LedgerReader.open(settings.ledger.path) as reader, reader.snapshot():
@@ -49,9 +53,11 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
 
 
 def _stuck(settings: Settings, status: RetentionStatus) -> Check | None:
-    """Return the finding that nothing will ever be deleted: no anchor of the settings can vouch for a head.
+    """Return the finding that no record will ever be deleted: no configured anchor can vouch for a
+    head.
 
-    A failure from the age on at which the first segment is sealed; before that there is time to see to it.
+    It is a failure once the log is old enough for its first segment to be sealed; before that there
+    is time to fix it.
     """
     kept, anchors = settings.retention, settings.anchors
     if not kept.days or kept.days < kept.floor_days or anchors.file or anchors.witness:
@@ -71,7 +77,9 @@ def _stuck(settings: Settings, status: RetentionStatus) -> Check | None:
 
 
 def _failed(settings: Settings) -> Check | None:
-    """Return the last failure of a guard that was to do what is due; None if there is none. Twice in a row is a failure."""
+    """Return the last failure of a guard's retention run, or None if there is none. Twice in a row
+    is a failure.
+    """
     if not settings.retention.auto:
         return None
     state = read_state(state_path(settings.ledger.path))

@@ -1,4 +1,4 @@
-"""Whether there is room for the ledger on its disk, for ``guardrail doctor``."""
+"""The check of ``guardrail doctor`` that the ledger's disk has enough room."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from guardrail.review.doctor.result import Check, State
 __all__ = ["LEAST_MB", "room"]
 
 LEAST_MB = 100
-"""With less than this free, a guard is about to stop."""
+"""With less free space than this, a guard is about to stop."""
 _MB = 1 << 20
 
 
@@ -22,7 +22,9 @@ def _needed(settings: Settings, db: Path) -> int:
 
 
 def room(settings: Settings) -> Check:
-    """Compare what is free on the ledger's disk with what is to be free, and say whether the reserve is there."""
+    """Compare the free space on the ledger's disk with the required space, and report whether the
+    reserve exists.
+    """
     from guardrail.ledger.files import leases_path
     from guardrail.ledger.lease import Leases, Life
     from guardrail.ledger.reserve import is_kept

@@ -1,4 +1,4 @@
-"""The check of ``doctor`` that running guards use the settings that the file holds now."""
+"""The check of ``doctor`` that running guards use the current settings in the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["running"]
 
 
 def running(settings: Settings) -> Check:
-    """Compare the settings of each living process, as it recorded them, with those that are read now."""
+    """Compare the settings that each living process recorded with the current ones."""
     path = settings.ledger.path
     if not path.exists():
         return Check("running", State.OK, "no guard has run yet")

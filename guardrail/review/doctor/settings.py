@@ -1,4 +1,6 @@
-"""The check of ``doctor`` about the settings: which file they come from, and what of the environment overrides it."""
+"""The check of ``doctor`` about the settings: their file, and the environment variables that
+override it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ __all__ = ["settings_read", "settings_refused"]
 
 
 def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
-    """Say where *settings* come from."""
+    """Report where *settings* come from."""
     over = [variable for variable in ENVIRONMENT if environment.get(variable)]
     verb = "overrides" if len(over) == 1 else "override"
     what = "them" if settings.source is None else "it"
@@ -25,6 +27,6 @@ def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
 
 
 def settings_refused(error: ConfigError, environment: Mapping[str, str]) -> Check:
-    """Say why they are refused, and which variable names them if one does."""
+    """Report why they are refused, and the variable that names them, if one does."""
     found = with_source(error.message, environment)
     return Check("settings", State.FAIL, found, error.hint or "correct the file")

@@ -1,4 +1,4 @@
-"""Verify a ledger or an export: what is proved, what is not, and the first record that is not as it must be."""
+"""Verify a ledger or an export: what is proved, what is not, and the first bad record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Verify a copy of a log that says of itself that it is one: heads over more records than it has are no contradiction."""
+"""Verify a copy of a log that declares itself a copy: heads over more records than it has do not
+contradict it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, 
 __all__ = ["signers_in", "verify_copy"]
 
 _AGAIN = 3
-"""How often a copy that grows meanwhile is read."""
+"""Maximum number of times that a growing copy is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class _Original:
     """The ledger that a copy is compared with."""
 
     root: bytes | None
-    """Over as many records as the copy has; None if nobody can tell."""
+    """Root over as many records as the copy has; None if that can't be determined."""
     longer: bool = False
     notice: str = ""
 
@@ -45,10 +47,12 @@ def verify_copy(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Verify the copy at *path* as ``verify_ledger`` does, but for *heads* of this log over more records than it has.
+    """Verify the copy at *path* as ``verify_ledger`` does, except for *heads* of this log over more
+    records than it has.
 
-    Those are beyond it. It is a prefix of the log if *ledger* begins with its records, or if it contains another head; else
-    nothing tells it from a log that was rolled back, and the answer is that. Never raises for what it finds.
+    Those are beyond it. It is a prefix of the log if *ledger* begins with its records, or if it
+    contains another head. Otherwise it can't be distinguished from a log that was rolled back, and
+    that is the answer. Never raises for its findings.
     """
     for _ in range(_AGAIN):
         size, beyond = _beyond(path, ledger, key, heads)
@@ -110,7 +114,9 @@ def _judged(
 
 
 def signers_in(paths: Sequence[Path], key: NoteKey) -> list[KeyRanges]:
-    """Return which keys may sign heads of the log *key*, by each ledger at *paths* that is that log's and can be read."""
+    """Return the keys that may sign heads of the log *key*, according to each readable ledger of
+    that log in *paths*.
+    """
     found = []
     for path in paths:
         try:
@@ -125,12 +131,14 @@ def signers_in(paths: Sequence[Path], key: NoteKey) -> list[KeyRanges]:
 def _beyond(
     path: Path, ledger: Path, key: str | None, heads: Sequence[OutsideHead]
 ) -> tuple[int, list[OutsideHead]]:
-    """Return how many records the copy has, and the *heads* over more that a key of its log signed."""
+    """Return the number of records in the copy, and the *heads* over more that a key of its log
+    signed.
+    """
     try:
         with readable(Path(os.path.realpath(path))) as reader:
             size, own = reader.size(), log_key(reader)
     except (LedgerError, RecordError, OSError):
-        return 0, []  # verifying says what is wrong
+        return 0, []  # verifying reports the fault
     if key is not None:
         own = NoteKey(own.name, bytes.fromhex(key))
     larger = [
@@ -150,7 +158,7 @@ def _is_signed(outside: OutsideHead, ranges: Sequence[KeyRanges]) -> bool:
 
 
 def _original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
-    """Read *ledger* from its lines, and return what it has in the place of the copy's records."""
+    """Read *ledger* from its lines, and return its records in place of the copy's."""
     if not ledger.exists() or os.path.realpath(ledger) == os.path.realpath(path):
         return _Original(None)
     size = report.records

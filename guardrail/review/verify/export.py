@@ -1,4 +1,6 @@
-"""Verify an export: the lines alone, against a head that was kept elsewhere (docs/record-format.md section 10)."""
+"""Verify an export: the lines alone, against an external head (docs/record-format.md section
+10).
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,11 @@ def verify_export(
     heads: Sequence[OutsideHead] = (),
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Verify a JSON Lines export. It stores no hashes: an edited line shows in the link of the one after it, or in the root.
+    """Verify a JSON Lines export. It stores no hashes: an edited line shows in the link of the one
+    after it, or in the root.
 
-    Never raises for what it finds. *key* is the log's public key in hex, from outside; *heads* were kept elsewhere.
+    Never raises for its findings. *key* is the log's public key in hex, from outside; *heads* are
+    external heads.
     """
     covered = any(each.covers for each in heads)
     try:
@@ -73,7 +77,8 @@ def take_lines(
 ) -> str:
     """Feed the lines of *source* to *audit* and *uses*, up to the first bad one.
 
-    Return why the file is torn, or an empty string; of a torn file nothing is taken. *total* is its size, for *progress*.
+    Return why the file is torn, or an empty string; no line of a torn file counts. *total* is its
+    size, for *progress*.
     """
     torn = _torn(source)
     if torn:
@@ -94,9 +99,9 @@ def take_lines(
 
 
 def _torn(source: BinaryIO) -> str:
-    """Say why *source* does not end as a file of lines does; empty where it does."""
+    """Describe how *source* fails to end as a file of lines; empty if it ends correctly."""
     last = b""
-    if isinstance(source, GzipFile):  # its end is known once all of it was unpacked
+    if isinstance(source, GzipFile):  # its end is known once all of it is decompressed
         source.seek(0)
         while piece := source.read(_PIECE):
             last = piece[-1:]
@@ -109,15 +114,19 @@ def _torn(source: BinaryIO) -> str:
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines without their line feeds, up to one that is too long: of that only a beginning, and nothing behind it."""
+    """Yield the lines without their line feeds. Of a line that is too long, only the beginning is
+    yielded, and nothing after it.
+    """
     while line := source.readline(MAX_LINE + 2):
         yield line.removesuffix(b"\n")
         if not line.endswith(b"\n"):
-            return  # its end may be terabytes away, and nothing behind it can be good
+            return  # its end may be terabytes away, and nothing after it can be good
 
 
 def _find_pruned(source: BinaryIO) -> Pruned | None:
-    """Return what proves that records behind line 0 are missing, where any are: it stands later in the file."""
+    """Return the proof that records after line 0 are missing, if any are: it comes later in the
+    file.
+    """
     source.seek(0)
     second = _record(next(islice(_lines(source), 1, None), b""))
     before = second.get("seq") if second is not None else None

@@ -1,4 +1,6 @@
-"""From what was found to one answer: the verdict, its exit code, and what the run does not prove."""
+"""Turn the findings into one answer: the verdict, its exit code, and what the run does not
+prove.
+"""
 
 from __future__ import annotations
 
@@ -48,32 +50,34 @@ _NOT_COVERED = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What reading a log came to."""
+    """Result of reading a log."""
 
     audit: Audit
     report: Report
     root_of: Callable[[int], bytes | None]
-    """Root over the first so many records, as this run made it; None where it did not."""
+    """Root over the first so many records, as computed in this run; None if it was not computed."""
     time_of: Callable[[int], str]
-    """Time stamp of a record; empty where it is not there any more."""
+    """Time stamp of a record; empty if the record has been deleted."""
     leaf_of: Callable[[int], str]
-    """Leaf of a record, hex; empty where it is not there."""
+    """Leaf of a record, hex; empty if it does not exist."""
     believed: Callable[[int], bytes | None] = lambda _: None
-    """Root by stored hashes that this run did not make: it can contradict a head, and never speaks for one."""
+    """Root from stored hashes that this run did not compute: it can contradict a head, but never
+    supports one.
+    """
     stored: str = ""
-    """The stored signed head, as it is."""
+    """The stored signed head, unchanged."""
     seal: Seal | None = None
     since: int = 0
     begin: int = 0
     """First record of a part of a log that was read by itself."""
     is_part: bool = False
-    """Whether it is known to be a part: what comes behind it is in other files."""
+    """True if it is known to be a part: later records are in other files."""
     is_file: bool = False
-    """Whether lines alone were read: no signed head stands with them."""
+    """True if only lines were read, without a signed head."""
     later: tuple[Recovered, ...] = ()
-    """Recoveries behind the last record that was read, as another place says."""
+    """Recoveries after the last record read, according to another source."""
     follows: bool = False
-    """Whether that place knows every recovery behind the last record."""
+    """True if that source knows every recovery after the last record."""
     dead: tuple[OpenCall, ...] = ()
     live: int = 0
     heartbeats: int = 0
@@ -83,7 +87,9 @@ class Found:
 
 
 def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
-    """Return the answer. *key* is the log's public key from outside, *outside* are heads that were kept elsewhere, or are remembered."""
+    """Return the answer. *key* is the log's public key from outside, *outside* are external or
+    remembered heads.
+    """
     audit, report = found.audit, found.report
     heads = judge_heads(
         outside, audit=audit, report=report, root_of=found.root_of, believed=found.believed
@@ -139,7 +145,9 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
 
 
 def _reserved(found: Found, sizes: Sequence[int]) -> Iterator[Recovered]:
-    """Yield what recoveries took over, or found lost, of what was read, and no head of these *sizes* covers."""
+    """Yield the records that recoveries took over, or found lost, and that no head of these *sizes*
+    covers.
+    """
     for each in (*found.audit.recovered, *found.later):
         left = each.beyond(sizes)
         if left is not None and (found.begin or found.later):
@@ -149,7 +157,7 @@ def _reserved(found: Found, sizes: Sequence[int]) -> Iterator[Recovered]:
 
 
 def _uncovered(found: Found, sizes: Sequence[int]) -> tuple[int, int] | None:
-    """Return which records of a file a recovery behind its end can have taken over, for all that is known."""
+    """Return which records of a file may have been taken over by a recovery after its end."""
     if not found.is_file or found.follows:
         return None
     first = max((found.begin, *sizes))
@@ -160,7 +168,9 @@ def _uncovered(found: Found, sizes: Sequence[int]) -> tuple[int, int] | None:
 def _contradiction(
     found: Found, key: str | None, heads: Heads
 ) -> tuple[VerifyState, str, Difference | None] | None:
-    """Return the first thing that speaks against the log, in the order of docs/record-format.md section 10."""
+    """Return the first finding against the log, in the order of docs/record-format.md section
+    10.
+    """
     audit, report = found.audit, found.report
     malformed = heads.first(Ruling.MALFORMED)
     if malformed is not None:
@@ -212,12 +222,12 @@ def _against(heads: Heads, state: VerifyState) -> OutsideHead | None:
 
 
 def _when(head: OutsideHead) -> str:
-    """Return since when a head has been where it is, as an addition to a sentence; empty if that is not known."""
+    """Return a phrase for how long a head has been there; empty if that is not known."""
     return f" (kept there at {clock(head.seen)})" if head.seen else ""
 
 
 def _covers_more(stored: str, report: Report) -> bool:
-    """Tell whether what differs is that the stored head covers records that are not there."""
+    """Return True if the difference is that the stored head covers missing records."""
     if report.differs is not Difference.HEAD or report.first_bad is not None:
         return False
     try:
@@ -231,7 +241,7 @@ def _sealed_when(seal: Seal) -> str:
 
 
 def _against_seal(found: Found) -> str:
-    """Say what the seal remembers as acknowledged and the log does not hold."""
+    """Describe the records that the seal remembers as acknowledged and the log does not hold."""
     seal, report = found.seal, found.report
     if seal is None or seal.last_seq < 0:
         return ""
@@ -296,7 +306,7 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
 
 
 def taken_over(each: Recovered) -> Iterator[str]:
-    """Yield what a recovery leaves in doubt, in sentences."""
+    """Yield the doubts that a recovery leaves, in sentences."""
     when = f"when the log was recovered at {clock(each.ts)} (record {each.seq})"
     if each.first <= each.last:
         yield (
@@ -313,7 +323,7 @@ def taken_over(each: Recovered) -> Iterator[str]:
 
 
 def _before(each: Recovered) -> str:
-    """Say how much of the log before a recovery is known to be kept and lost."""
+    """Describe how much of the log before a recovery is known to be kept and lost."""
     proven = ""
     if each.proven:
         first = f"its first {counted(each.proven, 'record')}"

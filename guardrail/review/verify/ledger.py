@@ -1,6 +1,6 @@
-"""Verify a ledger: what is proved, what is not, and the first record that is not as it must be.
+"""Verify a ledger: what is proved, what is not, and the first bad record.
 
-Reads only, in constant memory, from a live ledger as well as from a copy in a folder that can't be written.
+Reads only, in constant memory, from a live ledger as well as from a copy in a read-only folder.
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ from guardrail.review.verify.uses import Uses
 __all__ = ["verify_ledger"]
 
 _ANEW = 3
-"""How often a ledger is read where records are pruned meanwhile: whoever changes that mark all the time is no reason to go on."""
+"""Maximum number of times that a ledger is read if records are pruned meanwhile: constant changes
+to that mark are no reason to continue.
+"""
 _FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
-"""What no writer and no disk leaves behind: somebody made the file."""
+"""States that no writer and no disk leaves behind: somebody made the file."""
 _NUMBERED = ("record", "open_call", "epoch")
 """Tables whose rows name a record."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
@@ -59,7 +61,7 @@ _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
 
 @dataclass(slots=True)
 class _Run:
-    """What one verification gathers."""
+    """Data collected by one verification."""
 
     audit: Audit
     tables: Tables = field(default_factory=Tables)
@@ -69,9 +71,9 @@ class _Run:
     heartbeats: list[tuple[int, str, int]] = field(default_factory=list)
     """(seq, time stamp, interval in seconds)."""
     integrity: list[str] | None = None
-    """What SQLite says of its own pages and indexes; None where it was not asked yet."""
+    """SQLite's findings about its own pages and indexes; None if it was not asked yet."""
     problem: Problem = None
-    """What is wrong beside the lines."""
+    """Faults outside the lines."""
     watch: tuple[int, ...] = ()
     """Sizes of the heads that were given."""
     tiles: TileWalk | None = None
@@ -88,24 +90,28 @@ def verify_ledger(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Recompute everything that can be recomputed from the lines, and compare it with what is stored and with *heads*.
+    """Recompute everything that can be recomputed from the lines, and compare it with the stored
+    values and with *heads*.
 
-    Never raises for what it finds: every finding is a state. *key* is the log's public key in hex, from outside; *heads* were
-    kept elsewhere, or are remembered by this machine. With *since* only records from that number on are read, the tree before them is taken from its stored
-    leaves. *jobs* processes read large ledgers.
+    Never raises for its findings: every finding is a state. *key* is the log's public key in hex,
+    from outside; *heads* are external, or remembered by this machine. With *since* only records
+    from that number on are read, the tree before them is taken from its stored leaves. *jobs*
+    processes read large ledgers.
     """
     db = Path(os.path.realpath(path))
     for _ in range(_ANEW):
         pruned = _pruned_before(db)
         report = _verify_once(db, key=key, heads=heads, since=since, jobs=jobs, progress=progress)
-        # Records that were pruned with proof while they were about to be read are not missing.
+        # Records that were pruned with proof just before they were read are not missing.
         if report.exit_code != 1 or _pruned_before(db) == pruned:
             break
     return report
 
 
 def _pruned_before(db: Path) -> object:
-    """Return up to where records are marked as pruned; None where that can't be read, or nobody can write here."""
+    """Return the last record marked as pruned, or None if that can't be read, or nobody can write
+    here.
+    """
     if not os.access(db.parent, os.W_OK):
         return None
     try:
@@ -154,7 +160,8 @@ def _verify_once(
 
 
 def _is_explained(reader: LedgerReader, run: _Run, error: LedgerError) -> bool:
-    """Find which value could not be read, and tell whether there is a finding. Raises ``LedgerError``.
+    """Find which value could not be read, and return True if there is a finding. Raises
+    ``LedgerError``.
 
     A value of another type than the column's, or of any length, can't even be fetched.
     """
@@ -167,7 +174,7 @@ def _is_explained(reader: LedgerReader, run: _Run, error: LedgerError) -> bool:
 
 
 def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | None) -> None:
-    """Feed every row to the audit, and read what else the database holds."""
+    """Feed every row to the audit, and read the other contents of the database."""
     fault = reader.schema_fault()
     run.same_schema = not fault
     if fault:
@@ -191,7 +198,7 @@ def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | No
             return
     total = reader.size()
     if not run.same_schema:
-        # Only the lines are looked at: nothing that is asked of the other tables can be believed.
+        # Only the lines are examined: the other tables can't be trusted.
         for seq, leaf, line in reader.lines():
             if run.audit.take(seq, leaf, line) is None:
                 return
@@ -227,7 +234,7 @@ def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | No
 
 
 def _begin(reader: LedgerReader, run: _Run) -> None:
-    """Find out from where to read: what was pruned, and where *since* begins."""
+    """Find out where to start reading: after the pruned records, and where *since* begins."""
     before = run.tables.pruned
     pruned = reader.pruned(before) if before else None
     if before and pruned is None:
@@ -246,7 +253,9 @@ def _begin(reader: LedgerReader, run: _Run) -> None:
 
 
 def _begin_pruned(reader: LedgerReader, run: _Run, pruned: Pruned) -> bool:
-    """Make the tree of pruned records from the hashes that were kept; tell whether it is what the record about them says."""
+    """Build the tree of pruned records from their stored hashes; return True if it matches the
+    record about them.
+    """
     run.tiles = TileWalk(reader.execute)
     kept = run.tiles.kept(pruned, run.watch)
     run.kept = kept.roots
@@ -283,7 +292,7 @@ def _begin_since(reader: LedgerReader, run: _Run) -> None:
             try:
                 run.audit.keys.take(seq, decode(line))
             except RecordError:
-                continue  # not read in this run, and what it certifies is checked by its signature
+                continue  # not read in this run; the certificate is checked by its signature
     run.audit.recovered += recovered_before(reader, start)
 
 
@@ -301,7 +310,7 @@ def _note_heartbeat(run: _Run, seq: int, line: bytes) -> None:
 
 
 def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
-    """Compare the tables, the head and the indexes with what the lines say; keep the first thing that differs."""
+    """Compare the tables, the head and the indexes with the lines; keep the first difference."""
     if not report.records:
         run.problem = (None, Difference.HEAD, "wiped: the ledger holds no record, not even line 0")
         return
@@ -319,8 +328,8 @@ def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
         return
     if answer == ["ok"]:
         return
-    # The columns are computed from the lines when they are read, by the schema that was compared; what is stored of them
-    # is in the indexes, and this compares those.
+    # Columns are computed from the lines on reading, by the schema that was compared. Their stored
+    # values are in the indexes, which this compares.
     if " index " in answer[0]:
         run.problem = wrong_index(reader, answer[0])
         return
@@ -334,13 +343,15 @@ def _integrity(reader: LedgerReader) -> list[str]:
 
 
 def _check_beside(reader: LedgerReader, run: _Run) -> None:
-    """Ask SQLite through a connection of its own, while others read records; what fails here is asked again later."""
+    """Ask SQLite on a separate connection, while others read records; failed queries are repeated
+    later.
+    """
     with suppress(LedgerError), LedgerReader.open(reader.db) as own:
         run.integrity = _integrity(own)
 
 
 def _compare_values(reader: LedgerReader, *tables: str) -> Problem:
-    """SQLite tests no constraint where it can't write: they are asked for."""
+    """SQLite tests no constraint if it can't write, so they are queried."""
     found = reader.value_fault(*tables)
     if found is None:
         return None
@@ -374,12 +385,14 @@ def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> 
         report = replace(report, first_bad=seq, differs=differs, detail=detail, records=records)
 
     def root_of(size: int) -> bytes | None:
-        """Return the root as this run made it: of the lines, or of the hashes of pruned records that a signed record vouches for."""
+        """Return the root as computed in this run: from the lines, or from hashes of pruned records
+        that a signed record vouches for.
+        """
         kept = run.kept.get(size)
         return kept if kept is not None else run.audit.roots.get(size)
 
     def believed(size: int) -> bytes | None:
-        """Return the root by the stored hashes of records that were not to be read."""
+        """Return the root from the stored hashes of records that were skipped."""
         if reader is None or not run.same_schema or size > run.since:
             return None
         edge = stored_edge(reader, size)
@@ -393,8 +406,8 @@ def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> 
             return ""
         except LedgerError:
             if report.differs is None:
-                raise  # which is a finding itself
-            return ""  # what was found stands, with no time beside it
+                raise  # which is itself a finding
+            return ""  # the finding holds, without a time
 
     dead, live = _open_calls(db, run)
     silences, notices = _silences(run.heartbeats)
@@ -423,7 +436,9 @@ def _leaf(reader: LedgerReader | None, seq: int) -> str:
 
 
 def _silences(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]]:
-    """Count the gaps between heartbeats that are longer than two intervals, and say where the longest is."""
+    """Count the gaps between heartbeats that are longer than two intervals, and report the
+    longest.
+    """
     gaps: list[tuple[float, int, int]] = []
     for (one, began, interval), (two, ended, _) in itertools.pairwise(beats):
         try:
@@ -447,7 +462,7 @@ def _open_calls(db: Path, run: _Run) -> tuple[list[OpenCall], int]:
     dead, live = [], 0
     for row in run.tables.open_calls:
         call = OpenCall(*row)
-        # By the line: whoever writes only the table can't make a dead process look alive.
+        # Uses the line: an attacker who writes only the table can't make a dead process look alive.
         process, host, pid = run.tables.owners.get(call.call, (call.process, None, None))
         try:
             life = leases.life(

@@ -1,4 +1,4 @@
-"""Heads and keys that were kept elsewhere, as people hand them to ``verify``: files, and what anchors keep."""
+"""Read external heads and keys for ``verify``: from files, and from anchors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _MAX_KEY = 4096
 
 
 def load_heads(path: Path) -> list[OutsideHead]:
-    """Return the heads in a file: one signed note, or the lines of a file anchor, a captured stream or a system log.
+    """Return the heads in a file: one signed note, or the lines of a file anchor, a captured stream
+    or a system log.
 
-    Of a file with many lines every head is returned, each once: who can only add to a file adds a head of another history, and the
-    true ones stay above it. What is no head is returned as malformed. Raises ``HeadError`` where the file can't be read.
+    Of a file with many lines every head is returned once: an attacker who can only append adds a
+    head of another history, below the true ones. Anything that is not a head is returned as
+    malformed. Raises ``HeadError`` if the file can't be read.
     """
     try:
         raw = read_input(path, _MAX_FILE)

@@ -1,4 +1,6 @@
-"""Which value of a ledger is longer than anything that guardrail writes, when reading met one and could not tell which."""
+"""Find the value in a ledger that is longer than anything guardrail writes, after reading failed
+without naming it.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,11 @@ _TABLES = (
 
 
 def find_oversized(reader: LedgerReader) -> Problem:
-    """Return the first record whose line is too long, or else the table that holds such a value; None if neither is found.
+    """Return the first record whose line is too long, or else the table that holds such a value;
+    None if there is neither.
 
-    No such value is loaded. Raises ``LedgerError`` for anything else that keeps the ledger from being read.
+    No such value is loaded. Raises ``LedgerError`` for anything else that keeps the ledger from
+    being read.
     """
     for seq, _, line in reader.lines():
         if len(line) > MAX_LINE:

@@ -1,7 +1,8 @@
-"""Reading a large ledger with several processes: whole subtrees are verified apart and put together in order.
+"""Read a large ledger with several processes: whole subtrees are verified separately and combined
+in order.
 
-A part that finds anything is not asked what: the ledger is then read once more from its beginning, by one process, so that
-the first bad record is the first.
+If a part finds any fault, its details do not matter: the whole ledger is read again from its
+beginning by one process, so that the first bad record is the first.
 """
 
 from __future__ import annotations
@@ -39,26 +40,26 @@ _TILE_LEVEL = 8
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What reading one part came to."""
+    """Result of reading one part."""
 
     root: str
     leaf: str
-    """Of its last record."""
+    """Leaf of its last record."""
     first_ts: str
     last_ts: str
     backwards: int
     first_backwards: int | None
     opened: dict[str, tuple[int, Any]]
-    """Call id -> (number of its decision, whose it is), open at its end."""
+    """Call id -> (number of its decision, owner), for calls open at its end."""
     unmatched: list[tuple[str, int]]
     rotations: list[tuple[int, str]]
     """(number, line) of key rotations."""
     steps: list[tuple[int, str]]
-    """(number, line) of what approvals consist of, and of starts."""
+    """(number, line) of approval records, and of starts."""
     sessions: list[tuple[str, list[str], int]]
     """Key (hex), owner and first record of each session."""
     within: list[tuple[int, list[str]]]
-    """(how many of its records, the roots of their tree), for the sizes that were asked for."""
+    """(number of its records, the roots of their tree), for the requested sizes."""
     recovered: list[dict[str, Any]]
     """``core.log.recovered.Recovered`` of each recovery, as fields."""
 
@@ -66,9 +67,10 @@ class Part:
 def read_part(
     db: Path, log: str, public: str, start: int, level: int, *, watch: Sequence[int] = ()
 ) -> Part | None:
-    """Verify the perfect subtree of *level* that begins with record *start*; None where anything is not as it must be.
+    """Verify the perfect subtree of *level* that begins with record *start*; None if there is any
+    fault.
 
-    *watch* are numbers of its records whose tree is wanted. Raises ``LedgerError``.
+    *watch* are numbers of its records for which the tree is needed. Raises ``LedgerError``.
     """
     stop = start + (1 << level)
     with LedgerReader.open(db) as reader:
@@ -79,7 +81,8 @@ def read_part(
         audit = Audit(verify_signature, after=after, watch=watch, trees=True)
         if start:
             audit.begin(log, public)
-            # Certificates are checked where all parts meet: what a key may sign depends on what came before.
+            # Certificates are checked when the parts are combined: what a key may sign depends on
+            # earlier records.
             audit.keys = None
         tables = Tables(uses=None)
         rotations: list[tuple[int, str]] = []
@@ -90,7 +93,7 @@ def read_part(
             TYPE,
         ):
             rotations.append((seq, line))
-        # Tiles of higher levels are compared where all parts meet.
+        # Tiles of higher levels are compared when the parts are combined.
         tiles = TileWalk(reader.execute, levels=level // _TILE_LEVEL)
         stream(reader, audit, tiles, start=start, stop=stop, tables=tables, total=0)
         report = audit.chain.report()
@@ -117,7 +120,7 @@ def read_part(
 
 
 class _Worker:
-    """A process that reads parts, one line of JSON for each."""
+    """A process that reads parts, with one line of JSON for each."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -128,7 +131,9 @@ class _Worker:
         )
 
     def ask(self, *part: object) -> dict[str, Any] | None:
-        """Return what reading a part came to, as ``read_part``; None also where the process ended."""
+        """Return the result of reading a part, as ``read_part`` does; also None if the process
+        ended.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -169,10 +174,12 @@ def stream_in_parts(
     progress: Progress | None,
     beside: Callable[[], None],
 ) -> int:
-    """Read all whole parts of the ledger with *jobs* processes into *audit* and *tiles*; return from where the rest is to be read.
+    """Read all whole parts of the ledger with *jobs* processes into *audit* and *tiles*; return the
+    first record still to be read.
 
-    That is 0 where the ledger is small, or anything was found. *beside* runs in a thread as the first of the jobs, where there
-    is more than one part; it has ended when this returns. Raises ``LedgerError``.
+    That is 0 if the ledger is small, or any fault was found. *beside* runs in a thread as the first
+    of the jobs if there is more than one part; it has ended when this returns. Raises
+    ``LedgerError``.
     """
     level = PART_LEVEL
     count = total >> level
@@ -235,7 +242,7 @@ def _answers(
 def _join(
     audit: Audit, tiles: TileWalk, tables: Tables, part: dict[str, Any], *, log: str, level: int
 ) -> bool:
-    """Put a part behind what was read; return false where they do not fit."""
+    """Append a part to the result so far; return False if they do not fit."""
     for call, named in part["unmatched"]:
         if not audit.chain.close_call(call, named):
             return False

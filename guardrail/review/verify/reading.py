@@ -1,4 +1,4 @@
-"""Opening a ledger to verify it."""
+"""Open a ledger to verify it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ __all__ = ["readable"]
 
 @contextmanager
 def readable(db: Path) -> Iterator[LedgerReader]:
-    """Open *db* read-only, whatever else is in it: who verifies is to say what is wrong."""
+    """Open *db* read-only, whatever its contents: verification reports the faults."""
     with LedgerReader.open(db, strict=False) as reader:
         yield reader

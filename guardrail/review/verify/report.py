@@ -1,4 +1,6 @@
-"""What verifying came to, and how heads that were kept elsewhere are judged (docs/record-format.md section 10)."""
+"""The result of verifying, and the judgement of external heads (docs/record-format.md section
+10).
+"""
 
 from __future__ import annotations
 
@@ -31,49 +33,51 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
-"""Called with (records verified, records there were at the start), every few hundred records."""
+"""Called with (records verified, total at the start), every few hundred records."""
 
 
 class VerifyState(StrEnum):
-    """What verifying came to."""
+    """Verdict of a verification."""
 
     ANCHORED = "anchored"
-    """Intact, and it contains a head that was kept elsewhere."""
+    """Intact, and it contains an external head."""
     NOT_ANCHORED = "not_anchored"
     """Intact as far as the ledger itself can show."""
     OPEN_CALLS = "open_calls"
-    """Intact and anchored, but calls of dead processes are open: a writer closes them when it opens the ledger."""
+    """Intact and anchored, but calls of dead processes are open: the next writer closes them when
+    it opens the ledger.
+    """
     TAMPERED = "tampered"
-    """Something is not as it must be: ``first_bad`` and ``differs`` say what."""
+    """There is a fault: ``first_bad`` and ``differs`` describe it."""
     TRUNCATED = "truncated"
-    """Records are missing at the end that a signed head covers."""
+    """Records that a signed head covers are missing at the end."""
     PREFIX = "prefix"
-    """An older copy that says that it is one: the log begins with its records."""
+    """An older copy that declares itself one: the log begins with its records."""
     ROLLED_BACK = "rolled_back"
-    """An older state of this very log: whole in itself, and behind a head that was kept elsewhere."""
+    """An older state of this log: intact in itself, but behind an external head."""
     FORKED = "forked"
-    """Other records than those that a head kept elsewhere is over."""
+    """Other records than those that an external head covers."""
     REPLACED = "replaced"
-    """Another log than the one of the head or the key that was given."""
+    """Another log than that of the given head or key."""
     MISSING = "missing"
     """There is no ledger at this path."""
     DAMAGED = "torn"
     """The file is torn or can't be decoded."""
     KEY_UNKNOWN = "key_unknown"
-    """No signature on the head that was given counts."""
+    """The given head has no valid signature."""
     HEAD_MALFORMED = "head_malformed"
-    """The head that was given is none."""
+    """The given head is malformed."""
     UNREADABLE = "unreadable"
-    """It can't be opened or read: permission, I/O error, another format."""
+    """It can't be opened or read: permissions, I/O error, another format."""
 
 
 class Recall(StrEnum):
-    """How a log compares with the head that this machine remembers of it."""
+    """Relation of a log to the head that this machine remembers of it."""
 
     AGREES = "agrees"
     """The log contains that head."""
     CONTRADICTS = "contradicts"
-    """The log is gone, another one, shorter, or has other records."""
+    """The log is missing, another one, shorter, or has other records."""
 
 
 class HeadError(GuardrailError):
@@ -84,24 +88,24 @@ class HeadError(GuardrailError):
 
 @dataclass(frozen=True, slots=True)
 class OutsideHead:
-    """A head that was kept elsewhere, or that this machine remembers."""
+    """An external head, or one that this machine remembers."""
 
     source: str
-    """Where it was, for people."""
+    """Where it came from, for people."""
     note: SignedNote | None
-    """None where it is malformed."""
+    """None if it is malformed."""
     head: Checkpoint | None
     seen: str = ""
-    """When whoever keeps it took it, RFC 3339; empty where that is not known."""
+    """When its keeper received it, RFC 3339; empty if that is not known."""
     remembered: str = ""
-    """Public key of the log that this machine remembers here, hex; empty for a head kept elsewhere.
+    """Public key of the log that this machine remembers here, hex; empty for an external head.
 
-    A remembered head can contradict a log, and never anchors it.
+    A remembered head can contradict a log, but never anchors it.
     """
 
     @classmethod
     def parse(cls, source: str, raw: bytes | str, seen: str = "") -> OutsideHead:
-        """Read a signed note; what is malformed is kept as that."""
+        """Read a signed note; a malformed one is kept as malformed."""
         try:
             note = SignedNote.parse(raw)
             return cls(source, note, Checkpoint.parse(note.text), seen)
@@ -110,13 +114,13 @@ class OutsideHead:
 
     @property
     def covers(self) -> bool:
-        """Whether it is over any record."""
+        """True if it covers any record."""
         return self.head is not None and self.head.size > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What all heads that were given say together."""
+    """Combined result of all given heads."""
 
     rulings: tuple[tuple[OutsideHead, Ruling], ...] = ()
 
@@ -126,7 +130,7 @@ class Heads:
 
     @property
     def covered(self) -> OutsideHead | None:
-        """The largest head kept elsewhere that the log contains, or None."""
+        """The largest external head that the log contains, or None."""
         good = [
             head for head, found in self.rulings if found is Ruling.COVERED and not head.remembered
         ]
@@ -134,7 +138,7 @@ class Heads:
 
     @property
     def sizes(self) -> list[int]:
-        """Of every head kept elsewhere that the log contains."""
+        """Sizes of all external heads that the log contains."""
         return [
             head.head.size
             for head, found in self.rulings
@@ -143,7 +147,7 @@ class Heads:
 
     @property
     def remembered_to(self) -> int | None:
-        """Last record of the head that this machine remembers, if the log contains it."""
+        """Last record covered by the head that this machine remembers, if the log contains it."""
         return next(
             (
                 head.head.size - 1
@@ -155,7 +159,7 @@ class Heads:
 
     @property
     def recall(self) -> Recall | None:
-        """How the log compares with what this machine remembers; None if it can't be compared."""
+        """Relation of the log to this machine's memory; None if they can't be compared."""
         if self.remembered_to is not None:
             return Recall.AGREES
         against = (Ruling.REPLACED, Ruling.TRUNCATED, Ruling.FORKED)
@@ -173,8 +177,9 @@ def judge_heads(
 ) -> Heads:
     """Compare *heads* with a log that was read to its end or its first bad record.
 
-    *root_of* returns the root over the first so many records as it was made from the lines, None where that can't be told any more.
-    *believed* returns it by stored hashes: a head that they contradict is another history, one that they fit is not covered by that.
+    *root_of* returns the root over the first so many records as computed from the lines, or None if
+    that is no longer possible. *believed* returns it from stored hashes: a head that contradicts
+    them is another history, but one that fits them is not thereby covered.
     """
 
     def fits(head: Checkpoint) -> bool | None:
@@ -199,7 +204,8 @@ def judge_heads(
                 audit.keys is not None and audit.keys.signer_of(note, head.size) is not None
             ),
         )
-        # Whoever can write here can write the memory: a signature without weight is no finding.
+        # Anyone who can write here can write the memory: a signature that does not count is not a
+        # finding.
         return Ruling.EMPTY if outside.remembered and found is Ruling.KEY_UNKNOWN else found
 
     return Heads(tuple((each, ruling(each)) for each in heads))
@@ -207,50 +213,60 @@ def judge_heads(
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """The answer of ``verify``."""
+    """The result of ``verify``."""
 
     state: VerifyState
     exit_code: int
-    """0 intact and covered; 1 tampered; 3 could not find out; 5 intact with a reservation (docs/cli.md)."""
+    """0 intact and covered; 1 tampered; 3 could not find out; 5 intact with a reservation
+    (docs/cli.md).
+    """
     detail: str = ""
-    """What is wrong, in words; holds nothing that a record holds."""
+    """Description of the fault; contains no recorded value."""
     first_bad: int | None = None
-    """Sequence number of the first record that is not as it must be, where it is about one record."""
+    """Sequence number of the first bad record, if the fault is about one record."""
     differs: Difference | None = None
     log: str = ""
     key: str = ""
-    """The log's public key, 64 hex: as given, or else as line 0 names it."""
+    """The log's public key, 64 hex: as given, otherwise as line 0 names it."""
     key_pinned: bool = False
-    """Whether the key was given from outside the ledger."""
+    """True if the key was given from outside the ledger."""
     records: int = 0
-    """Records found good, from the start, those that were pruned with proof included."""
+    """Number of records found good, from the start, including those pruned with proof."""
     last_seq: int = -1
     last_ts: str = ""
-    """Time stamp of that record; empty where it was not read."""
+    """Time stamp of that record; empty if it was not read."""
     first_bad_ts: str = ""
-    """Time stamp of the first bad record, where its line is good and what stands beside it is not; else empty."""
+    """Time stamp of the first bad record, if its line is good but other data about it is not;
+    otherwise empty.
+    """
     since: int = 0
-    """Records before it were not read."""
+    """Earlier records were not read."""
     against: OutsideHead | None = None
-    """The head that the log contradicts, where that is the finding."""
+    """The head that the log contradicts, if that is the finding."""
     root: str = ""
-    """Root of the Merkle tree over ``records``, hex; empty where something is wrong."""
+    """Root of the Merkle tree over ``records``, hex; empty if there is a fault."""
     note: str = ""
-    """The signed head that the ledger holds: what to keep elsewhere. Empty where it does not count."""
+    """The ledger's signed head, to be stored as an external checkpoint. Empty if it does not
+    count.
+    """
     pruned_before: int = 0
-    """Records 1 up to before this one were pruned with proof; 0 where nothing was."""
+    """Records from 1 up to, but not including, this one were pruned with proof; 0 if none were."""
     anchored_to: int | None = None
-    """Last sequence number that a head kept elsewhere covers."""
+    """Last sequence number that an external head covers."""
     anchored_by: str = ""
-    """Where that head was."""
+    """Where that head came from."""
     anchored_ts: str = ""
     """Time stamp of that record."""
     recall: Recall | None = None
-    """How it compares with what this machine remembers; None if it can't be compared."""
+    """Relation to this machine's memory; None if they can't be compared."""
     remembered_to: int | None = None
-    """Last sequence number of the head that this machine remembers, if the log contains that head."""
+    """Last sequence number of the head that this machine remembers, if the log contains that
+    head.
+    """
     proven_to: int | None = None
-    """Of a copy that is a prefix: last sequence number that the ledger, or a head that it contains, proves."""
+    """For a copy that is a prefix: last sequence number that the ledger, or a head that it
+    contains, proves.
+    """
     dead_calls: tuple[OpenCall, ...] = ()
     """Open calls of dead processes."""
     live_calls: int = 0
@@ -258,22 +274,25 @@ class VerifyReport:
     approvals_used: int = 0
     """Uses of approvals that were compared with their requests and answers."""
     recovered: tuple[Recovered, ...] = ()
-    """What recoveries took over, or found lost, and no head from before covers: a reservation for ever."""
+    """Records that recoveries took over, or found lost, and that no earlier head covers: a
+    permanent reservation.
+    """
     uncovered: tuple[int, int] | None = None
-    """First and last record of a file that no head from elsewhere covers, and of which it can't be told whether a later
-    recovery took them over; None if there are none, or it is no file."""
+    """First and last record of a file that no external head covers and that a later recovery may
+    have taken over; None if there are none, or it is not a file.
+    """
     heartbeats: int = 0
     """Heartbeat records."""
     silences: int = 0
     """Gaps between heartbeats that are longer than they should be."""
     notices: tuple[str, ...] = ()
-    """Worth knowing, and no reason for a reservation."""
+    """Remarks that are no reason for a reservation."""
     not_proved: tuple[str, ...] = ()
-    """What this run did not show."""
+    """What this run did not prove."""
 
 
 def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
-    """Return the answer for a path without a ledger."""
+    """Return the result for a path without a ledger."""
     ours = next((each for each in heads if each.remembered and each.covers), None)
     detail = "there is no ledger at this path"
     if ours is not None and ours.head is not None:
@@ -302,7 +321,9 @@ def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
 def not_readable(
     heads: Sequence[OutsideHead], report: Report, message: str, *, torn: bool
 ) -> VerifyReport:
-    """Return the answer for a ledger that *message* says can't be read; *torn* if it is damaged."""
+    """Return the result for a ledger that can't be read, for the reason in *message*; *torn* if it
+    is damaged.
+    """
     ours = torn and any(each.remembered and each.covers for each in heads)
     return VerifyReport(
         VerifyState.DAMAGED if torn else VerifyState.UNREADABLE,

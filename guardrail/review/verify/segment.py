@@ -1,4 +1,6 @@
-"""Verify the copy of a segment: its lines alone, against the record that sealed it, and heads that were kept elsewhere."""
+"""Verify the copy of a segment: its lines alone, against the record that sealed it, and external
+heads.
+"""
 
 from __future__ import annotations
 
@@ -45,25 +47,29 @@ _LEDGER_UNREAD = "The seal was read from the ledger, which was not verified in t
 
 @dataclass(frozen=True, slots=True)
 class Sealing:
-    """What a ledger says about its segments; the ledger itself is not verified by reading it."""
+    """The ledger's statement about its segments; reading it does not verify the ledger itself."""
 
     log: str
     public: str
     """The log's public key, as line 0 names it."""
     segments: tuple[Segment, ...]
     recovered: tuple[Recovered, ...] = ()
-    """Every recovery of which the ledger has the record."""
+    """Every recovery recorded in the ledger."""
     first: int = 1
-    """Number of the first record behind line 0 that is there."""
+    """Number of the first existing record after line 0."""
     size: int = 0
 
     def follows(self, last: int) -> bool:
-        """Tell whether every record behind *last* is there, and with it each recovery that took that record over."""
+        """Return True if every record after *last* exists, and so each recovery that took over that
+        record.
+        """
         return self.first <= last + 1 < self.size
 
 
 def read_sealing(reader: LedgerReader) -> Sealing:
-    """Return what the ledger of *reader* says about its segments, those that were pruned included. Raises ``LedgerError``."""
+    """Return the statement of *reader*'s ledger about its segments, including pruned ones. Raises
+    ``LedgerError``.
+    """
     found = []
     for seq, line in reader.admin("admin.sealed"):
         gathered = Gathered()
@@ -90,11 +96,11 @@ def verify_segment(
     sealing: Sealing | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Verify the copy at *path*. Never raises for what it finds.
+    """Verify the copy at *path*. Never raises for its findings.
 
-    Its records must be linked, and make the root that *sealing* says was sealed, where it knows such a segment, and that of each
-    of *heads* that ends among them. The tree before its first record comes from the file beside it (``NAME.json``): wrong
-    values there give another root.
+    Its records must be linked, and give the root that *sealing* records, if it knows the segment,
+    and the root of each of *heads* that ends among them. The tree before its first record comes
+    from the file next to it (``NAME.json``): wrong values there give another root.
     """
     covered = any(each.covers for each in heads)
     try:
@@ -146,7 +152,7 @@ def verify_segment(
 
 
 def _later(sealing: Sealing | None, audit: Audit) -> tuple[Recovered, ...]:
-    """Return the recoveries behind the copy that the ledger knows of."""
+    """Return the recoveries after the copy that the ledger knows of."""
     if not _ours(sealing, audit):
         return ()
     return tuple(each for each in sealing.recovered if each.seq >= audit.chain.next_seq)
@@ -157,7 +163,9 @@ def _ours(sealing: Sealing | None, audit: Audit) -> TypeGuard[Sealing]:
 
 
 def _beyond(head: OutsideHead, audit: Audit) -> bool:
-    """Tell whether a head covers more than the copy holds: of a part of a log, that says nothing against it."""
+    """Return True if a head covers more than the copy holds: that is no fault in a part of a
+    log.
+    """
     return head.head is not None and head.head.size > audit.chain.next_seq
 
 
@@ -169,7 +177,9 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def _before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
-    """Return what came before the copy's first record, as the file beside it says; None where it says nothing that fits."""
+    """Return the tree before the copy's first record, from the companion file, or None if it holds
+    no matching one.
+    """
     name = path.name.removesuffix(".gz").removesuffix(".jsonl")
     seq, log, prev = first.get("seq"), first.get("log"), first.get("prev")
     try:

@@ -1,6 +1,7 @@
-"""Whether the records of each session are those of one owner, and whether each change of settings was recorded.
+"""Check that the records of each session have one owner, and that each change of settings was
+recorded.
 
-A guard sees to both before it writes. Whoever verifies asks once more, from lines that were verified.
+A guard checks both before it writes. Verification checks them again, from verified lines.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from guardrail.core.redaction.marks import MARK_PREFIX
 __all__ = ["Sessions", "Starts"]
 
 _MOST = 200_000
-"""Sessions that are compared at a time; of more, those that began first are forgotten."""
+"""Maximum number of sessions compared at a time; the oldest are forgotten first."""
 
 
 class Sessions:
-    """Takes the records of a log in order, and finds sessions with two owners."""
+    """Takes a log's records in order, and finds sessions with two owners."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
@@ -27,22 +28,24 @@ class Sessions:
         self._owners: dict[Owner, Owner] = {}
 
     def take(self, record: Mapping[str, Any]) -> str:
-        """Take the next record, verified; say which record contradicts it, or return an empty string."""
+        """Take the next verified record; return the record that contradicts it, or an empty
+        string.
+        """
         try:
             owner = owner_of(record)
             if owner is None or not all(isinstance(part, str) for part in owner):
                 return ""
             return self.join(_key(record["session"]), owner, record["seq"])
         except (KeyError, TypeError, AttributeError):
-            return ""  # whatever wrote it says nothing about an owner
+            return ""  # its writer states no owner
 
     def join(self, session: bytes, owner: Owner, seq: int) -> str:
-        """As ``take``, of a session by its key."""
+        """Same as ``take``, for a session by its key."""
         found = self._first.get(session)
         if found is None:
             if len(self._owners) >= self._most:
                 self._owners.clear()
-            owner = self._owners.setdefault(owner, owner)  # many sessions are those of few
+            owner = self._owners.setdefault(owner, owner)  # many sessions have the same few owners
             self._first[session] = (owner, seq)
             if len(self._first) > self._most:
                 del self._first[next(iter(self._first))]
@@ -52,7 +55,7 @@ class Sessions:
         return f"the session is that of another owner, by record {found[1]}"
 
     def __iter__(self) -> Iterator[tuple[bytes, Owner, int]]:
-        """Yield key, owner and first record of each session, in the order in which they began."""
+        """Yield key, owner and first record of each session, in order of their first records."""
         for session, (owner, seq) in self._first.items():
             yield session, owner, seq
 
@@ -62,12 +65,14 @@ def _key(session: str) -> bytes:
 
 
 def _same(one: str, other: str) -> bool:
-    """Compare two recorded values: what stands as a token in one record may stand in clear in another."""
+    """Compare two recorded values: a token in one record may be in clear in another."""
     return one == other or one.startswith(MARK_PREFIX) is not other.startswith(MARK_PREFIX)
 
 
 class Starts:
-    """Takes the records of a log in order, and finds starts with other settings of which no record says that they changed."""
+    """Takes a log's records in order, and finds starts with changed settings that no record
+    mentions.
+    """
 
     def __init__(self) -> None:
         self._last: tuple[str, int] | None = None
@@ -75,11 +80,13 @@ class Starts:
 
     @staticmethod
     def concerns(record: Mapping[str, Any]) -> bool:
-        """Tell whether ``take`` would look at this record."""
+        """Return True if ``take`` would examine this record."""
         return record["type"] in ("admin.start", "admin.config_changed")
 
     def take(self, record: Mapping[str, Any]) -> str:
-        """Take the next record, verified; say which record contradicts it, or return an empty string."""
+        """Take the next verified record; return the record that contradicts it, or an empty
+        string.
+        """
         if not self.concerns(record):
             return ""
         if record["type"] == "admin.config_changed":

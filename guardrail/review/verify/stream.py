@@ -1,4 +1,6 @@
-"""Reading a ledger for verification: every row once, in constant memory, and what else the database holds beside them."""
+"""Read a ledger for verification: every row once, in constant memory, and the database's other
+contents.
+"""
 
 from __future__ import annotations
 
@@ -33,26 +35,32 @@ CHUNK = 512
 
 @dataclass(slots=True)
 class Tables:
-    """What the database holds beside the records, read in one transaction with the last of them."""
+    """The database's other contents, read in one transaction with the last records."""
 
     head: HeadRow | None = None
     open_calls: list[tuple[Any, ...]] = field(default_factory=list)
     epochs: list[tuple[str, int]] = field(default_factory=list)
     """(public key, number of the record that certifies it)."""
     pruned: int = 0
-    """Records below it, line 0 excepted, may be deleted; 0 where none may."""
+    """Records below it, except line 0, may be deleted; 0 if none may."""
     owners: dict[str, tuple[str, str | None, int | None]] = field(default_factory=dict)
-    """Call id -> process, host and pid, as the decision says, for open calls; None where it does not say it."""
+    """Call id -> process, host and pid, from the decision, for open calls; None if it does not
+    state them.
+    """
     uses: Uses | None = field(default_factory=Uses)
-    """Compares uses of approvals with what they need; None for a part of a log, whose ``steps`` are to be compared."""
+    """Compares uses of approvals with their requirements; None for a part of a log, whose ``steps``
+    are compared later.
+    """
     sessions: Sessions = field(default_factory=Sessions)
-    """Of a part of a log, for the same comparison."""
+    """The same comparison for a part of a log."""
     steps: list[tuple[int, str]] = field(default_factory=list)
-    """(number, line) of requests for approvals, answers and uses, and of starts, if nothing compares them here."""
+    """(number, line) of requests for approval, answers, uses, and starts, if they are not compared
+    here.
+    """
 
 
 def read_tables(reader: LedgerReader, tables: Tables) -> None:
-    """Read everything but the records into *tables*. Raises ``LedgerError``."""
+    """Read everything except the records into *tables*. Raises ``LedgerError``."""
     tables.head = read_head(reader.execute)
     tables.open_calls = reader.query(
         "SELECT call, seq, process, host, pid FROM open_call ORDER BY seq"
@@ -63,9 +71,10 @@ def read_tables(reader: LedgerReader, tables: Tables) -> None:
 
 
 def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
-    """Return the recoveries before record *seq*, for a run that does not read their records. Raises ``LedgerError``.
+    """Return the recoveries before record *seq*, for a run that does not read their records. Raises
+    ``LedgerError``.
 
-    What can't be decoded counts against every record before it.
+    One that can't be decoded counts against every earlier record.
     """
     found = []
     for at, line in reader.admin(RECOVERED):
@@ -78,7 +87,9 @@ def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
 
 
 def stored_edge(reader: LedgerReader, size: int) -> Edge | None:
-    """Return the tree of the first *size* records from the stored tiles, or None where they do not reach so far."""
+    """Return the tree of the first *size* records from the stored tiles, or None if they do not
+    reach that far.
+    """
     try:
         return edge_at(size, node_reader(reader.execute))
     except ValueError:
@@ -96,10 +107,11 @@ def stream(
     total: int,
     progress: Progress | None = None,
 ) -> str:
-    """Feed the rows from *start* to *audit* and *tiles*; behind the last one read *tables* in the same transaction.
+    """Feed the rows from *start* to *audit* and *tiles*; after the last one read *tables* in the
+    same transaction.
 
-    Return what is wrong with the stored tree behind the last record, or an empty string. With *stop* it ends before that row, and
-    reads no tables. Raises ``LedgerError``.
+    Return the fault of the stored tree after the last record, or an empty string. With *stop* it
+    ends before that row, and reads no tables. Raises ``LedgerError``.
     """
     chain = audit.chain
     at = start
@@ -125,7 +137,8 @@ def stream(
                     return ""
                 if tables.uses is None and Uses.concerns(record):
                     tables.steps.append((seq, line.decode("utf-8")))
-                # Of a pruned log the tree of line 0 and of what is gone was taken before.
+                # For a pruned log, the tree of line 0 and of the deleted records was loaded
+                # earlier.
                 wrong = tiles.take(chain.next_seq, audit.made) if seq or not audit.pruned else ()
                 if wrong:
                     chain.reject(seq, Difference.TILE, wrong[0].text)
@@ -139,7 +152,7 @@ def stream(
 
 
 def _fault(tables: Tables, record: dict[str, Any], line: bytes) -> tuple[Difference, str] | None:
-    """Return what *record* contradicts among the records before it, or None."""
+    """Return the conflict of *record* with an earlier record, or None."""
     if tables.uses is not None:
         return tables.uses.fault(record, line)
     wrong = tables.sessions.take(record)

@@ -1,4 +1,6 @@
-"""What stands beside the lines in a ledger: the tables of open calls and keys, and the signed head, compared with what the lines say."""
+"""Compare a ledger's other data (the tables of open calls and keys, and the signed head) with its
+lines.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ from guardrail.review.verify.stream import Tables
 __all__ = ["Problem", "compare_tables", "wrong_index", "wrong_json"]
 
 Problem = tuple[int | None, Difference, str] | None
-"""Number of a record or None, what differs, and in words; None where nothing is wrong."""
+"""(number of a record or None, kind of difference, description); None if there is no fault."""
 
 
 def compare_tables(tables: Tables, audit: Audit, report: Report, *, since: int) -> Problem:
-    """Return the first thing in *tables* that is not what the lines say."""
+    """Return the first difference between *tables* and the lines."""
     return (
         _open_calls(tables, report, since) or _epochs(tables, audit) or _head(tables, audit, report)
     )
@@ -101,13 +103,14 @@ _MISSING = re.compile(r"row (\d+) missing from index (record_\w+)")
 
 
 def wrong_index(reader: LedgerReader, answer: str) -> Problem:
-    """Return what is wrong with an index, by what SQLite says of it; with the record that it misses, if SQLite counts it.
+    """Return the fault of an index as SQLite reports it, with the record that the index lacks, if
+    SQLite gives it.
 
     Raises ``LedgerError``.
     """
     found = _MISSING.fullmatch(answer)
     rows = []
-    if found is not None:  # SQLite says the how manieth row of the table it is
+    if found is not None:  # SQLite gives the ordinal of the row in the table
         rows = reader.query(
             "SELECT seq FROM record ORDER BY seq LIMIT 1 OFFSET ?", int(found[1]) - 1
         )
@@ -117,7 +120,7 @@ def wrong_index(reader: LedgerReader, answer: str) -> Problem:
 
 
 def wrong_json(reader: LedgerReader) -> Problem:
-    """Return which line SQLite's functions don't take for JSON, if they say it.
+    """Return the line that SQLite's functions reject as JSON, if they name one.
 
     Raises ``LedgerError`` for a line that is too long for them.
     """

@@ -1,7 +1,8 @@
-"""Whether each use of an approval is covered by its request and by the answers to it, judged from the records alone.
+"""Check that each use of an approval is covered by its request and the answers to it, from the
+records alone.
 
-A guard judges the same before a call runs. Whoever verifies asks once more, from lines that were verified: a guard that was made to
-believe something else, and somebody who has the keys, leave records that do not fit together.
+A guard checks the same before a call runs. Verification checks it again, from verified lines: a
+guard that was deceived, or an attacker with the keys, leaves records that do not fit together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from guardrail.review.verify.sessions import Sessions, Starts
 __all__ = ["Uses"]
 
 _SLACK = timedelta(seconds=60)
-"""Between the moment at which a guard judges and the time of its record: clocks of two hosts, the policy, a busy disk."""
+"""Allowed difference between a guard's judgement and the time of its record: clocks of two hosts,
+the policy, a busy disk.
+"""
 _STEPS = frozenset({"approval.granted", "approval.refused"})
 
 _Person = tuple[str, str, str]
@@ -28,50 +31,56 @@ _Person = tuple[str, str, str]
 
 @dataclass(slots=True)
 class _Course:
-    """What became of one request."""
+    """State of one request."""
 
     bound: tuple[Any, ...]
-    """What a call must say to be the one that was asked about."""
+    """The facts that a call must match to be the requested one."""
     leaf: str
     needed: int
     rules: list[str]
     people: tuple[str, ...]
-    """Who asked: principal, agent, and everyone in between."""
+    """The requester: principal, agent, and the delegation chain."""
     shown: bool
-    """Whether the record showed all that an approver had to see."""
+    """True if the record showed everything that an approver had to see."""
     steps: int = 0
     over: str = ""
-    """The step that nothing may follow, in words; empty while there is none."""
+    """The final step, in words; empty while there is none."""
     grants: dict[_Person, datetime] = field(default_factory=dict)
-    """Until when each approval stood."""
+    """Expiry of each approval."""
 
 
 class Uses:
-    """Takes the records of a log in order, and finds uses of approvals that nothing covers.
+    """Takes a log's records in order, and finds uses of approvals that nothing covers.
 
-    Memory grows with the requests, not with the records.
+    Memory grows with the number of requests, not of records.
     """
 
     def __init__(self, *, partial: bool = False) -> None:
-        """With *partial* records before the first one are missing, and requests among them can't be compared."""
+        """With *partial*, earlier records are missing, and requests among them can't be
+        compared.
+        """
         self.partial = partial
         self.checked = 0
-        """Uses that were compared with their requests and answers."""
+        """Number of uses that were compared with their requests and answers."""
         self.unknown = 0
-        """Uses whose request is among the records that are missing."""
+        """Number of uses whose request is among the missing records."""
         self._courses: dict[str, _Course | None] = {}
         self.sessions = Sessions()
         self._starts = Starts()
 
     @staticmethod
     def concerns(record: Mapping[str, Any]) -> bool:
-        """Tell whether ``take`` or ``fault`` would look at this record, but for whose its session is."""
+        """Return True if ``take`` or ``fault`` would examine this record, apart from session
+        owners.
+        """
         return _is_step(record) or Starts.concerns(record)
 
     def fault(
         self, record: Mapping[str, Any], line: bytes, *, sessions: bool = True
     ) -> tuple[Difference, str] | None:
-        """Take the next record, verified; return what it contradicts, or None. Without *sessions*, not by whose session it is."""
+        """Take the next verified record; return its conflict, or None. Without *sessions*, owners
+        of sessions are not compared.
+        """
         wrong = self.take(record, line)
         if wrong:
             return Difference.APPROVAL, wrong
@@ -82,7 +91,9 @@ class Uses:
         return (Difference.SESSION, wrong) if wrong else None
 
     def take(self, record: Mapping[str, Any], line: bytes) -> str:
-        """Take the next record, verified; return what is wrong with it as a step of an approval, or an empty string."""
+        """Take the next verified record; return its fault as a step of an approval, or an empty
+        string.
+        """
         if not _is_step(record):
             return ""
         if record.get("approval") is None:
@@ -134,7 +145,7 @@ def _is_step(record: Mapping[str, Any]) -> bool:
 
 
 def _course(request: Request, record: Mapping[str, Any]) -> _Course | None:
-    """Return what begins with *request*, or None where its record can't be that of one."""
+    """Return the state that *request* starts, or None if its record can't be a request."""
     try:
         return _Course(
             bound=_bound(record),
@@ -149,7 +160,7 @@ def _course(request: Request, record: Mapping[str, Any]) -> _Course | None:
 
 
 def _use(course: _Course, record: Mapping[str, Any]) -> str:
-    """Say why *record* is no use of the approval that it names, or return an empty string."""
+    """Return why *record* is not a valid use of the approval that it names, or an empty string."""
     if record["decision"]["effect"] != "allow":
         return "an approval was used by a call that was not allowed"
     if not all(map(_same, _bound(record), course.bound)):
@@ -186,7 +197,9 @@ def _bound(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _same(one: object, other: object) -> bool:
-    """Compare two recorded values. The commitment decides: a name can have become a token when it turned out to be sensitive."""
+    """Compare two recorded values. The commitment decides: a name may have become a token when it
+    turned out to be sensitive.
+    """
     return one == other or _is_token(one) is not _is_token(other)
 
 
