@@ -140,9 +140,9 @@ COMMANDS: Mapping[str, Entry] = {
         instead="action",
     ),
     "seal": Entry(
-        f"{_HERE}.seal", "seal", "Seal the records since the last segment, and copy them."
+        f"{_HERE}.seal", "seal", "Close a segment: the records since the last one, and copy them."
     ),
-    "archive": Entry(f"{_HERE}.seal", "archive", "Copy the sealed segments to the archive folder."),
+    "archive": Entry(f"{_HERE}.seal", "archive", "Copy the closed segments to the archive folder."),
     "prune": Entry(
         f"{_HERE}.prune",
         "prune",

@@ -19,7 +19,7 @@ from guardrail.cli.verify_memory import remembered
 from guardrail.errors import GuardrailError, LedgerError, RecordError, os_reason
 
 if TYPE_CHECKING:
-    from guardrail.review.verify import OutsideHead, Sealing, VerifyReport
+    from guardrail.review.verify import OutsideHead, SegmentRecords, VerifyReport
     from guardrail.review.verify.report import Progress
 
 __all__ = ["Sources", "one_source", "verify_file"]
@@ -89,21 +89,23 @@ def verify_file(
     if sources.segment is None:
         return path, verify_export(path, key=key, heads=known, progress=progress)
     whole = ledger_path(config, ledger)
-    sealing = sealing_of(whole, path, notices)
-    if sealing is not None:
+    segment_records = segment_records_of(whole, path, notices)
+    if segment_records is not None:
         known += configured_heads(config, ledger, whole, notices)
-    return path, verify_segment(path, key=key, heads=known, sealing=sealing, progress=progress)
+    return path, verify_segment(
+        path, key=key, heads=known, segment_records=segment_records, progress=progress
+    )
 
 
-def sealing_of(ledger: Path, file: Path, notices: list[str]) -> Sealing | None:
+def segment_records_of(ledger: Path, file: Path, notices: list[str]) -> SegmentRecords | None:
     """Return the statement of *ledger* about its segments, or None if it can't be read or belongs
     to another log than *file*.
     """
-    from guardrail.review.verify import read_sealing, readable
+    from guardrail.review.verify import read_segment_records, readable
 
     try:
         with readable(Path(os.path.realpath(ledger))) as reader:
-            found = read_sealing(reader)
+            found = read_segment_records(reader)
     except (LedgerError, RecordError, OSError) as error:
         why = error.message if isinstance(error, GuardrailError) else os_reason(error)
         notices.append(f"The ledger {ledger} could not be read: {why}.")

@@ -275,15 +275,13 @@ class RetentionSettings:
     """``[retention]``: how long records are kept (docs/retention.md)."""
 
     auto: bool = _switch_on(
-        "once a day a running guard does what is due: seals, archives and deletes; false: only guardrail retention run does"
+        "once a day a running guard does what is due: closes segments, archives and deletes; false: only guardrail retention run does"
     )
     days: int = _limits(400, 0, 36_500, "records are deleted when they are older; 0: never")
     floor_days: int = _limits(
         183, 0, 36_500, "nothing younger is ever deleted, whatever days says: what the law asks for"
     )
-    segment_days: int = _limits(
-        30, 1, 3650, "records are sealed as a segment when the oldest is older"
-    )
+    segment_days: int = _limits(30, 1, 3650, "a segment is closed when the oldest is older")
     segment_mb: int = _limits(256, 1, 100_000, "or as soon as they take more")
     segments: Path | None = _file(
         "folder of the segments' copies; default: beside the ledger, its name with -segments"

@@ -34,7 +34,7 @@ from guardrail.retention.grounds import conflict, copies_of, not_anchored, surve
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import RetentionStatus, judge
 
-__all__ = ["ArchivedSegment", "RetentionManager", "Sealed", "keeping_lock"]
+__all__ = ["ArchivedSegment", "ClosedSegment", "RetentionManager", "keeping_lock"]
 
 _DAY = timedelta(days=1)
 
@@ -45,7 +45,7 @@ def keeping_lock(db: Path) -> FileLock:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class ClosedSegment:
     """The result of sealing."""
 
     segment: Segment | None
@@ -106,7 +106,7 @@ class RetentionManager:
                 raise open_error(error, self._db) from error
             if not free:
                 raise RetentionError(
-                    "another process is sealing, archiving or pruning this ledger",
+                    "another process is closing a segment of this ledger, archiving or pruning",
                     code="retention.busy",
                     hint="try again when it has ended",
                 )
@@ -123,7 +123,7 @@ class RetentionManager:
         """Return the retention status, with the work that is due. Raises ``LedgerError``."""
         return judge(self.facts(), self._policy, self._clock())
 
-    # -- sealing ----------------------------------------------------------------------------------------------------
+    # -- closing segments ----------------------------------------------------------------------------------------------------
 
     def seal_due(self) -> bool:
         """Return True if it is time for the next segment, by age or size."""
@@ -137,7 +137,7 @@ class RetentionManager:
             )
         return bool(rows[0][0] >= self._policy.segment_mb << 20)
 
-    def seal(self, *, why: str | None, fresh: bool = True) -> Sealed:
+    def seal(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
         """Make the missing copies; with *fresh*, first seal all records that are in no segment.
 
         Each copy is verified and durable when this returns. *why* is the reason that a person gave.
@@ -153,7 +153,7 @@ class RetentionManager:
                 continue  # begun to be pruned: it was copied before
             if segments.read_manifest(self._folder, facts.genesis, each.number) is None:
                 copied.append(self._copy(facts, each))
-        return Sealed(segment, tuple(copied))
+        return ClosedSegment(segment, tuple(copied))
 
     def _seal(self, facts: Facts, why: str | None) -> Segment | None:
         first, last = facts.unsealed, facts.size - 1

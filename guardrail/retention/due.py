@@ -7,7 +7,7 @@ from pathlib import Path
 
 from guardrail.errors import RetentionError
 from guardrail.ledger.maintenance.prune import Pruned
-from guardrail.retention.actions import ArchivedSegment, RetentionManager, Sealed
+from guardrail.retention.actions import ArchivedSegment, ClosedSegment, RetentionManager
 from guardrail.retention.segments import Manifest
 
 __all__ = ["NO_FAILURE", "Done", "carry_out"]
@@ -20,7 +20,7 @@ NO_FAILURE = frozenset({"retention.held", "retention.for_ever"})
 class Done:
     """The result of one run."""
 
-    sealed: Sealed
+    sealed: ClosedSegment
     put: tuple[ArchivedSegment, ...] = ()
     pruned: Pruned | None = None
     expired: tuple[tuple[Path, Manifest], ...] = ()

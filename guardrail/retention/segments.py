@@ -158,7 +158,7 @@ def verify(
 ) -> None:
     """Read the copy and check it against *manifest*, line by line. Raises ``RetentionError``.
 
-    With *sealed* it must hold exactly the records of the segment that was sealed in *log*: anyone
+    With *sealed* it must hold exactly the records of the segment that was closed in *log*: anyone
     who can write the folder can write the manifest as well.
     """
     path = folder / manifest.file
@@ -348,7 +348,7 @@ def _digest(path: Path) -> str:
 def wrong(file: str) -> RetentionError:
     """Return the error for a copy that differs from the sealed records."""
     return RetentionError(
-        f"{file} does not hold the records that were sealed",
+        f"{file} does not hold the records of its segment",
         code="retention.copy_wrong",
         hint="guardrail verify; a copy that was changed can be made anew while its records are there: guardrail seal",
     )

@@ -26,7 +26,7 @@ class Trouble(StrEnum):
     UNDER_KEPT = "under_kept"
     """Records were deleted before the floor."""
     SEAL_OVERDUE = "seal_overdue"
-    """Records should have been sealed as a segment long ago."""
+    """Records should have been closed as a segment long ago."""
     UNARCHIVED = "unarchived"
     """A segment has no copy in the archive that the settings name."""
     COPY_GONE = "copy_gone"
@@ -51,7 +51,7 @@ class RetentionStatus:
     age_days: float | None
     """Time of the oldest record after line 0; None if there is none."""
     due_before: int
-    """Records 1 to this number - 1 are past their time and in sealed segments; 1 if there are
+    """Records 1 to this number - 1 are past their time and in closed segments; 1 if there are
     none.
     """
     seal_due: bool
@@ -94,7 +94,7 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Retention
             text = f"records are {counted(round(age), 'day')} old; they are to be deleted after {counted(settings.days, 'day')}"
             findings.append(Finding(Trouble.OVERDUE, text, "guardrail retention run"))
     if waiting > interval + GRACE:
-        text = f"no segment was sealed for {counted(waiting.days, 'day')}"
+        text = f"no segment was closed for {counted(waiting.days, 'day')}"
         findings.append(Finding(Trouble.SEAL_OVERDUE, text, "guardrail retention run"))
     late = [each for each in facts.segments if each.number in unarchived and _late(each, now)]
     if late:

@@ -26,7 +26,7 @@ from guardrail.review.verify import (
     OutsideHead,
     VerifyReport,
     parts,
-    read_sealing,
+    read_segment_records,
     verify_export,
     verify_ledger,
     verify_segment,
@@ -255,9 +255,9 @@ def test_a_part_that_ends_before_the_record_about_a_recovery_names_what_it_took_
     path = part_of(db, first, last)
     with LedgerReader.open(db) as reader:
         ts = clock(decode(reader.record(seq) or b"")["ts"])
-        sealing = read_sealing(reader)
+        sealing = read_segment_records(reader)
 
-    report = verify_segment(path, key=KEYS.public, heads=heads, sealing=sealing)
+    report = verify_segment(path, key=KEYS.public, heads=heads, segment_records=sealing)
     assert [(each.seq, each.first, each.last) for each in report.recovered] == (
         [] if taken is None else [(seq, *taken)]
     )
@@ -269,7 +269,7 @@ def test_a_part_that_ends_before_the_record_about_a_recovery_names_what_it_took_
 
     alone = verify_segment(path, key=KEYS.public, heads=heads)
     pruned = replace(sealing, first=last + 2)
-    behind = verify_segment(path, key=KEYS.public, heads=heads, sealing=pruned)
+    behind = verify_segment(path, key=KEYS.public, heads=heads, segment_records=pruned)
     assert (alone.exit_code, alone.uncovered) == (code, untold)
     assert behind.uncovered == untold
     for each in (alone, behind):
@@ -299,8 +299,8 @@ def test_records_that_were_lost_are_named_where_they_stood(db: Path) -> None:
     (found,) = verify_segment(part_of(db, seq, seq + 5)).recovered
     assert (found.seq, found.lost, found.first > found.last) == (seq, 9, True)
     with LedgerReader.open(db) as reader:
-        sealing = read_sealing(reader)
-    (before,) = verify_segment(part_of(db, 0, seq - 1), sealing=sealing).recovered
+        sealing = read_segment_records(reader)
+    (before,) = verify_segment(part_of(db, 0, seq - 1), segment_records=sealing).recovered
     assert (before.first, before.last, before.lost) == (0, seq - 1, 0)
 
 

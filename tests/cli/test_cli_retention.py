@@ -59,7 +59,7 @@ def test_a_timer_does_all_that_is_due(cli: Cli, project: Path, today: Callable[[
     """Sealed and archived at once; deleted when the segment is past its time and a head is kept elsewhere."""
     db = project / "audit.db"
     first = cli("retention", "run", "--reason", "nightly")
-    assert "sealed" in first.out
+    assert "closed" in first.out
     assert "archived" in first.out
     assert first.code == Exit.RESERVED  # no head is kept elsewhere yet
     assert "no anchor vouches for a head" in first.err

@@ -84,11 +84,11 @@ def _watch(
     modules = [
         (
             module.name,
-            module.text + _witness(replaced) if module.package == _PACKAGE else module.text,
+            module.text + _observing(replaced) if module.package == _PACKAGE else module.text,
         )
         for module in (*compiled.modules, *compiled.tests)
     ]
-    bench.load(modules, compiled.data, witness=True)
+    bench.load(modules, compiled.data, observe=True)
     for path, name in _tests(compiled):
         if names is not None and name not in names:
             continue
@@ -97,7 +97,7 @@ def _watch(
         except (EngineRefusal, PolicyError):
             # Calls that it saw before still count, unless the process has ended.
             pass
-        for text in bench.witnessed():
+        for text in bench.observed():
             yield _seen(name, text, base, replaced)
 
 
@@ -107,14 +107,14 @@ def _tests(compiled: CompiledPolicies) -> Iterator[tuple[str, str]]:
             yield path, name
 
 
-def _witness(replaced: Sequence[str]) -> str:
+def _observing(replaced: Sequence[str]) -> str:
     """Return rules that keep the input and the data that tests replace, and never fire."""
     parts = ", ".join(
         f"{{{json.dumps(name)}: v | v := data[{json.dumps(name)}]}}" for name in replaced
     )
     told = f'json.marshal({{"input": input, "data": object.union_n([{parts}])}})'
     return "".join(
-        f'\n{name} contains r if {{\n\tr := guardrail_witness({told})\n\tr != ""\n}}\n'
+        f'\n{name} contains r if {{\n\tr := guardrail_observe({told})\n\tr != ""\n}}\n'
         for name in _SETS
     )
 

@@ -50,7 +50,7 @@ def prune(
     """Delete records past their retention period ([retention] days), segment by segment, and record
     it in the log.
 
-    Refused below the minimum period, under a legal hold, before a segment is sealed and archived,
+    Refused below the minimum period, under a legal hold, before a segment is closed and archived,
     and if no head that an anchor vouches for covers the records. Their hashes stay: every proof
     about the remaining records, and every proof made before, still works.
     """
@@ -68,7 +68,7 @@ def prune(
     if as_json:
         emit_json(pruned_document(done))
     elif not tell_pruned(done):
-        data("Nothing to do: no sealed segment is past its time.")
+        data("Nothing to do: no closed segment is past its time.")
     return Exit.YES if done.overwritten else Exit.RESERVED
 
 

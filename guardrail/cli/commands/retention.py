@@ -13,9 +13,9 @@ from guardrail.cli.app import Entry, Exit, LazyGroup
 from guardrail.cli.commands.prune import pruned_document, tell_pruned
 from guardrail.cli.commands.seal import (
     archived_document,
-    sealed_document,
+    closed_document,
     tell_archived,
-    tell_sealed,
+    tell_closed,
 )
 from guardrail.cli.keeping import keeping, reason_option, reason_words
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
@@ -37,7 +37,9 @@ _HERE = "guardrail.cli.commands.retention"
     cls=LazyGroup,
     entries={
         "run": Entry(
-            _HERE, "run", "Seal, archive and delete everything that is due; meant for a timer."
+            _HERE,
+            "run",
+            "Close segments, archive and delete everything that is due; meant for a timer.",
         ),
         "status": Entry(
             _HERE, "status", "Show records that are due, overdue, or were deleted too early."
@@ -70,7 +72,9 @@ def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     return Exit.RESERVED if status.findings else Exit.YES
 
 
-@click.command(short_help="Seal, archive and delete everything that is due; meant for a timer.")
+@click.command(
+    short_help="Close segments, archive and delete everything that is due; meant for a timer."
+)
 @ledger_options
 @json_option
 @reason_option
@@ -83,7 +87,7 @@ def run(
     reason: str | None,
     dry_run: bool,
 ) -> int:
-    """Do everything that is due by [retention]: seal a segment, archive segments without a copy,
+    """Do everything that is due by [retention]: close a segment, archive segments without a copy,
     delete expired records and copies.
 
     Meant for a timer: it leaves alone whatever is not due, reports whatever it can't do, and tries
@@ -117,7 +121,7 @@ def _due(
         {"segment": each.segment, "file": each.file} for _, each in done.expired
     ]
     report: dict[str, Any] = {
-        **sealed_document(done.sealed),
+        **closed_document(done.sealed),
         "archived": archived_document(done.put),
         "pruned": pruned_document(done.pruned) if done.pruned is not None else None,
         "expired": expired,
@@ -126,7 +130,7 @@ def _due(
         {"code": each.code, "message": each.message, "hint": each.hint} for each in done.problems
     ]
     if not quiet:
-        did = tell_sealed(done.sealed)
+        did = tell_closed(done.sealed)
         did |= tell_archived(done.put)
         did |= done.pruned is not None and tell_pruned(done.pruned)
         for each in expired:
@@ -152,7 +156,7 @@ def _dry(manager: RetentionManager, *, as_json: bool) -> int:
         return Exit.YES
     going = before - facts.first if not status.held else 0
     lines = [
-        "a segment is to be sealed" if seal else "",
+        "a segment is to be closed" if seal else "",
         f"{counted(len(status.unarchived), 'segment')} to be archived" if status.unarchived else "",
         f"{counted(going, 'record')} to be deleted" if going > 0 else "",
         f"{counted(len(expire), 'copy')} to be deleted" if expire else "",
@@ -169,7 +173,7 @@ def _tell(facts: Facts, status: RetentionStatus) -> None:
     age = "none" if status.age_days is None else f"{counted(round(status.age_days), 'day')} old"
     data(f"oldest    {age}")
     data(
-        f"segments  {counted(len(facts.segments), 'sealed one')}, "
+        f"segments  {counted(len(facts.segments), 'closed one')}, "
         f"{counted(max(0, facts.size - facts.unsealed), 'record')} behind them"
     )
     if facts.first > 1:

@@ -16,24 +16,24 @@ from guardrail.core.words import counted
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
-    from guardrail.retention.actions import ArchivedSegment, Sealed
+    from guardrail.retention.actions import ArchivedSegment, ClosedSegment
 
 __all__ = [
     "archive",
     "archived_document",
+    "closed_document",
     "seal",
-    "sealed_document",
     "tell_archived",
-    "tell_sealed",
+    "tell_closed",
 ]
 
 
-@click.command(short_help="Seal the records since the last segment, and copy them.")
+@click.command(short_help="Close a segment: the records since the last one, and copy them.")
 @ledger_options
 @json_option
 @reason_option
 def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Seal the records since the last segment: a record states where the segment ends and its root,
+    """Close a segment: the records since the last one: a record states where the segment ends and its root,
     and a copy is made.
 
     The copy is read back and compared before this returns, and is never written again. A missing
@@ -42,18 +42,18 @@ def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str
     with keeping(config, ledger) as keeper:
         done = keeper.seal(why=reason_words(reason))
     if as_json:
-        emit_json(sealed_document(done))
-    elif not tell_sealed(done):
+        emit_json(closed_document(done))
+    elif not tell_closed(done):
         data("Nothing to do: every record is in a segment, and each has its copy.")
     return Exit.YES
 
 
-@click.command(short_help="Copy the sealed segments to the archive folder.")
+@click.command(short_help="Copy the closed segments to the archive folder.")
 @ledger_options
 @json_option
 @reason_option
 def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Copy each sealed segment to the folder that [retention] archive names, unless it is there
+    """Copy each closed segment to the folder that [retention] archive names, unless it is there
     already.
 
     Each copy is verified line by line before a record says that it exists.
@@ -67,7 +67,7 @@ def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: 
     return Exit.YES
 
 
-def sealed_document(done: Sealed) -> dict[str, Any]:
+def closed_document(done: ClosedSegment) -> dict[str, Any]:
     """Return the result of sealing, for JSON."""
     made = done.segment
     return {
@@ -78,13 +78,13 @@ def sealed_document(done: Sealed) -> dict[str, Any]:
     }
 
 
-def tell_sealed(done: Sealed) -> bool:
+def tell_closed(done: ClosedSegment) -> bool:
     """Print the result of sealing; return True if it did anything."""
     made = done.segment
     if made is not None:
         count = counted(made.last + 1 - made.first, "record")
         data(
-            f"{paint('sealed', Style.GOOD)}    segment {made.number}: {count}, up to record {made.last}"
+            f"{paint('closed', Style.GOOD)}    segment {made.number}: {count}, up to record {made.last}"
         )
     for each in done.copied:
         data(f"{paint('copied', Style.GOOD)}    segment {each.segment}: {one_line(each.file)}")

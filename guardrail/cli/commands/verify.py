@@ -81,7 +81,7 @@ _SHOWN = 10
     "--segment",
     type=_PATH,
     metavar="FILE",
-    help="Check this copy of a segment (may be .gz), against its seal in the ledger if there is one.",
+    help="Check this copy of a segment (may be .gz), against the record in the ledger that closed it if there is one.",
 )
 @click.option(
     "--backup",

@@ -15,7 +15,7 @@ from guardrail.core.redaction.detectors.scan import scan_secrets
 from guardrail.core.redaction.foreign import describe_error, plain, shape
 from guardrail.core.redaction.key_names import stricter
 from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, needs_normalising, normalised
-from guardrail.core.redaction.replacements import Sealer, View, cut, encodable
+from guardrail.core.redaction.replacements import Replacer, View, cut, encodable
 from guardrail.core.redaction.scan import Spend, holds_known, join, scan_all, unmetered
 from guardrail.core.redaction.schema_marks import SchemaMarks
 from guardrail.core.redaction.session_memory import BLANK, Memory
@@ -54,7 +54,7 @@ class Redactor:
     Thread-safe; it keeps only short values that are not sensitive.
     """
 
-    __slots__ = ("_limits", "_meter", "_schemas", "_sealer", "profile")
+    __slots__ = ("_limits", "_meter", "_replacer", "_schemas", "profile")
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Redactor:
                 "tokens and marks must have the form gr1:<class>:<key id>:<24 characters>",
                 code="redaction.mark",
             )
-        self._sealer = Sealer(token, mark, limits)
+        self._replacer = Replacer(token, mark, limits)
         self._limits = limits
         self._meter = meter
         self.profile = profile
@@ -131,7 +131,7 @@ class Redactor:
         *log_output*. The work is bounded for any size; no method of a foreign object is called.
         Raises only ``RedactionError``.
         """
-        described = shape(value, self._sealer.token, lambda name: self.text(name, memory))
+        described = shape(value, self._replacer.token, lambda name: self.text(name, memory))
         content = plain(value, nodes=self._limits.nodes, chars=self._limits.result)
         inspection = self._inspection(content, None, memory)
         if log_output:
@@ -154,7 +154,7 @@ class Redactor:
             text = encodable(text)
         plain_text = normalised(text) if needs_normalising(text) else text
         hits = scan_secrets(plain_text)
-        return self._sealer.splice(plain_text, hits) if hits else text
+        return self._replacer.splice(plain_text, hits) if hits else text
 
     def gate(
         self,
@@ -171,7 +171,7 @@ class Redactor:
         Values that the host or the policy *supplied*, and the names and constants of *schema*, are
         checked by detectors only.
         """
-        sealer = self._sealer
+        replacer = self._replacer
         texts = [
             leaf
             for leaf in leaves
@@ -185,7 +185,7 @@ class Redactor:
         if not (len(memory) and holds_known(join(hunted, spend)[0], memory, spend)):
             # A detector's hits depend only on the text: clean texts need not be scanned again.
             memory = BLANK
-            hunted = [text for text in (*texts, *supplied) if text not in sealer.clean]
+            hunted = [text for text in (*texts, *supplied) if text not in replacer.clean]
             if not hunted:
                 return None
         worst: str | None = None
@@ -193,7 +193,7 @@ class Redactor:
             for hit in hits:
                 worst = hit.cls if worst is None else stricter(worst, hit.cls)
         if worst is None:
-            sealer.note_clean(hunted)
+            replacer.note_clean(hunted)
         return worst
 
     def gate_identity(self, leaves: Iterable[str]) -> str | None:
@@ -216,8 +216,8 @@ class Redactor:
     ) -> Inspection:
         marks = None if schema is None else self._marks(schema)
         root = None if marks is None else marks.root
-        sealer = self._metered(_NO_NAMES if marks is None else marks.supplied)
-        walk = Walk(self._limits, sealer.token, sealer.spend)
+        replacer = self._metered(_NO_NAMES if marks is None else marks.supplied)
+        walk = Walk(self._limits, replacer.token, replacer.spend)
         box: list[Any] = [None]
         try:
             walk.value(
@@ -226,7 +226,7 @@ class Redactor:
         except RecursionError:
             raise RedactionError("a value is nested too deeply", code="redaction.depth") from None
         return Inspection(
-            sealer,
+            replacer,
             value,
             walk,
             box,
@@ -235,11 +235,11 @@ class Redactor:
             again=lambda: self._inspection(value, schema, BLANK, minimal=minimal),
         )
 
-    def _metered(self, supplied: frozenset[str] = _NO_NAMES) -> Sealer:
+    def _metered(self, supplied: frozenset[str] = _NO_NAMES) -> Replacer:
         spend = self._meter()
         if spend is unmetered and not supplied:
-            return self._sealer
-        return self._sealer.for_view(spend, supplied)
+            return self._replacer
+        return self._replacer.for_view(spend, supplied)
 
     def _marks(self, schema: Mapping[str, object]) -> SchemaMarks:
         found = self._schemas.get(id(schema))

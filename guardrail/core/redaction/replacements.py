@@ -27,10 +27,10 @@ from guardrail.core.redaction.values import (
 from guardrail.core.redaction.walk import Limits, Nested, Walk
 from guardrail.errors import RecordError, RedactionError
 
-__all__ = ["Sealer", "View", "class_of", "cut", "encodable", "text_of", "unused"]
+__all__ = ["Replacer", "View", "class_of", "cut", "encodable", "text_of", "unused"]
 
 _ROUNDS = 3
-_PER_SEAL = 32
+_PER_REPLACEMENT = 32
 _CLEAN, _CLEAN_CHARS = 4_096, 256
 # A view with this many characters fits, whatever they are.
 _ALWAYS_CLEAR = 6_000
@@ -60,7 +60,7 @@ class View:
     """
 
 
-class Sealer:
+class Replacer:
     """Replaces the hits.
 
     It holds the functions that make tokens and marks; of values, only short ones that are not
@@ -88,9 +88,9 @@ class Sealer:
         self.clean: set[str] = set() if clean is None else clean
         """Short texts in which no detector hits, so that the gate need not ask again."""
 
-    def for_view(self, spend: Spend, supplied: frozenset[str] = frozenset()) -> Sealer:
-        """Return a sealer for one view, which reports its work to *spend*."""
-        return Sealer(self.token, self.mark, self.limits, spend, supplied, self.clean)
+    def for_view(self, spend: Spend, supplied: frozenset[str] = frozenset()) -> Replacer:
+        """Return a replacer for one view, which reports its work to *spend*."""
+        return Replacer(self.token, self.mark, self.limits, spend, supplied, self.clean)
 
     def note_clean(self, texts: Iterable[str]) -> None:
         """Remember short texts in which no detector hits."""
@@ -98,9 +98,9 @@ class Sealer:
             self.clean.clear()
         self.clean.update(text for text in texts if len(text) < _CLEAN_CHARS)
 
-    def seal(self, cls: str, text: str) -> str:
+    def replacement(self, cls: str, text: str) -> str:
         """Return the replacement of *text*: a random mark for class ``secret``, else a token."""
-        self.spend(_PER_SEAL)
+        self.spend(_PER_REPLACEMENT)
         return self.mark(cls) if cls == "secret" else self.token(cls, canonical(cls, text))
 
     def splice(self, text: str, hits: list[Hit]) -> str:
@@ -108,7 +108,7 @@ class Sealer:
         end = 0
         for hit in hits:
             parts.append(text[end : hit.start])
-            parts.append(self.seal(hit.cls, text[hit.start : hit.end]))
+            parts.append(self.replacement(hit.cls, text[hit.start : hit.end]))
             end = hit.end
         parts.append(text[end:])
         return "".join(parts)
@@ -119,21 +119,21 @@ class Sealer:
         texts: list[str] = []
         for (holder, key, _, text, mark, _), found in zip(walk.slots, hits, strict=False):
             if mark is not None:
-                holder[key] = self.seal(class_of(mark[0], found) if found else mark[0], text)
+                holder[key] = self.replacement(class_of(mark[0], found) if found else mark[0], text)
             elif found:
                 if type(holder[key]) is not str:
-                    holder[key] = self.seal(class_of(None, found), text)
+                    holder[key] = self.replacement(class_of(None, found), text)
                     continue
                 plain_text = normalised(text) if needs_normalising(text) else text
                 if found[0].start == 0 and found[0].end >= len(plain_text):
-                    holder[key] = self.seal(found[0].cls, plain_text)
+                    holder[key] = self.replacement(found[0].cls, plain_text)
                 else:
                     partial.append((holder, key))
                     texts.append(self.splice(plain_text, found))
             elif not text.isascii():
                 holder[key] = encodable(text)
-        for holder, key, _, text, _ in walk.sealed:
-            holder[key] = self.seal("secret", text)
+        for holder, key, _, text, _ in walk.hidden:
+            holder[key] = self.replacement("secret", text)
         for (holder, key), text in zip(
             partial, self.settle(texts, memory) if texts else (), strict=True
         ):
@@ -174,7 +174,7 @@ class Sealer:
                 for text, hits in zip(texts, again, strict=True)
             ]
         return [
-            self.seal(class_of(None, hits), text) if hits else text
+            self.replacement(class_of(None, hits), text) if hits else text
             for text, hits in zip(texts, scan_all(texts, memory, self.spend), strict=True)
         ]
 
@@ -188,7 +188,7 @@ class Sealer:
             # Cleaned piece by piece but not clean as a whole: parsing it again could give another
             # result each time.
             entry.holder[entry.key] = (
-                self.seal(class_of(None, hits), text) if hits else encodable(text)
+                self.replacement(class_of(None, hits), text) if hits else encodable(text)
             )
 
     def scrub_tree(
@@ -222,7 +222,7 @@ class Sealer:
                 here = f"{where}/{escape(key)}"
                 name = key
                 if cls is not None:
-                    name = unused(self.seal(cls, key), taken, out, value)
+                    name = unused(self.replacement(cls, key), taken, out, value)
                     moves[here] = escape(name)
                 out[name] = self._scrubbed(member, memory, removed, moves, here)
             return out
@@ -238,7 +238,7 @@ class Sealer:
         entry = removed.setdefault(where, [cls])
         if "known" not in entry[1:]:
             entry.append("known")
-        return self.settle([text], memory)[0] if type(value) is str else self.seal(cls, text)
+        return self.settle([text], memory)[0] if type(value) is str else self.replacement(cls, text)
 
     def fitted(
         self,
@@ -303,7 +303,7 @@ class Sealer:
             return walk.sized(value), True
         sizes = {key: len(dumps(member)) + len(dumps(key)) for key, member in value.items()}
         for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
-            self.spend(_PER_SEAL)
+            self.spend(_PER_REPLACEMENT)
             member = value[key]
             if type(member) not in {dict, list, str} or sizes[key] < 200:
                 break

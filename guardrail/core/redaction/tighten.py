@@ -45,10 +45,10 @@ class Tightening:
         if not self._news:
             return self._base
         self._move()
-        sealer, memory = inspection._sealer, inspection._memory
-        value = sealer.scrub_tree(value, memory, self._removed, self._moves)
+        replacer, memory = inspection._replacer, inspection._memory
+        value = replacer.scrub_tree(value, memory, self._removed, self._moves)
         self._move()
-        return sealer.fitted(
+        return replacer.fitted(
             value,
             self._removed,
             self._classes,
@@ -68,7 +68,7 @@ class Tightening:
 
     def _at(self, value: object, source: object, pattern: list[str], where: str) -> object:
         if not pattern:
-            return self._seal(value, source, where)
+            return self._replaced(value, source, where)
         name, rest = pattern[0], pattern[1:]
         if type(value) is dict and not is_sized(value) and isinstance(source, Mapping):
             for old, new, here in self._members(value, source, where):
@@ -97,7 +97,7 @@ class Tightening:
             for old, new in zip(source, value, strict=True)
         ]
 
-    def _seal(self, value: object, source: object, where: str) -> object:
+    def _replaced(self, value: object, source: object, where: str) -> object:
         inspection = self._inspection
         if type(value) is dict and not is_sized(value) and isinstance(source, Mapping):
             out: dict[str, object] = {}
@@ -112,11 +112,11 @@ class Tightening:
                     # Even if there are only keys below.
                     self._news = True
                 names[name] = before.get(new, new)
-                out[name] = self._seal(value[new], source[old], here)
+                out[name] = self._replaced(value[new], source[old], here)
             return out
         if type(value) is list and isinstance(source, list | tuple):
             return [
-                self._seal(value[index], member, f"{where}/{index}")
+                self._replaced(value[index], member, f"{where}/{index}")
                 for index, member in enumerate(source)
             ]
         cls = self._note(where)
@@ -127,7 +127,7 @@ class Tightening:
             return value
         text = text_of(source)
         remember(inspection._memory, cls, text)
-        return inspection._sealer.seal(cls, text)
+        return inspection._replacer.replacement(cls, text)
 
     def _note(self, where: str) -> str:
         """Note that the policy hit at *where*, below which nothing is shown, and return the class
@@ -155,7 +155,7 @@ class Tightening:
     def _key(self, name: str) -> str:
         if classify(name).odd:
             self._inspection._memory.remember(name, "policy")
-        return self._inspection._sealer.seal("policy", name)
+        return self._inspection._replacer.replacement("policy", name)
 
 
 def _named(source: object, pattern: list[str]) -> Iterator[object]:

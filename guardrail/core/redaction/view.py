@@ -17,7 +17,7 @@ from guardrail.core.redaction.marks import (
     normalised,
 )
 from guardrail.core.redaction.pointers import bounded_classes, join_classes, moved, parse
-from guardrail.core.redaction.replacements import Sealer, View, class_of, unused
+from guardrail.core.redaction.replacements import Replacer, View, class_of, unused
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.spans import Hit, merge_hits
 from guardrail.core.redaction.tighten import Tightening
@@ -61,7 +61,7 @@ class Inspection:
         "_prefixes",
         "_removed",
         "_renamed",
-        "_sealer",
+        "_replacer",
         "_source",
         "_taken",
         "_walk",
@@ -70,7 +70,7 @@ class Inspection:
 
     def __init__(
         self,
-        sealer: Sealer,
+        replacer: Replacer,
         source: object,
         walk: Walk,
         box: list[Any],
@@ -84,7 +84,7 @@ class Inspection:
         *again* returns the inspection of the same by a session that knows nothing.
         """
         self._again = again
-        self._sealer = sealer
+        self._replacer = replacer
         self._source = source
         self._walk = walk
         self._box = box
@@ -101,7 +101,7 @@ class Inspection:
         self._classes: dict[str, list[str]] = {}
         self._note()
         judged = self._judged_classes() if self._known_names else self._classes
-        self.arg_classes = bounded_classes(judged, sealer.limits.recorded // 5, sealer.spend)
+        self.arg_classes = bounded_classes(judged, replacer.limits.recorded // 5, replacer.spend)
         """Pointer -> classes of the value there, for the policy; if there are very many, indexes
         become ``*``. Keys that only the policy's pointers mark, or that only the session knows, are
         in clear here, and not in the ``classes`` of a view.
@@ -116,7 +116,7 @@ class Inspection:
         walk, memory = self._walk, self._memory
         hits = walk.hits()
         clean: list[str] = []
-        supplied = self._sealer.supplied
+        supplied = self._replacer.supplied
         for entry, found in zip(walk.slots, hits, strict=False):
             _, _, _, text, mark, hint = entry
             if hint is not None and mark is None and _is_secretive(text, found):
@@ -124,25 +124,25 @@ class Inspection:
                 found[:] = merge_hits(found)
             if mark is not None:
                 if text not in supplied:
-                    self._sealer.spend(_PER_HIT)
+                    self._replacer.spend(_PER_HIT)
                     remember(memory, class_of(mark[0], found), text)
             elif not found:
                 clean.append(text)
             else:
                 plain_text = normalised(text) if needs_normalising(text) else text
                 for hit in found:
-                    self._sealer.spend(_PER_HIT)
+                    self._replacer.spend(_PER_HIT)
                     remember(memory, hit.cls, plain_text[hit.start : hit.end], hit.rule)
-        self._sealer.note_clean(clean)
-        for _, _, _, text, _ in walk.sealed:
-            self._sealer.spend(_PER_HIT)
+        self._replacer.note_clean(clean)
+        for _, _, _, text, _ in walk.hidden:
+            self._replacer.spend(_PER_HIT)
             if text not in supplied:
                 remember(memory, "secret", text)
         for (_, name, _, mark), found in zip(walk.keys, hits[len(walk.slots) :], strict=True):
             # A marked key that reads like a field name is not recorded here, and not searched for
             # at other places.
             if found or (mark is not None and classify(name).odd):
-                self._sealer.spend(_PER_HIT)
+                self._replacer.spend(_PER_HIT)
                 memory.remember(name, class_of(mark[0] if mark is not None else None, found))
         walk.add_known(hits, memory, supplied)
         self._rename(hits[len(walk.slots) :])
@@ -162,23 +162,23 @@ class Inspection:
         if walk.known_names:
             for out in walk.owners:
                 for name in out:
-                    if (id(out), name) in renamed or name in self._sealer.supplied:
+                    if (id(out), name) in renamed or name in self._replacer.supplied:
                         continue
-                    cls = memory.knows(name, self._sealer.spend)
+                    cls = memory.knows(name, self._replacer.spend)
                     if cls is not None:
                         self._known_names.add((id(out), name))
                         self._rename_one(out, name, cls)
 
     def _rename_one(self, out: dict[str, Any], name: str, cls: str) -> None:
         taken = self._taken.setdefault(id(out), {})
-        new = unused(self._sealer.seal(cls, name), taken, out)
+        new = unused(self._replacer.replacement(cls, name), taken, out)
         self._renamed[id(out), name] = new
 
     def _note(self) -> None:
         """Fill ``arg_classes`` and ``removed``."""
         walk, renamed, prefixes = self._walk, self._renamed, self._prefixes
         removed, found_classes = self._removed, self._classes
-        spend = self._sealer.spend
+        spend = self._replacer.spend
         for (_, _, path, _, mark, _), found in zip(walk.slots, self._hits, strict=False):
             if found:
                 spend(_PER_NOTE * len(found))
@@ -188,7 +188,7 @@ class Inspection:
                 where = pointer(path, renamed, prefixes)
                 removed[where] = [mark[0], *mark[1]]
                 found_classes[where] = [mark[0]]
-        for _, _, path, _, mark in walk.sealed:
+        for _, _, path, _, mark in walk.hidden:
             self._put(pointer(path, renamed, prefixes), mark[0], mark[1])
         if walk.nested:
             for where, held in self._held().items():
@@ -217,7 +217,7 @@ class Inspection:
             pointer(entry.path, self._renamed, self._prefixes): set() for entry in self._walk.nested
         }
         for place, classes in self._classes.items():
-            self._sealer.spend(_PER_NOTE)
+            self._replacer.spend(_PER_NOTE)
             end = place.rfind("/")
             while end >= 0:
                 around = held.get(place[:end])
@@ -263,7 +263,7 @@ class Inspection:
         moves: dict[str, str] = {}
         for out in self._walk.owners:
             for name in out:
-                self._sealer.spend(1)
+                self._replacer.spend(1)
                 if (id(out), name) in self._known_names:
                     where = pointer(self._walk.path_of(out), self._renamed, self._prefixes)
                     new = self._renamed[id(out), name]
@@ -291,7 +291,7 @@ class Inspection:
         return fresh._whole(), classes
 
     def _whole(self) -> object:
-        limits = self._sealer.limits
+        limits = self._replacer.limits
         for holder, key, path, piece in self._walk.pieces:
             if type(piece) is not str:
                 why = f"has more than {counted(limits.nodes, 'member')}, with all before it, or {counted(limits.depth, 'level')}"
@@ -334,15 +334,15 @@ class Inspection:
 
     def shortened(self, view: View, limit: int) -> View:
         """Return *view* in roughly *limit* bytes at most: large parts become size and token."""
-        return self._sealer.shortened(view, limit)
+        return self._replacer.shortened(view, limit)
 
     def _make(self) -> View:
-        sealer, walk = self._sealer, self._walk
+        replacer, walk = self._replacer, self._walk
         if self._minimal_class:
             self._pieces = {(id(owner), key): piece for owner, key, _, piece in walk.pieces}
             value = self._minimal(self._box[0], (id(self._box), 0), "")
             self._removed = {"": [self._minimal_class, "minimal"], **self._removed}
-            return sealer.fitted(
+            return replacer.fitted(
                 value,
                 self._removed,
                 self._classes,
@@ -350,10 +350,10 @@ class Inspection:
                 truncated=bool(walk.pieces),
                 renamed=bool(self._renamed),
             )
-        sealer.replace(walk, self._hits, self._memory)
+        replacer.replace(walk, self._hits, self._memory)
         _apply_names(walk.owners, self._renamed, walk.nested)
-        sealer.fold(walk.nested, self._memory)
-        return sealer.fitted(
+        replacer.fold(walk.nested, self._memory)
+        return replacer.fitted(
             self._box[0],
             self._removed,
             self._classes,
@@ -391,7 +391,7 @@ class Inspection:
             kind, text = type(value).__name__, number_text(value)  # type: ignore[arg-type]
         classes = self._classes.get(where)
         cls = min(classes, key=rank) if classes else "text"
-        sized: dict[str, object] = {"$t": kind, "tok": self._sealer.seal(cls, text)}
+        sized: dict[str, object] = {"$t": kind, "tok": self._replacer.replacement(cls, text)}
         if kind == "str" and cls != "secret":
             sized["len"] = len(text)
         return sized

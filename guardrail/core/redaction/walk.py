@@ -83,7 +83,7 @@ class Walk:
     """Called with the work before it is done."""
     slots: list[tuple[Any, Any, Path, str, Mark | None, Mark | None]] = field(default_factory=list)
     """Values to scan: (container, key, path, text, mark of the whole, hint that random means secret)."""
-    sealed: list[tuple[Any, Any, Path, str, Mark]] = field(default_factory=list)
+    hidden: list[tuple[Any, Any, Path, str, Mark]] = field(default_factory=list)
     """Values of class ``secret`` that are replaced as a whole, unscanned."""
     keys: list[tuple[dict[str, Any], str, Path, Mark | None]] = field(default_factory=list)
     """Keys that might be data: scanned like values; with a mark they are always replaced."""
@@ -188,7 +188,7 @@ class Walk:
     ) -> None:
         if mark[0] == "secret":
             # Nothing is stricter: detectors could only add names.
-            self.sealed.append((holder, key, path, text, mark))
+            self.hidden.append((holder, key, path, text, mark))
         else:
             self.slots.append((holder, key, path, text, mark, hint))
 
@@ -293,7 +293,7 @@ class Walk:
         self.paths[id(out)] = path
         # A mark above by schema or policy applies to keys as well; a mark by a key name applies
         # only to values.
-        sealed = mark if mark is not None and not mark[1][0].startswith("key:") else None
+        hidden = mark if mark is not None and not mark[1][0].startswith("key:") else None
         many = len(source) > _SPELL
         if not many:
             self.spend(_PER_KEY * len(source))
@@ -302,12 +302,12 @@ class Walk:
                 self.spend(_PER_KEY)
             name = raw if type(raw) is str else plain_key(raw)
             known = named(name) if len(name) <= 64 else LONG_NAME
-            below, child, key_mark = mark, None, sealed
+            below, child, key_mark = mark, None, hidden
             if node is not None:
                 child = node.child(name)
                 if child is not None and child.mark is not None:
                     below = merge_marks(below, child.mark)
-                key_mark = merge_marks(None if node.declares(name) else sealed, node.key_mark)
+                key_mark = merge_marks(None if node.declares(name) else hidden, node.key_mark)
             place, is_data = (path, out, name), key_mark is not None
             if known is None:
                 below_hint = hint

@@ -85,20 +85,20 @@ class Workbench:
         return tree
 
     def load(
-        self, modules: Sequence[tuple[str, str]], data: str | None, *, witness: bool = False
+        self, modules: Sequence[tuple[str, str]], data: str | None, *, observe: bool = False
     ) -> None:
         """Load *modules* (name, text) and *data* (JSON) for the next queries.
 
-        With *witness* they can call ``guardrail_witness(text)``, and ``witnessed`` returns those
+        With *observe* they can call ``guardrail_observe(text)``, and ``observed`` returns those
         texts.
         """
         self._scratch = _encode(
-            {"modules": [list(module) for module in modules], "data": data, "witness": witness}
+            {"modules": [list(module) for module in modules], "data": data, "observe": observe}
         )
         self._send(b"S", self._scratch)
 
-    def witnessed(self) -> list[str]:
-        """Return the texts that policies passed to ``guardrail_witness`` since the last call, once
+    def observed(self) -> list[str]:
+        """Return the texts that policies passed to ``guardrail_observe`` since the last call, once
         each. Raises ``PolicyError``.
         """
         if self._worker is None:

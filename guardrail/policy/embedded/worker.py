@@ -14,8 +14,8 @@ kind   body                                                                 answ
        "limit": seconds}``
 ``D``  the policy input                                                     ``r`` decision, ``u`` undefined, ``e``, ``b``
 ``P``  ``{"name", "text"}``                                                 ``r`` syntax tree, ``e``
-``S``  ``{"modules", "data", "witness"}``: an engine beside the serving     ``k``, ``e``
-       one; with ``witness`` it keeps what policies tell it
+``S``  ``{"modules", "data", "observe"}``: an engine beside the serving     ``k``, ``e``
+       one; with ``observe`` it keeps what policies tell it
 ``W``  anything                                                             ``r`` what it kept since, as a list of texts
 ``Q``  ``{"rule" | "query", "input"}`` for that engine                      ``r``, ``u``, ``e``
 ``E``  anything                                                             ``r`` the same
@@ -43,9 +43,9 @@ MAX_TREE = 1 << 28
 """Bytes of any other answer: a syntax tree has about 60 times the size of its source."""
 DECISION = "data.guardrail.main.decision"
 UNDEFINED = '"<undefined>"'
-WITNESS = "guardrail_witness"
+OBSERVE = "guardrail_observe"
 """A function of one text, in engines for tests only: it keeps the text."""
-MAX_WITNESSED = 1 << 26
+MAX_OBSERVED = 1 << 26
 """Characters that are kept; the rest is left out."""
 PARENT_CHECK_MS = 5_000
 HEADER = struct.Struct(">I16sc")
@@ -92,8 +92,8 @@ class Server:
         # As they were before their first evaluation; never evaluated themselves.
         self.untouched: Any = None
         self.untouched_scratch: Any = None
-        self.witnessed: dict[str, None] = {}
-        self.room = MAX_WITNESSED
+        self.observed: dict[str, None] = {}
+        self.room = MAX_OBSERVED
         self.limit = 0.0
 
     def answer(self, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
@@ -147,21 +147,21 @@ class Server:
             return b"b", b""
         return b"r", reply
 
-    def witness(self, text: str) -> str:
+    def observe(self, text: str) -> str:
         """Store *text*, once and in order."""
-        if text not in self.witnessed:
+        if text not in self.observed:
             self.room -= len(text)
             if self.room >= 0:
-                self.witnessed[text] = None
+                self.observed[text] = None
         return ""
 
-    def build(self, modules: list[list[str]], data: str | None, witness: bool = False) -> Any:
+    def build(self, modules: list[list[str]], data: str | None, observe: bool = False) -> Any:
         engine = self.regorus.Engine()
         engine.set_policy_length_config(max_col=65_536, max_file_bytes=1 << 24, max_lines=1 << 20)
         for name, (arguments, function) in self.substitutes.items():
             engine.add_extension(name, arguments, function)
-        if witness:
-            engine.add_extension(WITNESS, 1, self.witness)
+        if observe:
+            engine.add_extension(OBSERVE, 1, self.observe)
         for name, text in modules:
             engine.add_policy(name, text)
         if data:
@@ -218,7 +218,7 @@ class Server:
         spec = json.loads(body)
         self.scratch = self.untouched_scratch = None
         self.untouched_scratch = self.build(
-            spec["modules"], spec["data"], bool(spec.get("witness"))
+            spec["modules"], spec["data"], bool(spec.get("observe"))
         )
         self.scratch = self.untouched_scratch.clone()
         return b"k", b""
@@ -227,8 +227,8 @@ class Server:
         import json
 
         del body
-        kept = json.dumps(list(self.witnessed)).encode("ascii")
-        self.witnessed, self.room = {}, MAX_WITNESSED
+        kept = json.dumps(list(self.observed)).encode("ascii")
+        self.observed, self.room = {}, MAX_OBSERVED
         return b"r", kept
 
     def serve_Q(self, body: bytes) -> tuple[bytes, bytes]:  # noqa: N802

@@ -15,18 +15,18 @@ from guardrail.review.verify.report import (
     VerifyReport,
     VerifyState,
 )
-from guardrail.review.verify.segment import Sealing, read_sealing, verify_segment
+from guardrail.review.verify.segment import SegmentRecords, read_segment_records, verify_segment
 
 __all__ = [
     "HeadError",
     "OutsideHead",
     "Progress",
-    "Sealing",
+    "SegmentRecords",
     "VerifyReport",
     "VerifyState",
     "load_heads",
     "load_key",
-    "read_sealing",
+    "read_segment_records",
     "readable",
     "signers_in",
     "taken_over",

@@ -1,4 +1,4 @@
-"""Verify the copy of a segment: its lines alone, against the record that sealed it, and external
+"""Verify the copy of a segment: its lines alone, against the record that closed it, and external
 heads.
 """
 
@@ -31,22 +31,22 @@ from guardrail.review.verify.stream import recovered_before
 from guardrail.review.verify.uses import Uses
 from guardrail.system.input_files import read_input
 
-__all__ = ["Sealing", "read_sealing", "verify_segment"]
+__all__ = ["SegmentRecords", "read_segment_records", "verify_segment"]
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MAX_BESIDE = 1 << 16
 _NOT_SEALED = (
-    "NOT COMPARED WITH ITS SEAL: no ledger was at hand that holds the record which sealed these records, and no head that was "
+    "NOT COMPARED WITH ITS LOG: no ledger was at hand that holds the record which closed this segment, and no head that was "
     "kept elsewhere covers them. The tree before them was read from the file beside the copy."
 )
 _NOTHING_BESIDE = (
     "what stands beside the copy (NAME.json) is missing, or does not fit its first record"
 )
-_LEDGER_UNREAD = "The seal was read from the ledger, which was not verified in this run: guardrail verify does that."
+_LEDGER_UNREAD = "The record that closed the segment was read from the ledger, which was not verified in this run: guardrail verify does that."
 
 
 @dataclass(frozen=True, slots=True)
-class Sealing:
+class SegmentRecords:
     """The ledger's statement about its segments; reading it does not verify the ledger itself."""
 
     log: str
@@ -66,7 +66,7 @@ class Sealing:
         return self.first <= last + 1 < self.size
 
 
-def read_sealing(reader: LedgerReader) -> Sealing:
+def read_segment_records(reader: LedgerReader) -> SegmentRecords:
     """Return the statement of *reader*'s ledger about its segments, including pruned ones. Raises
     ``LedgerError``.
     """
@@ -78,7 +78,7 @@ def read_sealing(reader: LedgerReader) -> Sealing:
     key = reader.genesis.get("key")
     public = key.get("public") if isinstance(key, dict) else None
     size = reader.size()
-    return Sealing(
+    return SegmentRecords(
         reader.log,
         str(public or ""),
         tuple(found),
@@ -93,12 +93,12 @@ def verify_segment(
     *,
     key: str | None = None,
     heads: Sequence[OutsideHead] = (),
-    sealing: Sealing | None = None,
+    segment_records: SegmentRecords | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
     """Verify the copy at *path*. Never raises for its findings.
 
-    Its records must be linked, and give the root that *sealing* records, if it knows the segment,
+    Its records must be linked, and give the root that *segment_records* records, if it knows the segment,
     and the root of each of *heads* that ends among them. The tree before its first record comes
     from the file next to it (``NAME.json``): wrong values there give another root.
     """
@@ -115,7 +115,7 @@ def verify_segment(
                 after, edge = before
                 begin = after.size
                 audit = Audit(verify_signature, after=after, edge=edge, watch=watch)
-                public = key or (sealing.public if sealing is not None else "")
+                public = key or (segment_records.public if segment_records is not None else "")
                 if _HASH.fullmatch(public):
                     audit.begin(after.log, public)
             uses = Uses(partial=begin > 0)
@@ -144,22 +144,22 @@ def verify_segment(
         begin=begin,
         is_part=True,
         is_file=True,
-        later=_later(sealing, audit),
-        follows=_ours(sealing, audit) and sealing.follows(audit.chain.next_seq - 1),
+        later=_later(segment_records, audit),
+        follows=_ours(segment_records, audit) and segment_records.follows(audit.chain.next_seq - 1),
     )
     reachable = [each for each in heads if not _beyond(each, audit)]
-    return _sealed(judge(found, key, reachable), sealing, first=begin)
+    return _sealed(judge(found, key, reachable), segment_records, first=begin)
 
 
-def _later(sealing: Sealing | None, audit: Audit) -> tuple[Recovered, ...]:
+def _later(segment_records: SegmentRecords | None, audit: Audit) -> tuple[Recovered, ...]:
     """Return the recoveries after the copy that the ledger knows of."""
-    if not _ours(sealing, audit):
+    if not _ours(segment_records, audit):
         return ()
-    return tuple(each for each in sealing.recovered if each.seq >= audit.chain.next_seq)
+    return tuple(each for each in segment_records.recovered if each.seq >= audit.chain.next_seq)
 
 
-def _ours(sealing: Sealing | None, audit: Audit) -> TypeGuard[Sealing]:
-    return sealing is not None and sealing.log == audit.chain.report().log
+def _ours(segment_records: SegmentRecords | None, audit: Audit) -> TypeGuard[SegmentRecords]:
+    return segment_records is not None and segment_records.log == audit.chain.report().log
 
 
 def _beyond(head: OutsideHead, audit: Audit) -> bool:
@@ -196,12 +196,14 @@ def _before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
         return None
 
 
-def _sealed(report: VerifyReport, sealing: Sealing | None, *, first: int) -> VerifyReport:
-    """Return *report*, compared with the record that sealed these records."""
+def _sealed(
+    report: VerifyReport, segment_records: SegmentRecords | None, *, first: int
+) -> VerifyReport:
+    """Return *report*, compared with the record that closed these records."""
     if report.exit_code in {1, 3}:
         return report
-    ours = sealing is not None and sealing.log == report.log
-    segments = sealing.segments if sealing is not None and ours else ()
+    ours = segment_records is not None and segment_records.log == report.log
+    segments = segment_records.segments if segment_records is not None and ours else ()
     sealed = next((each for each in segments if each.first == first), None)
     if sealed is None:
         if report.anchored_to is not None:
@@ -213,7 +215,7 @@ def _sealed(report: VerifyReport, sealing: Sealing | None, *, first: int) -> Ver
             state=VerifyState.TAMPERED,
             exit_code=1,
             differs=Difference.HEAD,
-            detail=f"these are not the lines that were sealed as segment {sealed.number}: {numbers(sealed.first, sealed.last)}",
+            detail=f"these are not the lines of segment {sealed.number}: {numbers(sealed.first, sealed.last)}",
             anchored_to=None,
             anchored_by="",
         )
@@ -221,7 +223,7 @@ def _sealed(report: VerifyReport, sealing: Sealing | None, *, first: int) -> Ver
         report,
         notices=(
             *report.notices,
-            f"It is segment {sealed.number}, as it was sealed at {clock(sealed.ts)}.",
+            f"It is segment {sealed.number}, as it was closed at {clock(sealed.ts)}.",
         ),
         not_proved=(_LEDGER_UNREAD, *report.not_proved),
     )

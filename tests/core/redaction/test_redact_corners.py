@@ -341,7 +341,7 @@ def test_the_store_of_clean_texts_is_bounded_and_changes_no_answer() -> None:
         assert own.gate([f"word {index}"], Memory()) is None
     assert own.gate([BOB], Memory()) == "contact"
     assert own.gate(["word 1", "word 8999"], Memory()) is None
-    assert len(own._sealer.clean) <= 4_100
+    assert len(own._replacer.clean) <= 4_100
 
 
 def test_schemas_beyond_the_cache_are_read_again() -> None:
