@@ -1,4 +1,4 @@
-"""Actions on old records: seal, archive, prune and hold.
+"""Actions on old records: close segments, archive, prune and hold.
 
 Each is recorded, and only one process at a time acts.
 """
@@ -46,10 +46,10 @@ def keeping_lock(db: Path) -> FileLock:
 
 @dataclass(frozen=True, slots=True)
 class ClosedSegment:
-    """The result of sealing."""
+    """The segment that was closed, and the copies that were made."""
 
     segment: Segment | None
-    """The new segment; None if there was nothing new to seal, or sealing was not requested."""
+    """The new segment; None if there was no new record, or no new segment was requested."""
     copied: tuple[Manifest, ...]
     """Copies that were made: of the new segment, and those that were missing."""
 
@@ -64,7 +64,7 @@ class ArchivedSegment:
 
 
 class RetentionManager:
-    """Seals, archives, prunes and expires the records of one ledger. One thread uses it; other processes wait."""
+    """Closes segments, archives, prunes and expires the records of one ledger. One thread uses it; other processes wait."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class RetentionManager:
         return bool(rows[0][0] >= self._policy.segment_mb << 20)
 
     def seal(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
-        """Make the missing copies; with *fresh*, first seal all records that are in no segment.
+        """Make the missing copies; with *fresh*, first close a segment over all records that are in none.
 
         Each copy is verified and durable when this returns. *why* is the reason that a person gave.
         Raises ``RetentionError``, ``LedgerError``.
@@ -158,7 +158,7 @@ class RetentionManager:
     def _seal(self, facts: Facts, why: str | None) -> Segment | None:
         first, last = facts.unsealed, facts.size - 1
         number = facts.last_number + 1
-        # A segment that holds only the seal of the one before it is useless.
+        # A segment that holds only the record that closed the one before it is useless.
         if last < first or (first == last and facts.last_number and first > 0):
             return None
         with LedgerReader.open(self._db) as reader:
@@ -179,7 +179,7 @@ class RetentionManager:
     def _tree(self, reader: LedgerReader, first: int) -> tuple[Edge, bytes]:
         """Return the tree of all records, made from the lines from *first* on, and the last leaf.
 
-        Raises ``LedgerError`` unless it matches the signed head: a seal fixes the content of its
+        Raises ``LedgerError`` unless it matches the signed head: closing fixes the content of its
         segment for ever.
         """
         edge, leaf, head = Edge(), b"", None
@@ -383,7 +383,7 @@ class RetentionManager:
 
     def _grounded(self, facts: Facts, before: int, given: Sequence[SignedNote]) -> Checkpoint:
         """Return an external head that covers the records to delete; raise unless all of them are
-        sealed, copied and not needed.
+        in closed segments, copied and not needed.
 
         All evidence is read from the lines, and these are hashed under external heads.
         """

@@ -34,7 +34,7 @@ class Done:
 
 
 def carry_out(manager: RetentionManager, *, why: str | None) -> Done:
-    """Seal, copy, archive, prune and expire everything that is due; each action is recorded when
+    """Close segments, copy, archive, prune and expire everything that is due; each action is recorded when
     this returns.
 
     Each failure is a problem in the result. Raises ``LedgerError`` if the ledger can't be read or

@@ -346,7 +346,7 @@ def _digest(path: Path) -> str:
 
 
 def wrong(file: str) -> RetentionError:
-    """Return the error for a copy that differs from the sealed records."""
+    """Return the error for a copy that differs from the records of its segment."""
     return RetentionError(
         f"{file} does not hold the records of its segment",
         code="retention.copy_wrong",

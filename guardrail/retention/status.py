@@ -111,7 +111,7 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Retention
 
 
 def _due(segment: Segment, settings: RetentionSettings, now: datetime) -> bool:
-    # Sealed records are older than their seal, so a segment is past its time when the seal is.
+    # The records are older than the one that closed their segment, which therefore sets the time.
     sealed = moment(segment.ts)
     return settings.days > 0 and sealed is not None and now - sealed > timedelta(days=settings.days)
 

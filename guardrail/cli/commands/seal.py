@@ -37,7 +37,7 @@ def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str
     and a copy is made.
 
     The copy is read back and compared before this returns, and is never written again. A missing
-    copy of a sealed segment is made too, as long as its records still exist.
+    copy of a closed segment is made too, as long as its records still exist.
     """
     with keeping(config, ledger) as keeper:
         done = keeper.seal(why=reason_words(reason))
@@ -68,7 +68,7 @@ def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: 
 
 
 def closed_document(done: ClosedSegment) -> dict[str, Any]:
-    """Return the result of sealing, for JSON."""
+    """Return the closed segment and the new copies, for JSON."""
     made = done.segment
     return {
         "sealed": None
@@ -79,7 +79,7 @@ def closed_document(done: ClosedSegment) -> dict[str, Any]:
 
 
 def tell_closed(done: ClosedSegment) -> bool:
-    """Print the result of sealing; return True if it did anything."""
+    """Print the closed segment and the new copies; return True if it did anything."""
     made = done.segment
     if made is not None:
         count = counted(made.last + 1 - made.first, "record")
