@@ -14,15 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
 from guardrail.system.http import (
     Connection,
@@ -33,6 +28,7 @@ from guardrail.system.http import (
     TransportError,
     tls_context,
 )
+from tests.support.opa_server import Certificates, certificates
 
 SHORT = 0.5
 """A deadline that a server which stalls will miss."""
@@ -542,70 +538,36 @@ def test_the_addresses_of_a_name_are_tried_in_turn(monkeypatch: pytest.MonkeyPat
 # -- TLS ------------------------------------------------------------------------------------------
 
 
-class Certificates:
-    """An authority, and a certificate of it for 127.0.0.1, for a server and for a client."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.ca, self.cert, self.key = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
-        ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-        for path, public, name, extension in (
-            (self.ca, ca_key.public_key(), "authority", x509.BasicConstraints(True, None)),
-            (self.cert, key.public_key(), "server", alternative),
-        ):
-            now = datetime.now(UTC)
-            made = (
-                x509.CertificateBuilder()
-                .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-                .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]))
-                .public_key(public)
-                .serial_number(x509.random_serial_number())
-                .not_valid_before(now - timedelta(minutes=5))
-                .not_valid_after(now + timedelta(hours=1))
-                .add_extension(extension, critical=True)
-                .sign(ca_key, hashes.SHA256())
-            )
-            path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        self.key.write_bytes(self.private(key, serialization.NoEncryption()))
-        self.locked = folder / "locked.pem"
-        self.locked.write_bytes(self.private(key, serialization.BestAvailableEncryption(b"x")))
-
-    @staticmethod
-    def private(
-        key: ec.EllipticCurvePrivateKey, encryption: serialization.KeySerializationEncryption
-    ) -> bytes:
-        return key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-        )
-
-    def server(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.cert, self.key)
-        return context
+def server_context(made: Certificates) -> ssl.SSLContext:
+    """Return the TLS settings of a server that shows the certificate of *made*."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.cert, made.key)
+    return context
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("tls") / "made")
+    return certificates(tmp_path_factory.mktemp("tls") / "made")
 
 
 def test_a_server_shows_a_certificate_of_the_authority_and_of_its_name(
-    made: Certificates, tmp_path: Path
+    made: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither another authority's will do, nor another name's; not a byte of the request is sent."""
-    other = Certificates(tmp_path / "other")
-    with serving(tls=made.server()) as server:
+    other = certificates(tmp_path / "other")
+    with serving(tls=server_context(made)) as server:
         assert ask(server.endpoint(tls=tls_context(made.ca))).body == b"ok"
-        for host, ca in (("127.0.0.1", other.ca), ("localhost", made.ca), ("127.0.0.1", None)):
-            found = failure(server.endpoint(host, tls=tls_context(ca)))
-            assert found == ("unreachable", "certificate", "tls")
+        resolving(monkeypatch, server.port, "127.0.0.1")
+        for host, ca in (("127.0.0.1", other.ca), ("server.example", made.ca), ("127.0.0.1", None)):
+            endpoint = server.endpoint(host, tls=tls_context(ca))
+            endpoint.look_up(time.monotonic() + LONG)
+            assert failure(endpoint) == ("unreachable", "certificate", "tls")
         assert len(server.requests) == 1
 
 
 def test_a_client_shows_its_certificate(made: Certificates) -> None:
     """To a server that wants one; without it there is no reply."""
-    context = made.server()
+    context = server_context(made)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(made.ca)
     with serving(tls=context) as server:
@@ -619,10 +581,19 @@ def test_settings_of_tls_that_can_not_be_used_are_refused(
 ) -> None:
     """Nobody is asked for a password on a terminal."""
     (tmp_path / "junk").write_text("nothing")
+    locked = tmp_path / "locked"
+    key = serialization.load_pem_private_key(made.key.read_bytes(), password=None)
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"x"),
+        )
+    )
     for arguments in (
         (tmp_path / "gone",),
         (tmp_path / "junk",),
-        (made.ca, made.cert, made.locked),
+        (made.ca, made.cert, locked),
         (made.ca, made.cert, tmp_path / "gone"),
     ):
         with pytest.raises((OSError, ValueError)):
@@ -633,7 +604,7 @@ def test_settings_of_tls_that_can_not_be_used_are_refused(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tls_before_1_2_is_not_spoken(made: Certificates, newest: ssl.TLSVersion) -> None:
     """Whatever else the server offers."""
-    context = made.server()
+    context = server_context(made)
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.maximum_version = newest
     with serving(tls=context) as server:
@@ -671,7 +642,7 @@ def test_the_answer_of_a_server_says_more_than_an_address_where_nobody_listens(
     made: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The certificate that was refused is named, although another address came after it."""
-    with serving(tls=made.server()) as server:
+    with serving(tls=server_context(made)) as server:
         resolving(monkeypatch, server.port, "127.0.0.1", "127.0.0.2")
         endpoint = server.endpoint("server.example", tls_context(made.ca))
         endpoint.look_up(time.monotonic() + LONG)
