@@ -62,17 +62,16 @@ def _stands_in(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
     """Return True if *mark*, found in *shape*, can be in a number, and not in a card number or a
     digest in a string.
     """
-    at = shape.find(mark)
+    at, done = shape.find(mark), 0
     while at >= 0:
         start = at
-        while start and policy_input[start - 1] in _IN_NUMBER:
+        # Not back over what was looked at already: that keeps the work linear.
+        while start > done and policy_input[start - 1] in _IN_NUMBER:
             start -= 1
         if not start or policy_input[start - 1] in _BEFORE_NUMBER:
             return True
-        at += len(mark)
-        while shape[at : at + 1] == b"0":
-            at += 1
-        at = shape.find(mark, at)
+        done = at + len(mark)
+        at = shape.find(mark, done)
     return False
 
 

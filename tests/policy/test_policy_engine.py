@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT, sample_input
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.engine import Engine
-from guardrail.policy.input_limits import MAX_INPUT
+from guardrail.policy.input_limits import MAX_INPUT, check_input
 from tests.support.policies import ALLOW, call_input, compiled, write
 
 RULES = """package guardrail.policy
@@ -209,6 +211,29 @@ def test_an_input_the_engine_would_misread_is_a_failure(
 ) -> None:
     """Not JSON, half characters, too deep, too large, integers beyond 64 bits."""
     assert failure(engine, policy_input) == ("error", detail)
+
+
+def test_texts_of_many_digits_are_looked_through_once() -> None:
+    """A call with card numbers and digests in a long text is not kept waiting for the square of its length."""
+
+    def lines(count: int) -> int:
+        text = b'{"a":"' + b"1111111111111111-" * count + b'"}'
+        done = 0
+
+        def step(*_: Any) -> Any:
+            nonlocal done
+            done += 1
+            return step
+
+        before = sys.gettrace()
+        sys.settrace(step)
+        try:
+            check_input(text)
+        finally:
+            sys.settrace(before)
+        return done
+
+    assert lines(400) < 3 * lines(200)
 
 
 def test_long_runs_of_digits_that_fit_are_taken(engine: EmbeddedEngine) -> None:

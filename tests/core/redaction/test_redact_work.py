@@ -61,6 +61,7 @@ def _cases(size: int) -> dict[str, tuple[Any, Memory]]:
         "hits in one text": ("password: k9x " * size, Memory()),
         "hits in one text that are known": ("password: " * size, Memory()),
         "one hit in each text": ({f"k{i}": f"token=k{i}x9-abc12-{i}" for i in range(size)}, Memory()),
+        "lines that could each begin a table": ("config.pw,x\nx,pw\n" * size, Memory()),
         "many texts": ({f"k{i}": "password: " * 8 for i in range(size)}, Memory()),
         "small texts": (texts, Memory()),
         "known values in a text": (

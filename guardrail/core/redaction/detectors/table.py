@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from guardrail.core.redaction.expressions import is_reference
 from guardrail.core.redaction.key_names import classify
@@ -22,85 +22,119 @@ _HEADER = re.compile(
 )
 _CELL = {
     sign: re.compile(
-        rf"[ \t]{{0,64}}?(?:\"(?P<two>(?:[^\"\n\x00]|\"\"){{0,512}})\"|(?P<one>[^{sign}\r\n\x00]{{0,512}}))(?P<end>{re.escape(sign)}|(?=[\r\n\x00]|\Z))"
+        rf"(?:{blank}{{0,64}}\"(?P<two>(?:[^\"\n\x00]|\"\"){{0,512}})\"|(?P<one>[^{sign}\r\n\x00]{{0,512}}))(?P<end>{re.escape(sign)}|(?=[\r\n\x00]|\Z))"
     )
-    for sign in (",", ";", "\t", "|")
+    for sign, blank in ((",", r"[ \t]"), (";", r"[ \t]"), ("\t", " "), ("|", r"[ \t]"))
 }
 _RULE = re.compile(r"[ \t]*[|+]?[ \t]*:?-{2,}")
 # Words in the name of a secret's column, in English and in most of the known languages.
 _TELLS = ("pass", "secret", "pw", "auth", "key", "token")
-# Text after the name of a column.
-_ENDS = re.compile(r"[\w.\- ]{0,40}[\"']?[ \t]{0,16}[,;\t|\r\n]")
 _ROWS = 1_000
 _LINE = 512
 _NOTHING = frozenset({"", "true", "false", "null", "none", "nil", "n/a", "-", "yes", "no", "x"})
 
 
+_Columns = dict[str, dict[int, int]]
+"""By what divides cells: how many cells the lines have at least -> the columns of secrets, one bit for each."""
+
+
 def tables(text: str, low: str) -> Iterator[Hit]:
     """Yield the cells below the name of a secret: of CSV, and of tables with bars as Markdown and psql draw them.
 
-    *low* is *text* in lower case.
+    *low* is *text* in lower case. Each line is read once, however many lines before it could be the first of its table.
     """
     if "," not in text and ";" not in text and "\t" not in text and "|" not in text:
         return
-    for word in _TELLS:
-        at = low.find(word)
-        while at >= 0:
-            if _ENDS.match(low, at + len(word)) is None:
-                at = low.find(word, at + len(word))
-                continue
-            start = max(0, at - _LINE)
-            start = max(start, text.rfind("\n", start, at) + 1, text.rfind("\x00", start, at) + 1)
-            header = (
-                _HEADER.match(text, start) if start == 0 or text[start - 1] in "\n\x00" else None
-            )
-            if header is None:
-                at = low.find("\n", at)
-            else:
-                at = header.end()
-                for line in _table(text, header):
-                    yield from line
-            at = low.find(word, at) if at >= 0 else -1
+    tells = {word: low.find(word) for word in _TELLS}
+    while True:
+        at = min((place for place in tells.values() if place >= 0), default=-1)
+        if at < 0:
+            return
+        start = max(0, at - _LINE)
+        start = max(start, text.rfind("\n", start, at) + 1, text.rfind("\x00", start, at) + 1)
+        columns: _Columns = {}
+        after = -1
+        if start == 0 or text[start - 1] in "\n\x00":
+            after = _header(text, start, columns)
+        if after >= 0:
+            after = yield from _rows(text, after, columns, tells, low)
+        else:
+            after = low.find("\n", at)
+        if after < 0:
+            return
+        _skip(tells, low, after)
 
 
-def _table(text: str, header: re.Match[str]) -> Iterator[Iterator[Hit]]:
+def _skip(tells: dict[str, int], low: str, to: int) -> None:
+    for word, place in tells.items():
+        if 0 <= place < to:
+            tells[word] = low.find(word, to)
+
+
+def _header(text: str, at: int, columns: _Columns) -> int:
+    """Add to *columns* those that the line at *at* names; return where the next line begins, or -1 if it names none."""
+    header = _HEADER.match(text, at)
+    if header is None:
+        return -1
     sign = header.group("sign") or "|"
     line = header.group(0).strip(" \r\n")
     names = (line.strip("|") if sign == "|" else line).split(sign)
-    secret = [classify(each.strip(" \t\"'")).cls == "secret" for each in names]
-    if any(secret):
-        for at in _lines(text, header.end()):
-            yield _row(text, at, sign, secret)
+    bits = sum(
+        1 << index
+        for index, each in enumerate(names)
+        if classify(each.strip(" \t\"'")).cls == "secret"
+    )
+    if not bits:
+        return -1
+    sizes = columns.setdefault(sign, {})
+    sizes[len(names)] = sizes.get(len(names), 0) | bits
+    return header.end()
 
 
-def _lines(text: str, at: int) -> Iterator[int]:
-    """Yield the start of each line of the table, up to an empty one."""
-    for _ in range(_ROWS):
-        if at >= len(text) or text[at] in "\r\n\x00":
-            return
-        yield at
+def _rows(
+    text: str, at: int, columns: _Columns, tells: dict[str, int], low: str
+) -> Generator[Hit, None, int]:
+    """Yield the secrets of the lines from *at* up to an empty one; return where that is."""
+    left = _ROWS
+    while left and at < len(text) and text[at] not in "\r\n\x00":
+        left -= 1
+        for sign, sizes in columns.items():
+            yield from _row(text, at, sign, sizes)
         end = text.find("\n", at)
         stop = text.find("\x00", at, end if end >= 0 else len(text))
         if end < 0 or stop >= 0:
-            return
+            return stop if stop >= 0 else len(text)
+        _skip(tells, low, at)
+        spoken = any(at <= place < end for place in tells.values())
+        if spoken and _header(text, at, columns) >= 0:
+            left = _ROWS  # another table, or a line of this one that looks so: both count from here
         at = end + 1
+    return at
 
 
-def _row(text: str, at: int, sign: str, secret: list[bool]) -> Iterator[Hit]:
+def _row(text: str, at: int, sign: str, sizes: dict[int, int]) -> Iterator[Hit]:
     if sign == "|":
         if _RULE.match(text, at) is not None:
             return
         while text[at : at + 1] in {" ", "\t", "|"}:
             at += 1
-    found: list[Hit] = []
-    for index, told in enumerate(secret):
+    cells: list[re.Match[str]] = []
+    while len(cells) < max(sizes):
         cell = _CELL[sign].match(text, at)
-        if cell is None or (index + 1 < len(secret) and not cell.group("end")):
-            return  # a line that has fewer cells is none of the table
-        group = "two" if cell.group("two") is not None else "one"
-        value = cell.group(group).strip()
-        if told and value.lower() not in _NOTHING and not is_reference(value):
-            start = cell.start(group) + cell.group(group).index(value)
-            found.append(Hit(start, start + len(value), "secret", "column"))
+        if cell is None:
+            break
+        cells.append(cell)
         at = cell.end()
-    yield from found
+        if not cell.group("end"):
+            break
+    told = 0
+    for size, bits in sizes.items():
+        if size <= len(cells):  # a line that has fewer cells is none of the table
+            told |= bits
+    for index, cell in enumerate(cells):
+        if told >> index & 1:
+            group = "two" if cell.group("two") is not None else "one"
+            value = cell.group(group).strip()
+            if value.lower() not in _NOTHING and not is_reference(value):
+                start = cell.start(group) + cell.group(group).index(value)
+                yield Hit(start, start + len(value), "secret", "column")
