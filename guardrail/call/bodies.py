@@ -14,8 +14,9 @@ from guardrail.tools.tool import Tool
 
 __all__ = ["check_body", "check_extra", "check_result", "is_async", "is_awaitable"]
 
-_DONE = frozenset({types.NoneType, bool, int, float, str, bytes, list, tuple, dict})
-"""Types of most results: they leave no work to be done."""
+_DONE = frozenset(map(id, (types.NoneType, bool, int, float, str, bytes, list, tuple, dict)))
+"""Types of most results: they leave no work to be done. Told by identity, since another type may
+say that it is one of them, or have no hash."""
 _LAZY = (types.GeneratorType, types.AsyncGeneratorType, map, filter)
 
 
@@ -81,7 +82,7 @@ def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
     ``error``.
     """
     kind = type(result)  # never isinstance: a hostile object may lie about its class, or raise
-    if kind in _DONE:
+    if id(kind) in _DONE:
         return
     if any(kind is lazy for lazy in _LAZY):
         if tool.unsafe_stream:

@@ -18,7 +18,7 @@ from guardrail.tools.tool import Tool
 __all__ = ["misnamed"]
 
 _ABOUT_NAMES: Final = frozenset({"missing", "model", "unknown_argument"})
-_OBJECTS: Final = frozenset({dict, OrderedDict, defaultdict})
+_OBJECTS: Final = (dict, OrderedDict, defaultdict)
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_SHOWN = 4
 _MAX_LOOKED_AT = 64
@@ -36,7 +36,9 @@ def misnamed(error: ArgumentsError, args: object, tool: Tool, redact: Callable[[
     names are counted.
     """
     known = None if tool.schema is None else declared(tool.schema.schema)
-    if known is None or error.detail not in _ABOUT_NAMES or type(args) not in _OBJECTS:
+    if known is None or error.detail not in _ABOUT_NAMES:
+        return ""
+    if not any(type(args) is each for each in _OBJECTS):  # a hostile type may have no hash
         return ""
     accepted = (
         known | tool.parameters.keys()

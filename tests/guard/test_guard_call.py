@@ -745,3 +745,40 @@ async def test_a_cancellation_while_the_outcome_is_written_waits_for_it() -> Non
     with pytest.raises(asyncio.CancelledError):
         await task
     assert only(ledger, "call.outcome")["status"] == "ok"
+
+
+class _Alike(type):
+    """Types that say that they are any other, and have no hash."""
+
+    def __eq__(cls, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _List(_Alike):
+    """Types that say that they are a list."""
+
+    def __hash__(cls) -> int:
+        return hash(list)
+
+
+def test_a_result_is_judged_by_its_type_whatever_the_type_says() -> None:
+    """One whose type can't be hashed is released; a future that passes for a list is refused."""
+
+    class Odd(metaclass=_Alike):
+        pass
+
+    class Later(asyncio.Future[int], metaclass=_List):
+        pass
+
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    odd = Odd()
+    assert guard.call("odd", {}, run=lambda: odd) is odd
+    assert only(ledger, "call.outcome")["status"] == "ok"
+    loop = asyncio.new_event_loop()
+    try:
+        with pytest.raises(UsageError, match="nobody awaited"):
+            guard.call("later", {}, run=lambda: Later(loop=loop))
+    finally:
+        loop.close()
