@@ -9,20 +9,16 @@ by chance anywhere.
 from __future__ import annotations
 
 import functools
-import json
 import re
 import threading
-import unicodedata
-from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Iterator
-from html import escape
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import compress
 from typing import Literal, NamedTuple
-from urllib.parse import quote, quote_plus
 
 from guardrail.core.redaction.decodings import decodings
 from guardrail.core.redaction.improbable import MIN_VALUE, improbable
 from guardrail.core.redaction.key_names import classify, stricter
+from guardrail.core.redaction.known_forms import Form, all_forms
 from guardrail.core.redaction.limits import unmetered
 from guardrail.core.redaction.marks import MARK_PREFIX, mask_marks, normalised
 from guardrail.core.redaction.spans import JOINT
@@ -63,16 +59,22 @@ class Known(NamedTuple):
     """The value as it was remembered."""
 
 
-class _Form(NamedTuple):
-    text: str
-    value: str
-    encoded: bool
-    """Base64 or hex: the whole run around it is removed, so that no part of it is left."""
-
-
 # (place of the window in the form, bytes of the form) -> the forms of that size, by their bytes: however many forms have one
 # window, they are compared with a text at once.
-_Sizes = dict[tuple[int, int], dict[bytes, list[_Form]]]
+_Sizes = dict[tuple[int, int], dict[bytes, list[Form]]]
+
+
+class _Filed(NamedTuple):
+    """All forms, and an index of them once they are many.
+
+    A search uses one of these to its end. While another thread removes old values, it therefore
+    still finds all others.
+    """
+
+    forms: list[Form]
+    short: list[Form]
+    grams: dict[int, int]
+    windows: dict[bytes, _Sizes]
 
 
 class Memory:
@@ -84,23 +86,17 @@ class Memory:
         "_chars",
         "_classes",
         "_clean",
-        "_forms",
-        "_grams",
+        "_filed",
         "_lock",
         "_ordinary",
         "_originals",
-        "_short",
-        "_windows",
     )
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._classes: dict[str, str] = {}
         self._clean: set[str] = set()
-        self._forms: list[_Form] = []
-        self._grams: dict[int, int] = {}
-        self._windows: dict[bytes, _Sizes] = {}
-        self._short: list[_Form] = []
+        self._filed = _Filed([], [], {}, {})
         self._ordinary: set[str] = set()
         self._originals: dict[str, tuple[str, ...]] = {}
         self._blanks = False
@@ -155,7 +151,7 @@ class Memory:
             # Detectors and searches see the normal form; encodings are of the original form.
             self._originals[value] = (*written, original)
             if known is not None:
-                self._index(_forms(original, value))
+                self._filed = self._with(self._filed, all_forms(original, value))
                 self._count()
         if known is not None and stricter(known, cls) == known:
             return
@@ -165,7 +161,7 @@ class Memory:
             if len(self._classes) > _MAX_VALUES or self._chars > _MAX_CHARS:
                 self._evict()
             else:
-                self._index(self._all_forms(value))
+                self._filed = self._with(self._filed, self._all_forms(value))
         # Last: a reader of the new count also finds the value.
         self._count()
 
@@ -187,50 +183,43 @@ class Memory:
                 self._chars -= len(old)
                 del self._classes[old]
                 self._originals.pop(old, None)
-        self._forms, self._grams, self._windows, self._short = [], {}, {}, []
+        filed = _Filed([], [], {}, {})
         for value in self._classes:
-            self._index(self._all_forms(value))
+            filed = self._with(filed, self._all_forms(value))
+        self._filed = filed
 
-    def _all_forms(self, value: str) -> list[_Form]:
-        forms = _forms(value, value)
+    def _all_forms(self, value: str) -> list[Form]:
+        found = all_forms(value, value)
         for original in self._originals.get(value, ()):
-            forms += _forms(original, value)
-        return list(dict.fromkeys(forms))
+            found += all_forms(original, value)
+        return list(dict.fromkeys(found))
 
-    def _index(self, new: list[_Form]) -> None:
-        before = len(self._forms)
+    def _with(self, filed: _Filed, new: list[Form]) -> _Filed:
+        """Return *filed* with *new* added.
+
+        Until there are many forms, this is a new object, complete before any search can use it.
+        """
         self._blanks = self._blanks or any(" " in form.text for form in new)
-        self._forms = [*self._forms, *new] if before < _DIRECT else self._forms
-        if before >= _DIRECT:
-            self._forms.extend(new)
-        if len(self._forms) <= _DIRECT:
-            return
-        for form in new if before > _DIRECT else self._forms:
+        before = len(filed.forms)
+        if before > _DIRECT:
+            filed.forms.extend(new)
+        else:
+            filed = filed._replace(forms=[*filed.forms, *new])
+            if len(filed.forms) <= _DIRECT:
+                return filed
+        for form in new if before > _DIRECT else filed.forms:
             data = form.text.encode("utf-8", "surrogatepass")
             if len(data) < _WINDOW:
-                self._short.append(form)
+                filed.short.append(form)
                 continue
-            at = self._window(data)
+            at = _window(data, filed.windows)
             window = data[at : at + _WINDOW]
-            sizes = self._windows.setdefault(window, {})
+            sizes = filed.windows.setdefault(window, {})
             sizes.setdefault((at, len(data)), {}).setdefault(data, []).append(form)
             for offset in range(_GRAM):
                 gram = int.from_bytes(window[offset : offset + _GRAM], _ORDER)
-                self._grams[gram] = self._grams.get(gram, 0) | 1 << offset
-
-    def _window(self, data: bytes) -> int:
-        """Return the start of a part of *data* that few other forms share: values often begin or
-        end alike.
-        """
-        last = len(data) - _WINDOW
-        best, least = last, len(self._windows.get(data[last:], ()))
-        for start in (0, last // 2, last // 4, last * 3 // 4, last - 3 if last > 3 else 0):
-            if least <= _SHARED:
-                break
-            load = len(self._windows.get(data[start : start + _WINDOW], ()))
-            if load < least:
-                best, least = start, load
-        return best
+                filed.grams[gram] = filed.grams.get(gram, 0) | 1 << offset
+        return filed
 
     def knows(self, text: str, spend: Callable[[int], None] = unmetered) -> str | None:
         """Return the class of a known value that *text* holds in some form, the strictest if there
@@ -247,7 +236,7 @@ class Memory:
 
     def scrub(self, text: str) -> str:
         """Return *text* without any known value. Text without any is returned unchanged."""
-        if not self._forms:
+        if not self._filed.forms:
             return text
         plain = text if text.isascii() else normalised(text)
         found = self.find(plain)
@@ -271,14 +260,17 @@ class Memory:
         if MARK_PREFIX in text:
             text = mask_marks(text)
         found: list[Known] = []
-        forms = self._candidates(text, spend)
-        for form in forms:
+        clear = self._candidates(text, spend)
+        for form in clear:
             places = list(_places(text, form, self._class(form)))
             spend(len(text) // 64 + _PER_PLACE * len(places))
             found += places
         if found:
             found = _merge(found)
         behind = self._behind_escapes(_without(text, found) if found else text, spend)
+        if behind is None and found:
+            # A value can be a part of another one, the rest of which is escaped.
+            behind = self._behind_escapes(text, spend, {form.value for form in clear})
         if behind is None:
             return found
         # Its position is unknown: the whole text is removed.
@@ -298,20 +290,19 @@ class Memory:
         """Return True if *text* was searched for all values known now, and held none."""
         return text in self._clean
 
-    def _class(self, form: _Form) -> str:
+    def _class(self, form: Form) -> str:
         # Another thread might just have removed it: then only its former presence is known.
         return self._classes.get(form.value, "secret")
 
-    def _candidates(self, text: str, spend: Callable[[int], None]) -> list[_Form]:
-        forms = self._forms
-        if len(forms) <= _DIRECT:
-            return [form for form in forms if form.text in text]
-        found = [form for form in self._short if form.text in text]
+    def _candidates(self, text: str, spend: Callable[[int], None]) -> list[Form]:
+        known, short, grams, windows = self._filed
+        if len(known) <= _DIRECT:
+            return [form for form in known if form.text in text]
+        found = [form for form in short if form.text in text]
         data = text.encode("utf-8", "surrogatepass")
-        grams, windows = self._grams, self._windows
         view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
         spend(len(view) // _GRAMS_AT_ONCE)
-        likely: dict[int, _Form] = {}
+        likely: dict[int, Form] = {}
         # Only positions that can begin a value are examined in Python.
         for index in compress(range(len(view)), map(grams.__contains__, view)):
             spend(_PER_GRAM)
@@ -325,18 +316,37 @@ class Memory:
                             likely[id(form)] = form
         return found + list(likely.values())
 
-    def _behind_escapes(self, text: str, spend: Callable[[int], None]) -> _Form | None:
-        """Return a form that *text* holds once unusual escapes (%68%75nter, \\u0068unter) are undone, if there is any."""
+    def _behind_escapes(
+        self, text: str, spend: Callable[[int], None], clear: Container[str] = ()
+    ) -> Form | None:
+        """Return a form that *text* holds once unusual escapes (%68%75nter, \\u0068unter) are
+        undone, except of the values in *clear*; None if there is none.
+        """
         for decoded in decodings(text, spend, blanks=self._blanks):
-            forms = self._candidates(decoded, spend)
-            if forms:
-                return forms[0]
+            for form in self._candidates(decoded, spend):
+                if form.value not in clear:
+                    return form
         return None
+
+
+def _window(data: bytes, windows: dict[bytes, _Sizes]) -> int:
+    """Return the start of a part of *data* that few other forms share: values often begin or end
+    alike.
+    """
+    last = len(data) - _WINDOW
+    best, least = last, len(windows.get(data[last:], ()))
+    for start in (0, last // 2, last // 4, last * 3 // 4, last - 3 if last > 3 else 0):
+        if least <= _SHARED:
+            break
+        load = len(windows.get(data[start : start + _WINDOW], ()))
+        if load < least:
+            best, least = start, load
+    return best
 
 
 def _standing(
     data: bytes, start: int, sizes: _Sizes, spend: Callable[[int], None]
-) -> Iterator[_Form]:
+) -> Iterator[Form]:
     """Yield the forms of *sizes* that occur in *data* with their window at *start*."""
     # Not one step for each form: values can be chosen so that thousands share one window.
     for (at, size), forms in tuple(sizes.items()):  # another thread can add to them
@@ -369,52 +379,7 @@ def _names_a_field(value: str) -> bool:
     return info.cls is not None and not info.odd
 
 
-def _forms(written: str, value: str) -> list[_Form]:
-    """Return the forms of the original *written*, whose normal form is *value*."""
-    spellings = [written]
-    if not written.isascii():
-        spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]
-    return [form for text in dict.fromkeys(spellings) for form in _forms_of(text, value)]
-
-
-def _forms_of(text: str, value: str) -> list[_Form]:
-    plain = [text]
-    if not text.isalnum() or not text.isascii():
-        escaped = json.dumps(text)[1:-1]
-        plain += [
-            escaped,
-            json.dumps(text, ensure_ascii=False)[1:-1],
-            json.dumps(escaped)[1:-1],
-            escaped.replace("/", "\\/"),
-            escape(text, quote=False),
-            escape(text),
-            escape(text).replace("&#x27;", "&apos;"),
-            ascii(text)[1:-1],
-            repr(text)[1:-1],
-        ]
-        octets = text.encode("utf-8", "replace")
-        quoted = [quote(octets, safe=""), quote(octets), quote_plus(octets)]
-        plain += [*quoted, *(form.lower() for form in quoted if text.islower())]
-    forms = [_Form(form, value, encoded=False) for form in dict.fromkeys(plain)]
-    data = text.encode("utf-8", "replace")
-    encoded = [data.hex()]
-    encoded.append(encoded[0].upper())
-    for shift in range(3):
-        # Characters that also depend on a neighbour's bits are left away: 0, 2 or 3 before, at most one after.
-        whole = (shift + len(data)) * 8 // 6
-        encoded.append(
-            b2a_base64(bytes(shift) + data, newline=False)[(0, 2, 3)[shift] : whole].decode("ascii")
-        )
-    encoded += [
-        form.replace("+", "-").replace("/", "_")
-        for form in encoded[2:]
-        if "+" in form or "/" in form
-    ]
-    forms += [_Form(form, value, encoded=True) for form in dict.fromkeys(encoded)]
-    return forms
-
-
-def _places(text: str, form: _Form, cls: str) -> Iterator[Known]:
+def _places(text: str, form: Form, cls: str) -> Iterator[Known]:
     start = text.find(form.text)
     end = 0
     while start >= 0:

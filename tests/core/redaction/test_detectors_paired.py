@@ -117,3 +117,11 @@ def test_a_password_goes_by_the_command_or_call_that_takes_it(text: str, left: s
 def test_commands_without_a_password_stay(text: str) -> None:
     """And prose that holds their words, variables, and short codes."""
     assert _left(text) == text
+
+
+def test_a_table_counts_whatever_text_it_is_joined_with() -> None:
+    """The password that another text speaks of begins no table, and ends none."""
+    table = "password,user\nq7z-va1ue,bob\n"
+    for other in ("my password is not here: ask", "a key", "token,x"):
+        text = f"{other}\x00{table}"
+        assert any(text[hit.start : hit.end] == "q7z-va1ue" for hit in scan_secrets(text)), other

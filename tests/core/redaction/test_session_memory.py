@@ -7,6 +7,7 @@ import copy
 import json
 import pickle
 import re
+import sys
 import threading
 import unicodedata
 from urllib.parse import quote, quote_plus
@@ -272,5 +273,41 @@ def test_a_value_whose_every_stretch_is_shared_is_known_all_the_same() -> None:
     last = len(data) - session_memory._WINDOW
     for start in (0, last // 2, last // 4, last * 3 // 4, last - 3, last):
         shared = dict.fromkeys(range(session_memory._SHARED + 2 + start), 0)
-        known._windows[data[start : start + session_memory._WINDOW]] = shared  # type: ignore[assignment]
-    assert known._window(data) == 0
+        known._filed.windows[data[start : start + session_memory._WINDOW]] = shared  # type: ignore[assignment]
+    assert session_memory._window(data, known._filed.windows) == 0
+
+
+def test_a_value_is_found_while_another_thread_has_room_made() -> None:
+    """Calls of one session run side by side: one that fills the memory hides nothing from another's search."""
+    known = _known("k9x-5ecret-va1ue!")
+    done = threading.Event()
+    found: list[bool] = []
+
+    def search() -> None:
+        while not done.is_set():
+            found.append(bool(known.find("here k9x-5ecret-va1ue! is")))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    searcher = threading.Thread(target=search)
+    searcher.start()
+    try:
+        for index in range(session_memory._MAX_VALUES + 50):
+            known.remember(f"q7z-{index:05d}-va1ue-same", "name")
+    finally:
+        done.set()
+        searcher.join()
+        sys.setswitchinterval(before)
+    assert found
+    assert all(found)
+
+
+@pytest.mark.parametrize(
+    "rest", ["%2F%39xRestOf_it%24", "\\x2f9xRestOf_it$", "&#47;9xRestOf_it&#36;"]
+)
+def test_a_value_that_begins_with_another_one_goes_with_its_escaped_rest(rest: str) -> None:
+    """Its beginning is found in clear, and nothing of the rest stays."""
+    known = _known("hunter2-Secr3t!", "hunter2-Secr3t!/9xRestOf_it$")
+    assert "RestOf" not in known.scrub(f"it is hunter2-Secr3t!{rest}")
+    assert known.scrub("it is hunter2-Secr3t! and %41") != "it is hunter2-Secr3t! and %41"
+    assert known.scrub("it is hunter2-Secr3t! and %41").endswith(" and %41")

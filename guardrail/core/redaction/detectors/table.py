@@ -35,13 +35,14 @@ _NOTHING = frozenset({"", "true", "false", "null", "none", "nil", "n/a", "-", "y
 
 
 _Columns = dict[str, dict[int, int]]
-"""By what divides cells: how many cells the lines have at least -> the columns of secrets, one bit for each."""
+"""By separator: least number of cells of a line -> the columns with secrets, one bit for each."""
 
 
 def tables(text: str, low: str) -> Iterator[Hit]:
     """Yield the cells below the name of a secret: of CSV, and of tables with bars as Markdown and psql draw them.
 
-    *low* is *text* in lower case. Each line is read once, however many lines before it could be the first of its table.
+    *low* is *text* in lower case. Each line is read once, even if many lines before it could be the
+    first of its table.
     """
     if "," not in text and ";" not in text and "\t" not in text and "|" not in text:
         return
@@ -59,7 +60,10 @@ def tables(text: str, low: str) -> Iterator[Hit]:
         if after >= 0:
             after = yield from _rows(text, after, columns, tells, low)
         else:
-            after = low.find("\n", at)
+            # The next line, or the next of several joined texts.
+            end = low.find("\n", at)
+            stop = low.find("\x00", at, end if end >= 0 else len(low))
+            after = stop if stop >= 0 else end
         if after < 0:
             return
         _skip(tells, low, after)
@@ -72,7 +76,9 @@ def _skip(tells: dict[str, int], low: str, to: int) -> None:
 
 
 def _header(text: str, at: int, columns: _Columns) -> int:
-    """Add to *columns* those that the line at *at* names; return where the next line begins, or -1 if it names none."""
+    """Add the columns of secrets that the line at *at* names to *columns*; return the start of the
+    next line, or -1 if it names none.
+    """
     header = _HEADER.match(text, at)
     if header is None:
         return -1
@@ -94,7 +100,7 @@ def _header(text: str, at: int, columns: _Columns) -> int:
 def _rows(
     text: str, at: int, columns: _Columns, tells: dict[str, int], low: str
 ) -> Generator[Hit, None, int]:
-    """Yield the secrets of the lines from *at* up to an empty one; return where that is."""
+    """Yield the secrets of the lines from *at* up to an empty one; return its position."""
     left = _ROWS
     while left and at < len(text) and text[at] not in "\r\n\x00":
         left -= 1
