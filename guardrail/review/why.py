@@ -324,7 +324,7 @@ class Why:
     """From the decision, or from the outcome if the decision left it open."""
     reproducible_sentence: str
     input: object
-    """The policy input as recorded; None where the record holds none."""
+    """The policy input as recorded; None if the record holds none."""
     input_sentence: str
 
 
