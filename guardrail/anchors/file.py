@@ -52,7 +52,8 @@ def check_place(path: Path, ledger: Path) -> None:
     home = Path(os.path.realpath(ledger)).parent
     if folder == home or home in folder.parents:
         raise ConfigError(
-            "[anchors] file: it lies in the ledger's own directory, where whoever changes the ledger can change it too",
+            "[anchors] file: it lies in the ledger's own directory, "
+            "where anyone who changes the ledger can change it too",
             code="config.anchor_file",
             hint="name a file in another directory, best one that another user owns",
         )
@@ -105,7 +106,8 @@ class FileAnchor:
                 raise AnchorError(
                     f"the anchor file holds less than the head of {counted(known.size, 'record')} that was put there: it was cut or replaced",
                     code="anchor.conflict",
-                    hint=f"put what is missing back, and ask whoever can write that file; {_MOVED}",
+                    hint="put what is missing back, and ask everyone who can write that file; "
+                    f"{_MOVED}",
                 )
             if found is not None:
                 check_follows(found.head, head, prove)
@@ -337,7 +339,7 @@ def _check_ours(descriptor: int) -> None:
     first = begin.split(b"\n")[0]
     if begin and not (len(first) >= _TORN_AT_LEAST and LINE_START.startswith(first)):
         raise AnchorError(
-            "the file holds something that is no head: it is not an anchor file",
+            "the file holds something that is not a head: it is not an anchor file",
             code="anchor.refused",
             hint="name a new file, or one that guardrail began, in [anchors] file",
         )
@@ -346,7 +348,7 @@ def _check_ours(descriptor: int) -> None:
 def _check_regular(descriptor: int) -> None:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise AnchorError(
-            "the anchor file is no regular file",
+            "the anchor file is not a regular file",
             code="anchor.refused",
             hint="name a regular file in [anchors] file",
         )

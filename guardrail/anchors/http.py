@@ -116,7 +116,7 @@ def _split(url: str, setting: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise _bad_url(setting, "is no URL, or has an impossible port") from None
+        raise _bad_url(setting, "is not a URL, or has an impossible port") from None
     if "@" in url:
         raise _bad_url(setting, "holds credentials, which would end up in logs")
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:

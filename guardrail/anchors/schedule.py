@@ -423,7 +423,7 @@ def _sent(
 
 def _unexpected(error: Exception) -> AnchorError:
     return AnchorError(
-        f"anchoring failed in a way that nobody expects ({type(error).__name__})",
+        f"anchoring failed unexpectedly ({type(error).__name__})",
         code="anchor.failed",
         hint="please report it; anchors are tried again by themselves, and by guardrail anchor",
     )

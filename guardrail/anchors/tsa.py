@@ -230,8 +230,8 @@ def _keep(
 
 def _check_ours(descriptor: int) -> None:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     begin = os.pread(descriptor, len(_LINE_START), 0)
     first = begin.split(b"\n")[0]
     if begin and not (len(first) >= _TORN_AT_LEAST and _LINE_START.startswith(first)):
-        raise OSError(errno.EINVAL, "it holds something that is no time stamp")
+        raise OSError(errno.EINVAL, "it holds something that is not a time stamp")

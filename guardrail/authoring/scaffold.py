@@ -91,7 +91,8 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
     for each in (folder / "policies", folder / ".gitignore"):
         if each.is_symlink():
             raise ConfigError(
-                f"{each} is a symbolic link: what is written there would be somewhere else; nothing was written",
+                f"{each} is a symbolic link: "
+                "data written to it would go somewhere else; nothing was written",
                 code="config.linked",
                 hint="guardrail init OTHER_FOLDER, or remove the link",
             )

@@ -141,7 +141,7 @@ def _refuse_link(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_symlink():
             raise LedgerOpenError(
-                f"{path} is a symbolic link: what is written there would be somewhere else",
+                f"{path} is a symbolic link: data written to it would go somewhere else",
                 code="ledger.linked",
                 hint=f"remove the link: rm {path}",
             )
@@ -182,9 +182,10 @@ def resolve(path: Path) -> Path:
         raise not_a_file()
     if found.st_nlink != 1 and not _finish_creation(db, found):
         raise LedgerOpenError(
-            f"the ledger has {counted(found.st_nlink, 'name')} (hard links); each would get a log of its own beside it",
+            f"the ledger has {counted(found.st_nlink, 'name')} (hard links); "
+            "each would get its own log next to it",
             code="ledger.linked",
-            hint="remove the other names; copy the file where a copy is wanted",
+            hint="remove the other names; copy the file if you want a copy",
         )
     return db
 

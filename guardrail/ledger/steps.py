@@ -32,7 +32,7 @@ _STEP = b'"ordinal":'
 
 def unproved(what: str) -> LedgerError:
     return LedgerError(
-        f"{what}: somebody who does not hold this log's keys changed the ledger",
+        f"{what}: someone who does not hold this log's keys changed the ledger",
         code=UNPROVED,
         hint="guardrail verify",
     )

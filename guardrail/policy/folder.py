@@ -117,7 +117,7 @@ class PolicyFolder:
                 str(path),
                 "loop",
                 "is a link to a folder that it is in itself",
-                "remove the link, or let it lead to a folder elsewhere",
+                "remove the link, or point it to another folder",
             )
             return None
         if len(above) >= MAX_DEPTH:

@@ -307,7 +307,7 @@ class _Reader:
             self.refuse(
                 file,
                 "data-conflict",
-                f"data.{'.'.join(clash)} is also set elsewhere, to something else",
+                f"data.{'.'.join(clash)} is also set to another value",
             )
 
 
@@ -361,7 +361,7 @@ def _unfit(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
     elif isinstance(value, list):
         children = value
     elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        return "data-text", "data holds half of a surrogate pair, which is no text", ""
+        return "data-text", "data holds half of a surrogate pair, which is not text", ""
     for child in children:
         problem = _unfit(child, depth + 1)
         if problem:

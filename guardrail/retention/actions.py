@@ -483,7 +483,9 @@ class RetentionManager:
         stands = name in {each.id for each in self.facts().holds}
         if stands is add:
             raise RetentionError(
-                "a hold of this name stands already" if add else "no hold of this name stands",
+                "a hold with this name is already active"
+                if add
+                else "no hold with this name is active",
                 code="retention.exists" if add else "retention.hold",
                 hint="guardrail hold list",
             )

@@ -91,7 +91,7 @@ def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
     if not able:
         return (
             "[anchors] names no file and no witness that vouches for it, "
-            "and whoever can write the ledger can print such a head"
+            "and anyone who can write the ledger can print such a head"
         )
     ways = " and ".join(
         f"{each.name} did not cosign it"
@@ -141,7 +141,7 @@ def read_checkpoint(path: Path) -> SignedNote:
         ) from None
     except NoteError:
         raise RetentionError(
-            "the file is no signed head",
+            "the file is not a signed head",
             code="retention.checkpoint",
             hint="guardrail checkpoint prints one",
         ) from None

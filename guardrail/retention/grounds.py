@@ -63,7 +63,7 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
     elif not found.kept:
         problem = "the hashes of pruned records are not theirs"
     elif not found.whole or found.caches:
-        problem = problem or "what is stored beside the records is not what they say"
+        problem = problem or "the stored tables differ from the records"
     if problem:
         raise RetentionError(
             f"the ledger is not whole, and nothing is deleted: {problem}",
@@ -95,7 +95,7 @@ def not_anchored(kept: Kept, before: int) -> RetentionError:
     """
     return RetentionError(
         f"no anchor vouches for a head that covers records up to {before - 1}: "
-        "afterwards nobody could tell what was there"
+        "after pruning, nothing could prove what was there"
         + (f". The head that was given does not count: {kept.doubts[0]}" if kept.doubts else ""),
         code="retention.not_anchored",
         hint="name a file or a witness in [anchors], then: guardrail anchor"
@@ -111,7 +111,7 @@ def not_anchored(kept: Kept, before: int) -> RetentionError:
 def conflict() -> RetentionError:
     """Return the error for a ledger that contradicts an external head."""
     return RetentionError(
-        "the ledger is not what a head that is kept elsewhere says: nothing is deleted",
+        "the ledger contradicts an external head: nothing is deleted",
         code="retention.conflict",
         hint="guardrail verify",
     )
@@ -138,7 +138,7 @@ def copies_of(
     # Once pruning has begun, the copy can't be made again: one copy must do.
     if beside is None and (not found or facts.first <= max(segment.first, 1)):
         raise RetentionError(
-            f"segment {segment.number} has no copy beside the ledger",
+            f"segment {segment.number} has no copy next to the ledger",
             code="retention.not_sealed",
             hint="guardrail seal; a segment whose records are partly gone needs its copy put back",
         )

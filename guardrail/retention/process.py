@@ -52,7 +52,7 @@ class Outcome:
 
 _DIED = Outcome(
     "retention.died",
-    "the process that was to do what is due ended without an answer",
+    "the retention worker ended without an answer",
     "guardrail retention run",
 )
 

@@ -136,7 +136,7 @@ class RetentionWatch:
                 self._failed(
                     Outcome(
                         "retention.failed",
-                        f"what is due could not be begun ({type(error).__name__})",
+                        f"the due retention work could not be started ({type(error).__name__})",
                         "guardrail retention run",
                     )
                 )
@@ -206,7 +206,7 @@ class RetentionWatch:
             self._failed(
                 Outcome(
                     "retention.worker",
-                    f"no process can be started for what is due ({os_reason(error)})",
+                    f"the retention worker can't be started ({os_reason(error)})",
                     "guardrail retention run",
                 )
             )
@@ -260,7 +260,7 @@ _INTERRUPTED = Outcome(
 )
 _SLOW = Outcome(
     "retention.slow",
-    f"what is due was not done after {_LIMIT_S / 3600:.0f} hours",
+    f"the due retention work was not done after {_LIMIT_S / 3600:.0f} hours",
     "guardrail retention run",
 )
 

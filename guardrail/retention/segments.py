@@ -207,7 +207,8 @@ def refuse_one_file(one: Path, other: Path, file: str) -> None:
         raise _disk(error) from None
     if same:
         raise RetentionError(
-            f"{file} in the archive is the copy beside the ledger itself: there is no second one",
+            f"{file} in the archive is the same file as the copy next to the ledger: "
+            "there is no second one",
             code="retention.one_copy",
             hint="remove the link in the archive, then: guardrail archive",
         )
@@ -350,7 +351,8 @@ def wrong(file: str) -> RetentionError:
     return RetentionError(
         f"{file} does not hold the records of its segment",
         code="retention.copy_wrong",
-        hint="guardrail verify; a copy that was changed can be made anew while its records are there: guardrail seal",
+        hint="guardrail verify; a copy that was changed can be made again while its records exist: "
+        "guardrail seal",
     )
 
 

@@ -91,7 +91,10 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Retention
     elif settings.days and age is not None and not facts.holds:
         limit = timedelta(days=settings.days) + interval + GRACE
         if age * 86_400 > limit.total_seconds():
-            text = f"records are {counted(round(age), 'day')} old; they are to be deleted after {counted(settings.days, 'day')}"
+            text = (
+                f"records are {counted(round(age), 'day')} old; "
+                f"they must be deleted after {counted(settings.days, 'day')}"
+            )
             findings.append(Finding(Trouble.OVERDUE, text, "guardrail retention run"))
     if waiting > interval + GRACE:
         text = f"no segment was closed for {counted(waiting.days, 'day')}"

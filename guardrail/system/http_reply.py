@@ -236,4 +236,4 @@ def _chunks(incoming: _Incoming, limit: int) -> bytes:
 
 
 def _no_http() -> ReplyError:
-    return ReplyError("http", "sends something that is no whole HTTP reply")
+    return ReplyError("http", "sends something that is not a complete HTTP reply")

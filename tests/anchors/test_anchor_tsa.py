@@ -191,7 +191,7 @@ def test_a_file_that_holds_no_tokens_is_not_written_to(
     (tmp_path / "tokens").write_text(content)
     with serving(authority.stamp) as url, pytest.raises(AnchorError) as refused:
         anchor(url, authority, tmp_path).publish(log.note(), log.prove)
-    assert "no time stamp" in refused.value.message
+    assert "not a time stamp" in refused.value.message
     assert (tmp_path / "tokens").read_text() == content
 
 

@@ -189,8 +189,12 @@ def _endless_chunks(sock: socket.socket) -> None:
 
 CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
     "no signature": (reply("200 OK", b""), "malformed", "without a good signature"),
-    "no signatures but text": (reply("200 OK", b"<html>\n"), "malformed", "no signatures"),
-    "not UTF-8": (reply("200 OK", b"\xff\xfe\n"), "malformed", "no signatures"),
+    "no signatures but text": (
+        reply("200 OK", b"<html>\n"),
+        "malformed",
+        "does not consist of signatures",
+    ),
+    "not UTF-8": (reply("200 OK", b"\xff\xfe\n"), "malformed", "does not consist of signatures"),
     "409 without a size": (reply("409 Conflict", b"12\n"), "malformed", "without its size"),
     "409 with garbage": (
         reply("409 Conflict", b"twelve\n", "text/x.tlog.size"),
@@ -223,7 +227,7 @@ CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
     ),
     "500": (reply("500 Internal Server Error", b"x"), "unreachable", "500"),
     "429": (reply("429 Too Many Requests", b""), "unreachable", "429"),
-    "no HTTP": (lambda sock: sock.sendall(b"hello\r\n\r\n"), "malformed", "no whole HTTP"),
+    "no HTTP": (lambda sock: sock.sendall(b"hello\r\n\r\n"), "malformed", "not a complete HTTP"),
     "nothing": (lambda sock: None, "malformed", "without a reply"),
     "early hints without end": (
         lambda sock: sock.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100),
@@ -423,8 +427,8 @@ def test_a_proxy_of_the_environment_is_not_used(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "no head"),
-        (b"host/audit\n5\n", "no head"),
+        (b"", "is not a head"),
+        (b"host/audit\n5\n", "is not a head"),
         (Log("other/log").grow(5).note().encode(), "another log"),
         (Log().grow(5).note().encode(), "cosignature"),
     ],

@@ -177,7 +177,7 @@ def test_a_head_of_the_ledger_itself_does_not_let_prune_until_an_anchor_holds_it
     (project / "junk").write_text("junk\n")
     assert cli("prune", "--policy", "--reason", "old").code == Exit.UNKNOWN
     junk = cli("prune", "--policy", "--reason", "old", "--checkpoint", "junk")
-    assert "no signed head" in junk.err
+    assert "not a signed head" in junk.err
     ran = cli("prune", "--policy", "--reason", "old", "--checkpoint", "head")
     assert ran.code == Exit.UNKNOWN
     assert "does not count: the anchor file does not hold it" in " ".join(ran.err.split())
@@ -214,4 +214,4 @@ def test_verify_says_what_is_overdue_and_was_kept_too_short(
     (project / "guardrail.toml").write_text("[retention]\nfloor_days = 1000\ndays = 2000\n")
     after = json.loads(cli("verify", "--json").out)["notices"]
     assert any("below the floor of 1000" in each for each in after)
-    assert not any("to be deleted after" in each for each in after)
+    assert not any("must be deleted after" in each for each in after)

@@ -58,7 +58,7 @@ class WitnessAnchor:
         """
         if key.algorithm is not Algorithm.COSIGNATURE_V1:
             raise ConfigError(
-                "[anchors] witness: the key is no witness's: its type is not 0x04",
+                "[anchors] witness: the key is not a witness's: its type is not 0x04",
                 code="config.anchor_key",
                 hint="guardrail witness init prints the key that belongs here",
             )
@@ -116,7 +116,7 @@ class WitnessAnchor:
             note = SignedNote.parse(reply.body)
             head = Checkpoint.parse(note.text)
         except NoteError:
-            raise self._error("what it answered is no head", "anchor.malformed") from None
+            raise self._error("its answer is not a head", "anchor.malformed") from None
         if head.origin != origin:
             raise self._error("it answered with the head of another log", "anchor.malformed")
         if note.cosigned_by(self._key, self._verify) is None:
@@ -136,7 +136,9 @@ class WitnessAnchor:
         try:
             lines = SignedNote.parse_signature_lines(reply.body)
         except NoteError:
-            raise self._error("what it answered are no signatures", "anchor.malformed") from None
+            raise self._error(
+                "its answer does not consist of signatures", "anchor.malformed"
+            ) from None
         mine = [
             line
             for line in lines

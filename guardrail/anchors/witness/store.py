@@ -185,7 +185,7 @@ class WitnessStore:
         """
         if key.algorithm is not Algorithm.ED25519:
             raise ConfigError(
-                "this is no key of a log: its type is not 0x01",
+                "this is not the key of a log: its type is not 0x01",
                 code="witness.key",
                 hint="guardrail keys prints the key that belongs here",
             )

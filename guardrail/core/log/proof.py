@@ -85,7 +85,7 @@ class Proof:
             raise _malformed("the file is too long")
         document = _object(raw)
         if document.get("guardrail") != _KIND:
-            raise _malformed("the file is no proof of this kind")
+            raise _malformed("the file is not a proof of this kind")
         line, index, path = document.get("line"), document.get("index"), document.get("path")
         if not isinstance(line, str) or type(index) is not int or index < 0:
             raise _malformed("line or index is missing")

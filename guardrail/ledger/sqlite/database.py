@@ -197,7 +197,7 @@ def refuse_unsafe(db: Path) -> None:
         # into the file, and SQLite deletes the file that it names as its super-journal: any file of
         # the user who opens the ledger.
         raise LedgerOpenError(
-            f"{journal.name} stands beside the ledger, and guardrail never leaves a rollback journal",
+            f"{journal.name} is next to the ledger, and guardrail never leaves a rollback journal",
             code="ledger.journal",
             hint=f"move {journal} away, then guardrail verify",
         )
@@ -234,7 +234,8 @@ def check_format(connection: sqlite3.Connection) -> None:
         raise LedgerOpenError(
             f"the ledger has format {version}, which was never released and had no signed heads",
             code="ledger.older_format",
-            hint="keep it, and begin a new one: guardrail init elsewhere, or [ledger] path",
+            hint="keep it, and begin a new one: guardrail init in another directory, "
+            "or [ledger] path",
         )
 
 

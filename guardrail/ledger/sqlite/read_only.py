@@ -102,7 +102,8 @@ def _copied(db: Path, files: _Files) -> Path:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise LedgerOpenError(
-            f"nothing can be written beside the ledger, and it can't be copied: {why_not_written(error, copy, _size(files))}",
+            f"nothing can be written next to the ledger, "
+            f"and it can't be copied: {why_not_written(error, copy, _size(files))}",
             code="ledger.unreadable",
             hint=f"{make_room(copy)}; or set TMPDIR to a folder on another one",
         ) from None

@@ -241,7 +241,10 @@ def _judge(reply: HttpReply, path: str) -> None:
 
 def _odd() -> PolicyError:
     return PolicyError(
-        "what answers there is no OPA server", cause="malformed", detail="not_opa", hint="[opa] url"
+        "the server at this address is not an OPA server",
+        cause="malformed",
+        detail="not_opa",
+        hint="[opa] url",
     )
 
 

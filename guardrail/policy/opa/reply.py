@@ -66,7 +66,7 @@ def read_answer(reply: HttpReply, echo: str) -> Answer:
     except orjson.JSONDecodeError:
         raise _malformed("not_json", "the OPA server's reply is not JSON") from None
     if not isinstance(document, dict):
-        raise _malformed("not_object", "the OPA server's reply is no object")
+        raise _malformed("not_object", "the OPA server's reply is not an object")
     if "result" not in document:
         raise PolicyError(
             "the policy has no decision for this call",
@@ -80,7 +80,7 @@ def read_answer(reply: HttpReply, echo: str) -> Answer:
         or result.keys() != {"decision", "echo"}
         or result["echo"] != echo
     ):
-        raise _malformed("echo", "the OPA server's reply is not the answer to what was asked")
+        raise _malformed("echo", "the OPA server's reply belongs to another question")
     provenance = document.get("provenance", {})
     if not isinstance(provenance, dict):
         raise _malformed("provenance", "the OPA server's reply says nothing about its policies")
@@ -139,7 +139,7 @@ def _refusal(reply: HttpReply) -> PolicyError:
         )
     if status in {429, 502, 503, 504}:
         return PolicyError(
-            f"the OPA server, or what stands before it, is not available (status {status})",
+            f"the OPA server, or a proxy before it, is not available (status {status})",
             cause="unreachable",
             detail=f"status_{status}",
         )

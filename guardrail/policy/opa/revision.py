@@ -137,7 +137,8 @@ class Acceptance:
             found = named.get(self._bundle)
         elif len(named) > 1:
             raise PolicyError(
-                "the OPA server has several bundles, and nobody said which one holds the policies",
+                "the OPA server has several bundles, "
+                "and the settings do not name the one that holds the policies",
                 cause="revision",
                 detail="ambiguous",
                 hint="[opa] bundle",

@@ -217,7 +217,8 @@ def _total_of(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None
     if scope.collection_of_integers(parameters[0]):
         return None
     message = (
-        f"{name} of what may be no whole numbers: OPA reckons in decimal, the engine in binary"
+        f"{name} of values that might not be whole numbers: "
+        "OPA calculates in decimal, the engine in binary"
     )
     return Refusal("decimal-arithmetic", message, f"{name}([round(x) | some x in xs]); {SERVER}")
 

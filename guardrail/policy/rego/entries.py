@@ -121,7 +121,10 @@ def _pointer(node: Node, where: str, hint: str) -> Iterator[tuple[str, str]]:
         if name is not None and _written(name):
             yield f"a member of {where} is not a string", hint
     elif not _POINTER.match(text):
-        yield f"{_quoted(text)} in {where} is no pointer (RFC 6901): it begins with a slash", hint
+        yield (
+            f"{_quoted(text)} in {where} is not a pointer (RFC 6901): it begins with a slash",
+            hint,
+        )
 
 
 def _value(rule: Rule, node: Any) -> Any:

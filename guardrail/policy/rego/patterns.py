@@ -183,7 +183,7 @@ class _Regex:
         if self.rest[0] == "{":
             repeat = _REPEAT.match(self.rest)
             if repeat is None:
-                raise _Problem("a brace that is no repetition: escape it")
+                raise _Problem("a brace that is not a repetition: escape it")
             least, most = int(repeat[1]), int(repeat[3] or repeat[1])
             # OPA multiplies nested counts; adjacent ones are rare.
             self.repeats *= max(least, most, 1)

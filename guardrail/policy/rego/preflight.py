@@ -461,7 +461,8 @@ class _Examiner:
             self.refuse(
                 int(content["span"]["line"]),
                 "decimal-arithmetic",
-                "arithmetic on what may be no whole number: OPA reckons in decimal, the engine in binary (0.1 + 0.2 > 0.3)",
+                "arithmetic on a value that might not be a whole number: "
+                "OPA calculates in decimal, the engine in binary (0.1 + 0.2 > 0.3)",
                 f"round(x) first, or pass smallest units such as cents; {SERVER}",
             )
         elif whole:
