@@ -1,8 +1,8 @@
-"""One request to a server that keeps heads, and its whole reply before a deadline, or an
-``AnchorError`` that says where it ended.
+"""Sends one request to an anchor's server and returns the complete reply before a deadline;
+``AnchorError`` names the step that failed.
 
 The HTTP client is ``guardrail.system.http``, whose ``TransportError`` becomes an ``AnchorError``
-here. A connection serves one request, and nothing is asked twice.
+here. A connection serves one request, and no request is retried.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Endpoint:
     """A server, by its URL."""
 
     def __init__(self, url: str, *, what: str, setting: str, ca: Path | None = None) -> None:
-        """*what* is what messages call it, *setting* where its URL stands, *ca* what an https
-        server's certificate must lead to.
+        """*what* is its name in messages, *setting* the setting that holds its URL, *ca* the file
+        of CA certificates for https.
 
         Raises ``ConfigError``.
         """
@@ -69,9 +69,9 @@ class Endpoint:
     ) -> HttpReply:
         """Return the reply to one request, whatever its status.
 
-        *end* is a time of ``time.monotonic``; *limit* is how many bytes its body may have. Raises
-        ``AnchorError``: ``anchor.unreachable``, or ``anchor.malformed`` if no whole HTTP reply
-        within the limit came.
+        *end* is a time of ``time.monotonic``; *limit* is the largest body in bytes. Raises
+        ``AnchorError``: ``anchor.unreachable``, or ``anchor.malformed`` if no complete HTTP reply
+        within the limit arrived.
         """
         headers = {"Content-Type": content_type} if body else {}
         connection = http.Connection(self._endpoint, headers=headers)
@@ -90,7 +90,7 @@ class Endpoint:
             connection.close()
 
     def _anchor_error(self, error: TransportError) -> AnchorError:
-        """Return what *error* means for a head that was to be kept there."""
+        """Convert *error* to the ``AnchorError`` for a head that was not published."""
         stage = _STAGES[error.stage]
         if error.cause is TransportCause.TIMEOUT:
             return AnchorError(
@@ -102,7 +102,7 @@ class Endpoint:
                 hint="name the certificates that it leads to in guardrail.toml",
             )
         if error.stage is Stage.REPLY and not error.reason:
-            # It ended the connection in order, so that whatever it sent, or nothing, is its reply.
+            # It closed the connection properly, so the bytes that it sent, if any, are its reply.
             return AnchorError(
                 f"{self._what}: it {error.message}", code="anchor.malformed", hint=_AGAIN
             )

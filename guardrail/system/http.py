@@ -1,11 +1,11 @@
-"""The HTTP client: one request to one server, and its whole reply before a deadline, or a
-``TransportError``.
+"""The HTTP client: sends one request to one server and returns the complete reply before a
+deadline; failures raise ``TransportError``.
 
 Name look-up, connecting, handshake, sending and every single read get only the time that is left.
-No redirect is followed, no proxy, netrc or environment variable is looked at, nothing is
-decompressed, and no request is sent twice except one that a kept connection lost before any byte of
-its reply. ``guardrail.system.http_reply`` reads the reply. The adapters of OPA servers, witnesses
-and time stamp authorities convert ``TransportError`` to errors of their own.
+It follows no redirect, ignores proxies, netrc and environment variables, and decompresses nothing.
+It retries only a request that a kept connection lost before any byte of its reply.
+``guardrail.system.http_reply`` parses the reply. The adapters of OPA servers, witnesses and time
+stamp authorities convert ``TransportError`` to errors of their own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 Address = tuple[socket.AddressFamily, object]
-"""Where ``socket.connect`` connects to, with its family."""
+"""Address for ``socket.connect``, with its family."""
 TlsContext = ssl.SSLContext
 """TLS settings: see ``tls_context``."""
 
@@ -72,7 +72,7 @@ class Endpoint:
         after a look-up.
         """
         self.is_name = not self.addresses
-        """Whether ``look_up`` asks the system's resolver."""
+        """True if ``look_up`` asks the system's resolver."""
         self._lookup: threading.Thread | None = None
         self._failure = ""
 
@@ -86,7 +86,7 @@ class Endpoint:
     def look_up(self, end: float) -> None:
         """Renew the addresses of a host name before *end*, a time of ``time.monotonic``.
 
-        The system's resolver has no deadline, so that a thread asks it, and at most one at a time.
+        The system's resolver has no deadline, so a thread asks it, one at most at a time.
         Raises ``TransportError`` (``name``) and keeps the addresses that were known.
         """
         if not self.is_name:
@@ -115,7 +115,7 @@ class Endpoint:
 
 
 class Connection:
-    """A connection, kept for the next request if the reply leaves no doubt where it ended. For one
+    """A connection, kept for the next request if the end of the reply is certain. For one
     thread at a time.
     """
 
@@ -125,8 +125,8 @@ class Connection:
         """Each request carries *headers*; the client adds ``Host``, ``User-Agent``,
         ``Accept-Encoding`` and ``Connection``.
 
-        With *keep*, a request may be sent twice: it must have no effect, and its answer must say
-        what it answers.
+        With *keep*, a request may be sent twice: it must have no effect, and its answer must
+        identify its request.
         """
         self._endpoint = endpoint
         self._keep = keep
@@ -142,7 +142,7 @@ class Connection:
         self._fields = "".join(f"{name}: {_line(value)}\r\n" for name, value in every.items())
 
     def close(self) -> None:
-        """Close it. The next request opens it again."""
+        """Close the connection. The next request opens it again."""
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
@@ -159,9 +159,9 @@ class Connection:
     ) -> HttpReply:
         """Return the server's reply, whatever its status.
 
-        *end* is a time of ``time.monotonic``: nothing is waited for beyond it. *limit* is how many
-        bytes the reply's body may have. Raises ``TransportError``, and ``ValueError`` if no line of
-        a request can hold the path or *authorization*.
+        *end* is the deadline by ``time.monotonic``. *limit* is the largest body of the reply in
+        bytes. Raises ``TransportError``, and ``ValueError`` if no line of a request can hold the
+        path or *authorization*.
         """
         more = "" if authorization is None else f"Authorization: {_line(authorization)}\r\n"
         if body or method != "GET":
@@ -210,8 +210,9 @@ class Connection:
 
 
 class _CutError(Exception):
-    """The connection ended before any byte of the reply. The server may have closed a kept one
-    meanwhile.
+    """The connection ended before any byte of the reply.
+
+    The server might have closed a kept one meanwhile.
     """
 
     def __init__(self, stage: Stage, reason: str = "") -> None:
@@ -221,7 +222,7 @@ class _CutError(Exception):
 
 
 class _Wire:
-    """A socket whose every operation has only the time that is left until ``end``."""
+    """A socket whose operations share the remaining time until ``end``."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -269,10 +270,10 @@ def tls_context(
     cert: Path | None = None,
     key: Path | None = None,
 ) -> TlsContext:
-    """Return the TLS settings of a client: TLS 1.2 or later, and a server whose certificate names
-    it and leads to *ca*.
+    """Return the TLS settings of a client: TLS 1.2 or later, and a server certificate for its name
+    that leads to *ca*.
 
-    Without *ca* the system's certificates are trusted. *cert* and *key* show who the client is; the
+    Without *ca* the system's certificates are trusted. *cert* and *key* identify the client; the
     key has no password. Raises ``OSError`` or ``ValueError``.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -314,7 +315,7 @@ def _open(endpoint: Endpoint, end: float) -> _Wire:
         try:
             return _Wire(_secured(_connected(address, share), endpoint, share))
         except TransportError as error:
-            # A server's answer says more than an address where nobody listens.
+            # A server's answer is more helpful than an address where nobody listens.
             if failure is None or failure.stage is Stage.CONNECT:
                 failure = error
     raise failure or no_address("no address")
@@ -369,8 +370,9 @@ def _secured(sock: socket.socket, endpoint: Endpoint, end: float) -> socket.sock
 
 
 def _line(text: str) -> str:
-    """Return *text*, which stands in one line of a request. Raises ``ValueError`` if it would make
-    another one.
+    """Return *text* for one line of a request.
+
+    Raises ``ValueError`` if it would start another line.
     """
     if not text.isprintable():
         raise ValueError("a control character in a line of a request")

@@ -34,7 +34,7 @@ class Stage(StrEnum):
 
 
 class TransportError(Exception):
-    """No whole reply came. No message holds a byte of the request or of the reply."""
+    """No complete reply arrived. The message holds no byte of the request or of the reply."""
 
     def __init__(
         self,

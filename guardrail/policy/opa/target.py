@@ -59,7 +59,9 @@ class TokenFile:
 
 
 class Target:
-    """One OPA server. Immutable, but for the addresses of a host name, which ``resolve`` renews."""
+    """One OPA server. Immutable, except for the addresses of a host name, which ``resolve``
+    renews.
+    """
 
     def __init__(self, section: OpaSection) -> None:
         """Judge *section*.
@@ -76,11 +78,12 @@ class Target:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Where the server listens, as far as it is known now."""
+        """The known addresses of the server."""
         return self.endpoint.addresses
 
     def resolve(self, timeout: float = 5.0) -> None:
-        """Look the host name up within *timeout* seconds, if the URL has one: not for a call.
+        """Look the host name up within *timeout* seconds, if the URL has one: don't use it in a
+        call.
 
         Raises ``PolicyError`` (``unreachable`` or ``timeout``, ``name``) if it has no address and
         never had one.

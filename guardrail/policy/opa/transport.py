@@ -1,5 +1,5 @@
-"""One connection to an OPA server: a request and its whole reply before a deadline, or a
-``PolicyError`` that says where it ended.
+"""A connection to an OPA server: sends a request and returns the complete reply before a deadline;
+``PolicyError`` names the step that failed.
 
 The HTTP client is ``guardrail.system.http``, whose ``TransportError`` becomes a ``PolicyError``
 here.
@@ -19,7 +19,7 @@ __all__ = ["MAX_REPLY", "UNREACHABLE", "Connection", "Transport"]
 MAX_REPLY = 1 << 20
 """Bytes of the body of a reply to a decision."""
 UNREACHABLE = "see that the OPA server runs, and that [opa] url is right"
-"""What to do about a server that can't be reached."""
+"""Hint for an unreachable server."""
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 _MESSAGES = {
     "name": "the OPA server's name has no address",
@@ -30,7 +30,7 @@ _MESSAGES = {
 
 
 class Transport(Protocol):
-    """Something that can ask: a ``Connection``, or a stand-in."""
+    """An object that can send requests: a ``Connection``, or a stand-in."""
 
     def ask(
         self, method: str, path: str, body: bytes, end: float, limit: int = MAX_REPLY
@@ -39,19 +39,17 @@ class Transport(Protocol):
 
 
 class Connection:
-    """A connection, kept for the next question if a reply leaves no doubt where it ended. For one
+    """A connection, kept for the next question if the end of the reply is certain. For one
     thread at a time.
     """
 
     def __init__(self, target: Target, *, keep: bool = True) -> None:
-        """Without *keep* each question gets a connection of its own: its answer does not say what
-        it answers.
-        """
+        """Without *keep* each question gets its own connection: its answer does not identify it."""
         self._target = target
         self._connection = http.Connection(target.endpoint, headers=_HEADERS, keep=keep)
 
     def close(self) -> None:
-        """Close it. The next question opens it again."""
+        """Close the connection. The next question opens it again."""
         self._connection.close()
 
     def ask(
@@ -59,9 +57,9 @@ class Connection:
     ) -> HttpReply:
         """Return the server's reply, whatever its status.
 
-        *end* is a time of ``time.monotonic``: nothing is waited for beyond it. Raises
+        *end* is the deadline by ``time.monotonic``. Raises
         ``PolicyError``: ``timeout`` with the stage as its detail, ``unreachable``, or ``malformed``
-        if no whole HTTP reply of at most *limit* bytes came.
+        if no complete HTTP reply of at most *limit* bytes arrived.
         """
         token = self._target.token
         try:
@@ -78,9 +76,7 @@ class Connection:
 
 
 def _policy_error(error: TransportError) -> PolicyError:
-    """Return what *error* means for a decision: its cause and its detail, in words about the OPA
-    server.
-    """
+    """Convert *error* to a ``PolicyError`` about the OPA server, with its cause and detail."""
     unreachable = error.cause is TransportCause.UNREACHABLE
     words = _MESSAGES.get(error.detail) if unreachable else None
     return PolicyError(
