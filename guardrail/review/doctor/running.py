@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from typing import Any
+
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.files import leases_path
@@ -24,13 +27,11 @@ def running(settings: Settings) -> Check:
         return Check("running", State.OK, "no guard is running")
     in_force: dict[str, tuple[object, object]] = {}
     with LedgerReader.open(path) as reader, reader.snapshot():
-        found = [*reader.admin("admin.start"), *reader.admin("admin.policy_loaded")]
-    for _, line in sorted(found):
-        record = decode(line)
-        process = text(record, "origin", "process")
-        digest = obj(record, "detail").get("config")
-        if process in alive and isinstance(digest, str):
-            in_force[process] = (digest, obj(record, "origin").get("pid"))
+        for record in _starts_and_reloads(reader, alive):
+            digest = obj(record, "detail").get("config")
+            if isinstance(digest, str):
+                process = text(record, "origin", "process")
+                in_force[process] = (digest, obj(record, "origin").get("pid"))
     now = settings.digest()
     others = sorted({str(pid) for digest, pid in in_force.values() if digest != now})
     if others:
@@ -41,3 +42,19 @@ def running(settings: Settings) -> Check:
             "guardrail policy reload says which of them it applies and which need a restart",
         )
     return Check("running", State.OK, f"{len(in_force)} running with these settings")
+
+
+def _starts_and_reloads(reader: LedgerReader, alive: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the records in which the processes *alive* said which settings they use, the oldest first."""
+    starts = [(seq, decode(line)) for seq, line in reader.admin("admin.start")]
+    mine = [(seq, each) for seq, each in starts if text(each, "origin", "process") in alive]
+    yield from (each for _, each in mine)
+    if not mine:
+        return
+    # The index of records of the log itself does not hold reloads.
+    for _, _, line in reader.lines(mine[0][0]):
+        if b'"admin.policy_loaded"' in line:
+            record = decode(line)
+            loaded = text(record, "type") == "admin.policy_loaded"
+            if loaded and text(record, "origin", "process") in alive:
+                yield record
