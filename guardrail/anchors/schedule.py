@@ -11,55 +11,37 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
 
-from guardrail.anchors.anchor import Anchor, Anchored, timestamp
+from guardrail.anchors.anchor import Anchor, timestamp
 from guardrail.anchors.lock import Lock
+from guardrail.anchors.sending import (
+    Source,
+    believed_state,
+    failed_state,
+    sent,
+    unexpected,
+)
 from guardrail.anchors.state import (
     AnchorState,
     State,
     lock_path,
-    read_state,
     state_path,
     write_state,
 )
 from guardrail.config import AnchorSettings
-from guardrail.core.log.checkpoint import Checkpoint, SignedNote
-from guardrail.errors import AnchorError, GuardrailError
+from guardrail.core.log.checkpoint import SignedNote
+from guardrail.errors import GuardrailError
 
-__all__ = ["AnchorWatch", "Lag", "Source", "Told", "send_now"]
+__all__ = ["AnchorWatch", "Lag"]
 
 _TICK_S = 1.0
 _RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 """After this many failures in a row, how long an anchor is left alone."""
 _START_S = 5.0
 _CLOSE_S = 5.0
-
-
-class Source(Protocol):
-    """The ledger whose heads are anchored."""
-
-    @property
-    def log(self) -> str:
-        """The log's origin name."""
-
-    def size(self) -> int:
-        """Return the number of records. Raises ``GuardrailError``."""
-
-    def head(self) -> SignedNote:
-        """Return the head over all of them, signed by the log's key. Raises ``GuardrailError``."""
-
-    def prove(self, first: int, size: int) -> Sequence[bytes]:
-        """Return the consistency proof. Raises ``GuardrailError``."""
-
-    def signed(self, note: SignedNote) -> bool:
-        """Return True if the log's key signed *note*."""
-
-    def heartbeat(self, detail: Mapping[str, Any]) -> None:
-        """Record ``admin.heartbeat``, durable when this returns. Raises ``GuardrailError``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +216,7 @@ class AnchorWatch:
             self._turn(final=final)
         except Exception as error:  # noqa: BLE001 - if the thread ended, no anchor would get heads
             for anchor in self._anchors:
-                failed = _failed(self._state.of(anchor.name), _unexpected(error), self._clock())
+                failed = failed_state(self._state.of(anchor.name), unexpected(error), self._clock())
                 self._state = self._state.with_anchor(anchor.name, failed)
 
     def _turn(self, *, final: bool) -> None:
@@ -318,7 +300,7 @@ class AnchorWatch:
             # For example, a signer that fails: it is not asked again on each turn, and the anchors'
             # state shows it.
             for anchor in due:
-                failed = _failed(self._state.of(anchor.name), error, self._clock())
+                failed = failed_state(self._state.of(anchor.name), error, self._clock())
                 self._state = self._state.with_anchor(anchor.name, failed)
             return
         for anchor in due:
@@ -337,7 +319,7 @@ class AnchorWatch:
     def _send(self, anchor: Anchor, note: SignedNote) -> SignedNote:
         """Send *note*; return it with the new signatures, for the anchors that follow."""
         each = self._state.of(anchor.name)
-        state, note = _sent(anchor, self._source, note, each, self._clock())
+        state, note = sent(anchor, self._source, note, each, self._clock())
         if not state.code and self._saw > state.size:
             state = replace(state, behind=state.tried)
         self._state = self._state.with_anchor(anchor.name, state)
@@ -360,7 +342,7 @@ class AnchorWatch:
             self._state, self._mark = self._read(), mark
 
     def _read(self) -> State:
-        return _believed(self._ledger, self._source, self._anchors, self._clock())
+        return believed_state(self._ledger, self._source, self._anchors, self._clock())
 
     def _marked(self) -> tuple[int, ...] | None:
         try:
@@ -368,117 +350,6 @@ class AnchorWatch:
         except OSError:
             return None
         return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The answer of one anchor."""
-
-    name: str
-    state: AnchorState
-    """``code`` is empty if it took the head."""
-
-
-def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterator[Told]:
-    """Send the newest head to each of *anchors* and yield its answer.
-
-    Raises ``GuardrailError`` if there is no head.
-
-    The result is written to the state file, unless another process anchors this ledger: it will
-    find out.
-    """
-    lock = Lock(lock_path(ledger), ledger)
-    leads = lock.take()
-    try:
-        state = _believed(ledger, source, anchors, time.time())
-        note = source.head()
-        for anchor in anchors:
-            sent, note = _sent(anchor, source, note, state.of(anchor.name), time.time())
-            state = state.with_anchor(anchor.name, sent)
-            yield Told(anchor.name, sent)
-        if leads:
-            with contextlib.suppress(OSError):
-                write_state(state_path(ledger), state)
-    finally:
-        lock.release()
-
-
-def _sent(
-    anchor: Anchor, source: Source, note: SignedNote, each: AnchorState, now: float
-) -> tuple[AnchorState, SignedNote]:
-    """Send *note*; return the anchor's new state, and the note with the new signatures, for the
-    anchors that follow.
-    """
-    try:
-        made = _publish(anchor, source, note, each.known)
-    except GuardrailError as error:
-        return _failed(each, error, now), note
-    except Exception as error:  # noqa: BLE001 - a border: one anchor's defect is not to keep heads from the others
-        return _failed(each, _unexpected(error), now), note
-    state = AnchorState(size=made.size, time=made.time, note=str(made.note), tried=now)
-    if made.note.text != note.text:
-        return state, made.note
-    return state, note.with_signatures(made.note.signatures)
-
-
-def _unexpected(error: Exception) -> AnchorError:
-    return AnchorError(
-        f"anchoring failed unexpectedly ({type(error).__name__})",
-        code="anchor.failed",
-        hint="please report it; anchors are tried again by themselves, and by guardrail anchor",
-    )
-
-
-def _failed(each: AnchorState, error: GuardrailError, now: float) -> AnchorState:
-    return replace(
-        each,
-        behind=each.behind if each.behind is not None else now,
-        failures=each.failures + 1,
-        code=error.code,
-        message=error.message,
-        hint=error.hint,
-        tried=now,
-    )
-
-
-def _believed(ledger: Path, source: Source, anchors: Sequence[Anchor], now: float) -> State:
-    """Return the state in the file, limited to what its notes prove: anyone could have written the
-    file.
-    """
-    state = read_state(state_path(ledger), source.log, now=now)
-    for anchor in anchors:
-        each = state.of(anchor.name)
-        if each.size and not _shown(anchor, source, each):
-            state = state.with_anchor(anchor.name, replace(each, size=0, note="", behind=0.0))
-    return state
-
-
-def _shown(anchor: Anchor, source: Source, each: AnchorState) -> bool:
-    known = each.known
-    if known is None or (known.origin, known.size) != (source.log, each.size):
-        return False
-    note = SignedNote.parse(each.note)
-    return source.signed(note) and anchor.vouched(note)
-
-
-def _publish(
-    anchor: Anchor, source: Source, note: SignedNote, known: Checkpoint | None
-) -> Anchored:
-    """Send *note* to *anchor*; once more with a newer head if the anchor is ahead of it.
-
-    Raises ``GuardrailError``.
-    """
-    try:
-        return anchor.publish(note, source.prove, known)
-    except AnchorError as error:
-        if error.code != "anchor.conflict":
-            raise
-        # Another process, or a person, might have sent a newer head meanwhile: only a mismatch with
-        # the newest head is a conflict.
-        newest = source.head()
-        if newest.text == note.text:
-            raise
-        return anchor.publish(newest, source.prove, known)
 
 
 def _start_again(watch: AnchorWatch | None) -> None:

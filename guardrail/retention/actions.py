@@ -15,13 +15,13 @@ from typing import Any
 from guardrail.config import Settings
 from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
-from guardrail.core.log.merkle import Edge, Node, consistency_proof, verify_consistency
-from guardrail.core.log.record import Draft, leaf_hash
+from guardrail.core.log.merkle import consistency_proof, verify_consistency
+from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.core.words import agree, counted
-from guardrail.errors import LedgerError, RetentionError, os_reason
+from guardrail.errors import RetentionError, os_reason
 from guardrail.ledger.files import resolve
-from guardrail.ledger.heads import Signing, doubt, edge_at, node_reader, read_head
+from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.maintenance.prune import Cut, Pace, Pruned, detail, prune
@@ -29,8 +29,9 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import open_error
 from guardrail.retention import segments
 from guardrail.retention.evidence import kept_heads
-from guardrail.retention.facts import Facts, Segment, moment, read_facts, refuse_sealed
+from guardrail.retention.facts import Facts, Segment, moment, read_facts
 from guardrail.retention.grounds import conflict, copies_of, not_anchored, survey, vouched
+from guardrail.retention.sealing import node_of, tree_to_seal, write_copy
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import RetentionStatus, judge
 
@@ -152,7 +153,7 @@ class RetentionManager:
             if facts.first > max(each.first, 1):
                 continue  # begun to be pruned: it was copied before
             if segments.read_manifest(self._folder, facts.genesis, each.number) is None:
-                copied.append(self._copy(facts, each))
+                copied.append(write_copy(self._db, self._folder, facts, each))
         return ClosedSegment(segment, tuple(copied))
 
     def _seal(self, facts: Facts, why: str | None) -> Segment | None:
@@ -162,7 +163,7 @@ class RetentionManager:
         if last < first or (first == last and facts.last_number and first > 0):
             return None
         with LedgerReader.open(self._db) as reader:
-            edge, leaf = self._tree(reader, first)
+            edge, leaf = tree_to_seal(reader, first, self._signing)
         last = edge.size - 1
         found = {
             "segment": number,
@@ -175,59 +176,6 @@ class RetentionManager:
         }
         receipt = self._record("sealed", found)
         return Segment(number, first, last, edge.root().hex(), leaf.hex(), receipt.ts)
-
-    def _tree(self, reader: LedgerReader, first: int) -> tuple[Edge, bytes]:
-        """Return the tree of all records, made from the lines from *first* on, and the last leaf.
-
-        Raises ``LedgerError`` unless it matches the signed head: closing fixes the content of its
-        segment for ever.
-        """
-        edge, leaf, head = Edge(), b"", None
-        try:
-            edge = edge_at(first, node_of(reader))
-
-            def take(stop: int | None) -> None:
-                nonlocal leaf
-                for seq, _, line in reader.lines(edge.size, stop):
-                    if seq != edge.size:
-                        raise ValueError("a record is missing")
-                    leaf = leaf_hash(line)
-                    edge.append(leaf)
-                    refuse_sealed(line, first)
-
-            # Most in short transactions: a long one would keep the ``-wal`` from being reset while
-            # calls continue.
-            take(reader.size())
-            with reader.snapshot():
-                take(None)
-                head = read_head(reader.execute)
-        except ValueError:
-            edge = Edge()
-        if head is None or doubt(head, reader.log, self._signing) or edge.encode() != head.edge:
-            raise LedgerError(
-                "the records are not those that the signed head is over",
-                code="ledger.damaged",
-                hint="guardrail verify",
-            )
-        return edge, leaf
-
-    def _copy(self, facts: Facts, segment: Segment) -> Manifest:
-        with LedgerReader.open(self._db) as reader:
-            try:
-                before = edge_at(segment.first, node_of(reader))
-            except ValueError:
-                raise LedgerError(
-                    "hashes of records are missing", code="ledger.damaged", hint="guardrail verify"
-                ) from None
-            return segments.write(
-                self._folder,
-                segment,
-                log=facts.log,
-                genesis=facts.genesis,
-                before=before,
-                lines=(line for _, _, line in reader.lines(segment.first, segment.last + 1)),
-                like=self._db,
-            )
 
     # -- the archive ------------------------------------------------------------------------------------------------
 
@@ -491,8 +439,3 @@ class RetentionManager:
             )
         action = "add" if add else "release"
         self._record("hold", {"hold": name, "action": action, "reason": why})
-
-
-def node_of(reader: LedgerReader) -> Node:
-    """Return a getter of the tree's perfect subtrees. It raises ``ValueError`` and ``LedgerError``."""
-    return node_reader(reader.execute)

@@ -17,13 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing, log_name
 from guardrail.anchors.memory import memory_of
 from guardrail.anchors.schedule import AnchorWatch
-from guardrail.approvals.rules import Case
-from guardrail.approvals.views import read_case
-from guardrail.call.journal import Journal, Owner, actor
+from guardrail.call.journal import Journal, actor
 from guardrail.config import Settings
-from guardrail.core.claims import owner_of
 from guardrail.core.log import fields
-from guardrail.core.log.record import decode
 from guardrail.core.types import Json
 from guardrail.errors import (
     ConfigError,
@@ -36,11 +32,8 @@ from guardrail.errors import (
 from guardrail.identity.principal import check_identity
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.files import refuse_links
-from guardrail.ledger.heads import Signing
-from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.writing.writer import LedgerWriter, traces
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.sources import load_policies
@@ -48,13 +41,13 @@ from guardrail.retention.schedule import RetentionWatch
 from guardrail.system.disk import why_not_written
 from guardrail.system.ownership import Denial, denial_of, find_denial
 from guardrail.wiring.diagnosis import check_log_name, explain, has_keys
+from guardrail.wiring.requests import LedgerRequests
 from guardrail.wiring.startup import record_refusal, record_start
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine
 
 __all__ = [
-    "LedgerRequests",
     "anchor_watch",
     "create_keys",
     "create_log",
@@ -326,48 +319,6 @@ def _refused(settings: Settings, error: PolicyLoadError) -> None:
         # A failure here matters less than the one that the caller raises.
         with contextlib.suppress(LedgerError, KeysError):
             record_refusal(open_journal(settings, epochs=False)[0], error)
-
-
-class LedgerRequests:
-    """Ledger reads that decisions depend on: read-only, proved, one connection per read.
-
-    Anything that the signed head does not prove seals the ledger of *writer*.
-    """
-
-    def __init__(self, path: Path, writer: LedgerWriter, signing: Signing) -> None:
-        self._path = path
-        self._writer = writer
-        self._proofs = Proofs(signing, writer.log, lambda: writer.known)
-
-    def case(self, approval: str) -> Case | None:
-        """Return the request *approval* with all of its steps, or None. Raises ``LedgerError``."""
-        with self._reading() as log:
-            return read_case(log, approval)
-
-    def of_session(self, session: str) -> list[str]:
-        """Return the ids of a session's requests, oldest first. Raises ``LedgerError``."""
-        with self._reading() as log:
-            return log.requests(session)
-
-    def owner(self, *session: str) -> Owner | None:
-        """Return the owner of a session, from the first call recorded under one of its names, or
-        None. Raises ``LedgerError``.
-        """
-        with self._reading() as log:
-            line = log.first_of_session(session, self._writer.names)
-        if line is None:
-            return None
-        return owner_of(decode(line))
-
-    @contextlib.contextmanager
-    def _reading(self) -> Generator[ProvedReader]:
-        try:
-            with LedgerReader.open(self._path, rows=False) as reader:
-                yield ProvedReader(reader, self._proofs)
-        except LedgerError as error:
-            if error.code == UNPROVED:
-                raise self._writer.distrust(error.message) from None
-            raise
 
 
 def _ledger_settings(settings: Settings, *, epochs: bool) -> LedgerSettings:

@@ -25,7 +25,7 @@ from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.ledger.maintenance import prune as pruning
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.actions import node_of
+from guardrail.retention.sealing import node_of
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
 from guardrail.system.ids import new_ulid
 from tests.support.retention import (

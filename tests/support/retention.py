@@ -21,7 +21,8 @@ from guardrail.keys.log_key import Keys, Signing
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.maintenance.prune import Cut, Pruned, detail, prune
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.actions import RetentionManager, node_of
+from guardrail.retention.actions import RetentionManager
+from guardrail.retention.sealing import node_of
 from guardrail.review.verify import VerifyState, load_heads, verify_ledger
 from tests.support.ledgers import (
     ACTOR,

@@ -24,7 +24,7 @@ from guardrail.errors import ConfigError
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
-    from guardrail.anchors.schedule import Told
+    from guardrail.anchors.sending import Told
 
 __all__ = ["anchor"]
 
@@ -70,7 +70,7 @@ def anchor(
     if action == "forget":
         return _forget(path, config, ledger, as_json=as_json)
     from guardrail.anchoring import LedgerHeads, anchors_of
-    from guardrail.anchors.schedule import send_now
+    from guardrail.anchors.sending import send_now
     from guardrail.call.journal import actor
     from guardrail.wiring.opening import load_keys
 

@@ -1,0 +1,80 @@
+"""The tree that a closed segment fixes, and the copy of the segment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from guardrail.core.log.merkle import Edge, Node
+from guardrail.core.log.record import leaf_hash
+from guardrail.errors import LedgerError
+from guardrail.ledger.heads import Signing, doubt, edge_at, node_reader, read_head
+from guardrail.ledger.reader import LedgerReader
+from guardrail.retention import segments
+from guardrail.retention.facts import Facts, Segment, refuse_sealed
+from guardrail.retention.segments import Manifest
+
+__all__ = ["node_of", "tree_to_seal", "write_copy"]
+
+
+def tree_to_seal(reader: LedgerReader, first: int, signing: Signing) -> tuple[Edge, bytes]:
+    """Return the tree of all records, made from the lines from *first* on, and the last leaf.
+
+    Raises ``LedgerError`` unless it matches the signed head: closing fixes the content of its
+    segment for ever.
+    """
+    edge, leaf, head = Edge(), b"", None
+    try:
+        edge = edge_at(first, node_of(reader))
+
+        def take(stop: int | None) -> None:
+            nonlocal leaf
+            for seq, _, line in reader.lines(edge.size, stop):
+                if seq != edge.size:
+                    raise ValueError("a record is missing")
+                leaf = leaf_hash(line)
+                edge.append(leaf)
+                refuse_sealed(line, first)
+
+        # Most in short transactions: a long one would keep the ``-wal`` from being reset while
+        # calls continue.
+        take(reader.size())
+        with reader.snapshot():
+            take(None)
+            head = read_head(reader.execute)
+    except ValueError:
+        edge = Edge()
+    if head is None or doubt(head, reader.log, signing) or edge.encode() != head.edge:
+        raise LedgerError(
+            "the records are not those that the signed head is over",
+            code="ledger.damaged",
+            hint="guardrail verify",
+        )
+    return edge, leaf
+
+
+def write_copy(db: Path, folder: Path, facts: Facts, segment: Segment) -> Manifest:
+    """Write the copy of *segment* into *folder*; it is verified and durable when this returns.
+
+    Raises ``LedgerError`` or ``RetentionError``.
+    """
+    with LedgerReader.open(db) as reader:
+        try:
+            before = edge_at(segment.first, node_of(reader))
+        except ValueError:
+            raise LedgerError(
+                "hashes of records are missing", code="ledger.damaged", hint="guardrail verify"
+            ) from None
+        return segments.write(
+            folder,
+            segment,
+            log=facts.log,
+            genesis=facts.genesis,
+            before=before,
+            lines=(line for _, _, line in reader.lines(segment.first, segment.last + 1)),
+            like=db,
+        )
+
+
+def node_of(reader: LedgerReader) -> Node:
+    """Return a getter of the tree's perfect subtrees. It raises ``ValueError`` and ``LedgerError``."""
+    return node_reader(reader.execute)

@@ -1,0 +1,63 @@
+"""The proved reads of the ledger that decisions depend on: requests for approval, and owners of sessions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+
+from guardrail.approvals.rules import Case
+from guardrail.approvals.views import read_case
+from guardrail.call.journal import Owner
+from guardrail.core.claims import owner_of
+from guardrail.core.log.record import decode
+from guardrail.errors import LedgerError
+from guardrail.ledger.heads import Signing
+from guardrail.ledger.proved import Proofs, ProvedReader
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.steps import UNPROVED
+from guardrail.ledger.writing.writer import LedgerWriter
+
+__all__ = ["LedgerRequests"]
+
+
+class LedgerRequests:
+    """Ledger reads that decisions depend on: read-only, proved, one connection per read.
+
+    Anything that the signed head does not prove seals the ledger of *writer*.
+    """
+
+    def __init__(self, path: Path, writer: LedgerWriter, signing: Signing) -> None:
+        self._path = path
+        self._writer = writer
+        self._proofs = Proofs(signing, writer.log, lambda: writer.known)
+
+    def case(self, approval: str) -> Case | None:
+        """Return the request *approval* with all of its steps, or None. Raises ``LedgerError``."""
+        with self._reading() as log:
+            return read_case(log, approval)
+
+    def of_session(self, session: str) -> list[str]:
+        """Return the ids of a session's requests, oldest first. Raises ``LedgerError``."""
+        with self._reading() as log:
+            return log.requests(session)
+
+    def owner(self, *session: str) -> Owner | None:
+        """Return the owner of a session, from the first call recorded under one of its names, or
+        None. Raises ``LedgerError``.
+        """
+        with self._reading() as log:
+            line = log.first_of_session(session, self._writer.names)
+        if line is None:
+            return None
+        return owner_of(decode(line))
+
+    @contextlib.contextmanager
+    def _reading(self) -> Generator[ProvedReader]:
+        try:
+            with LedgerReader.open(self._path, rows=False) as reader:
+                yield ProvedReader(reader, self._proofs)
+        except LedgerError as error:
+            if error.code == UNPROVED:
+                raise self._writer.distrust(error.message) from None
+            raise
