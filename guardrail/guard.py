@@ -1,25 +1,20 @@
-"""The guard decides a call, records it, runs it and records the outcome. The only module that runs
-a tool.
+"""The guard: the public class. It decides, records, runs and records each call.
 
-One call, in the numbered steps of the code below:
+One call has nine steps: (1) who is calling; (2) the arguments, validated and copied once; (3) the
+sensitive values in them; (4) the policy input; (5) the policy is asked; (6) its reply becomes a
+decision; (7) the decision record is durable; (8) the body runs; (9) the outcome record is durable, and
+only then the result is released.
 
-(1) who is calling; (2) the arguments, validated and copied once; (3) the sensitive values in them;
-(4) the policy input; (5) the policy is asked; (6) its reply becomes a decision; (7) the decision
-record is durable; (8) the body runs; (9) the outcome record is durable, and only then the result is
-released.
-
-Steps (2) to (7) are in ``guardrail.call.pipeline``, written once as a generator that yields what it
-waits for: ``call`` and ``acall`` differ only in how they wait.
+``guardrail.call.pipeline`` makes steps (1) to (7), written once as a generator that yields what it
+waits for. ``guardrail.call.drivers`` runs it, the body, and step (9).
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
@@ -27,30 +22,24 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 from guardrail.approvals.views import terms_of, utc_now
 from guardrail.call.admission import Admission
 from guardrail.call.approval import ApprovalSteps
-from guardrail.call.bodies import check_body, check_extra, check_result, is_async, is_awaitable
-from guardrail.call.caller import Callers
+from guardrail.call.caller import Callers, session_state
 from guardrail.call.decision_record import Recorder
+from guardrail.call.drivers import Runner
 from guardrail.call.journal import Journal
+from guardrail.call.options import CallOptions
 from guardrail.call.owners import Entering
-from guardrail.call.pipeline import DEFAULTS, CallOptions, Pipeline, Unanchored
+from guardrail.call.pipeline import Pipeline, Unanchored
 from guardrail.call.scope import SessionScope, bound
 from guardrail.call.throttle import Throttle
 from guardrail.config import Settings
-from guardrail.core.claims import Claim
-from guardrail.core.log import fields
-from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.schema.compiled import UnknownArguments
-from guardrail.core.types import Agent, Enforcement, Json, Principal, Session
-from guardrail.errors import GuardrailError, LedgerError
-from guardrail.identity import session as sessions
+from guardrail.core.types import Agent, Json, Principal
 from guardrail.identity.principal import SessionTable
 from guardrail.identity.session import SessionState, make_session
-from guardrail.system import cpu_meter
-from guardrail.system.waiting import drive, drive_async, run_in_thread
 from guardrail.tools.governed import governed
 from guardrail.tools.tool import Tool, ToolRegistry, from_function
 from guardrail.tools.tool import declare as declare_tool
-from guardrail.wiring.reload import ReloadWatch, reloaded, settings_reader
+from guardrail.wiring.reload import ReloadWatch, load_again, record_refused, retire, settings_reader
 
 if TYPE_CHECKING:
     from guardrail.anchors.schedule import AnchorWatch
@@ -100,6 +89,9 @@ class Guard:
         self._unknown = UnknownArguments(settings.tools.unknown_arguments)
         self._sessions: SessionTable[SessionState] = SessionTable()
         self._key = next(_GUARDS)
+        self._make_state = functools.partial(
+            session_state, settings=settings, log=journal.log, keys=keys
+        )
         self._callers = Callers(self._key, settings, self._make_state)
         self._policy_data = policy_data
         self._recorder = Recorder(
@@ -121,6 +113,7 @@ class Guard:
             anchors=anchors if anchors is not None else Unanchored(),
             throttle=self._throttle,
         )
+        self._runner = Runner(self._pipeline, self._callers)
         self._anchors = anchors
         self.approvals = journal.approval_service(
             keys.tenant, terms, settings.redaction.profile, clock
@@ -197,28 +190,17 @@ class Guard:
 
         with self._reload_lock:
             previous = self._engine
-            settings, changed, restart = reloaded(self._settings, self._read_settings())
-            engine = load_engine(settings, self._policy_data)
-            try:
-                self._journal.admin(
-                    "policy_loaded",
-                    {
-                        "policy": fields.policy(engine.identity),
-                        "previous": fields.policy(previous.identity),
-                        "config": settings.digest(),
-                        "changed": changed,
-                        "restart": restart,
-                    },
-                )
-            except BaseException:
-                engine.close()
-                raise
+            settings, engine = load_again(
+                self._settings,
+                self._read_settings(),
+                load=lambda settings: load_engine(settings, self._policy_data),
+                previous=previous.identity,
+                record=self._journal.admin,
+            )
             # Decisions in progress may still finish on the old engine, and their records name it.
             longest = max(each.policy.deadline_ms for each in (self._settings, settings))
             self._engine, self._settings = engine, settings
-            timer = threading.Timer(2 * longest / 1000, previous.close)
-            timer.daemon = True
-            timer.start()
+            timer = retire(previous, 2 * longest / 1000)
             self._retired.append((previous, timer))
             return engine.identity.digest or ""
 
@@ -226,13 +208,11 @@ class Guard:
         """Watch for reload requests that other processes leave next to the ledger (``guardrail
         policy reload``).
         """
-
-        def refused(error: GuardrailError) -> None:
-            detail = {"code": error.code, "kept": fields.policy(self._engine.identity)}
-            with contextlib.suppress(LedgerError):
-                self._journal.admin("policy_refused", detail)
-
-        self._watch = ReloadWatch(self._settings.ledger.path, self.reload, refused)
+        self._watch = ReloadWatch(
+            self._settings.ledger.path,
+            self.reload,
+            lambda error: record_refused(self._journal.admin, error, self._engine.identity),
+        )
 
     # -- sessions and tools ------------------------------------------------------------------------
 
@@ -268,11 +248,7 @@ class Guard:
             keys=self._keys.tenant(made.tenant),
             named=id is not None,
         )
-        state = self._sessions.enter(
-            made,
-            lambda session: self._make_state(session, entering.left),
-            lambda _: entering.owner(),
-        )
+        state = entering.enter(self._sessions, self._make_state)
         return SessionScope(self._key, state)
 
     def bind(
@@ -353,7 +329,7 @@ class Guard:
             return lambda decorated: self.tool(decorated, **options)
         made = from_function(function, **options)
         self._tools.put(made)
-        return governed(made, function, self._call, self._acall)
+        return governed(made, function, self._runner.call, self._runner.acall)
 
     # -- calls -------------------------------------------------------------------------------------
 
@@ -394,7 +370,7 @@ class Guard:
         options = CallOptions(
             extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
         )
-        return cast("R", self._call(self._find(tool, server), args, run, options))
+        return cast("R", self._runner.call(self._find(tool, server), args, run, options))
 
     async def acall(
         self,
@@ -420,7 +396,7 @@ class Guard:
         options = CallOptions(
             extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
         )
-        return cast("R", await self._acall(self._find(tool, server), args, run, options))
+        return cast("R", await self._runner.acall(self._find(tool, server), args, run, options))
 
     def admit(
         self,
@@ -439,11 +415,10 @@ class Guard:
 
         Raises the same exceptions as ``call``. The record says ``enforcement: release``.
         """
-        options = CallOptions(None, adapter, call_id, (), approval, wait_for_approval)
-        call = self._pipeline.begin(
-            self._find(tool, server), self._callers.find(session), options, Enforcement.RELEASE
+        options = CallOptions(
+            None, adapter, call_id, (), approval, wait_for_approval, False, session
         )
-        return drive(self._pipeline.governed(call, args, options))
+        return self._runner.admit(self._find(tool, server), args, options)
 
     async def aadmit(
         self,
@@ -458,11 +433,10 @@ class Guard:
         session: SessionScope | None = None,
     ) -> Admission:
         """Async version of ``admit``."""
-        options = CallOptions(None, adapter, call_id, (), approval, wait_for_approval)
-        call = self._pipeline.begin(
-            self._find(tool, server), self._callers.find(session), options, Enforcement.RELEASE
+        options = CallOptions(
+            None, adapter, call_id, (), approval, wait_for_approval, False, session
         )
-        return await drive_async(self._pipeline.governed(call, args, options))
+        return await self._runner.aadmit(self._find(tool, server), args, options)
 
     def reject(
         self,
@@ -479,93 +453,8 @@ class Guard:
         *reason* is a stable code, not a message. Beyond the limit of calls per minute the call is
         only counted, and the seq is that of ``admin.quota_reached``.
         """
-        options = CallOptions(None, adapter, call_id)
-        call = self._pipeline.begin(
-            self._find(tool, server), self._callers.find(session), options, Enforcement.BODY
-        )
-        return drive(self._pipeline.rejection(call, reason))
-
-    def _call(
-        self,
-        tool: Tool,
-        args: Mapping[str, Any],
-        run: Callable[..., Any],
-        options: CallOptions = DEFAULTS,
-    ) -> Any:
-        check_body(tool, run, awaited=False)
-        check_extra(tool, options.extra)
-        caller = self._callers.find(options.session)
-        call = self._pipeline.begin(tool, caller, options, Enforcement.BODY)  # (1)
-        admission = drive(self._pipeline.governed(call, args, options))
-        began = time.perf_counter()
-        try:
-            with admission.current():
-                result = run(**admission.arguments, **(options.extra or {}))  # (8) the body
-            check_result(tool, result, awaited=False)
-        except BaseException as error:
-            admission.fail(
-                error, time.perf_counter() - began, options.interrupts
-            )  # (9) if the body raised⏎
-            raise
-        admission.succeed(
-            result, time.perf_counter() - began
-        )  # (9) durable, or LedgerError and no result⏎
-        return result
-
-    async def _acall(
-        self,
-        tool: Tool,
-        args: Mapping[str, Any],
-        run: Callable[..., Any],
-        options: CallOptions = DEFAULTS,
-    ) -> Any:
-        check_body(tool, run, awaited=True)
-        check_extra(tool, options.extra)
-        caller = self._callers.find(options.session)
-        call = self._pipeline.begin(tool, caller, options, Enforcement.BODY)  # (1)
-        admission = await drive_async(self._pipeline.governed(call, args, options))
-        began = time.perf_counter()
-        stop: BaseException | None = None
-        try:
-            with admission.current():
-                if is_async(run):
-                    # (8) the body
-                    result = await run(**admission.arguments, **(options.extra or {}))
-                else:
-                    body = functools.partial(run, **admission.arguments, **(options.extra or {}))
-                    result, stop = await run_in_thread(body)  # (8)
-                    if is_awaitable(result):
-                        result = await result
-            check_result(tool, result, awaited=True)
-        except BaseException as error:
-            await admission.afail(
-                error, time.perf_counter() - began, options.interrupts
-            )  # (9) if the body raised⏎
-            raise
-        await admission.asucceed(
-            result, time.perf_counter() - began
-        )  # (9) durable, or LedgerError and no result
-        if stop is not None:
-            raise stop
-        return result
-
-    # -- plumbing ----------------------------------------------------------------------------------
+        options = CallOptions(None, adapter, call_id, session=session)
+        return self._runner.reject(self._find(tool, server), reason, options)
 
     def _find(self, tool: str | Tool, server: str | None) -> Tool:
         return tool if isinstance(tool, Tool) else self._tools.get(tool, server)
-
-    def _make_state(self, session: Session, claim: Claim | None = None) -> SessionState:
-        keys = self._keys.tenant(session.tenant)
-        return sessions.make_state(
-            session,
-            log=self._journal.log,
-            keys=keys,
-            redactor=Redactor(
-                token=keys.token,
-                mark=keys.mark,
-                profile=self._settings.redaction.profile,
-                meter=cpu_meter.current,
-            ),
-            principal_form=self._settings.identity.principal_form,
-            claim=claim,
-        )

@@ -6,17 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from guardrail.call import scope
 from guardrail.call.scope import SessionScope
 from guardrail.config import Settings
-from guardrail.core.claims import TAKEN
+from guardrail.core.claims import TAKEN, Claim
+from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.types import Assurance, Session
 from guardrail.errors import UsageError
 from guardrail.identity.principal import check_identity
-from guardrail.identity.session import SessionState, make_session
+from guardrail.identity.session import SessionState, make_session, make_state
+from guardrail.system import cpu_meter
 
-__all__ = ["ABSENT", "Caller", "Callers", "hint"]
+if TYPE_CHECKING:
+    from guardrail.keys.log_key import Keys
+
+__all__ = ["ABSENT", "Caller", "Callers", "hint", "session_state"]
 
 ABSENT = "absent"
 """Detail of cause ``identity``: there is no session, or it names no principal."""
@@ -110,3 +116,23 @@ def hint(detail: str, seq: int) -> str:
     about = _HINTS.get(detail)
     more = f"guardrail why {seq}"
     return more if about is None else f"{about} (docs/web-apps.md); {more}"
+
+
+def session_state(
+    session: Session, claim: Claim | None = None, *, settings: Settings, log: str, keys: Keys
+) -> SessionState:
+    """Return the state that a guard on *log* keeps for *session*; *claim* is the owner to record first."""
+    tenant = keys.tenant(session.tenant)
+    return make_state(
+        session,
+        log=log,
+        keys=tenant,
+        redactor=Redactor(
+            token=tenant.token,
+            mark=tenant.mark,
+            profile=settings.redaction.profile,
+            meter=cpu_meter.current,
+        ),
+        principal_form=settings.identity.principal_form,
+        claim=claim,
+    )

@@ -4,10 +4,13 @@ call makes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from guardrail.call.journal import Journal
 from guardrail.core.claims import Claim, Owner
 from guardrail.core.types import Session
-from guardrail.identity.principal import session_key
+from guardrail.identity.principal import SessionTable, session_key
+from guardrail.identity.session import SessionState
 from guardrail.keys.tenant_keys import TenantKeys
 
 __all__ = ["Entering"]
@@ -24,10 +27,26 @@ class Entering:
         """*named*: the host named the session, so others may have used it before."""
         id_ = session.id
         owner = session_key(session)[:-1]
+        self._session = session
         self._journal = journal
         self._claim = Claim((id_, keys.token("session", id_)), owner, named, keys.token)
         self.left: Claim | None = self._claim
         """The claim for this caller's first record; None once the ledger has shown the owner."""
+
+    def enter(
+        self,
+        table: SessionTable[SessionState],
+        make: Callable[[Session, Claim | None], SessionState],
+    ) -> SessionState:
+        """Return the state of the session in *table*, made by *make* if it is new.
+
+        Raises ``IdentityError`` if the session belongs to someone else, and ``LedgerError``.
+        """
+        return table.enter(
+            self._session,
+            lambda session: make(session, self.left),
+            lambda _: self.owner(),
+        )
 
     def owner(self) -> Owner | None:
         """Return the owner of the session with this id in the ledger, in clear if it is the caller.

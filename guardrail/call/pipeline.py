@@ -11,26 +11,26 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
-from guardrail.call import caller as callers
 from guardrail.call import owners
-from guardrail.call.admission import Admission, same_verdict
+from guardrail.call.admission import Admission
 from guardrail.call.approval import ApprovalSteps
+from guardrail.call.budget import outlined, section
 from guardrail.call.caller import Caller
-from guardrail.call.decision_record import Call, Recorder, UnsafeRecordError, outline
+from guardrail.call.decision_record import Call, Recorder
+from guardrail.call.decision_writer import DENIED_ARGUMENTS, ENGINE_GRACE, DecisionWriter, shard
 from guardrail.call.journal import Journal
-from guardrail.call.scope import SessionScope
+from guardrail.call.options import CallOptions
+from guardrail.call.refusals import public_message, raise_refusal
 from guardrail.call.throttle import Throttle
 from guardrail.call.unfit import misnamed
 from guardrail.core import decision as decisions
-from guardrail.core.claims import BEHIND, TAKEN, refuses
+from guardrail.core.claims import BEHIND, TAKEN
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
-from guardrail.core.redaction.foreign import outweighs
-from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.redaction.view import BEYOND_LIMITS
 from guardrail.core.types import (
     Cause,
@@ -48,16 +48,13 @@ from guardrail.errors import (
     Denied,
     LedgerError,
     PolicyError,
-    RecordError,
     RedactionError,
-    UsageError,
 )
-from guardrail.identity.principal import SOMEONE_ELSES
 from guardrail.identity.session import SessionState
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.host import host_name
 from guardrail.system.ids import new_ulid
-from guardrail.system.waiting import LARGE, Steps, Wait, Work, in_background
+from guardrail.system.waiting import Steps, Wait, in_background
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -65,48 +62,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-__all__ = ["DEFAULTS", "Anchoring", "CallOptions", "Pipeline", "Unanchored"]
+__all__ = ["Anchoring", "Pipeline", "Unanchored"]
 
 _TRIES = 8
 """Competing steps of one approval after which a call that it covers gives up."""
 _MAX_CALL_ID = 512
-_DENIED_ARGUMENTS = 4_096
-"""Maximum bytes of arguments in the record of a denial; larger ones are recorded by size and
-token.
-"""
-
-_ENGINE_GRACE = 1.0
-"""Seconds after its deadline at which an engine that has not completed its future is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """The options of one call: the keyword arguments of ``guard.call``, next to tool, arguments and
-    body.
-    """
-
-    extra: Mapping[str, Any] | None = None
-    adapter: str = "python"
-    call_id: str | None = None
-    interrupts: tuple[type[BaseException], ...] = ()
-    approval: str | None = None
-    wait_for_approval: float | None = None
-    replayed: bool = False
-    session: SessionScope | None = None
-
-    def __post_init__(self) -> None:
-        """Raise ``UsageError`` if the approval is not text: for example the exception itself
-        instead of its ``approval``.
-        """
-        if self.approval is not None and not isinstance(self.approval, str):
-            raise UsageError(
-                f"approval: the id of an approval, not a {type(self.approval).__name__}",
-                code="usage.approval",
-                hint="approval=error.approval",
-            )
-
-
-DEFAULTS = CallOptions()
 
 
 class Anchoring(Protocol):
@@ -159,6 +119,7 @@ class Pipeline:
         self._journal = journal
         self._recorder = recorder
         self._deadline = deadline
+        self._writer = DecisionWriter(recorder, approvals, deadline)
         self._host = host_name()
 
     def begin(
@@ -297,7 +258,7 @@ class Pipeline:
                 if self._recorder.raw_input:
                     call.raw = self._recorder.policy_input(call)  # nothing is redacted for it
                 else:
-                    call.raw = yield from _section(call, lambda: self._recorder.policy_input(call))
+                    call.raw = yield from section(call, lambda: self._recorder.policy_input(call))
         except RedactionError as error:
             # Only the caller may know how much of the arguments the policy can see.
             told = error.message if error.code == BEYOND_LIMITS else ""
@@ -307,21 +268,23 @@ class Pipeline:
         if verdict is None:
             verdict = yield from self._decide(call)
         judged = verdict
-        view, verdict = yield from _section(call, lambda: self._recorded_view(call, judged))
+        view, verdict = yield from section(call, lambda: self._writer.recorded_view(call, judged))
         if verdict.effect is Effect.REQUIRE_APPROVAL:
             # Nothing ran, and the approver must see the arguments: large ones count as several of
             # the principal's calls.
-            self._throttle.charge(call.state, len(call.encoded or b"") // _DENIED_ARGUMENTS)
+            self._throttle.charge(call.state, len(call.encoded or b"") // DENIED_ARGUMENTS)
         if call.replayed and verdict.effect is Effect.REQUIRE_APPROVAL:
             earlier = yield from self._approvals.earlier(call)
             if earlier is not None:
                 request = earlier.request
-                raise ApprovalRequired(_public(verdict, call), seq=request.seq, approval=request.id)
-        draft, verdict, again = yield from self._write_up(call, verdict, view)
+                raise ApprovalRequired(
+                    public_message(verdict, call), seq=request.seq, approval=request.id
+                )
+        draft, verdict, again = yield from self._writer.write_up(call, verdict, view)
         receipt = yield from self._record(call, draft)  # (7) durable
         self._anchors.saw(receipt.seq + 1)
         if verdict.effect is not Effect.ALLOW:
-            _refuse(verdict, receipt.seq, call, self._approvals.answer(call))
+            raise_refusal(verdict, receipt.seq, call, self._approvals.answer(call))
         return Admission(
             journal=self._journal,
             state=call.state,
@@ -336,43 +299,18 @@ class Pipeline:
             meter=call.meter,
         )
 
-    def _recorded_view(self, call: Call, verdict: Decision) -> tuple[View | None, Decision]:
-        """Return the recorded form of the arguments, and *verdict*, or the denial if that form
-        can't be made.
-        """
-        if call.omitted is not None:
-            return None, verdict
-        view = self._approvals.as_asked(call)
-        if view is None and call.encoded is not None and _unheard(call, verdict):
-            # The values that the policy wants hidden are not known, so no argument is recorded in
-            # clear.
-            call.inspection = outline(call, call.args, "undecided")
-        try:
-            if view is None and call.inspection is not None:
-                view = call.inspection.view(verdict.redact)
-            if view is not None and call.inspection is not None and verdict.effect is Effect.DENY:
-                # Nothing ran: a model that is denied repeatedly must not fill the disk with its
-                # requests.
-                view = call.inspection.shortened(view, _DENIED_ARGUMENTS)
-        except RedactionError as error:
-            if error.code == OVER_BUDGET:
-                return None, _over_budget(call, verdict)
-            # Apart from that, only an invalid pointer from the policy can fail here.
-            return None, decisions.denied(Cause.MALFORMED, "redact_pointer")
-        return view, verdict
-
     def _prepare(self, call: Call, args: Mapping[str, Any]) -> Steps[Decision | None]:
         tool, state = call.tool, call.state
         unknown = call.refusal() or (TAKEN if state.taken else "")
         if unknown:
             # (1) the caller is unknown to the policy, or the session has ended: it is not asked.
-            call.inspection = yield from _outlined(call, args, "undecided")
+            call.inspection = yield from outlined(call, args, "undecided")
             return decisions.denied(Cause.IDENTITY, unknown)
         try:
             # (2) one private copy, validated, defaults filled. Policy, record, commitment and body all use it.
             snapshot, call.arguments = tool.take(args)
         except ArgumentsError as error:
-            call.inspection = yield from _outlined(call, args, "unfit")
+            call.inspection = yield from outlined(call, args, "unfit")
             call.misnamed = misnamed(
                 error, args, tool, lambda name: state.redactor.text(name, state.memory)
             )
@@ -380,13 +318,13 @@ class Pipeline:
         if call.beside and not call.beside.isdisjoint(call.arguments):
             # An open schema accepts any name, but a name that the program injects never comes from
             # the model.
-            call.inspection = yield from _outlined(call, args, "unfit")
+            call.inspection = yield from outlined(call, args, "unfit")
             return decisions.denied(
                 Cause.ARGUMENTS, "injected", message="an argument is the program's to give"
             )
         call.args, call.encoded = cast("Json", snapshot.args), snapshot.encoded
         # (3) find sensitive values, and their classes. Found values are known to this session from here on.
-        call.inspection = yield from _section(
+        call.inspection = yield from section(
             call,
             lambda: state.redactor.inspect(
                 snapshot.args,
@@ -414,8 +352,8 @@ class Pipeline:
         engine = call.engine = self._current_engine()
         try:
             deadline = self._deadline()
-            future = engine.decide(document, shard=_shard(call), deadline=deadline)
-            reply: EngineReply = yield Wait(future, deadline + _ENGINE_GRACE)
+            future = engine.decide(document, shard=shard(call), deadline=deadline)
+            reply: EngineReply = yield Wait(future, deadline + ENGINE_GRACE)
         except PolicyError as error:
             return decisions.denied(_cause(error.cause), error.detail)
         except TimeoutError:
@@ -423,95 +361,6 @@ class Pipeline:
         except Exception:  # noqa: BLE001 - the policy border: an engine that breaks its promise denies as well
             return decisions.denied(Cause.ERROR, "engine")
         return reply
-
-    # -- the decision record -----------------------------------------------------------------------
-
-    def _write_up(
-        self, call: Call, verdict: Decision, view: View | None
-    ) -> Steps[tuple[Draft, Decision, Future[EngineReply] | None]]:
-        """Make the decision record; if the full one can't be made, make the bare one, which
-        denies.
-        """
-        try:
-            return (yield from self._written(call, verdict, view))
-        except UnsafeRecordError as problem:
-            reason = detail = problem.reason
-        except RedactionError as error:
-            if error.code == OVER_BUDGET and view is not None:
-                # Without the view, little remains.
-                return (yield from self._write_up(call, _over_budget(call, verdict), None))
-            # The host's session attributes no longer fit, because more of them had to become
-            # tokens.
-            reason, detail = "redactor", "session"
-            if error.code == OVER_BUDGET:
-                reason = detail = error.code
-        except RecordError as error:
-            reason = detail = "size" if error.code == "record.too_large" else "record"
-        verdict = decisions.denied(Cause.REDACTOR, detail)
-        return self._recorder.bare(call, verdict, reason), verdict, None
-
-    def _written(
-        self, call: Call, verdict: Decision, view: View | None
-    ) -> Steps[tuple[Draft, Decision, Future[EngineReply] | None]]:
-        recorder = self._recorder
-        recorded = yield from _section(call, lambda: recorder.recorded_input(call, view))
-        again: Future[EngineReply] | None = None
-        reproducible: bool | None = None
-        if view is not None and view.truncated:
-            reproducible = False
-        elif call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL:
-            if call.reply.policy.digest is None:
-                pass  # the deciding policy, and so a second decision, is not known
-            elif recorded == call.raw:
-                reproducible = True
-            else:
-                again = self._derive_again(call, recorded)
-                if verdict.effect is not Effect.ALLOW:
-                    # Nothing runs meanwhile, so the second derivation can be awaited and its result
-                    # is in this record.
-                    reproducible = yield from _compare(again, verdict, self._deadline())
-                    again = None
-        draft = yield from _section(
-            call, lambda: recorder.full(call, verdict, view, recorded, reproducible)
-        )
-        return draft, verdict, again
-
-    def _derive_again(self, call: Call, recorded: bytes) -> Future[EngineReply]:
-        # Use the engine that decided, which a reload keeps open long enough: the record names its
-        # policies.
-        assert call.engine is not None
-        try:
-            return call.engine.decide(recorded, shard=_shard(call), deadline=self._deadline())
-        except PolicyError as error:
-            failed: Future[EngineReply] = Future()
-            failed.set_exception(error)
-            return failed
-
-
-def _section(call: Call, work: Callable[[], R], size: int | None = None) -> Steps[R]:
-    """Run *work* as part of the redaction of *call*."""
-    if size is None:
-        size = len(call.encoded or b"") + len(call.tool.name)
-    if size <= LARGE:
-        return call.meter.section(work)
-    done: R = yield Work(lambda: call.meter.section(work), size)
-    return done
-
-
-def _outlined(call: Call, args: object, why: str) -> Steps[Inspection | None]:
-    # These arguments were not examined: their size is not known.
-    size = LARGE + 1 if outweighs(args, LARGE) else 0
-    return (yield from _section(call, lambda: outline(call, args, why), size))
-
-
-def _over_budget(call: Call, verdict: Decision) -> Decision:
-    """Mark *call* as recorded without its arguments; return *verdict* if it denies, otherwise the
-    denial.
-    """
-    call.over_budget()
-    if verdict.effect is Effect.DENY:
-        return verdict
-    return decisions.denied(Cause.REDACTOR, OVER_BUDGET)
 
 
 def _explained(call: Call, verdict: Decision) -> Decision:
@@ -523,40 +372,11 @@ def _explained(call: Call, verdict: Decision) -> Decision:
     return verdict
 
 
-def _unheard(call: Call, verdict: Decision) -> bool:
-    """Return True if the policy gave no reply, or an unreadable one."""
-    return call.reply is None or verdict.cause is Cause.MALFORMED
-
-
 def _call_id(call_id: str, state: SessionState) -> str:
     # Text is searched only up to a limit, and ids are short, so a long one is recorded as a token.
     if len(call_id) > _MAX_CALL_ID:
         return state.keys.token("call", call_id)
     return state.redactor.text(call_id, state.memory)
-
-
-def _shard(call: Call) -> str:
-    # Keyed by who calls which tool, not by session: a new session costs nothing. Each tenant and
-    # principal has its own share.
-    session, tool = call.state.session, call.tool
-    who = session.principal
-    return "\x00".join(
-        (
-            session.tenant,
-            f"{who.type}\x01{who.issuer or ''}\x01{who.id}",
-            session.agent.id,
-            tool.server or "",
-            tool.name,
-        )
-    )
-
-
-def _compare(again: Future[EngineReply], verdict: Decision, deadline: float) -> Steps[bool | None]:
-    try:
-        reply: EngineReply = yield Wait(again, deadline + _ENGINE_GRACE)
-    except (PolicyError, TimeoutError):
-        return None
-    return same_verdict(verdict, reply.document)
 
 
 def _give_up(journal: Journal, future: Future[Receipt], error: BaseException) -> NoReturn:
@@ -571,27 +391,6 @@ def _give_up(journal: Journal, future: Future[Receipt], error: BaseException) ->
     if isinstance(error, TimeoutError):
         raise problem from None
     raise error
-
-
-def _public(verdict: Decision, call: Call) -> str:
-    message = decisions.public_message(verdict)
-    if verdict.cause is Cause.ARGUMENTS:
-        message += call.misnamed
-    return call.state.redactor.text(message, call.state.memory)
-
-
-def _refuse(verdict: Decision, seq: int, call: Call, answer: str) -> NoReturn:
-    message = _public(verdict, call)
-    if verdict.effect is Effect.REQUIRE_APPROVAL:
-        raise ApprovalRequired(message, seq=seq, approval=call.id, hint=answer)
-    if refuses(verdict.cause, verdict.detail):
-        raise Denied(message, seq=seq, code=SOMEONE_ELSES, hint=callers.hint(verdict.detail, seq))
-    cause, hint = str(verdict.cause), ""
-    if verdict.cause is Cause.APPROVAL:
-        cause += f".{verdict.detail}"  # the next step depends on it
-    elif verdict.cause is Cause.IDENTITY:
-        hint = callers.hint(verdict.detail, seq)
-    raise Denied(message, seq=seq, cause=cause, hint=hint)
 
 
 def _now() -> str:

@@ -8,20 +8,35 @@ ones stay.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guardrail.config import NO_SECTIONS, Settings
+from guardrail.core.log import fields as log_fields
+from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.system.ownership import new_file
 
-__all__ = ["ReloadWatch", "reloaded", "request", "request_path", "settings_reader"]
+if TYPE_CHECKING:
+    from guardrail.policy.engine import Engine
+
+__all__ = [
+    "ReloadWatch",
+    "load_again",
+    "record_refused",
+    "reloaded",
+    "request",
+    "request_path",
+    "retire",
+    "settings_reader",
+]
 
 _RELOADABLE = frozenset({"opa", "policy"})
 """The sections that a reload applies: the engine's settings. Everything else is read only at
@@ -95,6 +110,56 @@ def reloaded(current: Settings, read: Settings) -> tuple[Settings, list[str], li
         else:
             restart.append(name)
     return replace(current, **applied), changed, restart
+
+
+def load_again(
+    current: Settings,
+    read: Settings,
+    *,
+    load: Callable[[Settings], Engine],
+    previous: PolicyIdentity,
+    record: Callable[[str, Mapping[str, Any]], object],
+) -> tuple[Settings, Engine]:
+    """Load the engine of the settings *read*; return the settings in force and the engine.
+
+    The record ``admin.policy_loaded`` is durable when this returns. Raises what *load* and *record*
+    raise; no new engine is left running then.
+    """
+    settings, changed, restart = reloaded(current, read)
+    engine = load(settings)
+    try:
+        record(
+            "policy_loaded",
+            {
+                "policy": log_fields.policy(engine.identity),
+                "previous": log_fields.policy(previous),
+                "config": settings.digest(),
+                "changed": changed,
+                "restart": restart,
+            },
+        )
+    except BaseException:
+        engine.close()
+        raise
+    return settings, engine
+
+
+def record_refused(
+    record: Callable[[str, Mapping[str, Any]], object],
+    error: GuardrailError,
+    kept: PolicyIdentity,
+) -> None:
+    """Record ``admin.policy_refused`` if the ledger can be written; *kept* are the policies in force."""
+    with contextlib.suppress(LedgerError):
+        record("policy_refused", {"code": error.code, "kept": log_fields.policy(kept)})
+
+
+def retire(engine: Engine, seconds: float) -> threading.Timer:
+    """Close *engine* after *seconds*; return the timer, so that a guard that closes can do it at once."""
+    timer = threading.Timer(seconds, engine.close)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def request_path(ledger: Path) -> Path:

@@ -134,7 +134,7 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     pipeline, recorder = guard._pipeline, guard._recorder
     tool, caller = guard._find("order", None), guard._callers.find(None)
     state = caller.state
-    from guardrail.call.pipeline import DEFAULTS
+    from guardrail.call.options import DEFAULTS
     from guardrail.core.types import Enforcement
 
     found: dict[str, list[float]] = {}

@@ -1,0 +1,42 @@
+"""The options of a call, as the keyword arguments of ``guard.call`` give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.call.scope import SessionScope
+from guardrail.errors import UsageError
+
+__all__ = ["DEFAULTS", "CallOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """The options of one call: the keyword arguments of ``guard.call``, next to tool, arguments and
+    body.
+    """
+
+    extra: Mapping[str, Any] | None = None
+    adapter: str = "python"
+    call_id: str | None = None
+    interrupts: tuple[type[BaseException], ...] = ()
+    approval: str | None = None
+    wait_for_approval: float | None = None
+    replayed: bool = False
+    session: SessionScope | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` if the approval is not text: for example the exception itself
+        instead of its ``approval``.
+        """
+        if self.approval is not None and not isinstance(self.approval, str):
+            raise UsageError(
+                f"approval: the id of an approval, not a {type(self.approval).__name__}",
+                code="usage.approval",
+                hint="approval=error.approval",
+            )
+
+
+DEFAULTS = CallOptions()

@@ -1,0 +1,38 @@
+"""The exception for the caller of a refused call, with its message and its hint."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from guardrail.call import caller as callers
+from guardrail.call.decision_record import Call
+from guardrail.core import decision as decisions
+from guardrail.core.claims import refuses
+from guardrail.core.types import Cause, Decision, Effect
+from guardrail.errors import ApprovalRequired, Denied
+from guardrail.identity.principal import SOMEONE_ELSES
+
+__all__ = ["public_message", "raise_refusal"]
+
+
+def public_message(verdict: Decision, call: Call) -> str:
+    """Return the message about *verdict* for the agent, redacted."""
+    message = decisions.public_message(verdict)
+    if verdict.cause is Cause.ARGUMENTS:
+        message += call.misnamed
+    return call.state.redactor.text(message, call.state.memory)
+
+
+def raise_refusal(verdict: Decision, seq: int, call: Call, answer: str) -> NoReturn:
+    """Raise for a *verdict* that is no ``allow``; *seq* is its record, *answer* says how to approve it."""
+    message = public_message(verdict, call)
+    if verdict.effect is Effect.REQUIRE_APPROVAL:
+        raise ApprovalRequired(message, seq=seq, approval=call.id, hint=answer)
+    if refuses(verdict.cause, verdict.detail):
+        raise Denied(message, seq=seq, code=SOMEONE_ELSES, hint=callers.hint(verdict.detail, seq))
+    cause, hint = str(verdict.cause), ""
+    if verdict.cause is Cause.APPROVAL:
+        cause += f".{verdict.detail}"  # the next step depends on it
+    elif verdict.cause is Cause.IDENTITY:
+        hint = callers.hint(verdict.detail, seq)
+    raise Denied(message, seq=seq, cause=cause, hint=hint)
