@@ -37,7 +37,7 @@ from guardrail.review.verify import (
     verify_export,
     verify_ledger,
 )
-from guardrail.review.verify.ledger import _silences
+from guardrail.review.verify.run import silences_in
 from guardrail.system.ids import new_ulid
 from tests.support.ledgers import (
     EPOCHS,
@@ -848,7 +848,7 @@ def test_gaps_between_heartbeats_are_told_and_not_explained(tmp_path: Path) -> N
         (2, "2026-01-01T00:01:00.000000Z", 60),
         (9, "2026-01-01T01:01:00.000000Z", 60),
     ]
-    count, words = _silences(beats)
+    count, words = silences_in(beats)
     assert count == 1
     assert "3600 s" in words[0]
     assert "records 2 and 9" in words[0]

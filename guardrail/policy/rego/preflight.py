@@ -8,7 +8,6 @@ Each refusal names file and line, and tells if the server engine can serve the p
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -17,10 +16,11 @@ from guardrail.core.words import counted
 from guardrail.errors import Finding
 from guardrail.policy.rego import contract, layout
 from guardrail.policy.rego.builtins import ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
-from guardrail.policy.rego.conditions import CONDITIONS, SERVER
+from guardrail.policy.rego.conditions import CONDITIONS, SERVER, Refusal
 from guardrail.policy.rego.heads import chained
 from guardrail.policy.rego.layout import Point, finding_at, nearest
 from guardrail.policy.rego.matching import branched, patterns, result
+from guardrail.policy.rego.numbers import arithmetic, comparison, number
 from guardrail.policy.rego.order import early, late, skipped
 from guardrail.policy.rego.purity import pure_functions
 from guardrail.policy.rego.tree import (
@@ -36,18 +36,10 @@ from guardrail.policy.rego.tree import (
     reference,
 )
 from guardrail.policy.rego.world import Resolved, Scope, World
-from guardrail.policy.sources import (
-    MAX_INTEGER,
-    WHOLE_EXPONENT,
-    WITHOUT_EXPONENT,
-    rounded,
-    whole_exponent,
-)
 
 __all__ = ["examine"]
 
 _CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
-_NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = True) -> list[Finding]:
@@ -86,6 +78,11 @@ class _Examiner:
 
     def refuse(self, line: int, code: str, message: str, hint: str = SERVER) -> None:
         self.findings.append(finding_at(self.module, line or self.rule.line, code, message, hint))
+
+    def _refuse_one(self, content: dict[str, Any], refusal: Refusal | None) -> None:
+        if refusal is not None:
+            line = int(content["span"]["line"])
+            self.refuse(line, refusal.code, refusal.message, refusal.hint)
 
     def run(self) -> None:
         head = self.rule.head
@@ -171,11 +168,11 @@ class _Examiner:
         if name == "NotExpr":
             self._negation(content["expr"])
         elif name == "ArithExpr":
-            self._arithmetic(content)
+            self._refuse_one(content, arithmetic(self.scope, content))
         elif name == "BoolExpr":
-            self._comparison(content)
+            self._refuse_one(content, comparison(self.scope, content))
         elif name == "Number":
-            self._number(content)
+            self._refuse_one(content, number(self.raw, content))
         elif name == "Object" and not self.module.test:
             # Tests write calls so, and decide nothing.
             self._object(content)
@@ -408,69 +405,3 @@ class _Examiner:
                 "OPA another one, or the rule is undefined",
                 f'object.union({{"a": 1}}, {{key: value}}), where the second wins; {SERVER}',
             )
-
-    # Numbers.
-
-    def _number(self, content: dict[str, Any]) -> None:
-        span = content["span"]
-        written = _NUMBER.match(self.raw, span["start"])
-        if written is None:
-            return
-        text = written[0]
-        if text.lstrip(b"-").isdigit():
-            if abs(int(text)) > MAX_INTEGER:
-                self.refuse(
-                    int(span["line"]),
-                    "integer-range",
-                    "an integer beyond 64 bits, which becomes another number here",
-                )
-        elif rounded(float(text)):
-            self.refuse(
-                int(span["line"]),
-                "integer-range",
-                "a number of 54 to 64 bits in the form of a fraction: integers are compared with it only roughly here",
-                f"write it without point and exponent; {SERVER}",
-            )
-        elif whole_exponent(text.decode()):
-            self.refuse(
-                int(span["line"]),
-                "exponent",
-                f"{text.decode()} {WHOLE_EXPONENT}",
-                WITHOUT_EXPONENT,
-            )
-        elif len(text) > 15:
-            self.refuse(
-                int(span["line"]), "decimal-range", "more digits than the engine's numbers have"
-            )
-
-    def _comparison(self, content: dict[str, Any]) -> None:
-        sides = (content["lhs"], content["rhs"])
-        if content["op"] not in {"Eq", "Ne"} and any(map(self.scope.maybe_set, sides)):
-            self.refuse(
-                int(content["span"]["line"]),
-                "set-order",
-                "sets compared by order: OPA puts them after objects, the engine before",
-                f"compare their counts, or test membership; {SERVER}",
-            )
-
-    def _arithmetic(self, content: dict[str, Any]) -> None:
-        sides = (content["lhs"], content["rhs"])
-        whole = content["op"] != "Div" and all(self.scope.integer(side) for side in sides)
-        sets = content["op"] == "Sub" and any(self.scope.a_set(side) for side in sides)
-        if not whole and not sets:
-            self.refuse(
-                int(content["span"]["line"]),
-                "decimal-arithmetic",
-                "arithmetic on a value that might not be a whole number: "
-                "OPA calculates in decimal, the engine in binary (0.1 + 0.2 > 0.3)",
-                f"round(x) first, or pass smallest units such as cents; {SERVER}",
-            )
-        elif whole:
-            most = self.scope.most({"ArithExpr": content})
-            if most is None or most >= 2**63:
-                self.refuse(
-                    int(content["span"]["line"]),
-                    "integer-range",
-                    "arithmetic whose result may leave 64 bits, where it becomes another number here",
-                    f"multiply by what is written out, or count; {SERVER}",
-                )

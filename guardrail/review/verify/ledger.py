@@ -5,26 +5,20 @@ Reads only, in constant memory, from a live ledger as well as from a copy in a r
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
 from guardrail.core.log.audit import Audit, Pruned
 from guardrail.core.log.chain import Difference, Head, Report
 from guardrail.core.log.record import decode
-from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.files import Seal, leases_path
-from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.files import Seal
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.tiles import TileWalk
-from guardrail.review.verify.judge import Found, judge
+from guardrail.review.verify.judge import judge
 from guardrail.review.verify.oversized import OVERSIZED, find_oversized
 from guardrail.review.verify.parts import stream_in_parts
 from guardrail.review.verify.reading import readable
@@ -36,8 +30,8 @@ from guardrail.review.verify.report import (
     not_readable,
     not_there,
 )
+from guardrail.review.verify.run import Run, found
 from guardrail.review.verify.stream import (
-    Tables,
     read_tables,
     recovered_before,
     stored_edge,
@@ -57,28 +51,6 @@ _FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
 _NUMBERED = ("record", "open_call", "epoch")
 """Tables whose rows name a record."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
-
-
-@dataclass(slots=True)
-class _Run:
-    """Data collected by one verification."""
-
-    audit: Audit
-    tables: Tables = field(default_factory=Tables)
-    seal: Seal | None = None
-    since: int = 0
-    same_schema: bool = True
-    heartbeats: list[tuple[int, str, int]] = field(default_factory=list)
-    """(seq, time stamp, interval in seconds)."""
-    integrity: list[str] | None = None
-    """SQLite's findings about its own pages and indexes; None if it was not asked yet."""
-    problem: Problem = None
-    """Faults outside the lines."""
-    watch: tuple[int, ...] = ()
-    """Sizes of the heads that were given."""
-    tiles: TileWalk | None = None
-    kept: Mapping[int, bytes] = field(default_factory=dict)
-    """Size -> root, of watched sizes among pruned records."""
 
 
 def verify_ledger(
@@ -135,7 +107,7 @@ def _verify_once(
         return not_there(heads)
     watch = tuple({each.head.size for each in heads if each.head is not None})
     audit = Audit(verify_signature, watch=watch)
-    run = _Run(audit, seal=Seal.read(db), since=since, watch=watch)
+    run = Run(audit, seal=Seal.read(db), since=since, watch=watch)
     try:
         with readable(db) as reader:
             try:
@@ -151,7 +123,7 @@ def _verify_once(
     except LedgerError as error:
         report = run.audit.chain.report()
         if report.first_bad is not None or run.problem is not None:
-            return judge(_found(db, run, report, None), key, heads)
+            return judge(found(db, run, report, None), key, heads)
         if error.code in _FOREIGN:
             return VerifyReport(
                 VerifyState.TAMPERED, 1, error.message, log=report.log, differs=Difference.SCHEMA
@@ -159,7 +131,7 @@ def _verify_once(
         return not_readable(heads, report, error.message, torn=error.code in _TORN)
 
 
-def _is_explained(reader: LedgerReader, run: _Run, error: LedgerError) -> bool:
+def _is_explained(reader: LedgerReader, run: Run, error: LedgerError) -> bool:
     """Find which value could not be read, and return True if there is a finding. Raises
     ``LedgerError``.
 
@@ -173,7 +145,7 @@ def _is_explained(reader: LedgerReader, run: _Run, error: LedgerError) -> bool:
     return run.problem is not None
 
 
-def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | None) -> None:
+def _read(reader: LedgerReader, run: Run, *, jobs: int, progress: Progress | None) -> None:
     """Feed every row to the audit, and read the other contents of the database."""
     fault = reader.schema_fault()
     run.same_schema = not fault
@@ -233,7 +205,7 @@ def _read(reader: LedgerReader, run: _Run, *, jobs: int, progress: Progress | No
         _note_heartbeat(run, seq, line)
 
 
-def _begin(reader: LedgerReader, run: _Run) -> None:
+def _begin(reader: LedgerReader, run: Run) -> None:
     """Find out where to start reading: after the pruned records, and where *since* begins."""
     before = run.tables.pruned
     pruned = reader.pruned(before) if before else None
@@ -252,7 +224,7 @@ def _begin(reader: LedgerReader, run: _Run) -> None:
         _begin_since(reader, run)
 
 
-def _begin_pruned(reader: LedgerReader, run: _Run, pruned: Pruned) -> bool:
+def _begin_pruned(reader: LedgerReader, run: Run, pruned: Pruned) -> bool:
     """Build the tree of pruned records from their stored hashes; return True if it matches the
     record about them.
     """
@@ -266,7 +238,7 @@ def _begin_pruned(reader: LedgerReader, run: _Run, pruned: Pruned) -> bool:
     return run.problem is None
 
 
-def _begin_since(reader: LedgerReader, run: _Run) -> None:
+def _begin_since(reader: LedgerReader, run: Run) -> None:
     start, tiles = run.since, TileWalk(reader.execute)
     edge, genesis = stored_edge(reader, start), reader.record(0)
     leaf = reader.query("SELECT leaf FROM record WHERE seq = ?", start - 1)
@@ -296,7 +268,7 @@ def _begin_since(reader: LedgerReader, run: _Run) -> None:
     run.audit.recovered += recovered_before(reader, start)
 
 
-def _note_heartbeat(run: _Run, seq: int, line: bytes) -> None:
+def _note_heartbeat(run: Run, seq: int, line: bytes) -> None:
     try:
         record = decode(line)
         interval, ts = record["detail"]["interval_s"], record["ts"]
@@ -309,7 +281,7 @@ def _note_heartbeat(run: _Run, seq: int, line: bytes) -> None:
 # -- what is not the lines -------------------------------------------------------------------------
 
 
-def _compare_rest(reader: LedgerReader, run: _Run, report: Report) -> None:
+def _compare_rest(reader: LedgerReader, run: Run, report: Report) -> None:
     """Compare the tables, the head and the indexes with the lines; keep the first difference."""
     if not report.records:
         run.problem = (None, Difference.HEAD, "wiped: the ledger holds no record, not even line 0")
@@ -342,7 +314,7 @@ def _integrity(reader: LedgerReader) -> list[str]:
     return [str(row[0]) for row in reader.query("PRAGMA integrity_check(1)")]
 
 
-def _check_beside(reader: LedgerReader, run: _Run) -> None:
+def _check_beside(reader: LedgerReader, run: Run) -> None:
     """Ask SQLite on a separate connection, while others read records; failed queries are repeated
     later.
     """
@@ -369,109 +341,7 @@ def _compare_places(reader: LedgerReader) -> Problem:
 
 
 def _judged(
-    db: Path, reader: LedgerReader, run: _Run, key: str | None, heads: Sequence[OutsideHead]
+    db: Path, reader: LedgerReader, run: Run, key: str | None, heads: Sequence[OutsideHead]
 ) -> VerifyReport:
     report = run.audit.chain.report()
-    found = _found(db, run, report, reader)
-    return judge(found, key, heads)
-
-
-def _found(db: Path, run: _Run, report: Report, reader: LedgerReader | None) -> Found:
-    if report.first_bad is None and run.problem is not None:
-        seq, differs, detail = run.problem
-        records = report.records
-        if differs in (Difference.PRUNED, Difference.ROWS, Difference.SCHEMA) and not records:
-            records = 0
-        report = replace(report, first_bad=seq, differs=differs, detail=detail, records=records)
-
-    def root_of(size: int) -> bytes | None:
-        """Return the root as computed in this run: from the lines, or from hashes of pruned records
-        that a signed record vouches for.
-        """
-        kept = run.kept.get(size)
-        return kept if kept is not None else run.audit.roots.get(size)
-
-    def believed(size: int) -> bytes | None:
-        """Return the root from the stored hashes of records that were skipped."""
-        if reader is None or not run.same_schema or size > run.since:
-            return None
-        edge = stored_edge(reader, size)
-        return edge.root() if edge is not None else None
-
-    def time_of(seq: int) -> str:
-        try:
-            line = reader.record(seq) if reader is not None else None
-            return str(decode(line).get("ts", "")) if line is not None else ""
-        except RecordError:
-            return ""
-        except LedgerError:
-            if report.differs is None:
-                raise  # which is itself a finding
-            return ""  # the finding holds, without a time
-
-    dead, live = _open_calls(db, run)
-    silences, notices = _silences(run.heartbeats)
-    return Found(
-        audit=run.audit,
-        report=report,
-        root_of=root_of,
-        believed=believed,
-        time_of=time_of,
-        stored=run.tables.head.note if run.tables.head is not None else "",
-        seal=run.seal,
-        since=run.since,
-        dead=tuple(dead),
-        live=live,
-        heartbeats=len(run.heartbeats),
-        silences=silences,
-        notices=notices,
-        uses=run.tables.uses or Uses(),
-        leaf_of=lambda seq: _leaf(reader, seq),
-    )
-
-
-def _leaf(reader: LedgerReader | None, seq: int) -> str:
-    rows = reader.query("SELECT leaf FROM record WHERE seq = ?", seq) if reader is not None else []
-    return rows[0][0].hex() if rows and isinstance(rows[0][0], bytes) else ""
-
-
-def _silences(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]]:
-    """Count the gaps between heartbeats that are longer than two intervals, and report the
-    longest.
-    """
-    gaps: list[tuple[float, int, int]] = []
-    for (one, began, interval), (two, ended, _) in itertools.pairwise(beats):
-        try:
-            gap = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
-        except ValueError:
-            continue
-        if gap > 2 * interval + 1:
-            gaps.append((gap, one, two))
-    if not gaps:
-        return 0, ()
-    longest, one, two = max(gaps)
-    words = (
-        f"Between heartbeats there {agree(len(gaps), 'was')} {counted(len(gaps), 'gap')}, the longest of {longest:.0f} s "
-        f"between records {one} and {two}: no writer was alive, or it was silenced. This can't be told."
-    )
-    return len(gaps), (words,)
-
-
-def _open_calls(db: Path, run: _Run) -> tuple[list[OpenCall], int]:
-    leases = Leases(leases_path(db))
-    dead, live = [], 0
-    for row in run.tables.open_calls:
-        call = OpenCall(*row)
-        # Uses the line: an attacker who writes only the table can't make a dead process look alive.
-        process, host, pid = run.tables.owners.get(call.call, (call.process, None, None))
-        try:
-            life = leases.life(
-                process, call.host if host is None else host, call.pid if pid is None else pid
-            )
-        except OSError:
-            life = Life.UNTOLD
-        if life is Life.DEAD:
-            dead.append(call)
-        else:
-            live += 1
-    return dead, live
+    return judge(found(db, run, report, reader), key, heads)

@@ -1,0 +1,153 @@
+"""One verification: what it gathers while it reads, and the findings that are judged."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from guardrail.core.log.audit import Audit
+from guardrail.core.log.chain import Difference, Report
+from guardrail.core.log.record import decode
+from guardrail.core.words import agree, counted
+from guardrail.errors import LedgerError, RecordError
+from guardrail.ledger.files import Seal, leases_path
+from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.rows import OpenCall
+from guardrail.ledger.tiles import TileWalk
+from guardrail.review.verify.judge import Found
+from guardrail.review.verify.stream import Tables, stored_edge
+from guardrail.review.verify.tables import Problem
+from guardrail.review.verify.uses import Uses
+
+__all__ = ["Run", "found", "silences_in"]
+
+
+@dataclass(slots=True)
+class Run:
+    """Data collected by one verification."""
+
+    audit: Audit
+    tables: Tables = field(default_factory=Tables)
+    seal: Seal | None = None
+    since: int = 0
+    same_schema: bool = True
+    heartbeats: list[tuple[int, str, int]] = field(default_factory=list)
+    """(seq, time stamp, interval in seconds)."""
+    integrity: list[str] | None = None
+    """SQLite's findings about its own pages and indexes; None if it was not asked yet."""
+    problem: Problem = None
+    """Faults outside the lines."""
+    watch: tuple[int, ...] = ()
+    """Sizes of the heads that were given."""
+    tiles: TileWalk | None = None
+    kept: Mapping[int, bytes] = field(default_factory=dict)
+    """Size -> root, of watched sizes among pruned records."""
+
+
+def found(db: Path, run: Run, report: Report, reader: LedgerReader | None) -> Found:
+    """Return the findings of *run* as ``judge`` takes them.
+
+    *reader* is None if the ledger can't be read.
+    """
+    if report.first_bad is None and run.problem is not None:
+        seq, differs, detail = run.problem
+        records = report.records
+        if differs in (Difference.PRUNED, Difference.ROWS, Difference.SCHEMA) and not records:
+            records = 0
+        report = replace(report, first_bad=seq, differs=differs, detail=detail, records=records)
+
+    def root_of(size: int) -> bytes | None:
+        """Return the root as computed in this run: from the lines, or from hashes of pruned records
+        that a signed record vouches for.
+        """
+        kept = run.kept.get(size)
+        return kept if kept is not None else run.audit.roots.get(size)
+
+    def believed(size: int) -> bytes | None:
+        """Return the root from the stored hashes of records that were skipped."""
+        if reader is None or not run.same_schema or size > run.since:
+            return None
+        edge = stored_edge(reader, size)
+        return edge.root() if edge is not None else None
+
+    def time_of(seq: int) -> str:
+        try:
+            line = reader.record(seq) if reader is not None else None
+            return str(decode(line).get("ts", "")) if line is not None else ""
+        except RecordError:
+            return ""
+        except LedgerError:
+            if report.differs is None:
+                raise  # which is itself a finding
+            return ""  # the finding holds, without a time
+
+    dead, live = _open_calls(db, run)
+    silences, notices = silences_in(run.heartbeats)
+    return Found(
+        audit=run.audit,
+        report=report,
+        root_of=root_of,
+        believed=believed,
+        time_of=time_of,
+        stored=run.tables.head.note if run.tables.head is not None else "",
+        seal=run.seal,
+        since=run.since,
+        dead=tuple(dead),
+        live=live,
+        heartbeats=len(run.heartbeats),
+        silences=silences,
+        notices=notices,
+        uses=run.tables.uses or Uses(),
+        leaf_of=lambda seq: _leaf(reader, seq),
+    )
+
+
+def _leaf(reader: LedgerReader | None, seq: int) -> str:
+    rows = reader.query("SELECT leaf FROM record WHERE seq = ?", seq) if reader is not None else []
+    return rows[0][0].hex() if rows and isinstance(rows[0][0], bytes) else ""
+
+
+def silences_in(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]]:
+    """Count the gaps between heartbeats that are longer than two intervals, and report the
+    longest.
+    """
+    gaps: list[tuple[float, int, int]] = []
+    for (one, began, interval), (two, ended, _) in itertools.pairwise(beats):
+        try:
+            gap = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+        except ValueError:
+            continue
+        if gap > 2 * interval + 1:
+            gaps.append((gap, one, two))
+    if not gaps:
+        return 0, ()
+    longest, one, two = max(gaps)
+    words = (
+        f"Between heartbeats there {agree(len(gaps), 'was')} {counted(len(gaps), 'gap')}, the longest of {longest:.0f} s "
+        f"between records {one} and {two}: no writer was alive, or it was silenced. This can't be told."
+    )
+    return len(gaps), (words,)
+
+
+def _open_calls(db: Path, run: Run) -> tuple[list[OpenCall], int]:
+    leases = Leases(leases_path(db))
+    dead, live = [], 0
+    for row in run.tables.open_calls:
+        call = OpenCall(*row)
+        # Uses the line: an attacker who writes only the table can't make a dead process look alive.
+        process, host, pid = run.tables.owners.get(call.call, (call.process, None, None))
+        try:
+            life = leases.life(
+                process, call.host if host is None else host, call.pid if pid is None else pid
+            )
+        except OSError:
+            life = Life.UNTOLD
+        if life is Life.DEAD:
+            dead.append(call)
+        else:
+            live += 1
+    return dead, live
