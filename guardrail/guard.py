@@ -2,8 +2,8 @@
 
 One call has nine steps: (1) who is calling; (2) the arguments, validated and copied once; (3) the
 sensitive values in them; (4) the policy input; (5) the policy is asked; (6) its reply becomes a
-decision; (7) the decision record is durable; (8) the body runs; (9) the outcome record is durable, and
-only then the result is released.
+decision; (7) the decision record is durable; (8) the body runs; (9) the outcome record is durable,
+and only then the result is released.
 
 ``guardrail.call.pipeline`` makes steps (1) to (7), written once as a generator that yields what it
 waits for. ``guardrail.call.drivers`` runs it, the body, and step (9).
@@ -39,7 +39,13 @@ from guardrail.identity.session import SessionState, make_session
 from guardrail.tools.governed import governed
 from guardrail.tools.tool import Tool, ToolRegistry, from_function
 from guardrail.tools.tool import declare as declare_tool
-from guardrail.wiring.reload import ReloadWatch, load_again, record_refused, retire, settings_reader
+from guardrail.wiring.reload import (
+    ReloadWatch,
+    RetiredEngines,
+    load_again,
+    record_refused,
+    settings_reader,
+)
 
 if TYPE_CHECKING:
     from guardrail.anchors.schedule import AnchorWatch
@@ -119,7 +125,7 @@ class Guard:
             keys.tenant, terms, settings.redaction.profile, clock
         )
         """Accepts people's answers from a program that asks for approval in its own way."""
-        self._retired: list[tuple[Engine, threading.Timer]] = []
+        self._retired = RetiredEngines()
         self._reload_lock = threading.Lock()
         self._watch: ReloadWatch | None = None
 
@@ -135,8 +141,7 @@ class Guard:
         keys: str | os.PathLike[str] | None = None,
         policy_data: Mapping[str, Json] | None = None,
     ) -> Guard:
-        """Open the ledger, load the policy and start its workers; the guard is ready when this
-        returns.
+        """Open the ledger, load the policy and start its workers; return a guard ready for calls.
 
         *config* is a guardrail.toml; the keyword arguments override it. If neither the ledger nor
         the keys exist, both are created. Raises ``ConfigError``, ``KeysError``, ``LedgerOpenError``
@@ -165,10 +170,7 @@ class Guard:
             self._anchors.close()
         self._engine.close()
         with self._reload_lock:
-            for engine, timer in self._retired:
-                timer.cancel()
-                engine.close()
-            self._retired.clear()
+            self._retired.close()
 
     def __enter__(self) -> Self:
         return self
@@ -177,14 +179,14 @@ class Guard:
         self.close()
 
     def reload(self) -> str:
-        """Read the settings file and the policies again and use them from the next call on; return
-        their digest.
+        """Read the settings file and the policies again; return the digest of the new policies.
 
-        Only the engine's settings change: ``[opa]``, and all of ``[policy]`` except ``input``. The
-        record, ``admin.policy_loaded``, is durable before the first decision under them; it names
-        the settings that changed, and those that differ in the file but need a restart. Raises
-        ``ConfigError`` or ``PolicyLoadError`` if the new settings or policies are refused, and
-        ``LedgerError`` if the record can't be written; the guard then continues with the old ones.
+        The next call uses them. Only the engine's settings change: ``[opa]``, and all of
+        ``[policy]`` except ``input``. The record, ``admin.policy_loaded``, is durable before the
+        first decision under them; it names the settings that changed, and those that differ in the
+        file but need a restart. Raises ``ConfigError`` or ``PolicyLoadError`` if the new settings
+        or policies are refused, and ``LedgerError`` if the record can't be written; the guard then
+        continues with the old ones.
         """
         from guardrail.wiring.opening import load_engine
 
@@ -200,14 +202,11 @@ class Guard:
             # Decisions in progress may still finish on the old engine, and their records name it.
             longest = max(each.policy.deadline_ms for each in (self._settings, settings))
             self._engine, self._settings = engine, settings
-            timer = retire(previous, 2 * longest / 1000)
-            self._retired.append((previous, timer))
+            self._retired.add(previous, 2 * longest / 1000)
             return engine.identity.digest or ""
 
     def watch(self) -> None:
-        """Watch for reload requests that other processes leave next to the ledger (``guardrail
-        policy reload``).
-        """
+        """Watch for the reload requests of other processes (``guardrail policy reload``)."""
         self._watch = ReloadWatch(
             self._settings.ledger.path,
             self.reload,
@@ -227,8 +226,7 @@ class Guard:
         attributes: Mapping[str, Json] | None = None,
         trace: str | None = None,
     ) -> SessionScope:
-        """Return a session to enter with ``with`` or ``async with``; calls made inside belong to
-        it.
+        """Return a session to enter with ``with`` or ``async with``, for the calls made inside.
 
         If *id* is not given, the session is new. Raises ``IdentityError`` if the id is malformed or
         belongs to someone else, and ``RedactionError`` if the attributes can't be recorded.
@@ -242,20 +240,15 @@ class Guard:
             attributes=attributes,
             trace=trace,
         )
-        entering = Entering(
-            made,
-            journal=self._journal,
-            keys=self._keys.tenant(made.tenant),
-            named=id is not None,
-        )
+        keys = self._keys.tenant(made.tenant)
+        entering = Entering(made, journal=self._journal, keys=keys, named=id is not None)
         state = entering.enter(self._sessions, self._make_state)
         return SessionScope(self._key, state)
 
     def bind(
         self, session: SessionScope | None = None
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Return a decorator that runs a function in *session* (default: the current one) wherever
-        it is called from.
+        """Return a decorator that runs a function in *session* (default: the current one) anywhere.
 
         Use it for code that does not inherit the context or that outlives the ``with`` block:
         ``Thread(target=guard.bind(session)(work))``, callbacks, executor jobs. Raises
@@ -299,9 +292,7 @@ class Guard:
         return tool
 
     def register(self, tool: Tool) -> Tool:
-        """Register a tool that an integration made. Raises ``ConfigError`` if it conflicts with an
-        earlier declaration.
-        """
+        """Register a tool of an integration. Raises ``ConfigError`` if an earlier one conflicts."""
         self._tools.put(tool)
         return tool
 
@@ -410,8 +401,7 @@ class Guard:
         wait_for_approval: float | None = None,
         session: SessionScope | None = None,
     ) -> Admission:
-        """Decide and record a call that someone else will run; ``admission.settle`` records how it
-        ended.
+        """Decide and record a call that another runs; ``admission.settle`` records how it ended.
 
         Raises the same exceptions as ``call``. The record says ``enforcement: release``.
         """

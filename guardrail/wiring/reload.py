@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ReloadWatch",
+    "RetiredEngines",
     "load_again",
     "record_refused",
     "reloaded",
     "request",
     "request_path",
-    "retire",
     "settings_reader",
 ]
 
@@ -154,12 +154,25 @@ def record_refused(
         record("policy_refused", {"code": error.code, "kept": log_fields.policy(kept)})
 
 
-def retire(engine: Engine, seconds: float) -> threading.Timer:
-    """Close *engine* after *seconds*; return the timer, so that a guard that closes can do it at once."""
-    timer = threading.Timer(seconds, engine.close)
-    timer.daemon = True
-    timer.start()
-    return timer
+class RetiredEngines:
+    """Engines that a reload replaced. Each is closed when its decisions have ended."""
+
+    def __init__(self) -> None:
+        self._engines: list[tuple[Engine, threading.Timer]] = []
+
+    def add(self, engine: Engine, seconds: float) -> None:
+        """Close *engine* after *seconds*."""
+        timer = threading.Timer(seconds, engine.close)
+        timer.daemon = True
+        timer.start()
+        self._engines.append((engine, timer))
+
+    def close(self) -> None:
+        """Close every engine at once."""
+        for engine, timer in self._engines:
+            timer.cancel()
+            engine.close()
+        self._engines.clear()
 
 
 def request_path(ledger: Path) -> Path:
