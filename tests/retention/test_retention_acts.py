@@ -668,7 +668,7 @@ def test_reading_for_long_keeps_no_wal_from_being_written_anew(
             look()
         return leaf_hash(line)
 
-    monkeypatch.setattr("guardrail.retention.actions.leaf_hash", hashed)
+    monkeypatch.setattr("guardrail.retention.sealing.leaf_hash", hashed)
     with keeper(db) as keep:
         keep.seal(why=None)
     real = Gathered.take
