@@ -125,3 +125,12 @@ def test_a_table_counts_whatever_text_it_is_joined_with() -> None:
     for other in ("my password is not here: ask", "a key", "token,x"):
         text = f"{other}\x00{table}"
         assert any(text[hit.start : hit.end] == "q7z-va1ue" for hit in scan_secrets(text)), other
+
+
+def test_a_table_within_a_table_counts_and_lines_without_cells_end_nothing() -> None:
+    """A line that names columns again counts from there; a cell that is too long hides its line only."""
+    rows = f"password,user\n{'a' * 600},bob\nuser,token\nq7z-va1ue,k9x-va1ue\n"
+    found = {rows[hit.start : hit.end] for hit in scan_secrets(rows) if hit.rule == "column"}
+    assert {"q7z-va1ue", "k9x-va1ue"} <= found
+    for text in (f"a\n{'b ' * 300}password,user\nx1,y\n", "a,b\nhis password"):
+        assert not [hit for hit in scan_secrets(text) if hit.rule == "column"]
