@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from guardrail.cli.missing import explained
-from guardrail.cli.output import LEDGER, Style, note
+from guardrail.cli.output import LEDGER, Style, remark
 from guardrail.errors import (
     ApprovalRequired,
     Denied,
@@ -302,10 +302,10 @@ def run(args: Sequence[str]) -> int:
         return Exit.PIPE
     except OSError as error:
         _forget_stdout()
-        note(f"error: the answer can't be written ({os_reason(error)})", Style.BAD)
+        remark(f"error: the answer can't be written ({os_reason(error)})", Style.BAD)
         return Exit.UNKNOWN
     except (KeyboardInterrupt, click.Abort):
-        note("interrupted")
+        remark("interrupted")
         return Exit.INTERRUPTED
 
 
@@ -329,13 +329,13 @@ def _dispatch(args: Sequence[str]) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        note(error.format_message())
+        remark(error.format_message())
         return Exit.USAGE
     except click.UsageError as error:
         _usage(error)
         return Exit.USAGE
     except click.ClickException as error:
-        note(f"error: {one_line(error.format_message())}", Style.BAD)
+        remark(f"error: {one_line(error.format_message())}", Style.BAD)
         return Exit.UNKNOWN
     except GuardrailError as error:
         report(error, args)
@@ -347,8 +347,8 @@ def _dispatch(args: Sequence[str]) -> int:
             raise
         missing = denial_of(error, Path())
         if missing is not None:
-            note(f"error: permission denied: {one_line(missing.what)}", Style.BAD)
-            note(f"next:  {one_line(missing.hint)}")
+            remark(f"error: permission denied: {one_line(missing.what)}", Style.BAD)
+            remark(f"next:  {one_line(missing.hint)}")
             return Exit.UNKNOWN
         _bug(error)
         return Exit.BUG
@@ -358,9 +358,9 @@ def _dispatch(args: Sequence[str]) -> int:
 
 
 def _usage(error: click.UsageError) -> None:
-    note(f"error: {one_line(error.format_message())}", Style.BAD)
+    remark(f"error: {one_line(error.format_message())}", Style.BAD)
     if error.ctx is not None:
-        note(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.")
+        remark(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.")
 
 
 def report(error: GuardrailError, args: Sequence[str]) -> None:
@@ -368,10 +368,10 @@ def report(error: GuardrailError, args: Sequence[str]) -> None:
     from guardrail.cli.hints import command_path, other_than
     from guardrail.config.source import with_source
 
-    note(f"error: {one_line(with_source(error.message))}", Style.BAD)
+    remark(f"error: {one_line(with_source(error.message))}", Style.BAD)
     if error.hint:
         hint = other_than(error.hint, command_path(cli, args), args)
-        note(f"next:  {one_line(hint)}")
+        remark(f"next:  {one_line(hint)}")
 
 
 def code_of(error: GuardrailError) -> Exit:
@@ -384,12 +384,12 @@ def code_of(error: GuardrailError) -> Exit:
 
 def _bug(error: Exception) -> None:
     if os.environ.get("GUARDRAIL_DEBUG") == "1":
-        note("".join(traceback.format_exception(error)))
+        remark("".join(traceback.format_exception(error)))
     # The message may quote a record, so only its type and location are shown.
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
-    note(f"error: a bug in guardrail: {type(error).__name__}{place}", Style.BAD)
-    note(
+    remark(f"error: a bug in guardrail: {type(error).__name__}{place}", Style.BAD)
+    remark(
         "next:  run the command again with GUARDRAIL_DEBUG=1 and report what it prints, "
         "after checking that it holds nothing that you want to keep to yourself"
     )

@@ -35,9 +35,9 @@ __all__ = [
     "emit_json",
     "field",
     "listed",
-    "note",
     "paint",
     "prose",
+    "remark",
     "sentence",
     "table",
 ]
@@ -165,7 +165,7 @@ def emit_json(value: Mapping[str, Any]) -> None:
     data(json_text({**value, **access_fields()}, indent=2))
 
 
-def note(text: str, style: Style = Style.PLAIN) -> None:
+def remark(text: str, style: Style = Style.PLAIN) -> None:
     """Write one remark to stderr. Hidden characters are shown as escapes; on a terminal lines break
     only at spaces.
     """

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from guardrail.cli.options import settings_for
-from guardrail.cli.output import ACCESS, Style, note
+from guardrail.cli.output import ACCESS, Style, remark
 from guardrail.errors import ConfigError, LedgerOpenError
 from guardrail.review.terminal import one_line
 
@@ -113,9 +113,9 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     context.meta[_HINT] = done.hint if isinstance(done, Unrecorded) else ""
     if isinstance(done, Unrecorded):
         told = f"not recorded in the access log {done.path}: {done.why}"
-        note(f"warning: {one_line(told)}", Style.WARN)
+        remark(f"warning: {one_line(told)}", Style.WARN)
         if done.hint:
-            note(f"next:  {one_line(done.hint)}")
+            remark(f"next:  {one_line(done.hint)}")
 
 
 def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
@@ -123,7 +123,7 @@ def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
     if params.get("config") is not None:
         raise error
     told = f"not recorded in an access log: the settings found here can't be read ({error.message})"
-    note(f"warning: {one_line(told)}", Style.WARN)
+    remark(f"warning: {one_line(told)}", Style.WARN)
 
 
 def _asked(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from guardrail.cli.options import ledger_options, open_ledger, settings_for
-from guardrail.cli.output import SOURCE, Style, note
+from guardrail.cli.output import SOURCE, Style, remark
 from guardrail.errors import ConfigError
 from guardrail.review.records import Gone, PrunedError, Records
 from guardrail.review.terminal import one_line
@@ -81,11 +81,13 @@ def opened(
             "path": str(file),
             "verified": False,
         }
-        note(
+        remark(
             f"NOT VERIFIED: these records come from {one_line(str(file))}, and whoever can write it can have changed them",
             Style.WARN,
         )
-        note(f"next:  guardrail verify --{kind} {one_line(str(file))} --checkpoint HEAD --key PUB")
+        remark(
+            f"next:  guardrail verify --{kind} {one_line(str(file))} --checkpoint HEAD --key PUB"
+        )
         yield records
 
 
@@ -105,5 +107,5 @@ def tell_pruned(lost: Gone, copies: list[SegmentCopy]) -> None:
     """Say which records have been deleted, and where they can be read."""
     from guardrail.review.pruned import where
 
-    note(f"PRUNED: {lost.sentence}", Style.WARN)
-    note(f"next:  {one_line(where(lost, copies))}")
+    remark(f"PRUNED: {lost.sentence}", Style.WARN)
+    remark(f"next:  {one_line(where(lost, copies))}")

@@ -21,17 +21,17 @@ def run(*, keep: str | os.PathLike[str] | None = None) -> int:
     ``UsageError`` if that folder is not empty.
     """
     from guardrail.cli.app import Exit
-    from guardrail.cli.output import Style, note
+    from guardrail.cli.output import Style, remark
 
     try:
         from guardrail.demo.story import Story, UnexpectedError
     except ImportError as error:
         if "langchain" not in str(error).lower():
             raise
-        note(
+        remark(
             "error: the demo's tools are LangChain tools, and LangChain is not installed", Style.BAD
         )
-        note("next:  pip install 'guardrail-ledger[langchain]'")
+        remark("next:  pip install 'guardrail-ledger[langchain]'")
         return Exit.UNKNOWN
     from guardrail.demo.telling import heading, item, say
 
@@ -40,7 +40,7 @@ def run(*, keep: str | os.PathLike[str] | None = None) -> int:
         try:
             Story(folder).tell()
         except UnexpectedError as error:
-            note(f"error: the demo did not go as described: {error}", Style.BAD)
+            remark(f"error: the demo did not go as described: {error}", Style.BAD)
             return Exit.BUG
         heading("Where to go from here")
         if keep is None:

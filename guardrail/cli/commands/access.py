@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from guardrail.cli.options import json_option, ledger_options, open_ledger
-from guardrail.cli.output import Cell, Column, Style, columns, data, emit_json, note, paint, table
+from guardrail.cli.output import Cell, Column, Style, columns, data, emit_json, paint, remark, table
 from guardrail.cli.reading import access_log
 from guardrail.cli.render import clock
 from guardrail.core.words import counted
@@ -55,9 +55,11 @@ def access(
     for line in _table(found.shown) if columns() >= _WIDE else _cards(found.shown):
         data(line)
     if not found.shown:
-        note("no reading is recorded")
+        remark("no reading is recorded")
     elif len(found.shown) < found.total:
-        note(f"The latest {len(found.shown)} of {found.total:,}; --all shows the rest.", Style.DIM)
+        remark(
+            f"The latest {len(found.shown)} of {found.total:,}; --all shows the rest.", Style.DIM
+        )
 
 
 def _table(entries: tuple[Access, ...]) -> Iterator[str]:

@@ -16,8 +16,7 @@ from guardrail.cli.options import (
     settings_for,
     settings_of,
 )
-from guardrail.cli.output import Style, data, emit_json, paint
-from guardrail.cli.output import note as remark
+from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.cli.render import clock
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError

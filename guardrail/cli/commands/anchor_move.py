@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail.cli.app import Exit
 from guardrail.cli.keeping import reason_words
 from guardrail.cli.options import open_ledger, settings_for
-from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, UsageError
 from guardrail.review.terminal import one_line
@@ -169,4 +169,4 @@ def _tell(found: Sorted, taken: int, new: Path, seq: int) -> None:
     if len(found.left_out) > 10:
         data(f"  left    and {len(found.left_out) - 10:,} more")
     data(f"  record  {seq}")
-    note("next:  keep the old file, then: guardrail anchor")
+    remark("next:  keep the old file, then: guardrail anchor")

@@ -11,7 +11,7 @@ import click
 from guardrail.approvals.rules import Kind, Reason, State
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
-from guardrail.cli.output import Style, columns, data, emit_json, field, note, paint, sentence
+from guardrail.cli.output import Style, columns, data, emit_json, field, paint, remark, sentence
 from guardrail.cli.render import approver, clock, removed
 from guardrail.core.words import counted
 from guardrail.review.terminal import escape, name, one_line, tree, width
@@ -65,7 +65,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
         )
         return
     if proved is None:
-        note(
+        remark(
             "NOT PROVED: without the log's keys nobody can tell whether this is what was recorded",
             Style.WARN,
         )
@@ -74,9 +74,9 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
             data()
         _request(entry)
     if not found:
-        note("no call waits for an approval")
+        remark("no call waits for an approval")
     elif any(entry.state is State.PENDING for entry in found):
-        note("next:  guardrail approve ID --reason TEXT, or guardrail refuse ID --reason TEXT")
+        remark("next:  guardrail approve ID --reason TEXT, or guardrail refuse ID --reason TEXT")
 
 
 def _answer_options(command: _F) -> _F:
@@ -199,7 +199,7 @@ def _tell(answer: Answer, kind: Kind) -> None:
         for pointer in request.hidden_needs if answer.rejected is Reason.NEEDS_HIDDEN else ():
             _field("hidden", escape(pointer))
         if answer.rejected is Reason.ASSERTED:
-            note(
+            remark(
                 "next:  set unsafe_asserted_approvals = true in [approvals] (read SECURITY.md first)"
             )
         return
@@ -213,10 +213,10 @@ def _tell(answer: Answer, kind: Kind) -> None:
     for line in removed(hidden(answer.case)):
         for part in field("  not shown to you: ", line):
             data(part)
-    note("nobody verified who you are: the record says unsafe_asserted", Style.WARN)
+    remark("nobody verified who you are: the record says unsafe_asserted", Style.WARN)
     missing = request.needed - answer.given
     if missing > 0:
-        note(f"next:  {counted(missing, 'more person')} must approve it")
+        remark(f"next:  {counted(missing, 'more person')} must approve it")
 
 
 def _field(label: str, text: str) -> None:

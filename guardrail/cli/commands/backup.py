@@ -8,7 +8,7 @@ import click
 
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_for
-from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
 from guardrail.review.terminal import name, one_line
 
@@ -50,8 +50,8 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
         f"{one_line(str(done.path))}"
     )
     for doubt in doubts:
-        note(one_line(doubt), Style.WARN)
-    note(f"next:  guardrail verify --ledger {file}, with a head that you keep elsewhere")
+        remark(one_line(doubt), Style.WARN)
+    remark(f"next:  guardrail verify --ledger {file}, with a head that you keep elsewhere")
     return Exit.YES
 
 

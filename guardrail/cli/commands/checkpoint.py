@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
-from guardrail.cli.output import Style, data, emit_json
-from guardrail.cli.output import note as remark
+from guardrail.cli.output import Style, data, emit_json, remark
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import KeysError, LedgerError
 

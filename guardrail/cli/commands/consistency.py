@@ -15,7 +15,7 @@ from guardrail.cli.options import (
     open_ledger,
     opened_copy,
 )
-from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.cli.render import recovery
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
@@ -174,8 +174,8 @@ def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: boo
             "  KEY NOT PINNED: the key was read from the ledger itself; give the one that you kept, --key"
         )
     if answer.relation is Relation.FORKED:
-        note(
+        remark(
             "next:  keep both heads: signed, they prove that the holder of the key showed two histories"
         )
     elif answer.relation is Relation.NOT_HERE:
-        note("next:  guardrail verify --checkpoint FILE, with the head in NEW")
+        remark("next:  guardrail verify --checkpoint FILE, with the head in NEW")

@@ -9,7 +9,7 @@ import click
 
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options
-from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.core.words import agree, counted
 from guardrail.review.doctor.checks import check_all
 from guardrail.review.doctor.result import Check, State
@@ -51,7 +51,7 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
         emit_json({"exit": int(code), "checks": [_document(check) for check in checks]})
     elif code is not Exit.YES:
         bad = sum(check.state in {State.FAIL, State.UNKNOWN} for check in checks)
-        note(f"{bad} of {counted(len(checks), 'check')} {agree(bad, 'needs')} attention")
+        remark(f"{bad} of {counted(len(checks), 'check')} {agree(bad, 'needs')} attention")
     return code
 
 

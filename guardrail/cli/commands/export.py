@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeVar
 import click
 
 from guardrail.cli.options import ledger_options, open_ledger
-from guardrail.cli.output import Progress, note
+from guardrail.cli.output import Progress, remark
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, UsageError
 from guardrail.review.export import Exported, export_lines, head_to_export
@@ -84,7 +84,7 @@ def export(
             sys.stdout.buffer.flush()
         else:
             done = _to_file(reader, output, size, needed=_size_of(reader.db))
-    note(
+    remark(
         f"{counted(done.records, 'record')}, {counted(done.bytes, 'byte')}, head {done.head or '-'}"
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from guardrail.cli.output import Style, data, note
+from guardrail.cli.output import Style, data, remark
 from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def init(named: Path | None) -> None:
     for line in made.ignored:
         data(f"added {line} to .gitignore")
     if above is not None:
-        note(f"Here these settings count, and no longer those of {above}.")
+        remark(f"Here these settings count, and no longer those of {above}.")
     _next_steps(folder)
 
 
@@ -164,9 +164,9 @@ def _next_steps(folder: Path) -> None:
     inside = (
         "" if os.path.realpath(folder) == str(Path.cwd()) else f"cd {shlex.quote(str(folder))} && "
     )
-    note("")
-    note("Next:", Style.STRONG)
-    note(f"  {inside}guardrail policy test    run the policy's tests")
-    note(f"  {inside}guardrail doctor         check disk, keys and policies")
-    note('  in your program:  guard = Guard.open("guardrail.toml")')
-    note(f"  and then:  {inside}guardrail show last")
+    remark("")
+    remark("Next:", Style.STRONG)
+    remark(f"  {inside}guardrail policy test    run the policy's tests")
+    remark(f"  {inside}guardrail doctor         check disk, keys and policies")
+    remark('  in your program:  guard = Guard.open("guardrail.toml")')
+    remark(f"  and then:  {inside}guardrail show last")

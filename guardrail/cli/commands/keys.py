@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
-from guardrail.cli.output import Style, data, emit_json, note
+from guardrail.cli.output import Style, data, emit_json, remark
 from guardrail.errors import KeysError
 from guardrail.review.terminal import one_line
 
@@ -60,4 +60,4 @@ def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
     data(key.public.hex())
     data(str(key))
     if problem:
-        note(f"read from the ledger alone: {one_line(problem)}", Style.WARN)
+        remark(f"read from the ledger alone: {one_line(problem)}", Style.WARN)

@@ -13,7 +13,7 @@ import click
 from guardrail.cli.app import Entry, Exit, LazyGroup
 from guardrail.cli.findings import print_findings
 from guardrail.cli.options import config_option, json_option, ledger_options, settings_of
-from guardrail.cli.output import Style, data, emit_json, note, paint, prose, sentence
+from guardrail.cli.output import Style, data, emit_json, paint, prose, remark, sentence
 from guardrail.cli.render import milliseconds
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, PolicyLoadError
@@ -269,15 +269,15 @@ def _answers(settings: Settings, digest: str, alive: int, start: int, wait: floa
     if refused:
         return Exit.NO
     if not alive:
-        note(
+        remark(
             "No process uses this ledger now; the next one that opens it loads these policies anyway."
         )
         return Exit.RESERVED
     if len(loaded) < alive:
-        note(f"{len(loaded)} of {counted(alive, 'process')} loaded them within {wait:g} s.")
+        remark(f"{len(loaded)} of {counted(alive, 'process')} loaded them within {wait:g} s.")
         return Exit.RESERVED
     if restart:
-        note(
+        remark(
             "Restart the programs that use the ledger to apply the settings that a reload does not."
         )
         return Exit.RESERVED

@@ -14,7 +14,7 @@ from guardrail.cli.app import Exit
 from guardrail.cli.commands.policy import PATHS, policy_paths, print_untested
 from guardrail.cli.findings import print_findings
 from guardrail.cli.options import config_option, json_option, settings_of
-from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, PolicyError, PolicyLoadError
 from guardrail.review.terminal import one_line
@@ -118,7 +118,7 @@ def bundle(
     data(f"revision {made.revision}")
     if made.tests:
         print_untested(made.tests)
-    note(f"Checked {_JUDGES[made.judge.value]}.")
+    remark(f"Checked {_JUDGES[made.judge.value]}.")
     return Exit.YES
 
 
@@ -196,7 +196,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     if pushed.tests:
         print_untested(pushed.tests)
     for name in pushed.others:
-        note(f"Also on this server, and its rules count: {one_line(name)}")
+        remark(f"Also on this server, and its rules count: {one_line(name)}")
     return Exit.YES
 
 

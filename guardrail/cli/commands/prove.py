@@ -13,7 +13,7 @@ import click
 from guardrail.cli.app import Exit
 from guardrail.cli.commands.checkpoint import head_of
 from guardrail.cli.options import json_option, ledger_options, open_ledger
-from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.cli.render import clock
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
@@ -78,7 +78,7 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
     else:
         _write(out, raw)
     if proof.epoch is not None:
-        note(
+        remark(
             "the head is signed by the key of a process: the log key can't be used by this user",
             Style.WARN,
         )

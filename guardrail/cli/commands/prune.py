@@ -10,7 +10,7 @@ import click
 from guardrail.cli.app import Exit
 from guardrail.cli.keeping import keeping, reason_option, reason_words
 from guardrail.cli.options import json_option, ledger_options
-from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
 from guardrail.errors import UsageError
 
@@ -88,6 +88,6 @@ def tell_pruned(done: Pruned) -> bool:
         count = counted(done.deleted, "record")
         data(f"{paint('pruned', Style.GOOD)}    {count}; the log goes on from record {done.before}")
     if not done.overwritten:
-        note("their text may still be in the -wal file: a reader kept it from being overwritten")
-        note("next:  guardrail prune --policy, when nothing reads the ledger for long")
+        remark("their text may still be in the -wal file: a reader kept it from being overwritten")
+        remark("next:  guardrail prune --policy, when nothing reads the ledger for long")
     return bool(done.deleted)

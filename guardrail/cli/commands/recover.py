@@ -12,7 +12,7 @@ import click
 
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_for
-from guardrail.cli.output import Style, data, emit_json, field, note, paint, prose, sentence
+from guardrail.cli.output import Style, data, emit_json, field, paint, prose, remark, sentence
 from guardrail.cli.render import clock
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, LedgerOpenError, UsageError
@@ -77,8 +77,8 @@ def recover(
     if not as_json:
         _explain(path, found, denied=bool(conflicts))
         for each in conflicts:
-            note(f"but calls are denied: {one_line(each['message'])}", Style.WARN)
-            note(f"next:  {one_line(each['hint'])}")
+            remark(f"but calls are denied: {one_line(each['message'])}", Style.WARN)
+            remark(f"next:  {one_line(each['hint'])}")
     if nothing or dry_run:
         if as_json:
             emit_json({**_document(path, found, None), "conflicts": conflicts})
@@ -87,7 +87,7 @@ def recover(
         return Exit.YES if nothing else Exit.NO
     words = _reason(reason, yes=yes)
     if not yes and not click.confirm("Do this?", err=True):
-        note("nothing was changed")
+        remark("nothing was changed")
         return Exit.NO
     report = _act(settings, found, words)
     if as_json:
@@ -165,8 +165,8 @@ def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
     clean = Redactor(token=lambda cls, _: mark(cls), mark=mark).text(words, Memory())
     report, problem = carry_out(settings, found, who=actor(), reason=clean)
     if problem is not None:
-        note(f"warning: {one_line(problem.message)}", Style.WARN)
-        note(f"next:  {one_line(problem.hint)}")
+        remark(f"warning: {one_line(problem.message)}", Style.WARN)
+        remark(f"next:  {one_line(problem.hint)}")
     return report
 
 
@@ -298,7 +298,7 @@ def _tell(report: RecoveryReport) -> None:
         data(f"  kept  {one_line(str(path))}")
     if report.closed:
         data(f"  closed {counted(report.closed, 'open call')} as unknown")
-    note("next:  guardrail verify")
+    remark("next:  guardrail verify")
 
 
 def _document(path: Path, found: Diagnosis, report: RecoveryReport | None) -> dict[str, Any]:

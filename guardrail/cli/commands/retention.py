@@ -19,7 +19,7 @@ from guardrail.cli.commands.seal import (
 )
 from guardrail.cli.keeping import keeping, reason_option, reason_words
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
-from guardrail.cli.output import Style, data, emit_json, note, paint, prose
+from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.core.words import counted, numbers
 from guardrail.review.terminal import name, one_line
 
@@ -102,9 +102,9 @@ def run(
         emit_json({**report, "problems": problems})
     else:
         for each in problems:
-            note(f"not done: {one_line(each['message'])}", Style.WARN)
+            remark(f"not done: {one_line(each['message'])}", Style.WARN)
             if each["hint"]:
-                note(f"next:  {one_line(each['hint'])}")
+                remark(f"next:  {one_line(each['hint'])}")
     return Exit.RESERVED if failed else Exit.YES
 
 
@@ -185,7 +185,7 @@ def _tell(facts: Facts, status: RetentionStatus) -> None:
     for finding in status.findings:
         for line in prose(finding.text[:1].upper() + finding.text[1:]):
             data(paint(one_line(line), Style.WARN))
-        note(f"next:  {one_line(finding.fix)}")
+        remark(f"next:  {one_line(finding.fix)}")
 
 
 def _document(facts: Facts, status: RetentionStatus) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from guardrail.cli.output import (
     data,
     emit_json,
     listed,
-    note,
+    remark,
     table,
 )
 from guardrail.cli.render import clock
@@ -80,13 +80,13 @@ def sessions(
     if lost is not None:
         tell_pruned(lost, copies)
     if throttled:
-        note(
+        remark(
             f"{counted(len(throttled), 'record')} in no session: calls beyond [limits] calls_per_minute that were denied; "
             f"the latest: guardrail show {throttled[-1]}",
             Style.DIM,
         )
     if not rows:
-        note(
+        remark(
             f"No session yet: {counted(size, 'record')} in this ledger, none of them a call.\n"
             "Run a program that opens guard.session(...), or see `guardrail demo`."
         )
@@ -99,7 +99,7 @@ def sessions(
         for each in () if wide else listed("  ", _counts(row)):
             data(each)
     if len(shown) < len(rows):
-        note(
+        remark(
             f"The latest {len(shown)} of {counted(len(rows), 'session')}; --all shows the rest.",
             Style.DIM,
         )

@@ -20,9 +20,9 @@ from guardrail.cli.output import (
     data,
     emit_json,
     listed,
-    note,
     paint,
     prose,
+    remark,
     table,
 )
 from guardrail.cli.render import (
@@ -111,7 +111,7 @@ def _print_session(session: Timeline) -> None:
         data(line)
     data()
     if not session.calls:
-        note(
+        remark(
             "Only outcomes of this session are in this ledger; their decisions are not.", Style.WARN
         )
         return
@@ -127,7 +127,7 @@ def _print_session(session: Timeline) -> None:
             data(f"  {text_}")
     first = next((call for call in session.calls if not call.admitted), None)
     if first is not None:
-        note(
+        remark(
             f"\nguardrail why {first.seq} says why; guardrail show SEQ shows one record in full.",
             Style.DIM,
         )

@@ -11,7 +11,7 @@ import click
 from guardrail.cli.access_verify import Readers, readers_of, worst
 from guardrail.cli.missing import way_to_a_ledger
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
-from guardrail.cli.output import Progress, Style, data, emit_json, note, paint, prose
+from guardrail.cli.output import Progress, Style, data, emit_json, paint, prose, remark
 from guardrail.cli.reading import access_log_half, access_log_lost
 from guardrail.cli.render import clock, recovery
 from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
@@ -201,7 +201,7 @@ def _finish(readers: Readers | None, steps: list[str]) -> None:
     if readers is not None:
         _print_readers(readers)
     for step in steps:
-        note(f"next:  {step}")
+        remark(f"next:  {step}")
 
 
 def _document(
@@ -350,7 +350,7 @@ def _print_readers(readers: Readers) -> None:
         for line in prose(one_line(notice), indent=4):
             data(f"    {line}")
     if report.exit_code not in {0, 5}:
-        note(f"next:  guardrail verify --ledger {one_line(str(readers.path))}")
+        remark(f"next:  guardrail verify --ledger {one_line(str(readers.path))}")
 
 
 def _counted(report: VerifyReport) -> str:

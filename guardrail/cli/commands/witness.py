@@ -15,7 +15,7 @@ import click
 
 from guardrail.cli.app import Entry, Exit, LazyGroup
 from guardrail.cli.options import json_option
-from guardrail.cli.output import Style, data, emit_json, note, paint
+from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
@@ -91,8 +91,8 @@ def init(*, db: Path, key: Path, name_: str) -> None:
     made = WitnessKey.create(key, name_)
     WitnessStore.create(db, made.key).close()
     data(one_line(str(made.key)))
-    note(f"made  {key}/ and {db}")
-    note(
+    remark(f"made  {key}/ and {db}")
+    remark(
         "next:  guardrail witness add --db FILE --log KEY, with what guardrail keys prints for the log"
     )
 
@@ -162,8 +162,8 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
             told = f"  REFUSED {counted(log.refused, 'signed head')} that did not follow (--json shows them)"
             data(paint(told, Style.BAD))
     if not logs:
-        note("no log is served")
-        note("next:  guardrail witness add --db FILE --log KEY")
+        remark("no log is served")
+        remark("next:  guardrail witness add --db FILE --log KEY")
     return Exit.NO if refused else Exit.YES
 
 
@@ -246,7 +246,7 @@ def serve(
                 verify=verify_signature,
                 tls=tls,
                 any_host=not loopback,
-                log=note,
+                log=remark,
             )
         except OSError as error:
             raise ConfigError(
@@ -258,7 +258,7 @@ def serve(
         stack.enter_context(_ended_by_signals(server))
         data(server.url)
         sys.stdout.flush()
-        note(f"{mine.key}: {counted(len(store.logs()), 'log')} served")
+        remark(f"{mine.key}: {counted(len(store.logs()), 'log')} served")
         server.serve_forever(poll_interval=0.1)
     return Exit.YES
 
