@@ -101,7 +101,7 @@ class ApprovalService:
         case = self._read(approval)
         if case is None:
             raise UsageError(
-                "there is no request for approval of this id in this log",
+                "this log has no request for approval with this id",
                 code="approval.unknown",
                 hint="guardrail approvals",
             )
@@ -228,9 +228,9 @@ class ApprovalService:
         words = redactor.text(reason, memory)
         if redactor.gate([words], memory) is not None:
             raise UsageError(
-                "the reason holds something sensitive that can't be taken out of it",
+                "the reason holds a sensitive value that can't be removed",
                 code="approval.reason",
-                hint="say it in other words",
+                hint="rephrase the reason",
             )
         return words
 

@@ -237,7 +237,7 @@ class Admission:
                 hint="end the child with os._exit, or use subprocess",
             )
         if self._settled:
-            raise UsageError("this call is settled already", code="usage.settled")
+            raise UsageError("this call is already settled", code="usage.settled")
         self._settled = True
         return self._outcome(status, result, error, seconds, same)
 

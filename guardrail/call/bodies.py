@@ -47,7 +47,7 @@ def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
         # The governed function's own call would be a second one, without the approval that came
         # with the first.
         raise UsageError(
-            "run is a governed tool itself: it would be decided twice",
+            "run is itself a governed tool: the call would be decided twice",
             code="usage.governed",
             hint="pass the function that @guard.tool decorates: run=FUNCTION.__wrapped__",
         )
@@ -73,7 +73,7 @@ def check_extra(tool: Tool, extra: Mapping[str, Any] | None) -> None:
                 raise UsageError(
                     f"{tool.name}: the model can see the argument {name}, so it can't be injected",
                     code="usage.injected",
-                    hint="rename it, or take it out of the schema",
+                    hint="rename it, or remove it from the schema",
                 )
 
 

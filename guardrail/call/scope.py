@@ -233,7 +233,7 @@ class SessionScope:
         raise UsageError(
             "a session can't be pickled: its guard lives in this process",
             code="usage.pickle",
-            hint="hand over who it is, and open a guard and a session in the other process",
+            hint="pass the identity, and open a guard and a session in the other process",
         )
 
 

@@ -391,5 +391,5 @@ def _bug(error: Exception) -> None:
     remark(f"error: a bug in guardrail: {type(error).__name__}{place}", Style.BAD)
     remark(
         "next:  run the command again with GUARDRAIL_DEBUG=1 and report what it prints, "
-        "after checking that it holds nothing that you want to keep to yourself"
+        "after checking that it holds nothing confidential"
     )

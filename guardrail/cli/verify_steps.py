@@ -96,7 +96,7 @@ def _to_prove_more(shown: str, report: VerifyReport, *, is_file: bool) -> Iterat
         yield "guardrail verify on the ledger, or --checkpoint FILE with a head that covers the records up to the last one"
     elif report.anchored_to is None:
         yield (
-            "guardrail verify --checkpoint FILE with a head that was kept elsewhere"
+            "guardrail verify --checkpoint FILE with an external head"
             if is_file or not report.note
             else "guardrail checkpoint > FILE, and keep FILE where nobody who writes here can"
         )

@@ -43,7 +43,7 @@ def check_identity(settings: Settings) -> None:
         raise ConfigError(
             'identity.require = "verified": this version verifies no identities, so every call would be denied',
             code="config.identity",
-            hint='write require = "asserted"',
+            hint='set require = "asserted"',
         )
 
 

@@ -67,7 +67,7 @@ def read_function(function: Callable[..., Any], injected: Collection[str] = ()) 
     ``**kwargs``, positional-only parameters, and annotations that can't be resolved.
     """
     if isinstance(function, type) or not callable(function):
-        raise UsageError("a tool is made from a function or another callable", code="usage.tool")
+        raise UsageError("a tool must be a function or another callable", code="usage.tool")
     inner = _innermost(function)
     description, texts = read_docstring(inspect.getdoc(inner))
     fields: dict[str, Any] = {}
@@ -90,7 +90,7 @@ def read_function(function: Callable[..., Any], injected: Collection[str] = ()) 
         problem = type(error).__name__
     if problem:
         raise UsageError(
-            f"the signature can't be made a schema ({problem})", code="usage.signature"
+            f"no schema can be made from the signature ({problem})", code="usage.signature"
         )
     return Signature(name, description, model, parameters)
 
@@ -124,7 +124,7 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
             )
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise UsageError(
-                "tools are called by keyword: a parameter is positional only",
+                "tools are called by keyword, but a parameter is positional-only",
                 code="usage.signature",
             )
         kept.append(parameter)

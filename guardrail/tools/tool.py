@@ -81,7 +81,7 @@ def tool_name(name: object) -> str:
 
 def _shown(name: object, what: str) -> str:
     if type(name) is not str or not name:
-        raise UsageError(f"{what} must be a text that is not empty", code="usage.name")
+        raise UsageError(f"{what} must be a non-empty string", code="usage.name")
     if len(name) > _MAX_NAME:
         raise UsageError(f"{what} has at most {_MAX_NAME} characters", code="usage.name")
     if name != name.strip() or any(
@@ -97,7 +97,7 @@ def _shown(name: object, what: str) -> str:
 def _pointers(target: Sequence[str]) -> tuple[str, ...]:
     if isinstance(target, str):
         raise UsageError(
-            "target: a list of pointers", code="usage.target", hint='target=["/account"]'
+            "target must be a list of pointers", code="usage.target", hint='target=["/account"]'
         )
     pointers = tuple(target)
     if not all(
@@ -113,7 +113,9 @@ def _pointers(target: Sequence[str]) -> tuple[str, ...]:
 
 def _labels(labels: Sequence[str]) -> tuple[str, ...]:
     if isinstance(labels, str):
-        raise UsageError("labels: a list of texts", code="usage.labels", hint='labels=["money"]')
+        raise UsageError(
+            "labels must be a list of strings", code="usage.labels", hint='labels=["money"]'
+        )
     return tuple(_shown(label, "a label") for label in labels)
 
 
@@ -153,7 +155,9 @@ def declare(
             from guardrail.tools.models import describe, is_model
 
             if not is_model(schema):
-                raise UsageError("schema: a JSON Schema or a pydantic model", code="usage.schema")
+                raise UsageError(
+                    "schema must be a JSON Schema or a pydantic model", code="usage.schema"
+                )
             model = schema
             compiled = compile_schema(describe(model), checker=Checker.MODEL)
             parameters = {attribute: attribute for attribute in model.model_fields}
@@ -227,7 +231,7 @@ def from_function(
             hint="return a list, or declare the tool with unsafe_stream=True",
         )
     if name is None and signature.name is None:
-        raise UsageError("a callable object has no name: give one", code="usage.name")
+        raise UsageError("a callable object has no name: pass name=", code="usage.name")
     return Tool(
         name=tool_name(signature.name if name is None else name),
         server=None if server is None else _shown(server, "a server name"),
@@ -275,7 +279,7 @@ class ToolRegistry:
                 raise ConfigError(
                     "a tool of this name and server is declared already, with another schema or other options",
                     code="config.tool",
-                    hint="give it another name or server, or declare it once",
+                    hint="use another name or server, or declare it once",
                 )
             self._tools[key] = tool
         return tool

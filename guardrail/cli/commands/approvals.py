@@ -66,7 +66,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
         return
     if proved is None:
         remark(
-            "NOT PROVED: without the log's keys nobody can tell whether this is what was recorded",
+            "NOT PROVED: without the log's keys nobody can tell if this is the recorded request",
             Style.WARN,
         )
     for index, entry in enumerate(found):
@@ -257,7 +257,7 @@ def _request(entry: Listed) -> None:
     for line in removed(hidden(entry.case)):
         _field("hidden", line)
     if request.truncated:
-        _field("hidden", "some values are too large to be shown")
+        _field("hidden", "some values are too large to show")
     _field("given", _given(entry))
     for label, text in _over(entry):
         _field(label, text)

@@ -122,7 +122,7 @@ def _head(path: Path) -> SignedNote:
     except OSError as error:
         raise _HeadFileError(
             f"{path}: the head can't be read ({os_reason(error)})",
-            hint="guardrail checkpoint prints a head to keep elsewhere",
+            hint="guardrail checkpoint prints a head to store outside the ledger",
         ) from None
     try:
         found = SignedNote.parse(raw)

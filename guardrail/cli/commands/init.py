@@ -154,7 +154,7 @@ def _create_log(settings: Settings) -> None:
     except GuardrailError as error:
         shutil.rmtree(settings.key_path)
         raise LedgerOpenError(
-            f"the files are written, but no ledger could be made: {error.message}",
+            f"the files are written, but the ledger could not be created: {error.message}",
             code=error.code,
             hint=error.hint,
         ) from None

@@ -179,7 +179,7 @@ def _tell(facts: Facts, status: RetentionStatus) -> None:
     if facts.first > 1:
         data(f"pruned    {numbers(1, facts.first - 1)}")
     if status.due_before > facts.first:
-        data(f"due       records up to {status.due_before - 1:,} are past their time")
+        data(f"due       records up to {status.due_before - 1:,} are past their retention period")
     for each in status.held:
         data(f"held      {name(each)}: nothing is deleted")
     for finding in status.findings:

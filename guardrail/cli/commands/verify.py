@@ -295,7 +295,7 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
         VerifyState.MISSING: (f"MISSING{although(report)}", Style.BAD),
         VerifyState.DAMAGED: (f"TORN{although(report)}", Style.BAD),
         VerifyState.KEY_UNKNOWN: ("NOT CHECKED: no known key signed the head", Style.WARN),
-        VerifyState.HEAD_MALFORMED: ("NOT CHECKED: the head is none", Style.WARN),
+        VerifyState.HEAD_MALFORMED: ("NOT CHECKED: the head is malformed", Style.WARN),
         VerifyState.UNREADABLE: ("NOT CHECKED", Style.WARN),
     }[report.state]
 

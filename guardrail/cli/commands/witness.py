@@ -84,7 +84,7 @@ def init(*, db: Path, key: Path, name_: str) -> None:
 
     if db.exists():
         raise ConfigError(
-            f"{db}: there is a file already; nothing was made",
+            f"{db}: the file already exists; nothing was created",
             code="witness.exists",
             hint="guardrail witness serve --db FILE --key FOLDER, or another --db",
         )

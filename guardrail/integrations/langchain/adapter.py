@@ -142,7 +142,7 @@ def _govern(tool: object, guard: Guard, options: Options) -> BaseTool:
             )
         if options not in (Options(), found.options):
             raise UsageError(
-                "this tool is governed already, with other options",
+                "this tool is already governed, with other options",
                 code="usage.governed",
                 hint="govern the original tool",
             )
@@ -169,7 +169,7 @@ def _check_entries(cls: type[BaseTool]) -> None:
             raise UsageError(
                 f"{cls.__name__} overrides {name}: its body can't be told from the rest",
                 code="usage.entry",
-                hint="put what the tool does into _run and _arun",
+                hint="put the tool's work into _run and _arun",
             )
 
 
@@ -187,7 +187,7 @@ def _refuse(tool: object) -> NoReturn:
         raise UsageError(
             "a tool given as a mapping runs at the model's provider and can't be governed here",
             code="usage.provider_tool",
-            hint="leave it out, or let the agent have a tool of its own for that",
+            hint="leave it out, or give the agent its own tool for that",
         )
     hint = "decorate the function with langchain_core.tools.tool first" if callable(tool) else ""
     raise UsageError(

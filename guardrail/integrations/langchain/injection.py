@@ -84,7 +84,7 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
         if visible(name):
             return RefusedToolWarning(
                 f"{tool.name} is refused and never runs: the model can see the argument {name}, which {why}",
-                hint="rename it, or take it out of what the model sees",
+                hint="rename it, or hide it from the model",
             )
     model = input_model(tool)
     if model is not None and not hasattr(model, "model_fields") and unseen_names(tool):
@@ -100,7 +100,7 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
             return RefusedToolWarning(
                 f"{tool.name} is refused and never runs: its injected argument {name} has an alias,"
                 " under which the model can give it",
-                hint="leave the alias out",
+                hint="remove the alias",
             )
     return None
 
