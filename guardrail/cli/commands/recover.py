@@ -38,7 +38,7 @@ __all__ = ["recover"]
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="A copy of this log made by guardrail backup: its records are not lost. May be repeated.",
+    help="A copy of this log that guardrail backup made: its records are not lost. May be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show the problem and the planned steps.")
 def recover(

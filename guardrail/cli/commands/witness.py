@@ -35,7 +35,7 @@ _db = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE",
-    help="The witness's memory, made by guardrail witness init. Never restore it from a backup.",
+    help="The witness's memory, which guardrail witness init makes. Never restore it from a backup.",
 )
 _key = click.option(
     "--key",
