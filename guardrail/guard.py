@@ -81,9 +81,8 @@ class Guard:
     ) -> None:
         """Use ``open`` instead.
 
-        *clock* returns the time by which approvals are judged. *alongside* holds functions that
-        stop background work on the ledger; ``close`` calls each of them before it closes the
-        ledger.
+        *clock* returns the time by which approvals are judged. ``close`` calls the functions of
+        *alongside*, which stop background work on the ledger, before it closes the ledger.
         """
         self._alongside = alongside
         self._settings = settings

@@ -189,30 +189,18 @@ class Recorder:
         """Return the decision record. Raises ``UnsafeRecordError`` if the final scan finds a
         sensitive value, and ``RecordError`` if it is too large.
         """
-        state, redactor, memory = call.state, call.state.redactor, call.state.memory
-        # The framework's id was set before any argument was known; the outcome repeats the recorded
-        # form.
+        state = call.state
+        # The framework's id was set before any argument was known. The outcome repeats this form.
         call.origin = state.origin(call.origin)
         rules = [self._rule(call, entry) for entry in verdict.rules]
-        for entry in rules:
-            entry["severity"] = state.supplied(entry["severity"])
-            entry["needs"] = [state.supplied(need) for need in entry["needs"]]
         labels = [state.supplied(label) for label in verdict.labels]
         name = _name(call)
         value = {} if view is None else view.value
-        target = targets(cast("Json", value), call.tool.target)
         told = [*call.tool.labels, *labels, *(entry["rule"] for entry in rules)]
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
         # The name of an undeclared tool can be anything that the model made up.
         (told if call.tool.declared else leaves).extend((name, call.tool.server or ""))
-        hit = redactor.gate(
-            [*leaves, *fields.strings(value)],
-            memory,
-            supplied=told,
-            schema=None if call.tool.schema is None else call.tool.schema.schema,
-        )
-        if hit is not None:
-            raise UnsafeRecordError(f"gate:{hit}")
+        _scan(call, [*leaves, *fields.strings(value)], told)
         # An approval is used up only by the call that it allowed.
         used = call.grant if verdict.effect is Effect.ALLOW else None
         record = fields.decision(
@@ -223,7 +211,7 @@ class Recorder:
             rules=rules,
             labels=labels,
             tool=self.tool_parts(call.tool)[1] | {"name": name},
-            target=target,
+            target=targets(cast("Json", value), call.tool.target),
             recorded_input=orjson.Fragment(recorded),
             redaction={
                 "profile": self._profile,
@@ -258,9 +246,8 @@ class Recorder:
         produced without any of the arguments.
         """
         state, name = call.state, call.state.supplied(entry.rule)
-        if entry.rule != entry.message:
-            return fields.rule(entry, state.text(entry.message)) | {"rule": name}
-        if entry.rule not in self._ids:
+        message = None if entry.rule == entry.message else state.text(entry.message)
+        if message is None and entry.rule not in self._ids:
             leaves = [text for text in fields.strings(call.args) if len(text) >= _QUOTABLE]
             if any(text in entry.rule for text in leaves):
                 known = [] if name != entry.rule else state.memory.find(normalised(entry.rule))
@@ -268,7 +255,11 @@ class Recorder:
                     name = state.text(entry.rule)
             elif len(self._ids) < _MAX_TOOLS:
                 self._ids.add(entry.rule)
-        return fields.rule(entry, name) | {"rule": name}
+        return fields.rule(entry, name if message is None else message) | {
+            "rule": name,
+            "severity": state.supplied(entry.severity),
+            "needs": [state.supplied(need) for need in entry.needs],
+        }
 
     def rejected(self, call: Call, reason: str) -> Draft:
         """Return the record of a call that a framework refused before its body: the tool, but no
@@ -427,3 +418,16 @@ def outline(call: Call, args: object, why: str) -> Inspection | None:
         if error.code == OVER_BUDGET:
             call.over_budget()
         return None
+
+
+def _scan(call: Call, texts: list[str], supplied: list[str]) -> None:
+    """Raise ``UnsafeRecordError`` if the finished record of *call* holds a sensitive value."""
+    state, schema = call.state, call.tool.schema
+    hit = state.redactor.gate(
+        texts,
+        state.memory,
+        supplied=supplied,
+        schema=None if schema is None else schema.schema,
+    )
+    if hit is not None:
+        raise UnsafeRecordError(f"gate:{hit}")

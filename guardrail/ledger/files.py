@@ -6,30 +6,24 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import json
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from guardrail.core.words import counted
 from guardrail.errors import LedgerOpenError
 from guardrail.ledger.kinds import refuse_kinds
 from guardrail.ledger.places import not_a_file, unexaminable
-from guardrail.system.durable import sync_directory
-from guardrail.system.input_files import read_input
-from guardrail.system.ownership import new_file
 
 __all__ = [
     "Fault",
     "FileWatch",
     "Part",
-    "Seal",
     "leases_path",
     "lock_path",
     "mend_shared_memory",
@@ -231,10 +225,6 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-_MAX_SEAL = 1 << 20
-"""Bytes of a marker that are read. One that is longer seals as well."""
-
-
 class Part(StrEnum):
     """The three files that SQLite uses."""
 
@@ -396,70 +386,3 @@ def mend_shared_memory(db: Path, largest: int) -> None:
         if found.st_size < largest:
             with contextlib.suppress(OSError):
                 os.truncate(f"/proc/self/fd/{number}", largest)
-
-
-@dataclass(frozen=True, slots=True)
-class Seal:
-    """The marker next to a sealed ledger."""
-
-    log: str
-    last_seq: int
-    """Last record that this process acknowledged."""
-    last_leaf: str
-    why: str
-    when: str
-    genesis: dict[str, Any]
-    """Line 0, decoded, with which a successor names its predecessor."""
-    away: bool = False
-    """True if the database was missing from its path.
-
-    A process that had it open lifts the seal if it comes back unchanged.
-    """
-
-    def write(self, db: Path) -> None:
-        """Write the marker next to *db*, durably; keep an existing one, unless it is ``away``.
-
-        Raises ``OSError``.
-        """
-        there = self.read(db)
-        if there is not None and (self.away or not there.away):
-            return
-        known = self if there is None or there.last_seq <= self.last_seq else there
-        document = {**asdict(self), "last_seq": known.last_seq, "last_leaf": known.last_leaf}
-        target = seal_path(db)
-        fresh = target if there is None else target.with_name(f"{target.name}-{os.getpid()}")
-        try:
-            descriptor = new_file(fresh, db)
-        except FileExistsError:
-            return
-        try:
-            os.write(descriptor, json.dumps(document, indent=1).encode("utf-8") + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if fresh != target:
-            os.replace(fresh, target)
-        sync_directory(db.parent)
-
-    @classmethod
-    def read(cls, db: Path) -> Seal | None:
-        """Return the marker next to *db*, or None. An unreadable marker still seals."""
-        try:
-            data = json.loads(read_input(seal_path(db), _MAX_SEAL))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
-            data = {}
-        if not isinstance(data, dict):
-            data = {}
-        genesis = data.get("genesis")
-        seq = data.get("last_seq")
-        return cls(
-            log=str(data.get("log", "")),
-            last_seq=seq if isinstance(seq, int) else -1,
-            last_leaf=str(data.get("last_leaf", "")),
-            why=str(data.get("why", "the marker can't be read")),
-            when=str(data.get("when", "")),
-            genesis=genesis if isinstance(genesis, dict) else {},
-            away=data.get("away") is True,
-        )

@@ -36,11 +36,12 @@ from guardrail.errors import (
     os_reason,
 )
 from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
-from guardrail.ledger.files import Seal, refuse_links, resolve, traces
+from guardrail.ledger.files import refuse_links, resolve, traces
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.maintenance.known_heads import KnownHead, family, generation, next_name
 from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect, line0
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.seal import Seal
 from guardrail.ledger.sqlite.signs import ledgers_near, was_ledger
 
 __all__ = [

@@ -14,11 +14,11 @@ from guardrail.core.log.record import decode
 from guardrail.core.words import numbers
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import edge_at, node_reader
 from guardrail.ledger.maintenance.recover import recover
 from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.seal import Seal
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
 from guardrail.review.terminal import clock

@@ -46,7 +46,7 @@ def leaf(cli: Cli, path: Path) -> str:
 
 def seal(path: Path, seq: int, leaf: str) -> None:
     """Leave the marker of a guard that found its files contradicting what it had acknowledged."""
-    from guardrail.ledger.files import Seal
+    from guardrail.ledger.seal import Seal
 
     Seal(
         "test-host/audit.db",

@@ -19,10 +19,10 @@ from guardrail.config import Settings
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.core.log.record import decode
 from guardrail.errors import GuardrailError, LedgerOpenError
-from guardrail.ledger.files import Seal
 from guardrail.ledger.maintenance.backup import backup
 from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.seal import Seal
 from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.review.doctor import opening as doctor_opening
 from guardrail.review.doctor.opening import opening

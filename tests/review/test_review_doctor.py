@@ -11,7 +11,7 @@ import pytest
 
 from guardrail.core.log.record import GENESIS_PREV, Draft
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.files import Seal
+from guardrail.ledger.seal import Seal
 from guardrail.ledger.sqlite.database import create
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.doctor import checks as doctor

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.ledger.files import Seal, seal_path
+from guardrail.ledger.files import seal_path
+from guardrail.ledger.seal import Seal
 from guardrail.system.input_files import open_input, read_input
 
 

@@ -23,7 +23,7 @@ from guardrail.errors import GuardrailError
 from guardrail.review.terminal import escape, name, one_line
 
 if TYPE_CHECKING:
-    from guardrail.review.verify import VerifyReport
+    from guardrail.review.verify import OutsideHead, VerifyReport
 
 __all__ = ["verify"]
 
@@ -112,52 +112,29 @@ def verify(
     with the first record that differs; 3: could not be checked. The log of who read the ledger is
     checked as well.
     """
-    from guardrail.review.verify import load_heads, load_key, verify_ledger
+    from guardrail.review.verify import load_heads, load_key
 
     one_source(exported, segment, backup, other=ledger is not None or config is not None)
     key = load_key(key_text) if key_text is not None else None
     heads = [each for path in checkpoints for each in load_heads(path)]
     progress = Progress("verified")
     notices: list[str] = []
-    readers: Readers | None = None
     try:
-        if any(each is not None for each in (exported, segment, backup)):
-            path, report = verify_file(
-                Sources(config, ledger, exported, segment, backup),
-                key=key,
-                heads=heads,
-                witnesses=witnesses,
-                since=since,
-                jobs=jobs,
-                notices=notices,
-                progress=progress,
-            )
-        else:
-            path = ledger_path(config, ledger)
-            if witnesses:  # on a read-only mount, opening may copy the ledger
-                heads += asked(witnesses, origin_of(path), witness_ca(config, ledger))
-            heads += configured_heads(config, ledger, path, notices)
-            notices += _kept_wrongly(config, ledger, path)
-            readers = readers_of(path, heads)
-            if readers is not None:
-                heads = [each for each in heads if each not in readers.heads]
-            heads += remembered(config, ledger, path, notices)
-            report = verify_ledger(
-                path, key=key, heads=heads, since=since, jobs=jobs, progress=progress
-            )
-            if readers is not None:
-                kept = configured_heads(config, readers.path, readers.path, notices, own=False)
-                readers.verify(kept, jobs=jobs, progress=progress)
+        path, report, readers = _verify(
+            Sources(config, ledger, exported, segment, backup),
+            key=key,
+            heads=heads,
+            witnesses=witnesses,
+            since=since,
+            jobs=jobs,
+            notices=notices,
+            progress=progress,
+        )
     finally:
         progress.clear()
-    notices = list(
-        dict.fromkeys(notices)
-    )  # an anchor that does not answer is asked only once for both
-    lost = "" if exported is not None else access_log_lost()
-    if lost:
-        notices.append(f"Who read the ledger is not known: {lost}.")
-    elif exported is None and access_log_half():
-        notices.append(f"Who read the ledger is not recorded: {access_log_half()}.")
+    # An anchor that does not answer is named only once for both logs.
+    notices = list(dict.fromkeys(notices))
+    lost = "" if exported is not None else _access_log_trouble(notices)
     code = 1 if lost else worst(report.exit_code, readers)
     own = exported is None and segment is None and backup is None
     way = way_to_a_ledger(config, ledger) if own and report.exit_code == 3 else ""
@@ -169,6 +146,59 @@ def verify(
         _print(path, report, notices)
         _finish(readers, steps)
     return code
+
+
+def _verify(
+    sources: Sources,
+    *,
+    key: str | None,
+    heads: list[OutsideHead],
+    witnesses: tuple[str, ...],
+    since: int,
+    jobs: int,
+    notices: list[str],
+    progress: Progress,
+) -> tuple[Path, VerifyReport, Readers | None]:
+    """Verify one file, or a ledger and its access log; return path, report, and the access log."""
+    from guardrail.review.verify import verify_ledger
+
+    if any(each is not None for each in (sources.exported, sources.segment, sources.backup)):
+        path, report = verify_file(
+            sources,
+            key=key,
+            heads=heads,
+            witnesses=witnesses,
+            since=since,
+            jobs=jobs,
+            notices=notices,
+            progress=progress,
+        )
+        return path, report, None
+    config, ledger = sources.config, sources.ledger
+    path = ledger_path(config, ledger)
+    if witnesses:  # on a read-only mount, opening may copy the ledger
+        heads = heads + asked(witnesses, origin_of(path), witness_ca(config, ledger))
+    heads = heads + configured_heads(config, ledger, path, notices)
+    notices += _kept_wrongly(config, ledger, path)
+    readers = readers_of(path, heads)
+    if readers is not None:
+        heads = [each for each in heads if each not in readers.heads]
+    heads += remembered(config, ledger, path, notices)
+    report = verify_ledger(path, key=key, heads=heads, since=since, jobs=jobs, progress=progress)
+    if readers is not None:
+        kept = configured_heads(config, readers.path, readers.path, notices, own=False)
+        readers.verify(kept, jobs=jobs, progress=progress)
+    return path, report, readers
+
+
+def _access_log_trouble(notices: list[str]) -> str:
+    """Add a notice if the access log is lost or half there; return why if it is lost."""
+    lost = access_log_lost()
+    if lost:
+        notices.append(f"Who read the ledger is not known: {lost}.")
+    elif access_log_half():
+        notices.append(f"Who read the ledger is not recorded: {access_log_half()}.")
+    return lost
 
 
 def _kept_wrongly(config: Path | None, ledger: Path | None, path: Path) -> list[str]:

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
+from guardrail.core.log.record import dumps
 from guardrail.core.redaction.entities import holds_entity, undone
 from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.marks import is_mark
 from guardrail.core.redaction.session_memory import Memory
+from guardrail.errors import RecordError, RedactionError
 
 __all__ = [
     "MAX_BITS",
@@ -26,6 +28,7 @@ __all__ = [
     "escape",
     "is_opaque",
     "is_sized",
+    "measured",
     "number_text",
     "octets",
     "pointer",
@@ -42,6 +45,24 @@ MAX_BITS = 2_048
 """Integers of more bits are not written out."""
 _SIZED_KEYS = frozenset({"$t", "len", "tok", "head"})
 _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
+
+
+def measured(value: Any) -> tuple[str, int, bytes]:
+    """Return the kind of *value*, its size, and the bytes that its token is made of.
+
+    Raises ``RedactionError`` if it is not JSON.
+    """
+    if isinstance(value, str):
+        return "str", len(value), value.encode("utf-8", "surrogatepass")
+    if isinstance(value, bytes):
+        return "bytes", len(value), value
+    try:
+        data = dumps(value)
+    except RecordError:
+        raise RedactionError(
+            "a value is not JSON and can't be redacted", code="redaction.type"
+        ) from None
+    return ("object" if isinstance(value, dict) else "array"), len(value), data
 
 
 def is_sized(value: dict[str, Any]) -> bool:

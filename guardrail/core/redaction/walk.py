@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.core.log.record import dumps
 from guardrail.core.redaction.detectors.scan import scan, scan_secrets
 from guardrail.core.redaction.limits import Limits
 from guardrail.core.redaction.marks import is_mark
@@ -37,13 +36,14 @@ from guardrail.core.redaction.values import (
     RepeatedKeyError,
     is_opaque,
     is_sized,
+    measured,
     number_text,
     octets,
     unique,
     unwritable,
     whole_number,
 )
-from guardrail.errors import RecordError, RedactionError
+from guardrail.errors import RedactionError
 
 __all__ = ["Limits", "Nested", "Walk"]
 
@@ -437,18 +437,7 @@ class Walk:
         """Return the recorded form of a value that is too long or too deep: kind, size and
         token.
         """
-        if isinstance(value, str):
-            kind, size, data = "str", len(value), value.encode("utf-8", "surrogatepass")
-        elif isinstance(value, bytes):
-            kind, size, data = "bytes", len(value), value
-        else:
-            kind, size = ("object" if isinstance(value, dict) else "array"), len(value)  # type: ignore[arg-type]
-            try:
-                data = dumps(value)
-            except RecordError:
-                raise RedactionError(
-                    "a value is not JSON and can't be redacted", code="redaction.type"
-                ) from None
+        kind, size, data = measured(value)
         return {
             "$t": kind,
             "len": size,

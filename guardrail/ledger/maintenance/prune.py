@@ -22,9 +22,10 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger.epochs import Epochs, Rotation
-from guardrail.ledger.files import FileWatch, Seal, lock_path, resolve
+from guardrail.ledger.files import FileWatch, lock_path, resolve
 from guardrail.ledger.heads import Signing, edge_at
 from guardrail.ledger.lock import FileLock
+from guardrail.ledger.seal import Seal
 from guardrail.ledger.sqlite.appending import Store, Tail
 from guardrail.ledger.sqlite.database import open_error
 from guardrail.ledger.sqlite.pruning import delete_records, overwrite_deleted, overwrite_wal

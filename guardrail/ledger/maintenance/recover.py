@@ -22,12 +22,7 @@ from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError
-from guardrail.ledger.files import (
-    lock_path,
-    resolve,
-    seal_path,
-    utc_now,
-)
+from guardrail.ledger.files import lock_path, resolve, seal_path, utc_now
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock

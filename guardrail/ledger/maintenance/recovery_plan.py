@@ -15,17 +15,14 @@ from guardrail.core.log.checkpoint import Verify
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.recovered import Loss
 from guardrail.errors import LedgerError, RecordError
-from guardrail.ledger.files import (
-    Seal,
-    leases_path,
-    traces,
-)
+from guardrail.ledger.files import leases_path, traces
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.maintenance.examine import Examination, examine
 from guardrail.ledger.maintenance.known_heads import Judged, KnownHead, judge
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import OpenCall
+from guardrail.ledger.seal import Seal
 
 __all__ = ["Action", "RecoveryPlan", "inspect", "line0", "predecessor_log"]
 
@@ -112,28 +109,14 @@ def inspect(
         if report is not None and report.records
         else None
     )
-    untold: tuple[OpenCall, ...] = ()
-    action = Action.NOTHING
-    size = intact.size if intact is not None else 0
-    judged = judge(
-        known,
-        log=intact.log if intact is not None else "",
-        public=_public(genesis),
-        size=size,
-        roots=found.roots if found is not None else {},
-        predecessor=predecessor_log(genesis) if found is not None and found.signed_size else None,
-    )
+    judged = _judge(known, intact, found, genesis)
     problem = "; ".join(each for each in (unusable, problem, judged.problem) if each)
-    if problem:
-        action = Action.RESTART
-    else:
+    untold: tuple[OpenCall, ...] = ()
+    action = Action.RESTART
+    if not problem:
         assert found is not None
         untold = _untold(db, found)
-        problem = _beside(seal, found)
-        if problem:
-            action = Action.CONTINUE
-        elif untold:
-            action, problem = Action.CLOSE_CALLS, "open calls whose process left no lease"
+        action, problem = _action(seal, found, untold)
     lost = _lost(seal, found, known, judged, intact)
     return RecoveryPlan(
         action=action,
@@ -154,6 +137,35 @@ def inspect(
         judged=judged,
         examined=found,
     )
+
+
+def _judge(
+    known: Sequence[KnownHead],
+    intact: chain.Head | None,
+    found: Examination | None,
+    genesis: Mapping[str, Any],
+) -> Judged:
+    """Judge the heads that are *known* against the records that are intact."""
+    return judge(
+        known,
+        log=intact.log if intact is not None else "",
+        public=_public(genesis),
+        size=intact.size if intact is not None else 0,
+        roots=found.roots if found is not None else {},
+        predecessor=predecessor_log(genesis) if found is not None and found.signed_size else None,
+    )
+
+
+def _action(
+    seal: Seal | None, found: Examination, untold: tuple[OpenCall, ...]
+) -> tuple[Action, str]:
+    """Return what must be done with a log that can go on, and why; the reason is empty for nothing."""
+    problem = _beside(seal, found)
+    if problem:
+        return Action.CONTINUE, problem
+    if untold:
+        return Action.CLOSE_CALLS, "open calls whose process left no lease"
+    return Action.NOTHING, ""
 
 
 def _lost(

@@ -13,8 +13,9 @@ from guardrail.errors import (
     LedgerPoisonedError,
     LedgerSealedError,
 )
-from guardrail.ledger.files import Fault, Seal, utc_now
+from guardrail.ledger.files import Fault, utc_now
 from guardrail.ledger.reserve import disk_is_full
+from guardrail.ledger.seal import Seal
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.sqlite.database import denied, reason

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardrail.errors import KeysError, LedgerOpenError, LedgerPoisonedError
-from guardrail.ledger.files import Seal, mend_shared_memory, resolve, seal_path, traces
+from guardrail.ledger.files import mend_shared_memory, resolve, seal_path, traces
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import Life, process_name
+from guardrail.ledger.seal import Seal
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.sqlite.appending import Store
 from guardrail.ledger.sqlite.database import create

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from guardrail.errors import PolicyError
 from guardrail.policy.embedded.breaker import Breaker
+from guardrail.policy.embedded.lane_errors import closed_error, dead_error, full_error
 from guardrail.policy.embedded.pipe import IN_PIPE, Pipe, Request
 from guardrail.policy.embedded.process import Death, Frame, FrameError, WorkerProcess, error_body
 from guardrail.policy.embedded.spares import Spares
@@ -127,9 +128,9 @@ class Lane:
                     state.asleep = False
                     self._wake(self._wake_writer)
         if closed:
-            request.fail(_closed())
+            request.fail(closed_error())
         for each in gone:
-            each.fail(_full())
+            each.fail(full_error())
 
     def _put(self, request: Request) -> bool:
         """Write *request* to the worker, with the lock held; return True if all of it was sent."""
@@ -378,7 +379,7 @@ class Lane:
         if victim is not None:
             self._breaker.record(victim.shard, death.cause, now)
             self._part(now)
-            victim.fail(_dead(death))
+            victim.fail(dead_error(death))
 
     def _part(self, now: float) -> None:
         """Let requests of suspect principals go to another lane, so that they delay only each other."""
@@ -390,7 +391,7 @@ class Lane:
             )
         for request in going:
             if not self._divert(request):
-                request.fail(_closed())
+                request.fail(closed_error())
 
     def _start_failed(self, detail: str) -> None:
         self._failures += 1
@@ -432,23 +433,5 @@ class Lane:
             os.close(self._wake_writer)
             self._wake_reader = self._wake_writer = -1
         for request in waiting:
-            request.fail(_closed())
+            request.fail(closed_error())
         self._settled_start.set()
-
-
-def _closed() -> PolicyError:
-    return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
-
-
-def _full() -> PolicyError:
-    return PolicyError("too many calls wait for the policy", cause="timeout", detail="queue_full")
-
-
-def _dead(death: Death) -> PolicyError:
-    if death.cause == "timeout":
-        return PolicyError(
-            "the policy took too long over this call", cause="timeout", detail=death.detail
-        )
-    return PolicyError(
-        "the policy worker died over this call", cause="crashed", detail=death.detail
-    )

@@ -51,8 +51,8 @@ def access_log(settings: Settings) -> Check:
 def _look(settings: Settings, db: Path) -> tuple[str, int]:
     from guardrail.errors import LedgerSealedError
     from guardrail.keys.log_key import Keys
-    from guardrail.ledger.files import Seal
     from guardrail.ledger.reader import LedgerReader
+    from guardrail.ledger.seal import Seal
 
     seal = Seal.read(db)
     if seal is not None:

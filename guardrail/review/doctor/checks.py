@@ -297,7 +297,7 @@ def _policies(settings: Settings) -> Check:
 
 
 def _sealed(settings: Settings) -> Check:
-    from guardrail.ledger.files import Seal
+    from guardrail.ledger.seal import Seal
 
     seal = Seal.read(settings.ledger.path)
     if seal is None:

@@ -11,9 +11,9 @@ from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.files import Seal
 from guardrail.ledger.heads import doubt, read_head
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.seal import Seal
 from guardrail.review.doctor.chain import bad_link
 from guardrail.review.doctor.result import TAIL, Check, State
 from guardrail.system.disk import make_room, no_room

@@ -13,8 +13,8 @@ from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import NoteError
-from guardrail.ledger.files import Seal
 from guardrail.ledger.rows import OpenCall
+from guardrail.ledger.seal import Seal
 from guardrail.review.terminal import clock
 from guardrail.review.verify.report import (
     Heads,

@@ -15,8 +15,8 @@ from guardrail.core.log.chain import Difference, Head, Report
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.files import Seal
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.seal import Seal
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.judge import judge
 from guardrail.review.verify.oversized import OVERSIZED, find_oversized

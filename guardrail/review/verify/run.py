@@ -13,10 +13,11 @@ from guardrail.core.log.chain import Difference, Report
 from guardrail.core.log.record import decode
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, RecordError
-from guardrail.ledger.files import Seal, leases_path
+from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import OpenCall
+from guardrail.ledger.seal import Seal
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.judge import Found
 from guardrail.review.verify.stream import Tables, stored_edge

@@ -102,7 +102,7 @@ def verify_segment(
     and the root of each of *heads* that ends among them. The tree before its first record comes
     from the file next to it (``NAME.json``): wrong values there give another root.
     """
-    covered = any(each.covers for each in heads)
+    lost = 1 if any(each.covers for each in heads) else 3
     try:
         with open_lines(path) as source:
             first = _parsed(source.readline(MAX_LINE + 2)[:-1])
@@ -121,19 +121,15 @@ def verify_segment(
             uses = Uses(partial=begin > 0)
             torn = take_lines(source, audit, uses, progress, path.stat().st_size)
     except FileNotFoundError:
-        return VerifyReport(
-            VerifyState.MISSING, 1 if covered else 3, "there is no file at this path"
-        )
+        return VerifyReport(VerifyState.MISSING, lost, "there is no file at this path")
     except OSError as error:
         return VerifyReport(
             VerifyState.UNREADABLE, 3, f"the file can't be read: {os_reason(error)}"
         )
     except (EOFError, zlib.error):
-        return VerifyReport(
-            VerifyState.DAMAGED, 1 if covered else 3, "the file is cut: it can't be unpacked"
-        )
+        return VerifyReport(VerifyState.DAMAGED, lost, "the file is cut: it can't be unpacked")
     if torn:
-        return VerifyReport(VerifyState.DAMAGED, 1 if covered else 3, torn)
+        return VerifyReport(VerifyState.DAMAGED, lost, torn)
     found = Found(
         audit=audit,
         report=audit.chain.report(),

@@ -1,0 +1,29 @@
+"""The errors with which a lane fails requests."""
+
+from __future__ import annotations
+
+from guardrail.errors import PolicyError
+from guardrail.policy.embedded.process import Death
+
+__all__ = ["closed_error", "dead_error", "full_error"]
+
+
+def closed_error() -> PolicyError:
+    """Return the error after ``close``."""
+    return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
+
+
+def full_error() -> PolicyError:
+    """Return the error if the queue of a principal is full."""
+    return PolicyError("too many calls wait for the policy", cause="timeout", detail="queue_full")
+
+
+def dead_error(death: Death) -> PolicyError:
+    """Return the error for the request that a worker was evaluating when it died."""
+    if death.cause == "timeout":
+        return PolicyError(
+            "the policy took too long over this call", cause="timeout", detail=death.detail
+        )
+    return PolicyError(
+        "the policy worker died over this call", cause="crashed", detail=death.detail
+    )
