@@ -27,7 +27,7 @@ from guardrail.core.log.record import decode
 from guardrail.core.types import Agent, Assurance, Principal
 from guardrail.errors import ConfigError, Denied, LedgerError, UsageError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.why import reason_of
+from guardrail.review.reasons import reason_of
 from guardrail.system.yielding import yields_inside
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 

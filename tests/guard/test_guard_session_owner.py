@@ -22,8 +22,8 @@ from guardrail.core.types import Principal
 from guardrail.errors import Denied, IdentityError, LedgerError
 from guardrail.ledger import names
 from guardrail.ledger.reader import LedgerReader
+from guardrail.review.reasons import reason_of
 from guardrail.review.verify import verify_ledger
-from guardrail.review.why import reason_of
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 from tests.support.hidden_records import hidden
 

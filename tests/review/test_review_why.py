@@ -14,9 +14,10 @@ from guardrail.core.types import Cause, Effect, Status
 from guardrail.errors import RecordError
 from guardrail.review.approval_words import NEXT
 from guardrail.review.approval_words import REASONS as WORDS
+from guardrail.review.reasons import CAUSES
 from guardrail.review.records import Answer, NotFoundError, Person, call_of
 from guardrail.review.sessions import with_outcome
-from guardrail.review.why import CAUSES, decision_seq, explain, headline, refusal, why_of
+from guardrail.review.why import decision_seq, explain, headline, refusal, why_of
 from tests.support.records import STEADY, MemoryRecords, decision, outcome, rejected
 
 
