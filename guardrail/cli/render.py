@@ -11,8 +11,9 @@ from guardrail.approvals.request import Approver, Kind
 from guardrail.cli.output import Cell, Style
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import counted
-from guardrail.review.records import Call, Person, RuleHit, seconds_between
+from guardrail.review.records import Call, Person, RuleHit
 from guardrail.review.terminal import clock, escape, name
+from guardrail.review.values import seconds_between
 from guardrail.review.why import headline
 
 __all__ = [

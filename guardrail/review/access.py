@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.review.records import Records, integer, obj, parse, text
+from guardrail.review.records import Records, parse
+from guardrail.review.values import integer, obj, text
 
 __all__ = ["Access", "Accesses", "document", "list_accesses"]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from guardrail.approvals.rules import Kind
 from guardrail.errors import RecordError
-from guardrail.review.records import Answer, obj, parse, people_of, person_of, text
+from guardrail.review.records import Answer, parse, people_of, person_of
+from guardrail.review.values import obj, text
 
 __all__ = ["answers_of", "documents"]
 

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from guardrail.approvals.rules import Case, State, Terms, case_of
 from guardrail.approvals.views import Listed, listed, read_case
-from guardrail.review.records import NotFoundError, parse, text
+from guardrail.review.records import NotFoundError, parse
 from guardrail.review.terminal import clip, name, quote
+from guardrail.review.values import text
 
 __all__ = ["OPEN", "RequestLog", "find_request", "open_requests"]
 

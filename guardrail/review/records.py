@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 from guardrail.approvals.rules import Kind
@@ -18,6 +17,7 @@ from guardrail.core.log.record import decode
 from guardrail.core.words import agree, numbers
 from guardrail.errors import GuardrailError, RecordError
 from guardrail.review.terminal import clock
+from guardrail.review.values import integer, moment, number, obj, text
 
 __all__ = [
     "Answer",
@@ -33,17 +33,11 @@ __all__ = [
     "absent",
     "call_of",
     "gone",
-    "integer",
     "load",
-    "moment",
-    "number",
-    "obj",
     "outcome_of",
     "parse",
     "people_of",
     "person_of",
-    "seconds_between",
-    "text",
 ]
 
 
@@ -155,32 +149,6 @@ def absent(records: Records, seq: int, shown: str = "") -> NotFoundError:
         f"no record {shown or seq} in {place}: {span}",
         hint="guardrail sessions (a session whose id is a number: session:ID)",
     )
-
-
-def obj(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """Return the object at *path*, or an empty one."""
-    here: Any = value
-    for name in path:
-        here = here.get(name) if isinstance(here, Mapping) else None
-    return here if isinstance(here, Mapping) else {}
-
-
-def text(value: Mapping[str, Any], *path: str) -> str:
-    """Return the string at *path*, or an empty one."""
-    here = obj(value, *path[:-1]).get(path[-1])
-    return here if isinstance(here, str) else ""
-
-
-def number(value: Mapping[str, Any], *path: str) -> float | None:
-    """Return the number at *path*, or None."""
-    here = obj(value, *path[:-1]).get(path[-1])
-    return here if isinstance(here, int | float) and not isinstance(here, bool) else None
-
-
-def integer(value: Mapping[str, Any], *path: str) -> int | None:
-    """Return the integer at *path*, or None."""
-    here = obj(value, *path[:-1]).get(path[-1])
-    return here if isinstance(here, int) and not isinstance(here, bool) else None
 
 
 def load(records: Records, seq: int) -> dict[str, Any]:
@@ -440,17 +408,3 @@ def outcome_of(record: Mapping[str, Any]) -> Outcome:
         reproducible=_flag(record.get("reproducible")),
         omitted=text(record, "omitted"),
     )
-
-
-def moment(ts: str) -> datetime | None:
-    """Return the time of a record's ``ts``, or None if it is malformed."""
-    try:
-        return datetime.strptime(ts, "%Y-%m-%dT%H:%M:%S.%f%z")
-    except ValueError:
-        return None
-
-
-def seconds_between(start: str, end: str) -> float | None:
-    """Return the seconds from one record's ``ts`` to another's; negative if the clock went back."""
-    first, last = moment(start), moment(end)
-    return None if first is None or last is None else (last - first).total_seconds()

@@ -15,14 +15,12 @@ from guardrail.review.records import (
     absent,
     call_of,
     gone,
-    integer,
     load,
-    obj,
     outcome_of,
     parse,
-    text,
 )
 from guardrail.review.terminal import clip, escape, name, quote
+from guardrail.review.values import integer, obj, text
 
 __all__ = [
     "RecordRef",

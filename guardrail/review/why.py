@@ -14,19 +14,8 @@ from guardrail.core.schema.cost_limits import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
 from guardrail.core.words import counted
 from guardrail.review.reasons import Reason, reason_of
-from guardrail.review.records import (
-    Answer,
-    Call,
-    NotFoundError,
-    Outcome,
-    Records,
-    call_of,
-    integer,
-    load,
-    moment,
-    obj,
-    text,
-)
+from guardrail.review.records import Answer, Call, NotFoundError, Outcome, Records, call_of, load
+from guardrail.review.values import integer, moment, obj, text
 
 __all__ = [
     "Why",

@@ -285,7 +285,8 @@ def _answers(settings: Settings, digest: str, alive: int, start: int, wait: floa
 
 
 def _take(line: bytes, digest: str, loaded: set[str], refused: set[str], restart: set[str]) -> None:
-    from guardrail.review.records import obj, parse, text
+    from guardrail.review.records import parse
+    from guardrail.review.values import obj, text
 
     record: dict[str, Any] = parse(line)
     kind, process = text(record, "type"), text(record, "origin", "process")
@@ -306,7 +307,7 @@ def _take(line: bytes, digest: str, loaded: set[str], refused: set[str], restart
 
 def _difference(detail: Mapping[str, Any]) -> str:
     """Return the changed settings other than the policies themselves."""
-    from guardrail.review.records import obj
+    from guardrail.review.values import obj
 
     now, before = obj(detail, "policy"), obj(detail, "previous")
     if now.get("digest") is None or now.get("digest") != before.get("digest"):

@@ -40,18 +40,7 @@ from guardrail.cli.sources import opened, source_options
 from guardrail.core.words import counted
 from guardrail.review import documents
 from guardrail.review.approval_words import REASONS
-from guardrail.review.records import (
-    Call,
-    Records,
-    absent,
-    integer,
-    load,
-    number,
-    obj,
-    parse,
-    person_of,
-    text,
-)
+from guardrail.review.records import Call, Records, absent, load, parse, person_of
 from guardrail.review.sessions import RecordRef, Timeline, find, timeline, who, with_outcome
 from guardrail.review.terminal import (
     arguments,
@@ -64,6 +53,7 @@ from guardrail.review.terminal import (
     tree,
     width,
 )
+from guardrail.review.values import integer, number, obj, text
 from guardrail.review.why import omitted_sentence
 
 __all__ = ["show"]

@@ -24,8 +24,8 @@ from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
 from guardrail.ledger.sqlite.signs import ledgers_near
 from guardrail.review.doctor.result import TAIL, Check, State, elsewhere
 from guardrail.review.doctor.settings import settings_read, settings_refused
-from guardrail.review.records import moment, text
 from guardrail.review.terminal import clock
+from guardrail.review.values import moment, text
 from guardrail.system.disk import is_full, make_room, no_room
 
 if TYPE_CHECKING:

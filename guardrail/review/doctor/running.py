@@ -11,7 +11,7 @@ from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor.result import Check, State
-from guardrail.review.records import obj, text
+from guardrail.review.values import obj, text
 
 __all__ = ["running"]
 

@@ -1,0 +1,49 @@
+"""Values of a record, read one by one: a value that is missing or of another type reads as absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+__all__ = ["integer", "moment", "number", "obj", "seconds_between", "text"]
+
+
+def obj(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """Return the object at *path*, or an empty one."""
+    here: Any = value
+    for name in path:
+        here = here.get(name) if isinstance(here, Mapping) else None
+    return here if isinstance(here, Mapping) else {}
+
+
+def text(value: Mapping[str, Any], *path: str) -> str:
+    """Return the string at *path*, or an empty one."""
+    here = obj(value, *path[:-1]).get(path[-1])
+    return here if isinstance(here, str) else ""
+
+
+def number(value: Mapping[str, Any], *path: str) -> float | None:
+    """Return the number at *path*, or None."""
+    here = obj(value, *path[:-1]).get(path[-1])
+    return here if isinstance(here, int | float) and not isinstance(here, bool) else None
+
+
+def integer(value: Mapping[str, Any], *path: str) -> int | None:
+    """Return the integer at *path*, or None."""
+    here = obj(value, *path[:-1]).get(path[-1])
+    return here if isinstance(here, int) and not isinstance(here, bool) else None
+
+
+def moment(ts: str) -> datetime | None:
+    """Return the time of a record's ``ts``, or None if it is malformed."""
+    try:
+        return datetime.strptime(ts, "%Y-%m-%dT%H:%M:%S.%f%z")
+    except ValueError:
+        return None
+
+
+def seconds_between(start: str, end: str) -> float | None:
+    """Return the seconds from one record's ``ts`` to another's; negative if the clock went back."""
+    first, last = moment(start), moment(end)
+    return None if first is None or last is None else (last - first).total_seconds()
