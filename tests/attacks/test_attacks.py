@@ -221,12 +221,12 @@ def test_a_witness_refuses_a_fork_that_the_keys_signed(made: Scene, tmp_path: Pa
     """409: two histories under one key never get a second cosignature."""
     from guardrail.anchoring import LedgerHeads
     from guardrail.errors import AnchorError
-    from tests.support.attacks import _witness, fork
+    from tests.support.attacks import fork, witness_anchor
 
     db = played(Attack("fork", fork), Attacker.INSIDER, made, tmp_path)
     heads = LedgerHeads(db, LOG, SIGNING)
     with pytest.raises(AnchorError) as refused:
-        _witness(made).publish(heads.head(), heads.prove, made.heads[Kept.WITNESS].head)
+        witness_anchor(made).publish(heads.head(), heads.prove, made.heads[Kept.WITNESS].head)
     assert refused.value.code == "anchor.conflict"
 
 

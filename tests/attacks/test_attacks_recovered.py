@@ -37,10 +37,10 @@ from tests.support.attacks import (
     SIGNING,
     Forgery,
     Scene,
-    _decision_near,
-    _edited,
-    _forged,
-    _row,
+    decision_near,
+    forged_records,
+    head_row,
+    with_another_tool,
 )
 from tests.support.ledgers import ACTOR, FAST, GENESIS, head_at, make, note, whole_call
 
@@ -61,28 +61,28 @@ def db(tmp_path: Path) -> Path:
 
 def append(forged: Forgery) -> None:
     found = forged.records()
-    forged.rewrite([*found, *_forged(found)], head=_row(forged.db))
+    forged.rewrite([*found, *forged_records(found)], head=head_row(forged.db))
 
 
 def append_under_a_forged_head(forged: Forgery) -> None:
     found = forged.records()
-    forged.rewrite([*found, *_forged(found)])
+    forged.rewrite([*found, *forged_records(found)])
 
 
 def edit_the_end(forged: Forgery) -> None:
     found = forged.records()
-    at = _decision_near(found, SIZE - 10)
-    found[at] = _edited(found[at])
+    at = decision_near(found, SIZE - 10)
+    found[at] = with_another_tool(found[at])
     forged.rewrite(found, since=at)
 
 
 def cut(forged: Forgery) -> None:
-    forged.rewrite(forged.records()[: SIZE - 9], head=_row(forged.db))
+    forged.rewrite(forged.records()[: SIZE - 9], head=head_row(forged.db))
 
 
 def cut_and_append(forged: Forgery) -> None:
     found = forged.records()
-    forged.rewrite([*found[: SIZE - 9], *_forged(found)], head=_row(forged.db))
+    forged.rewrite([*found[: SIZE - 9], *forged_records(found)], head=head_row(forged.db))
 
 
 def take_the_head(forged: Forgery) -> None:

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.opa_server import free_port
+
 ROOT = Path(__file__).parents[2]
 PAGES = ("opa-server.md", "anchors.md", "keys.md", "recovery.md", "moving.md")
 HERE = "docs/test_docs_steps.py"
@@ -287,14 +289,6 @@ def need_opa(desk: Desk) -> None:
     """Leave the test out where there is no opa."""
     if shutil.which("opa", path=desk.environment["PATH"]) is None:
         pytest.skip("NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)")
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def listening(port: int, process: subprocess.Popen[str]) -> None:

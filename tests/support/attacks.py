@@ -103,7 +103,7 @@ def scene(folder: Path) -> Iterator[Scene]:
     file.publish(note, heads.prove)
     with witness(folder, _Known(KEY)) as server:  # type: ignore[arg-type]
         made.witness_url, made.witness_key = server.url, server.key  # type: ignore[attr-defined]
-        _witness(made).publish(note, heads.prove)
+        witness_anchor(made).publish(note, heads.prove)
         with _opened(db) as writer:
             _write(writer, 5)
         made.lag = _size(db)
@@ -113,7 +113,7 @@ def scene(folder: Path) -> Iterator[Scene]:
         made.size = _size(db)
         _keep(db, made.copy("now"))
         (made.heads[Kept.FILE],) = load_heads(folder / "heads.jsonl")
-        latest = _witness(made).latest(LOG)
+        latest = witness_anchor(made).latest(LOG)
         assert latest is not None
         made.heads[Kept.WITNESS] = OutsideHead("the witness", latest, Checkpoint.parse(latest.text))
         yield made
@@ -124,7 +124,7 @@ class _Known:
     key: NoteKey
 
 
-def _witness(made: Scene) -> WitnessAnchor:
+def witness_anchor(made: Scene) -> WitnessAnchor:
     assert made.witness_key is not None
     return WitnessAnchor(made.witness_url, key=made.witness_key, verify=verify_signature)
 
@@ -274,11 +274,11 @@ def _tables(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
                 connection.execute("DELETE FROM epoch WHERE public = ?", (each["public"],))
 
 
-def _edited(record: Record) -> Record:
+def with_another_tool(record: Record) -> Record:
     return {**record, "tool": {**record["tool"], "name": "read_email"}}
 
 
-def _forged(records: Sequence[Record]) -> list[Record]:
+def forged_records(records: Sequence[Record]) -> list[Record]:
     """A call that never was, to be put in somewhere."""
     at = next(seq for seq, each in enumerate(records) if each["type"] == "call.decision")
     call = new_ulid()
@@ -288,7 +288,7 @@ def _forged(records: Sequence[Record]) -> list[Record]:
     return [decided, ended]
 
 
-def _decision_near(records: Sequence[Record], seq: int) -> int:
+def decision_near(records: Sequence[Record], seq: int) -> int:
     return next(
         at
         for at in range(seq, len(records))
@@ -296,7 +296,7 @@ def _decision_near(records: Sequence[Record], seq: int) -> int:
     )
 
 
-def _row(db: Path) -> HeadRow:
+def head_row(db: Path) -> HeadRow:
     connection = sqlite3.connect(db)
     row = read_head(connection.execute)
     connection.close()
@@ -308,7 +308,7 @@ def _row(db: Path) -> HeadRow:
 
 
 def edit(ledger: Forgery) -> None:
-    at = _decision_near(ledger.records(), 20)
+    at = decision_near(ledger.records(), 20)
     ledger.naively(
         f"UPDATE record SET line = replace(line, 'send_email', 'read_email') WHERE seq = {at}"
     )
@@ -316,8 +316,8 @@ def edit(ledger: Forgery) -> None:
 
 def edit_rechained(ledger: Forgery) -> None:
     found = ledger.records()
-    at = _decision_near(found, 20)
-    found[at] = _edited(found[at])
+    at = decision_near(found, 20)
+    found[at] = with_another_tool(found[at])
     ledger.rewrite(found, since=at)
 
 
@@ -326,26 +326,26 @@ def edit_stale_hashes(ledger: Forgery) -> None:
     made = ledger.scene
     found, leaves = ledger.records(), ledger.leaves()
     number = made.anchored // TILE
-    at = _decision_near(found, number * TILE)
+    at = decision_near(found, number * TILE)
     assert at < made.anchored, "the record is covered"
-    found[at] = _edited(found[at])
+    found[at] = with_another_tool(found[at])
     ledger.rewrite(found, since=at)
     ledger.tile(number, leaves[number * TILE : made.anchored])
 
 
 def delete(ledger: Forgery) -> None:
-    at = _decision_near(ledger.records(), 20)
+    at = decision_near(ledger.records(), 20)
     ledger.naively(f"DELETE FROM record WHERE seq IN ({at}, {at + 1})")
 
 
 def delete_rechained(ledger: Forgery) -> None:
     found = ledger.records()
-    at = _decision_near(found, 20)
+    at = decision_near(found, 20)
     ledger.rewrite(found[:at] + found[at + 2 :])
 
 
 def reorder(ledger: Forgery) -> None:
-    at = _decision_near(ledger.records(), 20)
+    at = decision_near(ledger.records(), 20)
     ledger.naively(
         f"UPDATE record SET seq = 1000 WHERE seq = {at}",
         f"UPDATE record SET seq = {at} WHERE seq = {at + 2}",
@@ -355,31 +355,31 @@ def reorder(ledger: Forgery) -> None:
 
 def reorder_rechained(ledger: Forgery) -> None:
     found = ledger.records()
-    at = _decision_near(found, 20)
+    at = decision_near(found, 20)
     ledger.rewrite(found[:at] + found[at + 2 : at + 4] + found[at : at + 2] + found[at + 4 :])
 
 
 def insert_rechained(ledger: Forgery) -> None:
     found = ledger.records()
-    at = _decision_near(found, 20)
-    ledger.rewrite(found[:at] + _forged(found) + found[at:])
+    at = decision_near(found, 20)
+    ledger.rewrite(found[:at] + forged_records(found) + found[at:])
 
 
 def append(ledger: Forgery) -> None:
     found = ledger.records()
-    ledger.rewrite(found + _forged(found))
+    ledger.rewrite(found + forged_records(found))
 
 
 def truncate(ledger: Forgery) -> None:
     """Cut what the head elsewhere covers; the signed head of that time was copied then."""
     made = ledger.scene
-    ledger.rewrite(ledger.records()[: made.backup + 1], head=_row(made.copy("backup")))
+    ledger.rewrite(ledger.records()[: made.backup + 1], head=head_row(made.copy("backup")))
 
 
 def truncate_in_lag(ledger: Forgery) -> None:
     """Cut only what no head elsewhere covers."""
     made = ledger.scene
-    ledger.rewrite(ledger.records()[: made.lag], head=_row(made.copy("lag")))
+    ledger.rewrite(ledger.records()[: made.lag], head=head_row(made.copy("lag")))
 
 
 def rewrite_all(ledger: Forgery) -> None:
@@ -390,8 +390,8 @@ def rewrite_all(ledger: Forgery) -> None:
     if mine is None:
         mine = Keys.ephemeral().signing(actor={"id": "x"}, epochs=False)
         found[0]["key"] = {"type": "ed25519", "public": mine.public}
-    at = _decision_near(found, 20)
-    found[at] = _edited(found[at])
+    at = decision_near(found, 20)
+    found[at] = with_another_tool(found[at])
     Forgery(ledger.db, ledger.scene, mine).rewrite(found)
 
 
@@ -415,7 +415,8 @@ def delete_all(ledger: Forgery) -> None:
 def plant_rows(ledger: Forgery) -> None:
     """Put a call that never was before line 0, where SQLite tests no constraint for readers."""
     planted = [
-        {**each, "seq": seq} for seq, each in zip((-2, -1), _forged(ledger.records()), strict=True)
+        {**each, "seq": seq}
+        for seq, each in zip((-2, -1), forged_records(ledger.records()), strict=True)
     ]
     connection = sqlite3.connect(ledger.db, isolation_level=None)
     connection.execute("PRAGMA ignore_check_constraints = ON")
@@ -446,18 +447,18 @@ def plant_view(ledger: Forgery) -> None:
 def rewrite_in_lag(ledger: Forgery) -> None:
     """Change only what no head elsewhere covers."""
     found = ledger.records()
-    at = _decision_near(found, ledger.scene.anchored)
-    found[at] = _edited(found[at])
+    at = decision_near(found, ledger.scene.anchored)
+    found[at] = with_another_tool(found[at])
     ledger.rewrite(found, since=at)
 
 
 def append_to_anchor(ledger: Forgery) -> None:
     """Another history, longer than what is anchored, whose head is added to the anchor file, which takes whatever is appended."""
     found = ledger.records()
-    at = _decision_near(found, 20)
-    found[at] = _edited(found[at])
-    ledger.rewrite(found + _forged(found), since=at)
-    row = _row(ledger.db)
+    at = decision_near(found, 20)
+    found[at] = with_another_tool(found[at])
+    ledger.rewrite(found + forged_records(found), since=at)
+    row = head_row(ledger.db)
     text = Checkpoint(LOG, row.size, Edge.decode(row.size, row.edge).root()).text
     signed = SignedNote.parse(row.note).signatures
     note = SignedNote(text, signed)
