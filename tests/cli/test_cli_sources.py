@@ -296,7 +296,7 @@ def test_a_copy_is_verified_against_its_seal_and_the_heads_in_the_anchors(
         code, found = _verified(cli, "--segment", file, "--key", pub)
         assert code in {Exit.YES, Exit.RESERVED}, found
         assert found["state"] in {"anchored", "not_anchored"}
-        assert any(f"It is segment {number}, as it was sealed" in each for each in found["notices"])
+        assert any(f"It is segment {number}, as it was closed" in each for each in found["notices"])
         assert any("not verified in this run" in each for each in found["not_proved"])
 
 

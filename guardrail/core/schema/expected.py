@@ -49,12 +49,14 @@ def expected(kind: Any) -> str:
         return f"expected {' or '.join(sorted(types))}"
     if kind.name in _LIMITS:
         limit = getattr(kind, "limit", getattr(kind, "multiple_of", None))
-        if not isinstance(limit, int | float) or isinstance(limit, bool):
-            return ""
-        least, _, noun = _LIMITS[kind.name].partition(" {}")
-        return f"expected {least} {limit}" + (f" {agree(limit, noun.strip())}" if noun else "")
+        return _limited(kind.name, limit) if type(limit) in {int, float} else ""
     words = _WORDS.get(kind.name)
     return f"expected {words}" if words else ""
+
+
+def _limited(keyword: str, limit: float) -> str:
+    least, _, noun = _LIMITS[keyword].partition(" {}")
+    return f"expected {least} {limit}" + (f" {agree(limit, noun.strip())}" if noun else "")
 
 
 def _types(kind: Any) -> set[str]:
