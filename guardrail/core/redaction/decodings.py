@@ -41,19 +41,22 @@ _HEX_RUN = re.compile(rb"[0-9a-f]{12,}")
 _LINE_END = re.compile(r"[A-Za-z0-9+/_-]{8}")
 
 
-def decodings(text: str, spend: Callable[[int], None], *, blanks: bool = True) -> Iterator[str]:
+def decodings(
+    text: str, spend: Callable[[int], None], *, blanks: bool = True, runs: bool = True
+) -> Iterator[str]:
     """Yield *text* with its escapes decoded: each kind by itself and together, up to three levels
     deep.
 
     The results are in the form used for searches. *spend* is called with the work. Without
-    *blanks*, a plus sign is never read as a blank, because no searched value has one.
+    *blanks*, a plus sign is never read as a blank, because no searched value has one. Without
+    *runs*, the hex digits and lines of *text* itself are not joined.
     """
     seen = {text}
     pending = [text]
     for _ in range(_DEEP):
         following: list[str] = []
         for known in pending:
-            for joined in _joined(known):
+            for joined in _joined(known) if runs or known is not text else ():
                 spend(len(known))
                 if joined not in seen:
                     seen.add(joined)

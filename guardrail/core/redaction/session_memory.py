@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import compress
 from typing import Literal, NamedTuple
 
@@ -317,12 +317,13 @@ class Memory:
         return found + list(likely.values())
 
     def _behind_escapes(
-        self, text: str, spend: Callable[[int], None], clear: Container[str] = ()
+        self, text: str, spend: Callable[[int], None], clear: Collection[str] = ()
     ) -> Form | None:
         """Return a form that *text* holds once unusual escapes (%68%75nter, \\u0068unter) are
         undone, except of the values in *clear*; None if there is none.
         """
-        for decoded in decodings(text, spend, blanks=self._blanks):
+        # Runs of hex digits hold no part in clear: those without a value in clear were all read.
+        for decoded in decodings(text, spend, blanks=self._blanks, runs=not clear):
             for form in self._candidates(decoded, spend):
                 if form.value not in clear:
                     return form

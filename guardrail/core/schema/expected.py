@@ -48,7 +48,7 @@ def expected(kind: Any) -> str:
     if types := _types(kind):
         return f"expected {' or '.join(sorted(types))}"
     if kind.name in _LIMITS:
-        limit = getattr(kind, "limit", getattr(kind, "multiple_of", None))
+        limit: Any = getattr(kind, "limit", getattr(kind, "multiple_of", None))
         return _limited(kind.name, limit) if type(limit) in {int, float} else ""
     words = _WORDS.get(kind.name)
     return f"expected {words}" if words else ""
