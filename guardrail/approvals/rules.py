@@ -248,14 +248,9 @@ def may_answer(
     A refusal only removes permission, so anyone may refuse. *token* makes the keyed token of the
     request's tenant (class, value): a requester recorded as a token is compared as one.
     """
-    if _clock_is_behind(case, now):
-        return Reason.CLOCK_SKEW
-    if case.has(Kind.USED):
-        return Reason.ALREADY_USED
-    if case.has(Kind.REFUSED):
-        return Reason.REFUSED
-    if _stale(case, now, terms):
-        return Reason.EXPIRED
+    over = _over(case, now, terms)
+    if over is not None:
+        return over
     if kind is Kind.REFUSED:
         return None
     live = live_grants(case, now, terms)
@@ -271,6 +266,19 @@ def may_answer(
         return Reason.NEEDS_HIDDEN
     if _counted(live, approver):
         return Reason.APPROVER_COUNTED
+    return None
+
+
+def _over(case: Case, now: datetime, terms: Terms) -> Reason | None:
+    """Return why the request is no longer open, or None if it is."""
+    if _clock_is_behind(case, now):
+        return Reason.CLOCK_SKEW
+    if case.has(Kind.USED):
+        return Reason.ALREADY_USED
+    if case.has(Kind.REFUSED):
+        return Reason.REFUSED
+    if _stale(case, now, terms):
+        return Reason.EXPIRED
     return None
 
 
@@ -294,14 +302,9 @@ def may_use(case: Case | None, call: Presented, now: datetime, terms: Terms) -> 
     other = _differs(case.request, call)
     if other is not None:
         return other
-    if _clock_is_behind(case, now):
-        return Reason.CLOCK_SKEW
-    if case.has(Kind.USED):
-        return Reason.ALREADY_USED
-    if case.has(Kind.REFUSED):
-        return Reason.REFUSED
-    if _stale(case, now, terms):
-        return Reason.EXPIRED
+    over = _over(case, now, terms)
+    if over is not None:
+        return over
     live = live_grants(case, now, terms)
     approvers = tuple(step.approver for step in live if step.approver is not None)
     if any(same_identity(approver.id, id_) for approver in approvers for id_ in call.people):
