@@ -14,7 +14,16 @@ from guardrail.core.redaction.marks import MARK_PREFIX, mask_marks, needs_normal
 from guardrail.core.redaction.session_memory import Known, Memory
 from guardrail.core.redaction.spans import JOINT, Hit, merge_hits
 
-__all__ = ["Spend", "deal_known", "detect", "holds_known", "join", "scan_all", "unmetered"]
+__all__ = [
+    "Spend",
+    "deal_known",
+    "deal_known_and_names",
+    "detect",
+    "holds_known",
+    "join",
+    "scan_all",
+    "unmetered",
+]
 
 Spend = Callable[[int], None]
 """Called with the characters of work to do. Raises ``RedactionError`` if they are too many."""
@@ -114,23 +123,14 @@ def holds_known(texts: list[str], memory: Memory, spend: Spend) -> bool:
     return any(memory.find(part, spend) for _, _, part in _parts(texts))
 
 
-def deal_known(  # noqa: PLR0917 - texts as ``join`` returned them, and where they go
-    texts: list[str],
-    joined: str,
-    memory: Memory,
-    out: list[list[Hit]],
-    spend: Spend,
-    names: list[str] = [],  # noqa: B006 - never changed
-) -> bool | None:
+def deal_known(
+    texts: list[str], joined: str, memory: Memory, out: list[list[Hit]], spend: Spend
+) -> bool:
     """Add the session's known values in each of *texts* to *out*, except those found there already.
 
-    Return True if one of *names* holds a known value as well; None if nothing does.
+    Return True if there are any.
     """
-    if names and len(joined) <= _AT_ONCE:
-        named = JOINT.join(names)
-        if len(joined) + len(named) < _AT_ONCE:
-            return _deal_together(texts, joined, named, memory, out, spend)
-    any_ = False
+    met = False
     whole = ((0, len(texts), joined),)
     for first, last, part in whole if len(joined) <= _AT_ONCE else _parts(texts):
         spend(len(part) // _SPELL)
@@ -139,34 +139,41 @@ def deal_known(  # noqa: PLR0917 - texts as ``join`` returned them, and where th
         if not known:
             memory.note_clean(texts[first:last], added)
         else:
-            any_ = True
+            met = True
             _deal_part(texts[first:last], part, known, memory, out[first:last], spend)
-    held = bool(names) and holds_known(names, memory, spend)
-    return held if any_ or held else None
+    return met
 
 
-def _deal_together(  # noqa: PLR0917 - one part of what ``deal_known`` was given
+def deal_known_and_names(  # noqa: PLR0917 - as ``deal_known``, and the names
     texts: list[str],
     joined: str,
-    named: str,
+    names: list[str],
     memory: Memory,
     out: list[list[Hit]],
     spend: Spend,
-) -> bool | None:
-    """Do the same as ``deal_known`` for little text, with one search for texts and names."""
+) -> tuple[bool, bool]:
+    """Do the same as ``deal_known``, with one search for texts and *names* if they are short.
+
+    Return whether there are any known values, and whether one of *names* holds one.
+    """
+    named = JOINT.join(names)
+    if not names or len(joined) + len(named) >= _AT_ONCE:
+        met = deal_known(texts, joined, memory, out, spend)
+        held = bool(names) and holds_known(names, memory, spend)
+        return met or held, held
     both = f"{joined}{JOINT}{named}" if texts else named
     spend(len(both) // _SPELL)
     known = memory.find(both, spend)
     if not known:
-        return None
-    edge = len(both) - len(named)
+        return False, False
     if texts and _is_whole(known, both):
         deal_known(texts, joined, memory, out, spend)
-        return bool(memory.find(named, spend))
+        return True, bool(memory.find(named, spend))
+    edge = len(both) - len(named)
     mine = [hit for hit in known if hit.start < edge]
     if mine:
         _deal_part(texts, joined, mine, memory, out, spend)
-    return len(mine) < len(known)
+    return True, len(mine) < len(known)
 
 
 def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given

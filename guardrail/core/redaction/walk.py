@@ -23,7 +23,7 @@ from guardrail.core.redaction.name_marks import (
 )
 from guardrail.core.redaction.scan import (
     Spend,
-    deal_known,
+    deal_known_and_names,
     detect,
     join,
     unmetered,
@@ -405,13 +405,13 @@ class Walk:
             return
         # One search for values and keys: it nearly always gives the positions in the values, or
         # that there are none.
-        found = deal_known(self._texts, self._joined, memory, self._clear, self.spend, self.names)
-        if found is not None:
-            self.known_names, self.met_known = found, True
-            if supplied:
-                for text, dealt in zip(self._texts, self._clear, strict=True):
-                    if dealt and text in supplied:
-                        dealt[:] = [hit for hit in dealt if hit.rule != "known"]
+        self.met_known, self.known_names = deal_known_and_names(
+            self._texts, self._joined, self.names, memory, self._clear, self.spend
+        )
+        if self.met_known and supplied:
+            for text, dealt in zip(self._texts, self._clear, strict=True):
+                if dealt and text in supplied:
+                    dealt[:] = [hit for hit in dealt if hit.rule != "known"]
         for entry, own in zip(self.slots, hits, strict=False):
             # Marked values are always replaced. A known secret is also replaced without a token.
             if entry[4] is not None and not own and memory.class_of(entry[3]) == "secret":
