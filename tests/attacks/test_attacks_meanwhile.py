@@ -209,20 +209,20 @@ def _verdict(scene: Played) -> str:
 READERS: dict[str, Callable[[Played], str]] = {
     "a guard that is given the approval": runs_the_call,
     "a guard that asks a person through an interrupt": takes_an_answer,
-    "a guard that looks up whose a session is": opens_the_session,
+    "a guard that looks up the owner of a session": opens_the_session,
     "`guardrail approvals`": lists_requests,
     "`guardrail approve`, `refuse`": approves,
-    "`guardrail verify`, meanwhile": verifies_meanwhile,
-    "`guardrail verify`, afterwards": verifies_afterwards,
+    "`guardrail verify`, during the swap": verifies_meanwhile,
+    "`guardrail verify`, after the swap": verifies_afterwards,
 }
 EXPECTED: dict[str, tuple[str, str]] = {
     "a guard that is given the approval": ("sealed", "sealed"),
     "a guard that asks a person through an interrupt": ("sealed", "believed"),
-    "a guard that looks up whose a session is": ("sealed", "believed"),
+    "a guard that looks up the owner of a session": ("sealed", "believed"),
     "`guardrail approvals`": ("refused", "believed"),
     "`guardrail approve`, `refuse`": ("refused", "-"),
-    "`guardrail verify`, meanwhile": ("tampered", "not found"),
-    "`guardrail verify`, afterwards": ("not found", "not found"),
+    "`guardrail verify`, during the swap": ("tampered", "not found"),
+    "`guardrail verify`, after the swap": ("not found", "not found"),
 }
 """Reader -> what it does, by an attacker without a key and by one with the keys; ``-`` where it would write, which is forking."""
 PLAYED = [
@@ -234,7 +234,7 @@ PLAYED = [
 
 
 def table() -> str:
-    rows = ["| who reads meanwhile | without a key | with the keys |", "|---|---|---|"]
+    rows = ["| reader during the swap | without a key | with the keys |", "|---|---|---|"]
     for reader, words in EXPECTED.items():
         good = [
             f"**{word}**" if word in ("sealed", "refused", "tampered") else word for word in words

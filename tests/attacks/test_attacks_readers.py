@@ -69,7 +69,7 @@ def of_export(db: Path, made: Scene) -> str:
 
 def of_recover(db: Path, made: Scene) -> str:
     plan = inspect(db, signing=SIGNING, verify=verify_signature)
-    return "named, and made anew" if "tile" in plan.caches else "not found"
+    return "reported and rebuilt" if "tile" in plan.caches else "not found"
 
 
 def of_backup(db: Path, made: Scene) -> str:
@@ -117,12 +117,12 @@ READERS = (
     ),
     Reader("`verify --jobs`", of_jobs, "tampered", "tampered"),
     Reader("`verify --since`", of_since, "tampered", "tampered"),
-    Reader("`verify --export`: an export holds lines alone", of_export, "forked", "forked"),
-    Reader("`recover`", of_recover, "named, and made anew", "named, and made anew"),
+    Reader("`verify --export` (an export holds only lines)", of_export, "forked", "forked"),
+    Reader("`recover`", of_recover, "reported and rebuilt", "reported and rebuilt"),
     Reader("`backup`", of_backup, "ledger.damaged", "ledger.damaged"),
-    Reader("`prove`, under a head from elsewhere", of_prove, "ledger.proof", "ledger.proof"),
+    Reader("`prove`, against an external checkpoint", of_prove, "ledger.proof", "ledger.proof"),
     Reader(
-        "`consistency`, with a head from elsewhere and the ledger's",
+        "`consistency`, with an external checkpoint and the ledger's head",
         of_consistency,
         "not_here",
         "forked",

@@ -490,30 +490,31 @@ class Attack:
 
 
 ATTACKS: tuple[Attack, ...] = (
-    Attack("edit a record, hashes left as they are", edit),
-    Attack("edit a record, everything computed anew", edit_rechained),
+    Attack("edit a record, hashes left unchanged", edit),
+    Attack("edit a record, everything recomputed", edit_rechained),
     Attack(
-        "edit a record, everything computed anew, and old hashes left stored", edit_stale_hashes
+        "edit a record, everything recomputed, old hashes left in the stored tree",
+        edit_stale_hashes,
     ),
-    Attack("delete from the middle, hashes left", delete),
-    Attack("delete from the middle, everything computed anew", delete_rechained),
-    Attack("cut the tail, covered records with it, and put the head of that time back", truncate),
-    Attack("cut the tail behind the covered records", truncate_in_lag, covered=False),
-    Attack("reorder, everything computed anew", reorder_rechained),
-    Attack("insert a forged call, everything computed anew", insert_rechained),
+    Attack("delete from the middle, hashes left unchanged", delete),
+    Attack("delete from the middle, everything recomputed", delete_rechained),
+    Attack("truncate below the covered records, and restore the head of that time", truncate),
+    Attack("truncate after the covered records", truncate_in_lag, covered=False),
+    Attack("reorder, everything recomputed", reorder_rechained),
+    Attack("insert a forged call, everything recomputed", insert_rechained),
     Attack("append a forged call", append, covered=False),
-    Attack("rewrite from line 0 (without a key: under a new one)", rewrite_all),
-    Attack("bring back an older copy", roll_back),
-    Attack("fork: an older copy, and a guard writes on", fork),
+    Attack("rewrite from line 0 (without a key: under a new key)", rewrite_all),
+    Attack("restore an older copy", roll_back),
+    Attack("fork: restore an older copy and continue writing", fork),
     Attack("delete the whole ledger", delete_all),
-    Attack("rewrite only what is not covered", rewrite_in_lag, covered=False),
+    Attack("rewrite only the uncovered records", rewrite_in_lag, covered=False),
     Attack(
-        "edit a record, everything computed anew, and append the new head to the file anchor",
+        "edit a record, everything recomputed, and append the new head to the file anchor",
         append_to_anchor,
     ),
     Attack("plant rows outside the log", plant_rows),
     Attack("plant a trigger", plant_trigger),
-    Attack("plant a view in the place of the records", plant_view),
+    Attack("replace the record table with a view", plant_view),
 )
 
 
@@ -608,7 +609,7 @@ EXPECTED: dict[tuple[str, Attacker], tuple[str, ...]] = {
 def table(found: Mapping[tuple[str, Attacker], Sequence[str]]) -> str:
     """Return the table as it stands in docs/threat-model.md."""
     lines = [
-        "| attack | attacker | " + " | ".join(f"kept elsewhere: {each}" for each in Kept) + " |",
+        "| attack | attacker | " + " | ".join(f"verifier has: {each}" for each in Kept) + " |",
         "|---|---|" + "---|" * len(Kept),
     ]
     for attack in ATTACKS:
