@@ -1,4 +1,5 @@
-"""Writes docs/api.md from the code: every public name, with its signature and the first sentence of its docstring.
+"""Writes docs/api.md from the code: every public name, with its signature and the first sentence of
+its docstring.
 
 ``make api`` runs it; a test compares what it makes with the page.
 """
@@ -21,17 +22,19 @@ PAGE = Path(__file__).parent / "api.md"
 
 MODULES = {
     "guardrail": (
-        "The names that a program needs. They are loaded when they are first used: `import guardrail` alone\n"
-        "loads no engine and no database."
+        "The names that a program needs. They are loaded when they are first used: `import"
+        " guardrail` alone\nloads no engine and no database."
     ),
     "guardrail.approvals.service": (
         "The type of `guard.approvals`, for programs that ask people themselves\n"
         "([approvals.md](approvals.md))."
     ),
-    "guardrail.approvals.request": "Who answers, as `guard.approvals.approve` and `refuse` take it.",
+    "guardrail.approvals.request": (
+        "Who answers, as `guard.approvals.approve` and `refuse` take it."
+    ),
     "guardrail.testing": (
-        "Doubles for the tests of programs that use guardrail. The guard on top of them is the real one,\n"
-        "and so are schemas, redaction and records. Nothing is durable."
+        "Doubles for the tests of programs that use guardrail. The guard on top of them is the real"
+        " one,\nand so are schemas, redaction and records. Nothing is durable."
     ),
     "guardrail.integrations.langchain": (
         "LangChain tools under policy. Install it with `pip install 'guardrail-ledger[langchain]'`."
@@ -49,8 +52,9 @@ _INTRODUCTION = """# Public names
 
 <!-- Written by docs/make_api.py from the code: run `make api` after a change. -->
 
-Every public name, with its signature and the first sentence of its docstring. `help(name)` shows the rest: what holds when a
-function returns and which errors it raises. Names that are not on this page may change without notice.
+Every public name, with its signature and the first sentence of its docstring. `help(name)` shows
+the rest: what holds when a function returns and which errors it raises. Names that are not on this
+page may change without notice.
 
 The [README](../README.md) and [examples/](../examples/) show how they are used.
 """
@@ -64,7 +68,9 @@ def public(module: str) -> Iterator[tuple[str, Any]]:
 
 
 def first_sentence(value: object) -> str:
-    """Return the first sentence of a docstring, on one line, as Markdown; empty if there is no docstring of its own."""
+    """Return the first sentence of a docstring, on one line, as Markdown; empty if there is no
+    docstring of its own.
+    """
     paragraph = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
     sentence = re.split(r"(?<=\.)\s+(?=[A-Z*`])", paragraph)[0]
     return re.sub(r"(?<![*\w])\*(\w+)\*", r"`\1`", sentence.replace("``", "`"))
@@ -101,7 +107,9 @@ def _default(value: Any) -> Any:
 
 
 def signature(name: str, function: Any, *, bound: bool) -> str:
-    """Return how *function* is called, in lines of at most 100 characters. *bound* leaves the first parameter out."""
+    """Return how *function* is called, in lines of at most 100 characters. *bound* leaves the first
+    parameter out.
+    """
     found = inspect.signature(function)
     parameters = list(found.parameters.values())[1 if bound else 0 :]
     shown = found.replace(

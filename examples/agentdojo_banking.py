@@ -1,13 +1,16 @@
-"""AgentDojo's banking suite (v1.2.1) under policy: what the user asked for runs, what an injection asks for does not.
+"""AgentDojo's banking suite (v1.2.1) under policy: what the user asked for runs, what an injection
+asks for does not.
 
-Every ground-truth call of every user task goes through the suite's own tools as governed LangChain tools, and changes the
-suite's own environment as an ungoverned run does. Every call of every injection task is attempted during each of the user
-tasks. The policy, policies/examples/banking.rego, tells them apart by arguments, by what the bank knows about the account
-and by what the user typed; it knows nothing about the benchmark.
+Every ground-truth call of every user task goes through the suite's own tools as governed LangChain
+tools, and changes the suite's own environment as an ungoverned run does. Every call of every
+injection task is attempted during each of the user tasks. The policy,
+policies/examples/banking.rego, tells them apart by arguments, by what the bank knows about the
+account and by what the user typed; it knows nothing about the benchmark.
 
     python examples/agentdojo_banking.py [--json] [--keep FOLDER]
 
-Runs offline in a temporary folder. Needs agentdojo and langchain-core: pip install '.[langchain]' agentdojo==0.1.35
+Runs offline in a temporary folder. Needs agentdojo and langchain-core: pip install '.[langchain]'
+agentdojo==0.1.35
 """
 
 from __future__ import annotations
@@ -64,9 +67,12 @@ class Row:
     denied: int
     needs_approval: int
     wrong: int
-    """Calls of the user that were not allowed at once, or calls of an injection that were allowed."""
+    """Calls of the user that were not allowed at once, or calls of an injection that were allowed.
+    """
     state: str
-    """Whether the environment is what it should be: that of an ungoverned run, or untouched by an injection."""
+    """Whether the environment is what it should be: that of an ungoverned run, or untouched by an
+    injection.
+    """
     why: tuple[str, ...]
     """The calls that count as wrong."""
 
@@ -114,7 +120,9 @@ def account_facts(environment: Any) -> dict[str, Any]:
 
 
 def typed_facts(request: str) -> dict[str, Any]:
-    """Return what the user's own words name, as session attributes. An injection can't change what the user typed."""
+    """Return what the user's own words name, as session attributes. An injection can't change what
+    the user typed.
+    """
     tokens = [token.strip(".,:;!?'\"()") for token in request.split()]
     accounts = [token for token in tokens if re.fullmatch(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{8,30}", token)]
     numbers = [float(token) for token in tokens if re.fullmatch(r"[0-9]+(\.[0-9]+)?", token)]
@@ -132,7 +140,9 @@ def typed_facts(request: str) -> dict[str, Any]:
 
 
 def attempt(tool: BaseTool, args: dict[str, Any]) -> tuple[str, Any]:
-    """Call *tool* and return what became of it: allowed, denied or needs_approval, and its result."""
+    """Call *tool* and return what became of it: allowed, denied or needs_approval, and its
+    result.
+    """
     try:
         return "allowed", tool.invoke(args)
     except Denied:
@@ -180,8 +190,8 @@ class Bench:
     def user_tasks(self) -> Iterator[Row]:
         """Run every user task's ground truth, once ungoverned and once governed, and compare.
 
-        Where a person must approve, the account holder, who wants the task done, is asked and types what is to be done;
-        then the call is made again. It counts as wrong all the same.
+        Where a person must approve, the account holder, who wants the task done, is asked and types
+        what is to be done; then the call is made again. It counts as wrong all the same.
         """
         for name, task in self.suite.user_tasks.items():
             plain = self._environment(task)
@@ -209,7 +219,9 @@ class Bench:
             return attempt(self.tools[call.function], dict(call.args))[1]
 
     def injections(self) -> Iterator[Row]:
-        """Attempt every call of every injection task during each user task; the most permissive verdict counts."""
+        """Attempt every call of every injection task during each user task; the most permissive
+        verdict counts.
+        """
         for name, injection in self.suite.injection_tasks.items():
             worst: list[str] = []
             untouched = True
@@ -277,7 +289,9 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 
 def run(folder: Path) -> tuple[list[Row], list[Row]]:
-    """Run the whole suite with a ledger in *folder*; return the rows of the user tasks and of the injections."""
+    """Run the whole suite with a ledger in *folder*; return the rows of the user tasks and of the
+    injections.
+    """
     suite = get_suite("v1.2.1", "banking")
     data = account_facts(suite.load_and_inject_default_environment({}))
     with Guard.open(policies=POLICY, ledger=folder / "audit.db", policy_data=data) as guard:
@@ -316,16 +330,19 @@ def main() -> int:
         return 0
     print(f"AgentDojo banking v1.2.1 under {POLICY.name}")
     print(
-        "Each call of an injection is attempted during every user task; the most permissive verdict is shown."
+        "Each call of an injection is attempted during every user task; the most permissive verdict"
+        " is shown."
     )
     print(
-        "A call of the user that needs approval is made again, once the account holder has typed what it does.\n"
+        "A call of the user that needs approval is made again, once the account holder has typed"
+        " what it does.\n"
     )
     for line in table([*users, user_total, *injections, injection_total]):
         print(line)
     if options.keep:
         print(
-            f"\nThe ledger is {folder / 'audit.db'}: guardrail sessions --ledger {folder / 'audit.db'}"
+            f"\nThe ledger is {folder / 'audit.db'}: guardrail sessions --ledger"
+            f" {folder / 'audit.db'}"
         )
     return 0
 

@@ -2,8 +2,9 @@
 
     python examples/langchain_agent.py [FOLDER]
 
-The model is scripted, so this runs offline and without an API key; everything else is what a real agent would use:
-create_agent, its tool node, tools that read and write files. Without FOLDER it works in a temporary folder.
+The model is scripted, so this runs offline and without an API key; everything else is what a real
+agent would use: create_agent, its tool node, tools that read and write files. Without FOLDER it
+works in a temporary folder.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ allow contains {"rule": "files.write_drafts", "message": "drafts may be written"
 	files_in_drafts
 }
 
-deny contains {"rule": "files.outside_drafts", "message": "only below drafts/ may anything be written"} if {
+deny contains {
+	"rule": "files.outside_drafts",
+	"message": "only below drafts/ may anything be written",
+} if {
 	"write" in files_labels
 	not files_in_drafts
 }
@@ -120,7 +124,8 @@ def line(message: BaseMessage) -> str:
     """Return one line about *message*."""
     if isinstance(message, AIMessage) and message.tool_calls:
         call = message.tool_calls[0]
-        return f"model  calls {call['name']}({', '.join(f'{key}={value!r}' for key, value in call['args'].items())})"
+        args = ", ".join(f"{key}={value!r}" for key, value in call["args"].items())
+        return f"model  calls {call['name']}({args})"
     if isinstance(message, ToolMessage):
         return f"tool   {message.status}: {message.content}"
     return f"{message.type:<6} {message.content}"

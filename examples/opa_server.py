@@ -1,9 +1,11 @@
-"""Policies as an unsigned bundle on a real OPA server: built, served, asked about every call, missed when it is gone.
+"""Policies as an unsigned bundle on a real OPA server: built, served, asked about every call,
+missed when it is gone.
 
     python examples/opa_server.py [FOLDER]
 
-Needs the ``opa`` program: the one that GUARDRAIL_OPA names, or the one on PATH; without it nothing is done. Everything is
-written to FOLDER, by default one that is removed at the end. No network: OPA listens on a unix socket.
+Needs the ``opa`` program: the one that GUARDRAIL_OPA names, or the one on PATH; without it nothing
+is done. Everything is written to FOLDER, by default one that is removed at the end. No network: OPA
+listens on a unix socket.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ DATA = '{"refunds": {"limit": 100}}'
 
 @contextlib.contextmanager
 def served(opa: str, bundle: Path, address: str) -> Iterator[None]:
-    """Run OPA with *bundle*, unsigned, with the decision log on. docs/opa-server.md shows how to sign it."""
+    """Run OPA with *bundle*, unsigned, with the decision log on. docs/opa-server.md shows how to
+    sign it.
+    """
     command = [opa, "run", "--server", "--addr", address, "--bundle", str(bundle)]
     command += ["--set", "decision_logs.console=true", "--set", "status.console=true"]
     with (bundle.parent / "opa.log").open("ab") as log:
@@ -56,7 +60,10 @@ def served(opa: str, bundle: Path, address: str) -> Iterator[None]:
 def attempt(guard: Guard, amount: int) -> str:
     """Ask for a refund, and say what became of it."""
     try:
-        return f"allowed: {guard.call('refund', {'amount': amount}, run=lambda amount: f'{amount} sent')}"
+        return (
+            "allowed:"
+            f" {guard.call('refund', {'amount': amount}, run=lambda amount: f'{amount} sent')}"
+        )
     except Denied as denial:
         return f"denied:  {denial} ({denial.code})"
 
@@ -79,8 +86,8 @@ def main(folder: Path) -> None:
     print(f"bundle:  revision {made.revision[:16]}..., judged by {made.judge}")
 
     address = f"unix://{folder}/opa.sock"
-    # The same as [policy] engine = "opa" and [opa] url = "..." in guardrail.toml. The server must serve what is in
-    # policies/ here: its bundle names it.
+    # The same as [policy] engine = "opa" and [opa] url = "..." in guardrail.toml. The server must
+    # serve what is in policies/ here: its bundle names it.
     settings = Settings().override(
         ledger={"path": folder / "audit.db"},
         policy={"engine": "opa", "path": [policies]},

@@ -45,9 +45,11 @@ def main(folder: Path) -> None:
     (policies / "mail.rego").write_text(POLICY, encoding="utf-8")
     ledger = folder / "audit.db"
 
-    # The guard: policies in, ledger and keys made beside them. It refuses to start with anything missing.
+    # The guard: policies in, ledger and keys made beside them. It refuses to start with anything
+    # missing.
     with Guard.open(policies=policies, ledger=ledger) as guard:
-        # Tools are ordinary functions. Their signature is the schema that arguments are checked against.
+        # Tools are ordinary functions. Their signature is the schema that arguments are checked
+        # against.
         @guard.tool(labels=["read"])
         def lookup(person: str) -> str:
             """Find somebody's address."""

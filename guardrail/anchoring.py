@@ -54,7 +54,9 @@ class LedgerHeads:
         signing: Signing,
         append: Callable[[str, Mapping[str, Any]], object] | None = None,
     ) -> None:
-        """*append* writes an ``admin.*`` record of a type with a detail; without it there is no heartbeat."""
+        """*append* writes an ``admin.*`` record of a type with a detail; without it there is no
+        heartbeat.
+        """
         self._path = path
         self._signing = signing
         self._append = append
@@ -69,8 +71,8 @@ class LedgerHeads:
     def head(self) -> SignedNote:
         """Return the head that the ledger holds, signed by the log key.
 
-        Raises ``LedgerError`` where it is missing, or no holder of this log's keys wrote it: signing it would vouch for a forged
-        end. Raises ``KeysError`` where a signer does not sign.
+        Raises ``LedgerError`` where it is missing, or no holder of this log's keys wrote it:
+        signing it would vouch for a forged end. Raises ``KeysError`` where a signer does not sign.
         """
         text = self._text()
         if self._newest is None or self._newest.text != text:
@@ -79,7 +81,9 @@ class LedgerHeads:
         return self._newest
 
     def checkpoint(self) -> Checkpoint:
-        """Return the head that the ledger holds, as ``head`` does without signing it again. Raises ``LedgerError``."""
+        """Return the head that the ledger holds, as ``head`` does without signing it again. Raises
+        ``LedgerError``.
+        """
         return Checkpoint.parse(self._text())
 
     def _text(self) -> str:
@@ -127,7 +131,9 @@ class LedgerHeads:
 
 
 def stored_head(reader: LedgerReader) -> SignedNote | None:
-    """Return the signed note that the ledger holds, unverified; None where there is none, or it is malformed."""
+    """Return the signed note that the ledger holds, unverified; None where there is none, or it is
+    malformed.
+    """
     row = read_head(reader.execute)
     try:
         note = None if row is None else SignedNote.parse(row.note)
@@ -150,7 +156,9 @@ def anchors_of(settings: Settings, signing: Signing, log: str) -> list[Anchor]:
 
 
 def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
-    """Return the anchors that *settings* ask for, to read them; *public* is the key of *log*. Raises ``ConfigError``."""
+    """Return the anchors that *settings* ask for, to read them; *public* is the key of *log*.
+    Raises ``ConfigError``.
+    """
     return configured(
         settings.anchors,
         ledger=settings.ledger.path,
@@ -162,7 +170,9 @@ def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
 
 
 def log_name(settings: Settings) -> str:
-    """Return the name of a new log: as set, or host name and file name; no spaces, no ``+`` (C2SP signed-note)."""
+    """Return the name of a new log: as set, or host name and file name; no spaces, no ``+`` (C2SP
+    signed-note).
+    """
     name = settings.ledger.log or f"{host_name()}/{settings.ledger.path.stem}"
     return "".join(
         "-" if character.isspace() or character == "+" else character for character in name
@@ -170,7 +180,9 @@ def log_name(settings: Settings) -> str:
 
 
 def noted_names(settings: Settings) -> list[str]:
-    """Return the names of logs that recoveries noted with the keys, the newest last; none if that can't be read."""
+    """Return the names of logs that recoveries noted with the keys, the newest last; none if that
+    can't be read.
+    """
     try:
         return (settings.key_path / NAMES_FILE).read_text("utf-8").splitlines()
     except (OSError, ValueError):
@@ -186,7 +198,9 @@ def is_signed(note: SignedNote, log: str, public: str) -> bool:
 
 
 def recall(settings: Settings) -> Remembered | None:
-    """Return what this machine remembers of the ledger; None if that is nothing, or can't be read."""
+    """Return what this machine remembers of the ledger; None if that is nothing, or can't be
+    read.
+    """
     return _recall(memory_of(settings.anchors, settings.ledger.path, verify_signature))
 
 
@@ -197,11 +211,12 @@ def _certificates(path: Path) -> Sequence[Any]:
 
 
 def check_memory(settings: Settings, signing: Signing) -> None:
-    """Raise ``LedgerOpenError`` if the ledger, which is there, contradicts what this machine remembers of it.
+    """Raise ``LedgerOpenError`` if the ledger, which is there, contradicts what this machine
+    remembers of it.
 
-    Its code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. A memory that can't be read is no
-    reason to refuse: ``doctor`` reports it. Nor is a ledger that can't be read, or one that is remembered while the
-    keys of *signing* are another log's: opening it says why.
+    Its code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. A memory that
+    can't be read is no reason to refuse: ``doctor`` reports it. Nor is a ledger that can't be read,
+    or one that is remembered while the keys of *signing* are another log's: opening it says why.
     """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     remembered = _recall(memory)
@@ -244,7 +259,9 @@ def _compare(
 
 
 def check_missing(settings: Settings) -> None:
-    """Raise ``LedgerOpenError`` (``ledger.missing``) if this machine remembers a ledger that is not there."""
+    """Raise ``LedgerOpenError`` (``ledger.missing``) if this machine remembers a ledger that is not
+    there.
+    """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     remembered = _recall(memory)
     if memory is not None and remembered is not None and not settings.ledger.path.exists():
@@ -252,7 +269,8 @@ def check_missing(settings: Settings) -> None:
 
 
 def renew_memory(settings: Settings, signing: Signing) -> None:
-    """Remember the ledger's head in place of whatever is remembered: after ``recover`` has recorded the break.
+    """Remember the ledger's head in place of whatever is remembered: after ``recover`` has recorded
+    the break.
 
     Raises ``LedgerError``, ``KeysError``, and ``AnchorError`` if the memory can't be written.
     """

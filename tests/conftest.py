@@ -39,7 +39,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print which tests did not run, and why, and the figures that tests measured (``record_property("figure", ...)``)."""
+    """Print which tests did not run, and why, and the figures that tests measured
+    (``record_property("figure", ...)``).
+    """
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

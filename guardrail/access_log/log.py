@@ -165,7 +165,8 @@ def record_read(
         failed = Unrecorded(db, "access.write", why, hint)
     if settings.access.required:
         raise AccessError(
-            f"the settings want every reading recorded in {db}, and this one could not be: {failed.why}",
+            f"the settings want every reading recorded in {db}, and this one could not be:"
+            f" {failed.why}",
             hint=failed.hint,
         )
     return failed

@@ -16,7 +16,9 @@ from guardrail.errors import AnchorError
 __all__ = ["Anchor", "Anchored", "Prove", "check_follows", "timestamp"]
 
 Prove = Callable[[int, int], Sequence[bytes]]
-"""(first, size) -> the consistency proof from the tree of *first* leaves to that of *size*. Raises ``GuardrailError``."""
+"""(first, size) -> the consistency proof from the tree of *first* leaves to that of *size*. Raises
+``GuardrailError``.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,15 @@ def check_follows(
         raise _conflict(f"it holds a head of the log {before.origin}: the ledger was replaced")
     if ruling is Ruling.TRUNCATED:
         raise _conflict(
-            f"it holds a head of {counted(before.size, 'record')}{_whose(signed)}, and the ledger has only {head.size}: "
-            "the ledger was cut, rolled back or replaced",
+            f"it holds a head of {counted(before.size, 'record')}{_whose(signed)}, and the ledger"
+            f" has only {head.size}: the ledger was cut, rolled back or replaced",
             signed,
         )
     if ruling is Ruling.FORKED:
         raise _conflict(
-            f"the ledger's first {counted(before.size, 'record')} {agree(before.size, 'is')} not what the head that it holds is over{_whose(signed)}: "
-            "the ledger was changed or forked",
+            f"the ledger's first {counted(before.size, 'record')} {agree(before.size, 'is')} not"
+            f" what the head that it holds is over{_whose(signed)}: the ledger was changed or"
+            " forked",
             signed,
         )
     return ruling is not Ruling.KEY_UNKNOWN
@@ -105,8 +108,8 @@ def _whose(signed: Callable[[], bool]) -> str:
 
 def _conflict(message: str, signed: Callable[[], bool] = lambda: True) -> AnchorError:
     foreign = (
-        "guardrail verify, and look who wrote there; if this log was begun in place of one that was lost, "
-        "it needs a name of its own (docs/keys.md, If keys are lost)"
+        "guardrail verify, and look who wrote there; if this log was begun in place of one that was"
+        " lost, it needs a name of its own (docs/keys.md, If keys are lost)"
     )
     hint = "guardrail verify" if signed() else foreign
     return AnchorError(message, code="anchor.conflict", hint=hint)

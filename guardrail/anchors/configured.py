@@ -73,19 +73,22 @@ def _check_lag(settings: AnchorSettings) -> None:
         return
     if not is_configured(settings):
         raise ConfigError(
-            "[anchors] max_lag_s or max_lag_records is set, and there is no anchor: every call would be denied",
+            "[anchors] max_lag_s or max_lag_records is set, and there is no anchor: every call"
+            " would be denied",
             code="config.anchor_lag",
             hint="name an anchor in [anchors], or leave the limit out",
         )
     if 0 < settings.max_lag_s <= settings.interval_s:
         raise ConfigError(
-            "[anchors] max_lag_s: not more than interval_s, so that calls would be denied between two heads",
+            "[anchors] max_lag_s: not more than interval_s, so that calls would be denied between"
+            " two heads",
             code="config.anchor_lag",
             hint="twice interval_s or more",
         )
     if 0 < settings.max_lag_records <= settings.records:
         raise ConfigError(
-            "[anchors] max_lag_records: not more than records, so that calls would be denied between two heads",
+            "[anchors] max_lag_records: not more than records, so that calls would be denied"
+            " between two heads",
             code="config.anchor_lag",
             hint="twice records or more",
         )

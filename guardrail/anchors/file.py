@@ -32,13 +32,16 @@ _TORN_AT_LEAST = 3
 MAX_FILE = 256 << 20
 """Bytes of an anchor file that is read as a whole."""
 
-_MOVED = "if [anchors] file names another place than before: guardrail anchor move OLD_FILE --reason TEXT"
+_MOVED = (
+    "if [anchors] file names another place than before: guardrail anchor move OLD_FILE --reason"
+    " TEXT"
+)
 _CONTRADICTS = (
     "guardrail verify; put the right ledger back, or guardrail recover, which begins a new log"
 )
 _FOREIGN = (
-    "guardrail verify, and look who wrote there; to leave that head behind, name a new file in [anchors], then: "
-    "guardrail anchor move OLD_FILE --reason TEXT"
+    "guardrail verify, and look who wrote there; to leave that head behind, name a new file in"
+    " [anchors], then: guardrail anchor move OLD_FILE --reason TEXT"
 )
 
 
@@ -82,7 +85,8 @@ class FileAnchor:
         self._verify = verify
         self.name = name
         self._compared: tuple[int, int, int] | None = None
-        """Device, inode and length of the file up to which every head was compared with the ledger."""
+        """Device, inode and length of the file up to which every head was compared with the ledger.
+        """
 
     def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
         """Append *note*; synced when this returns. See ``Anchor.publish``.
@@ -104,10 +108,13 @@ class FileAnchor:
             found, torn = self._last(descriptor, head.origin)
             if known is not None and (found is None or found.head.size < known.size):
                 raise AnchorError(
-                    f"the anchor file holds less than the head of {counted(known.size, 'record')} that was put there: it was cut or replaced",
+                    f"the anchor file holds less than the head of {counted(known.size, 'record')}"
+                    " that was put there: it was cut or replaced",
                     code="anchor.conflict",
-                    hint="put what is missing back, and ask everyone who can write that file; "
-                    f"{_MOVED}",
+                    hint=(
+                        "put what is missing back, and ask everyone who can write that file; "
+                        f"{_MOVED}"
+                    ),
                 )
             if found is not None:
                 check_follows(found.head, head, prove)
@@ -137,7 +144,8 @@ class FileAnchor:
         return tuple(each.note for each in self.lines(origin) or ())
 
     def lines(self, origin: str) -> Sequence[HeadLine] | None:
-        """Return every head of *origin* in the file, as ``heads`` does, each with its time; None if there is no file.
+        """Return every head of *origin* in the file, as ``heads`` does, each with its time; None if
+        there is no file.
 
         Raises ``AnchorError``.
         """

@@ -61,7 +61,9 @@ class Remembered:
 
 
 class HeadMemory:
-    """The memory of one ledger: a file named by the ledger's real path, mode 0600, locked and replaced atomically."""
+    """The memory of one ledger: a file named by the ledger's real path, mode 0600, locked and
+    replaced atomically.
+    """
 
     def __init__(self, folder: Path, ledger: Path, verify: Verify, *, shared: bool = False) -> None:
         """*folder* is created when the first head is kept; nothing is read yet.
@@ -103,10 +105,12 @@ class HeadMemory:
         return found
 
     def keep(self, note: SignedNote, key: NoteKey, prove: Prove) -> None:
-        """Remember the head *note*, signed by *key*, if it is larger than what is remembered; durable when this returns.
+        """Remember the head *note*, signed by *key*, if it is larger than what is remembered;
+        durable when this returns.
 
-        Raises ``AnchorError``: ``anchor.conflict`` if *note* is smaller, of another log, or does not continue the
-        remembered head (then nothing is changed), ``anchor.memory`` if the file can't be written.
+        Raises ``AnchorError``: ``anchor.conflict`` if *note* is smaller, of another log, or does
+        not continue the remembered head (then nothing is changed), ``anchor.memory`` if the file
+        can't be written.
         """
         with self._alone():
             before = self.read()
@@ -189,7 +193,9 @@ class HeadMemory:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the folder's lock: two processes that keep heads must not put a smaller one over a larger one."""
+        """Hold the folder's lock: two processes that keep heads must not put a smaller one over a
+        larger one.
+        """
         try:
             new_folder(self.folder, self._like)
             descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -224,10 +230,11 @@ class HeadMemory:
 def memory_folder(
     settings: AnchorSettings, environment: Mapping[str, str] | None = None
 ) -> Path | None:
-    """Return the folder that remembers heads, or None if ``[anchors] memory`` is off or this user has no home.
+    """Return the folder that remembers heads, or None if ``[anchors] memory`` is off or this user
+    has no home.
 
-    That is the path set, ``/var/lib/guardrail/heads`` for root, else ``guardrail/heads`` below ``XDG_STATE_HOME``
-    (``~/.local/state`` by default, XDG Base Directory Specification).
+    That is the path set, ``/var/lib/guardrail/heads`` for root, else ``guardrail/heads`` below
+    ``XDG_STATE_HOME`` (``~/.local/state`` by default, XDG Base Directory Specification).
     """
     if isinstance(settings.memory, Path):
         return settings.memory
@@ -248,7 +255,8 @@ def memory_folder(
 def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMemory | None:
     """Return the memory of *ledger*, or None if it has none.
 
-    Ledgers in temporary directories are expected to vanish, and have a memory only if ``[anchors] memory`` is a path.
+    Ledgers in temporary directories are expected to vanish, and have a memory only if ``[anchors]
+    memory`` is a path.
     """
     folder = memory_folder(settings)
     if folder is None or (not isinstance(settings.memory, Path) and _is_temporary(ledger)):

@@ -35,10 +35,11 @@ def sort_heads(
     root_of: Callable[[int], bytes | None],
     signed: Callable[[HeadLine], bool],
 ) -> Sorted:
-    """Compare the heads of *log* among *lines* with a ledger of *size* records, whose first n have the root *root_of* (n).
+    """Compare the heads of *log* among *lines* with a ledger of *size* records, whose first n have
+    the root *root_of* (n).
 
-    Raises ``AnchorError`` (``anchor.conflict``) for one that the log's key signed and the ledger contradicts: leaving it
-    behind would hide that the ledger was changed.
+    Raises ``AnchorError`` (``anchor.conflict``) for one that the log's key signed and the ledger
+    contradicts: leaving it behind would hide that the ledger was changed.
     """
     ours: dict[tuple[int, bytes], HeadLine] = {}
     left_out: dict[tuple[int, bytes], Checkpoint] = {}
@@ -57,10 +58,14 @@ def sort_heads(
         elif ruling in (Ruling.TRUNCATED, Ruling.FORKED):
             if signed(line):
                 raise AnchorError(
-                    f"the file holds a head of {counted(head.size, 'record')} that the log's key signed, and the ledger does not "
-                    "continue it: it was cut, rolled back or changed",
+                    f"the file holds a head of {counted(head.size, 'record')} that the log's key"
+                    " signed, and the ledger does not continue it: it was cut, rolled back or"
+                    " changed",
                     code="anchor.conflict",
-                    hint="guardrail verify; put the right ledger back, or guardrail recover, which begins a new log",
+                    hint=(
+                        "guardrail verify; put the right ledger back, or guardrail recover, which"
+                        " begins a new log"
+                    ),
                 )
             left_out.setdefault((head.size, head.root), head)
     return Sorted(tuple(ours.values()), tuple(left_out.values()))

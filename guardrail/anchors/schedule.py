@@ -115,7 +115,8 @@ class AnchorWatch:
         """Size of the head that was remembered last, and the time of the attempt."""
         self._thread: threading.Thread | None = None
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- life
+    # ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start, and wait a few seconds at most until every anchor was compared with the ledger.
@@ -151,7 +152,8 @@ class AnchorWatch:
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
 
-    # -- how far they are ------------------------------------------------------------------------------------------------
+    # -- how far they are
+    # ----------------------------------------------------------------------------------------------
 
     def saw(self, size: int) -> None:
         """Note that the log has *size* records."""
@@ -195,7 +197,8 @@ class AnchorWatch:
         )
         return "lag" if too_far else ""
 
-    # -- the thread -----------------------------------------------------------------------------------------------------
+    # -- the thread
+    # ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -325,7 +328,8 @@ class AnchorWatch:
         self._state = self._state.with_anchor(anchor.name, state)
         return note
 
-    # -- the file ---------------------------------------------------------------------------------------------------------
+    # -- the file
+    # ----------------------------------------------------------------------------------------------
 
     def _write(self) -> None:
         # A full disk stops the ledger itself, and other processes then see the old state, which

@@ -99,7 +99,9 @@ class SyslogAnchor:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write all of *data* to a pipe, a terminal or a file that takes it in time. Raises ``OSError``."""
+    """Write all of *data* to a pipe, a terminal or a file that takes it in time. Raises
+    ``OSError``.
+    """
     end = time.monotonic() + _LIMIT_S
     view = memoryview(data)
     while view:

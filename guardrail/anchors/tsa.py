@@ -87,7 +87,8 @@ class TimestampAnchor:
         if reply.status != 200 or reply.content_type != "application/timestamp-reply":
             code = "unreachable" if reply.status in (408, 429) or reply.status >= 500 else "refused"
             raise AnchorError(
-                f"the time stamp authority did not answer with a time stamp (status {reply.status})",
+                "the time stamp authority did not answer with a time stamp (status"
+                f" {reply.status})",
                 code=f"anchor.{code}",
                 hint="correct the URL in [anchors] tsa",
             )
@@ -96,7 +97,8 @@ class TimestampAnchor:
             _keep(self._tokens, note, when, reply.body, self._ledger)
         except OSError as error:
             raise AnchorError(
-                f"the file of time stamps can't be written ({why_not_written(error, self._tokens)})",
+                "the file of time stamps can't be written"
+                f" ({why_not_written(error, self._tokens)})",
                 hint="look at [anchors] tsa_tokens",
             ) from None
         return Anchored(self.name, head.size, when, note)

@@ -22,7 +22,10 @@ _PREFIX = "guardrail-push/"
 """Prefix of the ids of stored modules: those that begin with it, and are not pushed, are
 removed.
 """
-_HINT = "modules that call each other's functions can't be stored one by one: guardrail policy bundle -o FILE"
+_HINT = (
+    "modules that call each other's functions can't be stored one by one: guardrail policy bundle"
+    " -o FILE"
+)
 
 
 @dataclass(frozen=True, slots=True)

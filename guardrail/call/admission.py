@@ -55,8 +55,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_again", "_journal", "_meter", "_origin", "_parent", "_pid", "_settled", "_state", "_tool", "_verdict",
-        "arguments", "call", "seq",
+        "_again", "_journal", "_meter", "_origin", "_parent", "_pid", "_settled", "_state", "_tool",
+        "_verdict", "arguments", "call", "seq",
     )  # fmt: skip
 
     def __init__(

@@ -90,7 +90,8 @@ def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
         if isinstance(result, types.GeneratorType):
             result.close()
         raise UsageError(
-            "the body returned a generator or a lazy iterator, whose work would be done after the outcome was recorded",
+            "the body returned a generator or a lazy iterator, whose work would be done after the"
+            " outcome was recorded",
             code="usage.generator",
             hint="return a list, or declare the tool with unsafe_stream=True",
         )

@@ -28,14 +28,23 @@ ABSENT = "absent"
 """Detail of cause ``identity``: there is no session, or it names no principal."""
 
 _HINTS = {
-    ABSENT: "no principal: not inside `with guard.session(principal=...)`, or in a new thread, a sync dependency that "
-    "yields, a background task or a streaming response, which lose it; pass session= or use guard.bind(session)",
-    scope.ENDED: "the `with guard.session(...)` block that this task or thread was started in has ended; "
-    "pass session= or use guard.bind(session)",
-    scope.SUSPENDED: "a generator entered this session through a function, and the call is not made by that generator; "
-    "pass session= or use guard.bind(session)",
-    TAKEN: "this session id belongs to another tenant, principal or agent, whose call came first; "
-    "leave the id out to get a new one",
+    ABSENT: (
+        "no principal: not inside `with guard.session(principal=...)`, or in a new thread, a sync"
+        " dependency that yields, a background task or a streaming response, which lose it; pass"
+        " session= or use guard.bind(session)"
+    ),
+    scope.ENDED: (
+        "the `with guard.session(...)` block that this task or thread was started in has ended; "
+        "pass session= or use guard.bind(session)"
+    ),
+    scope.SUSPENDED: (
+        "a generator entered this session through a function, and the call is not made by that"
+        " generator; pass session= or use guard.bind(session)"
+    ),
+    TAKEN: (
+        "this session id belongs to another tenant, principal or agent, whose call came first; "
+        "leave the id out to get a new one"
+    ),
     scope.CLOSED: "session.close() was called; open another with guard.session(...)",
 }
 
@@ -121,7 +130,9 @@ def hint(detail: str, seq: int) -> str:
 def session_state(
     session: Session, claim: Claim | None = None, *, settings: Settings, log: str, keys: Keys
 ) -> SessionState:
-    """Return the state that a guard on *log* keeps for *session*; *claim* is the owner to record first."""
+    """Return the state that a guard on *log* keeps for *session*; *claim* is the owner to record
+    first.
+    """
     tenant = keys.tenant(session.tenant)
     return make_state(
         session,

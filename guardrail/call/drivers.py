@@ -1,6 +1,7 @@
 """The two ways to make a call: sync and async. The only module that runs a tool.
 
-They differ in how they wait, and in nothing else: steps (1) to (7) are in ``guardrail.call.pipeline``.
+They differ in how they wait, and in nothing else: steps (1) to (7) are in
+``guardrail.call.pipeline``.
 """
 
 from __future__ import annotations

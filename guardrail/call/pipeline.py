@@ -307,7 +307,8 @@ class Pipeline:
             call.inspection = yield from outlined(call, args, "undecided")
             return decisions.denied(Cause.IDENTITY, unknown)
         try:
-            # (2) one private copy, validated, defaults filled. Policy, record, commitment and body all use it.
+            # (2) one private copy, validated, defaults filled. Policy, record, commitment and body
+            # all use it.
             snapshot, call.arguments = tool.take(args)
         except ArgumentsError as error:
             call.inspection = yield from outlined(call, args, "unfit")
@@ -323,7 +324,8 @@ class Pipeline:
                 Cause.ARGUMENTS, "injected", message="an argument is the program's to give"
             )
         call.args, call.encoded = cast("Json", snapshot.args), snapshot.encoded
-        # (3) find sensitive values, and their classes. Found values are known to this session from here on.
+        # (3) find sensitive values, and their classes. Found values are known to this session from
+        # here on.
         call.inspection = yield from section(
             call,
             lambda: state.redactor.inspect(

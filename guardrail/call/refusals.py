@@ -24,7 +24,9 @@ def public_message(verdict: Decision, call: Call) -> str:
 
 
 def raise_refusal(verdict: Decision, seq: int, call: Call, answer: str) -> NoReturn:
-    """Raise for a *verdict* that is no ``allow``; *seq* is its record, *answer* says how to approve it."""
+    """Raise for a *verdict* that is no ``allow``; *seq* is its record, *answer* says how to approve
+    it.
+    """
     message = public_message(verdict, call)
     if verdict.effect is Effect.REQUIRE_APPROVAL:
         raise ApprovalRequired(message, seq=seq, approval=call.id, hint=answer)

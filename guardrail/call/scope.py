@@ -255,9 +255,12 @@ def _owner(frame: FrameType | None) -> FrameType | None:
             continue
         if not helped and module in _WORKERS:
             raise UsageError(
-                "a session was entered as the whole job of a thread: nothing would run in it but later jobs",
+                "a session was entered as the whole job of a thread: nothing would run in it but"
+                " later jobs",
                 code="usage.session_thread",
-                hint="enter it inside the function that makes the calls, or use guard.bind(session)",
+                hint=(
+                    "enter it inside the function that makes the calls, or use guard.bind(session)"
+                ),
             )
         generator = bool(frame.f_code.co_flags & _GENERATOR)
         driver = frame.f_back
@@ -274,9 +277,13 @@ def _owner(frame: FrameType | None) -> FrameType | None:
             return frame
         else:
             raise UsageError(
-                "a generator that yields in a session puts whoever runs it into that session between two values",
+                "a generator that yields in a session puts whoever runs it into that session"
+                " between two values",
                 code="usage.session_generator",
-                hint="pass session= to the calls in the generator, or make a context manager of it with contextlib",
+                hint=(
+                    "pass session= to the calls in the generator, or make a context manager of it"
+                    " with contextlib"
+                ),
             )
         frame = driver
     return None

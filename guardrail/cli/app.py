@@ -269,7 +269,10 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     entries=COMMANDS,
     groups=GROUPS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 yes, 1 the answer is no, 2 usage, 3 could not find out, 4 a bug, 5 yes with a reservation.",
+    epilog=(
+        "Exit codes: 0 yes, 1 the answer is no, 2 usage, 3 could not find out, 4 a bug, 5 yes with"
+        " a reservation."
+    ),
 )
 @click.option(
     "--version",

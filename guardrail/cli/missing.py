@@ -50,7 +50,10 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
         return ""  # the files next to it tell more: `guardrail doctor` looks at them
     own = None if settings is None else settings.ledger.path
     if ledger is not None and own is not None and has_ledger_header(own):
-        return f"the same command with --ledger {_shown(own)}, or without --ledger: that ledger is there"
+        return (
+            f"the same command with --ledger {_shown(own)}, or without --ledger: that ledger is"
+            " there"
+        )
     near = ledgers_near(path)
     if near:
         return f"the same command with --ledger {_shown(near[0])}: that ledger is there"

@@ -44,7 +44,9 @@ config_option = click.option(
     callback=_keep,
     type=_PATH,
     metavar="FILE",
-    help="Settings file. Default: GUARDRAIL_CONFIG, else guardrail.toml here or in a parent folder.",
+    help=(
+        "Settings file. Default: GUARDRAIL_CONFIG, else guardrail.toml here or in a parent folder."
+    ),
 )
 _ledger_option = click.option(
     "--ledger",

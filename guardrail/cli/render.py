@@ -65,7 +65,10 @@ def outcome(call: Call) -> Cell:
 
 def approver(who: Person | Approver) -> str:
     """Return who answered, and how far the identity can be trusted."""
-    return f"{name(who.id, 'nobody')} ({escape(str(who.assurance)) or 'absent'} by {escape(who.method) or '?'})"
+    return (
+        f"{name(who.id, 'nobody')} ({escape(str(who.assurance)) or 'absent'} by"
+        f" {escape(who.method) or '?'})"
+    )
 
 
 def approval_lines(call: Call) -> Iterator[str]:

@@ -82,7 +82,8 @@ def opened(
             "verified": False,
         }
         remark(
-            f"NOT VERIFIED: these records come from {one_line(str(file))}, and whoever can write it can have changed them",
+            f"NOT VERIFIED: these records come from {one_line(str(file))}, and whoever can write it"
+            " can have changed them",
             Style.WARN,
         )
         remark(

@@ -131,8 +131,8 @@ def configured_heads(
 
 
 MOVE = (
-    "Put the file back; if [anchors] names another one than before: guardrail anchor move OLD_FILE --reason TEXT; "
-    "if it is gone for good: guardrail anchor move --lost --reason TEXT"
+    "Put the file back; if [anchors] names another one than before: guardrail anchor move OLD_FILE"
+    " --reason TEXT; if it is gone for good: guardrail anchor move --lost --reason TEXT"
 )
 
 

@@ -41,7 +41,10 @@ def next_steps(
 
 def _about_a_copy(shown: str, report: VerifyReport) -> Iterator[str]:
     if report.proven_to is None or report.proven_to < report.last_seq:
-        yield f"guardrail verify --backup {shown} --checkpoint FILE with a head that was kept when the copy was made"
+        yield (
+            f"guardrail verify --backup {shown} --checkpoint FILE with a head that was kept when"
+            " the copy was made"
+        )
     if not report.key_pinned:
         yield f"guardrail verify --backup {shown} --key PUB with the log's key as you kept it"
     yield "guardrail verify checks the ledger itself, with the records that came after the copy"
@@ -56,8 +59,10 @@ def _after_a_finding(
         yield (
             "put the file back"
             if is_file
-            else "put the ledger back if it was moved; else guardrail recover, with --backup FILE if there is a copy: a new log "
-            "begins that says what was lost"
+            else (
+                "put the ledger back if it was moved; else guardrail recover, with --backup FILE if"
+                " there is a copy: a new log begins that says what was lost"
+            )
         )
     else:
         yield _KEEP
@@ -73,27 +78,44 @@ def _to_find_out(report: VerifyReport, *, is_file: bool, way: str) -> str:
     if report.state is VerifyState.KEY_UNKNOWN:
         return "guardrail verify --key PUB with the key of this log, and a head signed by it"
     if report.state is VerifyState.HEAD_MALFORMED:
-        return "guardrail verify --checkpoint FILE with a head as guardrail checkpoint prints it, or without"
+        return (
+            "guardrail verify --checkpoint FILE with a head as guardrail checkpoint prints it, or"
+            " without"
+        )
     if report.state is VerifyState.DAMAGED and not is_file and not way:
         return "guardrail recover --dry-run says how the log can go on; keep the file as it is"
     if is_file:
-        return "get the file again from where it came, with what stands beside it (NAME.json), then verify it again"
+        return (
+            "get the file again from where it came, with what stands beside it (NAME.json), then"
+            " verify it again"
+        )
     return way or "guardrail doctor"
 
 
 def _to_prove_more(shown: str, report: VerifyReport, *, is_file: bool) -> Iterator[str]:
     if report.dead_calls:
-        yield "open the ledger with a guard, which closes the calls of dead processes, then guardrail verify"
+        yield (
+            "open the ledger with a guard, which closes the calls of dead processes, then guardrail"
+            " verify"
+        )
     taken = [each for each in report.recovered if each.first <= each.last]
     if taken:
         seq = min(each.seq for each in taken)
-        yield f"guardrail verify --checkpoint FILE with a head that was kept before record {seq}, if there is one"
+        yield (
+            f"guardrail verify --checkpoint FILE with a head that was kept before record {seq}, if"
+            " there is one"
+        )
     for each in report.recovered if not is_file else ():
         if each.lossy:
             rest = ", and names the files of the log before" if each.restarted else ""
-            yield f"guardrail show {each.seq} --ledger {shown} says how much was lost, and why{rest}"
+            yield (
+                f"guardrail show {each.seq} --ledger {shown} says how much was lost, and why{rest}"
+            )
     if report.uncovered is not None:
-        yield "guardrail verify on the ledger, or --checkpoint FILE with a head that covers the records up to the last one"
+        yield (
+            "guardrail verify on the ledger, or --checkpoint FILE with a head that covers the"
+            " records up to the last one"
+        )
     elif report.anchored_to is None:
         yield (
             "guardrail verify --checkpoint FILE with an external head"

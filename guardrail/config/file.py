@@ -1,7 +1,9 @@
-"""The settings file: read whole, as a plain file of this user, and trusted no further than the way it was found.
+"""The settings file: read whole, as a plain file of this user, and trusted no further than the way
+it was found.
 
-A folder that somebody sent may hold settings as well. So a file that was only found there starts no command and shows no
-secret to a server, and a file that another user owns, who could put anything into it at any time, is refused.
+A folder that somebody sent may hold settings as well. So a file that was only found there starts no
+command and shows no secret to a server, and a file that another user owns, who could put anything
+into it at any time, is refused.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class SettingsFile:
 
 
 def find(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path | None:
-    """Return the settings file: ``GUARDRAIL_CONFIG``, else guardrail.toml in *start* or the nearest folder above it."""
+    """Return the settings file: ``GUARDRAIL_CONFIG``, else guardrail.toml in *start* or the nearest
+    folder above it.
+    """
     environment = os.environ if environment is None else environment
     named = environment.get(_VARIABLE)
     if named:
@@ -56,13 +60,17 @@ def find(start: Path | None = None, *, environment: Mapping[str, str] | None = N
 
 
 def is_named(environment: Mapping[str, str] | None = None) -> bool:
-    """Tell whether ``GUARDRAIL_CONFIG`` names one file, wherever this process is: by its whole path."""
+    """Tell whether ``GUARDRAIL_CONFIG`` names one file, wherever this process is: by its whole
+    path.
+    """
     environment = os.environ if environment is None else environment
     return os.path.isabs(environment.get(_VARIABLE) or "")
 
 
 def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
-    """Read *path*, of this user, root or one of *owners*. Raises ``ConfigError``: missing, no plain file, too large, of another user, or no TOML. Never waits."""
+    """Read *path*, of this user, root or one of *owners*. Raises ``ConfigError``: missing, no plain
+    file, too large, of another user, or no TOML. Never waits.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as source:
@@ -108,9 +116,13 @@ def _check_owner(path: Path, owner: int) -> None:
     if owner in (0, os.geteuid()):
         return
     raise ConfigError(
-        f"{path}: user {_name(owner)} owns these settings, and could change what guardrail reads, writes and starts",
+        f"{path}: user {_name(owner)} owns these settings, and could change what guardrail reads,"
+        " writes and starts",
         code="config.owner",
-        hint="read the file, then make it yours (chown); or give --ledger FILE, which needs no settings",
+        hint=(
+            "read the file, then make it yours (chown); or give --ledger FILE, which needs no"
+            " settings"
+        ),
     )
 
 
@@ -138,7 +150,9 @@ def _in_folder(folder: Path) -> str:
 
 
 def _instead_of(path: Path) -> str:
-    """Return what to do about a *path* at which no settings are: which may have been meant, or how some are made."""
+    """Return what to do about a *path* at which no settings are: which may have been meant, or how
+    some are made.
+    """
     try:
         names = [each.name for each in path.parent.iterdir() if each.suffix == ".toml"]
     except OSError:

@@ -51,7 +51,8 @@ def _switch_on(about: str) -> Any:
 
 
 def _switch(about: str) -> Any:
-    # Off by default: what such a switch turns on weakens a guarantee, and its name says so, or it may stop work.
+    # Off by default: what such a switch turns on weakens a guarantee, and its name says so, or it
+    # may stop work.
     return field(default=False, metadata={"about": about, "switch": True})
 
 
@@ -76,7 +77,8 @@ class LedgerSection:
         16,
         0,
         65_536,
-        "kept free on the disk, so that outcomes of admitted calls can be written when it is full; 0: nothing",
+        "kept free on the disk, so that outcomes of admitted calls can be written when it is full;"
+        " 0: nothing",
     )
     warn_free_mb: int = _limits(1024, 0, 10_000_000, "doctor warns where less is free; 0: never")
 
@@ -87,10 +89,12 @@ class KeySettings:
 
     path: Path | None = _text(
         None,
-        "folder of the log key and the token key, mode 0700; default: beside the ledger, its name with .keys",
+        "folder of the log key and the token key, mode 0700; default: beside the ledger, its name"
+        " with .keys",
     )
     signer: tuple[str, ...] = _texts(
-        "command that holds the log key elsewhere: message on stdin, 64 bytes or their base64 on stdout"
+        "command that holds the log key elsewhere: message on stdin, 64 bytes or their base64 on"
+        " stdout"
     )
     signer_public: str = _text(
         "", "Ed25519 public key of the signer, 64 hex characters; read by init"
@@ -129,7 +133,8 @@ class OpaSection:
         "http://127.0.0.1:8181", "the OPA server: https://, unix:///path, http:// to loopback only"
     )
     revisions: tuple[str, ...] = _texts(
-        "bundle revisions whose answers are taken; default: what policy bundle makes of [policy] path"
+        "bundle revisions whose answers are taken; default: what policy bundle makes of [policy]"
+        " path"
     )
     bundle: str = _text("", "name of the bundle that holds the policies, where there are several")
     ca: Path | None = _file(
@@ -185,7 +190,10 @@ class ToolSettings:
         "accept",
         "accept",
         "refuse",
-        about="arguments that a tool's JSON Schema does not declare: accept (as JSON Schema says) or refuse",
+        about=(
+            "arguments that a tool's JSON Schema does not declare: accept (as JSON Schema says) or"
+            " refuse"
+        ),
     )
 
 
@@ -197,7 +205,8 @@ class LimitSettings:
         6000,
         0,
         10_000_000,
-        "calls of one principal that a guard decides in a minute; those beyond are denied and counted; 0: no limit",
+        "calls of one principal that a guard decides in a minute; those beyond are denied and"
+        " counted; 0: no limit",
     )
 
 
@@ -249,7 +258,8 @@ class AnchorSettings:
     )
     memory: bool | Path = _switch_or_file(
         True,
-        "remember the largest head of the log on this machine, outside the ledger's folder: true, false, or a folder",
+        "remember the largest head of the log on this machine, outside the ledger's folder: true,"
+        " false, or a folder",
     )
     max_lag_s: int = _limits(
         0, 0, 31_536_000, "calls are denied while an anchor lacks a record that is older; 0: never"
@@ -275,7 +285,8 @@ class RetentionSettings:
     """``[retention]``: how long records are kept (docs/retention.md)."""
 
     auto: bool = _switch_on(
-        "once a day a running guard does what is due: closes segments, archives and deletes; false: only guardrail retention run does"
+        "once a day a running guard does what is due: closes segments, archives and deletes; false:"
+        " only guardrail retention run does"
     )
     days: int = _limits(400, 0, 36_500, "records are deleted when they are older; 0: never")
     floor_days: int = _limits(

@@ -1,7 +1,7 @@
 """Settings: one frozen object from guardrail.toml, the environment and what the program passes.
 
-Unknown keys, values of another type and values out of range are refused. Relative paths in a file are
-relative to that file.
+Unknown keys, values of another type and values out of range are refused. Relative paths in a file
+are relative to that file.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ class Settings:
     ) -> Settings:
         """Read *path* (or no file at all), then apply the environment.
 
-        Without *named*, *path* was not said by anybody but found: it starts no command (``require_trust``). Raises
-        ``ConfigError``: unreadable file, one of another user, no TOML, unknown section or key, wrong type or range.
+        Without *named*, *path* was not said by anybody but found: it starts no command
+        (``require_trust``). Raises ``ConfigError``: unreadable file, one of another user, no TOML,
+        unknown section or key, wrong type or range.
         """
         environment = os.environ if environment is None else environment
         settings = cls() if path is None else _from_file(path, named=named)
@@ -85,25 +86,34 @@ class Settings:
     def chosen(
         cls, config: Path | None, *, environment: Mapping[str, str] | None = None
     ) -> Settings:
-        """Return the settings in *config*, else in the file that ``find`` finds, as a command does. See ``load``."""
+        """Return the settings in *config*, else in the file that ``find`` finds, as a command does.
+        See ``load``.
+        """
         path = find(environment=environment) if config is None else config
         named = config is not None or is_named(environment)
         return cls.load(path, environment=environment, named=named)
 
     def require_trust(self, what: str) -> None:
-        """Return where *what*, a command or a secret that the file names, may be used. Raises ``ConfigError``."""
+        """Return where *what*, a command or a secret that the file names, may be used. Raises
+        ``ConfigError``.
+        """
         if self.distrust:
             raise ConfigError(
                 f"{what} is not used: the settings {self.source} {self.distrust}",
                 code="config.distrust",
-                hint="read the file, then name it: --config FILE, or GUARDRAIL_CONFIG with its whole path"
-                if "found" in self.distrust
-                else f"read the file, then: chmod o-w {self.source}",
+                hint=(
+                    "read the file, then name it: --config FILE, or GUARDRAIL_CONFIG with its whole"
+                    " path"
+                    if "found" in self.distrust
+                    else f"read the file, then: chmod o-w {self.source}"
+                ),
             )
 
     @property
     def trusted_opa(self) -> OpaSection:
-        """``[opa]``, to be connected to. Raises ``ConfigError`` where it names secrets that its server must not get."""
+        """``[opa]``, to be connected to. Raises ``ConfigError`` where it names secrets that its
+        server must not get.
+        """
         if self.opa.token_file or self.opa.key:
             self.require_trust("[opa] token_file, cert or key")
         return self.opa
@@ -117,7 +127,9 @@ class Settings:
 
     @property
     def access_path(self) -> Path:
-        """Where it is recorded who reads the ledger: set, or beside the file itself (``audit.db`` -> ``audit.access.db``)."""
+        """Where it is recorded who reads the ledger: set, or beside the file itself (``audit.db``
+        -> ``audit.access.db``).
+        """
         return (
             self.access.path
             if self.access.path is not None
@@ -126,7 +138,9 @@ class Settings:
 
     @property
     def access_key_path(self) -> Path:
-        """Where the keys of that log are: set, or beside it (``audit.access.db`` -> ``audit.access.keys``)."""
+        """Where the keys of that log are: set, or beside it (``audit.access.db`` ->
+        ``audit.access.keys``).
+        """
         return (
             self.access.keys
             if self.access.keys is not None
@@ -134,7 +148,9 @@ class Settings:
         )
 
     def digest(self) -> str:
-        """Return SHA-256 (hex) over what decides how calls are governed: everything but paths and names."""
+        """Return SHA-256 (hex) over what decides how calls are governed: everything but paths and
+        names.
+        """
         return hashlib.sha256(dumps(self.governed())).hexdigest()
 
     def governed(self) -> dict[str, dict[str, Any]]:
@@ -192,14 +208,18 @@ class Settings:
         return governed
 
     def override(self, **sections: Mapping[str, object]) -> Settings:
-        """Return a copy with given values replaced, checked like a file: ``override(policy={"workers": 2})``."""
+        """Return a copy with given values replaced, checked like a file:
+        ``override(policy={"workers": 2})``.
+        """
         return apply(self, sections, Path.cwd(), "argument")
 
 
 def access_rule(ledger: Path) -> AccessSettings | None:
-    """Return ``[access]`` of the settings in the folder of *ledger*, or one above, if they are about it; else None.
+    """Return ``[access]`` of the settings in the folder of *ledger*, or one above, if they are
+    about it; else None.
 
-    Of settings that are the ledger's owner's, and not this user's, only ``required`` counts: it can only forbid.
+    Of settings that are the ledger's owner's, and not this user's, only ``required`` counts: it can
+    only forbid.
     """
     path = find(ledger.parent, environment={})
     if path is None:

@@ -16,7 +16,9 @@ _CONFIG = "GUARDRAIL_CONFIG"
 
 
 def with_source(message: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return *message*, with the variable that names a path in it, if one does and *message* does not say so."""
+    """Return *message*, with the variable that names a path in it, if one does and *message* does
+    not say so.
+    """
     environment = os.environ if environment is None else environment
     for variable in (_CONFIG, *ENVIRONMENT):
         value = environment.get(variable, "")

@@ -70,7 +70,9 @@ def owner_of(record: Mapping[str, Any]) -> Owner | None:
 
 
 def session_of(record: Mapping[str, Any]) -> str | None:
-    """Return the session that *record* makes its caller's if it is the first one there; None for any other record."""
+    """Return the session that *record* makes its caller's if it is the first one there; None for
+    any other record.
+    """
     if record.get("type") not in TYPES:
         return None
     decision = record.get("decision")

@@ -84,7 +84,8 @@ def parse(document: object) -> Decision:
 def public_message(decision: Decision) -> str:
     """Return the short text that an agent may read: no rule ids, no values, no internals.
 
-    For a plain policy denial it is the message of the first denying rule that has one; the caller scrubs it.
+    For a plain policy denial it is the message of the first denying rule that has one; the caller
+    scrubs it.
     """
     if decision.cause is Cause.POLICY:
         for rule in decision.rules:
@@ -116,8 +117,8 @@ def _parse(document: object) -> Decision:
     redact = _strings(document["redact"], "redact")
     labels = _strings(document["labels"], "labels")
     obligations = _list(document["obligations"], "obligations", _MAX_LIST)
-    # A verdict names at least one rule of its own effect: a denial without a reason can't be investigated, and an
-    # allow without one was allowed by nothing.
+    # A verdict names at least one rule of its own effect: a denial without a reason can't be
+    # investigated, and an allow without one was allowed by nothing.
     if not any(rule.effect is effect for rule in rules):
         # If nothing allows, the composition denies without a policy's rule: it names its own rule.
         raise _MalformedError("no_reason")

@@ -51,7 +51,8 @@ def folded(text: str) -> str:
     """
     if text.isascii():
         return "".join(character for character in text.casefold() if "!" <= character <= "~")
-    # Before and after: case folding makes a letter of a mark, and taking a character out brings others together.
+    # Before and after: case folding makes a letter of a mark, and taking a character out brings
+    # others together.
     while (new := _seen(_seen(text).casefold()).translate(_LOOKS_LIKE)) != text:
         text = new
     return text
@@ -80,7 +81,9 @@ def _draws(character: str) -> bool:
 
 
 def _script(character: str) -> str:
-    """Return the first word of the name of a letter or mark, which is that of its script; empty for anything else."""
+    """Return the first word of the name of a letter or mark, which is that of its script; empty for
+    anything else.
+    """
     if unicodedata.category(character)[0] not in "LM":
         return ""
     return unicodedata.name(character, "").partition(" ")[0]

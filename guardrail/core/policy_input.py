@@ -36,7 +36,9 @@ def session_input(
     attributes: Mapping[str, Json],
     delegation: Sequence[Mapping[str, Json]],
 ) -> SessionInput:
-    """Return the constant parts for *session*, with its ids and attributes either raw or as recorded."""
+    """Return the constant parts for *session*, with its ids and attributes either raw or as
+    recorded.
+    """
     principal, agent = session.principal, session.agent
     return SessionInput(
         subject={

@@ -41,7 +41,8 @@ def check_identity(settings: Settings) -> None:
     """Refuse to start with a rule that can't be enforced. Raises ``ConfigError``."""
     if settings.identity.require == "verified":
         raise ConfigError(
-            'identity.require = "verified": this version verifies no identities, so every call would be denied',
+            'identity.require = "verified": this version verifies no identities, so every call'
+            " would be denied",
             code="config.identity",
             hint='set require = "asserted"',
         )

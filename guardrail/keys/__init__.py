@@ -1,1 +1,3 @@
-"""Keys: the log key, the keys of tenants, and the keys of witnesses. The only importer of ``cryptography``."""
+"""Keys: the log key, the keys of tenants, and the keys of witnesses. The only importer of
+``cryptography``.
+"""

@@ -44,7 +44,8 @@ class WitnessKey:
 
     @classmethod
     def create(cls, folder: Path, name: str) -> WitnessKey:
-        """Make a new key in *folder* (made with mode 0700), synced before this returns; keys are never overwritten.
+        """Make a new key in *folder* (made with mode 0700), synced before this returns; keys are
+        never overwritten.
 
         Raises ``KeysError``.
         """
@@ -83,7 +84,9 @@ class WitnessKey:
 
     @classmethod
     def load(cls, folder: Path) -> WitnessKey:
-        """Read the key in *folder*. Raises ``KeysError``: missing, malformed, or readable by others."""
+        """Read the key in *folder*. Raises ``KeysError``: missing, malformed, or readable by
+        others.
+        """
         malformed = KeysError(
             f"{folder}: the key is malformed, or its halves do not belong together",
             code="keys.malformed",
@@ -103,14 +106,18 @@ class WitnessKey:
         return made
 
     def cosign(self, text: str, time: int) -> SignedNote:
-        """Return *text* with the cosignature that says that it was seen at *time*, seconds since 1970."""
+        """Return *text* with the cosignature that says that it was seen at *time*, seconds since
+        1970.
+        """
         signature = self._private.sign(cosigned_text(text, time))
         line = NoteSignature(self.key.name, self.key.key_id, time.to_bytes(8, "big") + signature)
         return SignedNote(text, (line,))
 
 
 def certificates(path: Path) -> list[x509.Certificate]:
-    """Return the certificates in *path* (PEM). Raises ``ConfigError`` where it has none, or can't be read."""
+    """Return the certificates in *path* (PEM). Raises ``ConfigError`` where it has none, or can't
+    be read.
+    """
     try:
         return x509.load_pem_x509_certificates(read_input(path, _MAX_FILE))
     except (OSError, ValueError) as error:

@@ -17,10 +17,11 @@ __all__ = ["bundle_signer"]
 
 
 def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
-    """Return a function that signs the token of a policy bundle with the private key in *path* (PEM, without password).
+    """Return a function that signs the token of a policy bundle with the private key in *path*
+    (PEM, without password).
 
-    *algorithm* is ``RS256`` (RSA, 2048 bits or more) or ``ES256`` (P-256). Raises ``KeysError``: missing, malformed,
-    readable by others, or of another kind.
+    *algorithm* is ``RS256`` (RSA, 2048 bits or more) or ``ES256`` (P-256). Raises
+    ``KeysError`` if the file is missing, malformed, readable by others, or of another kind.
     """
     if not path.exists():
         raise KeysError(f"{path}: missing", code="keys.missing", hint="--signing-key PEM")

@@ -47,7 +47,10 @@ def check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -
         raise KeysError(
             f"{path}: can't be read (it is not a {kind})",
             code="keys.unreadable",
-            hint="move it away and put the key folder back from a backup; without one: guardrail recover",
+            hint=(
+                "move it away and put the key folder back from a backup; without one: guardrail"
+                " recover"
+            ),
         )
     mode = stat.S_IMODE(found)
     if mode & forbidden:

@@ -1,11 +1,13 @@
 """The log key and the folder of keys.
 
-A key folder (mode 0700) holds ``log.key`` (Ed25519, PKCS 8 PEM), ``log.pub`` (its public half, 64 hex characters) and
-``tokens.key`` (JSON: epoch and 32 bytes in hex), each mode 0600. Whoever can read it can compute tokens and sign heads: keep it
-from the people whose records are kept, and back it up: without the token key, tokens can no longer be looked up.
+A key folder (mode 0700) holds ``log.key`` (Ed25519, PKCS 8 PEM), ``log.pub`` (its public half, 64
+hex characters) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each mode 0600. Whoever can
+read it can compute tokens and sign heads: keep it from the people whose records are kept, and back
+it up: without the token key, tokens can no longer be looked up.
 
-Where a *signer* is set, the log key lives elsewhere (a KMS, a program of another user): ``log.key`` is not there, and the signer
-command gets what is to be signed on its standard input and answers with the signature.
+Where a *signer* is set, the log key lives elsewhere (a KMS, a program of another user): ``log.key``
+is not there, and the signer command gets what is to be signed on its standard input and answers
+with the signature.
 """
 
 from __future__ import annotations
@@ -63,14 +65,20 @@ class HeadKey:
     ) -> None:
         self.key = key
         self.sign = sign
-        """Returns the signature of its argument: Ed25519, 64 bytes. The log key's may raise ``KeysError``."""
+        """Returns the signature of its argument: Ed25519, 64 bytes. The log key's may raise
+        ``KeysError``.
+        """
         self.first = first
         self.certificate = certificate
-        """Base64, by the log key (docs/record-format.md section 9.2); None for the log key itself, which needs none."""
+        """Base64, by the log key (docs/record-format.md section 9.2); None for the log key itself,
+        which needs none.
+        """
 
 
 class Signing:
-    """What a writer needs of the keys: head keys, and the code by which writers know each other's heads."""
+    """What a writer needs of the keys: head keys, and the code by which writers know each other's
+    heads.
+    """
 
     def __init__(
         self, keys: Keys, *, actor: Mapping[str, str], epochs: bool, master: bytes
@@ -88,13 +96,17 @@ class Signing:
         return self._keys.public
 
     def log_key(self, log: str) -> HeadKey:
-        """Return the log key as a head key; where a signer holds it, each signature asks the signer."""
+        """Return the log key as a head key; where a signer holds it, each signature asks the
+        signer.
+        """
         return HeadKey(NoteKey(log, bytes.fromhex(self._keys.public)), self._keys.signer())
 
     def epoch_key(self, log: str, first: int) -> HeadKey | None:
-        """Return a new key, in memory only, that the log key certifies for heads of more than *first* records.
+        """Return a new key, in memory only, that the log key certifies for heads of more than
+        *first* records.
 
-        None where this writer is to sign with the log key. Raises ``KeysError`` where the signer does not sign.
+        None where this writer is to sign with the log key. Raises ``KeysError`` where the signer
+        does not sign.
         """
         if not self._epochs and not self._keys.remote:
             return None
@@ -105,7 +117,9 @@ class Signing:
         return HeadKey(key, private.sign, first=first, certificate=certificate)
 
     def mac(self, message: bytes) -> bytes:
-        """Return HMAC-SHA-256 of *message*, 32 bytes, under a key that only holders of the token key can compute."""
+        """Return HMAC-SHA-256 of *message*, 32 bytes, under a key that only holders of the token
+        key can compute.
+        """
         state = self._mac.copy()
         state.update(message)
         return state.digest()
@@ -134,7 +148,9 @@ class Keys:
 
     @classmethod
     def ephemeral(cls, seed: bytes | None = None) -> Keys:
-        """Return keys that are written nowhere, for tests; the same ones for the same *seed* of 32 bytes."""
+        """Return keys that are written nowhere, for tests; the same ones for the same *seed* of 32
+        bytes.
+        """
         log_key = (
             Ed25519PrivateKey.generate()
             if seed is None
@@ -152,10 +168,11 @@ class Keys:
         allow: Callable[[], None] = lambda: None,
         like: Path | None = None,
     ) -> Keys:
-        """Make new keys in *folder* (made with mode 0700), synced before this returns; they take the owner of the ledger *like*.
+        """Make new keys in *folder* (mode 0700), synced, with the owner of the ledger *like*.
 
-        With a *signer* command, *public* is the public half of the log key that the signer holds, and none is made here.
-        Raises ``KeysError`` where the folder exists and is not empty: keys are never overwritten.
+        With a *signer* command, *public* is the public half of the log key that the signer holds,
+        and none is made here. Raises ``KeysError`` where the folder exists and is not empty: keys
+        are never overwritten.
         """
         if folder.is_symlink():
             raise KeysError(
@@ -186,17 +203,15 @@ class Keys:
             master = os.urandom(32)
             keys = cls(log_key, master, 1)
             write_private(folder / _LOG_PUBLIC, keys.public.encode("ascii") + b"\n", like)
-            write_private(
-                folder / _TOKEN_KEY,
-                json.dumps({"epoch": 1, "key": master.hex()}).encode() + b"\n",
-                like,
-            )
+            tokens = json.dumps({"epoch": 1, "key": master.hex()}).encode()
+            write_private(folder / _TOKEN_KEY, tokens + b"\n", like)
             sync_directory(folder)
             sync_directory(folder.parent)
         except OSError as error:
             missing = denial_of(error, folder)
             raise KeysError(
-                f"{folder}: can't create keys ({why_not_written(error, folder) if missing is None else missing.what})",
+                f"{folder}: can't create keys"
+                f" ({why_not_written(error, folder) if missing is None else missing.what})",
                 code="keys.create",
                 hint="" if missing is None else missing.hint,
             ) from None
@@ -212,7 +227,8 @@ class Keys:
     ) -> Keys:
         """Read the keys in *folder*; with a *signer* command, the public half alone of the log key.
 
-        *allow* is called before the command is started each time, and raises ``ConfigError`` where it must not be.
+        *allow* is called each time before the command is started, and raises ``ConfigError`` if it
+        must not be.
 
         Raises ``KeysError``: missing, malformed, or readable by others.
         """
@@ -273,9 +289,11 @@ class Keys:
         return self._log_key.sign
 
     def signing(self, *, actor: Mapping[str, str], epochs: bool) -> Signing:
-        """Return what a writer signs heads with: with *epochs* a key of its own, certified by the log key.
+        """Return what a writer signs heads with: with *epochs* a key of its own, certified by the
+        log key.
 
-        Without, the log key itself (for short commands), unless a signer command holds that. *actor* is who writes.
+        Without, the log key itself (for short commands), unless a signer command holds that.
+        *actor* is who writes.
         """
         return Signing(self, actor=actor, epochs=epochs, master=self._master)
 
@@ -327,7 +345,10 @@ def _signer_error(what: str) -> KeysError:
     return KeysError(
         f"the signer {what}",
         code="keys.signer",
-        hint="run the command of [keys] signer by hand: message on stdin, 64 bytes or their base64 on stdout",
+        hint=(
+            "run the command of [keys] signer by hand: message on stdin, 64 bytes or their base64"
+            " on stdout"
+        ),
     )
 
 
@@ -339,7 +360,9 @@ def _decoded(answer: bytes) -> bytes:
 
 
 def verify_signature(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Tell whether *signature* (64 bytes) over *message* is by the Ed25519 key *public* (32 bytes). Never raises."""
+    """Tell whether *signature* (64 bytes) over *message* is by the Ed25519 key *public* (32 bytes).
+    Never raises.
+    """
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except (InvalidSignature, ValueError):

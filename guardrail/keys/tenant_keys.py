@@ -40,7 +40,9 @@ class TenantKeys:
         return self._kid
 
     def token(self, cls: str, value: str) -> str:
-        """Return ``gr1:<cls>:<kid>:<24 characters>``, equal for equal values of one class (docs/record-format.md section 5)."""
+        """Return ``gr1:<cls>:<kid>:<24 characters>``, equal for equal values of one class
+        (docs/record-format.md section 5).
+        """
         found = self._classes.get(cls)
         if found is None:
             key = derive(self._master, f"guardrail/token/1/{cls}/{self._kid}".encode())
@@ -50,18 +52,24 @@ class TenantKeys:
 
     @staticmethod
     def mark(class_: str) -> str:
-        """Return ``gr1:<class>:-:<24 random characters>``: says that something was removed, and nothing about it."""
+        """Return ``gr1:<class>:-:<24 random characters>``: says that something was removed, and
+        nothing about it.
+        """
         return (
             f"gr1:{class_}:-:" + base64.b32encode(os.urandom(_TOKEN_BYTES)).decode("ascii").lower()
         )
 
     def commitment(self, parts: Iterable[bytes]) -> Commitment:
-        """Return the commitment over *parts*, to be extended: what many calls have in common is absorbed once."""
+        """Return the commitment over *parts*, to be extended: what many calls have in common is
+        absorbed once.
+        """
         return Commitment(self._commitment.copy()).extended(parts)
 
 
 class Commitment:
-    """An HMAC-SHA-256 under a tenant's commitment key over parts, each preceded by its length (8 bytes, big endian)."""
+    """An HMAC-SHA-256 under a tenant's commitment key over parts, each preceded by its length (8
+    bytes, big endian).
+    """
 
     __slots__ = ("_state",)
 

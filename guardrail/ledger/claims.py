@@ -22,7 +22,9 @@ from guardrail.ledger.steps import hash_lines, is_start, misplaced
 __all__ = ["SESSION_TAKEN", "STARTED", "add_all"]
 
 STARTED = "ledger.start_taken"
-"""Code of the error for a start that was compared with a start that is not the last one any more; it was not written."""
+"""Code of the error for a start that was compared with a start that is not the last one any more;
+it was not written.
+"""
 SESSION_TAKEN = "ledger.session_taken"
 """Code of the error for a first record in another caller's session; the record was not written."""
 

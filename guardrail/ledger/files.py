@@ -162,7 +162,8 @@ def resolve(path: Path) -> Path:
     kind = network_filesystem(db.parent)
     if kind is not None:
         raise LedgerOpenError(
-            f"the ledger lies on a network file system ({kind}), where locks and syncs can't be relied on",
+            f"the ledger lies on a network file system ({kind}), where locks and syncs can't be"
+            " relied on",
             code="ledger.filesystem",
             hint="put the ledger on a local disk: one writer host, one log",
         )

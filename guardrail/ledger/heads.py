@@ -87,7 +87,9 @@ class Signing(Protocol):
         """Return a new certified key, or None if this writer signs with the log key."""
 
     def mac(self, message: bytes) -> bytes:
-        """Return a code over *message* that only holders of this log's keys can compute: 32 bytes."""
+        """Return a code over *message* that only holders of this log's keys can compute: 32
+        bytes.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def write_head(execute: Execute, row: HeadRow) -> None:
     )
 
 
-# -- the tree ------------------------------------------------------------------------------------------------------------
+# -- the tree
+# --------------------------------------------------------------------------------------------------
 
 
 def store_tile(execute: Execute, size: int, made: Sequence[bytes]) -> None:
@@ -176,7 +179,8 @@ def store_tile(execute: Execute, size: int, made: Sequence[bytes]) -> None:
     execute("REPLACE INTO tile (level, number, hashes) VALUES (0, ?, ?)", (number, hashes))
     level = 1
     while True:
-        # A tile of roots grows by one root for each tile below, so that proofs need not hash the newest tiles again.
+        # A tile of roots grows by one root for each tile below, so that proofs need not hash the
+        # newest tiles again.
         place = (level, number // TILE)
         row = execute("SELECT hashes FROM tile WHERE level = ? AND number = ?", place).fetchone()
         roots = (row[0] if row is not None else b"") + made[level * _TILE_LEVEL]
@@ -208,7 +212,9 @@ def leaves_of(execute: Execute, start: int, stop: int) -> list[bytes]:
 
 
 def check_included(edge: Edge, node: Node, seq: object, line: object) -> None:
-    """Raise ``LedgerError`` unless *line* is record *seq* of the log whose tree is *edge*; *node* gets its perfect subtrees."""
+    """Raise ``LedgerError`` unless *line* is record *seq* of the log whose tree is *edge*; *node*
+    gets its perfect subtrees.
+    """
     if type(seq) is not int or type(line) is not bytes or not 0 <= seq < edge.size:
         raise unproved(f"there is a record {seq} that the log's head does not cover")
     try:

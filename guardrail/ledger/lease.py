@@ -161,7 +161,9 @@ def own_origin(adapter: str) -> dict[str, Any]:
 
 
 def _forget_parents() -> None:
-    """In a forked child: the name and the locks are the parent's. Closing the copies drops nothing of the parent."""
+    """In a forked child: the name and the locks are the parent's. Closing the copies drops nothing
+    of the parent.
+    """
     global _name, _guard
     _guard = threading.Lock()
     _name = None

@@ -69,7 +69,9 @@ class FileLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def fileno(self) -> int:
-        """Return the descriptor: a process that inherits it holds the lock as well, until both have closed it."""
+        """Return the descriptor: a process that inherits it holds the lock as well, until both have
+        closed it.
+        """
         if self._descriptor is None:
             raise ValueError("the lock file is not open")
         return self._descriptor

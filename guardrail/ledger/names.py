@@ -75,7 +75,8 @@ def hash_kept(execute: Execute, place: Place, look: Callable[[bytes], None]) -> 
     grown = hash_from(execute, place.begin, place, looks)
     if not said:
         raise unproved(
-            f"the records before {place.begin} are missing, and no record says that they were pruned"
+            f"the records before {place.begin} are missing, and no record says that they were"
+            " pruned"
         )
     return grown
 
@@ -205,7 +206,8 @@ class Names:
                         del self._absent[next(iter(self._absent))]
             return name in found
 
-    # -- by the commit thread -----------------------------------------------------------------------------------------------
+    # -- by the commit thread
+    # ----------------------------------------------------------------------------------------------
 
     def at(self, edge: Edge) -> bool:
         """Return True if exactly the names of the lines of *edge* are known."""

@@ -105,7 +105,9 @@ class Proofs:
 
     @staticmethod
     def included(reader: LedgerReader, head: HeadRow, seq: object, line: object) -> None:
-        """Raise ``LedgerError`` unless *line* is record *seq* of the log with this *head*. Call it inside a snapshot."""
+        """Raise ``LedgerError`` unless *line* is record *seq* of the log with this *head*. Call it
+        inside a snapshot.
+        """
         try:
             # The head's row, whose code was checked, holds the roots of the perfect subtrees.
             edge = Edge.decode(head.size, head.edge)
@@ -172,7 +174,9 @@ class ProvedReader:
         return None if found is None else found[1]
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, then every step that is recorded of it, none missing."""
+        """Return the decision about the call *approval*, then every step that is recorded of it,
+        none missing.
+        """
         found = self._decision(approval)
         if found is None:
             return []

@@ -92,7 +92,9 @@ class LedgerReader(ReadConnection):
         return rows[0][0] if rows else None
 
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (seq, leaf, line) from *start*, before *stop* or to the end that is there when it is reached."""
+        """Yield (seq, leaf, line) from *start*, before *stop* or to the end that is there when it
+        is reached.
+        """
         while True:
             rows = self.rows(start, _CHUNK)
             for row in rows:
@@ -137,8 +139,9 @@ class LedgerReader(ReadConnection):
     def by_call(self, call: str) -> Iterator[bytes]:
         """Yield every line about *call*, the oldest first."""
         rows = self._ask(
-            "SELECT seq, CAST(line AS BLOB) FROM record WHERE call = ?1 AND type IN ('call.decision', 'call.outcome') UNION ALL "
-            "SELECT seq, CAST(line AS BLOB) FROM record WHERE call = ?1 AND type IN ('call.claim', 'call.rejected') ORDER BY 1",
+            "SELECT seq, CAST(line AS BLOB) FROM record WHERE call = ?1 AND type IN"
+            " ('call.decision', 'call.outcome') UNION ALL SELECT seq, CAST(line AS BLOB) FROM"
+            " record WHERE call = ?1 AND type IN ('call.claim', 'call.rejected') ORDER BY 1",
             call,
         )
         yield from (row[1] for row in rows)
@@ -157,8 +160,8 @@ class LedgerReader(ReadConnection):
     def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
         """Return the ids of sessions that begin with *prefix*, sorted, at most *limit*."""
         rows = self._ask(
-            "SELECT DISTINCT session FROM record WHERE session >= ? AND session < ? AND type IN ('call.decision', 'call.rejected') "
-            "ORDER BY session LIMIT ?",
+            "SELECT DISTINCT session FROM record WHERE session >= ? AND session < ? AND type IN"
+            " ('call.decision', 'call.rejected') ORDER BY session LIMIT ?",
             prefix,
             prefix + "\U0010ffff",
             limit,
@@ -168,7 +171,8 @@ class LedgerReader(ReadConnection):
     def first_of_session(self, session: str) -> bytes | None:
         """Return the line of the first call of *session*, or None."""
         rows = self._ask(
-            "SELECT CAST(line AS BLOB) FROM record WHERE session = ? AND type IN ('call.decision', 'call.rejected') ORDER BY seq LIMIT 1",
+            "SELECT CAST(line AS BLOB) FROM record WHERE session = ? AND type IN ('call.decision',"
+            " 'call.rejected') ORDER BY seq LIMIT 1",
             session,
         )
         return rows[0][0] if rows else None
@@ -178,8 +182,8 @@ class LedgerReader(ReadConnection):
         start = -1
         while True:
             rows = self._ask(
-                "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? AND type IN ('call.decision', 'call.rejected') AND seq > ? "
-                "ORDER BY seq LIMIT ?",
+                "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? AND type IN"
+                " ('call.decision', 'call.rejected') AND seq > ? ORDER BY seq LIMIT ?",
                 session,
                 start,
                 _CHUNK,
@@ -199,10 +203,13 @@ class LedgerReader(ReadConnection):
         return rows[0][0] if rows else None
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, then every step that is recorded of it, in their order."""
+        """Return the decision about the call *approval*, then every step that is recorded of it, in
+        their order.
+        """
         request = self.decision(approval)
         steps = self._ask(
-            "SELECT CAST(line AS BLOB) FROM record WHERE approval = ? AND ordinal IS NOT NULL ORDER BY ordinal",
+            "SELECT CAST(line AS BLOB) FROM record WHERE approval = ? AND ordinal IS NOT NULL ORDER"
+            " BY ordinal",
             approval,
         )
         return [*([request] if request is not None else []), *(row[0] for row in steps)]
@@ -218,8 +225,8 @@ class LedgerReader(ReadConnection):
             )
         else:
             rows = self._ask(
-                "SELECT call FROM record WHERE type = 'call.decision' AND effect = 'require_approval' "
-                "AND session = ? ORDER BY seq",
+                "SELECT call FROM record WHERE type = 'call.decision' AND effect ="
+                " 'require_approval' AND session = ? ORDER BY seq",
                 session,
             )
         return [row[0] for row in rows]
@@ -230,7 +237,9 @@ class LedgerReader(ReadConnection):
         return rows[0][0] if rows else None
 
     def admin(self, type_: str) -> list[tuple[int, bytes]]:
-        """Return (seq, line) of each record of one of the types that are found without reading the log, the oldest first."""
+        """Return (seq, line) of each record of one of the types that are found without reading the
+        log, the oldest first.
+        """
         query = (
             "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
             f"WHERE type = ? AND {ADMIN} ORDER BY seq"
@@ -266,12 +275,14 @@ class LedgerReader(ReadConnection):
 
 _SESSIONS = """
 WITH began AS (
-  SELECT seq, ts, call, type, session, tenant, principal, agent, effect FROM record WHERE type IN ('call.decision', 'call.rejected')
+  SELECT seq, ts, call, type, session, tenant, principal, agent, effect
+  FROM record WHERE type IN ('call.decision', 'call.rejected')
 )
 SELECT
   coalesce(began.session, '') AS session, coalesce(began.tenant, '') AS tenant,
   coalesce(began.principal, '') AS principal, coalesce(began.agent, '') AS agent,
-  min(began.seq) AS first_seq, coalesce(min(began.ts), '') AS started, coalesce(max(began.ts), '') AS last,
+  min(began.seq) AS first_seq,
+  coalesce(min(began.ts), '') AS started, coalesce(max(began.ts), '') AS last,
   count(*) AS calls,
   sum(began.effect IS 'deny') AS denied,
   sum(began.type = 'call.rejected') AS rejected,

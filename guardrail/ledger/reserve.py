@@ -24,7 +24,9 @@ __all__ = ["Reserve", "disk_is_full", "fitting", "is_kept", "needs_room", "room_
 _PATIENCE = 0.1
 """Seconds between two attempts to take the room again."""
 _LEAST = 2 << 20
-"""Bytes with which calls are taken, if no more is free on a large volume: the outcomes of some thirty of the largest."""
+"""Bytes with which calls are taken, if no more is free on a large volume: the outcomes of some
+thirty of the largest.
+"""
 _FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FULL = (
     "SQLITE_FULL",

@@ -82,7 +82,8 @@ def hash_lines(
     begin = edge.size
     while edge.size < size:
         rows = execute(
-            "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
+            "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq >= ? AND seq < ? ORDER BY seq"
+            " LIMIT ?",
             (edge.size, size, _CHUNK),
         ).fetchall()
         if not rows:
@@ -117,7 +118,9 @@ class Steps:
         return self._by_approval.get(approval, [])
 
     def reach(self, execute: Callable[..., Any], size: int, tree: bytes) -> None:
-        """Hash the lines up to *size*; raise ``LedgerError`` unless they make *tree*, and then nothing has changed."""
+        """Hash the lines up to *size*; raise ``LedgerError`` unless they make *tree*, and then
+        nothing has changed.
+        """
         found: list[bytes] = []
 
         def look(line: bytes) -> None:

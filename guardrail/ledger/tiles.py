@@ -22,7 +22,8 @@ _LEVELS = 8
 """Levels that a log of fewer than 2**63 records can have."""
 # Of ?1 records; the tile of leaves number ?2 is stored although it grows.
 _SURPLUS = """SELECT level, number FROM tile
-WHERE typeof(level) <> 'integer' OR typeof(number) <> 'integer' OR level NOT BETWEEN 0 AND 7 OR number < 0
+WHERE typeof(level) <> 'integer' OR typeof(number) <> 'integer'
+OR level NOT BETWEEN 0 AND 7 OR number < 0
 OR (level = 0 AND number >= ?1 / 256 AND number <> ?2)
 OR (level > 0 AND ((?1 >> (level * 8)) = 0 OR number > ((?1 >> (level * 8)) - 1) / 256))
 LIMIT ?3"""
@@ -41,7 +42,10 @@ class WrongTile:
     def text(self) -> str:
         """Description of the problem."""
         if self.right is None:
-            return f"the stored tree has a row that no records make (level {self.level}, number {self.number})"
+            return (
+                f"the stored tree has a row that no records make (level {self.level}, number"
+                f" {self.number})"
+            )
         if self.level == 0:
             first = self.number * TILE
             last = first + len(self.right) // HASH_BYTES - 1
@@ -168,7 +172,8 @@ class TileWalk:
     def _row(self, level: int, number: int, length: int | None) -> bytes:
         """Return the stored tile, or nothing if it is not a tile, or not of *length* bytes."""
         rows = self._execute(
-            "SELECT hashes FROM tile WHERE level = ? AND number = ? AND length(hashes) BETWEEN ? AND ?",
+            "SELECT hashes FROM tile WHERE level = ? AND number = ? AND length(hashes) BETWEEN ?"
+            " AND ?",
             (level, number, length or 0, TILE * HASH_BYTES if length is None else length),
         ).fetchall()
         stored = rows[0][0] if len(rows) == 1 else b""

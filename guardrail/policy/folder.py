@@ -18,7 +18,9 @@ it.
 MAX_DEPTH = 64
 _DATA = frozenset({"data.json", "data.yaml", "data.yml"})
 _PROJECTION = "..data"
-"""The link that Kubernetes keeps in a mounted ConfigMap or Secret: to a folder ``..2026_...`` with the files."""
+"""The link that Kubernetes keeps in a mounted ConfigMap or Secret: to a folder ``..2026_...`` with
+the files.
+"""
 _READABLE = "let the user of this program read it, or move it out of the policies"
 
 

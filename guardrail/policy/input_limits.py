@@ -30,10 +30,11 @@ _BEFORE_NUMBER = b":,[ \t\r\n"
 
 
 def check_input(policy_input: bytes) -> None:
-    """Raise ``PolicyError`` (``error``) for an input that the engine would take for another one, or is too large.
+    """Raise ``PolicyError`` (``error``) for an input that the engine would take for another one, or
+    is too large.
 
-    Integers beyond 64 bits become floating point in it, and integers are compared with floating point as if they had 53
-    bits, so that unequal ones compare as equal.
+    Integers beyond 64 bits become floating point in it, and integers are compared with floating
+    point as if they had 53 bits, so that unequal ones compare as equal.
     """
     if len(policy_input) > MAX_INPUT:
         raise PolicyError(
@@ -51,7 +52,8 @@ def check_input(policy_input: bytes) -> None:
         raise PolicyError("the policy input is not JSON", cause="error", detail="input") from None
     if not _fits(value):
         raise PolicyError(
-            "a number that the embedded engine takes for another one: a fraction of 54 to 64 bits, or an integer beyond 64",
+            "a number that the embedded engine takes for another one: a fraction of 54 to 64 bits,"
+            " or an integer beyond 64",
             cause="error",
             detail="integer_range",
             hint="pass it as a string, or use the server engine",

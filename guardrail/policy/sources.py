@@ -41,7 +41,10 @@ MIN_INTEGER = -(2**63)
 
 _LONGEST_ARRAY = 10_000_000
 """Members that no array reaches: data and calls are limited to fewer bytes."""
-WHOLE_EXPONENT = "is a whole number with an exponent: OPA finds no element of an array by it, the embedded engine does"
+WHOLE_EXPONENT = (
+    "is a whole number with an exponent: OPA finds no element of an array by it, the embedded"
+    " engine does"
+)
 WITHOUT_EXPONENT = "write it without the exponent"
 
 
@@ -227,7 +230,8 @@ class _Reader:
                 str(file),
                 "not-read",
                 f"only .rego modules and data.json are read, so policies would not see {file.name}",
-                f"data.{name.replace('/', '.')} is read from {name}/data.json; move other files out of the policies",
+                f"data.{name.replace('/', '.')} is read from {name}/data.json; move other files out"
+                " of the policies",
             )
 
     def _read(self, file: Path, limit: int, use: object) -> str | None:
@@ -254,7 +258,8 @@ class _Reader:
                 str(file),
                 "too-large",
                 f"over {counted(limit, 'byte')}, or {MAX_TOTAL} bytes together with the others",
-                "every decision would carry it: keep what policies compare with, and look the rest up before the call",
+                "every decision would carry it: keep what policies compare with, and look the rest"
+                " up before the call",
             )
             return None
         try:
@@ -352,7 +357,10 @@ def _unfit(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
     if isinstance(value, float) and rounded(value):
         return (
             "integer-range",
-            "a number of 54 to 64 bits in the form of a fraction: the embedded engine compares integers with it only roughly",
+            (
+                "a number of 54 to 64 bits in the form of a fraction: the embedded engine compares"
+                " integers with it only roughly"
+            ),
             "write it without point and exponent, as a string, or use the server engine",
         )
     children: Sequence[Json] = ()

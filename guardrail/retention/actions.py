@@ -65,7 +65,9 @@ class ArchivedSegment:
 
 
 class RetentionManager:
-    """Closes segments, archives, prunes and expires the records of one ledger. One thread uses it; other processes wait."""
+    """Closes segments, archives, prunes and expires the records of one ledger. One thread uses it;
+    other processes wait.
+    """
 
     def __init__(
         self,
@@ -124,7 +126,8 @@ class RetentionManager:
         """Return the retention status, with the work that is due. Raises ``LedgerError``."""
         return judge(self.facts(), self._policy, self._clock())
 
-    # -- closing segments ----------------------------------------------------------------------------------------------------
+    # -- closing segments
+    # ----------------------------------------------------------------------------------------------
 
     def seal_due(self) -> bool:
         """Return True if it is time for the next segment, by age or size."""
@@ -139,7 +142,8 @@ class RetentionManager:
         return bool(rows[0][0] >= self._policy.segment_mb << 20)
 
     def seal(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
-        """Make the missing copies; with *fresh*, first close a segment over all records that are in none.
+        """Make the missing copies; with *fresh*, first close a segment over all records that are in
+        none.
 
         Each copy is verified and durable when this returns. *why* is the reason that a person gave.
         Raises ``RetentionError``, ``LedgerError``.
@@ -177,10 +181,11 @@ class RetentionManager:
         receipt = self._record("sealed", found)
         return Segment(number, first, last, edge.root().hex(), leaf.hex(), receipt.ts)
 
-    # -- the archive ------------------------------------------------------------------------------------------------
+    # -- the archive
+    # ----------------------------------------------------------------------------------------------
 
     def archive(self, *, why: str | None) -> list[ArchivedSegment]:
-        """Copy every segment that the archive lacks, each verified, durable and recorded when this returns."""
+        """Copy every missing segment to the archive, verified, durable and recorded."""
         target = self._archive()
         if target is None:
             raise RetentionError(
@@ -210,11 +215,13 @@ class RetentionManager:
         return put
 
     def _archive(self) -> Path | None:
-        """Return the archive's folder, or None. Raises ``RetentionError`` if it is that of the segments: there would be one copy."""
+        """Return the archive's folder, or None. Raises ``RetentionError`` if it is that of the
+        segments: there would be one copy.
+        """
         target = self._policy.archive
         if target is not None and segments.same_folder(target, self._folder):
             raise RetentionError(
-                "the archive is the folder of the segments' copies, so there would be no second copy",
+                "the archive is the folder of the segments, so there would be no second copy",
                 code="retention.one_copy",
                 hint="set archive in [retention] of guardrail.toml to a folder on another disk",
             )
@@ -281,7 +288,8 @@ class RetentionManager:
                 ) from None
         return gone
 
-    # -- pruning ----------------------------------------------------------------------------------------------------
+    # -- pruning
+    # ----------------------------------------------------------------------------------------------
 
     def prunable(self) -> int:
         """Return where pruning would end: it would delete records 1 to this - 1.
@@ -358,7 +366,8 @@ class RetentionManager:
     def _refuse_held(self, facts: Facts) -> None:
         if facts.holds:
             raise RetentionError(
-                f"{counted(len(facts.holds), 'legal hold')} {agree(len(facts.holds), 'stands')}: nothing is deleted",
+                f"{counted(len(facts.holds), 'legal hold')} {agree(len(facts.holds), 'stands')}:"
+                " nothing is deleted",
                 code="retention.held",
                 hint="guardrail hold list",
             )
@@ -383,33 +392,33 @@ class RetentionManager:
             )
         if not self._may_delete():
             raise RetentionError(
-                f"[retention] days is {self._policy.days}, below floor_days ({self._policy.floor_days})",
+                f"[retention] days is {self._policy.days}, below floor_days"
+                f" ({self._policy.floor_days})",
                 code="retention.below_floor",
                 hint="set [retention] days to what the floor allows",
             )
 
     def _needed(self, before: int) -> int:
-        """Return the number of the first record below *before* that is still needed, or *before*."""
+        """Return the first record below *before* that is still needed, or *before*."""
         since = self._clock() - timedelta(seconds=self._settings.approvals.request_ttl_s)
         with LedgerReader.open(self._db) as reader:
             rows = reader.query(
-                "SELECT min(seq) FROM (SELECT seq FROM open_call UNION ALL SELECT seq FROM epoch UNION ALL "
-                "SELECT seq FROM record INDEXED BY record_request WHERE type = 'call.decision' "
-                "AND effect = 'require_approval' AND ts > ?)",
+                "SELECT min(seq) FROM (SELECT seq FROM open_call UNION ALL SELECT seq FROM epoch"
+                " UNION ALL SELECT seq FROM record INDEXED BY record_request WHERE type ="
+                " 'call.decision' AND effect = 'require_approval' AND ts > ?)",
                 since.isoformat(timespec="microseconds")[:-6] + "Z",
             )
         first = rows[0][0]
         return before if first is None else min(before, max(first, 1))
 
     def _allow(self, cut: Cut, head: Checkpoint | None) -> None:
-        """Raise unless the records below *cut* are old enough and a kept head covers exactly these
-        records.
-        """
+        """Raise unless the records below *cut* are old enough and a kept head covers just these."""
         newest = moment(cut.newest)
         least = max(self._policy.days, self._policy.floor_days)
         if newest is None or self._clock() - newest < least * _DAY:
             raise RetentionError(
-                f"among them is a record that is younger than {counted(least, 'day')}: the clock went back",
+                f"among them is a record that is younger than {counted(least, 'day')}: the clock"
+                " went back",
                 code="retention.too_young",
                 hint="guardrail retention status",
             )
@@ -421,7 +430,8 @@ class RetentionManager:
         if not verify_consistency(cut.before, cut.root, head.size, head.root, path):
             raise conflict()
 
-    # -- holds ------------------------------------------------------------------------------------------------------
+    # -- holds
+    # ----------------------------------------------------------------------------------------------
 
     def hold(self, name: str, *, add: bool, why: str) -> None:
         """Record that a legal hold *name* begins or ends.
@@ -431,9 +441,7 @@ class RetentionManager:
         stands = name in {each.id for each in self.facts().holds}
         if stands is add:
             raise RetentionError(
-                "a hold with this name is already active"
-                if add
-                else "no hold with this name is active",
+                "a hold with this name is already active" if add else "no such hold is active",
                 code="retention.exists" if add else "retention.hold",
                 hint="guardrail hold list",
             )

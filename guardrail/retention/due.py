@@ -34,8 +34,8 @@ class Done:
 
 
 def carry_out(manager: RetentionManager, *, why: str | None) -> Done:
-    """Close segments, copy, archive, prune and expire everything that is due; each action is recorded when
-    this returns.
+    """Close segments, copy, archive, prune and expire everything that is due; each action is
+    recorded when this returns.
 
     Each failure is a problem in the result. Raises ``LedgerError`` if the ledger can't be read or
     written, and ``RetentionError`` if the copy of a segment can't be made: then nothing else is

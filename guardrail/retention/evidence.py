@@ -94,9 +94,11 @@ def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
             "and anyone who can write the ledger can print such a head"
         )
     ways = " and ".join(
-        f"{each.name} did not cosign it"
-        if isinstance(each, WitnessAnchor)
-        else f"the anchor {each.name} does not hold it"
+        (
+            f"{each.name} did not cosign it"
+            if isinstance(each, WitnessAnchor)
+            else f"the anchor {each.name} does not hold it"
+        )
         for each in able
     )
     return f"{ways} (a head of {counted(head.size, 'record')})"
@@ -111,7 +113,8 @@ def _of_anchors(settings: Settings, anchors: Sequence[Anchor], key: NoteKey) -> 
         except AnchorError as error:
             if not isinstance(anchor, WitnessAnchor):
                 raise RetentionError(
-                    f"the anchor {anchor.name} can't be read, and nothing is deleted: {error.message}",
+                    f"the anchor {anchor.name} can't be read, and nothing is deleted:"
+                    f" {error.message}",
                     code="retention.not_anchored",
                     hint=error.hint,
                 ) from None

@@ -202,7 +202,8 @@ def read_facts(records: Records) -> Facts:
     """
     rows = records.query(
         "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
-        f"WHERE {ADMIN} AND type IN ('admin.sealed', 'admin.archived', 'admin.pruned', 'admin.hold') ORDER BY seq"
+        f"WHERE {ADMIN} AND type IN ('admin.sealed', 'admin.archived', 'admin.pruned',"
+        " 'admin.hold') ORDER BY seq"
     )
     gathered = Gathered()
     for seq, line in rows:

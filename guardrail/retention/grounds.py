@@ -74,7 +74,8 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
 
 
 def vouched(grounds: Grounds, kept: Kept, before: int) -> Checkpoint:
-    """Return the largest head that an anchor vouches for, if it covers record *before* - 1 and all heads are of this ledger.
+    """Return the largest head that an anchor vouches for, if it covers record *before* - 1 and all
+    heads are of this ledger.
 
     Raises ``RetentionError``: ``retention.conflict``, ``retention.not_anchored``.
     """

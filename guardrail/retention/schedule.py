@@ -93,7 +93,8 @@ class RetentionWatch:
         self._distrust_until = 0.0
         self._thread: threading.Thread | None = None
 
-    # -- life -------------------------------------------------------------------------------------------------------
+    # -- life
+    # ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin. Returns at once."""
@@ -104,7 +105,8 @@ class RetentionWatch:
         """Begin in this process, a forked child, unless it was closed or never started."""
         if self._closed or self._thread is None:
             return
-        # The worker is the parent's: nothing here may wait for it or end it. Closing a copy of the lock leaves it held.
+        # The worker is the parent's: nothing here may wait for it or end it. Closing a copy of the
+        # lock leaves it held.
         self._inherited.append(self._worker)
         lock = self._lock
         self._renew()
@@ -122,11 +124,13 @@ class RetentionWatch:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_CLOSE_S)
 
-    # -- the thread ---------------------------------------------------------------------------------------------------
+    # -- the thread
+    # ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        # A forked child has not opened the ledger yet. A reader of it that is there while the parent, the last writer,
-        # closes keeps a shared memory file that SQLite has deleted, and the child's first call would be refused.
+        # A forked child has not opened the ledger yet. A reader of it that is there while the
+        # parent, the last writer, closes keeps a shared memory file that SQLite has deleted, and
+        # the child's first call would be refused.
         if self._waits and self._stop.wait(self._tick):
             return
         while True:

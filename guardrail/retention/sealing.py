@@ -76,5 +76,7 @@ def write_copy(db: Path, folder: Path, facts: Facts, segment: Segment) -> Manife
 
 
 def node_of(reader: LedgerReader) -> Node:
-    """Return a getter of the tree's perfect subtrees. It raises ``ValueError`` and ``LedgerError``."""
+    """Return a getter of the tree's perfect subtrees. It raises ``ValueError`` and
+    ``LedgerError``.
+    """
     return node_reader(reader.execute)

@@ -75,7 +75,9 @@ class Manifest:
     prev: str
     """Leaf of the record before ``first``, hex; zeros for line 0."""
     edge: tuple[str, ...]
-    """The tree of the first ``first`` records: roots of its perfect subtrees, the largest first, hex."""
+    """The tree of the first ``first`` records: roots of its perfect subtrees, the largest first,
+    hex.
+    """
     digest: str
     """SHA-256 of the file with the lines, hex."""
     newest: str
@@ -283,7 +285,9 @@ def _fresh(path: Path, like: Path) -> Iterator[BinaryIO]:
 
 
 def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge) -> Manifest:
-    """Read a file of lines and return its manifest. Raises ``RetentionError`` unless it is exactly *segment*."""
+    """Read a file of lines and return its manifest. Raises ``RetentionError`` unless it is exactly
+    *segment*.
+    """
     edge = before.copy()
     begin = [root.hex() for root in edge.roots]
     seq, prev, first_prev, newest = segment.first, "", "", ""

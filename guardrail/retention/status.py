@@ -84,7 +84,8 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Retention
         findings.append(
             Finding(
                 Trouble.BELOW_FLOOR,
-                f"[retention] days is {settings.days}, below floor_days ({settings.floor_days}): nothing is deleted",
+                f"[retention] days is {settings.days}, below floor_days ({settings.floor_days}):"
+                " nothing is deleted",
                 "set [retention] days to what the floor allows",
             )
         )
@@ -101,7 +102,10 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Retention
         findings.append(Finding(Trouble.SEAL_OVERDUE, text, "guardrail retention run"))
     late = [each for each in facts.segments if each.number in unarchived and _late(each, now)]
     if late:
-        text = f"{counted(len(late), 'segment')} {agree(len(late), 'has')} no copy in the archive, the first is number {late[0].number}"
+        text = (
+            f"{counted(len(late), 'segment')} {agree(len(late), 'has')} no copy in the archive, the"
+            f" first is number {late[0].number}"
+        )
         findings.append(Finding(Trouble.UNARCHIVED, text, "guardrail retention run"))
     return RetentionStatus(
         age_days=age,
@@ -134,7 +138,8 @@ def _under_kept(facts: Facts, settings: RetentionSettings) -> list[Finding]:
         findings.append(
             Finding(
                 Trouble.UNDER_KEPT,
-                f"records up to {each.before - 1} were deleted after {counted(kept, 'day')}, below the floor of {settings.floor_days}",
+                f"records up to {each.before - 1} were deleted after {counted(kept, 'day')}, below"
+                f" the floor of {settings.floor_days}",
                 f"guardrail show {each.seq}",
             )
         )

@@ -111,10 +111,13 @@ class FileRecords:
             end += len(line)
             if end > MAX_BYTES or count >= MAX_RECORDS:
                 raise SourceError(
-                    f"{self._path}: the file holds more than {MAX_BYTES >> 30} GiB, or more than {MAX_RECORDS:,} records",
+                    f"{self._path}: the file holds more than {MAX_BYTES >> 30} GiB, or more than"
+                    f" {MAX_RECORDS:,} records",
                     code="review.source_size",
-                    hint="guardrail verify --export FILE has no such limit; to look at records, cut the file in two and "
-                    "read each part with --segment",
+                    hint=(
+                        "guardrail verify --export FILE has no such limit; to look at records, cut"
+                        " the file in two and read each part with --segment"
+                    ),
                 )
             try:
                 record = parse(line[:-1])
@@ -177,7 +180,10 @@ class FileRecords:
         return SourceError(
             f"{self._path}: line {count + 1} {what}",
             code="review.source_line",
-            hint="guardrail verify --export FILE, or --segment FILE, says more; take another copy of it",
+            hint=(
+                "guardrail verify --export FILE, or --segment FILE, says more; take another copy"
+                " of it"
+            ),
         )
 
     # -- what it holds -----------------------------------------------------------------------------

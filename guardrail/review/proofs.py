@@ -149,10 +149,13 @@ def _before(
     }
     if not found:
         raise LedgerError(
-            f"record {seq} can't be proved: the recovery at {clock(doubt.ts)} (record {doubt.seq}) took it over, and no head from "
-            "before it vouches for the record",
+            f"record {seq} can't be proved: the recovery at {clock(doubt.ts)} (record {doubt.seq})"
+            " took it over, and no head from before it vouches for the record",
             code="ledger.recovered",
-            hint="guardrail verify names the records; guardrail verify --checkpoint FILE compares a head that you kept",
+            hint=(
+                "guardrail verify names the records; guardrail verify --checkpoint FILE compares a"
+                " head that you kept"
+            ),
         )
     size = max(found)
     return found[size], size
@@ -274,23 +277,38 @@ def _compare(
         detail = "they are over the same number of records, and over different ones"
         return Consistency(Relation.FORKED, detail)
     if backup and second.size > reader.size() and roots.get(first.size) == first.root:
-        detail = f"the first {counted(first.size, 'record')} of the copy {agree(first.size, 'matches')} the old head; of the new one it has only {reader.size()}"
+        detail = (
+            f"the first {counted(first.size, 'record')} of the copy {agree(first.size, 'matches')}"
+            f" the old head; of the new one it has only {reader.size()}"
+        )
         return Consistency(Relation.PREFIX, detail)
     if backup and first.size in roots and roots[first.size] != first.root:
-        detail = f"the first {counted(first.size, 'record')} of the copy {agree(first.size, 'does')} not match the old head"
+        detail = (
+            f"the first {counted(first.size, 'record')} of the copy {agree(first.size, 'does')} not"
+            " match the old head"
+        )
         return Consistency(Relation.FORKED, detail)
     if second.size not in roots:
         detail = f"the ledger has not all of the {counted(second.size, 'record')} of the new head"
         return Consistency(Relation.NOT_HERE, detail)
     if roots[second.size] != second.root:
-        detail = f"the first {counted(second.size, 'record')} of the ledger {agree(second.size, 'does')} not match the new head"
+        detail = (
+            f"the first {counted(second.size, 'record')} of the ledger {agree(second.size, 'does')}"
+            " not match the new head"
+        )
         return Consistency(Relation.NOT_HERE, detail)
     mine = roots.get(first.size, EMPTY_ROOT if first.size == 0 else None)
     if mine is None:
-        detail = f"the hashes of the first {counted(first.size, 'record')} are not in the ledger any more"
+        detail = (
+            f"the hashes of the first {counted(first.size, 'record')} are not in the ledger any"
+            " more"
+        )
         return Consistency(Relation.NOT_HERE, detail)
     if mine != first.root:
-        detail = f"the first {counted(first.size, 'record')} of the new head {agree(first.size, 'does')} not match the old one"
+        detail = (
+            f"the first {counted(first.size, 'record')} of the new head {agree(first.size, 'does')}"
+            " not match the old one"
+        )
         return Consistency(Relation.FORKED, detail)
     try:
         path = consistency_proof(first.size, second.size, node_reader(reader.execute))
@@ -305,7 +323,8 @@ def _compare(
 def _gone(reader: LedgerReader, seq: int) -> LedgerError:
     if 0 < seq < reader.size():
         return LedgerError(
-            f"record {seq} is not in the ledger any more: its hash is, and its line is what a proof is about",
+            f"record {seq} is not in the ledger any more: its hash is, and its line is what a proof"
+            " is about",
             code="ledger.pruned",
             hint="look for it in the archive, guardrail archive",
         )

@@ -50,8 +50,8 @@ def where(lost: Gone, copies: list[SegmentCopy], seq: int | None = None) -> str:
         wanted = [each for each in wanted if seq <= each.last]
     if not wanted:
         return (
-            "no copy of their segment is in the folders that [retention] names: bring it back from your backups, then "
-            f"guardrail show {'SEQ' if seq is None else seq} --segment FILE"
+            "no copy of their segment is in the folders that [retention] names: bring it back from"
+            f" your backups, then guardrail show {'SEQ' if seq is None else seq} --segment FILE"
         )
     if seq is not None:
         return f"guardrail show {seq} --segment {wanted[0].path}"

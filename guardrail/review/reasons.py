@@ -25,17 +25,21 @@ CAUSES: Mapping[Cause, Reason] = {
         "To change the answer, change the rules named here, then run `guardrail policy test`.",
     ),
     Cause.ARGUMENTS: Reason(
-        "The arguments do not fit the tool's schema, so the policy was not asked: a rule about an argument that is "
-        "missing or of another type would not have fired.",
-        "Compare the call with the tool's schema. If the call is right, correct the schema where the tool is declared.",
+        "The arguments do not fit the tool's schema, so the policy was not asked: a rule about an"
+        " argument that is missing or of another type would not have fired.",
+        "Compare the call with the tool's schema. If the call is right, correct the schema where"
+        " the tool is declared.",
     ),
     Cause.UNDEFINED: Reason(
         "The policy was asked and gave no answer at all: its decision is undefined for this input.",
-        "Run `guardrail policy check`: the composition that answers every call is missing or shadowed.",
+        "Run `guardrail policy check`: the composition that answers every call is missing or"
+        " shadowed.",
     ),
     Cause.MALFORMED: Reason(
-        "The policy gave an answer that is not of the agreed shape, so it was not followed, whatever it said.",
-        "Run `guardrail policy check`; every rule must be a string or an object with `rule` and `message`.",
+        "The policy gave an answer that is not of the agreed shape, so it was not followed,"
+        " whatever it said.",
+        "Run `guardrail policy check`; every rule must be a string or an object with `rule` and"
+        " `message`.",
     ),
     Cause.UNREACHABLE: Reason(
         "No policy engine could be reached, so nobody said that the call may run.",
@@ -43,27 +47,34 @@ CAUSES: Mapping[Cause, Reason] = {
     ),
     Cause.TIMEOUT: Reason(
         "The policy did not answer in time. The answer that it would have given is not known.",
-        "Run `guardrail policy test` and look for slow rules (loops over large data), or raise the limit in guardrail.toml.",
+        "Run `guardrail policy test` and look for slow rules (loops over large data), or raise the"
+        " limit in guardrail.toml.",
     ),
     Cause.CRASHED: Reason(
         "The policy engine died or broke its protocol while it was deciding this call.",
-        "Run `guardrail doctor`. If one kind of call always does it, look at the rules that read its arguments.",
+        "Run `guardrail doctor`. If one kind of call always does it, look at the rules that read"
+        " its arguments.",
     ),
     Cause.ERROR: Reason(
-        "The policy raised an error while it was evaluated: a built-in refused its operands, or two rules disagree.",
+        "The policy raised an error while it was evaluated: a built-in refused its operands, or two"
+        " rules disagree.",
         "Run `guardrail policy check`, and guard the rules against values of this kind.",
     ),
     Cause.OBLIGATION: Reason(
-        "The policy allows the call only under an obligation that this version of guardrail can't fulfil.",
+        "The policy allows the call only under an obligation that this version of guardrail can't"
+        " fulfil.",
         "Remove the obligation from the policy: the contract `guardrail/1` knows none.",
     ),
     Cause.REDACTOR: Reason(
-        "The call can't be recorded without writing something sensitive, or too much, so it was not allowed to run.",
-        "See what the record says was left out; declare a schema that marks the sensitive argument, or send less.",
+        "The call can't be recorded without writing something sensitive, or too much, so it was not"
+        " allowed to run.",
+        "See what the record says was left out; declare a schema that marks the sensitive argument,"
+        " or send less.",
     ),
     Cause.IDENTITY: Reason(
         "Who is calling could not be established, or this session belongs to someone else.",
-        "Look at how the program opens its session: principal, agent and session id must belong together.",
+        "Look at how the program opens its session: principal, agent and session id must belong"
+        " together.",
     ),
     Cause.APPROVAL: Reason(
         "The approval that came with the call is not valid for it.",
@@ -82,7 +93,8 @@ CAUSES: Mapping[Cause, Reason] = {
         "Wait, or raise the limit in the configuration.",
     ),
     Cause.ANCHOR: Reason(
-        "The head of the ledger could not be kept outside it in time, and the configuration asks for that.",
+        "The head of the ledger could not be kept outside it in time, and the configuration asks"
+        " for that.",
         "Run `guardrail doctor` and look at the anchors.",
     ),
     Cause.CONTENTION: Reason(
@@ -105,13 +117,15 @@ _APPROVAL: Mapping[str, tuple[str, str]] = {
 }
 
 _BREAKER = Reason(
-    "Calls like this one made the policy engine fail again and again, so it was not asked for a while; other "
-    "sessions and tools were not affected.",
-    "Look at the first of these calls (`guardrail show last`), mend the rule that it breaks, and try again.",
+    "Calls like this one made the policy engine fail again and again, so it was not asked for a"
+    " while; other sessions and tools were not affected.",
+    "Look at the first of these calls (`guardrail show last`), mend the rule that it breaks, and"
+    " try again.",
 )
 
 _NOT_JSON = Reason(
-    "An argument holds something that JSON does not have, so neither policy nor record could be given it.",
+    "An argument holds something that JSON does not have, so neither policy nor record could be"
+    " given it.",
     "Convert the value to JSON (text, number, list, object) before the call.",
 )
 
@@ -119,24 +133,29 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
     ("timeout", "breaker_open"): _BREAKER,
     ("crashed", "breaker_open"): _BREAKER,
     ("timeout", "eval_limit"): Reason(
-        "Evaluating the policy for this call took longer than one evaluation may, so its worker was stopped. The answer "
-        "that it would have given is not known.",
-        "Look at the rules that read this call's arguments (loops over large values), or raise policy.eval_limit_ms.",
+        "Evaluating the policy for this call took longer than one evaluation may, so its worker was"
+        " stopped. The answer that it would have given is not known.",
+        "Look at the rules that read this call's arguments (loops over large values), or raise"
+        " policy.eval_limit_ms.",
     ),
     ("timeout", "queue_full"): Reason(
-        "Too many calls were waiting for the policy at that moment, so this one was not asked about.",
+        "Too many calls were waiting for the policy at that moment, so this one was not asked"
+        " about.",
         "Send fewer calls at once, or raise policy.workers in guardrail.toml.",
     ),
     ("crashed", "memory"): Reason(
         "Evaluating the policy for this call needed more memory than a worker may have.",
-        "Look at the rules that build large values from this call's arguments, or raise policy.memory_mb.",
+        "Look at the rules that build large values from this call's arguments, or raise"
+        " policy.memory_mb.",
     ),
     ("unreachable", "closed"): Reason(
-        "The guard was being closed, or its policies were being loaded again, while this call was waiting for an answer.",
+        "The guard was being closed, or its policies were being loaded again, while this call was"
+        " waiting for an answer.",
         "Make the call again.",
     ),
     ("unreachable", "engine_version"): Reason(
-        "The embedded policy engine is missing, or not of the one version that is known to answer as OPA does.",
+        "The embedded policy engine is missing, or not of the one version that is known to answer"
+        " as OPA does.",
         "Run `guardrail doctor`: it names the version to install.",
     ),
     ("error", "input_size"): Reason(
@@ -144,20 +163,25 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
         "Send less in one call.",
     ),
     ("error", "integer_range"): Reason(
-        "The call holds an integer beyond 64 bits, or a fraction of 54 to 64 bits, which the embedded policy engine can't compare exactly.",
+        "The call holds an integer beyond 64 bits, or a fraction of 54 to 64 bits, which the"
+        " embedded policy engine can't compare exactly.",
         "Pass such numbers as strings, or fractions of that size as integers.",
     ),
     ("anchor", "conflict"): Reason(
-        "An anchor holds a head that this ledger does not continue: it was cut, rolled back, replaced or forked.",
-        "Run `guardrail doctor`: it names the head and the way out. Put the right ledger back, or record the break with "
-        "`guardrail recover`; a head that another key signed is left behind with `guardrail anchor move`.",
+        "An anchor holds a head that this ledger does not continue: it was cut, rolled back,"
+        " replaced or forked.",
+        "Run `guardrail doctor`: it names the head and the way out. Put the right ledger back, or"
+        " record the break with `guardrail recover`; a head that another key signed is left behind"
+        " with `guardrail anchor move`.",
     ),
     ("malformed", "no_reason"): Reason(
-        "The policy's answer names no rule of its own effect, so nobody could say why; it was not followed.",
+        "The policy's answer names no rule of its own effect, so nobody could say why; it was not"
+        " followed.",
         "Run `guardrail policy check`: only the installed composition may make the decision.",
     ),
     ("malformed", "contradiction"): Reason(
-        "The policy's answer claims to permit the call although one of its own rules denies it; a denial always wins.",
+        "The policy's answer claims to permit the call although one of its own rules denies it; a"
+        " denial always wins.",
         "Run `guardrail policy check`: only the installed composition may make the decision.",
     ),
     ("arguments", "unknown_argument"): Reason(
@@ -166,7 +190,8 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
     ),
     ("arguments", "size"): Reason(
         "The arguments are larger than one call may be, so the policy was not asked.",
-        "Send less in one call. A schema with patterns lowers the limit: one that limits the length of its texts is cheaper.",
+        "Send less in one call. A schema with patterns lowers the limit: one that limits the length"
+        " of its texts is cheaper.",
     ),
     ("arguments", "nodes"): Reason(
         "The arguments hold more values than one call may, so the policy was not asked.",
@@ -194,33 +219,38 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
         "Correct the call, or give the argument a default where the tool is declared.",
     ),
     ("identity", "absent"): Reason(
-        "The program did not say in whose name the call was made, and calls of nobody are denied, so the policy was not "
-        "asked. Usual reasons: no `with guard.session(principal=...)` around the call, a new thread, a sync dependency "
-        "of a web framework that yields inside the block, a background task, a streaming response.",
-        "Pass session= to the call, or use guard.bind(session): docs/web-apps.md. To let the policy decide about such "
-        'calls, write require = "any" under [identity] in guardrail.toml.',
+        "The program did not say in whose name the call was made, and calls of nobody are denied,"
+        " so the policy was not asked. Usual reasons: no `with guard.session(principal=...)` around"
+        " the call, a new thread, a sync dependency of a web framework that yields inside the"
+        " block, a background task, a streaming response.",
+        "Pass session= to the call, or use guard.bind(session): docs/web-apps.md. To let the policy"
+        ' decide about such calls, write require = "any" under [identity] in guardrail.toml.',
     ),
     ("identity", "ended"): Reason(
-        "The call was made by a task or thread that was started inside `with guard.session(...)` and went on after the "
-        "block had ended, so the policy was not asked.",
+        "The call was made by a task or thread that was started inside `with guard.session(...)`"
+        " and went on after the block had ended, so the policy was not asked.",
         "Pass session= to the call, or use guard.bind(session): docs/web-apps.md.",
     ),
     ("identity", "suspended"): Reason(
-        "A generator had entered the session through a function and was waiting for its next turn. The call was made by "
-        "other code, to which the session does not belong, so the policy was not asked.",
-        "In the generator, pass session= to each call instead of entering the session: docs/web-apps.md.",
+        "A generator had entered the session through a function and was waiting for its next turn."
+        " The call was made by other code, to which the session does not belong, so the policy was"
+        " not asked.",
+        "In the generator, pass session= to each call instead of entering the session:"
+        " docs/web-apps.md.",
     ),
     ("identity", "closed"): Reason(
         "The program had closed this session, so the policy was not asked.",
         "Open another session with guard.session(...).",
     ),
     ("identity", "session"): Reason(
-        "The session belongs to somebody else: another tenant, principal or agent, whose call in it was recorded before "
-        "this caller's first one. The policy was not asked.",
-        "Open a session of its own for each caller: leave the id out of guard.session(...), or choose one that no other has.",
+        "The session belongs to somebody else: another tenant, principal or agent, whose call in it"
+        " was recorded before this caller's first one. The policy was not asked.",
+        "Open a session of its own for each caller: leave the id out of guard.session(...), or"
+        " choose one that no other has.",
     ),
     ("arguments", "integer_range"): Reason(
-        "An argument is an integer beyond 64 bits, which the embedded policy engine can't compare exactly.",
+        "An argument is an integer beyond 64 bits, which the embedded policy engine can't compare"
+        " exactly.",
         "Pass such numbers as strings.",
     ),
 }

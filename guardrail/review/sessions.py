@@ -212,8 +212,8 @@ def _named(records: Records, ref: str) -> SessionRef | RecordRef:
             hint="guardrail sessions" if lost is None else _IN_COPIES,
         )
     names = [
-        f"{clip(name(key.id), 40)} (tenant {clip(name(key.tenant), 20)}, {clip(name(key.principal), 40)}, "
-        f"{clip(name(key.agent), 30)})"
+        f"{clip(name(key.id), 40)} (tenant {clip(name(key.tenant), 20)},"
+        f" {clip(name(key.principal), 40)}, {clip(name(key.agent), 30)})"
         for key in sessions
     ] + [f"call {clip(name(call), 30)}" for call in calls]
     more = len(names) - _MAX_NAMED
@@ -221,7 +221,10 @@ def _named(records: Records, ref: str) -> SessionRef | RecordRef:
     raise NotFoundError(
         f"{shown} names more than one thing: {listed}",
         code="review.ambiguous",
-        hint="give more of the id, or the sequence number of a call (guardrail sessions --json has those of each session)",
+        hint=(
+            "give more of the id, or the sequence number of a call (guardrail sessions --json has"
+            " those of each session)"
+        ),
     )
 
 

@@ -1,4 +1,6 @@
-"""Values of a record, read one by one: a value that is missing or of another type reads as absent."""
+"""Values of a record, read one by one: a value that is missing or of another type reads as
+absent.
+"""
 
 from __future__ import annotations
 

@@ -28,13 +28,16 @@ __all__ = [
 
 
 _REJECTED = Reason(
-    "The framework refused the call before it reached the tool, so the policy was not asked and nothing ran.",
-    "Look at what the model sent in the framework's own trace: no argument values are recorded for such a call.",
+    "The framework refused the call before it reached the tool, so the policy was not asked and"
+    " nothing ran.",
+    "Look at what the model sent in the framework's own trace: no argument values are recorded for"
+    " such a call.",
 )
 
 _ASKS = Reason(
     "The policy was asked, and its rules say that a person must approve this call first.",
-    "Run `guardrail approvals`, then `guardrail approve ID --reason TEXT` or `guardrail refuse ID --reason TEXT`.",
+    "Run `guardrail approvals`, then `guardrail approve ID --reason TEXT` or `guardrail refuse ID"
+    " --reason TEXT`.",
 )
 
 
@@ -43,13 +46,15 @@ def _asks(call: Call, now: datetime) -> Reason:
     used = next((each for each in call.answers if each.kind is Kind.USED), None)
     if used is not None:
         return Reason(
-            f"{_ASKS.sentence} It was approved, and the call was made with that approval: record {used.seq}.",
+            f"{_ASKS.sentence} It was approved, and the call was made with that approval: record"
+            f" {used.seq}.",
             f"Nothing: see `guardrail why {used.seq}` for the call that was allowed.",
         )
     if any(each.kind is Kind.REFUSED for each in call.answers):
         return Reason(
             f"{_ASKS.sentence} It was refused.",
-            "Nothing: nobody can approve it any more. If the call is needed, let the agent ask again.",
+            "Nothing: nobody can approve it any more. If the call is needed, let the agent ask"
+            " again.",
         )
     given = {who.id for each in call.answers for who in each.people}
     stands = {who.id for each in call.answers if _stands(each, now) for who in each.people}
@@ -57,13 +62,15 @@ def _asks(call: Call, now: datetime) -> Reason:
     if len(given) >= needed > len(stands):
         return Reason(
             f"{_ASKS.sentence} It was approved, and not used before that expired.",
-            "Run `guardrail approvals`: if the call is pending there, answer it again with `guardrail approve ID --reason TEXT`. "
-            "Else make the call without an approval: it is a new request.",
+            "Run `guardrail approvals`: if the call is pending there, answer it again with"
+            " `guardrail approve ID --reason TEXT`. Else make the call without an approval: it is a"
+            " new request.",
         )
     if len(given) >= needed:
         return Reason(
             f"{_ASKS.sentence} It was approved, and not used yet.",
-            f"Make the same call in the same session with this approval ({call.call}), before it expires.",
+            f"Make the same call in the same session with this approval ({call.call}), before it"
+            " expires.",
         )
     return _ASKS
 
@@ -139,7 +146,8 @@ def decision_seq(records: Records, seq: int) -> int:
         return owner
     if kind in {"call.throttled", "admin.quota_reached"}:
         raise NotFoundError(
-            f"record {seq} speaks of all calls of one principal beyond [limits] calls_per_minute: each was denied",
+            f"record {seq} speaks of all calls of one principal beyond [limits] calls_per_minute:"
+            " each was denied",
             hint=f"guardrail show {seq}",
         )
     raise NotFoundError(
@@ -182,8 +190,14 @@ def _reproducible(call: Call, reproducible: bool | None, outcome: Outcome | None
         return "yes: deciding from the recorded input gave the same decision and the same rules"
     if reproducible is False:
         if call.omitted or call.truncated:
-            return "no: not the whole input is in the record, so the decision can't be derived from it again"
-        return "no: deciding from the recorded input does not give the same answer, because a removed value mattered"
+            return (
+                "no: not the whole input is in the record, so the decision can't be derived from it"
+                " again"
+            )
+        return (
+            "no: deciding from the recorded input does not give the same answer, because a removed"
+            " value mattered"
+        )
     if call.cause not in {"policy", "obligation"}:
         return "not applicable: the rules gave no answer that could be derived again"
     if call.open and outcome is None:

@@ -24,7 +24,9 @@ R = TypeVar("R")
 OVER_BUDGET = "redaction.budget"
 """Code of the error, also written to the record, if a call has used up its time."""
 SECONDS = 0.3
-"""Processor time of one call. A view of 640 kB of ordinary text takes about a sixth of it, an object of 4,000 members half."""
+"""Processor time of one call. A view of 640 kB of ordinary text takes about a sixth of it, an
+object of 4,000 members half.
+"""
 FREE = 0.010
 """Processor time of one call before it begins to give way. Ordinary calls never get there."""
 

@@ -16,7 +16,9 @@ from guardrail.errors import os_reason
 __all__ = ["WORK", "free_bytes", "is_full", "make_room", "no_room", "sized", "why_not_written"]
 
 WORK = 1 << 20
-"""Bytes with which a log can be opened and take some records: SQLite's shared memory and the first pages of its ``-wal``."""
+"""Bytes with which a log can be opened and take some records: SQLite's shared memory and the first
+pages of its ``-wal``.
+"""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PERHAPS = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHM", "SQLITE_CANTOPEN")
 """SQLite's message if it can't create or enlarge a file, whatever the reason."""
@@ -51,7 +53,9 @@ def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
 
 
 def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool = False) -> str:
-    """Return why *path*, which the message names, could not be written: as ``os_reason`` does, or as ``no_room``."""
+    """Return why *path*, which the message names, could not be written: as ``os_reason`` does, or
+    as ``no_room``.
+    """
     if not is_full(error, path):
         return os_reason(error)
     what, figures = _why(path, needed, most=most)
@@ -89,7 +93,9 @@ def sized(size: int) -> str:
 
 
 def free_bytes(path: Path) -> int | None:
-    """Return how many bytes are free on the disk where *path* is, or would be; None if that can't be measured."""
+    """Return how many bytes are free on the disk where *path* is, or would be; None if that can't
+    be measured.
+    """
     try:
         space = os.statvfs(_nearest_folder(path))
     except OSError:

@@ -12,6 +12,8 @@ _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 
 
 def new_ulid() -> str:
-    """Return a new ULID: 48 bits of milliseconds since 1970 and 80 random bits, Crockford base32."""
+    """Return a new ULID: 48 bits of milliseconds since 1970 and 80 random bits, Crockford
+    base32.
+    """
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])

@@ -11,7 +11,8 @@ __all__ = ["read_docstring"]
 _GOOGLE = re.compile(r"(Args|Arguments|Parameters|Params):\s*\Z")
 _GOOGLE_ITEM = re.compile(r"\*{0,2}(\w+)\s*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?\s*:\s*(.*)")
 _SECTION = re.compile(
-    r"(Args|Arguments|Attributes|Examples?|Keyword Args|Keyword Arguments|Notes?|Parameters|Params|Raises|Returns"
+    r"(Args|Arguments|Attributes|Examples?|Keyword Args|Keyword"
+    r" Arguments|Notes?|Parameters|Params|Raises|Returns"
     r"|See Also|References|Warnings?|Warns|Yields):?\s*\Z"
 )
 _UNDERLINE = re.compile(r"-{3,}\s*\Z")

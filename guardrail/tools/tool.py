@@ -88,7 +88,8 @@ def _shown(name: object, what: str) -> str:
         unicodedata.category(character) in _REFUSED_CATEGORIES for character in name
     ):
         raise UsageError(
-            f"{what} holds line breaks, control or format characters, or begins or ends with a space",
+            f"{what} holds line breaks, control or format characters, or begins or ends with a"
+            " space",
             code="usage.name",
         )
     return name
@@ -193,8 +194,8 @@ def _warn(name: str, error: SchemaError) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("guardrail."):
         frame, level = frame.f_back, level + 1
     warnings.warn(
-        f"guardrail refuses the schema of the tool {tool_name(name)!r} ({error.code}: {error.message}); "
-        "the tool counts as undeclared until its schema is accepted",
+        f"guardrail refuses the schema of the tool {tool_name(name)!r} ({error.code}:"
+        f" {error.message}); the tool counts as undeclared until its schema is accepted",
         SchemaWarning,
         stacklevel=level,
     )
@@ -277,7 +278,8 @@ class ToolRegistry:
             known = self._tools.get(key)
             if known is not None and not replace and _says(known) != _says(tool):
                 raise ConfigError(
-                    "a tool of this name and server is declared already, with another schema or other options",
+                    "a tool of this name and server is declared already, with another schema or"
+                    " other options",
                     code="config.tool",
                     hint="use another name or server, or declare it once",
                 )

@@ -66,7 +66,10 @@ one only the files and the ends are checked.
 """
 RECOVER = "guardrail recover"
 BACK = "move the same files back, and programs that have them open go on by themselves"
-_WITHOUT_KEYS = "put the key folder back from a backup; without one: guardrail recover, which makes new keys and begins a new log"
+_WITHOUT_KEYS = (
+    "put the key folder back from a backup; without one: guardrail recover, which makes new keys"
+    " and begins a new log"
+)
 _PASSING = (
     "ledger.timeout",
     "ledger.poisoned",
@@ -148,9 +151,13 @@ def check_log_name(settings: Settings, log: str) -> None:
     wanted = settings.ledger.log and log_name(settings)
     if wanted and wanted not in (log, family(log)):
         raise LedgerOpenError(
-            f"the ledger holds the log {log}, and [ledger] log names {wanted}: a log keeps the name that it was made with",
+            f"the ledger holds the log {log}, and [ledger] log names {wanted}: a log keeps the name"
+            " that it was made with",
             code="ledger.other_name",
-            hint=f'write log = "{log}" under [ledger], or leave it out, or give another [ledger] path',
+            hint=(
+                f'write log = "{log}" under [ledger], or leave it out, or give another [ledger]'
+                " path"
+            ),
         )
 
 
@@ -280,7 +287,8 @@ def _check_was_there(path: Path) -> None:
         )
     if path.exists() and not was_ledger(path):
         raise LedgerOpenError(
-            f"{path}: this file is not a guardrail ledger, and nothing next to it says that it was one",
+            f"{path}: this file is not a guardrail ledger, and nothing next to it says that it"
+            " was one",
             code="ledger.not_a_ledger",
             hint="name the ledger with --ledger FILE, or run guardrail doctor",
         )
@@ -303,7 +311,8 @@ def _keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
         if error.code in _GONE:
             return None, error
         hint = error.hint or (
-            f"make {settings.key_path} readable for this user; if it is lost, move it away, then guardrail recover"
+            f"make {settings.key_path} readable for this user; if it is lost, move it away, then"
+            " guardrail recover"
         )
         raise KeysError(error.message, code=error.code, hint=hint) from None
 
@@ -324,8 +333,8 @@ def _check_recalled(settings: Settings, log: str, remembered: Remembered) -> Non
     if remembered.key.name != log:
         path = settings.ledger.path
         raise LedgerOpenError(
-            f"nothing is wrong with the log {log}, and this machine still remembers the one before it, {remembered.key.name}: "
-            "the recovery could not change that memory",
+            f"nothing is wrong with the log {log}, and this machine still remembers the one before"
+            f" it, {remembered.key.name}: the recovery could not change that memory",
             code="ledger.replaced",
             hint=f"guardrail anchor forget {path}, as a user who can write the memory",
         )
@@ -338,11 +347,13 @@ def _check_signer(settings: Settings, keys: Keys | None, log: str) -> None:
 
 def _foreign(settings: Settings) -> KeysError:
     return KeysError(
-        f"{settings.key_path}: these are the keys of another log than {settings.ledger.path}, and nothing tells that the "
-        "ledger is the one that was exchanged",
+        f"{settings.key_path}: these are the keys of another log than {settings.ledger.path}, and"
+        " nothing tells that the ledger is the one that was exchanged",
         code="keys.other_log",
-        hint="point [keys] path (or GUARDRAIL_KEYS) at the folder that was made with this ledger; if it is lost, at an empty "
-        "one, then guardrail recover",
+        hint=(
+            "point [keys] path (or GUARDRAIL_KEYS) at the folder that was made with this ledger; if"
+            " it is lost, at an empty one, then guardrail recover"
+        ),
     )
 
 

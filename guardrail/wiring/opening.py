@@ -410,7 +410,10 @@ def _half_there(settings: Settings, has_keys: bool, left: Sequence[Path]) -> Led
     elif path.exists():
         found = f"the ledger {path} without its keys in {settings.key_path}"
     else:
-        found = f"traces of an earlier log ({', '.join(sorted(item.name for item in left))}) without {path}"
+        found = (
+            f"traces of an earlier log ({', '.join(sorted(item.name for item in left))}) without"
+            f" {path}"
+        )
     return LedgerOpenError(
         f"{found}: a new log would hide what was there",
         code="ledger.half",

@@ -98,7 +98,8 @@ def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
         sync_directory(target.parent)
     except OSError as error:
         raise KeysError(
-            f"the new log stands, and its keys are in {fresh}: they can't be moved to {target} ({why_not_written(error, target)})",
+            f"the new log stands, and its keys are in {fresh}: they can't be moved to {target}"
+            f" ({why_not_written(error, target)})",
             code="keys.create",
             hint=f"move what is in {fresh} to {target}",
         ) from None

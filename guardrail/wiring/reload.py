@@ -149,7 +149,9 @@ def record_refused(
     error: GuardrailError,
     kept: PolicyIdentity,
 ) -> None:
-    """Record ``admin.policy_refused`` if the ledger can be written; *kept* are the policies in force."""
+    """Record ``admin.policy_refused`` if the ledger can be written; *kept* are the policies in
+    force.
+    """
     with contextlib.suppress(LedgerError):
         record("policy_refused", {"code": error.code, "kept": log_fields.policy(kept)})
 

@@ -1,4 +1,6 @@
-"""The proved reads of the ledger that decisions depend on: requests for approval, and owners of sessions."""
+"""The proved reads of the ledger that decisions depend on: requests for approval, and owners of
+sessions.
+"""
 
 from __future__ import annotations
 

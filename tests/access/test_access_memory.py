@@ -58,7 +58,9 @@ def go_back(settings: Settings, other: Path) -> None:
 def test_an_access_log_that_is_not_the_one_that_was_here_is_noticed(
     tmp_path: Path, change: Callable[[Settings, Path], None], code: str
 ) -> None:
-    """By who reads next, who is refused if every reading must be recorded, and by doctor; nothing is made in its place."""
+    """By who reads next, who is refused if every reading must be recorded, and by doctor; nothing
+    is made in its place.
+    """
     folder = tmp_path / "project"
     folder.mkdir()
     settings = ledger(folder)

@@ -1,4 +1,6 @@
-"""One record for each reading, in a log of its own, before anything is shown; and what happens where it can't be written."""
+"""One record for each reading, in a log of its own, before anything is shown; and what happens
+where it can't be written.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,9 @@ def _genesis_key(db: Path) -> object:
 
 
 def test_names_stay_and_what_is_sensitive_does_not(tmp_path: Path) -> None:
-    """An id that is an address says what was read; a card number in words, or a secret anywhere, does not get through."""
+    """An id that is an address says what was read; a card number in words, or a secret anywhere,
+    does not get through.
+    """
     settings = ledger(tmp_path)
     record_read(
         settings,
@@ -152,7 +156,9 @@ def test_a_purpose_that_is_too_long_is_refused_before_anything_is_read(tmp_path:
 
 
 def test_reading_the_access_log_is_recorded_in_the_access_log(tmp_path: Path) -> None:
-    """Named by the settings, by its file name, or known by its first record: there is never a third log."""
+    """Named by the settings, by its file name, or known by its first record: there is never a third
+    log.
+    """
     settings = ledger(tmp_path)
     record_read(settings, Reading("show"))
     alone = Settings().override(ledger={"path": settings.access_path})
@@ -180,7 +186,9 @@ def test_where_nothing_is_there_to_read_nothing_is_made(tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_cannot_be_opened_leaves_a_record_with_the_reason(tmp_path: Path) -> None:
-    """Damaged, or gone while its access log is there: both are what an investigator wants to know."""
+    """Damaged, or gone while its access log is there: both are what an investigator wants to
+    know.
+    """
     settings = ledger(tmp_path)
     settings.ledger.path.write_bytes(b"no database at all" * 100)
     assert isinstance(record_read(settings, Reading("show")), Recorded)
@@ -253,7 +261,9 @@ def test_where_every_reading_must_be_recorded_one_that_cannot_be_is_refused(tmp_
 def test_a_log_that_another_process_holds_is_given_up_after_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader does not hang on it: neither on a log that is there, nor on a folder in which one is to be made."""
+    """A reader does not hang on it: neither on a log that is there, nor on a folder in which one is
+    to be made.
+    """
     monkeypatch.setattr("guardrail.access_log.log.PATIENCE", 0.1)
     monkeypatch.setattr("guardrail.access_log.log._PATIENCE_CREATING", 0.1)
     settings = ledger(tmp_path)

@@ -1,4 +1,6 @@
-"""The anchor file: heads are appended, what is there is believed only where the log's key signed it, and it can't be rewound."""
+"""The anchor file: heads are appended, what is there is believed only where the log's key signed
+it, and it can't be rewound.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,9 @@ def test_a_torn_line_is_left_behind_and_the_next_begins_anew(path: Path, left: i
 
 
 def test_every_head_in_the_file_is_returned_once(path: Path) -> None:
-    """In the order in which they came, whoever signed them; lines of other logs and torn ones are none."""
+    """In the order in which they came, whoever signed them; lines of other logs and torn ones are
+    none.
+    """
     log, other = Log().grow(5), Log("other/log")
     there = anchor(path, log)
     assert there.heads(ORIGIN) == ()
@@ -101,7 +105,9 @@ def test_every_head_in_the_file_is_returned_once(path: Path) -> None:
 
 
 def test_a_line_of_another_history_does_not_make_the_file_forget_the_true_one(path: Path) -> None:
-    """Appended by someone who has the log's key: neither history gets a further head into the file."""
+    """Appended by someone who has the log's key: neither history gets a further head into the
+    file.
+    """
     log = Log().grow(20)
     forked = log.fork(12).grow(30, "x")
     there = anchor(path, log)
@@ -157,7 +163,9 @@ def foreign(leaves: list[bytes]) -> Log:
 
 
 def test_a_head_by_another_key_that_fits_says_nothing(path: Path) -> None:
-    """Someone else who can write the file neither makes a head of this log there nor keeps one out."""
+    """Someone else who can write the file neither makes a head of this log there nor keeps one
+    out.
+    """
     log = Log().grow(5)
     path.write_bytes(head_line(foreign(log.leaves).note()))
     assert anchor(path, log).latest(ORIGIN) is None
@@ -194,7 +202,9 @@ def test_a_head_by_another_key_that_contradicts_the_ledger_is_a_conflict(
 
 
 def test_heads_are_taken_over_from_another_file_with_their_times(path: Path) -> None:
-    """Each once, also behind a torn line; the newest stands last, so that the next head follows it."""
+    """Each once, also behind a torn line; the newest stands last, so that the next head follows
+    it.
+    """
     log = Log().grow(9)
     old = path.with_name("old.jsonl")
     old.write_bytes(b"".join(head_line(log.note(size), 1e9 + size) for size in (2, 5, 7)))
@@ -277,20 +287,17 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_unreachable_and_the_next_head_goes_on(path: Path) -> None:
-    """A file that may not grow takes no head; when it may again, nothing of the torn line is believed."""
+    """A file that may not grow takes no head; when it may again, nothing of the torn line is
+    believed.
+    """
     program = (
-        "import resource, signal, sys\n"
-        "from pathlib import Path\n"
-        "from tests.support.anchors import Log, verify_signature\n"
-        "from guardrail.anchors.file import FileAnchor\n"
-        "from guardrail.errors import AnchorError\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))\n"
-        "log = Log().grow(5)\n"
-        "try:\n"
-        "    FileAnchor(Path(sys.argv[1]), key=log.key, verify=verify_signature).publish(log.note(), log.prove)\n"
-        "except AnchorError as error:\n"
-        "    print(error.code)\n"
+        "import resource, signal, sys\nfrom pathlib import Path\nfrom tests.support.anchors import"
+        " Log, verify_signature\nfrom guardrail.anchors.file import FileAnchor\nfrom"
+        " guardrail.errors import AnchorError\nsignal.signal(signal.SIGXFSZ,"
+        " signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (100,"
+        " resource.getrlimit(resource.RLIMIT_FSIZE)[1]))\nlog = Log().grow(5)\ntry:\n   "
+        " FileAnchor(Path(sys.argv[1]), key=log.key, verify=verify_signature).publish(log.note(),"
+        " log.prove)\nexcept AnchorError as error:\n    print(error.code)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(path)],
@@ -307,7 +314,9 @@ def test_a_full_disk_is_unreachable_and_the_next_head_goes_on(path: Path) -> Non
 
 
 def test_many_writers_do_not_tear_each_others_lines(path: Path) -> None:
-    """Whoever appends holds the file: each head is whole, and none is smaller than the one before."""
+    """Whoever appends holds the file: each head is whole, and none is smaller than the one
+    before.
+    """
     log = Log().grow(64)
 
     others: list[str] = []

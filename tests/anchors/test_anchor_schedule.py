@@ -1,4 +1,6 @@
-"""Anchoring beside the calls: when heads are sent, by whom, what happens when it fails, and how far behind that leaves them."""
+"""Anchoring beside the calls: when heads are sent, by whom, what happens when it fails, and how far
+behind that leaves them.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +138,8 @@ def state(tmp_path: Path) -> State:
     return read_state(state_path(tmp_path / "audit.db"), ORIGIN)
 
 
-# -- when ----------------------------------------------------------------------------------------------------------------
+# -- when
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_first_head_goes_out_at_once_and_the_last_at_the_end(
@@ -236,7 +239,8 @@ def test_heartbeats_go_on_without_any_anchor(make: Make) -> None:
     assert not watch.behind()
 
 
-# -- failing ----------------------------------------------------------------------------------------------------------------
+# -- failing
+# --------------------------------------------------------------------------------------------------
 
 
 def test_an_anchor_that_fails_is_tried_again_and_seen_by_all(make: Make, tmp_path: Path) -> None:
@@ -389,7 +393,8 @@ def test_what_a_witness_signed_goes_into_the_file_that_follows(make: Make, tmp_p
         assert line.note.cosigned_by(server.key, verify_signature) is not None
 
 
-# -- how far behind -----------------------------------------------------------------------------------------------------------
+# -- how far behind
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_lag_is_that_of_the_slowest_anchor(make: Make) -> None:
@@ -469,7 +474,9 @@ def test_being_behind_outlives_a_restart(make: Make, tmp_path: Path) -> None:
 def test_a_state_that_promises_what_no_signature_shows_is_not_believed(
     make: Make, tmp_path: Path, forged: AnchorState
 ) -> None:
-    """Whoever can write beside the ledger could else keep heads from leaving, and calls from being denied."""
+    """Whoever can write beside the ledger could else keep heads from leaving, and calls from being
+    denied.
+    """
     write_state(state_path(tmp_path / "audit.db"), State(ORIGIN, {"switch": forged}))
     source, there = Source(), Switch()
     watch = make(source, there)
@@ -521,7 +528,8 @@ def test_a_ledger_that_became_smaller_or_another_one_is_noticed_at_the_start(
         watch.close()
 
 
-# -- one process of many --------------------------------------------------------------------------------------------------
+# -- one process of many
+# --------------------------------------------------------------------------------------------------
 
 
 def test_one_of_several_anchors_and_another_takes_over(make: Make) -> None:
@@ -592,7 +600,9 @@ def test_death_lets_another_process_take_over(make: Make, tmp_path: Path) -> Non
 def test_a_forked_child_goes_on_and_does_not_keep_the_parents_lock(
     make: Make, tmp_path: Path
 ) -> None:
-    """The child's copy of the lock is closed: when the parent lets go, the lock is free for whoever comes first."""
+    """The child's copy of the lock is closed: when the parent lets go, the lock is free for whoever
+    comes first.
+    """
     source, there = Source(), Switch()
     watch = make(source, there)
     watch.start()
@@ -620,7 +630,8 @@ def test_a_forked_child_goes_on_and_does_not_keep_the_parents_lock(
     assert process.exitcode == 0
 
 
-# -- the file -------------------------------------------------------------------------------------------------------------------
+# -- the file
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -764,7 +775,8 @@ def test_a_state_survives_the_way_through_the_file(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["state"]
 
 
-# -- settings --------------------------------------------------------------------------------------------------------------------
+# -- settings
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from tests.support.anchors import Log
 
 
 def test_a_head_on_an_output_can_be_read_back_from_what_was_captured() -> None:
-    """The line stands among others of the program, whole, after what the program wrote before it."""
+    """The line stands among others of the program, whole, after what the program wrote before
+    it.
+    """
     log = Log().grow(5)
     out, into = os.pipe()
     with open(into, "w", encoding="utf-8") as stream:
@@ -29,7 +31,9 @@ def test_a_head_on_an_output_can_be_read_back_from_what_was_captured() -> None:
 
 
 def test_an_output_that_nobody_reads_does_not_hang() -> None:
-    """A full pipe is unreachable after a moment, and so are one that was closed and one whose reader has gone."""
+    """A full pipe is unreachable after a moment, and so are one that was closed and one whose
+    reader has gone.
+    """
     log = Log().grow(5)
     out, into = os.pipe()
     os.set_blocking(into, False)

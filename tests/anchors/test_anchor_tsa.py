@@ -128,7 +128,9 @@ def test_an_authority_that_refuses_says_so(authority: Authority, tmp_path: Path)
 
 
 def test_tokens_with_bytes_changed_raise_nothing_else(authority: Authority, tmp_path: Path) -> None:
-    """Two thousand changed answers: each is taken as it is, or refused, and none ends the process."""
+    """Two thousand changed answers: each is taken as it is, or refused, and none ends the
+    process.
+    """
     log = Log().grow(5)
     roots = certificates(authority.root)
     with serving(authority.stamp) as url:

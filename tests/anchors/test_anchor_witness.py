@@ -1,4 +1,6 @@
-"""The witness's client: what it believes, and what it says of witnesses that lie, hang or hold something else."""
+"""The witness's client: what it believes, and what it says of witnesses that lie, hang or hold
+something else.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,14 @@ def refusal(url: str, log: Log, deadline: float = 10.0, known: int | None = None
     return refused.value
 
 
-# -- against a real one ---------------------------------------------------------------------------------------------------
+# -- against a real one
+# --------------------------------------------------------------------------------------------------
 
 
 def test_heads_are_cosigned_one_after_the_other(tmp_path: Path) -> None:
-    """The note that comes back has the log's signature and the witness's, and the witness can be asked for it."""
+    """The note that comes back has the log's signature and the witness's, and the witness can be
+    asked for it.
+    """
     log = Log().grow(5)
     with witness(tmp_path, log) as server:
         there = anchor(server.url, server.key)
@@ -120,7 +125,9 @@ def test_an_unknown_log_and_a_wrong_key_are_refused(tmp_path: Path) -> None:
 def test_a_head_by_another_key_that_the_witness_holds_is_compared(
     tmp_path: Path, *, same: bool
 ) -> None:
-    """A log that took another's place has its name and other keys: no reason to go on as if the witness were away."""
+    """A log that took another's place has its name and other keys: no reason to go on as if the
+    witness were away.
+    """
     log = Log().grow(5)
     old = Log(seed=b"o" * 32, leaves=log.leaves if same else [b"x" * 32] * 7)
     with witness(tmp_path, old) as server:
@@ -133,7 +140,9 @@ def test_a_head_by_another_key_that_the_witness_holds_is_compared(
 
 
 def test_a_witness_that_forgot_is_noticed(tmp_path: Path) -> None:
-    """A witness that was restored from an old copy would cosign a fork: nothing more is sent to it."""
+    """A witness that was restored from an old copy would cosign a fork: nothing more is sent to
+    it.
+    """
     log = Log().grow(20)
     (tmp_path / "one").mkdir()
     with witness(tmp_path / "one", log) as server:
@@ -143,7 +152,8 @@ def test_a_witness_that_forgot_is_noticed(tmp_path: Path) -> None:
     assert refused.value.code == "anchor.conflict"
 
 
-# -- against others -------------------------------------------------------------------------------------------------------
+# -- against others
+# --------------------------------------------------------------------------------------------------
 
 
 def test_another_key_of_the_same_name_does_not_count() -> None:
@@ -335,7 +345,9 @@ def test_nobody_listening_is_unreachable() -> None:
 def test_a_name_is_looked_up_within_the_deadline_and_by_one_thread_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The system's resolver knows no deadline: what hangs in it is left, and not joined by more of them."""
+    """The system's resolver knows no deadline: what hangs in it is left, and not joined by more of
+    them.
+    """
     go = threading.Event()
     asked: list[str] = []
 

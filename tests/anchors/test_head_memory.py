@@ -1,4 +1,6 @@
-"""The memory of heads: a lost folder, a wiped ledger and an older copy are noticed without any configuration."""
+"""The memory of heads: a lost folder, a wiped ledger and an older copy are noticed without any
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -176,7 +178,9 @@ def test_another_log_at_the_same_path_is_refused(settings: Settings) -> None:
 def test_a_memory_that_holds_nonsense_is_reported_and_refuses_nothing(
     settings: Settings, spoil: Callable[[Path], Any]
 ) -> None:
-    """It is within reach of the same user: whoever could spoil it could remove it. Nothing hangs on what is there."""
+    """It is within reach of the same user: whoever could spoil it could remove it. Nothing hangs on
+    what is there.
+    """
     calls(settings)
     memory = remembering(settings)
     spoil(memory.file)
@@ -262,7 +266,9 @@ def test_processes_that_end_together_leave_the_largest_head(settings: Settings) 
 def test_ledgers_in_temporary_directories_have_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are expected to vanish; a folder that is set is used all the same, and false turns it off."""
+    """They are expected to vanish; a folder that is set is used all the same, and false turns it
+    off.
+    """
     standard = AnchorSettings()
     monkeypatch.setattr(memories.tempfile, "tempdir", str(tmp_path / "t"))
     monkeypatch.setattr(memories, "_TEMPORARY", ())
@@ -280,7 +286,9 @@ def test_ledgers_in_temporary_directories_have_no_memory(
 def test_the_memory_is_in_the_users_state_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XDG Base Directory Specification: relative values do not count. Root's is one for the machine."""
+    """XDG Base Directory Specification: relative values do not count. Root's is one for the
+    machine.
+    """
     monkeypatch.setattr(memories.os, "geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/home/alice")
     state = AnchorSettings()
@@ -325,7 +333,9 @@ def test_recover_records_the_break_and_remembers_the_new_log(settings: Settings)
 
 
 def verified(settings: Settings, *more: object) -> tuple[int, dict[str, Any], str]:
-    """Return the exit code of ``guardrail verify --json``, its document, and what it says to people."""
+    """Return the exit code of ``guardrail verify --json``, its document, and what it says to
+    people.
+    """
     command = [
         *(sys.executable, "-c", "from guardrail.cli import main; main()", "verify"),
         *("--config", str(settings.source), *(str(each) for each in more)),
@@ -341,7 +351,9 @@ def verified(settings: Settings, *more: object) -> tuple[int, dict[str, Any], st
 def test_verify_says_remembered_and_never_anchored_for_a_ledger_that_agrees(
     settings: Settings,
 ) -> None:
-    """Whoever can change the ledger can change the memory, so the exit code stays 5, pinned or not."""
+    """Whoever can change the ledger can change the memory, so the exit code stays 5, pinned or
+    not.
+    """
     calls(settings)
     key = settings.ledger.path.with_suffix(".keys") / "log.pub"
     last = size(settings) - 1
@@ -409,7 +421,9 @@ def _no_database(settings: Settings, _: Path) -> None:
 def test_verify_exits_1_for_a_ledger_that_contradicts_the_memory(
     settings: Settings, tmp_path: Path, change: Callable[[Settings, Path], None], state: str
 ) -> None:
-    """It says that this machine's memory is what speaks against it, and how to go on if that is meant."""
+    """It says that this machine's memory is what speaks against it, and how to go on if that is
+    meant.
+    """
     calls(settings)
     copy(settings, tmp_path / "old")
     calls(settings)

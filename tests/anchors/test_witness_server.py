@@ -1,4 +1,6 @@
-"""The witness over HTTP: what it answers to what, to clients that are slow, large or many, and after it was killed."""
+"""The witness over HTTP: what it answers to what, to clients that are slow, large or many, and
+after it was killed.
+"""
 
 from __future__ import annotations
 
@@ -121,12 +123,18 @@ def test_requests_are_served_on_one_connection(tmp_path: Path) -> None:
         (b"GET /latest?origin=a HTTP/1.1\r\n\r\n", b"421"),
         (b"GET /latest?origin=a HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", b"421"),
         (
-            b"POST /add-checkpoint HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\nContent-Length: 0\r\n\r\n",
+            (
+                b"POST /add-checkpoint HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\nContent-Length:"
+                b" 0\r\n\r\n"
+            ),
             b"421",
         ),
         (b"POST /add-checkpoint HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", b"411"),
         (
-            b"POST /add-checkpoint HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            (
+                b"POST /add-checkpoint HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding:"
+                b" chunked\r\n\r\n0\r\n\r\n"
+            ),
             b"411",
         ),
         (
@@ -161,7 +169,10 @@ def test_a_body_that_ends_early_is_not_answered(tmp_path: Path) -> None:
     """Half a checkpoint is none, even where the half would parse."""
     log = Log().grow(5)
     body = request_body(0, [], log.note())
-    head = f"POST /add-checkpoint HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body) + 1}\r\n\r\n"
+    head = (
+        "POST /add-checkpoint HTTP/1.1\r\nHost: localhost\r\nContent-Length:"
+        f" {len(body) + 1}\r\n\r\n"
+    )
     with witness(tmp_path, log) as server:
         assert raw(server, head.encode() + body) == b""
         assert server.store.latest(ORIGIN) is None
@@ -327,7 +338,9 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_it_serves_https_to_clients_that_trust_its_certificate(tmp_path: Path) -> None:
-    """Others are told that the certificate leads nowhere; and a client that speaks no TLS disturbs nobody."""
+    """Others are told that the certificate leads nowhere; and a client that speaks no TLS disturbs
+    nobody.
+    """
     log = Log().grow(5)
     cert, key_file = _certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -356,7 +369,8 @@ def test_it_serves_https_to_clients_that_trust_its_certificate(tmp_path: Path) -
                 each.close()
 
 
-# -- as a process -----------------------------------------------------------------------------------------------------------
+# -- as a process
+# --------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -382,7 +396,9 @@ def process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 def test_four_clients_with_two_forks_and_a_witness_that_is_killed_get_one_history(
     tmp_path: Path,
 ) -> None:
-    """Whatever was cosigned, before or after each kill -9, is one growing history, and the memory knows the last of it."""
+    """Whatever was cosigned, before or after each kill -9, is one growing history, and the memory
+    knows the last of it.
+    """
     key = WitnessKey.create(tmp_path / "keys", "w.example/1")
     log = Log().grow(3)
     forks = [log.fork(3).grow(400, "a"), log.fork(3).grow(400, "b")]

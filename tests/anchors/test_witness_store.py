@@ -1,4 +1,6 @@
-"""The witness's memory: one history per log, whatever is asked, in whatever order, by however many at once."""
+"""The witness's memory: one history per log, whatever is asked, in whatever order, by however many
+at once.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def test_nothing_else_is(store: WitnessStore, key: WitnessKey) -> None:
 def test_heads_that_do_not_follow_are_kept_as_evidence(
     store: WitnessStore, key: WitnessKey
 ) -> None:
-    """Two signed heads that can't both be true convict whoever holds the key; the same one is kept once."""
+    """Two signed heads that can't both be true convict whoever holds the key; the same one is kept
+    once.
+    """
     log = Log().grow(10)
     store.add(log.key)
     ask(store, key, log, 0, 10)
@@ -167,7 +171,9 @@ def test_a_log_is_known_by_one_key(store: WitnessStore) -> None:
 
 
 def test_a_witness_without_its_memory_does_not_start(tmp_path: Path, key: WitnessKey) -> None:
-    """A missing, foreign, damaged or other witness's database is refused, and none is overwritten."""
+    """A missing, foreign, damaged or other witness's database is refused, and none is
+    overwritten.
+    """
     with pytest.raises(LedgerOpenError) as refused:
         WitnessStore.open(tmp_path / "none.db", key.key)
     assert refused.value.code == "witness.missing"
@@ -195,7 +201,9 @@ def test_a_witness_without_its_memory_does_not_start(tmp_path: Path, key: Witnes
 def test_nothing_is_cosigned_that_could_not_be_remembered(
     store: WitnessStore, key: WitnessKey
 ) -> None:
-    """A disk that takes nothing more costs an answer, not the promise; and it goes on when it does again."""
+    """A disk that takes nothing more costs an answer, not the promise; and it goes on when it does
+    again.
+    """
     log = Log().grow(10)
     store.add(log.key)
     ask(store, key, log, 0, 5)

@@ -1,4 +1,6 @@
-"""A call with an approval: what it takes to run, and each way in which it is turned down, on the record."""
+"""A call with an approval: what it takes to run, and each way in which it is turned down, on the
+record.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from tests.support.approvals import BOB, CAROL, SCHEMA, Asks, Bench, Body, bench
 
 
 def denied(made: Bench, reason: Reason, approval: str | None, args: Any = None, **how: Any) -> None:
-    """Make sure that a call with *approval* is denied for *reason*, that this is recorded, and that nothing ran."""
+    """Make sure that a call with *approval* is denied for *reason*, that this is recorded, and that
+    nothing ran.
+    """
     before = made.body.runs
     with pytest.raises(Denied) as caught:
         made.call(args, approval=approval, **how)
@@ -31,7 +35,9 @@ def denied(made: Bench, reason: Reason, approval: str | None, args: Any = None, 
 
 
 def test_an_approved_call_runs_once_and_names_who_approved_it() -> None:
-    """The decision that allowed it says by which approval; the policy saw it, and the record holds what the policy saw."""
+    """The decision that allowed it says by which approval; the policy saw it, and the record holds
+    what the policy saw.
+    """
     made = bench()
     approval = made.ask()
     request = made.last
@@ -58,7 +64,9 @@ def test_an_approved_call_runs_once_and_names_who_approved_it() -> None:
 
 
 def test_a_grant_is_a_record_that_names_exactly_what_was_approved() -> None:
-    """Request by number and hash, who, why, for which rules, until when, and that nobody verified it."""
+    """Request by number and hash, who, why, for which rules, until when, and that nobody verified
+    it.
+    """
     made = bench()
     approval = made.ask()
     request = made.last
@@ -73,7 +81,9 @@ def test_a_grant_is_a_record_that_names_exactly_what_was_approved() -> None:
 
 
 def test_the_request_tells_the_program_what_to_wait_for() -> None:
-    """The approval's id travels with the exception, also in a pickle, and not in what an agent reads."""
+    """The approval's id travels with the exception, also in a pickle, and not in what an agent
+    reads.
+    """
     made = bench()
     with pytest.raises(ApprovalRequired) as caught:
         made.call()
@@ -559,7 +569,9 @@ async def test_an_awaited_call_takes_an_approval_as_well() -> None:
 
 
 def test_a_framework_that_repeats_a_call_asks_once() -> None:
-    """While its request is open, the same call of the same framework id is not recorded a second time."""
+    """While its request is open, the same call of the same framework id is not recorded a second
+    time.
+    """
     made = bench()
     first = made.ask(call_id="c-1", replayed=True)
     size = len(made.ledger.lines)

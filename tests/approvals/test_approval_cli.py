@@ -46,7 +46,9 @@ def ask(folder: Path, policy: Any = None, args: dict[str, Any] | None = None, **
 
 
 def test_a_person_sees_what_is_asked_and_approves_it(folder: Path) -> None:
-    """Who asks, for what, by which rule, and what is hidden; then it is approved, by the beginning of its id."""
+    """Who asks, for what, by which rule, and what is hidden; then it is approved, by the beginning
+    of its id.
+    """
     approval = ask(folder, args={"amount": 5, "card": "4111111111111111"})
     shown = run(folder, "approvals")
     assert shown.returncode == 0
@@ -190,7 +192,9 @@ def test_hostile_text_reaches_no_terminal_raw(folder: Path) -> None:
 
 @pytest.mark.parametrize("columns", ["40", "80"])
 def test_a_request_fits_the_terminal_and_nothing_of_it_is_cut(folder: Path, columns: str) -> None:
-    """Recorded text goes on below itself, never where a line of ours begins, and keeps every character."""
+    """Recorded text goes on below itself, never where a line of ours begins, and keeps every
+    character.
+    """
     forged = "z" * 30 + "  given   9 of 9: carol (verified by oidc) " * 6
     long = {"to": "y" * 90, "amount": 5, "note": forged, "日本" * 30: ["x" * 90]}
     ask(folder, Asks(rules=("large", "w" * 100)), long, principal="p" * 90)
@@ -278,10 +282,10 @@ def test_answering_needs_no_guard_and_leaves_only_its_own_record(folder: Path) -
     approval = ask(folder)
     size = len(records(folder))
     code = (
-        "import sys; from guardrail.cli.app import run; "
-        f"code = run(['approve', {approval!r}, '--reason', 'x']); "
-        "loaded = {'guardrail.guard', 'guardrail.call.pipeline', 'guardrail.call.admission'} & set(sys.modules); "
-        "assert not loaded, loaded; sys.exit(code)"
+        f"import sys; from guardrail.cli.app import run; code = run(['approve', {approval!r},"
+        " '--reason', 'x']); loaded = {'guardrail.guard', 'guardrail.call.pipeline',"
+        " 'guardrail.call.admission'} & set(sys.modules); assert not loaded, loaded;"
+        " sys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -325,7 +329,9 @@ def use(folder: Path, approval: str) -> int:
 
 
 def test_who_approved_is_told_by_every_command_and_stays_told(folder: Path) -> None:
-    """In the list, in the session, at the request, at the call that it allowed, and in why; also once it has expired."""
+    """In the list, in the session, at the request, at the call that it allowed, and in why; also
+    once it has expired.
+    """
     approval = ask(folder)
     run(folder, "approve", approval, "--reason", "INC-4711")
     asked = next(record["seq"] for record in records(folder) if record["type"] == "call.decision")
@@ -381,7 +387,9 @@ def test_json_names_who_approved(folder: Path) -> None:
 
 
 def test_a_use_that_does_not_count_is_told_in_words(folder: Path) -> None:
-    """The arguments as they were asked for; of others, where they differ, and why their values are not shown."""
+    """The arguments as they were asked for; of others, where they differ, and why their values are
+    not shown.
+    """
     approval = ask(folder)
     with (
         guarded(folder) as guard,

@@ -1,6 +1,8 @@
-"""Approvals against somebody who can write the ledger's file and has no key: lines exchanged for a moment, and planted rows.
+"""Approvals against somebody who can write the ledger's file and has no key: lines exchanged for a
+moment, and planted rows.
 
-Every test plays the attack on a real ledger while a guard uses it; what was put in is put back before anyone looks for traces.
+Every test plays the attack on a real ledger while a guard uses it; what was put in is put back
+before anyone looks for traces.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class File:
         return [row for row in rows if type_ is None or decode(row[1])["type"] == type_]
 
     def run(self, *statements: tuple[str, tuple[Any, ...]]) -> None:
-        """Change the file in one transaction, and leave triggers, and what SQLite would refuse, as if nothing had been."""
+        """Change the file in one transaction, and leave triggers, and what SQLite would refuse, as
+        if nothing had been.
+        """
         with self._open() as db:
             db.execute("PRAGMA ignore_check_constraints = ON")
             db.execute("BEGIN IMMEDIATE")
@@ -109,7 +113,9 @@ class PayOnly(Asks):
 
 @contextmanager
 def scene(folder: Path) -> Iterator[tuple[Guard, File, str, bytes]]:
-    """A guard, its file, the id of a request in it, and the request's line; calls before it and behind it."""
+    """A guard, its file, the id of a request in it, and the request's line; calls before it and
+    behind it.
+    """
     with guarded(folder, PayOnly()) as guard:
         guard.declare("ping", schema={"type": "object"})
         ping(guard, 2)
@@ -129,7 +135,8 @@ def sealed_by(guard: Guard, approval: str) -> str:
     return caught.value.message
 
 
-# -- grants ---------------------------------------------------------------------------------------------------------------
+# -- grants
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hashed", [False, True])
@@ -137,7 +144,9 @@ def sealed_by(guard: Guard, approval: str) -> str:
 def test_a_grant_put_in_the_place_of_a_record_for_a_moment_approves_nothing(
     tmp_path: Path, hashed: bool, behind: bool
 ) -> None:
-    """Whether the record stood before the request or behind it, and whether its hash is exchanged as well."""
+    """Whether the record stood before the request or behind it, and whether its hash is exchanged
+    as well.
+    """
     with scene(tmp_path) as (guard, file, approval, request):
         seq, old = file.lines("call.outcome")[-1 if behind else 0]
         file.put(seq, granted(request, seq=seq), hashed=hashed)
@@ -153,7 +162,9 @@ def test_a_grant_put_in_the_place_of_a_record_for_a_moment_approves_nothing(
 
 @pytest.mark.parametrize("seq", [-1, -(1 << 62), 10_000, (1 << 63) - 1])
 def test_a_planted_grant_approves_nothing(tmp_path: Path, seq: int) -> None:
-    """Numbers below 0, which SQLite's checks do not report to readers, and numbers behind the head: they are in no tree."""
+    """Numbers below 0, which SQLite's checks do not report to readers, and numbers behind the head:
+    they are in no tree.
+    """
     with scene(tmp_path) as (guard, file, approval, request):
         file.plant(seq, granted(request, seq=seq))
         body = Body()
@@ -169,7 +180,7 @@ def test_a_planted_grant_does_not_complete_a_rule_for_two(tmp_path: Path) -> Non
     with guarded(tmp_path, Asks(approvers=2)) as guard:
         approval = ask_for(guard)
         file = File(tmp_path)
-        (_, request) = file.lines("call.decision")[0]
+        _, request = file.lines("call.decision")[0]
         file.plant(-1, granted(request, seq=-1, ordinal=7))
         assert guard.approvals.approve(approval, BOB, "yes").given == 1
         body = Body()
@@ -178,7 +189,8 @@ def test_a_planted_grant_does_not_complete_a_rule_for_two(tmp_path: Path) -> Non
         assert (caught.value.code, body.runs) == ("denied.approval.approvers_missing", 0)
 
 
-# -- hiding ---------------------------------------------------------------------------------------------------------------
+# -- hiding
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["exchanged", "removed", "renamed", "another"])
@@ -186,7 +198,9 @@ def test_a_planted_grant_does_not_complete_a_rule_for_two(tmp_path: Path) -> Non
 def test_a_step_that_is_hidden_for_a_moment_still_counts(
     tmp_path: Path, how: str, step: str
 ) -> None:
-    """A refusal, or the use of the approval: whatever becomes of its row, the approval covers no call."""
+    """A refusal, or the use of the approval: whatever becomes of its row, the approval covers no
+    call.
+    """
     with scene(tmp_path) as (guard, file, approval, _):
         guard.approvals.approve(approval, BOB, "yes")
         if step == "refused":
@@ -227,7 +241,9 @@ def test_an_older_state_of_the_file_does_not_take_a_refusal_back(tmp_path: Path)
 def test_a_refusal_that_comes_while_the_policy_is_asked_can_not_be_hidden(
     tmp_path: Path, how: str
 ) -> None:
-    """The approval was good when it was looked at; what came since is proved in the transaction that would use it."""
+    """The approval was good when it was looked at; what came since is proved in the transaction
+    that would use it.
+    """
     policy, refused = Asks(), threading.Event()
     columns = "id, size, leaf, edge, note, mac"
 
@@ -273,7 +289,8 @@ def test_a_log_without_a_head_proves_nothing(tmp_path: Path) -> None:
         assert "no head" in sealed_by(guard, approval)
 
 
-# -- what a person is shown -------------------------------------------------------------------------------------------------
+# -- what a person is shown
+# -------------------------------------------------------------------------------------------------
 
 
 def test_other_arguments_are_never_shown_to_an_approver(tmp_path: Path) -> None:
@@ -287,9 +304,12 @@ def test_other_arguments_are_never_shown_to_an_approver(tmp_path: Path) -> None:
 
 
 def test_the_command_line_shows_and_answers_only_what_is_proved(tmp_path: Path) -> None:
-    """It reads with the log's keys, so it proves what it shows; exit code 3, and nothing is printed or recorded."""
+    """It reads with the log's keys, so it proves what it shows; exit code 3, and nothing is printed
+    or recorded.
+    """
     (tmp_path / "guardrail.toml").write_text(
-        '[ledger]\npath = "audit.db"\nreserve_mb = 0\n[approvals]\nunsafe_asserted_approvals = true\n'
+        '[ledger]\npath = "audit.db"\nreserve_mb = 0\n[approvals]\nunsafe_asserted_approvals ='
+        " true\n"
     )
     with scene(tmp_path) as (_, file, approval, request):
         seq = decode(request)["seq"]
@@ -317,7 +337,8 @@ def test_without_the_keys_the_list_says_that_it_is_not_proved(tmp_path: Path) ->
     assert json.loads(run(tmp_path, "approvals", "--json").stdout)["proved"] is False
 
 
-# -- sessions and starts ----------------------------------------------------------------------------------------------------
+# -- sessions and starts
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seq", [-1, 10_000])
@@ -371,11 +392,14 @@ def test_a_start_that_was_planted_stops_the_next_one(tmp_path: Path) -> None:
         Guard.open(settings)
 
 
-# -- what must go on working ------------------------------------------------------------------------------------------------
+# -- what must go on working
+# ------------------------------------------------------------------------------------------------
 
 
 def test_answers_of_other_processes_are_proved_by_their_heads(tmp_path: Path) -> None:
-    """Another process grants, and writes more; a third refuses. This one has no part in their records."""
+    """Another process grants, and writes more; a third refuses. This one has no part in their
+    records.
+    """
     with scene(tmp_path) as (guard, _, approval, _):
         other, keys = open_journal(settings_in(tmp_path), epochs=True)
         terms = guard.approvals.terms
@@ -414,7 +438,9 @@ def test_requests_far_apart_are_all_proved(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_many_looks_at_once_while_others_write(tmp_path: Path) -> None:
-    """Readers see different moments of the log, and none of them takes another one's for a forgery."""
+    """Readers see different moments of the log, and none of them takes another one's for a
+    forgery.
+    """
     with scene(tmp_path) as (guard, _, approval, _):
         problems: list[BaseException] = []
 

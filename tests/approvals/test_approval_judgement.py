@@ -92,7 +92,9 @@ def request(
 def test_a_place_is_visible_only_where_nothing_was_removed_at_above_or_below_it(
     need: str, removed: dict[str, list[str]], shown: bool
 ) -> None:
-    """A renamed key can stand for any key of its object; what is no pointer names nothing that can be seen."""
+    """A renamed key can stand for any key of its object; what is no pointer names nothing that can
+    be seen.
+    """
     made = request({"amount": 5, "to": ["x", "y"]}, removed)
     assert made.shows(need) is shown
     assert replace(made, rules=(AskedRule("r", "r", (need,)),)).hidden_needs == (
@@ -121,7 +123,9 @@ def test_a_place_is_visible_only_where_nothing_was_removed_at_above_or_below_it(
     ],
 )
 def test_a_view_that_was_cut_shows_only_what_can_not_have_been_cut(need: str, shown: bool) -> None:
-    """A short text may be the beginning of a long one, and what is absent may have been left out."""
+    """A short text may be the beginning of a long one, and what is absent may have been left
+    out.
+    """
     args: Json = {
         "amount": 5,
         "flag": False,
@@ -176,7 +180,9 @@ def use(
 
 
 def test_a_grant_of_another_record_does_not_count() -> None:
-    """An answer names the request by its hash: one to a request that was exchanged is no answer to this one."""
+    """An answer names the request by its hash: one to a request that was exchanged is no answer to
+    this one.
+    """
     assert use(case(grant())).request.id == "0" * 26
     assert use(case(grant(leaf="ef" * 32))) is Reason.PENDING
     assert approvals.state_of(case(grant(leaf="ef" * 32)), NOON, TERMS) is State.PENDING
@@ -209,7 +215,9 @@ def test_one_person_counts_once_however_often_it_is_recorded() -> None:
     ],
 )
 def test_two_ways_to_write_one_name_are_one_person(other: str) -> None:
-    """Blanks, letter case, width, what draws nothing or only decorates, and letters that look alike."""
+    """Blanks, letter case, width, what draws nothing or only decorates, and letters that look
+    alike.
+    """
     assert approvals.same_identity("bob", other)
     rules = (AskedRule("large", "large", (), 2),)
     assert use(case(grant(), grant(1, Approver(other)), rules=rules)) is Reason.APPROVERS_MISSING
@@ -245,7 +253,9 @@ def test_only_the_very_caller_uses_an_approval() -> None:
 
 
 def test_an_approver_who_turns_out_to_be_a_requester_does_not_count() -> None:
-    """Whatever was recorded when they approved: the requester's ids are known in clear where the call is made."""
+    """Whatever was recorded when they approved: the requester's ids are known in clear where the
+    call is made.
+    """
     call = replace(CALL, people=("alice", "bot", "BOB"))
     assert use(case(grant()), call) is Reason.APPROVER_IS_REQUESTER
 
@@ -256,7 +266,9 @@ def test_a_call_whose_arguments_did_not_fit_has_no_approval() -> None:
 
 
 def test_the_limits_of_time_are_exact() -> None:
-    """Good until the last moment, and not at it; thirty seconds of a slow clock are believed, and no more."""
+    """Good until the last moment, and not at it; thirty seconds of a slow clock are believed, and
+    no more.
+    """
     second = timedelta(seconds=1)
     assert use(case(grant()), now=NOON + 899 * second).ordinal == 1
     assert use(case(grant()), now=NOON + 900 * second) is Reason.EXPIRED

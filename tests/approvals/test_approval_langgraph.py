@@ -1,4 +1,6 @@
-"""A call that a person must approve pauses a LangGraph graph; resuming it is the answer. With the real framework."""
+"""A call that a person must approve pauses a LangGraph graph; resuming it is the answer. With the
+real framework.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,9 @@ def said(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_a_graph_pauses_and_goes_on_when_a_person_has_approved() -> None:
-    """One request, one answer, one allowed call: nothing is recorded twice by the second run of the node."""
+    """One request, one answer, one allowed call: nothing is recorded twice by the second run of the
+    node.
+    """
     scene = Scene(5)
     scene.run()
     assert scene.types == ["call.decision"]
@@ -226,7 +230,9 @@ def test_answers_do_not_count_without_the_setting() -> None:
 
 
 def test_two_people_answer_one_after_the_other() -> None:
-    """The graph pauses twice; the first answer is recorded once although the node runs three times."""
+    """The graph pauses twice; the first answer is recorded once although the node runs three
+    times.
+    """
     scene = Scene(5, policy=Asks(approvers=2))
     scene.run()
     scene.answer(who="bob")
@@ -254,7 +260,8 @@ def test_one_person_twice_is_turned_down() -> None:
 def test_a_policy_that_asks_for_more_meanwhile_pauses_the_graph_again() -> None:
     """What was approved does not cover the new rule: a second request, and an answer that names it.
 
-    The first answer is handed out again each time the node runs: it must not count for the second request.
+    The first answer is handed out again each time the node runs: it must not count for the second
+    request.
     """
     scene = Scene(5)
     scene.run()
@@ -310,7 +317,9 @@ def test_parallel_calls_are_answered_one_by_one() -> None:
 
 
 def test_an_answer_never_reaches_another_call_of_the_same_node() -> None:
-    """Several tools in one node get answers by their order: what names one request never approves another."""
+    """Several tools in one node get answers by their order: what names one request never approves
+    another.
+    """
     made = bench()
     paid: list[int] = []
 
@@ -372,7 +381,8 @@ def test_an_old_answer_never_reaches_a_later_request_of_the_same_node() -> None:
         first = made.ledger.of("call.decision")[0]["call"]
         app.invoke(answer(first), config)
         assert paid == [5]
-        # The node runs from its start once more: neither call may run by what was said about the first.
+        # The node runs from its start once more: neither call may run by what was said about the
+        # first.
         for named in (first, None, first):
             app.invoke(answer(named), config)
     assert paid == [5]
@@ -381,7 +391,9 @@ def test_an_old_answer_never_reaches_a_later_request_of_the_same_node() -> None:
 
 
 def test_what_was_said_before_a_call_was_asked_about_is_no_answer_to_it() -> None:
-    """A node's own question, answered in words that would approve: the request is newer than the answer."""
+    """A node's own question, answered in words that would approve: the request is newer than the
+    answer.
+    """
     made = bench()
     paid: list[int] = []
 

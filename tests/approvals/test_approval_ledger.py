@@ -125,7 +125,9 @@ def test_a_kill_while_answering_leaves_an_answer_or_nothing(
 def test_a_kill_while_using_never_loses_an_approval_and_never_uses_it_twice(
     tmp_path: Path, point: str, used: bool
 ) -> None:
-    """Before the decision is durable it can still be used; from then on it is used, whether the body ran or not."""
+    """Before the decision is durable it can still be used; from then on it is used, whether the
+    body ran or not.
+    """
     approval = step(tmp_path, "ask")["approval"]
     step(tmp_path, "approve", approval, "bob")
     killed(tmp_path, "use", point, approval)
@@ -272,14 +274,15 @@ def test_the_database_itself_refuses_a_second_use(tmp_path: Path) -> None:
             line = f"json_set(line, '$.approval.ordinal', {ordinal}, '$.call', 'other')"
             with pytest.raises(sqlite3.IntegrityError, match="approval"):
                 connection.execute(
-                    f"INSERT INTO record (seq, leaf, line) SELECT seq + 100, leaf, {line} FROM record "
-                    "WHERE type = 'call.decision' AND ordinal IS NOT NULL"
+                    f"INSERT INTO record (seq, leaf, line) SELECT seq + 100, leaf, {line} FROM"
+                    " record WHERE type = 'call.decision' AND ordinal IS NOT NULL"
                 )
     finally:
         connection.close()
 
 
-# -- waiting ------------------------------------------------------------------------------------------------------------
+# -- waiting
+# --------------------------------------------------------------------------------------------------
 
 
 def answer_soon(

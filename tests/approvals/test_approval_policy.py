@@ -14,7 +14,11 @@ from tests.support.approvals import BOB, CAROL, SCHEMA, Body, records
 RULES = """
 allow contains "known"
 
-require_approval contains {"rule": "large", "message": "large ones need a person", "needs": ["/amount"]} if {
+require_approval contains {
+	"rule": "large",
+	"message": "large ones need a person",
+	"needs": ["/amount"],
+} if {
 	input.action.properties.args.amount > 1000
 }
 
@@ -50,7 +54,9 @@ def ask(guard: Guard, amount: int) -> str:
 
 
 def test_the_shipped_composition_asks_is_satisfied_and_can_be_stopped(tmp_path: Path) -> None:
-    """One person or two as the rules say; a deny that was loaded meanwhile wins; what ran is reproducible."""
+    """One person or two as the rules say; a deny that was loaded meanwhile wins; what ran is
+    reproducible.
+    """
     write(tmp_path, RULES)
     body = Body()
     with Guard.open(tmp_path / "guardrail.toml") as guard:

@@ -1,4 +1,6 @@
-"""A call whose approval does not count is recorded as its request was, or by shape where that could show something new."""
+"""A call whose approval does not count is recorded as its request was, or by shape where that could
+show something new.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ class Hides(Asks):
 
 
 def test_the_same_call_is_recorded_as_its_request_was() -> None:
-    """Argument for argument, with what was hidden, the classes, the rules, and the tool as declared."""
+    """Argument for argument, with what was hidden, the classes, the rules, and the tool as
+    declared.
+    """
     made = bench(Hides("/to"))
     args = {"amount": 5, "to": "CH93 0076", "card": CARD, "note": "for the flowers"}
     approval = made.ask(args)
@@ -109,7 +113,9 @@ def test_that_holds_whatever_became_of_the_approval(when: str) -> None:
     ],
 )
 def test_what_the_session_learnt_since_is_not_written_again(args: dict[str, Any]) -> None:
-    """A value that was shown, became known as sensitive, and comes again: in a text, a list, a key, a JSON text."""
+    """A value that was shown, became known as sensitive, and comes again: in a text, a list, a key,
+    a JSON text.
+    """
     made = bench()
     with made.guard.session(principal="alice", agent="bot", id="s-1"):
         with pytest.raises(ApprovalRequired) as asked:
@@ -146,7 +152,9 @@ def test_a_second_value_that_is_learnt_in_a_text_is_not_written_again() -> None:
 
 @pytest.mark.parametrize("digest", ["f" * 64, None])
 def test_another_policy_may_hide_more_so_its_view_is_not_the_requests(digest: str | None) -> None:
-    """After a reload, or if nobody can say which policy it is, the arguments are recorded by shape."""
+    """After a reload, or if nobody can say which policy it is, the arguments are recorded by
+    shape.
+    """
     policy = StaticPolicy(Asks())
     guard, ledger = memory_guard(policy, settings=Settings().override(**UNSAFE))
     guard.declare("pay", schema=SCHEMA)
@@ -170,7 +178,9 @@ def test_a_policy_that_nobody_can_name_is_no_policy_twice() -> None:
 
 
 def test_other_arguments_are_named_by_place_and_not_shown() -> None:
-    """In clear texts and numbers, in lists, and under tokens; names that the schema does not hold are not written."""
+    """In clear texts and numbers, in lists, and under tokens; names that the schema does not hold
+    are not written.
+    """
     made = bench(Hides("/to"))
     asked = {"amount": 5, "to": "CH93 0076", "lines": ["a", "b"], "made-up": 1}
     approval = made.ask(asked)
@@ -221,7 +231,9 @@ def test_very_many_differences_are_named_up_to_a_limit() -> None:
 def test_nothing_of_the_request_is_told_to_another_session_or_tool(
     how: dict[str, str], reason: Reason
 ) -> None:
-    """Neither its arguments nor its rules: what is known to be sensitive here need not be known there."""
+    """Neither its arguments nor its rules: what is known to be sensitive here need not be known
+    there.
+    """
     made = bench()
     approval = made.ask({"amount": 5, "to": "CH93 0076"})
     record = refused(made, approval, {"amount": 5, "to": "CH93 0076"}, **how)

@@ -1,4 +1,6 @@
-"""P5, played: every attack by either attacker against whatever was kept elsewhere, and the table of it in the threat model."""
+"""P5, played: every attack by either attacker against whatever was kept elsewhere, and the table of
+it in the threat model.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def test_what_was_not_attacked_is_intact(made: Scene, kept: Kept, tmp_path: Path
 def test_an_attack_is_found_or_said_not_to_be(
     made: Scene, forged: dict[str, Path], pair: tuple[Attack, Attacker], kept: Kept
 ) -> None:
-    """Exit code 1 with its state; where it can't be found, never more than what was kept can show."""
+    """Exit code 1 with its state; where it can't be found, never more than what was kept can
+    show.
+    """
     report = verified(forged[named(pair)], kept, made)
     found = report.state.value if report.exit_code == 1 else MISSED
     attack, attacker = pair
@@ -101,7 +105,9 @@ def test_every_attack_on_covered_records_is_found(kept: Kept) -> None:
 
 
 def test_without_a_key_nothing_can_be_added_or_changed_unseen() -> None:
-    """Not even behind the covered records, and with nothing but the public key kept: only taking away is left."""
+    """Not even behind the covered records, and with nothing but the public key kept: only taking
+    away is left.
+    """
     place = list(Kept).index(Kept.PUBLIC_KEY)
     missed = {
         attack.name
@@ -119,7 +125,9 @@ def test_without_a_key_nothing_can_be_added_or_changed_unseen() -> None:
 def test_a_changed_history_gets_no_further_head_to_an_anchor(
     made: Scene, forged: dict[str, Path], pair: tuple[Attack, Attacker]
 ) -> None:
-    """An honest guard that goes on with it is told: before anybody runs verify. Hashes left as they are need verify."""
+    """An honest guard that goes on with it is told: before anybody runs verify. Hashes left as they
+    are need verify.
+    """
     why = next_head_refused(forged[named(pair)], made)
     if pair[0].name in ("edit", "delete"):
         assert why == ""
@@ -143,7 +151,9 @@ def test_records_that_change_places_with_their_hashes_are_found_by_the_chain(
 
 
 class Watched:
-    """Signs as writers do, and keeps the keys of their processes: what a debugger would find in memory."""
+    """Signs as writers do, and keeps the keys of their processes: what a debugger would find in
+    memory.
+    """
 
     public, actor = EPOCHS.public, EPOCHS.actor
 
@@ -185,7 +195,9 @@ class Stolen:
 def test_a_key_stolen_from_a_process_signs_until_its_end_is_recorded(
     tmp_path: Path, ended: bool
 ) -> None:
-    """The log key is needed to sign for longer; what the key signed before others kept a head stays as it is."""
+    """The log key is needed to sign for longer; what the key signed before others kept a head stays
+    as it is.
+    """
     db = tmp_path / "a.db"
     watched = Watched()
     signing: Signing = watched
@@ -193,7 +205,8 @@ def test_a_key_stolen_from_a_process_signs_until_its_end_is_recorded(
         whole_call(writer)
         writer.append(note())
     if not ended:
-        # As if the process were still there: its last record, which ends the key, is not written yet.
+        # As if the process were still there: its last record, which ends the key, is not written
+        # yet.
         forged = Forgery(db, Scene(tmp_path), Stolen(watched.seen[0]))  # type: ignore[arg-type]
         forged.rewrite([each for each in forged.records() if not _ends(each)])
         assert verify_ledger(db, key=KEYS.public).state is VerifyState.NOT_ANCHORED
@@ -267,7 +280,9 @@ def test_who_has_the_keys_can_prune_and_it_shows(made: Scene, tmp_path: Path) ->
 
 
 def test_a_head_in_reach_of_the_attacker_is_no_head_elsewhere(made: Scene, tmp_path: Path) -> None:
-    """Who has the keys and the anchor file makes both anew: nothing shows, and the threat model says so."""
+    """Who has the keys and the anchor file makes both anew: nothing shows, and the threat model
+    says so.
+    """
     from tests.support.attacks import edit_rechained
 
     db = played(Attack("edit", edit_rechained), Attacker.INSIDER, made, tmp_path)
@@ -283,7 +298,9 @@ def test_a_head_in_reach_of_the_attacker_is_no_head_elsewhere(made: Scene, tmp_p
 def test_an_honest_writer_never_signs_over_a_forged_end(
     made: Scene, forged: dict[str, Path]
 ) -> None:
-    """It opens no ledger whose head was not written by a holder of the keys: a forged record is never made good."""
+    """It opens no ledger whose head was not written by a holder of the keys: a forged record is
+    never made good.
+    """
     from guardrail.errors import LedgerError
 
     db = forged["append-outsider"]

@@ -1,6 +1,8 @@
-"""Someone exchanges a line of a ledger in use, lets it be read, and puts it back: who believes it, by either attacker.
+"""Someone exchanges a line of a ledger in use, lets it be read, and puts it back: who believes it,
+by either attacker.
 
-The line becomes a grant that nobody gave, or the first call of a session that somebody else is to own.
+The line becomes a grant that nobody gave, or the first call of a session that somebody else is to
+own.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class Played:
 
     @contextmanager
     def exchanged(self, place: int, line: bytes) -> Iterator[None]:
-        """Let *line* stand for record *place*; with the keys, link and sign everything behind it as well. Then put all back."""
+        """Let *line* stand for record *place*; with the keys, link and sign everything behind it as
+        well. Then put all back.
+        """
         connection = sqlite3.connect(self.db, isolation_level=None, timeout=10)
         tables = {
             name: connection.execute(f"SELECT {columns} FROM {name}").fetchall()
@@ -126,7 +130,8 @@ def _unlocked(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-# -- who reads ------------------------------------------------------------------------------------------------------------
+# -- who reads
+# --------------------------------------------------------------------------------------------------
 
 
 def runs_the_call(scene: Played) -> str:
@@ -179,7 +184,9 @@ def lists_requests(scene: Played) -> str:
 
 
 def approves(scene: Played) -> str:
-    """``guardrail refuse``, whose answer depends on the answers before; ``approve`` does the same."""
+    """``guardrail refuse``, whose answer depends on the answers before; ``approve`` does the
+    same.
+    """
     (scene.folder / "guardrail.toml").write_text(PEOPLE)
     place, line = scene.grant()
     with scene.exchanged(place, line):
@@ -224,7 +231,9 @@ EXPECTED: dict[str, tuple[str, str]] = {
     "`guardrail verify`, during the swap": ("tampered", "not found"),
     "`guardrail verify`, after the swap": ("not found", "not found"),
 }
-"""Reader -> what it does, by an attacker without a key and by one with the keys; ``-`` where it would write, which is forking."""
+"""Reader -> what it does, by an attacker without a key and by one with the keys; ``-`` where it
+would write, which is forking.
+"""
 PLAYED = [
     (reader, attacker)
     for reader in READERS

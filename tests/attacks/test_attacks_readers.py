@@ -1,4 +1,6 @@
-"""Stale stored hashes, played against every command that reads a ledger: none of them takes these for the records."""
+"""Stale stored hashes, played against every command that reads a ledger: none of them takes these
+for the records.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Recovery makes nothing good that nobody vouched for: what it took over stays a reservation, whatever comes afterwards."""
+"""Recovery makes nothing good that nobody vouched for: what it took over stays a reservation,
+whatever comes afterwards.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +139,9 @@ def test_what_a_recovery_took_over_is_named_for_ever(
     taken: tuple[int, int],
     lost: int,
 ) -> None:
-    """Exit 5 with the records and the time, however many heads cover them afterwards, and by several processes too."""
+    """Exit 5 with the records and the time, however many heads cover them afterwards, and by
+    several processes too.
+    """
     forge(Forgery(db, Scene(db.parent), None))
     assert verified(db).exit_code == 1
     seq = recovered(db)
@@ -175,7 +179,9 @@ def test_a_head_from_before_the_recovery_covers_what_it_is_over(
 
 
 def test_what_a_recovery_took_over_is_proved_by_a_head_from_before_it_alone(db: Path) -> None:
-    """Later heads of the log are over whatever it took over, so they give no proof of it; other records keep theirs."""
+    """Later heads of the log are over whatever it took over, so they give no proof of it; other
+    records keep theirs.
+    """
     append(Forgery(db, Scene(db.parent), None))
     seq = recovered(db)
     with LedgerReader.open(db) as reader:
@@ -213,7 +219,9 @@ def test_an_export_says_it_as_well(db: Path, tmp_path: Path) -> None:
 
 
 def part_of(db: Path, first: int, last: int) -> Path:
-    """Write records *first* to *last* as the copy of a segment is written, with the tree before them."""
+    """Write records *first* to *last* as the copy of a segment is written, with the tree before
+    them.
+    """
     path = db.with_name(f"part-{first}-{last}.jsonl")
     with LedgerReader.open(db) as reader:
         edge = edge_at(first, node_reader(reader.execute))
@@ -247,7 +255,9 @@ def test_a_part_that_ends_before_the_record_about_a_recovery_names_what_it_took_
     untold: Range | None,
     code: int,
 ) -> None:
-    """By the ledger, with its time; without one it can't be told, and the answer says of which records."""
+    """By the ledger, with its time; without one it can't be told, and the answer says of which
+    records.
+    """
     append(Forgery(db, Scene(db.parent), None))
     seq = recovered(db)
     assert seq == SIZE + 2
@@ -356,7 +366,9 @@ def test_two_heads_are_no_word_for_what_a_recovery_took_over_between_them(db: Pa
 
 
 def test_a_log_that_was_begun_by_a_recovery_says_so(db: Path) -> None:
-    """It holds none of the old records: a notice, and a reservation for what was lost, whatever heads it has itself."""
+    """It holds none of the old records: a notice, and a reservation for what was lost, whatever
+    heads it has itself.
+    """
     Forgery(db, Scene(db.parent), None).naively(
         "UPDATE record SET leaf = zeroblob(32) WHERE seq = 9"
     )

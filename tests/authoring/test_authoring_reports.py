@@ -49,7 +49,9 @@ def outcomes(report: authoring.TestReport) -> dict[str, str]:
 
 
 def test_each_test_rule_is_run_and_reported(tmp_path: Path) -> None:
-    """True passes; false, undefined and any other value fail; an error is an error; todo is skipped."""
+    """True passes; false, undefined and any other value fail; an error is an error; todo is
+    skipped.
+    """
     report = run_tests([write(tmp_path, a_rego=POLICY, a_test_rego=TESTS)])
     assert outcomes(report) == {
         "test_passes": "pass",
@@ -141,8 +143,10 @@ def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
 
 def test_a_misspelt_set_is_remarked_on(tmp_path: Path) -> None:
     """It is valid Rego that nobody reads; a set that a rule uses is not remarked on."""
-    text = POLICY + (
-        'denny contains "d" if true\n\nused contains 1 if true\n\ndeny contains "u" if 1 in used\n'
+    text = (
+        POLICY
+        + 'denny contains "d" if true\n\nused contains 1 if true\n\ndeny contains "u" if 1 in'
+        " used\n"
     )
     report = check([write(tmp_path, a_rego=text)])
     assert report.ok

@@ -279,8 +279,8 @@ def test_a_rule_that_fires_in_no_test_is_named(tmp_path: Path, rule: str, fires:
 def test_a_rule_is_tested_by_its_id(tmp_path: Path) -> None:
     """Two rules of one id are one; an id that is made when it fires is nobody's."""
     body = (
-        'deny contains "d" if input.resource.id == "x"\n\ndeny contains "d" if input.resource.id == "z"\n\n'
-        'deny contains concat("", ["a", "b"]) if input.resource.id == "z"\n'
+        'deny contains "d" if input.resource.id == "x"\n\ndeny contains "d" if input.resource.id =='
+        ' "z"\n\ndeny contains concat("", ["a", "b"]) if input.resource.id == "z"\n'
     )
     report = look(tmp_path, body, a_test_rego=TESTED)
     assert {lint.line for lint in report.lints if lint.code == "untested-rule"} == {3}
@@ -316,7 +316,9 @@ def test_entangled_policies_are_said_to_be(tmp_path: Path) -> None:
 
 
 def test_data_that_tests_set_is_supplied_by_the_program(tmp_path: Path) -> None:
-    """``Guard.open(policy_data=...)`` is not there when policies are checked; tests show that the author counts on it."""
+    """``Guard.open(policy_data=...)`` is not there when policies are checked; tests show that the
+    author counts on it.
+    """
     body = 'deny contains "d" if data.shop.blocked[input.resource.id]\n'
     test = """package guardrail.policy_test
 
@@ -329,7 +331,9 @@ test_blocked if {
 
 
 def test_policies_that_never_allow_are_remarked_on(tmp_path: Path) -> None:
-    """Rules for another gateway (``result``, ``decision``) add to no set, and every call would be denied."""
+    """Rules for another gateway (``result``, ``decision``) add to no set, and every call would be
+    denied.
+    """
     text = (
         'package guardrail.policy\n\nresult := {"decision": "allow"} if input.resource.id == "x"\n'
     )

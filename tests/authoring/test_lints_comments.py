@@ -20,12 +20,12 @@ READ = 'deny contains "d" if input.action.properties.args.x == 1'
         f"# guardrail:ignore untyped-comparison,optional-argument it is always there\n{READ}\n",
         f"# guardrail:ignore optional-argument it is always there\n\n# what x is\n{READ}\n",
         (
-            "# guardrail:ignore optional-argument it is always there\n"
-            'deny contains "d" if {\n\tinput.resource.id == "a"\n\tinput.action.properties.args.x == 1\n}\n'
+            '# guardrail:ignore optional-argument it is always there\ndeny contains "d" if'
+            ' {\n\tinput.resource.id == "a"\n\tinput.action.properties.args.x == 1\n}\n'
         ),
         (
-            'deny contains "d" if {\n\tinput.resource.id == "a"\n'
-            "\t# guardrail:ignore optional-argument it is always there\n\tinput.action.properties.args.x == 1\n}\n"
+            'deny contains "d" if {\n\tinput.resource.id == "a"\n\t# guardrail:ignore'
+            " optional-argument it is always there\n\tinput.action.properties.args.x == 1\n}\n"
         ),
     ],
 )
@@ -51,7 +51,9 @@ def test_a_comment_with_a_reason_answers_for_a_warning(tmp_path: Path, body: str
 def test_a_comment_that_answers_for_nothing_leaves_the_warning(
     tmp_path: Path, body: str, left: set[tuple[int, str]]
 ) -> None:
-    """Without a reason, of another code, elsewhere, or in a text; the first two are warned of themselves."""
+    """Without a reason, of another code, elsewhere, or in a text; the first two are warned of
+    themselves.
+    """
     assert said(tmp_path, body) == left
 
 

@@ -129,7 +129,9 @@ def test_a_comment_with_a_reason_answers_for_holes(
 
 
 def test_data_that_a_test_puts_in_place_is_in_place(tmp_path: Path) -> None:
-    """The changed call is judged by the data of its test, and not by what lies beside the policy."""
+    """The changed call is judged by the data of its test, and not by what lies beside the
+    policy.
+    """
     policy = LEAKY.replace("> 100", "> data.limit")
     tests = TESTS.replace("\n\t}\n", "\n\t} with data.limit as 100\n", 1)
     (tmp_path / "data.json").write_text('{"limit": 1, "other": 1}')
@@ -174,7 +176,11 @@ deny contains "slow" if {
         )
         + slow
     )
-    tests = 'package guardrail.policy_test\n\ntest_x if data.guardrail.main.decision.effect == "deny" with input as {"resource": {"id": "transfer"}, "action": {"properties": {"args": {"amount": 5, "to": ["eve"]}}}}\n'
+    tests = (
+        'package guardrail.policy_test\n\ntest_x if data.guardrail.main.decision.effect == "deny"'
+        ' with input as {"resource": {"id": "transfer"}, "action": {"properties": {"args":'
+        ' {"amount": 5, "to": ["eve"]}}}}\n'
+    )
     report = mutate([write(tmp_path, {"p.rego": policy, "p_test.rego": tests})], time_limit=0.4)
     assert ("stranger", "/to", "deleted") in holes(report)
     assert ("stranger", "/to", "empty-text") not in holes(report)

@@ -1,9 +1,11 @@
-"""One governed call: p50 and p99, each stage's share, and the ratio to two raw fdatasync calls of the same run.
+"""One governed call: p50 and p99, each stage's share, and the ratio to two raw fdatasync calls of
+the same run.
 
     python -m tests.bench.bench_call [--rounds N] [--json]
 
-Raw syncs (8 KiB into a preallocated ring, as a write-ahead log after its first wrap) and governed calls alternate, so
-that a busy disk or machine hits both. A p99 is worth reading only where the raw p99 is below three times the raw p50.
+Raw syncs (8 KiB into a preallocated ring, as a write-ahead log after its first wrap) and governed
+calls alternate, so that a busy disk or machine hits both. A p99 is worth reading only where the raw
+p99 is below three times the raw p50.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ WARM_UP = 200
 
 SMALL_POLICY = """package guardrail.policy
 allow contains "declared" if input.resource.properties.declared == true
-deny contains "amount" if { is_number(input.action.properties.args.amount); input.action.properties.args.amount > 1000 }
+deny contains "amount" if {
+  is_number(input.action.properties.args.amount)
+  input.action.properties.args.amount > 1000
+}
 """
 
 
@@ -38,17 +43,18 @@ def medium_policy() -> str:
     parts = [
         "package guardrail.policy",
         'args := object.get(input.action.properties, "args", {})',
-        'allow contains {"rule": "declared", "message": "a declared tool"} if input.resource.properties.declared == true',
+        (
+            'allow contains {"rule": "declared", "message": "a declared tool"} if'
+            " input.resource.properties.declared == true"
+        ),
     ]
     for number in range(28):
-        parts.append(
-            f"""
+        parts.append(f"""
 deny contains {{"rule": "limit-{number}", "message": "over the limit", "severity": "high"}} if {{
 	amount := object.get(args, "amount_{number}", 0)
 	is_number(amount)
 	amount > {1000 + number}
-}}"""
-        )
+}}""")
     return "\n".join(parts) + "\n"
 
 
@@ -130,7 +136,9 @@ def children() -> list[int]:
 
 
 def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
-    """Return the median microseconds of each stage of a call, measured one by one on the same guard."""
+    """Return the median microseconds of each stage of a call, measured one by one on the same
+    guard.
+    """
     pipeline, recorder = guard._pipeline, guard._recorder
     tool, caller = guard._find("order", None), guard._callers.find(None)
     state = caller.state
@@ -170,8 +178,10 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
         from guardrail.call.admission import Admission
 
         admission = Admission(
-            journal=guard._journal, state=state, tool=tool, call=call.id, parent=None, origin=call.origin,
-            seq=receipt.seq, arguments=call.arguments, again=None, verdict=verdict, meter=call.meter,
+            journal=guard._journal, state=state, tool=tool, call=call.id, parent=None,
+            origin=call.origin,
+            seq=receipt.seq, arguments=call.arguments, again=None, verdict=verdict,
+            meter=call.meter,
         )  # fmt: skip
         outcome = timed(
             "(9) draft", lambda: admission._draft(admission._returned, None, None, 0.0, None)
@@ -240,7 +250,9 @@ def measure(
 
 
 def imports() -> dict[str, float]:
-    """Return the milliseconds of ``import guardrail`` over bare Python, and of ``guardrail --help``, medians of 15."""
+    """Return the milliseconds of ``import guardrail`` over bare Python, and of ``guardrail
+    --help``, medians of 15.
+    """
 
     def run(*command: str) -> float:
         began = time.perf_counter()
@@ -281,7 +293,8 @@ def main() -> None:
     for case in found["cases"]:
         raw, call, cpu = case["raw_sync_us"], case["call_us"], case["cpu_us"]
         print(
-            f"\n{case['case']} ({case['args_bytes']} bytes of arguments, policy of {case['policy_lines']} lines)"
+            f"\n{case['case']} ({case['args_bytes']} bytes of arguments, policy of"
+            f" {case['policy_lines']} lines)"
         )
         print(
             f"  raw fdatasync 8 KiB   p50 {raw['p50']:7.0f} us   p99 {raw['p99']:7.0f} us"

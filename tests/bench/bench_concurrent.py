@@ -1,7 +1,9 @@
-"""Many governed calls at once, per second, as a multiple of raw syncs per second: python -m tests.bench.bench_concurrent [SPELLS]
+"""Many governed calls at once, per second, as a multiple of raw syncs per second: python -m
+tests.bench.bench_concurrent [SPELLS]
 
-Spells of calls by 64 threads, by 64 tasks of one event loop, and of raw syncs (8 KiB into a preallocated ring) alternate,
-so that a busy disk or machine hits all of them; the ratios are medians over the spells.
+Spells of calls by 64 threads, by 64 tasks of one event loop, and of raw syncs (8 KiB into a
+preallocated ring) alternate, so that a busy disk or machine hits all of them; the ratios are
+medians over the spells.
 """
 
 from __future__ import annotations
@@ -122,8 +124,10 @@ def measure(name: str, policy: str, args: dict[str, Any], spells: int, folder: P
         calls = sorted(rates[how])[spells // 2]
         limit = sorted(rates[f"raw {how}"])[spells // 2]
         print(
-            f"  {how}: {calls:6.0f} calls/s, raw syncs {limit:6.0f}/s, p50 {waits[len(waits) // 2] * 1e3:5.1f} ms, "
-            f"p99 {waits[len(waits) * 99 // 100] * 1e3:5.1f} ms, CPU of this process {sorted(spent[how])[len(spent[how]) // 2] * 1e6:4.0f} us per call"
+            f"  {how}: {calls:6.0f} calls/s, raw syncs {limit:6.0f}/s, p50"
+            f" {waits[len(waits) // 2] * 1e3:5.1f} ms, p99"
+            f" {waits[len(waits) * 99 // 100] * 1e3:5.1f} ms, CPU of this process"
+            f" {sorted(spent[how])[len(spent[how]) // 2] * 1e6:4.0f} us per call"
         )
         value = ratio(rates[how], rates[f"raw {how}"])
         print("  " + judge(f"{CALLERS} governed calls, {how} / raw syncs", value, least=least))

@@ -1,9 +1,11 @@
-"""The ledger alone, as ratios to the disk's own sync in the same run: python -m tests.bench.bench_ledger [ROUNDS]
+"""The ledger alone, as ratios to the disk's own sync in the same run: python -m
+tests.bench.bench_ledger [ROUNDS]
 
-Raw syncs (8 KiB into a preallocated ring, as a write-ahead log after its first wrap) and appends alternate, one by one for
-one caller, in spells of half a second for many, so that a busy disk hits both; ratios are medians over the spells. A p99 is
-worth reading only where the raw p99 is below three times the raw p50. ``sync off`` is the same code over a connection that
-never syncs: what the processor alone allows. It is a patch of this bench, the product has no such setting.
+Raw syncs (8 KiB into a preallocated ring, as a write-ahead log after its first wrap) and appends
+alternate, one by one for one caller, in spells of half a second for many, so that a busy disk hits
+both; ratios are medians over the spells. A p99 is worth reading only where the raw p99 is below
+three times the raw p50. ``sync off`` is the same code over a connection that never syncs: what the
+processor alone allows. It is a patch of this bench, the product has no such setting.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ def single(writer: LedgerWriter, raw: Raw, rounds: int) -> None:
         mine, slow = quantiles(times)
         tail = f"{slow / p99:5.2f}" if p99 < 3 * p50 else "not judged: the disk is busy"
         print(
-            f"{name:28} p50 {mine:6.0f} us   p99 {slow:6.0f} us   x raw: p50 {mine / p50:5.2f}, p99 {tail}"
+            f"{name:28} p50 {mine:6.0f} us   p99 {slow:6.0f} us   x raw: p50 {mine / p50:5.2f}, p99"
+            f" {tail}"
         )
     print(f"CPU in the caller            p50 {quantiles(cpu)[0]:6.0f} us")
     middle = quantiles(decisions + outcomes)[0]
@@ -166,7 +169,9 @@ child(Path(sys.argv[1]))
 
 
 def child(db: Path) -> None:
-    """Serve a parent: each line on stdin is a spell of appends, each line on stdout what came of it."""
+    """Serve a parent: each line on stdin is a spell of appends, each line on stdout what came of
+    it.
+    """
     with LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer:
         print(json.dumps({}), flush=True)
         for line in sys.stdin:

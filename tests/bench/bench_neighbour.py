@@ -1,8 +1,9 @@
-"""One call with much to redact, and the calls of another session meanwhile: python -m tests.bench.bench_neighbour [SPELLS]
+"""One call with much to redact, and the calls of another session meanwhile: python -m
+tests.bench.bench_neighbour [SPELLS]
 
-Spells in which a session makes small calls alone, and spells in which another one makes hostile calls as well, alternate, so
-that a busy machine hits both; the figure is the median of the ratios of the spells, for ``call`` in threads and for ``acall``
-on one event loop.
+Spells in which a session makes small calls alone, and spells in which another one makes hostile
+calls as well, alternate, so that a busy machine hits both; the figure is the median of the ratios
+of the spells, for ``call`` in threads and for ``acall`` on one event loop.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def main() -> None:
         (folder / "policies" / "main.rego").write_text(POLICY)
         settings = folder / "guardrail.toml"
         settings.write_text(
-            '[policy]\npath = "policies"\n[ledger]\npath = "audit.db"\n[limits]\ncalls_per_minute = 0\n'
+            '[policy]\npath = "policies"\n[ledger]\npath = "audit.db"\n[limits]\ncalls_per_minute'
+            " = 0\n"
         )
         with Guard.open(settings) as guard:
             guard.declare("send", schema={"type": "object", "additionalProperties": True})
@@ -124,7 +126,8 @@ def main() -> None:
                     )
                     ratio = statistics.median(after / before for before, after in pairs)
                     print(
-                        f"{how}, {kind}: alone {alone * 1e3:.1f} ms, meanwhile {meanwhile * 1e3:.1f} ms"
+                        f"{how}, {kind}: alone {alone * 1e3:.1f} ms, meanwhile"
+                        f" {meanwhile * 1e3:.1f} ms"
                     )
                     print("  " + judge(f"{how} meanwhile / alone", ratio, most=3.0))
 

@@ -1,9 +1,11 @@
-"""A decision by an OPA server: p50 and p99, beside a bare keep-alive request to the same server; the governed call with each engine.
+"""A decision by an OPA server: p50 and p99, beside a bare keep-alive request to the same server;
+the governed call with each engine.
 
     python -m tests.bench.bench_opa [--rounds N] [--json]
 
-The bare request is ``http.client`` on a kept connection with the same bytes. It and the decisions alternate, so that a busy
-machine hits both; so do the governed calls of the two engines. Needs opa: GUARDRAIL_OPA, or PATH.
+The bare request is ``http.client`` on a kept connection with the same bytes. It and the decisions
+alternate, so that a busy machine hits both; so do the governed calls of the two engines. Needs opa:
+GUARDRAIL_OPA, or PATH.
 """
 
 from __future__ import annotations
@@ -92,7 +94,9 @@ def decide(engine: Engine, body: bytes) -> Callable[[], object]:
 
 
 def decisions(address: str, policies: Path, rounds: int) -> dict[str, Any]:
-    """Measure bare requests, decisions of the server and decisions of the embedded engine, in turn."""
+    """Measure bare requests, decisions of the server and decisions of the embedded engine, in
+    turn.
+    """
     body = call()
     settings = Settings().override(opa={"url": f"http://{address}"}).opa
     server = OpaEngine.connect(settings, local=load_policies([policies]))
@@ -168,7 +172,8 @@ def main() -> None:
         return
     asked = found["decision_us"]
     for name in ("bare", "server", "embedded"):
-        print(f"decision, {name:10} p50 {asked[name]['p50']:7.0f} us   p99 {asked[name]['p99']:7.0f} us")  # fmt: skip
+        p50, p99 = asked[name]["p50"], asked[name]["p99"]
+        print(f"decision, {name:10} p50 {p50:7.0f} us   p99 {p99:7.0f} us")
     over = asked["server_over_bare_p50_us"]
     verdict = "holds" if over <= AIM_US else "MISSED"
     print(f"server over bare     p50 {over:+7.0f} us   (aim: at most +{AIM_US}, {verdict})")

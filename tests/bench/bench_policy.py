@@ -1,8 +1,10 @@
-"""One decision through a worker: p50 and p99, beside an echo through the same worker and the engine in this process.
+"""One decision through a worker: p50 and p99, beside an echo through the same worker and the engine
+in this process.
 
     python -m tests.bench.bench_policy [--rounds N] [--threads N] [--json]
 
-Decisions and echoes alternate, so that a busy machine hits both. CPU is of this process and of the worker, per decision.
+Decisions and echoes alternate, so that a busy machine hits both. CPU is of this process and of the
+worker, per decision.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Governed calls while a guard's daily run prunes a large ledger, as ratios to the same calls without it.
+"""Governed calls while a guard's daily run prunes a large ledger, as ratios to the same calls
+without it.
 
     python -m tests.bench.bench_prune [RECORDS [SECONDS]]
 
-The records are old by the clock that the run is told. The run is the process that a guard starts (`guardrail.retention.process`):
-it reads the whole ledger, compares the copies, and deletes a part at a time. Calls are made one after the other before it,
-while it reads, while it deletes (for so many seconds: then the run is ended, as a guard that is closed ends it), and after it;
-the ratios are to the calls before and after together.
+The records are old by the clock that the run is told. The run is the process that a guard starts
+(`guardrail.retention.process`): it reads the whole ledger, compares the copies, and deletes a part
+at a time. Calls are made one after the other before it, while it reads, while it deletes (for so
+many seconds: then the run is ended, as a guard that is closed ends it), and after it; the ratios
+are to the calls before and after together.
 """
 
 from __future__ import annotations
@@ -176,8 +178,9 @@ def printed(calls: Calls, records: int, db: Path) -> None:
         found = quantiles(calls.seconds[phase])
         raw = quantiles(calls.raw[phase])
         print(
-            f"calls, {phase:8} {len(calls.seconds[phase]):6}   p50 {found[0]:7.0f} us   p99 {found[1]:7.0f} us   "
-            f"max {max(calls.seconds[phase]) * 1e3:6.0f} ms   raw sync p50 {raw[0]:5.0f} us   p99 {raw[1]:6.0f} us"
+            f"calls, {phase:8} {len(calls.seconds[phase]):6}   p50 {found[0]:7.0f} us   p99"
+            f" {found[1]:7.0f} us   max {max(calls.seconds[phase]) * 1e3:6.0f} ms   raw sync p50"
+            f" {raw[0]:5.0f} us   p99 {raw[1]:6.0f} us"
         )
     for phase in ("reads", "deletes"):
         found = quantiles(calls.seconds[phase])

@@ -1,7 +1,8 @@
-"""Cost of redaction: inspection and view, the last gate, per detector. ``python -m tests.bench.bench_redaction``
+"""Cost of redaction: inspection and view, the last gate, per detector. ``python -m
+tests.bench.bench_redaction``
 
-Prints p50 and p99 of wall time and the CPU time per call of one thread, hot. Nothing is asserted: a number is judged by a person who
-knows the machine.
+Prints p50 and p99 of wall time and the CPU time per call of one thread, hot. Nothing is asserted: a
+number is judged by a person who knows the machine.
 """
 
 from __future__ import annotations
@@ -42,9 +43,15 @@ LARGE: dict[str, object] = {
             {"sku": "A-1001", "title": "Wireless keyboard, German layout", "qty": 1, "price": 49.9},
             {"sku": "B-2002", "title": "USB-C cable two metres", "qty": 3, "price": 9.5},
         ],
-        "note": "Please leave the parcel with the neighbour on the second floor, ring twice, and call before noon.",
+        "note": (
+            "Please leave the parcel with the neighbour on the second floor, ring twice, and call"
+            " before noon."
+        ),
     },
-    "comment": "Customer asked twice whether the invoice can be sent by post instead of electronically; agreed, no fee.",
+    "comment": (
+        "Customer asked twice whether the invoice can be sent by post instead of electronically;"
+        " agreed, no fee."
+    ),
     "channel": "web",
     "priority": "normal",
     "tags": ["returning", "b2c", "newsletter"],
@@ -65,7 +72,8 @@ def measure(name: str, work: Callable[[], object], rounds: int = 300 if QUICK el
     cpu = (time.thread_time() - cpu) / rounds
     walls.sort()
     print(
-        f"{name:<44} p50 {walls[rounds // 2] * 1e6:7.1f}  p99 {walls[rounds * 99 // 100] * 1e6:7.1f}  CPU {cpu * 1e6:7.1f} us"
+        f"{name:<44} p50 {walls[rounds // 2] * 1e6:7.1f}  p99"
+        f" {walls[rounds * 99 // 100] * 1e6:7.1f}  CPU {cpu * 1e6:7.1f} us"
     )
 
 
@@ -86,7 +94,8 @@ def main() -> None:
         leaves = list(all_texts(view.value))
         size = len(json.dumps(args))
         print(
-            f"-- {name}: {size} bytes, {len(view.removed)} removals, {len(leaves)} strings in the view"
+            f"-- {name}: {size} bytes, {len(view.removed)} removals, {len(leaves)} strings in the"
+            " view"
         )
         measure("inspect", inspect)
         measure("inspect and view", both)

@@ -1,13 +1,16 @@
-"""Verifying a ledger of a million records, as ratios to a bare scan of its rows in the same run, and proofs from it.
+"""Verifying a ledger of a million records, as ratios to a bare scan of its rows in the same run,
+and proofs from it.
 
     python -m tests.bench.bench_verify [RECORDS [ROUNDS]]
 
-The bare scan reads number, hash and line of every row and looks at none of them. Scan and verification alternate, so that a busy machine
-hits both; ratios are medians. A proof is cold where nothing of the tree was read before; the file's pages are in memory.
+The bare scan reads number, hash and line of every row and looks at none of them. Scan and
+verification alternate, so that a busy machine hits both; ratios are medians. A proof is cold where
+nothing of the tree was read before; the file's pages are in memory.
 
-The aim of 0.45 is that of a prototype which compared hashes and looked at nothing else. What stands beside 1 us for the scan of a row is
-1 us for its leaf, 4 us for reading the line as strictly as any reader might, 1 us for the tree, 3 us for what a record must say, and 6 us
-in which SQLite makes the keys of every index anew.
+The aim of 0.45 is that of a prototype which compared hashes and looked at nothing else. What stands
+beside 1 us for the scan of a row is 1 us for its leaf, 4 us for reading the line as strictly as any
+reader might, 1 us for the tree, 3 us for what a record must say, and 6 us in which SQLite makes the
+keys of every index anew.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ def build(db: Path, records: int) -> None:
 
 
 def fill(db: Path, records: int, signing: Signing) -> None:
-    """Add calls to a log that is there, in one transaction, until it holds *records* records; the last one may be open."""
+    """Add calls to a log that is there, in one transaction, until it holds *records* records; the
+    last one may be open.
+    """
     connection = sqlite3.connect(db, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     execute = connection.execute

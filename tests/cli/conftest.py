@@ -14,7 +14,9 @@ from tests.support.command_line import Ran, build, command, environment
 
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    """Run a command line in this process, through the border that turns exceptions into exit codes."""
+    """Run a command line in this process, through the border that turns exceptions into exit
+    codes.
+    """
     for name in (
         "NO_COLOR",
         "COLUMNS",

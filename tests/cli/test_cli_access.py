@@ -1,4 +1,6 @@
-"""Every command that reads a ledger is in its access log before it shows anything, and says so where it can't be."""
+"""Every command that reads a ledger is in its access log before it shows anything, and says so
+where it can't be.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ TRIED: dict[str, list[str]] = {
     "policy push": ["policies"],
     "policy reload": ["--wait", "0"],
 }
-"""A way to run each command that gets as far as it can without help from outside. Every command must be here."""
+"""A way to run each command that gets as far as it can without help from outside. Every command
+must be here.
+"""
 
 
 def entries(group: LazyGroup, *names: str) -> Iterator[tuple[str, click.Command, Reads]]:
@@ -101,7 +105,9 @@ def accesses(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def opened(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many records the access log had each time when a command, and not the record of it, opened the ledger."""
+    """How many records the access log had each time when a command, and not the record of it,
+    opened the ledger.
+    """
     found: list[int] = []
     recording = [False]
     connect = sqlite3.connect
@@ -148,7 +154,9 @@ def test_every_command_is_tried_here() -> None:
 def test_a_command_that_opens_the_ledger_is_recorded_before_it_does(
     cli: Cli, project: Path, opened: list[int], words: str
 ) -> None:
-    """Whatever its entry says: what it opened and when is compared with what the access log has, then and afterwards."""
+    """Whatever its entry says: what it opened and when is compared with what the access log has,
+    then and afterwards.
+    """
     found, reads = ALL[words]
     own = any(parameter.name == "ledger" for parameter in found.params)
     cli(*words.split(), *TRIED[words], *(["--ledger", project / "audit.db"] if own else []))
@@ -175,7 +183,9 @@ def test_a_reading_command_is_recorded_although_its_answer_reached_nobody(projec
 def test_the_record_holds_what_was_asked_and_why(
     cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was given on the command line by its name there; the reason from the option, else from the environment."""
+    """What was given on the command line by its name there; the reason from the option, else from
+    the environment.
+    """
     cli("sessions", "--limit", "7", "--json", "--reason", "ticket 1")
     monkeypatch.setenv("GUARDRAIL_ACCESS_REASON", "ticket 2")
     cli("show", "session:S-1")
@@ -218,7 +228,9 @@ def test_a_reading_that_fails_is_recorded_with_the_reason(cli: Cli, project: Pat
 def test_the_answer_says_whether_the_reading_is_recorded(
     cli: Cli, project: Path, args: tuple[str, ...]
 ) -> None:
-    """In JSON always; on stderr where it is not. The exit code and the rest of the answer are the same."""
+    """In JSON always; on stderr where it is not. The exit code and the rest of the answer are the
+    same.
+    """
     good = cli(*args, "--json")
     assert good.err == ""
     (project / "audit.access.keys").chmod(0o755)
@@ -237,7 +249,9 @@ def test_the_answer_says_whether_the_reading_is_recorded(
 def test_where_every_reading_must_be_recorded_nothing_is_shown_without(
     cli: Cli, project: Path
 ) -> None:
-    """Also where the ledger is named on the command line; a ledger that the settings are not about is not concerned."""
+    """Also where the ledger is named on the command line; a ledger that the settings are not about
+    is not concerned.
+    """
     (project / "guardrail.toml").write_text("[access]\nrequired = true\n")
     assert cli("sessions").code == Exit.YES
     (project / "audit.access.keys").chmod(0o755)
@@ -260,7 +274,9 @@ def test_where_every_reading_must_be_recorded_nothing_is_shown_without(
 def test_that_every_reading_must_be_recorded_holds_from_wherever_the_ledger_is_named(
     cli: Cli, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """Its own folder says so: neither another folder, nor a link, nor other settings are a way around it."""
+    """Its own folder says so: neither another folder, nor a link, nor other settings are a way
+    around it.
+    """
     (project / "guardrail.toml").write_text("[access]\nrequired = true\n")
     assert cli("sessions").code == Exit.YES
     away = tmp_path / "away"
@@ -287,7 +303,9 @@ def test_that_every_reading_must_be_recorded_holds_from_wherever_the_ledger_is_n
 
 
 def test_a_ledger_can_be_examined_whatever_is_in_the_folder(cli: Cli, project: Path) -> None:
-    """Settings that are refused keep nobody from reading a ledger that is named; they name no access log either."""
+    """Settings that are refused keep nobody from reading a ledger that is named; they name no
+    access log either.
+    """
     (project / "guardrail.toml").write_text("[nonsense]\n")
     assert cli("sessions", "--ledger", "audit.db").code == Exit.YES
     assert [record["command"] for record in accesses(project)] == ["sessions"]
@@ -297,7 +315,9 @@ def test_a_ledger_can_be_examined_whatever_is_in_the_folder(cli: Cli, project: P
 def test_access_says_who_read_what(
     cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest first, this one last; as a table, in few columns, and as JSON, by either name of the log."""
+    """The oldest first, this one last; as a table, in few columns, and as JSON, by either name of
+    the log.
+    """
     cli("show", "S-1", "--reason", "ticket \x1b[31m42")
     cli("sessions")
     monkeypatch.setenv("COLUMNS", "200")
@@ -358,7 +378,9 @@ def test_an_access_log_elsewhere_is_worked_on_with_its_own_keys(cli: Cli, projec
 
 
 def test_the_access_log_is_kept_and_deleted_by_the_same_rules(cli: Cli, project: Path) -> None:
-    """Sealed, archived and looked through by the commands that do it for the ledger, each of which it has."""
+    """Sealed, archived and looked through by the commands that do it for the ledger, each of which
+    it has.
+    """
     archive = project.parent / f"{project.name}-archive"
     archive.mkdir()
     (project / "guardrail.toml").write_text(f'[retention]\narchive = "{archive}"\n')

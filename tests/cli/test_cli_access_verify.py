@@ -21,7 +21,9 @@ Cli = Callable[..., Ran]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a ledger that somebody has read, a head of each log that was kept, and the ledger's key."""
+    """A folder with a ledger that somebody has read, a head of each log that was kept, and the
+    ledger's key.
+    """
     folder = tmp_path / "project"
     folder.mkdir()
     build(folder / "audit.db")
@@ -30,7 +32,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def kept(cli: Cli, project: Path) -> list[str]:
-    """Keep the key of the ledger, and one file with a head of each log; return the options that name both."""
+    """Keep the key of the ledger, and one file with a head of each log; return the options that
+    name both.
+    """
     cli("sessions")
     cli("show", "last")
     heads = []
@@ -76,7 +80,9 @@ def test_both_logs_are_verified_each_against_its_own_heads(cli: Cli, project: Pa
 
 
 def test_an_access_log_that_is_not_anchored_changes_no_answer(cli: Cli, project: Path) -> None:
-    """Looking at a ledger that is anchored must not turn what verify says of it into a reservation."""
+    """Looking at a ledger that is anchored must not turn what verify says of it into a
+    reservation.
+    """
     options = kept(cli, project)
     document = answer(cli("verify", *options[:4], "--json"))
     assert document["access"]["state"] == "not_anchored"
@@ -123,7 +129,9 @@ def test_readers_that_were_cut_off_are_missed_by_a_head_that_was_kept(
 def test_the_ledger_in_the_place_of_its_access_log_draws_no_heads_to_itself(
     cli: Cli, project: Path
 ) -> None:
-    """Whoever puts another log in the ledger's place, and the ledger where the readers' log was, is found out."""
+    """Whoever puts another log in the ledger's place, and the ledger where the readers' log was, is
+    found out.
+    """
     options = kept(cli, project)
     for path in project.glob("audit.access.db*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,4 +1,6 @@
-"""``guardrail checkpoint``, ``anchor`` and ``witness``: what they print, and what they answer to ledgers that were changed."""
+"""``guardrail checkpoint``, ``anchor`` and ``witness``: what they print, and what they answer to
+ledgers that were changed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type =
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a ledger of some records, whose anchor is a file elsewhere; it is the current folder."""
+    """A project with a ledger of some records, whose anchor is a file elsewhere; it is the current
+    folder.
+    """
     home = tmp_path / "home"
     (home / "policies").mkdir(parents=True)
     (tmp_path / "away").mkdir()
@@ -78,7 +82,8 @@ def copied(home: Path, to: Path) -> Iterator[None]:
             shutil.copy(to / name, home / name)
 
 
-# -- checkpoint -------------------------------------------------------------------------------------------------------------
+# -- checkpoint
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_checkpoint_is_a_note_signed_by_the_log_key_over_every_record(
@@ -145,7 +150,8 @@ def test_a_ledger_named_alone_is_not_signed_by_the_keys_found_here(
     assert json.loads(ran.out)["signed_by"] == "epoch"
 
 
-# -- anchor -----------------------------------------------------------------------------------------------------------------
+# -- anchor
+# --------------------------------------------------------------------------------------------------
 
 
 def test_anchoring_now_says_what_each_anchor_answered(cli: Cli, project: Path) -> None:
@@ -170,7 +176,9 @@ def test_anchoring_now_says_what_each_anchor_answered(cli: Cli, project: Path) -
 def test_a_ledger_that_was_rolled_back_or_forked_is_no(
     cli: Cli, project: Path, tmp_path: Path
 ) -> None:
-    """Exit code 1, and the next command to run; also where the state beside the ledger was brought back with it."""
+    """Exit code 1, and the next command to run; also where the state beside the ledger was brought
+    back with it.
+    """
     with copied(project, tmp_path / "old"):
         work(project)
         assert cli("anchor").code == 0
@@ -255,7 +263,9 @@ def put_foreign_head(home: Path, *, size: int = 1000, ours: bool = False) -> Non
 def test_an_anchor_file_that_was_moved_denies_calls_until_its_heads_are_there(
     cli: Cli, project: Path
 ) -> None:
-    """Guard, doctor and recover name the command that moves them; it is a record, and the old file stays."""
+    """Guard, doctor and recover name the command that moves them; it is a record, and the old file
+    stays.
+    """
     for _ in range(3):
         assert cli("anchor").code == 0
         work(project)
@@ -293,7 +303,9 @@ def test_an_anchor_file_that_was_moved_denies_calls_until_its_heads_are_there(
 def test_a_foreign_head_in_the_file_is_left_behind_by_a_move(
     cli: Cli, project: Path, size: int
 ) -> None:
-    """Doctor names the way out; it takes a reason, and lists what stays. The old file still shows it."""
+    """Doctor names the way out; it takes a reason, and lists what stays. The old file still shows
+    it.
+    """
     assert cli("anchor").code == 0
     put_foreign_head(project, size=size)
     assert denied(project) == "denied.anchor"
@@ -314,7 +326,9 @@ def test_a_foreign_head_in_the_file_is_left_behind_by_a_move(
 def test_a_head_of_the_log_that_the_ledger_contradicts_is_not_left_behind(
     cli: Cli, project: Path
 ) -> None:
-    """It is evidence that the ledger was changed: the ways out are the right ledger, and recover."""
+    """It is evidence that the ledger was changed: the ways out are the right ledger, and
+    recover.
+    """
     assert cli("anchor").code == 0
     put_foreign_head(project, ours=True)
     ran = cli("anchor", "move", moved(project), "--reason", "it is in the way")
@@ -392,7 +406,9 @@ def tear(home: Path) -> None:
 def test_a_lost_ledger_that_an_anchor_knows_is_no(
     cli: Cli, project: Path, lose: Callable[[Path], None]
 ) -> None:
-    """The anchors are asked although no ledger says which log it was; the way out is a recovery, from a copy if there is one."""
+    """The anchors are asked although no ledger says which log it was; the way out is a recovery,
+    from a copy if there is one.
+    """
     assert cli("anchor").code == 0
     count = size(project)
     lose(project)
@@ -412,7 +428,9 @@ def test_a_lost_ledger_that_an_anchor_knows_is_no(
 def test_a_lost_ledger_that_was_begun_again_is_known_by_its_later_name(
     cli: Cli, project: Path
 ) -> None:
-    """Also if nothing on this machine remembers that name. The log that began says what was lost."""
+    """Also if nothing on this machine remembers that name. The log that began says what was
+    lost.
+    """
     assert cli("anchor").code == 0
     before = size(project)
     lose_ledger(project)
@@ -483,7 +501,8 @@ def test_keys_that_are_missing_or_of_another_log_are_named(cli: Cli, project: Pa
     assert not (project.parent / "away" / "heads").exists()
 
 
-# -- a witness, as its users run it ----------------------------------------------------------------------------------------
+# -- a witness, as its users run it
+# ----------------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -29,12 +29,11 @@ Cli = Callable[..., Ran]
 def test_help_lists_every_command_without_importing_one(process: Cli) -> None:
     """The list comes from the entries; nothing heavy is loaded for it."""
     code = (
-        "import sys\n"
-        "from guardrail.cli.app import run\n"
-        "assert run(['--help']) == 0\n"
-        "heavy = {'pydantic', 'sqlite3', 'sqlite_utils', 'cryptography', 'orjson', 'jsonschema_rs', 'asyncio', 'guardrail.guard'}\n"
-        "heavy |= {name for name in sys.modules if name.startswith('guardrail.cli.commands.')}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+        "import sys\nfrom guardrail.cli.app import run\nassert run(['--help']) == 0\nheavy ="
+        " {'pydantic', 'sqlite3', 'sqlite_utils', 'cryptography', 'orjson', 'jsonschema_rs',"
+        " 'asyncio', 'guardrail.guard'}\nheavy |= {name for name in sys.modules if"
+        " name.startswith('guardrail.cli.commands.')}\nprint(sorted(heavy & set(sys.modules)),"
+        " file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -115,7 +114,9 @@ def test_a_hostile_argument_does_not_reach_the_terminal_raw(cli: Cli) -> None:
 def test_every_exception_has_its_exit_code(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
 ) -> None:
-    """No, usage, could not find out, a bug and interrupted never share a code; nothing is written to stdout."""
+    """No, usage, could not find out, a bug and interrupted never share a code; nothing is written
+    to stdout.
+    """
 
     @click.command()
     def broken() -> None:

@@ -1,4 +1,6 @@
-"""``verify --backup`` and ``consistency --backup``: an older copy that says that it is one is no rollback, if it is a prefix."""
+"""``verify --backup`` and ``consistency --backup``: an older copy that says that it is one is no
+rollback, if it is a prefix.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def work(folder: Path, ledger: str = "audit.db") -> None:
 
 @pytest.fixture
 def project(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A ledger that is anchored in a file elsewhere, a copy of it from before its last records, and heads of both times."""
+    """A ledger that is anchored in a file elsewhere, a copy of it from before its last records, and
+    heads of both times.
+    """
     home = tmp_path / "home"
     (home / "policies").mkdir(parents=True)
     (tmp_path / "away").mkdir()
@@ -80,7 +84,9 @@ def away(project: Path) -> None:
 def test_an_older_copy_is_a_prefix_of_the_ledger_and_not_rolled_back(
     cli: Cli, project: Path
 ) -> None:
-    """Every record of it is proven by the ledger; without the option it is what it would be in the ledger's place."""
+    """Every record of it is proven by the ledger; without the option it is what it would be in the
+    ledger's place.
+    """
     last = records(project / "copy.db") - 1
     ran = cli("verify", "--backup", "copy.db", "--key", "audit.keys/log.pub")
     assert ran.code == 5
@@ -99,7 +105,9 @@ def test_an_older_copy_is_a_prefix_of_the_ledger_and_not_rolled_back(
 def test_without_the_ledger_a_head_from_before_the_copy_proves_how_far_it_goes(
     cli: Cli, project: Path
 ) -> None:
-    """Anchors keep one; if none is contained in the copy, nothing tells it from a log that was cut."""
+    """Anchors keep one; if none is contained in the copy, nothing tells it from a log that was
+    cut.
+    """
     away(project)
     found = answer(cli)
     assert (found["state"], found["exit"]) == ("prefix", 5)
@@ -141,7 +149,9 @@ def test_what_is_wrong_with_the_copy_itself_is_said(cli: Cli, project: Path) -> 
 
 
 def test_only_heads_of_this_log_are_beyond_a_copy(cli: Cli, project: Path) -> None:
-    """One by another key, over more records, is of the log that took its place: it counts, whoever signed it."""
+    """One by another key, over more records, is of the log that took its place: it counts, whoever
+    signed it.
+    """
     text = SignedNote.parse(Path("new").read_bytes()).text
     key = Ed25519PrivateKey.generate()
     named = NoteKey(Checkpoint.parse(text).origin, key.public_key().public_bytes_raw())
@@ -167,7 +177,9 @@ def test_what_this_machine_remembers_of_the_ledger_is_beyond_its_copy(
 
 
 def test_a_copy_that_is_not_older_gets_the_answer_of_a_ledger(cli: Cli, project: Path) -> None:
-    """And one that the ledger is shorter than, or of another log, is not compared with it, which is said."""
+    """And one that the ledger is shorter than, or of another log, is not compared with it, which is
+    said.
+    """
     assert cli("backup", "now.db").code == 0
     ran = cli("verify", "--backup", "now.db", "--key", "audit.keys/log.pub", "--json")
     found = json.loads(ran.out)

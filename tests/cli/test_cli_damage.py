@@ -1,4 +1,6 @@
-"""What every command says of each kind of damage: a next step that works, and never that nothing is wrong."""
+"""What every command says of each kind of damage: a next step that works, and never that nothing is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type =
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
-    """A project with a memory of heads, an anchor file and an access log; it is the current folder."""
+    """A project with a memory of heads, an anchor file and an access log; it is the current
+    folder.
+    """
     home = tmp_path / "home"
     (home / "policies").mkdir(parents=True)
     (tmp_path / "away").mkdir()
@@ -85,7 +89,9 @@ def move_away(home: Path) -> None:
 
 @dataclass(frozen=True)
 class Damage:
-    """What was done, and what each reader has to name as the next step; None if it has nothing to say about it."""
+    """What was done, and what each reader has to name as the next step; None if it has nothing to
+    say about it.
+    """
 
     spoil: Callable[[Path], object]
     verify: str
@@ -134,7 +140,9 @@ DAMAGES: dict[str, Damage] = {
 
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_each_command_names_a_step_that_works(cli: Cli, home: Path, kind: str) -> None:
-    """Nothing is changed by looking; what recover says that it would do, it does, and then all is well."""
+    """Nothing is changed by looking; what recover says that it would do, it does, and then all is
+    well.
+    """
     damage = DAMAGES[kind]
     damage.spoil(home)
     for reader, step in (
@@ -166,12 +174,30 @@ def test_each_command_names_a_step_that_works(cli: Cli, home: Path, kind: str) -
 
 
 COMMANDS = (
-    "access|anchor|approvals|approve 1 --reason a|archive|backup copy.db|checkpoint|doctor|export --jsonl -o out",
-    "hold list|init|keys|policy bundle -o b.tar.gz|policy check|policy push|policy reload --wait 0|policy test",
-    "prove 1 --out proof|prune --policy|recover|recover --dry-run|refuse 1 --reason a|retention run|retention status",
-    "seal|sessions|show|show last|verify|why last|why 99|check-proof guardrail.toml|anchor move old --reason a",
-    "consistency guardrail.toml guardrail.toml|verify --checkpoint guardrail.toml|verify --export guardrail.toml",
-    "witness status --db none --key none|witness serve --db none --key none|witness add --db none --log none",
+    (
+        "access|anchor|approvals|approve 1 --reason a|archive|backup"
+        " copy.db|checkpoint|doctor|export --jsonl -o out"
+    ),
+    (
+        "hold list|init|keys|policy bundle -o b.tar.gz|policy check|policy push|policy reload"
+        " --wait 0|policy test"
+    ),
+    (
+        "prove 1 --out proof|prune --policy|recover|recover --dry-run|refuse 1 --reason a|retention"
+        " run|retention status"
+    ),
+    (
+        "seal|sessions|show|show last|verify|why last|why 99|check-proof guardrail.toml|anchor move"
+        " old --reason a"
+    ),
+    (
+        "consistency guardrail.toml guardrail.toml|verify --checkpoint guardrail.toml|verify"
+        " --export guardrail.toml"
+    ),
+    (
+        "witness status --db none --key none|witness serve --db none --key none|witness add --db"
+        " none --log none"
+    ),
 )
 CIRCULAR = re.compile(r"(?:[,;:.].*| (?!forget|move)[a-z].*)?", re.DOTALL)
 """What follows a command that is to be run as it stands: nothing, or prose."""
@@ -184,7 +210,9 @@ def steps(ran: Ran) -> list[str]:
 
 
 def is_circular(step: str, command: str) -> bool:
-    """Whether *step* is to run *command*, or a command with the same name and no options, which has just failed."""
+    """Whether *step* is to run *command*, or a command with the same name and no options, which has
+    just failed.
+    """
     names = re.match(r"[a-z-]+(?: [a-z]+(?=$| -))?", command)
     assert names is not None
     path = f"guardrail {names[0]}"
@@ -240,7 +268,9 @@ def leads_back(told: dict[str, list[str]]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", SPOILT)
 def test_no_next_step_is_the_very_command_that_failed(cli: Cli, home: Path, kind: str) -> None:
-    """Of every command, with each kind of damage, with settings that are refused, and with a policy server that is not there."""
+    """Of every command, with each kind of damage, with settings that are refused, and with a policy
+    server that is not there.
+    """
     SPOILT[kind](home)
     told: dict[str, list[str]] = {}
     for command in "|".join(COMMANDS).split("|"):

@@ -1,4 +1,6 @@
-"""Commands in a folder that somebody sent: its settings start nothing and show no secret, and the reason is said."""
+"""Commands in a folder that somebody sent: its settings start nothing and show no secret, and the
+reason is said.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type =
 
 @pytest.fixture
 def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a ledger, its keys, and settings whose signer leaves a mark; it is the current folder."""
+    """A folder with a ledger, its keys, and settings whose signer leaves a mark; it is the current
+    folder.
+    """
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "main.rego").write_text(ALLOW)
     monkeypatch.chdir(tmp_path)
@@ -32,14 +36,19 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     public = Keys.load(tmp_path / "audit.keys").public
     command = json.dumps(["sh", "-c", f"touch {tmp_path}/started"])
     (tmp_path / "guardrail.toml").write_text(
-        f'[keys]\nsigner = {command}\nsigner_public = "{public}"\n[anchors]\nfile = "{tmp_path.parent}/{tmp_path.name}-heads"\n'
+        f'[keys]\nsigner = {command}\nsigner_public = "{public}"\n[anchors]\nfile ='
+        f' "{tmp_path.parent}/{tmp_path.name}-heads"\n'
     )
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    "line", ["checkpoint", "prove 1", "anchor", "approve last", "hold add x", "seal", "backup b.db", "keys", "doctor", "verify", "policy reload", "recover --yes"],
-)  # fmt: skip
+    "line",
+    [
+        *("checkpoint", "prove 1", "anchor", "approve last", "hold add x", "seal", "backup b.db"),
+        *("keys", "doctor", "verify", "policy reload", "recover --yes"),
+    ],
+)
 def test_no_command_starts_a_signer_of_settings_that_were_found(
     sent: Path, cli: Cli, line: str
 ) -> None:
@@ -77,7 +86,8 @@ def test_no_secret_goes_to_a_server_of_settings_that_were_found(sent: Path, cli:
     token.write_text("secret")
     token.chmod(0o600)
     (sent / "guardrail.toml").write_text(
-        f'[policy]\nengine = "opa"\n[opa]\nurl = "http://127.0.0.1:1"\ntoken_file = "{token}"\nrevisions = ["x"]\n'
+        '[policy]\nengine = "opa"\n[opa]\nurl = "http://127.0.0.1:1"\ntoken_file ='
+        f' "{token}"\nrevisions = ["x"]\n'
     )
     ran = cli("doctor")
     assert "token_file, cert or key is not used" in " ".join(ran.out.split())

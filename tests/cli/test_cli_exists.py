@@ -1,4 +1,6 @@
-"""Commands that make a file, a folder or a hold: what is there already stays, and the exit code is the same everywhere."""
+"""Commands that make a file, a folder or a hold: what is there already stays, and the exit code is
+the same everywhere.
+"""
 
 from __future__ import annotations
 

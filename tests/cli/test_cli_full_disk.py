@@ -77,7 +77,9 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def plain(text: str, disk: Path) -> None:
-    """Make sure that *text* is in words: with the file and both figures, and no name of an error."""
+    """Make sure that *text* is in words: with the file and both figures, and no name of an
+    error.
+    """
     assert "SQLITE_" not in text
     assert "No space left on device" not in text
     assert "free" in text
@@ -89,7 +91,9 @@ def plain(text: str, disk: Path) -> None:
 def test_a_command_that_reads_goes_on_and_says_that_nobody_could_record_it(
     process: Cli, full: Path, args: tuple[str, ...]
 ) -> None:
-    """The ledger is read as it stands, also if SQLite's shared memory can't be made; the access log is named as such."""
+    """The ledger is read as it stands, also if SQLite's shared memory can't be made; the access log
+    is named as such.
+    """
     ran = process(*args, cwd=full)
     assert ran.out or "no call waits" in ran.err
     assert ran.code == (1 if args == ("doctor",) else 5 if args == ("verify",) else 0)

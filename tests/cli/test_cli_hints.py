@@ -1,4 +1,6 @@
-"""Each command that a message names exists, has every option that it needs, and is not the one that just failed."""
+"""Each command that a message names exists, has every option that it needs, and is not the one that
+just failed.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,11 @@ def texts(tree: ast.Module) -> Iterator[str]:
 
 
 def problem(told: str) -> str:
-    """Return what is wrong with the command that *told*, the words after ``guardrail``, begins with; empty if nothing is.
+    """Return what is wrong with the command that *told*, the words after ``guardrail``, begins
+    with; empty if nothing is.
 
-    A command that a verb follows is spoken of (`guardrail keys prints it`), and need not be complete.
+    A command that a verb follows is spoken of (`guardrail keys prints it`), and need not be
+    complete.
     """
     words = re.findall(r'"[^"]*"|\S+', told)
     command: click.Command = cli
@@ -77,7 +81,9 @@ def problem(told: str) -> str:
 
 
 def test_every_command_that_a_message_names_can_be_run_as_it_stands() -> None:
-    """In hints, next steps, notes and explanations. Sentences with guardrail as their subject name no command."""
+    """In hints, next steps, notes and explanations. Sentences with guardrail as their subject name
+    no command.
+    """
     found: list[str] = []
     commands = 0
     for path in sorted(ROOT.rglob("*.py")):

@@ -1,4 +1,6 @@
-"""A path to a ledger that was mistyped: nothing is made there, and what may have been meant is named."""
+"""A path to a ledger that was mistyped: nothing is made there, and what may have been meant is
+named.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,9 @@ def test_a_ledger_that_is_gone_is_not_called_mistyped(cli: Cli, project: Path) -
 
 
 def test_signs_of_a_ledger_are_told_without_opening_it(project: Path) -> None:
-    """By its header, its lock or its keys; a folder, a FIFO or a file of another program is none."""
+    """By its header, its lock or its keys; a folder, a FIFO or a file of another program is
+    none.
+    """
     import os
 
     os.mkfifo(project / "fifo.db")

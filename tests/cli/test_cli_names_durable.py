@@ -1,4 +1,6 @@
-"""What a command says that it wrote is on the disk with its name: the folder is synced behind the file."""
+"""What a command says that it wrote is on the disk with its name: the folder is synced behind the
+file.
+"""
 
 from __future__ import annotations
 

@@ -128,7 +128,9 @@ def test_rules_that_could_not_be_tried_are_a_reservation(cli: Cli, leaky: Path) 
 
 
 def test_a_verdict_says_what_it_does_not_judge(cli: Cli, leaky: Path) -> None:
-    """Warnings are part of it, and tests that fail keep a guard from loading what `policy check` accepts."""
+    """Warnings are part of it, and tests that fail keep a guard from loading what `policy check`
+    accepts.
+    """
     out = " ".join(cli("policy", "check", leaky).out.split())
     assert (
         "OK, WITH WARNINGS 2 files, 0 findings, 2 warnings a guard loads them all the same" in out
@@ -141,7 +143,8 @@ def test_a_verdict_says_what_it_does_not_judge(cli: Cli, leaky: Path) -> None:
     assert json.loads(cli("policy", "check", leaky, "--json").out)["tests"] == 1
     (leaky / "limit_test.rego").unlink()
     (leaky / "limit.rego").write_text(
-        'package guardrail.policy\n\n# guardrail:ignore untested-rule\nallow contains "x" if input.resource.id == "x"\n'
+        'package guardrail.policy\n\n# guardrail:ignore untested-rule\nallow contains "x" if'
+        ' input.resource.id == "x"\n'
     )
     ran = cli("policy", "check", leaky)
     assert "not judged" not in ran.out
@@ -179,7 +182,8 @@ def test_findings_and_tests_fit_the_terminal_in_whole_words(
     """At 80 columns nothing is cut, and only a path that is longer than a line makes one wider."""
     with (leaky / "limit_test.rego").open("a") as out:
         out.write(
-            '\ntest_wrong if {\n\tdata.guardrail.main.decision.effect == "deny" with input as {}\n\tfalse\n}\n'
+            '\ntest_wrong if {\n\tdata.guardrail.main.decision.effect == "deny" with input as'
+            " {}\n\tfalse\n}\n"
         )
     monkeypatch.chdir(leaky.parent)
     for words in (("check",), ("test", "-v"), ("test", "--mutate")):

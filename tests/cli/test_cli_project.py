@@ -38,7 +38,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_init_makes_a_project_that_passes_its_own_checks(
     cli: Cli, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Settings, policies with tests, keys, ledger: checked, tested, verified by the other commands."""
+    """Settings, policies with tests, keys, ledger: checked, tested, verified by the other
+    commands.
+    """
     monkeypatch.chdir(made)
     assert stat.S_IMODE((made / "audit.keys").stat().st_mode) == 0o700
     assert {path.name for path in made.iterdir()} >= {
@@ -72,13 +74,10 @@ def test_init_says_what_to_do_next_and_what_it_made(cli: Cli, tmp_path: Path) ->
 def test_a_guard_opens_what_init_made(tmp_path: Path) -> None:
     """The log that init began is the one that the guard goes on with."""
     code = (
-        "import sys\n"
-        "from guardrail import Denied, Guard\n"
-        "with Guard.open(sys.argv[1]) as guard, guard.session(principal='alice@example.com', agent='bot'):\n"
-        "    try:\n"
-        "        guard.call('no_such_tool', {}, run=lambda: 1)\n"
-        "    except Denied as denial:\n"
-        "        print(denial.seq)\n"
+        "import sys\nfrom guardrail import Denied, Guard\nwith Guard.open(sys.argv[1]) as guard,"
+        " guard.session(principal='alice@example.com', agent='bot'):\n    try:\n       "
+        " guard.call('no_such_tool', {}, run=lambda: 1)\n    except Denied as denial:\n       "
+        " print(denial.seq)\n"
     )
     from guardrail.cli.app import run
 
@@ -197,11 +196,12 @@ def policies(tmp_path: Path) -> Path:
     folder = tmp_path / "policies"
     folder.mkdir()
     (folder / "tools.rego").write_text(
-        'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id == "read_file"\n'
+        'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if'
+        ' input.resource.id == "read_file"\n'
     )
     (folder / "tools_test.rego").write_text(
-        "package guardrail.policy_test\n\nimport rego.v1\n\n"
-        'test_reading_is_allowed if "reading" in data.guardrail.policy.allow with input as {"resource": {"id": "read_file"}}\n'
+        'package guardrail.policy_test\n\nimport rego.v1\n\ntest_reading_is_allowed if "reading" in'
+        ' data.guardrail.policy.allow with input as {"resource": {"id": "read_file"}}\n'
     )
     return folder
 
@@ -213,7 +213,8 @@ def test_policy_test_shows_what_failed_and_where(cli: Cli, policies: Path) -> No
     assert "test_reading_is_allowed" in cli("policy", "test", policies, "-v").out
     with (policies / "tools_test.rego").open("a") as out:
         out.write(
-            '\ntest_writing_is_allowed if "writing" in data.guardrail.policy.allow with input as {"resource": {"id": "write"}}\n'
+            '\ntest_writing_is_allowed if "writing" in data.guardrail.policy.allow with input as'
+            ' {"resource": {"id": "write"}}\n'
         )
     ran = cli("policy", "test", policies)
     assert ran.code == 1
@@ -233,10 +234,12 @@ def test_policies_without_a_test_are_5(cli: Cli, policies: Path) -> None:
 
 
 def test_policy_check_lists_every_finding_with_its_place(cli: Cli, policies: Path) -> None:
-    """Refused: exit 1, each finding with file and line, as text and as JSON; test refuses likewise."""
+    """Refused: exit 1, each finding with file and line, as text and as JSON; test refuses
+    likewise.
+    """
     (policies / "bad.rego").write_text(
-        "package guardrail.policy\n\nimport rego.v1\n\n"
-        'deny contains "x" if http.send({"method": "get", "url": "http://localhost"}).status_code == 200\n'
+        'package guardrail.policy\n\nimport rego.v1\n\ndeny contains "x" if http.send({"method":'
+        ' "get", "url": "http://localhost"}).status_code == 200\n'
     )
     ran = cli("policy", "check", policies)
     assert ran.code == 1
@@ -281,7 +284,9 @@ def test_reload_without_a_running_guard_says_so(cli: Cli, tmp_path: Path) -> Non
 
 @pytest.fixture
 def guarded(cli: Cli, tmp_path: Path) -> Iterator[tuple[Path, Path, int]]:
-    """A project, the policies of a guard that runs on its ledger in another process, and the number of that process."""
+    """A project, the policies of a guard that runs on its ledger in another process, and the number
+    of that process.
+    """
     assert cli("init", tmp_path / "p").code == 0
     config, own = tmp_path / "p" / "guardrail.toml", tmp_path / "own"
     shutil.copytree(tmp_path / "p" / "policies", own)
@@ -310,7 +315,10 @@ def guarded(cli: Cli, tmp_path: Path) -> Iterator[tuple[Path, Path, int]]:
         child.stdout.close()
 
 
-MORE = 'package guardrail.policy\n\nimport rego.v1\n\nallow contains "more" if input.resource.id == "more"\n'
+MORE = (
+    'package guardrail.policy\n\nimport rego.v1\n\nallow contains "more" if input.resource.id =='
+    ' "more"\n'
+)
 BROKEN = "package guardrail.policy\n\nallow contains\n"
 
 
@@ -394,7 +402,9 @@ def test_recover_without_a_terminal_says_which_option_is_missing(
 def test_recover_of_keys_without_a_ledger_begins_a_new_log(
     cli: Cli, process: Cli, tmp_path: Path
 ) -> None:
-    """The database and everything beside it are gone: with the keys at hand a new log begins, and a guard opens it."""
+    """The database and everything beside it are gone: with the keys at hand a new log begins, and a
+    guard opens it.
+    """
     assert cli("init", tmp_path / "p").code == 0
     config = tmp_path / "p" / "guardrail.toml"
     for path in (tmp_path / "p").glob("audit.db*"):

@@ -1,4 +1,6 @@
-"""Proofs, heads and keys on the command line: what is written, what is said of it, and the exit code that goes with it."""
+"""Proofs, heads and keys on the command line: what is written, what is said of it, and the exit
+code that goes with it.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +157,9 @@ def test_a_proof_brings_what_witnesses_signed(cli: Cli, path: Path, tmp_path: Pa
 
 
 def test_heads_are_consistent_or_forked(cli: Cli, path: Path, tmp_path: Path) -> None:
-    """0 with the key, 5 without it, 1 for two histories, 2 for the wrong order, 3 where nobody can tell."""
+    """0 with the key, 5 without it, 1 for two histories, 2 for the wrong order, 3 where nobody can
+    tell.
+    """
     shutil.copytree(path.parent, tmp_path / "copy", ignore=lambda *_: ["copy"])
     old = head(cli, path, tmp_path / "old")
     grow(path)

@@ -46,7 +46,9 @@ def is_visible(text: str) -> bool:
 def test_nothing_recorded_reaches_the_terminal_raw(
     cli: Cli, ledger: Path, args: tuple[str, ...]
 ) -> None:
-    """Neither as text nor as JSON: a hostile tool name, argument, principal or error message can't act."""
+    """Neither as text nor as JSON: a hostile tool name, argument, principal or error message can't
+    act.
+    """
     for extra in ((), ("--json",)):
         ran = cli(*args, "--ledger", ledger, *extra)
         assert ran.code == 0
@@ -207,7 +209,9 @@ def test_show_tells_each_call_in_a_row(
 def test_show_has_two_lines_for_each_call_on_a_narrow_terminal(
     cli: Cli, ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At 80 columns nothing important is cut away: verdict, rule and outcome have a line of their own."""
+    """At 80 columns nothing important is cut away: verdict, rule and outcome have a line of their
+    own.
+    """
     monkeypatch.setenv("COLUMNS", "80")
     out = cli("show", "S-1", "--ledger", ledger).out
     lines = out.splitlines()
@@ -220,7 +224,9 @@ def test_show_has_two_lines_for_each_call_on_a_narrow_terminal(
 
 
 def test_a_pipe_on_a_terminal_is_as_wide_as_the_terminal(ledger: Path) -> None:
-    """``guardrail show last | head`` ends up on the terminal, where longer lines would wrap; hints break at spaces only."""
+    """``guardrail show last | head`` ends up on the terminal, where longer lines would wrap; hints
+    break at spaces only.
+    """
     shown, missing = (
         shlex.join(command("show", ref, "--ledger", ledger)) for ref in ("S-1", "x" * 90)
     )
@@ -263,7 +269,9 @@ def test_show_a_record_tells_what_was_removed_and_why(cli: Cli, ledger: Path) ->
 
 
 def test_show_a_record_is_complete(cli: Cli, ledger: Path) -> None:
-    """Nothing is cut in a record: 4,000 characters stand there in full, and the leaf is that of the stored line."""
+    """Nothing is cut in a record: 4,000 characters stand there in full, and the leaf is that of the
+    stored line.
+    """
     assert "y" * 4000 in cli("show", "5", "--ledger", ledger).out
     document = json.loads(cli("show", "5", "--ledger", ledger, "--json").out)
     line = cli("export", "--jsonl", "--ledger", ledger).out.splitlines()[5]
@@ -274,7 +282,9 @@ def test_show_a_record_is_complete(cli: Cli, ledger: Path) -> None:
 
 
 def test_a_number_in_a_record_is_shown_exactly(cli: Cli, tmp_path: Path) -> None:
-    """``show SEQ --json`` passes the stored line on: no float and no large integer changes on the way."""
+    """``show SEQ --json`` passes the stored line on: no float and no large integer changes on the
+    way.
+    """
     from guardrail.ledger.writing.writer import LedgerWriter
     from tests.support.records import LOG, SIGNING, decision, genesis
 
@@ -376,7 +386,9 @@ def test_an_empty_ledger_has_an_honest_answer(cli: Cli, tmp_path: Path) -> None:
     "args", [("sessions",), ("show", "last"), ("why", "1"), ("export", "--jsonl")]
 )
 def test_what_is_no_ledger_exits_3(cli: Cli, tmp_path: Path, args: tuple[str, ...]) -> None:
-    """Missing, empty, a directory, another database, plain text: could not find out, with a next step."""
+    """Missing, empty, a directory, another database, plain text: could not find out, with a next
+    step.
+    """
     import sqlite3
 
     other = tmp_path / "other.db"
@@ -410,7 +422,9 @@ def test_what_is_no_ledger_exits_3(cli: Cli, tmp_path: Path, args: tuple[str, ..
 def test_the_ledger_is_found_through_settings_and_environment(
     cli: Cli, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """--ledger, then GUARDRAIL_LEDGER, then the settings file here or above, then GUARDRAIL_CONFIG's."""
+    """--ledger, then GUARDRAIL_LEDGER, then the settings file here or above, then
+    GUARDRAIL_CONFIG's.
+    """
     settings = tmp_path / "guardrail.toml"
     settings.write_text(f'[ledger]\npath = "{ledger}"\n')
     below = tmp_path / "a" / "b"
@@ -433,7 +447,9 @@ def test_the_ledger_is_found_through_settings_and_environment(
 def test_settings_that_are_refused_do_not_stop_an_explicit_ledger(
     cli: Cli, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A ledger can be examined whatever lies in the folder; without --ledger the mistake is named."""
+    """A ledger can be examined whatever lies in the folder; without --ledger the mistake is
+    named.
+    """
     (tmp_path / "guardrail.toml").write_text("[ledgr]\n")
     monkeypatch.chdir(tmp_path)
     assert cli("sessions", "--ledger", ledger).code == 0
@@ -443,7 +459,9 @@ def test_settings_that_are_refused_do_not_stop_an_explicit_ledger(
 
 
 def test_export_is_byte_for_byte(process: Cli, ledger: Path, tmp_path: Path) -> None:
-    """What comes out hashes to the chain, on stdout and in a file alike, and the standalone verifier accepts it."""
+    """What comes out hashes to the chain, on stdout and in a file alike, and the standalone
+    verifier accepts it.
+    """
     target = tmp_path / "out.jsonl"
     assert process("export", "--jsonl", "-o", target, "--ledger", ledger).code == 0
     done = subprocess.run(
@@ -478,7 +496,9 @@ def test_export_never_overwrites_and_leaves_no_half_file(
 
 
 def test_export_to_a_full_disk_says_so(tmp_path: Path) -> None:
-    """A file-size limit stands for a full disk: exit 3, and the part that was written is removed."""
+    """A file-size limit stands for a full disk: exit 3, and the part that was written is
+    removed.
+    """
     from guardrail.ledger.writing.writer import LedgerWriter
     from tests.support.records import LOG, SIGNING, decision, genesis
 
@@ -534,7 +554,9 @@ def on_a_terminal(*args: str | Path, env: dict[str, str] | None = None) -> tuple
 
 
 def test_colour_on_a_terminal_and_none_with_no_color(ledger: Path) -> None:
-    """The only escape sequences that a terminal gets are ours, and NO_COLOR takes those away too."""
+    """The only escape sequences that a terminal gets are ours, and NO_COLOR takes those away
+    too.
+    """
     code, out = on_a_terminal("show", "S-1", "--ledger", ledger)
     assert code == 0
     assert "\x1b[31m\x1b[1mDENIED\x1b[0m" in out
@@ -566,7 +588,9 @@ def test_a_narrow_locale_does_not_stop_the_output(ledger: Path) -> None:
 
 
 def test_reading_writes_nothing(cli: Cli, tmp_path: Path) -> None:
-    """P9: after every reading command the ledger's bytes are what they were, and no record was added."""
+    """P9: after every reading command the ledger's bytes are what they were, and no record was
+    added.
+    """
     path = build(tmp_path / "audit.db")
     before = path.read_bytes()
     for args in (*READING, ("export", "--jsonl", "-o", tmp_path / "out")):
@@ -577,16 +601,17 @@ def test_reading_writes_nothing(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_the_reading_side_can_not_reach_a_tool() -> None:
-    """P9: importing all of review and authoring and every reading command loads no guard and no integration."""
+    """P9: importing all of review and authoring and every reading command loads no guard and no
+    integration.
+    """
     code = (
-        "import sys, importlib, pkgutil, guardrail.review, guardrail.authoring\n"
-        "for package in (guardrail.review, guardrail.authoring):\n"
-        "    for found in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
-        "        importlib.import_module(found.name)\n"
-        "for name in ('sessions', 'show', 'why', 'export', 'verify', 'doctor'):\n"
-        "    importlib.import_module('guardrail.cli.commands.' + name)\n"
-        "print([name for name in sys.modules if name in ('guardrail.guard', 'guardrail.wiring.opening')"
-        " or name.startswith('guardrail.integrations')])\n"
+        "import sys, importlib, pkgutil, guardrail.review, guardrail.authoring\nfor package in"
+        " (guardrail.review, guardrail.authoring):\n    for found in"
+        " pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n       "
+        " importlib.import_module(found.name)\nfor name in ('sessions', 'show', 'why', 'export',"
+        " 'verify', 'doctor'):\n    importlib.import_module('guardrail.cli.commands.' +"
+        " name)\nprint([name for name in sys.modules if name in ('guardrail.guard',"
+        " 'guardrail.wiring.opening') or name.startswith('guardrail.integrations')])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

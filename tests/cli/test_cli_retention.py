@@ -25,7 +25,9 @@ def _then(days: float) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a ledger of records that are 500 days old, and its settings; it is the current one."""
+    """A folder with a ledger of records that are 500 days old, and its settings; it is the current
+    one.
+    """
     for module in ("sqlite.appending", "sqlite.batch", "writing.writer"):
         monkeypatch.setattr(f"guardrail.ledger.{module}.utc_now", lambda: _then(500))
     folder, other = tmp_path / "work", tmp_path / "elsewhere"
@@ -33,7 +35,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     other.mkdir()
     build(folder / "audit.db")
     (folder / "guardrail.toml").write_text(
-        f'[anchors]\nfile = "{other}/heads"\n[retention]\narchive = "archive"\narchive_days = 3650\n'
+        f'[anchors]\nfile = "{other}/heads"\n[retention]\narchive = "archive"\narchive_days ='
+        " 3650\n"
     )
     monkeypatch.chdir(folder)
     return folder
@@ -56,7 +59,9 @@ def types(db: Path) -> list[str]:
 
 
 def test_a_timer_does_all_that_is_due(cli: Cli, project: Path, today: Callable[[], None]) -> None:
-    """Sealed and archived at once; deleted when the segment is past its time and a head is kept elsewhere."""
+    """Sealed and archived at once; deleted when the segment is past its time and a head is kept
+    elsewhere.
+    """
     db = project / "audit.db"
     first = cli("retention", "run", "--reason", "nightly")
     assert "closed" in first.out
@@ -169,7 +174,9 @@ def test_no_ledger_is_made_where_there_is_none(
 def test_a_head_of_the_ledger_itself_does_not_let_prune_until_an_anchor_holds_it(
     cli: Cli, project: Path, today: Callable[[], None]
 ) -> None:
-    """What ``guardrail checkpoint`` printed is nobody's word, and the answer says so; what is no head is refused."""
+    """What ``guardrail checkpoint`` printed is nobody's word, and the answer says so; what is no
+    head is refused.
+    """
     cli("seal")
     cli("archive")
     today()

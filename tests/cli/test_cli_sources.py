@@ -1,4 +1,6 @@
-"""Showing records that are not in a ledger any more, or not in one: from copies of segments, and from exports."""
+"""Showing records that are not in a ledger any more, or not in one: from copies of segments, and
+from exports.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def _then(days: float) -> str:
 
 @pytest.fixture
 def pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
-    """A folder, the current one, with a ledger whose first segment was pruned, and its copy in the archive."""
+    """A folder, the current one, with a ledger whose first segment was pruned, and its copy in the
+    archive.
+    """
     folder, other = tmp_path / "work", tmp_path / "elsewhere"
     folder.mkdir()
     other.mkdir()
@@ -38,7 +42,8 @@ def pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
             patch.setattr(f"guardrail.ledger.{module}.utc_now", lambda: _then(500))
         build(folder / "audit.db")
         (folder / "guardrail.toml").write_text(
-            f'[anchors]\nfile = "{other}/heads"\n[retention]\narchive = "archive"\narchive_days = 3650\n'
+            f'[anchors]\nfile = "{other}/heads"\n[retention]\narchive = "archive"\narchive_days ='
+            " 3650\n"
         )
         monkeypatch.chdir(folder)
         cli("retention", "run", "--reason", "nightly")
@@ -76,7 +81,9 @@ def test_a_record_that_was_pruned_is_said_to_be_that_with_the_copy_to_read(
 
 
 def test_sessions_says_what_was_pruned_and_where_it_is(cli: Cli, pruned: Path, copy: Path) -> None:
-    """In JSON as well; a session that is only in the copy is not found, and the error says where to look."""
+    """In JSON as well; a session that is only in the copy is not found, and the error says where to
+    look.
+    """
     ran = cli("sessions")
     assert "PRUNED: records 1 to 11 are not in this log any more" in ran.err
     assert str(copy) in ran.err
@@ -104,7 +111,9 @@ def test_a_pruned_record_without_a_copy_is_to_come_from_a_backup(
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_export_shows_what_the_ledger_showed(cli: Cli, pruned: Path, packed: bool) -> None:
-    """Sessions, a session, a record and why: the same answers, with the file that they come from."""
+    """Sessions, a session, a record and why: the same answers, with the file that they come
+    from.
+    """
     file = pruned / "before.jsonl"
     lines = file.read_bytes()
     if packed:
@@ -341,7 +350,9 @@ def test_a_copy_whose_records_are_others_is_broken_although_they_are_linked(
 def test_what_stands_beside_a_copy_is_believed_only_if_the_root_fits(
     cli: Cli, pruned: Path, copy: Path
 ) -> None:
-    """Wrong values give another root than the one that was sealed; nonsense, or nothing, is exit 3."""
+    """Wrong values give another root than the one that was sealed; nonsense, or nothing, is exit
+    3.
+    """
     later = max(copy.parent.glob("*.gz"))
     beside = later.with_suffix("").with_suffix(".json")
     whole = json.loads(beside.read_text())

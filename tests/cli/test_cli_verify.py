@@ -70,7 +70,9 @@ def test_an_intact_ledger_without_an_outside_head_is_5_and_says_what_is_not_prov
 
 
 def test_a_head_that_was_kept_elsewhere_is_compared(cli: Cli, path: Path, tmp_path: Path) -> None:
-    """The head that checkpoint prints can be given back, with the key; another log's, or another state's, is told apart."""
+    """The head that checkpoint prints can be given back, with the key; another log's, or another
+    state's, is told apart.
+    """
     head = tmp_path / "head"
     head.write_text(cli("checkpoint", "--ledger", path).out)
     ran = cli("verify", "--ledger", path, "--checkpoint", head)
@@ -147,17 +149,13 @@ def test_open_calls_of_a_dead_process_are_listed(cli: Cli, tmp_path: Path) -> No
     """A process is killed between decision and outcome: verify names its call."""
     path = tmp_path / "audit.db"
     code = (
-        "import sys, time\n"
-        "from pathlib import Path\n"
-        "from tests.support.records import LOG, SIGNING, decision, genesis\n"
-        "from guardrail.core.log.record import Draft\n"
-        "from guardrail.ledger.writing.writer import LedgerWriter\n"
-        "writer = LedgerWriter.create(Path(sys.argv[1]), log=LOG, genesis=genesis(), signing=SIGNING)\n"
-        "made = decision()\n"
-        "made['origin'] = {**made['origin'], 'process': writer.process}\n"
-        "writer.append(Draft.build(made, opens=True, process=writer.process))\n"
-        "print('open', flush=True)\n"
-        "time.sleep(60)\n"
+        "import sys, time\nfrom pathlib import Path\nfrom tests.support.records import LOG,"
+        " SIGNING, decision, genesis\nfrom guardrail.core.log.record import Draft\nfrom"
+        " guardrail.ledger.writing.writer import LedgerWriter\nwriter ="
+        " LedgerWriter.create(Path(sys.argv[1]), log=LOG, genesis=genesis(), signing=SIGNING)\nmade"
+        " = decision()\nmade['origin'] = {**made['origin'], 'process':"
+        " writer.process}\nwriter.append(Draft.build(made, opens=True,"
+        " process=writer.process))\nprint('open', flush=True)\ntime.sleep(60)\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, path],
@@ -211,7 +209,9 @@ def test_recover_does_nothing_where_nothing_is_wrong(cli: Cli, path: Path) -> No
 
 
 def test_recover_of_a_ledger_without_its_keys_says_what_can_be_done(cli: Cli, path: Path) -> None:
-    """A guard refuses such a ledger with a hint to recover, so recover must not say that nothing is wrong."""
+    """A guard refuses such a ledger with a hint to recover, so recover must not say that nothing is
+    wrong.
+    """
     shutil.rmtree(path.with_suffix(".keys"))
     ran = cli("recover", "--ledger", path, "--dry-run")
     assert ran.code == 1
@@ -220,7 +220,9 @@ def test_recover_of_a_ledger_without_its_keys_says_what_can_be_done(cli: Cli, pa
 
 
 def test_recover_never_acts_without_being_told(cli: Cli, process: Cli, path: Path) -> None:
-    """No terminal and no --yes, or no reason: usage, and the ledger stays sealed. --dry-run says what would be done."""
+    """No terminal and no --yes, or no reason: usage, and the ledger stays sealed. --dry-run says
+    what would be done.
+    """
     seal(path, 11, leaf(cli, path))
     marker = path.with_name("audit.db-sealed")
     for args in ((), ("--yes",), ("--reason", "x")):
@@ -236,7 +238,9 @@ def test_recover_never_acts_without_being_told(cli: Cli, process: Cli, path: Pat
 def test_recover_lifts_a_seal_on_an_intact_chain_and_records_it(
     cli: Cli, process: Cli, path: Path
 ) -> None:
-    """The log goes on in the same file with an admin.recovered record that holds the reason, without its secrets."""
+    """The log goes on in the same file with an admin.recovered record that holds the reason,
+    without its secrets.
+    """
     seal(path, 11, leaf(cli, path))
     key = "AKIA" + "Z7QH3KX2" + "PLM4WN6T"
     ran = process("recover", "--ledger", path, "--yes", "--reason", f"disk swapped, {key}")

@@ -1,4 +1,6 @@
-"""What ``guardrail verify`` says of each kind of finding: which record, when, and what to do next, for people and in the document."""
+"""What ``guardrail verify`` says of each kind of finding: which record, when, and what to do next,
+for people and in the document.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,10 @@ def index_that_misses() -> list[str]:
 
     def written(old: str, new: str) -> str:
         old, new = old.replace("'", "''"), new.replace("'", "''")
-        return f"UPDATE sqlite_schema SET sql = replace(sql, '{old}', '{new}') WHERE name = 'record_session'"
+        return (
+            f"UPDATE sqlite_schema SET sql = replace(sql, '{old}', '{new}') WHERE name ="
+            " 'record_session'"
+        )
 
     return [
         "PRAGMA writable_schema = ON",
@@ -150,7 +155,9 @@ def test_each_finding_names_the_record_the_time_and_the_next_step(
 
 
 def head(path: Path, cli: Cli, change: Callable[[Checkpoint], Checkpoint], name: str) -> Path:
-    """Write a head that differs from the ledger's own, by another key, as a file anchor keeps it."""
+    """Write a head that differs from the ledger's own, by another key, as a file anchor keeps
+    it.
+    """
     own = Checkpoint.parse(SignedNote.parse(cli("checkpoint", "--ledger", path).out).text)
     new = change(own)
     private = Ed25519PrivateKey.generate()
@@ -194,7 +201,9 @@ def test_each_head_that_the_log_contradicts_is_named_with_its_time(
 def test_each_answer_without_a_finding_names_the_next_step_too(
     cli: Cli, path: Path, tmp_path: Path
 ) -> None:
-    """Missing, torn, unreadable, not anchored, files, and a head that is none; the best answer needs none."""
+    """Missing, torn, unreadable, not anchored, files, and a head that is none; the best answer
+    needs none.
+    """
     key = path.with_name("audit.keys") / "log.pub"
     kept, nonsense, torn = tmp_path / "kept", tmp_path / "nonsense", tmp_path / "torn.db"
     kept.write_text(cli("checkpoint", "--ledger", path).out)

@@ -91,7 +91,9 @@ def test_a_dangling_link_in_the_way_is_not_followed(tmp_path: Path, starter: Pat
 
 
 def test_an_existing_gitignore_is_added_to_once(tmp_path: Path, starter: Path) -> None:
-    """Lines that are there already are not repeated, and a missing line feed does not join two lines."""
+    """Lines that are there already are not repeated, and a missing line feed does not join two
+    lines.
+    """
     folder = tmp_path / "repo"
     folder.mkdir()
     (folder / ".gitignore").write_text("*.db\nbuild")

@@ -91,7 +91,9 @@ def test_a_value_that_is_refused_is_answered_with_what_the_setting_is_for(
 
 
 def test_every_setting_can_be_described() -> None:
-    """A value of a wrong type leads to a hint that names the key, whatever kind of setting it is."""
+    """A value of a wrong type leads to a hint that names the key, whatever kind of setting it
+    is.
+    """
     for section in fields(Settings()):
         if section.name in NO_SECTIONS:
             continue
@@ -102,7 +104,9 @@ def test_every_setting_can_be_described() -> None:
 
 
 def test_what_was_taken_for_settings_is_told_from_what_was_meant(tmp_path: Path) -> None:
-    """The folder, a ledger, another file, a name that is nearly right; and how settings are made where none are."""
+    """The folder, a ledger, another file, a name that is nearly right; and how settings are made
+    where none are.
+    """
     ledger = tmp_path / "audit.db"
     sqlite3.connect(ledger).execute("CREATE TABLE t (x)").connection.close()
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
@@ -140,7 +144,9 @@ def test_a_refused_value_of_the_environment_is_answered_with_its_variable() -> N
 def test_an_error_about_a_path_names_the_variable_that_it_comes_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Relative or not, and one of several; a word that is part of another path, or of a sentence, is no path."""
+    """Relative or not, and one of several; a word that is part of another path, or of a sentence,
+    is no path.
+    """
     monkeypatch.chdir(tmp_path)
     for environment, message, named in (
         ({"GUARDRAIL_LEDGER": "x.db"}, f"{tmp_path}/x.db: no ledger", "GUARDRAIL_LEDGER"),
@@ -211,7 +217,9 @@ def test_the_file_is_found_from_below(tmp_path: Path) -> None:
 
 
 def another_owns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make *path* a file of another user: really where that can be done, else by being another one."""
+    """Make *path* a file of another user: really where that can be done, else by being another
+    one.
+    """
     me = os.geteuid()
     if me == 0:
         os.chown(path, 54321, -1)
@@ -241,7 +249,9 @@ def test_settings_of_another_user_are_refused(
 def test_settings_that_were_only_found_start_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Named on the command line, or by the whole path in the environment, they may; a relative path leads to any folder."""
+    """Named on the command line, or by the whole path in the environment, they may; a relative path
+    leads to any folder.
+    """
     text = '[keys]\nsigner = ["./sign", "--fast"]\n[opa]\ntoken_file = "t"\n'
     path = write(tmp_path, text)
     (tmp_path / "deep").mkdir()

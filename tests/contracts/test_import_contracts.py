@@ -1,4 +1,6 @@
-"""The import contracts can fail: each is broken in a copy of the package, and import-linter says so."""
+"""The import contracts can fail: each is broken in a copy of the package, and import-linter says
+so.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,10 @@ def copy(tmp_path: Path) -> Path:
 
 def broken(folder: Path) -> set[str]:
     """Return the names of the contracts that do not hold in *folder*."""
-    program = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    program = (
+        "import sys; from importlinter.cli import lint_imports;"
+        " sys.exit(lint_imports(no_cache=True))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,

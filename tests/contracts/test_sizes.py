@@ -1,4 +1,6 @@
-"""Modules, functions and lists of parameters stay short enough to read; the exceptions are named."""
+"""Modules, functions and lists of parameters stay short enough to read; the exceptions are
+named.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ PARAMETERS = 8
 """Parameters that a caller can pass by position."""
 
 WALK = "core/redaction/walk.py"
-"""It runs for every argument of every call: a call or a bundle for each member would cost as much as
-the work itself."""
+"""It runs for every argument of every call: a call or a bundle for each member would cost as much
+as the work itself.
+"""
 LONG_FUNCTIONS = {f"{WALK}:Walk._object"}
 MANY_PARAMETERS = {
     f"{WALK}:Walk.{name}" for name in ("value", "_foreign", "_string", "_json", "_object", "_list")

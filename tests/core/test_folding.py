@@ -20,7 +20,9 @@ def _points(*categories: str) -> list[str]:
 
 
 def test_no_character_that_draws_nothing_makes_another_person() -> None:
-    """All control, format, private, unassigned and separating characters there are, and the blank glyphs."""
+    """All control, format, private, unassigned and separating characters there are, and the blank
+    glyphs.
+    """
     points = [*_points("C", "Z"), *BLANKS]
     for start in range(0, len(points), 1000):
         some = "".join(points[start : start + 1000])
@@ -29,7 +31,9 @@ def test_no_character_that_draws_nothing_makes_another_person() -> None:
 
 
 def test_no_combining_mark_makes_another_person() -> None:
-    """Every mark there is, unless it makes a letter of its own with the one before it, as accents do."""
+    """Every mark there is, unless it makes a letter of its own with the one before it, as accents
+    do.
+    """
     for mark in _points("M"):
         if unicodedata.normalize("NFC", f"e{mark}")[0] != "e":
             assert folded(f"alice{mark}") != "alice"
@@ -79,7 +83,9 @@ def test_a_mark_that_is_drawn_twice_at_one_place_counts_once() -> None:
     ],
 )
 def test_two_spellings_that_look_alike_are_one(one: str, other: str) -> None:
-    """Case, width, composition, blanks, and the common letters of Greek and Cyrillic that look like Latin ones."""
+    """Case, width, composition, blanks, and the common letters of Greek and Cyrillic that look like
+    Latin ones.
+    """
     assert folded(one) == folded(other) != ""
 
 

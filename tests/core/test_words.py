@@ -96,7 +96,9 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 
 
 def is_fixed(value: ast.expr) -> bool:
-    """Whether it is a constant of the module, which is more than one and says so where it stands."""
+    """Whether it is a constant of the module, which is more than one and says so where it
+    stands.
+    """
     names = [node for node in ast.walk(value) if isinstance(node, ast.Name | ast.Attribute)]
     last = [node.id if isinstance(node, ast.Name) else node.attr for node in names]
     return bool(last) and all(name.strip("_").isupper() for name in last)
@@ -108,7 +110,9 @@ def is_text(value: ast.expr) -> bool:
 
 
 def texts(tree: ast.Module) -> Iterator[tuple[int, str, ast.expr, str]]:
-    """Each value in a text with a place for it: its line, what is before, the value, what is behind."""
+    """Each value in a text with a place for it: its line, what is before, the value, what is
+    behind.
+    """
     for node in ast.walk(tree):
         if not isinstance(node, ast.JoinedStr):
             continue

@@ -1,7 +1,8 @@
-"""Power loss while a ledger is kept: archived, expired, copied, read on the record, anchored and stamped.
+"""Power loss while a ledger is kept: archived, expired, copied, read on the record, anchored and
+stamped.
 
-What was told is there afterwards, and what is gone was said before, whatever the disk kept. ``GUARDRAIL_SOAK=1`` looks at ten times
-as many disks.
+What was told is there afterwards, and what is gone was said before, whatever the disk kept.
+``GUARDRAIL_SOAK=1`` looks at ten times as many disks.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def memory() -> Iterator[Path]:
 
 
 def left(recording: Recording, folder: Path) -> Iterator[tuple[int, Folder]]:
-    """Put different disks into *folder*, spread over the whole run; yield how often the process was told that it had done something."""
+    """Put different disks into *folder*, spread over the whole run; yield how often the process was
+    told that it had done something.
+    """
     told = [0]
     for step in recording.steps:
         told.append(told[-1] + (step.what == "D"))
@@ -85,7 +88,9 @@ def said(db: Path, type_: str) -> list[dict[str, object]]:
 def test_an_archived_copy_is_there_before_its_record_is(
     tmp_path: Path, memory: Path, recorder: Path
 ) -> None:
-    """A record that says that a segment is archived is never left without the copy, byte for byte."""
+    """A record that says that a segment is archived is never left without the copy, byte for
+    byte.
+    """
     recording = recorded("archive", tmp_path / "ledger", recorder)
     found = []
     for told, files in left(recording, memory / "state"):

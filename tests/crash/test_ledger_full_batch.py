@@ -1,4 +1,6 @@
-"""The disk fills in the middle of a batch: its callers, all of them, are told, nothing of it is there, and the log goes on."""
+"""The disk fills in the middle of a batch: its callers, all of them, are told, nothing of it is
+there, and the log goes on.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def _growth_limited(path: Path) -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize("pages", [0, 1, 2, 5, 9, 14])
 def test_files_that_may_not_grow_refuse_a_whole_batch(pages: int, tmp_path: Path) -> None:
-    """Whichever page of the commit does not fit, all of its callers are told, and none of its records is there."""
+    """Whichever page of the commit does not fit, all of its callers are told, and none of its
+    records is there.
+    """
     writer = make(tmp_path / "a.db", signing=EPOCHS)
     first = writer.append(decision(new_ulid(), writer.process, effect="deny"))
     with _growth_limited(tmp_path / "a.db-wal") as limit:
@@ -92,7 +96,9 @@ def test_files_that_may_not_grow_refuse_a_whole_batch(pages: int, tmp_path: Path
 def test_a_database_that_may_not_grow_refuses_a_whole_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite finds the file full while the records of a batch are put in: not one of them is committed."""
+    """SQLite finds the file full while the records of a batch are put in: not one of them is
+    committed.
+    """
     limits = {"pages": 2**30}
     real = guardrail.ledger.sqlite.appending.connect
 
@@ -114,7 +120,9 @@ def test_a_database_that_may_not_grow_refuses_a_whole_batch(
 
 
 def test_a_full_disk_refuses_a_whole_batch_and_owes_its_outcomes(tmp_path: Path) -> None:
-    """Of calls that ran, every outcome is written once there is space again, although the disk was full when they ended."""
+    """Of calls that ran, every outcome is written once there is space again, although the disk was
+    full when they ended.
+    """
     with small_disk(tmp_path / "disk", "2m") as disk:
         writer = make(disk / "a.db", signing=EPOCHS)
         calls = [new_ulid() for _ in range(CALLERS)]

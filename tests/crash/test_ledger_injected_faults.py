@@ -1,7 +1,8 @@
-"""The kernel refuses, or the process dies, at each write, sync, truncation, change of names and opening of real runs.
+"""The kernel refuses, or the process dies, at each write, sync, truncation, change of names and
+opening of real runs.
 
-After each of them a writer opens, everything that was acknowledged is there, and the log goes on. The normal run takes a
-sample with a fixed seed; ``GUARDRAIL_SOAK=1`` takes every call.
+After each of them a writer opens, everything that was acknowledged is there, and the log goes on.
+The normal run takes a sample with a fixed seed; ``GUARDRAIL_SOAK=1`` takes every call.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def _faults(server: Server, name: str, before: Path, folder: Path) -> list[Fault
     "name", ["create", "append", "group", "rotate", "reopen", "sweep", "segment", "prune"]
 )
 def test_no_fault_of_the_kernel_loses_an_acknowledged_record(name: str, tmp_path: Path) -> None:
-    """Errors, full disks and kills at single calls: nothing acknowledged is lost, and the next writer goes on."""
+    """Errors, full disks and kills at single calls: nothing acknowledged is lost, and the next
+    writer goes on.
+    """
     prepare(name, tmp_path / "before")
     with scratch() as memory, serving(tmp_path) as server:
         folder = Path(memory).resolve()

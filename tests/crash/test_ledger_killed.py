@@ -18,7 +18,9 @@ ROUNDS = 6
 
 
 def test_killing_four_writers_loses_no_acknowledged_record(tmp_path: Path) -> None:
-    """Four flooding processes are killed in rounds; each record that was acknowledged is there, under a head that counts."""
+    """Four flooding processes are killed in rounds; each record that was acknowledged is there,
+    under a head that counts.
+    """
     db = tmp_path / "a.db"
     moment = random.Random(4)
     for number in range(ROUNDS):
@@ -51,7 +53,9 @@ def test_killing_four_writers_loses_no_acknowledged_record(tmp_path: Path) -> No
 
 
 def test_four_processes_with_four_threads_take_fair_turns(tmp_path: Path) -> None:
-    """4 processes x 4 threads x 60 calls: all records, chain intact, and nobody waited a second for the lock."""
+    """4 processes x 4 threads x 60 calls: all records, chain intact, and nobody waited a second for
+    the lock.
+    """
     db = tmp_path / "a.db"
     with (
         driven(db) as one,

@@ -1,7 +1,9 @@
-"""Power loss at any moment: what was not synced is dropped, torn, reordered or kept at random; nothing acknowledged is lost.
+"""Power loss at any moment: what was not synced is dropped, torn, reordered or kept at random;
+nothing acknowledged is lost.
 
-Real processes write real ledgers, and all that they do to their files is recorded. Then the disk is rebuilt as it could have
-been at every moment, and read. ``GUARDRAIL_SOAK=1`` rebuilds ten times as many, and without CI=true it is half as many.
+Real processes write real ledgers, and all that they do to their files is recorded. Then the disk is
+rebuilt as it could have been at every moment, and read. ``GUARDRAIL_SOAK=1`` rebuilds ten times as
+many, and without CI=true it is half as many.
 """
 
 from __future__ import annotations
@@ -50,11 +52,15 @@ STATES = {
     "prune": 2000,
     "hold": 400,
 }
-"""How many different states of each sequence are judged: at every moment of it, under both rules of names."""
+"""How many different states of each sequence are judged: at every moment of it, under both rules of
+names.
+"""
 SOAK = 10 if os.environ.get("GUARDRAIL_SOAK") else 1
 SHARE = SOAK if SOAK > 1 or os.environ.get("CI") == "true" else 0.5
 REVIVED = 40
-"""How many of the states of each sequence, beside the first of each set of names, a writer also opens and writes to."""
+"""How many of the states of each sequence, beside the first of each set of names, a writer also
+opens and writes to.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +126,9 @@ def _revived(db: Path, acknowledged: dict[int, bytes]) -> str:
 def test_power_loss_loses_no_acknowledged_record(
     name: str, tmp_path: Path, memory: Path, recorder: Path
 ) -> None:
-    """Whatever the disk kept, the ledger is readable, in a state that was committed, with all that was acknowledged."""
+    """Whatever the disk kept, the ledger is readable, in a state that was committed, with all that
+    was acknowledged.
+    """
     prepare(name, tmp_path / "ledger")
     recording = record(name, tmp_path / "ledger", recorder)
     wanted = int(STATES[name] * SHARE)
@@ -156,7 +164,9 @@ def test_twenty_thousand_states_are_judged() -> None:
 def test_the_harness_finds_what_synchronous_normal_loses(
     name: str, tmp_path: Path, memory: Path, recorder: Path
 ) -> None:
-    """The same sequences without a sync per commit lose acknowledged records, so the tests above could fail."""
+    """The same sequences without a sync per commit lose acknowledged records, so the tests above
+    could fail.
+    """
     prepare(name, tmp_path / "ledger")
     recording = record(name, tmp_path / "ledger", recorder, GR_SYNCHRONOUS="NORMAL")
     found = explore(recording, memory, 200)
@@ -167,7 +177,9 @@ def test_the_harness_finds_what_synchronous_normal_loses(
 def test_the_harness_finds_a_folder_that_was_not_synced(
     tmp_path: Path, memory: Path, recorder: Path
 ) -> None:
-    """A log whose name was never made durable is lost where names are durable only after their folder's sync."""
+    """A log whose name was never made durable is lost where names are durable only after their
+    folder's sync.
+    """
     prepare("create", tmp_path / "ledger")
     recording = record("create", tmp_path / "ledger", recorder)
     steps = [step for step in recording.steps if not (step.what == "S" and step.path == "")]
@@ -179,7 +191,9 @@ def test_the_harness_finds_a_folder_that_was_not_synced(
 def test_power_loss_while_a_broken_log_is_set_aside_leaves_no_shorter_one(
     tmp_path: Path, memory: Path, recorder: Path
 ) -> None:
-    """The old database is never without its ``-wal``, where it would pass for an older log; and recovering again works."""
+    """The old database is never without its ``-wal``, where it would pass for an older log; and
+    recovering again works.
+    """
     prepare("restart", tmp_path / "ledger")
     recording = record("restart", tmp_path / "ledger", recorder)
     old, wal = recording.before[DB], recording.before[f"{DB}-wal"]
@@ -202,7 +216,9 @@ def test_power_loss_while_a_broken_log_is_set_aside_leaves_no_shorter_one(
 def test_power_loss_after_pruning_brings_no_deleted_text_back(
     tmp_path: Path, memory: Path, recorder: Path
 ) -> None:
-    """Once pruning has returned, no byte of what was deleted is in a file of the ledger, whatever the disk kept."""
+    """Once pruning has returned, no byte of what was deleted is in a file of the ledger, whatever
+    the disk kept.
+    """
     prepare("prune", tmp_path / "ledger")
     recording = record("prune", tmp_path / "ledger", recorder)
     states = Judge(recording, memory / "judge").states
@@ -250,7 +266,9 @@ def _opened(db: Path) -> str:
 def test_power_loss_while_a_project_is_founded_leaves_it_whole_or_says_which_half_is_there(
     tmp_path: Path, memory: Path, recorder: Path
 ) -> None:
-    """Once opening a ledger for the first time has returned, keys and log are there; before, what is half there is refused."""
+    """Once opening a ledger for the first time has returned, keys and log are there; before, what
+    is half there is refused.
+    """
     prepare("found", tmp_path / "ledger")
     recording = record("found", tmp_path / "ledger", recorder)
     done = next(number for number, step in enumerate(recording.steps) if step.what == "D")

@@ -1,8 +1,10 @@
-"""The lock protocol as a small model, every state of which is visited: two writers, a checkpointer, a reader, and crashes.
+"""The lock protocol as a small model, every state of which is visited: two writers, a checkpointer,
+a reader, and crashes.
 
-SQLite's part is modelled as it is where it matters: the ``-wal`` with its generations, what is published in shared memory,
-the number of frames that are known to be in the database, and the header that a checkpointer copies *before* it has any
-lock of SQLite's. Ours is the one file lock. Each rule that the ledger depends on can be left out; the model must then fail.
+SQLite's part is modelled as it is where it matters: the ``-wal`` with its generations, what is
+published in shared memory, the number of frames that are known to be in the database, and the
+header that a checkpointer copies *before* it has any lock of SQLite's. Ours is the one file lock.
+Each rule that the ledger depends on can be left out; the model must then fail.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class Frame(NamedTuple):
 
 
 class Write(NamedTuple):
-    """Something written to the ``-wal`` and not synced: a frame at a place, or at place -1 a header."""
+    """Something written to the ``-wal`` and not synced: a frame at a place, or at place -1 a
+    header.
+    """
 
     place: int
     frame: Frame
@@ -65,14 +69,18 @@ class Wal(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """A read transaction: up to which frame it reads (0: the database alone), and what was acknowledged when it began."""
+    """A read transaction: up to which frame it reads (0: the database alone), and what was
+    acknowledged when it began.
+    """
 
     mark: int
     due: frozenset[int]
 
 
 class State(NamedTuple):
-    """Everything: files, what of them is durable, shared memory, locks, and where each process is."""
+    """Everything: files, what of them is durable, shared memory, locks, and where each process
+    is.
+    """
 
     wal: Wal = Wal(1, ())
     durable: Wal = Wal(1, ())
@@ -266,7 +274,9 @@ def _check(state: State, rules: frozenset[Rule]) -> None:
 
 
 def explore(rules: frozenset[Rule]) -> int:
-    """Visit every state that can be reached under *rules*; return how many there are. Raises ``Violation``."""
+    """Visit every state that can be reached under *rules*; return how many there are. Raises
+    ``Violation``.
+    """
     start = State()
     seen = {start}
     queue = deque([start])
@@ -288,12 +298,16 @@ def explore(rules: frozenset[Rule]) -> int:
 
 
 def test_the_protocol_keeps_every_acknowledged_record() -> None:
-    """In no state is one lost, do two processes commit, does a checkpoint meet a commit, or a reader see a gap."""
+    """In no state is one lost, do two processes commit, does a checkpoint meet a commit, or a
+    reader see a gap.
+    """
     assert explore(frozenset(Rule)) > 5_000
 
 
 @pytest.mark.parametrize("rule", Rule)
 def test_without_any_one_rule_the_model_finds_the_loss(rule: Rule) -> None:
-    """Every rule is needed; without the file lock around checkpoints it is SQLite's WAL-reset bug that is found."""
+    """Every rule is needed; without the file lock around checkpoints it is SQLite's WAL-reset bug
+    that is found.
+    """
     with pytest.raises(Violation, match="acknowledged"):
         explore(frozenset(Rule) - {rule})

@@ -1,4 +1,6 @@
-"""Power loss while a witness cosigns: whatever had left is remembered, so that no fork of it is ever cosigned."""
+"""Power loss while a witness cosigns: whatever had left is remembered, so that no fork of it is
+ever cosigned.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def recorded(what: str, folder: Path, library: Path, **environment: str) -> Reco
 
 
 def judged(recording: Recording, here: Path, states: int = STATES) -> tuple[int, Counter[str]]:
-    """Look at so many different disks; return how many there were, and what was wrong with how many."""
+    """Look at so many different disks; return how many there were, and what was wrong with how
+    many.
+    """
     wrong: Counter[str] = Counter()
     seen: set[int] = set()
     said = [0]
@@ -77,7 +81,9 @@ def judged(recording: Recording, here: Path, states: int = STATES) -> tuple[int,
 
 
 def _verdict(db: Path, left: int) -> str:
-    """Say what is wrong with a witness that had sent its signature under *left* records away; empty where nothing is."""
+    """Say what is wrong with a witness that had sent its signature under *left* records away; empty
+    where nothing is.
+    """
     try:
         with WitnessStore.open(db, KEY.key) as store:
             store.add(LOG.key)

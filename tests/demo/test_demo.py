@@ -1,4 +1,6 @@
-"""``guardrail demo`` goes as it tells, at 80 columns, and leaves nothing behind unless it is asked to."""
+"""``guardrail demo`` goes as it tells, at 80 columns, and leaves nothing behind unless it is asked
+to.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def test_the_demo_shows_every_kind_of_call(
     kept: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
-    """Allowed, needing approval, denied, redacted, failing and killed: told, and recorded like that."""
+    """Allowed, needing approval, denied, redacted, failing and killed: told, and recorded like
+    that.
+    """
     done, folder = kept
     assert done.returncode == 0, done.stderr
     found = records(folder)
@@ -94,7 +98,9 @@ def test_the_demo_s_token_is_sent_and_in_no_byte_of_the_ledger(
 def test_the_demo_fits_eighty_columns_and_is_plain_text(
     kept: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
-    """No escape sequence where no terminal is; the one long line is the head, which is meant to be copied."""
+    """No escape sequence where no terminal is; the one long line is the head, which is meant to be
+    copied.
+    """
     done, folder = kept
     assert "\x1b" not in done.stdout + done.stderr
     # how long the path of the folder is, is not the demo's choice
@@ -123,7 +129,10 @@ def test_the_demo_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
 
 def test_the_demo_says_what_to_install_where_langchain_is_missing(tmp_path: Path) -> None:
     """One line, the command, and an exit code that is no yes."""
-    code = "import sys; sys.modules['langchain_core'] = None; import guardrail.demo; sys.exit(guardrail.demo.run())"
+    code = (
+        "import sys; sys.modules['langchain_core'] = None; import guardrail.demo;"
+        " sys.exit(guardrail.demo.run())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -133,12 +142,14 @@ def test_the_demo_says_what_to_install_where_langchain_is_missing(tmp_path: Path
 
 
 def test_a_demo_that_does_not_go_as_it_tells_says_so(tmp_path: Path) -> None:
-    """Without the policy's rule on refunds the story is not true: exit code 4, and where it broke."""
+    """Without the policy's rule on refunds the story is not true: exit code 4, and where it
+    broke.
+    """
     code = (
-        "import sys, pathlib, guardrail.demo, guardrail.demo.shop as shop\n"
-        "text = shop.POLICY.read_text().replace('\"money\" in support_labels', '\"gold\" in support_labels')\n"
-        "shop.POLICY = pathlib.Path('other.rego'); shop.POLICY.write_text(text)\n"
-        "sys.exit(guardrail.demo.run())\n"
+        "import sys, pathlib, guardrail.demo, guardrail.demo.shop as shop\ntext ="
+        ' shop.POLICY.read_text().replace(\'"money" in support_labels\', \'"gold" in'
+        " support_labels')\nshop.POLICY = pathlib.Path('other.rego');"
+        " shop.POLICY.write_text(text)\nsys.exit(guardrail.demo.run())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False

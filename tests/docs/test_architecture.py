@@ -63,7 +63,9 @@ class Trace:
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> list[Entered]:
-    """The hops of the page as one real call made them, the first of each after the one before it."""
+    """The hops of the page as one real call made them, the first of each after the one before
+    it.
+    """
     folder = tmp_path_factory.mktemp("architecture")
     (folder / "policies").mkdir()
     (folder / "policies" / "all.rego").write_text(
@@ -129,7 +131,9 @@ def test_a_call_passes_through_the_functions_of_the_page_in_their_order(
 
 
 def test_the_page_counts_the_files_and_the_ways_back_up(path: list[Entered]) -> None:
-    """The figures are those of the call that was made: a way back up is a hop whose caller is in another file than the last."""
+    """The figures are those of the call that was made: a way back up is a hop whose caller is in
+    another file than the last.
+    """
     files = {hop.file for hop in path}
     back = sum(
         bool(hop.caller) and hop.caller not in (before.file, hop.file)

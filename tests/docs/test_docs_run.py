@@ -97,7 +97,9 @@ def test_the_readme_shows_commands() -> None:
     "command", [command for command in commands() if command != "guardrail init"]
 )
 def test_each_command_of_the_readme_answers(project: Path, command: str) -> None:
-    """Yes, or yes with a reservation (verify without a head); a record number stands for one that exists."""
+    """Yes, or yes with a reservation (verify without a head); a record number stands for one that
+    exists.
+    """
     (project / "head.txt").write_text(guardrail("checkpoint", cwd=project, code=0).stdout)
     command, _, _ = command.partition(" >")
     words = [("3" if word == "42" else word) for word in command.split()[1:]]

@@ -1,7 +1,8 @@
-"""Every step of the pages for operators is run by a test: the commands and blocks that they show, and each row of what to do.
+"""Every step of the pages for operators is run by a test: the commands and blocks that they show,
+and each row of what to do.
 
-``STEPS`` names, for each step, the test that runs it, or after ``:`` why none does. A step that is new on a page fails here until
-a test runs it.
+``STEPS`` names, for each step, the test that runs it, or after ``:`` why none does. A step that is
+new on a page fails here until a test runs it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def indented(name: str) -> list[tuple[str, str]]:
 
 
 def steps(name: str) -> list[str]:
-    """Return the steps of a page: commands of its blocks and sentences, its other blocks, and its rows of what to do."""
+    """Return the steps of a page: commands of its blocks and sentences, its other blocks, and its
+    rows of what to do.
+    """
     found: list[str] = []
     for language, text in (*blocks(name), *(indented(name) if name == "moving.md" else ())):
         lines = commands(text)
@@ -187,9 +190,13 @@ def test_a_new_step_is_noticed() -> None:
         assert len(steps(name)) > 3
 
 
-# -- what runs them ----------------------------------------------------------------------------------------------------
+# -- what runs them
+# --------------------------------------------------------------------------------------------------
 
-POLICY = 'package guardrail.policy\n\nallow contains "sums" if input.resource.id in {"add", "guardrail.sample"}\n'
+POLICY = (
+    'package guardrail.policy\n\nallow contains "sums" if input.resource.id in {"add",'
+    ' "guardrail.sample"}\n'
+)
 PROGRAM = """
 import sys
 from guardrail import Guard
@@ -307,7 +314,8 @@ def shown(name: str, language: str, start: str = "") -> str:
     return next(text for kind, text in blocks(name) if kind == language and text.startswith(start))
 
 
-# -- docs/opa-server.md ------------------------------------------------------------------------------------------------
+# -- docs/opa-server.md
+# ------------------------------------------------------------------------------------------------
 
 
 def test_a_guard_is_set_up_on_a_server_as_the_page_says(desk: Desk) -> None:
@@ -345,11 +353,14 @@ def test_a_bundle_key_that_others_can_read_is_taken_after_the_command_of_the_pag
     assert (desk.folder / "bundle.tar.gz").exists()
 
 
-# -- docs/anchors.md ---------------------------------------------------------------------------------------------------
+# -- docs/anchors.md
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_witness_and_an_anchor_are_set_up_as_the_page_says(desk: Desk, tmp_path: Path) -> None:
-    """On a host of its own, with TLS; then anchors of both kinds, and verify with what each of them holds."""
+    """On a host of its own, with TLS; then anchors of both kinds, and verify with what each of them
+    holds.
+    """
     port = str(free_port())
     desk.call()
     second = Desk(tmp_path / "second", Path(desk.environment["PATH"].split(os.pathsep)[0]))
@@ -359,8 +370,8 @@ def test_a_witness_and_an_anchor_are_set_up_as_the_page_says(desk: Desk, tmp_pat
     assert witness_key.startswith("witness.example.com/1+")
     second.run(add, **{"NAME+HASH+KEY": key})
     second.run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout key.pem -out cert.pem "
-        "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout"
+        " key.pem -out cert.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost"
     )
     (second.folder / "key.pem").chmod(0o600)
     url = f"https://localhost:{port}"
@@ -409,11 +420,14 @@ def test_an_anchor_file_is_moved_as_the_page_says(desk: Desk, tmp_path: Path) ->
     desk.run(send)
 
 
-# -- docs/keys.md ------------------------------------------------------------------------------------------------------
+# -- docs/keys.md
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_log_key_is_held_by_a_signer_as_the_page_says(desk: Desk, tmp_path: Path) -> None:
-    """A program of OpenSSL's with a key that guardrail never sees; the public half goes into the settings as hex."""
+    """A program of OpenSSL's with a key that guardrail never sees; the public half goes into the
+    settings as hex.
+    """
     away = tmp_path / "away"
     away.mkdir()
     desk.run(f"openssl genpkey -algorithm ed25519 -out {away / 'log.pem'}")
@@ -424,8 +438,8 @@ def test_a_log_key_is_held_by_a_signer_as_the_page_says(desk: Desk, tmp_path: Pa
     ).stdout
     signer = away / "sign-guardrail-head"
     signer.write_text(
-        f"#!/bin/sh\ncat > {away}/message.$$\n"
-        f"openssl pkeyutl -sign -inkey {away}/log.pem -rawin -in {away}/message.$$\nrm {away}/message.$$\n"
+        f"#!/bin/sh\ncat > {away}/message.$$\nopenssl pkeyutl -sign -inkey {away}/log.pem -rawin"
+        f" -in {away}/message.$$\nrm {away}/message.$$\n"
     )
     signer.chmod(0o755)
     text = shown("keys.md", "toml", "[keys]")
@@ -463,7 +477,9 @@ def test_the_key_folder_is_backed_up_and_put_back(desk: Desk, tmp_path: Path) ->
 
 
 def test_a_log_that_took_the_name_of_a_lost_one_gets_another(desk: Desk, tmp_path: Path) -> None:
-    """A witness refuses it, and no command says that its key should be added; under a name of its own it is anchored."""
+    """A witness refuses it, and no command says that its key should be added; under a name of its
+    own it is anchored.
+    """
     desk.call()
     away = tmp_path / "away"
     away.mkdir()
@@ -501,11 +517,14 @@ def test_a_log_that_took_the_name_of_a_lost_one_gets_another(desk: Desk, tmp_pat
         assert "ok       anchors" in desk.run("guardrail doctor", None).stdout
 
 
-# -- docs/recovery.md --------------------------------------------------------------------------------------------------
+# -- docs/recovery.md
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_log_goes_on_without_its_keys_and_init_is_not_the_way(desk: Desk) -> None:
-    """Whatever is run names ``guardrail recover``; ``init`` changes nothing and leads to it; after it, calls run."""
+    """Whatever is run names ``guardrail recover``; ``init`` changes nothing and leads to it; after
+    it, calls run.
+    """
     desk.call()
     shutil.rmtree(desk.folder / "audit.keys")
     told = desk.call(1).stderr
@@ -528,7 +547,9 @@ def test_a_log_goes_on_without_its_keys_and_init_is_not_the_way(desk: Desk) -> N
 
 
 def test_a_ledger_is_moved_as_the_page_says(desk: Desk) -> None:
-    """All of it: the log goes on, with who read it, its segments and the memory of this machine. A part alone is refused."""
+    """All of it: the log goes on, with who read it, its segments and the memory of this machine. A
+    part alone is refused.
+    """
     (desk.folder / "guardrail.toml").write_text('[anchors]\nmemory = "heads"\n')
     desk.call()
     desk.run("guardrail seal")
@@ -554,7 +575,9 @@ def test_a_ledger_is_moved_as_the_page_says(desk: Desk) -> None:
 
 
 def test_a_lost_ledger_is_recovered_with_its_backup_as_the_page_says(desk: Desk) -> None:
-    """The copy is a ledger of its own; with it, recover says how far records are proved. It stays what it is."""
+    """The copy is a ledger of its own; with it, recover says how far records are proved. It stays
+    what it is.
+    """
     desk.call()
     desk.run("guardrail backup FILE", FILE="copy.db")
     for command in ("verify", "sessions", "export --jsonl"):

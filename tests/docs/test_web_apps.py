@@ -1,4 +1,6 @@
-"""The patterns of docs/web-apps.md keep the identity: each program of the page runs with the real framework."""
+"""The patterns of docs/web-apps.md keep the identity: each program of the page runs with the real
+framework.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,8 @@ def test_the_page_has_a_program_below_each_pattern() -> None:
         assert f'"{heading}"' in here, heading
 
 
-# -- FastAPI and Starlette ---------------------------------------------------------------------------------------------
+# -- FastAPI and Starlette
+# ---------------------------------------------------------------------------------------------
 
 
 def test_asgi_middleware_keeps_the_identity_everywhere(app: App) -> None:
@@ -202,7 +205,9 @@ def test_a_dependency_keeps_the_identity(app: App) -> None:
 
 
 def test_a_sync_dependency_loses_it_visibly_and_passes_it_on(app: App) -> None:
-    """The call is denied, and one with the session that the dependency yields is not; nothing is left behind."""
+    """The call is denied, and one with the session that the dependency yields is not; nothing is
+    left behind.
+    """
 
     api = FastAPI()
 
@@ -293,11 +298,14 @@ def test_a_handler_shows_the_user_the_message_and_the_developer_the_hint(
     assert "[denied.identity] next: " in shown[-1]
 
 
-# -- Flask ---------------------------------------------------------------------------------------------------------------
+# -- Flask
+# --------------------------------------------------------------------------------------------------
 
 
 def test_flask_views_and_streams_keep_the_identity(app: App) -> None:
-    """On a server with threads, for two users at once; a stream that is cut off leaves nobody's session behind."""
+    """On a server with threads, for two users at once; a stream that is cut off leaves nobody's
+    session behind.
+    """
 
     program = app.run("Flask", current_user=lambda: request.headers["X-User"])
 
@@ -339,7 +347,8 @@ def test_flask_views_and_streams_keep_the_identity(app: App) -> None:
     assert app.details().count("absent") == 1
 
 
-# -- approvals -----------------------------------------------------------------------------------------------------------
+# -- approvals
+# --------------------------------------------------------------------------------------------------
 
 
 def test_an_approval_of_one_request_is_used_by_another() -> None:
@@ -390,11 +399,14 @@ def test_an_approval_of_one_request_is_used_by_another() -> None:
     assert (ran["principal"]["id"], ran["session"]) == ("alice", "alice/c-1")
 
 
-# -- Celery --------------------------------------------------------------------------------------------------------------
+# -- Celery
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_celery_task_works_in_the_name_that_its_message_says(app: App) -> None:
-    """On a worker with threads of its own, through a broker; without a session it is denied there."""
+    """On a worker with threads of its own, through a broker; without a session it is denied
+    there.
+    """
 
     program = app.run(
         "Celery and other task queues",
@@ -421,7 +433,8 @@ def test_a_celery_task_works_in_the_name_that_its_message_says(app: App) -> None
     assert app.ledger.of("call.decision")[0]["principal"]["id"] == "alice"
 
 
-# -- tasks, threads, generators ----------------------------------------------------------------------------------------------
+# -- tasks, threads, generators
+# ----------------------------------------------------------------------------------------------
 
 
 async def test_a_task_that_is_bound_goes_on_after_the_request(app: App) -> None:

@@ -135,7 +135,9 @@ def test_a_load_error_leads_to_the_command_that_shows_its_findings(
 
 
 def test_a_system_error_has_a_reason_whatever_raised_it() -> None:
-    """Never empty and never None; what an error without a ``strerror`` says is kept, a path is not."""
+    """Never empty and never None; what an error without a ``strerror`` says is kept, a path is
+    not.
+    """
     import errno
 
     from guardrail.errors import os_reason

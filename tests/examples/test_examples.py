@@ -30,7 +30,9 @@ connect, socket.socket.connect = socket.socket.connect, refuse
 
 
 def run(name: str, folder: Path, *args: str) -> str:
-    """Run an example in *folder*, without network and API keys, warnings as errors; return what it printed."""
+    """Run an example in *folder*, without network and API keys, warnings as errors; return what it
+    printed.
+    """
     block = folder / "offline"
     block.mkdir(parents=True)
     (block / "sitecustomize.py").write_text(OFFLINE)
@@ -88,7 +90,9 @@ def test_the_quickstart_shows_allowed_denied_and_redacted_calls(tmp_path: Path) 
 
 
 def test_the_langchain_agent_reads_its_denial_and_goes_on(tmp_path: Path) -> None:
-    """The file that it may not touch is unchanged, the draft is there, and the ledger tells all three calls."""
+    """The file that it may not touch is unchanged, the draft is there, and the ledger tells all
+    three calls.
+    """
     kept = tmp_path / "kept"
     printed = run("langchain_agent.py", tmp_path, str(kept))
     assert "tool   error: denied by policy: only below drafts/" in printed
@@ -124,7 +128,10 @@ def test_an_example_cleans_up_after_itself(tmp_path: Path, name: str) -> None:
 
 def test_an_example_says_how_to_install_what_it_needs(tmp_path: Path) -> None:
     """And README.md names the same version as the extra that the tests run with."""
-    program = "import runpy, sys\nsys.modules['agentdojo'] = None\nrunpy.run_path(sys.argv[1], run_name='__main__')\n"
+    program = (
+        "import runpy, sys\nsys.modules['agentdojo'] = None\nrunpy.run_path(sys.argv[1],"
+        " run_name='__main__')\n"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program, str(EXAMPLES / "agentdojo_banking.py")],
         cwd=tmp_path,
@@ -154,16 +161,17 @@ def ground_truth() -> list[Any]:
 def banking(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("banking")
     kept = folder / "kept"
-    return json.loads(
-        run("agentdojo_banking.py", folder, "--json", "--keep", str(kept))
-    ), kept / "audit.db"
+    return (
+        json.loads(run("agentdojo_banking.py", folder, "--json", "--keep", str(kept))),
+        kept / "audit.db",
+    )
 
 
 def test_the_banking_user_tasks_run_as_ungoverned(banking: tuple[dict[str, Any], Path]) -> None:
     """All 33 calls of the 16 user tasks run and change the suite's environment as without a guard.
 
-    One of them only after the account holder confirmed it: it pays an account that only a file names, which is just what an
-    injection would do.
+    One of them only after the account holder confirmed it: it pays an account that only a file
+    names, which is just what an injection would do.
     """
     document, _ = banking
     tasks = document["user_tasks"]
@@ -182,7 +190,9 @@ def test_the_banking_user_tasks_run_as_ungoverned(banking: tuple[dict[str, Any],
 
 
 def test_the_banking_injections_change_nothing(banking: tuple[dict[str, Any], Path]) -> None:
-    """All 12 calls of the 9 injection tasks are attempted during each user task; only one, which reads, is allowed."""
+    """All 12 calls of the 9 injection tasks are attempted during each user task; only one, which
+    reads, is allowed.
+    """
     document, ledger = banking
     tasks = document["injection_tasks"]
     assert len(tasks) == 9

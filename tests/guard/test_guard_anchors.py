@@ -1,4 +1,6 @@
-"""A guard whose ledger is anchored: heads that leave, heartbeats, and calls that are denied where too little has left."""
+"""A guard whose ledger is anchored: heads that leave, heartbeats, and calls that are denied where
+too little has left.
+"""
 
 from __future__ import annotations
 
@@ -220,7 +222,9 @@ def test_a_forked_child_anchors_when_its_parent_has_gone(home: Path) -> None:
 
 
 def test_a_state_that_promises_too_much_does_not_stop_the_heads(home: Path) -> None:
-    """Whoever writes a larger size into the file beside the ledger is found out by the anchor, or outrun."""
+    """Whoever writes a larger size into the file beside the ledger is found out by the anchor, or
+    outrun.
+    """
     chosen = settings(home, file=home.parent / "away" / "heads")
     with Guard.open(chosen):
         until(lambda: heads(home))

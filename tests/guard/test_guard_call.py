@@ -374,7 +374,9 @@ def test_a_declared_stream_is_allowed_and_the_record_says_so() -> None:
 
 
 def test_arguments_that_do_not_fit_deny_before_the_policy_is_asked() -> None:
-    """A deny rule on a mistyped argument would silently not fire; the record shows keys and types, no values."""
+    """A deny rule on a mistyped argument would silently not fire; the record shows keys and types,
+    no values.
+    """
     policy = StaticPolicy(allow())
     guard, ledger = memory_guard(policy)
     guard.declare("send", schema={**SCHEMA, "additionalProperties": False})
@@ -420,14 +422,17 @@ def test_arguments_that_the_tool_does_not_declare_are_named_with_those_that_it_d
         n: int
 
     guard.declare("model", schema=Model)
-    assert told(guard, {"t0": "a"}) == (
-        "an argument that the tool does not declare (declared: n, to); not declared: t0"
+    assert (
+        told(guard, {"t0": "a"})
+        == "an argument that the tool does not declare (declared: n, to); not declared: t0"
     )
-    assert told(guard, {"t0": "a"}, "open") == (
-        "a required argument is missing (/to); not declared: t0; declared: n, to"
+    assert (
+        told(guard, {"t0": "a"}, "open")
+        == "a required argument is missing (/to); not declared: t0; declared: n, to"
     )
     assert told(guard, {"mm": 1, "too": "a"}, "function").endswith(
-        "(/to: a required argument is missing); not declared: mm, too (did you mean to?); declared: n, to"
+        "(/to: a required argument is missing); not declared: mm, too (did you mean to?); declared:"
+        " n, to"
     )
     assert told(guard, {"to": "a", "mm": 1}, "function").endswith(
         "(an argument that the tool does not declare); not declared: mm; declared: n, to"
@@ -532,7 +537,9 @@ def test_arguments_that_are_no_json_object_deny(args: Any) -> None:
 
 
 def test_the_caller_cannot_change_what_was_decided() -> None:
-    """Policy, record and body use one copy; a policy double that mutates the caller's object changes nothing."""
+    """Policy, record and body use one copy; a policy double that mutates the caller's object
+    changes nothing.
+    """
     args = {"to": "bob", "list": [1, 2]}
 
     def reply(asked: dict[str, Any]) -> dict[str, Any]:
@@ -617,7 +624,9 @@ def test_what_the_model_can_see_is_never_injected() -> None:
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_model_that_gives_what_is_injected_is_denied(declared: bool) -> None:
-    """An open schema, or none, takes any name; the body would get one value and the policy see another."""
+    """An open schema, or none, takes any name; the body would get one value and the policy see
+    another.
+    """
     guard, ledger = memory_guard(StaticPolicy(allow()))
     if declared:
         guard.declare("send", schema={"type": "object", "additionalProperties": True})

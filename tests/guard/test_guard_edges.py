@@ -171,7 +171,9 @@ def test_sessions_that_are_left_in_another_order_than_they_were_entered() -> Non
 
 
 async def test_a_governed_tool_is_no_body_of_another_call() -> None:
-    """It would be decided twice: an approval would be used up by the outer call, and the inner one ask again."""
+    """It would be decided twice: an approval would be used up by the outer call, and the inner one
+    ask again.
+    """
     guard, ledger = memory_guard(StaticPolicy(allow()))
 
     @guard.tool

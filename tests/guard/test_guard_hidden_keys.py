@@ -1,4 +1,6 @@
-"""A key that the policy hides is in no byte of a record: not as a key, not in a pointer, not among the classes."""
+"""A key that the policy hides is in no byte of a record: not as a key, not in a pointer, not among
+the classes.
+"""
 
 from __future__ import annotations
 

@@ -57,7 +57,8 @@ def who(ledger: MemoryLedger) -> list[tuple[str, str]]:
     ]
 
 
-# -- nobody ------------------------------------------------------------------------------------------------------------
+# -- nobody
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_call_of_nobody_is_denied_recorded_and_explained(
@@ -103,7 +104,9 @@ def test_a_session_without_a_principal_is_not_enough(
 async def test_every_way_to_make_a_call_asks_for_a_principal(
     strict: tuple[Guard, MemoryLedger],
 ) -> None:
-    """Called, awaited, admitted, as a governed function; arguments that do not fit are not what is said."""
+    """Called, awaited, admitted, as a governed function; arguments that do not fit are not what is
+    said.
+    """
     guard, ledger = strict
 
     @guard.tool
@@ -183,7 +186,8 @@ def test_who_must_be_known_is_among_the_settings_whose_change_is_recorded() -> N
     assert Settings().governed()["identity"]["require"] == "asserted"
 
 
-# -- session= ----------------------------------------------------------------------------------------------------------
+# -- session=
+# --------------------------------------------------------------------------------------------------
 
 
 async def test_a_session_that_is_passed_is_the_one_that_counts(
@@ -292,7 +296,8 @@ def test_a_session_outlives_its_guard_by_no_call(tmp_path: Path) -> None:
         guard.call("x", {}, lambda: pytest.fail("it ran"), session=session)
 
 
-# -- where a session holds ------------------------------------------------------------------------------------------------
+# -- where a session holds
+# ------------------------------------------------------------------------------------------------
 
 
 def test_a_new_thread_has_no_session_and_a_bound_one_has(
@@ -313,7 +318,9 @@ def test_a_new_thread_has_no_session_and_a_bound_one_has(
 
 
 async def test_tasks_and_executors_on_an_event_loop(strict: tuple[Guard, MemoryLedger]) -> None:
-    """A copy of the context takes the session with it; an executor takes none; one from outside has none."""
+    """A copy of the context takes the session with it; an executor takes none; one from outside has
+    none.
+    """
     guard, ledger = strict
     loop = asyncio.get_running_loop()
 
@@ -340,7 +347,9 @@ async def test_tasks_and_executors_on_an_event_loop(strict: tuple[Guard, MemoryL
 
 @pytest.mark.parametrize("require", ["any", "asserted"])
 async def test_what_outlives_the_block_does_not_go_on_in_its_name(require: str) -> None:
-    """A task that one request starts and that then works for others, say; nor does it become nobody unseen."""
+    """A task that one request starts and that then works for others, say; nor does it become nobody
+    unseen.
+    """
     guard, ledger = memory_guard(
         StaticPolicy(allow()), settings=Settings().override(identity={"require": require})
     )
@@ -391,7 +400,9 @@ async def test_an_inner_session_that_has_ended_does_not_fall_back_to_the_outer_o
 def test_a_block_that_is_left_in_another_context_ends_where_it_was_entered(
     strict: tuple[Guard, MemoryLedger],
 ) -> None:
-    """A dependency whose halves run in different threads must not leave its session to the next job of the first."""
+    """A dependency whose halves run in different threads must not leave its session to the next job
+    of the first.
+    """
     guard, ledger = strict
     other = guard.session("bob")
     with concurrent.futures.ThreadPoolExecutor(1) as first:
@@ -479,7 +490,9 @@ def by_another(guard: Guard) -> Iterator[str]:
 def test_a_generator_does_not_hand_its_session_to_who_runs_it(
     strict: tuple[Guard, MemoryLedger], made: Callable[[Guard], Iterator[str]]
 ) -> None:
-    """Between two values the caller would be alice, and for good if it never asks for the next one."""
+    """Between two values the caller would be alice, and for good if it never asks for the next
+    one.
+    """
     guard, ledger = strict
     values = made(guard)
     with pytest.raises(UsageError) as caught:
@@ -655,7 +668,8 @@ def test_two_guards_keep_their_sessions_apart(strict: tuple[Guard, MemoryLedger]
     assert (who(ledger), who(other_ledger)) == ([("alice", "")], [("bob", "")])
 
 
-# -- entered through a function -------------------------------------------------------------------------------------------
+# -- entered through a function
+# -------------------------------------------------------------------------------------------
 
 
 class Scopes(contextlib.ExitStack):
@@ -721,7 +735,9 @@ def by_a_class_with_a_method(guard: Guard, name: str) -> Iterator[str]:
 def test_a_session_that_a_function_entered_for_a_generator_is_nobody_elses(
     strict: tuple[Guard, MemoryLedger], made: Callable[[Guard, str], Iterator[str]], outside: str
 ) -> None:
-    """However two of them are mixed; whoever runs them is in neither, and in its own again when they have ended."""
+    """However two of them are mixed; whoever runs them is in neither, and in its own again when
+    they have ended.
+    """
     guard, ledger = strict
     with guard.session(outside) if outside else contextlib.nullcontext():
         alice, bob = made(guard, "alice"), made(guard, "bob")
@@ -745,7 +761,9 @@ def test_a_session_that_a_function_entered_for_a_generator_is_nobody_elses(
 async def test_nor_is_one_that_a_coroutine_entered_for_an_async_generator(
     strict: tuple[Guard, MemoryLedger],
 ) -> None:
-    """In one task, in tasks and threads that are started between two values, and after it was given up."""
+    """In one task, in tasks and threads that are started between two values, and after it was given
+    up.
+    """
     guard, ledger = strict
 
     async def log_in(stack: contextlib.AsyncExitStack, name: str) -> None:
@@ -776,7 +794,9 @@ async def test_nor_is_one_that_a_coroutine_entered_for_an_async_generator(
 async def test_a_function_that_enters_a_session_and_leaves_it_may_be_called_by_a_generator(
     strict: tuple[Guard, MemoryLedger],
 ) -> None:
-    """By a block, by a stack of its own, or in a context manager or a fixture that uses a function."""
+    """By a block, by a stack of its own, or in a context manager or a fixture that uses a
+    function.
+    """
     guard, ledger = strict
 
     def by_a_block(name: str) -> str:
@@ -831,7 +851,8 @@ def test_a_fixture_may_enter_one_through_a_function(
     assert called(strict[0]) == "ran"
 
 
-# -- bind --------------------------------------------------------------------------------------------------------------
+# -- bind
+# --------------------------------------------------------------------------------------------------
 
 
 async def test_every_kind_of_function_can_be_bound(strict: tuple[Guard, MemoryLedger]) -> None:
@@ -900,7 +921,8 @@ def test_what_runs_after_it_has_returned_cannot_be_bound(
         guard.bind()
 
 
-# -- other processes -----------------------------------------------------------------------------------------------------
+# -- other processes
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_session_does_not_travel_to_another_process(strict: tuple[Guard, MemoryLedger]) -> None:
@@ -914,7 +936,9 @@ def test_a_session_does_not_travel_to_another_process(strict: tuple[Guard, Memor
 
 
 def in_a_child(folder: str, inherited: Guard | None, session: SessionScope | None) -> None:
-    """Make calls in a process of its own: with the guard that it was forked with, or with one that it opens."""
+    """Make calls in a process of its own: with the guard that it was forked with, or with one that
+    it opens.
+    """
     if inherited is not None:
         called(inherited)
         called(inherited, session=session)

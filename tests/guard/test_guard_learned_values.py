@@ -1,4 +1,6 @@
-"""What a tool or a model says is learned and hidden later; it hides no fact from the host, the policy or who reads the record."""
+"""What a tool or a model says is learned and hidden later; it hides no fact from the host, the
+policy or who reads the record.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def test_a_policy_decides_on_arguments_that_no_memory_has_touched(given: str, ho
 
 
 def test_with_recorded_input_marked_places_stay_hidden_from_the_policy() -> None:
-    """Schema, key and detector hide as before, and a mark's class is told beside those of known values."""
+    """Schema, key and detector hide as before, and a mark's class is told beside those of known
+    values.
+    """
     policy = StaticPolicy(allow("any"))
     guard, _ = memory_guard(policy, settings=Settings().override(policy={"input": "recorded"}))
     guard.declare("read", schema=OPEN)
@@ -100,7 +104,9 @@ def test_with_recorded_input_the_policy_sees_the_session_as_the_host_told_it() -
 
 
 def test_names_that_host_and_policy_gave_stay_in_every_record() -> None:
-    """The tool, its server, its labels, the arguments of its schema, rules and session labels, however improbable."""
+    """The tool, its server, its labels, the arguments of its schema, rules and session labels,
+    however improbable.
+    """
     names = {
         "tool": "p4y-0ut-9x7",
         "server": "b4nk-srv-1x",
@@ -116,8 +122,11 @@ def test_names_that_host_and_policy_gave_stay_in_every_record() -> None:
     guard, ledger = memory_guard(policy)
     properties = {names["argument"]: {}, "in": {"enum": [names["constant"]]}}
     guard.declare(
-        names["tool"], server=names["server"], schema=OPEN | {"properties": properties}, labels=[names["label"]]
-    )  # fmt: skip
+        names["tool"],
+        server=names["server"],
+        schema=OPEN | {"properties": properties},
+        labels=[names["label"]],
+    )
     guard.declare("read", schema=OPEN)
     with guard.session(principal="alice", agent="bot"):
         guard.call("read", {}, lambda: {"passwords": list(names.values())})
@@ -133,7 +142,9 @@ def test_names_that_host_and_policy_gave_stay_in_every_record() -> None:
 
 
 def test_a_rule_that_is_its_own_message_stays_unless_it_quotes_an_argument() -> None:
-    """One string for both is an id, and becomes a message where what is known in it stands in the arguments."""
+    """One string for both is an id, and becomes a message where what is known in it stands in the
+    arguments.
+    """
     rule = "PCI-3x9-k7 forbids it"
 
     def decide(document: dict[str, Any]) -> dict[str, Any]:

@@ -160,7 +160,9 @@ def test_a_folder_that_cannot_hold_a_ledger_is_a_clear_error(folder: Path) -> No
     [("ledger", "[ledger] path, GUARDRAIL_LEDGER"), ("keys", "[keys] path, GUARDRAIL_KEYS")],
 )
 def test_no_folder_is_made_outside_of_the_project(folder: Path, section: str, named: str) -> None:
-    """The path was mistyped, or its disk is not mounted: a new log there would look like the right one."""
+    """The path was mistyped, or its disk is not mounted: a new log there would look like the right
+    one.
+    """
     project = folder / "project"
     project.mkdir()
     elsewhere = folder / "elsewhere" / "a b"
@@ -179,7 +181,9 @@ def test_no_folder_is_made_outside_of_the_project(folder: Path, section: str, na
 
 
 def test_a_folder_inside_the_project_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below the settings file, wherever the program was started; without one, below the working folder, or one new folder anywhere."""
+    """Below the settings file, wherever the program was started; without one, below the working
+    folder, or one new folder anywhere.
+    """
     (folder / "guardrail.toml").write_text(
         '[ledger]\npath = "var/log/audit.db"\n[keys]\npath = "var/keys/audit"\n'
     )
@@ -197,9 +201,10 @@ def test_a_folder_inside_the_project_is_made(folder: Path, monkeypatch: pytest.M
 def test_processes_that_start_at_once_make_one_log(folder: Path) -> None:
     """Four of them, on an empty folder."""
     program = (
-        "import sys; from guardrail import Guard\n"
-        f"g = Guard.open(policies={str(folder / 'policies')!r}, ledger={str(folder / 'audit.db')!r})\n"
-        "g.call('x', {}, lambda: None, session=g.session(principal='alice')); g.close()\n"
+        "import sys; from guardrail import Guard\ng ="
+        f" Guard.open(policies={str(folder / 'policies')!r},"
+        f" ledger={str(folder / 'audit.db')!r})\ng.call('x', {{}}, lambda: None,"
+        " session=g.session(principal='alice')); g.close()\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
     assert [process.wait(60) for process in running] == [0] * 4
@@ -223,7 +228,9 @@ def test_policies_on_disk_count_only_after_a_reload(guard: Guard, folder: Path) 
 def test_a_reload_applies_the_settings_of_the_engine_and_names_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read from the file again; what the program passed stays, also if the working directory changed."""
+    """Read from the file again; what the program passed stays, also if the working directory
+    changed.
+    """
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own").mkdir()

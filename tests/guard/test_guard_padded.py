@@ -1,4 +1,6 @@
-"""With ``input = "recorded"`` nobody hides an argument from the policy by filling up the rest of the call."""
+"""With ``input = "recorded"`` nobody hides an argument from the policy by filling up the rest of
+the call.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ PADDED = {
 
 @pytest.mark.parametrize("name", PADDED)
 def test_a_call_of_which_the_policy_would_see_a_part_is_denied(name: str) -> None:
-    """Whichever limit it is: the policy sees the value, or it is not asked and the body does not run."""
+    """Whichever limit it is: the policy sees the value, or it is not asked and the body does not
+    run.
+    """
     args, said = PADDED[name]
     policy = StaticPolicy(lambda _: allow("any"))
     guard, ledger = memory_guard(policy, settings=Settings().override(policy={"input": "recorded"}))

@@ -387,8 +387,8 @@ def test_no_public_error_of_a_call_quotes_an_argument() -> None:
         with pytest.raises(GuardrailError) as caught:
             guard.call("login", args, lambda **_: None)
         assert (
-            SECRET
-            not in f"{caught.value!r} {caught.value} {caught.value.args} {caught.value.hint} {caught.value.__context__!r}"
+            SECRET not in f"{caught.value!r} {caught.value} {caught.value.args} {caught.value.hint}"
+            f" {caught.value.__context__!r}"
         )
 
 
@@ -416,7 +416,9 @@ def test_a_redactor_that_mutates_the_callers_arguments_changes_nothing() -> None
 
 
 def test_a_decision_by_an_unknown_policy_is_not_called_reproducible() -> None:
-    """What was evaluated is not known, so nobody can evaluate it again; the server's own id of the decision is kept."""
+    """What was evaluated is not known, so nobody can evaluate it again; the server's own id of the
+    decision is kept.
+    """
     guard, ledger = memory_guard(StaticPolicy(allow(), digest=None, decision_id="d-1"))
     guard.declare("add", schema=OPEN)
     guard.call("add", {"n": 5}, lambda n: n)
@@ -460,7 +462,9 @@ LARGE: dict[str, dict[str, Any]] = {
 def test_a_denial_records_large_arguments_by_size_and_token(
     kind: str, verdict: Any, declared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is denied over and over does not fill the disk: the record stays small, and says what it leaves out."""
+    """Whoever is denied over and over does not fill the disk: the record stays small, and says what
+    it leaves out.
+    """
     monkeypatch.setattr(cpu_meter, "SECONDS", 60.0)  # a slow machine's, or coverage's
     guard, ledger = memory_guard(StaticPolicy(verdict))
     if declared:
@@ -479,7 +483,9 @@ def test_a_denial_records_large_arguments_by_size_and_token(
 
 
 def test_a_denial_by_rules_says_that_it_left_something_out() -> None:
-    """``truncated`` and not reproducible; what is small stays readable, and an allowed call keeps its arguments."""
+    """``truncated`` and not reproducible; what is small stays readable, and an allowed call keeps
+    its arguments.
+    """
     for verdict in (deny("no"), allow("yes")):
         guard, ledger = memory_guard(StaticPolicy(verdict))
         guard.declare("send", schema={"type": "object", "additionalProperties": True})

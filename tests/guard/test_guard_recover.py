@@ -1,4 +1,6 @@
-"""Recover from every state in which a guard does not open: it acts and the guard opens, or says why it can't."""
+"""Recover from every state in which a guard does not open: it acts and the guard opens, or says why
+it can't.
+"""
 
 from __future__ import annotations
 
@@ -198,7 +200,9 @@ PLAIN = ("log.key", "the database", "database and keys, and the -wal is left")
 def test_recover_acts_on_what_keeps_a_guard_from_opening(
     config: Path, state: str, memory: str
 ) -> None:
-    """Looking changes nothing, doctor fails, recover acts, the ledger opens, and nothing is left to do."""
+    """Looking changes nothing, doctor fails, recover acts, the ledger opens, and nothing is left to
+    do.
+    """
     if memory == "plain":
         plain(config)
     calls(config)
@@ -332,7 +336,9 @@ def test_a_link_in_place_of_the_ledger_that_leads_nowhere_is_said(
 def test_recover_says_why_it_can_not_help_and_what_does(
     config: Path, reason: str, *, memory: bool
 ) -> None:
-    """What is somebody else's to mend is left as it is: an error with the next step, from all of them."""
+    """What is somebody else's to mend is left as it is: an error with the next step, from all of
+    them.
+    """
     if not memory:
         plain(config)
     calls(config)
@@ -448,7 +454,9 @@ def _copy(source: Path, target: Path) -> None:
 def test_heads_of_the_log_before_are_no_word_against_the_one_that_goes_on(
     config: Path, state: str, *, memory: bool
 ) -> None:
-    """Recover again changes nothing, before and after the anchor has a head of the new log; heads of that one still count."""
+    """Recover again changes nothing, before and after the anchor has a head of the new log; heads
+    of that one still count.
+    """
     anchored(config)
     if memory:
         config.write_text(config.read_text().replace("memory = false", 'memory = "../heads"'))
@@ -475,7 +483,9 @@ def test_heads_of_the_log_before_are_no_word_against_the_one_that_goes_on(
 
 
 def test_nobody_without_the_keys_makes_a_log_that_continues_another(config: Path) -> None:
-    """A name such as ``NAME~2`` alone does not silence the heads that anchors hold of the log before."""
+    """A name such as ``NAME~2`` alone does not silence the heads that anchors hold of the log
+    before.
+    """
     anchored(config)
     calls(config)
     size = _size(config)
@@ -530,7 +540,9 @@ LOSSES: dict[str, tuple[Callable[[Path], object], int, str]] = {
     ),
     "the keys are gone": (lambda config: remove(config.parent, "audit.keys"), 0, "none_known"),
 }
-"""What is done to a log of six records, how many of them are lost by what is left, and what that number is worth."""
+"""What is done to a log of six records, how many of them are lost by what is left, and what that
+number is worth.
+"""
 
 
 @pytest.mark.parametrize("known", ["plain", "memory", "anchor", "backup"])
@@ -538,7 +550,9 @@ LOSSES: dict[str, tuple[Callable[[Path], object], int, str]] = {
 def test_what_a_recovery_says_of_lost_records_is_true(
     config: Path, tmp_path: Path, state: str, known: str
 ) -> None:
-    """All that is known counts: the file's signed head, memory, anchors, a backup. Of later records nobody knows."""
+    """All that is known counts: the file's signed head, memory, anchors, a backup. Of later records
+    nobody knows.
+    """
     {"plain": plain, "anchor": anchored}.get(known, lambda _: None)(config)
     calls(config)
     assert _size(config) == 6
@@ -632,7 +646,9 @@ def test_doctor_fails_on_a_large_ledger_that_no_guard_opens(
 def test_doctor_says_what_it_did_not_read_of_a_large_ledger(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record that was edited far from the end keeps no guard from opening: that is for verify to find."""
+    """A record that was edited far from the end keeps no guard from opening: that is for verify to
+    find.
+    """
     monkeypatch.setattr(diagnosis, "WHOLE", 2)
     monkeypatch.setattr(doctor_opening, "TAIL", 5)
     plain(config)

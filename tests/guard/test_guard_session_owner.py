@@ -1,4 +1,6 @@
-"""A session has one owner: whoever's call in it is recorded first, also where others had entered it before that call."""
+"""A session has one owner: whoever's call in it is recorded first, also where others had entered it
+before that call.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +151,9 @@ def test_another_process_that_entered_first_makes_no_call_after_the_owners(folde
 def test_whose_call_comes_second_is_refused_for_good(
     folder: Path, way: Callable[[Guard, SessionScope], object], other: dict[str, Any]
 ) -> None:
-    """Compared exactly, as at the entry; whichever way the call is made, and also if the session is entered again."""
+    """Compared exactly, as at the entry; whichever way the call is made, and also if the session is
+    entered again.
+    """
     with opened(folder) as first, opened(folder) as second:
         squatter = second.session(id="ticket-1", **other)
         owner = first.session(principal="alice", agent="bot", id="ticket-1")
@@ -229,7 +233,9 @@ def test_a_refused_call_makes_no_session_its_callers(folder: Path) -> None:
 
 
 def test_an_id_that_is_recorded_as_a_token_is_looked_up_as_one(folder: Path) -> None:
-    """Text that looks like a secret stands in no record, and the session is its owner's all the same."""
+    """Text that looks like a secret stands in no record, and the session is its owner's all the
+    same.
+    """
     id_ = "password=" + "Tr0ub4dor-and-3-more"
     with opened(folder) as guard:
         assert call(guard, guard.session(principal="alice", agent="bot", id=id_)) == "ran"
@@ -265,7 +271,8 @@ def test_later_calls_are_not_compared_any_more(folder: Path, monkeypatch: Any) -
         assert len(looks) == 1
 
 
-# -- what the guard makes of the ledger's answer ---------------------------------------------------------------------------
+# -- what the guard makes of the ledger's answer
+# ---------------------------------------------------------------------------
 
 
 def failing(ledger: MemoryLedger, *codes: str) -> None:
@@ -323,7 +330,8 @@ def test_who_only_asks_for_approval_owns_the_session() -> None:
     assert ledger.owner("s") == ("default", "alice", "", "")
 
 
-# -- while somebody without a key changes the file -------------------------------------------------------------------------
+# -- while somebody without a key changes the file
+# -------------------------------------------------------------------------
 
 HIDDEN = ("session = 'ticket-1'", '"session":"ticket-1"', '"session":"ticket-X"')
 """All records of the session, and what they say while they are hidden: those of another one."""
@@ -333,7 +341,9 @@ HIDDEN = ("session = 'ticket-1'", '"session":"ticket-1"', '"session":"ticket-X"'
 def test_an_owner_that_is_hidden_for_a_moment_is_not_taken_for_none(
     folder: Path, known: bool
 ) -> None:
-    """Nobody is let in by what is not there: the ledger is sealed, whether its lines were read before or not."""
+    """Nobody is let in by what is not there: the ledger is sealed, whether its lines were read
+    before or not.
+    """
     with opened(folder) as guard:
         assert call(guard, guard.session(principal="alice", agent="bot", id="ticket-1")) == "ran"
     with opened(folder) as guard:
@@ -349,7 +359,9 @@ def test_an_owner_that_is_hidden_for_a_moment_is_not_taken_for_none(
 def test_nor_is_one_that_is_hidden_while_the_first_call_is_recorded(
     folder: Path, gap: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who entered before the owner's first call is let in by nothing less than a proof at the end of the log."""
+    """Who entered before the owner's first call is let in by nothing less than a proof at the end
+    of the log.
+    """
     monkeypatch.setattr(names, "_SHORT", gap)
     with opened(folder) as first, opened(folder) as second:
         squatter = second.session(principal="mallory", agent="bot", id="ticket-1")

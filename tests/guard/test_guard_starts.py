@@ -1,4 +1,6 @@
-"""What a start leaves in the log: settings that are others than before, and policies that were refused."""
+"""What a start leaves in the log: settings that are others than before, and policies that were
+refused.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def test_a_start_with_the_settings_of_before_changes_nothing(settings: Settings)
 def test_settings_that_are_others_than_at_the_last_start_are_recorded_before_this_one(
     settings: Settings,
 ) -> None:
-    """By name, with the digests of both, and no value: a code of each value stands in every start."""
+    """By name, with the digests of both, and no value: a code of each value stands in every
+    start.
+    """
     start(settings)
     start(
         settings,
@@ -123,7 +127,9 @@ def test_settings_that_are_others_than_those_of_the_genesis_are_recorded_at_the_
 
 
 def test_a_log_key_that_moves_to_a_signer_is_recorded(settings: Settings, tmp_path: Path) -> None:
-    """Its command decides who signs heads, so it counts as governing although the digest is without it."""
+    """Its command decides who signs heads, so it counts as governing although the digest is without
+    it.
+    """
     start(settings)
     key = shutil.copy(settings.key_path / "log.key", tmp_path / "elsewhere")
     start(settings, keys={"signer": [sys.executable, "-c", SIGNER, str(key)]})
@@ -133,7 +139,9 @@ def test_a_log_key_that_moves_to_a_signer_is_recorded(settings: Settings, tmp_pa
 
 
 def test_policies_that_are_refused_at_the_start_are_recorded(settings: Settings) -> None:
-    """With the code of the refusal, and nothing that stays in force; where there is no log, none is made for it."""
+    """With the code of the refusal, and nothing that stays in force; where there is no log, none is
+    made for it.
+    """
     policy = settings.policy.path[0] / "main.rego"
     policy.write_text("package guardrail.policy\n\nallow contains {")
     with pytest.raises(PolicyLoadError):
@@ -163,7 +171,8 @@ def test_policies_that_are_refused_are_so_although_that_cannot_be_recorded(
         start(settings)
 
 
-# -- a start that somebody hides for a moment ---------------------------------------------------------------------------
+# -- a start that somebody hides for a moment
+# ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("newest", ["1", "-1"])

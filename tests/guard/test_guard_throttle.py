@@ -1,4 +1,6 @@
-"""Calls of one principal beyond its limit: denied, counted in one record a minute, and never without a record."""
+"""Calls of one principal beyond its limit: denied, counted in one record a minute, and never
+without a record.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,9 @@ def test_calls_beyond_the_limit_are_denied_and_counted_in_one_record() -> None:
 
 
 def test_large_requests_for_approval_use_up_more_of_the_limit() -> None:
-    """Whoever answers must see the arguments, so they are recorded whole: 40 kB count as ten calls."""
+    """Whoever answers must see the arguments, so they are recorded whole: 40 kB count as ten
+    calls.
+    """
     settings = Settings().override(limits={"calls_per_minute": 20})
     guard, ledger = memory_guard(StaticPolicy(ask("person")), settings=settings)
     args = {"text": "word " * 8_000}
@@ -140,7 +144,9 @@ def test_each_way_to_call_counts() -> None:
 
 
 def test_principals_are_counted_each_by_itself() -> None:
-    """By tenant, issuer and id; what a person's other sessions and agents call is the same person's."""
+    """By tenant, issuer and id; what a person's other sessions and agents call is the same
+    person's.
+    """
     guard, ledger, _ = limited(2)
     for who in ({"tenant": "one"}, {"tenant": "two"}):
         with guard.session(principal="alice", agent="bot", **who):
@@ -204,7 +210,9 @@ def test_setting_the_clock_gives_nobody_a_fresh_start() -> None:
 
 
 def test_a_crowd_of_principals_gives_nobody_a_fresh_start(monkeypatch: Any) -> None:
-    """The table is bounded; who called most stays in it, and strangers are not denied for the crowd."""
+    """The table is bounded; who called most stays in it, and strangers are not denied for the
+    crowd.
+    """
     monkeypatch.setattr("guardrail.call.throttle._MAX_PRINCIPALS", 50)
     guard, _, _ = limited(20)
     clock = timed(guard, 20)
@@ -239,7 +247,9 @@ def test_spellings_of_one_name_are_counted_as_one_principal() -> None:
 
 
 def test_invented_principals_use_up_nobody_else_s_small_limit(monkeypatch: Any) -> None:
-    """However many names somebody makes up, and uses up to the limit, a stranger has calls of their own."""
+    """However many names somebody makes up, and uses up to the limit, a stranger has calls of their
+    own.
+    """
     monkeypatch.setattr("guardrail.call.throttle._MAX_PRINCIPALS", 50)
     guard, _, _ = limited(3)
 
@@ -415,7 +425,9 @@ guard.close()
 
 @pytest.mark.parametrize("how", ["killed", "closed"])
 def test_a_process_that_is_killed_leaves_a_record_of_its_denials(tmp_path: Any, how: str) -> None:
-    """How many there were is known only where the guard was closed; that there were some, always."""
+    """How many there were is known only where the guard was closed; that there were some,
+    always.
+    """
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "all.rego").write_text(
         'package guardrail.policy\n\nallow contains "all" if input.resource.id == "send"\n'

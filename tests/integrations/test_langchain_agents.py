@@ -1,4 +1,6 @@
-"""Governed tools inside create_agent and LangGraph: denials are read and worked around, interrupts are no failures."""
+"""Governed tools inside create_agent and LangGraph: denials are read and worked around, interrupts
+are no failures.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def test_an_unknown_tool_is_answered_by_the_framework_and_leaves_no_record(bench
 
 
 def test_an_interrupt_is_recorded_as_interrupted_and_a_resume_as_a_new_call(bench: Any) -> None:
-    """The framework pauses the body and runs it again from its start: two executions, two pairs of records."""
+    """The framework pauses the body and runs it again from its start: two executions, two pairs of
+    records.
+    """
 
     @tool
     def book(city: str) -> str:

@@ -1,4 +1,6 @@
-"""Arguments of every kind reach the body as they would without a guard, and the policy as plain JSON."""
+"""Arguments of every kind reach the body as they would without a guard, and the policy as plain
+JSON.
+"""
 
 import datetime as dt
 import decimal
@@ -221,7 +223,9 @@ def test_a_model_without_a_json_schema_is_refused_when_it_is_governed(bench: Any
 
 
 def test_arguments_that_are_no_json_are_denied(bench: Any) -> None:
-    """A tool with a JSON Schema gets what the model gave, unchecked by LangChain: the guard checks."""
+    """A tool with a JSON Schema gets what the model gave, unchecked by LangChain: the guard
+    checks.
+    """
     made = govern(with_schema(JSON_SCHEMA), bench.guard)
     for bad in ({"code": "1"}, {"code": object()}, {"code": float("nan")}, {}):
         with pytest.raises(Denied):

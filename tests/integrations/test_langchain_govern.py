@@ -1,4 +1,6 @@
-"""What govern accepts, what it gives back, and that no way around the guard leads through a governed tool."""
+"""What govern accepts, what it gives back, and that no way around the guard leads through a
+governed tool.
+"""
 
 from __future__ import annotations
 
@@ -182,7 +184,9 @@ def test_no_attribute_leads_to_the_body(bench: Any, original: BaseTool) -> None:
 
 
 def test_a_governed_function_keeps_its_signature(bench: Any) -> None:
-    """Name, docstring, parameters and resolved annotations, although they were written as strings."""
+    """Name, docstring, parameters and resolved annotations, although they were written as
+    strings.
+    """
     made = govern(weather, bench.guard)
     assert made.func is not None
     assert weather.func is not None

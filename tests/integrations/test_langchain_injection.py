@@ -1,4 +1,6 @@
-"""What the framework injects travels beside the arguments: the body gets it, policy and ledger never see it."""
+"""What the framework injects travels beside the arguments: the body gets it, policy and ledger
+never see it.
+"""
 
 from typing import Annotated, Any
 
@@ -149,7 +151,9 @@ async def test_injected_values_reach_the_body_and_no_record(bench: Any, original
 def test_a_forged_injected_value_is_replaced_by_the_framework(
     bench: Any, original: BaseTool
 ) -> None:
-    """The model names an injected argument: ToolNode overrides it, and the policy is not asked about it."""
+    """The model names an injected argument: ToolNode overrides it, and the policy is not asked
+    about it.
+    """
     made = govern(original, bench.guard)
     name = "state" if original is with_state else "note"
     graph(made).invoke(state(made, **{name: {"note": "forged"}}))
@@ -224,7 +228,9 @@ def test_callbacks_reach_a_function_that_asks_for_them(bench: Any) -> None:
 
 
 def test_an_argument_that_is_only_called_like_an_injected_one_is_judged(bench: Any) -> None:
-    """With a schema of its own a tool may take "callbacks" from the model: no name alone passes the policy by."""
+    """With a schema of its own a tool may take "callbacks" from the model: no name alone passes the
+    policy by.
+    """
 
     schema = {
         "type": "object",
@@ -245,7 +251,9 @@ def test_an_argument_that_is_only_called_like_an_injected_one_is_judged(bench: A
 
 
 def test_an_argument_that_the_schema_refuses_is_denied(bench: Any) -> None:
-    """LangChain passes it on to a tool with a JSON Schema; the guard takes no unknown name for an injected one."""
+    """LangChain passes it on to a tool with a JSON Schema; the guard takes no unknown name for an
+    injected one.
+    """
     made = govern(
         StructuredTool(
             name="open",

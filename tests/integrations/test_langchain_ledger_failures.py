@@ -1,4 +1,6 @@
-"""A LedgerError reaches the program, whatever handles errors on the way, and no body runs while nothing can be recorded."""
+"""A LedgerError reaches the program, whatever handles errors on the way, and no body runs while
+nothing can be recorded.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""No name is both shown to the model and filled in by something else: what the body gets is what was decided."""
+"""No name is both shown to the model and filled in by something else: what the body gets is what
+was decided.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +128,9 @@ def attack(made: BaseTool, **args: Any) -> None:
 def test_a_tool_that_shows_an_injected_argument_never_runs(
     bench: Any, function: Any, schema: Any
 ) -> None:
-    """By each kind of mark, in each kind of schema; the warning names tool and argument, and denials are recorded."""
+    """By each kind of mark, in each kind of schema; the warning names tool and argument, and
+    denials are recorded.
+    """
     made = refused(bench, structured(function, schema), "account")
     attack(made, amount=5, account="victim")
     attack(made, amount=5)
@@ -205,7 +209,9 @@ class PayAsync(PayMarked):
 async def test_a_model_can_t_forge_what_only_a_method_marks(
     bench: Any, schema: Any, cls: type[BaseTool]
 ) -> None:
-    """ToolNode does not look at methods; of a governed tool it learns what is injected, and takes it out of the call."""
+    """ToolNode does not look at methods; of a governed tool it learns what is injected, and takes
+    it out of the call.
+    """
     made = govern(cls(args_schema=schema), bench.guard)
     assert "account" not in made.args
     call = {
@@ -234,7 +240,9 @@ def test_what_only_a_method_marks_beside_a_model_of_pydantic_1_is_refused(bench:
 
 
 def test_a_hidden_argument_with_an_alias_is_refused(bench: Any) -> None:
-    """ToolNode takes out what the model gives under the name, and lets pass what it gives under the alias."""
+    """ToolNode takes out what the model gives under the name, and lets pass what it gives under the
+    alias.
+    """
 
     class Hidden(BaseModel):
         amount: int
@@ -254,7 +262,9 @@ def test_a_hidden_argument_with_an_alias_is_refused(bench: Any) -> None:
 def test_an_argument_that_the_framework_fills_in_by_its_name_is_refused(
     bench: Any, name: str, kind: str
 ) -> None:
-    """Else the decision covers what the model gave, and the body gets something else, or the call dies unrecorded."""
+    """Else the decision covers what the model gave, and the body gets something else, or the call
+    dies unrecorded.
+    """
     scope: dict[str, Any] = {}
     exec(f"def body(city, {name}=None): return 'ok'", scope)
     scope["body"].__annotations__ = {"city": str, name: str}
@@ -276,7 +286,9 @@ ODD = {
 
 
 def test_names_that_nothing_fills_in_stay_arguments(bench: Any) -> None:
-    """A tool with one argument gets it by its place, a class without a run manager gets no run manager."""
+    """A tool with one argument gets it by its place, a class without a run manager gets no run
+    manager.
+    """
 
     class Odd(BaseTool):
         name: str = "odd"
@@ -356,7 +368,9 @@ def test_the_model_does_not_see_the_config_of_a_class_without_a_schema(bench: An
 
 
 def test_a_field_that_langchain_does_not_see_is_judged(bench: Any) -> None:
-    """One with a validation_alias only stands in no schema for the model, and is an argument all the same."""
+    """One with a validation_alias only stands in no schema for the model, and is an argument all
+    the same.
+    """
 
     class Aliased(BaseModel):
         amount: int = Field(validation_alias="sum")
@@ -369,7 +383,9 @@ def test_a_field_that_langchain_does_not_see_is_judged(bench: Any) -> None:
 
 
 def test_a_text_that_would_become_an_injected_argument_is_rejected(bench: Any) -> None:
-    """A tool that is run on a text gets it as its first argument, which may be one that the host fills in."""
+    """A tool that is run on a text gets it as its first argument, which may be one that the host
+    fills in.
+    """
 
     def notes(user: Annotated[str, InjectedToolArg], city: str = "Bern") -> str:
         """Read notes."""
@@ -489,7 +505,9 @@ def test_a_schema_that_shows_too_much_is_refused_when_it_is_put_in_later(bench: 
 
 @pytest.mark.parametrize("original", [weather, Weather()], ids=["function", "class"])
 def test_a_governed_tool_is_made_by_govern_alone(bench: Any, original: BaseTool) -> None:
-    """A class made from fields, or a tool that LangChain configures, would have no guard: it is refused."""
+    """A class made from fields, or a tool that LangChain configures, would have no guard: it is
+    refused.
+    """
     made = govern(original, bench.guard)
     with pytest.raises(UsageError, match="no guard"):
         type(made)(name="weather", description="Bare.")

@@ -1,4 +1,6 @@
-"""Every way to call a LangChain tool: one decision and one outcome per execution of the body, same result as before."""
+"""Every way to call a LangChain tool: one decision and one outcome per execution of the body, same
+result as before.
+"""
 
 from __future__ import annotations
 
@@ -188,7 +190,8 @@ def check_one(bench: Any, made: BaseTool, result: Any) -> None:
     assert decision["origin"]["adapter"] == "langchain"
 
 
-# LangChain itself refuses these two: a string for a JSON Schema, arun of a Tool without a coroutine.
+# LangChain itself refuses these two: a string for a JSON Schema, arun of a Tool without a
+# coroutine.
 SYNC_PAIRS = [
     (kind, path)
     for kind in SYNC
@@ -289,7 +292,9 @@ def test_a_body_sees_and_changes_the_state_of_the_governed_tool(bench: Any, kind
 
 
 def test_the_call_id_of_the_framework_is_recorded(bench: Any) -> None:
-    """origin.call_id links a record to the message that asked for it; a call without one has none."""
+    """origin.call_id links a record to the message that asked for it; a call without one has
+    none.
+    """
     made = govern(sync_function, bench.guard)
     result = made.invoke(message(made))
     assert isinstance(result, ToolMessage)

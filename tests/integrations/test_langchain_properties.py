@@ -1,4 +1,6 @@
-"""For any tool and any output of a model: the body gets exactly the decided arguments and the declared injected ones."""
+"""For any tool and any output of a model: the body gets exactly the decided arguments and the
+declared injected ones.
+"""
 
 from __future__ import annotations
 
@@ -223,7 +225,9 @@ def same(one: Any, other: Any) -> bool:
 def test_the_body_gets_what_was_decided_and_what_is_injected(
     plan: Plan, output: dict[str, Any], path: str
 ) -> None:
-    """Each decided argument under its name, with its value; besides it only what the tool declares as injected."""
+    """Each decided argument under its name, with its value; besides it only what the tool declares
+    as injected.
+    """
     try:
         original = make(plan)
     except Exception as error:
@@ -258,7 +262,8 @@ def test_the_body_gets_what_was_decided_and_what_is_injected(
     own = {part.name: part.default for part in plan.parts if part.default is not MISSING}
     for name in set(got) - beside:
         if name not in decided and name in own:
-            # The function's own default, of which its schema says nothing; never what the model gave.
+            # The function's own default, of which its schema says nothing; never what the model
+            # gave.
             assert got[name] is own[name]
             continue
         assert name in decided, f"{name} was not decided"
@@ -268,5 +273,6 @@ def test_the_body_gets_what_was_decided_and_what_is_injected(
         if name not in beside:
             assert same(got[name], decided[name])
     for name in beside & visible & set(got):
-        # LangChain shows the model the config of a class without a schema; the governed tool hides it.
+        # LangChain shows the model the config of a class without a schema; the governed tool hides
+        # it.
         assert name not in made.args

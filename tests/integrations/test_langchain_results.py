@@ -1,4 +1,6 @@
-"""What a call comes to: refusals that the model can read, errors recorded as errors, results as they were."""
+"""What a call comes to: refusals that the model can read, errors recorded as errors, results as
+they were.
+"""
 
 from __future__ import annotations
 

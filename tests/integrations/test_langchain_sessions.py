@@ -1,4 +1,6 @@
-"""The session that a run's config or runtime context names is the one that its tools' calls belong to."""
+"""The session that a run's config or runtime context names is the one that its tools' calls belong
+to.
+"""
 
 from __future__ import annotations
 

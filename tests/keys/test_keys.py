@@ -128,7 +128,9 @@ def test_marks_say_nothing() -> None:
 
 
 def test_the_token_is_the_one_that_the_format_page_describes() -> None:
-    """HMAC-SHA-256 under a key from HKDF, first 15 bytes, base32: an independent computation agrees."""
+    """HMAC-SHA-256 under a key from HKDF, first 15 bytes, base32: an independent computation
+    agrees.
+    """
     master = bytes(range(32))
 
     def derive(key: bytes, info: str) -> bytes:
@@ -148,7 +150,9 @@ def test_the_token_is_the_one_that_the_format_page_describes() -> None:
 
 
 def test_commitments_cannot_be_shifted() -> None:
-    """Each part carries its length: moving a byte from one part to the next is another commitment."""
+    """Each part carries its length: moving a byte from one part to the next is another
+    commitment.
+    """
     keys = Keys.ephemeral().tenant("a")
 
     def over(*parts: bytes) -> str:

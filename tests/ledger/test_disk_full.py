@@ -1,4 +1,6 @@
-"""A disk without room is told in plain words: for which file, how much is free, and how much is needed."""
+"""A disk without room is told in plain words: for which file, how much is free, and how much is
+needed.
+"""
 
 from __future__ import annotations
 

@@ -216,7 +216,9 @@ def test_there_is_nothing_to_copy_where_there_is_no_ledger(tmp_path: Path) -> No
     ],
 )
 def test_a_copy_never_takes_a_name_of_the_ledgers_own_files(tmp_path: Path, name: str) -> None:
-    """It would be taken for a seal, or deleted as a journal; also where a link leads to the same folder."""
+    """It would be taken for a seal, or deleted as a journal; also where a link leads to the same
+    folder.
+    """
     db = tmp_path / "here" / "a.db"
     db.parent.mkdir()
     make(db).close()
@@ -231,7 +233,9 @@ def test_a_copy_never_takes_a_name_of_the_ledgers_own_files(tmp_path: Path, name
 
 
 def test_a_copy_is_put_into_no_file_or_folder_that_is_in_use(tmp_path: Path) -> None:
-    """Keys and an access log may be anywhere: their names, and all names below them, are refused."""
+    """Keys and an access log may be anywhere: their names, and all names below them, are
+    refused.
+    """
     make(tmp_path / "a.db").close()
     keys, readers = tmp_path / "k", tmp_path / "readers.db"
     keys.mkdir()

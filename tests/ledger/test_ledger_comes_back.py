@@ -1,4 +1,6 @@
-"""A ledger whose files vanish under an open writer: named as that, and continued only if the same files come back."""
+"""A ledger whose files vanish under an open writer: named as that, and continued only if the same
+files come back.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,9 @@ def _move(db: Path, target: Path, *, folder: bool) -> None:
 
 
 def test_a_copy_that_comes_back_is_not_continued(tmp_path: Path) -> None:
-    """Another file of the same bytes is not the file that was there: it may be an older copy of it."""
+    """Another file of the same bytes is not the file that was there: it may be an older copy of
+    it.
+    """
     db = tmp_path / "log" / "a.db"
     writer = _opened(db)
     whole_call(writer)

@@ -19,7 +19,9 @@ def test_as_many_are_expected_as_came_together_last() -> None:
 
 
 def test_who_stays_away_is_soon_no_longer_waited_for() -> None:
-    """Of a crowd only those are expected who come, and a lone caller waits for nobody, after a few commits each."""
+    """Of a crowd only those are expected who come, and a lone caller waits for nobody, after a few
+    commits each.
+    """
     estimator = BatchSizeEstimator()
     estimator.came(64)
     seen = []
@@ -35,7 +37,9 @@ def test_who_stays_away_is_soon_no_longer_waited_for() -> None:
 
 
 def test_callers_who_stay_away_keep_nobody_from_being_written(tmp_path: Path) -> None:
-    """Eight threads write and end; one goes on alone, and an order that comes meanwhile is obeyed."""
+    """Eight threads write and end; one goes on alone, and an order that comes meanwhile is
+    obeyed.
+    """
     with make(tmp_path / "a.db") as writer:
         threads = [
             threading.Thread(target=lambda: [writer.append(note()) for _ in range(10)])

@@ -1,4 +1,6 @@
-"""A disk that is full, read-only, failing or hanging, in real processes: no body runs, and the same process goes on."""
+"""A disk that is full, read-only, failing or hanging, in real processes: no body runs, and the same
+process goes on.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def faulty(shim: Shim, tmp_path: Path) -> Iterator[Driver]:
 
 
 def test_a_file_size_limit_blocks_and_its_end_lets_the_same_process_go_on(tmp_path: Path) -> None:
-    """Files that may not grow are a full disk: no body runs; then every acknowledged record is there."""
+    """Files that may not grow are a full disk: no body runs; then every acknowledged record is
+    there.
+    """
     with driven(tmp_path / "a.db") as driver:
         for _ in range(5):
             assert "ok" in driver.ask("call")
@@ -102,7 +106,9 @@ def test_an_outcome_that_met_a_full_disk_is_written_by_itself(tmp_path: Path) ->
 def test_a_failing_disk_runs_no_body(
     faulty: Driver, shim: Shim, tmp_path: Path, function: str, what: str
 ) -> None:
-    """While writes or syncs fail every call is refused; healed, the same process goes on with every record."""
+    """While writes or syncs fail every call is refused; healed, the same process goes on with every
+    record.
+    """
     shim.want(function, what)
     answers = [faulty.ask("call") for _ in range(4)]
     assert [answer["error"] for answer in answers] == ["LedgerPoisonedError"] * 4
@@ -116,7 +122,9 @@ def test_a_failing_disk_runs_no_body(
 def test_a_hung_sync_returns_its_callers_and_goes_on_when_it_ends(
     faulty: Driver, shim: Shim, tmp_path: Path
 ) -> None:
-    """Callers get their error at the deadline; the decision that turns out durable is closed as not started."""
+    """Callers get their error at the deadline; the decision that turns out durable is closed as not
+    started.
+    """
     shim.want("sync", "HANG")
     began = time.monotonic()
     first = faulty.ask("call")
@@ -155,7 +163,9 @@ def test_an_outcome_caught_in_a_hung_sync_is_written_once(
 def test_after_a_failed_sync_everything_is_written_anew(
     faulty: Driver, shim: Shim, tmp_path: Path
 ) -> None:
-    """What the kernel may have dropped is rewritten: all records are in the database file before anything is new."""
+    """What the kernel may have dropped is rewritten: all records are in the database file before
+    anything is new.
+    """
     shim.want("sync", "EIO")
     assert "error" in faulty.ask("call")
     shim.heal()
@@ -168,7 +178,9 @@ def test_after_a_failed_sync_everything_is_written_anew(
 
 
 def test_a_lock_held_by_a_stuck_process_blocks_until_it_is_let_go(tmp_path: Path) -> None:
-    """Callers return at their deadline without running anything; nothing that they gave up is written later."""
+    """Callers return at their deadline without running anything; nothing that they gave up is
+    written later.
+    """
     with driven(tmp_path / "a.db", "0.4") as driver:
         assert "ok" in driver.ask("call")
         held = os.open(tmp_path / "a.db-lock", os.O_RDWR)
@@ -183,7 +195,9 @@ def test_a_lock_held_by_a_stuck_process_blocks_until_it_is_let_go(tmp_path: Path
 
 
 def test_a_stopped_process_that_holds_the_lock_blocks_the_others(tmp_path: Path) -> None:
-    """A writer stopped in the middle of a flood delays others no longer than their deadline, and loses nothing."""
+    """A writer stopped in the middle of a flood delays others no longer than their deadline, and
+    loses nothing.
+    """
     with driven(tmp_path / "a.db") as stuck, driven(tmp_path / "a.db", "0.4") as other:
         stuck.ask("flood", tmp_path / "acknowledged")
         time.sleep(0.2)
@@ -305,7 +319,9 @@ def _until(condition: Any, seconds: float = 20) -> None:
 
 
 def _assert_whole(db: Path, *, calls: int, refused: list[str] | None = None) -> None:
-    """The chain is intact, *calls* calls ran to their end, and a refused one is absent or closed as not started."""
+    """The chain is intact, *calls* calls ran to their end, and a refused one is absent or closed as
+    not started.
+    """
     with LedgerReader.open(db) as reader:
         report = chain.verify(reader.lines())
         assert report.first_bad is None, report
@@ -321,7 +337,9 @@ def _assert_whole(db: Path, *, calls: int, refused: list[str] | None = None) -> 
 def test_a_running_writer_says_in_plain_words_that_the_disk_is_full(
     tmp_path: Path, reserve: int
 ) -> None:
-    """With and without a reserve: one code, the file, what is free and what is needed, and no name of an error."""
+    """With and without a reserve: one code, the file, what is free and what is needed, and no name
+    of an error.
+    """
     with (
         small_disk(tmp_path / "disk", "8m") as disk,
         make(disk / "a.db", replace(FAST, reserve=reserve)) as writer,

@@ -1,4 +1,6 @@
-"""Files deleted, replaced or truncated under an open writer: nothing is acknowledged, and nothing that is left is lost."""
+"""Files deleted, replaced or truncated under an open writer: nothing is acknowledged, and nothing
+that is left is lost.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 def test_the_next_record_is_not_acknowledged(
     tmp_path: Path, part: str, how: Callable[[Path], None]
 ) -> None:
-    """Whatever happens to whichever file, the next append fails; then the writer or ``recover`` goes on."""
+    """Whatever happens to whichever file, the next append fails; then the writer or ``recover``
+    goes on.
+    """
     db = tmp_path / "a.db"
     writer = make(db)
     known = [writer.append(note()) for _ in range(20)]
@@ -86,7 +90,9 @@ def test_the_next_record_is_not_acknowledged(
 
 
 def test_a_replaced_wal_with_the_same_bytes_needs_no_operator(tmp_path: Path) -> None:
-    """The tail check after reopening finds every acknowledged record, so the writer goes on by itself."""
+    """The tail check after reopening finds every acknowledged record, so the writer goes on by
+    itself.
+    """
     with make(tmp_path / "a.db") as writer:
         call, seq = whole_call(writer)
         replaced(tmp_path / "a.db-wal")
@@ -99,7 +105,9 @@ def test_a_replaced_wal_with_the_same_bytes_needs_no_operator(tmp_path: Path) ->
 
 
 def test_a_truncated_wal_is_never_copied_into_the_database(tmp_path: Path) -> None:
-    """What the checkpoint at closing would write over the database is not written: the older state stays readable."""
+    """What the checkpoint at closing would write over the database is not written: the older state
+    stays readable.
+    """
     db = tmp_path / "a.db"
     writer = make(db)
     for _ in range(3):
@@ -161,7 +169,9 @@ def test_a_seal_stops_every_other_writer(tmp_path: Path) -> None:
 
 
 def test_a_second_name_blocks_until_it_is_gone(tmp_path: Path) -> None:
-    """A hard link made while the writer runs poisons; removed, the writer comes back without an operator."""
+    """A hard link made while the writer runs poisons; removed, the writer comes back without an
+    operator.
+    """
     with make(tmp_path / "a.db") as writer:
         os.link(tmp_path / "a.db", tmp_path / "b.db")
         for _ in range(2):
@@ -188,9 +198,11 @@ def test_a_removed_folder_stops_the_writer(tmp_path: Path) -> None:
 
 
 def test_what_another_process_wrote_past_stale_shared_memory_is_kept(tmp_path: Path) -> None:
-    """The file under our shared memory was deleted, another process went on with a new one and died.
+    """The file under our shared memory was deleted, another process went on with a new one and
+    died.
 
-    Our connection does not know of its records. Closing it must not checkpoint what it knows and delete the rest.
+    Our connection does not know of its records. Closing it must not checkpoint what it knows and
+    delete the rest.
     """
     db = tmp_path / "a.db"
     with make(db) as writer:
@@ -208,7 +220,9 @@ def test_what_another_process_wrote_past_stale_shared_memory_is_kept(tmp_path: P
 
 
 def test_truncated_shared_memory_kills_no_reader_of_the_process(tmp_path: Path) -> None:
-    """Touching a mapping beyond the end of its file is a SIGBUS; the writer mends the file while a reader is inside."""
+    """Touching a mapping beyond the end of its file is a SIGBUS; the writer mends the file while a
+    reader is inside.
+    """
     with driven(tmp_path / "a.db") as driver:
         driver.ask("load", 1, 40)
         answer = driver.ask("read_past_truncation")
@@ -218,7 +232,9 @@ def test_truncated_shared_memory_kills_no_reader_of_the_process(tmp_path: Path) 
 
 
 def test_shared_memory_of_two_writers_is_let_go_together(tmp_path: Path) -> None:
-    """Both writers of a process come back after the file under their common shared memory was deleted."""
+    """Both writers of a process come back after the file under their common shared memory was
+    deleted.
+    """
     with (
         make(tmp_path / "a.db") as one,
         LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST) as two,
@@ -259,7 +275,9 @@ def _goes_on(writer: LedgerWriter, tries: int = 40) -> bool:
 def test_a_file_exchanged_during_the_commit_is_noticed_before_it_is_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The check after the commit: the caller gets no receipt for what may be in a file that is gone."""
+    """The check after the commit: the caller gets no receipt for what may be in a file that is
+    gone.
+    """
     from guardrail.ledger.sqlite.appending import Store
 
     with make(tmp_path / "a.db") as writer:

@@ -1,4 +1,6 @@
-"""Callers that arrive while a commit is under way share the next one, and each gets what is theirs."""
+"""Callers that arrive while a commit is under way share the next one, and each gets what is
+theirs.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class Held:
 
 
 def commits(db: Path) -> int:
-    """Return how many commits stand in the ``-wal``: frames that name the database's size end one."""
+    """Return how many commits stand in the ``-wal``: frames that name the database's size end
+    one.
+    """
     data = Path(f"{db}-wal").read_bytes()
     page, salt = struct.unpack(">I", data[8:12])[0], data[16:24]
     found = 0
@@ -106,7 +110,9 @@ def test_the_outcome_of_one_call_and_the_decision_of_another_share_a_commit(tmp_
 
 
 def test_the_outcome_of_a_call_can_share_the_commit_of_its_own_decision(tmp_path: Path) -> None:
-    """What comes later in a batch sees what came before: an outcome right behind its decision is none too many."""
+    """What comes later in a batch sees what came before: an outcome right behind its decision is
+    none too many.
+    """
     with make(tmp_path / "a.db") as writer:
         held = Held(writer)
         call = new_ulid()
@@ -141,7 +147,9 @@ def test_a_call_that_begins_and_ends_in_one_commit_is_not_left_open(tmp_path: Pa
 
 
 def test_of_a_batch_only_those_that_the_log_must_not_hold_are_refused(tmp_path: Path) -> None:
-    """Wherever in a batch they stand, each gets its own code, and the others are one unbroken chain."""
+    """Wherever in a batch they stand, each gets its own code, and the others are one unbroken
+    chain.
+    """
     with make(tmp_path / "a.db") as writer:
         settled, opened = new_ulid(), new_ulid()
         seq = writer.append(decision(settled, writer.process)).seq
@@ -187,7 +195,9 @@ def test_of_a_batch_only_those_that_the_log_must_not_hold_are_refused(tmp_path: 
 
 
 async def test_who_gives_up_while_the_commit_waits_takes_nobody_with_them(tmp_path: Path) -> None:
-    """One task is cancelled, one and a thread run out of time: theirs is dropped, the others' is written."""
+    """One task is cancelled, one and a thread run out of time: theirs is dropped, the others' is
+    written.
+    """
     with make(tmp_path / "a.db") as writer:
         held = Held(writer)
         stays = [
@@ -249,7 +259,9 @@ def test_a_batch_has_a_limit_and_the_rest_comes_next(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_completes_a_tile_keeps_it_and_its_head_covers_all(tmp_path: Path) -> None:
-    """Records 250 to 270 share a commit: the tile of the first 256 leaves is there, and the head is the tree's."""
+    """Records 250 to 270 share a commit: the tile of the first 256 leaves is there, and the head is
+    the tree's.
+    """
     with make(tmp_path / "a.db") as writer:
         for future in [writer.submit(note()) for _ in range(248)]:
             future.result(20)
@@ -283,7 +295,9 @@ print(json.dumps(a_batch_that_fails(Path(sys.argv[1]))))
 
 
 def a_batch_that_fails(db: Path) -> dict[str, Any]:
-    """Let one commit hang, send more, and have the first one fail: tell who got what. In a process with a shim."""
+    """Let one commit hang, send more, and have the first one fail: tell who got what. In a process
+    with a shim.
+    """
 
     control = Path(os.environ["GR_SHIM"])
     settings = LedgerSettings(append_deadline=20.0, retry_interval=1.5)
@@ -310,7 +324,9 @@ def a_batch_that_fails(db: Path) -> dict[str, Any]:
 def test_a_failed_commit_fails_its_own_callers_and_not_those_who_came_meanwhile(
     tmp_path: Path,
 ) -> None:
-    """Three share the commit that fails, four came while it hung: three errors, four receipts, one chain."""
+    """Three share the commit that fails, four came while it hung: three errors, four receipts, one
+    chain.
+    """
     shim = Shim(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", FAILING, str(tmp_path / "a.db")],
@@ -331,7 +347,9 @@ def test_a_failed_commit_fails_its_own_callers_and_not_those_who_came_meanwhile(
 
 
 def test_four_processes_get_equal_shares_of_one_log(tmp_path: Path) -> None:
-    """While all four write, none gets much less than another, and none waits while the others take many turns."""
+    """While all four write, none gets much less than another, and none waits while the others take
+    many turns.
+    """
     make(tmp_path / "a.db").close()
     told = [tmp_path / f"acknowledged-{number}" for number in range(4)]
     with ExitStack() as stack:
@@ -360,7 +378,9 @@ def test_four_processes_get_equal_shares_of_one_log(tmp_path: Path) -> None:
 
 
 def test_a_caller_has_its_deadline_while_another_process_holds_the_lock(tmp_path: Path) -> None:
-    """Four callers, four errors, nothing written; with the lock free again the same writer goes on."""
+    """Four callers, four errors, nothing written; with the lock free again the same writer goes
+    on.
+    """
     with make(tmp_path / "a.db") as writer:
         held = Held(writer)
         errors: list[LedgerError] = []

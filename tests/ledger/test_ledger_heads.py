@@ -1,4 +1,6 @@
-"""The signed head: over every record of every commit, by a key that the log certifies, and never over what others forged."""
+"""The signed head: over every record of every commit, by a key that the log certifies, and never
+over what others forged.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def rotations(db: Path) -> list[dict[str, Any]]:
 
 
 def signer(db: Path) -> str | None:
-    """Return whose signature on the stored head counts, after checking that it is over exactly the records."""
+    """Return whose signature on the stored head counts, after checking that it is over exactly the
+    records.
+    """
     signed, head = stored(db)
     edge = merkle.Edge()
     ranges = KeyRanges(LOG, bytes.fromhex(KEYS.public), verify_signature)
@@ -93,7 +97,9 @@ def test_every_commit_is_covered_by_a_head_of_the_log_key(tmp_path: Path) -> Non
 
 
 def test_a_guards_key_is_certified_once_and_ended_when_it_closes(tmp_path: Path) -> None:
-    """The first commit certifies it, all heads are by it, and the record that ends it is the last one that it covers."""
+    """The first commit certifies it, all heads are by it, and the record that ends it is the last
+    one that it covers.
+    """
     db = tmp_path / "a.db"
     with make(db, signing=EPOCHS) as writer:
         assert rotations(db) == []
@@ -224,7 +230,9 @@ FORGERIES: dict[str, Callable[[sqlite3.Connection], None]] = {
 def test_a_forged_head_is_never_signed_over(
     tmp_path: Path, forgery: Callable[[sqlite3.Connection], None]
 ) -> None:
-    """Neither a writer that is open nor one that opens builds on it: what came after would vouch for it."""
+    """Neither a writer that is open nor one that opens builds on it: what came after would vouch
+    for it.
+    """
     db = tmp_path / "a.db"
     with make(db) as writer:
         writer.append(note())
@@ -257,7 +265,8 @@ def test_another_token_key_can_not_tell_a_writers_head(tmp_path: Path) -> None:
     reopen(tmp_path / "a.db").close()
 
 
-# -- a log key that lives elsewhere ------------------------------------------------------------------------------------------
+# -- a log key that lives elsewhere
+# ------------------------------------------------------------------------------------------
 
 SIGNER = """
 import base64, sys
@@ -310,7 +319,9 @@ def remote(tmp_path: Path) -> Signer:
 def test_a_signer_is_asked_once_for_each_process_and_never_for_a_commit(
     tmp_path: Path, remote: Signer
 ) -> None:
-    """Once for the first head of a new log, then once for the key of each writer, short commands included."""
+    """Once for the first head of a new log, then once for the key of each writer, short commands
+    included.
+    """
     genesis = {**GENESIS, "key": {"type": "ed25519", "public": remote.keys.public}}
     for epochs, mode in ((True, "base64"), (False, "raw")):
         remote.answers(mode)
@@ -393,7 +404,8 @@ def test_a_key_whose_certificate_may_be_lost_is_announced_again(tmp_path: Path) 
     assert plain.farewell(LOG) is None
 
 
-# -- the tree ----------------------------------------------------------------------------------------------------------------
+# -- the tree
+# --------------------------------------------------------------------------------------------------
 
 
 def test_every_record_of_a_real_ledger_can_be_proved(tmp_path: Path) -> None:
@@ -435,7 +447,8 @@ def test_tiles_of_tiles_are_completed(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "tree.db")
     connection.execute("CREATE TABLE record (seq INTEGER PRIMARY KEY, leaf BLOB)")
     connection.execute(
-        "CREATE TABLE tile (level INTEGER, number INTEGER, hashes BLOB, PRIMARY KEY (level, number)) STRICT"
+        "CREATE TABLE tile (level INTEGER, number INTEGER, hashes BLOB, PRIMARY KEY (level,"
+        " number)) STRICT"
     )
     edge = merkle.Edge()
     size = TILE * TILE + TILE + 1

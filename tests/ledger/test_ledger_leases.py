@@ -92,7 +92,9 @@ def test_a_slow_process_is_never_swept(tmp_path: Path) -> None:
 
 
 def test_a_writer_never_sweeps_its_own_process(tmp_path: Path) -> None:
-    """Two writers of one process keep each other's calls open, and sweeping does not cost the lease."""
+    """Two writers of one process keep each other's calls open, and sweeping does not cost the
+    lease.
+    """
     with (
         make(tmp_path / "a.db") as one,
         LedgerWriter.open(tmp_path / "a.db", signing=SIGNING, settings=FAST) as two,
@@ -143,7 +145,9 @@ def test_a_clean_end_leaves_no_lease(tmp_path: Path) -> None:
 
 
 def test_closing_with_an_open_call_leaves_the_lease_until_death(tmp_path: Path) -> None:
-    """A call that outlives its writer is still told to be alive; it ends as unknown with its process."""
+    """A call that outlives its writer is still told to be alive; it ends as unknown with its
+    process.
+    """
     with make(tmp_path / "a.db") as writer, driven(tmp_path / "a.db") as other:
         opened = other.ask("decide")
         other.ask("stop")
@@ -186,7 +190,9 @@ def test_the_sweep_comes_by_itself(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_and_its_parent_both_go_on(tmp_path: Path) -> None:
-    """The child has a name, lease and connection of its own, and its end takes nothing from the parent."""
+    """The child has a name, lease and connection of its own, and its end takes nothing from the
+    parent.
+    """
     with driven(tmp_path / "a.db") as driver:
         opened = driver.ask("decide")
         for _ in range(5):
@@ -205,7 +211,9 @@ def test_a_forked_child_and_its_parent_both_go_on(tmp_path: Path) -> None:
 
 
 def test_forking_amid_calls_of_other_threads_loses_nothing(tmp_path: Path) -> None:
-    """Children forked while four threads append either write or refuse; every record of the parent is there."""
+    """Children forked while four threads append either write or refuse; every record of the parent
+    is there.
+    """
     with make(tmp_path / "a.db") as writer:
 
         def work(_: int) -> int:
@@ -235,7 +243,9 @@ def test_forking_amid_calls_of_other_threads_loses_nothing(tmp_path: Path) -> No
 
 
 def test_a_fork_during_a_read_keeps_the_child_from_the_ledger(tmp_path: Path) -> None:
-    """A connection that was in use at the fork makes this ledger unusable in the child, and only there."""
+    """A connection that was in use at the fork makes this ledger unusable in the child, and only
+    there.
+    """
     with make(tmp_path / "a.db") as writer, LedgerReader.open(writer.path) as reader:
         with reader.snapshot():
             child = os.fork()
@@ -250,7 +260,8 @@ def test_a_fork_during_a_read_keeps_the_child_from_the_ledger(tmp_path: Path) ->
         assert reader.size() == 2
 
 
-# -- what must not make the living look dead, nor the dead alive -------------------------------------------------------------
+# -- what must not make the living look dead, nor the dead alive
+# -------------------------------------------------------------
 
 _PROGRAM = """
 import ctypes, os, subprocess, sys, time
@@ -267,7 +278,8 @@ elif how == "fork past Python":
     if ctypes.PyDLL(None).fork() == 0:
         time.sleep(60)
 elif how == "program":
-    subprocess.Popen(["sleep", "60"], close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    nothing = subprocess.DEVNULL
+    subprocess.Popen(["sleep", "60"], close_fds=False, stdin=nothing, stdout=nothing)
 elif how == "reads it":
     for each in Path(sys.argv[1]).iterdir():
         each.read_bytes()
@@ -378,7 +390,9 @@ def test_a_writer_whose_key_was_ended_signs_with_a_new_one(tmp_path: Path) -> No
 def test_a_table_that_names_a_dead_process_does_not_get_a_live_one_swept(
     tmp_path: Path, table: str
 ) -> None:
-    """Whose a call and a key are comes from their lines, which the signed head proves; the table only says where to look."""
+    """Whose a call and a key are comes from their lines, which the signed head proves; the table
+    only says where to look.
+    """
     db = tmp_path / "a.db"
     with driven(db, "4.0", "epochs") as dying:
         dying.ask("decide")

@@ -1,4 +1,6 @@
-"""That nobody has a session is believed only if every line of the log was hashed into the tree of its signed head."""
+"""That nobody has a session is believed only if every line of the log was hashed into the tree of
+its signed head.
+"""
 
 from __future__ import annotations
 
@@ -274,7 +276,9 @@ def test_names_are_kept_in_a_few_bytes_each(monkeypatch: pytest.MonkeyPatch) -> 
 def test_many_names_are_kept_while_the_lines_are_read(
     db: Path, writer: LedgerWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They need not fit into memory twice; of lines that prove to be others, too many are known, never too few."""
+    """They need not fit into memory twice; of lines that prove to be others, too many are known,
+    never too few.
+    """
     monkeypatch.setattr(module, "_CHUNK", 8)
     called(writer, *(f"s-{n}" for n in range(50)))
     with changed(db, hide("s-48")):

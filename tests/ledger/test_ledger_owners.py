@@ -1,4 +1,6 @@
-"""Files of a ledger belong to whom the ledger belongs, and a missing right is named with owner and fix."""
+"""Files of a ledger belong to whom the ledger belongs, and a missing right is named with owner and
+fix.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ archive = "archive/of/copies"
 
 @pytest.fixture
 def project() -> Iterator[Path]:
-    """A folder in which the agent's user has made a ledger, and from which root can't tell what it made itself."""
+    """A folder in which the agent's user has made a ledger, and from which root can't tell what it
+    made itself.
+    """
     with open_folder() as folder:
         (folder / "guardrail.toml").write_text(SETTINGS)
         for name in ("home", "heads"):

@@ -1,4 +1,6 @@
-"""A ledger file that somebody without keys has put things into: tables, views, triggers, indexes, rows, values of any size."""
+"""A ledger file that somebody without keys has put things into: tables, views, triggers, indexes,
+rows, values of any size.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ from tests.support.ledgers import (
 )
 
 REPLACES = """CREATE TRIGGER zz AFTER INSERT ON record WHEN new.line LIKE '%send_email%' BEGIN
-INSERT OR REPLACE INTO record (seq, leaf, line) VALUES (new.seq, new.leaf, replace(new.line, 'send_', 'read_')); END"""
+INSERT OR REPLACE INTO record (seq, leaf, line)
+VALUES (new.seq, new.leaf, replace(new.line, 'send_', 'read_')); END"""
 ENDLESS = """CREATE VIEW record AS WITH RECURSIVE n(seq, leaf, line) AS (
 SELECT 1, x'00', 'a' UNION ALL SELECT seq + 1, leaf, line FROM n)
 SELECT seq, leaf, line, 'a' AS type, '' AS ts, '' AS call, '' AS session FROM n"""
@@ -151,7 +154,9 @@ def test_no_writer_opens_a_file_that_holds_more_than_a_log(db: Path, statements:
 def test_what_is_planted_under_a_writer_seals_the_ledger(
     tmp_path: Path, statements: list[str]
 ) -> None:
-    """In the transaction in which it is met: nothing that a trigger made of a record was ever acknowledged."""
+    """In the transaction in which it is met: nothing that a trigger made of a record was ever
+    acknowledged.
+    """
     with make(tmp_path / "a.db") as writer:
         whole_call(writer)
         plant(writer.path, *statements)
@@ -165,7 +170,9 @@ def test_what_is_planted_under_a_writer_seals_the_ledger(
 
 
 def test_a_schema_that_is_written_anew_and_the_same_seals_nothing(tmp_path: Path) -> None:
-    """VACUUM, and a trigger that came and went between two records, change only SQLite's number of it."""
+    """VACUUM, and a trigger that came and went between two records, change only SQLite's number of
+    it.
+    """
     with make(tmp_path / "a.db") as writer, LedgerReader.open(tmp_path / "a.db") as reader:
         whole_call(writer)
         plant(writer.path, "VACUUM")
@@ -189,7 +196,8 @@ def test_a_reader_that_is_open_refuses_what_is_planted_later(tmp_path: Path) -> 
             pass
 
 
-# -- rows ----------------------------------------------------------------------------------------------------------------
+# -- rows
+# --------------------------------------------------------------------------------------------------
 
 
 def _copy_of(db: Path, seq: int, at: int) -> str:
@@ -200,7 +208,9 @@ def _copy_of(db: Path, seq: int, at: int) -> str:
 
 @pytest.mark.parametrize("at", [-1, -(2**62), 11, 2**62], ids=["-1", "least", "next", "most"])
 def test_every_reader_refuses_rows_outside_the_signed_tree(db: Path, at: int) -> None:
-    """Before line 0, where SQLite tests no constraint for a reader, and behind the last record that is signed."""
+    """Before line 0, where SQLite tests no constraint for a reader, and behind the last record that
+    is signed.
+    """
     plant_row(db, at, _copy_of(db, 2, at))
     assert refused(db) == "ledger.rows"
     report = verify_ledger(db, key=KEYS.public)
@@ -216,8 +226,8 @@ def test_every_reader_refuses_rows_outside_the_signed_tree(db: Path, at: int) ->
         ("INSERT INTO pruned VALUES (0, -1)", Difference.ROWS),
         (
             (
-                "INSERT INTO open_call WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
-                " WHERE i < 50000) SELECT 'c' || i, i, 'p', 'h', 1 FROM n"
+                "INSERT INTO open_call WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM"
+                " n WHERE i < 50000) SELECT 'c' || i, i, 'p', 'h', 1 FROM n"
             ),
             Difference.ROWS,
         ),
@@ -240,7 +250,9 @@ def test_rows_that_no_log_has_beside_its_records_are_found(
 
 
 def _loosely(db: Path, *statements: str) -> None:
-    """Run *statements* while the tables allow values of any type, then put the schema back as it was."""
+    """Run *statements* while the tables allow values of any type, then put the schema back as it
+    was.
+    """
     with closing(sqlite3.connect(db, isolation_level=None)) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute("PRAGMA ignore_check_constraints = ON")
@@ -290,7 +302,9 @@ def _loosely(db: Path, *statements: str) -> None:
 def test_values_that_the_schema_forbids_are_found(
     db: Path, statement: str, seq: int | None
 ) -> None:
-    """By query: the file says how its columns are to be read, and who wrote it may have changed that for a moment."""
+    """By query: the file says how its columns are to be read, and who wrote it may have changed
+    that for a moment.
+    """
     _loosely(db, statement)
     with LedgerReader.open(db) as reader:
         assert reader.schema_fault() == ""
@@ -352,7 +366,9 @@ _LONG = "'[\"' || replace(hex(zeroblob({})), '0', 'a') || '\"]'"
     [(0, 800_000), (5, 33_000), (5, 400_000), (5, 20_000_000), (10, 800_000), (11, 800_000)],
 )
 def test_verify_names_the_record_whose_line_is_too_long(db: Path, at: int, size: int) -> None:
-    """However long: in the database its number is known without the line, and the records before it are verified."""
+    """However long: in the database its number is known without the line, and the records before it
+    are verified.
+    """
     import tracemalloc
 
     long = _LONG.format(size)
@@ -392,7 +408,8 @@ def test_verify_since_names_a_line_before_it_that_is_too_long(db: Path, since: i
     plant(
         db,
         "DROP TRIGGER record_no_update",
-        f'UPDATE record SET line = \'{{"type":"admin.key_rotated","x":"\' || hex(zeroblob(2000000)) || \'"}}\' WHERE seq = {at}',
+        'UPDATE record SET line = \'{"type":"admin.key_rotated","x":"\' || hex(zeroblob(2000000))'
+        f" || '\"}}' WHERE seq = {at}",
         SCHEMA["record_no_update"],
         "REINDEX",
     )
@@ -406,11 +423,14 @@ def test_verify_since_names_a_line_before_it_that_is_too_long(db: Path, since: i
 def test_verify_since_names_a_line_of_any_type_that_is_too_long(
     db: Path, at: int, type_: str, *, indexed: bool
 ) -> None:
-    """Also where no query asks for such records, and SQLite meets it where it compares its indexes with the lines."""
+    """Also where no query asks for such records, and SQLite meets it where it compares its indexes
+    with the lines.
+    """
     plant(
         db,
         "DROP TRIGGER record_no_update",
-        f'UPDATE record SET line = \'{{"type":"{type_}","x":"\' || hex(zeroblob(2000000)) || \'"}}\' WHERE seq = {at}',
+        f'UPDATE record SET line = \'{{"type":"{type_}","x":"\' || hex(zeroblob(2000000)) ||'
+        f" '\"}}' WHERE seq = {at}",
         SCHEMA["record_no_update"],
         *(["REINDEX"] if indexed else []),
     )
@@ -437,7 +457,8 @@ def test_verify_names_the_table_that_holds_a_value_that_is_too_long(
     assert f"table {table} holds a value that is longer" in report.detail
 
 
-# -- what becomes of it ------------------------------------------------------------------------------------------------------
+# -- what becomes of it
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("statements", OBJECTS.values(), ids=OBJECTS)
@@ -487,7 +508,9 @@ def test_recover_takes_rows_from_before_line_0_out_of_the_log(db: Path) -> None:
 def test_a_row_that_takes_the_place_of_an_outcome_seals_and_the_outcome_is_kept(
     tmp_path: Path,
 ) -> None:
-    """A planted outcome must not pass for the call's own: the writer does not say that the call was closed before."""
+    """A planted outcome must not pass for the call's own: the writer does not say that the call was
+    closed before.
+    """
     with make(tmp_path / "a.db") as writer:
         call = new_ulid()
         seq = writer.append(decision(call, writer.process)).seq
@@ -514,7 +537,10 @@ def test_a_query_that_leads_in_circles_is_ended(db: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Budget, "_BASE", 0.05)
     with LedgerReader.open(db) as reader:
-        endless = "WITH RECURSIVE began(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM began) SELECT count(*) FROM began"
+        endless = (
+            "WITH RECURSIVE began(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM began) SELECT"
+            " count(*) FROM began"
+        )
         with pytest.raises(LedgerError) as caught:
             reader.query(endless)
         assert caught.value.code == "ledger.endless"
@@ -544,7 +570,8 @@ def test_many_objects_of_others_take_no_time(db: Path) -> None:
 
 
 def hot_journal(db: Path, victim: Path) -> None:
-    """Put a rollback journal beside *db* that SQLite would play back, and that names *victim* as its super-journal.
+    """Put a rollback journal beside *db* that SQLite would play back, and that names *victim* as
+    its super-journal.
 
     The format: https://www.sqlite.org/fileformat2.html#the_rollback_journal.
     """
@@ -565,7 +592,9 @@ def hot_journal(db: Path, victim: Path) -> None:
 
 
 def test_a_planted_journal_deletes_nothing_of_whoever_opens_the_ledger(tmp_path: Path) -> None:
-    """SQLite rolls a hot journal back when it opens the file, and deletes what the journal names: an auditor's own file."""
+    """SQLite rolls a hot journal back when it opens the file, and deletes what the journal names:
+    an auditor's own file.
+    """
     db, victim = tmp_path / "audit.db", tmp_path / "precious"
     make(db).close()
     victim.write_text("the auditor's own file")

@@ -94,7 +94,9 @@ def test_a_ledger_that_is_written_meanwhile_is_not_read_on(
 
 
 def standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, wal: bool) -> Path:
-    """A ledger in a folder that this process may not write to; root may write to any, and is told otherwise."""
+    """A ledger in a folder that this process may not write to; root may write to any, and is told
+    otherwise.
+    """
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(read_only.tempfile, "tempdir", str(tmp_path / "tmp"))
     with make(tmp_path / "a.db") as writer:

@@ -77,7 +77,9 @@ def test_a_sealed_log_with_an_intact_chain_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_record_whose_commit_is_no_longer_whole_is_kept_beside_the_log(tmp_path: Path) -> None:
-    """Its line stands in the -wal, but SQLite does not see it, and what is written next goes over it."""
+    """Its line stands in the -wal, but SQLite does not see it, and what is written next goes over
+    it.
+    """
     db = tmp_path / "a.db"
     writer = make(db)
     receipt = writer.append(decision(new_ulid(), writer.process, pad=1000))
@@ -127,7 +129,9 @@ def test_nothing_is_done_about_a_healthy_log(tmp_path: Path) -> None:
 
 
 def test_a_broken_log_is_set_aside_and_named_by_its_successor(tmp_path: Path) -> None:
-    """The old file stays as it is; the new log's genesis names the last head up to which it was intact."""
+    """The old file stays as it is; the new log's genesis names the last head up to which it was
+    intact.
+    """
     db = tmp_path / "a.db"
     with make(db) as writer:
         for _ in range(3):
@@ -194,7 +198,9 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_where_nothing_is_left_a_new_log_is_begun(tmp_path: Path) -> None:
-    """Keys without any file of the log: recover makes one from what it is given, and says so in it."""
+    """Keys without any file of the log: recover makes one from what it is given, and says so in
+    it.
+    """
     report = recover(
         tmp_path / "a.db",
         who=WHO,

@@ -1,4 +1,6 @@
-"""Recover, where the lines are whole and what stands beside them is not: the head, the tree, the tables that are caches."""
+"""Recover, where the lines are whole and what stands beside them is not: the head, the tree, the
+tables that are caches.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def changed(db: Path, *statements: str) -> None:
 
 
 def filled(db: Path, *, count: int = TILE + 20) -> None:
-    """Make a ledger with a whole tile, whose process died with a key that is not ended and a call that is open."""
+    """Make a ledger with a whole tile, whose process died with a key that is not ended and a call
+    that is open.
+    """
     with make(db) as writer:
         for future in [writer.submit(note()) for _ in range(count)]:
             future.result()
@@ -99,7 +103,9 @@ def test_nothing_is_wrong_with_a_ledger_in_use(tmp_path: Path) -> None:
 def test_a_head_that_no_writer_wrote_is_named_and_made_anew(
     tmp_path: Path, statement: str, says: str
 ) -> None:
-    """No writer opens such a log; recover says why, keeps the row, and signs over the lines on the record."""
+    """No writer opens such a log; recover says why, keeps the row, and signs over the lines on the
+    record.
+    """
     db = tmp_path / "a.db"
     with make(db) as writer:
         whole_call(writer)
@@ -122,7 +128,9 @@ def test_a_head_that_no_writer_wrote_is_named_and_made_anew(
 
 
 def test_records_that_were_added_without_the_keys_are_named(tmp_path: Path) -> None:
-    """They are linked as they should be, and the head does not cover them: recover says which ones."""
+    """They are linked as they should be, and the head does not cover them: recover says which
+    ones.
+    """
     db = tmp_path / "a.db"
     with make(db) as writer:
         whole_call(writer)
@@ -146,7 +154,9 @@ def test_records_that_were_added_without_the_keys_are_named(tmp_path: Path) -> N
 
 
 def test_records_that_the_head_covers_and_that_are_gone_are_counted(tmp_path: Path) -> None:
-    """The head was written by a holder of the keys, so the records behind the end were acknowledged."""
+    """The head was written by a holder of the keys, so the records behind the end were
+    acknowledged.
+    """
     db = tmp_path / "a.db"
     with make(db) as writer:
         for _ in range(3):
@@ -368,7 +378,10 @@ elif point == "after":
     Store.checkpoint = die
 else:
     module.mend.rebuild = die
-module.recover(Path(sys.argv[1]), who={"id": "x"}, reason="a test", signing=SIGNING, verify=verify_signature)
+who = {"id": "x"}
+module.recover(
+    Path(sys.argv[1]), who=who, reason="a test", signing=SIGNING, verify=verify_signature
+)
 """
 
 

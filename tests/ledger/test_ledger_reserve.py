@@ -68,7 +68,9 @@ def outcomes(db: Path) -> dict[str, str]:
 
 
 def test_each_admitted_call_gets_its_outcome_after_the_disk_is_full(disk: Path) -> None:
-    """Nothing new is taken then; what was admitted is recorded to its end, and calls go on when there is room again."""
+    """Nothing new is taken then; what was admitted is recorded to its end, and calls go on when
+    there is room again.
+    """
     db = disk / "a.db"
     with make(db, KEPT) as writer:
         calls = [new_ulid() for _ in range(60)]
@@ -98,7 +100,9 @@ def test_each_admitted_call_gets_its_outcome_after_the_disk_is_full(disk: Path) 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_who_ends_a_call_on_a_full_disk_gets_a_receipt(disk: Path, together: bool) -> None:
-    """The outcome that finds the disk full is written at once into the room that is given back for it."""
+    """The outcome that finds the disk full is written at once into the room that is given back for
+    it.
+    """
     db = disk / "a.db"
     with make(db, KEPT) as writer:
         calls = [new_ulid() for _ in range(40)]
@@ -214,7 +218,9 @@ def test_what_needs_no_reserve_makes_none(tmp_path: Path) -> None:
 
 
 def test_on_a_small_volume_less_is_kept_and_calls_run(tmp_path: Path) -> None:
-    """A volume that can't hold twice what is set is no full disk: a quarter of it is kept, and the error says what is needed."""
+    """A volume that can't hold twice what is set is no full disk: a quarter of it is kept, and the
+    error says what is needed.
+    """
     with (
         small_disk(tmp_path / "disk", "24m") as folder,
         make(folder / "a.db", replace(FAST, reserve=16 * MB)) as writer,
@@ -232,7 +238,9 @@ def test_on_a_small_volume_less_is_kept_and_calls_run(tmp_path: Path) -> None:
 def test_on_a_large_volume_that_is_nearly_full_calls_run_with_half_of_what_is_free(
     tmp_path: Path,
 ) -> None:
-    """Twice what is set need not be free for the first call; processes agree on what the first one took."""
+    """Twice what is set need not be free for the first call; processes agree on what the first one
+    took.
+    """
     kept = replace(FAST, reserve=16 * MB)
     with small_disk(tmp_path / "disk", "96m") as folder:
         (folder / "filler").write_bytes(b"x" * 72 * MB)

@@ -1,4 +1,6 @@
-"""The stored tree is compared with the lines row by row: what is wrong in it is found, whatever else is right."""
+"""The stored tree is compared with the lines row by row: what is wrong in it is found, whatever
+else is right.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,10 @@ def test_a_tree_that_a_writer_stored_is_right(whole: sqlite3.Connection) -> None
     [
         ("UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0 AND number = 1", (0, 1)),
         (
-            "UPDATE tile SET hashes = CAST(hashes || zeroblob(32) AS BLOB) WHERE level = 0 AND number = 1",
+            (
+                "UPDATE tile SET hashes = CAST(hashes || zeroblob(32) AS BLOB) WHERE level = 0 AND"
+                " number = 1"
+            ),
             (0, 1),
         ),
         ("UPDATE tile SET hashes = substr(hashes, 1, 8160) WHERE level = 0 AND number = 0", (0, 0)),
@@ -109,7 +114,9 @@ def test_every_wrong_row_is_a_finding(
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 700), st.data())
 def test_what_was_found_wrong_says_what_is_right(size: int, data: st.DataObject) -> None:
-    """Whatever rows are changed: with the findings put in their places nothing is found any more."""
+    """Whatever rows are changed: with the findings put in their places nothing is found any
+    more.
+    """
     connection = log(size)
     for _ in range(data.draw(st.integers(1, 4))):
         level, number = data.draw(st.integers(-1, 8)), data.draw(st.integers(-1, 4))

@@ -70,7 +70,9 @@ def test_only_the_owner_can_read_what_was_created(tmp_path: Path) -> None:
 
 
 def test_closing_leaves_one_file_that_opens_again(tmp_path: Path) -> None:
-    """After a clean close the database alone holds everything; only the lock and an empty folder are beside it."""
+    """After a clean close the database alone holds everything; only the lock and an empty folder
+    are beside it.
+    """
     writer = make(tmp_path / "a.db")
     whole_call(writer)
     writer.close()
@@ -105,7 +107,9 @@ def test_callers_that_arrive_together_share_one_commit(tmp_path: Path) -> None:
 
 
 def test_a_call_has_one_outcome_whoever_races(tmp_path: Path) -> None:
-    """Eight threads settle one call: one receipt, seven refusals that say why, and the writer goes on."""
+    """Eight threads settle one call: one receipt, seven refusals that say why, and the writer goes
+    on.
+    """
     with make(tmp_path / "a.db") as writer:
         call = new_ulid()
         seq = writer.append(decision(call, writer.process)).seq
@@ -202,7 +206,9 @@ def test_only_one_of_racing_creators_makes_the_log(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_log_are_refused(tmp_path: Path) -> None:
-    """Missing, not SQLite, another SQLite database, a folder, a newer format: each with its code, none is changed."""
+    """Missing, not SQLite, another SQLite database, a folder, a newer format: each with its code,
+    none is changed.
+    """
     (tmp_path / "text.db").write_bytes(b"no database at all, but long enough to have a header" * 40)
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE t (a)")
@@ -229,7 +235,9 @@ def test_files_that_are_no_log_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["DROP INDEX record_call", "DROP TRIGGER record_no_delete"])
 def test_a_log_without_its_safeguards_is_refused(tmp_path: Path, change: str) -> None:
-    """One outcome per call rests on an index: a log whose index or trigger is gone does not open for writing."""
+    """One outcome per call rests on an index: a log whose index or trigger is gone does not open
+    for writing.
+    """
     make(tmp_path / "a.db").close()
     raw = sqlite3.connect(tmp_path / "a.db")
     raw.execute(change)
@@ -266,7 +274,9 @@ def test_a_process_that_died_as_it_named_a_new_log_hinders_nobody(tmp_path: Path
 
 
 def test_a_symbolic_link_leads_to_one_log(tmp_path: Path) -> None:
-    """Opened through a link, lock, leases and write-ahead log are those of the file that it leads to."""
+    """Opened through a link, lock, leases and write-ahead log are those of the file that it leads
+    to.
+    """
     (tmp_path / "real").mkdir()
     make(tmp_path / "real" / "a.db").close()
     (tmp_path / "link.db").symlink_to(tmp_path / "real" / "a.db")
@@ -322,7 +332,9 @@ def test_a_closed_writer_refuses(tmp_path: Path) -> None:
 
 
 def test_what_waits_past_its_deadline_is_not_written(tmp_path: Path) -> None:
-    """A decision that could not be reached in time is dropped unwritten; an outcome is written all the same."""
+    """A decision that could not be reached in time is dropped unwritten; an outcome is written all
+    the same.
+    """
     with make(tmp_path / "a.db") as writer:
         settled = new_ulid()
         seq = writer.append(decision(settled, writer.process)).seq
@@ -342,7 +354,9 @@ def test_what_waits_past_its_deadline_is_not_written(tmp_path: Path) -> None:
 def test_an_expired_future_gives_its_caller_an_error_and_leaves_no_open_call(
     tmp_path: Path,
 ) -> None:
-    """Whenever the caller gives up, before, while or after the commit, the call is absent or closed as not started."""
+    """Whenever the caller gives up, before, while or after the commit, the call is absent or closed
+    as not started.
+    """
     with make(tmp_path / "a.db") as writer:
         calls = [new_ulid() for _ in range(60)]
         for call in calls:

@@ -1,7 +1,9 @@
-"""Generated policies, evaluated by the embedded engine and by a real OPA: what one of them allows, both allow.
+"""Generated policies, evaluated by the embedded engine and by a real OPA: what one of them allows,
+both allow.
 
-``GUARDRAIL_FUZZ`` says how many programs, ``GUARDRAIL_FUZZ_SEED`` which. A program whose rules are refused goes on
-without them. A call that the embedded engine can't decide is denied, and counts as loud.
+``GUARDRAIL_FUZZ`` says how many programs, ``GUARDRAIL_FUZZ_SEED`` which. A program whose rules are
+refused goes on without them. A call that the embedded engine can't decide is denied, and counts as
+loud.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def outcomes(comparison: Comparison, seed: str, count: int) -> Iterator[tuple[in
 def test_generated_policies_are_decided_as_by_opa(
     reference: Reference, record_property: Callable[[str, object], None]
 ) -> None:
-    """No program, call and rule has another value than in OPA, and nothing is allowed that OPA does not allow."""
+    """No program, call and rule has another value than in OPA, and nothing is allowed that OPA does
+    not allow.
+    """
     states: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     answers = loud = allowed = 0
@@ -61,8 +65,9 @@ def test_generated_policies_are_decided_as_by_opa(
                 wrong.append(f"program {index} of seed {SEED}: {found[0][:2000]}\n{text}")
     record_property(
         "figure",
-        f"{COUNT} programs of seed {SEED}: {dict(states)}, {answers} answers compared, {allowed} calls allowed, "
-        f"{loud} loud, {len(wrong)} programs that differ; rules refused: {dict(refused.most_common())}",
+        f"{COUNT} programs of seed {SEED}: {dict(states)}, {answers} answers compared, {allowed}"
+        f" calls allowed, {loud} loud, {len(wrong)} programs that differ; rules refused:"
+        f" {dict(refused.most_common())}",
     )
     assert not wrong, "\n\n".join(wrong[:5])
     assert states["compared"] > COUNT / 2
@@ -71,11 +76,17 @@ def test_generated_policies_are_decided_as_by_opa(
 
 PLANTED = [
     (
-        'y := input.resource.id if {\n\tinput.no\n} {\n\tinput.resource\n}\n\nallow contains "any" if y == true\n',
+        (
+            "y := input.resource.id if {\n\tinput.no\n} {\n\tinput.resource\n}\n\nallow contains"
+            ' "any" if y == true\n'
+        ),
         "a second body",
     ),
     (
-        'same(x, x) := true\n\nallow contains "own" if same(input.action.properties.args.n, input.resource.id)\n',
+        (
+            'same(x, x) := true\n\nallow contains "own" if same(input.action.properties.args.n,'
+            " input.resource.id)\n"
+        ),
         "a name twice in a head",
     ),
     (
@@ -87,7 +98,9 @@ PLANTED = [
 
 @pytest.mark.parametrize("text", [text for text, _ in PLANTED], ids=[name for _, name in PLANTED])
 def test_the_comparison_notices_what_the_preflight_is_for(reference: Reference, text: str) -> None:
-    """Without the preflight, a call is allowed that OPA denies, and the comparison says so; with it, the rule is refused."""
+    """Without the preflight, a call is allowed that OPA denies, and the comparison says so; with
+    it, the rule is refused.
+    """
     module = "package guardrail.policy\n\n" + text
     with Workbench(time_limit=5.0) as bench:
         calls = [call(random.Random(1))]

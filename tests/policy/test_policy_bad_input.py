@@ -1,4 +1,6 @@
-"""Policies that no guard takes, whatever the engine: what they are called, how much they carry, what their ids hold."""
+"""Policies that no guard takes, whatever the engine: what they are called, how much they carry,
+what their ids hold.
+"""
 
 from __future__ import annotations
 

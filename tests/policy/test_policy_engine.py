@@ -214,7 +214,9 @@ def test_an_input_the_engine_would_misread_is_a_failure(
 
 
 def test_texts_of_many_digits_are_looked_through_once() -> None:
-    """A call with card numbers and digests in a long text is not kept waiting for the square of its length."""
+    """A call with card numbers and digests in a long text is not kept waiting for the square of its
+    length.
+    """
 
     def lines(count: int) -> int:
         text = b'{"a":"' + b"1111111111111111-" * count + b'"}'
@@ -253,7 +255,9 @@ def test_an_input_that_is_no_call_is_denied(engine: EmbeddedEngine) -> None:
 
 
 def test_an_undefined_decision_is_a_failure(tmp_path: Path) -> None:
-    """Neither null nor an empty object: there is no decision. Only another composition can do that."""
+    """Neither null nor an empty object: there is no decision. Only another composition can do
+    that.
+    """
     ready = compiled(write(tmp_path, {"p.rego": ALLOW}))
     text = 'package guardrail.main\n\ndecision := {} if input.resource.id == "guardrail.sample"\n'
     modules = tuple(
@@ -323,7 +327,10 @@ def test_a_request_can_not_be_cancelled(engine: EmbeddedEngine) -> None:
 
 def test_policies_whose_tests_fail_are_not_served(tmp_path: Path) -> None:
     """The author said what they must do."""
-    test = 'package guardrail.policy_test\n\ntest_it if data.guardrail.main.decision.effect == "deny" with input as {}\n\ntest_not if 1 == 2\n'
+    test = (
+        'package guardrail.policy_test\n\ntest_it if data.guardrail.main.decision.effect == "deny"'
+        " with input as {}\n\ntest_not if 1 == 2\n"
+    )
     write(tmp_path, {"p.rego": ALLOW, "p_test.rego": test})
     with pytest.raises(PolicyLoadError) as caught:
         EmbeddedEngine.load([tmp_path])
@@ -399,7 +406,9 @@ deny contains "word" if word == "forbidden"
 
 
 def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
-    """In the raw engine a rule whose evaluation raised once may be undefined for ever: one bad call, and denials end."""
+    """In the raw engine a rule whose evaluation raised once may be undefined for ever: one bad
+    call, and denials end.
+    """
     import regorus
 
     bad, forbidden = sample_input(args={"word": 5}), sample_input(args={"word": "Forbidden"})

@@ -1,4 +1,6 @@
-"""Heads that are undefined for some elements: those are skipped, as in OPA, wherever they stand among the others."""
+"""Heads that are undefined for some elements: those are skipped, as in OPA, wherever they stand
+among the others.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ HEADS = [
 def test_an_element_for_which_the_head_is_undefined_is_skipped(
     tmp_path: Path, text: str, expected: object
 ) -> None:
-    """Whether it is the first, the last or in the middle. The raw engine loses the others if it is the last."""
+    """Whether it is the first, the last or in the middle. The raw engine loses the others if it is
+    the last.
+    """
     module = ALLOW.replace("\n\n", f"\n\nimport {XS}\n\n", 1) + f"\n{text}\n"
     with Workbench() as bench:
         bench.load(compiled(write(tmp_path, {"p.rego": module})).texts, None)
@@ -72,9 +76,10 @@ def test_an_error_in_a_head_is_found_in_the_author_s_line(tmp_path: Path) -> Non
     """The line is that of the head, though it is the body that computes it."""
     args = "input.action.properties.args"
     text = (
-        f"{ALLOW}\nx contains [ # 5\n\tlower({args}.one),\n] if {{ # 7\n\tupper({args}.two) != 1\n}}\n\n"
-        f"y := 1 if {args}.three\nelse := lower({args}.four) # 12\n\nz contains lower({args}.five) if true # 14\n"
-        f"\nv := [\n\tlower({args}.six), # 17\n\t1\n] if upper({args}.seven) != 1 # 19\n"
+        f"{ALLOW}\nx contains [ # 5\n\tlower({args}.one),\n] if {{ # 7\n\tupper({args}.two) !="
+        f" 1\n}}\n\ny := 1 if {args}.three\nelse := lower({args}.four) # 12\n\nz contains"
+        f" lower({args}.five) if true # 14\n\nv := [\n\tlower({args}.six), # 17\n\t1\n] if"
+        f" upper({args}.seven) != 1 # 19\n"
     )
     policies = compiled(write(tmp_path, {"p.rego": text}))
     wrong = {"one": 6, "two": 8, "four": 12, "five": 14, "six": 17, "seven": 19}
@@ -128,7 +133,9 @@ LATE = [
 
 @pytest.mark.parametrize("body", [case[1] for case in LATE], ids=[case[0] for case in LATE])
 def test_a_call_that_fails_is_made_though_the_head_is_undefined(tmp_path: Path, body: str) -> None:
-    """OPA makes it before it looks at the head. The engine would put it off, behind what does not need its result."""
+    """OPA makes it before it looks at the head. The engine would put it off, behind what does not
+    need its result.
+    """
     args = "input.action.properties.args"
     text = f"{ALLOW}\nx contains {args}.b.c if {{ {body.format(args=args)} }}\n"
     with Workbench() as bench:

@@ -22,7 +22,9 @@ SECOND = "package guardrail.policy\n\nok if not blocked\n\nblocked if input.bad\
 
 
 def test_an_alias_loses_a_deny_in_the_raw_engine_and_not_after_merging() -> None:
-    """The reason for merging: with two modules and an alias, the answer depends on the order of modules."""
+    """The reason for merging: with two modules and an alias, the answer depends on the order of
+    modules.
+    """
     answers = {
         raw(list(order), "data.m.verdict", {"bad": True})
         for order in permutations([MAIN, FIRST, SECOND])
@@ -53,8 +55,14 @@ def test_each_package_becomes_one_module(tmp_path: Path) -> None:
 def test_lines_of_the_merged_module_lead_back(tmp_path: Path) -> None:
     """Every author's line is found again, in its file."""
     files = {
-        "a.rego": "# é\npackage guardrail.policy\n\nimport input.action\n\nallow contains action.name # A4\n",
-        "b.rego": 'package guardrail.policy\n\nimport rego.v1\nimport input.action\n\n\ndeny contains "d" if false # B6\n',
+        "a.rego": (
+            "# é\npackage guardrail.policy\n\nimport input.action\n\nallow contains action.name #"
+            " A4\n"
+        ),
+        "b.rego": (
+            'package guardrail.policy\n\nimport rego.v1\nimport input.action\n\n\ndeny contains "d"'
+            " if false # B6\n"
+        ),
     }
     write(tmp_path, files)
     module = next(m for m in compiled(tmp_path).modules if m.package == ("guardrail", "policy"))
@@ -73,8 +81,12 @@ def test_an_import_that_means_two_things_is_refused(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
-            "a.rego": "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n",
-            "b.rego": "package guardrail.policy\n\nimport input.subject as x\n\nallow contains x.id\n",
+            "a.rego": (
+                "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n"
+            ),
+            "b.rego": (
+                "package guardrail.policy\n\nimport input.subject as x\n\nallow contains x.id\n"
+            ),
         },
     )
     assert codes(findings(tmp_path)) == ["import-clash"]
@@ -85,8 +97,13 @@ def test_an_import_that_another_file_uses_as_a_name_is_refused(tmp_path: Path) -
     write(
         tmp_path,
         {
-            "a.rego": "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n",
-            "b.rego": 'package guardrail.policy\n\nallow contains "b" if {\n\tsome x in [1]\n\tx == 1\n}\n',
+            "a.rego": (
+                "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n"
+            ),
+            "b.rego": (
+                'package guardrail.policy\n\nallow contains "b" if {\n\tsome x in [1]\n\tx =='
+                " 1\n}\n"
+            ),
         },
     )
     found = findings(tmp_path)
@@ -99,7 +116,10 @@ def test_an_import_with_the_name_of_a_rule_is_refused(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
-            "a.rego": "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n\nx := 1\n"
+            "a.rego": (
+                "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n\nx"
+                " := 1\n"
+            )
         },
     )
     assert codes(findings(tmp_path)) == ["import-clash"]
@@ -126,7 +146,10 @@ def test_an_import_is_hoisted_with_its_texts_as_they_are(tmp_path: Path, key: st
     """Blanks and signs in a key are part of the key."""
     args = "input.action.properties.args"
     written = json.dumps(key, ensure_ascii=False)
-    text = f'package guardrail.policy\n\nimport {args}[{written}] as x\nimport  {args}.y\n\nallow contains x if y == "z"\n'
+    text = (
+        f"package guardrail.policy\n\nimport {args}[{written}] as x\nimport  {args}.y\n\nallow"
+        ' contains x if y == "z"\n'
+    )
     with Workbench() as bench:
         bench.load(compiled(write(tmp_path, {"p.rego": text})).texts, None)
         given = call_input(**{key: "found", "y": "z"}).decode()
@@ -150,7 +173,10 @@ def test_a_dot_in_a_key_is_another_import_than_a_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["a\r\nb", "\r", "a\rb", "a\r\n\r\nb # no comment", "a\n\nb"])
 def test_line_ends_in_a_raw_text_stay_as_they_are(tmp_path: Path, text: str) -> None:
     """Those of the file around it may be changed, those of a text are part of the text."""
-    policy = f"{ALLOW}\n# `\n\nx := `{text}`\n\ny contains `{text}` if true\n\nz contains [`{text}`, lower(`{text}`)] if true\n"
+    policy = (
+        f"{ALLOW}\n# `\n\nx := `{text}`\n\ny contains `{text}` if true\n\nz contains [`{text}`,"
+        f" lower(`{text}`)] if true\n"
+    )
     (tmp_path / "p.rego").write_bytes(policy.replace("\n\n", "\r\n\n", 2).encode())
     with Workbench() as bench:
         bench.load(compiled(tmp_path).texts, None)
@@ -171,7 +197,9 @@ def test_a_package_s_name_may_hold_any_sign(tmp_path: Path) -> None:
 def test_a_rule_goes_through_every_element_also_if_its_member_is_written_out(
     tmp_path: Path,
 ) -> None:
-    """The raw engine leaves the rule with the first success, where OPA fails for a later element and nothing is allowed."""
+    """The raw engine leaves the rule with the first success, where OPA fails for a later element
+    and nothing is allowed.
+    """
     body = 'if { some v in input.action.properties.args.xs; lower(v) == "a" }'
     assert raw(
         f'package t\nx contains "r" {body}',
@@ -221,8 +249,8 @@ def test_a_declared_variable_hides_the_rule_of_its_name(tmp_path: Path, body: st
 
 def test_a_variable_in_the_head_hides_the_rule_of_its_name_too(tmp_path: Path) -> None:
     """Where the name stands outside the scope of the variable, it is the rule."""
-    text = ALLOW + (
-        'members contains deny if some deny in ["x"]\n\n'
+    text = (
+        ALLOW + 'members contains deny if some deny in ["x"]\n\n'
         'by_name[hide] := deny if some hide, deny in {"k": 1}\n\n'
         "both := [count(deny), [deny | some deny in [1]]]\n"
     )

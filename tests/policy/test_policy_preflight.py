@@ -11,8 +11,8 @@ from guardrail.errors import PolicyError
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from tests.support.policies import ALLOW, UNDEFINED, body_findings, codes, findings, raw, write
 
-# name, body of a deny rule, code, expression for the raw engine, its answer, OPA's answer. The last two differ: that is
-# what the guard is for. OPA's answers were taken from OPA 1.22.
+# name, body of a deny rule, code, expression for the raw engine, its answer, OPA's answer. The last
+# two differ: that is what the guard is for. OPA's answers were taken from OPA 1.22.
 SILENT = [
     ("walk assigned", "[p, v] := walk(input)", "walk-assigned", "count([p | [p, v] := walk([1])])", 0, 2),
     ("overlapping count", 'strings.count("11111", "11") > 2', "builtin", 'strings.count("11111", "11")', 4, 2),
@@ -105,7 +105,9 @@ SILENT = [
 def test_what_the_engine_answers_differently_is_refused(
     tmp_path: Path, body: str, code: str, expression: str, here: object, opa: object
 ) -> None:
-    """The raw engine gives another answer than OPA and says nothing; the preflight names file, line and code."""
+    """The raw engine gives another answer than OPA and says nothing; the preflight names file, line
+    and code.
+    """
     got = raw(f"package t\nx := {expression}\n", "data.t.x")
     assert got is here or (got == here and type(got) is type(here))
     assert (here != opa) or code == "shift"
@@ -336,7 +338,10 @@ def test_ordinary_policy_is_accepted(tmp_path: Path, text: str) -> None:
 
 def test_a_test_may_compute_a_key_among_others(tmp_path: Path) -> None:
     """Tests write calls so for every name, and decide nothing."""
-    text = 'package guardrail.policy_test\n\ntest_names if every k in ["cc"] { {"to": 1, k: 2}.cc == 2 }\n'
+    text = (
+        'package guardrail.policy_test\n\ntest_names if every k in ["cc"] { {"to": 1, k: 2}.cc =='
+        " 2 }\n"
+    )
     assert findings(write(tmp_path, {"p.rego": ALLOW, "p_test.rego": text})) == []
 
 
@@ -411,7 +416,9 @@ def test_all_findings_come_together(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
-            "a.rego": 'package guardrail.policy\n\ndeny contains "d" if time.now_ns() > 1\n\nallow := 1\n',
+            "a.rego": (
+                'package guardrail.policy\n\ndeny contains "d" if time.now_ns() > 1\n\nallow := 1\n'
+            ),
             "b.rego": "package guardrail.policy\n\nx := {\n",
             "c.rego": "package other\n",
         },
@@ -431,7 +438,9 @@ def test_the_installed_policies_are_judged_too(tmp_path: Path) -> None:
 
 
 def test_case_changes_one_character_for_one_as_in_opa() -> None:
-    """The raw engine changes neighbours and lengths; the worker has its own two functions instead."""
+    """The raw engine changes neighbours and lengths; the worker has its own two functions
+    instead.
+    """
     assert raw('package t\nx := [lower("\u0130"), upper("\u00df")]\n', "data.t.x") == [
         "i\u0307",
         "SS",
@@ -468,7 +477,9 @@ ADDRESSES = [
 
 
 def test_addresses_belong_to_networks_as_in_opa() -> None:
-    """The raw engine does not see that an IPv4 address written as one of IPv6 is in a network; the worker has its own."""
+    """The raw engine does not see that an IPv4 address written as one of IPv6 is in a network; the
+    worker has its own.
+    """
     text = 'package t\nx := net.cidr_contains("169.254.0.0/16", "::ffff:169.254.169.254")\n'
     assert raw(text, "data.t.x") is False
     with Workbench() as bench:
@@ -483,7 +494,8 @@ def test_addresses_belong_to_networks_as_in_opa() -> None:
 
 
 ANSWERS: list[tuple[str, object, object]] = [
-    # expression about input, input, OPA's answer; None where OPA raises, or the worker rather raises than guesses
+    # expression about input, input, OPA's answer; None where OPA raises, or the worker rather
+    # raises than guesses
     ('glob.match("api**", ["."], input)', "apia.b/é", True),
     ('glob.match("*.example.com", [], input)', "é.example.com", True),
     ('glob.match("*.example.com", [], input)', "a.b.example.com", False),
@@ -536,7 +548,9 @@ ANSWERS: list[tuple[str, object, object]] = [
 def test_the_workers_own_functions_answer_like_opa(
     expression: str, given: object, answer: object
 ) -> None:
-    """Where they would have to guess how a number was written, or a number leaves 64 bits, they raise: the call is denied."""
+    """Where they would have to guess how a number was written, or a number leaves 64 bits, they
+    raise: the call is denied.
+    """
     with Workbench() as bench:
         bench.load([("t.rego", f"package t\nx := {expression}\n")], None)
         if answer is None:
@@ -619,7 +633,10 @@ def test_an_import_that_repeats_another_names_both_and_what_to_do(
     tmp_path: Path, first: str, second: str, advice: str
 ) -> None:
     """A whole sentence, and no advice to move what is at the top."""
-    text = f'package guardrail.policy\n\nimport {first}\nimport {second}\n\nallow contains "x" if true\n'
+    text = (
+        f'package guardrail.policy\n\nimport {first}\nimport {second}\n\nallow contains "x" if'
+        " true\n"
+    )
     (finding,) = findings(write(tmp_path, {"p.rego": text}))
     assert finding.line == 4
     assert finding.message.endswith("in line 3")

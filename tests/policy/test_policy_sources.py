@@ -132,7 +132,9 @@ def test_what_is_wrong_is_said_all_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["blocked.json", "shop/blocked.yaml", "shop/x.yml"])
 def test_a_data_file_of_another_name_is_refused(tmp_path: Path, name: str) -> None:
-    """Left out in silence, ``data.blocked`` would be undefined and no deny rule that reads it would fire."""
+    """Left out in silence, ``data.blocked`` would be undefined and no deny rule that reads it would
+    fire.
+    """
     write(tmp_path, {"a.rego": ALLOW, name: "{}", "README.md": "notes", "shop/notes.txt": "x"})
     with pytest.raises(PolicyLoadError) as caught:
         load_policies([tmp_path])

@@ -1,4 +1,6 @@
-"""Supervision: workers that are killed, hang, lie or run out of memory cost the call they were on, and no other."""
+"""Supervision: workers that are killed, hang, lie or run out of memory cost the call they were on,
+and no other.
+"""
 
 from __future__ import annotations
 
@@ -196,7 +198,9 @@ def test_time_in_the_queue_does_not_count_as_evaluation(start: Start) -> None:
 
 
 def test_calls_that_are_each_in_time_are_answered_however_many_wait(start: Start) -> None:
-    """Six slow ones in a row take longer together than one may, and none of them did anything wrong."""
+    """Six slow ones in a row take longer together than one may, and none of them did anything
+    wrong.
+    """
     engine = start(worker_script=FAULTY, eval_limit=0.5)
     futures = [ask(engine, f"s{index}", fault="slow") for index in range(6)]
     assert all(future.result(10) for future in futures)
@@ -212,7 +216,9 @@ def test_a_call_that_waits_too_long_is_undecided(start: Start) -> None:
 
 
 def test_a_poisonous_session_delays_others_once(start: Start) -> None:
-    """After its first kill a session's calls go to a worker of their own: 20 hanging calls cost others one limit."""
+    """After its first kill a session's calls go to a worker of their own: 20 hanging calls cost
+    others one limit.
+    """
     engine = start(worker_script=FAULTY, eval_limit=0.3)
     poison = [ask(engine, "bad", deadline=30, fault="hang") for _ in range(20)]
     good = [ask(engine, f"good {index}", deadline=1.0) for index in range(20)]
@@ -254,7 +260,9 @@ def test_the_breaker_forgets_after_a_while() -> None:
 
 
 def test_a_principal_that_kills_with_ever_new_tools_is_not_asked_for_either() -> None:
-    """Names of tools and agents cost nothing: four times what one of them may do is enough for all of them."""
+    """Names of tools and agents cost nothing: four times what one of them may do is enough for all
+    of them.
+    """
     breaker = Breaker(limit=3, window=60)
     for index in range(12):
         assert breaker.open(f"t\0eve\0agent\0tool {index}", 1.0) is None
@@ -341,7 +349,9 @@ def test_a_worker_that_never_gets_ready_is_given_up(
 def test_a_worker_that_can_not_start_fails_calls_at_once(
     policies: CompiledPolicies, tmp_path: Path
 ) -> None:
-    """Once the spare is used up and no other one starts, calls fail, and go on when it is repaired."""
+    """Once the spare is used up and no other one starts, calls fail, and go on when it is
+    repaired.
+    """
     script = tmp_path / "worker.py"
     script.write_text(f"import runpy\nrunpy.run_path({str(FAULTY)!r}, run_name='__main__')\n")
     engine = EmbeddedEngine(policies, worker_script=script)
@@ -390,7 +400,9 @@ def test_a_forked_child_gets_workers_of_its_own(start: Start) -> None:
 
 
 def test_workers_die_with_their_parent(tmp_path: Path) -> None:
-    """Also where the parent is killed in the middle of an evaluation, and a child of it lives on."""
+    """Also where the parent is killed in the middle of an evaluation, and a child of it lives
+    on.
+    """
     write(tmp_path / "policies", {"p.rego": ALLOW + SLOW})
     program = textwrap.dedent("""
         import os, sys, time

@@ -1,4 +1,6 @@
-"""Tests of the server engine need a real OPA: the one that GUARDRAIL_OPA names, or the one on PATH."""
+"""Tests of the server engine need a real OPA: the one that GUARDRAIL_OPA names, or the one on
+PATH.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from tests.support.opa_server import STARTER, Opa, bundle_file, served
 
 @pytest.fixture(scope="session")
 def opa_program() -> Path:
-    """The program. Where there is none the test is NOT RUN, and with CI=true that is a failure (tests/conftest.py)."""
+    """The program. Where there is none the test is NOT RUN, and with CI=true that is a failure
+    (tests/conftest.py).
+    """
     found = os.environ.get("GUARDRAIL_OPA") or shutil.which("opa")
     if not found or not os.access(found, os.X_OK):
         pytest.skip("NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)")

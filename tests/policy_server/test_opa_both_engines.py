@@ -1,4 +1,6 @@
-"""One contract, two engines: the embedded one answers like a real OPA, or refuses; it never allows what OPA denies."""
+"""One contract, two engines: the embedded one answers like a real OPA, or refuses; it never allows
+what OPA denies.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +133,8 @@ def generated(rng: random.Random) -> bytes:
     """Return one complete input."""
     values: list[Callable[[], object]] = [
         lambda: rng.randint(-5, 200),
-        # No -0.0: beside it the embedded engine does not write 0 as text, and denies (docs/writing-policies.md).
+        # No -0.0: beside it the embedded engine does not write 0 as text, and denies
+        # (docs/writing-policies.md).
         lambda: rng.choice([0.5, 100.0, 100.5, 1e3, 2**53 + 1]),
         lambda: rng.choice(["/srv/a", "/etc/passwd", "A BOMB", "É", "STRASSE ß", "", "number", "obligation"]),
         lambda: rng.choice([None, True, False]),
@@ -231,7 +234,8 @@ def test_an_engine_that_was_closed_is_unreachable(
     assert answered(asked, sample_input().encode()) == ("unreachable", "closed")
 
 
-# -- inputs and policies that nobody thought of -------------------------------------------------------------------------
+# -- inputs and policies that nobody thought of
+# -------------------------------------------------------------------------
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -330,7 +334,9 @@ class Bench:
     def embedded(
         self, folder: Path, order: Callable[[list[Any]], None], documents: list[str]
     ) -> list[Any] | None:
-        """Return what the embedded engine answers, its modules loaded in an order of their own, or None where it refuses."""
+        """Return what the embedded engine answers, its modules loaded in an order of their own, or
+        None where it refuses.
+        """
         try:
             compiled = compile_policies(load_policies([folder]), self._bench)
         except PolicyLoadError:
@@ -490,14 +496,18 @@ COUNTS: Counter[str] = Counter()
 def test_no_policy_makes_the_embedded_engine_allow_what_opa_denies(
     bench: Bench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Of generated ones; and most of them are compared, because a preflight that refuses every policy would pass as well."""
+    """Of generated ones; and most of them are compared, because a preflight that refuses every
+    policy would pass as well.
+    """
     COUNTS.clear()
     compare_generated(bench=bench, tmp_path_factory=tmp_path_factory)
     assert COUNTS["compared"] - COUNTS["failed"] > COUNTS["refused"], dict(COUNTS)
 
 
 def test_the_mask_and_schema_are_what_the_reference_takes(opa_program: Path) -> None:
-    """And the shipped capabilities hold nothing that this OPA calls nondeterministic, or does not know."""
+    """And the shipped capabilities hold nothing that this OPA calls nondeterministic, or does not
+    know.
+    """
     import subprocess
 
     current = json.loads(subprocess.run([str(opa_program), "capabilities", "--current"], capture_output=True, check=True).stdout)  # fmt: skip

@@ -1,4 +1,6 @@
-"""Bundles on real OPA servers: made, signed, served, rotated under load, refused; servers killed, paused, misconfigured."""
+"""Bundles on real OPA servers: made, signed, served, rotated under load, refused; servers killed,
+paused, misconfigured.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def policies(folder: Path, rule: str = "sample", more: str = "", **data: Any) ->
     """Write a policy that allows the sample call with *rule*."""
     folder.mkdir(exist_ok=True)
     (folder / "p.rego").write_text(
-        f'package guardrail.policy\n\nallow contains "{rule}" if input.resource.id == "guardrail.sample"\n{more}\n'
+        f'package guardrail.policy\n\nallow contains "{rule}" if input.resource.id =='
+        f' "guardrail.sample"\n{more}\n'
     )
     (folder / "data.json").write_text(json.dumps(data))
     return folder
@@ -76,7 +79,8 @@ def members(archive: bytes) -> dict[str, bytes]:
         return {entry.name: tar.extractfile(entry).read() for entry in tar if entry.isfile()}  # type: ignore[union-attr]
 
 
-# -- made ---------------------------------------------------------------------------------------------------------------
+# -- made
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_same_policies_give_the_same_bytes(tmp_path: Path) -> None:
@@ -126,7 +130,9 @@ def test_a_bundle_holds_policies_library_schema_and_mask_and_no_tests(tmp_path: 
 def test_what_is_not_pure_is_not_bundled(
     opa_program: Path, tmp_path: Path, more: str, code: str
 ) -> None:
-    """By the reference, with the shipped capabilities, and by the preflight where there is no opa: each with its line."""
+    """By the reference, with the shipped capabilities, and by the preflight where there is no opa:
+    each with its line.
+    """
     from guardrail.authoring.opa_program import OpaProgram
 
     folder = policies(tmp_path / "p", more=more)
@@ -167,7 +173,10 @@ def test_rego_that_only_opa_reads_can_be_bundled(opa_program: Path, tmp_path: Pa
     """The server engine serves what the embedded one refuses."""
     from guardrail.authoring.opa_program import OpaProgram
 
-    more = 'deny contains $"no {input.action.properties.args.x}" if input.action.properties.args.x\n\nignored := crypto.sha256("a")'
+    more = (
+        'deny contains $"no {input.action.properties.args.x}" if'
+        ' input.action.properties.args.x\n\nignored := crypto.sha256("a")'
+    )
     folder = policies(tmp_path / "p", more=more)
     with pytest.raises(PolicyLoadError):
         make_bundle([folder])
@@ -181,7 +190,8 @@ def test_rego_that_only_opa_reads_can_be_bundled(opa_program: Path, tmp_path: Pa
         assert rule_of(ask(connected, sample_input(args={"x": 5}))) == "no 5"
 
 
-# -- served -------------------------------------------------------------------------------------------------------------
+# -- served
+# --------------------------------------------------------------------------------------------------
 
 
 def test_both_engines_records_name_the_same_policies(starter: tuple[Opa, Path]) -> None:
@@ -229,8 +239,9 @@ def test_another_contract_is_refused_at_start(opa_program: Path, tmp_path: Path)
     """A composition that guardrail did not write, under a revision that is taken."""
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "main.rego").write_text(
-        'package guardrail.main\n\ndecision := {"contract": "guardrail/2", "effect": "allow", "rules": [], "redact": [], "labels": [], "obligations": []}\n\n'
-        'answer := {"decision": decision, "echo": input.echo}\n'
+        'package guardrail.main\n\ndecision := {"contract": "guardrail/2", "effect": "allow",'
+        ' "rules": [], "redact": [], "labels": [], "obligations": []}\n\nanswer := {"decision":'
+        ' decision, "echo": input.echo}\n'
     )
     (tmp_path / "b" / ".manifest").write_text('{"revision": "r", "roots": ["guardrail"]}')
     with served(opa_program, tmp_path, "--bundle", str(tmp_path / "b")) as server:
@@ -259,7 +270,9 @@ def engine_error(url: str, **settings: Any) -> Iterator[list[PolicyError]]:
 def foreign(
     folder: Path, more: str = "", *, rule: str = "sample", revision: str = "release-7"
 ) -> Path:
-    """Write a bundle that another tool made: composition and policies, under a revision of its own."""
+    """Write a bundle that another tool made: composition and policies, under a revision of its
+    own.
+    """
     from guardrail.policy.opa.bundle import modules
 
     written = policies(folder.parent / "p", rule=rule, more=more)
@@ -273,7 +286,9 @@ def foreign(
 
 
 def test_a_foreign_revision_is_taken_and_names_no_digest(opa_program: Path, tmp_path: Path) -> None:
-    """Its policies were found pure on the server itself, and nothing can be derived from them again."""
+    """Its policies were found pure on the server itself, and nothing can be derived from them
+    again.
+    """
     bundle = foreign(tmp_path / "b", 'helper(x) := x + 1\n\nallow contains "two" if helper(1) == 2')
     with (
         served(opa_program, tmp_path, "--bundle", str(bundle)) as server,
@@ -288,12 +303,21 @@ def test_a_foreign_revision_is_taken_and_names_no_digest(opa_program: Path, tmp_
     "more",
     [
         'allow contains "t" if time.now_ns() > 0',
-        'allow contains "t" if { input.resource.id == "x"; http.send({"method": "GET", "url": "http://127.0.0.1:9"}) }',
+        (
+            'allow contains "t" if { input.resource.id == "x"; http.send({"method": "GET", "url":'
+            ' "http://127.0.0.1:9"}) }'
+        ),
         "allow contains opa.runtime().env.HOME",
-        'allow contains "t" if { input.resource.id == "x"; io.jwt.decode_verify("a", {"secret": "b"}) }',
+        (
+            'allow contains "t" if { input.resource.id == "x"; io.jwt.decode_verify("a", {"secret":'
+            ' "b"}) }'
+        ),
         'allow contains "t" if { input.resource.id == "x"; print(input) }',
         'allow contains "t" if { some x in [1]; y := [z | z := rand.intn("a", x)]; count(y) == 1 }',
-        'f(_) := "x"\n\nallow contains "t" if { input.resource.id == "x"; f(1) with data.guardrail.policy.f as http.send }',
+        (
+            'f(_) := "x"\n\nallow contains "t" if { input.resource.id == "x"; f(1) with'
+            " data.guardrail.policy.f as http.send }"
+        ),
     ],
 )
 def test_a_foreign_bundle_that_is_not_pure_needs_the_switch(
@@ -323,7 +347,9 @@ def archive_of(folder: Path) -> bytes:
 def test_new_policies_of_a_foreign_revision_decide_nothing_before_they_were_looked_at(
     opa_program: Path, tmp_path: Path
 ) -> None:
-    """Rotated under load: what turns out not to be pure never decided a call, what is pure decides soon."""
+    """Rotated under load: what turns out not to be pure never decided a call, what is pure decides
+    soon.
+    """
     late = 'deny contains "late" if { input.resource.id == "x"; time.now_ns() > 0 }'
     made = {
         number: archive_of(
@@ -388,7 +414,9 @@ def test_a_decision_has_the_servers_own_id_where_it_logs_decisions(
 
 
 def test_a_decision_log_holds_nothing_of_a_call(opa_program: Path, tmp_path: Path) -> None:
-    """Arguments, targets, identities, attributes, tool names, policy messages, failing builtins: none of it is written."""
+    """Arguments, targets, identities, attributes, tool names, policy messages, failing builtins:
+    none of it is written.
+    """
     secret = "canary-" + "k7Q" * 6
     folder = policies(
         tmp_path / "p",
@@ -437,7 +465,8 @@ def _program(path: Path) -> Any:
     return OpaProgram(path)
 
 
-# -- over every kind of connection --------------------------------------------------------------------------------------
+# -- over every kind of connection
+# --------------------------------------------------------------------------------------
 
 
 def test_decisions_over_a_unix_socket(
@@ -505,7 +534,8 @@ def _folder(tmp_path: Path) -> Path:
     return folder
 
 
-# -- rotated ------------------------------------------------------------------------------------------------------------
+# -- rotated
+# --------------------------------------------------------------------------------------------------
 
 
 class Load:
@@ -545,7 +575,9 @@ class Load:
 def test_a_signed_bundle_is_rotated_under_load_and_a_bad_one_changes_nothing(
     opa_program: Path, tmp_path: Path
 ) -> None:
-    """Every call is decided by a revision that is taken; unsigned, wrongly signed, unknown revisions decide nothing."""
+    """Every call is decided by a revision that is taken; unsigned, wrongly signed, unknown
+    revisions decide nothing.
+    """
     key, public = rsa_key(tmp_path, "main")
     stranger, _ = rsa_key(tmp_path, "stranger")
     made = {}
@@ -698,7 +730,9 @@ def test_an_es256_signature_is_taken_by_a_real_server(opa_program: Path, tmp_pat
 def test_the_configuration_that_the_docs_show_loads_a_signed_bundle(
     opa_program: Path, tmp_path: Path
 ) -> None:
-    """As it stands there, but for the address and the key; a bundle that another key signed is not taken."""
+    """As it stands there, but for the address and the key; a bundle that another key signed is not
+    taken.
+    """
     key, public = rsa_key(tmp_path, "main")
     stranger, _ = rsa_key(tmp_path, "stranger")
     docs = (Path(__file__).parents[2] / "docs" / "opa-server.md").read_text(encoding="utf-8")

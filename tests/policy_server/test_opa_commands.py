@@ -25,7 +25,10 @@ from tests.support.opa_server import (
     until,
 )
 
-POLICY = 'package guardrail.policy\n\nallow contains "sample" if input.resource.id == "guardrail.sample"\n'
+POLICY = (
+    'package guardrail.policy\n\nallow contains "sample" if input.resource.id =='
+    ' "guardrail.sample"\n'
+)
 
 
 def run(*words: object, cwd: Path, opa: Path | None = None) -> tuple[int, str, str]:
@@ -101,13 +104,16 @@ def test_a_bundle_that_is_refused_says_where_and_writes_nothing(
 
 
 def test_policies_are_pushed_to_a_development_server(opa_program: Path, tmp_path: Path) -> None:
-    """What was pushed decides, what is gone is removed, and a guard takes it with the switch alone."""
+    """What was pushed decides, what is gone is removed, and a guard takes it with the switch
+    alone.
+    """
     folder = project(tmp_path / "p" if (tmp_path / "p").mkdir() is None else tmp_path)
     with served(opa_program, tmp_path) as server:
         until(lambda: pushed(folder, server.url))
         # One module leans on another, whichever comes first.
         (folder / "policies" / "a.rego").write_text(
-            'package guardrail.policy\n\ndeny contains "big" if big(input.action.properties.args.n)\n'
+            'package guardrail.policy\n\ndeny contains "big" if'
+            " big(input.action.properties.args.n)\n"
         )
         (folder / "policies" / "z.rego").write_text(
             "package guardrail.policy\n\nbig(n) if {\n\tis_number(n)\n\tn > data.limits.n\n}\n"

@@ -1,4 +1,6 @@
-"""examples/opa_server.py does what it says, and says so where there is no opa; docs/opa-server.md can be followed."""
+"""examples/opa_server.py does what it says, and says so where there is no opa; docs/opa-server.md
+can be followed.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def run(folder: Path, opa: Path | None) -> str:
 def test_the_example_shows_a_server_that_decides_and_is_missed(
     opa_program: Path, tmp_path: Path
 ) -> None:
-    """Allowed, denied by a rule, denied for want of a server; each recorded, the decision id included in OPA's log."""
+    """Allowed, denied by a rule, denied for want of a server; each recorded, the decision id
+    included in OPA's log.
+    """
     printed = run(tmp_path / "x", opa_program)
     assert "allowed: 40 sent" in printed
     assert "denied:  denied by policy: refunds over the limit need a manager" in printed
@@ -69,10 +73,13 @@ def test_the_example_says_what_it_needs_where_there_is_no_opa(tmp_path: Path) ->
 def test_the_documented_server_is_the_one_that_a_guard_takes(
     opa_program: Path, tmp_path: Path
 ) -> None:
-    """The command lines of docs/opa-server.md, run in their order; then a guard's engine with its settings."""
+    """The command lines of docs/opa-server.md, run in their order; then a guard's engine with its
+    settings.
+    """
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "p.rego").write_text(
-        'package guardrail.policy\n\nallow contains "a" if input.resource.id == "guardrail.sample"\n'
+        'package guardrail.policy\n\nallow contains "a" if input.resource.id =='
+        ' "guardrail.sample"\n'
     )
     lines = [
         shlex.split(line)

@@ -1,4 +1,6 @@
-"""P1 with the server engine: whatever the server does, no body runs without its well-formed allow, and each denial is recorded."""
+"""P1 with the server engine: whatever the server does, no body runs without its well-formed allow,
+and each denial is recorded.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def call(guard: Guard, body: Body, **session: Any) -> Any:
 
 
 def test_no_body_runs_whatever_a_lying_server_does(tmp_path: Path) -> None:
-    """Every behaviour of the hostile suite, one recorded denial each with its cause and detail; a good answer runs the body."""
+    """Every behaviour of the hostile suite, one recorded denial each with its cause and detail; a
+    good answer runs the body.
+    """
     body = Body()
     expected = []
     options = {"revisions": (REVISION,), "deadline_ms": 1500}
@@ -169,7 +173,9 @@ deny contains "secret" if input.action.properties.args.text == "secret"
 def test_a_real_server_decides_is_recorded_and_is_missed_when_it_is_gone(
     opa_program: Path, tmp_path: Path
 ) -> None:
-    """Engine, version, digest and revision stand in the record; without the server calls are denied, and go on with it."""
+    """Engine, version, digest and revision stand in the record; without the server calls are
+    denied, and go on with it.
+    """
     body = Body()
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "p.rego").write_text(POLICY)
@@ -210,7 +216,9 @@ def allowed(guard: Guard, body: Body) -> bool:
 def test_a_policy_that_changes_on_the_server_without_leave_stops_every_call(
     opa_program: Path, tmp_path: Path
 ) -> None:
-    """A bundle that allows everything, put in place of the right one: not one body runs under it."""
+    """A bundle that allows everything, put in place of the right one: not one body runs under
+    it.
+    """
     body = Body()
     for name, text in (("policies", POLICY), ("open", POLICY.replace("deny contains", "ignored contains"))):  # fmt: skip
         (tmp_path / name).mkdir()
@@ -242,7 +250,9 @@ def test_a_policy_that_changes_on_the_server_without_leave_stops_every_call(
 def test_a_revision_that_is_added_to_the_settings_is_taken_after_a_reload(
     opa_program: Path, tmp_path: Path
 ) -> None:
-    """The roll-out that docs/opa-server.md describes: new revision on the guards, then bundle on the server, no restart."""
+    """The roll-out that docs/opa-server.md describes: new revision on the guards, then bundle on
+    the server, no restart.
+    """
     body = Body()
     for name, text in (("old", POLICY), ("new", POLICY + '\ndeny contains "new" if false\n')):
         (tmp_path / name).mkdir()
@@ -275,7 +285,9 @@ def test_a_revision_that_is_added_to_the_settings_is_taken_after_a_reload(
 def test_a_revision_that_is_not_taken_is_named_with_those_that_are(
     opa_program: Path, tmp_path: Path
 ) -> None:
-    """As far as they differ, policies and data; one that a server made up holds nothing that a terminal obeys."""
+    """As far as they differ, policies and data; one that a server made up holds nothing that a
+    terminal obeys.
+    """
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "p.rego").write_text(POLICY)
     archive, served_one = bundle_file(tmp_path / "old.tgz", [tmp_path / "old"])
@@ -287,8 +299,9 @@ def test_a_revision_that_is_not_taken_is_named_with_those_that_are(
         with pytest.raises(PolicyError) as refused:
             OpaEngine.connect(chosen)
     assert refused.value.detail == "unaccepted"
-    assert refused.value.message == (
-        f"the OPA server serves revision {policy[:8]}….{data[:8]}… of the policies, "
+    assert (
+        refused.value.message
+        == f"the OPA server serves revision {policy[:8]}….{data[:8]}… of the policies, "
         f"and this guard takes {policy[:8]}….00000000…, release-7"
     )
     answer = Answer(
@@ -339,7 +352,9 @@ require_approval contains "person" if input.resource.id == "send"
 
 
 def test_an_approval_counts_with_a_real_server_as_well(opa_program: Path, tmp_path: Path) -> None:
-    """Asked, approved, decided again by the server with the approval in its input, and used once."""
+    """Asked, approved, decided again by the server with the approval in its input, and used
+    once.
+    """
     body = Body()
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "p.rego").write_text(ASKS)

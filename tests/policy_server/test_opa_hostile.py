@@ -1,4 +1,6 @@
-"""A server that lies, stalls or breaks off: every call is denied, with its own cause and detail, by its deadline."""
+"""A server that lies, stalls or breaks off: every call is denied, with its own cause and detail, by
+its deadline.
+"""
 
 from __future__ import annotations
 
@@ -364,7 +366,9 @@ INTERIM = {
 
 @pytest.mark.parametrize("before", INTERIM.values(), ids=INTERIM)
 def test_what_a_server_sends_before_its_answer_shifts_no_answer(before: bytes) -> None:
-    """A proxy may send it at once, and the answer when it has one: no call is decided by that of the call before it."""
+    """A proxy may send it at once, and the answer when it has one: no call is decided by that of
+    the call before it.
+    """
     with fake() as server, engine(server.url, revisions=(REVISION,), connections=1) as connected:
 
         def decide(sock: socket.socket) -> None:
@@ -390,7 +394,9 @@ def test_what_a_server_sends_before_its_answer_shifts_no_answer(before: bytes) -
 
 
 def test_an_answer_held_back_for_another_call_is_noticed() -> None:
-    """Whole, well framed and on its own connection: only what the request carried tells that it is not the answer."""
+    """Whole, well framed and on its own connection: only what the request carried tells that it is
+    not the answer.
+    """
     with fake() as server, engine(server.url, revisions=(REVISION,), connections=1) as connected:
         kept: list[bytes] = []
 
@@ -426,7 +432,9 @@ def test_an_answer_held_back_for_another_call_is_noticed() -> None:
 def test_a_connection_is_kept_only_behind_a_reply_that_ends_without_doubt(
     reply: bytes, connections: int
 ) -> None:
-    """Status 200 with one length and nothing behind it; each other good answer is taken, and its connection closed."""
+    """Status 200 with one length and nothing behind it; each other good answer is taken, and its
+    connection closed.
+    """
     with (
         fake() as server,
         engine(
@@ -484,7 +492,9 @@ def test_what_the_server_quotes_of_a_call_reaches_no_message(
 
 
 def test_a_kept_connection_that_the_server_closed_is_replaced_unseen() -> None:
-    """Nothing of a reply came, so asking again can't decide twice; a new connection is not retried."""
+    """Nothing of a reply came, so asking again can't decide twice; a new connection is not
+    retried.
+    """
     with fake() as server, engine(server.url, revisions=(REVISION,)) as connected:
         allowed(connected)
 
@@ -509,7 +519,9 @@ def test_a_reply_that_was_cut_is_not_asked_for_again() -> None:
 
 
 def test_input_goes_to_the_server_as_it_is() -> None:
-    """Byte for byte, in a request that asks for strict builtin errors and for the revision, and takes no compression."""
+    """Byte for byte, in a request that asks for strict builtin errors and for the revision, and
+    takes no compression.
+    """
     with fake() as server, engine(server.url, revisions=(REVISION,)) as connected:
         allowed(connected)
         (request,) = server.asked
@@ -554,7 +566,9 @@ def test_calls_that_find_no_free_connection_are_denied_by_their_deadlines() -> N
 
 
 def test_questions_of_one_principal_that_take_long_leave_room_for_the_others() -> None:
-    """Whatever agents, sessions and tools it uses: a quarter of the connections is for somebody else."""
+    """Whatever agents, sessions and tools it uses: a quarter of the connections is for somebody
+    else.
+    """
     with fake() as server, engine(server.url, revisions=(REVISION,), connections=4) as connected:
         server.behave = lambda sock: stalls()(sock, server)
         slow = [
@@ -570,7 +584,9 @@ def test_questions_of_one_principal_that_take_long_leave_room_for_the_others() -
 
 
 def test_a_server_that_can_not_be_reached_is_not_asked_for_a_while() -> None:
-    """The breaker opens after failures in a row, lets one call find out, and closes when that is answered."""
+    """The breaker opens after failures in a row, lets one call find out, and closes when that is
+    answered.
+    """
     with (
         fake() as server,
         engine(
@@ -677,7 +693,9 @@ def test_a_slow_handshake_is_a_timeout(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_read_is_a_timeout() -> None:
-    """Sending ends by the deadline as well; larger than any buffer on the way, so that it has to wait."""
+    """Sending ends by the deadline as well; larger than any buffer on the way, so that it has to
+    wait.
+    """
     with fake() as server:
         server.greet = lambda _: server.let_go.wait()  # type: ignore[assignment,return-value]
         connection = Connection(Target(section(server.url)))

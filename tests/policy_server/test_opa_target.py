@@ -45,7 +45,9 @@ from tests.support.opa_server import certificates
     ],
 )
 def test_a_url_that_would_show_arguments_to_others_is_refused(url: str) -> None:
-    """Credentials, http to anything but loopback, a path: refused with a hint that does not repeat a password."""
+    """Credentials, http to anything but loopback, a path: refused with a hint that does not repeat
+    a password.
+    """
     with pytest.raises(ConfigError) as caught:
         Target(OpaSection(url=url))
     assert caught.value.hint

@@ -1,4 +1,6 @@
-"""Bad input: each has a clear error or a recorded outcome, loses nothing, and the next call goes on."""
+"""Bad input: each has a clear error or a recorded outcome, loses nothing, and the next call goes
+on.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
 def test_arguments_that_are_not_plain_json_are_denied_and_recorded(
     tmp_path: Path, kind: str
 ) -> None:
-    """Cause ``arguments``, with the detail; the policy is not asked, nothing runs, the next call goes on."""
+    """Cause ``arguments``, with the detail; the policy is not asked, nothing runs, the next call
+    goes on.
+    """
     args, detail = REFUSED[kind]
     policy, body = StaticPolicy(allow()), Body()
     with guarded(tmp_path, policy) as guard:
@@ -247,7 +251,9 @@ async def test_a_coroutine_function_called_synchronously_is_refused(tmp_path: Pa
 
 
 async def test_generators_are_refused_unless_declared(tmp_path: Path) -> None:
-    """As functions before, as results after; a declared stream is released, and its record says ``returned``."""
+    """As functions before, as results after; a declared stream is released, and its record says
+    ``returned``.
+    """
 
     def generator() -> Any:
         yield 1
@@ -334,7 +340,9 @@ def test_a_stack_that_is_used_up_inside_the_body_has_an_outcome(tmp_path: Path) 
 
 
 async def test_cancelled_calls_have_outcomes(tmp_path: Path) -> None:
-    """By a task, a timeout and a task group; the body sees the cancellation, and so does the caller."""
+    """By a task, a timeout and a task group; the body sees the cancellation, and so does the
+    caller.
+    """
     seen: list[str] = []
     begun = asyncio.Event()
 
@@ -371,7 +379,9 @@ async def test_cancelled_calls_have_outcomes(tmp_path: Path) -> None:
 
 
 async def test_nested_calls_name_their_parent(tmp_path: Path) -> None:
-    """Sync in sync, awaited in awaited, through threads and tasks; inner denials are the body's to handle."""
+    """Sync in sync, awaited in awaited, through threads and tasks; inner denials are the body's to
+    handle.
+    """
     with guarded(tmp_path) as guard:
 
         def nest(levels: int) -> int:
@@ -417,7 +427,9 @@ def test_a_body_that_forks_has_one_outcome(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["static", "embedded"])
 def test_a_forked_child_may_go_on_calling(tmp_path: Path, engine: str) -> None:
-    """Before a body and inside one: with a lease of its own, a decision and an outcome, and the parent goes on."""
+    """Before a body and inside one: with a lease of its own, a decision and an outcome, and the
+    parent goes on.
+    """
     write_policy(tmp_path, 'allow contains "any" if input.resource.id == "send"')
     with child(tmp_path, engine=engine) as running:
         assert "ok" in running.ask("call")
@@ -480,7 +492,9 @@ def test_any_call_id_of_a_framework_is_recorded(tmp_path: Path, call_id: str) ->
     ],
 )
 def test_a_schema_that_is_refused_leaves_the_tool_undeclared(tmp_path: Path, schema: Any) -> None:
-    """It is still governed: the policy sees that nothing is known about it, and records take the minimal view."""
+    """It is still governed: the policy sees that nothing is known about it, and records take the
+    minimal view.
+    """
     policy = StaticPolicy(allow())
     with guarded(tmp_path, policy) as guard:
         try:

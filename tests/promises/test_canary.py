@@ -1,4 +1,6 @@
-"""One canary of a detectable shape and one that a session knows, in every place at once: in no byte that comes out."""
+"""One canary of a detectable shape and one that a session knows, in every place at once: in no byte
+that comes out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""P1: no tool body runs without a well-formed ``allow``; every failure to get one denies, each with its own cause."""
+"""P1: no tool body runs without a well-formed ``allow``; every failure to get one denies, each with
+its own cause.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +133,7 @@ async def test_a_verdict_that_does_not_allow_runs_nothing_by_any_way_in(
 
 
 MIRROR = """
-# What the caller sends as `reply` becomes a rule as it is: a policy that hands on what it should have checked.
+# This policy hands on what it should have checked: the caller's `reply` becomes a rule as it is.
 allow contains input.action.properties.args.reply if input.resource.id == "send"
 
 redact contains input.action.properties.args.redact if input.resource.id == "send"
@@ -157,7 +159,9 @@ REAL_MALFORMED: dict[str, dict[str, Any]] = {
 
 
 def test_rego_that_produces_a_malformed_decision_denies(tmp_path: Path) -> None:
-    """Through the real engine and composition: thirteen ways, one recorded denial each; a well-formed one runs."""
+    """Through the real engine and composition: thirteen ways, one recorded denial each; a
+    well-formed one runs.
+    """
     body = Body()
     with ruled(tmp_path, MIRROR) as guard:
         guard.declare("send", schema=OPEN)
@@ -208,7 +212,9 @@ redact contains sprintf("/%v/%v", [number, input.action.properties.args.text]) i
 
 
 def test_trouble_inside_the_policy_denies_with_its_own_cause(tmp_path: Path) -> None:
-    """Conflicting values, an evaluation over its time, over its memory, and a reply of megabytes."""
+    """Conflicting values, an evaluation over its time, over its memory, and a reply of
+    megabytes.
+    """
     body = Body()
     with ruled(
         tmp_path, TROUBLE, policy={"memory_mb": 256, "eval_limit_ms": 400, "deadline_ms": 4000}
@@ -230,7 +236,9 @@ def test_trouble_inside_the_policy_denies_with_its_own_cause(tmp_path: Path) -> 
 
 
 def test_a_policy_that_takes_all_memory_denies(tmp_path: Path) -> None:
-    """Before its time is over, by the limit on the worker's address space; the next call is decided."""
+    """Before its time is over, by the limit on the worker's address space; the next call is
+    decided.
+    """
     body = Body()
     with ruled(
         tmp_path,
@@ -301,7 +309,9 @@ def test_an_answer_too_many_allows_nothing(broken: Guard, tmp_path: Path) -> Non
 
 
 def test_a_worker_killed_or_stopped_from_outside_denies_and_is_replaced(tmp_path: Path) -> None:
-    """SIGKILL in the middle of an evaluation is ``crashed``, SIGSTOP is ``timeout``; both are recorded."""
+    """SIGKILL in the middle of an evaluation is ``crashed``, SIGSTOP is ``timeout``; both are
+    recorded.
+    """
     body = Body()
     with ruled(tmp_path, TROUBLE, policy={"eval_limit_ms": 1500, "deadline_ms": 10_000}) as guard:
         guard.declare("send", schema=OPEN)
@@ -353,7 +363,8 @@ allow contains "poison" if {
 
 
 def test_a_poisonous_session_delays_no_other_beyond_the_deadline(tmp_path: Path) -> None:
-    """While twelve threads of one session kill the only worker, every call of another is decided in time.
+    """While twelve threads of one session kill the only worker, every call of another is decided in
+    time.
 
     A call that waited longer than the deadline would be denied with ``timeout``: none is.
     """
@@ -362,7 +373,8 @@ def test_a_poisonous_session_delays_no_other_beyond_the_deadline(tmp_path: Path)
     with ruled(tmp_path, POISON, policy={"eval_limit_ms": 150, "deadline_ms": 1000}) as guard:
         guard.declare("send", schema=OPEN)
 
-        # Another tool each time, which makes a shard of its own: the breaker alone would not save the others.
+        # Another tool each time, which makes a shard of its own: the breaker alone would not save
+        # the others.
         def poison(thread: int) -> None:
             with guard.session(principal="mallory", agent="bot", id="poison"):
                 for number in range(200):

@@ -1,4 +1,6 @@
-"""P2: the decision is durable before the body starts; while it can't be, no body runs, and nothing acknowledged is lost."""
+"""P2: the decision is durable before the body starts; while it can't be, no body runs, and nothing
+acknowledged is lost.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def blocked(running: Child, count: int = 3, pad: int = 40) -> None:
 
 
 def test_the_decision_is_in_the_file_before_the_body_runs(tmp_path: Path) -> None:
-    """Another process that opens the ledger from within the body finds the decision, and no outcome."""
+    """Another process that opens the ledger from within the body finds the decision, and no
+    outcome.
+    """
     db = tmp_path / "audit.db"
     script = (
         "import sys; from pathlib import Path; from guardrail.ledger.reader import LedgerReader\n"
@@ -101,7 +105,9 @@ def test_the_body_waits_for_the_sync(faulty: Child, shim: Shim, tmp_path: Path) 
 def test_a_failing_disk_runs_no_body_and_the_same_process_goes_on(
     faulty: Child, shim: Shim, tmp_path: Path, function: str, what: str
 ) -> None:
-    """Errors and hangs of writes and syncs: refused by every way in; healed, it goes on by itself."""
+    """Errors and hangs of writes and syncs: refused by every way in; healed, it goes on by
+    itself.
+    """
     known = lines(tmp_path / "audit.db")
     shim.want(function, what)
     blocked(faulty)
@@ -137,7 +143,8 @@ def test_a_full_disk_runs_no_body_and_the_same_process_goes_on(tmp_path: Path) -
         _fill(disk / "filler")
         refused = 0
         for _ in range(60):
-            # A decision that still fits is durable, and then its body runs; in the end nothing fits any more.
+            # A decision that still fits is durable, and then its body runs; in the end nothing fits
+            # any more.
             answer = running.ask("call", 30_000)
             refused = refused + 1 if "error" in answer and not answer["ran"] else 0
             if refused == 4:
@@ -156,7 +163,9 @@ def test_a_full_disk_runs_no_body_and_the_same_process_goes_on(tmp_path: Path) -
 def test_a_result_whose_outcome_cannot_be_written_is_withheld_and_recorded_later(
     tmp_path: Path,
 ) -> None:
-    """The disk fills while the body runs: the caller gets ``LedgerError``, and the outcome comes by itself."""
+    """The disk fills while the body runs: the caller gets ``LedgerError``, and the outcome comes by
+    itself.
+    """
     with child(tmp_path, deadline_ms=2000) as running:
         running.ask("begin_slow")
         running.ask("limit", 1000)
@@ -186,7 +195,9 @@ def test_a_read_only_file_system_gives_no_guard(tmp_path: Path) -> None:
 
 
 def test_a_lock_held_by_a_stopped_process_runs_no_body(tmp_path: Path) -> None:
-    """Stopped in the middle of its commits, it blocks the others until it goes on or dies; nothing is lost."""
+    """Stopped in the middle of its commits, it blocks the others until it goes on or dies; nothing
+    is lost.
+    """
     with (
         child(tmp_path, deadline_ms=4000) as stuck,
         child(tmp_path, deadline_ms=300) as other,
@@ -232,9 +243,11 @@ def _fill(path: Path) -> None:
 def test_a_file_changed_under_the_open_guard_runs_no_body(
     tmp_path: Path, part: str, how: Callable[[Path], None]
 ) -> None:
-    """Whatever happens to whichever file: the next call runs nothing; then the guard, or ``recover``, goes on.
+    """Whatever happens to whichever file: the next call runs nothing; then the guard, or
+    ``recover``, goes on.
 
-    Every record that was acknowledged and still exists on disk is there afterwards, and ``verify`` passes.
+    Every record that was acknowledged and still exists on disk is there afterwards, and ``verify``
+    passes.
     """
     db = tmp_path / "audit.db"
     body = Body()
@@ -316,7 +329,9 @@ def test_a_removed_folder_runs_no_body(tmp_path: Path) -> None:
 
 
 def test_a_moved_folder_runs_no_body_until_it_is_back(tmp_path: Path) -> None:
-    """Renamed away, the ledger is not where it was opened; sealed, it goes on after ``recover`` with every record."""
+    """Renamed away, the ledger is not where it was opened; sealed, it goes on after ``recover``
+    with every record.
+    """
     folder = tmp_path / "home"
     folder.mkdir()
     body = Body()
@@ -367,7 +382,9 @@ def test_a_folder_of_another_user_is_refused_at_open(tmp_path: Path) -> None:
 def test_no_body_runs_while_the_decision_is_uncertain_and_the_ledger_says_so(
     faulty: Child, shim: Shim, tmp_path: Path
 ) -> None:
-    """A decision that turns out durable after its caller was refused is closed as ``not_started``."""
+    """A decision that turns out durable after its caller was refused is closed as
+    ``not_started``.
+    """
     shim.want("sync", "HANG")
     answer = faulty.ask("call")
     assert (answer["error"], answer["ran"]) == (POISONED, 0)
@@ -423,7 +440,9 @@ def test_a_second_guard_in_the_process_is_stopped_by_the_same_fault(tmp_path: Pa
 
 
 def test_a_ledger_that_cannot_be_opened_gives_no_guard(tmp_path: Path) -> None:
-    """Half of what belongs together: keys without ledger, ledger without keys, traces, a foreign file."""
+    """Half of what belongs together: keys without ledger, ledger without keys, traces, a foreign
+    file.
+    """
     with guarded(tmp_path) as guard:
         guard.call("send", {}, Body())
     (tmp_path / "audit.db").rename(tmp_path / "away")

@@ -1,4 +1,6 @@
-"""P3: never more than one outcome per allowed call, and exactly one once its process has ended and a writer has looked."""
+"""P3: never more than one outcome per allowed call, and exactly one once its process has ended and
+a writer has looked.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def ends(folder: Path) -> list[str]:
 def test_a_process_killed_at_any_step_leaves_one_outcome_per_allowed_call(
     tmp_path: Path, point: str
 ) -> None:
-    """SIGKILL before and after each numbered step; then one outcome for each decision that is durable."""
+    """SIGKILL before and after each numbered step; then one outcome for each decision that is
+    durable.
+    """
     killed_at(tmp_path, point, "call")
     expected = ["ok"] if point in BEFORE_DURABLE else ["ok", "ok" if point in ENDED else "unknown"]
     assert ends(tmp_path) == expected
@@ -102,7 +106,9 @@ def test_the_same_holds_for_awaited_and_handed_over_calls(
 
 
 def test_a_call_of_a_dead_process_is_closed_by_a_writer_that_runs_on(tmp_path: Path) -> None:
-    """Not only at open: the next sweep of any process closes it, once, and later sweeps find nothing."""
+    """Not only at open: the next sweep of any process closes it, once, and later sweeps find
+    nothing.
+    """
     with child(tmp_path) as alive, child(tmp_path) as victim:
         victim.ask("begin_slow")
         assert alive.ask("sweep")["swept"] == 0
@@ -160,9 +166,11 @@ def test_a_stopped_process_is_slow_and_not_dead(tmp_path: Path) -> None:
 
 
 def test_four_processes_with_four_threads_lose_nothing(tmp_path: Path) -> None:
-    """4 x 4 x 60 calls beside a slow tool: every record, an intact chain, and no record waits a second.
+    """4 x 4 x 60 calls beside a slow tool: every record, an intact chain, and no record waits a
+    second.
 
-    A record that is not durable within one second of waiting, lock included, fails its call: none does.
+    A record that is not durable within one second of waiting, lock included, fails its call: none
+    does.
     """
     with child(tmp_path) as slow:
         slow.ask("begin_slow")
@@ -234,7 +242,8 @@ def test_an_outcome_after_unknown_is_a_claim(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "derived again"])
 async def test_a_cancelled_call_has_one_outcome_at_every_moment(tmp_path: Path, kind: str) -> None:
-    """Cancelled after every small delay: an outcome for each durable decision, and none for the others.
+    """Cancelled after every small delay: an outcome for each durable decision, and none for the
+    others.
 
     Also where redaction changed the arguments, so that the decision is derived again meanwhile.
     """

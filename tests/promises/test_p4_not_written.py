@@ -1,4 +1,6 @@
-"""P4: a value that is marked, detected or known to be sensitive is in no byte that guardrail writes."""
+"""P4: a value that is marked, detected or known to be sensitive is in no byte that guardrail
+writes.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_a_secret_that_is_detected_is_written_nowhere(
 def test_a_value_that_is_known_is_written_nowhere(
     echoing: tuple[Guard, Path], capfd: pytest.CaptureFixture[str], place: str
 ) -> None:
-    """Once an argument was marked: the same value anywhere in that session, though nothing about it looks secret."""
+    """Once an argument was marked: the same value anywhere in that session, though nothing about it
+    looks secret.
+    """
     guard, folder = echoing
     secret = plain()
     with guard.session(principal="alice", agent="bot"):
@@ -92,8 +96,9 @@ ATTRIBUTES = ["session attribute", "nested session attribute", "principal attrib
 
 @pytest.mark.parametrize("place", ATTRIBUTES)
 def test_what_the_host_told_is_not_written_once_it_is_known(tmp_path: Path, place: str) -> None:
-    """It stood in clear in earlier records; from the call that makes it known on, in none: neither its decision, nor
-    its outcome, nor anything later."""
+    """It stood in clear in earlier records; from the call that makes it known on, in none: neither
+    its decision, nor its outcome, nor anything later.
+    """
     secret = plain().replace('"', "").replace("/", "")
     who = {"principal": "alice", "agent": "bot", **SESSIONS[place](secret)}
     with guarded(tmp_path) as guard:
@@ -120,7 +125,9 @@ def _lines(folder: Path) -> list[bytes]:
 
 
 def test_the_call_that_makes_a_value_known_does_not_write_it_itself(tmp_path: Path) -> None:
-    """Marked in an argument, and in the same call in everything that came before the argument was looked at."""
+    """Marked in an argument, and in the same call in everything that came before the argument was
+    looked at.
+    """
     secret = plain()
     with guarded(tmp_path) as guard:
         prepare(guard)
@@ -141,7 +148,9 @@ def test_the_call_that_makes_a_value_known_does_not_write_it_itself(tmp_path: Pa
 def test_a_result_that_makes_a_value_known_does_not_write_it_with_the_outcome(
     tmp_path: Path,
 ) -> None:
-    """A key in the result says that the value is a password; the framework's id of the same call holds it too."""
+    """A key in the result says that the value is a password; the framework's id of the same call
+    holds it too.
+    """
     secret = plain()
     with guarded(tmp_path) as guard:
         prepare(guard)
@@ -162,7 +171,9 @@ def test_a_result_that_makes_a_value_known_does_not_write_it_with_the_outcome(
 def test_what_a_session_knows_strikes_nothing_that_host_or_policy_supplied(
     echoing: tuple[Guard, Path], place: str
 ) -> None:
-    """A tool's labels, rule ids, severities and needs stay as they are, or a page could strike them from the record."""
+    """A tool's labels, rule ids, severities and needs stay as they are, or a page could strike them
+    from the record.
+    """
     guard, folder = echoing
     secret = plain()
     with guard.session(principal="alice", agent="bot"):
@@ -235,7 +246,9 @@ def test_errors_of_the_guard_quote_no_value(tmp_path: Path, wrong: Any) -> None:
 
 
 def test_sessions_do_not_know_each_others_values(tmp_path: Path) -> None:
-    """For contrast: in another session the same words are only words, so the tests above can fail."""
+    """For contrast: in another session the same words are only words, so the tests above can
+    fail.
+    """
     secret = plain()
     with guarded(tmp_path, StaticPolicy(allow())) as guard:
         prepare(guard)

@@ -1,4 +1,5 @@
-"""P5: what was changed in a log that a guard wrote is found, with its number where that can be told.
+"""P5: what was changed in a log that a guard wrote is found, with its number where that can be
+told.
 
 Without a head from elsewhere an older copy can't be seen, and ``verify`` says so instead of OK.
 """
@@ -85,7 +86,9 @@ EDITS: dict[str, tuple[str, int]] = {
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_is_found_with_its_number(db: Path, edit: str) -> None:
-    """By library and by command line: exit code 1, and the first record that is not as it must be."""
+    """By library and by command line: exit code 1, and the first record that is not as it must
+    be.
+    """
     statement, expected = EDITS[edit]
     change(db, statement)
     report = verify_ledger(db)
@@ -139,7 +142,9 @@ def rewritten(db: Path) -> None:
 def test_what_a_chain_cannot_show_is_never_called_intact(
     db: Path, how: Callable[[Path], None]
 ) -> None:
-    """A cut tail and a rewritten log: against a head from elsewhere TAMPERED, without one NOT ANCHORED at best."""
+    """A cut tail and a rewritten log: against a head from elsewhere TAMPERED, without one NOT
+    ANCHORED at best.
+    """
     kept = head(db)
     assert verify_ledger(db, key=public(db), heads=[kept]).exit_code == 0
     how(db)
@@ -173,7 +178,9 @@ def test_a_log_that_was_exchanged_is_found_against_a_head(
 
 
 def test_a_ledger_that_contradicts_what_it_acknowledged_takes_no_calls(tmp_path: Path) -> None:
-    """An open guard notices what was cut behind its back at the next call, and opens no more afterwards."""
+    """An open guard notices what was cut behind its back at the next call, and opens no more
+    afterwards.
+    """
     from guardrail.errors import LedgerError, LedgerSealedError
 
     runs: list[int] = []

@@ -1,4 +1,6 @@
-"""P6: killed at any moment, no acknowledged record is lost, and the ledger opens, verifies and goes on."""
+"""P6: killed at any moment, no acknowledged record is lost, and the ledger opens, verifies and goes
+on.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,9 @@ def test_killing_guards_at_random_loses_nothing_that_was_acknowledged(tmp_path: 
 
 
 def test_a_torn_last_write_is_no_record_and_hides_none(tmp_path: Path) -> None:
-    """A -wal whose end was never synced: cut anywhere behind the last commit, every acknowledged record stays."""
+    """A -wal whose end was never synced: cut anywhere behind the last commit, every acknowledged
+    record stays.
+    """
     with child(tmp_path) as running:
         for _ in range(4):
             running.ask("call")

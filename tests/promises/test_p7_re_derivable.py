@@ -1,4 +1,6 @@
-"""P7: a record says by digest what its decision depended on, and ``reproducible: true`` only where that is so."""
+"""P7: a record says by digest what its decision depended on, and ``reproducible: true`` only where
+that is so.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ CASES: list[tuple[dict[str, Any], type[Exception] | None, bool]] = [
 
 
 def said(folder: Path) -> list[tuple[dict[str, Any], bool | None]]:
-    """Return every decision record with what it, or else its outcome, says about being reproducible."""
+    """Return every decision record with what it, or else its outcome, says about being
+    reproducible.
+    """
     outcomes = {r["call"]: r["reproducible"] for r in records(folder / "audit.db", "call.outcome")}
     return [
         (
@@ -88,7 +92,9 @@ def said(folder: Path) -> list[tuple[dict[str, Any], bool | None]]:
 def test_a_decision_that_follows_from_its_record_is_the_only_one_called_reproducible(
     tmp_path: Path,
 ) -> None:
-    """Policies that read what is redacted, and others; then every record that says true is replayed."""
+    """Policies that read what is redacted, and others; then every record that says true is
+    replayed.
+    """
     with ruled(tmp_path, PAYMENTS) as guard:
         guard.declare("pay", schema=CARD)
         with guard.session(principal="alice", agent="bot"):
@@ -107,7 +113,9 @@ def test_a_decision_that_follows_from_its_record_is_the_only_one_called_reproduc
 
 
 def replay(folder: Path, found: list[dict[str, Any]]) -> None:
-    """Decide each recorded input with a fresh engine; effect and rules must be those of the record."""
+    """Decide each recorded input with a fresh engine; effect and rules must be those of the
+    record.
+    """
     assert found
     engine = load_engine(settings(folder))
     try:
@@ -181,7 +189,9 @@ def test_a_second_derivation_that_fails_is_not_known(tmp_path: Path, second: str
 
 
 def test_a_reload_under_a_call_does_not_mix_two_policies(tmp_path: Path) -> None:
-    """Decided by the old policy, the call is derived again from the old one too: its record names it."""
+    """Decided by the old policy, the call is derived again from the old one too: its record names
+    it.
+    """
     guard: Guard
 
     def exchange(_: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +209,9 @@ def test_a_reload_under_a_call_does_not_mix_two_policies(tmp_path: Path) -> None
 
 
 def test_the_digest_names_policies_and_data(tmp_path: Path) -> None:
-    """Another rule or other data is another digest; a reload is recorded between the decisions that it parts."""
+    """Another rule or other data is another digest; a reload is recorded between the decisions that
+    it parts.
+    """
     with ruled(tmp_path, PAYMENTS) as guard:
         guard.declare("pay", schema=CARD)
         guard.call("pay", {"amount": 5}, Body())

@@ -1,4 +1,6 @@
-"""P8: each identity in a record is asserted or absent, and says how: nothing here verifies a signature yet."""
+"""P8: each identity in a record is asserted or absent, and says how: nothing here verifies a
+signature yet.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def test_an_assurance_that_is_none_is_refused(tmp_path: Path, assurance: Any) ->
 
 
 def test_a_session_belongs_to_who_began_it(tmp_path: Path) -> None:
-    """Another principal, agent or tenant is refused its id: in this process, and after a restart."""
+    """Another principal, agent or tenant is refused its id: in this process, and after a
+    restart.
+    """
     with guarded(tmp_path) as guard:
         guard.declare("send", schema=OPEN)
         with guard.session(principal="alice", agent="bot", id="s-1"):
@@ -109,7 +113,9 @@ def test_calls_outside_a_session_have_an_absent_principal(tmp_path: Path) -> Non
 
 
 def test_a_session_recorded_by_token_can_be_entered_again_by_its_owner(tmp_path: Path) -> None:
-    """Where principals are recorded as tokens: after a restart it is still theirs, and nobody else's."""
+    """Where principals are recorded as tokens: after a restart it is still theirs, and nobody
+    else's.
+    """
     tokens = {"identity": {"principal_form": "token"}}
     for _ in range(2):
         with guarded(tmp_path, **tokens) as guard:

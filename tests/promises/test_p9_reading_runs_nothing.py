@@ -33,7 +33,10 @@ COMMANDS = [
 
 def loaded(statement: str) -> set[str]:
     """Return the modules of guardrail that *statement* loads in a fresh interpreter."""
-    script = f"{statement}\nimport sys\nprint(*[n for n in sys.modules if n.split('.')[0] == 'guardrail'])"
+    script = (
+        f"{statement}\nimport sys\nprint(*[n for n in sys.modules if n.split('.')[0] =="
+        " 'guardrail'])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -75,9 +78,9 @@ def test_a_command_that_reads_never_loads_the_guard(command: str) -> None:
 def test_importing_the_package_loads_no_guard_and_no_framework() -> None:
     """Names are resolved when they are asked for."""
     script = (
-        "import guardrail, sys\n"
-        "heavy = {'pydantic', 'sqlite_utils', 'cryptography', 'click', 'langchain_core', 'orjson'}\n"
-        "print(*(heavy & set(sys.modules)), *[n for n in sys.modules if n == 'guardrail.guard'])"
+        "import guardrail, sys\nheavy = {'pydantic', 'sqlite_utils', 'cryptography', 'click',"
+        " 'langchain_core', 'orjson'}\nprint(*(heavy & set(sys.modules)), *[n for n in sys.modules"
+        " if n == 'guardrail.guard'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -86,8 +89,9 @@ def test_importing_the_package_loads_no_guard_and_no_framework() -> None:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Return what is in each file of the ledger. Shared memory holds only locks of readers; the access log and what is
-    remembered of it are theirs."""
+    """Return what is in each file of the ledger. Shared memory holds only locks of readers; the
+    access log and what is remembered of it are theirs.
+    """
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -125,7 +129,9 @@ def test_commands_that_read_leave_every_byte_as_it_was(written: Path) -> None:
 
 
 def test_commands_that_read_leave_a_live_ledger_as_it_was(tmp_path: Path) -> None:
-    """While a guard has it open, with an open call: not a byte of database and -wal changes, and the call stays open."""
+    """While a guard has it open, with an open call: not a byte of database and -wal changes, and
+    the call stays open.
+    """
     with guarded(tmp_path) as guard:
         guard.declare("send", schema=OPEN)
         with guard.session(principal="alice", agent="bot", id="s-1"):

@@ -1,4 +1,6 @@
-"""Whatever a tool hands back: the outcome is recorded, bare or truncated where it must be, and the next call goes on."""
+"""Whatever a tool hands back: the outcome is recorded, bare or truncated where it must be, and the
+next call goes on.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +133,9 @@ RESULTS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("log_output", [False, True])
 @pytest.mark.parametrize("kind", RESULTS)
 def test_any_result_is_recorded_and_released(tmp_path: Path, kind: str, log_output: bool) -> None:
-    """One outcome, of status ok, that fits in a record; the caller gets the very object; the next call goes on."""
+    """One outcome, of status ok, that fits in a record; the caller gets the very object; the next
+    call goes on.
+    """
     with guarded(tmp_path) as guard:
         guard.declare("make", schema=OPEN, log_output=log_output)
         result = RESULTS[kind]()
@@ -233,7 +237,9 @@ def test_a_result_that_calls_an_id_a_secret_ends_no_session(tmp_path: Path) -> N
 
 
 def test_a_result_that_names_everything_known_is_scrubbed(tmp_path: Path) -> None:
-    """Thousands of known values in one logged result: recorded without any, truncated where it is too much."""
+    """Thousands of known values in one logged result: recorded without any, truncated where it is
+    too much.
+    """
     secrets = [plain() for _ in range(300)]
     with guarded(tmp_path) as guard:
         prepare(guard)
@@ -298,7 +304,9 @@ def test_session_attributes_that_cannot_be_recorded_give_no_session(tmp_path: Pa
 
 
 def test_what_the_host_changes_after_the_session_began_changes_nothing(tmp_path: Path) -> None:
-    """Attributes, roles and delegation are copied once: what the policy sees is what is recorded."""
+    """Attributes, roles and delegation are copied once: what the policy sees is what is
+    recorded.
+    """
     attributes: dict[str, Any] = {"list": [1], "password": "quiet-otter-42"}
     step: dict[str, Any] = {"sub": "bob", "more": []}
     policy = StaticPolicy(allow())

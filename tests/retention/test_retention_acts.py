@@ -1,4 +1,6 @@
-"""Sealing, archiving, pruning and holding: what is due is done, what must not be done is refused, each on the record."""
+"""Sealing, archiving, pruning and holding: what is due is done, what must not be done is refused,
+each on the record.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ def refused_with(db: Path, retention: dict[str, object], given: Sequence[SignedN
 
 
 def test_a_segment_is_sealed_and_its_copy_is_what_an_export_is(db: Path) -> None:
-    """A record says what it holds; the copy holds the same bytes, is read-only, and nobody else can read it."""
+    """A record says what it holds; the copy holds the same bytes, is read-only, and nobody else can
+    read it.
+    """
     with keeper(db) as keep:
         done = keep.seal(why="month end")
     assert done.segment is not None
@@ -184,7 +188,9 @@ def test_nothing_is_deleted_before_its_time(db: Path) -> None:
 
 
 def test_each_reason_not_to_delete_has_its_code(db: Path, tmp_path: Path) -> None:
-    """Settings below the floor, a hold, no copy, no archive, no head elsewhere, one that is too small, a stranger's."""
+    """Settings below the floor, a hold, no copy, no archive, no head elsewhere, one that is too
+    small, a stranger's.
+    """
     with keeper(db) as keep:
         keep.seal(why=None)
     kept = [head(db)]
@@ -213,7 +219,9 @@ def _genesis(db: Path) -> str:
 
 
 def test_a_ledger_that_a_kept_head_contradicts_is_not_pruned(tmp_path: Path) -> None:
-    """Deleting would take the traces with it: a head of the same log's key over other records, or over more than there are."""
+    """Deleting would take the traces with it: a head of the same log's key over other records, or
+    over more than there are.
+    """
     db, other = tmp_path / "a" / "audit.db", tmp_path / "b" / "audit.db"
     for path, text in ((db, "one"), (other, "two")):
         path.parent.mkdir()
@@ -227,7 +235,9 @@ def test_a_ledger_that_a_kept_head_contradicts_is_not_pruned(tmp_path: Path) -> 
 
 
 def test_a_head_counts_where_an_anchor_gives_it_back(db: Path, tmp_path: Path) -> None:
-    """What stands in a file beside the ledger is nobody's word: whoever changes the one can change the other."""
+    """What stands in a file beside the ledger is nobody's word: whoever changes the one can change
+    the other.
+    """
     with keeper(db) as keep:
         keep.seal(why=None)
     kept = head(db)
@@ -250,7 +260,9 @@ def test_a_head_counts_where_an_anchor_gives_it_back(db: Path, tmp_path: Path) -
 def test_a_head_that_a_person_gives_counts_if_an_anchor_vouches_for_it(
     db: Path, tmp_path: Path
 ) -> None:
-    """``guardrail checkpoint`` prints one of any ledger: the error says why it does not count, and what makes it count."""
+    """``guardrail checkpoint`` prints one of any ledger: the error says why it does not count, and
+    what makes it count.
+    """
     with keeper(db) as keep:
         keep.seal(why=None)
     elsewhere = tmp_path / "elsewhere" / "heads.jsonl"
@@ -310,7 +322,9 @@ def test_every_head_in_an_anchor_file_must_be_of_this_ledger(db: Path, tmp_path:
 
 
 def test_a_witness_vouches_by_its_signature(db: Path, tmp_path: Path) -> None:
-    """It need not answer: what it signed stands in the file beside the ledger, and nobody else can have made it."""
+    """It need not answer: what it signed stands in the file beside the ledger, and nobody else can
+    have made it.
+    """
     with keeper(db) as keep:
         keep.seal(why=None)
     key = SIGNING.log_key(LOG).key
@@ -337,7 +351,9 @@ class Known:
 
 
 def forged(folder: Path, manifest: Manifest, lines: list[bytes], first: int) -> None:
-    """Put a copy of other lines in the place of a segment's, whole in itself: no key is needed for that."""
+    """Put a copy of other lines in the place of a segment's, whole in itself: no key is needed for
+    that.
+    """
     edge = Edge()
     for line in lines:
         edge.append(leaf_hash(line))
@@ -412,7 +428,9 @@ def test_an_archived_copy_is_the_one_that_was_recorded(db: Path, tmp_path: Path)
 def test_an_archive_that_is_the_segments_own_folder_is_refused(
     db: Path, tmp_path: Path, how: str
 ) -> None:
-    """Named twice, through a link, or with the copy linked into it: there would be one copy, and it would expire."""
+    """Named twice, through a link, or with the copy linked into it: there would be one copy, and it
+    would expire.
+    """
     archive = tmp_path / "archive"
     with keeper(db) as keep:
         made = keep.seal(why=None).copied[0]
@@ -587,7 +605,9 @@ def test_the_archive_gets_verified_copies_each_on_the_record(db: Path, tmp_path:
 
 
 def test_copies_whose_time_is_over_are_deleted_on_the_record(db: Path, tmp_path: Path) -> None:
-    """Those beside the ledger with the records, those in the archive after its own time; never under a hold."""
+    """Those beside the ledger with the records, those in the archive after its own time; never
+    under a hold.
+    """
     archive = tmp_path / "archive"
     chosen = {"archive": archive, "archive_days": 1000}
     with keeper(db, **chosen) as keep:
@@ -638,7 +658,9 @@ def test_a_copy_that_says_that_it_is_older_than_it_is_is_not_deleted(
 
 
 def test_holds_stand_until_they_are_released(db: Path) -> None:
-    """Each by its name; one that stands can't be begun again, one that does not can't be released."""
+    """Each by its name; one that stands can't be begun again, one that does not can't be
+    released.
+    """
     with keeper(db) as keep:
         keep.hold("a", add=True, why="one")
         keep.hold("b", add=True, why="two")
@@ -655,7 +677,9 @@ def test_holds_stand_until_they_are_released(db: Path) -> None:
 def test_reading_for_long_keeps_no_wal_from_being_written_anew(
     db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls go on meanwhile: what is sealed, and what deleting is grounded on, is read in short transactions."""
+    """Calls go on meanwhile: what is sealed, and what deleting is grounded on, is read in short
+    transactions.
+    """
     busy: list[int] = []
 
     def look() -> None:
@@ -693,7 +717,9 @@ def test_one_keeper_at_a_time(db: Path) -> None:
 
 
 def test_the_life_of_three_segments_over_years(db: Path, tmp_path: Path) -> None:
-    """Sealed, archived and pruned one after the other; heads kept at each stage fit what is left in the end."""
+    """Sealed, archived and pruned one after the other; heads kept at each stage fit what is left in
+    the end.
+    """
     archive = tmp_path / "archive"
     kept = []
     for number in range(3):

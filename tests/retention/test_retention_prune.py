@@ -1,4 +1,6 @@
-"""Pruning deletes what may be deleted, and nothing else; what it leaves is a log in which every proof still works."""
+"""Pruning deletes what may be deleted, and nothing else; what it leaves is a log in which every
+proof still works.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ BORDERS = (2, 3, 255, 256, 257, 511, 512, 513, 600)
 
 @pytest.mark.parametrize("before", BORDERS)
 def test_every_proof_made_before_and_after_still_works(tmp_path: Path, before: int) -> None:
-    """Inclusion of records that are gone and of those that stay, and consistency between all sizes around the borders of tiles."""
+    """Inclusion of records that are gone and of those that stay, and consistency between all sizes
+    around the borders of tiles.
+    """
     db = tmp_path / "audit.db"
     build(db, 700)
     with LedgerReader.open(db) as reader:
@@ -111,7 +115,9 @@ def heads_of(*notes: SignedNote) -> list[OutsideHead]:
 
 
 def test_a_head_that_pruned_records_contradict_is_a_fork(tmp_path: Path) -> None:
-    """The hashes that were kept show it, though the records are gone; one that they fit covers nothing that is left."""
+    """The hashes that were kept show it, though the records are gone; one that they fit covers
+    nothing that is left.
+    """
     db = tmp_path / "a.db"
     build(db, 400)
     old = head(db, 150)
@@ -153,7 +159,9 @@ def test_a_log_can_be_pruned_again_and_again(tmp_path: Path) -> None:
 
 
 def test_the_text_is_gone_from_the_files(tmp_path: Path) -> None:
-    """From the database, its free pages and the -wal, although a writer has the log open and no file shrinks."""
+    """From the database, its free pages and the -wal, although a writer has the log open and no
+    file shrinks.
+    """
     db = tmp_path / "audit.db"
     build(db, 900, text="canary" * 20)
     with reopen(db) as writer:
@@ -171,7 +179,9 @@ def test_the_text_is_gone_from_the_files(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_keeps_the_wal_is_told_of_and_done_later(tmp_path: Path) -> None:
-    """The records are gone; that their text may still stand there is the answer, until it is overwritten."""
+    """The records are gone; that their text may still stand there is the answer, until it is
+    overwritten.
+    """
     db = tmp_path / "audit.db"
     build(db, 300, text="canary")
     with reopen(db) as writer, LedgerReader.open(db) as reader:
@@ -187,7 +197,9 @@ def test_a_reader_that_keeps_the_wal_is_told_of_and_done_later(tmp_path: Path) -
 def test_a_process_that_dies_in_the_middle_leaves_a_log_that_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it deleted is deleted and said, the rest is there; writers go on, and the next run ends the work."""
+    """What it deleted is deleted and said, the rest is there; writers go on, and the next run ends
+    the work.
+    """
     db = tmp_path / "audit.db"
     build(db, 500)
     kept = head(db)
@@ -243,7 +255,9 @@ def test_other_writers_go_on_while_records_are_pruned(
 
 
 def test_a_writer_whose_last_record_was_pruned_goes_on(tmp_path: Path) -> None:
-    """It wrote nothing for so long that everything it knows is gone: the hash that was kept tells it that it was there."""
+    """It wrote nothing for so long that everything it knows is gone: the hash that was kept tells
+    it that it was there.
+    """
     db = tmp_path / "audit.db"
     build(db, 2)
     with driven(db) as driver:
@@ -296,7 +310,9 @@ def test_pruning_with_a_key_of_its_own_certifies_and_ends_it(tmp_path: Path) -> 
 
 
 def test_a_line_that_was_changed_is_not_covered_up(tmp_path: Path) -> None:
-    """Each line is hashed once more before it goes: deleting must not be a way to lose the traces."""
+    """Each line is hashed once more before it goes: deleting must not be a way to lose the
+    traces.
+    """
     db = tmp_path / "audit.db"
     build(db, 400)
     connection = sqlite3.connect(db)
@@ -342,7 +358,9 @@ def test_a_sealed_ledger_is_not_pruned(tmp_path: Path) -> None:
 
 
 def test_two_that_prune_at_once_do_not_undo_each_other(tmp_path: Path) -> None:
-    """Whoever comes second with less finds it done, and writes no record that would say less than is gone."""
+    """Whoever comes second with less finds it done, and writes no record that would say less than
+    is gone.
+    """
     db = tmp_path / "audit.db"
     build(db, 100)
 
@@ -360,7 +378,9 @@ def test_two_that_prune_at_once_do_not_undo_each_other(tmp_path: Path) -> None:
 def test_verifying_while_records_are_pruned_finds_nothing_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where they go between the moment when it is read what was pruned and the moment when they are to be read."""
+    """Also where they go between the moment when it is read what was pruned and the moment when
+    they are to be read.
+    """
     import guardrail.review.verify.ledger as verifying
 
     db = tmp_path / "audit.db"

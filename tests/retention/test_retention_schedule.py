@@ -1,4 +1,6 @@
-"""What is due is done once a day by a running guard: in a process of its own, alongside the calls, with a record."""
+"""What is due is done once a day by a running guard: in a process of its own, alongside the calls,
+with a record.
+"""
 
 from __future__ import annotations
 
@@ -281,7 +283,9 @@ def test_a_worker_ends_with_the_guard_that_started_it(settings: Settings) -> Non
 
 
 def test_a_fork_leaves_one_worker_and_both_can_be_closed(settings: Settings) -> None:
-    """The child looks for itself, the lock keeps it out, and its end does not end the parent's worker."""
+    """The child looks for itself, the lock keeps it out, and its end does not end the parent's
+    worker.
+    """
     calls(settings, 300)
     run_once(settings, 40)
     calls(settings, 3)

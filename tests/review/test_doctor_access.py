@@ -47,7 +47,9 @@ def test_an_access_log_that_readers_can_write_is_well(settings: Settings) -> Non
 def test_what_keeps_readers_out_is_said_with_its_fix(
     settings: Settings, required: bool, state: State
 ) -> None:
-    """No folder, exposed keys, a seal: a failure where every reading is to be recorded, else a note."""
+    """No folder, exposed keys, a seal: a failure where every reading is to be recorded, else a
+    note.
+    """
     settings = settings.override(access={"required": required})
     away = settings.override(access={"path": settings.ledger.path / "no" / "a.db"})
     check = access_log(away)

@@ -21,7 +21,9 @@ def broken(db: Path, start: int) -> int | None:
 
 
 def unlocked(db: Path, sql: str) -> None:
-    """Change the file as somebody does who has no keys, and put back the trigger that is in their way."""
+    """Change the file as somebody does who has no keys, and put back the trigger that is in their
+    way.
+    """
     connection = sqlite3.connect(db)
     triggers = connection.execute(
         "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"

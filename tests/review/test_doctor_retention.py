@@ -65,7 +65,9 @@ def test_a_copy_that_is_gone_from_the_archive_is_told(tmp_path: Path) -> None:
 
 
 def test_a_ledger_of_which_nothing_can_ever_be_deleted_fails(tmp_path: Path) -> None:
-    """No anchor that vouches for what was there: a note while there is time, a failure when the first segment is due."""
+    """No anchor that vouches for what was there: a note while there is time, a failure when the
+    first segment is due.
+    """
     db = tmp_path / "audit.db"
     build(db, 10)
     alone = settings(db).override(anchors={"witness": (), "stream": "stderr"})

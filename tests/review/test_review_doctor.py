@@ -20,7 +20,10 @@ from guardrail.review.doctor.result import Check, State
 from tests.support.records import LOG, SIGNING, decision, genesis
 
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
-POLICY = 'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id == "read_file"\n'
+POLICY = (
+    'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id =='
+    ' "read_file"\n'
+)
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""Proofs from real ledgers: of every record, under whatever head there is; and of one head as the beginning of another."""
+"""Proofs from real ledgers: of every record, under whatever head there is; and of one head as the
+beginning of another.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def by_log_key(text: str) -> SignedNote:
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[SignedNote]]:
-    """A log of 603 records, more than two tiles, of a writer with a key of its own; and its heads on the way."""
+    """A log of 603 records, more than two tiles, of a writer with a key of its own; and its heads
+    on the way.
+    """
     db = tmp_path_factory.mktemp("ledger") / "a.db"
     heads = []
     with make(db, signing=EPOCHS) as writer:
@@ -56,7 +60,9 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[SignedN
 
 
 def test_every_record_is_proved_by_the_stored_head(ledger: tuple[Path, list[SignedNote]]) -> None:
-    """An epoch key signed it: the proof carries that key's certificate, and the log key alone checks it."""
+    """An epoch key signed it: the proof carries that key's certificate, and the log key alone
+    checks it.
+    """
     db, heads = ledger
     with LedgerReader.open(db) as reader:
         size = reader.size()
@@ -82,7 +88,9 @@ def test_a_head_of_the_log_key_needs_no_certificate(ledger: tuple[Path, list[Sig
 
 
 def test_a_head_that_a_witness_signed_comes_first(ledger: tuple[Path, list[SignedNote]]) -> None:
-    """Where it covers the record; one that the log key did not sign, or of another history, is passed over."""
+    """Where it covers the record; one that the log key did not sign, or of another history, is
+    passed over.
+    """
     db, heads = ledger
     line = NoteSignature("w.example/1", b"abcd", bytes(72))
     cosigned = by_log_key(heads[0].text).with_signatures([line])
@@ -180,7 +188,9 @@ def test_heads_that_do_not_belong_together_are_told_apart(
 
 
 def test_proofs_still_work_where_records_were_pruned(tmp_path: Path) -> None:
-    """Of what is left, and between heads of before and after; a record that is gone is said to be gone."""
+    """Of what is left, and between heads of before and after; a record that is gone is said to be
+    gone.
+    """
     from tests.support.retention import build, cut
 
     db = tmp_path / "audit.db"

@@ -36,7 +36,9 @@ HOSTILE = {
 
 
 def is_visible(text: str) -> bool:
-    """Whether every character of *text* is printable by Unicode's own account, and none is invisible."""
+    """Whether every character of *text* is printable by Unicode's own account, and none is
+    invisible.
+    """
     return all(
         char == " " or unicodedata.category(char)[0] not in "CZ" for char in text
     ) and not any(char in text for char in "\u034f\u115f\u3164\ufe0f\U000e0100")
@@ -77,7 +79,9 @@ def test_printable_text_of_any_language_is_kept(text: str) -> None:
 
 
 def test_stacked_combining_marks_are_cut_off() -> None:
-    """Marks that would draw over other lines are escaped after the third, and so is one without a base."""
+    """Marks that would draw over other lines are escaped after the third, and so is one without a
+    base.
+    """
     assert terminal.escape("a" + "\u0301" * 5) == "a" + "\u0301" * 3 + "\\u{301}" * 2
     assert terminal.escape("\u0301a") == "\\u{301}a"
     assert terminal.escape("\u200b\u0301") == "\\u{200b}\\u{301}"
@@ -179,7 +183,9 @@ def test_removed_values_are_told_from_text() -> None:
 
 
 def test_a_shape_that_stands_for_a_value_is_one_word_in_brackets() -> None:
-    """Kind, length and the beginning of its token; an object that only resembles one is shown as an object."""
+    """Kind, length and the beginning of its token; an object that only resembles one is shown as an
+    object.
+    """
     token = "gr1:text:kid4567x:" + "a" * 24
     assert terminal.inline({"to": {"$t": "str", "len": 9, "tok": token}}, 80) == (
         "{to: [str, length 9, text aaaaaa…]}"
@@ -200,12 +206,16 @@ def test_messages_keep_their_lines_and_nothing_else_that_is_hidden() -> None:
 
 
 def test_one_line_stays_one_line() -> None:
-    """A path that holds a line feed can not forge a line of ours; a backslash in it can still be copied."""
+    """A path that holds a line feed can not forge a line of ours; a backslash in it can still be
+    copied.
+    """
     assert terminal.one_line("a\\b\nok: all well\x1b[0m") == "a\\b\\nok: all well\\u{1b}[0m"
 
 
 def test_work_on_one_line_is_bounded_by_its_width() -> None:
-    """A huge value costs no more than the columns that are shown: a generator past the end is never reached."""
+    """A huge value costs no more than the columns that are shown: a generator past the end is never
+    reached.
+    """
 
     class Endless(dict[str, object]):
         def items(self):  # type: ignore[no-untyped-def,override]

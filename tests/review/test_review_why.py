@@ -203,7 +203,9 @@ FIELDS = st.sampled_from(sorted(decision()))
 @STEADY
 @given(st.dictionaries(FIELDS, JSON, max_size=8))
 def test_no_record_can_break_the_explanation(changes: dict[str, object]) -> None:
-    """Fields of any type and shape read as absent: whoever had the file in hand can not stop its reader."""
+    """Fields of any type and shape read as absent: whoever had the file in hand can not stop its
+    reader.
+    """
     explain({**decision(), **changes})
     explain(changes)
 

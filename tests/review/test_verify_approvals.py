@@ -1,4 +1,6 @@
-"""``verify`` follows each approval from its request to its use: what a guard was made to believe, or a holder of the keys wrote."""
+"""``verify`` follows each approval from its request to its use: what a guard was made to believe,
+or a holder of the keys wrote.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ Record = dict[str, Any]
 
 @dataclass
 class Log:
-    """A ledger with one approval that was used well, and the guard that a holder of its keys can write through."""
+    """A ledger with one approval that was used well, and the guard that a holder of its keys can
+    write through.
+    """
 
     guard: Guard
     folder: Path
@@ -37,7 +41,9 @@ class Log:
             return [decode(line) for _, _, line in reader.lines()]
 
     def write(self, record: Record, **changes: Any) -> int:
-        """Write a record like this one, with some fields changed (``__`` goes into an object); return its number."""
+        """Write a record like this one, with some fields changed (``__`` goes into an object);
+        return its number.
+        """
         made = {name: value for name, value in record.items() if name not in {"seq", "prev", "ts"}}
         if "call" in made:
             made["call"] = new_ulid()
@@ -224,7 +230,9 @@ def _named(made: Log) -> Record:
 
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_a_use_that_nothing_covers_is_found(tmp_path: Path, case: str) -> None:
-    """Every record is linked and signed well; in the ledger, in several parts of it, and in an export."""
+    """Every record is linked and signed well; in the ledger, in several parts of it, and in an
+    export.
+    """
     play, words = CASES[case]
     with log(tmp_path) as made:
         approval, _ = made.second()
@@ -315,7 +323,9 @@ def _notes(made: Log, count: int) -> None:
 
 
 def test_an_id_that_became_a_token_meanwhile_is_no_other_caller(tmp_path: Path) -> None:
-    """The commitment binds who called; the record shows the id, or a token once it turned out to be sensitive."""
+    """The commitment binds who called; the record shows the id, or a token once it turned out to be
+    sensitive.
+    """
     with log(tmp_path) as made:
         approval, _ = made.second()
         made.guard.approvals.approve(approval, BOB, "yes")

@@ -1,4 +1,6 @@
-"""Verify on real files: every way of tampering, every state, every exit code that a chain alone can reach."""
+"""Verify on real files: every way of tampering, every state, every exit code that a chain alone can
+reach.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +116,9 @@ def verified(db: Path, *heads: OutsideHead, **more: Any) -> VerifyReport:
 
 
 def rehash(connection: sqlite3.Connection, start: int) -> None:
-    """Recompute every link and leaf from *start*, as an attacker without any outside head to fear would."""
+    """Recompute every link and leaf from *start*, as an attacker without any outside head to fear
+    would.
+    """
     (prev,) = connection.execute("SELECT leaf FROM record WHERE seq = ?", (start - 1,)).fetchone()
     rows = connection.execute(
         "SELECT seq, line FROM record WHERE seq >= ? ORDER BY seq", (start,)
@@ -149,9 +153,7 @@ def test_an_intact_ledger_that_contains_the_head_is_anchored(ledger: Path) -> No
     ("statements", "seq", "differs"),
     [
         (
-            [
-                """UPDATE record SET line = replace(line, 'send_email', 'read_email') WHERE seq = 7"""
-            ],
+            ["UPDATE record SET line = replace(line, 'send_email', 'read_email') WHERE seq = 7"],
             7,
             Difference.LEAF,
         ),
@@ -165,7 +167,8 @@ def test_an_intact_ledger_that_contains_the_head_is_anchored(ledger: Path) -> No
         ),
         (
             [
-                "INSERT INTO record (seq, leaf, line) SELECT 42, leaf, '{}' FROM record WHERE seq = 0"
+                """INSERT INTO record (seq, leaf, line)
+                SELECT 42, leaf, '{}' FROM record WHERE seq = 0"""
             ],
             42,
             Difference.LEAF,
@@ -206,7 +209,9 @@ def test_tampering_is_found_where_it_was_done(
 
 @pytest.mark.parametrize("place", [b'"send_email"', b'{"action"', b'"v":1}'])
 def test_one_byte_changed_in_the_file_is_found(ledger: Path, place: bytes) -> None:
-    """An edit of the file itself, past SQLite, whether the line stays JSON or not: the record is named."""
+    """An edit of the file itself, past SQLite, whether the line stays JSON or not: the record is
+    named.
+    """
     with LedgerReader.open(ledger) as reader:
         seq, line = next((seq, line) for seq, _, line in reader.lines(19) if place in line)
     data = bytearray(ledger.read_bytes())
@@ -217,7 +222,9 @@ def test_one_byte_changed_in_the_file_is_found(ledger: Path, place: bytes) -> No
 
 
 def test_a_generated_column_that_shows_something_else_is_found(ledger: Path) -> None:
-    """A table whose tool column reads another field answers queries wrongly: the text of the schema gives it away."""
+    """A table whose tool column reads another field answers queries wrongly: the text of the schema
+    gives it away.
+    """
     tamper(ledger, schema_as(lambda sql: sql.replace("'$.tool.name'", "'$.session'"), "record"))
     report = verify_ledger(ledger)
     assert (report.exit_code, report.differs) == (1, Difference.SCHEMA)
@@ -243,7 +250,9 @@ def test_an_index_that_leads_past_a_record_is_found(ledger: Path) -> None:
 
 
 def test_duplicate_keys_do_not_hide_what_queries_see(tmp_path: Path) -> None:
-    """SQLite reads the first of two equal keys, Python the last: a line that uses this is no line."""
+    """SQLite reads the first of two equal keys, Python the last: a line that uses this is no
+    line.
+    """
     with make(tmp_path / "a.db") as writer:
         draft = decision(new_ulid(), writer.process)
         doubled = draft.segments[2].replace(b'"session":"s-1"', b'"session":"s-0","session":"s-1"')
@@ -273,7 +282,9 @@ def wiped(connection: sqlite3.Connection) -> None:
 
 @pytest.mark.parametrize("attack", [truncated, rewritten, wiped])
 def test_a_consistent_rewrite_is_found_by_the_signed_head(ledger: Path, attack: Tamper) -> None:
-    """Without the key nobody makes a head that fits: found without any head from outside, and with one as well."""
+    """Without the key nobody makes a head that fits: found without any head from outside, and with
+    one as well.
+    """
     head = head_of(ledger, 42)
     tamper(ledger, attack)
     for report in (verify_ledger(ledger), verified(ledger, head)):
@@ -389,7 +400,9 @@ def test_whose_an_open_call_is_comes_from_its_line(tmp_path: Path) -> None:
 
 
 def test_a_live_ledger_is_verified_while_it_grows(tmp_path: Path) -> None:
-    """Calls that open and close meanwhile are no difference between the lines and the table of open calls."""
+    """Calls that open and close meanwhile are no difference between the lines and the table of open
+    calls.
+    """
     with make(tmp_path / "a.db") as writer:
         stop = threading.Event()
 
@@ -411,7 +424,9 @@ def test_a_live_ledger_is_verified_while_it_grows(tmp_path: Path) -> None:
 
 
 def test_a_copy_in_a_folder_that_can_not_be_written_is_verified(tmp_path: Path) -> None:
-    """Database with its ``-wal``, or the database alone, on a read-only mount; nothing is missing from the answer."""
+    """Database with its ``-wal``, or the database alone, on a read-only mount; nothing is missing
+    from the answer.
+    """
     with small_disk(tmp_path / "disk", "4m") as disk, make(tmp_path / "a.db") as writer:
         for _ in range(5):
             whole_call(writer)
@@ -461,7 +476,8 @@ def test_a_session_id_with_a_null_character_is_no_difference(tmp_path: Path) -> 
     assert verify_ledger(tmp_path / "a.db").state is VerifyState.NOT_ANCHORED
 
 
-# -- exports --------------------------------------------------------------------------------------------------------------
+# -- exports
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -512,7 +528,9 @@ def test_a_missing_export_is_exit_3(tmp_path: Path) -> None:
 
 
 def test_heads_are_read_from_notes_and_from_file_anchors(ledger: Path, tmp_path: Path) -> None:
-    """One signed note; of many lines each head once; what is none is malformed; what is not there is an error."""
+    """One signed note; of many lines each head once; what is none is malformed; what is not there
+    is an error.
+    """
     file = tmp_path / "head"
     file.write_bytes(head_at(ledger, 3).encode())
     assert [each.head and each.head.size for each in load_heads(file)] == [3]
@@ -540,7 +558,8 @@ def test_keys_are_read_in_three_forms(tmp_path: Path) -> None:
         assert caught.value.hint
 
 
-# -- signed heads, keys and the tree ----------------------------------------------------------------------------------------
+# -- signed heads, keys and the tree
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -570,7 +589,9 @@ def test_without_a_key_from_outside_it_is_not_pinned(signed: Path) -> None:
 
 
 def test_a_head_that_no_key_of_the_log_signed_is_key_unknown(signed: Path) -> None:
-    """It fits, but nobody who counts vouches for it: exit 3; beside one that counts it is a notice."""
+    """It fits, but nobody who counts vouches for it: exit 3; beside one that counts it is a
+    notice.
+    """
     stranger = OutsideHead.parse("s", head_at(signed, 603, Keys.ephemeral()).encode())
     report = verified(signed, stranger)
     assert (report.state, report.exit_code) == (VerifyState.KEY_UNKNOWN, 3)
@@ -623,7 +644,9 @@ def test_a_head_over_other_records_is_a_fork(signed: Path, tmp_path: Path) -> No
 def test_tampering_beside_the_lines_is_found(
     signed: Path, statements: list[str], differs: Difference, seq: int | None
 ) -> None:
-    """The stored head, the tree, the keys and what is said to be pruned are compared with the lines."""
+    """The stored head, the tree, the keys and what is said to be pruned are compared with the
+    lines.
+    """
     tamper(signed, *statements)
     report = verified(signed)
     assert (report.exit_code, report.differs, report.first_bad) == (1, differs, seq)
@@ -640,7 +663,9 @@ def test_records_cut_off_below_the_stored_head_are_truncated(signed: Path) -> No
 
 
 def test_what_is_appended_without_a_key_is_found_at_its_record(signed: Path) -> None:
-    """Linked well, in a tree that fits, under the head that was there: the first record that nobody signed."""
+    """Linked well, in a tree that fits, under the head that was there: the first record that nobody
+    signed.
+    """
 
     def append(connection: sqlite3.Connection) -> None:
         seq, leaf = connection.execute(
@@ -658,7 +683,9 @@ def test_what_is_appended_without_a_key_is_found_at_its_record(signed: Path) -> 
 
 
 def test_only_new_records_can_be_read(signed: Path) -> None:
-    """From a number on, the tree before it from its stored leaves: intact with a reservation, and edits behind it are found."""
+    """From a number on, the tree before it from its stored leaves: intact with a reservation, and
+    edits behind it are found.
+    """
     head = head_of(signed, 603)
     report = verified(signed, head, since=400)
     assert (report.state, report.exit_code, report.records) == (VerifyState.ANCHORED, 5, 603)
@@ -671,7 +698,9 @@ def test_only_new_records_can_be_read(signed: Path) -> None:
 
 
 def test_a_head_of_records_that_were_not_read_is_not_compared_well(signed: Path) -> None:
-    """What is stored of them can contradict a head, and is no word for one: it is not what the lines say."""
+    """What is stored of them can contradict a head, and is no word for one: it is not what the
+    lines say.
+    """
     report = verified(signed, head_of(signed, 300), since=400)
     assert (report.state, report.exit_code, report.anchored_to) == (
         VerifyState.NOT_ANCHORED,
@@ -696,7 +725,9 @@ def test_a_head_of_records_that_were_not_read_is_not_compared_well(signed: Path)
 def test_hashes_that_records_had_before_do_not_stand_for_them(
     signed: Path, monkeypatch: pytest.MonkeyPatch, stale: str, jobs: int
 ) -> None:
-    """Whoever has the keys makes everything anew, and leaves old hashes where verify might take them from."""
+    """Whoever has the keys makes everything anew, and leaves old hashes where verify might take
+    them from.
+    """
     monkeypatch.setattr(parts, "PART_LEVEL", 8)
     heads = [head_of(signed, size) for size in (520, 300, 257)]
     connection = sqlite3.connect(signed)
@@ -751,7 +782,9 @@ def test_heads_of_any_size_are_compared_by_several_processes(
 
 
 def test_several_processes_say_what_one_says(signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an intact ledger, and of each way in which a part of it is not, wherever calls and keys cross the parts."""
+    """Of an intact ledger, and of each way in which a part of it is not, wherever calls and keys
+    cross the parts.
+    """
     monkeypatch.setattr(parts, "PART_LEVEL", 8)
     head = head_of(signed, 603)
     seen: list[tuple[int, int]] = []
@@ -774,7 +807,9 @@ def test_several_processes_say_what_one_says(signed: Path, monkeypatch: pytest.M
 def test_an_index_that_leads_past_records_is_found_beside_the_parts(
     signed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite compares the indexes while others read the records, and once; where that fails it is asked again."""
+    """SQLite compares the indexes while others read the records, and once; where that fails it is
+    asked again.
+    """
     from guardrail.review.verify import ledger as verifying
 
     monkeypatch.setattr(parts, "PART_LEVEL", 8)

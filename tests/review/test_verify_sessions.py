@@ -17,7 +17,9 @@ from tests.support.ledgers import KEYS, LOG, common, head_at, make
 
 
 def of(principal: str, session: str = "s", *, token: bool = False, detail: str = "") -> Draft:
-    """Return a denial of a call of *principal* in *session*, which claims nothing before it is written."""
+    """Return a denial of a call of *principal* in *session*, which claims nothing before it is
+    written.
+    """
     record = common("call.decision", new_ulid(), "p", session)
     record["principal"] = {
         **record["principal"],

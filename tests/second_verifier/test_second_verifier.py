@@ -1,4 +1,6 @@
-"""Two verifiers, in two languages, from one page: what one of them says of a log the other one says as well."""
+"""Two verifiers, in two languages, from one page: what one of them says of a log the other one says
+as well.
+"""
 
 from __future__ import annotations
 
@@ -182,7 +184,9 @@ def export_of(db: Path) -> tuple[bytes, bytes]:
 
 @pytest.fixture(scope="session")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[bytes]]:
-    """A real log of two writers with keys of their own and one without, and every head on the way."""
+    """A real log of two writers with keys of their own and one without, and every head on the
+    way.
+    """
     db = tmp_path_factory.mktemp("ledger") / "a.db"
     heads = []
     with make(db, signing=EPOCHS) as one:
@@ -272,7 +276,9 @@ def test_both_say_the_same_of_a_log_that_a_recovery_began(
 def test_both_say_the_same_of_a_recovery(
     second: Second, detail: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Whatever its record says, and whether a head is from before it, over all of it, or from later."""
+    """Whatever its record says, and whether a head is from before it, over all of it, or from
+    later.
+    """
     db = tmp_path / "a.db"
     about = fields.admin(LOG, "recovered", actor={}, where={}, detail=detail)
     with make(db, signing=SIGNING) as writer:
@@ -291,7 +297,9 @@ def test_both_say_the_same_of_a_recovery(
 def test_what_the_commands_say_of_an_export_the_second_verifier_says_too(
     second: Second, tmp_path: Path
 ) -> None:
-    """`guardrail export` with its head, and `guardrail verify` of the two files: whole, then changed."""
+    """`guardrail export` with its head, and `guardrail verify` of the two files: whole, then
+    changed.
+    """
     with make(tmp_path / "a.db", signing=EPOCHS) as writer:
         whole_call(writer)
     export, head = tmp_path / "log.jsonl", tmp_path / "head"
@@ -367,7 +375,9 @@ def bases(ledger: tuple[bytes, list[bytes]]) -> list[Base]:
 def test_the_verifiers_agree_on_ten_thousand_changed_exports(
     second: Second, standalone: ModuleType, bases: list[Base], tmp_path: Path
 ) -> None:
-    """Whatever is done to lines, heads and keys: the same verdict, first bad record and last covered record."""
+    """Whatever is done to lines, heads and keys: the same verdict, first bad record and last
+    covered record.
+    """
     rng = random.Random("changed exports")
     seen: Counter[tuple[str, bool, bool]] = Counter()
     export, head = tmp_path / "log.jsonl", tmp_path / "head"

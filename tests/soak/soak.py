@@ -1,8 +1,9 @@
 """Hours in minutes: python tests/soak/soak.py [MINUTES] [FOLDER]
 
-Four processes with three threads each make governed calls on one ledger, anchors on, while they are killed, stopped,
-frozen and shut down at random, and the disk is full now and then. At the end everything that was acknowledged must be in the
-ledger, once, every call closed, the chain and every head that an anchor keeps intact. Exit code 0: it is.
+Four processes with three threads each make governed calls on one ledger, anchors on, while they are
+killed, stopped, frozen and shut down at random, and the disk is full now and then. At the end
+everything that was acknowledged must be in the ledger, once, every call closed, the chain and every
+head that an anchor keeps intact. Exit code 0: it is.
 """
 
 from __future__ import annotations
@@ -50,11 +51,14 @@ def settings(folder: Path) -> Settings:
     )
 
 
-# -- a process that works ------------------------------------------------------------------------------------------------
+# -- a process that works
+# ------------------------------------------------------------------------------------------------
 
 
 def work(folder: Path) -> None:
-    """Make calls until told to stop; say of each, on standard output, when it was admitted and when its result was released."""
+    """Make calls until told to stop; say of each, on standard output, when it was admitted and when
+    its result was released.
+    """
     chosen = settings(folder)
     journal, keys = open_journal(chosen, epochs=True)
     anchors = anchor_watch(chosen, journal, keys)
@@ -105,7 +109,8 @@ def work(folder: Path) -> None:
     guard.close()
 
 
-# -- who disturbs them -------------------------------------------------------------------------------------------------
+# -- who disturbs them
+# -------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -163,7 +168,9 @@ class Worker:
 
 
 def disturb(folder: Path, minutes: float, moment: random.Random) -> tuple[Told, Counter[str]]:
-    """Let processes work for *minutes*, and do everything to them; return what they said and what was done."""
+    """Let processes work for *minutes*, and do everything to them; return what they said and what
+    was done.
+    """
     told, did = Told(), Counter[str]()
     workers = [Worker(folder, told) for _ in range(PROCESSES)]
     until = time.monotonic() + minutes * 60
@@ -206,7 +213,8 @@ def _all(workers: list[Worker], number: signal.Signals) -> None:
             worker.send(number)
 
 
-# -- what must be true at the end -------------------------------------------------------------------------------------
+# -- what must be true at the end
+# -------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -221,7 +229,9 @@ class Seen:
 
 
 def read(reader: LedgerReader, sizes: set[int], key: str) -> Seen:
-    """Read the whole ledger once; *sizes* are those of the heads that anchors keep, *key* is the log's."""
+    """Read the whole ledger once; *sizes* are those of the heads that anchors keep, *key* is the
+    log's.
+    """
     seen, edge = Seen(), Edge()
     ranges = KeyRanges(reader.log, bytes.fromhex(key), verify_signature)
 
@@ -259,7 +269,9 @@ def _take(seen: Seen, ranges: KeyRanges, seq: int, record: dict[str, Any]) -> No
 
 
 def judge(folder: Path, told: Told) -> list[str]:
-    """Say what is wrong with the ledger that is left; nothing where everything is as it was promised."""
+    """Say what is wrong with the ledger that is left; nothing where everything is as it was
+    promised.
+    """
     chosen = settings(folder)
     journal, keys = open_journal(chosen, epochs=False)  # closes what the dead left open
     journal.close()
@@ -282,8 +294,9 @@ def judge(folder: Path, told: Told) -> list[str]:
             f"lost: {len(lost)} decisions and {len(unsaid)} outcomes that were acknowledged"
         )
     print(
-        f"{len(seen.decisions)} decisions, {len(told.admitted)} admitted, {len(told.released)} released,"
-        f" {told.refused} refused, {len(heads)} heads anchored: {'; '.join(wrong) or '0 lost, intact'}"
+        f"{len(seen.decisions)} decisions, {len(told.admitted)} admitted, {len(told.released)}"
+        f" released, {told.refused} refused, {len(heads)} heads anchored:"
+        f" {'; '.join(wrong) or '0 lost, intact'}"
     )
     return wrong
 

@@ -1,4 +1,6 @@
-"""The soak of ``make soak``, for one minute: if CI=true, or for as long as GUARDRAIL_SOAK_MINUTES says."""
+"""The soak of ``make soak``, for one minute: if CI=true, or for as long as GUARDRAIL_SOAK_MINUTES
+says.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ MINUTES = os.environ.get("GUARDRAIL_SOAK_MINUTES") or (
 
 @pytest.mark.skipif(not MINUTES, reason="NOT RUN: GUARDRAIL_SOAK_MINUTES is not set, nor CI=true")
 def test_killed_frozen_and_full_processes_lose_nothing(tmp_path: Path) -> None:
-    """Four processes that are disturbed in every way, anchors on: nothing acknowledged is lost, and all of it is intact."""
+    """Four processes that are disturbed in every way, anchors on: nothing acknowledged is lost, and
+    all of it is intact.
+    """
     ran = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("soak.py")), MINUTES, str(tmp_path / "soak")],
         capture_output=True,

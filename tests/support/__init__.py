@@ -1,1 +1,3 @@
-"""Kits that tests share, the programs that they start, and the stand-ins that misbehave on purpose."""
+"""Kits that tests share, the programs that they start, and the stand-ins that misbehave on
+purpose.
+"""

@@ -40,7 +40,9 @@ def ledger(folder: Path, name: str = "audit.db") -> Settings:
 
 
 def accesses(db: Path) -> list[dict[str, Any]]:
-    """Return every record of reading, as it stands in the access log; none where there is no log."""
+    """Return every record of reading, as it stands in the access log; none where there is no
+    log.
+    """
     if not db.exists():
         return []
     with LedgerReader.open(db) as reader:

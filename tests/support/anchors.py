@@ -1,4 +1,6 @@
-"""A log without a ledger, to anchor: leaves, heads, proofs; and servers that answer whatever a test wants."""
+"""A log without a ledger, to anchor: leaves, heads, proofs; and servers that answer whatever a test
+wants.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,9 @@ def serving(server: WitnessServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server on loopback that gives each connection, its request read, to *answer*; yields its URL."""
+    """A server on loopback that gives each connection, its request read, to *answer*; yields its
+    URL.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     stop = threading.Event()
 

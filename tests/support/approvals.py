@@ -1,4 +1,6 @@
-"""Shared by the tests of approvals: a policy that asks for people, guards over it, and people who answer."""
+"""Shared by the tests of approvals: a policy that asks for people, guards over it, and people who
+answer.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def rule(
 
 @dataclass
 class Asks:
-    """A policy that asks for people, as the shipped composition does: an approval that covers every rule allows."""
+    """A policy that asks for people, as the shipped composition does: an approval that covers every
+    rule allows.
+    """
 
     needs: tuple[str, ...] = ()
     approvers: int = 1
@@ -127,7 +131,9 @@ class Bench:
 
 
 def bench(policy: Asks | None = None, **sections: Mapping[str, object]) -> Bench:
-    """Return a guard in memory; approvals by people whom nobody verified count, unless *sections* say otherwise."""
+    """Return a guard in memory; approvals by people whom nobody verified count, unless *sections*
+    say otherwise.
+    """
     policy = policy or Asks()
     settings = Settings().override(**(UNSAFE | sections))
     guard, ledger = memory_guard(StaticPolicy(policy), settings=settings)

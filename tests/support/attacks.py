@@ -1,7 +1,8 @@
-"""Attacks on a ledger, by someone without its keys and by someone who has them all, against what others kept of it.
+"""Attacks on a ledger, by someone without its keys and by someone who has them all, against what
+others kept of it.
 
-Each attacker does everything right that they can: hashes, links, tree, tables and the row of the head are made anew. What one of
-them can't make is a signature.
+Each attacker does everything right that they can: hashes, links, tree, tables and the row of the
+head are made anew. What one of them can't make is a signature.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ class Scene:
 
 @contextlib.contextmanager
 def scene(folder: Path) -> Iterator[Scene]:
-    """Make it: a guard writes, stops, writes, is anchored at a file and at a witness, and writes on."""
+    """Make it: a guard writes, stops, writes, is anchored at a file and at a witness, and writes
+    on.
+    """
     made = Scene(folder)
     db = folder / "live" / "a.db"
     db.parent.mkdir()
@@ -152,7 +155,8 @@ def _size(db: Path) -> int:
         connection.close()
 
 
-# -- forging --------------------------------------------------------------------------------------------------------------
+# -- forging
+# --------------------------------------------------------------------------------------------------
 
 
 class Forgery:
@@ -190,7 +194,9 @@ class Forgery:
     def rewrite(
         self, records: Sequence[Record], *, since: int = 0, head: HeadRow | None = None
     ) -> None:
-        """Make everything anew, linked from *since* on, under *head*, or under a new one where there is a key for it."""
+        """Make everything anew, linked from *since* on, under *head*, or under a new one where
+        there is a key for it.
+        """
         lines: list[bytes] = []
         prev = "0" * 64
         numbers: dict[int, int] = {}
@@ -211,12 +217,15 @@ class Forgery:
             leaf = leaf_hash(lines[-1])
             if head is None and self.signing is not None:
                 head = sign_head(LOG, leaf, edge, self.signing.log_key(LOG), self.signing)
-            # Without a key the old signature is the best there is, whatever else the row is made to say.
+            # Without a key the old signature is the best there is, whatever else the row is made to
+            # say.
             unsigned = HeadRow(edge.size, leaf, edge.encode(), stored.note, stored.mac)
             write_head(connection.execute, head if head is not None else unsigned)
 
     def _certified(self, detail: dict[str, Any], seq: int) -> dict[str, Any]:
-        """Certify anew a key whose record has moved to the front, where there is a key to do it with."""
+        """Certify anew a key whose record has moved to the front, where there is a key to do it
+        with.
+        """
         if self.signing is None or detail["key"] is None or detail["first"] <= seq:
             return detail
         first = min(detail["first"], seq)
@@ -304,7 +313,8 @@ def head_row(db: Path) -> HeadRow:
     return row
 
 
-# -- the attacks ----------------------------------------------------------------------------------------------------------
+# -- the attacks
+# --------------------------------------------------------------------------------------------------
 
 
 def edit(ledger: Forgery) -> None:
@@ -322,7 +332,9 @@ def edit_rechained(ledger: Forgery) -> None:
 
 
 def edit_stale_hashes(ledger: Forgery) -> None:
-    """Leave the hashes that the covered records had in the stored tree, where no row of it is complete yet."""
+    """Leave the hashes that the covered records had in the stored tree, where no row of it is
+    complete yet.
+    """
     made = ledger.scene
     found, leaves = ledger.records(), ledger.leaves()
     number = made.anchored // TILE
@@ -453,7 +465,9 @@ def rewrite_in_lag(ledger: Forgery) -> None:
 
 
 def append_to_anchor(ledger: Forgery) -> None:
-    """Another history, longer than what is anchored, whose head is added to the anchor file, which takes whatever is appended."""
+    """Another history, longer than what is anchored, whose head is added to the anchor file, which
+    takes whatever is appended.
+    """
     found = ledger.records()
     at = decision_near(found, 20)
     found[at] = with_another_tool(found[at])
@@ -541,7 +555,9 @@ def _anchor_file(db: Path, made: Scene) -> Path:
 
 
 def next_head_refused(db: Path, made: Scene) -> str:
-    """Return why an honest guard gets no further head of the ledger to the file; empty where it gets one."""
+    """Return why an honest guard gets no further head of the ledger to the file; empty where it
+    gets one.
+    """
     copy = db.with_name("heads.jsonl")
     shutil.copyfile(_anchor_file(db, made), copy)
     heads = LedgerHeads(db, LOG, SIGNING)
@@ -553,7 +569,8 @@ def next_head_refused(db: Path, made: Scene) -> str:
     return ""
 
 
-# -- the table --------------------------------------------------------------------------------------------------------------
+# -- the table
+# --------------------------------------------------------------------------------------------------
 
 MISSED = "not found"
 BEGIN, END = "<!-- attacks: generated -->", "<!-- attacks: end -->"
@@ -603,7 +620,9 @@ EXPECTED: dict[tuple[str, Attacker], tuple[str, ...]] = {
     ("plant_view", Attacker.OUTSIDER): _same("tampered"),
     ("plant_view", Attacker.INSIDER): _same("tampered"),
 }
-"""(attack, attacker) -> the state that verify names to someone who kept nothing, the public key, a file anchor's heads, a witness's."""
+"""(attack, attacker) -> the state that verify names to someone who kept nothing, the public key, a
+file anchor's heads, a witness's.
+"""
 
 
 def table(found: Mapping[tuple[str, Attacker], Sequence[str]]) -> str:

@@ -1,4 +1,6 @@
-"""What the benches share: the limit of the disk, measured beside what is judged by it, and lines that name their aim."""
+"""What the benches share: the limit of the disk, measured beside what is judged by it, and lines
+that name their aim.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 QUICK = bool(os.environ.get("GUARDRAIL_BENCH_QUICK"))
-"""True if a round of each measurement is enough: to see that the script runs, not to compare figures."""
+"""True if a round of each measurement is enough: to see that the script runs, not to compare
+figures.
+"""
 BLOCK = os.urandom(8192)
 RING = 512
 
 
 class Raw:
-    """The limit: writes of 8 KiB with fdatasync into a preallocated ring, as a write-ahead log after its first wrap."""
+    """The limit: writes of 8 KiB with fdatasync into a preallocated ring, as a write-ahead log
+    after its first wrap.
+    """
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -43,7 +49,8 @@ class Raw:
 def beside(
     raw: Raw, work: dict[str, Callable[[], float]], rounds: int, spell: float = 0.25
 ) -> dict[str, list[float]]:
-    """Run each of *work* (which return rates) *rounds* times in turn, raw syncs before and after each.
+    """Run each of *work* (which return rates) *rounds* times in turn, raw syncs before and after
+    each.
 
     Return the rates by name; ``raw <name>`` are those of the syncs around the same spells.
     """
@@ -71,7 +78,9 @@ def judge(
     most: float | None = None,
     unit: str = "",
 ) -> str:
-    """Return one line: the figure, its aim, and MISSED where it is missed. Nothing is asserted: machines differ."""
+    """Return one line: the figure, its aim, and MISSED where it is missed. Nothing is asserted:
+    machines differ.
+    """
     bounds = [f">= {least:g}{unit}"] if least is not None else []
     bounds += [f"<= {most:g}{unit}"] if most is not None else []
     missed = (least is not None and value < least) or (most is not None and value > most)

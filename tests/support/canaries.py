@@ -1,4 +1,6 @@
-"""Where a canary can be put: every place through which a caller, a tool, a host or a policy hands text to the guard."""
+"""Where a canary can be put: every place through which a caller, a tool, a host or a policy hands
+text to the guard.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +126,9 @@ IN_CALLS: dict[str, Place] = {
 """By a call of a session that exists."""
 
 SUPPLIED = {"tool labels", "policy rule id", "policy severity", "policy needs"}
-"""What the host or the policy supplies: what a session knows strikes nothing there. Detectors look at it all the same."""
+"""What the host or the policy supplies: what a session knows strikes nothing there. Detectors look
+at it all the same.
+"""
 
 ECHOES = """
 allow contains "any"
@@ -137,9 +141,15 @@ deny contains {"rule": "r", "message": sprintf("not %v", [text])} if echo == "me
 
 deny contains {"rule": sprintf("not %v", [text]), "message": "no"} if echo == "rule"
 
-deny contains {"rule": "r", "message": "no", "severity": sprintf("as %v", [text])} if echo == "severity"
+deny contains {"rule": "r", "message": "no", "severity": sprintf("as %v", [text])} if {
+	echo == "severity"
+}
 
-require_approval contains {"rule": "r", "message": sprintf("ask %v", [text]), "needs": [sprintf("/%v", [text])]} if {
+require_approval contains {
+	"rule": "r",
+	"message": sprintf("ask %v", [text]),
+	"needs": [sprintf("/%v", [text])],
+} if {
 	echo == "needs"
 }
 

@@ -33,7 +33,9 @@ def command(*args: str | Path) -> list[str]:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without what would steer guardrail, and with the checkout to import from."""
+    """This process's environment without what would steer guardrail, and with the checkout to
+    import from.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()

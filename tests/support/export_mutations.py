@@ -1,4 +1,6 @@
-"""Exports, heads and keys that someone changed: by accident, without any key, or with the keys of the log."""
+"""Exports, heads and keys that someone changed: by accident, without any key, or with the keys of
+the log.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class Base:
     """Public half of the log key, in hex."""
     log: str
     signers: tuple[Callable[[str], str], ...]
-    """Each returns its signature line under a text: who holds the keys of the log, and a stranger."""
+    """Each returns its signature line under a text: who holds the keys of the log, and a stranger.
+    """
 
 
 @dataclass(frozen=True)
@@ -293,7 +296,9 @@ def renumbered(lines: Lines) -> Lines:
 
 
 def changed_head(rng: random.Random, base: Base, lines: Lines) -> bytes | None:
-    """Return a head: one that was kept, none, a new one by someone who holds a key, or one that was changed."""
+    """Return a head: one that was kept, none, a new one by someone who holds a key, or one that was
+    changed.
+    """
     kind = rng.choice(("kept", "kept", "kept", "none", "new", "new", "new", "spoiled"))
     if kind == "none":
         return None

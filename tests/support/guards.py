@@ -1,4 +1,6 @@
-"""Shared by the promise tests: guards on a real ledger, bodies that count their runs, real processes to be harmed."""
+"""Shared by the promise tests: guards on a real ledger, bodies that count their runs, real
+processes to be harmed.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Body:
 
 
 def settings(folder: Path, **sections: Mapping[str, object]) -> Settings:
-    """Return settings with everything in *folder*, that take calls of nobody; *sections* as for ``Settings.override``."""
+    """Return settings with everything in *folder*, that take calls of nobody; *sections* as for
+    ``Settings.override``.
+    """
     base = Settings().override(
         ledger={"path": folder / "audit.db"},
         policy={"path": [folder / "policies"]},
@@ -56,7 +60,9 @@ def settings(folder: Path, **sections: Mapping[str, object]) -> Settings:
 
 @contextmanager
 def guarded(folder: Path, engine: Any = None, **sections: Mapping[str, object]) -> Iterator[Guard]:
-    """Open a guard on a real ledger in *folder*, with *engine* (default: a policy that allows everything)."""
+    """Open a guard on a real ledger in *folder*, with *engine* (default: a policy that allows
+    everything).
+    """
     chosen = settings(folder, **sections)
     journal, keys = open_journal(chosen, epochs=False)
     guard = Guard(
@@ -97,7 +103,9 @@ def records(db: Path, type_: str | None = None) -> list[dict[str, Any]]:
 
 
 def whole(db: Path, *, still_open: int = 0) -> list[dict[str, Any]]:
-    """Make sure that the chain is intact and that every allowed call has one outcome; return all records."""
+    """Make sure that the chain is intact and that every allowed call has one outcome; return all
+    records.
+    """
     report = verify_ledger(db)
     assert report.state is VerifyState.NOT_ANCHORED, report
     found = records(db)
@@ -123,7 +131,9 @@ def verdicts(db: Path) -> list[tuple[str, str, str]]:
 
 
 def appearances(secret: str, data: bytes) -> list[str]:
-    """Return the forms in which *secret* stands in *data*: plain, escaped, quoted, hex, base64 at any offset."""
+    """Return the forms in which *secret* stands in *data*: plain, escaped, quoted, hex, base64 at
+    any offset.
+    """
     raw = secret.encode()
     forms = {
         "plain": raw,

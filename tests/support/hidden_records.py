@@ -1,4 +1,6 @@
-"""Another process that has no key: it exchanges records of a ledger for others, and puts them back."""
+"""Another process that has no key: it exchanges records of a ledger for others, and puts them
+back.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ path, where, old, new = sys.argv[1:]
 db = sqlite3.connect(path, timeout=10)
 rows = db.execute("SELECT seq, leaf, line FROM record WHERE " + where).fetchall()
 for seq, leaf, line in rows:
-    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", (seq, leaf, line.replace(old, new)))
+    changed = (seq, leaf, line.replace(old, new))
+    db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", changed)
 db.commit()
 print("hidden", flush=True)
 sys.stdin.readline()

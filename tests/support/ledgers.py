@@ -1,4 +1,6 @@
-"""What the tests of the ledger share: records as the guard makes them, and a process to do things to."""
+"""What the tests of the ledger share: records as the guard makes them, and a process to do things
+to.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +136,9 @@ def reopen(
 
 
 def head_at(db: Path, size: int, keys: Keys = KEYS) -> SignedNote:
-    """Return the head over the first *size* records, signed by the log key: what someone may have kept elsewhere."""
+    """Return the head over the first *size* records, signed by the log key: what someone may have
+    kept elsewhere.
+    """
     edge = Edge()
     with LedgerReader.open(db) as reader:
         log = reader.log
@@ -290,7 +294,9 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset) {
 
 
 class Shim:
-    """A library that makes syncs and writes of the ``-wal`` fail or hang, on demand, in a driver's process."""
+    """A library that makes syncs and writes of the ``-wal`` fail or hang, on demand, in a driver's
+    process.
+    """
 
     def __init__(self, folder: Path) -> None:
         compiler = shutil.which("cc") or shutil.which("gcc")
@@ -320,7 +326,8 @@ class Shim:
         self._control.unlink(missing_ok=True)
 
 
-# -- what can happen to a file under an open handle ----------------------------------------------------------------------------
+# -- what can happen to a file under an open handle
+# ----------------------------------------------------------------------------
 
 
 def deleted(path: Path) -> None:

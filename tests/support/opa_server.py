@@ -1,4 +1,6 @@
-"""Shared by the tests of the server engine: a real OPA, a server of bundles, keys, and a server that lies."""
+"""Shared by the tests of the server engine: a real OPA, a server of bundles, keys, and a server
+that lies.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,8 @@ def until(condition: Callable[[], object], what: str = "it") -> None:
         time.sleep(0.01)
 
 
-# -- keys ---------------------------------------------------------------------------------------------------------------
+# -- keys
+# --------------------------------------------------------------------------------------------------
 
 
 def rsa_key(folder: Path, name: str) -> tuple[Path, Path]:
@@ -154,7 +157,9 @@ def write_private(path: Path, key: Any) -> None:
 
 @dataclass(frozen=True)
 class Certificates:
-    """A certificate authority, and a certificate of it for a server on loopback and for a client."""
+    """A certificate authority, and a certificate of it for a server on loopback and for a
+    client.
+    """
 
     ca: Path
     cert: Path
@@ -199,7 +204,8 @@ def certificates(folder: Path) -> Certificates:
     return made
 
 
-# -- a server of bundles ------------------------------------------------------------------------------------------------
+# -- a server of bundles
+# ------------------------------------------------------------------------------------------------
 
 
 class BundleServer:
@@ -253,11 +259,14 @@ class BundleServer:
         self._server.server_close()
 
 
-# -- a server that lies -------------------------------------------------------------------------------------------------
+# -- a server that lies
+# -------------------------------------------------------------------------------------------------
 
 REVISION = "5" * 64
 ECHO = "e" * 32
-"""Stands in prepared replies for what the request carried: a fake server puts that there as it sends."""
+"""Stands in prepared replies for what the request carried: a fake server puts that there as it
+sends.
+"""
 Behaviour = Callable[[socket.socket], None]
 
 
@@ -281,7 +290,9 @@ def http_reply(body: bytes, *, status: str = "200 OK", headers: Sequence[str] = 
 
 @dataclass
 class Line:
-    """The server's end of a connection, on which prepared replies become answers to the request that came last."""
+    """The server's end of a connection, on which prepared replies become answers to the request
+    that came last.
+    """
 
     sock: socket.socket
     echo: bytes = b""

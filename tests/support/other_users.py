@@ -20,8 +20,8 @@ AGENT = 65534
 """A user that is not root, and need not have a name."""
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as two users")
 
-# One process imports everything, once, because another user may not be allowed to read the interpreter's files; each
-# piece of code runs in a fork of it.
+# One process imports everything, once, because another user may not be allowed to read the
+# interpreter's files; each piece of code runs in a fork of it.
 _FORKS = """
 import atexit, codecs, importlib, json, os, pkgutil, signal, sys, threading, traceback
 import encodings.idna, sqlite3, sqlite_utils, click, cryptography, gzip, ssl, socket, http.client
@@ -72,7 +72,9 @@ _CLI = "from guardrail.cli import main; main()"
 
 @functools.cache
 def _forks() -> subprocess.Popen[str]:
-    """Return the process whose forks run what tests ask for. It ends with this process, as its input does."""
+    """Return the process whose forks run what tests ask for. It ends with this process, as its
+    input does.
+    """
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", _FORKS],
         env={**os.environ, "PYTHONPATH": str(Path(guardrail.__file__).parents[1])},

@@ -1,4 +1,6 @@
-"""Shared by the tests of policies: small policies on disk, engines that are closed, the raw engine to compare with."""
+"""Shared by the tests of policies: small policies on disk, engines that are closed, the raw engine
+to compare with.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.embedded.workbench import Workbench
 from guardrail.policy.sources import load_policies
 
-ALLOW = 'package guardrail.policy\n\nallow contains "sample" if input.resource.id == "guardrail.sample"\n'
+ALLOW = (
+    'package guardrail.policy\n\nallow contains "sample" if input.resource.id =='
+    ' "guardrail.sample"\n'
+)
 """A policy that allows the sample call."""
 
 
@@ -56,7 +61,9 @@ UNDEFINED = object()
 
 
 def raw(text: str | list[str], rule: str, policy_input: object = None, data: object = None) -> Any:
-    """Return what the engine answers without any of guardrail's guards: what a guard is needed for."""
+    """Return what the engine answers without any of guardrail's guards: what a guard is needed
+    for.
+    """
     import regorus
 
     engine = regorus.Engine()

@@ -1,4 +1,6 @@
-"""Records for tests of the reading side, built with the real record code; kept in memory or written out as a log."""
+"""Records for tests of the reading side, built with the real record code; kept in memory or written
+out as a log.
+"""
 
 from __future__ import annotations
 
@@ -218,7 +220,9 @@ class MemoryRecords:
         error: dict[str, str] | None = None,
         **more: Any,
     ) -> int:
-        """Append a decision and, where it is allowed and *status* is given, its outcome; return the decision's seq."""
+        """Append a decision and, where it is allowed and *status* is given, its outcome; return the
+        decision's seq.
+        """
         made = decision(*args, **more)
         seq = self.add(made)
         if made["decision"]["effect"] == "allow" and status is not None:

@@ -1,4 +1,6 @@
-"""What the tests of retention share: a log that grew old, its keeper, and heads that somebody kept elsewhere."""
+"""What the tests of retention share: a log that grew old, its keeper, and heads that somebody kept
+elsewhere.
+"""
 
 from __future__ import annotations
 

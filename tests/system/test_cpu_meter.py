@@ -358,7 +358,9 @@ async def test_arguments_that_do_not_fit_are_looked_at_off_the_event_loop_if_the
 async def test_a_cancelled_call_whose_result_is_large_has_its_outcome(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The cancellation comes while the result is redacted in a thread, and goes on when the outcome is there."""
+    """The cancellation comes while the result is redacted in a thread, and goes on when the outcome
+    is there.
+    """
     begun, go_on = threading.Event(), threading.Event()
     result = Redactor.result
 

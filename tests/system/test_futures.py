@@ -28,7 +28,9 @@ class CountingLoop(asyncio.SelectorEventLoop):
 
 
 def on_a_loop(futures: list[Handed[int]], ready: threading.Barrier) -> tuple[list[object], int]:
-    """Wait for *futures* by as many tasks of one loop; return what they got and how often the loop was woken."""
+    """Wait for *futures* by as many tasks of one loop; return what they got and how often the loop
+    was woken.
+    """
     loop = CountingLoop()
 
     async def main() -> list[object]:

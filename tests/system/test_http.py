@@ -553,7 +553,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def test_a_server_shows_a_certificate_of_the_authority_and_of_its_name(
     made: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither another authority's will do, nor another name's; not a byte of the request is sent."""
+    """Neither another authority's will do, nor another name's; not a byte of the request is
+    sent.
+    """
     other = certificates(tmp_path / "other")
     with serving(tls=server_context(made)) as server:
         assert ask(server.endpoint(tls=tls_context(made.ca))).body == b"ok"

@@ -1,4 +1,6 @@
-"""Files that somebody hands over: what is no regular file of a sensible size is refused at once, by every command."""
+"""Files that somebody hands over: what is no regular file of a sensible size is refused at once, by
+every command.
+"""
 
 from __future__ import annotations
 

@@ -230,7 +230,9 @@ def test_a_registry_gives_what_was_put_and_else_an_undeclared_tool() -> None:
     ],
 )
 def test_a_conflicting_redeclaration_is_refused(changed: dict[str, Any]) -> None:
-    """Two parts of a program must not disagree about what is checked and recorded, unless one says replace."""
+    """Two parts of a program must not disagree about what is checked and recorded, unless one says
+    replace.
+    """
     registry = ToolRegistry()
     first = registry.put(declare("t", schema=SCHEMA))
     assert registry.put(declare("t", schema=dict(SCHEMA))).schema is not None

@@ -191,7 +191,9 @@ def test_every_kind_of_function_becomes_a_tool(function: Any, name: str) -> None
 
 @pytest.mark.parametrize("function", [Box.put, functools.partial(Box.put), Box.__call__])
 def test_a_method_without_its_object_is_refused_when_it_is_declared(function: Any) -> None:
-    """As a decorator in the class sees it: the model can't send the object, so every call would be denied."""
+    """As a decorator in the class sees it: the model can't send the object, so every call would be
+    denied.
+    """
     with pytest.raises(UsageError) as caught:
         from_function(function)
     assert caught.value.code == "usage.method"

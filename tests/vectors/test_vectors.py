@@ -1,4 +1,6 @@
-"""The vectors say what the format is: the code must still make them, and the standalone verifier must judge them."""
+"""The vectors say what the format is: the code must still make them, and the standalone verifier
+must judge them.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def test_the_leaves_are_those_of_the_lines() -> None:
 
 
 def test_keys_are_sorted_and_nothing_is_spaced() -> None:
-    """Every line is in the one form that the format page describes, but for the spelling of floats."""
+    """Every line is in the one form that the format page describes, but for the spelling of
+    floats.
+    """
     for line in (HERE / "log.jsonl").read_bytes().splitlines():
         keys = list(json.loads(line))
         assert keys == sorted(keys)
@@ -87,7 +91,9 @@ def test_the_standalone_verifier_checks_a_head_from_elsewhere() -> None:
 
 
 def test_the_standalone_verifier_says_that_it_checked_no_signatures() -> None:
-    """With the standard library alone a stranger's head looks like any other, and the output says so."""
+    """With the standard library alone a stranger's head looks like any other, and the output says
+    so.
+    """
     head = HERE / "heads" / "by-stranger.txt"
     done = standalone(HERE / "exports" / "log.jsonl", "--head", str(head))
     assert done.returncode == 0

@@ -1,13 +1,16 @@
-"""Verify a JSON Lines export of a guardrail log with the standard library alone, from docs/record-format.md.
+"""Verify a JSON Lines export of a guardrail log with the standard library alone, from
+docs/record-format.md.
 
     python verify_standalone.py EXPORT [--head FILE] [--key HEX]
 
-Says what section 10 says. The standard library can't check Ed25519: signatures are checked where the package cryptography is
-installed; elsewhere every certificate counts as good and every head as signed, and the output says so. Without a head from
-elsewhere an intact chain says nothing about a missing tail.
+Says what section 10 says. The standard library can't check Ed25519: signatures are checked where
+the package cryptography is installed; elsewhere every certificate counts as good and every head as
+signed, and the output says so. Without a head from elsewhere an intact chain says nothing about a
+missing tail.
 
-Exit 0: the chain is intact (and its first records are those that the head is of). 1: it is not; the first bad line is named.
-3: the file can't be read or is torn, or the head is malformed or signed by no key of the log.
+Exit 0: the chain is intact (and its first records are those that the head is of). 1: it is not; the
+first bad line is named. 3: the file can't be read or is torn, or the head is malformed or signed by
+no key of the log.
 """
 
 import base64
@@ -116,7 +119,9 @@ def plain_base64(text):
 
 
 def is_signed(public, signature, text):
-    """Say whether a signature of 64 bytes is good; it counts as good where that can't be checked."""
+    """Say whether a signature of 64 bytes is good; it counts as good where that can't be
+    checked.
+    """
     if Ed25519PublicKey is None:
         return True
     try:
@@ -137,7 +142,9 @@ class Chain:
         self.owners, self.config, self.changed = {}, None, True
 
     def follow(self, lines, wanted=None):
-        """Take lines until one is bad; return what is wrong with it, or None, and the root of the *wanted* first."""
+        """Take lines until one is bad; return what is wrong with it, or None, and the root of the
+        *wanted* first.
+        """
         found = None
         for at, line in enumerate(lines):
             record = read(line)

@@ -166,16 +166,18 @@ class WitnessAnchor:
             raise self._error("it refuses the very size that it says it holds", "anchor.malformed")
         if size > head.size:
             raise self._error(
-                f"it holds a head of {counted(size, 'record')}, and the ledger has only {head.size}: "
-                "the ledger was cut, rolled back or replaced",
+                f"it holds a head of {counted(size, 'record')}, and the ledger has only"
+                f" {head.size}: the ledger was cut, rolled back or replaced",
                 "anchor.conflict",
                 "guardrail verify",
             )
         if known is not None and size < known.size:
             raise self._error(
-                f"it holds {counted(size, 'record')}, and it had cosigned {known.size}: it has lost its memory",
+                f"it holds {counted(size, 'record')}, and it had cosigned {known.size}: it has lost"
+                " its memory",
                 "anchor.conflict",
-                "ask who runs the witness; a witness that was restored from a backup must not be used again",
+                "ask who runs the witness; a witness that was restored from a backup must not be"
+                " used again",
             )
         return size
 
@@ -208,14 +210,15 @@ class WitnessAnchor:
             return self._error(
                 "it does not know this log",
                 "anchor.refused",
-                "there: guardrail witness add --db FILE --log KEY, with what guardrail keys prints here",
+                "there: guardrail witness add --db FILE --log KEY, with what guardrail keys prints"
+                " here",
             )
         if reply.status == 403:
             return self._error(
                 "the log's signature is not by the key that it was given for a log of this name",
                 "anchor.refused",
-                "put the ledger and the keys back that it knows; if they are lost, this log needs a name of its own "
-                "(docs/keys.md, If keys are lost)",
+                "put the ledger and the keys back that it knows; if they are lost, this log needs a"
+                " name of its own (docs/keys.md, If keys are lost)",
             )
         if reply.status == 422:
             return self._error(

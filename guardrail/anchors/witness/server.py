@@ -278,8 +278,8 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             return HTTPStatus.OK, lines.encode(), "text/plain; charset=utf-8"
         if verdict.ruling is not Ruling.WRONG_OLD_SIZE:
             self.log(
-                f"REFUSED a signed head of {counted(request.head.size, 'record')} that does not follow from the head of "
-                f"{verdict.size}: {verdict.ruling.value}; kept as evidence"
+                f"REFUSED a signed head of {counted(request.head.size, 'record')} that does not"
+                f" follow from the head of {verdict.size}: {verdict.ruling.value}; kept as evidence"
             )
         if verdict.ruling is Ruling.BAD_PROOF:
             return _text(HTTPStatus.UNPROCESSABLE_ENTITY, "the proof is not good")

@@ -37,10 +37,12 @@ _TABLES = """
 CREATE TABLE me(id INTEGER PRIMARY KEY CHECK (id = 0), key TEXT NOT NULL) STRICT;
 CREATE TABLE log(origin TEXT PRIMARY KEY, key TEXT NOT NULL) STRICT;
 CREATE TABLE head(
-    origin TEXT PRIMARY KEY REFERENCES log(origin), size INTEGER NOT NULL, root BLOB NOT NULL, note TEXT NOT NULL
+    origin TEXT PRIMARY KEY REFERENCES log(origin),
+    size INTEGER NOT NULL, root BLOB NOT NULL, note TEXT NOT NULL
 ) STRICT;
 CREATE TABLE refused(
-    id INTEGER PRIMARY KEY, origin TEXT NOT NULL, time INTEGER NOT NULL, why TEXT NOT NULL, old INTEGER NOT NULL, note TEXT NOT NULL
+    id INTEGER PRIMARY KEY, origin TEXT NOT NULL, time INTEGER NOT NULL, why TEXT NOT NULL,
+    old INTEGER NOT NULL, note TEXT NOT NULL
 ) STRICT;
 """
 
@@ -134,7 +136,8 @@ class WitnessStore:
         """
         if not path.exists():
             raise LedgerOpenError(
-                f"{path}: there is no such database; a witness without its memory would cosign anything",
+                f"{path}: there is no such database; "
+                "a witness without its memory would cosign anything",
                 code="witness.missing",
                 hint="guardrail witness init --db FILE --key FOLDER --name NAME",
             )
@@ -175,7 +178,8 @@ class WitnessStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- logs -------------------------------------------------------------------------------------------------------
+    # -- logs
+    # ----------------------------------------------------------------------------------------------
 
     def add(self, key: NoteKey) -> bool:
         """Serve the log *key* from now on; return False if it was already served.
@@ -225,7 +229,8 @@ class WitnessStore:
         """Return every log that is served, by name."""
         with self._reading():
             rows = self._connection.execute(
-                "SELECT log.key, head.size, (SELECT count(*) FROM refused WHERE refused.origin = log.origin)"
+                "SELECT log.key, head.size,"
+                " (SELECT count(*) FROM refused WHERE refused.origin = log.origin)"
                 " FROM log LEFT JOIN head USING (origin) ORDER BY log.origin"
             ).fetchall()
         return [Known(NoteKey.parse(key), size, refused) for key, size, refused in rows]
@@ -248,7 +253,8 @@ class WitnessStore:
             kept, since = self._connection.execute(query, (time, origin)).fetchone()
         return int(kept if kept >= _MAX_EVIDENCE else since)
 
-    # -- the one decision ---------------------------------------------------------------------------------------------
+    # -- the one decision
+    # ---------------------------------------------------------------------------------------------
 
     def judge(
         self,
@@ -280,7 +286,8 @@ class WitnessStore:
             kept = note.with_signatures(cosigned.signatures)
             self._connection.execute(
                 "INSERT INTO head(origin, size, root, note) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root, note = excluded.note",
+                " ON CONFLICT (origin) DO UPDATE"
+                " SET size = excluded.size, root = excluded.root, note = excluded.note",
                 (head.origin, head.size, head.root, str(kept)),
             )
         # After the transaction: the update is durable, and only now may the cosignature be sent.

@@ -67,7 +67,8 @@ def _optional(event: Event, path: Path) -> Lint:
         event,
         Code.OPTIONAL_ARGUMENT,
         f"the argument {name} may be missing: {_effect(event)}",
-        f"negate a rule that says what is right; or {value}, or is_... in the same body; or --tools with their schemas",
+        f"negate a rule that says what is right; or {value}, or is_... in the same body; or --tools"
+        " with their schemas",
     )
 
 

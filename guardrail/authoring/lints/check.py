@@ -85,7 +85,8 @@ def lint_modules(modules: Sequence[Module], data: str, shape: Shape) -> list[Lin
                 authors[0].source.name if authors else "-",
                 1,
                 Code.INCOMPLETE,
-                "these policies are too entangled to be looked through whole: there may be more warnings",
+                "these policies are too entangled to be looked through whole: there may be more"
+                " warnings",
                 "fewer rules that need many others",
             )
         )

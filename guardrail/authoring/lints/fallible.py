@@ -70,7 +70,8 @@ def _call(event: Event, flow: Flow) -> Iterator[Lint]:
             yield lint(
                 event,
                 Code.FALLIBLE_BUILTIN,
-                f"{name} of {what} of the input: what it can't read fails the whole decision (cause error)",
+                f"{name} of {what} of the input: what it can't read fails the whole decision (cause"
+                " error)",
                 "let the tool's schema say what may come, or compare texts",
             )
             return

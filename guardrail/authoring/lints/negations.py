@@ -30,7 +30,8 @@ def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
                 yield lint(
                     event,
                     Code.NEGATED_CALL,
-                    f"{place} may be missing: with OPA this not is then undefined, and the rule does not fire",
+                    f"{place} may be missing: with OPA this not is then undefined, and the rule"
+                    " does not fire",
                     "name_ok if { ... } as a rule of its own, and: not name_ok",
                 )
                 return

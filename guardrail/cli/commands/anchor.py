@@ -80,7 +80,8 @@ def anchor(
     anchors = anchors_of(settings, signing, log)
     if not anchors:
         raise ConfigError(
-            "no anchor is set: whoever can write the ledger can cut it, and nothing elsewhere would show it",
+            "no anchor is set: whoever can write the ledger can cut it, and nothing elsewhere would"
+            " show it",
             code="config.anchors",
             hint="set file, witness or another in [anchors] of guardrail.toml (docs/anchors.md)",
         )

@@ -128,7 +128,10 @@ def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
         raise AnchorError(
             f"{wish.old}: there is no anchor file at this path",
             code="anchor.missing",
-            hint='name the old file; if it is gone for good: guardrail anchor move --lost --reason "..."',
+            hint=(
+                "name the old file; if it is gone for good: guardrail anchor move --lost --reason"
+                ' "..."'
+            ),
         )
     return lines
 
@@ -159,12 +162,13 @@ def _sorted(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> So
 
 def _tell(found: Sorted, taken: int, new: Path, seq: int) -> None:
     data(
-        f"{paint('moved', Style.GOOD)}  {counted(len(found.ours), 'head')} of this log, {taken:,} of them new there: "
-        f"{one_line(str(new))}"
+        f"{paint('moved', Style.GOOD)}  {counted(len(found.ours), 'head')} of this log, {taken:,}"
+        f" of them new there: {one_line(str(new))}"
     )
     for each in found.left_out[:10]:
         data(
-            f"  left    a head of {counted(each.size, 'record')} that another key signed and the ledger contradicts"
+            f"  left    a head of {counted(each.size, 'record')} that another key signed and the"
+            " ledger contradicts"
         )
     if len(found.left_out) > 10:
         data(f"  left    and {len(found.left_out) - 10:,} more")

@@ -200,7 +200,8 @@ def _tell(answer: Answer, kind: Kind) -> None:
             _field("hidden", escape(pointer))
         if answer.rejected is Reason.ASSERTED:
             remark(
-                "next:  set unsafe_asserted_approvals = true in [approvals] (read SECURITY.md first)"
+                "next:  set unsafe_asserted_approvals = true in [approvals] (read SECURITY.md"
+                " first)"
             )
         return
     if kind is Kind.REFUSED:
@@ -262,7 +263,10 @@ def _request(entry: Listed) -> None:
     for label, text in _over(entry):
         _field(label, text)
     for pointer in request.hidden_needs:
-        told = f"the policy says that you must see {escape(pointer)}, which is hidden: nobody can approve it"
+        told = (
+            f"the policy says that you must see {escape(pointer)}, which is hidden: nobody can"
+            " approve it"
+        )
         for part in field("  blocked ", told):
             data(part)
 

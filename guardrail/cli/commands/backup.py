@@ -46,8 +46,8 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
         )
         return Exit.YES
     data(
-        f"{paint('copied', Style.GOOD)}  {counted(done.records, 'record')} of log {name(done.log)}, verified: "
-        f"{one_line(str(done.path))}"
+        f"{paint('copied', Style.GOOD)}  {counted(done.records, 'record')} of log {name(done.log)},"
+        f" verified: {one_line(str(done.path))}"
     )
     for doubt in doubts:
         remark(one_line(doubt), Style.WARN)

@@ -44,7 +44,10 @@ class _HeadFileError(GuardrailError):
     "--key",
     "key",
     metavar="PUB",
-    help="The log's public key, as you kept it: 64 hex characters, a note key, or a file with either.",
+    help=(
+        "The log's public key, as you kept it: 64 hex characters, a note key, or a file with"
+        " either."
+    ),
 )
 @click.option(
     "--backup",
@@ -86,10 +89,7 @@ def consistency(
         first, second = _head(old), _head(new)
         sizes = Checkpoint.parse(first.text).size, Checkpoint.parse(second.text).size
         if sizes[0] > sizes[1]:
-            raise UsageError(
-                f"the head in OLD is over {counted(sizes[0], 'record')}, the one in NEW over {sizes[1]:,}",
-                hint="give the smaller one first; a log that has become smaller was cut: guardrail verify --checkpoint FILE",
-            )
+            raise _swapped(*sizes)
         signers = [] if backup is None else signers_in((here,), known)
         answer = compare_heads(
             first, second, reader, known, backup=backup is not None, signers=signers
@@ -111,6 +111,14 @@ def consistency(
         return code
     _print(answer, known.name, sizes, pinned=key is not None)
     return code
+
+
+def _swapped(old: int, new: int) -> UsageError:
+    return UsageError(
+        f"the head in OLD is over {counted(old, 'record')}, the one in NEW over {new:,}",
+        hint="give the smaller one first; a log that has become smaller was cut: "
+        "guardrail verify --checkpoint FILE",
+    )
 
 
 def _head(path: Path) -> SignedNote:
@@ -171,11 +179,13 @@ def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: boo
             data(f"    {line}")
     if not pinned:
         data(
-            "  KEY NOT PINNED: the key was read from the ledger itself; give the one that you kept, --key"
+            "  KEY NOT PINNED: the key was read from the ledger itself; give the one that you kept,"
+            " --key"
         )
     if answer.relation is Relation.FORKED:
         remark(
-            "next:  keep both heads: signed, they prove that the holder of the key showed two histories"
+            "next:  keep both heads: signed, they prove that the holder of the key showed two"
+            " histories"
         )
     elif answer.relation is Relation.NOT_HERE:
         remark("next:  guardrail verify --checkpoint FILE, with the head in NEW")

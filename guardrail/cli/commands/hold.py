@@ -84,7 +84,8 @@ def holds(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
         data("No hold stands.")
     for each in standing:
         data(
-            f"{shown(each.id)}  since {clock(each.ts)}, by {shown(each.who)}: {one_line(each.reason)}"
+            f"{shown(each.id)}  since {clock(each.ts)}, by {shown(each.who)}:"
+            f" {one_line(each.reason)}"
         )
     return Exit.YES
 
@@ -103,7 +104,8 @@ def _hold(
     assert words is not None
     if not _NAME.fullmatch(name) or reason_words(name) != name:
         raise UsageError(
-            "the name of a hold has up to 64 letters, digits, dots, dashes and underscores, and nothing sensitive",
+            "the name of a hold has up to 64 letters, digits, dots, dashes and underscores, and"
+            " nothing sensitive",
             hint=f"guardrail hold {word} case-2026-7",
         )
     with keeping(config, ledger) as keeper:

@@ -94,7 +94,10 @@ def _refuse_project(folder: Path, planned: Settings) -> None:
     raise ConfigError(
         f"{folder.absolute()} already holds {FILE_NAME}: it is a project; nothing was written",
         code="config.exists",
-        hint=f"{makes if bare else ''}guardrail doctor says whether anything is missing; or guardrail init OTHER_FOLDER",
+        hint=(
+            f"{makes if bare else ''}guardrail doctor says whether anything is missing; or"
+            " guardrail init OTHER_FOLDER"
+        ),
     )
 
 

@@ -40,7 +40,10 @@ def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
             raise KeysError(
                 "the key folder holds the keys of another log than the ledger",
                 code="keys.other_log",
-                hint="guardrail verify --key PUB, with the key that you kept, says which of them is the old one",
+                hint=(
+                    "guardrail verify --key PUB, with the key that you kept, says which of them is"
+                    " the old one"
+                ),
             )
     except KeysError as error:
         if error.code == "keys.other_log":

@@ -38,7 +38,10 @@ tools_option = click.option(
     "tools",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help='JSON schemas of the tools\' arguments, as {"tool": schema}. Without them, any argument may be missing.',
+    help=(
+        'JSON schemas of the tools\' arguments, as {"tool": schema}. Without them, any argument may'
+        " be missing."
+    ),
 )
 _HERE = "guardrail.cli.commands.policy"
 _CHECK = "guardrail.cli.commands.policy_check"
@@ -180,7 +183,8 @@ def _summary(report: TestReport) -> None:
         return
     if not report.results:
         data(
-            f"{paint('NO TESTS', Style.WARN)}  write test_ rules in a file called something_test.rego"
+            f"{paint('NO TESTS', Style.WARN)}  write test_ rules in a file called"
+            " something_test.rego"
         )
         return
     counts = [
@@ -270,7 +274,8 @@ def _answers(settings: Settings, digest: str, alive: int, start: int, wait: floa
         return Exit.NO
     if not alive:
         remark(
-            "No process uses this ledger now; the next one that opens it loads these policies anyway."
+            "No process uses this ledger now; the next one that opens it loads these policies"
+            " anyway."
         )
         return Exit.RESERVED
     if len(loaded) < alive:

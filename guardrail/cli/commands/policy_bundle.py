@@ -112,8 +112,8 @@ def bundle(
         return Exit.YES
     state = "signed" if made.signed else "not signed"
     data(
-        f"{paint('OK', Style.GOOD)}  {one_line(str(output))}, {counted(made.files, 'module')}, {state}"
-        + (", in place of the file that was there" if replaced else "")
+        f"{paint('OK', Style.GOOD)}  {one_line(str(output))}, {counted(made.files, 'module')},"
+        f" {state}" + (", in place of the file that was there" if replaced else "")
     )
     data(f"revision {made.revision}")
     if made.tests:
@@ -191,7 +191,8 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
         )
         return Exit.YES
     data(
-        f"{paint('OK', Style.GOOD)}  {counted(len(pushed.stored), 'module')} stored, {len(pushed.removed)} removed"
+        f"{paint('OK', Style.GOOD)}  {counted(len(pushed.stored), 'module')} stored,"
+        f" {len(pushed.removed)} removed"
     )
     if pushed.tests:
         print_untested(pushed.tests)

@@ -87,7 +87,8 @@ def _rule(holes: Sequence[Hole]) -> None:
         args = json.dumps(hole.args, ensure_ascii=True)
         shown = args if len(args) <= _SHOWN else args[:_SHOWN] + "..."
         for line in prose(
-            f"{name(hole.pointer)} {hole.mutation}: {name(hole.tool)} {shown}, from {name(hole.test)}",
+            f"{name(hole.pointer)} {hole.mutation}: {name(hole.tool)} {shown}, from"
+            f" {name(hole.test)}",
             indent=4,
         ):
             data(f"    {line}")

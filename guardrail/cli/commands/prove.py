@@ -137,7 +137,10 @@ def _not_written(error: OSError, path: Path, raw: bytes) -> _FileError:
     "key",
     required=True,
     metavar="PUB",
-    help="The log's public key, as you kept it: 64 hex characters, a note key, or a file with either.",
+    help=(
+        "The log's public key, as you kept it: 64 hex characters, a note key, or a file with"
+        " either."
+    ),
 )
 @click.option(
     "--witness",
@@ -209,19 +212,30 @@ def _not_proved(checked: Checked) -> list[str]:
     if checked.verdict is not Verdict.GOOD:
         return []
     said = [
-        "That the log was not cut, forked or replaced since: that takes a head that somebody else kept (guardrail verify --checkpoint FILE).",
-        "That what the record says is true, and when it was written: the time in it is the writer's own clock.",
+        (
+            "That the log was not cut, forked or replaced since: that takes a head that somebody"
+            " else kept (guardrail verify --checkpoint FILE)."
+        ),
+        (
+            "That what the record says is true, and when it was written: the time in it is the"
+            " writer's own clock."
+        ),
         # A witness signs any continuation of what it knows; a recovery may have taken over records
         # behind it.
-        "That the log was not recovered after somebody had changed it: guardrail verify on the ledger names such records.",
+        (
+            "That the log was not recovered after somebody had changed it: guardrail verify on the"
+            " ledger names such records."
+        ),
     ]
     if checked.epoch is not None:
         said.append(
-            "That the key of the process had not ended when it signed the head: only the log shows that."
+            "That the key of the process had not ended when it signed the head: only the log shows"
+            " that."
         )
     if not checked.cosignatures:
         said.append(
-            "That anybody but the holder of the log's key has seen the head: no witness's signature was checked."
+            "That anybody but the holder of the log's key has seen the head: no witness's signature"
+            " was checked."
         )
     return said
 
@@ -233,11 +247,9 @@ def _document(checked: Checked, code: Exit, pinned: Sequence[NoteKey]) -> dict[s
         "detail": checked.detail,
         "log": checked.head.origin,
         "size": checked.head.size,
-        "signed_by": None
-        if code in (Exit.NO, Exit.UNKNOWN)
-        else "log"
-        if checked.epoch is None
-        else "epoch",
+        "signed_by": (
+            None if code in (Exit.NO, Exit.UNKNOWN) else "log" if checked.epoch is None else "epoch"
+        ),
         "cosigned": _cosigned(checked),
         "not_cosigned": _missing(checked, pinned),
         "record": dict(checked.record) if checked.record is not None else None,
@@ -276,7 +288,8 @@ def _print(checked: Checked, pinned: Sequence[NoteKey]) -> None:
         seq, kind, ts = record.get("seq"), str(record.get("type")), str(record.get("ts"))
         data(f"  record   {seq}: {escape(kind)}, {clock(ts)}")
         data(
-            f"  signed   by {'the log key' if checked.epoch is None else 'a key that the log key certified'}"
+            "  signed   by"
+            f" {'the log key' if checked.epoch is None else 'a key that the log key certified'}"
         )
     for each in _cosigned(checked):
         data(f"  cosigned {clock(each['ts'])} by {name(each['witness'])}")

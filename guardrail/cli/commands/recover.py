@@ -38,7 +38,9 @@ __all__ = ["recover"]
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="A copy of this log that guardrail backup made: its records are not lost. May be repeated.",
+    help=(
+        "A copy of this log that guardrail backup made: its records are not lost. May be repeated."
+    ),
 )
 @click.option("--dry-run", is_flag=True, help="Only show the problem and the planned steps.")
 def recover(
@@ -213,7 +215,10 @@ def _loss(plan: RecoveryPlan) -> str:
     from guardrail.ledger.maintenance.recovery_plan import Action
 
     if plan.lost:
-        return f"at least {counted(plan.lost, 'record')}: acknowledged, and gone or changed; later ones may be lost as well"
+        return (
+            f"at least {counted(plan.lost, 'record')}: acknowledged, and gone or changed; later"
+            " ones may be lost as well"
+        )
     if plan.action is not Action.RESTART:
         return ""
     if plan.loss is Loss.UNKNOWN:
@@ -228,11 +233,13 @@ def _known(found: Diagnosis) -> list[str]:
     if judged.last is not None:
         last = judged.last
         lines.append(
-            f"  known    {counted(last.size, 'record')} of log {name(last.log)}, by {name(last.source)}"
+            f"  known    {counted(last.size, 'record')} of log {name(last.log)}, by"
+            f" {name(last.source)}"
         )
     if found.plan.known and judged.proven:
         lines.append(
-            f"  proven   the first {counted(judged.proven, 'record')}, by a head that was kept elsewhere"
+            f"  proven   the first {counted(judged.proven, 'record')}, by a head that was kept"
+            " elsewhere"
         )
     elif found.plan.known:
         lines.append("  proven   no record: no head that was kept elsewhere is over what is left")
@@ -261,8 +268,9 @@ def _steps(path: Path, found: Diagnosis) -> list[str]:
         ""
         if found.keys is not None
         else (
-            "The keys are gone, so new ones are made; what is left of the old ones is kept, renamed. "
-            "If there is a backup of the key folder, put it back instead: then the log may go on. "
+            "The keys are gone, so new ones are made; what is left of the old ones is kept,"
+            " renamed. If there is a backup of the key folder, put it back instead: then the log"
+            " may go on. "
         )
     )
     text = {
@@ -275,7 +283,8 @@ def _steps(path: Path, found: Diagnosis) -> list[str]:
                 else "A record says what was found, "
             )
             + (
-                "what is not right beside the records is kept in a file and made anew from them, with a new signed head, "
+                "what is not right beside the records is kept in a file and made anew from them,"
+                " with a new signed head, "
                 if plan.head or plan.caches
                 else ""
             )
@@ -283,8 +292,9 @@ def _steps(path: Path, found: Diagnosis) -> list[str]:
         ),
         Action.CLOSE_CALLS: "These calls are recorded as unknown: nobody can say how they ended.",
         Action.RESTART: (
-            f"{back}{keys}The old files are kept beside the ledger, renamed to {path.name}-broken-..., and a new log begins. "
-            f"Its first record names the last known head of the old one. Its name is {found.next_log}, which witnesses have to be told."
+            f"{back}{keys}The old files are kept beside the ledger, renamed to"
+            f" {path.name}-broken-..., and a new log begins. Its first record names the last known"
+            f" head of the old one. Its name is {found.next_log}, which witnesses have to be told."
         ),
     }[plan.action]
     return ["", *(one_line(line) for line in prose(text))]
@@ -312,12 +322,16 @@ def _document(path: Path, found: Diagnosis, report: RecoveryReport | None) -> di
         "action": plan.action.value,
         "found": plan.found,
         "log": plan.log,
-        "sealed": None
-        if plan.seal is None
-        else {"when": plan.seal.when, "why": plan.seal.why, "last_seq": plan.seal.last_seq},
-        "intact": None
-        if intact is None
-        else {"log": intact.log, "size": intact.size, "leaf": intact.leaf.hex()},
+        "sealed": (
+            None
+            if plan.seal is None
+            else {"when": plan.seal.when, "why": plan.seal.why, "last_seq": plan.seal.last_seq}
+        ),
+        "intact": (
+            None
+            if intact is None
+            else {"log": intact.log, "size": intact.size, "leaf": intact.leaf.hex()}
+        ),
         "first_bad": plan.first_bad,
         "lost": plan.lost,
         "loss": plan.loss.value,
@@ -330,12 +344,14 @@ def _document(path: Path, found: Diagnosis, report: RecoveryReport | None) -> di
         "rebuilt": list(plan.caches),
         "unclear_calls": [call.seq for call in plan.untold],
         "processes": len(plan.alive),
-        "done": None
-        if report is None
-        else {
-            "seq": None if report.receipt is None else report.receipt.seq,
-            "log": report.log,
-            "set_aside": [str(item) for item in report.set_aside],
-            "closed": report.closed,
-        },
+        "done": (
+            None
+            if report is None
+            else {
+                "seq": None if report.receipt is None else report.receipt.seq,
+                "log": report.log,
+                "set_aside": [str(item) for item in report.set_aside],
+                "closed": report.closed,
+            }
+        ),
     }

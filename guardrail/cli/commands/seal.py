@@ -33,8 +33,8 @@ __all__ = [
 @json_option
 @reason_option
 def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Close a segment: the records since the last one: a record states where the segment ends and its root,
-    and a copy is made.
+    """Close a segment: the records since the last one: a record states where the segment ends and
+    its root, and a copy is made.
 
     The copy is read back and compared before this returns, and is never written again. A missing
     copy of a closed segment is made too, as long as its records still exist.
@@ -71,9 +71,11 @@ def closed_document(done: ClosedSegment) -> dict[str, Any]:
     """Return the closed segment and the new copies, for JSON."""
     made = done.segment
     return {
-        "sealed": None
-        if made is None
-        else {"segment": made.number, "first": made.first, "last": made.last, "root": made.root},
+        "sealed": (
+            None
+            if made is None
+            else {"segment": made.number, "first": made.first, "last": made.last, "root": made.root}
+        ),
         "copied": [{"segment": each.segment, "file": each.file} for each in done.copied],
     }
 
@@ -84,7 +86,8 @@ def tell_closed(done: ClosedSegment) -> bool:
     if made is not None:
         count = counted(made.last + 1 - made.first, "record")
         data(
-            f"{paint('closed', Style.GOOD)}    segment {made.number}: {count}, up to record {made.last}"
+            f"{paint('closed', Style.GOOD)}    segment {made.number}: {count}, up to record"
+            f" {made.last}"
         )
     for each in done.copied:
         data(f"{paint('copied', Style.GOOD)}    segment {each.segment}: {one_line(each.file)}")

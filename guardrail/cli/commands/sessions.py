@@ -81,8 +81,8 @@ def sessions(
         tell_pruned(lost, copies)
     if throttled:
         remark(
-            f"{counted(len(throttled), 'record')} in no session: calls beyond [limits] calls_per_minute that were denied; "
-            f"the latest: guardrail show {throttled[-1]}",
+            f"{counted(len(throttled), 'record')} in no session: calls beyond [limits]"
+            f" calls_per_minute that were denied; the latest: guardrail show {throttled[-1]}",
             Style.DIM,
         )
     if not rows:

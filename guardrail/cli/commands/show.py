@@ -140,7 +140,10 @@ def _header(session: Timeline) -> Iterator[str]:
         yield f"  acting for {chain}"
     yield f"  tenant     {name(session.key.tenant, '-')}"
     place = obj(head, "origin")
-    yield f"  from       {name(text(place, 'host'), '?')}, pid {escape(str(place.get('pid', '?')))}, {name(text(place, 'adapter'), '?')}"
+    yield (
+        f"  from       {name(text(place, 'host'), '?')}, pid {escape(str(place.get('pid', '?')))},"
+        f" {name(text(place, 'adapter'), '?')}"
+    )
     yield f"  time       {clock(session.started)} to {clock(session.ended)}"
     counts = [
         (sum(call.denied for call in calls), "denied", Style.BAD),
@@ -249,7 +252,8 @@ def _json_record(records: Records, seq: int) -> None:
     shown = json_safe(line.decode("utf-8", errors="backslashreplace"))
     access = json_text(access_fields())[1:-1]
     data(
-        f'{{"seq": {seq}, "leaf": "{_leaf(line)}", "related": {_related(records, seq)}, "record": {shown}'
+        f'{{"seq": {seq}, "leaf": "{_leaf(line)}", "related": {_related(records, seq)}, "record":'
+        f" {shown}"
         f"{', ' if access else ''}{access}}}"
     )
 
@@ -279,7 +283,8 @@ def _print_record(records: Records, seq: int) -> None:
     record = parse(line, seq)
     kind = text(record, "type")
     data(
-        f"{paint(f'Record {seq}', Style.STRONG)}  {escape(kind) or '(no type)'}  {clock(text(record, 'ts'))}"
+        f"{paint(f'Record {seq}', Style.STRONG)}  {escape(kind) or '(no type)'} "
+        f" {clock(text(record, 'ts'))}"
     )
     if kind in {"call.decision", "call.rejected"}:
         _print_decision(with_outcome(records, seq))

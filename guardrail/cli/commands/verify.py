@@ -81,7 +81,10 @@ _SHOWN = 10
     "--segment",
     type=_PATH,
     metavar="FILE",
-    help="Check this copy of a segment (may be .gz), against the record in the ledger that closed it if there is one.",
+    help=(
+        "Check this copy of a segment (may be .gz), against the record in the ledger that closed it"
+        " if there is one."
+    ),
 )
 @click.option(
     "--backup",
@@ -253,9 +256,11 @@ def _document(
         "first_bad_ts": report.first_bad_ts or None,
         "against": _against(report),
         "pruned_before": report.pruned_before,
-        "head": {"size": report.records, "root": report.root, "note": report.note or None}
-        if report.root
-        else None,
+        "head": (
+            {"size": report.records, "root": report.root, "note": report.note or None}
+            if report.root
+            else None
+        ),
         "anchored_to": report.anchored_to,
         "anchored_by": report.anchored_by or None,
         "anchored_ts": report.anchored_ts or None,
@@ -269,9 +274,11 @@ def _document(
         "live_calls": report.live_calls,
         "approvals_used": report.approvals_used,
         "recovered": [recovery(each) for each in report.recovered],
-        "uncovered": None
-        if report.uncovered is None
-        else {"first": report.uncovered[0], "last": report.uncovered[1]},
+        "uncovered": (
+            None
+            if report.uncovered is None
+            else {"first": report.uncovered[0], "last": report.uncovered[1]}
+        ),
         "heartbeats": report.heartbeats,
         "silences": report.silences,
         "notices": [*report.notices, *notices],
@@ -310,7 +317,10 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
         ),
         VerifyState.NOT_ANCHORED: (f"INTACT, NOT ANCHORED{memory}{recovered}{pinned}", Style.WARN),
         VerifyState.PREFIX: (
-            f"INTACT, A PREFIX of the log, proven up to record {report.proven_to}{recovered}{pinned}",
+            (
+                "INTACT, A PREFIX of the log, proven up to record"
+                f" {report.proven_to}{recovered}{pinned}"
+            ),
             Style.WARN,
         ),
         VerifyState.OPEN_CALLS: (

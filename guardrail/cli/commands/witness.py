@@ -35,7 +35,9 @@ _db = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE",
-    help="The witness's memory, which guardrail witness init makes. Never restore it from a backup.",
+    help=(
+        "The witness's memory, which guardrail witness init makes. Never restore it from a backup."
+    ),
 )
 _key = click.option(
     "--key",
@@ -93,7 +95,8 @@ def init(*, db: Path, key: Path, name_: str) -> None:
     data(one_line(str(made.key)))
     remark(f"made  {key}/ and {db}")
     remark(
-        "next:  guardrail witness add --db FILE --log KEY, with what guardrail keys prints for the log"
+        "next:  guardrail witness add --db FILE --log KEY, with what guardrail keys prints for"
+        " the log"
     )
 
 
@@ -159,7 +162,10 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
         far = "no head yet" if log.size is None else f"{counted(log.size, 'record')}"
         data(f"{name(log.key.name)}  {far}")
         if log.refused:
-            told = f"  REFUSED {counted(log.refused, 'signed head')} that did not follow (--json shows them)"
+            told = (
+                f"  REFUSED {counted(log.refused, 'signed head')} that did not follow (--json shows"
+                " them)"
+            )
             data(paint(told, Style.BAD))
     if not logs:
         remark("no log is served")
@@ -231,7 +237,10 @@ def serve(
     if not loopback and tls is None and not unsafe_listen:
         raise UsageError(
             "this address can be reached from other machines, in clear",
-            hint="--tls-cert and --tls-key, or --unsafe-listen: heads hold no secrets, but anyone can read how far the logs are",
+            hint=(
+                "--tls-cert and --tls-key, or --unsafe-listen: heads hold no secrets, but anyone"
+                " can read how far the logs are"
+            ),
         )
     mine = WitnessKey.load(key)
     with contextlib.ExitStack() as stack:

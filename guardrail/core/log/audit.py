@@ -189,7 +189,9 @@ class Audit:
 
 
 def _heights(size: int) -> Iterator[int]:
-    """Yield the levels of the perfect subtrees that a tree of *size* leaves consists of, the largest first."""
+    """Yield the levels of the perfect subtrees that a tree of *size* leaves consists of, the
+    largest first.
+    """
     for level in range(size.bit_length() - 1, -1, -1):
         if size >> level & 1:
             yield level

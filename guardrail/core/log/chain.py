@@ -238,13 +238,7 @@ class Chain:
                 seq, Difference.NUMBER, "the line says another sequence number than its place"
             )
         if record.get("prev") != self._prev:
-            return self._stop(
-                seq,
-                Difference.PREV,
-                f"the line names another predecessor: record {seq - 1} was changed together with its hash, or this link was"
-                if seq
-                else "line 0 names a predecessor",
-            )
+            return self._stop(seq, Difference.PREV, _unlinked(seq))
         # (6) It belongs to this log, in a version that is known.
         difference = self._belongs(seq, record)
         if difference is not None:
@@ -365,3 +359,12 @@ def verify(rows: Iterable[tuple[int, bytes | None, bytes]], *, after: Head | Non
         if chain.take(seq, leaf, line) is None:
             break
     return chain.report()
+
+
+def _unlinked(seq: int) -> str:
+    if seq == 0:
+        return "line 0 names a predecessor"
+    return (
+        f"the line names another predecessor: record {seq - 1} was changed together with its hash,"
+        " or this link was"
+    )

@@ -137,7 +137,9 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
-        """Read the text of a checkpoint; lines after the third are extensions and ignored. Raises ``NoteError``."""
+        """Read the text of a checkpoint; lines after the third are extensions and ignored. Raises
+        ``NoteError``.
+        """
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
             raise NoteError("not a checkpoint: origin, size and root, a line each")

@@ -1,4 +1,6 @@
-"""The fields of each record type (docs/record-format.md), from the values of a call. Pure: ids and times are given."""
+"""The fields of each record type (docs/record-format.md), from the values of a call. Pure: ids and
+times are given.
+"""
 
 from __future__ import annotations
 
@@ -266,7 +268,9 @@ def throttled(
     tools: Mapping[str, int],
     begun: int,
 ) -> dict[str, Any]:
-    """Return the fields of a ``call.throttled``: how many calls of one principal were denied in one minute."""
+    """Return the fields of a ``call.throttled``: how many calls of one principal were denied in one
+    minute.
+    """
     return {
         "v": FORMAT_VERSION,
         "log": log,

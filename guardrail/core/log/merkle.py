@@ -48,7 +48,9 @@ class Edge:
     __slots__ = ("_roots", "size")
 
     def __init__(self, size: int = 0, roots: Sequence[bytes] = ()) -> None:
-        """Begin with *size* leaves. Raises ``ValueError`` unless *roots* has a hash for each bit set in it."""
+        """Begin with *size* leaves. Raises ``ValueError`` unless *roots* has a hash for each bit
+        set in it.
+        """
         if size < 0 or len(roots) != size.bit_count():
             raise ValueError("the roots do not belong to a tree of this size")
         self.size = size
@@ -107,9 +109,11 @@ class Edge:
 
 
 def _perfect(begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield (level, index) of the perfect subtrees of the leaves from *begin* to *end*, the largest first.
+    """Yield (level, index) of the perfect subtrees of the leaves from *begin* to *end*, the largest
+    first.
 
-    *begin* is a multiple of the largest power of two that fits, as it is in every split of RFC 6962.
+    *begin* is a multiple of the largest power of two that fits, as it is in every split of RFC
+    6962.
     """
     while begin < end:
         level = (end - begin).bit_length() - 1
@@ -118,7 +122,9 @@ def _perfect(begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def range_root(begin: int, end: int, node: Node) -> bytes:
-    """Return the Merkle tree hash of the leaves from *begin* to *end*, a range of the splits of RFC 6962."""
+    """Return the Merkle tree hash of the leaves from *begin* to *end*, a range of the splits of RFC
+    6962.
+    """
     roots = [node(level, index) for level, index in _perfect(begin, end)]
     if not roots:
         return EMPTY_ROOT
@@ -160,7 +166,9 @@ def in_tree(leaf: bytes, index: int, edge: Edge, node: Node) -> bool:
 
 
 def _levels(size: int) -> Iterator[int]:
-    """Yield the levels of the perfect subtrees that a tree of *size* leaves consists of, the largest first."""
+    """Yield the levels of the perfect subtrees that a tree of *size* leaves consists of, the
+    largest first.
+    """
     for level in range(size.bit_length() - 1, -1, -1):
         if size >> level & 1:
             yield level

@@ -35,7 +35,9 @@ FORMAT_VERSION = 1
 MAX_LINE = 65_535
 """Bytes. The limit of C2SP tlog-tiles entries, so that a record can become one later."""
 MAX_DEPTH = 512
-"""Objects and arrays inside each other, the line's own object counted: every parser reads that many."""
+"""Objects and arrays inside each other, the line's own object counted: every parser reads that
+many.
+"""
 GENESIS_PREV = "0" * 64
 
 # seq has at most 19 digits; the other spliced fields have a fixed length.
@@ -68,8 +70,8 @@ def dumps(value: object) -> bytes:
         return orjson.dumps(value, _plain_text, _OPTIONS)
     except (TypeError, ValueError, RecursionError):
         pass
-    # orjson stops at 64 bits; the standard library keeps any integer. Floats differ in form (1e16 / 1e+16), which
-    # is harmless: a line is never serialised twice.
+    # orjson stops at 64 bits; the standard library keeps any integer. Floats differ in form (1e16 /
+    # 1e+16), which is harmless: a line is never serialised twice.
     try:
         text = json.dumps(
             value,
@@ -101,7 +103,9 @@ def _text_keys(value: object) -> bool:
 
 
 def leaf_hash(line: bytes) -> bytes:
-    """Return SHA-256(0x00 || line), 32 bytes: chain link and Merkle leaf in one (RFC 6962 section 2.1)."""
+    """Return SHA-256(0x00 || line), 32 bytes: chain link and Merkle leaf in one (RFC 6962 section
+    2.1).
+    """
     return hashlib.sha256(b"\x00" + line).digest()
 
 
@@ -121,7 +125,9 @@ class Draft:
     process: str | None
     """``origin.process`` of the caller, whose death closes the call."""
     segments: tuple[bytes, bytes, bytes, bytes]
-    """Members before ``prev``, between ``prev`` and ``seq``, between ``seq`` and ``ts``, after ``ts``; no braces."""
+    """Members before ``prev``, between ``prev`` and ``seq``, between ``seq`` and ``ts``, after
+    ``ts``; no braces.
+    """
     approval: str | None = None
     """The approval of which this is a step: refused if its ``approval.ordinal`` is taken."""
     judged: tuple[int, bytes] | None = None
@@ -177,7 +183,9 @@ class Draft:
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:
-        """Return the line: *prev* is the hex leaf of the line before, *ts* RFC 3339 UTC with microseconds and ``Z``."""
+        """Return the line: *prev* is the hex leaf of the line before, *ts* RFC 3339 UTC with
+        microseconds and ``Z``.
+        """
         head, early, late, tail = self.segments
         parts = [
             head,

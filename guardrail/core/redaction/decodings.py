@@ -76,7 +76,8 @@ def decodings(
 def _readings(text: str, blanks: bool) -> Iterator[str]:
     plus = blanks and "+" in text and _PLUS.search(text) is not None
     if "%" in text:
-        # A plus sign is itself in a path and a blank in a form, and octets are UTF-8 or, in old programs, Latin-1.
+        # A plus sign is itself in a path and a blank in a form, and octets are UTF-8 or, in old
+        # programs, Latin-1.
         yield unquote(text, errors="replace")
         if plus:
             yield unquote(text.replace("+", " "), errors="replace")

@@ -21,7 +21,8 @@ _LONG_PHRASE, _PHRASE_WORDS = 20, 4
 _MANY_CHANGES = 3
 
 _DIGITS = re.compile(r"[0-9]{6,}\Z")
-# Digits with signs between them: amounts, versions, addresses, dates and times with or without a zone.
+# Digits with signs between them: amounts, versions, addresses, dates and times with or without a
+# zone.
 _NUMBER = re.compile(r"[+\-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+\-]?[0-9]+)?\s?[A-Za-z%]{0,3}\Z")
 _DATE = re.compile(
     r"(?:[0-9]{4}([\-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([\-/.])[0-9]{1,2}\2(?:[0-9]{2}){1,2})"
@@ -68,7 +69,8 @@ def improbable(value: str) -> bool:
     if len(set(value)) < _DISTINCT:
         return False
     if len(core) < MIN_VALUE:
-        # Blanks around it count: "  ab12 ". Around a word or a number they are a part of any sentence.
+        # Blanks around it count: "  ab12 ". Around a word or a number they are a part of any
+        # sentence.
         return any(map(str.isdigit, core))
     if _NUMBER.match(core) or _DATE.match(core):
         return False

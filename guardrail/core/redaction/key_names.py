@@ -224,7 +224,9 @@ _DEVICE = _set("imei imsi iccid idfa gaid meid imeisv")
 
 
 def words(name: str) -> list[str]:
-    """Return the words of a key in lower case: camel, kebab, snake and spaces alike, accents removed."""
+    """Return the words of a key in lower case: camel, kebab, snake and spaces alike, accents
+    removed.
+    """
     name = name[:_MAX_NAME]
     if not name.isascii():
         name = folded(name)

@@ -1,4 +1,6 @@
-"""Names of passwords, keys and tokens in languages other than English, with or without their accents."""
+"""Names of passwords, keys and tokens in languages other than English, with or without their
+accents.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ FILLER = "\x01"
 # can touch it.
 _MARK = re.compile(r"gr1:[a-z][a-z0-9_]{0,31}:[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}")
 _MARK_KEY = re.compile(_MARK.pattern + r"(?:-[0-9]{1,6})?")
-# Format characters (category Cf), and other characters without width: they split a word that a reader sees whole.
+# Format characters (category Cf), and other characters without width: they split a word that a
+# reader sees whole.
 _INVISIBLE = re.compile(
     "[\x00\x01\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
@@ -50,7 +51,9 @@ def is_mark_key(text: str) -> bool:
 
 
 def mask_marks(text: str) -> str:
-    """Return *text* with each of guardrail's own marks overwritten, length and positions unchanged."""
+    """Return *text* with each of guardrail's own marks overwritten, length and positions
+    unchanged.
+    """
     return _MARK.sub(lambda match: FILLER * (match.end() - match.start()), text)
 
 

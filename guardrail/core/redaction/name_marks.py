@@ -174,7 +174,9 @@ _STARTERS = frozenset(
 
 
 def started(source: Mapping[str, object], words_of: object) -> str | None:
-    """Return the tool that a field next to *words_of* names: ``{"command": "redis-cli", "args": [...]}``."""
+    """Return the tool that a field next to *words_of* names: ``{"command": "redis-cli", "args":
+    [...]}``.
+    """
     for key, label in source.items():
         if label is words_of or not _starts(key):
             continue

@@ -68,7 +68,9 @@ def join_classes(one: list[str], other: list[str]) -> list[str]:
 def bounded(
     removed: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> tuple[dict[str, list[str]], bool]:
-    """Return *removed* in at most *limit* bytes, about: list indexes become ``*``, then deep pointers are cut."""
+    """Return *removed* in at most *limit* bytes, about: list indexes become ``*``, then deep
+    pointers are cut.
+    """
     if len(removed) < 40 and sum(map(len, removed)) < limit // 4:
         return dict(removed), False
     current = {key: list(entry) for key, entry in removed.items()}
@@ -82,7 +84,8 @@ def bounded(
 def bounded_classes(
     found: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> dict[str, list[str]]:
-    """Return the classes by pointer in at most *limit* bytes, about: list indexes become ``*``, then deep pointers are cut.
+    """Return the classes by pointer in at most *limit* bytes, about: list indexes become ``*``,
+    then deep pointers are cut.
 
     No class is lost, only its place becomes wider.
     """

@@ -140,7 +140,9 @@ class Redactor:
         return described
 
     def error(self, error: BaseException, memory: Memory) -> dict[str, str]:
-        """Return class and scrubbed message of an exception and of its causes. Never raises for hostile exceptions."""
+        """Return class and scrubbed message of an exception and of its causes. Never raises for
+        hostile exceptions.
+        """
         name, message = describe_error(error, self._limits.message)
         message = self.text(message, memory) if message else ""
         return {
@@ -149,7 +151,9 @@ class Redactor:
         }
 
     def identity(self, text: str) -> str:
-        """Return an identity without secrets in it. Personal data stays: the host gave it in clear."""
+        """Return an identity without secrets in it. Personal data stays: the host gave it in
+        clear.
+        """
         if not text.isascii():
             text = encodable(text)
         plain_text = normalised(text) if needs_normalising(text) else text

@@ -39,7 +39,9 @@ def unmetered(_: int) -> None:
 
 
 def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list[list[Hit]]:
-    """Return the hits of each text, as if each were scanned alone. Positions are those in the normalised text."""
+    """Return the hits of each text, as if each were scanned alone. Positions are those in the
+    normalised text.
+    """
     out: list[list[Hit]] = [[] for _ in texts]
     texts, joined = join(texts, spend)
     if MARK_PREFIX in joined:
@@ -89,7 +91,9 @@ def _parts(texts: list[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def join(texts: list[str], spend: Spend) -> tuple[list[str], str]:
-    """Return *texts* as detectors see them, none of which holds ``JOINT``, and all of them as one."""
+    """Return *texts* as detectors see them, none of which holds ``JOINT``, and all of them as
+    one.
+    """
     joined = JOINT.join(texts)
     if joined.isascii() and "\x01" not in joined and joined.count(JOINT) < max(1, len(texts)):
         return texts, joined
@@ -209,7 +213,9 @@ def _is_whole(known: list[Known], text: str) -> bool:
 
 
 def _not_within(hits: list[Hit], others: list[Hit], spend: Spend) -> list[Hit]:
-    """Return those of *hits* that lie in none of *others*; both in order, never overlapping: one pass over both."""
+    """Return those of *hits* that lie in none of *others*; both in order, never overlapping: one
+    pass over both.
+    """
     fresh: list[Hit] = []
     at = 0
     spend(_PER_HIT * len(hits))

@@ -59,8 +59,8 @@ class Known(NamedTuple):
     """The value as it was remembered."""
 
 
-# (place of the window in the form, bytes of the form) -> the forms of that size, by their bytes: however many forms have one
-# window, they are compared with a text at once.
+# (place of the window in the form, bytes of the form) -> the forms of that size, by their bytes:
+# however many forms have one window, they are compared with a text at once.
 _Sizes = dict[tuple[int, int], dict[bytes, list[Form]]]
 
 
@@ -279,7 +279,9 @@ class Memory:
         return [Known(0, len(text), cls, behind.value)]
 
     def note_clean(self, texts: Iterable[str], added: int) -> None:
-        """Remember that *texts* held no known value when ``added`` was *added*, until another value comes in."""
+        """Remember that *texts* held no known value when ``added`` was *added*, until another value
+        comes in.
+        """
         with self._lock:
             if self._classes and added == self._added:
                 if len(self._clean) > _CLEAN:
@@ -396,7 +398,9 @@ def _places(text: str, form: Form, cls: str) -> Iterator[Known]:
 
 
 def _without(text: str, found: list[Known]) -> str:
-    """Return *text* with a character that no value holds in the place of each of *found*, which are merged."""
+    """Return *text* with a character that no value holds in the place of each of *found*, which are
+    merged.
+    """
     parts, end = [], 0
     for hit in found:
         parts.append(text[end : hit.start])

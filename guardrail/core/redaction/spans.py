@@ -23,13 +23,17 @@ class Hit(NamedTuple):
 
 
 def before(text: str, at: int, most: int) -> str:
-    """Return at most *most* characters before *at*, of the same text: nothing from before a joint."""
+    """Return at most *most* characters before *at*, of the same text: nothing from before a
+    joint.
+    """
     piece = text[max(0, at - most) : at]
     return piece[piece.rfind(JOINT) + 1 :]
 
 
 def merge_hits(hits: list[Hit]) -> list[Hit]:
-    """Return *hits* in order, those that overlap joined into one of the stricter class, with the rules of all."""
+    """Return *hits* in order, those that overlap joined into one of the stricter class, with the
+    rules of all.
+    """
     if len(hits) < 2:
         return hits
     hits.sort(key=lambda hit: (hit.start, -hit.end))

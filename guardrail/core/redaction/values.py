@@ -114,7 +114,9 @@ _JOINERS = re.compile(r"[\s\-.()/]+")
 
 
 def canonical(cls: str, value: str) -> str:
-    """Return the form of *value* under which its token is made, so that equal things have equal tokens."""
+    """Return the form of *value* under which its token is made, so that equal things have equal
+    tokens.
+    """
     if cls == "contact":
         return value.strip().lower() if "@" in value else _JOINERS.sub("", value)
     if cls in {"payment", "government_id"}:
@@ -127,7 +129,9 @@ _USER_PASSWORD = re.compile(r"[^\s:/]{1,200}:([^\s/]{6,})\Z")
 
 
 def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
-    """Make *text* known to the session, and the secret inside ``Bearer <secret>`` or ``user:<secret>`` as well."""
+    """Make *text* known to the session, and the secret inside ``Bearer <secret>`` or
+    ``user:<secret>`` as well.
+    """
     memory.remember(text, cls)
     if len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:
         _remember_below(memory, cls, text, 0)
@@ -174,7 +178,8 @@ def escape(part: str) -> str:
 
 
 def pointer(path: Path, renamed: dict[tuple[int, str], str], prefixes: dict[int, str]) -> str:
-    """Return the RFC 6901 pointer of *path*, with the recorded names of keys that are themselves sensitive.
+    """Return the RFC 6901 pointer of *path*, with the recorded names of keys that are themselves
+    sensitive.
 
     *prefixes* keeps the pointers of containers between calls.
     """

@@ -47,8 +47,8 @@ from guardrail.errors import RedactionError
 
 __all__ = ["Limits", "Nested", "Walk"]
 
-# The walk runs for every argument of every call. Its methods take their nine arguments by position: bundling them would cost as
-# much as the work itself.
+# The walk runs for every argument of every call. Its methods take their nine arguments by position:
+# bundling them would cost as much as the work itself.
 # ruff: noqa: PLR0917
 
 _PER_KEY = 32
@@ -82,7 +82,9 @@ class Walk:
     spend: Spend = unmetered
     """Called with the work before it is done."""
     slots: list[tuple[Any, Any, Path, str, Mark | None, Mark | None]] = field(default_factory=list)
-    """Values to scan: (container, key, path, text, mark of the whole, hint that random means secret)."""
+    """Values to scan: (container, key, path, text, mark of the whole, hint that random means
+    secret).
+    """
     hidden: list[tuple[Any, Any, Path, str, Mark]] = field(default_factory=list)
     """Values of class ``secret`` that are replaced as a whole, unscanned."""
     keys: list[tuple[dict[str, Any], str, Path, Mark | None]] = field(default_factory=list)

@@ -62,7 +62,9 @@ class CompiledSchema:
     """A schema that was accepted, ready to check arguments."""
 
     schema: Mapping[str, Any]
-    """A private deep copy without identifiers, its top level closed if unknown arguments are refused. Never changed."""
+    """A private deep copy without identifiers, its top level closed if unknown arguments are
+    refused. Never changed.
+    """
     digest: str
     """SHA-256 of the canonical bytes of the schema as given, 64 hex characters."""
     limits: ArgumentLimits
@@ -70,7 +72,9 @@ class CompiledSchema:
     validator: Any = None
     """A ``jsonschema_rs`` validator; None if a model checks."""
     names: frozenset[str] | None = None
-    """The only names accepted, if no keyword of the schema's draft can refuse others; None otherwise."""
+    """The only names accepted, if no keyword of the schema's draft can refuse others; None
+    otherwise.
+    """
     defaults: Defaults | None = None
     """The values that missing properties get; None if there are no defaults."""
 

@@ -46,7 +46,9 @@ REASONS: Final[Mapping[str, str]] = {
     "identifier": "$id and $schema are accepted at the top level only",
     "recursion": "a schema applies itself to the same value without end",
     "expansion": "checking arguments against the schema could take too long",
-    "pattern": "a pattern is too large, malformed, or needs backtracking (look-around, back-references)",
+    "pattern": (
+        "a pattern is too large, malformed, or needs backtracking (look-around, back-references)"
+    ),
     "invalid": "not a valid JSON Schema of its draft",
 }
 
@@ -102,7 +104,9 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every place of a schema, and an order in which each comes after those it applies to the same value."""
+    """Every place of a schema, and an order in which each comes after those it applies to the same
+    value.
+    """
 
     nodes: list[_Node]
     order: list[int]
@@ -294,7 +298,9 @@ _ENOUGH = 10**9
 def _levels(
     nodes: list[_Node], order: list[int], weights: list[int], depth: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield (levels of containers, worst sum of weights on a path from the root) until it grows no more."""
+    """Yield (levels of containers, worst sum of weights on a path from the root) until it grows no
+    more.
+    """
     below = [0] * len(nodes)
     for level in range(depth + 1):
         here = [0] * len(nodes)

@@ -20,7 +20,9 @@ ways.
 
 
 class Defaults:
-    """The defaults of one place in a schema and of all below it. Shared by recursive schemas, so not a tree."""
+    """The defaults of one place in a schema and of all below it. Shared by recursive schemas, so
+    not a tree.
+    """
 
     __slots__ = ("below", "items", "useful", "values")
 

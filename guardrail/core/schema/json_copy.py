@@ -35,7 +35,9 @@ _TEXTS: Final[Mapping[str, str]] = {
     "unstable": "arguments changed while they were copied",
     "model": "the arguments do not fit the tool's signature",
 }
-"""Every ``detail`` of an ``ArgumentsError``, and its text. Programs match on the names: none is ever renamed."""
+"""Every ``detail`` of an ``ArgumentsError``, and its text. Programs match on the names: none is
+ever renamed.
+"""
 
 
 class Foreign(StrEnum):
@@ -80,7 +82,9 @@ class Refused(Exception):
 
 
 def arguments_error(detail: str, pointer: str = "", remark: str = "") -> ArgumentsError:
-    """Return the error for *detail*; *remark* is guardrail's own words, *pointer* holds declared names only."""
+    """Return the error for *detail*; *remark* is guardrail's own words, *pointer* holds declared
+    names only.
+    """
     text = _TEXTS[detail]
     if pointer or remark:
         text += f" ({': '.join(part for part in (pointer, remark) if part)})"
@@ -123,7 +127,8 @@ def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUS
     except RecursionError:
         refused = Refused("depth")
     except RuntimeError:
-        # The only other RuntimeError that copying exact containers raises: size changed during iteration.
+        # The only other RuntimeError that copying exact containers raises: size changed during
+        # iteration.
         refused = Refused("unstable")
     except Refused as error:
         refused = error

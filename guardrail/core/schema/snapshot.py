@@ -1,8 +1,9 @@
-"""The snapshot of the arguments of one call: the private copy that policy, record, commitment and body use.
+"""The snapshot of the arguments of one call: the private copy that policy, record, commitment and
+body use.
 
 A plain JSON Schema coerces nothing (``"5"`` is not 5), and missing properties get their defaults.
-Arguments that do not fit are refused before any policy runs, because a Rego deny rule on a missing or
-mistyped argument would silently not fire.
+Arguments that do not fit are refused before any policy runs, because a Rego deny rule on a missing
+or mistyped argument would silently not fire.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def explain(error: Refused, schema: Mapping[str, Any] | None) -> ArgumentsError:
 
 
 def encode(copied: Any, limits: ArgumentLimits) -> bytes:
-    """Return the canonical bytes of a copy that ``take`` made. Raises ``Refused`` for lone surrogates and past a limit."""
+    """Return the canonical bytes of a copy that ``take`` made. Raises ``Refused`` for lone
+    surrogates and past a limit.
+    """
     refused = Refused("size")
     try:
         encoded = dumps(copied)
@@ -91,10 +94,11 @@ def snapshot(
     args: object,
     limits: ArgumentLimits = ArgumentLimits(),  # noqa: B008 - frozen
 ) -> Snapshot:
-    """Return the one private copy of *args*: defaults filled, valid under *schema*, and its canonical bytes.
+    """Return the one private copy of *args*: defaults filled, valid under *schema*, and its
+    canonical bytes.
 
-    Without a schema it is only copied, within *limits*. Raises ``ArgumentsError`` and nothing else; *args* is not
-    changed.
+    Without a schema it is only copied, within *limits*. Raises ``ArgumentsError`` and nothing else;
+    *args* is not changed.
     """
     if schema is not None:
         limits = schema.limits

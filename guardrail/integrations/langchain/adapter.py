@@ -33,7 +33,8 @@ try:
     from langchain_core.tools import BaseTool
 except ImportError as missing:
     raise ImportError(
-        "guardrail.integrations.langchain needs LangChain: pip install 'guardrail-ledger[langchain]'"
+        "guardrail.integrations.langchain needs LangChain: pip install"
+        " 'guardrail-ledger[langchain]'"
     ) from missing
 
 from guardrail.integrations.langchain.binding import (

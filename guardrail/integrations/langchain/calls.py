@@ -288,7 +288,10 @@ def langgraph() -> LangGraph:
 
 
 def _stop_class(*bases: type[BaseException]) -> type[LedgerError]:
-    about = "A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the program."
+    about = (
+        "A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the"
+        " program."
+    )
     # Defined under the module in which its name is resolved, so that it can be pickled.
     space = {"__module__": "guardrail.integrations.langchain", "__doc__": about}
     return cast("type[LedgerError]", type("LedgerStop", (LedgerError, *bases), space))

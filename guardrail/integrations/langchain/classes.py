@@ -1,4 +1,6 @@
-"""The classes of governed tools: a subclass of each tool's own class, whose bodies go through the guard."""
+"""The classes of governed tools: a subclass of each tool's own class, whose bodies go through the
+guard.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +137,8 @@ class _Governed:
         # LangChain builds a configured tool from the fields of another one, and the guard is not a
         # field.
         raise UsageError(
-            f"{type(self).__name__} can't be made from its fields, nor configured: it would have no guard",
+            f"{type(self).__name__} can't be made from its fields, nor configured: it would have no"
+            " guard",
             code="usage.governed",
             hint="copy a governed tool with model_copy, or configure the original and govern that",
         )

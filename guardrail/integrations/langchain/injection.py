@@ -83,7 +83,8 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
     for name, why in filled.items():
         if visible(name):
             return RefusedToolWarning(
-                f"{tool.name} is refused and never runs: the model can see the argument {name}, which {why}",
+                f"{tool.name} is refused and never runs: the model can see the argument {name},"
+                f" which {why}",
                 hint="rename it, or hide it from the model",
             )
     model = input_model(tool)

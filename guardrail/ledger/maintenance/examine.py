@@ -329,9 +329,15 @@ def _signed_size(
 def _against(row: HeadRow, audit: Audit) -> str:
     edge, last = audit.edge, audit.chain.next_seq - 1
     if row.size < edge.size:
-        return f"{numbers(row.size, last)} {agree(last - row.size + 1, 'is')} not covered by the signed head: someone without this log's keys wrote there"
+        return (
+            f"{numbers(row.size, last)} {agree(last - row.size + 1, 'is')} not covered by the"
+            " signed head: someone without this log's keys wrote there"
+        )
     if row.size > edge.size:
-        return f"the signed head is over {counted(row.size, 'record')}, and the log ends at record {last}: what came behind is gone"
+        return (
+            f"the signed head is over {counted(row.size, 'record')}, and the log ends at record"
+            f" {last}: what came behind is gone"
+        )
     try:
         text = SignedNote.parse(row.note).text
     except NoteError:

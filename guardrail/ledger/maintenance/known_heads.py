@@ -109,7 +109,10 @@ def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[i
     if head.public and public and head.public != public:
         return f"{told}, and this log has another key"
     if head.size > size:
-        return f"{told}, and {size:,} {agree(size, 'is')} here as written: it was cut, changed or rolled back"
+        return (
+            f"{told}, and {size:,} {agree(size, 'is')} here as written: it was cut, changed or"
+            " rolled back"
+        )
     if _forked(head, roots):
         return f"{told}, and the ledger's first records are others: it was changed or forked"
     return ""
@@ -124,7 +127,9 @@ def _forked(head: KnownHead, roots: Mapping[int, bytes]) -> bool:
 
 
 def family(log: str) -> str:
-    """Return the name that the log had before it was begun again the first time: ``NAME`` of ``NAME~3``."""
+    """Return the name that the log had before it was begun again the first time: ``NAME`` of
+    ``NAME~3``.
+    """
     name, mark, number = log.rpartition("~")
     return name if mark and _counts(number) else log
 

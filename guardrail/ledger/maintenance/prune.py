@@ -55,7 +55,9 @@ class Pace:
     """Largest total of all pauses in seconds, regardless of *share*."""
 
     def after(self, held: float, parts: int) -> float:
-        """Return the seconds to pause after one of *parts* transactions that held the lock for *held* seconds."""
+        """Return the seconds to pause after one of *parts* transactions that held the lock for
+        *held* seconds.
+        """
         return min(held / self.share - held, self.within / parts)
 
 

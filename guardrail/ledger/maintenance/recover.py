@@ -87,7 +87,8 @@ def recover(
         plan = inspect(db, signing=signing, verify=verify, known=known, unusable=unusable)
         if plan.alive and plan.action in (Action.CONTINUE, Action.RESTART):
             raise LedgerError(
-                f"{counted(len(plan.alive), 'other process')} {agree(len(plan.alive), 'has')} this ledger open",
+                f"{counted(len(plan.alive), 'other process')} {agree(len(plan.alive), 'has')} this"
+                " ledger open",
                 code="ledger.in_use",
                 hint="end them first: the seal or the file is about to change under them",
             )
@@ -126,9 +127,11 @@ def _recovered(
         "action": str(plan.action),
         "lost": plan.lost,
         "loss": str(plan.loss),
-        "acknowledged": {"seq": seal.last_seq, "leaf": seal.last_leaf, "when": seal.when}
-        if seal is not None
-        else None,
+        "acknowledged": (
+            {"seq": seal.last_seq, "leaf": seal.last_leaf, "when": seal.when}
+            if seal is not None
+            else None
+        ),
         **more,
     }
     if plan.known:
@@ -196,7 +199,9 @@ def _continue(
 
 
 def _doubt(found: Examination) -> dict[str, int] | None:
-    """Return the records that no head vouches for: ``verify`` names them for ever (docs/record-format.md section 9.5)."""
+    """Return the records that no head vouches for: ``verify`` names them for ever
+    (docs/record-format.md section 9.5).
+    """
     size = found.edge.size
     return {"first": found.vouched, "last": size - 1} if found.vouched < size else None
 
@@ -247,7 +252,9 @@ def _restart(
 
 
 def predecessor(plan: RecoveryPlan) -> dict[str, object] | None:
-    """Return the last known head of the log that is continued: with its last leaf, or with its root if only that is known."""
+    """Return the last known head of the log that is continued: with its last leaf, or with its root
+    if only that is known.
+    """
     if plan.judged.last is not None:
         return plan.judged.last.document
     intact, seal = plan.intact, plan.seal

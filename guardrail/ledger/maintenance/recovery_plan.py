@@ -159,7 +159,9 @@ def _judge(
 def _action(
     seal: Seal | None, found: Examination, untold: tuple[OpenCall, ...]
 ) -> tuple[Action, str]:
-    """Return what must be done with a log that can go on, and why; the reason is empty for nothing."""
+    """Return what must be done with a log that can go on, and why; the reason is empty for
+    nothing.
+    """
     problem = _beside(seal, found)
     if problem:
         return Action.CONTINUE, problem
@@ -234,7 +236,10 @@ def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
 
 def _describe_intact(found: Examination | None) -> str:
     if found is not None and not found.kept:
-        return "nothing is wrong that could be mended; the hashes of pruned records are not theirs, so proofs about these fail"
+        return (
+            "nothing is wrong that could be mended; the hashes of pruned records are not theirs, so"
+            " proofs about these fail"
+        )
     return "nothing is wrong with this ledger"
 
 
@@ -258,9 +263,9 @@ def _chain(
 ) -> tuple[Examination | None, str]:
     """Return the readable part of the log, and what is wrong with its lines or pages."""
     if not db.exists():
-        return None, "the database file is missing" if traces(
-            db
-        ) else "nothing is left of the ledger"
+        return None, (
+            "the database file is missing" if traces(db) else "nothing is left of the ledger"
+        )
     try:
         with LedgerReader.open(db, strict=False) as reader:
             found = examine(reader, signing=signing, verify=verify, watch=watch)

@@ -67,10 +67,12 @@ class Tail:
 
 
 class Store:
-    """A connection that appends. Closing it never checkpoints, unless ``close(clean=True)`` is asked for."""
+    """A connection that appends. Only ``close(clean=True)`` checkpoints the WAL."""
 
     def __init__(self, db: Path, signing: Signing) -> None:
-        """Connect to *db*. Raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``; then nothing stays open."""
+        """Connect to *db*. Raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``; then
+        nothing stays open.
+        """
         if handles.tainted(db):
             raise LedgerPoisonedError(
                 "a connection was in use when this process was forked", code="ledger.forked"
@@ -84,7 +86,9 @@ class Store:
         self._connection, self._schema = connect(db)
         """The connection, and the version of the schema that was compared."""
         self._content: int | None = None
-        """SQLite's number of the content, as of the last transaction of this connection: others' commits change it."""
+        """SQLite's number of the content, as of the last transaction of this connection: others'
+        commits change it.
+        """
         self._certified: str | None = None
         """The key that was found certified and not ended since the content last changed."""
         self._end: Tail | None = None
@@ -240,9 +244,11 @@ class Store:
     def _add_together(
         self, drafts: Sequence[Draft], tail: Tail
     ) -> list[Receipt | LedgerError] | None:
-        """Append all of *drafts* in a few statements, or none: then return None, and one by one it shows which can't be.
+        """Append all of *drafts* in a few statements, or none: then return None, and one by one it
+        shows which can't be.
 
-        Each statement lets other threads run, and with many callers the commit thread has to wait for its turn after it.
+        Each statement lets other threads run, and with many callers the commit thread has to wait
+        for its turn after it.
         """
         batch = Batch(tail.seq, tail.leaf, tail.edge)
         for draft in drafts:
@@ -324,7 +330,8 @@ class Store:
         receipt = self.add(rotation.draft, tail)
         if rotation.public is not None:
             self._execute(
-                "INSERT OR IGNORE INTO epoch (public, seq, process, host, pid) VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO epoch (public, seq, process, host, pid)"
+                " VALUES (?, ?, ?, ?, ?)",
                 (rotation.public, receipt.seq, process_name(), host_name(), os.getpid()),
             )
         for public in rotation.ended:

@@ -24,7 +24,9 @@ __all__ = ["Batch"]
 Execute = Callable[..., Cursor]
 
 _ROWS = 64
-"""Of one statement at most. Each power of two up to this has a statement of its own, which SQLite's driver keeps prepared."""
+"""Of one statement at most. Each power of two up to this has a statement of its own, which SQLite's
+driver keeps prepared.
+"""
 
 
 class Batch:

@@ -143,7 +143,8 @@ def crowd_fault(ask: Ask) -> str:
     for table, most in (("open_call", records), ("epoch", records), ("tile", records // 128 + 16)):
         query = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {max(0, most) + 1})"  # noqa: S608 - ours
         if ask(query)[0][0] > most:
-            return f"table {table} holds more rows than {counted(records, 'record')} {agree(records, 'makes')}"
+            made = f"{counted(records, 'record')} {agree(records, 'makes')}"
+            return f"table {table} holds more rows than {made}"
     return ""
 
 
@@ -170,7 +171,8 @@ def row_fault(ask: Ask) -> str:
     if heads and most is not None:
         covered = _covered(heads[0])
         if covered is not None and most >= covered:
-            return f"{numbers(covered, most)} {agree(most - covered + 1, 'is')} not covered by the signed head"
+            beyond = f"{numbers(covered, most)} {agree(most - covered + 1, 'is')}"
+            return f"{beyond} not covered by the signed head"
     return ""
 
 

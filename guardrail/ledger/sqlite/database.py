@@ -53,7 +53,8 @@ heads.
 
 _BUSY_SECONDS = 1.0
 _MAY_BE_RIGHTS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")
-# Pages of 4 KiB: fewer make commits slower, more make the slowest ones slower still (docs/adr/0003).
+# Pages of 4 KiB: fewer make commits slower, more make the slowest ones slower still
+# (docs/adr/0003).
 _CHECKPOINT_PAGES = 1000
 
 
@@ -190,7 +191,9 @@ def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 
 def refuse_unsafe(db: Path) -> None:
-    """Raise ``LedgerOpenError`` for files that SQLite would act on before anything could be checked."""
+    """Raise ``LedgerOpenError`` for files that SQLite would act on before anything could be
+    checked.
+    """
     journal = db.with_name(db.name + "-journal")
     if os.path.lexists(journal):
         # A log is in WAL mode and leaves no rollback journal. A planted one would be rolled back
@@ -210,7 +213,9 @@ def refuse_unsafe(db: Path) -> None:
 
 
 def check_format(connection: sqlite3.Connection) -> None:
-    """Raise ``LedgerOpenError`` unless the connected file is a log of a format that this version knows."""
+    """Raise ``LedgerOpenError`` unless the connected file is a log of a format that this version
+    knows.
+    """
     try:
         application: Any = connection.execute("PRAGMA application_id").fetchone()[0]
         version: Any = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -274,7 +279,9 @@ def data_version(connection: sqlite3.Connection) -> int:
 
 
 def schema_error(fault: str) -> LedgerOpenError:
-    """Return the error for a file that holds other tables, indexes, views or triggers than a log does."""
+    """Return the error for a file that holds other tables, indexes, views or triggers than a log
+    does.
+    """
     return LedgerOpenError(
         f"the ledger's tables, indexes or triggers were changed: {fault}",
         code="ledger.schema",
@@ -329,7 +336,9 @@ def open_error(
 
 
 def full_error(db: Path, needed: int = WORK) -> LedgerOpenError:
-    """Return the error for a ledger, or an access log, that can't be opened since its disk is full."""
+    """Return the error for a ledger, or an access log, that can't be opened since its disk is
+    full.
+    """
     return LedgerOpenError(no_room(db, needed), code="ledger.reserve", hint=make_room(db))
 
 

@@ -29,7 +29,8 @@ __all__ = [
     "tainted",
 ]
 
-# The range that SQLite locks for reading (file format, section "Locking": SHARED_FIRST, SHARED_SIZE).
+# The range that SQLite locks for reading (file format, section "Locking": SHARED_FIRST,
+# SHARED_SIZE).
 _SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
 
 
@@ -172,7 +173,8 @@ class Share:
         with cls._lock:
             descriptor = cls._descriptors.get(db)
             if descriptor is not None and not _same(descriptor, db) and not cls._holders.get(db):
-                # The path leads to another file now; nothing of ours is open on the old one's lock any more.
+                # The path leads to another file now; nothing of ours is open on the old one's lock
+                # any more.
                 os.close(descriptor)
                 descriptor = None
             if descriptor is None:

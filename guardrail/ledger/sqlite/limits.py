@@ -39,7 +39,9 @@ _CONFIG: tuple[tuple[str, bool | None], ...] = (
 )
 """Options of a connection; None means on for writers, which need guardrail's own triggers."""
 _OWN_QUERIES = frozenset({"began"})
-"""Names of the common table expressions in guardrail's own queries: SQLite names them as it names views."""
+"""Names of the common table expressions in guardrail's own queries: SQLite names them as it names
+views.
+"""
 
 
 def _only_reads(
@@ -72,7 +74,8 @@ def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
     if _can_distrust():
         connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
-    # The standard library sets these from Python 3.12 on; the authorizer below refuses the same, and more.
+    # The standard library sets these from Python 3.12 on; the authorizer below refuses the same,
+    # and more.
     for name, on in _CONFIG:
         option = getattr(sqlite3, f"SQLITE_DBCONFIG_{name}", None)
         if option is not None:

@@ -114,7 +114,9 @@ def _copied(db: Path, files: _Files) -> Path:
 
 
 def _files(db: Path) -> _Files:
-    """Return inode, size and time of change of the database and its ``-wal``; None for one that is not there."""
+    """Return inode, size and time of change of the database and its ``-wal``; None for one that is
+    not there.
+    """
     found: list[tuple[int, int, int] | None] = []
     for path in (f"{db}", f"{db}-wal"):
         entry = None
@@ -131,7 +133,8 @@ def _size(files: _Files) -> int:
 
 def _moved() -> LedgerOpenError:
     return LedgerOpenError(
-        "another user writes to this ledger, and beside it this one can't write what reading it meanwhile needs",
+        "another user writes to this ledger, and this user can't write the files next to it that "
+        "reading it in the meantime needs",
         code="ledger.unreadable",
         hint="read it as its owner, or read a copy that its owner made with guardrail backup FILE",
     )

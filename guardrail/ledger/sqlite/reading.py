@@ -134,7 +134,8 @@ class ReadConnection:
             self._leave()
             Share.disconnected(self.db)
 
-    # -- queries ----------------------------------------------------------------------------------------------------
+    # -- queries
+    # ----------------------------------------------------------------------------------------------
 
     def objects(self) -> dict[str, str]:
         """Return the SQL of every table, index, trigger and view that the file holds, by name."""
@@ -186,7 +187,8 @@ class ReadConnection:
         """
         return _Rows(self._ask(sql, *values))
 
-    # -- one consistent view ----------------------------------------------------------------------------------------
+    # -- one consistent view
+    # ----------------------------------------------------------------------------------------
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
@@ -206,7 +208,8 @@ class ReadConnection:
                     try:
                         self._with(lambda connection: connection.execute("COMMIT"))
                     except LedgerError:
-                        self.close()  # nothing was written; the next query opens a connection that is sound
+                        # nothing was written; the next query opens a connection that is sound
+                        self.close()
 
     def _ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
@@ -282,7 +285,8 @@ class ReadConnection:
             Share.connected(self.db)
         return self._connection
 
-    # -- other handles and forks (guardrail.ledger.sqlite.handles) ---------------------------------------------------------
+    # -- other handles and forks (guardrail.ledger.sqlite.handles)
+    # ---------------------------------------------------------
 
     def retire(self) -> None:
         """Close the connection unless it is in use; the next query opens it again."""

@@ -13,7 +13,8 @@ from guardrail.ledger.sqlite.database import APPLICATION_ID
 __all__ = ["has_ledger_header", "ledgers_near", "was_ledger"]
 
 _HEADER = 100
-"""Bytes of the header of an SQLite database (https://www.sqlite.org/fileformat.html section 1.3)."""
+"""Bytes of the header of an SQLite database (https://www.sqlite.org/fileformat.html section 1.3).
+"""
 _SCANNED = 1000
 """Largest number of folder entries examined."""
 _ACCESS = ".access.db"
@@ -54,7 +55,9 @@ def was_ledger(path: Path) -> bool:
 
 
 def ledgers_near(path: Path) -> list[Path]:
-    """Return the ledgers in the folder of *path*, those with the most similar name first. Access logs only for one of them."""
+    """Return the ledgers in the folder of *path*, those with the most similar name first. Access
+    logs only for one of them.
+    """
     folder = path.parent
     try:
         with os.scandir(folder) as entries:

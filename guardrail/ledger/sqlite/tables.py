@@ -22,8 +22,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """Generated columns, and the path into the line that each of them shows."""
 
 ADMIN = (
-    "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', 'admin.archived', "
-    "'admin.pruned', 'admin.hold', 'admin.recovered')"
+    "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', "
+    "'admin.archived', 'admin.pruned', 'admin.hold', 'admin.recovered')"
 )
 """The condition of index ``record_admin``; a query that should use it must repeat this in addition
 to the type.
@@ -32,7 +32,8 @@ to the type.
 _INTEGERS = ("ordinal",)
 
 _GENERATED = ",\n".join(
-    f"  {name} {'INTEGER' if name in _INTEGERS else 'TEXT'} GENERATED ALWAYS AS (json_extract(line, '$.{'.'.join(path)}')) VIRTUAL"
+    f"  {name} {'INTEGER' if name in _INTEGERS else 'TEXT'} "
+    f"GENERATED ALWAYS AS (json_extract(line, '$.{'.'.join(path)}')) VIRTUAL"
     for name, path in COLUMNS.items()
 )
 
@@ -43,14 +44,16 @@ SCHEMA: dict[str, str] = {
   line TEXT NOT NULL,
 {_GENERATED}
 ) STRICT""",
-    # An index on a generated column costs an append 10 us or more: only what reviewers look up, and what must be unique.
+    # An index on a generated column costs an append 10 us or more: only what reviewers look up, and
+    # what must be unique.
     "record_call": """CREATE UNIQUE INDEX record_call ON record (call, type)
 WHERE type IN ('call.decision', 'call.outcome')""",
     "record_claim": """CREATE INDEX record_claim ON record (call, type)
 WHERE type IN ('call.claim', 'call.rejected')""",
     "record_session": """CREATE INDEX record_session ON record (session)
 WHERE type IN ('call.decision', 'call.rejected')""",
-    # Each step of an approval is taken once: of two that were judged by the same state, one is refused.
+    # Each step of an approval is taken once: of two that were judged by the same state, one is
+    # refused.
     "record_approval": """CREATE UNIQUE INDEX record_approval ON record (approval, ordinal)
 WHERE ordinal IS NOT NULL""",
     "record_use": """CREATE UNIQUE INDEX record_use ON record (approval)
@@ -100,4 +103,6 @@ BEGIN SELECT RAISE(ABORT, 'records are never changed'); END""",
 WHEN old.seq = 0 OR old.seq >= coalesce((SELECT before FROM pruned), 0)
 BEGIN SELECT RAISE(ABORT, 'records are deleted only by guardrail prune'); END""",
 }
-"""Every object of the database, by name, exactly as ``sqlite_schema`` holds it: ``verify`` compares the texts."""
+"""Every object of the database, by name, exactly as ``sqlite_schema`` holds it: ``verify`` compares
+the texts.
+"""

@@ -1,8 +1,8 @@
 """The rounds of the commit thread: batches, and the checks around each commit.
 
-Two rules carry the promises. A future ends with a receipt only after its commit was synced *and* the
-files were found unchanged. A record that could not be acknowledged is either known not to be in the
-log, or is looked up in the log before anything else is written.
+Two rules carry the promises. A future ends with a receipt only after its commit was synced *and*
+the files were found unchanged. A record that could not be acknowledged is either known not to be in
+the log, or is looked up in the log before anything else is written.
 """
 
 from __future__ import annotations
@@ -37,18 +37,22 @@ from guardrail.system.futures import Handover
 
 __all__ = ["Committer"]
 
-# A sweep spares a live process whose lease file was removed, because it looks up its number. So this
-# may be rare.
+# A sweep spares a live process whose lease file was removed, because it looks up its number. So
+# this may be rare.
 _KEEP_SECONDS = 1.0
 
 
 class Committer:
-    """Writes what a commit thread is given. Only that thread uses it, except where a method says so."""
+    """Writes what a commit thread is given. Only that thread uses it, except where a method says
+    so.
+    """
 
     def __init__(
         self, db: Path, settings: LedgerSettings, signing: Signing, parent: Committer | None = None
     ) -> None:
-        """A forked child passes the committer of its *parent*, and keeps what that knows of the log."""
+        """A forked child passes the committer of its *parent*, and keeps what that knows of the
+        log.
+        """
         self._settings = settings
         self._signing = signing
         self._epochs = Epochs(signing, settings.epoch_interval)
@@ -74,7 +78,9 @@ class Committer:
         self._next_keep = 0.0
 
     def in_child(self, *, stuck: bool) -> Committer:
-        """Return the committer of a forked child. If *stuck*, a commit was under way at the fork."""
+        """Return the committer of a forked child. If *stuck*, a commit was under way at the
+        fork.
+        """
         self._connection.keep_for_parent(stuck=stuck)
         return Committer(self._files.db, self._settings, self._signing, self)
 
@@ -154,7 +160,9 @@ class Committer:
                 self._files.lock.close()
 
     def _prepare(self) -> None:
-        """Have a key to sign the next head. Raises ``LedgerError`` if the signer does not answer."""
+        """Have a key to sign the next head. Raises ``LedgerError`` if the signer does not
+        answer.
+        """
         if self.known.last is not None:
             self._epochs.prepare(self.known.log, self.known.last[0] + 1)
 
@@ -188,7 +196,9 @@ class Committer:
                 raise problem from None
 
     def _write_last(self) -> bool:
-        """Write what is owed and end this writer's key, under the lock; return True if it succeeded."""
+        """Write what is owed and end this writer's key, under the lock; return True if it
+        succeeded.
+        """
         owed, farewell = self.owes, self._epochs.farewell(self.known.log)
         if not owed and farewell is None:
             return True
@@ -205,7 +215,8 @@ class Committer:
     # -- one commit --------------------------------------------------------------------------------
 
     def round(self, first: Entry | None, more: Callable[[], Iterable[Entry]]) -> None:
-        """Write *first*, the entries of *more* (called under the lock), and what is owed, in one commit.
+        """Write *first*, the entries of *more* (called under the lock), and what is owed, in one
+        commit.
 
         Never raises: the futures end with receipts or errors.
         """
@@ -240,8 +251,8 @@ class Committer:
     def _take_reserve(self) -> bool:
         """Take the reserve again; return True if it is there. Raises ``LedgerError``.
 
-        The reserve is also missing if somebody removed the log's files. The files are checked first,
-        so that a full disk is not given as the reason then.
+        The reserve is also missing if somebody removed the log's files. The files are checked
+        first, so that a full disk is not given as the reason then.
         """
         try:
             self._check_files()
@@ -264,9 +275,9 @@ class Committer:
     def _transaction(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
         """Commit what is owed, *batch* and then *rotations*, and end their futures; free the lock.
 
-        Returns the entries that are durable. Raises ``LedgerError`` after the writer became poisoned
-        or sealed: entries that were not taken are left in *batch* for the caller to fail, and those
-        that were taken are dealt with.
+        Returns the entries that are durable. Raises ``LedgerError`` after the writer became
+        poisoned or sealed: entries that were not taken are left in *batch* for the caller to fail,
+        and those that were taken are dealt with.
         """
         store = self._connection.store
         assert store is not None
@@ -316,7 +327,9 @@ class Committer:
         return self._acknowledge(taken, answers)
 
     def _check_files(self) -> None:
-        """Raise ``LedgerError`` if a file has changed on disk. Call it before SQLite touches one."""
+        """Raise ``LedgerError`` if a file has changed on disk. Call it before SQLite touches
+        one.
+        """
         fault = self._files.watch.check()
         if fault is not None:
             self.health.raise_fault(fault)
@@ -328,7 +341,9 @@ class Committer:
             self._files.leases.keep()
 
     def _contradiction(self, store: Store, tail: Tail) -> str:
-        """Return how the log contradicts the newest record known to be durable; empty if it does not."""
+        """Return how the log contradicts the newest record known to be durable; empty if it does
+        not.
+        """
         assert self.known.last is not None
         seq, leaf = self.known.last
         found = tail.leaf if tail.seq == seq else store.leaf(seq) if tail.seq > seq else None
@@ -351,7 +366,9 @@ class Committer:
             raise self.health.seal(problem)
 
     def _settle_unsure(self, store: Store) -> None:
-        """Owe an outcome for each decision that is in the log although its caller was told otherwise."""
+        """Owe an outcome for each decision that is in the log although its caller was told
+        otherwise.
+        """
         while self._unsure:
             draft = self._unsure[0]
             assert draft.call is not None
@@ -377,7 +394,9 @@ class Committer:
     def _undo(
         self, store: Store, taken: list[Entry], error: Exception, *, committing: bool
     ) -> LedgerError:
-        """Leave the transaction after *error*; return the error for its callers. Outcomes stay owed."""
+        """Leave the transaction after *error*; return the error for its callers. Outcomes stay
+        owed.
+        """
         problem, room = self.health.in_transaction(error, committing=committing)
         store.rollback()
         self._epochs.unsure()
@@ -394,7 +413,9 @@ class Committer:
         return problem
 
     def _fail(self, batch: deque[Entry], error: LedgerError) -> None:
-        """Fail the entries that were not taken: outcomes stay owed, and nothing else was written."""
+        """Fail the entries that were not taken: outcomes stay owed, and nothing else was
+        written.
+        """
         error = self.health.failed(error, unasked=not batch)
         if self.health.away:
             self.drop_store()  # a database that comes back is opened and its end compared

@@ -1,4 +1,6 @@
-"""Poisoned or sealed: what an error or a changed file means for a writer, and when it may try again."""
+"""Poisoned or sealed: what an error or a changed file means for a writer, and when it may try
+again.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ class Health:
     # -- called by any thread ----------------------------------------------------------------------
 
     def distrust(self, why: str) -> LedgerSealedError:
-        """Seal the ledger because a read record does not match the signed head; return the error."""
+        """Seal the ledger because a read record does not match the signed head; return the
+        error.
+        """
         return self.seal(why) if self.sealed is None or self.away else copy_error(self.sealed)
 
     def stall(self) -> None:
@@ -77,7 +81,9 @@ class Health:
         self._patience = self._settings.retry_interval
 
     def await_retry(self) -> None:
-        """Wait until a poisoned ledger may be tried again: once per interval, within a caller's deadline."""
+        """Wait until a poisoned ledger may be tried again: once per interval, within a caller's
+        deadline.
+        """
         wait = min(self.next_retry - time.monotonic(), self._settings.retry_interval)
         time.sleep(max(0.0, wait))
 
@@ -141,7 +147,9 @@ class Health:
         return problem
 
     def _refused(self, error: Exception) -> LedgerPoisonedError:
-        """Block new calls after *error*. Call it before the reserve is given back, which makes room."""
+        """Block new calls after *error*. Call it before the reserve is given back, which makes
+        room.
+        """
         db = self._files.db
         if not is_full(error, db):
             return self._poison(reason(error))
@@ -163,8 +171,8 @@ class Health:
                 hint="move it away; calls go on by themselves then",
             )
         return LedgerPoisonedError(
-            "the disk is full: what room is left is kept for the outcomes of calls that were admitted "
-            f"({reserve.shortage})",
+            "the disk is full: what room is left is kept for the outcomes of calls that were"
+            f" admitted ({reserve.shortage})",
             code="ledger.reserve",
             hint="make room on the ledger's disk; calls go on by themselves then",
         )
@@ -227,7 +235,9 @@ class Health:
         )
 
     def unless_foreign(self, error: LedgerOpenError) -> LedgerError:
-        """Return *error*, or a seal if this writer knew the file as a log and it no longer is one."""
+        """Return *error*, or a seal if this writer knew the file as a log and it no longer is
+        one.
+        """
         if error.code not in ("ledger.schema", "ledger.rows") or self._known.last is None:
             return error
         return self.seal(error.message)

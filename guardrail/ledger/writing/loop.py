@@ -1,4 +1,6 @@
-"""What the commit thread of a writer does next: records in the order they came, orders between two commits."""
+"""What the commit thread of a writer does next: records in the order they came, orders between two
+commits.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
 __all__ = ["BatchSizeEstimator", "Loop"]
 
 _SHARE = 0.25
-"""Of the time of the last commit: so long at most its callers are waited for, that they may share the next one."""
+"""Of the time of the last commit: so long at most its callers are waited for, that they may share
+the next one.
+"""
 _LONGEST = 0.001
 """Seconds, whatever the last commit took."""
 _LOOK = 0.00005
@@ -21,19 +25,25 @@ _LOOK = 0.00005
 
 
 class BatchSizeEstimator:
-    """Estimates how many callers will share the next commit, from those that shared the last ones."""
+    """Estimates how many callers will share the next commit, from those that shared the last
+    ones.
+    """
 
     def __init__(self) -> None:
         self.expected = 1
 
     def came(self, callers: int) -> None:
-        """Note that *callers* came together. More are believed at once; fewer by and by, down to a lone one."""
+        """Note that *callers* came together. More are believed at once; fewer by and by, down to a
+        lone one.
+        """
         missing = self.expected - callers
         self.expected = callers if missing < 0 else self.expected - (missing + 3) // 4
 
 
 class Loop:
-    """Serves one inbox until a close order, or until opening fails. Nobody else takes from the inbox."""
+    """Serves one inbox until a close order, or until opening fails. Nobody else takes from the
+    inbox.
+    """
 
     def __init__(self, committer: Committer, inbox: SimpleQueue[Work], max_batch: int) -> None:
         self._committer = committer
@@ -72,9 +82,11 @@ class Loop:
             return None
 
     def _wait_for_the_others(self) -> None:
-        """Give the callers of the last commit, who have just been woken, a moment to come back with their next record.
+        """Give the callers of the last commit, who have just been woken, a moment to come back with
+        their next record.
 
-        Without it those who came during a commit and those who waited for it take turns: two syncs for what one could do.
+        Without it those who came during a commit and those who waited for it take turns: two syncs
+        for what one could do.
         """
         expected = min(self._estimator.expected, self._max_batch)
         until = time.monotonic() + min(self._took * _SHARE, _LONGEST)

@@ -1,4 +1,6 @@
-"""The connection of a writer to its log: created, opened and verified, dropped after a fault, closed."""
+"""The connection of a writer to its log: created, opened and verified, dropped after a fault,
+closed.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,9 @@ class Connection:
     # -- closing -----------------------------------------------------------------------------------
 
     def drop(self) -> None:
-        """Close the store without a checkpoint: the files may not be the ones that SQLite expects."""
+        """Close the store without a checkpoint: the files may not be the ones that SQLite
+        expects.
+        """
         store, self.store = self.store, None
         if store is not None:
             mend_shared_memory(self._files.db, self._files.watch.largest_shm)
@@ -152,8 +156,8 @@ class Connection:
     def keep_for_parent(self, *, stuck: bool) -> None:
         """Let go of the parent's connection in a forked child."""
         if stuck and self.store is not None:
-            # The store was in use at the fork. Neither using nor closing it is safe here, so it must
-            # outlive the interpreter's clean-up too.
+            # The store was in use at the fork. Neither using nor closing it is safe here, so it
+            # must outlive the interpreter's clean-up too.
             handles.keep_for_ever(self.store)
         self._files.lock.close()
 
@@ -176,7 +180,9 @@ class Connection:
 
 
 def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
-    """Raise ``KeysError`` for keys of another log, so that a wrong setting does not look like an attack."""
+    """Raise ``KeysError`` for keys of another log, so that a wrong setting does not look like an
+    attack.
+    """
     key = genesis.get("key")
     if isinstance(key, Mapping) and key.get("public") != signing.public:
         raise KeysError(

@@ -1,4 +1,6 @@
-"""Outcomes that the ledger writes by itself, for calls whose own process can't: from the decision's line alone."""
+"""Outcomes that the ledger writes by itself, for calls whose own process can't: from the decision's
+line alone.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ _COMMON = (
 
 
 def unknown(line: bytes) -> Draft:
-    """Return the outcome of an allowed call whose process died: what happened to the body is not known.
+    """Return the outcome of an allowed call whose process died: what happened to the body is not
+    known.
 
     Raises ``RecordError`` for a line that is not a record.
     """
@@ -38,7 +41,8 @@ def unknown(line: bytes) -> Draft:
 
 
 def not_started(line: bytes) -> Draft:
-    """Return the outcome of a decision that turned out to be durable after its caller had been told otherwise.
+    """Return the outcome of a decision that turned out to be durable after its caller had been told
+    otherwise.
 
     The body did not run. Raises ``RecordError`` for a line that is not a record.
     """
@@ -69,7 +73,9 @@ def _of(
 
 
 class _Owned:
-    """Tells whose a call or a key is by its line, which the signed head proves: the tables only say where to look."""
+    """Tells whose a call or a key is by its line, which the signed head proves: the tables only say
+    where to look.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -96,7 +102,9 @@ class _Owned:
 
 
 def of_dead_calls(store: Store, leases: Leases) -> tuple[list[Draft], set[str]]:
-    """Return the outcomes that the calls of dead processes are owed, and the processes that keep open calls."""
+    """Return the outcomes that the calls of dead processes are owed, and the processes that keep
+    open calls.
+    """
     lives: dict[str, Life] = {process_name(): Life.OWN}
     left: set[str] = set()
     drafts: list[Draft] = []

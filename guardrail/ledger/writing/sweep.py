@@ -20,7 +20,9 @@ __all__ = ["Commit", "Sweeper"]
 
 
 class Commit(Protocol):
-    """Commits entries and rotations in one transaction, then frees the lock. Raises ``LedgerError``."""
+    """Commits entries and rotations in one transaction, then frees the lock. Raises
+    ``LedgerError``.
+    """
 
     def __call__(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
         """Return the entries that are durable."""
@@ -45,7 +47,9 @@ class Sweeper:
         self.due = time.monotonic() + self._settings.sweep_interval
 
     def sweep(self, store: Store, commit: Commit) -> int:
-        """Return how many calls were closed. Call it under the lock, and it returns under the lock."""
+        """Return how many calls were closed. Call it under the lock, and it returns under the
+        lock.
+        """
         self.postpone()
         lock, leases = self._files.lock, self._files.leases
         drafts, left = outcomes.of_dead_calls(store, leases)

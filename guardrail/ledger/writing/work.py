@@ -37,7 +37,9 @@ class Entry(Handed[Receipt]):
         self._turn = threading.Lock()
 
     def take(self) -> bool:
-        """Begin to write it, or try once more; false where the caller gave up before, and nothing is owed."""
+        """Begin to write it, or try once more; false where the caller gave up before, and nothing
+        is owed.
+        """
         if self.taken:
             return True
         if not self.set_running_or_notify_cancel() and self.draft.type != "call.outcome":
@@ -46,7 +48,9 @@ class Entry(Handed[Receipt]):
         return True
 
     def give_up(self, *, unless_written: bool = False) -> bool:
-        """Stop waiting. Return false, where *unless_written*, for a record that has just become durable."""
+        """Stop waiting. Return false, where *unless_written*, for a record that has just become
+        durable.
+        """
         if self.cancel():
             return True
         with self._turn:
@@ -56,7 +60,9 @@ class Entry(Handed[Receipt]):
             return True
 
     def acknowledge(self, receipt: Receipt, handover: Handover) -> bool:
-        """Hand the receipt over, with those of the same commit; false where nobody waits any more."""
+        """Hand the receipt over, with those of the same commit; false where nobody waits any
+        more.
+        """
         with self._turn:
             self.written = True
             waited_for = not self._abandoned

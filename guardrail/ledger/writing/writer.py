@@ -1,4 +1,6 @@
-"""The writer: records in, receipts out. One commit thread per writer, deadlines for callers, and no operator for faults."""
+"""The writer: records in, receipts out. One commit thread per writer, deadlines for callers, and no
+operator for faults.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,11 @@ _DEFAULTS = LedgerSettings()
 class LedgerWriter:
     """Appends to one log. Any thread may call it; a forked child may go on using it.
 
-    What ``append`` returns, or the future of ``submit`` ends with, is durable: committed, synced, and the files were
-    still the ones that were opened. A decision that fails was not acknowledged: if it turns out to be durable all the
-    same, the writer closes its call as ``cancelled``, class ``not_started``. An outcome that fails with
-    ``LedgerPoisonedError`` is *owed*: the writer keeps it and writes it as soon as the ledger can be written; do not
-    send it again.
+    What ``append`` returns, or the future of ``submit`` ends with, is durable: committed, synced,
+    and the files were still the ones that were opened. A decision that fails was not acknowledged:
+    if it turns out to be durable all the same, the writer closes its call as ``cancelled``, class
+    ``not_started``. An outcome that fails with ``LedgerPoisonedError`` is *owed*: the writer keeps
+    it and writes it as soon as the ledger can be written; do not send it again.
     """
 
     def __init__(self, db: Path, settings: LedgerSettings, signing: Signing) -> None:
@@ -48,7 +50,8 @@ class LedgerWriter:
         self._closed = False
         self._park: Order | None = None
 
-    # -- opening and closing ----------------------------------------------------------------------------------------
+    # -- opening and closing
+    # ----------------------------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -62,9 +65,10 @@ class LedgerWriter:
     ) -> LedgerWriter:
         """Make a new log at *path* and open it; it is durable when this returns.
 
-        *genesis* holds ``profile``, ``nonce``, ``key``, ``config`` and ``predecessor``; *signing* signs the heads. Raises ``LedgerOpenError``: code
-        ``ledger.exists`` where a log is there, ``ledger.traces`` where something is left of an earlier one. Raises
-        ``RecordError`` where *genesis* can't be written as JSON, ``KeysError`` where the head can't be signed.
+        *genesis* holds ``profile``, ``nonce``, ``key``, ``config`` and ``predecessor``; *signing*
+        signs the heads. Raises ``LedgerOpenError``: code ``ledger.exists`` if a log is there,
+        ``ledger.traces`` if something is left of an earlier one. Raises ``RecordError`` if
+        *genesis* can't be written as JSON, ``KeysError`` if the head can't be signed.
         """
         refuse_links(Path(path))
         line = Draft.build({**genesis, "v": FORMAT_VERSION, "log": log, "type": "genesis"}).finish(
@@ -76,10 +80,12 @@ class LedgerWriter:
     def open(
         cls, path: Path, *, signing: Signing, settings: LedgerSettings = _DEFAULTS
     ) -> LedgerWriter:
-        """Open an existing log: format, file system and tail checked, the calls of dead processes closed.
+        """Open an existing log: format, file system and tail checked, the calls of dead processes
+        closed.
 
-        Raises ``LedgerOpenError``; ``KeysError`` for the keys of another log, or where the signer does not sign; and, where the
-        files contradict what was acknowledged or the head is not a writer's, ``LedgerSealedError``.
+        Raises ``LedgerOpenError``; ``KeysError`` for the keys of another log, or where the signer
+        does not sign; and, where the files contradict what was acknowledged or the head is not a
+        writer's, ``LedgerSealedError``.
         """
         return cls._opened(path, settings, signing, None)
 
@@ -96,7 +102,8 @@ class LedgerWriter:
             writer._closed = True
             writer._inbox.put(Order("close"))
             raise LedgerOpenError(
-                "the ledger could not be opened in time: another process holds its lock, or the disk hangs",
+                "the ledger could not be opened in time: another process holds its lock, or the"
+                " disk hangs",
                 code="ledger.timeout",
                 hint="guardrail doctor",
             ) from None
@@ -109,9 +116,10 @@ class LedgerWriter:
     def close(self, timeout: float | None = None) -> None:
         """Write what is owed, checkpoint, and give up files and lease. Idempotent.
 
-        Raises ``LedgerPoisonedError`` where outcomes could not be written (their calls stay open until this process ends,
-        then count as ``unknown``), the files are not the ones that were opened, or the time ran out;
-        ``LedgerSealedError`` where they contradict what was acknowledged.
+        Raises ``LedgerPoisonedError`` where outcomes could not be written (their calls stay open
+        until this process ends, then count as ``unknown``), the files are not the ones that were
+        opened, or the time ran out; ``LedgerSealedError`` where they contradict what was
+        acknowledged.
         """
         with self._mutex:
             if self._closed:
@@ -138,7 +146,8 @@ class LedgerWriter:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # -- what it is -------------------------------------------------------------------------------------------------
+    # -- what it is
+    # ----------------------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path:
@@ -172,12 +181,16 @@ class LedgerWriter:
 
     @property
     def known(self) -> int:
-        """Number of the newest record that this process knows to be durable; -1 if it knows none."""
+        """Number of the newest record that this process knows to be durable; -1 if it knows
+        none.
+        """
         return self._committer.known.newest
 
     @property
     def short_of_room(self) -> bool:
-        """Whether the disk is full, so that the reserve for outcomes is gone and nothing new is taken."""
+        """Whether the disk is full, so that the reserve for outcomes is gone and nothing new is
+        taken.
+        """
         return self._committer.short_of_room
 
     @property
@@ -185,14 +198,16 @@ class LedgerWriter:
         """How many outcomes wait in memory for the ledger to be writable."""
         return self._committer.owes
 
-    # -- appending --------------------------------------------------------------------------------------------------
+    # -- appending
+    # ----------------------------------------------------------------------------------------------
 
     def submit(self, draft: Draft) -> Future[Receipt]:
-        """Queue *draft*. The future ends with a receipt once it is durable, or with a ``LedgerError``.
+        """Queue *draft*. The future ends with a receipt once it is durable, or with a
+        ``LedgerError``.
 
-        A caller that stops waiting says so with ``expired``. Codes beside those of the exception classes:
-        ``ledger.closed_call`` (an outcome is recorded for this call already), ``ledger.no_open_call``,
-        ``ledger.duplicate_call``, ``ledger.closed``.
+        A caller that stops waiting says so with ``expired``. Codes beside those of the exception
+        classes: ``ledger.closed_call`` (an outcome is recorded for this call already),
+        ``ledger.no_open_call``, ``ledger.duplicate_call``, ``ledger.closed``.
         """
         entry = Entry(draft)
         if self._closed or handles.tainted(self.db):
@@ -202,10 +217,12 @@ class LedgerWriter:
         return entry
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
-        """Write *draft* and return when it is durable; wait at most *timeout* seconds (default: the setting).
+        """Write *draft* and return when it is durable; wait at most *timeout* seconds (default: the
+        setting).
 
-        Raises ``LedgerError`` as ``submit`` says; past the deadline ``LedgerPoisonedError``: it is either certain that
-        nothing was written, or unknown, and then the writer settles the matter before it writes anything else.
+        Raises ``LedgerError`` as ``submit`` says; past the deadline ``LedgerPoisonedError``: it is
+        either certain that nothing was written, or unknown, and then the writer settles the matter
+        before it writes anything else.
         """
         entry = self.submit(draft)
         assert isinstance(entry, Entry)
@@ -225,7 +242,8 @@ class LedgerWriter:
     def expired(self, future: Future[Receipt]) -> LedgerError:
         """Say that nobody waits for *future* (from ``submit``) any more; return the error to raise.
 
-        A decision that is durable all the same gets its call closed as ``not_started``; an outcome stays owed.
+        A decision that is durable all the same gets its call closed as ``not_started``; an outcome
+        stays owed.
         """
         assert isinstance(future, Entry)
         future.give_up()
@@ -239,7 +257,8 @@ class LedgerWriter:
         return self._late(future)
 
     def sweep(self) -> int:
-        """Close the calls of dead processes as ``unknown`` and return how many; also runs at open and every minute.
+        """Close the calls of dead processes as ``unknown`` and return how many; also runs at open
+        and every minute.
 
         Raises ``LedgerError``.
         """
@@ -253,14 +272,17 @@ class LedgerWriter:
             raise LedgerPoisonedError("the ledger could not be swept in time") from None
 
     def distrust(self, why: str) -> LedgerSealedError:
-        """Seal the ledger, because what was read of it is not what was signed; return the error to raise."""
+        """Seal the ledger, because what was read of it is not what was signed; return the error to
+        raise.
+        """
         return self._committer.health.distrust(why)
 
     def _late(self, entry: Entry) -> LedgerError:
         if not entry.taken:
             return LedgerPoisonedError(
                 self.trouble
-                or "the ledger was not reached in time: another process holds its lock, or the disk hangs"
+                or "the ledger was not reached in time: another process holds its lock, "
+                "or the disk hangs"
             )
         self._committer.health.stall()
         return LedgerPoisonedError(
@@ -270,7 +292,8 @@ class LedgerWriter:
     def _refusal(self) -> LedgerError:
         if handles.tainted(self.db):
             return LedgerPoisonedError(
-                "this process was forked while a commit was under way; it can't use the ledger safely",
+                "this process was forked while a commit was under way; it can't use the ledger"
+                " safely",
                 code="ledger.forked",
                 hint="start workers with spawn, or fork before calls are made",
             )
@@ -287,7 +310,8 @@ class LedgerWriter:
                     )
                     self._thread.start()
 
-    # -- other handles and forks (guardrail.ledger.sqlite.handles) ---------------------------------------------------------
+    # -- other handles and forks (guardrail.ledger.sqlite.handles)
+    # ---------------------------------------------------------
 
     def retire(self) -> None:
         """Close the connection between two commits and open it again at the next one."""
@@ -312,7 +336,9 @@ class LedgerWriter:
             self._park = None
 
     def after_fork_in_child(self) -> None:
-        """Begin anew with what this process needs; queue, owed outcomes, lock and lease are the parent's."""
+        """Begin anew with what this process needs; queue, owed outcomes, lock and lease are the
+        parent's.
+        """
         stuck = self._thread is not None and (self._park is None or not self._park.parked.is_set())
         self._park = None
         self._mutex = threading.Lock()

@@ -13,7 +13,9 @@ from guardrail.policy.fair_queue import party
 __all__ = ["SHARD_SEPARATOR", "Breaker", "Harm"]
 
 SHARD_SEPARATOR = "\x00"
-"""Between the parts of a shard's name. The first two are tenant and principal; a name without it is a principal's."""
+"""Between the parts of a shard's name. The first two are tenant and principal; a name without it is
+a principal's.
+"""
 _SHARDS = 4
 """A principal's limit is this multiple of the limit of one shard: new agents and tools are free to
 create.
@@ -35,12 +37,16 @@ class _History:
 
 
 class Breaker:
-    """Counts, per shard, the requests that killed a worker. Thread-safe, bounded, without a clock of its own."""
+    """Counts, per shard, the requests that killed a worker. Thread-safe, bounded, without a clock
+    of its own.
+    """
 
     def __init__(self, *, limit: int = 3, window: float = 60.0, capacity: int = 4096) -> None:
-        """A shard is open after *limit* kills within *window* seconds, until the first of them is that long ago.
+        """A shard is open after *limit* kills within *window* seconds, until the first of them is
+        that long ago.
 
-        So is every shard of a principal after four times as many. At most *capacity* shards are remembered; the one that is longest without a kill is forgotten first.
+        So is every shard of a principal after four times as many. At most *capacity* shards are
+        remembered; the one that is longest without a kill is forgotten first.
         """
         self._limit = limit
         self._window = window

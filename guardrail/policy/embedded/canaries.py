@@ -12,7 +12,10 @@ from typing import Any
 
 __all__ = ["CANARIES"]
 
-_INPUT = '{"a": 1, "b": {"c": [1, 2, 3]}, "f": false, "n": null, "big": 9007199254740993, "u": 18446744073709551615}'
+_INPUT = (
+    '{"a": 1, "b": {"c": [1, 2, 3]}, "f": false, "n": null, "big": 9007199254740993, "u":'
+    " 18446744073709551615}"
+)
 
 
 def _module(name: str, text: str, **answer: Any) -> dict[str, Any]:
@@ -112,7 +115,8 @@ _VALUES = [
     _value("characters", '[substring("é€x", 1, 1), indexof("é€x", "x"), count("é€")]', ["€", 2, 2]),
     _value(
         "networks",
-        '[net.cidr_contains("10.0.0.0/8", a) | some a in ["10.1.2.3", "11.0.0.1", "::ffff:10.0.0.1", "::1"]]',
+        '[net.cidr_contains("10.0.0.0/8", a) | some a in ["10.1.2.3", "11.0.0.1",'
+        ' "::ffff:10.0.0.1", "::1"]]',
         [True, False, True, False],
     ),
     _value("time", 'time.parse_rfc3339_ns("2026-01-02T03:04:05.123456Z")', 1767323045123456000),
@@ -153,7 +157,10 @@ _PACKAGES: list[dict[str, Any]] = [
             ["main.rego", "package m\nx := [count(data.p.deny), data.p.ok]\n"],
             [
                 "p.rego",
-                'package p\nblocked if input.a == 1\ndeny contains "d" if blocked\ndefault ok := false\nok if not blocked\n',
+                (
+                    'package p\nblocked if input.a == 1\ndeny contains "d" if blocked\ndefault ok'
+                    " := false\nok if not blocked\n"
+                ),
             ],
         ],
         "rule": "data.m.x",
@@ -171,4 +178,5 @@ _PACKAGES: list[dict[str, Any]] = [
 ]
 
 CANARIES: list[dict[str, Any]] = [*_LANGUAGE, *_VALUES, *_ERRORS, *_PACKAGES]
-"""As the worker takes them: modules, rule, input, data, and ``want``, ``undefined`` or ``raises``."""
+"""As the worker takes them: modules, rule, input, data, and ``want``, ``undefined`` or ``raises``.
+"""

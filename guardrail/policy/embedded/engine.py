@@ -85,7 +85,9 @@ class EmbeddedEngine:
         spare: bool = True,
         worker_script: Path | None = None,
     ) -> None:
-        """Start workers for policies that have been judged. *worker_script* is another worker, for tests."""
+        """Start workers for policies that have been judged. *worker_script* is another worker, for
+        tests.
+        """
         self._compiled = compiled
         self._identity = compiled.identity
         settings = WorkerSettings(

@@ -29,7 +29,9 @@ MAX_REPLY = 1 << 20
 _TICK = 0.025
 """Seconds between checks of limits while requests are running: the largest delay of a limit."""
 _LINGER = 1.0
-"""Seconds without requests after which the thread sleeps until it is woken, which costs the next caller a system call."""
+"""Seconds without requests after which the thread sleeps until it is woken, which costs the next
+caller a system call.
+"""
 _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before the next start, by the number of starts that failed in a row."""
 
@@ -382,7 +384,9 @@ class Lane:
             victim.fail(dead_error(death))
 
     def _part(self, now: float) -> None:
-        """Let requests of suspect principals go to another lane, so that they delay only each other."""
+        """Let requests of suspect principals go to another lane, so that they delay only each
+        other.
+        """
         if self._divert is None:
             return
         with self._lock:

@@ -196,7 +196,9 @@ _SAFE = 2**53
 
 
 def round_(value: float) -> int:
-    """Return the whole number that is nearest to *value*, and of two the one that is farther from zero."""
+    """Return the whole number that is nearest to *value*, and of two the one that is farther from
+    zero.
+    """
     whole, rest = divmod(abs(_number(value)), 1)
     return _small(int(whole + (rest >= 0.5)) * (-1 if value < 0 else 1))
 

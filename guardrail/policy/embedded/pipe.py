@@ -19,7 +19,9 @@ MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 64 << 20
 IN_PIPE = 16
 IN_PIPE_OF_ONE = 2
-"""Of one principal: one that is evaluated, and the next one. More would wait before the requests of others."""
+"""Of one principal: one that is evaluated, and the next one. More would wait before the requests of
+others.
+"""
 
 
 @dataclass(slots=True, eq=False)

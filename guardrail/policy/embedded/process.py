@@ -48,14 +48,17 @@ _SCRIPT = Path(__file__).with_name("worker.py")
 
 @cache
 def engine_folder() -> str:
-    """Return the folder that holds the engine's module. Raises ``PolicyError`` unless it is exactly the pinned version."""
+    """Return the folder that holds the engine's module. Raises ``PolicyError`` unless it is exactly
+    the pinned version.
+    """
     try:
         found = importlib.metadata.version("gordon-to-regorus")
     except importlib.metadata.PackageNotFoundError:
         found = ""
     if found != ENGINE_VERSION:
         raise PolicyError(
-            f"the embedded policy engine is version {found or 'none'}, and only {ENGINE_VERSION} is known to answer like OPA",
+            f"the embedded policy engine is version {found or 'none'}, and only {ENGINE_VERSION} is"
+            " known to answer like OPA",
             cause="unreachable",
             detail="engine_version",
             hint=f"pip install gordon-to-regorus=={ENGINE_VERSION}",
@@ -93,7 +96,9 @@ class Death:
     cause: str
     """``crashed`` or ``timeout``."""
     detail: str
-    """``eval_limit`` (its own timer), ``memory``, ``segv``, ``aborted``, ``killed``, ``signal`` or ``exited``."""
+    """``eval_limit`` (its own timer), ``memory``, ``segv``, ``aborted``, ``killed``, ``signal`` or
+    ``exited``.
+    """
 
 
 class FrameError(Exception):
@@ -120,7 +125,9 @@ class WorkerProcess:
     __slots__ = ("_buffer", "_popen", "_stderr", "pending", "reader", "writer")
 
     def __init__(self, *, memory: int, script: Path | None = None) -> None:
-        """Start the process: no inherited descriptors or environment, a session of its own. Raises ``OSError``."""
+        """Start the process: no inherited descriptors or environment, a session of its own. Raises
+        ``OSError``.
+        """
         folder = engine_folder()
         self._stderr = _memory_file()
         try:

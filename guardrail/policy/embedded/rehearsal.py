@@ -138,8 +138,9 @@ class TestResult:
 
 
 def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
-    """Raise ``PolicyLoadError`` unless the policies' tests pass, the samples have well-formed answers, and both give the
-    same in other orders of modules."""
+    """Raise ``PolicyLoadError`` unless the policies' tests pass, the samples have well-formed
+    answers, and both give the same in other orders of modules.
+    """
     results = run_policy_tests(compiled, bench)
     findings = [
         Finding(
@@ -191,14 +192,17 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
                     0,
                     "contract",
                     f"{about}: the decision is malformed ({decision.detail})",
-                    'each entry is a string, or {"rule": id, "message": text} with severity, needs, approvers',
+                    'each entry is a string, or {"rule": id, "message": text} with severity, needs,'
+                    " approvers",
                 )
             )
     return findings
 
 
 def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestResult]:
-    """Run every ``test_...`` rule of the test packages, in the order of files and lines. Never raises for a failing one."""
+    """Run every ``test_...`` rule of the test packages, in the order of files and lines. Never
+    raises for a failing one.
+    """
     results: list[TestResult] = []
     rules = list(test_rules(compiled))
     if not rules:
@@ -276,7 +280,8 @@ def _compare_orders(
                     0,
                     "order",
                     "the answers depend on the order in which modules are loaded",
-                    "write references to other packages in full; the server engine can serve these policies",
+                    "write references to other packages in full; the server engine can serve these"
+                    " policies",
                 )
             ]
         order.shuffle(modules)

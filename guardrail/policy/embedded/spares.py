@@ -46,7 +46,9 @@ def _bear(settings: WorkerSettings) -> Born:
 
 
 class Spares:
-    """One worker that is started and loaded in advance, so that a kill costs no start. Thread-safe."""
+    """One worker that is started and loaded in advance, so that a kill costs no start.
+    Thread-safe.
+    """
 
     def __init__(self, settings: WorkerSettings, *, wanted: bool = True) -> None:
         self.settings = settings

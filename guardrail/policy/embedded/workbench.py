@@ -108,12 +108,16 @@ class Workbench:
         return kept
 
     def rule(self, path: str, policy_input: str | None = None) -> object:
-        """Return the value of the rule at *path* or ``UNDEFINED``. Raises ``EngineRefusal`` or ``PolicyError``."""
+        """Return the value of the rule at *path* or ``UNDEFINED``. Raises ``EngineRefusal`` or
+        ``PolicyError``.
+        """
         answer = self._ask_loaded({"rule": path, "input": policy_input})
         return UNDEFINED if answer.kind == b"u" else json.loads(answer.body)
 
     def query(self, text: str, policy_input: str | None = None) -> dict[str, Any]:
-        """Return the engine's whole result of a query. Raises ``EngineRefusal`` or ``PolicyError``."""
+        """Return the engine's whole result of a query. Raises ``EngineRefusal`` or
+        ``PolicyError``.
+        """
         answer: dict[str, Any] = json.loads(
             self._ask_loaded({"query": text, "input": policy_input}).body
         )

@@ -7,19 +7,22 @@ ms. It serves one request after the other over its standard input and output, in
 length (big endian) of what follows, 16 bytes request id, 1 byte kind, body. The id comes back with
 the answer. Bodies are JSON.
 
-=====  ===================================================================  ========================================
-kind   body                                                                 answer
-=====  ===================================================================  ========================================
-``L``  ``{"modules": [[name, text]], "data": text, "canaries": [...],       ``k``, or ``e`` with what differs
+=====  ===================================================================
+======================================== kind   body
+answer =====  ===================================================================
+======================================== ``L``  ``{"modules": [[name, text]], "data": text,
+"canaries": [...],       ``k``, or ``e`` with what differs
        "limit": seconds}``
-``D``  the policy input                                                     ``r`` decision, ``u`` undefined, ``e``, ``b``
-``P``  ``{"name", "text"}``                                                 ``r`` syntax tree, ``e``
-``S``  ``{"modules", "data", "observe"}``: an engine beside the serving     ``k``, ``e``
+``D``  the policy input                                                     ``r`` decision, ``u``
+undefined, ``e``, ``b`` ``P``  ``{"name", "text"}``
+``r`` syntax tree, ``e`` ``S``  ``{"modules", "data", "observe"}``: an engine beside the serving
+``k``, ``e``
        one; with ``observe`` it keeps what policies tell it
-``W``  anything                                                             ``r`` what it kept since, as a list of texts
-``Q``  ``{"rule" | "query", "input"}`` for that engine                      ``r``, ``u``, ``e``
-``E``  anything                                                             ``r`` the same
-=====  ===================================================================  ========================================
+``W``  anything                                                             ``r`` what it kept
+since, as a list of texts ``Q``  ``{"rule" | "query", "input"}`` for that engine
+``r``, ``u``, ``e`` ``E``  anything
+``r`` the same =====  ===================================================================
+========================================
 
 ``e`` is ``{"error": text}`` with the engine's message, ``b`` an answer that is too large.
 """
@@ -274,14 +277,17 @@ def serve(server: Server, parent: int) -> None:
                 break
             body = buffer[start + 21 : start + 4 + length]
             start += 4 + length
-            # Sent before the next one is evaluated: if that one kills the process, it alone is to blame.
+            # Sent before the next one is evaluated: if that one kills the process, it alone is to
+            # blame.
             send(rid, *server.answer(kind, body))
         if start:
             buffer = buffer[start:]
 
 
 def main(argv: list[str]) -> None:
-    """Serve on the standard streams. Arguments: folder of the engine, memory limit in bytes, pid of the parent."""
+    """Serve on the standard streams. Arguments: folder of the engine, memory limit in bytes, pid of
+    the parent.
+    """
     # Before the import: the engine's allocator reserves 1 GiB of addresses if it can, beyond any
     # later limit.
     harden(int(argv[2]), int(argv[3]))

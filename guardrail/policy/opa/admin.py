@@ -141,7 +141,8 @@ class Admin:
     @_answered()
     def modules(self) -> dict[str, Mapping[str, Any]]:
         """Return OPA's syntax tree of every policy, by id."""
-        # One question for all, so that they belong together; the client has none that gives the trees.
+        # One question for all, so that they belong together; the client has none that gives the
+        # trees.
         response = self._client._session.get(f"{self._client.root_url}/policies")
         trees: dict[str, Mapping[str, Any]] = {
             str(item["id"]): _dict(item["ast"]) for item in response.json().get("result", [])

@@ -17,7 +17,9 @@ class CircuitBreaker:
     """
 
     def __init__(self, *, failures: int, reset: float) -> None:
-        """It opens after *failures* in a row, and lets one question through every *reset* seconds from then on."""
+        """It opens after *failures* in a row, and lets one question through every *reset* seconds
+        from then on.
+        """
         self._limit = failures
         self._reset = reset
         self._lock = threading.Lock()

@@ -83,7 +83,9 @@ def roots(policies: PolicySet) -> tuple[str, ...]:
 
 
 def canonical(value: Json) -> bytes:
-    """Return *value* as OPA writes JSON to hash it, so that the hash of the file is the hash that OPA computes."""
+    """Return *value* as OPA writes JSON to hash it, so that the hash of the file is the hash that
+    OPA computes.
+    """
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode("utf-8")
 

@@ -247,7 +247,8 @@ class OpaEngine:
             self._refusal = found
 
     def _after_fork(self) -> None:
-        # Threads and locks do not survive. The parent's sockets are left to it: nothing is sent on them from here.
+        # Threads and locks do not survive. The parent's sockets are left to it: nothing is sent on
+        # them from here.
         self._inspector = self._new_inspector()
         self._begin()
 

@@ -17,7 +17,9 @@ from guardrail.system.http import HttpReply
 __all__ = ["DECISION_PATH", "Answer", "Question", "read_answer"]
 
 DECISION_PATH = "/v1/data/guardrail/main/answer?strict-builtin-errors=true&provenance=true"
-"""Without strict errors a builtin that fails makes its rule undefined: a deny rule would silently not fire."""
+"""Without strict errors a builtin that fails makes its rule undefined: a deny rule would silently
+not fire.
+"""
 _MAX_ID = 200
 
 

@@ -96,7 +96,8 @@ class Acceptance:
             return PolicyIdentity("opa", f"{answer.version} unsafe_unpinned_policy", None)
         if not self._accepts(text):
             raise PolicyError(
-                f"the OPA server serves revision {_short(text)} of the policies, and this guard takes {self._taken()}",
+                f"the OPA server serves revision {_short(text)} of the policies, and this guard"
+                f" takes {self._taken()}",
                 cause="revision",
                 detail="unaccepted",
                 hint="guardrail policy bundle -o FILE, or add the revision to [opa] revisions",
@@ -105,7 +106,8 @@ class Acceptance:
         version = answer.version
         if self._impure:
             version += " unsafe_impure_policy"
-        # Without a proof of purity nothing can be derived again, so nothing is named to derive it from.
+        # Without a proof of purity nothing can be derived again, so nothing is named to derive it
+        # from.
         if revision is None or not revision.pure or self._impure:
             return PolicyIdentity("opa", version, None, text)
         return PolicyIdentity("opa", version, revision.policy, text, revision.data)

@@ -64,7 +64,8 @@ class Inspector:
         self._target.resolve(self._timeout)
         if not self._admin.healthy():
             raise PolicyError(
-                "the OPA server says that it is not ready: a bundle is not active, or a plugin is not well",
+                "the OPA server says that it is not ready: a bundle is not active, or a plugin is"
+                " not well",
                 cause="unreachable",
                 detail="not_ready",
                 hint="look at the server's own log",
@@ -92,9 +93,14 @@ class Inspector:
         if decision.cause is Cause.MALFORMED:
             other = decision.detail == "contract"
             raise PolicyError(
-                "the policies on the OPA server speak another version of the contract"
-                if other
-                else "the policies on the OPA server do not answer as guardrail's composition does",
+                (
+                    "the policies on the OPA server speak another version of the contract"
+                    if other
+                    else (
+                        "the policies on the OPA server do not answer as guardrail's composition"
+                        " does"
+                    )
+                ),
                 cause="revision",
                 detail="contract",
                 hint="serve what guardrail policy bundle of this version makes",

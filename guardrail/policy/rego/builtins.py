@@ -100,7 +100,9 @@ ALLOWED: dict[str, int] = {
     "urlquery.encode_object": 1,
     "walk": 1,
 }
-"""By number of arguments; one more takes the result. Some have conditions: see ``guardrail.policy.rego.conditions``."""
+"""By number of arguments; one more takes the result. Some have conditions: see
+``guardrail.policy.rego.conditions``.
+"""
 
 INTEGER_RESULTS = frozenset(
     [

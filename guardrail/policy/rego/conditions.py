@@ -122,7 +122,8 @@ def _times(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
         return refusal
     return Refusal(
         "regex-count",
-        f"{name} with a number of matches that is no whole number which is written out: OPA refuses some, the engine none",
+        f"{name} with a number of matches that is no whole number which is written out: OPA refuses"
+        " some, the engine none",
         f"write -1 for all; {SERVER}",
     )
 
@@ -178,14 +179,20 @@ def _zone(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     items = given["Array"]["items"] if kind(given) == "Array" else []
     if scope.integer(given) or (len(items) == 2 and _literal(items[1]) in {"UTC", ""}):
         return None
-    message = f"{name} of what may be no time in nanoseconds, or in a zone other than UTC: the engines may have other tables"
+    message = (
+        f"{name} of what may be no time in nanoseconds, or in a zone other than UTC: the engines"
+        " may have other tables"
+    )
     return Refusal("time", message)
 
 
 def _slice(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     if all((scope.most(end) or 0) < 2**63 and scope.integer(end) for end in parameters[1:3]):
         return None
-    message = f"{name} with ends that may be no whole numbers of 64 bits: undefined here, an error for OPA"
+    message = (
+        f"{name} with ends that may be no whole numbers of 64 bits: undefined here, an error"
+        " for OPA"
+    )
     return Refusal("slice", message, f"round(n) first; {SERVER}")
 
 
@@ -195,7 +202,10 @@ def _paths(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     listed = form in {"Array", "Set"} and all(map(_one_key, given[form]["items"]))
     if listed:
         return None
-    message = f"{name} with paths that are not single keys which are written out: longer ones and slashes are read differently"
+    message = (
+        f"{name} with paths that are not single keys which are written out: longer ones and slashes"
+        " are read differently"
+    )
     return Refusal("json-path", message, f'{name}(x, ["a", "b"]) for keys; {SERVER}')
 
 

@@ -23,7 +23,9 @@ NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
 
 
 def unavailable(path: Sequence[str]) -> str | None:
-    """Return which session field *path* (below ``input``) reads that does not exist yet, or None."""
+    """Return which session field *path* (below ``input``) reads that does not exist yet, or
+    None.
+    """
     if tuple(path[:2]) == ("context", "session") and len(path) > 2 and path[2] in NOT_YET:
         return path[2]
     return None
@@ -69,8 +71,10 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     module.source.name,
                     rule.line,
                     "rule-id",
-                    f"the id of this {rule.name} rule holds control, formatting or invisible characters, or is empty",
-                    "letters, digits, spaces and punctuation: ids stand in records, approvals and reports",
+                    f"the id of this {rule.name} rule holds control, formatting or invisible"
+                    " characters, or is empty",
+                    "letters, digits, spaces and punctuation: ids stand in records, approvals and"
+                    " reports",
                 )
             else:
                 for message, hint in entry_problems(rule):
@@ -139,7 +143,10 @@ def _package(module: Module) -> Iterator[Finding]:
             "package guardrail.policy",
         )
     elif module.test is not test_name:
-        message = "a test is a file named ..._test.rego with a package named ..._test: this is only one of both"
+        message = (
+            "a test is a file named ..._test.rego with a package named ..._test: this is only one"
+            " of both"
+        )
         yield Finding(
             module.source.name,
             module.package_line,

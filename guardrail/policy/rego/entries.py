@@ -53,7 +53,10 @@ def entry_problems(rule: Rule) -> Iterator[tuple[str, str]]:
         yield from _object(rule, key)
     elif name in _SCALARS or name in _CONTAINERS:
         yield (
-            f"a member of {rule.name} is neither a string nor an object, so each call that it fires for is denied",
+            (
+                f"a member of {rule.name} is neither a string nor an object, so each call that it"
+                " fires for is denied"
+            ),
             _SHAPE,
         )
 
@@ -68,13 +71,19 @@ def _object(rule: Rule, key: Node) -> Iterator[tuple[str, str]]:
     for unknown in sorted(fields.keys() - set(_KEYS)):
         close = _MEANT.get(unknown) or next(iter(difflib.get_close_matches(unknown, _KEYS, 1)), "")
         yield (
-            f"a member of {rule.name} has the unknown key {_quoted(unknown)}, so each call that it fires for is denied",
+            (
+                f"a member of {rule.name} has the unknown key {_quoted(unknown)}, so each call that"
+                " it fires for is denied"
+            ),
             f"{close} is the key" if close else f"the keys are {', '.join(_KEYS[:-1])}",
         )
     for missing in ("rule", "message"):
         if missing not in fields:
             yield (
-                f"a member of {rule.name} has no {missing} key, so each call that it fires for is denied",
+                (
+                    f"a member of {rule.name} has no {missing} key, so each call that it fires for"
+                    " is denied"
+                ),
                 _SHAPE,
             )
     for text in _TEXTS:
@@ -95,7 +104,10 @@ def _approvers(rule: Rule, value: Any) -> Iterator[tuple[str, str]]:
     number = value[name].get("value") if name == "Number" else None
     if type(number) is not int or not 1 <= number <= _MAX_APPROVERS:
         yield (
-            f"the key approvers of a member of {rule.name} is not a whole number from 1 to {_MAX_APPROVERS}",
+            (
+                f"the key approvers of a member of {rule.name} is not a whole number from 1 to"
+                f" {_MAX_APPROVERS}"
+            ),
             '"approvers": 2',
         )
 

@@ -44,7 +44,8 @@ class Unreadable(Exception):
             module.source.name,
             rule.line,
             "head-term",
-            "a head whose value can't be computed in the rule's body, where the engine reads it as OPA does",
+            "a head whose value can't be computed in the rule's body, where the engine reads it as"
+            " OPA does",
             f"x := ..., as the last line of the body, and x in the head; {SERVER}",
         )
 

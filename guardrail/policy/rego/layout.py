@@ -39,8 +39,8 @@ def imports(module: Module) -> Iterator[Finding]:
                 module,
                 item.line,
                 "data-import",
-                "an import of data: rules reached through it may be evaluated before what they depend on, "
-                "so that a deny rule does not fire",
+                "an import of data: rules reached through it may be evaluated before what they"
+                " depend on, so that a deny rule does not fire",
                 f"write the reference in full, {item.target.dotted or 'data...'}; {SERVER}",
             )
 
@@ -63,7 +63,10 @@ def shapes(modules: Sequence[Module], world: World, *, sets: bool) -> Iterator[F
             judged = sets and module.package == ROOT and rule.name in SETS and not module.test
             differs = (known.form, known.arity) != (rule.form, rule.arity)
             if differs and not _compatible(known, rule) and not judged:
-                message = f"{rule.name} is a {known.form} in {where.source.name}, line {known.line}, and a {rule.form} here"
+                message = (
+                    f"{rule.name} is a {known.form} in {where.source.name}, line {known.line}, and"
+                    f" a {rule.form} here"
+                )
                 yield finding_at(
                     module, rule.line, "mixed-rule", message, "give one of them another name"
                 )
@@ -118,7 +121,10 @@ def data_overlaps(
                 break
         if value is not None:
             module = next(module for module in modules if module.package == package)
-            message = f"the data document has a value at data.{'.'.join(package)}, which would silently replace rules"
+            message = (
+                f"the data document has a value at data.{'.'.join(package)}, which would silently"
+                " replace rules"
+            )
             yield finding_at(
                 module,
                 module.package_line,

@@ -99,8 +99,8 @@ def _inside(pattern: Any) -> Iterator[Node]:
 def _exact(where: str) -> Refusal:
     return Refusal(
         "object-pattern",
-        f"an object or set as a pattern in {where}: OPA takes only what has exactly these keys, the engine also what has "
-        "more",
+        f"an object or set as a pattern in {where}: OPA takes only what has exactly these keys, the"
+        " engine also what has more",
         f"{_CLOSED}; {SERVER}",
     )
 
@@ -108,7 +108,8 @@ def _exact(where: str) -> Refusal:
 def _twice(name: str, where: str) -> Refusal:
     return Refusal(
         "repeated-name",
-        f"{name} stands twice in the pattern of {where}: both values must be equal for OPA, the engine does not compare",
+        f"{name} stands twice in the pattern of {where}: both values must be equal for OPA, the"
+        " engine does not compare",
         f"use two names and compare them with ==; {SERVER}",
     )
 
@@ -159,7 +160,7 @@ def _target(
 
 _BRANCHED = Refusal(
     "else-result",
-    "a function with else is asked for a certain value, in its last argument or by a set's [...]: if it has another one, "
-    "OPA takes the value of else, the engine does not",
+    "a function with else is asked for a certain value, in its last argument or by a set's [...]:"
+    " if it has another one, OPA takes the value of else, the engine does not",
     f"f(x) == value, or value in set; {SERVER}",
 )

@@ -80,7 +80,8 @@ def merge(modules: Iterable[Module]) -> tuple[list[Merged], list[Finding]]:
 
 
 def merge_package(members: Sequence[Module]) -> Merged:
-    """Return *members*, all of one package, as one module: imports hoisted and written once, texts one below the other.
+    """Return *members*, all of one package, as one module: imports hoisted and written once, texts
+    one below the other.
 
     Raises ``Unreadable``.
     """
@@ -211,7 +212,8 @@ def _clashes(members: Sequence[Module]) -> list[Finding]:
                         module.source.name,
                         item.line,
                         "import-clash",
-                        f"import name {item.alias} means something else in {known[1].source.name}, line {known[2].line}",
+                        f"import name {item.alias} means something else in {known[1].source.name},"
+                        f" line {known[2].line}",
                         "give one of them another name; the server engine keeps imports per file",
                     )
                 )
@@ -229,7 +231,8 @@ def _clashes(members: Sequence[Module]) -> list[Finding]:
                         module.source.name,
                         clash,
                         "import-clash",
-                        f"{alias} is also the name of an import in {owner.source.name}, line {item.line}",
+                        f"{alias} is also the name of an import in {owner.source.name}, line"
+                        f" {item.line}",
                         "rename one of them; the server engine keeps imports per file",
                     )
                 )

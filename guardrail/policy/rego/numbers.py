@@ -35,7 +35,8 @@ def number(source: bytes, content: dict[str, Any]) -> Refusal | None:
     elif rounded(float(text)):
         return Refusal(
             "integer-range",
-            "a number of 54 to 64 bits in the form of a fraction: integers are compared with it only roughly here",
+            "a number of 54 to 64 bits in the form of a fraction: integers are compared with it"
+            " only roughly here",
             f"write it without point and exponent; {SERVER}",
         )
     elif whole_exponent(text.decode()):

@@ -68,8 +68,9 @@ def early(scope: Scope) -> Iterator[tuple[int, Refusal]]:
                     line_of(call) or scope.rule.line,
                     Refusal(
                         "iteration-order",
-                        "a call in one line with an iteration that it does not depend on: if there is nothing to go through, "
-                        "OPA makes the call first, and it may fail; the engine never makes it",
+                        "a call in one line with an iteration that it does not depend on: if there"
+                        " is nothing to go through, OPA makes the call first, and it may fail; the"
+                        " engine never makes it",
                         f"y := call(...) in a line of its own before, or some x in xs; {SERVER}",
                     ),
                 )
@@ -77,7 +78,9 @@ def early(scope: Scope) -> Iterator[tuple[int, Refusal]]:
 
 
 def late(scope: Scope) -> Iterator[tuple[int, Refusal]]:
-    """Yield the calls that hand out their result in their last argument, if one that can fail is put off with them."""
+    """Yield the calls that hand out their result in their last argument, if one that can fail is
+    put off with them.
+    """
     for lines in [*_bodies(scope.rule.node), *_with_heads(scope)]:
         for index, line in enumerate(lines):
             node = line.get("Expr", {}).get("expr") or {}
@@ -153,7 +156,9 @@ def _composites(node: Any) -> Iterator[Node]:
 
 
 def _items(composite: Node) -> Iterator[Node]:
-    """Yield the items of a list, set or object in their order; of one inside another one, its own."""
+    """Yield the items of a list, set or object in their order; of one inside another one, its
+    own.
+    """
     for item in _written(composite) or ():
         if _written(item) is not None:
             yield from _items(item)
@@ -165,7 +170,9 @@ def _items(composite: Node) -> Iterator[Node]:
 
 
 def _written(node: Any) -> list[Node] | None:
-    """Return the items of a list, set or object, keys among them, or None for everything else: a head is called one too."""
+    """Return the items of a list, set or object, keys among them, or None for everything else: a
+    head is called one too.
+    """
     name = kind(node)
     if name in {"Array", "Set"}:
         items: list[Node] | None = node[name].get("items")
@@ -176,8 +183,8 @@ def _written(node: Any) -> list[Node] | None:
 
 _SKIPPED = Refusal(
     "skipped-call",
-    "a call in a list, set or object, behind an item that may be missing: OPA makes the call first, and it may fail; the engine "
-    "stops at the missing item and never makes it",
+    "a call in a list, set or object, behind an item that may be missing: OPA makes the call first,"
+    " and it may fail; the engine stops at the missing item and never makes it",
     f"y := call(...) in a line of its own before; or a line before that needs the item; {SERVER}",
 )
 
@@ -198,8 +205,9 @@ def _with_heads(scope: Scope) -> Iterator[list[Any]]:
 
 _LATE = Refusal(
     "late-call",
-    "a call whose result is taken in an argument: the engine puts it off, and with it what needs the result, behind the "
-    "other lines; where those are false, a call that fails for OPA is never made",
+    "a call whose result is taken in an argument: the engine puts it off, and with it what needs"
+    " the result, behind the other lines; where those are false, a call that fails for OPA is never"
+    " made",
     f"put the lines that do not need it before it, or x := call(...); {SERVER}",
 )
 

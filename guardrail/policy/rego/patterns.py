@@ -62,15 +62,18 @@ class _Problem(Exception):
 def regex_problem(pattern: str) -> str | None:
     """Return why *pattern* might match differently in OPA, or be invalid there; else None."""
     if "\b" in pattern:
-        return f"a backspace, which \\b is between double quotes, and which no text holds: write {_INSTEAD['b']}"
+        return (
+            "a backspace, which \\b is between double quotes, and which no text holds: write"
+            f" {_INSTEAD['b']}"
+        )
     try:
         _Regex(pattern).read()
     except _Problem as problem:
         return str(problem)
     if not pattern.isascii() and _FOLDING.search(pattern):
         return (
-            "(?i) in a pattern that is not ASCII: letters that are newer than OPA's Unicode have no other case there; "
-            "write both cases out, [\u00e9\u00c9]"
+            "(?i) in a pattern that is not ASCII: letters that are newer than OPA's Unicode have no"
+            " other case there; write both cases out, [\u00e9\u00c9]"
         )
     return None
 
@@ -141,8 +144,8 @@ class _Regex:
         character = self.rest[1:2]
         if character and character in _INSTEAD:
             raise _Problem(
-                f"\\{character}, which matches other characters in the embedded engine (all of Unicode): "
-                f"write {_INSTEAD[character]}"
+                f"\\{character}, which matches other characters in the embedded engine (all of"
+                f" Unicode): write {_INSTEAD[character]}"
             )
         if not character or character not in _PUNCTUATION | set(_SIMPLE_ESCAPES) | _ASSERTIONS:
             raise _Problem(f"the escape \\{character}, which the engines may read differently")

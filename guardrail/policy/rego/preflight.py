@@ -45,7 +45,8 @@ _CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = True) -> list[Finding]:
     """Return every reason not to serve *modules* with *data*, a JSON object.
 
-    *contract_checks* False judges any Rego, without the rules about packages and sets that policies for the guard follow.
+    If *contract_checks* is False, any Rego is judged, without the rules about packages and sets
+    that policies for the guard follow.
     """
     document = json.loads(data)
     world = World(modules, document)
@@ -92,7 +93,8 @@ class _Examiner:
             self.refuse(
                 self.rule.line,
                 "ref-head",
-                "a rule head with dots or several brackets: the engine may leave out what it defines",
+                "a rule head with dots or several brackets: the engine may leave out what it"
+                " defines",
                 f"write name := value, name contains value or name[key] := value; {SERVER}",
             )
         for part in head.dynamic:
@@ -123,7 +125,8 @@ class _Examiner:
                 self.refuse(
                     line,
                     "head-iteration",
-                    "a head that goes through a collection by itself: where that is empty, the rule is undefined here",
+                    "a head that goes through a collection by itself: where that is empty, the rule"
+                    " is undefined here",
                     f"some x in xs, in the body; {SERVER}",
                 )
 
@@ -180,7 +183,8 @@ class _Examiner:
             self.refuse(
                 int(content["span"]["line"]),
                 "keyed-membership",
-                "a key and a value before in: where the value is missing, the engine takes the key alone",
+                "a key and a value before in: where the value is missing, the engine takes the key"
+                " alone",
                 f"some k, v in xs, and compare both; {SERVER}",
             )
         elif name is None and isinstance(node, dict) and node.get("with_mods"):
@@ -235,8 +239,8 @@ class _Examiner:
             self.refuse(
                 found.line,
                 "package-path",
-                "a reference to a whole package, or through one by a variable: its rules may be evaluated before what "
-                "they depend on",
+                "a reference to a whole package, or through one by a variable: its rules may be"
+                " evaluated before what they depend on",
                 f"name one rule, in full; {SERVER}",
             )
             return
@@ -327,7 +331,8 @@ class _Examiner:
             self.refuse(
                 line,
                 "with-rule",
-                "with puts the value of a rule in: the engine may take the rule's value from before for that from after",
+                "with puts the value of a rule in: the engine may take the rule's value from before"
+                " for that from after",
                 f"y := rule, in a line of its own before, and with ... as y; {SERVER}",
             )
         if target is None or target.dotted is None:
@@ -358,8 +363,10 @@ class _Examiner:
             self.refuse(
                 line_of(node),
                 "not-undefined",
-                "not before a call or comparison on something that may be missing: undefined for OPA, true here",
-                "name_ok if { ... } and then: not name_ok; or give it a value first with object.get",
+                "not before a call or comparison on something that may be missing: undefined for"
+                " OPA, true here",
+                "name_ok if { ... } and then: not name_ok; or give it a value first with"
+                " object.get",
             )
 
     def _given(self, content: dict[str, Any]) -> bool:
@@ -401,7 +408,7 @@ class _Examiner:
             self.refuse(
                 line_of(computed) or int(content["span"]["line"]),
                 "computed-key",
-                "an object with a key that is computed, and other keys: if two are equal, the engine keeps the last value, "
-                "OPA another one, or the rule is undefined",
+                "an object with a key that is computed, and other keys: if two are equal, the"
+                " engine keeps the last value, OPA another one, or the rule is undefined",
                 f'object.union({{"a": 1}}, {{key: value}}), where the second wins; {SERVER}',
             )

@@ -47,7 +47,9 @@ def pure_functions() -> frozenset[str]:
 
 
 def impurities(modules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return (module, function) for each use of a function that is not known to be pure. *modules* are OPA's trees by id."""
+    """Return (module, function) for each use of a function that is not known to be pure. *modules*
+    are OPA's trees by id.
+    """
     defined: dict[tuple[str, ...], set[str]] = {}
     for tree in modules.values():
         defined.setdefault(_package(tree), set()).update(_rules(tree))

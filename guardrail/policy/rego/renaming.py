@@ -24,7 +24,9 @@ _KEPT = frozenset({"_", "input", "data"})
 
 
 def renamed(modules: Sequence[Module]) -> list[str]:
-    """Return the texts of *modules* in their order, line for line the same, with another name for every such variable."""
+    """Return the texts of *modules* in their order, line for line the same, with another name for
+    every such variable.
+    """
     packages: dict[tuple[str, ...], list[Module]] = {}
     for module in modules:
         packages.setdefault(module.package, []).append(module)

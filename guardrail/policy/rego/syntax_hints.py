@@ -14,7 +14,9 @@ _ESCAPE = re.compile(r"\\[^\"\\/bfnrtu]")
 
 
 def syntax_hint(message: str, text: str, line: int, file: str) -> str:
-    """Return the advice for *message* about *line* of *text*, which is in *file*; empty if there is none."""
+    """Return the advice for *message* about *line* of *text*, which is in *file*; empty if there is
+    none.
+    """
     lines = text.splitlines()
     shown = lines[line - 1] if 0 < line <= len(lines) else ""
     if _KEYWORD.search(message):
@@ -24,7 +26,10 @@ def syntax_hint(message: str, text: str, line: int, file: str) -> str:
         )
     if "shadows" in message and _IMPORT.match(shown):
         if _KEYWORDS.match(shown):
-            return "leave this import out: another one above, such as rego.v1, brings the same keywords"
+            return (
+                "leave this import out: another one above, such as rego.v1, brings the same"
+                " keywords"
+            )
         return "give this import another name, as in import data.x as y, or leave it out"
     if "import" in message and _IMPORT.match(shown):
         return "move the import to the top, below the package line and above all rules"
@@ -33,8 +38,8 @@ def syntax_hint(message: str, text: str, line: int, file: str) -> str:
     if "escape sequence" in message:
         wrong = _ESCAPE.search(shown)
         return (
-            f"between double quotes {wrong.group()} is no escape: write a pattern between backquotes, "
-            f"as in `{wrong.group()}`, or double the backslash"
+            f"between double quotes {wrong.group()} is no escape: write a pattern between"
+            f" backquotes, as in `{wrong.group()}`, or double the backslash"
             if wrong is not None
             else "write a pattern between backquotes (`...`), or double the backslash"
         )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 __all__ = ["Token", "squeezed", "tokens", "unix_lines"]
 
 _PIECE = re.compile(
-    rb"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*\"|`[^`]*`)|(?P<gap>[ \t\r\n]+|\#[^\n]*)|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|:=|[^\x00]|\x00"
+    rb"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*\"|`[^`]*`)|(?P<gap>["
+    rb" \t\r\n]+|\#[^\n]*)|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|:=|[^\x00]|\x00"
 )
 """Bytes, as in the engine's syntax tree. Only the first two are part of this module's interface."""
 
@@ -26,7 +27,9 @@ class Token:
 
 
 def tokens(raw: bytes, start: int = 0, end: int | None = None) -> Iterator[Token]:
-    """Yield the tokens of *raw* between *start* and *end*, both of which lie between tokens; no blanks, no comments."""
+    """Yield the tokens of *raw* between *start* and *end*, both of which lie between tokens; no
+    blanks, no comments.
+    """
     for found in _PIECE.finditer(raw, start, len(raw) if end is None else end):
         if found.lastgroup != "gap":
             yield Token(found.start(), found.end(), found[0])
@@ -49,8 +52,10 @@ def unix_lines(raw: bytes) -> bytes:
     if b"\r" not in raw:
         return raw
     return b"".join(
-        found[0]
-        if found.lastgroup != "gap"
-        else found[0].replace(b"\r\n", b"\n").replace(b"\r", b" ")
+        (
+            found[0]
+            if found.lastgroup != "gap"
+            else found[0].replace(b"\r\n", b"\n").replace(b"\r", b" ")
+        )
         for found in _PIECE.finditer(raw)
     )

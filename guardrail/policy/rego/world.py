@@ -18,12 +18,19 @@ _MAX_STEPS = 16
 
 def _envelope() -> frozenset[tuple[str, ...]]:
     leaves = {
-        "subject": "type id properties.assurance properties.issuer properties.method properties.roles properties.tenant",
+        "subject": (
+            "type id properties.assurance properties.issuer properties.method properties.roles"
+            " properties.tenant"
+        ),
         "action": "name properties.args properties.arg_classes",
-        "resource": "type id properties.declared properties.server properties.schema_digest properties.labels "
-        "properties.target",
-        "context": "agent.id agent.version agent.framework agent.assurance agent.method delegation session.id time model "
-        "approval origin.adapter contract",
+        "resource": (
+            "type id properties.declared properties.server properties.schema_digest"
+            " properties.labels properties.target"
+        ),
+        "context": (
+            "agent.id agent.version agent.framework agent.assurance agent.method delegation"
+            " session.id time model approval origin.adapter contract"
+        ),
     }
     found: set[tuple[str, ...]] = set()
     for top, below in leaves.items():

@@ -32,7 +32,8 @@ def access_log(settings: Settings) -> Check:
             "access",
             bad,
             f"{db} is gone and its keys are there: no reading is recorded",
-            f"put it back; if it was left out of a copy: move {folder} elsewhere, and the next command that reads begins one",
+            f"put it back; if it was left out of a copy: move {folder} elsewhere, and the next"
+            " command that reads begins one",
         )
     if not db.exists() and os.access(db.parent, os.W_OK | os.X_OK):
         return Check("access", State.OK, f"none yet; the first command that reads makes {db}")

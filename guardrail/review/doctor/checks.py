@@ -149,8 +149,8 @@ def _sqlite() -> Check:
         return Check(
             "sqlite",
             State.OK,
-            f"{found}, which has the WAL-reset bug; guardrail's file lock keeps its writers off it, so let no other "
-            "program write to the ledger",
+            f"{found}, which has the WAL-reset bug; guardrail's file lock keeps its writers off it,"
+            " so let no other program write to the ledger",
         )
     return Check("sqlite", State.OK, found)
 
@@ -351,7 +351,8 @@ def _ledger(settings: Settings) -> Check:
     return Check(
         "ledger",
         State.OK,
-        f"log {log}, {counted(size, 'record')}, chain intact over {part} (guardrail verify checks more)",
+        f"log {log}, {counted(size, 'record')}, chain intact over {part} (guardrail verify checks"
+        " more)",
     )
 
 
@@ -441,7 +442,8 @@ def _tracing(environment: Mapping[str, str]) -> Check:
         return Check(
             "tracing",
             State.NOTE,
-            f"{on[0]} is on: LangChain sends tool inputs to a service before guardrail redacts them",
+            f"{on[0]} is on: LangChain sends tool inputs to a service before guardrail redacts"
+            " them",
             f"unset {on[0]}, or accept that",
         )
     return Check("tracing", State.OK, "no tracing that would see tool inputs unredacted")

@@ -23,9 +23,11 @@ def memory(settings: Settings) -> Check:
         return Check(
             "memory",
             State.NOTE,
-            "off: a lost folder or an older copy of the ledger would not be noticed"
-            if off
-            else "none for a ledger in a temporary directory",
+            (
+                "off: a lost folder or an older copy of the ledger would not be noticed"
+                if off
+                else "none for a ledger in a temporary directory"
+            ),
             "leave [anchors] memory out" if off else "",
         )
     try:
@@ -45,7 +47,8 @@ def memory(settings: Settings) -> Check:
             "memory",
             State.NOTE,
             f"{found.folder} can't be written by this user: nothing is remembered",
-            "run doctor as the user that runs the agents, or set [anchors] memory to a folder of that user",
+            "run doctor as the user that runs the agents, or set [anchors] memory to a folder of"
+            " that user",
         )
     if remembered is None:
         return Check("memory", State.OK, f"nothing yet; a guard keeps its heads in {found.folder}")

@@ -100,7 +100,8 @@ def _well(finding: Finding, section: OpaSection, took: float) -> Check:
         return Check(
             "opa",
             State.FAIL,
-            f"{found}; it refused the latest bundle ({stuck[0].problem}) and goes on with the one before",
+            f"{found}; it refused the latest bundle ({stuck[0].problem}) and goes on with the one"
+            " before",
             "look at the server's log; sign and build the bundle again",
         )
     return Check("opa", State.OK, found)

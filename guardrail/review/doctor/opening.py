@@ -75,7 +75,8 @@ def _read_only(settings: Settings) -> Check | None:
         "opening",
         State.FAIL,
         f"{path} is whole, on a file system that is mounted read-only: no guard can record there",
-        "mount it writable for the programs that call tools; commands that read need no more than this",
+        "mount it writable for the programs that call tools; commands that read need no more than"
+        " this",
     )
 
 
@@ -96,7 +97,8 @@ def _ends(settings: Settings) -> Check:
         or Check(
             "opening",
             State.OK,
-            f"a guard opens this ledger; of {counted(size, 'record')} the last {TAIL:,} were read, guardrail verify reads all",
+            f"a guard opens this ledger; of {counted(size, 'record')} the last {TAIL:,} were read,"
+            " guardrail verify reads all",
         )
     )
 

@@ -69,8 +69,8 @@ def _stuck(settings: Settings, status: RetentionStatus) -> Check | None:
     return Check(
         "retention",
         State.FAIL if old else State.NOTE,
-        f"nothing can be deleted after {counted(kept.days, 'day')}: [anchors] names no file and no witness that vouches for what was there"
-        + also,
+        f"nothing can be deleted after {counted(kept.days, 'day')}: [anchors] names no file and no"
+        " witness that vouches for what was there" + also,
         "name a file or a witness in [anchors]"
         + ("" if kept.archive else ", and a folder on another disk as archive in [retention]"),
     )
@@ -103,7 +103,10 @@ def _describe(settings: Settings, status: RetentionStatus) -> str:
     if days and not settings.retention.auto:
         rule += ", and only guardrail retention run deletes them (auto = false)"
     if status.held:
-        return f"{rule}; {counted(len(status.held), 'legal hold')} {agree(len(status.held), 'keeps')} all of them"
+        return (
+            f"{rule}; {counted(len(status.held), 'legal hold')} {agree(len(status.held), 'keeps')}"
+            " all of them"
+        )
     if status.age_days is None:
         return rule
     return f"{rule}; the oldest is {counted(round(status.age_days), 'day')} old"

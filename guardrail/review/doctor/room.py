@@ -47,7 +47,8 @@ def room(settings: Settings) -> Check:
         return Check(
             "room",
             State.FAIL,
-            f"{free} MB free in {db.parent}; {_needed(settings, db)} MB are needed before a guard takes calls",
+            f"{free} MB free in {db.parent}; {_needed(settings, db)} MB are needed before a guard"
+            " takes calls",
             f"make room: {LEAST_MB} MB or more; a full disk blocks every call",
         )
     if free < settings.ledger.warn_free_mb:

@@ -45,7 +45,9 @@ def running(settings: Settings) -> Check:
 
 
 def _starts_and_reloads(reader: LedgerReader, alive: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield the records in which the processes *alive* said which settings they use, the oldest first."""
+    """Yield the records in which the processes *alive* said which settings they use, the oldest
+    first.
+    """
     starts = [(seq, decode(line)) for seq, line in reader.admin("admin.start")]
     mine = [(seq, each) for seq, each in starts if text(each, "origin", "process") in alive]
     yield from (each for _, each in mine)

@@ -96,8 +96,11 @@ def _judged(
             exit_code=1,
             against=farthest,
             differs=Difference.HEAD,
-            detail=f"the copy ends at record {report.last_seq}, the head in {farthest.source} covers record "
-            f"{farthest.head.size - 1}, and neither a ledger nor a head shows that the copy is the beginning of that",
+            detail=(
+                f"the copy ends at record {report.last_seq}, the head in {farthest.source} covers"
+                f" record {farthest.head.size - 1}, and neither a ledger nor a head shows that the"
+                " copy is the beginning of that"
+            ),
         )
     rest = f"The log goes on behind record {report.last_seq}, where this copy ends"
     if farthest is not None and farthest.head is not None:
@@ -167,7 +170,10 @@ def _original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
             if reader.log != report.log:
                 return _Original(
                     None,
-                    notice=f"The ledger {ledger} is of the log {reader.log}: nothing was compared with it.",
+                    notice=(
+                        f"The ledger {ledger} is of the log {reader.log}: nothing was compared"
+                        " with it."
+                    ),
                 )
             found = examine(reader, verify=verify_signature, watch={size})
     except (LedgerError, RecordError, OSError) as error:
@@ -181,7 +187,9 @@ def _original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
     if root is None:
         return _Original(
             None,
-            notice=f"The ledger {ledger} has {counted(found.report.records, 'record')}, and the copy {size:,}: "
-            "guardrail verify on the ledger says more.",
+            notice=(
+                f"The ledger {ledger} has {counted(found.report.records, 'record')}, and the copy"
+                f" {size:,}: guardrail verify on the ledger says more."
+            ),
         )
     return _Original(root, longer=found.report.records > size)

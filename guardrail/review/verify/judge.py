@@ -29,22 +29,22 @@ from guardrail.review.verify.uses import Uses
 __all__ = ["Found", "judge", "taken_over"]
 
 _NO_HEAD = (
-    "NOT ANCHORED: no head from outside this file was compared. Bringing back an older copy, wiping it, or rewriting it with "
-    "the log's key would not show."
+    "NOT ANCHORED: no head from outside this file was compared. Bringing back an older copy, wiping"
+    " it, or rewriting it with the log's key would not show."
 )
 _REMEMBERED = (
     "NOT ANCHORED: no head from outside this machine was compared. This machine remembers the log "
     "up to record {}, and whoever can change the ledger as this user can change that memory too."
 )
 _NOT_PINNED = (
-    "KEY NOT PINNED: the log's key was read from the log itself, so this may be another log of the same name. Give the "
-    "key that you kept: --key."
+    "KEY NOT PINNED: the log's key was read from the log itself, so this may be another log of the"
+    " same name. Give the key that you kept: --key."
 )
 
 _NOT_COVERED = (
-    "NOT COVERED: no head that was kept elsewhere covers {} of this file. Lines alone show that they are linked, "
-    "not that a holder of the log's key wrote them, and a recovery behind the end of the file can have taken them over: "
-    "guardrail verify on the ledger names such records."
+    "NOT COVERED: no head that was kept elsewhere covers {} of this file. Lines alone show that"
+    " they are linked, not that a holder of the log's key wrote them, and a recovery behind the end"
+    " of the file can have taken them over: guardrail verify on the ledger names such records."
 )
 
 
@@ -107,9 +107,11 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
         records=report.records,
         last_seq=report.last_seq,
         last_ts=report.ts,
-        first_bad_ts=found.time_of(report.first_bad)
-        if report.first_bad is not None and report.first_bad < report.records
-        else "",
+        first_bad_ts=(
+            found.time_of(report.first_bad)
+            if report.first_bad is not None and report.first_bad < report.records
+            else ""
+        ),
         since=found.since,
         pruned_before=audit.pruned,
         heartbeats=found.heartbeats,
@@ -190,19 +192,28 @@ def _contradiction(
         return state, report.detail, report.differs
     truncated = heads.first(Ruling.TRUNCATED)
     if truncated is not None and truncated.head is not None:
-        detail = f"the log ends at record {report.last_seq}, but the head in {truncated.source}{_when(truncated)} covers record {truncated.head.size - 1}"
+        detail = (
+            f"the log ends at record {report.last_seq}, but the head in"
+            f" {truncated.source}{_when(truncated)} covers record {truncated.head.size - 1}"
+        )
         state = VerifyState.ROLLED_BACK if found.stored else VerifyState.TRUNCATED
         return state, detail, Difference.HEAD
     forked = heads.first(Ruling.FORKED)
     if forked is not None and forked.head is not None:
-        detail = f"{numbers(0, forked.head.size - 1)}: not what the head in {forked.source}{_when(forked)} is over"
+        detail = (
+            f"{numbers(0, forked.head.size - 1)}: not what the head in"
+            f" {forked.source}{_when(forked)} is over"
+        )
         return VerifyState.FORKED, detail, Difference.HEAD
     acknowledged = _against_seal(found)
     if acknowledged:
         return VerifyState.TAMPERED, acknowledged, Difference.HEAD
     unknown = heads.first(Ruling.KEY_UNKNOWN)
     if unknown is not None and heads.covered is None:
-        detail = f"the head in {unknown.source}{_when(unknown)} has no signature by a key of this log that counts for it"
+        detail = (
+            f"the head in {unknown.source}{_when(unknown)} has no signature by a key of this log"
+            " that counts for it"
+        )
         return VerifyState.KEY_UNKNOWN, detail, None
     return None
 
@@ -246,10 +257,16 @@ def _against_seal(found: Found) -> str:
     if seal is None or seal.last_seq < 0:
         return ""
     if seal.last_seq > report.last_seq:
-        return f"records up to {seal.last_seq} were acknowledged before the ledger was sealed{_sealed_when(seal)}; it ends at {report.last_seq}"
+        return (
+            f"records up to {seal.last_seq} were acknowledged before the ledger was"
+            f" sealed{_sealed_when(seal)}; it ends at {report.last_seq}"
+        )
     leaf = found.leaf_of(seal.last_seq)
     if leaf and leaf != seal.last_leaf:
-        return f"record {seal.last_seq} is not the one that was acknowledged before the ledger was sealed{_sealed_when(seal)}"
+        return (
+            f"record {seal.last_seq} is not the one that was acknowledged before the ledger was"
+            f" sealed{_sealed_when(seal)}"
+        )
     return ""
 
 
@@ -263,8 +280,9 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
         )
     elif base.anchored_to < base.last_seq and base.uncovered is None:
         not_proved.append(
-            f"{numbers(base.anchored_to + 1, base.last_seq, 'Record')} came after the head that was kept elsewhere: somebody with the "
-            "log's key could have changed what is there, and cutting it off would not show."
+            f"{numbers(base.anchored_to + 1, base.last_seq, 'Record')} came after the head that was"
+            " kept elsewhere: somebody with the log's key could have changed what is there, and"
+            " cutting it off would not show."
         )
     if base.anchored_to is not None and base.dead_calls:
         state, code = VerifyState.OPEN_CALLS, 5
@@ -280,15 +298,17 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
     if found.since:
         code = 5
         not_proved.append(
-            f"Records before {found.since} were not read: of them only the stored hashes were compared."
+            f"Records before {found.since} were not read: of them only the stored hashes were"
+            " compared."
         )
     if base.pruned_before:
         not_proved.append(
-            f"{numbers(1, base.pruned_before - 1, 'Record')} {agree(base.pruned_before - 1, 'was')} pruned, with proof: what stood there can be shown from archives alone."
+            f"{numbers(1, base.pruned_before - 1, 'Record')} {agree(base.pruned_before - 1, 'was')}"
+            " pruned, with proof: what stood there can be shown from archives alone."
         )
     not_proved.append(
-        "Who holds the log's key can still write records of calls that never were; and a record proves what was asked and "
-        "decided, not what the tool did."
+        "Who holds the log's key can still write records of calls that never were; and a record"
+        " proves what was asked and decided, not what the tool did."
     )
     ignored = [each.source for each, ruling in heads.rulings if ruling is Ruling.KEY_UNKNOWN]
     notices = [
@@ -310,16 +330,20 @@ def taken_over(each: Recovered) -> Iterator[str]:
     when = f"when the log was recovered at {clock(each.ts)} (record {each.seq})"
     if each.first <= each.last:
         yield (
-            f"RECOVERED: no signed head vouched for {numbers(each.first, each.last)} {when}, and no head that was kept "
-            "elsewhere before that covers this: somebody without a key could have written it."
+            f"RECOVERED: no signed head vouched for {numbers(each.first, each.last)} {when}, and no"
+            " head that was kept elsewhere before that covers this: somebody without a key could"
+            " have written it."
         )
     if each.lossy and each.restarted:
         yield (
-            f"RECOVERED: of the log before this one, {each.loss_text}: {when}. This log does not hold them, and no head "
-            "brings them back."
+            f"RECOVERED: of the log before this one, {each.loss_text}: {when}. This log does not"
+            " hold them, and no head brings them back."
         )
     elif each.lossy:
-        yield f"RECOVERED: {each.loss_text}, from number {each.seq} on: they had been acknowledged and were gone {when}."
+        yield (
+            f"RECOVERED: {each.loss_text}, from number {each.seq} on: they had been acknowledged"
+            f" and were gone {when}."
+        )
 
 
 def _before(each: Recovered) -> str:
@@ -337,11 +361,13 @@ def _notices(found: Found) -> tuple[str, ...]:
         notices.append("The ledger is sealed: nothing is written to it before `guardrail recover`.")
     if found.report.backwards:
         notices.append(
-            f"Time went back {counted(found.report.backwards, 'time')}, first at record {found.report.first_backwards}."
+            f"Time went back {counted(found.report.backwards, 'time')}, first at record"
+            f" {found.report.first_backwards}."
         )
     notices += [
-        f"The log was begun by a recovery at {clock(each.ts)} in place of another. {_before(each)} What is left of it is in the "
-        f"files that were set aside then, which record {each.seq} names; they were not looked at."
+        f"The log was begun by a recovery at {clock(each.ts)} in place of another. {_before(each)}"
+        f" What is left of it is in the files that were set aside then, which record {each.seq}"
+        " names; they were not looked at."
         for each in found.audit.recovered
         if each.restarted
     ]

@@ -38,7 +38,10 @@ def find_oversized(reader: LedgerReader) -> Problem:
                 return (
                     None,
                     Difference.ROWS,
-                    f"table {table} holds a value that is longer than anything that guardrail writes",
+                    (
+                        f"table {table} holds a value that is longer than anything that guardrail"
+                        " writes"
+                    ),
                 )
     return None
 

@@ -87,7 +87,8 @@ def read_part(
         tables = Tables(uses=None)
         rotations: list[tuple[int, str]] = []
         for seq, line in reader.query(
-            f"SELECT seq, line FROM record WHERE seq >= ? AND seq < ? AND type = ? AND {ADMIN} ORDER BY seq",  # noqa: S608 - a constant
+            "SELECT seq, line FROM record"  # noqa: S608 - a constant
+            f" WHERE seq >= ? AND seq < ? AND type = ? AND {ADMIN} ORDER BY seq",
             start,
             stop,
             TYPE,

@@ -36,13 +36,17 @@ __all__ = ["SegmentRecords", "read_segment_records", "verify_segment"]
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MAX_BESIDE = 1 << 16
 _NOT_SEALED = (
-    "NOT COMPARED WITH ITS LOG: no ledger was at hand that holds the record which closed this segment, and no head that was "
-    "kept elsewhere covers them. The tree before them was read from the file beside the copy."
+    "NOT COMPARED WITH ITS LOG: no ledger was at hand that holds the record which closed this"
+    " segment, and no head that was kept elsewhere covers them. The tree before them was read from"
+    " the file beside the copy."
 )
 _NOTHING_BESIDE = (
     "what stands beside the copy (NAME.json) is missing, or does not fit its first record"
 )
-_LEDGER_UNREAD = "The record that closed the segment was read from the ledger, which was not verified in this run: guardrail verify does that."
+_LEDGER_UNREAD = (
+    "The record that closed the segment was read from the ledger, which was not verified in this"
+    " run: guardrail verify does that."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,9 @@ def verify_segment(
 ) -> VerifyReport:
     """Verify the copy at *path*. Never raises for its findings.
 
-    Its records must be linked, and give the root that *segment_records* records, if it knows the segment,
-    and the root of each of *heads* that ends among them. The tree before its first record comes
-    from the file next to it (``NAME.json``): wrong values there give another root.
+    Its records must be linked, and give the root that *segment_records* records, if it knows the
+    segment, and the root of each of *heads* that ends among them. The tree before its first record
+    comes from the file next to it (``NAME.json``): wrong values there give another root.
     """
     lost = 1 if any(each.covers for each in heads) else 3
     try:
@@ -211,7 +215,10 @@ def _sealed(
             state=VerifyState.TAMPERED,
             exit_code=1,
             differs=Difference.HEAD,
-            detail=f"these are not the lines of segment {sealed.number}: {numbers(sealed.first, sealed.last)}",
+            detail=(
+                f"these are not the lines of segment {sealed.number}:"
+                f" {numbers(sealed.first, sealed.last)}"
+            ),
             anchored_to=None,
             anchored_by="",
         )

@@ -100,6 +100,6 @@ class Starts:
         if changed or last is None or last[0] == digest:
             return ""
         return (
-            f"a guard started with other settings than at record {last[1]}, and no record in between says that they "
-            "changed"
+            f"a guard started with other settings than at record {last[1]}, and no record in"
+            " between says that they changed"
         )

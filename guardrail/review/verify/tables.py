@@ -78,13 +78,19 @@ def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
         return (
             head.size,
             Difference.HEAD,
-            f"the signed head covers {counted(head.size, 'record')}: what follows was appended by someone without a key",
+            (
+                f"the signed head covers {counted(head.size, 'record')}: what follows was appended"
+                " by someone without a key"
+            ),
         )
     if head.size > report.records:
         return (
             None,
             Difference.HEAD,
-            f"the ledger ends at record {report.last_seq}, but its signed head covers record {head.size - 1}",
+            (
+                f"the ledger ends at record {report.last_seq}, but its signed head covers record"
+                f" {head.size - 1}"
+            ),
         )
     if head.root != audit.edge.root():
         return (None, Difference.HEAD, "the records are not those that the stored head is over")

@@ -105,7 +105,9 @@ def test_a_rotation_that_the_log_key_did_not_certify_is_the_first_bad_record() -
 
 
 def test_a_log_goes_on_where_it_was_pruned() -> None:
-    """With the same root as if nothing were missing; outcomes of decisions that are gone are good."""
+    """With the same root as if nothing were missing; outcomes of decisions that are gone are
+    good.
+    """
     decided = {"type": "call.decision", "call": "c", "decision": {"effect": "allow"}}
     ended = {"type": "call.outcome", "call": "c", "decision_seq": 2}
     lines = build(*plain(1), decided, *plain(2), ended)

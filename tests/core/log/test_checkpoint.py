@@ -1,4 +1,6 @@
-"""Notes, checkpoints and cosignatures: what is read, what is refused, and a note that others made."""
+"""Notes, checkpoints and cosignatures: what is read, what is refused, and a note that others
+made.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ NOTE = (
     "If you think cryptography is the answer to your problem,\n"
     "then you don't know what your problem is.\n"
     "\n"
-    "\u2014 PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+    "\u2014 PeterNeumann"
+    " x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
+    "\n"
 )
 
 
@@ -44,7 +48,9 @@ def pair(name: str, algorithm: Algorithm = Algorithm.ED25519) -> tuple[NoteKey, 
 
 
 def test_a_note_that_another_implementation_signed_is_good() -> None:
-    """Key id, text and signature are read as the specification means them, and written back byte for byte."""
+    """Key id, text and signature are read as the specification means them, and written back byte
+    for byte.
+    """
     key = NoteKey.parse(KEY)
     note = SignedNote.parse(NOTE.encode())
     assert note.signed_by(key, verify)
@@ -54,7 +60,9 @@ def test_a_note_that_another_implementation_signed_is_good() -> None:
 
 
 def test_a_checkpoint_is_signed_and_read_back() -> None:
-    """Text and signature survive the way through bytes; another key of the same name does not count."""
+    """Text and signature survive the way through bytes; another key of the same name does not
+    count.
+    """
     key, private = pair("host/audit")
     head = Checkpoint("host/audit", 12, b"r" * 32)
     note = SignedNote.parse(SignedNote.sign(head.text, key, private.sign).encode())

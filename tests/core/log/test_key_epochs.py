@@ -51,7 +51,9 @@ def test_the_log_key_signs_heads_of_every_size() -> None:
 
 
 def test_a_key_counts_between_its_certificate_and_its_end() -> None:
-    """Not for heads without its certificate, and not for heads that go beyond the record that ends it."""
+    """Not for heads without its certificate, and not for heads that go beyond the record that ends
+    it.
+    """
     key = epoch(3)
     found = ranges()
     assert found.take(5, record(key)) == ""
@@ -62,7 +64,9 @@ def test_a_key_counts_between_its_certificate_and_its_end() -> None:
 
 
 def test_keys_of_several_processes_overlap() -> None:
-    """One ends, the other goes on; a key that is certified twice keeps its first place, and one end is enough."""
+    """One ends, the other goes on; a key that is certified twice keeps its first place, and one end
+    is enough.
+    """
     one, two = epoch(), epoch()
     found = ranges()
     for seq, each in (
@@ -120,7 +124,9 @@ def test_a_key_that_was_ended_is_not_certified_again() -> None:
     ],
 )
 def test_a_rotation_that_the_log_key_did_not_certify_is_told(change: dict[str, Any]) -> None:
-    """Malformed, for later records, or signed by someone else: what is wrong is said, and the key does not count."""
+    """Malformed, for later records, or signed by someone else: what is wrong is said, and the key
+    does not count.
+    """
     found = ranges()
     key = epoch()
     assert found.take(5, record(key, **change)) != ""

@@ -1,4 +1,6 @@
-"""Heads and proofs against the recursive definitions of RFC 6962, written out here a second time."""
+"""Heads and proofs against the recursive definitions of RFC 6962, written out here a second
+time.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def edge_of(leaves: list[bytes]) -> merkle.Edge:
 
 
 def test_the_root_is_the_definitions_at_every_size() -> None:
-    """A tree that grows leaf by leaf has the root of the recursive definition, and survives being stored."""
+    """A tree that grows leaf by leaf has the root of the recursive definition, and survives being
+    stored.
+    """
     leaves = some(130)
     edge = merkle.Edge()
     for size in range(131):

@@ -75,7 +75,9 @@ def test_numbers_stay_as_they_are() -> None:
 
 
 def test_enums_are_their_words() -> None:
-    """A StrEnum is written as its value, also beside an integer that is too long for the fast path."""
+    """A StrEnum is written as its value, also beside an integer that is too long for the fast
+    path.
+    """
     assert dumps({"w": Word.YES}) == b'{"w":"yes"}'
     assert dumps({"w": Word.YES, "n": 2**70}) == b'{"n":%d,"w":"yes"}' % 2**70
 
@@ -108,7 +110,9 @@ def test_a_cyclic_value_is_refused() -> None:
 
 
 def test_a_line_never_exceeds_the_limit() -> None:
-    """A draft that could is refused before anything is written, and one that fits stays below it."""
+    """A draft that could is refused before anything is written, and one that fits stays below
+    it.
+    """
     room = MAX_LINE - 300
     line = Draft.build({"type": "x", "a": "b" * room}).finish(seq=10**18, prev="0" * 64, ts=TS)
     assert len(line) <= MAX_LINE

@@ -1,4 +1,6 @@
-"""What a record about a recovery says of those before it, and what heads from before it leave of that."""
+"""What a record about a recovery says of those before it, and what heads from before it leave of
+that.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,9 @@ def test_a_log_that_a_recovery_began_holds_none_of_the_records_before() -> None:
 def test_a_number_of_lost_records_is_never_exact(
     detail: dict[str, object], loss: Loss, text: str, *, lossy: bool
 ) -> None:
-    """A new log that does not say that none is known may have lost some; one that goes on may too, and that is no reservation."""
+    """A new log that does not say that none is known may have lost some; one that goes on may too,
+    and that is no reservation.
+    """
     new = Recovered.of(1, {"detail": {"action": "restart", **detail}})
     assert (new.loss, new.lossy) == (loss, lossy)
     assert new.loss_text.startswith(text)

@@ -31,7 +31,9 @@ def _cards(text: str) -> list[str]:
     ],
 )
 def test_a_card_number_goes_whatever_touches_it(text: str, card: str) -> None:
-    """Words, points and signs around it; groups; long numbers of networks that have them, or that are called cards."""
+    """Words, points and signs around it; groups; long numbers of networks that have them, or that
+    are called cards.
+    """
     assert _cards(text) == [card]
 
 

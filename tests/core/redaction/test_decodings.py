@@ -91,7 +91,9 @@ def test_a_secret_is_known_in_each_encoding_and_in_one_upon_another(
 def test_an_encoded_secret_goes_whatever_stands_next_to_it(
     secret: str, how: str, order: list[str], count: int
 ) -> None:
-    """Also if the secret itself stands in the same text or in another one of the call, and no other text goes."""
+    """Also if the secret itself stands in the same text or in another one of the call, and no other
+    text goes.
+    """
     memory = Memory()
     memory.remember(secret, "secret")
     encoded = ENCODINGS[how](secret)

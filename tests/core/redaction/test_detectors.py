@@ -258,7 +258,9 @@ _ATTACKS = {
 
 @pytest.mark.parametrize("attack", _ATTACKS.values(), ids=_ATTACKS.keys())
 def test_no_text_makes_detectors_slow(attack: str) -> None:
-    """64 KiB of anything repeated, with a last character that fits nowhere, end: a pattern that backtracks would not."""
+    """64 KiB of anything repeated, with a last character that fits nowhere, end: a pattern that
+    backtracks would not.
+    """
     faulthandler.dump_traceback_later(20, exit=True)
     try:
         for end in ("", "\n!", "@", "=", "x" * 70 + "!"):

@@ -48,7 +48,9 @@ def _removed(text: str) -> list[tuple[str, str]]:
     ],
 )  # fmt: skip
 def test_a_hit_is_what_belongs_to_the_value(text: str, found: tuple[str, str]) -> None:
-    """Schemes before it, quotes and dashes around it, letters that change their length in lower case."""
+    """Schemes before it, quotes and dashes around it, letters that change their length in lower
+    case.
+    """
     assert found in _removed(text)
 
 

@@ -104,7 +104,9 @@ def test_what_only_looks_like_a_value_stays(text: str) -> None:
     ],
 )  # fmt: skip
 def test_entities_hide_no_secret(text: str, left: str) -> None:
-    """In names, in values and in keys, once or twice; parameters of a URL in a page end at theirs."""
+    """In names, in values and in keys, once or twice; parameters of a URL in a page end at
+    theirs.
+    """
     assert _left(text) == left
 
 

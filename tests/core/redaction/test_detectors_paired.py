@@ -128,7 +128,9 @@ def test_a_table_counts_whatever_text_it_is_joined_with() -> None:
 
 
 def test_a_table_within_a_table_counts_and_lines_without_cells_end_nothing() -> None:
-    """A line that names columns again counts from there; a cell that is too long hides its line only."""
+    """A line that names columns again counts from there; a cell that is too long hides its line
+    only.
+    """
     rows = f"password,user\n{'a' * 600},bob\nuser,token\nq7z-va1ue,k9x-va1ue\n"
     found = {rows[hit.start : hit.end] for hit in scan_secrets(rows) if hit.rule == "column"}
     assert {"q7z-va1ue", "k9x-va1ue"} <= found

@@ -38,7 +38,9 @@ _TELLING = [
 
 @pytest.mark.parametrize("value", _ORDINARY)
 def test_what_turns_up_by_chance_is_not_remembered(value: str) -> None:
-    """Words, identifiers, paths, numbers, dates: whoever could have them remembered could strike them from the record."""
+    """Words, identifiers, paths, numbers, dates: whoever could have them remembered could strike
+    them from the record.
+    """
     memory = Memory()
     memory.remember(value, "secret")
     assert not improbable(value)

@@ -74,7 +74,9 @@ def test_nothing_to_remove_leaves_everything_as_it_was() -> None:
 
 
 def test_a_schema_marks_a_value_and_everything_below_it() -> None:
-    """writeOnly, format password and x-guardrail hold for strings, numbers, booleans, and inherit downwards."""
+    """writeOnly, format password and x-guardrail hold for strings, numbers, booleans, and inherit
+    downwards.
+    """
     schema = {
         "properties": {
             "a": {"writeOnly": True},
@@ -122,7 +124,9 @@ def test_a_schema_marks_a_value_and_everything_below_it() -> None:
     ],
 )
 def test_a_mark_is_found_wherever_the_schema_puts_it(schema: dict[str, Any]) -> None:
-    """References, alternatives and patterns are followed; what can't be resolved or understood counts as a mark."""
+    """References, alternatives and patterns are followed; what can't be resolved or understood
+    counts as a mark.
+    """
     value: Any = _view({"x": "va1ue-1x1"}, schema=schema).value
     assert "va1ue-1x1" not in json.dumps(value)
 
@@ -159,7 +163,9 @@ def test_a_pydantic_secret_is_marked_by_its_own_schema() -> None:
 
 
 def test_undeclared_keys_below_a_mark_are_data() -> None:
-    """A key that the schema does not name is recorded as a token below a mark; one that it names stays."""
+    """A key that the schema does not name is recorded as a token below a mark; one that it names
+    stays.
+    """
     schema = {
         "properties": {"box": {"x-guardrail": {"class": "health"}, "properties": {"known": {}}}}
     }
@@ -230,7 +236,9 @@ def test_a_class_holds_for_everything_below_its_key() -> None:
 
 
 def test_json_inside_strings_is_taken_apart_and_written_again() -> None:
-    """Also JSON in JSON; the pointer leads through the string, and the string has the class of what it holds."""
+    """Also JSON in JSON; the pointer leads through the string, and the string has the class of what
+    it holds.
+    """
     inner = json.dumps({"password": "va1ue-1x1", "n": 1})
     inspection = REDACTOR.inspect(
         {"body": json.dumps({"a": [inner]})}, schema=None, declared=True, memory=Memory()
@@ -312,7 +320,9 @@ def test_a_known_value_that_reads_like_a_field_name_goes_as_a_key_too() -> None:
 
 
 def test_a_policy_pointer_removes_what_it_names() -> None:
-    """Scalars, lists and objects, keys included, `*` for any key or index; the same value elsewhere goes too."""
+    """Scalars, lists and objects, keys included, `*` for any key or index; the same value elsewhere
+    goes too.
+    """
     args = {
         "a": {"k9x": "va1ue-1x1", "n": 5},
         "l": [{"p": "va1ue-2x2"}, {"p": "value-3"}],
@@ -567,7 +577,9 @@ def test_a_result_is_described_by_kind_size_and_token(
 
 
 def test_a_result_makes_its_values_known() -> None:
-    """Also inside JSON text and inside objects of foreign classes; the next call is scrubbed of them."""
+    """Also inside JSON text and inside objects of foreign classes; the next call is scrubbed of
+    them.
+    """
 
     class Profile:
         def __init__(self) -> None:

@@ -1,4 +1,6 @@
-"""Corners of what is recorded: odd types, odd depths, JSON in strings, marks, texts that are cut."""
+"""Corners of what is recorded: odd types, odd depths, JSON in strings, marks, texts that are
+cut.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ def test_a_policy_pointer_to_a_subclass_makes_the_token_of_its_plain_value() -> 
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, Octets])
 def test_bytes_are_recorded_by_size(kind: Any, declared: bool) -> None:
-    """Their content is not looked at and no method of theirs runs; equal bytes have equal tokens."""
+    """Their content is not looked at and no method of theirs runs; equal bytes have equal
+    tokens.
+    """
     shown = view({"b": kind(b"value-1"), "n": 5}, declared=declared)
     plain = view({"b": b"value-1"})
     assert shown.truncated
@@ -147,7 +151,9 @@ def test_an_object_that_holds_one_key_twice_is_refused(plain_first: bool) -> Non
 
 
 def test_a_value_deeper_than_python_can_walk_is_refused() -> None:
-    """Where the limit is set higher than the interpreter's own, an error of guardrail's comes, and no other."""
+    """Where the limit is set higher than the interpreter's own, an error of guardrail's comes, and
+    no other.
+    """
     deep: Any = "value-1"
     for _ in range(20_000):
         deep = [deep]
@@ -158,7 +164,9 @@ def test_a_value_deeper_than_python_can_walk_is_refused() -> None:
 
 @pytest.mark.parametrize("wide", [True, False])
 def test_objects_beyond_the_limits_are_recorded_by_kind(wide: bool) -> None:
-    """Too deep or too many: nothing of what they hold is readable, and the view says that it is truncated."""
+    """Too deep or too many: nothing of what they hold is readable, and the view says that it is
+    truncated.
+    """
     inner: dict[str, Any] = {"note": "value-1"}
     if wide:
         inner |= {f"k{index}": 1 for index in range(30)}
@@ -217,7 +225,9 @@ def test_what_is_sized_already_stays_as_it_is(declared: bool) -> None:
 
 @pytest.mark.parametrize("size", [4111111111111111, -5, 1.5, 10**400])
 def test_a_forged_size_is_looked_at_like_any_number(size: Any) -> None:
-    """What looks like guardrail's own note but holds a number that no size has is an ordinary object."""
+    """What looks like guardrail's own note but holds a number that no size has is an ordinary
+    object.
+    """
     shown = view({"card_number": {"$t": "str", "len": size}})
     assert shown.value["card_number"]["len"] != size  # type: ignore[index]
 
@@ -236,7 +246,9 @@ def test_json_nested_in_too_many_strings_is_recorded_by_kind() -> None:
 
 
 def test_json_nested_deeper_than_python_can_read_is_recorded_by_kind() -> None:
-    """Another reader may have no such limit: what key names mark in it must not be shown as plain text."""
+    """Another reader may have no such limit: what key names mark in it must not be shown as plain
+    text.
+    """
     text = "[" * 3_000 + '{"address": {"line": "5 Elm"}}' + "]" * 3_000
     shown = view({"body": text})
     assert shown.truncated
@@ -304,7 +316,9 @@ def test_words_and_other_marks_may_touch_a_mark() -> None:
 
 
 def test_what_is_left_of_a_value_whose_name_hints_is_judged_as_well() -> None:
-    """Blanks inside what goes are no sign that the rest is prose: else the recorded view would be redacted again."""
+    """Blanks inside what goes are no sign that the rest is prose: else the recorded view would be
+    redacted again.
+    """
     for rest in ("a1b2c3d4e5f6gx", "ordinary words 2x"):
         shown = view({"acme_key": f"{rest}4111 1111 1111 1111"})
         assert is_secret(shown.value["acme_key"]) is (" " not in rest)  # type: ignore[index]
@@ -327,7 +341,9 @@ def test_a_mark_used_as_a_key_below_a_marked_place_stays() -> None:
 
 
 def test_text_that_hits_again_and_again_goes_as_a_whole() -> None:
-    """Each key becomes visible only when the one before it is gone; after a few rounds nothing of it is kept."""
+    """Each key becomes visible only when the one before it is gone; after a few rounds nothing of
+    it is kept.
+    """
     glued = "".join("SK" + str(index) * 3 + "1234567890"[:-1] * 3 + "12" for index in range(1, 7))
     shown = view({"note": f"use {glued} now"})
     assert is_secret(shown.value["note"])  # type: ignore[index]
@@ -415,7 +431,9 @@ def test_the_gate_sees_through_compatibility_forms() -> None:
     ],
 )
 def test_what_is_secret_inside_a_secret_is_known_by_itself(text: str, known: str) -> None:
-    """Without the scheme, the user or the blanks before it, and as a member of a marked JSON string."""
+    """Without the scheme, the user or the blanks before it, and as a member of a marked JSON
+    string.
+    """
     memory = Memory()
     view({"password": text}, memory=memory)
     assert memory.knows(f"it is {known}.") == "secret"

@@ -1,4 +1,6 @@
-"""Recall and excess on calls and strings that others published. NOT RUN unless ``GUARDRAIL_CORPORA`` names their folder."""
+"""Recall and excess on calls and strings that others published. NOT RUN unless
+``GUARDRAIL_CORPORA`` names their folder.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ pytestmark = [
     pytest.mark.skipif(not _FOLDER, reason="NOT RUN: GUARDRAIL_CORPORA names no folder"),
 ]
 
-# Floors, a little below what is reached. The figures are in sample: key families and detectors were written by someone who had
-# seen these corpora, as families and not as their lists. Other tools will do worse.
+# Floors, a little below what is reached. The figures are in sample: key families and detectors were
+# written by someone who had seen these corpora, as families and not as their lists. Other tools
+# will do worse.
 _TAU_CALLS = 0.99
 _TAU_OUTPUTS = 0.995
 _KINGFISHER = 0.88
@@ -97,7 +100,9 @@ def test_published_secret_examples_are_removed() -> None:
 
 
 def test_benign_calls_stay_readable() -> None:
-    """Few characters of benign calls are changed, those aside whose change is right: passwords, API keys, e-mail addresses."""
+    """Few characters of benign calls are changed, those aside whose change is right: passwords, API
+    keys, e-mail addresses.
+    """
     changed = right = total = text = units = touched = 0
     for row in _rows("bfcl_tool_calls_dev.jsonl.gz"):
         view = REDACTOR.inspect(row["args"], schema=None, declared=True, memory=Memory()).view()

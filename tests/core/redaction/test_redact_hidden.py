@@ -1,4 +1,6 @@
-"""What the policy's pointers hide, and keys: of values and keys that they name, nothing is recorded anywhere."""
+"""What the policy's pointers hide, and keys: of values and keys that they name, nothing is recorded
+anywhere.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ CARD = 4_111_111_111_111_111
 
 
 def test_two_keys_never_become_one() -> None:
-    """A key that was a token from the start, and one that gets the same token, both stay, and pointers reach both."""
+    """A key that was a token from the start, and one that gets the same token, both stay, and
+    pointers reach both.
+    """
     own = token("contact", BOB)
     args = {"m": {BOB: "va1ue-0ne", own: "value-two", "note": "value-three"}}
     shown = view(args)
@@ -37,7 +41,9 @@ def test_two_keys_never_become_one() -> None:
 
 
 def test_a_key_below_a_policy_pointer_is_in_no_pointer_of_the_record() -> None:
-    """Not where a rule hit below it, not elsewhere as the key of something else, not in the classes."""
+    """Not where a rule hit below it, not elsewhere as the key of something else, not in the
+    classes.
+    """
     args = {
         "patients": {"K4rl 9x": {"email": BOB, "lines": [{"password": "value-1"}]}},
         "other": {"K4rl 9x": {"email": BOB}, "list": [{"K4rl 9x": "x"}]},
@@ -55,7 +61,9 @@ def test_a_key_below_a_policy_pointer_is_in_no_pointer_of_the_record() -> None:
 
 
 def test_a_key_below_a_policy_pointer_is_in_no_pointer_that_was_made_wider() -> None:
-    """Where there is so much that the account is cut, what is left of it holds no such key either."""
+    """Where there is so much that the account is cut, what is left of it holds no such key
+    either.
+    """
     for many, names in ((100, ["K4rl 9x"]), (900, [f"K4rl {index}x" for index in range(900)])):
         args = {"l": [{name: {"email": BOB, "pin": 7} for name in names[:3]}] * many}
         assert f"/l/*/{names[0]}/email" in view(args).removed
@@ -102,7 +110,9 @@ def test_a_known_value_behind_escapes_takes_its_own_text_only() -> None:
     "encoded", ["63-30-72-72-65-63-74-20-68-30-72-73-65", "=63=30=72=72=65=63=74=20=68=30=72=73=65"]
 )
 def test_an_encoding_without_escapes_takes_its_own_text_only(encoded: str) -> None:
-    """Wherever in the call it stands, as a key too, and if the value itself stands there as well."""
+    """Wherever in the call it stands, as a key too, and if the value itself stands there as
+    well.
+    """
     memory = Memory()
     memory.remember("c0rrect h0rse", "secret")
     shown = view({"a": "plain", "b": f"is {encoded}", "c": "c0rrect h0rse!"}, memory=memory)
@@ -150,7 +160,9 @@ def test_a_place_that_is_both_known_and_named_by_the_policy_says_both_once() -> 
 
 
 def test_card_numbers_that_became_known_are_looked_for_as_well() -> None:
-    """A number, a flag and nothing, beside a pointer that makes the number known. Other numbers turn up by chance."""
+    """A number, a flag and nothing, beside a pointer that makes the number known. Other numbers
+    turn up by chance.
+    """
     sized = {"$t": "str", "len": 7654321}
     args = {"a": 7654321, "b": {"c": 7654321, "d": None, "e": True}, "n": 1.25, "s": sized}
     assert view(args, "/a").value == args | {"a": token("policy", "7654321")}
@@ -199,7 +211,9 @@ def test_a_long_string_that_the_policy_names_shows_no_beginning(declared: bool) 
 @pytest.mark.parametrize("pointer", ["/p", "/p/*", "/p/*/K4rl 9x", "/p/7/*", "/*/7/K4rl 9x/id"])
 @pytest.mark.parametrize("deep", [True, False])
 def test_what_the_policy_names_in_what_is_not_shown_is_known(pointer: str, deep: bool) -> None:
-    """Too much or too deep for a record: the value is still recognised elsewhere, and the record names the rule."""
+    """Too much or too deep for a record: the value is still recognised elsewhere, and the record
+    names the rule.
+    """
     memory = Memory()
     people = [{"K4rl 9x": {"id": f"p4t1ent-{index}", "age": 1234567}} for index in range(900)]
     limits = redactor(depth=1) if deep else REDACTOR
@@ -228,7 +242,9 @@ def test_a_value_that_is_known_already_keeps_its_class() -> None:
 
 
 def test_keys_inside_a_json_string_that_the_policy_names_are_in_no_pointer() -> None:
-    """What was found inside is noted at the string, and the keys that are data are known from then on."""
+    """What was found inside is noted at the string, and the keys that are data are known from then
+    on.
+    """
     memory = Memory()
     body = json.dumps({"K4rl 9x": {"email": BOB, "pin": "1234"}, "plain": 1})
     shown = view({"body": body, "other": {"note": BOB}}, "/body", memory=memory)

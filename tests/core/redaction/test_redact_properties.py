@@ -1,4 +1,6 @@
-"""Properties that hold for any JSON value: nothing marked gets through, nothing is redacted twice, nothing is mutated."""
+"""Properties that hold for any JSON value: nothing marked gets through, nothing is redacted twice,
+nothing is mutated.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,9 @@ def _strings(value: Any) -> list[str]:
 @settings(max_examples=150, deadline=None)
 @given(_OBJECTS, st.booleans())
 def test_a_recorded_view_is_not_redacted_again(args: dict[str, Any], declared: bool) -> None:
-    """Redacting what was recorded changes nothing: the policy sees the same input when a decision is derived again."""
+    """Redacting what was recorded changes nothing: the policy sees the same input when a decision
+    is derived again.
+    """
     memory = Memory()
     view = REDACTOR.inspect(args, schema=None, declared=declared, memory=memory).view()
     again = REDACTOR.inspect(view.value, schema=None, declared=declared, memory=memory).view()  # type: ignore[arg-type]
@@ -294,7 +298,9 @@ def test_a_known_value_is_in_no_form_anywhere(how: str, secret: str) -> None:
 @settings(max_examples=15, deadline=None)
 @given(secret=_SECRETS)
 def test_a_marked_place_holds_nothing_of_its_value(how: str, rule: str, secret: str) -> None:
-    """Whatever stands below a mark of schema or policy, or a key that says secret, its value is not recorded."""
+    """Whatever stands below a mark of schema or policy, or a key that says secret, its value is not
+    recorded.
+    """
     place = _hide(secret, how)
     schema = (
         {"properties": {"box": {"x-guardrail": {"class": "health"}}}} if rule == "schema" else None
@@ -306,7 +312,9 @@ def test_a_marked_place_holds_nothing_of_its_value(how: str, rule: str, secret: 
     inspection = REDACTOR.inspect(args, schema=schema, declared=True, memory=Memory())
     view = inspection.view(["/box"] if rule == "policy" else [])
     if how == "key" and rule == "key":
-        return  # the name of a key below a key that only sounds secret is data only where it is known: next property
+        # the name of a key below a key that only sounds secret is data only where it is known: next
+        # property
+        return
     shown = json.dumps([view.value, view.removed], ensure_ascii=False)
     assert secret not in shown
     assert json.dumps(secret)[1:-1] not in shown

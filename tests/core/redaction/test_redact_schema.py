@@ -1,4 +1,6 @@
-"""Where a schema's marks are found, and what is done with schemas that are odd, broken or too large."""
+"""Where a schema's marks are found, and what is done with schemas that are odd, broken or too
+large.
+"""
 
 from __future__ import annotations
 
@@ -159,7 +161,9 @@ def _memory() -> Any:
 
 @pytest.mark.parametrize("where", ["properties", "additionalProperties"])
 def test_a_mark_on_what_a_string_holds_as_json_is_followed(where: str) -> None:
-    """``contentSchema`` says what stands in the text; what it does not mark stays readable, and other strings too."""
+    """``contentSchema`` says what stands in the text; what it does not mark stays readable, and
+    other strings too.
+    """
     inside = {"properties": {"zz": MARK}}
     text = {"type": "string", "contentMediaType": "application/json", "contentSchema": inside}
     schema = {"properties": {"body": text}} if where == "properties" else {where: text}
@@ -181,7 +185,9 @@ def test_a_mark_on_what_a_string_holds_as_json_is_followed(where: str) -> None:
 
 
 def test_what_a_session_knows_strikes_no_name_and_no_constant_of_the_schema() -> None:
-    """However improbable: they are no news to who reads the schema. Elsewhere the same value goes."""
+    """However improbable: they are no news to who reads the schema. Elsewhere the same value
+    goes.
+    """
     name, constant, fixed, needed = "k9x-va1ue", "m0de-4-x9z", "v3ry-f1xed-1", "n33ded-0ne"
     schema: dict[str, Any] = {
         "properties": {

@@ -17,7 +17,9 @@ from tests.support.redaction import REDACTOR, mark, token
 
 
 def _steps(work: Callable[[], object]) -> int:
-    """Return how often Python entered or left a function, a generator or a builtin meanwhile: work, not time."""
+    """Return how often Python entered or left a function, a generator or a builtin meanwhile: work,
+    not time.
+    """
     count = 0
 
     def step(*_: Any) -> None:
@@ -185,7 +187,9 @@ def test_whoever_meters_is_told_of_all_that_is_read_and_may_end_it(
 
 
 _MOST_STEPS = 100_000
-"""Between two checkpoints: some milliseconds. Most of it is for one detector that finds nothing in 16 kB."""
+"""Between two checkpoints: some milliseconds. Most of it is for one detector that finds nothing in
+16 kB.
+"""
 
 
 _HOSTILE: dict[str, Callable[[], tuple[Any, Memory]]] = {
@@ -225,7 +229,9 @@ _HOSTILE: dict[str, Callable[[], tuple[Any, Memory]]] = {
 @pytest.mark.parametrize("kind", _HOSTILE)
 @pytest.mark.parametrize("declared", [True, False])
 def test_no_stretch_of_work_is_long_before_the_next_checkpoint(kind: str, declared: bool) -> None:
-    """Password runs, many keys, many known values, base64, JSON in JSON, huge texts: counted in steps, not in time."""
+    """Password runs, many keys, many known values, base64, JSON in JSON, huge texts: counted in
+    steps, not in time.
+    """
     value, memory = _HOSTILE[kind]()
     since = most = asked = 0
 

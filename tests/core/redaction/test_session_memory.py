@@ -53,7 +53,9 @@ def _known(*values: str, cls: str = "secret") -> Memory:
 )
 @pytest.mark.parametrize("others", [0, 400])
 def test_a_value_is_recognised_in_every_form(form: str, others: int) -> None:
-    """Plain, escaped, quoted, base64 in all three alignments, hex, split by invisible characters; few values or many."""
+    """Plain, escaped, quoted, base64 in all three alignments, hex, split by invisible characters;
+    few values or many.
+    """
     session_memory = _known(*(f"other va1ue n0mber {index}" for index in range(others)), _VALUE)
     text = f"before {form} after"
     assert session_memory.knows(text) == "secret"
@@ -251,7 +253,9 @@ def test_a_value_that_is_written_in_many_ways_is_known_in_each_up_to_a_bound() -
 
 
 def test_halves_of_one_character_are_put_together_behind_escapes() -> None:
-    """JSON writes what lies beyond the first plane as two escapes, and a searcher may meet them escaped once more."""
+    """JSON writes what lies beyond the first plane as two escapes, and a searcher may meet them
+    escaped once more.
+    """
     session_memory = _known("k9x-\U0001f600-va1ue")
     assert session_memory.knows(r"k9x-\ud83d\ude00-va1ue") == "secret"
     assert session_memory.knows(r"k9x\u002d\uD83D\uDE00-va1ue") == "secret"
@@ -291,7 +295,9 @@ def test_a_value_whose_every_stretch_is_shared_is_known_all_the_same() -> None:
 
 
 def test_a_value_is_found_while_another_thread_has_room_made() -> None:
-    """Calls of one session run side by side: one that fills the memory hides nothing from another's search."""
+    """Calls of one session run side by side: one that fills the memory hides nothing from another's
+    search.
+    """
     known = _known("k9x-5ecret-va1ue!")
     done = threading.Event()
     found: list[bool] = []

@@ -59,7 +59,9 @@ def test_a_snapshot_holds_what_was_passed_and_its_canonical_bytes() -> None:
 
 
 def test_the_digest_is_that_of_the_schema_as_given() -> None:
-    """Closing the top level changes the private copy, not the digest, and never the caller's schema."""
+    """Closing the top level changes the private copy, not the digest, and never the caller's
+    schema.
+    """
     given = copy.deepcopy(TRANSFER)
     compiled = compile_schema(given, unknown=REFUSE)
     assert given == TRANSFER
@@ -152,7 +154,8 @@ def test_defaults_come_from_every_part_that_applies() -> None:
             },
             {},
         ),
-        # A container is judged with the defaults below it, of which only those that fit are filled in.
+        # A container is judged with the defaults below it, of which only those that fit are filled
+        # in.
         (
             {
                 "properties": {
@@ -200,7 +203,9 @@ def test_defaults_come_from_every_part_that_applies() -> None:
 def test_a_default_that_does_not_fit_its_place_is_not_filled_in(
     schema: dict[str, Any], filled: dict[str, Any]
 ) -> None:
-    """A call without the argument is judged as such, and not denied for what the server wrote in its schema."""
+    """A call without the argument is judged as such, and not denied for what the server wrote in
+    its schema.
+    """
     limits = SchemaLimits(size=2_000_000)
     assert snapshot(compile_schema(schema, limits), {}).args == filled
 
@@ -253,7 +258,9 @@ def test_a_refusal_says_what_is_expected_and_never_the_value(
 
 
 def test_a_refused_unknown_argument_is_answered_with_the_declared_names() -> None:
-    """The unknown name itself may be a secret; of the declared ones only what can be shown is listed."""
+    """The unknown name itself may be a secret; of the declared ones only what can be shown is
+    listed.
+    """
     schema = {
         "properties": {"city": {}, "to\x1b[2J": {}, "x" * 65: {}},
         "additionalProperties": False,
@@ -572,7 +579,9 @@ def test_a_shared_container_is_copied_twice() -> None:
 
 
 def test_no_error_names_a_key_or_a_value_of_the_caller() -> None:
-    """Undeclared keys may be secrets: the pointer stops before them, in message, args and pickle."""
+    """Undeclared keys may be secrets: the pointer stops before them, in message, args and
+    pickle.
+    """
     secret = "hunter2-is-my-password"
     schema = {"properties": {"o": {"type": "object", "additionalProperties": {"type": "integer"}}}}
     for args in (

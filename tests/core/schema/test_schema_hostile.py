@@ -20,7 +20,8 @@ from guardrail.errors import ArgumentsError, SchemaError
 
 @pytest.fixture(autouse=True)
 def _watchdog() -> Iterator[None]:
-    # A schema that hangs holds the interpreter lock: only a thread of C code can still end the process.
+    # A schema that hangs holds the interpreter lock: only a thread of C code can still end the
+    # process.
     import faulthandler
 
     faulthandler.dump_traceback_later(60, exit=True)
@@ -176,7 +177,9 @@ def test_deep_branches_are_checked_and_explained_quickly(keyword: str) -> None:
 
 
 def test_recursion_is_bounded_by_what_it_may_cost() -> None:
-    """A plain tree may be 64 deep; one that applies itself twice per level only as deep as its cost allows."""
+    """A plain tree may be 64 deep; one that applies itself twice per level only as deep as its cost
+    allows.
+    """
 
     def tree(times: int) -> dict[str, Any]:
         branch = {"allOf": [{"$ref": "#/$defs/T"}] * times}
@@ -335,7 +338,9 @@ def test_filling_defaults_is_bounded_where_one_place_is_described_in_many_ways()
 
 
 def test_a_default_can_not_be_deeper_than_arguments_may_be() -> None:
-    """A costly recursive schema with a deep default would hang when it is declared, or on an empty call."""
+    """A costly recursive schema with a deep default would hang when it is declared, or on an empty
+    call.
+    """
     deep: dict[str, Any] = {}
     for _ in range(40):
         deep = {"x": deep}
@@ -345,7 +350,9 @@ def test_a_default_can_not_be_deeper_than_arguments_may_be() -> None:
 
 
 def test_checking_many_costly_defaults_stays_within_the_limits_of_one_call() -> None:
-    """Each default is filled with those below it before it is checked: together they could be millions of values."""
+    """Each default is filled with those below it before it is checked: together they could be
+    millions of values.
+    """
     below = {"properties": {"d": {"default": [0] * 500}}}
     schema = {
         "properties": {

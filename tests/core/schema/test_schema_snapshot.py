@@ -149,7 +149,9 @@ schemas = st.recursive(
     st.dictionaries(st.sampled_from("abcd"), json_values, max_size=4),
 )
 def test_any_schema_is_refused_or_usable(schema: dict[str, Any], args: dict[str, Any]) -> None:
-    """No schema raises anything but SchemaError, and no call under it anything but ArgumentsError."""
+    """No schema raises anything but SchemaError, and no call under it anything but
+    ArgumentsError.
+    """
     try:
         compiled = compile_schema(schema)
     except SchemaError:
@@ -163,7 +165,9 @@ def test_any_schema_is_refused_or_usable(schema: dict[str, Any], args: dict[str,
 
 
 def test_a_caller_that_changes_its_objects_meanwhile_changes_no_snapshot() -> None:
-    """Another thread adds, removes and nests without end: each snapshot is one JSON value, or refused."""
+    """Another thread adds, removes and nests without end: each snapshot is one JSON value, or
+    refused.
+    """
     args: dict[str, Any] = {"list": [{"n": 0}], "map": {}, "text": "x"}
     stop = threading.Event()
 
@@ -201,7 +205,8 @@ def test_a_caller_that_changes_its_objects_meanwhile_changes_no_snapshot() -> No
 
 def test_an_object_that_grows_while_it_is_copied_is_refused() -> None:
     """Detail `unstable`: half of one state and half of another is no snapshot."""
-    # A trace function runs between two lines of the copy, as another thread could, but each time at the same place.
+    # A trace function runs between two lines of the copy, as another thread could, but each time at
+    # the same place.
     args: dict[str, Any] = {f"k{n}": n for n in range(5)}
     done: list[bool] = []
 

@@ -1,8 +1,9 @@
 """Power loss, rebuilt: what a real writer did to a folder, and every disk that it may leave behind.
 
-``record`` runs a sequence (sequences.py) with recorder.c preloaded: the real SQLite and the real writer on real files.
-``Disk`` takes the recorded steps and knows what is certainly on the platter. Everything else may be kept, dropped, torn
-at sectors of 512 bytes, and kept without what came before it.
+``record`` runs a sequence (sequences.py) with recorder.c preloaded: the real SQLite and the real
+writer on real files. ``Disk`` takes the recorded steps and knows what is certainly on the platter.
+Everything else may be kept, dropped, torn at sectors of 512 bytes, and kept without what came
+before it.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ class Step:
     """One thing that the process did, or was told."""
 
     what: str
-    """``C`` created, ``W`` written, ``T`` truncated, ``s`` sync began, ``S`` sync ended well, ``L`` linked, ``R`` renamed,
-    ``U`` removed, ``M`` folder made; ``A`` record acknowledged, ``D`` everything until now acknowledged."""
+    """``C`` created, ``W`` written, ``T`` truncated, ``s`` sync began, ``S`` sync ended well, ``L``
+    linked, ``R`` renamed, ``U`` removed, ``M`` folder made; ``A`` record acknowledged, ``D``
+    everything until now acknowledged.
+    """
     inode: int
     where: int
     path: str
@@ -126,7 +129,9 @@ class Names(StrEnum):
     """When names, and the sizes of files, are durable."""
 
     ORDERED = "ordered"
-    """As on file systems with a journal: in the order in which they came, at the latest with the next sync of anything."""
+    """As on file systems with a journal: in the order in which they came, at the latest with the
+    next sync of anything.
+    """
     STRICT = "strict"
     """As the standard has it: each for itself, and never before its own folder was synced."""
 
@@ -258,7 +263,9 @@ class Disk:
 
 
 def disks(recording: Recording, passes: int = 60) -> Iterator[tuple[Names, int, Folder]]:
-    """Rebuild what power loss may leave before each step, so many times, under both rules of names."""
+    """Rebuild what power loss may leave before each step, so many times, under both rules of
+    names.
+    """
     moment = random.Random(7)
     for names in [*Names] * passes:
         disk = Disk(recording, names)
@@ -351,7 +358,9 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def put(folder: Path, files: Folder) -> None:
-    """Make *folder* hold exactly *files*; one content under two names is one file with two names."""
+    """Make *folder* hold exactly *files*; one content under two names is one file with two
+    names.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     before = os.umask(0o077)
     try:

@@ -1,7 +1,8 @@
-"""Faults at a chosen system call of a real process: the kernel's answer is replaced, or the process killed, by strace.
+"""Faults at a chosen system call of a real process: the kernel's answer is replaced, or the process
+killed, by strace.
 
-A server (``sequences.py serve``) has everything imported and forks one process per run; strace is attached before it
-begins, so that a run costs no more than what it does.
+A server (``sequences.py serve``) has everything imported and forks one process per run; strace is
+attached before it begins, so that a run costs no more than what it does.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Fault:
     number: int
     """The which one, of each thread."""
     what: str
-    """``EIO`` or ``ENOSPC``, then everything goes on; with ``+``, all later ones fail as well; or ``KILL``."""
+    """``EIO`` or ``ENOSPC``, then everything goes on; with ``+``, all later ones fail as well; or
+    ``KILL``.
+    """
 
     def __str__(self) -> str:
         return f"{self.call} {self.number} {self.what}"
@@ -113,7 +116,8 @@ class Server:
             status = int(self._ask(""))
         finally:
             said = tracer.communicate(timeout=30)[1]
-        # Attached inside a system call, strace may take this thread's entries for exits; the others are what counts.
+        # Attached inside a system call, strace may take this thread's entries for exits; the others
+        # are what counts.
         rest = [line for line in said.splitlines() if "ptrace_syscall_info.op" not in line]
         assert not rest, rest
         return status, output.read_text()

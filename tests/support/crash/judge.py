@@ -1,4 +1,6 @@
-"""Whether a ledger that a crash left behind is one that was committed, and none older than what was acknowledged."""
+"""Whether a ledger that a crash left behind is one that was committed, and none older than what was
+acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def leaves_of(state: State | None) -> dict[int, bytes]:
 
 
 def problem_of(db: Path, acknowledged: dict[int, bytes]) -> str:
-    """Say what is wrong with a ledger that a writer has gone on with, nothing where it is whole; assert that it is covered."""
+    """Say what is wrong with a ledger that a writer has gone on with, nothing where it is whole;
+    assert that it is covered.
+    """
     state = state_of(db)
     if state is None:
         return "there is no ledger"
@@ -93,7 +97,9 @@ def problem_of(db: Path, acknowledged: dict[int, bytes]) -> str:
 
 
 def assert_covered(state: State) -> None:
-    """Assert that the head covers exactly the records, pruned ones included, and that its signature counts."""
+    """Assert that the head covers exactly the records, pruned ones included, and that its signature
+    counts.
+    """
     tables = dict(zip(TABLES, state.rest, strict=True))
     pruned = max((before for _, before in tables["pruned"]), default=0)
     leaves = _leaves_of_tiles(tables["tile"])
@@ -163,7 +169,9 @@ class Stage:
 
 
 class Judge:
-    """Knows every state that was committed in a recording, and how much was acknowledged at each moment."""
+    """Knows every state that was committed in a recording, and how much was acknowledged at each
+    moment.
+    """
 
     def __init__(self, recording: Recording, folder: Path) -> None:
         self._stage = Stage(folder)
@@ -201,7 +209,9 @@ class Judge:
             self.states.append(state)
 
     def _place(self, state: State | None) -> int | None:
-        """Return the place of *state* in the order of what was committed; None where it never was."""
+        """Return the place of *state* in the order of what was committed; None where it never
+        was.
+        """
         for place in self._places.get(state.note if state else "", []):
             if self.states[place] == state:
                 return place
@@ -226,7 +236,9 @@ class Judge:
         return leaves_of(self.states[self.due(cut)])
 
     def verdict(self, cut: int, files: Folder) -> str:
-        """Say what is wrong where power loss left *files* before step *cut*; empty where nothing is."""
+        """Say what is wrong where power loss left *files* before step *cut*; empty where nothing
+        is.
+        """
         self._stage.show(files)
         try:
             state = state_of(self._db)

@@ -1,4 +1,6 @@
-"""What the keeping of a ledger lives through, for sequences.py: sealed, archived, pruned, expired, held, copied, read, anchored."""
+"""What the keeping of a ledger lives through, for sequences.py: sealed, archived, pruned, expired,
+held, copied, read, anchored.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""What a ledger lives through, done by a real process: ``sequences.py NAME LEDGER RECORD``, or ``sequences.py serve``.
+"""What a ledger lives through, done by a real process: ``sequences.py NAME LEDGER RECORD``, or
+``sequences.py serve``.
 
-Whatever was acknowledged is written to RECORD when it was, before anything else is asked for. Where the disk fails, a
-sequence goes on as a program would; it gives up only where the ledger does not open.
+Whatever was acknowledged is written to RECORD when it was, before anything else is asked for. Where
+the disk fails, a sequence goes on as a program would; it gives up only where the ledger does not
+open.
 """
 
 from __future__ import annotations
@@ -225,7 +227,9 @@ def recovered(db: Path) -> Action:
 
 
 def found(run: Run) -> None:
-    """Make keys and a log where there was nothing, as a guard does that is started for the first time."""
+    """Make keys and a log where there was nothing, as a guard does that is started for the first
+    time.
+    """
     from guardrail.wiring.opening import open_journal
 
     journal, _ = open_journal(Settings().override(ledger={"path": run.db}), epochs=True)
@@ -257,7 +261,8 @@ SEQUENCES: dict[str, Callable[[Run], None]] = {
     each.__name__: each
     for each in (
         create, append, group, rotate, fill, tile, reopen, leave, sweep, pair, visit,
-        seal, lift, spoil, restart, segment, prune, found, archive, expire, hold, shelve, copy, read, anchor,
+        seal, lift, spoil, restart, segment, prune, found, archive, expire, hold, shelve, copy,
+        read, anchor,
     )
 }  # fmt: skip
 BEFORE: dict[str, tuple[str, ...]] = {
@@ -291,7 +296,8 @@ def without_sync() -> None:
 
 
 def serve() -> None:
-    """Fork a process for each line ``NAME LEDGER RECORD`` on stdin; say its number; it begins at the next line.
+    """Fork a process for each line ``NAME LEDGER RECORD`` on stdin; say its number; it begins at
+    the next line.
 
     When it has ended its status is said: a signal as a negative number.
     """

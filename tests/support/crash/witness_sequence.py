@@ -1,4 +1,6 @@
-"""A witness at work, to be recorded: a program for disks.py. What it cosigned is said once that could have left."""
+"""A witness at work, to be recorded: a program for disks.py. What it cosigned is said once that
+could have left.
+"""
 
 from __future__ import annotations
 

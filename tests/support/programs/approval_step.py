@@ -1,7 +1,8 @@
 """A process that takes one step of an approval: ``approval_step.py FOLDER WHAT POINT WORD...``.
 
-WHAT is ``ask``, ``approve ID NAME``, ``refuse ID NAME`` or ``use ID``. With a POINT other than ``-`` it kills itself there. What
-came of it goes to standard output as one JSON line; with ``go`` as the last word it first says ``ready`` and waits for a line.
+WHAT is ``ask``, ``approve ID NAME``, ``refuse ID NAME`` or ``use ID``. With a POINT other than
+``-`` it kills itself there. What came of it goes to standard output as one JSON line; with ``go``
+as the last word it first says ``ready`` and waits for a line.
 """
 
 from __future__ import annotations

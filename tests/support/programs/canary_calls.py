@@ -1,7 +1,8 @@
-"""A chatty program that puts two canaries everywhere: ``canary_calls.py FOLDER``, the canaries on standard input.
+"""A chatty program that puts two canaries everywhere: ``canary_calls.py FOLDER``, the canaries on
+standard input.
 
-Everything that guardrail says goes to the standard streams: log records of every level, warnings, tracebacks of its own
-errors. The tools' own exceptions are not shown: they are not guardrail's.
+Everything that guardrail says goes to the standard streams: log records of every level, warnings,
+tracebacks of its own errors. The tools' own exceptions are not shown: they are not guardrail's.
 """
 
 from __future__ import annotations

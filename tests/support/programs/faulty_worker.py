@@ -1,4 +1,6 @@
-"""A worker that misbehaves on demand, around the real one. The fault is named in the call's arguments."""
+"""A worker that misbehaves on demand, around the real one. The fault is named in the call's
+arguments.
+"""
 
 from __future__ import annotations
 

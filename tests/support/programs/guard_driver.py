@@ -1,6 +1,8 @@
-"""A process with a guard on a real ledger, driven over stdin: one JSON list per line, one JSON answer per line.
+"""A process with a guard on a real ledger, driven over stdin: one JSON list per line, one JSON
+answer per line.
 
-The body counts its runs. Options: ``deadline_ms`` for the ledger, ``engine`` ``static`` or ``embedded``.
+The body counts its runs. Options: ``deadline_ms`` for the ledger, ``engine`` ``static`` or
+``embedded``.
 """
 
 from __future__ import annotations
@@ -165,7 +167,9 @@ class Program:
         return {}
 
     def fork_in_body(self) -> dict[str, Any]:
-        """Make a call whose body forks and returns in both processes; the child then tries to go on."""
+        """Make a call whose body forks and returns in both processes; the child then tries to go
+        on.
+        """
         pids: list[int] = []
         children: list[str] = []
         reader, writer = os.pipe()
@@ -192,7 +196,9 @@ class Program:
         return {"result": result, "child": children[0]}
 
     def fork_and_call(self) -> dict[str, Any]:
-        """Fork while nothing runs and, once more, inside a body; each child makes a call of its own and ends."""
+        """Fork while nothing runs and, once more, inside a body; each child makes a call of its own
+        and ends.
+        """
         answers: list[Any] = []
 
         def fork() -> None:

@@ -1,7 +1,9 @@
-"""A process that kills itself at a named point of a governed call: ``killed_guard.py FOLDER POINT call|acall|admit``.
+"""A process that kills itself at a named point of a governed call: ``killed_guard.py FOLDER POINT
+call|acall|admit``.
 
-One call is made and acknowledged first; its id goes to standard output. Then the point is armed and another call made.
-A point is ``before:STEP`` or ``after:STEP`` of the numbered steps in guardrail/call/.
+One call is made and acknowledged first; its id goes to standard output. Then the point is armed and
+another call made. A point is ``before:STEP`` or ``after:STEP`` of the numbered steps in
+guardrail/call/.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""A process with a ledger writer, driven over stdin: one command per line, one JSON answer per line.
+"""A process with a ledger writer, driven over stdin: one command per line, one JSON answer per
+line.
 
-The body of a call is counted, never run by the ledger: a ``call`` runs it only where the decision was acknowledged.
+The body of a call is counted, never run by the ledger: a ``call`` runs it only where the decision
+was acknowledged.
 """
 
 from __future__ import annotations
@@ -117,7 +119,9 @@ class Main:
         return {"finished": len(slowest), "slowest": max(slowest)}
 
     def flood(self, log: str) -> dict[str, Any]:
-        """Call until killed; each acknowledged record's seq and leaf is in *log* before the next one is asked for."""
+        """Call until killed; each acknowledged record's seq and leaf is in *log* before the next
+        one is asked for.
+        """
         acknowledged = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         lock = threading.Lock()
 
@@ -153,7 +157,9 @@ class Main:
         return {"child": answer, "parent": self.writer.process}
 
     def read_past_truncation(self) -> dict[str, Any]:
-        """Read on, in a snapshot that was begun before the shared memory was truncated and the writer noticed."""
+        """Read on, in a snapshot that was begun before the shared memory was truncated and the
+        writer noticed.
+        """
         with LedgerReader.open(self.writer.path) as reader:
             with reader.snapshot():
                 os.truncate(f"{self.writer.path}-shm", 0)

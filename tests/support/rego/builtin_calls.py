@@ -195,7 +195,9 @@ def pattern(w: Writer) -> str:
 
 
 def literal_call(w: Writer, kind: str) -> str | None:
-    """Return a call with arguments that must be written out, or None where there is none of type *kind*."""
+    """Return a call with arguments that must be written out, or None where there is none of type
+    *kind*.
+    """
     makers = [maker for maker, own in _LITERAL.items() if kind in {own, "any"}]
     return w.r.choice(makers)(w) if makers else None
 
@@ -219,7 +221,10 @@ def _find(w: Writer) -> str:
 
 
 def _submatch(w: Writer) -> str:
-    return f"regex.find_all_string_submatch_n({_raw(w, pattern(w))}, {w.expression('str')}, {_times(w)})"
+    return (
+        f"regex.find_all_string_submatch_n({_raw(w, pattern(w))}, {w.expression('str')},"
+        f" {_times(w)})"
+    )
 
 
 def _replace(w: Writer) -> str:
@@ -233,7 +238,10 @@ def _replace(w: Writer) -> str:
 
 def _emptied(w: Writer) -> str:
     """Return a replacement of what is often nothing."""
-    return f"replace({w.expression('str')}, {w.r.choice([chr(34) * 2, w.expression('str')])}, {w.expression('str')})"
+    return (
+        f"replace({w.expression('str')}, {w.r.choice([chr(34) * 2, w.expression('str')])},"
+        f" {w.expression('str')})"
+    )
 
 
 def _near(w: Writer) -> str:
@@ -275,11 +283,17 @@ def _sprintf(w: Writer) -> str:
         + (w.r.random() < 0.05)
         - (w.r.random() < 0.05)
     )
-    return f"sprintf({written(w.r, ' '.join(parts))}, [{', '.join(w.expression(w.r.choice(['any', 'any', 'num', 'int', 'str'])) for _ in range(size))}])"
+    return (
+        f"sprintf({written(w.r, ' '.join(parts))},"
+        f" [{', '.join(w.expression(w.r.choice(['any', 'any', 'num', 'int', 'str'])) for _ in range(size))}])"
+    )
 
 
 def _substring(w: Writer) -> str:
-    return f"substring({w.expression('str')}, {w.r.choice([0, 1, 2, 5, -1][: 5 if w.wild else 4])}, {w.r.choice([-1, 0, 1, 2, 9])})"
+    return (
+        f"substring({w.expression('str')}, {w.r.choice([0, 1, 2, 5, -1][: 5 if w.wild else 4])},"
+        f" {w.r.choice([-1, 0, 1, 2, 9])})"
+    )
 
 
 def _indexof(w: Writer) -> str:
@@ -352,11 +366,18 @@ def _paths(w: Writer) -> str:
 
 
 def _get(w: Writer) -> str:
-    return f"object.get({w.expression('obj')}, {w.r.choice([written(w.r, 'a'), '[]', written(w.r, ['a', 'b']), written(w.r, ['xs', 0]), w.expression('any')])}, {w.expression('any')})"
+    return (
+        f"object.get({w.expression('obj')},"
+        f" {w.r.choice([written(w.r, 'a'), '[]', written(w.r, ['a', 'b']), written(w.r, ['xs', 0]), w.expression('any')])},"
+        f" {w.expression('any')})"
+    )
 
 
 def _network(w: Writer) -> str:
-    return f"net.cidr_contains({written(w.r, w.r.choice([a for a in ADDRESSES if '/' in a]))}, {w.expression('ip')})"
+    return (
+        f"net.cidr_contains({written(w.r, w.r.choice([a for a in ADDRESSES if '/' in a]))},"
+        f" {w.expression('ip')})"
+    )
 
 
 def _slice(w: Writer) -> str:
@@ -373,7 +394,10 @@ def _slice(w: Writer) -> str:
 
 
 def _sets(w: Writer) -> str:
-    return f"{w.r.choice(['intersection', 'union'])}({{{w.expression('sets')}, {w.expression('sets')}}})"
+    return (
+        f"{w.r.choice(['intersection', 'union'])}({{{w.expression('sets')},"
+        f" {w.expression('sets')}}})"
+    )
 
 
 def _unions(w: Writer) -> str:
@@ -385,7 +409,10 @@ def _flat(w: Writer) -> str:
 
 
 def _reachable(w: Writer) -> str:
-    return f'graph.reachable({{"a": ["b", "c"], "b": {w.expression("strs")}, "c": []}}, {w.expression("strs")})'
+    return (
+        f'graph.reachable({{"a": ["b", "c"], "b": {w.expression("strs")}, "c": []}},'
+        f" {w.expression('strs')})"
+    )
 
 
 def _total(w: Writer) -> str:

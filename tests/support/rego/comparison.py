@@ -228,7 +228,9 @@ class Comparison:
     def run(
         self, modules: list[str], data: dict[str, Any], inputs: list[str], rules: list[str]
     ) -> Outcome:
-        """Return what both make of *modules* for each input: the decision, and the value of each rule."""
+        """Return what both make of *modules* for each input: the decision, and the value of each
+        rule.
+        """
         document = json.dumps(data)
         modules, merged, refused = self._pruned(modules, document)
         if not merged:
@@ -260,7 +262,9 @@ class Comparison:
     def _pruned(
         self, modules: list[str], document: str
     ) -> tuple[list[str], list[Merged], list[str]]:
-        """Return *modules* without the rules that are refused, merged, and the codes with which they were refused."""
+        """Return *modules* without the rules that are refused, merged, and the codes with which
+        they were refused.
+        """
         codes: list[str] = []
         for _ in range(_ROUNDS):
             sources = [

@@ -102,9 +102,15 @@ class Expressions:
             return f"[{', '.join(self.expression('any', 0, scope) for _ in range(r.randrange(3)))}]"
         if kind == "obj" and self.wild and r.random() < 0.3:
             key = r.choice([f"{ARGS}.s", f"{ARGS}.t", f'concat("", [{written(r, "a")}])'])
-            return f'{{"a": {self.expression("any", 0, scope)}, {key}: {self.expression("any", 0, scope)}, "b": 1}}'
+            return (
+                f'{{"a": {self.expression("any", 0, scope)}, {key}:'
+                f' {self.expression("any", 0, scope)}, "b": 1}}'
+            )
         if kind == "obj" and r.random() < 0.1:
-            return f'object.union({{"a": {self.expression("any", 0, scope)}}}, {{{ARGS}.s: {self.expression("any", 0, scope)}}})'
+            return (
+                f'object.union({{"a": {self.expression("any", 0, scope)}}}, {{{ARGS}.s:'
+                f" {self.expression('any', 0, scope)}}})"
+            )
         if kind == "obj" and r.random() < 0.4:
             keys = r.sample(["a", "b", "n", "k"], r.randrange(3))
             return (
@@ -151,14 +157,24 @@ class Expressions:
             return f"{self.whole(lower, scope)} {r.choice('+-*%')} {self.whole(lower, scope)}"
         if choice < 0.45 and kind in {"int", "num"}:
             return (
-                f"{self.expression(kind, lower, scope)} {r.choice('+-*%/')} {self.expression('int', lower, scope)}"
+                f"{self.expression(kind, lower, scope)} {r.choice('+-*%/')}"
+                f" {self.expression('int', lower, scope)}"
                 if r.random() < 0.5
-                else f"count({self.expression('anys', lower, scope)}) {r.choice('+-*%')} {r.randrange(1, 9)}"
+                else (
+                    f"count({self.expression('anys', lower, scope)}) {r.choice('+-*%')}"
+                    f" {r.randrange(1, 9)}"
+                )
             )
         if choice < 0.45 and kind == "sets":
-            return f"({self.expression('sets', lower, scope)} {r.choice('&|-')} {self.expression('sets', lower, scope)})"
+            return (
+                f"({self.expression('sets', lower, scope)} {r.choice('&|-')}"
+                f" {self.expression('sets', lower, scope)})"
+            )
         if choice < 0.5 and kind == "bool":
-            return f"({self.expression(k := self.kind(), lower, scope)} {self.operator(k)} {self.expression(k, lower, scope)})"
+            return (
+                f"({self.expression(k := self.kind(), lower, scope)} {self.operator(k)}"
+                f" {self.expression(k, lower, scope)})"
+            )
         if choice < 0.65:
             text = literal_call(
                 Writer(r, self.wild, lambda each: self.expression(each, lower, scope)), kind

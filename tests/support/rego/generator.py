@@ -102,9 +102,15 @@ class Generator(Traps):
                 end = f" if {{\n{self.body(other)}\n}}" if r.random() < 0.5 else ""
                 text += f" else := {self.expression(kind, 1, other)}{end}"
             if form == "default":
-                text = f"default {name} := {written(r, of_type(r, kind if kind != 'sets' else 'anys'))}\n\n{text}"
+                text = (
+                    f"default {name} :="
+                    f" {written(r, of_type(r, kind if kind != 'sets' else 'anys'))}\n\n{text}"
+                )
             if form in {"set", "true"} and r.random() < 0.4:
-                text += f"\n\n{heads[form] if form == 'true' else f'{name} contains {self.expression(kind, 1, Scope())} if'} {{\n{self.body(Scope())}\n}}"
+                text += (
+                    f"\n\n{heads[form] if form == 'true' else f'{name} contains {self.expression(kind, 1, Scope())} if'}"
+                    f" {{\n{self.body(Scope())}\n}}"
+                )
         self.rules[name] = {
             "set": ("set", "sets"),
             "object": ("object", "obj"),
@@ -127,7 +133,8 @@ class Generator(Traps):
                 arguments[1] = arguments[0]
             head = f"{name}({', '.join(arguments)})"
             clauses.append(
-                f"{head} := {self.expression(result, 2, scope)} if {{\n{self.body(scope, most=2)}\n}}"
+                f"{head} := {self.expression(result, 2, scope)} if"
+                f" {{\n{self.body(scope, most=2)}\n}}"
                 if r.random() < 0.7
                 else f"{head} := {self.expression(result, 2, scope)}"
             )
@@ -162,11 +169,20 @@ class Generator(Traps):
             if r.random() < 0.35:
                 # What has a known type can't be compared with another one: OPA refuses it.
                 return f"{self.dynamic()} {self.operator(left)} {self.expression(left, 2, scope)}"
-            return f"{self.expression(left, 2, scope)} {self.operator(left, right)} {self.expression(right, 2, scope)}"
+            return (
+                f"{self.expression(left, 2, scope)} {self.operator(left, right)}"
+                f" {self.expression(right, 2, scope)}"
+            )
         if choice < 0.65:
-            return f"{self.expression(self.kind(), 1, scope) if r.random() < 0.5 else self.dynamic()} in {self.expression(r.choice(['ints', 'strs', 'anys', 'sets', 'obj', 'any']), 2, scope)}"
+            return (
+                f"{self.expression(self.kind(), 1, scope) if r.random() < 0.5 else self.dynamic()}"
+                f" in {self.expression(r.choice(['ints', 'strs', 'anys', 'sets', 'obj', 'any']), 2, scope)}"
+            )
         if choice < 0.7 and self.wild:
-            return f"{self.dynamic()}, {self.expression('any', 1, scope)} in {self.expression(r.choice(['anys', 'obj']), 2, scope)}"
+            return (
+                f"{self.dynamic()}, {self.expression('any', 1, scope)} in"
+                f" {self.expression(r.choice(['anys', 'obj']), 2, scope)}"
+            )
         return self.expression("bool" if choice < 0.9 else "any", 3, scope)
 
     def assignment(self, scope: Scope) -> str:
@@ -260,7 +276,10 @@ class Generator(Traps):
             scope.add(path, "anys")
             scope.add(found, "any")
             return f"walk({subject}, [{path}, {found}])"
-        return f"walk({subject}, [{self.r.choice([path, '_'])}, {self.pattern(self.r.choice(['int', 'obj', 'anys']), scope)}])"
+        return (
+            f"walk({subject}, [{self.r.choice([path, '_'])},"
+            f" {self.pattern(self.r.choice(['int', 'obj', 'anys']), scope)}])"
+        )
 
     def changed(self, scope: Scope) -> str:
         """Return a condition under other input or data."""
@@ -301,11 +320,13 @@ class Generator(Traps):
                 kind = "any"
             return written(
                 r,
-                of_type(r, kind)
-                if kind not in {"any", "sets"}
-                else value(r, 1)
-                if self.wild
-                else scalar(r),
+                (
+                    of_type(r, kind)
+                    if kind not in {"any", "sets"}
+                    else value(r, 1)
+                    if self.wild
+                    else scalar(r)
+                ),
             )
         if choice < literal + 0.05:
             return "_"

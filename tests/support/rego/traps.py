@@ -1,5 +1,6 @@
-"""Generated Rego that looks for one kind of fault each: heads that are undefined for some elements, names that are declared
-again, imports with odd keys, and line ends."""
+"""Generated Rego that looks for one kind of fault each: heads that are undefined for some elements,
+names that are declared again, imports with odd keys, and line ends.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +126,10 @@ class Traps(Expressions):
                 f"{name} | {name} := {r.choice([source, '1', name])}",
                 f"{found} | {found} := {name}; some {name}; {source}[{name}]",
                 f"{found} | some {found} in [{name}]; {name} := 5",
-                f"{found} | some {name}; {source}[{name}]; {found} := [{name} | some {name} in {source}]",
+                (
+                    f"{found} | some {name}; {source}[{name}]; {found} := [{name} | some {name} in"
+                    f" {source}]"
+                ),
                 f"{found} | some [{name}, {found}] in [[1, 2], {source}]",
             ]
         )
@@ -171,7 +175,9 @@ class Traps(Expressions):
                 part.append(f"import {target} as {alias}")
 
     def line_ends(self, text: str) -> str:
-        """Return a rule, seldom with the line ends of another system. What parts rules stays as it is."""
+        """Return a rule, seldom with the line ends of another system. What parts rules stays as it
+        is.
+        """
         if self.r.random() < 0.1:
             return text.replace("\n", "\r\n")
         return text

@@ -1,4 +1,6 @@
-"""Unusual values for generated policies and calls: what engines have been seen to read differently."""
+"""Unusual values for generated policies and calls: what engines have been seen to read
+differently.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def key(r: random.Random) -> str:
 
 
 def record(r: random.Random, depth: int = 1) -> dict[str, Any]:
-    """Return an object with some of the members that records have, and seldom another value than usual in one."""
+    """Return an object with some of the members that records have, and seldom another value than
+    usual in one.
+    """
     found: dict[str, Any] = {
         "a": r.choice(["a", "a", "b", "z"]), "n": r.randrange(4), "b": r.choice([["a"], [1, 2], "a", [], {"k": "a"}]),
         "k": [record(r, 0) for _ in range(r.randrange(3))] if depth else 1,

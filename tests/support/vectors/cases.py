@@ -1,4 +1,6 @@
-"""What the vectors of docs/record-format.md section 10 are made of: exports, heads, and what must be said of each pair."""
+"""What the vectors of docs/record-format.md section 10 are made of: exports, heads, and what must
+be said of each pair.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ class Vectors:
         key: str | None = "log",
         **answer: Any,
     ) -> None:
-        """Expect *verdict* of the export and head of these names, with the public key *key* known beforehand."""
+        """Expect *verdict* of the export and head of these names, with the public key *key* known
+        beforehand.
+        """
         public = None if key is None else PUBLIC[key]
         self.cases.append(Case(name, export, head, public, verdict, **answer))
 

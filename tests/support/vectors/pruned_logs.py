@@ -1,4 +1,6 @@
-"""Vectors: logs of which records were pruned. Records 1 to 4 are gone; one call was open across the cut."""
+"""Vectors: logs of which records were pruned. Records 1 to 4 are gone; one call was open across the
+cut.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ def chain(
 
 
 def rechained(lines: Sequence[bytes], after: int = 0) -> list[bytes]:
-    """Return *lines* with ``prev`` recomputed in all behind number *after* in the list: what who can write the file can do."""
+    """Return *lines* with ``prev`` recomputed in all behind number *after* in the list: what who
+    can write the file can do.
+    """
     out = list(lines)
     for at in range(max(after, 0) + 1, len(out)):
         start = out[at].find(b'"prev":"') + len('"prev":"')

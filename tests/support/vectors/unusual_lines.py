@@ -120,7 +120,9 @@ def oddities(vectors: Vectors) -> None:
 
 
 def _throttled(start: Record) -> list[Record]:
-    """Return what is written of calls beyond the limit: that there are some, and how many there were; twice unnamed."""
+    """Return what is written of calls beyond the limit: that there are some, and how many there
+    were; twice unnamed.
+    """
     since = "2026-11-24T09:00:00.000000Z"
     found: list[Record] = []
     for tenant, principal in (("acme", {"id": "alice", "form": "clear"}), (None, None)):

@@ -96,7 +96,9 @@ _PLACEHOLDERS = frozenset({"password", "none", "null", "true", "false", "-"})
 
 
 def tool_of(word: str) -> str | None:
-    """Return the name of the tool that *word* starts, if it is one of those whose options are known."""
+    """Return the name of the tool that *word* starts, if it is one of those whose options are
+    known.
+    """
     if len(word) > 256:
         return None
     name = word.strip("\"'").replace("\\", "/").rpartition("/")[2].lower().removesuffix(".exe")

@@ -43,8 +43,8 @@ def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
     if last < 0 or start + last <= strict:
         return None
     if strict >= 0:
-        # After a userinfo that is one already: only if no host follows it, but a rest of the password.
-        # Paths of pages hold an "@", those of databases hardly.
+        # After a userinfo that is one already: only if no host follows it, but a rest of the
+        # password. Paths of pages hold an "@", those of databases hardly.
         if _TOLD_HOST.match(_AFTER.sub("", text[strict + 1 : strict + 260], 1)) and _is_fetched(
             text, at
         ):
@@ -109,7 +109,9 @@ _GO_BACK = re.compile(r"(?P<v>[^\s\"'<>\x00\x01:]{1,256}):[\w.\-$]{1,128}(?![\w/
 
 
 def accounts(text: str) -> Iterator[Hit]:
-    """Yield the passwords of Oracle's ``user/password@host`` and Go's ``user:password@tcp(host)``."""
+    """Yield the passwords of Oracle's ``user/password@host`` and Go's
+    ``user:password@tcp(host)``.
+    """
     at = text.find("@")
     while at >= 0:
         slash = text.rfind("/", max(0, at - 132), at)

@@ -100,7 +100,8 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
             )
         return
     if cls is None:
-        # Bounded while it is only a guess: else a text full of such names would be read again and again.
+        # Bounded while it is only a guess: else a text full of such names would be read again and
+        # again.
         value = _VALUE.match(text, at + 1, at + _HINTED)
         if (
             value is not None
@@ -123,7 +124,8 @@ _PHRASE = re.compile(
     r"(?:mots? de passe|parola d'ordine|kata sandi|m[a\u1ead]t kh[a\u1ea9]u)[\"' ]{0,8}\Z",
     re.IGNORECASE,
 )
-# "\\u0026Signature=" as JSON writes it; "sig" of a shared access signature; "code" of an Azure function's key, by its length.
+# "\\u0026Signature=" as JSON writes it; "sig" of a shared access signature; "code" of an Azure
+# function's key, by its length.
 _SIGNATURE = re.compile(
     r"(?:u0026)?(?:[\w\-]{1,32}[\-_.])?(?:sig(?:nature)?|(?P<code>code))\Z", re.IGNORECASE
 )

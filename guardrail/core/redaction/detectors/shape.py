@@ -51,7 +51,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
 _HEX = re.compile(r"(?:0[xX])?(?:[0-9a-f]+|[0-9A-F]+)\Z")
 # md5, sha-1, sha-224, sha-256, sha-384, sha-512, and the object ids of a document database
 _DIGESTS = frozenset({24, 32, 40, 56, 64, 96, 128})
-# "svc_" and a digest is how many providers write a key; of digests themselves the algorithm is named.
+# "svc_" and a digest is how many providers write a key; of digests themselves the algorithm is
+# named.
 _PREFIXED_HEX = re.compile(
     r"(?!sha|md5|blake|git|etag|crc)[A-Za-z]{2,8}[_\-](?:[a-z]{2,6}[_\-])?(?:[0-9a-f]{32,}|[0-9A-F]{32,})\Z"
 )

@@ -40,7 +40,8 @@ _DIRECTIVES = frozenset({"bindpw", "rootpw", "bind_pw", "adminpw", "requirepass"
 # of them.
 _TELLS = re.compile(r"pass|secret|pw", re.IGNORECASE)
 _WORD = r"[\"']?(?P<one>[^\s\"'\x00]{1,256})"
-# Redis: AUTH X, AUTH user X, HELLO 3 AUTH user X, alone on a line and in capitals, as no prose is; CONFIG SET requirepass X.
+# Redis: AUTH X, AUTH user X, HELLO 3 AUTH user X, alone on a line and in capitals, as no prose is;
+# CONFIG SET requirepass X.
 _AUTH = re.compile(
     r"AUTH(?:[ \t]{1,4}[\w.@\-]{1,64})?[ \t]{1,4}" + _WORD + r"[\"']?[ \t\r]{0,8}(?=[\n\x00]|\Z)"
 )
@@ -55,7 +56,8 @@ _NET_USE = re.compile(
     + r"|\bnet(?:\.exe)?[ \t]{1,4}use(?:[ \t]{1,4}(?:\w:|\*))?[ \t]{1,4}\\\\[^\s\x00]{1,200}[ \t]{1,4}(?!/)[\"']?(?P<two>[^\s\"'\x00]{1,256})[\"']?[ \t]{1,4}/user:",
     re.IGNORECASE,
 )
-# A variable is set without a sign: setx, csh, fish, Dockerfile, Apache; a header in nginx and Apache.
+# A variable is set without a sign: setx, csh, fish, Dockerfile, Apache; a header in nginx and
+# Apache.
 _SETTERS = (
     "setx ",
     "setenv ",

@@ -39,7 +39,8 @@ _Columns = dict[str, dict[int, int]]
 
 
 def tables(text: str, low: str) -> Iterator[Hit]:
-    """Yield the cells below the name of a secret: of CSV, and of tables with bars as Markdown and psql draw them.
+    """Yield the cells below the name of a secret: of CSV, and of tables with bars as Markdown and
+    psql draw them.
 
     *low* is *text* in lower case. Each line is read once, even if many lines before it could be the
     first of its table.
