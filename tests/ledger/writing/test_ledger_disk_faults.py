@@ -251,7 +251,7 @@ def test_a_folder_without_permission_is_refused_at_open() -> None:
             capture_output=True,
             text=True,
             check=False,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
     finally:
         folder.chmod(0o700)

@@ -735,7 +735,7 @@ def test_the_configuration_that_the_docs_show_loads_a_signed_bundle(
     """
     key, public = rsa_key(tmp_path, "main")
     stranger, _ = rsa_key(tmp_path, "stranger")
-    docs = (Path(__file__).parents[2] / "docs" / "opa-server.md").read_text(encoding="utf-8")
+    docs = (Path(__file__).parents[3] / "docs" / "opa-server.md").read_text(encoding="utf-8")
     shown = docs.split("```yaml\n")[1].split("```")[0]
     begin, end = "      -----BEGIN PUBLIC KEY-----\n", "      -----END PUBLIC KEY-----\n"
     there = shown[shown.index(begin) : shown.index(end) + len(end)]

@@ -27,7 +27,7 @@ from guardrail.policy.opa.reply import Answer
 from guardrail.policy.opa.revision import Acceptance
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import deny
-from tests.policy_server.test_opa_hostile import HOSTILE
+from tests.policy.opa.test_opa_hostile import HOSTILE
 from tests.support.opa_server import (
     REVISION,
     BundleServer,

@@ -289,7 +289,7 @@ def test_a_batch_that_completes_a_tile_keeps_it_and_its_head_covers_all(tmp_path
 FAILING = """
 import json, sys
 from pathlib import Path
-from tests.ledger.test_ledger_group_commit import a_batch_that_fails
+from tests.ledger.writing.test_ledger_group_commit import a_batch_that_fails
 print(json.dumps(a_batch_that_fails(Path(sys.argv[1]))))
 """
 

@@ -18,7 +18,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.system.http import Stage
 from tests.support.opa_server import Opa, engine, free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DOCS = (ROOT / "docs" / "opa-server.md").read_text(encoding="utf-8")
 
 
